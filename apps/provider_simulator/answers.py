@@ -1,0 +1,337 @@
+"""Chat answers: from a request's fields to the bytes of OpenAI's wire format. Pure; no sockets, no clocks.
+
+A token is up to four characters of text. That is OpenAI's own rule of thumb for English, it makes counts easy to
+foretell in a test, and the same four characters are one chunk of a stream.
+"""
+
+import itertools
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import orjson
+
+from apps.provider_simulator.json_schema import conforming_value
+
+CHARACTERS_PER_TOKEN = 4
+MAX_CHOICES = 128
+MAX_ANSWER_TOKENS = 100_000
+SYSTEM_FINGERPRINT = "fp_simulator"
+DONE_EVENT = b"data: [DONE]\n\n"
+_CALL = re.compile(r"call:\s*([\w.,-]+)")
+_TOKENS = re.compile(r"tokens:\s*(\d{1,6})\b")
+
+JsonObject = dict[str, object]
+
+
+class InvalidRequestError(Exception):
+    """A request that OpenAI answers with 400. `param` is the field at fault."""
+
+    def __init__(self, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+
+
+class Answer(Protocol):
+    """A correct answer, ready to be rendered either way."""
+
+    def json(self) -> bytes:
+        """The whole response body."""
+
+    def events(self) -> list[bytes]:
+        """The server-sent events, each with its blank line, `[DONE]` last."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """One call the simulated model makes; `arguments` is JSON text."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One choice: text, or calls."""
+
+    text: str
+    tool_calls: tuple[ToolCall, ...]
+    finish_reason: str
+
+    @property
+    def tokens(self) -> int:
+        """Completion tokens of this choice."""
+        return count_tokens(self.text) + sum(count_tokens(c.name + c.arguments) for c in self.tool_calls)
+
+
+def count_tokens(text: str) -> int:
+    """Tokens of a text: a quarter of its characters, rounded up."""
+    return -(-len(text) // CHARACTERS_PER_TOKEN)
+
+
+def error_body(message: str, kind: str, param: str | None = None, code: str | None = None) -> bytes:
+    """OpenAI's error object as JSON."""
+    return orjson.dumps({"error": {"message": message, "type": kind, "param": param, "code": code}})
+
+
+def sse_event(payload: object) -> bytes:
+    """One server-sent event with a JSON payload."""
+    return b"data: " + orjson.dumps(payload) + b"\n\n"
+
+
+class ChatAnswer:
+    """The answer to one chat completion request.
+
+    The text follows from the last user message: `You said: <text>`. Two messages steer it: `tokens:<n>` answers n
+    tokens of filler; `call:<tool>[,<tool>…]`, if the request has tools, calls these. `tool_choice` "required" or
+    of a named function calls too. A tool's result is answered with text, or a client's loop would never end.
+    With a `prompt_cache_key`, half of the prompt counts as cached.
+
+    Raises:
+        InvalidRequestError: messages are missing, or a field is malformed.
+    """
+
+    def __init__(self, body: Mapping[str, object], serial: int, created: int) -> None:
+        messages = body.get("messages")
+        if not isinstance(messages, list) or not messages:
+            raise InvalidRequestError("Missing required parameter: 'messages'.", "messages")
+        if not all(isinstance(message, dict) for message in messages):
+            raise InvalidRequestError("Every one of 'messages' must be an object.", "messages")
+        self._serial = serial
+        self._created = created
+        self._model = str(body["model"])
+        self._logprobs = body.get("logprobs") is True
+        self._cached = isinstance(body.get("prompt_cache_key"), str)
+        options = body.get("stream_options")
+        self._include_usage = isinstance(options, dict) and options.get("include_usage") is True
+        self._prompt_tokens = sum(count_tokens(text_of(message)) for message in messages)
+        self._choices = _choices(body, messages, serial)
+
+    def json(self) -> bytes:
+        """The `chat.completion` object."""
+        choices = [
+            {
+                "index": index,
+                "message": _message(choice),
+                "logprobs": self._logprobs_of(choice.text),
+                "finish_reason": choice.finish_reason,
+            }
+            for index, choice in enumerate(self._choices)
+        ]
+        return orjson.dumps({**self._envelope("chat.completion"), "choices": choices, "usage": self._usage()})
+
+    def events(self) -> list[bytes]:
+        """The `chat.completion.chunk` events of the stream."""
+        envelope = self._envelope("chat.completion.chunk")
+        if self._include_usage:
+            # With the option on, OpenAI's other chunks carry the field too, as null.
+            envelope["usage"] = None
+        events = []
+        for index, choice in enumerate(self._choices):
+            for delta, reason in _deltas(choice):
+                part = {
+                    "index": index,
+                    "delta": delta,
+                    "logprobs": self._logprobs_of(delta.get("content")),
+                    "finish_reason": reason,
+                }
+                events.append(sse_event({**envelope, "choices": [part]}))
+        if self._include_usage:
+            events.append(sse_event({**envelope, "choices": [], "usage": self._usage()}))
+        events.append(DONE_EVENT)
+        return events
+
+    def _envelope(self, kind: str) -> JsonObject:
+        return {
+            "id": f"chatcmpl-sim{self._serial:012d}",
+            "object": kind,
+            "created": self._created,
+            "model": self._model,
+            "system_fingerprint": SYSTEM_FINGERPRINT,
+            "service_tier": "default",
+        }
+
+    def _usage(self) -> JsonObject:
+        completion = sum(choice.tokens for choice in self._choices)
+        cached = self._prompt_tokens // 2 if self._cached else 0
+        return {
+            "prompt_tokens": self._prompt_tokens,
+            "completion_tokens": completion,
+            "total_tokens": self._prompt_tokens + completion,
+            "prompt_tokens_details": {"cached_tokens": cached, "audio_tokens": 0},
+            "completion_tokens_details": {
+                "reasoning_tokens": 0,
+                "audio_tokens": 0,
+                "accepted_prediction_tokens": 0,
+                "rejected_prediction_tokens": 0,
+            },
+        }
+
+    def _logprobs_of(self, text: object) -> JsonObject | None:
+        if not self._logprobs or not isinstance(text, str) or not text:
+            return None
+        tokens = [
+            {"token": token, "logprob": -0.5, "bytes": list(token.encode()), "top_logprobs": []}
+            for token in _pieces(text)
+        ]
+        return {"content": tokens, "refusal": None}
+
+
+def text_of(message: Mapping[str, object]) -> str:
+    """The text of a message, whose content is a string or a list of parts."""
+    content = message.get("content")
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        return ""
+    parts = (part.get("text") for part in content if isinstance(part, dict))
+    return " ".join(part for part in parts if isinstance(part, str))
+
+
+def _pieces(text: str) -> Iterator[str]:
+    return (text[at : at + CHARACTERS_PER_TOKEN] for at in range(0, len(text), CHARACTERS_PER_TOKEN))
+
+
+def _message(choice: Choice) -> JsonObject:
+    message: JsonObject = {
+        "role": "assistant",
+        "content": None if choice.tool_calls else choice.text,
+        "refusal": None,
+        "annotations": [],
+    }
+    if choice.tool_calls:
+        message["tool_calls"] = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+            for call in choice.tool_calls
+        ]
+    return message
+
+
+def _deltas(choice: Choice) -> Iterator[tuple[JsonObject, str | None]]:
+    """The deltas of one choice, with the finish reason beside the last."""
+    yield {"role": "assistant", "content": None if choice.tool_calls else "", "refusal": None}, None
+    for piece in _pieces(choice.text):
+        yield {"content": piece}, None
+    for index, call in enumerate(choice.tool_calls):
+        head = {"name": call.name, "arguments": ""}
+        yield {"tool_calls": [{"index": index, "id": call.id, "type": "function", "function": head}]}, None
+        for piece in _pieces(call.arguments):
+            yield {"tool_calls": [{"index": index, "function": {"arguments": piece}}]}, None
+    yield {}, choice.finish_reason
+
+
+def _choices(body: Mapping[str, object], messages: list[JsonObject], serial: int) -> list[Choice]:
+    said = _what_was_said(messages)
+    count = _positive(body, "n", MAX_CHOICES) or 1
+    calls = _tool_calls(body, messages, said, serial)
+    if calls:
+        return [Choice("", calls, "tool_calls")] * count
+    text = _formatted(body.get("response_format"), _plain_text(messages, said))
+    limit = _positive(body, "max_completion_tokens", None) or _positive(body, "max_tokens", None)
+    stops = _stops(body.get("stop"))
+    if count == 1:
+        return [_cut(text, stops, limit)]
+    return [_cut(text if index == 0 else f"{text} [{index + 1}]", stops, limit) for index in range(count)]
+
+
+def _what_was_said(messages: list[JsonObject]) -> str:
+    asked = next((m for m in reversed(messages) if m.get("role") == "user"), messages[-1])
+    return text_of(asked)
+
+
+def _plain_text(messages: list[JsonObject], said: str) -> str:
+    if messages[-1].get("role") == "tool":
+        return f"The tool said: {text_of(messages[-1])}"
+    filler = _TOKENS.match(said)
+    if filler:
+        tokens = min(int(filler[1]), MAX_ANSWER_TOKENS)
+        return "".join(itertools.islice(itertools.cycle(("one ", "two ", "six ", "ten ")), tokens))
+    return f"You said: {said}"
+
+
+def _formatted(response_format: object, text: str) -> str:
+    if not isinstance(response_format, dict):
+        return text
+    match response_format.get("type"):
+        case "json_object":
+            return orjson.dumps({"answer": text}).decode()
+        case "json_schema":
+            described = response_format.get("json_schema")
+            if not isinstance(described, dict) or not isinstance(described.get("schema"), dict):
+                raise InvalidRequestError("Missing 'response_format.json_schema.schema'.", "response_format")
+            return orjson.dumps(conforming_value(described["schema"], text)).decode()
+        case _:
+            return text
+
+
+def _cut(text: str, stops: list[str], limit: int | None) -> Choice:
+    ends = [end for end in (text.find(stop) for stop in stops) if end >= 0]
+    if ends:
+        text = text[: min(ends)]
+    if limit is not None and count_tokens(text) > limit:
+        return Choice(text[: limit * CHARACTERS_PER_TOKEN], (), "length")
+    return Choice(text, (), "stop")
+
+
+def _stops(stop: object) -> list[str]:
+    if stop is None:
+        return []
+    stops = [stop] if isinstance(stop, str) else stop
+    if not isinstance(stops, list) or not all(isinstance(item, str) and item for item in stops):
+        raise InvalidRequestError("'stop' must be a string or a list of strings.", "stop")
+    return stops
+
+
+def _positive(body: Mapping[str, object], name: str, at_most: int | None) -> int | None:
+    value = body.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise InvalidRequestError(f"'{name}' must be an integer of at least 1.", name)
+    if at_most is not None and value > at_most:
+        raise InvalidRequestError(f"'{name}' must be at most {at_most}.", name)
+    return value
+
+
+def _tool_calls(body: Mapping[str, object], messages: list[JsonObject], said: str, serial: int) -> tuple[ToolCall, ...]:
+    functions = _functions(body.get("tools"))
+    names = _names_to_call(body.get("tool_choice"), functions, said, answered=messages[-1].get("role") == "tool")
+    if body.get("parallel_tool_calls") is False:
+        names = names[:1]
+    calls = []
+    for index, name in enumerate(names):
+        parameters = functions.get(name) or {"type": "object"}
+        arguments = orjson.dumps(conforming_value(parameters, "text")).decode()
+        calls.append(ToolCall(f"call_sim{serial:012d}_{index}", name, arguments))
+    return tuple(calls)
+
+
+def _functions(tools: object) -> dict[str, object]:
+    """The parameter schemas of the offered tools by function name."""
+    if not tools:
+        return {}
+    functions = {}
+    for tool in tools if isinstance(tools, list) else [None]:
+        function = tool.get("function") if isinstance(tool, dict) else None
+        if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+            raise InvalidRequestError("Every one of 'tools' must have a function with a name.", "tools")
+        functions[function["name"]] = function.get("parameters")
+    return functions
+
+
+def _names_to_call(choice: object, functions: dict[str, object], said: str, *, answered: bool) -> list[str]:
+    if not functions or choice == "none":
+        return []
+    if isinstance(choice, dict) and isinstance(choice.get("function"), dict):
+        name = choice["function"].get("name")
+        if name not in functions:
+            raise InvalidRequestError("'tool_choice' names a function that 'tools' lacks.", "tool_choice")
+        return [str(name)]
+    asked = _CALL.match(said)
+    if asked and not answered:
+        # A name that was never offered is called as well: real models do that, and gateways must cope.
+        return [name for name in asked[1].split(",") if name]
+    return [next(iter(functions))] if choice == "required" else []

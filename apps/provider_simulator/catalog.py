@@ -1,0 +1,115 @@
+"""What the simulator can be asked to do: its faults, and the model names that select them."""
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from types import MappingProxyType
+
+MODEL_PREFIX = "sim-"
+FAULT_HEADER = "x-sim-fault"
+ALIASES: tuple[str, ...] = ("gpt-4o-mini", "gpt-4o", "text-embedding-3-small")
+_NUMBER = re.compile(r"\d{1,9}(\.\d{1,6})?")
+
+
+class UnknownFaultError(ValueError):
+    """A request named a fault, or gave a parameter, that the catalog does not hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One way to misbehave. `default` is its parameter when none is given, in `unit`; both None: it has none."""
+
+    name: str
+    description: str
+    default: float | None = None
+    unit: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptedFault:
+    """A fault chosen for one request, with the parameter to use (0.0 for a fault without one)."""
+
+    fault: Fault
+    value: float
+
+
+_ALL = (
+    Fault("ok", "a correct answer at once"),
+    Fault("delay", "a correct answer whose headers come late", 2000, "ms"),
+    Fault("slow-first-token", "a stream's headers come at once, its first chunk late; JSON: as delay", 2000, "ms"),
+    Fault("slow-stream", "a pause between chunks; JSON: between the eighths of the body", 200, "ms"),
+    Fault("bad-request", "400 invalid_request_error with a param"),
+    Fault("context-length", "400 context_length_exceeded"),
+    Fault("content-filter", "400 content_filter"),
+    Fault("unauthorized", "401 invalid_api_key; the message echoes the key, masked as OpenAI does"),
+    Fault("forbidden", "403 permission error"),
+    Fault("not-found", "404 model_not_found"),
+    Fault("rate-limited", "429 rate_limit_exceeded with Retry-After", 1, "s"),
+    Fault("quota", "429 insufficient_quota: never worth a retry"),
+    Fault("server-error", "500 server_error"),
+    Fault("overloaded", "503 server_is_overloaded with Retry-After", 1, "s"),
+    Fault("bad-gateway-html", "502 with a text/html page, as a proxy in between answers"),
+    Fault("drop", "the connection is aborted before any byte of an answer"),
+    Fault("drop-mid-body", "half of the promised content-length, then the connection is aborted"),
+    Fault("stream-drop", "some good chunks, half of one, abort; JSON: half of a chunked body, abort", 2, "chunks"),
+    Fault("stream-hang", "some good chunks, then silence; JSON: half of the body, then silence", 2, "chunks"),
+    Fault("hang", "the request is accepted and never answered"),
+    Fault("malformed-json", "200 with broken JSON; stream: one data line of broken JSON, then [DONE]"),
+    Fault("wrong-shape", '200 with {"hello": "world"}; stream: the same as a data line, then [DONE]'),
+    Fault("wrong-content-type", "200 with a text/html page"),
+    Fault("huge-body", "one JSON string that goes on and on; stream: ordinary chunks that do", 1024, "MiB"),
+    Fault("huge-line", "a stream whose one line never ends, aborted at the size; JSON: as huge-body", 1024, "MiB"),
+    Fault("stream-error", "some good chunks, an error object as a data line, end; JSON: 200 with it", 2, "chunks"),
+    Fault("stream-truncated", "some good chunks, a clean end, no [DONE]; JSON: half of the body", 2, "chunks"),
+    Fault("flaky", "500 for the first requests, then correct; counted by x-sim-key, user or model", 2, "requests"),
+    Fault("refused", "connection refused: use the simulator's refused_url; over a connection it acts as drop"),
+    Fault("redirect", "302 to a path that counts how often it was followed; clients must not"),
+)
+FAULTS: MappingProxyType[str, Fault] = MappingProxyType({fault.name: fault for fault in _ALL})
+"""Every fault by name."""
+
+MODELS: tuple[str, ...] = (f"{MODEL_PREFIX}ok", *ALIASES, *(f"{MODEL_PREFIX}{n}" for n in FAULTS if n != "ok"))
+"""The model names that `GET /v1/models` lists; any other name without the prefix answers correctly too."""
+
+_OK = ScriptedFault(FAULTS["ok"], 0.0)
+
+
+@lru_cache(maxsize=1024)
+def fault_of_model(model: str) -> ScriptedFault:
+    """The fault in a model name: `sim-<fault>`, `sim-<fault>-<number>`, either with an `@label` behind it.
+
+    The label changes nothing but the name, so that one test's counts stay apart from another's. Names without
+    the prefix select `ok`.
+
+    Raises:
+        UnknownFaultError: the name has the prefix, but no fault of the catalog.
+    """
+    if not model.startswith(MODEL_PREFIX):
+        return _OK
+    wanted = model.removeprefix(MODEL_PREFIX).partition("@")[0]
+    if wanted in FAULTS:
+        return _scripted(wanted, None)
+    name, _, number = wanted.rpartition("-")
+    return _scripted(name, number)
+
+
+@lru_cache(maxsize=1024)
+def fault_of_header(value: str) -> ScriptedFault:
+    """The fault in an `x-sim-fault` header: `<fault>` or `<fault>=<number>`.
+
+    Raises:
+        UnknownFaultError: the catalog does not hold it, or the number is none.
+    """
+    name, separator, number = value.strip().partition("=")
+    return _scripted(name.strip(), number.strip() if separator else None)
+
+
+def _scripted(name: str, number: str | None) -> ScriptedFault:
+    fault = FAULTS.get(name)
+    if fault is None:
+        raise UnknownFaultError(f"The simulator has no fault {name!r}. It has: {', '.join(FAULTS)}.")
+    if number is None:
+        return ScriptedFault(fault, fault.default or 0.0)
+    if not _NUMBER.fullmatch(number):
+        raise UnknownFaultError(f"The parameter of the fault {name!r} must be a number, not {number!r}.")
+    return ScriptedFault(fault, float(number))

@@ -1,0 +1,399 @@
+"""The simulator: an OpenAI-compatible server on a real socket, whose faults a test or an operator chooses."""
+
+import asyncio
+import socket
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import orjson
+from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http_parser import RawRequestMessage
+from aiohttp.streams import StreamReader
+from aiohttp.web_protocol import RequestHandler
+
+from apps.provider_simulator.answers import Answer, ChatAnswer, InvalidRequestError
+from apps.provider_simulator.catalog import (
+    FAULT_HEADER,
+    MODELS,
+    ScriptedFault,
+    UnknownFaultError,
+    fault_of_header,
+    fault_of_model,
+)
+from apps.provider_simulator.embeddings import EmbeddingAnswer
+from apps.provider_simulator.faults import (
+    REDIRECTED_PATH,
+    DroppedError,
+    Exchange,
+    Refusal,
+    misbehave,
+    unknown_model,
+    wrong_key,
+)
+from apps.provider_simulator.record import Entry, FinalOutcome, Ledger, Outcome, RequestRecord
+
+MAX_BODY_BYTES = 64 * 1024 * 1024
+GRACE_SECONDS = 0.25
+_CREATED = 1_735_689_600  # 2025-01-01, when every simulated model was made
+_MODEL_OBJECTS = {
+    name: {"id": name, "object": "model", "created": _CREATED, "owned_by": "provider-simulator"} for name in MODELS
+}
+_MODEL_LIST = orjson.dumps({"object": "list", "data": list(_MODEL_OBJECTS.values())})
+
+
+class _RefusedError(Exception):
+    """The request gets this refusal before any fault is played."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.message)
+        self.refusal = refusal
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """An answer that takes no rendering and no streaming."""
+
+    body: bytes
+
+    def json(self) -> bytes:
+        return self.body
+
+    def events(self) -> list[bytes]:
+        return []
+
+
+class ProviderSimulator:
+    """An OpenAI-compatible upstream with scripted faults; use it as an async context manager.
+
+    With `api_key`, any other key gets a 401; without, every non-empty key is good. Port 0 picks a free one.
+    Bodies beyond 64 MiB get a plain 413.
+    """
+
+    def __init__(self, host: str = "127.0.0.1", port: int = 0, api_key: str | None = None) -> None:
+        self._host = host
+        self._port = port
+        self._api_key = api_key
+        self._ledger = Ledger()
+        self._runner: web.ServerRunner | None = None
+        self._refused: socket.socket | None = None
+        self._closing = False
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def start(self) -> None:
+        """Starts to listen.
+
+        Raises:
+            OSError: the address cannot be had.
+        """
+        self._closing = False
+        server = web.Server(
+            self._handle,
+            request_factory=self._request,
+            # A client's disconnect cancels the handler at once, in whatever it waits for.
+            handler_cancellation=True,
+            access_log=None,
+        )
+        self._runner = web.ServerRunner(server, shutdown_timeout=GRACE_SECONDS)
+        try:
+            await self._runner.setup()
+            await web.TCPSite(self._runner, self._host, self._port, reuse_address=True, backlog=1024).start()
+            self._port = self._runner.addresses[0][1]
+            self._refused = _bound_socket(self._host)
+        except OSError:
+            await self.aclose()
+            raise
+
+    async def aclose(self) -> None:
+        """Stops listening, gives requests in flight a quarter of a second, then aborts them."""
+        self._closing = True
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+        if self._refused is not None:
+            self._refused.close()
+            self._refused = None
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        return self._port
+
+    @property
+    def base_url(self) -> str:
+        """What a client takes as its base URL, `/v1` included."""
+        return f"{_origin(self._host, self._port)}/v1"
+
+    @property
+    def admin_url(self) -> str:
+        """The root of the admin endpoints."""
+        return f"{_origin(self._host, self._port)}/_sim"
+
+    @property
+    def refused_port(self) -> int:
+        """A port on which connections are refused, and which nobody else can take while the simulator runs."""
+        if self._refused is None:
+            raise RuntimeError("the simulator is not running")
+        port: int = self._refused.getsockname()[1]
+        return port
+
+    @property
+    def refused_url(self) -> str:
+        """A base URL whose connections are refused."""
+        return f"{_origin(self._host, self.refused_port)}/v1"
+
+    def requests(self, model: str | None = None) -> list[RequestRecord]:
+        """The last thousand records, oldest first, of one model or of all."""
+        return self._ledger.requests(model)
+
+    def stats(self) -> dict[str, dict[str, int]]:
+        """The counters by model name."""
+        return self._ledger.stats()
+
+    def count(self, model: str) -> int:
+        """How many requests named this model since the start or the last reset."""
+        return self._ledger.count(model)
+
+    def reset(self) -> None:
+        """Forgets every record, counter and attempt."""
+        self._ledger.reset()
+
+    async def wait_for_outcome(
+        self,
+        model: str,
+        outcome: Outcome,
+        timeout: float = 2.0,  # noqa: ASYNC109 - the record names who waited for what; asyncio.timeout cannot
+    ) -> RequestRecord:
+        """Waits until a request of the model has this outcome, and returns the latest such.
+
+        Raises:
+            TimeoutError: none had it within `timeout` seconds.
+        """
+        return await self._ledger.wait_for_outcome(model, outcome, timeout)
+
+    def _request(
+        self,
+        message: RawRequestMessage,
+        payload: StreamReader,
+        protocol: RequestHandler,
+        writer: AbstractStreamWriter,
+        task: "asyncio.Task[None]",
+    ) -> web.BaseRequest:
+        loop = asyncio.get_running_loop()
+        return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=MAX_BODY_BYTES)
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        if request.path.startswith("/_sim/"):
+            return _administer(request, self._ledger)
+        started = time.monotonic()
+        try:
+            raw = await request.read()
+        except (asyncio.CancelledError, ConnectionError):
+            self._ledger.finish(self._begin(request, b"", {}, started), self._lost)
+            raise
+        body = _parsed(raw)
+        entry = self._begin(request, raw, body or {}, started)
+        try:
+            response = await self._respond(request, entry, body)
+            # Written here, not by aiohttp afterwards: "completed" must mean that the answer was written.
+            await response.prepare(request)
+            await response.write_eof()
+            entry.status = response.status
+            self._ledger.finish(entry, "completed")
+            return response
+        except (asyncio.CancelledError, ConnectionError):
+            self._ledger.finish(entry, self._lost)
+            raise
+        except DroppedError:
+            if request.transport is not None:
+                request.transport.abort()
+            # Nobody receives it: aiohttp wants a response from every handler.
+            return web.Response()
+        finally:
+            if entry.outcome == "open":
+                self._ledger.finish(entry, "aborted")
+
+    @property
+    def _lost(self) -> FinalOutcome:
+        """The outcome of a request whose connection went away: by the client, unless the simulator is closing."""
+        return "aborted" if self._closing else "client_closed"
+
+    def _begin(self, request: web.BaseRequest, raw: bytes, body: Mapping[str, object], started: float) -> Entry:
+        model = body.get("model")
+        return self._ledger.begin(
+            path=request.path,
+            model=model if isinstance(model, str) else "",
+            stream=body.get("stream") is True and request.path == "/v1/chat/completions",
+            started=started,
+            key=_key(request),
+            headers=request.headers,
+            body=raw,
+        )
+
+    async def _respond(
+        self, request: web.BaseRequest, entry: Entry, body: dict[str, object] | None
+    ) -> web.StreamResponse:
+        try:
+            key = self._authenticate(request)
+            build = _builder(request)
+            if request.method == "POST":
+                body = _with_model(body)
+            scripted = _scripted_fault(request, entry.model)
+            answer = build(body or {}, entry.serial)
+        except InvalidRequestError as error:
+            refusal = Refusal(400, "invalid_request_error", error.message, error.param)
+            return refusal.response(entry.id)
+        except _RefusedError as error:
+            return error.refusal.response(entry.id)
+        entry.fault = scripted.fault.name
+        flaky_key = _flaky_key(request, body or {}, entry.model)
+        return await misbehave(
+            Exchange(
+                request=request,
+                request_id=entry.id,
+                fault=scripted.fault.name,
+                value=scripted.value,
+                model=entry.model,
+                key=key,
+                stream=entry.stream,
+                answer=answer,
+                attempt=lambda: self._ledger.next_attempt(flaky_key),
+            )
+        )
+
+    def _authenticate(self, request: web.BaseRequest) -> str:
+        key = _key(request)
+        if key is None:
+            message = "You didn't provide an API key. Send it as a bearer token in the Authorization header."
+            raise _RefusedError(Refusal(401, "invalid_request_error", message))
+        if self._api_key is not None and key != self._api_key:
+            raise _RefusedError(wrong_key(key))
+        return key
+
+
+def _origin(host: str, port: int) -> str:
+    """The URL of a server from this machine: one that listens everywhere is reached on the loopback."""
+    host = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared only
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _bound_socket(host: str) -> socket.socket:
+    """A socket that is bound but does not listen, without SO_REUSEADDR: connecting to it gets ECONNREFUSED."""
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        host or None, 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    bound = socket.socket(family, kind, protocol)
+    bound.bind(address)
+    return bound
+
+
+def _key(request: web.BaseRequest) -> str | None:
+    """The key of a bearer token or of Azure's header; None when there is none, or an empty one."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and token.strip():
+        return token.strip()
+    return request.headers.get("api-key") or None
+
+
+def _parsed(raw: bytes) -> dict[str, object] | None:
+    try:
+        body = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return None
+    return body if isinstance(body, dict) else None
+
+
+def _with_model(body: dict[str, object] | None) -> dict[str, object]:
+    if body is None:
+        raise InvalidRequestError("We could not parse the JSON body of your request.")
+    if not isinstance(body.get("model"), str) or not body["model"]:
+        raise InvalidRequestError("You must provide a model parameter.", "model")
+    return body
+
+
+def _scripted_fault(request: web.BaseRequest, model: str) -> ScriptedFault:
+    """The fault of the header, which wins, or of the model name."""
+    header = request.headers.get(FAULT_HEADER)
+    try:
+        return fault_of_model(model) if header is None else fault_of_header(header)
+    except UnknownFaultError as error:
+        if header is not None:
+            raise InvalidRequestError(str(error), FAULT_HEADER) from error
+        raise _RefusedError(unknown_model(model)) from error
+
+
+def _flaky_key(request: web.BaseRequest, body: Mapping[str, object], model: str) -> str:
+    named = request.headers.get("x-sim-key") or body.get("user")
+    return f"key {named}" if named else f"model {model}"
+
+
+Builder = Callable[[Mapping[str, object], int], Answer]
+
+
+def _chat(body: Mapping[str, object], serial: int) -> Answer:
+    return ChatAnswer(body, serial, int(time.time()))
+
+
+def _embeddings(body: Mapping[str, object], serial: int) -> Answer:
+    return EmbeddingAnswer(body)
+
+
+def _models(body: Mapping[str, object], serial: int) -> Answer:
+    return _Prepared(_MODEL_LIST)
+
+
+_BUILDERS: Mapping[tuple[str, str], Builder] = {
+    ("POST", "/v1/chat/completions"): _chat,
+    ("POST", "/v1/embeddings"): _embeddings,
+    ("GET", "/v1/models"): _models,
+}
+
+
+def _builder(request: web.BaseRequest) -> Builder:
+    builder = _BUILDERS.get((request.method, request.path))
+    if builder is not None:
+        return builder
+    if request.method == "GET" and request.path.startswith("/v1/models/"):
+        name = request.path.removeprefix("/v1/models/")
+        if name not in _MODEL_OBJECTS:
+            raise _RefusedError(unknown_model(name))
+        prepared = _Prepared(orjson.dumps(_MODEL_OBJECTS[name]))
+        return lambda body, serial: prepared
+    message = f"Invalid URL ({request.method} {request.path})"
+    raise _RefusedError(Refusal(404, "invalid_request_error", message))
+
+
+def _administer(request: web.BaseRequest, ledger: Ledger) -> web.Response:
+    """`GET requests` (`?model=`, `?tail=<n>`), `GET stats`, `POST reset`, and where `redirect` leads."""
+    if request.path.startswith(REDIRECTED_PATH):
+        ledger.followed_redirect(request.query.get("model", ""))
+        return _json({"followed": True})
+    match request.method, request.path:
+        case "GET", "/_sim/requests":
+            records = ledger.requests(request.query.get("model"))
+            tail = request.query.get("tail", "")
+            if tail.isdecimal():
+                records = records[max(0, len(records) - int(tail)) :]
+            return _json([record.to_json() for record in records])
+        case "GET", "/_sim/stats":
+            return _json(ledger.stats())
+        case "POST", "/_sim/reset":
+            ledger.reset()
+            return _json({"reset": True})
+        case _:
+            return _json({"error": f"no such admin endpoint: {request.method} {request.path}"}, status=404)
+
+
+def _json(value: object, status: int = 200) -> web.Response:
+    return web.Response(status=status, body=orjson.dumps(value), content_type="application/json")
