@@ -1,0 +1,38 @@
+"""Runs migrations on the connection that platform_app.db.migrations opened, or on PLATFORM_DATABASE_URL."""
+
+from alembic import context
+from sqlalchemy import Connection, text
+
+from platform_app.config import load_settings
+from platform_app.db.migrations import upgrade
+from platform_app.db.models import Base
+
+# Two deployments that migrate at once take turns on this lock; the number is arbitrary and ours.
+_LOCK = 7_202_811_001
+
+
+def _migrate(connection: Connection) -> None:
+    # Session-wide, so that it spans the transactions of all migrations; the connection's end releases it.
+    connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": _LOCK})
+    connection.commit()
+    context.configure(
+        connection=connection,
+        target_metadata=Base.metadata,
+        transaction_per_migration=True,
+        compare_type=True,
+        compare_server_default=True,
+    )
+    with context.begin_transaction():
+        context.run_migrations()
+    connection.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": _LOCK})
+    connection.commit()
+
+
+given = context.config.attributes.get("connection")
+if given is None:
+    # Alembic's own command line: the same path as `flowbiz-platform migrate up`.
+    if context.is_offline_mode():
+        raise SystemExit("Offline SQL is not supported; run: flowbiz-platform migrate up")
+    upgrade(load_settings().database_url.get_secret_value())
+else:
+    _migrate(given)

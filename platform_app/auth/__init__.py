@@ -1,0 +1,1 @@
+"""Who calls: tokens, keys, permissions and the cache in front of them."""

@@ -1,0 +1,216 @@
+"""From the text of a key to a verified caller: checksum, cache, else one statement in PostgreSQL."""
+
+import asyncio
+import hmac
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
+
+from platform_app.auth.cache import CachedKey, KeyCache
+from platform_app.auth.caller import Caller
+from platform_app.auth.keys import DATABASE_ERRORS, StoredKey
+from platform_app.auth.pepper import Peppers, parse_peppers
+from platform_app.auth.tokens import Token, parse_token
+from platform_app.errors import AuthUnavailable, InvalidApiKey, SecretError
+from platform_app.observability import metrics
+from platform_app.observability.logging import get_logger
+
+PROBE_SECONDS = 1.0
+"""While the database is down, it is asked again at most this often."""
+
+_log = get_logger("auth")
+
+
+class KeyLookup(Protocol):
+    """Where keys are kept; see KeyStore.lookup."""
+
+    async def lookup(self, key_id: str) -> StoredKey | None:
+        """The key and its secrets, None for an unknown id; raises DATABASE_ERRORS."""
+        ...
+
+
+class PepperSource(Protocol):
+    """Gives the live peppers."""
+
+    async def current(self) -> Peppers:
+        """The peppers of now; raises SecretError."""
+        ...
+
+
+class SecretText(Protocol):
+    """A secret as the pepper needs it."""
+
+    @property
+    def value(self) -> str:
+        """The text itself."""
+        ...
+
+
+class SecretSource(Protocol):
+    """Where the pepper's text comes from; every SecretStore is one."""
+
+    async def get(self, name: str) -> SecretText:
+        """The secret of this name; raises SecretError."""
+        ...
+
+
+class SecretPeppers:
+    """Peppers from a secret; parsed again only when its text changes."""
+
+    def __init__(self, source: SecretSource, secret_name: str) -> None:
+        self._source = source
+        self._name = secret_name
+        self._text = ""
+        self._peppers: Peppers | None = None
+
+    async def current(self) -> Peppers:
+        """See PepperSource."""
+        text = (await self._source.get(self._name)).value
+        if self._peppers is None or text != self._text:
+            self._peppers, self._text = parse_peppers(self._name, text), text
+        return self._peppers
+
+
+@dataclass(frozen=True, slots=True)
+class AuthPolicy:
+    """How long an outcome counts, in seconds."""
+
+    ttl: float
+    """Without a word from elsewhere, a revocation is noticed after at most this."""
+    stale: float
+    """While the database is down, a caller that was verified this recently goes on."""
+
+
+class Authenticator:
+    """Verifies keys. Unknown, revoked and expired keys get one and the same error."""
+
+    def __init__(
+        self,
+        keys: KeyLookup,
+        peppers: PepperSource,
+        cache: KeyCache,
+        policy: AuthPolicy,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._keys = keys
+        self._peppers = peppers
+        self._cache = cache
+        self._policy = policy
+        self._clock = clock
+        self._now = now
+        self._inflight: dict[bytes, asyncio.Future[CachedKey]] = {}
+        self._ask_again_at = 0.0
+
+    async def authenticate(self, text: str) -> Caller:
+        """The caller that this key belongs to.
+
+        Raises:
+            InvalidApiKey: malformed (refused before any I/O), unknown, revoked or expired.
+            AuthUnavailable: the database or the pepper cannot be had, and nothing recent is known of the key.
+        """
+        token = parse_token(text)
+        if token is None:
+            metrics.AUTH.labels("malformed").inc()
+            raise InvalidApiKey
+        try:
+            peppers = await self._peppers.current()
+        except SecretError:
+            _log.exception("pepper_unavailable")
+            raise _unavailable() from None
+        digest = peppers.digest(token.text)
+        assert digest is not None  # noqa: S101 - the current version is always live
+        entry = self._cache.get(digest)
+        if entry is None or self._clock() - entry.verified_at >= self._policy.ttl:
+            entry = await self._verify(token, digest, peppers, entry)
+        return self._admit(entry)
+
+    def _admit(self, entry: CachedKey) -> Caller:
+        if entry.caller is None or (entry.not_after is not None and entry.not_after <= self._now()):
+            metrics.AUTH.labels("refused").inc()
+            raise InvalidApiKey
+        metrics.AUTH.labels("accepted").inc()
+        return entry.caller
+
+    async def _verify(self, token: Token, digest: bytes, peppers: Peppers, known: CachedKey | None) -> CachedKey:
+        """Ask the database, once for all requests that wait for the same key; else fall back on `known`."""
+        if (waiting := self._inflight.get(digest)) is not None:
+            return await asyncio.shield(waiting)
+        if self._clock() < self._ask_again_at:
+            return self._fall_back(known)
+        future: asyncio.Future[CachedKey] = asyncio.get_running_loop().create_future()
+        future.add_done_callback(_consume)  # nobody may be waiting
+        self._inflight[digest] = future
+        try:
+            entry = await self._ask(token, digest, peppers, known)
+            future.set_result(entry)
+            return entry
+        except AuthUnavailable as error:
+            future.set_exception(error)
+            raise
+        finally:
+            del self._inflight[digest]
+            if not future.done():  # this request was cancelled; those that wait must not hang
+                future.set_exception(_unavailable())
+
+    async def _ask(self, token: Token, digest: bytes, peppers: Peppers, known: CachedKey | None) -> CachedKey:
+        generation = self._cache.generation
+        started = self._clock()
+        try:
+            stored = await self._keys.lookup(token.key_id)
+        except DATABASE_ERRORS as error:
+            if self._clock() >= self._ask_again_at:
+                _log.warning("auth_database_unavailable", error=type(error).__name__)
+            self._ask_again_at = self._clock() + PROBE_SECONDS
+            return self._fall_back(known)
+        metrics.AUTH_LOOKUP_SECONDS.observe(self._clock() - started)
+        entry = _judge(token, peppers, stored, self._clock())
+        if generation == self._cache.generation:
+            self._cache.put(digest, entry)
+        return entry
+
+    def _fall_back(self, known: CachedKey | None) -> CachedKey:
+        if known is None or self._clock() - known.verified_at >= self._policy.stale:
+            metrics.AUTH.labels("unavailable").inc()
+            raise _unavailable()
+        metrics.AUTH.labels("stale").inc()
+        return known
+
+
+def _judge(token: Token, peppers: Peppers, stored: StoredKey | None, verified_at: float) -> CachedKey:
+    """Compare in constant time; an unknown id costs the same HMACs and compares as a known one."""
+    secrets = stored.secrets if stored is not None else ()
+    matched = None
+    for version in peppers.by_version:
+        candidate = peppers.digest(token.text, version) or b""
+        hmac.compare_digest(candidate, bytes(32))
+        for secret in secrets:
+            if secret.pepper_version == version and hmac.compare_digest(candidate, secret.digest):
+                matched = secret
+    if stored is None or matched is None or stored.record.revoked_at is not None:
+        return CachedKey(None, token.key_id, None, verified_at)
+    record = stored.record
+    caller = Caller(
+        key_id=record.key_id,
+        name=record.name,
+        owner=record.owner,
+        environment=record.environment,
+        scopes=frozenset(record.scopes),
+        allowed_models=None if record.allowed_models is None else frozenset(record.allowed_models),
+        expires_at=record.expires_at,
+    )
+    ends = [end for end in (record.expires_at, matched.not_after) if end is not None]
+    return CachedKey(caller, record.key_id, min(ends, default=None), verified_at)
+
+
+def _unavailable() -> AuthUnavailable:
+    return AuthUnavailable(
+        "API keys cannot be verified right now. Try again shortly.", retry_after=max(1.0, PROBE_SECONDS)
+    )
+
+
+def _consume(future: asyncio.Future[CachedKey]) -> None:
+    if not future.cancelled():
+        future.exception()

@@ -1,0 +1,28 @@
+"""Who is calling: what the rest of the gateway may know of a verified key."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from platform_app.auth.permissions import covers
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A verified key. Holds no secret and no digest, so it may be logged."""
+
+    key_id: str
+    name: str
+    owner: str
+    environment: str
+    scopes: frozenset[str]
+    allowed_models: frozenset[str] | None = None
+    """None: every model of the catalog."""
+    expires_at: datetime | None = None
+
+    def may(self, scope: str) -> bool:
+        """Whether the key was granted this scope, by itself or by a wildcard."""
+        return covers(self.scopes, scope)
+
+    def may_use(self, model: str) -> bool:
+        """Whether the key may use this public model name."""
+        return self.allowed_models is None or model in self.allowed_models

@@ -1,0 +1,66 @@
+"""The API key as text: `fbp_<env>_<key_id>_<secret><checksum>`.
+
+`env` is live or test; `key_id` is public, 12 base62 characters; the secret is 33 base62 characters
+(196 random bits); the last 6 characters are the CRC-32 of all before them in base62, so that a typo or a
+truncated paste is refused before any I/O, and secret scanners can confirm a leak offline.
+"""
+
+import re
+import secrets
+import string
+import zlib
+from dataclasses import dataclass, field
+from typing import Literal
+
+KeyEnvironment = Literal["live", "test"]
+
+_ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
+KEY_ID_LENGTH = 12
+SECRET_LENGTH = 33
+CHECKSUM_LENGTH = 6
+
+_TOKEN = re.compile(
+    rf"fbp_(live|test)_([0-9A-Za-z]{{{KEY_ID_LENGTH}}})_[0-9A-Za-z]{{{SECRET_LENGTH + CHECKSUM_LENGTH}}}",
+    re.ASCII,
+)
+KEY_ID_PATTERN = rf"^[0-9A-Za-z]{{{KEY_ID_LENGTH}}}$"
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A well-formed API key; its repr shows the public part only."""
+
+    key_id: str
+    environment: str
+    text: str = field(repr=False)
+
+
+def generate_token(environment: KeyEnvironment, key_id: str | None = None) -> Token:
+    """A new key; with `key_id`, a new secret for that key."""
+    key_id = key_id or _random(KEY_ID_LENGTH)
+    body = f"fbp_{environment}_{key_id}_{_random(SECRET_LENGTH)}"
+    return Token(key_id, environment, body + checksum(body))
+
+
+def parse_token(text: str) -> Token | None:
+    """The token in `text`, or None where its form or checksum is wrong. No I/O, and linear in its length."""
+    match = _TOKEN.fullmatch(text)
+    if match is None:
+        return None
+    if checksum(text[:-CHECKSUM_LENGTH]) != text[-CHECKSUM_LENGTH:]:
+        return None
+    return Token(match[2], match[1], text)
+
+
+def checksum(body: str) -> str:
+    """CRC-32 (as in zlib) of the ASCII text, as 6 base62 digits, most significant first."""
+    number = zlib.crc32(body.encode("ascii"))
+    digits = ""
+    for _ in range(CHECKSUM_LENGTH):
+        number, digit = divmod(number, 62)
+        digits = _ALPHABET[digit] + digits
+    return digits
+
+
+def _random(length: int) -> str:
+    return "".join(secrets.choice(_ALPHABET) for _ in range(length))

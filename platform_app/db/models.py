@@ -1,0 +1,106 @@
+"""The tables. The schema itself changes only through `migrations/`; a test compares the two."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Text,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+class Base(DeclarativeBase):
+    """Names every constraint, so that migrations can drop what they made."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy's own way to declare it
+        str: Text(),
+        datetime: DateTime(timezone=True),
+        dict[str, Any]: JSONB(),
+        list[str]: ARRAY(Text()),
+    }
+
+
+class ApiKey(Base):
+    """One key: who it belongs to and what it may do. Its secrets are rows of their own."""
+
+    __tablename__ = "api_keys"
+    __table_args__ = (
+        CheckConstraint("environment IN ('live', 'test')", name="environment"),
+        CheckConstraint("key_id ~ '^[0-9A-Za-z]{12}$'", name="key_id"),
+        Index(None, "owner"),
+        Index(None, "created_at", "key_id"),
+    )
+
+    key_id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    owner: Mapped[str]
+    environment: Mapped[str]
+    scopes: Mapped[list[str]]
+    allowed_models: Mapped[list[str] | None]
+    limits: Mapped[dict[str, Any] | None]
+    expires_at: Mapped[datetime | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    created_by: Mapped[str]
+    revoked_at: Mapped[datetime | None]
+    revoked_by: Mapped[str | None]
+    revoked_reason: Mapped[str | None]
+    last_used_at: Mapped[datetime | None]
+
+
+class ApiKeySecret(Base):
+    """A secret's HMAC; a key has two live ones during a rotation's grace period."""
+
+    __tablename__ = "api_key_secrets"
+    __table_args__ = (
+        CheckConstraint("octet_length(digest) = 32", name="digest"),
+        Index(None, "key_id"),
+    )
+
+    digest: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    key_id: Mapped[str] = mapped_column(ForeignKey("api_keys.key_id"))
+    pepper_version: Mapped[int] = mapped_column(SmallInteger)
+    not_after: Mapped[datetime | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class AuditEvent(Base):
+    """One lifecycle change, written in the change's own transaction; never updated or deleted."""
+
+    __tablename__ = "audit_events"
+    __table_args__ = (
+        Index(None, "target", "id"),
+        Index(None, "occurred_at"),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    occurred_at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
+    actor: Mapped[str]
+    action: Mapped[str]
+    target: Mapped[str]
+    before: Mapped[dict[str, Any] | None]
+    after: Mapped[dict[str, Any] | None]
+    reason: Mapped[str | None]
+    request_id: Mapped[str | None]
+    trace_id: Mapped[str | None]
+    client_address: Mapped[str | None]

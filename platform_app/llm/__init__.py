@@ -1,0 +1,1 @@
+"""Providers: the catalog of models, the adapter interface, and one file per wire format."""

@@ -1,0 +1,66 @@
+"""Where log lines go: stdout, written by a thread, so that a slow reader never stops the event loop.
+
+The queue is bounded. When the reader of stdout hangs, lines are dropped and counted; requests go on.
+"""
+
+import atexit
+import os
+import sys
+import threading
+from collections import deque
+
+from platform_app.observability import metrics
+
+MAX_QUEUED_LINES = 20_000
+FLUSH_SECONDS = 0.02
+CLOSE_TIMEOUT_SECONDS = 2.0
+
+
+class LogSink:
+    """Takes finished lines from any thread; writes them in order, many at a time."""
+
+    def __init__(self, descriptor: int | None = None) -> None:
+        self._descriptor = sys.stdout.fileno() if descriptor is None else descriptor
+        self._lines: deque[bytes] = deque()
+        self._closing = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._start = threading.Lock()
+
+    def write(self, line: bytes) -> None:
+        """Queue one line, which ends in a line feed. Never blocks."""
+        if len(self._lines) >= MAX_QUEUED_LINES:
+            metrics.LOG_LINES_DROPPED.inc()
+            return
+        self._lines.append(line)
+        if self._thread is None:
+            self._launch()
+
+    def close(self) -> None:
+        """Write what is queued, for at most two seconds."""
+        self._closing.set()
+        if self._thread is not None:
+            self._thread.join(CLOSE_TIMEOUT_SECONDS)
+
+    def _launch(self) -> None:
+        with self._start:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="log-sink", daemon=True)
+                self._thread.start()
+                atexit.register(self.close)
+
+    def _run(self) -> None:
+        # A short sleep instead of a wake-up per line: under load one write carries many lines.
+        while not self._closing.wait(FLUSH_SECONDS):
+            self._drain()
+        self._drain()
+
+    def _drain(self) -> None:
+        while self._lines:
+            batch = [self._lines.popleft() for _ in range(min(len(self._lines), 500))]
+            data = memoryview(b"".join(batch))
+            try:
+                while data:
+                    data = data[os.write(self._descriptor, data) :]
+            except OSError:
+                # The reader is gone; there is nowhere left to say so but the counter.
+                metrics.LOG_LINES_DROPPED.inc(len(batch))

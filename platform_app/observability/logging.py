@@ -1,0 +1,109 @@
+"""Structured logs: one JSON object a line on stdout, with the request they belong to.
+
+Standard-library loggers (uvicorn's, SQLAlchemy's) come out in the same form. Whatever looks like one of our
+keys or a provider's is masked in the finished line, as a last net: nothing should log one in the first place.
+"""
+
+import logging
+import re
+import sys
+import traceback
+from typing import Any, Literal
+
+import orjson
+import structlog
+from structlog.typing import EventDict, WrappedLogger
+
+from platform_app.observability.context import current_request
+from platform_app.observability.log_sink import LogSink
+
+_SECRETS = re.compile(rb"(fbp_(?:live|test)_[0-9A-Za-z]{12})_[0-9A-Za-z]+|((?:sk|pk)-)[0-9A-Za-z_-]{8,}")
+_MASK = rb"\1\2[masked]"
+_MAX_MESSAGE = 300
+_MAX_FRAMES = 20
+
+
+def get_logger(name: str) -> Any:
+    """A structlog logger; call it with an event name and fields: `log.info("key_revoked", key_id=...)`."""
+    return structlog.get_logger(logger=name)
+
+
+def configure_logging(
+    level: str = "info", form: Literal["json", "console"] = "json", sink: LogSink | None = None
+) -> LogSink:
+    """Set up both structlog and the standard library; called once per process, before the first line."""
+    sink = sink or LogSink()
+    number = logging.getLevelNamesMapping()[level.upper()]
+    renderer = _render_json if form == "json" else _render_console
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _add_request,
+            _add_exception,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=lambda *_: _SinkLogger(sink),
+        cache_logger_on_first_use=True,
+    )
+    handler = _StructlogHandler()
+    logging.basicConfig(handlers=[handler], level=max(number, logging.WARNING), force=True)
+    logging.getLogger("uvicorn").setLevel(number)
+    return sink
+
+
+class _SinkLogger:
+    """What structlog calls with the rendered line, whatever the level."""
+
+    def __init__(self, sink: LogSink) -> None:
+        self._sink = sink
+
+    def msg(self, line: bytes) -> None:
+        self._sink.write(_SECRETS.sub(_MASK, line))
+
+    debug = info = warning = error = critical = exception = msg
+
+
+class _StructlogHandler(logging.Handler):
+    """Hands a standard-library record over to structlog."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        fields: dict[str, Any] = {"exc_info": record.exc_info} if record.exc_info else {}
+        log = structlog.get_logger(logger=record.name)
+        log.log(record.levelno, record.getMessage(), **fields)
+
+
+def _add_request(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    request = current_request()
+    if request is not None:
+        event.setdefault("request_id", request.request_id)
+        event.setdefault("trace_id", request.trace.trace_id)
+    return event
+
+
+def _add_exception(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Type, message and places of an exception: never the values of variables, never source lines."""
+    info = event.pop("exc_info", None)
+    if info is True:
+        info = sys.exc_info()
+    error = info[1] if isinstance(info, tuple) else info
+    if isinstance(error, BaseException):
+        frames = traceback.extract_tb(error.__traceback__)[-_MAX_FRAMES:]
+        event["error"] = type(error).__qualname__
+        event["error_message"] = str(error)[:_MAX_MESSAGE]
+        event["error_at"] = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
+    return event
+
+
+def _render_json(_: WrappedLogger, __: str, event: EventDict) -> bytes:
+    return orjson.dumps(event, default=str, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS)
+
+
+def _render_console(_: WrappedLogger, __: str, event: EventDict) -> bytes:
+    time = str(event.pop("timestamp"))[11:23]
+    level, name, request_id = event.pop("level"), event.pop("logger", ""), event.pop("request_id", None)
+    event.pop("trace_id", None)
+    fields = " ".join(f"{key}={value}" for key, value in event.items() if key != "event" and value is not None)
+    tail = f" [{request_id}]" if request_id else ""
+    return f"{time} {level:<7} {name:<8} {event['event']} {fields}{tail}\n".encode(errors="backslashreplace")

@@ -1,0 +1,69 @@
+"""Every metric of the gateway, in one file. Label values come from closed sets: route templates, catalog names
+and the outcomes written here; nothing that a client types becomes a label.
+
+With several workers each process counts in memory-mapped files and the parent adds them up
+(prometheus_client's multiprocess mode), which is why gauges say how they add up.
+"""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+# The gateway itself adds about a millisecond; providers take seconds.
+_REQUEST_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+_STORE_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 2.5)
+
+HTTP_REQUESTS = Counter(
+    "platform_http_requests", "HTTP requests answered, by route template.", ["method", "route", "status"]
+)
+HTTP_SECONDS = Histogram(
+    "platform_http_request_duration_seconds",
+    "From the request's first byte read to the response's last byte written.",
+    ["route"],
+    buckets=_REQUEST_BUCKETS,
+)
+HTTP_IN_FLIGHT = Gauge(
+    "platform_http_requests_in_flight", "HTTP requests being answered now.", multiprocess_mode="livesum"
+)
+
+AUTH = Counter(
+    "platform_auth",
+    "Authentications by outcome: accepted, refused, malformed, missing, stale (database down), unavailable.",
+    ["outcome"],
+)
+AUTH_LOOKUP_SECONDS = Histogram(
+    "platform_auth_lookup_duration_seconds", "Key look-ups in PostgreSQL.", buckets=_STORE_BUCKETS
+)
+
+LIMITER = Counter("platform_limiter", "Limiter decisions: allowed, denied, unavailable.", ["decision", "mode"])
+LIMITER_SECONDS = Histogram("platform_limiter_duration_seconds", "Limiter calls to Redis.", buckets=_STORE_BUCKETS)
+LIMITER_DEGRADED = Gauge(
+    "platform_limiter_degraded",
+    "1 while this process limits by itself because Redis is down.",
+    multiprocess_mode="livemax",
+)
+
+PROVIDER_REQUESTS = Counter(
+    "platform_provider_requests",
+    "Provider calls by outcome: ok, client_closed, or the error code that the caller got.",
+    ["provider", "model", "outcome"],
+)
+PROVIDER_SECONDS = Histogram(
+    "platform_provider_request_duration_seconds",
+    "From sending the provider call to its last byte.",
+    ["provider", "model"],
+    buckets=_REQUEST_BUCKETS,
+)
+PROVIDER_FIRST_CHUNK_SECONDS = Histogram(
+    "platform_provider_first_chunk_seconds",
+    "From sending a streaming provider call to its first chunk.",
+    ["provider", "model"],
+    buckets=_REQUEST_BUCKETS,
+)
+PROVIDER_TOKENS = Counter(
+    "platform_provider_tokens", "Tokens as the provider counted them.", ["provider", "model", "direction"]
+)
+
+LOG_LINES_DROPPED = Counter("platform_log_lines_dropped", "Log lines lost because the reader of stdout was too slow.")
+BUILD_INFO = Gauge(
+    "platform_build_info", "Always 1; the version is in the labels.", ["version", "build_sha"],
+    multiprocess_mode="livemax",
+)  # fmt: skip

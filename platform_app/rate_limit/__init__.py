@@ -1,0 +1,1 @@
+"""How much a caller may do: rules, the limiter and its response headers."""

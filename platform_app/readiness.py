@@ -1,0 +1,63 @@
+"""Whether this process should get traffic, part by part. It follows the failure policies: what the gateway can do
+without does not make it unready."""
+
+import asyncio
+from dataclasses import dataclass
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from platform_app.config import Settings
+from platform_app.db.migrations import current_revision, head_revision
+
+CHECK_TIMEOUT_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One part's state; `detail` is for people and holds no address and no credential."""
+
+    name: str
+    ok: bool
+    required: bool
+    detail: str
+
+
+class Readiness:
+    """Asks the database and Redis, each within a second."""
+
+    def __init__(self, engine: AsyncEngine, redis: "Redis", settings: Settings) -> None:
+        self._engine = engine
+        self._redis = redis
+        self._settings = settings
+        self._head = head_revision()
+
+    async def checks(self) -> list[Check]:
+        """Database, schema and Redis, asked at once.
+
+        The database is not required while callers verified recently go on (auth_stale_seconds > 0), or every
+        replica would leave the load balancer at the same moment. Redis is not required: limits degrade.
+        """
+        database, redis = await asyncio.gather(self._database(), self._check_redis())
+        return [*database, redis]
+
+    async def _database(self) -> list[Check]:
+        required = self._settings.auth_stale_seconds == 0
+        try:
+            async with asyncio.timeout(CHECK_TIMEOUT_SECONDS):
+                revision = await current_revision(self._engine)
+        except (SQLAlchemyError, OSError, TimeoutError) as error:
+            return [Check("database", False, required, f"does not answer ({type(error).__name__})")]
+        at_head = revision == self._head
+        detail = "at head" if at_head else f"at {revision}, expected {self._head}; run: flowbiz-platform migrate up"
+        return [Check("database", True, required, "answers"), Check("schema", at_head, True, detail)]
+
+    async def _check_redis(self) -> Check:
+        try:
+            async with asyncio.timeout(CHECK_TIMEOUT_SECONDS):
+                await self._redis.ping()
+        except (RedisError, OSError, TimeoutError) as error:
+            return Check("redis", False, False, f"does not answer ({type(error).__name__}); limits are per process")
+        return Check("redis", True, False, "answers")

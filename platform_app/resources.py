@@ -1,0 +1,167 @@
+"""Everything that is opened once per process: the only place that names concrete classes."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+
+import aiohttp
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from platform_app.auth.authenticator import Authenticator, AuthPolicy, SecretPeppers
+from platform_app.auth.cache import KeyCache
+from platform_app.auth.keys import KeyStore
+from platform_app.chat import ChatService
+from platform_app.config import PlatformConfig, Settings, environment, load_config
+from platform_app.db.engine import make_engine
+from platform_app.errors import ConfigurationError, SecretError
+from platform_app.llm.base import ChatAdapter
+from platform_app.llm.catalog import Catalog
+from platform_app.llm.openai_adapter import Deadlines, OpenAIAdapter
+from platform_app.rate_limit.degrading_limiter import DegradingLimiter
+from platform_app.rate_limit.local_limiter import LocalLimiter
+from platform_app.rate_limit.redis_limiter import RedisLimiter
+from platform_app.rate_limit.rules import RuleBook
+from platform_app.readiness import Readiness
+from platform_app.secret_store.base import SecretStore
+from platform_app.secret_store.cache import CachedSecretStore
+from platform_app.secret_store.env import EnvSecretStore
+
+REDIS_CONNECTIONS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What routes may use; handed to each request, never changed."""
+
+    settings: Settings
+    config: PlatformConfig
+    keys: KeyStore
+    peppers: SecretPeppers
+    authenticator: Authenticator
+    chat: ChatService
+    readiness: Readiness
+    engine: AsyncEngine = field(repr=False)
+    redis: "Redis" = field(repr=False)
+    secrets: SecretStore = field(repr=False)
+
+
+@asynccontextmanager
+async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
+    """Open, yield, close in reverse order. Opens no connection by itself: a dependency that is down does not stop
+    the process from starting.
+
+    Raises:
+        ConfigurationError: the config file or a required secret is wrong; names every problem.
+    """
+    config = load_config(settings)
+    async with AsyncExitStack() as stack:
+        secrets = CachedSecretStore(make_secret_store(settings), settings.secret_ttl_seconds)
+        stack.push_async_callback(secrets.aclose)
+        peppers = SecretPeppers(secrets, settings.api_key_pepper_secret_name)
+        if problems := await secret_problems(settings, config, secrets):
+            raise ConfigurationError(problems)
+        engine = make_engine(settings)
+        stack.push_async_callback(engine.dispose)
+        redis = make_redis(settings)
+        stack.push_async_callback(redis.aclose)
+        keys = KeyStore(engine)
+        session = await stack.enter_async_context(_provider_session(settings))
+        yield Resources(
+            settings=settings,
+            config=config,
+            keys=keys,
+            peppers=peppers,
+            authenticator=Authenticator(
+                keys,
+                peppers,
+                KeyCache(settings.auth_cache_size),
+                AuthPolicy(settings.auth_cache_ttl_seconds, settings.auth_stale_seconds),
+            ),
+            chat=ChatService(
+                catalog=Catalog(config, settings.default_model),
+                rules=RuleBook(config.rate_limits.rules),
+                limiter=_limiter(settings, redis),
+                secrets=secrets,
+                adapters=_adapters(settings, config, session),
+            ),
+            readiness=Readiness(engine, redis, settings),
+            engine=engine,
+            redis=redis,
+            secrets=secrets,
+        )
+
+
+def make_secret_store(settings: Settings) -> SecretStore:
+    """The store that PLATFORM_SECRET_PROVIDER names."""
+    match settings.secret_provider:
+        case "env":
+            return EnvSecretStore(environment())
+
+
+async def secret_problems(settings: Settings, config: PlatformConfig, secrets: SecretStore) -> list[str]:
+    """Look up the pepper and every provider's credential; one line for each that cannot be had."""
+    problems = []
+    try:
+        await SecretPeppers(secrets, settings.api_key_pepper_secret_name).current()
+    except SecretError as error:
+        problems.append(f"API key pepper, secret '{settings.api_key_pepper_secret_name}': {error}")
+    for name, provider in config.providers.items():
+        try:
+            await secrets.get(provider.api_key_secret)
+        except SecretError as error:
+            problems.append(f"provider '{name}', secret '{provider.api_key_secret}': {error}")
+    return problems
+
+
+def make_redis(settings: Settings) -> "Redis":
+    """A client that never waits longer than `redis_timeout_ms` for a connection, a socket or an answer, and never
+    retries: what happens next is decided by whoever asked."""
+    seconds = settings.redis_timeout_ms / 1000
+    pool = BlockingConnectionPool.from_url(
+        settings.redis_url.get_secret_value(),
+        max_connections=REDIS_CONNECTIONS,
+        timeout=seconds,
+        socket_timeout=seconds,
+        socket_connect_timeout=seconds,
+        retry=Retry(NoBackoff(), 0),
+    )
+    return Redis.from_pool(pool)
+
+
+def _limiter(settings: Settings, redis: "Redis") -> DegradingLimiter:
+    return DegradingLimiter(
+        RedisLimiter(redis, settings.redis_timeout_ms / 1000),
+        LocalLimiter(processes=settings.replicas * settings.workers),
+    )
+
+
+def _adapters(settings: Settings, config: PlatformConfig, session: aiohttp.ClientSession) -> dict[str, ChatAdapter]:
+    deadlines = Deadlines(
+        connect=settings.provider_connect_timeout_seconds,
+        first_byte=settings.provider_first_byte_timeout_seconds,
+        total=settings.provider_total_timeout_seconds,
+    )
+    return {
+        name: OpenAIAdapter(session, provider.base_url, deadlines, settings.provider_max_response_bytes)
+        for name, provider in config.providers.items()
+    }
+
+
+@asynccontextmanager
+async def _provider_session(settings: Settings) -> AsyncIterator[aiohttp.ClientSession]:
+    """One pool of connections for all providers. No cookies: one caller's answer must not mark another's request."""
+    connector = aiohttp.TCPConnector(limit=settings.provider_max_connections, ttl_dns_cache=60)
+    session = aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        headers={"User-Agent": "flowbiz-platform"},
+    )
+    try:
+        yield session
+    finally:
+        await session.close()
+        await asyncio.sleep(0)  # lets the transports of open connections close before the loop does

@@ -1,0 +1,1 @@
+"""Where credentials come from: one interface, one file per store."""
