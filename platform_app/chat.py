@@ -6,16 +6,15 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from platform_app.auth.caller import Caller
-from platform_app.errors import ModelNotAllowed, ProviderNotConfigured, RateLimited, SecretError
+from platform_app.errors import ModelNotAllowed, ProviderNotConfigured, SecretError
 from platform_app.llm.base import ChatAdapter
 from platform_app.llm.catalog import Catalog, Route
 from platform_app.llm.types import ChatChunk, ChatCompletion, ChatRequest, TokenUsage, UpstreamCall
 from platform_app.observability.context import RequestContext
 from platform_app.observability.logging import get_logger
 from platform_app.observability.provider_call import ProviderCall
-from platform_app.rate_limit.headers import rate_limit_headers
-from platform_app.rate_limit.limiter import RateLimiter
-from platform_app.rate_limit.rules import RuleBook, Usage
+from platform_app.rate_limit.gate import RateLimitGate
+from platform_app.rate_limit.rules import Usage
 from platform_app.secret_store.base import SecretStore
 
 _log = get_logger("chat")
@@ -27,8 +26,7 @@ class ChatService:
     from fakes in one line."""
 
     catalog: Catalog
-    rules: RuleBook
-    limiter: RateLimiter
+    limits: RateLimitGate
     secrets: SecretStore
     adapters: Mapping[str, ChatAdapter]
     """By provider name."""
@@ -70,19 +68,9 @@ class ChatService:
         context.model, context.provider = route.public_model, route.provider
         if not caller.may_use(route.public_model):
             raise ModelNotAllowed(f"This API key may not use the model '{route.public_model}'.")
-        await self._limit(Usage(caller.key_id, caller.owner, context.route, route.public_model), context)
+        usage = Usage(caller.key_id, caller.owner, context.route, route.public_model)
+        await self.limits.charge(usage, context)
         return route, await self._credential(route)
-
-    async def _limit(self, usage: Usage, context: RequestContext) -> None:
-        decision = await self.limiter.acquire(self.rules.charges(usage))
-        context.response_headers.update(rate_limit_headers(decision))
-        if (denied := decision.denied_by) is not None:
-            rule = denied.rule
-            raise RateLimited(
-                f"Rate limit '{rule.name}' is reached. Try again in {decision.retry_after} s.",
-                details=[f"{rule.name}: {rule.limit} {rule.unit} per {rule.window_seconds} s, by {rule.scope}"],
-                retry_after=decision.retry_after,
-            )
 
     async def _credential(self, route: Route) -> str:
         try:

@@ -29,6 +29,8 @@ ENV_PREFIX = "PLATFORM_"
 
 # Names that `flowbiz-platform dev` writes for people and scripts; the gateway itself does not read them.
 _FOR_PEOPLE = frozenset({"BASE_URL", "METRICS_URL", "ADMIN_KEY", "CHAT_KEY", "API_KEY_PEPPER"})
+# Files, secrets and servers are looked for this long at start before the process gives up.
+START_TIMEOUT_SECONDS = 30.0
 
 
 def _http_url(value: str) -> str:
@@ -95,6 +97,7 @@ class Settings(BaseSettings):
     max_body_bytes: Annotated[int, Field(ge=1024, le=256 * 1024 * 1024)] = 10 * 1024 * 1024
     body_timeout_seconds: Annotated[float, Field(gt=0, le=600)] = 30.0
     max_concurrent_requests: Annotated[int, Field(ge=1, le=100_000)] = 2_000
+    shutdown_drain_seconds: Annotated[float, Field(ge=0, le=300)] = 2.0
     shutdown_grace_seconds: Annotated[int, Field(ge=1, le=3600)] = 30
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"

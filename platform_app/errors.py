@@ -26,6 +26,7 @@ The tree (status and code beside each leaf)::
     │   ├── AuthUnavailable            503 auth_unavailable
     │   ├── LimiterUnavailable         503 limiter_unavailable
     │   ├── ProviderNotConfigured      503 provider_not_configured
+    │   ├── Overloaded                 503 overloaded
     │   └── Draining                   503 draining
     ├── ProviderFailed                 the upstream's bad day
     │   ├── ProviderError              502 provider_error
@@ -221,6 +222,12 @@ class ProviderNotConfigured(Unavailable):
     """The provider's credential or route is missing."""
 
     code, status = "provider_not_configured", 503
+
+
+class Overloaded(Unavailable):
+    """This process answers as many requests at once as it is allowed to."""
+
+    code, status = "overloaded", 503
 
 
 class Draining(Unavailable):

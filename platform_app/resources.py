@@ -22,6 +22,7 @@ from platform_app.llm.base import ChatAdapter
 from platform_app.llm.catalog import Catalog
 from platform_app.llm.openai_adapter import Deadlines, OpenAIAdapter
 from platform_app.rate_limit.degrading_limiter import DegradingLimiter
+from platform_app.rate_limit.gate import RateLimitGate
 from platform_app.rate_limit.local_limiter import LocalLimiter
 from platform_app.rate_limit.redis_limiter import RedisLimiter
 from platform_app.rate_limit.rules import RuleBook
@@ -42,6 +43,7 @@ class Resources:
     keys: KeyStore
     peppers: SecretPeppers
     authenticator: Authenticator
+    limits: RateLimitGate
     chat: ChatService
     readiness: Readiness
     engine: AsyncEngine = field(repr=False)
@@ -70,6 +72,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         stack.push_async_callback(redis.aclose)
         keys = KeyStore(engine)
         session = await stack.enter_async_context(_provider_session(settings))
+        limits = RateLimitGate(RuleBook(config.rate_limits.rules), _limiter(settings, redis))
         yield Resources(
             settings=settings,
             config=config,
@@ -81,10 +84,10 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
                 KeyCache(settings.auth_cache_size),
                 AuthPolicy(settings.auth_cache_ttl_seconds, settings.auth_stale_seconds),
             ),
+            limits=limits,
             chat=ChatService(
                 catalog=Catalog(config, settings.default_model),
-                rules=RuleBook(config.rate_limits.rules),
-                limiter=_limiter(settings, redis),
+                limits=limits,
                 secrets=secrets,
                 adapters=_adapters(settings, config, session),
             ),
@@ -93,6 +96,26 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
             redis=redis,
             secrets=secrets,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class KeyAdmin:
+    """What the command line needs to manage keys."""
+
+    keys: KeyStore
+    peppers: SecretPeppers
+
+
+@asynccontextmanager
+async def open_key_admin(settings: Settings, secrets: SecretStore | None = None) -> AsyncIterator[KeyAdmin]:
+    """The key store alone, with the settings' secret store unless another is given."""
+    secrets = secrets or make_secret_store(settings)
+    engine = make_engine(settings)
+    try:
+        yield KeyAdmin(KeyStore(engine), SecretPeppers(secrets, settings.api_key_pepper_secret_name))
+    finally:
+        await engine.dispose()
+        await secrets.aclose()
 
 
 def make_secret_store(settings: Settings) -> SecretStore:

@@ -65,11 +65,11 @@ def _run(url: str, action: Callable[[Config], object]) -> None:
     """Open one connection, hand it to migrations/env.py, and run the Alembic command on it."""
 
     async def main() -> None:
-        engine = create_async_engine(url, poolclass=NullPool, hide_parameters=True)
+        engine = create_async_engine(
+            url, poolclass=NullPool, hide_parameters=True, connect_args={"timeout": CONNECT_TIMEOUT_SECONDS}
+        )
         try:
-            async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
-                connection = await engine.connect()
-            async with connection:
+            async with engine.connect() as connection:
                 await connection.run_sync(on_connection)
         finally:
             await engine.dispose()

@@ -14,6 +14,8 @@ class RequestContext:
     trace: TraceContext
     method: str
     client_address: str
+    started: float
+    """time.perf_counter() at the request's first byte."""
     route: str = "unmatched"
     """The route's template, never the path that the client typed."""
     key_id: str | None = None
@@ -26,6 +28,10 @@ class RequestContext:
     stream: bool = False
     response_headers: dict[str, str] = field(default_factory=dict)
     """Added to the answer whatever it turns out to be; lower-case names."""
+
+    def elapsed_ms(self, now: float) -> float:
+        """Milliseconds from the request's start to `now`, which is a time.perf_counter()."""
+        return round((now - self.started) * 1000, 3)
 
 
 _current: ContextVar[RequestContext | None] = ContextVar("request", default=None)

@@ -25,7 +25,7 @@ _MAX_FRAMES = 20
 
 def get_logger(name: str) -> Any:
     """A structlog logger; call it with an event name and fields: `log.info("key_revoked", key_id=...)`."""
-    return structlog.get_logger(logger=name)
+    return structlog.get_logger(component=name)
 
 
 def configure_logging(
@@ -70,7 +70,7 @@ class _StructlogHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         fields: dict[str, Any] = {"exc_info": record.exc_info} if record.exc_info else {}
-        log = structlog.get_logger(logger=record.name)
+        log = structlog.get_logger(component=record.name)
         log.log(record.levelno, record.getMessage(), **fields)
 
 
@@ -102,7 +102,7 @@ def _render_json(_: WrappedLogger, __: str, event: EventDict) -> bytes:
 
 def _render_console(_: WrappedLogger, __: str, event: EventDict) -> bytes:
     time = str(event.pop("timestamp"))[11:23]
-    level, name, request_id = event.pop("level"), event.pop("logger", ""), event.pop("request_id", None)
+    level, name, request_id = event.pop("level"), event.pop("component", ""), event.pop("request_id", None)
     event.pop("trace_id", None)
     fields = " ".join(f"{key}={value}" for key, value in event.items() if key != "event" and value is not None)
     tail = f" [{request_id}]" if request_id else ""

@@ -1,0 +1,81 @@
+"""Reading a JSON body: after the caller is known, once, and with every problem named.
+
+FastAPI would read and parse the body before any dependency runs, so that somebody without a key could make us
+parse ten megabytes; and Python's parser lets lone surrogates through that no later step can encode.
+"""
+
+import json
+import re
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, TypeVar
+
+from fastapi import Request
+from pydantic import BaseModel, ValidationError
+
+from apps.platform_api.errors import validation_failed
+from platform_app.errors import UnsupportedMediaType, ValidationFailed
+
+Body = TypeVar("Body", bound=BaseModel)
+
+_JSON = re.compile(r"application/(?:[a-z0-9.+-]+\+)?json\s*(?:;.*)?", re.IGNORECASE)
+_MAX_BAD_FIELDS = 5
+
+
+def json_body(model: type[Body]) -> Callable[[Request], Awaitable[Body]]:
+    """A dependency that gives the body as this model.
+
+    Raises (from the dependency):
+        UnsupportedMediaType: the body is not declared as JSON.
+        InvalidRequest: it is not JSON.
+        ValidationFailed: it is, but of another shape; each detail names a field.
+    """
+
+    async def read(request: Request) -> Body:
+        content_type = request.headers.get("content-type", "")
+        if not _JSON.fullmatch(content_type.strip()):
+            raise UnsupportedMediaType("Send the body as JSON, with the header 'Content-Type: application/json'.")
+        return parse(model, await request.body())
+
+    return read
+
+
+def parse(model: type[Body], raw: bytes) -> Body:
+    """See json_body."""
+    try:
+        body = model.model_validate_json(raw)
+    except ValidationError as error:
+        problems = error.errors(include_url=False, include_input=False)
+        if problems[0]["type"] == "json_invalid":
+            _refuse_bad_text(raw, "\ud800", "\udfff", "half of a surrogate pair is not text")
+        raise validation_failed(problems) from None
+    if b"\\u0000" in raw:
+        # Not text for PostgreSQL and most providers; a doubled backslash in front is harmless, so look closer.
+        _refuse_bad_text(raw, "\x00", "\x00", "a NUL character is not text")
+    return body
+
+
+def _refuse_bad_text(raw: bytes, first: str, last: str, why: str) -> None:
+    """Name the fields whose text has a character between `first` and `last`, if there are any."""
+    try:
+        data = json.loads(raw)
+    except (ValueError, RecursionError):
+        return
+    bad = re.compile(f"[{first}-{last}]")
+    fields = [path for _, path in zip(range(_MAX_BAD_FIELDS), _fields_with(bad, data, "body"), strict=False)]
+    if fields:
+        raise ValidationFailed("The request is not valid.", details=[f"{field}: {why}" for field in fields])
+
+
+def _fields_with(bad: re.Pattern[str], data: Any, path: str) -> Iterator[str]:
+    stack = [(path, data)]
+    while stack:
+        path, value = stack.pop()
+        if isinstance(value, str):
+            if bad.search(value):
+                yield path
+        elif isinstance(value, list):
+            stack.extend((f"{path}[{index}]", item) for index, item in reversed(list(enumerate(value))))
+        elif isinstance(value, dict):
+            if any(bad.search(key) for key in value):
+                yield path
+            stack.extend((key if path == "body" else f"{path}.{key}", item) for key, item in value.items())

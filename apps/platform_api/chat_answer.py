@@ -1,0 +1,81 @@
+"""A chat result in the platform's own contract: one JSON answer, or events."""
+
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+import orjson
+from starlette.responses import Response
+
+from apps.platform_api.errors import error_body
+from apps.platform_api.sse import event
+from platform_app.errors import PlatformError
+from platform_app.llm.catalog import Route
+from platform_app.llm.types import ChatChunk, ChatCompletion, TokenUsage
+from platform_app.observability.context import RequestContext
+
+
+def json_answer(
+    route: Route, completion: ChatCompletion, context: RequestContext, conversation_id: str | None
+) -> Response:
+    """The whole answer, as contract.ChatResponse documents it."""
+    content = completion.message.get("content")
+    answer = {
+        **_ids(completion.id, route, context),
+        "output": content if isinstance(content, str) else None,
+        "message": completion.message,
+        **_end(completion.finish_reason, completion.usage, context, conversation_id),
+    }
+    return Response(orjson.dumps(answer), media_type="application/json")
+
+
+async def answer_events(
+    route: Route, chunks: AsyncGenerator[ChatChunk, None], context: RequestContext, conversation_id: str | None
+) -> AsyncGenerator[bytes, None]:
+    """`delta` events as chunks come, then one `done`, or one `error`.
+
+    A failure before the first delta is raised instead, while the answer can still have its status.
+    """
+    answer_id: str | None = None
+    finish_reason: str | None = None
+    usage: TokenUsage | None = None
+    started = False
+    try:
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                answer_id = answer_id or chunk.id
+                finish_reason = chunk.finish_reason or finish_reason
+                usage = chunk.usage or usage
+                if delta := chunk.delta:
+                    started = True
+                    yield event("delta", delta)
+    except PlatformError as error:
+        if not started:
+            raise
+        yield event("error", error_body(error, context))
+        return
+    end = _end(finish_reason, usage, context, conversation_id)
+    yield event("done", {**_ids(answer_id, route, context), **end})
+
+
+def _ids(answer_id: str | None, route: Route, context: RequestContext) -> dict[str, Any]:
+    return {
+        "status": "ok",
+        "id": answer_id or f"chat-{context.request_id}",
+        "request_id": context.request_id,
+        "trace_id": context.trace.trace_id,
+        "provider": route.provider,
+        "model": route.public_model,
+    }
+
+
+def _end(
+    finish_reason: str | None, usage: TokenUsage | None, context: RequestContext, conversation_id: str | None
+) -> dict[str, Any]:
+    return {
+        "finish_reason": finish_reason,
+        "usage": usage,  # orjson writes dataclasses as objects
+        "conversation_id": conversation_id,
+        "duration_ms": context.elapsed_ms(time.perf_counter()),
+    }

@@ -1,0 +1,283 @@
+"""The platform's own chat contract: what a client sends, and the shape of what it gets.
+
+Messages are TypedDicts: pydantic checks them in place, and what was checked goes to the provider as it is. Union
+tags start with `@` so that error paths can leave them out.
+"""
+
+from typing import Annotated, Any, Literal, NotRequired, Required, Self
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator, with_config
+from typing_extensions import TypedDict
+
+from platform_app.config import ModelName
+
+_STRICT = ConfigDict(extra="forbid")
+_Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+
+
+@with_config(_STRICT)
+class TextPart(TypedDict):
+    """A piece of text."""
+
+    type: Literal["text"]
+    text: str
+
+
+@with_config(_STRICT)
+class ImageUrl(TypedDict, total=False):
+    """Where an image is: an https URL, or a data: URL with the image itself."""
+
+    url: Required[Annotated[str, Field(min_length=1)]]
+    detail: Literal["auto", "low", "high"]
+
+
+@with_config(_STRICT)
+class ImagePart(TypedDict):
+    """An image; the provider fetches it, the platform never does."""
+
+    type: Literal["image_url"]
+    image_url: ImageUrl
+
+
+@with_config(_STRICT)
+class FunctionCall(TypedDict):
+    """Which function the model called, with which arguments (JSON as text)."""
+
+    name: _Name
+    arguments: str
+
+
+@with_config(_STRICT)
+class ToolCall(TypedDict):
+    """One call that the model made."""
+
+    id: str
+    type: Literal["function"]
+    function: FunctionCall
+
+
+def _kind(value: object) -> str:
+    return "@text" if isinstance(value, str) else "@parts"
+
+
+def _part_type(value: object) -> str:
+    return f"@{value.get('type')}" if isinstance(value, dict) else "@?"
+
+
+_Parts = Annotated[
+    list[
+        Annotated[
+            Annotated[TextPart, Tag("@text")] | Annotated[ImagePart, Tag("@image_url")],
+            Discriminator(
+                _part_type,
+                custom_error_type="part_type",
+                custom_error_message="expected an object with type 'text' or 'image_url'",
+            ),
+        ]
+    ],
+    Field(min_length=1, max_length=256),
+]
+_Content = Annotated[Annotated[str, Tag("@text")] | Annotated[_Parts, Tag("@parts")], Discriminator(_kind)]
+
+
+@with_config(_STRICT)
+class InstructionMessage(TypedDict):
+    """What the application tells the model."""
+
+    role: Literal["system", "developer"]
+    content: _Content
+    name: NotRequired[_Name]
+
+
+@with_config(_STRICT)
+class UserMessage(TypedDict):
+    """What the user said."""
+
+    role: Literal["user"]
+    content: _Content
+    name: NotRequired[_Name]
+
+
+@with_config(_STRICT)
+class AssistantMessage(TypedDict, total=False):
+    """What the model said before."""
+
+    role: Required[Literal["assistant"]]
+    content: _Content | None
+    refusal: str | None
+    name: _Name
+    tool_calls: Annotated[list[ToolCall], Field(min_length=1, max_length=128)]
+
+
+@with_config(_STRICT)
+class ToolMessage(TypedDict):
+    """What a tool answered."""
+
+    role: Literal["tool"]
+    content: _Content
+    tool_call_id: str
+
+
+def _role(value: object) -> str:
+    role = value.get("role") if isinstance(value, dict) else None
+    return {"system": "@instruction", "developer": "@instruction"}.get(str(role), f"@{role}")
+
+
+Message = Annotated[
+    Annotated[InstructionMessage, Tag("@instruction")]
+    | Annotated[UserMessage, Tag("@user")]
+    | Annotated[AssistantMessage, Tag("@assistant")]
+    | Annotated[ToolMessage, Tag("@tool")],
+    Discriminator(
+        _role,
+        custom_error_type="message_role",
+        custom_error_message="expected an object with role system, developer, user, assistant or tool",
+    ),
+]
+
+
+@with_config(_STRICT)
+class FunctionDefinition(TypedDict, total=False):
+    """A function that the model may call; `parameters` is a JSON Schema."""
+
+    name: Required[_Name]
+    description: str
+    parameters: dict[str, Any]
+    strict: bool | None
+
+
+@with_config(_STRICT)
+class Tool(TypedDict):
+    """A tool that the model may use."""
+
+    type: Literal["function"]
+    function: FunctionDefinition
+
+
+@with_config(_STRICT)
+class NamedFunction(TypedDict):
+    """A function by its name."""
+
+    name: _Name
+
+
+@with_config(_STRICT)
+class NamedTool(TypedDict):
+    """The tool that the model must use."""
+
+    type: Literal["function"]
+    function: NamedFunction
+
+
+def _choice_kind(value: object) -> str:
+    return "@word" if isinstance(value, str) else "@named"
+
+
+_ToolChoice = Annotated[
+    Annotated[Literal["none", "auto", "required"], Tag("@word")] | Annotated[NamedTool, Tag("@named")],
+    Discriminator(_choice_kind),
+]
+_Stop = Annotated[
+    Annotated[str, Tag("@text")]
+    | Annotated[list[str], Field(min_length=1, max_length=4), Tag("@parts")],
+    Discriminator(_kind),
+]  # fmt: skip
+
+
+@with_config(ConfigDict(extra="allow"))
+class ResponseFormat(TypedDict):
+    """`text`, `json_object`, or `json_schema` with its schema beside the type."""
+
+    type: Literal["text", "json_object", "json_schema"]
+
+
+class ChatRequestBody(BaseModel):
+    """`POST /v1/platform/chat`: exactly one of `messages` and `prompt`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    messages: Annotated[list[Message], Field(min_length=1, max_length=2048)] | None = Field(
+        None, description="The conversation so far, in OpenAI's message shape."
+    )
+    prompt: Annotated[str, Field(min_length=1)] | None = Field(None, description="Shorthand for one user message.")
+    model: ModelName | None = Field(None, description="A model of the catalog; the platform's default without one.")
+    stream: bool = Field(False, description="Server-sent events instead of one JSON answer.")
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    max_tokens: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
+    stop: _Stop | None = None
+    seed: Annotated[int, Field(ge=-(2**63), le=2**63 - 1)] | None = None
+    tools: Annotated[list[Tool], Field(min_length=1, max_length=128)] | None = None
+    tool_choice: _ToolChoice | None = None
+    response_format: ResponseFormat | None = None
+    conversation_id: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
+        None, description="Yours; comes back in the answer."
+    )
+    metadata: (
+        Annotated[
+            dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]], Field(max_length=16)
+        ]
+        | None
+    ) = Field(None, description="Yours, at most 16 pairs; not sent to the provider.")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.messages is None) == (self.prompt is None):
+            raise ValueError("exactly one of messages and prompt is needed")
+        return self
+
+    def upstream_body(self) -> dict[str, Any]:
+        """The fields that go to a provider, in OpenAI's shape; only those that the client set."""
+        messages = self.messages if self.messages is not None else [{"role": "user", "content": self.prompt}]
+        body: dict[str, Any] = {"messages": messages}
+        for name in _FORWARDED:
+            value = getattr(self, name)
+            if value is not None:
+                body[name] = value
+        return body
+
+
+_FORWARDED = (
+    "temperature", "top_p", "max_tokens", "stop", "seed", "tools", "tool_choice", "response_format",
+)  # fmt: skip
+
+
+class Usage(BaseModel):
+    """Tokens as the provider counted them."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    cached_tokens: int
+
+
+class ChatResponse(BaseModel):
+    """A complete answer. (Documents the shape; answers are written straight from the provider's.)"""
+
+    status: Literal["ok"]
+    id: str
+    request_id: str
+    trace_id: str
+    provider: str
+    model: str = Field(description="The public model name.")
+    output: str | None = Field(description="The text, or null where the model called tools instead.")
+    message: dict[str, Any] = Field(description="The assistant's message, as the provider sent it.")
+    finish_reason: str | None
+    usage: Usage | None
+    conversation_id: str | None
+    duration_ms: float
+
+
+class ErrorBody(BaseModel):
+    """What went wrong, for a program (`code`) and for a person (`message`, `details`)."""
+
+    code: str
+    message: str
+    request_id: str
+    details: list[str] | None = None
+
+
+class ErrorResponse(BaseModel):
+    """Every error of the platform's own routes."""
+
+    error: ErrorBody

@@ -1,0 +1,108 @@
+"""What handlers ask for, as types: a handler's signature says who may call it and what it uses.
+
+The only reader of request state.
+"""
+
+import re
+from enum import StrEnum
+from typing import Annotated, Any
+
+from fastapi import Depends, Request
+
+from apps.platform_api.server_state import ServerState
+from platform_app.auth.caller import Caller
+from platform_app.auth.permissions import Scope
+from platform_app.chat import ChatService
+from platform_app.errors import InsufficientScope, InvalidApiKey, MissingCredentials
+from platform_app.observability import metrics
+from platform_app.observability.context import RequestContext
+from platform_app.rate_limit.rules import Usage
+from platform_app.resources import Resources
+
+_BEARER = re.compile(r"bearer +(\S+)", re.IGNORECASE)
+
+
+class LimitedBy(StrEnum):
+    """Who asks the limiter for a guarded route; there is no third way."""
+
+    GUARD = "guard"
+    """The guard itself, before the handler runs."""
+    CHAT_SERVICE = "chat service"
+    """ChatService, which knows the model too, so that all rules cost one round trip."""
+
+
+class Guard:
+    """A dependency: the caller of this request, who holds the scope. Routes without one do not start."""
+
+    def __init__(self, scope: Scope, limited_by: LimitedBy = LimitedBy.GUARD) -> None:
+        self.scope = scope
+        self.limited_by = limited_by
+
+    async def __call__(self, request: Request) -> Caller:
+        """Authenticate, check the scope, and charge the route's rules where the handler's service does not."""
+        resources, context = resources_of(request), context_of(request)
+        context.route = route_template(request.scope)
+        caller = await resources.authenticator.authenticate(credentials(request))
+        context.key_id = caller.key_id
+        if not caller.may(self.scope):
+            raise InsufficientScope(self.scope)
+        if self.limited_by is LimitedBy.GUARD:
+            await resources.limits.charge(Usage(caller.key_id, caller.owner, context.route), context)
+        return caller
+
+
+def credentials(request: Request) -> str:
+    """The key as the client sent it: `Authorization: Bearer <key>` or `X-API-Key: <key>`.
+
+    Raises:
+        MissingCredentials: neither header is there.
+        InvalidApiKey: another scheme, an empty key, or two different keys.
+    """
+    authorizations = request.headers.getlist("authorization")
+    keys = request.headers.getlist("x-api-key")
+    if not authorizations and not keys:
+        metrics.AUTH.labels("missing").inc()
+        raise MissingCredentials
+    found = set(keys)
+    for value in authorizations:
+        match = _BEARER.fullmatch(value.strip())
+        found.add(match[1] if match else "")
+    if len(found) != 1 or "" in found:
+        metrics.AUTH.labels("malformed").inc()
+        raise InvalidApiKey
+    return found.pop()
+
+
+def route_template(scope: Any) -> str:
+    """The path template of the matched route, for labels and rules; never the path that the client typed."""
+    route = scope.get("route")
+    return getattr(route, "path", None) or "unmatched"
+
+
+def context_of(request: Request) -> RequestContext:
+    """What the middleware noted about this request so far."""
+    context: RequestContext = request.scope["state"]["context"]
+    return context
+
+
+def resources_of(request: Request) -> Resources:
+    """What the lifespan opened."""
+    resources: Resources = request.scope["state"]["resources"]
+    return resources
+
+
+def server_state_of(request: Request) -> ServerState:
+    """What this process says about itself."""
+    state: ServerState = request.scope["state"]["server"]
+    return state
+
+
+def _chat_of(request: Request) -> ChatService:
+    return resources_of(request).chat
+
+
+ResourcesDep = Annotated[Resources, Depends(resources_of)]
+ContextDep = Annotated[RequestContext, Depends(context_of)]
+ChatServiceDep = Annotated[ChatService, Depends(_chat_of)]
+CallerDep = Annotated[Caller, Depends(Guard(Scope.CHAT, LimitedBy.CHAT_SERVICE))]
+"""The caller of a chat request: holds platform:chat, and is limited by the chat service."""

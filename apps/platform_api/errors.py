@@ -1,0 +1,119 @@
+"""Every error becomes an answer here, and only here."""
+
+import math
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from apps.platform_api.dependencies import context_of
+from platform_app.core_contracts import error_response
+from platform_app.errors import (
+    CallerRefused,
+    InternalError,
+    InvalidRequest,
+    MethodNotAllowed,
+    ModelNotFound,
+    NotFound,
+    PlatformError,
+    RateLimited,
+    UnsupportedMediaType,
+    ValidationFailed,
+)
+from platform_app.observability.context import RequestContext
+
+_BY_STATUS: Mapping[int, type[PlatformError]] = {
+    404: NotFound,
+    405: MethodNotAllowed,
+    415: UnsupportedMediaType,
+}
+_DENIALS = (CallerRefused, ModelNotFound, RateLimited)
+_MAX_DETAILS = 20
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Render our errors, FastAPI's validation errors and the router's own 404 and 405."""
+
+    async def on_platform_error(request: Request, error: Exception) -> Response:
+        assert isinstance(error, PlatformError)  # noqa: S101 - for mypy: registered for this class alone
+        return render(error, context_of(request))
+
+    async def on_validation_error(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)  # noqa: S101 - likewise
+        return render(validation_failed(error.errors()), context_of(request))
+
+    async def on_http_exception(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)  # noqa: S101 - likewise
+        return render(_from_router(error), context_of(request))
+
+    app.add_exception_handler(PlatformError, on_platform_error)
+    app.add_exception_handler(RequestValidationError, on_validation_error)
+    app.add_exception_handler(HTTPException, on_http_exception)
+
+
+def render(error: PlatformError, context: RequestContext) -> Response:
+    """The answer for this error."""
+    headers = dict(error.headers)
+    if error.retry_after is not None:
+        headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
+    return Response(orjson.dumps(error_body(error, context)), error.status, headers, "application/json")
+
+
+def error_body(error: PlatformError, context: RequestContext) -> dict[str, Any]:
+    """The error as the platform's own routes show it; also notes decision and reason for the access line."""
+    context.reason = error.code
+    if isinstance(error, _DENIALS):
+        context.decision = "deny"
+    return error_response(error.code, error.message, context.request_id, error.details)
+
+
+def validation_failed(items: Sequence[Mapping[str, Any]]) -> PlatformError:
+    """pydantic's findings as one error: each detail starts with the field's path, and no value is repeated."""
+    for item in items:
+        if item["type"] == "json_invalid":
+            why = (item.get("ctx") or {}).get("error") or item["msg"]
+            return InvalidRequest("The body is not valid JSON.", details=[str(why)])
+    details = [f"{field_path(item['loc'])}: {message_of(item)}" for item in items[:_MAX_DETAILS]]
+    return ValidationFailed("The request is not valid.", details=list(dict.fromkeys(details)))
+
+
+def field_path(location: Sequence[Any]) -> str:
+    """`messages[0].content` for ("body", "messages", 0, "@user", "content"); marks of unions are left out."""
+    path = ""
+    for part in location:
+        if isinstance(part, int):
+            path += f"[{part}]"
+        elif part in ("body", "query", "path", "header") and not path:
+            continue
+        elif not str(part).startswith("@"):
+            path += f".{part}" if path else str(part)
+    return path or "body"
+
+
+def message_of(item: Mapping[str, Any]) -> str:
+    """pydantic's message, without its prefix for errors that our own validators raised."""
+    if item["type"] == "extra_forbidden":
+        return "is not a field of this request"
+    return str(item["msg"]).removeprefix("Value error, ")
+
+
+def internal_error() -> InternalError:
+    """A bug; says nothing but where to look."""
+    return InternalError("Something went wrong inside the platform. Quote the request id to your operator.")
+
+
+def _from_router(error: HTTPException) -> PlatformError:
+    kind = _BY_STATUS.get(error.status_code)
+    if kind is NotFound:
+        return NotFound("There is nothing at this address.")
+    if kind is MethodNotAllowed:
+        allowed = (error.headers or {}).get("Allow", "")
+        return MethodNotAllowed(f"This address takes {allowed or 'other methods'}.", headers={"allow": allowed})
+    if kind is not None:
+        return kind(HTTPStatus(error.status_code).phrase)
+    return internal_error() if error.status_code >= 500 else InvalidRequest("The request is not valid.")

@@ -1,0 +1,61 @@
+"""The HTTP service, put together on one page."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TypedDict
+
+from fastapi import FastAPI
+
+from apps.platform_api.errors import install_error_handlers
+from apps.platform_api.guards import require_guards
+from apps.platform_api.middleware import RequestCaps, RequestEnvelope
+from apps.platform_api.openapi import DESCRIPTION, install_openapi
+from apps.platform_api.routes import chat, system
+from apps.platform_api.server_state import ServerState
+from apps.platform_api.version import SERVICE, VERSION
+from platform_app.config import Settings, load_settings
+from platform_app.observability import metrics
+from platform_app.observability.logging import configure_logging
+from platform_app.resources import Resources, open_resources
+
+
+class State(TypedDict):
+    """What the lifespan hands to every request."""
+
+    resources: Resources
+    server: ServerState
+
+
+def create_app(settings: Settings, server: ServerState | None = None) -> FastAPI:
+    """The app, which opens its resources when its lifespan starts.
+
+    Raises:
+        UnguardedRouteError: a route lacks auth, scope or limit.
+    """
+    server = server or ServerState()
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[State]:
+        metrics.BUILD_INFO.labels(VERSION, settings.build_sha or "unknown").set(1)
+        async with open_resources(settings) as resources:
+            yield {"resources": resources, "server": server}
+
+    app = FastAPI(
+        title=SERVICE, version=VERSION, description=DESCRIPTION, lifespan=lifespan, docs_url=None, redoc_url=None,
+        redirect_slashes=False,
+    )  # fmt: skip
+    app.include_router(chat.router)
+    app.include_router(system.router)
+    install_error_handlers(app)
+    install_openapi(app)
+    require_guards(app)
+    caps = RequestCaps(settings.max_body_bytes, settings.body_timeout_seconds, settings.max_concurrent_requests)
+    app.add_middleware(RequestEnvelope, state=server, caps=caps)
+    return app
+
+
+def create_app_from_environment() -> FastAPI:
+    """For ASGI servers other than `flowbiz-platform serve`: `uvicorn --factory apps.platform_api.main:…`."""
+    settings = load_settings()
+    configure_logging(settings.log_level, settings.log_format)
+    return create_app(settings)

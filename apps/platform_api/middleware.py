@@ -1,0 +1,201 @@
+"""What every request passes, as pure ASGI: identity, caps, draining, and one access line at the end."""
+
+import asyncio
+import re
+import time
+import uuid
+from dataclasses import dataclass
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from apps.platform_api.dependencies import route_template
+from apps.platform_api.disconnect import ClientDisconnected
+from apps.platform_api.errors import internal_error, render
+from apps.platform_api.server_state import ServerState
+from platform_app.errors import Draining, HeadersTooLarge, InvalidRequest, Overloaded, PayloadTooLarge, PlatformError
+from platform_app.observability import metrics
+from platform_app.observability.context import RequestContext, set_current_request
+from platform_app.observability.logging import get_logger
+from platform_app.observability.tracing import continue_trace
+
+MAX_HEADER_BYTES = 32 * 1024
+CLIENT_CLOSED = 499
+"""The status noted for a client that left; nginx's number, never sent."""
+
+_SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+_NEVER_REFUSED = frozenset({"/healthz", "/livez", "/readyz", "/v1/meta"})
+
+_log = get_logger("access")
+
+
+@dataclass(frozen=True, slots=True)
+class RequestCaps:
+    """What one request and one process may take."""
+
+    body_bytes: int
+    body_seconds: float
+    concurrent_requests: int
+
+
+class RequestEnvelope:
+    """The outermost layer of ours: whatever happens inside, the answer has its ids, and a line is written."""
+
+    def __init__(self, app: ASGIApp, state: ServerState, caps: RequestCaps) -> None:
+        self._app = app
+        self._state = state
+        self._caps = caps
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request; lifespan and other scopes pass by."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        context = _open_context(scope)
+        answer = _Answer(send, context, self._state)
+        self._state.in_flight += 1
+        metrics.HTTP_IN_FLIGHT.inc()
+        try:
+            self._refuse_early(scope)
+            await self._app(scope, self._capped(scope, receive), answer.send)
+        except ClientDisconnected:
+            context.reason = "client_closed"
+            answer.status = CLIENT_CLOSED
+        except PlatformError as error:
+            await self._answer_error(error, context, answer, scope)
+        except Exception:  # noqa: BLE001 - the last net: a client never waits for an answer in vain
+            # Whatever gets here is a bug; the client gets its 500 with the ids to quote, the log the places.
+            _log.exception("unhandled_error")
+            await self._answer_error(internal_error(), context, answer, scope)
+        finally:
+            self._state.in_flight -= 1
+            metrics.HTTP_IN_FLIGHT.dec()
+            _close_context(scope, context, answer)
+
+    def _refuse_early(self, scope: Scope) -> None:
+        if scope["path"] in _NEVER_REFUSED:
+            return
+        if self._state.draining:
+            raise Draining("This instance is shutting down. Try again.", retry_after=1)
+        if self._state.in_flight > self._caps.concurrent_requests:
+            raise Overloaded("This instance is at its limit of concurrent requests. Try again shortly.", retry_after=1)
+        if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEADER_BYTES:
+            raise HeadersTooLarge(f"The headers are larger than {MAX_HEADER_BYTES} bytes together.")
+
+    def _capped(self, scope: Scope, receive: Receive) -> Receive:
+        """`receive` that refuses a body which is too large, by its declared length or as it comes, or too slow."""
+        limit = self._caps.body_bytes
+        declared = _header(scope, b"content-length")
+        if declared is not None and declared.isdigit() and int(declared) > limit:
+            raise _too_large(limit)
+        received = 0
+        complete = False
+        ends_at = time.monotonic() + self._caps.body_seconds
+
+        async def capped() -> Message:
+            nonlocal received, complete
+            if complete:  # the only message left is the disconnect, which may take its time
+                return await receive()
+            try:
+                async with asyncio.timeout(max(0.0, ends_at - time.monotonic())):
+                    message = await receive()
+            except TimeoutError:
+                raise InvalidRequest(
+                    f"The body did not arrive within {self._caps.body_seconds:g} s. Send it faster or make it smaller."
+                ) from None
+            received += len(message.get("body", b""))
+            complete = not message.get("more_body", False)
+            if received > limit:
+                raise _too_large(limit)
+            return message
+
+        return capped
+
+    async def _answer_error(
+        self, error: PlatformError, context: RequestContext, answer: "_Answer", scope: Scope
+    ) -> None:
+        response = render(error, context)
+        if not answer.started:
+            if error.status in (413, 431, 503):
+                # The rest of the body is not read, so the connection cannot be used again.
+                response.headers["connection"] = "close"
+            await response(scope, _nothing_to_receive, answer.send)
+
+
+class _Answer:
+    """`send` that adds the headers every answer has, and remembers what was sent."""
+
+    def __init__(self, send: Send, context: RequestContext, server: ServerState) -> None:
+        self._send = send
+        self._server = server
+        self._context = context
+        self.status = 0
+        self.started = False
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.started, self.status = True, message["status"]
+            context = self._context
+            headers = message["headers"] = list(message["headers"])
+            headers.append((b"x-request-id", context.request_id.encode()))
+            headers.append((b"traceparent", context.trace.traceparent.encode()))
+            headers.extend((name.encode(), value.encode()) for name, value in context.response_headers.items())
+            if self._server.draining:  # a kept-alive connection moves to another instance with its next request
+                headers.append((b"connection", b"close"))
+        await self._send(message)
+
+
+def _open_context(scope: Scope) -> RequestContext:
+    given_id, traceparent = _header(scope, b"x-request-id"), _header(scope, b"traceparent")
+    sane = given_id is not None and _SANE_REQUEST_ID.fullmatch(given_id)
+    client = scope.get("client")
+    context = RequestContext(
+        request_id=given_id.decode() if given_id and sane else uuid.uuid4().hex,
+        trace=continue_trace(traceparent.decode("latin-1") if traceparent else None),
+        method=scope["method"],
+        client_address=client[0] if client else "unix",
+        started=time.perf_counter(),
+    )
+    scope.setdefault("state", {})["context"] = context
+    set_current_request(context)
+    return context
+
+
+def _close_context(scope: Scope, context: RequestContext, answer: _Answer) -> None:
+    if context.route == "unmatched":
+        context.route = route_template(scope)
+    duration = time.perf_counter() - context.started
+    method = context.method if context.method in _METHODS else "other"
+    metrics.HTTP_REQUESTS.labels(method, context.route, str(answer.status)).inc()
+    metrics.HTTP_SECONDS.labels(context.route).observe(duration)
+    _log.info(
+        "request",
+        method=method,
+        route=context.route,
+        status=answer.status,
+        duration_ms=round(duration * 1000, 3),
+        key_id=context.key_id,
+        decision=context.decision,
+        reason=context.reason,
+        model=context.model,
+        provider=context.provider,
+        client_address=context.client_address,
+    )
+
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+def _header(scope: Scope, wanted: bytes) -> bytes | None:
+    for name, value in scope["headers"]:
+        if name == wanted:
+            found: bytes = value
+            return found
+    return None
+
+
+def _too_large(limit: int) -> PayloadTooLarge:
+    return PayloadTooLarge(f"The body is larger than {limit} bytes.")
+
+
+async def _nothing_to_receive() -> Message:
+    return {"type": "http.disconnect"}

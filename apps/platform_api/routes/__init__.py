@@ -1,0 +1,1 @@
+"""Routes: each reads its typed parameters, calls one service and returns a response."""

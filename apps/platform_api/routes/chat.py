@@ -1,0 +1,33 @@
+"""POST /v1/platform/chat."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request
+from starlette.responses import Response
+
+from apps.platform_api.body import json_body
+from apps.platform_api.chat_answer import answer_events, json_answer
+from apps.platform_api.contract import ChatRequestBody
+from apps.platform_api.dependencies import CallerDep, ChatServiceDep, ContextDep
+from apps.platform_api.disconnect import while_connected
+from apps.platform_api.openapi import CHAT
+from apps.platform_api.sse import open_event_stream
+from platform_app.llm.types import ChatRequest
+
+router = APIRouter()
+
+ChatBody = Annotated[ChatRequestBody, Depends(json_body(ChatRequestBody))]
+
+
+@router.post("/v1/platform/chat", response_model=None, **CHAT)
+async def chat(
+    caller: CallerDep, body: ChatBody, chat: ChatServiceDep, context: ContextDep, request: Request
+) -> Response:
+    """Ask a model: one JSON answer, or server-sent events with `"stream": true`."""
+    asked = ChatRequest(body.model, body.upstream_body())
+    if body.stream:
+        route, chunks = await chat.stream(asked, caller, context)
+        events = answer_events(route, chunks, context, body.conversation_id)
+        return await open_event_stream(events, request.receive)
+    route, completion = await while_connected(request.receive, chat.complete(asked, caller, context))
+    return json_answer(route, completion, context, body.conversation_id)

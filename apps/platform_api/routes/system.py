@@ -1,0 +1,59 @@
+"""What load balancers, deploys and people ask about the process itself. No credentials, nothing secret."""
+
+from fastapi import APIRouter, Request
+from starlette.responses import JSONResponse, Response
+
+from apps.platform_api.dependencies import ContextDep, ResourcesDep, server_state_of
+from apps.platform_api.errors import error_body
+from apps.platform_api.openapi import HEALTH, META, READY
+from apps.platform_api.version import SERVICE, VERSION
+from platform_app.core_contracts import core_status, health_response, runtime_meta
+from platform_app.errors import Draining
+
+router = APIRouter()
+
+
+@router.get("/healthz", response_model=None, **HEALTH)
+async def healthz() -> Response:
+    """The process runs. No I/O."""
+    return JSONResponse(health_response(SERVICE, VERSION))
+
+
+@router.get("/livez", response_model=None, **HEALTH)
+async def livez() -> Response:
+    """The process runs; restart it when this stops answering. No I/O, so a dead dependency cannot fail it."""
+    return JSONResponse(health_response(SERVICE, VERSION))
+
+
+@router.get("/readyz", response_model=None, **READY)
+async def readyz(request: Request, resources: ResourcesDep, context: ContextDep) -> Response:
+    """Whether to send traffic here: 503 while draining or while a required part is down."""
+    if server_state_of(request).draining:
+        return JSONResponse(
+            {"status": "draining", "checks": [], **error_body(Draining("This instance is shutting down."), context)},
+            503,
+        )
+    checks = await resources.readiness.checks()
+    ready = all(check.ok or not check.required for check in checks)
+    body = {
+        "status": "ready" if ready else "unready",
+        "checks": [
+            {"name": check.name, "ok": check.ok, "required": check.required, "detail": check.detail} for check in checks
+        ],
+    }
+    return JSONResponse(body, 200 if ready else 503)
+
+
+@router.get("/v1/meta", response_model=None, **META)
+async def meta(resources: ResourcesDep) -> Response:
+    """What runs here, and how it stands to flowbiz-ai-core."""
+    settings = resources.settings
+    core = core_status()
+    runtime = runtime_meta(SERVICE, settings.env, VERSION, settings.build_sha)
+    return JSONResponse(
+        {
+            **runtime,
+            "runtime": runtime,
+            "core": {"pinned": core.pinned, "installed": core.installed, "compatible": core.compatible},
+        }
+    )

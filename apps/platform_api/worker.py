@@ -1,0 +1,76 @@
+"""One gateway process: uvicorn on a socket that the parent bound, draining before it stops.
+
+Started by `flowbiz-platform serve`: `python -m apps.platform_api.worker <descriptor of the listening socket>`.
+"""
+
+import socket
+import sys
+import time
+from types import FrameType
+
+import uvicorn
+
+from apps.platform_api.main import create_app
+from apps.platform_api.server_state import ServerState
+from platform_app.config import Settings, load_settings
+from platform_app.observability.logging import configure_logging
+
+KEEP_ALIVE_SECONDS = 75
+"""Longer than the idle time of common load balancers (60 s), so that they, not we, end idle connections."""
+
+
+class DrainingServer(uvicorn.Server):
+    """On SIGTERM: unready for `drain_seconds`, so that load balancers look elsewhere; then no new connections,
+    and running requests get the grace period."""
+
+    def __init__(self, config: uvicorn.Config, state: ServerState, drain_seconds: float) -> None:
+        super().__init__(config)
+        self._state = state
+        self._drain_seconds = drain_seconds
+        self._stop_at: float | None = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Called by the signal handler; a second signal stops at once."""
+        if self._stop_at is not None:
+            super().handle_exit(sig, frame)
+        self._state.draining = True
+        self._stop_at = time.monotonic() + self._drain_seconds
+
+    async def on_tick(self, counter: int) -> bool:
+        """Called ten times a second; true ends the main loop."""
+        if self._stop_at is not None and time.monotonic() >= self._stop_at:
+            self.should_exit = True
+        return await super().on_tick(counter)
+
+
+def uvicorn_config(settings: Settings, state: ServerState) -> uvicorn.Config:
+    """The one place that tunes the server."""
+    return uvicorn.Config(
+        create_app(settings, state),
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        log_config=None,  # our own logging is configured
+        access_log=False,  # the middleware writes one line per request
+        server_header=False,
+        proxy_headers=False,  # no client may choose its address; trusted proxies are a setting of auth
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=settings.shutdown_grace_seconds,
+        backlog=2048,
+    )
+
+
+def main() -> None:
+    """Serve until told to stop."""
+    settings = load_settings()
+    configure_logging(settings.log_level, settings.log_format)
+    state = ServerState()
+    server = DrainingServer(uvicorn_config(settings, state), state, settings.shutdown_drain_seconds)
+    with socket.socket(fileno=int(sys.argv[1])) as listening:
+        server.run(sockets=[listening])
+    sys.exit(0 if server.started else 3)
+
+
+if __name__ == "__main__":
+    main()

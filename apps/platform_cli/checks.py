@@ -1,0 +1,86 @@
+"""`flowbiz-platform check`: can this configuration run? One line for each part; nothing is changed."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import aiohttp
+import typer
+
+from platform_app.config import PlatformConfig, Settings, load_config, load_settings, unknown_variables
+from platform_app.core_contracts import core_problems, core_status
+from platform_app.db.engine import make_engine
+from platform_app.readiness import Check, Readiness
+from platform_app.resources import make_redis, make_secret_store, secret_problems
+
+PROVIDER_TIMEOUT_SECONDS = 5.0
+
+
+def run_checks() -> int:
+    """Print the lines; 0 where every required part is fine, 1 otherwise, 2 for a broken configuration."""
+    settings = load_settings()
+    config = load_config(settings)
+    typer.echo(_line(Check("configuration", True, True, _summary(config))))
+    failed = False
+    for name in unknown_variables():
+        typer.echo(_line(Check(f"variable {name}", True, False, "nothing reads it; is it misspelt?")))
+
+    async def main() -> None:
+        nonlocal failed
+        async for check in _checks(settings, config):
+            typer.echo(_line(check))
+            failed = failed or not check.ok
+
+    asyncio.run(main())
+    return 1 if failed else 0
+
+
+async def _checks(settings: Settings, config: PlatformConfig) -> AsyncIterator[Check]:
+    secrets = make_secret_store(settings)
+    problems = await secret_problems(settings, config, secrets)
+    await secrets.aclose()
+    for problem in problems:
+        yield Check("secrets", False, True, problem)
+    if not problems:
+        yield Check("secrets", True, True, f"all in the store '{secrets.scheme}'")
+    engine, redis = make_engine(settings), make_redis(settings)
+    try:
+        for check in await Readiness(engine, redis, settings).checks():
+            yield check
+    finally:
+        await redis.aclose()
+        await engine.dispose()
+    for name, provider in config.providers.items():
+        yield await _provider(name, provider.base_url)
+    yield _core(settings)
+
+
+async def _provider(name: str, base_url: str) -> Check:
+    """Whether something answers HTTP there; without a credential, so it costs nothing."""
+    timeout = aiohttp.ClientTimeout(total=PROVIDER_TIMEOUT_SECONDS)
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()) as session,
+            session.get(f"{base_url}/models", allow_redirects=False) as response,
+        ):
+            return Check(f"provider {name}", True, True, f"{base_url} answers ({response.status} without a key)")
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        return Check(f"provider {name}", False, True, f"{base_url} does not answer ({type(error).__name__})")
+
+
+def _core(settings: Settings) -> Check:
+    status, problems = core_status(), core_problems()
+    if status.installed is None and not settings.require_core:
+        return Check("core", True, False, f"not installed (pinned {status.pinned}); nothing needs it")
+    detail = "; ".join(problems) or f"{status.installed}, the same contracts"
+    return Check("core", not problems, settings.require_core, detail)
+
+
+def _summary(config: PlatformConfig) -> str:
+    return (
+        f"{len(config.models)} models, {len(config.providers)} providers, {len(config.rate_limits.rules)} limit rules"
+    )
+
+
+def _line(check: Check) -> str:
+    mark = "ok  " if check.ok else ("FAIL" if check.required else "warn")
+    return f"{mark}  {check.name:<24} {check.detail}"

@@ -1,0 +1,137 @@
+"""The files that `flowbiz-platform dev` writes: `dev.env`, which is also its memory, and `platform.yaml`."""
+
+import os
+import re
+import secrets
+import shlex
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from apps.provider_simulator.catalog import MODELS
+
+SIMULATED_KEY_PREFIX = "sk-sim-"
+_ASSIGNMENT = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)")
+_KEY_SECRET = "OPENAI_API_KEY"  # noqa: S105 - the name of a secret, not one
+_OPENAI_MODELS = ("gpt-4o-mini", "gpt-4o", "gpt-4.1-mini", "gpt-4.1", "text-embedding-3-small")
+_REFUSED_MODEL = "sim-refused"
+_REQUESTS_PER_MINUTE = 600
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """Which models the gateway offers and where they go.
+
+    `providers` maps a provider's name to its base URL, `models` a model's name to its provider.
+    """
+
+    providers: Mapping[str, str]
+    models: Mapping[str, str]
+    default_model: str
+
+    def to_yaml(self) -> str:
+        """The text of the gateway's config file."""
+        config = {
+            "providers": {
+                name: {"wire_format": "openai", "base_url": url, "api_key_secret": _KEY_SECRET}
+                for name, url in self.providers.items()
+            },
+            "models": {
+                name: {"routes": [{"provider": provider, "model": name}]} for name, provider in self.models.items()
+            },
+            "rate_limits": {
+                "rules": [
+                    {
+                        "name": "key-rpm",
+                        "scope": "key",
+                        "unit": "requests",
+                        "limit": _REQUESTS_PER_MINUTE,
+                        "window_seconds": 60,
+                    }
+                ]
+            },
+        }
+        header = (
+            "# Written by `flowbiz-platform dev` at every start; changes here are lost. To use a file of your\n"
+            "# own, set PLATFORM_CONFIG_FILE to its path before starting.\n"
+        )
+        return header + yaml.safe_dump(config, sort_keys=False)
+
+
+def simulator_catalog(base_url: str, refused_url: str) -> Catalog:
+    """Every model of the simulator; one of them is at an address that refuses connections."""
+    providers = {"simulator": base_url, "simulator-refused": refused_url}
+    models = {name: "simulator-refused" if name == _REFUSED_MODEL else "simulator" for name in MODELS}
+    return Catalog(providers, models, MODELS[0])
+
+
+def custom_catalog(base_url: str) -> Catalog:
+    """The simulator's model names, all sent to one address."""
+    return Catalog({"custom": base_url}, dict.fromkeys(MODELS, "custom"), MODELS[0])
+
+
+def openai_catalog(base_url: str) -> Catalog:
+    """Some models of OpenAI."""
+    return Catalog({"openai": base_url}, dict.fromkeys(_OPENAI_MODELS, "openai"), _OPENAI_MODELS[0])
+
+
+def first_model(config_file: Path) -> str | None:
+    """The first model of a config file that somebody else wrote; None if it cannot be told.
+
+    What is wrong with such a file the gateway says better.
+    """
+    try:
+        models = yaml.safe_load(config_file.read_text(encoding="utf-8"))["models"]
+        return str(next(iter(models)))
+    except (OSError, ValueError, yaml.YAMLError, LookupError, TypeError, StopIteration):
+        return None
+
+
+def real_openai_key(environ: Mapping[str, str]) -> bool:
+    """Whether the shell has an OPENAI_API_KEY of its own, and not ours from a sourced dev.env."""
+    key = environ.get(_KEY_SECRET, "")
+    return bool(key) and not key.startswith(SIMULATED_KEY_PREFIX)
+
+
+def new_simulated_key() -> str:
+    """A key for the simulator, which takes any. It looks like one, so that masking can be seen to work."""
+    return SIMULATED_KEY_PREFIX + secrets.token_hex(16)
+
+
+def read_env(path: Path) -> dict[str, str]:
+    """The values of a `NAME=value` file as a shell would set them; lines that are none are passed over."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return {}
+    values = {}
+    for line in text.splitlines():
+        match = _ASSIGNMENT.fullmatch(line.strip())
+        if match is None:
+            continue
+        try:
+            words = shlex.split(match.group(2), comments=True)
+        except ValueError:  # an open quote
+            continue
+        if len(words) <= 1:
+            values[match.group(1)] = words[0] if words else ""
+    return values
+
+
+def write_env(path: Path, values: Mapping[str, str], comments: Iterable[str]) -> None:
+    """Write a file that a shell can source; only its owner may read it, at every moment of its life."""
+    lines = [f"# {comment}" for comment in comments]
+    lines += [f"{name}={shlex.quote(value)}" for name, value in values.items()]
+    write_private(path, "\n".join(lines) + "\n")
+
+
+def write_private(path: Path, text: str) -> None:
+    """Replace a file at once by one of mode 0600."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.unlink(missing_ok=True)
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+    partial.replace(path)

@@ -1,0 +1,62 @@
+"""One `dev` per data directory."""
+
+import fcntl
+import os
+from pathlib import Path
+
+from apps.platform_cli.embedded.errors import EmbeddedError
+
+
+class LockedError(EmbeddedError):
+    """Another process holds the lock; `pid` is its process id, or None if it could not be read."""
+
+    def __init__(self, path: Path, pid: int | None) -> None:
+        self.pid = pid
+        holder = f"process {pid}" if pid is not None else "another process"
+        super().__init__(
+            f"{holder} already uses the data directory {path.parent}; stop it first"
+            f"{f' (kill {pid})' if pid is not None else ''}, or choose another directory with --data-dir"
+        )
+
+
+class DirectoryLock:
+    """An exclusive lock on a file. The kernel releases it when the holder dies, however that happens."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor: int | None = None
+
+    def acquire(self) -> None:
+        """Take the lock and write this process's id into the file.
+
+        Raises:
+            LockedError: somebody else holds it.
+        """
+        # Python opens files close-on-exec, so no child inherits the lock and outlives us with it.
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(descriptor, 32).strip()
+            os.close(descriptor)
+            raise LockedError(self._path, int(holder) if holder.isdigit() else None) from None
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"{os.getpid()}\n".encode())
+        self._descriptor = descriptor
+
+    def release(self) -> None:
+        """Give the lock back. The file stays: removing it would let two processes lock two files of one name."""
+        if self._descriptor is not None:
+            os.ftruncate(self._descriptor, 0)
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def __enter__(self) -> "DirectoryLock":
+        self.acquire()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()

@@ -1,0 +1,89 @@
+"""The command `flowbiz-platform`: what there is to type. Each command's work is in a file of its own.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from apps.platform_cli import checks, keys, migrate
+from platform_app.errors import ConfigurationError, PlatformError
+
+app = typer.Typer(
+    name="flowbiz-platform",
+    help="The FlowBiz AI Platform: a guarded gateway in front of LLM providers.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # a traceback that shows local variables would show secrets
+)
+app.add_typer(keys.app, name="keys", help="Create, list, show and revoke API keys.")
+app.add_typer(migrate.app, name="migrate", help="Change the database schema.")
+
+_Port = Annotated[int, typer.Option(min=1, max=65535)]
+
+
+@app.command()
+def dev(
+    port: _Port = 8100,
+    metrics_port: _Port = 9100,
+    data_dir: Annotated[Path, typer.Option(help="Where databases, keys and logs are kept.")] = Path(".data"),
+    provider_url: Annotated[
+        str | None, typer.Option(help="Send every model of the simulator's catalog to this URL instead.")
+    ] = None,
+) -> None:
+    """Start everything on this machine, with nothing installed: databases, simulator, gateway."""
+    # Imported here, since the embedded servers are an extra that production does not install.
+    from apps.platform_cli.dev import run_dev  # noqa: PLC0415 - see above
+
+    raise typer.Exit(run_dev(port, metrics_port, data_dir, provider_url))
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Wins over PLATFORM_HOST.")] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Wins over PLATFORM_PORT.")] = None,
+    metrics_port: Annotated[int | None, typer.Option(min=1, max=65535, help="Wins over PLATFORM_METRICS_PORT.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, max=256, help="Wins over PLATFORM_WORKERS.")] = None,
+) -> None:
+    """Run the gateway. Refuses to start on a database schema that is not at head."""
+    from apps.platform_cli.serve import run_serve  # noqa: PLC0415 - keeps the other commands quick to start
+
+    flags = {"host": host, "port": port, "metrics_port": metrics_port, "workers": workers}
+    raise typer.Exit(run_serve({name: value for name, value in flags.items() if value is not None}))
+
+
+@app.command()
+def check() -> None:
+    """Check configuration, secrets, database, Redis, provider and core: one line each, exit code 1 if any fails."""
+    raise typer.Exit(checks.run_checks())
+
+
+@app.command()
+def simulate(
+    host: str = "127.0.0.1",
+    port: _Port = 9200,
+    ready_file: Annotated[Path | None, typer.Option(help="Written once it listens.")] = None,
+) -> None:
+    """Run the provider simulator by itself."""
+    from apps.provider_simulator.main import run as run_simulator  # noqa: PLC0415 - as for serve
+
+    run_simulator(host, port, ready_file)
+
+
+def run() -> None:
+    """Run the command line; expected failures become a message and an exit code, never a traceback."""
+    try:
+        app()
+    except ConfigurationError as error:
+        typer.echo("The configuration is not valid:", err=True)
+        for problem in error.problems:
+            typer.echo(f"  - {problem}", err=True)
+        sys.exit(2)
+    except PlatformError as error:
+        typer.echo(error.message, err=True)
+        for detail in error.details or []:
+            typer.echo(f"  - {detail}", err=True)
+        sys.exit(1)

@@ -1,0 +1,224 @@
+"""`flowbiz-platform serve`: one parent that binds the ports, and N workers that answer.
+
+The parent checks everything first, starts the workers, starts a new one for each that dies, adds up their metrics on
+a port of their own, and passes SIGTERM on. It handles no request.
+"""
+
+import asyncio
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import typer
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from tenacity import RetryError, retry, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
+
+from apps.platform_cli.embedded.child import ChildProcess, describe_exit
+from platform_app.auth.keys import DATABASE_ERRORS
+from platform_app.config import (
+    ENV_PREFIX,
+    START_TIMEOUT_SECONDS,
+    Settings,
+    load_config,
+    load_settings,
+    unknown_variables,
+)
+from platform_app.core_contracts import core_problems
+from platform_app.db.engine import make_engine
+from platform_app.db.migrations import current_revision, head_revision
+from platform_app.errors import ConfigurationError
+from platform_app.observability.logging import configure_logging, get_logger
+from platform_app.resources import make_secret_store, secret_problems
+
+RESTART_PAUSE_SECONDS = 1.0
+_WATCH_SECONDS = 0.1
+
+_log = get_logger("serve")
+
+
+def run_serve(flags: Mapping[str, Any]) -> int:
+    """Serve until SIGTERM or SIGINT; `flags` win over the environment. Returns the exit code.
+
+    Raises:
+        ConfigurationError: naming every problem.
+    """
+    settings = load_settings(**flags)
+    configure_logging(settings.log_level, settings.log_format)
+    asyncio.run(_check_configuration(settings))
+    if (problem := asyncio.run(_schema_problem(settings))) is not None:
+        typer.echo(problem, err=True)
+        return 1
+    if unknown := unknown_variables():
+        _log.warning("unknown_variables", names=unknown)
+    with ExitStack() as stack:
+        try:
+            listening = stack.enter_context(_listen(settings.host, settings.port))
+            metrics_directory = stack.enter_context(_metrics(settings))
+        except OSError as error:
+            typer.echo(f"{error.strerror}: {error.filename}", err=True)
+            return 2
+        environment = {
+            **os.environ,
+            **{f"{ENV_PREFIX}{name.upper()}": str(value) for name, value in flags.items()},
+            "PROMETHEUS_MULTIPROC_DIR": str(metrics_directory),
+        }
+        return Workers(settings, listening, environment, metrics_directory).run()
+
+
+class Workers:
+    """The worker processes and their supervision."""
+
+    def __init__(
+        self, settings: Settings, listening: socket.socket, environment: Mapping[str, str], metrics_directory: Path
+    ) -> None:
+        self._settings = settings
+        self._listening = listening
+        self._environment = environment
+        self._metrics_directory = metrics_directory
+        self._workers: list[ChildProcess] = []
+        self._stopping = 0
+
+    def run(self) -> int:
+        """Start them all and keep them running; returns once they stopped on request."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        for _ in range(self._settings.workers):
+            self._workers.append(self._spawn())
+        _log.info(
+            "serving", host=self._settings.host, port=self._settings.port, workers=self._settings.workers,
+            metrics_port=self._settings.metrics_port,
+        )  # fmt: skip
+        while not self._stopping:
+            time.sleep(_WATCH_SECONDS)
+            self._replace_dead()
+        return self._stop()
+
+    def _on_signal(self, number: int, _: FrameType | None) -> None:
+        self._stopping += 1
+
+    def _spawn(self) -> ChildProcess:
+        descriptor = self._listening.fileno()
+        return ChildProcess(
+            "worker",
+            [sys.executable, "-m", "apps.platform_api.worker", str(descriptor)],
+            env=self._environment,
+            pass_fds=[descriptor],
+        )
+
+    def _replace_dead(self) -> None:
+        for index, worker in enumerate(self._workers):
+            code = worker.poll()
+            if code is None or self._stopping:
+                continue
+            _log.error("worker_died", pid=worker.pid, how=describe_exit(code))
+            # Its gauges go; what it counted stays counted.
+            mark_process_dead(worker.pid, str(self._metrics_directory))  # type: ignore[no-untyped-call]  # prometheus_client
+            worker.kill()  # whatever it may have started
+            time.sleep(RESTART_PAUSE_SECONDS)  # a worker that cannot start must not spin
+            self._workers[index] = self._spawn()
+
+    def _stop(self) -> int:
+        """Drain all workers at once, within one grace period; a second signal ends them at once."""
+        _log.info("stopping", grace_seconds=self._settings.shutdown_grace_seconds)
+        patience = self._settings.shutdown_drain_seconds + self._settings.shutdown_grace_seconds + 2
+        deadline = time.monotonic() + patience
+        for worker in self._workers:
+            worker.send(signal.SIGTERM)
+        while any(worker.poll() is None for worker in self._workers):
+            if self._stopping > 1 or time.monotonic() > deadline:
+                break
+            time.sleep(_WATCH_SECONDS)
+        codes = [worker.kill() for worker in self._workers]
+        _log.info("stopped", exit_codes=codes)
+        return 0 if not any(codes) else 1
+
+
+async def _check_configuration(settings: Settings) -> None:
+    problems = []
+    if settings.require_core:
+        problems = [f"PLATFORM_REQUIRE_CORE is set: {problem}" for problem in core_problems()]
+    try:
+        config = load_config(settings)
+    except ConfigurationError as error:
+        raise ConfigurationError(error.problems + problems) from None
+    secrets = make_secret_store(settings)
+    try:
+        problems += await secret_problems(settings, config, secrets)
+    finally:
+        await secrets.aclose()
+    if problems:
+        raise ConfigurationError(problems)
+
+
+async def _schema_problem(settings: Settings) -> str | None:
+    """Why this database cannot be served from, or None. Waits for a database that is still starting."""
+    engine = make_engine(settings)
+
+    @retry(
+        retry=retry_if_exception_type(DATABASE_ERRORS),
+        stop=stop_after_delay(START_TIMEOUT_SECONDS),
+        wait=wait_exponential_jitter(initial=0.1, max=2),
+    )
+    async def revision() -> str | None:
+        return await current_revision(engine)
+
+    try:
+        current = await revision()
+    except RetryError as error:
+        why = type(error.last_attempt.exception()).__name__
+        return f"The database did not answer within {START_TIMEOUT_SECONDS:g} s ({why}). Check PLATFORM_DATABASE_URL."
+    finally:
+        await engine.dispose()
+    if current == head_revision():
+        return None
+    return (
+        f"The database schema is at {current or 'nothing (an empty database)'}, this version needs {head_revision()}. "
+        "Run: flowbiz-platform migrate up"
+    )
+
+
+@contextmanager
+def _listen(host: str, port: int) -> Iterator[socket.socket]:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind((host, port))
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, f"{host}:{port} (choose another with --port)") from None
+        listening.listen(2048)
+        listening.setblocking(False)
+        yield listening
+
+
+@contextmanager
+def _metrics(settings: Settings) -> Iterator[Path]:
+    """Serve the sum of all workers' metrics; yields the directory that they count in."""
+    directory = Path(tempfile.mkdtemp(prefix="flowbiz-platform-metrics-"))
+    host = settings.metrics_host or settings.host
+    try:
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry, path=str(directory))  # type: ignore[no-untyped-call]  # prometheus_client
+        try:
+            server, thread = start_http_server(settings.metrics_port, host, registry)
+        except OSError as error:
+            where = f"{host}:{settings.metrics_port} (choose another with --metrics-port)"
+            raise OSError(error.errno, error.strerror, where) from None
+        try:
+            yield directory
+        finally:
+            server.shutdown()
+            server.server_close()
+            thread.join(timeout=5)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
