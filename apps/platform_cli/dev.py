@@ -249,12 +249,15 @@ class _Dev:
         return urls["base_url"], urls["refused_url"]
 
     def _spawn_gateway(self, stack: ExitStack, values: Mapping[str, str]) -> ChildProcess:
-        # Its own patience with open streams ends before ours with it.
-        grace = {"PLATFORM_SHUTDOWN_GRACE_SECONDS": str(int(_GATEWAY_GRACE_SECONDS) - 5)}
+        # Its own patience with open streams ends before ours with it, and no load balancer has to notice its end.
+        patience = {
+            "PLATFORM_SHUTDOWN_GRACE_SECONDS": str(int(_GATEWAY_GRACE_SECONDS) - 5),
+            "PLATFORM_SHUTDOWN_DRAIN_SECONDS": "0",
+        }
         child = ChildProcess(
             "the gateway",
             [sys.executable, "-m", *_GATEWAY],
-            env={**grace, **os.environ, **values},
+            env={**patience, **os.environ, **values},
             pid_file=self._paths.pid("gateway"),
         )
         stack.callback(child.stop, _GATEWAY_GRACE_SECONDS)

@@ -190,7 +190,7 @@ def test_the_life_of_a_data_directory(directory: Path) -> None:
         os.kill(gateway, signal.SIGKILL)
         assert third.wait() == 1
         assert "the gateway ended: killed by SIGKILL" in third.output
-        assert all_gone(pids, 0)
+        assert all_gone(pids, 1)
     finally:
         for run in runs:
             run.end()

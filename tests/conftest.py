@@ -1,0 +1,169 @@
+"""Real servers for the whole session, made of the wheels: nothing is installed and nothing is left behind."""
+
+import asyncio
+import itertools
+import os
+import secrets
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import httpx
+import pytest
+
+from apps.platform_cli.embedded.postgres import EmbeddedPostgres
+from apps.platform_cli.embedded.valkey import EmbeddedValkey
+from apps.provider_simulator.catalog import MODELS
+from apps.provider_simulator.server import ProviderSimulator
+from platform_app.auth.keys import Actor, KeyRecord, NewKey
+from platform_app.config import Settings, load_settings
+from platform_app.db import migrations
+from platform_app.resources import open_key_admin
+from platform_app.secret_store.env import EnvSecretStore
+from tests.support.gateway import Gateway, write_config
+
+T = TypeVar("T")
+
+PROVIDER_KEY = "sk-canary-5d8c2f6ab1904e37"
+GENEROUS = {"rules": [{"name": "key-rpm", "scope": "key", "limit": 1_000_000, "window_seconds": 60}]}
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+    """A PostgreSQL server for the session. Tests that stop or freeze a server start one of their own."""
+    server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres") / "data")
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedValkey]:
+    """A Valkey server for the session. Tests that stop or freeze a server start one of their own."""
+    server = EmbeddedValkey(tmp_path_factory.mktemp("valkey"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+async def simulator() -> AsyncIterator[ProviderSimulator]:
+    """The provider simulator on a real socket, in this process, so that its counts can be read."""
+    async with ProviderSimulator() as running:
+        yield running
+
+
+@pytest.fixture
+def empty_database(postgres: EmbeddedPostgres) -> Iterator[str]:
+    """The URL of a new database without any table."""
+    name = f"test_{next(_numbers)}"
+    postgres.create_database(name)
+    yield postgres.url(name)
+    postgres.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def database(postgres: EmbeddedPostgres) -> str:
+    """The URL of the session's database, at head. Tests make keys of their own in it."""
+    postgres.create_database("platform")
+    url = postgres.url("platform")
+    migrations.upgrade(url)
+    return url
+
+
+@dataclass(frozen=True)
+class Platform:
+    """What a gateway needs to start, and a way to make keys for it."""
+
+    environment: Mapping[str, str]
+
+    def key(self, *scopes: str, models: list[str] | None = None, owner: str = "tests", **fields: object) -> str:
+        """A new key's text."""
+        return self.new_key(*scopes, models=models, owner=owner, **fields)[1]
+
+    def new_key(
+        self, *scopes: str, models: list[str] | None = None, owner: str = "tests", **fields: object
+    ) -> tuple[KeyRecord, str]:
+        """A new key and its text."""
+        new = NewKey("a test", owner, list(scopes) or ["platform:chat"], "test", models, **fields)  # type: ignore[arg-type]
+
+        async def create() -> tuple[KeyRecord, str]:
+            async with open_key_admin(self.settings(), EnvSecretStore(self.environment)) as admin:
+                record, token = await admin.keys.create(new, await admin.peppers.current(), Actor("tests"))
+                return record, token.text
+
+        return run_apart(create)
+
+    def revoke(self, key_id: str) -> None:
+        async def revoke() -> None:
+            async with open_key_admin(self.settings(), EnvSecretStore(self.environment)) as admin:
+                await admin.keys.revoke(key_id, "a test", Actor("tests"))
+
+        run_apart(revoke)
+
+    def settings(self) -> Settings:
+        """The gateway's settings."""
+        fields = {
+            name.removeprefix("PLATFORM_").lower(): value
+            for name, value in self.environment.items()
+            if name.startswith("PLATFORM_") and name != "PLATFORM_API_KEY_PEPPER"
+        }
+        return load_settings(**fields)
+
+
+def run_apart(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run a coroutine to its end in a thread with a loop of its own: works inside and outside of async tests."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(lambda: asyncio.run(work())).result()
+
+
+@pytest.fixture(scope="session")
+def platform(
+    database: str, valkey: EmbeddedValkey, simulator: ProviderSimulator, tmp_path_factory: pytest.TempPathFactory
+) -> Platform:
+    """A migrated database, Valkey, and a config with every model of the simulator and generous limits."""
+    config = write_config(
+        tmp_path_factory.mktemp("config") / "platform.yaml",
+        simulator.base_url,
+        {name: name for name in MODELS},
+        rate_limits=GENEROUS,
+    )
+    return Platform(
+        {
+            "PATH": os.environ.get("PATH", ""),
+            "PLATFORM_ENV": "dev",
+            "PLATFORM_DATABASE_URL": database,
+            "PLATFORM_REDIS_URL": valkey.url,
+            "PLATFORM_CONFIG_FILE": str(config),
+            "PLATFORM_DEFAULT_MODEL": "sim-ok",
+            "PLATFORM_API_KEY_PEPPER": f"1:{secrets.token_hex(32)}",
+            "PLATFORM_SHUTDOWN_DRAIN_SECONDS": "0",
+            "PLATFORM_SHUTDOWN_GRACE_SECONDS": "5",
+            "PLATFORM_PROVIDER_FIRST_BYTE_TIMEOUT_SECONDS": "1.5",
+            "PLATFORM_PROVIDER_TOTAL_TIMEOUT_SECONDS": "10",
+            "OPENAI_API_KEY": PROVIDER_KEY,
+        }
+    )
+
+
+@pytest.fixture(scope="session")
+def gateway(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """One gateway for the session, with one worker and generous limits."""
+    with Gateway(platform.environment, tmp_path_factory.mktemp("gateway")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def chat_key(platform: Platform) -> str:
+    """A key with the scope platform:chat."""
+    return platform.key("platform:chat")
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[httpx.AsyncClient]:
+    """Plain httpx, ignoring the environment's proxies."""
+    async with httpx.AsyncClient(timeout=15, trust_env=False) as http:
+        yield http
