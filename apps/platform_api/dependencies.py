@@ -97,12 +97,21 @@ def server_state_of(request: Request) -> ServerState:
     return state
 
 
-def _chat_of(request: Request) -> ChatService:
+# Dependencies are coroutines: FastAPI sends plain functions to a thread each, which costs more than the request.
+async def _resources(request: Request) -> Resources:
+    return resources_of(request)
+
+
+async def _context(request: Request) -> RequestContext:
+    return context_of(request)
+
+
+async def _chat_service(request: Request) -> ChatService:
     return resources_of(request).chat
 
 
-ResourcesDep = Annotated[Resources, Depends(resources_of)]
-ContextDep = Annotated[RequestContext, Depends(context_of)]
-ChatServiceDep = Annotated[ChatService, Depends(_chat_of)]
+ResourcesDep = Annotated[Resources, Depends(_resources)]
+ContextDep = Annotated[RequestContext, Depends(_context)]
+ChatServiceDep = Annotated[ChatService, Depends(_chat_service)]
 CallerDep = Annotated[Caller, Depends(Guard(Scope.CHAT, LimitedBy.CHAT_SERVICE))]
 """The caller of a chat request: holds platform:chat, and is limited by the chat service."""

@@ -3,7 +3,6 @@
 import asyncio
 import re
 import time
-import uuid
 from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -13,7 +12,7 @@ from apps.platform_api.disconnect import ClientDisconnected
 from apps.platform_api.errors import internal_error, render
 from apps.platform_api.server_state import ServerState
 from platform_app.errors import Draining, HeadersTooLarge, InvalidRequest, Overloaded, PayloadTooLarge, PlatformError
-from platform_app.observability import metrics
+from platform_app.observability import ids, metrics
 from platform_app.observability.context import RequestContext, set_current_request
 from platform_app.observability.logging import get_logger
 from platform_app.observability.tracing import continue_trace
@@ -149,7 +148,7 @@ def _open_context(scope: Scope) -> RequestContext:
     sane = given_id is not None and _SANE_REQUEST_ID.fullmatch(given_id)
     client = scope.get("client")
     context = RequestContext(
-        request_id=given_id.decode() if given_id and sane else uuid.uuid4().hex,
+        request_id=given_id.decode() if given_id and sane else ids.request_id(),
         trace=continue_trace(traceparent.decode("latin-1") if traceparent else None),
         method=scope["method"],
         client_address=client[0] if client else "unix",

@@ -3,8 +3,7 @@
 Why not through the `openai` package's client: docs/adr/0003-provider-calls-on-aiohttp.md, with figures.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +17,8 @@ from platform_app.llm.types import ChatChunk, ChatCompletion, UpstreamCall
 
 _MAX_ERROR_BYTES = 64 * 1024
 _DONE = b"[DONE]"
+TRANSPORT_ERRORS = (aiohttp.ClientError, TimeoutError, OSError)
+"""What aiohttp raises where a connection fails."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +49,21 @@ class OpenAIAdapter:
 
     async def complete(self, call: UpstreamCall, credential: str) -> ChatCompletion:
         """See ChatAdapter.complete."""
-        async with self._post({**call.body, "model": call.model}, credential) as response:
+        response = await self._open({**call.body, "model": call.model}, credential)
+        try:
             raw = await _read(response, self._max_bytes)
+        except TRANSPORT_ERRORS as error:
+            raise self._translate(error) from error
+        finally:
+            _release(response)
         return _completion(raw)
 
     async def stream(self, call: UpstreamCall, credential: str) -> AsyncGenerator[ChatChunk, None]:
         """See ChatAdapter.stream."""
         body = {**call.body, "model": call.model, "stream": True, "stream_options": {"include_usage": True}}
+        response = await self._open(body, credential)
         finished = False
-        async with self._post(body, credential) as response:
+        try:
             if response.content_type != "text/event-stream":
                 raise errors.bad_response(f"expected an event stream, got {response.content_type[:100]!r}")
             parser = SseParser()
@@ -67,37 +74,36 @@ class OpenAIAdapter:
                     chunk = _chunk(data)
                     finished = finished or chunk.finish_reason is not None
                     yield chunk
+        except TRANSPORT_ERRORS as error:
+            raise self._translate(error) from error
+        finally:
+            _release(response)
         if not finished:  # some servers end without [DONE], but none without a finish_reason
             raise errors.bad_response("the stream ended before the answer was complete")
 
     async def aclose(self) -> None:
         """Nothing of its own to release."""
 
-    @asynccontextmanager
-    async def _post(self, body: Mapping[str, Any], credential: str) -> AsyncIterator[aiohttp.ClientResponse]:
-        """The response of a 200; every other outcome is one of our errors. Closes the connection on the way out
-        unless the answer was read to its end."""
+    async def _open(self, body: Mapping[str, Any], credential: str) -> aiohttp.ClientResponse:
+        """The response of a 200, its body unread; every other outcome is one of our errors."""
         headers = {
             "Authorization": f"Bearer {credential}",
             "Content-Type": "application/json",
             "Accept-Encoding": "identity",  # small answers, and no bomb to unpack
         }
         try:
-            async with self._session.post(
+            response = await self._session.post(
                 self._url, data=orjson.dumps(body), headers=headers, timeout=self._timeout, allow_redirects=False
-            ) as response:
-                try:
-                    if response.status != 200:
-                        raise errors.error_from_response(
-                            response.status, response.headers, await _read_start(response, _MAX_ERROR_BYTES)
-                        )
-                    yield response
-                finally:
-                    # Without effect on an answer that was read whole; else it ends the connection, so that the
-                    # provider stops generating.
-                    response.close()
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            )
+        except TRANSPORT_ERRORS as error:
             raise self._translate(error) from error
+        if response.status == 200:
+            return response
+        try:
+            start = await _read_start(response, _MAX_ERROR_BYTES)
+        finally:
+            _release(response)
+        raise errors.error_from_response(response.status, response.headers, start)
 
     def _translate(self, error: Exception) -> PlatformError:
         """Most specific first."""
@@ -114,6 +120,12 @@ class OpenAIAdapter:
                 return errors.unavailable()
             case _:
                 return errors.bad_response("the answer was not valid HTTP")
+
+
+def _release(response: aiohttp.ClientResponse) -> None:
+    """Without effect on an answer that was read whole, whose connection is back in the pool; else it ends the
+    connection, so that the provider stops generating."""
+    response.close()
 
 
 def _feed(parser: SseParser, piece: bytes) -> list[bytes]:

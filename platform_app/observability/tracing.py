@@ -1,8 +1,9 @@
 """W3C trace context (https://www.w3.org/TR/trace-context/): who called us, and what we answer with."""
 
 import re
-import secrets
 from dataclasses import dataclass
+
+from platform_app.observability import ids
 
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 _ZERO_TRACE = "0" * 32
@@ -26,11 +27,11 @@ class TraceContext:
 
 def continue_trace(traceparent: str | None) -> TraceContext:
     """A new span in the caller's trace; malformed input starts a new trace, as the standard asks."""
-    span_id = secrets.token_hex(8)
+    span_id = ids.span_id()
     match = _TRACEPARENT.fullmatch(traceparent) if traceparent and len(traceparent) <= 256 else None
     if match is not None:
         version, trace_id, parent_id, flags, rest = match.groups()
         known_form = version != "ff" and not (version == "00" and rest)
         if known_form and trace_id != _ZERO_TRACE and parent_id != _ZERO_SPAN:
             return TraceContext(trace_id, span_id, parent_id, bool(int(flags, 16) & 1))
-    return TraceContext(secrets.token_hex(16), span_id, None, True)
+    return TraceContext(ids.trace_id(), span_id, None, True)

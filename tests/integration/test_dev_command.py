@@ -145,7 +145,6 @@ def test_the_life_of_a_data_directory(directory: Path) -> None:
         assert {f"{name}={value}" for name, value in first_env.items()} <= set(sourced)
 
         # A second one beside it says who is there.
-        (directory / "second").mkdir()
         second = subprocess.run(
             [*COMMAND, "--port", str(ports[0]), "--metrics-port", str(ports[1]), "--data-dir", first.data_dir],
             env=clean_environment(),
@@ -184,38 +183,30 @@ def test_the_life_of_a_data_directory(directory: Path) -> None:
         assert third.ask().status_code == 200
         assert third.env["PLATFORM_CHAT_KEY"] == first_env["PLATFORM_CHAT_KEY"]
 
-        # A process that dies is named, and the rest is stopped; Ctrl-C afterwards has nothing left to do.
+        # A process that dies is named, and the rest is stopped.
         pids = third.pids
         gateway = int(re.findall(r"^gateway.* pid (\d+)", third.output, re.MULTILINE)[0])
         os.kill(gateway, signal.SIGKILL)
         assert third.wait() == 1
         assert "the gateway ended: killed by SIGKILL" in third.output
         assert all_gone(pids, 1)
+
+        # What one half of the memory has lost is made anew: the keys without dev.env, and without the database.
+        chat_keys = {first_env["PLATFORM_CHAT_KEY"]}
+        for lost in ("dev.env", "postgres"):
+            (first.data_dir / lost).rename(directory / lost)
+            healed = Dev(directory, ports)
+            runs.append(healed)
+            healed.wait_ready()
+            assert healed.ask().status_code == 200
+            chat_keys.add(healed.env["PLATFORM_CHAT_KEY"])
+            assert ("the chat key in" in healed.output) is (lost == "postgres"), healed.output
+            healed.process.send_signal(signal.SIGINT)
+            assert healed.wait() == 0
+        assert len(chat_keys) == 3
     finally:
         for run in runs:
             run.end()
-
-
-def test_lost_memory_is_healed(directory: Path) -> None:
-    """The database without dev.env, then dev.env without the database; and an end by Ctrl-C."""
-    ports = free_ports(2)
-    keys = []
-    for lost in (None, "dev.env", "postgres"):
-        if lost == "dev.env":
-            (directory / ".data" / lost).unlink()
-        elif lost is not None:
-            (directory / ".data" / lost).rename(directory / "elsewhere")
-        run = Dev(directory, ports)
-        try:
-            run.wait_ready()
-            assert run.ask().status_code == 200
-            keys.append(run.env["PLATFORM_CHAT_KEY"])
-            assert ("the chat key in" in run.output) is (lost == "postgres"), run.output
-            run.process.send_signal(signal.SIGINT)
-            assert run.wait() == 0
-        finally:
-            run.end()
-    assert len(set(keys)) == 3
 
 
 def test_a_real_key_is_used_and_never_written(directory: Path) -> None:

@@ -1,0 +1,144 @@
+"""The comparison itself: starts everything, pins the subject to one core, and prints one table of ratios."""
+
+import os
+import secrets
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from apps.platform_cli.bootstrap import ensure_dev_keys
+from apps.platform_cli.embedded.child import ChildProcess
+from apps.platform_cli.embedded.postgres import EmbeddedPostgres
+from apps.platform_cli.embedded.processes import descendants
+from apps.platform_cli.embedded.valkey import EmbeddedValkey
+from bench.load import Result, run_load
+from platform_app.db import migrations
+
+_PORTS = {"simulator": 18400, "bare": 18401, "gateway": 18402, "metrics": 18403}
+_PATH = "/v1/platform/chat"
+_CONFIG = """
+providers:
+  simulator: {{base_url: "{upstream}", api_key_secret: OPENAI_API_KEY}}
+models:
+  sim-ok: {{routes: [{{provider: simulator, model: sim-ok}}]}}
+rate_limits:
+  rules:
+    - {{name: key-rpm, scope: key, limit: 100000000, window_seconds: 60}}
+    - {{name: route-rpm, scope: route, limit: 100000000, window_seconds: 60}}
+"""
+_BARE_BODY = '{"model": "sim-ok", "messages": [{"role": "user", "content": "Say hello to the bench."}]}'
+_BODY = '{"messages": [{"role": "user", "content": "Say hello to the bench."}]}'
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Something to send load to."""
+
+    name: str
+    url: str
+    body: str
+    headers: Mapping[str, str]
+
+
+def compare(seconds: float, rounds: int, connections: int) -> int:
+    """Print the table; rounds of the subjects alternate, so that a busy machine hurts both alike."""
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        subjects = [*_start(stack, directory)]
+        results: dict[str, list[Result]] = {subject.name: [] for subject in subjects}
+        single: dict[str, list[Result]] = {subject.name: [] for subject in subjects}
+        for subject in subjects:
+            run_load(subject.url, subject.headers, subject.body, connections, 1)  # warm up
+        for _ in range(rounds):
+            for subject in subjects:
+                results[subject.name].append(run_load(subject.url, subject.headers, subject.body, connections, seconds))
+                single[subject.name].append(run_load(subject.url, subject.headers, subject.body, 1, 2))
+    return _report(results, single, connections)
+
+
+def _report(results: dict[str, list[Result]], single: dict[str, list[Result]], connections: int) -> int:
+    print(f"{'':<14}{'requests/s':>12}{'p50 ms':>10}{'p99 ms':>10}{'p50 ms, 1 connection':>24}{'failed':>8}")
+    best = {}
+    for name, rounds in results.items():
+        top = max(rounds, key=lambda result: result.requests_per_second)
+        alone = min(result.p50_ms for result in single[name])
+        failed = sum(result.failures for result in rounds + single[name])
+        best[name] = (top.requests_per_second, alone)
+        print(
+            f"{name:<14}{top.requests_per_second:>12.0f}{top.p50_ms:>10.2f}{top.p99_ms:>10.2f}{alone:>24.2f}{failed:>8}"
+        )
+    ratio = best["gateway"][0] / best["bare"][0]
+    print(f"\ngateway / bare pass-through: {ratio:.0%} of the throughput at {connections} connections")
+    print(f"added at 1 connection:       {best['gateway'][1] - best['bare'][1]:.2f} ms p50")
+    return 1 if any(result.failures for rounds in results.values() for result in rounds) else 0
+
+
+def _start(stack: ExitStack, directory: Path) -> Iterator[Subject]:
+    cores = sorted(os.sched_getaffinity(0))
+    subject_core, other_cores = {cores[0]}, set(cores[1:]) or {cores[0]}
+    os.sched_setaffinity(0, other_cores)
+    upstream = f"http://127.0.0.1:{_PORTS['simulator']}/v1"
+    simulator = ["-m", "apps.provider_simulator", "--port", str(_PORTS["simulator"])]
+    stack.enter_context(_process(directory, simulator, f"{upstream}/models", {}, other_cores))
+    bare = ["-m", "bench.passthrough", str(_PORTS["bare"]), upstream]
+    stack.enter_context(_process(directory, bare, f"http://127.0.0.1:{_PORTS['bare']}/docs", {}, subject_core))
+    yield Subject("bare", f"http://127.0.0.1:{_PORTS['bare']}{_PATH}", _BARE_BODY, {"Content-Type": "application/json"})
+
+    postgres = EmbeddedPostgres(directory / "postgres")
+    stack.callback(postgres.stop)
+    postgres.start()
+    postgres.create_database("bench")
+    valkey = EmbeddedValkey(directory / "valkey")
+    stack.callback(valkey.stop)
+    valkey.start()
+    url = postgres.url("bench")
+    migrations.upgrade(url)
+    config = directory / "platform.yaml"
+    config.write_text(_CONFIG.format(upstream=upstream))
+    environment = {
+        "PLATFORM_ENV": "dev",
+        "PLATFORM_DATABASE_URL": url,
+        "PLATFORM_REDIS_URL": valkey.url,
+        "PLATFORM_CONFIG_FILE": str(config),
+        "PLATFORM_DEFAULT_MODEL": "sim-ok",
+        "PLATFORM_API_KEY_PEPPER": f"1:{secrets.token_hex(32)}",
+        "PLATFORM_SHUTDOWN_DRAIN_SECONDS": "0",
+        "OPENAI_API_KEY": "sk-bench",
+    }
+    _, key = ensure_dev_keys(environment, None, None)
+    gateway = [
+        "-m", "apps.platform_cli", "serve", "--port", str(_PORTS["gateway"]), "--metrics-port", str(_PORTS["metrics"]),
+    ]  # fmt: skip
+    base_url = f"http://127.0.0.1:{_PORTS['gateway']}"
+    stack.enter_context(_process(directory, gateway, f"{base_url}/readyz", environment, subject_core))
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {key}"}
+    yield Subject("gateway", f"{base_url}{_PATH}", _BODY, headers)
+
+
+@contextmanager
+def _process(
+    directory: Path, arguments: list[str], ready_url: str, environment: Mapping[str, str], cores: set[int]
+) -> Iterator[None]:
+    child = ChildProcess(
+        arguments[1], [sys.executable, *arguments], env={**os.environ, **environment},
+        log_file=directory / f"{arguments[1]}.log",
+    )  # fmt: skip
+    try:
+        child.wait_ready(lambda: _answers(ready_url), 30)
+        for pid in (child.pid, *descendants(child.pid)):
+            os.sched_setaffinity(pid, cores)
+        yield
+    finally:
+        child.stop()
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, trust_env=False, headers={"Authorization": "Bearer bench"}).status_code == 200
+    except httpx.HTTPError:
+        return False
