@@ -167,3 +167,22 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
     """Plain httpx, ignoring the environment's proxies."""
     async with httpx.AsyncClient(timeout=15, trust_env=False) as http:
         yield http
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--fail-on-skip`: for CI, where everything that a test could need is installed."""
+    parser.addoption("--fail-on-skip", action="store_true", help="a skipped test fails the run")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Name what was skipped although nothing may be."""
+    if config.getoption("--fail-on-skip"):
+        for report in terminalreporter.stats.get("skipped", []):
+            terminalreporter.write_line(f"SKIPPED, which --fail-on-skip forbids: {report.nodeid}", red=True)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Turn a skip into a failure of the run."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if session.config.getoption("--fail-on-skip") and reporter is not None and reporter.stats.get("skipped"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

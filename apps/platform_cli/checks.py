@@ -3,14 +3,17 @@
 import asyncio
 from collections.abc import AsyncIterator
 
-import aiohttp
+import openai
 import typer
+from openai import AsyncOpenAI
 
-from platform_app.config import PlatformConfig, Settings, load_config, load_settings, unknown_variables
+from platform_app.config import PlatformConfig, ProviderConfig, Settings, load_config, load_settings, unknown_variables
 from platform_app.core_contracts import core_problems, core_status
 from platform_app.db.engine import make_engine
+from platform_app.errors import SecretError
 from platform_app.readiness import Check, Readiness
 from platform_app.resources import make_redis, make_secret_store, secret_problems
+from platform_app.secret_store.base import SecretStore
 
 PROVIDER_TIMEOUT_SECONDS = 5.0
 
@@ -37,7 +40,6 @@ def run_checks() -> int:
 async def _checks(settings: Settings, config: PlatformConfig) -> AsyncIterator[Check]:
     secrets = make_secret_store(settings)
     problems = await secret_problems(settings, config, secrets)
-    await secrets.aclose()
     for problem in problems:
         yield Check("secrets", False, True, problem)
     if not problems:
@@ -50,21 +52,33 @@ async def _checks(settings: Settings, config: PlatformConfig) -> AsyncIterator[C
         await redis.aclose()
         await engine.dispose()
     for name, provider in config.providers.items():
-        yield await _provider(name, provider.base_url)
+        yield await _provider(name, provider, secrets)
+    await secrets.aclose()
     yield _core(settings)
 
 
-async def _provider(name: str, base_url: str) -> Check:
-    """Whether something answers HTTP there; without a credential, so it costs nothing."""
-    timeout = aiohttp.ClientTimeout(total=PROVIDER_TIMEOUT_SECONDS)
+async def _provider(name: str, provider: ProviderConfig, secrets: SecretStore) -> Check:
+    """Whether it answers and takes our credential: the list of models costs nothing at any provider."""
+    what = f"provider {name}"
     try:
-        async with (
-            aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()) as session,
-            session.get(f"{base_url}/models", allow_redirects=False) as response,
-        ):
-            return Check(f"provider {name}", True, True, f"{base_url} answers ({response.status} without a key)")
-    except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        return Check(f"provider {name}", False, True, f"{base_url} does not answer ({type(error).__name__})")
+        credential = (await secrets.get(provider.api_key_secret)).value
+    except SecretError:
+        return Check(what, False, True, "not asked, its credential is missing")
+    client = AsyncOpenAI(
+        api_key=credential, base_url=provider.base_url, max_retries=0, timeout=PROVIDER_TIMEOUT_SECONDS
+    )
+    try:
+        async with client:
+            await client.models.list()
+    except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
+        return Check(what, False, True, f"{provider.base_url} refuses the credential ({error.status_code})")
+    except openai.NotFoundError:  # not every compatible server lists its models
+        return Check(what, True, True, f"{provider.base_url} answers, without a list of models")
+    except openai.APIStatusError as error:
+        return Check(what, False, True, f"{provider.base_url} answers {error.status_code}")
+    except openai.OpenAIError as error:
+        return Check(what, False, True, f"{provider.base_url} does not answer ({type(error).__name__})")
+    return Check(what, True, True, f"{provider.base_url} answers and takes the credential")
 
 
 def _core(settings: Settings) -> Check:

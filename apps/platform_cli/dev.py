@@ -210,7 +210,7 @@ class _Dev:
             ("valkey", f"unix socket {valkey.socket}", f"pid {valkey.pid}"),
         ]
         if simulator is not None:
-            rows.append(("simulator", self._simulator_urls()[0], f"pid {simulator.pid}"))
+            rows.append(("simulator", self._simulator_url(), f"pid {simulator.pid}"))
         else:
             rows.append(("provider", ", ".join(catalog.providers.values()) if not own_config else "", ""))
         if own_config is not None:
@@ -244,9 +244,9 @@ class _Dev:
         self._children.append(child)
         return child
 
-    def _simulator_urls(self) -> tuple[str, str]:
+    def _simulator_url(self) -> str:
         urls = json.loads(self._paths.simulator_ready.read_text())
-        return urls["base_url"], urls["refused_url"]
+        return str(urls["base_url"])
 
     def _spawn_gateway(self, stack: ExitStack, values: Mapping[str, str]) -> ChildProcess:
         # Its own patience with open streams ends before ours with it, and no load balancer has to notice its end.
@@ -293,7 +293,7 @@ class _Dev:
     def _catalog(self, simulator: ChildProcess | None, upstream: str | None) -> Catalog:
         if simulator is not None:
             simulator.wait_ready(self._paths.simulator_ready.exists, _READY_SECONDS, self._watch)
-            return simulator_catalog(*self._simulator_urls())
+            return simulator_catalog(self._simulator_url())
         if upstream is not None:
             return custom_catalog(upstream)
         base = os.environ.get("PLATFORM_OPENAI_BASE_URL") or _OPENAI_URL

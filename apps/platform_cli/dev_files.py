@@ -16,7 +16,6 @@ SIMULATED_KEY_PREFIX = "sk-sim-"
 _ASSIGNMENT = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)")
 _KEY_SECRET = "OPENAI_API_KEY"  # noqa: S105 - the name of a secret, not one
 _OPENAI_MODELS = ("gpt-4o-mini", "gpt-4o", "gpt-4.1-mini", "gpt-4.1", "text-embedding-3-small")
-_REFUSED_MODEL = "sim-refused"
 _REQUESTS_PER_MINUTE = 600
 
 
@@ -60,11 +59,9 @@ class Catalog:
         return header + yaml.safe_dump(config, sort_keys=False)
 
 
-def simulator_catalog(base_url: str, refused_url: str) -> Catalog:
-    """Every model of the simulator; one of them is at an address that refuses connections."""
-    providers = {"simulator": base_url, "simulator-refused": refused_url}
-    models = {name: "simulator-refused" if name == _REFUSED_MODEL else "simulator" for name in MODELS}
-    return Catalog(providers, models, MODELS[0])
+def simulator_catalog(base_url: str) -> Catalog:
+    """Every model of the simulator. (There, sim-refused acts as a dropped connection: the same error for a caller.)"""
+    return Catalog({"simulator": base_url}, dict.fromkeys(MODELS, "simulator"), MODELS[0])
 
 
 def custom_catalog(base_url: str) -> Catalog:

@@ -102,6 +102,7 @@ class Authenticator:
         self._clock = clock
         self._now = now
         self._inflight: dict[bytes, asyncio.Future[CachedKey]] = {}
+        self._database_down = False
         self._ask_again_at = 0.0
 
     async def authenticate(self, text: str) -> Caller:
@@ -138,8 +139,10 @@ class Authenticator:
         """Ask the database, once for all requests that wait for the same key; else fall back on `known`."""
         if (waiting := self._inflight.get(digest)) is not None:
             return await asyncio.shield(waiting)
-        if self._clock() < self._ask_again_at:
-            return self._fall_back(known)
+        if self._database_down:
+            if self._clock() < self._ask_again_at:
+                return self._fall_back(known)
+            self._ask_again_at = self._clock() + PROBE_SECONDS  # the others go on while this one asks
         future: asyncio.Future[CachedKey] = asyncio.get_running_loop().create_future()
         future.add_done_callback(_consume)  # nobody may be waiting
         self._inflight[digest] = future
@@ -161,10 +164,14 @@ class Authenticator:
         try:
             stored = await self._keys.lookup(token.key_id)
         except DATABASE_ERRORS as error:
-            if self._clock() >= self._ask_again_at:
+            if not self._database_down:
+                self._database_down = True
                 _log.warning("auth_database_unavailable", error=type(error).__name__)
             self._ask_again_at = self._clock() + PROBE_SECONDS
             return self._fall_back(known)
+        if self._database_down:
+            self._database_down = False
+            _log.warning("auth_database_recovered")
         metrics.AUTH_LOOKUP_SECONDS.observe(self._clock() - started)
         entry = _judge(token, peppers, stored, self._clock())
         if generation == self._cache.generation:

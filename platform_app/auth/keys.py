@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import RowMapping, func, insert, select, update
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from platform_app.auth.pepper import Peppers
@@ -20,8 +21,9 @@ from platform_app.errors import Conflict, NotFound, ValidationFailed
 
 PAGE_LIMIT = 200
 
-DATABASE_ERRORS = (OperationalError, InterfaceError, TimeoutError, OSError)
-"""What a database that is down, refusing or frozen raises through SQLAlchemy and asyncpg."""
+DATABASE_ERRORS = (DBAPIError, PoolTimeout, TimeoutError, OSError)
+"""What a database that is down, refusing, full or frozen raises through SQLAlchemy and asyncpg. DBAPIError itself is
+what SQLAlchemy makes of "too many clients" and of a session that an administrator ended."""
 
 
 @dataclass(frozen=True, slots=True)

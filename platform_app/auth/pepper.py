@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from platform_app.errors import SecretError
 
 MINIMUM_LENGTH = 32
+MAXIMUM_VERSION = 32_767
+"""What the column `pepper_version` holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +43,14 @@ def parse_peppers(secret_name: str, text: str) -> Peppers:
         version_text, colon, value = part.strip().rpartition(":")
         if colon and not version_text.isdecimal():
             raise SecretError(f"{secret_name}: entry {position} has no version number before the colon")
-        version = int(version_text) if colon else 1
-        if version in peppers:
-            raise SecretError(f"{secret_name}: version {version} stands twice")
+        if len(version_text) > 5 or (version := int(version_text or 1)) > MAXIMUM_VERSION:
+            raise SecretError(f"{secret_name}: entry {position} has a version above {MAXIMUM_VERSION}")
         if len(value) < MINIMUM_LENGTH:
             raise SecretError(
                 f"{secret_name}: entry {position} has fewer than {MINIMUM_LENGTH} characters; "
                 "make one with: openssl rand -hex 32"
             )
+        if version in peppers:
+            raise SecretError(f"{secret_name}: version {version} stands twice")
         peppers[version] = value.encode()
     return Peppers(peppers, max(peppers))

@@ -361,7 +361,7 @@ def test_a_damaged_env_file_costs_only_its_damaged_lines(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     "catalog",
     [
-        dev_files.simulator_catalog("http://127.0.0.1:1/v1", "http://127.0.0.1:2/v1"),
+        dev_files.simulator_catalog("http://127.0.0.1:1/v1"),
         dev_files.custom_catalog("https://llm.example/v1"),
         dev_files.openai_catalog("https://api.openai.com/v1"),
     ],
@@ -373,9 +373,10 @@ def test_the_gateway_accepts_every_catalog(catalog: dev_files.Catalog) -> None:
     assert [(rule.scope, rule.limit, rule.window_seconds) for rule in config.rate_limits.rules] == [("key", 600, 60)]
 
 
-def test_only_the_refused_model_goes_where_connections_are_refused() -> None:
-    catalog = dev_files.simulator_catalog("http://a/v1", "http://b/v1")
-    assert [name for name, provider in catalog.models.items() if provider != "simulator"] == ["sim-refused"]
+def test_every_model_of_the_simulator_is_served() -> None:
+    catalog = dev_files.simulator_catalog("http://a/v1")
+    assert set(catalog.models) == set(MODELS)
+    assert catalog.providers == {"simulator": "http://a/v1"}
 
 
 @pytest.mark.parametrize(("key", "real"), [("", False), ("sk-sim-1", False), ("sk-proj-1", True)])

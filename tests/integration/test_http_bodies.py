@@ -1,0 +1,472 @@
+"""Bodies that are wrong in every way: a documented 4xx that names the field, never a 500, and the gateway goes on."""
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from apps.provider_simulator.server import ProviderSimulator
+from tests.conftest import Platform
+from tests.support.gateway import Gateway
+from tests.support.http import access_line, chat_head, chat_request, connect
+
+MIB = 1024 * 1024
+JSON = "application/json"
+
+
+@pytest.fixture(scope="module")
+def impatient_gateway(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A gateway that waits half a second for a body."""
+    environment = {**platform.environment, "PLATFORM_BODY_TIMEOUT_SECONDS": "0.5"}
+    with Gateway(environment, tmp_path_factory.mktemp("impatient")) as running:
+        yield running
+
+
+@pytest.fixture
+def headers(chat_key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {chat_key}", "Content-Type": JSON}
+
+
+def refusal(response: httpx.Response) -> tuple[int, str, list[str]]:
+    """Status, code and details, once the shape is the platform's."""
+    assert response.headers["content-type"] == JSON
+    body = response.json()
+    assert set(body) == {"error"}
+    error = body["error"]
+    assert set(error) in ({"code", "message", "request_id"}, {"code", "message", "request_id", "details"})
+    assert error["request_id"] == response.headers["x-request-id"]
+    assert error["message"]
+    details = error.get("details", [])
+    assert all(isinstance(line, str) and line for line in details)
+    return response.status_code, error["code"], details
+
+
+async def still_works(client: httpx.AsyncClient, gateway: Gateway, headers: dict[str, str]) -> None:
+    good = await client.post(gateway.chat_url, headers=headers, content=b'{"prompt": "Hello"}')
+    assert (good.status_code, good.json()["output"]) == (200, "You said: Hello")
+
+
+def user(content: Any, **fields: Any) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": content, **fields}]}
+
+
+def tool(parameters: Any) -> dict[str, Any]:
+    return {"prompt": "x", "tools": [{"type": "function", "function": {"name": "f", "parameters": parameters}}]}
+
+
+# --- not JSON
+
+
+NOT_JSON: dict[str, bytes] = {
+    "empty": b"",
+    "white space": b"  \n",
+    "words": b"prompt=Hello",
+    "cut": b'{"prompt": "Hel',
+    "trailing comma": b'{"prompt": "Hello",}',
+    "single quotes": b"{'prompt': 'Hello'}",
+    "two documents": b'{"prompt": "a"}{"prompt": "b"}',
+    "a byte order mark": b'\xef\xbb\xbf{"prompt": "Hello"}',
+    "UTF-16": '{"prompt": "Hello"}'.encode("utf-16"),
+    "invalid UTF-8": b'{"prompt": "\xff\xfe"}',
+    "surrogates as UTF-8": b'{"prompt": "\xed\xa0\x80"}',
+    "a raw NUL": b'{"prompt": "a\x00b"}',
+    "a raw line feed": b'{"prompt": "a\nb"}',
+    "100,000 brackets": b"[" * 100_000,
+    "100,000 brackets, closed": b"[" * 100_000 + b"]" * 100_000,
+    "100,000 objects": b'{"messages":' * 100_000,
+    "deep parameters": json.dumps(tool("@")).replace('"@"', '{"a":' * 5000 + "1" + "}" * 5000).encode(),
+    "NaN": b'{"prompt": "x", "temperature": NaN}',
+    "Infinity": b'{"prompt": "x", "temperature": Infinity}',
+    "-Infinity": b'{"prompt": "x", "temperature": -Infinity}',
+    "NaN in parameters": json.dumps(tool({"minimum": float("nan")})).encode(),
+    "Infinity in a schema": b'{"prompt": "x", "response_format": {"type": "json_schema", "json_schema": [-Infinity]}}',
+    "gzip": b"\x1f\x8b\x08\x00",
+}
+
+
+@pytest.mark.parametrize("case", NOT_JSON)
+async def test_a_body_that_is_no_json(
+    gateway: Gateway, client: httpx.AsyncClient, headers: dict[str, str], case: str
+) -> None:
+    response = await client.post(gateway.chat_url, headers=headers, content=NOT_JSON[case])
+    status, code, _ = refusal(response)
+    assert (status, code) == (400, "invalid_request")
+    await still_works(client, gateway, headers)
+
+
+# --- JSON of another shape; each with the text that a detail must start with
+
+
+def _many(count: int) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": "x"}] * count}
+
+
+OTHER_SHAPE: dict[str, tuple[Any, str]] = {
+    "null": (None, "body"),
+    "a list": ([], "body"),
+    "a string": ("Hello", "body"),
+    "a number": (1, "body"),
+    "nothing": ({}, "body: exactly one of messages and prompt"),
+    "both": ({"prompt": "x", **user("y")}, "body: exactly one of messages and prompt"),
+    "nulls": ({"prompt": None, "messages": None}, "body: exactly one of messages and prompt"),
+    "an unknown field": ({"prompt": "x", "n": 2}, "n: is not a field"),
+    "an odd unknown field": ({"prompt": "x", "__proto__": {}}, "__proto__: is not a field"),
+    "prompt a number": ({"prompt": 1}, "prompt"),
+    "prompt empty": ({"prompt": ""}, "prompt"),
+    "messages a string": ({"messages": "x"}, "messages"),
+    "messages empty": ({"messages": []}, "messages"),
+    "messages of strings": ({"messages": ["x"]}, "messages[0]"),
+    "10,000 messages": (_many(10_000), "messages"),
+    "10,000 bad messages": ({"messages": [{}] * 10_000}, "messages"),
+    "an unknown role": ({"messages": [{"role": "root", "content": "x"}]}, "messages[0]"),
+    "no content": ({"messages": [{"role": "user"}]}, "messages[0].content"),
+    "content a number": (user(1), "messages[0].content"),
+    "a null content": (user(None), "messages[0].content"),
+    "an unknown part": (user([{"type": "audio"}]), "messages[0].content[0]"),
+    "an extra in a part": (user([{"type": "text", "text": "x", "y": 1}]), "messages[0].content[0].y"),
+    "a bad image": (user([{"type": "image_url", "image_url": "x"}]), "messages[0].content[0].image_url"),
+    "an extra in a message": (user("x", secret="y"), "messages[0].secret"),
+    "the second message": ({"messages": [*user("x")["messages"], *user(2)["messages"]]}, "messages[1].content"),
+    "a tool message without id": ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0].tool_call_id"),
+    "model a number": ({"prompt": "x", "model": 4}, "model"),
+    "model a path": ({"prompt": "x", "model": "../etc"}, "model"),
+    "model long": ({"prompt": "x", "model": "m" * 129}, "model"),
+    "stream a word": ({"prompt": "x", "stream": "maybe"}, "stream"),
+    "temperature high": ({"prompt": "x", "temperature": 2.1}, "temperature"),
+    "temperature a list": ({"prompt": "x", "temperature": [1]}, "temperature"),
+    "top_p negative": ({"prompt": "x", "top_p": -0.1}, "top_p"),
+    "max_tokens zero": ({"prompt": "x", "max_tokens": 0}, "max_tokens"),
+    "max_tokens half": ({"prompt": "x", "max_tokens": 1.5}, "max_tokens"),
+    "max_tokens huge": ({"prompt": "x", "max_tokens": 10**30}, "max_tokens"),
+    "seed beyond 64 bits": ({"prompt": "x", "seed": 2**63}, "seed"),
+    "seed of 4,000 digits": ({"prompt": "x", "seed": int("9" * 4000)}, "seed"),
+    "stop of five": ({"prompt": "x", "stop": ["a"] * 5}, "stop"),
+    "tools empty": ({"prompt": "x", "tools": []}, "tools"),
+    "a tool's name": ({"prompt": "x", "tools": [{"type": "function", "function": {"name": "a b"}}]}, "tools[0]"),
+    "parameters a list": (tool([]), "tools[0].function.parameters"),
+    "tool_choice": ({"prompt": "x", "tool_choice": "any"}, "tool_choice"),
+    "response_format": ({"prompt": "x", "response_format": {"type": "xml"}}, "response_format.type"),
+    "17 pairs of metadata": ({"prompt": "x", "metadata": {str(n): "" for n in range(17)}}, "metadata"),
+    "metadata a number": ({"prompt": "x", "metadata": {"a": 1}}, "metadata.a"),
+    "conversation_id long": ({"prompt": "x", "conversation_id": "c" * 201}, "conversation_id"),
+    "a lone surrogate": ({"prompt": "a\ud800b"}, "prompt"),
+    "a low surrogate": ({"prompt": "\udfff"}, "prompt"),
+    "surrogates the wrong way round": ({"prompt": "\udc00\ud800"}, "prompt"),
+    "a surrogate in a message": (user("a\ud83d"), "messages[0].content"),
+    "a surrogate in a key": ({"prompt": "x", "metadata": {"a\ud800": "b"}}, "metadata"),
+    "a surrogate in a field's name": ({"prompt": "x", "\ud800": "b"}, "body"),
+    "a surrogate in parameters": (tool({"a": ["\ud800"]}), "tools[0].function.parameters.a[0]"),
+    "NUL": ({"prompt": "a\0b"}, "prompt"),
+    "NUL in a message": (user([{"type": "text", "text": "\0"}]), "messages[0].content[0].text"),
+    "NUL in a key": ({"prompt": "x", "metadata": {"a\0": "b"}}, "metadata"),
+    "NUL in the conversation_id": ({"prompt": "x", "conversation_id": "\0"}, "conversation_id"),
+}
+
+
+@pytest.mark.parametrize("case", OTHER_SHAPE)
+async def test_json_of_another_shape(
+    gateway: Gateway, client: httpx.AsyncClient, headers: dict[str, str], simulator: ProviderSimulator, case: str
+) -> None:
+    body, named = OTHER_SHAPE[case]
+    before = simulator.count("sim-ok")
+
+    response = await client.post(gateway.chat_url, headers=headers, content=json.dumps(body))
+
+    status, code, details = refusal(response)
+    assert (status, code) == (422, "validation_error")
+    assert 1 <= len(details) <= 20
+    assert any(line.startswith(named) for line in details), details
+    assert simulator.count("sim-ok") == before
+    await still_works(client, gateway, headers)
+
+
+@pytest.mark.parametrize("number", ["1e400", "-1e400", "1" + "0" * 5000, "1e-400000000", "0." + "3" * 100_000])
+@pytest.mark.parametrize("field", ["temperature", "max_tokens", "seed"])
+async def test_numbers_beyond_any_type(
+    gateway: Gateway, client: httpx.AsyncClient, headers: dict[str, str], field: str, number: str
+) -> None:
+    body = f'{{"prompt": "x", "{field}": {number}}}'
+    response = await client.post(gateway.chat_url, headers=headers, content=body)
+    if field == "temperature" and number[0] in "10" and float(number) <= 2:
+        assert response.status_code == 200  # tiny or long, but a number within the range
+        return
+    status, code, details = refusal(response)
+    assert (status, code) in ((422, "validation_error"), (400, "invalid_request"))
+    assert status == 400 or details[0].startswith(f"{field}: ")
+
+
+@pytest.mark.parametrize("number", ["18446744073709551616", "-9223372036854775809", "1" + "0" * 4000, "1e400"])
+async def test_a_number_in_a_schema_that_no_provider_takes(
+    gateway: Gateway, client: httpx.AsyncClient, headers: dict[str, str], number: str
+) -> None:
+    """Inside `parameters` anything is allowed, but what JSON writers cannot write must not become a 500, nor null."""
+    body = json.dumps(tool({"maximum": "@"})).replace('"@"', number)
+    response = await client.post(gateway.chat_url, headers=headers, content=body)
+    status, code, _ = refusal(response)
+    assert (status, code) in ((422, "validation_error"), (400, "invalid_request"))
+
+
+async def test_ordinary_depth_and_numbers_in_a_schema_are_fine(
+    gateway: Gateway, client: httpx.AsyncClient, headers: dict[str, str], simulator: ProviderSimulator
+) -> None:
+    parameters: dict[str, Any] = {"maximum": 2**63 - 1, "multipleOf": 0.1}
+    for _ in range(50):
+        parameters = {"type": "object", "properties": {"a": parameters}}
+    response = await client.post(gateway.chat_url, headers=headers, json=tool(parameters))
+    assert response.status_code == 200
+    sent = simulator.requests("sim-ok")[-1].body
+    assert sent is not None
+    assert json.loads(sent)["tools"] == tool(parameters)["tools"]
+
+
+@pytest.mark.parametrize("depth", [100, 150, 200, 250, 300, 1000])
+async def test_depth_is_taken_or_refused(
+    gateway: Gateway, client: httpx.AsyncClient, headers: dict[str, str], depth: int
+) -> None:
+    """There is no depth at which one of the parsers on the way falls over."""
+    body = json.dumps(tool("@")).replace('"@"', '{"a":' * depth + "1" + "}" * depth)
+    response = await client.post(gateway.chat_url, headers=headers, content=body)
+    assert response.status_code == 200 or refusal(response)[0] in (400, 422)
+
+
+async def test_no_value_of_the_client_is_repeated(
+    gateway: Gateway, client: httpx.AsyncClient, headers: dict[str, str]
+) -> None:
+    canary = "canary-4c1d77"
+    bodies: list[dict[str, Any]] = [
+        {"prompt": [canary]}, {"prompt": "x", "tool_choice": canary}, user("x", name=canary + "!"),
+        {"prompt": "x", "response_format": {"type": canary}}, {"prompt": "x", "model": "/" + canary},
+        {"messages": [{"role": canary, "content": "x"}]}, {"messages": [{"role": "user", "content": [canary]}]},
+    ]  # fmt: skip
+    for body in bodies:
+        response = await client.post(gateway.chat_url, headers=headers, json=body)
+        assert response.status_code == 422
+        assert canary not in response.text
+
+
+async def test_of_a_field_written_twice_the_last_counts(
+    gateway: Gateway, client: httpx.AsyncClient, headers: dict[str, str], simulator: ProviderSimulator
+) -> None:
+    """As in nearly every parser; and the provider gets what was checked, not what was written."""
+    response = await client.post(
+        gateway.chat_url, headers=headers, content=b'{"prompt": "a", "model": "sim-hang", "model": "gpt-4o", "prompt": "b"}'
+    )  # fmt: skip
+    assert (response.status_code, response.json()["output"]) == (200, "You said: b")
+    sent = simulator.requests("gpt-4o")[-1].body
+    assert sent is not None
+    assert sent.count(b'"model"') == 1
+
+
+async def test_a_backslash_before_u0000_is_text(
+    gateway: Gateway, client: httpx.AsyncClient, headers: dict[str, str]
+) -> None:
+    response = await client.post(gateway.chat_url, headers=headers, json={"prompt": "a\\u0000"})
+    assert (response.status_code, response.json()["output"]) == (200, "You said: a\\u0000")
+
+
+async def test_all_of_unicode_comes_back(gateway: Gateway, client: httpx.AsyncClient, headers: dict[str, str]) -> None:
+    text = "".join(map(chr, [*range(1, 0xD800, 97), *range(0xE000, 0x110000, 997)]))
+    response = await client.post(gateway.chat_url, headers=headers, json={"prompt": text})
+    assert (response.status_code, response.json()["output"]) == (200, f"You said: {text}")
+
+
+# --- how it is sent
+
+
+@pytest.mark.parametrize(
+    "content_type", ["text/plain", "application/x-www-form-urlencoded", "application/jsonx", "", "multipart/form-data"]
+)
+async def test_a_body_that_is_not_declared_as_json(
+    gateway: Gateway, client: httpx.AsyncClient, headers: dict[str, str], content_type: str
+) -> None:
+    response = await client.post(
+        gateway.chat_url, headers={**headers, "Content-Type": content_type}, content=b'{"prompt": "Hello"}'
+    )
+    assert refusal(response)[:2] == (415, "unsupported_media_type")
+    await still_works(client, gateway, headers)
+
+
+async def test_a_body_without_a_content_type(gateway: Gateway, client: httpx.AsyncClient, chat_key: str) -> None:
+    response = await client.post(
+        gateway.chat_url, headers={"Authorization": f"Bearer {chat_key}"}, content=b'{"prompt": "Hello"}'
+    )
+    assert refusal(response)[:2] == (415, "unsupported_media_type")
+
+
+@pytest.mark.parametrize("content_type", ["application/json; charset=utf-8", "Application/JSON", "application/a+json"])
+async def test_json_by_another_name(
+    gateway: Gateway, client: httpx.AsyncClient, headers: dict[str, str], content_type: str
+) -> None:
+    response = await client.post(
+        gateway.chat_url, headers={**headers, "Content-Type": content_type}, content=b'{"prompt": "Hello"}'
+    )
+    assert response.status_code == 200
+
+
+async def _pieces(size: int) -> AsyncIterator[bytes]:
+    yield b'{"prompt": "'
+    for _ in range(size // 65536):
+        yield b"x" * 65536
+    yield b'"}'
+
+
+@pytest.mark.parametrize("chunked", [False, True], ids=["content-length", "chunked"])
+async def test_eleven_megabytes(
+    gateway: Gateway, client: httpx.AsyncClient, headers: dict[str, str], chunked: bool
+) -> None:
+    content = _pieces(11 * MIB) if chunked else b'{"prompt": "' + b"x" * 11 * MIB + b'"}'
+    response = await client.post(gateway.chat_url, headers=headers, content=content)
+    assert refusal(response)[:2] == (413, "payload_too_large")
+    await still_works(client, gateway, headers)
+
+
+async def test_a_body_just_below_the_limit_passes(
+    gateway: Gateway, client: httpx.AsyncClient, headers: dict[str, str]
+) -> None:
+    text = "x" * (10 * MIB - 14)
+    response = await client.post(gateway.chat_url, headers=headers, content=f'{{"prompt":"{text}"}}')
+    assert response.status_code == 200
+    assert response.json()["output"] == f"You said: {text}"
+
+
+async def test_a_declared_length_is_refused_before_the_body_is_sent(gateway: Gateway, chat_key: str) -> None:
+    async with connect(gateway) as connection:
+        await connection.send(chat_head(chat_key, "declared", f"Content-Length: {11 * MIB}"))
+        status, headers, body = await connection.answer()
+        assert (status, json.loads(body)["error"]["code"]) == (413, "payload_too_large")
+        assert headers["connection"] == "close"
+        assert await connection.reader.read() == b""
+
+
+async def test_an_endless_chunked_body_ends(gateway: Gateway, chat_key: str) -> None:
+    """Whoever goes on sending after the 413 must not be read for ever."""
+    chunk = b"10000\r\n" + b"x" * 65536 + b"\r\n"
+    async with connect(gateway) as connection:
+        await connection.send(chat_head(chat_key, "endless", "Transfer-Encoding: chunked"))
+        sent = 0
+        with pytest.raises(ConnectionError):
+            while sent < 100 * MIB:
+                await connection.send(chunk)
+                sent += 65536
+        assert sent < 50 * MIB
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [[], [b"{"], [b'{"prompt":', b' "He']],
+    ids=["nothing", "one byte", "drops"],
+)
+async def test_a_slow_body(impatient_gateway: Gateway, chat_key: str, pieces: list[bytes]) -> None:
+    async with connect(impatient_gateway) as connection:
+        await connection.send(chat_head(chat_key, "slow", "Content-Length: 100"))
+        started = asyncio.get_running_loop().time()
+        for piece in pieces:
+            await connection.send(piece)
+            await asyncio.sleep(0.1)
+        status, _, body = await connection.answer()
+        took = asyncio.get_running_loop().time() - started
+    error = json.loads(body)["error"]
+    assert (status, error["code"], error["request_id"]) == (400, "invalid_request", "slow")
+    assert 0.4 < took < 1.0
+    async with httpx.AsyncClient(trust_env=False) as client:
+        await still_works(client, impatient_gateway, {"Authorization": f"Bearer {chat_key}", "Content-Type": JSON})
+
+
+async def test_a_slow_body_without_a_key_is_not_waited_for(impatient_gateway: Gateway) -> None:
+    async with connect(impatient_gateway) as connection:
+        await connection.send(chat_head("nobody", "slow-nobody", "Content-Length: 100"))
+        async with asyncio.timeout(0.4):
+            assert (await connection.answer())[0] == 401
+
+
+async def test_a_client_that_leaves_while_it_sends_is_no_bug_of_ours(gateway: Gateway, chat_key: str) -> None:
+    async with connect(gateway) as connection:
+        await connection.send(chat_head(chat_key, "left-early", "Content-Length: 100") + b'{"prompt"')
+        await asyncio.sleep(0.1)  # the handler waits for the rest by then; nothing outside shows it
+    line = await access_line(gateway, "left-early")
+    assert (line["status"], line["reason"]) == (499, "client_closed")
+    assert not [found for found in gateway.log_lines() if found.get("event") == "unhandled_error"]
+
+
+async def test_a_second_request_on_the_connection_of_a_bad_one(gateway: Gateway, chat_key: str) -> None:
+    bad = chat_head(chat_key, "bad", "Content-Length: 3") + b"{x}"
+    async with connect(gateway) as connection:
+        await connection.send(bad + chat_request(chat_key, {"prompt": "Hello"}, "good"))
+        assert (await connection.answer())[0] == 400
+        status, headers, body = await connection.answer()
+        assert (status, headers["x-request-id"]) == (200, "good")
+        assert json.loads(body)["output"] == "You said: Hello"
+
+
+async def test_headers_beyond_the_limit(gateway: Gateway, client: httpx.AsyncClient, headers: dict[str, str]) -> None:
+    response = await client.post(gateway.chat_url, headers={**headers, "X-Big": "x" * 33_000}, content=b"{}")
+    assert refusal(response)[:2] == (431, "headers_too_large")
+    await still_works(client, gateway, headers)
+
+
+# --- anything
+
+
+_EXAMPLES = int(os.environ.get("HYPOTHESIS_EXAMPLES", "150"))
+_anything = settings(
+    max_examples=_EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None
+)
+_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=10), inner, max_size=5),
+    max_leaves=15,
+)
+_FIELDS = (
+    "messages", "prompt", "model", "stream", "temperature", "top_p", "max_tokens", "stop", "seed", "tools",
+    "tool_choice", "response_format", "conversation_id", "metadata",
+)  # fmt: skip
+_near_misses = st.fixed_dictionaries(
+    {},
+    optional={
+        **dict.fromkeys(_FIELDS, _json),
+        "prompt": st.text(min_size=1) | _json,
+        "tools": st.builds(lambda value: tool(value)["tools"], _json),
+        "response_format": st.builds(lambda value: {"type": "json_object", "x": value}, _json),
+        "messages": st.lists(
+            st.fixed_dictionaries({"role": st.sampled_from(["user", "assistant", "tool", "system"]), "content": _json}),
+            max_size=3,
+        ),
+    },
+)
+
+
+async def _is_documented(gateway: Gateway, client: httpx.AsyncClient, headers: dict[str, str], content: bytes) -> None:
+    response = await client.post(gateway.chat_url, headers=headers, content=content)
+    if response.status_code == 200:
+        return
+    status, code, _ = refusal(response)
+    assert (status, code) in {
+        (400, "invalid_request"), (404, "model_not_found"), (422, "validation_error"),
+        (400, "provider_rejected_request"),
+    }, response.text  # fmt: skip
+
+
+@_anything
+@given(content=st.binary(max_size=300))
+async def test_any_bytes(gateway: Gateway, client: httpx.AsyncClient, headers: dict[str, str], content: bytes) -> None:
+    await _is_documented(gateway, client, headers, content)
+
+
+@_anything
+@given(body=_json)
+async def test_any_json(gateway: Gateway, client: httpx.AsyncClient, headers: dict[str, str], body: Any) -> None:
+    await _is_documented(gateway, client, headers, json.dumps(body).encode())
+
+
+@_anything
+@given(body=_near_misses)
+async def test_any_value_in_our_fields(
+    gateway: Gateway, client: httpx.AsyncClient, headers: dict[str, str], body: Any
+) -> None:
+    await _is_documented(gateway, client, headers, json.dumps(body).encode())

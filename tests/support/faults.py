@@ -1,0 +1,75 @@
+"""What the gateway must make of every fault of the simulator: one table for the adapter and for HTTP."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from platform_app.errors import (
+    ContentFiltered,
+    ContextLengthExceeded,
+    PlatformError,
+    ProviderAuthFailed,
+    ProviderBadResponse,
+    ProviderError,
+    ProviderQuotaExhausted,
+    ProviderRateLimited,
+    ProviderRejectedRequest,
+    ProviderTimeout,
+    ProviderUnavailable,
+)
+
+
+@dataclass(frozen=True)
+class Expected:
+    """The outcome of one fault; None is a good answer."""
+
+    model: str
+    """Selects the fault, with a number that keeps the test short."""
+    json: type[PlatformError] | None
+    stream: type[PlatformError] | None
+    after_deltas: bool = False
+    """The stream's failure comes when deltas were sent already, so it can no longer be a status."""
+    retry_after: float | None = None
+    """Seconds; None where waiting does not help."""
+
+
+FIRST_BYTE_SECONDS = 0.6
+"""The deadline that the numbers below are made for."""
+
+
+def _always(model: str, kind: type[PlatformError] | None, retry_after: float | None = None) -> Expected:
+    return Expected(model, kind, kind, retry_after=retry_after)
+
+
+EXPECTED: Mapping[str, Expected] = {
+    "ok": _always("sim-ok", None),
+    "delay": _always("sim-delay-100", None),
+    "slow-first-token": _always("sim-slow-first-token-100", None),
+    "slow-stream": _always("sim-slow-stream-20", None),
+    "bad-request": _always("sim-bad-request", ProviderRejectedRequest),
+    "context-length": _always("sim-context-length", ContextLengthExceeded),
+    "content-filter": _always("sim-content-filter", ContentFiltered),
+    "unauthorized": _always("sim-unauthorized", ProviderAuthFailed),
+    "forbidden": _always("sim-forbidden", ProviderAuthFailed),
+    "not-found": _always("sim-not-found", ProviderError),
+    "rate-limited": _always("sim-rate-limited-7", ProviderRateLimited, 7),
+    "quota": _always("sim-quota", ProviderQuotaExhausted),
+    "server-error": _always("sim-server-error", ProviderError),
+    "overloaded": _always("sim-overloaded-3", ProviderUnavailable, 3),
+    "bad-gateway-html": _always("sim-bad-gateway-html", ProviderError),
+    "drop": _always("sim-drop", ProviderUnavailable, 1),
+    "drop-mid-body": Expected("sim-drop-mid-body", ProviderBadResponse, ProviderBadResponse, after_deltas=True),
+    "stream-drop": Expected("sim-stream-drop", ProviderBadResponse, ProviderBadResponse, after_deltas=True),
+    "stream-hang": Expected("sim-stream-hang", ProviderTimeout, ProviderTimeout, after_deltas=True),
+    "hang": _always("sim-hang", ProviderTimeout),
+    "malformed-json": _always("sim-malformed-json", ProviderBadResponse),
+    "wrong-shape": _always("sim-wrong-shape", ProviderBadResponse),
+    "wrong-content-type": _always("sim-wrong-content-type", ProviderBadResponse),
+    "huge-body": Expected("sim-huge-body-40", ProviderBadResponse, ProviderBadResponse, after_deltas=True),
+    "huge-line": _always("sim-huge-line-40", ProviderBadResponse),
+    "stream-error": Expected("sim-stream-error", ProviderError, ProviderError, after_deltas=True),
+    "stream-truncated": Expected("sim-stream-truncated", ProviderBadResponse, ProviderBadResponse, after_deltas=True),
+    "flaky": _always("sim-flaky-1000", ProviderError),
+    "refused": _always("sim-refused", ProviderUnavailable, 1),
+    "redirect": _always("sim-redirect", ProviderBadResponse),
+}
+"""By fault name. A fault that the simulator learns needs its line here: a test compares the names."""

@@ -1,0 +1,30 @@
+"""Hypothesis for unit tests: no deadline (machines differ) and no file left behind."""
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("unit", deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unit")
+
+
+@pytest.fixture
+def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No variable of ours is set, whatever the developer's shell says."""
+    import os
+
+    for name in [name for name in os.environ if name.startswith("PLATFORM_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def task_failures() -> Iterator[list[str]]:
+    """What the loop reports while the test runs: exceptions that nobody retrieved."""
+    loop = asyncio.get_event_loop()
+    reported: list[str] = []
+    before = loop.get_exception_handler()
+    loop.set_exception_handler(lambda _, context: reported.append(str(context.get("message"))))
+    yield reported
+    loop.set_exception_handler(before)

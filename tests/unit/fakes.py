@@ -1,0 +1,161 @@
+"""Stand-ins at the seams, shared by several unit tests."""
+
+from collections.abc import AsyncGenerator, Sequence
+from datetime import UTC, datetime
+
+from prometheus_client import REGISTRY
+
+from platform_app.auth.keys import KeyRecord
+from platform_app.errors import LimiterUnavailable, SecretNotFound
+from platform_app.llm.types import ChatChunk, ChatCompletion, UpstreamCall
+from platform_app.observability.context import RequestContext
+from platform_app.observability.tracing import continue_trace
+from platform_app.rate_limit.limiter import Decision, RuleState
+from platform_app.rate_limit.rules import Charge
+from platform_app.secret_store.base import Secret
+
+CREATED = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class FakeClock:
+    """A monotonic clock that moves when told to."""
+
+    def __init__(self, now: float = 1000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+
+
+class Count:
+    """How much a counter grew since this was made."""
+
+    def __init__(self, sample: str, **labels: str) -> None:
+        self._sample = sample
+        self._labels = labels
+        self._before = self._read()
+
+    def _read(self) -> float:
+        return REGISTRY.get_sample_value(self._sample, self._labels) or 0.0
+
+    @property
+    def grown(self) -> float:
+        return self._read() - self._before
+
+
+def context(route: str = "/v1/platform/chat") -> RequestContext:
+    """What the middleware would have made of a request."""
+    return RequestContext("req-1", continue_trace(None), "POST", "127.0.0.1", 0.0, route)
+
+
+def key_record(
+    key_id: str = "k" * 12,
+    *,
+    owner: str = "team-a",
+    scopes: Sequence[str] = ("platform:chat",),
+    allowed_models: Sequence[str] | None = None,
+    expires_at: datetime | None = None,
+    revoked_at: datetime | None = None,
+) -> KeyRecord:
+    """A key's row."""
+    return KeyRecord(
+        key_id=key_id,
+        name="batch",
+        owner=owner,
+        environment="test",
+        scopes=scopes,
+        allowed_models=allowed_models,
+        limits=None,
+        expires_at=expires_at,
+        created_at=CREATED,
+        created_by="ops",
+        revoked_at=revoked_at,
+        revoked_by=None,
+        revoked_reason=None,
+        last_used_at=None,
+    )
+
+
+class FakeLimiter:
+    """Allows, denies with `deny_seconds`, or is unavailable; notes what it was asked."""
+
+    def __init__(self, steps: list[str] | None = None) -> None:
+        self.asked: list[list[Charge]] = []
+        self.deny_seconds: float | None = None
+        self.down = False
+        self.closed = False
+        self._steps = steps if steps is not None else []
+
+    async def acquire(self, charges: Sequence[Charge]) -> Decision:
+        self._steps.append("limiter")
+        self.asked.append(list(charges))
+        if self.down:
+            raise LimiterUnavailable("down", retry_after=1) from ConnectionRefusedError()
+        states = tuple(RuleState(charge.rule, charge.rule.limit - charge.cost, 1.0) for charge in charges)
+        if self.deny_seconds is None:
+            return Decision(states)
+        return Decision(states, RuleState(charges[0].rule, 0, self.deny_seconds))
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+class FakeSecrets:
+    """A secret store of a dictionary, or one that raises `error`."""
+
+    scheme = "fake"
+
+    def __init__(self, values: dict[str, str], steps: list[str] | None = None) -> None:
+        self.values = values
+        self.error: Exception | None = None
+        self.asked: list[str] = []
+        self.closed = False
+        self._steps = steps if steps is not None else []
+
+    async def get(self, name: str) -> Secret:
+        self._steps.append("secret")
+        self.asked.append(name)
+        if self.error is not None:
+            raise self.error
+        if name not in self.values:
+            raise SecretNotFound(f"no secret {name}")
+        return Secret(name, self.values[name])
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+class FakeAdapter:
+    """Answers with `completion` or `chunks`, after which it raises `error` where one is set."""
+
+    def __init__(self, steps: list[str] | None = None) -> None:
+        self.completion = ChatCompletion(b"{}", {"choices": [{"message": {"role": "assistant", "content": "hi"}}]})
+        self.chunks: list[ChatChunk] = []
+        self.error: BaseException | None = None
+        self.calls: list[tuple[UpstreamCall, str]] = []
+        self.streams_closed = 0
+        self._steps = steps if steps is not None else []
+
+    async def complete(self, call: UpstreamCall, credential: str) -> ChatCompletion:
+        self._steps.append("adapter")
+        self.calls.append((call, credential))
+        if self.error is not None:
+            raise self.error
+        return self.completion
+
+    async def stream(self, call: UpstreamCall, credential: str) -> AsyncGenerator[ChatChunk, None]:
+        self._steps.append("adapter")
+        self.calls.append((call, credential))
+        try:
+            for chunk in self.chunks:
+                yield chunk
+            if self.error is not None:
+                raise self.error
+        finally:
+            self.streams_closed += 1
+
+    async def aclose(self) -> None:
+        """Nothing to release."""

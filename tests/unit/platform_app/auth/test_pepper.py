@@ -1,0 +1,73 @@
+"""Peppers: the secret's text, its versions, and messages without a value."""
+
+import hashlib
+import hmac
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from platform_app.auth.pepper import parse_peppers
+from platform_app.errors import SecretError
+
+ONE, TWO = "1a" * 32, "2b" * 32
+
+
+def test_a_bare_value_is_version_1() -> None:
+    peppers = parse_peppers("PEPPER", ONE)
+    assert peppers.current == 1
+    assert dict(peppers.by_version) == {1: ONE.encode()}
+
+
+def test_the_highest_version_is_current_wherever_it_stands() -> None:
+    peppers = parse_peppers("PEPPER", f" 2:{TWO} , 10:{ONE},1:{ONE} ")
+    assert peppers.current == 10
+    assert set(peppers.by_version) == {1, 2, 10}
+
+
+def test_digests_are_hmac_sha256_of_the_whole_key() -> None:
+    peppers = parse_peppers("PEPPER", f"1:{ONE},2:{TWO}")
+    expected = {
+        version: hmac.new(pepper.encode(), b"fbp_x", hashlib.sha256).digest() for version, pepper in ((1, ONE), (2, TWO))
+    }
+    assert peppers.digest("fbp_x", 1) == expected[1]
+    assert peppers.digest("fbp_x", 2) == expected[2]
+    assert peppers.digest("fbp_x") == expected[2]
+    assert peppers.digest("fbp_x", 3) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "entry 1 has fewer than 32 characters"),
+        ("secretvalue", "entry 1 has fewer than 32 characters"),
+        ("1:", "entry 1 has fewer than 32 characters"),
+        (f"1:{ONE},", "entry 2 has fewer than 32 characters"),
+        (f"{ONE},2:secretvalue", "entry 2 has fewer than 32 characters"),
+        (f"1:{ONE},1:{TWO}", "version 1 stands twice"),
+        (f"{ONE},1:{TWO}", "version 1 stands twice"),
+        (f"{ONE}:{TWO}", "entry 1 has no version number"),
+        (f":{ONE}", "entry 1 has no version number"),
+        (f"-1:{ONE}", "entry 1 has no version number"),
+        # The version is stored in a smallint.
+        (f"32768:{ONE}", "entry 1 has a version above 32767"),
+        (f"20260131:{ONE}", "entry 1 has a version above 32767"),
+        ("9" * 5000 + f":{ONE}", "entry 1 has a version above 32767"),
+    ],
+)
+def test_errors_name_the_secret_and_what_is_wrong(text: str, says: str) -> None:
+    with pytest.raises(SecretError) as caught:
+        parse_peppers("MY_PEPPER", text)
+    assert str(caught.value).startswith("MY_PEPPER: ")
+    assert says in str(caught.value)
+
+
+@given(st.text(max_size=120))
+def test_no_text_is_repeated_in_an_error_or_a_repr(text: str) -> None:
+    marked = f"{text}Zq7Zq7"
+    try:
+        peppers = parse_peppers("P", marked)
+    except SecretError as error:
+        assert "Zq7" not in str(error)
+    else:
+        assert "Zq7" not in repr(peppers)
