@@ -9,7 +9,7 @@ import shlex
 import socket
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +44,7 @@ from apps.platform_cli.embedded import (
     LockedError,
     reap_leftover,
 )
+from apps.platform_cli.embedded.child import describe_exit
 from platform_app.auth.pepper import parse_peppers
 from platform_app.config import HttpUrl
 from platform_app.db import migrations
@@ -142,6 +143,7 @@ class _Dev:
         self._paths = paths
         self._started_at = time.monotonic()
         self._children: list[ChildProcess] = []
+        self._servers: tuple[ChildProcess, ...] = ()
         self.signals = StopSignals(lambda: [child.pid for child in self._children])
 
     def run(self, port: int, metrics_port: int, provider_url: str | None) -> int:
@@ -167,7 +169,7 @@ class _Dev:
             try:
                 self._start(stack, address, upstream, own_config)
                 while True:
-                    self._watch()
+                    self._watch(may_end=self._servers)
                     time.sleep(_WATCH_SECONDS)
             except _StopRequestedError:
                 code = 0
@@ -202,6 +204,7 @@ class _Dev:
 
         catalog = self._catalog(simulator, upstream)
         values = self._values(address, database_url, valkey.url, catalog, own_config)
+        self._servers = tuple(self._children)
         gateway = self._spawn_gateway(stack, values)
         self._wait_for_gateway(gateway, f"{address.base_url}/readyz")
 
@@ -218,17 +221,25 @@ class _Dev:
         rows.append(("gateway", address.base_url, f"pid {gateway.pid}   metrics {address.metrics_url}"))
         self._summarise(rows, address, values["PLATFORM_CHAT_KEY"])
 
-    def _watch(self) -> None:
-        """Raise if it is time to stop: on request, or because a process ended by itself."""
+    def _watch(self, may_end: Collection[ChildProcess] = ()) -> None:
+        """Raise if it is time to stop: on request, or because a process ended by itself.
+
+        Those that `may_end` are only said to have ended: the gateway is built to go on without them, and to see that
+        is what somebody wants who kills one.
+        """
         if self.signals.requested is not None:
             raise _StopRequestedError
-        for child in self._children:
+        for child in list(self._children):
             if child.poll() is not None:
                 # Ctrl-C reaches only us, but a shutdown of the machine all at once.
                 time.sleep(_WATCH_SECONDS)
                 if self.signals.requested is not None:
                     raise _StopRequestedError
-                raise child.failure()
+                if child not in may_end:
+                    raise child.failure()
+                self._children.remove(child)
+                how = describe_exit(child.poll())
+                _say(f"{child.name} ended: {how}; the gateway goes on without it, the next start of dev brings it back")
 
     def _spawn_simulator(self, stack: ExitStack) -> ChildProcess:
         ready = self._paths.simulator_ready
