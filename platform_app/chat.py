@@ -44,7 +44,7 @@ class ChatService:
         with ProviderCall(route.provider, route.public_model) as record:
             call = UpstreamCall(route.upstream_model, request.body)
             completion = await self.adapters[route.provider].complete(call, credential)
-        _count_tokens(record, completion.usage)
+            _count_tokens(record, completion.usage)
         return route, completion
 
     async def stream(
@@ -68,7 +68,7 @@ class ChatService:
         context.model, context.provider = route.public_model, route.provider
         if not caller.may_use(route.public_model):
             raise ModelNotAllowed(f"This API key may not use the model '{route.public_model}'.")
-        usage = Usage(caller.key_id, caller.owner, context.route, route.public_model)
+        usage = Usage(caller.key_id, caller.owner, context.route, route.public_model, caller.limits)
         await self.limits.charge(usage, context)
         return route, await self._credential(route)
 

@@ -3,8 +3,9 @@
 Every problem is reported at once, by the name that its owner typed, with what to do about it.
 """
 
+import ipaddress
 import os
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -22,6 +23,9 @@ from pydantic import (
     model_validator,
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from redis.asyncio.connection import parse_url
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 from platform_app.errors import ConfigurationError
 
@@ -42,6 +46,23 @@ def _http_url(value: str) -> str:
     if parts.query or parts.fragment:
         raise ValueError("expected a URL without query or fragment")
     return value.rstrip("/")
+
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def parse_networks(text: str) -> tuple[Network, ...]:
+    """Networks in CIDR form, separated by commas. Raises ValueError naming what is none."""
+    return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())
+
+
+def _parses(parse: Callable[[str], object], url: str) -> bool:
+    """Whether the library that will use the URL can read it. Its own words would show parts of the URL."""
+    try:
+        parse(url)
+    except (ValueError, ArgumentError):
+        return False
+    return True
 
 
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
@@ -94,6 +115,9 @@ class Settings(BaseSettings):
     auth_cache_size: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
     auth_stale_seconds: Annotated[float, Field(ge=0, le=3600)] = 300.0
 
+    auth_failures_per_minute: Annotated[int, Field(ge=0, le=1_000_000)] = 60
+    trusted_proxies: str = ""
+
     max_body_bytes: Annotated[int, Field(ge=1024, le=256 * 1024 * 1024)] = 10 * 1024 * 1024
     body_timeout_seconds: Annotated[float, Field(gt=0, le=600)] = 30.0
     max_concurrent_requests: Annotated[int, Field(ge=1, le=100_000)] = 2_000
@@ -111,19 +135,32 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _postgresql(cls, value: SecretStr) -> SecretStr:
-        url = value.get_secret_value()
-        for prefix in ("postgresql://", "postgres://"):
-            if url.startswith(prefix):
-                return SecretStr("postgresql+asyncpg://" + url.removeprefix(prefix))
-        if not url.startswith("postgresql+asyncpg://"):
-            raise ValueError("expected postgresql://user:password@host:5432/database")
-        return value
+        scheme, _, rest = value.get_secret_value().partition("://")
+        url = f"postgresql+asyncpg://{rest}"
+        if scheme not in ("postgresql", "postgres", "postgresql+asyncpg") or not _parses(make_url, url):
+            raise ValueError(
+                "expected postgresql://user:password@host:5432/database, special characters of the password "
+                "percent-encoded"
+            )
+        return SecretStr(url)
 
     @field_validator("redis_url")
     @classmethod
     def _redis(cls, value: SecretStr) -> SecretStr:
-        if not value.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
-            raise ValueError("expected redis://host:6379/0, rediss://… for TLS, or unix:///path/to/socket")
+        if not _parses(parse_url, value.get_secret_value()):
+            raise ValueError(
+                "expected redis://:password@host:6379/0, special characters of the password percent-encoded, "
+                "rediss://… for TLS, or unix:///path/to/socket"
+            )
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, value: str) -> str:
+        try:
+            parse_networks(value)
+        except ValueError as error:
+            raise ValueError(f"{error}; expected addresses or networks, such as 10.0.0.0/8,192.0.2.7") from None
         return value
 
     @model_validator(mode="after")
@@ -222,7 +259,11 @@ class _UniqueKeyLoader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[object] = set()
         for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
             key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable):
+                break  # SafeLoader says so, with the line
             if key in seen:
                 raise yaml.constructor.ConstructorError(
                     "in a mapping", node.start_mark, f"the key '{key}' stands twice", key_node.start_mark
@@ -296,12 +337,13 @@ def _read_config(path: Path) -> PlatformConfig:
     try:
         # A SafeLoader: it builds plain data and nothing else.
         data = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that does not exist
         raise ConfigurationError([f"{where}: is not valid YAML: {' '.join(str(error).split())}"]) from None
     try:
         return PlatformConfig.model_validate(data)
     except ValidationError as error:
-        raise ConfigurationError([f"{where}: {_place(item)}{_what(item)}" for item in error.errors()]) from None
+        items = [item for item in error.errors() if not _follows(item, error.errors())]
+        raise ConfigurationError([f"{where}: {_place(item)}{_what(item)}" for item in items]) from None
 
 
 def _settings_problem(item: Mapping[str, Any]) -> str:
@@ -311,6 +353,14 @@ def _settings_problem(item: Mapping[str, Any]) -> str:
     if item["type"] == "missing":
         return f"{name}: is required and not set; set it (see .env.example)"
     return f"{name}: {_what(item)}"
+
+
+def _follows(item: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether pydantic calls a list too short only because items of it are wrong."""
+    path = item["loc"]
+    return item["type"] == "too_short" and any(
+        len(other["loc"]) > len(path) and other["loc"][: len(path)] == path for other in others
+    )
 
 
 def _place(item: Mapping[str, Any]) -> str:

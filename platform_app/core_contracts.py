@@ -17,7 +17,7 @@ from annotated_types import Ge, Le
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from platform_app.auth.keys import KeyRecord
+from platform_app.auth.key_records import KeyRecord
 from platform_app.errors import PlatformError
 from platform_app.llm.types import ChatCompletion
 

@@ -1,9 +1,11 @@
 """Everything that is opened once per process: the only place that names concrete classes."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import contextlib
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import aiohttp
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -13,7 +15,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from platform_app.auth.authenticator import Authenticator, AuthPolicy, SecretPeppers
 from platform_app.auth.cache import KeyCache
+from platform_app.auth.invalidation import InvalidationListener, RedisAnnouncer
+from platform_app.auth.key_rules import KeyRules
 from platform_app.auth.keys import KeyStore
+from platform_app.auth.lifecycle import KeyLifecycle
+from platform_app.auth.throttle import FailureThrottle, NoThrottle
 from platform_app.chat import ChatService
 from platform_app.config import PlatformConfig, Settings, environment, load_config
 from platform_app.db.engine import make_engine
@@ -22,7 +28,9 @@ from platform_app.llm.base import ChatAdapter
 from platform_app.llm.catalog import Catalog
 from platform_app.llm.openai_adapter import Deadlines, OpenAIAdapter
 from platform_app.rate_limit.degrading_limiter import DegradingLimiter
+from platform_app.rate_limit.failure_throttle import AddressThrottle
 from platform_app.rate_limit.gate import RateLimitGate
+from platform_app.rate_limit.limiter import RateLimiter
 from platform_app.rate_limit.local_limiter import LocalLimiter
 from platform_app.rate_limit.redis_limiter import RedisLimiter
 from platform_app.rate_limit.rules import RuleBook
@@ -41,6 +49,7 @@ class Resources:
     settings: Settings
     config: PlatformConfig
     keys: KeyStore
+    lifecycle: KeyLifecycle
     peppers: SecretPeppers
     authenticator: Authenticator
     limits: RateLimitGate
@@ -70,9 +79,12 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         stack.push_async_callback(engine.dispose)
         redis = make_redis(settings)
         stack.push_async_callback(redis.aclose)
-        keys = KeyStore(engine)
+        keys, cache = KeyStore(engine), KeyCache(settings.auth_cache_size)
+        limiter = _limiter(settings, redis)
+        stack.push_async_callback(limiter.aclose)
+        _run_until_closed(stack, InvalidationListener(redis, cache).run())
         session = await stack.enter_async_context(_provider_session(settings))
-        limits = RateLimitGate(RuleBook(config.rate_limits.rules), _limiter(settings, redis))
+        limits = RateLimitGate(RuleBook(config.rate_limits.rules), limiter)
         yield Resources(
             settings=settings,
             config=config,
@@ -81,9 +93,11 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
             authenticator=Authenticator(
                 keys,
                 peppers,
-                KeyCache(settings.auth_cache_size),
+                cache,
                 AuthPolicy(settings.auth_cache_ttl_seconds, settings.auth_stale_seconds),
+                throttle=_throttle(settings, limiter),
             ),
+            lifecycle=KeyLifecycle(engine, _key_rules(config), RedisAnnouncer(redis, cache)),
             limits=limits,
             chat=ChatService(
                 catalog=Catalog(config, settings.default_model),
@@ -103,19 +117,29 @@ class KeyAdmin:
     """What the command line needs to manage keys."""
 
     keys: KeyStore
+    lifecycle: KeyLifecycle
     peppers: SecretPeppers
 
 
 @asynccontextmanager
-async def open_key_admin(settings: Settings, secrets: SecretStore | None = None) -> AsyncIterator[KeyAdmin]:
-    """The key store alone, with the settings' secret store unless another is given."""
-    secrets = secrets or make_secret_store(settings)
-    engine = make_engine(settings)
-    try:
-        yield KeyAdmin(KeyStore(engine), SecretPeppers(secrets, settings.api_key_pepper_secret_name))
-    finally:
-        await engine.dispose()
-        await secrets.aclose()
+async def open_key_admin(
+    settings: Settings, secrets: SecretStore | None = None, config: PlatformConfig | None = None
+) -> AsyncIterator[KeyAdmin]:
+    """The keys alone, with the settings' secret store unless another is given. With `config`, keys are held to its
+    models and limit rules."""
+    async with AsyncExitStack() as stack:
+        secrets = secrets or make_secret_store(settings)
+        stack.push_async_callback(secrets.aclose)
+        engine = make_engine(settings)
+        stack.push_async_callback(engine.dispose)
+        redis = make_redis(settings)
+        stack.push_async_callback(redis.aclose)
+        rules = _key_rules(config) if config else KeyRules()
+        yield KeyAdmin(
+            KeyStore(engine),
+            KeyLifecycle(engine, rules, RedisAnnouncer(redis)),
+            SecretPeppers(secrets, settings.api_key_pepper_secret_name),
+        )
 
 
 def make_secret_store(settings: Settings) -> SecretStore:
@@ -153,6 +177,28 @@ def make_redis(settings: Settings) -> "Redis":
         retry=Retry(NoBackoff(), 0),
     )
     return Redis.from_pool(pool)
+
+
+def _run_until_closed(stack: AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:
+    """Run a task in the background; closing the stack cancels it and waits for its end."""
+    task = asyncio.create_task(work)
+
+    async def end() -> None:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    stack.push_async_callback(end)
+
+
+def _key_rules(config: PlatformConfig) -> KeyRules:
+    return KeyRules(config.rate_limits.rules, config.models)
+
+
+def _throttle(settings: Settings, limiter: RateLimiter) -> FailureThrottle:
+    if not settings.auth_failures_per_minute:
+        return NoThrottle()
+    return AddressThrottle(limiter, settings.auth_failures_per_minute)
 
 
 def _limiter(settings: Settings, redis: "Redis") -> DegradingLimiter:

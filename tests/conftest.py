@@ -16,7 +16,7 @@ from apps.platform_cli.embedded.postgres import EmbeddedPostgres
 from apps.platform_cli.embedded.valkey import EmbeddedValkey
 from apps.provider_simulator.catalog import MODELS
 from apps.provider_simulator.server import ProviderSimulator
-from platform_app.auth.keys import Actor, KeyRecord, NewKey
+from platform_app.auth.key_records import Actor, KeyRecord, NewKey
 from platform_app.config import Settings, load_settings
 from platform_app.db import migrations
 from platform_app.resources import open_key_admin
@@ -92,7 +92,7 @@ class Platform:
 
         async def create() -> tuple[KeyRecord, str]:
             async with open_key_admin(self.settings(), EnvSecretStore(self.environment)) as admin:
-                record, token = await admin.keys.create(new, await admin.peppers.current(), Actor("tests"))
+                record, token = await admin.lifecycle.create(new, await admin.peppers.current(), Actor("tests"))
                 return record, token.text
 
         return run_apart(create)
@@ -100,7 +100,7 @@ class Platform:
     def revoke(self, key_id: str) -> None:
         async def revoke() -> None:
             async with open_key_admin(self.settings(), EnvSecretStore(self.environment)) as admin:
-                await admin.keys.revoke(key_id, "a test", Actor("tests"))
+                await admin.lifecycle.revoke(key_id, "a test", Actor("tests"))
 
         run_apart(revoke)
 
@@ -141,6 +141,7 @@ def platform(
             "PLATFORM_DEFAULT_MODEL": "sim-ok",
             "PLATFORM_API_KEY_PEPPER": f"1:{secrets.token_hex(32)}",
             "PLATFORM_SHUTDOWN_DRAIN_SECONDS": "0",
+            "PLATFORM_AUTH_FAILURES_PER_MINUTE": "1000000",
             "PLATFORM_SHUTDOWN_GRACE_SECONDS": "5",
             "PLATFORM_PROVIDER_FIRST_BYTE_TIMEOUT_SECONDS": "1.5",
             "PLATFORM_PROVIDER_TOTAL_TIMEOUT_SECONDS": "10",

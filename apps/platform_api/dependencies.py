@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 
 from apps.platform_api.server_state import ServerState
 from platform_app.auth.caller import Caller
+from platform_app.auth.key_records import Actor
 from platform_app.auth.permissions import Scope
 from platform_app.chat import ChatService
 from platform_app.errors import InsufficientScope, InvalidApiKey, MissingCredentials
@@ -42,12 +43,13 @@ class Guard:
         """Authenticate, check the scope, and charge the route's rules where the handler's service does not."""
         resources, context = resources_of(request), context_of(request)
         context.route = route_template(request.scope)
-        caller = await resources.authenticator.authenticate(credentials(request))
+        caller = await resources.authenticator.authenticate(credentials(request), context.client_address)
         context.key_id = caller.key_id
         if not caller.may(self.scope):
             raise InsufficientScope(self.scope)
         if self.limited_by is LimitedBy.GUARD:
-            await resources.limits.charge(Usage(caller.key_id, caller.owner, context.route), context)
+            usage = Usage(caller.key_id, caller.owner, context.route, limits=caller.limits)
+            await resources.limits.charge(usage, context)
         return caller
 
 
@@ -115,3 +117,20 @@ ContextDep = Annotated[RequestContext, Depends(_context)]
 ChatServiceDep = Annotated[ChatService, Depends(_chat_service)]
 CallerDep = Annotated[Caller, Depends(Guard(Scope.CHAT, LimitedBy.CHAT_SERVICE))]
 """The caller of a chat request: holds platform:chat, and is limited by the chat service."""
+
+KeyReaderDep = Annotated[Caller, Depends(Guard(Scope.API_KEYS_READ))]
+"""May see keys, never their secrets."""
+KeyManagerDep = Annotated[Caller, Depends(Guard(Scope.API_KEYS_MANAGE))]
+"""May create, change, rotate and revoke keys that hold no more than itself."""
+
+
+def actor_of(caller: Caller, context: RequestContext) -> Actor:
+    """The caller as the one who makes a change, for the audit."""
+    return Actor(
+        name=f"key:{caller.key_id}",
+        grants=caller.scopes,
+        limits=caller.limits,
+        request_id=context.request_id,
+        trace_id=context.trace.trace_id,
+        client_address=context.client_address,
+    )

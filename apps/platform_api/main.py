@@ -9,11 +9,11 @@ from fastapi import FastAPI
 from apps.platform_api.errors import install_error_handlers
 from apps.platform_api.guards import require_guards
 from apps.platform_api.middleware import RequestCaps, RequestEnvelope
-from apps.platform_api.openapi import DESCRIPTION, install_openapi
-from apps.platform_api.routes import chat, system
+from apps.platform_api.openapi.install import DESCRIPTION, install_openapi
+from apps.platform_api.routes import chat, keys, system
 from apps.platform_api.server_state import ServerState
 from apps.platform_api.version import SERVICE, VERSION
-from platform_app.config import Settings, load_settings
+from platform_app.config import Settings, load_settings, parse_networks
 from platform_app.observability import metrics
 from platform_app.observability.logging import configure_logging
 from platform_app.resources import Resources, open_resources
@@ -45,12 +45,17 @@ def create_app(settings: Settings, server: ServerState | None = None) -> FastAPI
         redirect_slashes=False,
     )  # fmt: skip
     # Taken over as they are: included routers are matched through a layer that costs 5 % of a chat request.
-    for router in (chat.router, system.router):
+    for router in (chat.router, keys.router, system.router):
         app.router.routes.extend(router.routes)
     install_error_handlers(app)
     install_openapi(app)
     require_guards(app)
-    caps = RequestCaps(settings.max_body_bytes, settings.body_timeout_seconds, settings.max_concurrent_requests)
+    caps = RequestCaps(
+        settings.max_body_bytes,
+        settings.body_timeout_seconds,
+        settings.max_concurrent_requests,
+        parse_networks(settings.trusted_proxies),
+    )
     app.add_middleware(RequestEnvelope, state=server, caps=caps)
     return app
 

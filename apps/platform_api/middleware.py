@@ -3,14 +3,17 @@
 import asyncio
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from apps.platform_api.client_address import client_address
 from apps.platform_api.dependencies import route_template
 from apps.platform_api.disconnect import ClientDisconnected
 from apps.platform_api.errors import internal_error, render
 from apps.platform_api.server_state import ServerState
+from platform_app.config import Network
 from platform_app.errors import Draining, HeadersTooLarge, InvalidRequest, Overloaded, PayloadTooLarge, PlatformError
 from platform_app.observability import ids, metrics
 from platform_app.observability.context import RequestContext, set_current_request
@@ -34,6 +37,8 @@ class RequestCaps:
     body_bytes: int
     body_seconds: float
     concurrent_requests: int
+    trusted_proxies: Sequence[Network] = ()
+    """Whose X-Forwarded-For is believed."""
 
 
 class RequestEnvelope:
@@ -49,7 +54,7 @@ class RequestEnvelope:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        context = _open_context(scope)
+        context = _open_context(scope, self._caps.trusted_proxies)
         answer = _Answer(send, context, self._state)
         self._state.in_flight += 1
         metrics.HTTP_IN_FLIGHT.inc()
@@ -143,15 +148,14 @@ class _Answer:
         await self._send(message)
 
 
-def _open_context(scope: Scope) -> RequestContext:
+def _open_context(scope: Scope, trusted_proxies: Sequence[Network]) -> RequestContext:
     given_id, traceparent = _header(scope, b"x-request-id"), _header(scope, b"traceparent")
     sane = given_id is not None and _SANE_REQUEST_ID.fullmatch(given_id)
-    client = scope.get("client")
     context = RequestContext(
         request_id=given_id.decode() if given_id and sane else ids.request_id(),
         trace=continue_trace(traceparent.decode("latin-1") if traceparent else None),
         method=scope["method"],
-        client_address=client[0] if client else "unix",
+        client_address=client_address(scope, trusted_proxies),
         started=time.perf_counter(),
     )
     scope.setdefault("state", {})["context"] = context

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 
-from platform_app.auth.keys import Actor, NewKey
+from platform_app.auth.key_records import Actor, NewKey
 from platform_app.auth.permissions import ALL, Scope
 from platform_app.auth.tokens import parse_token
 from platform_app.config import load_settings
@@ -42,7 +42,7 @@ def ensure_dev_keys(env: Mapping[str, str], admin_key: str | None, chat_key: str
 async def _ensure(admin: KeyAdmin, key: str | None, wanted: NewKey) -> str:
     if key is not None and await _works(admin, key):
         return key
-    _, token = await admin.keys.create(wanted, await admin.peppers.current(), _ACTOR)
+    _, token = await admin.lifecycle.create(wanted, await admin.peppers.current(), _ACTOR)
     return token.text
 
 

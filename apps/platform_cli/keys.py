@@ -4,57 +4,87 @@ import asyncio
 import getpass
 import json
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, TypeVar
 
 import typer
 
-from platform_app.auth.keys import DATABASE_ERRORS, Actor, KeyRecord, NewKey
-from platform_app.auth.permissions import GRANTS
-from platform_app.config import Settings, load_settings
-from platform_app.errors import AuthUnavailable, ConfigurationError, SecretError
+from platform_app.auth.key_records import UNSET, Actor, KeyChanges, KeyFilter, KeyRecord, KeyStatus, NewKey, Unset
+from platform_app.auth.keys import DATABASE_ERRORS
+from platform_app.auth.permissions import ALL, GRANTS
+from platform_app.config import Settings, load_config, load_settings
+from platform_app.errors import AuthUnavailable, ConfigurationError, SecretError, ValidationFailed
 from platform_app.resources import KeyAdmin, open_key_admin
 
 app = typer.Typer(no_args_is_help=True)
 T = TypeVar("T")
 
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+_Name = Annotated[str, typer.Option(help="What the key is for.")]
+_Owner = Annotated[str, typer.Option(help="The team or person who answers for it.")]
+_Limits = Annotated[list[str] | None, typer.Option("--limit", help="RULE=NUMBER, such as key-rpm=120.")]
+_Models = Annotated[list[str] | None, typer.Option("--model", help="A model that it may use; may be repeated.")]
+_Days = Annotated[float | None, typer.Option(min=0.0, help="Ends so many days from now.")]
 
 
 @app.command()
 def create(
-    name: Annotated[str, typer.Option(help="What the key is for.")],
-    owner: Annotated[str, typer.Option(help="The team or person who answers for it.")],
+    name: _Name,
+    owner: _Owner,
     scope: Annotated[list[str], typer.Option(help=f"May be repeated: {', '.join(sorted(GRANTS))}.")],
-    model: Annotated[
-        list[str] | None, typer.Option(help="A model that it may use; may be repeated; all without.")
-    ] = None,
-    expires_in_days: Annotated[float | None, typer.Option(min=0.0)] = None,
+    model: _Models = None,
+    limit: _Limits = None,
+    expires_in_days: _Days = None,
     as_json: _Json = False,
 ) -> None:
     """Create a key and print it. It is shown this once and cannot be shown again."""
     settings = load_settings()
-    expires_at = datetime.now(UTC) + timedelta(days=expires_in_days) if expires_in_days is not None else None
-    new = NewKey(name, owner, scope, settings.key_environment, model or None, expires_at)
+    expires_at = _in_days(expires_in_days)
+    new = NewKey(name, owner, scope, settings.key_environment, model or None, expires_at, _limits(limit))
 
     async def work(admin: KeyAdmin) -> tuple[KeyRecord, str]:
-        record, token = await admin.keys.create(new, await admin.peppers.current(), _actor())
+        record, token = await admin.lifecycle.create(new, await admin.peppers.current(), _actor())
         return record, token.text
 
-    record, key = _run(settings, work)
-    if as_json:
-        typer.echo(json.dumps({**_plain(record), "key": key}))
-    else:
-        typer.echo(f"{key}\n\nThis is the only time that the key is shown. Its id is {record.key_id}.")
+    _print_secret(*_run(settings, work), as_json)
+
+
+@app.command()
+def bootstrap(name: _Name = "first administrator", owner: _Owner = "operations", as_json: _Json = False) -> None:
+    """Create the first administrator's key. Refused as soon as an active one exists."""
+    settings = load_settings()
+    new = NewKey(name, owner, [ALL], settings.key_environment)
+
+    async def work(admin: KeyAdmin) -> tuple[KeyRecord, str]:
+        record, token = await admin.lifecycle.bootstrap(new, await admin.peppers.current(), _actor())
+        return record, token.text
+
+    _print_secret(*_run(settings, work), as_json)
 
 
 @app.command("list")
-def list_keys(owner: str | None = None, as_json: _Json = False) -> None:
+def list_keys(
+    owner: str | None = None,
+    status: Annotated[str | None, typer.Option(help="active, expired or revoked.")] = None,
+    scope: str | None = None,
+    as_json: _Json = False,
+) -> None:
     """List keys, newest first."""
-    records = _run(load_settings(), lambda admin: admin.keys.list(owner=owner))
+    wanted = KeyFilter(owner=owner, status=_status(status), scope=scope)
+
+    async def work(admin: KeyAdmin) -> list[KeyRecord]:
+        records: list[KeyRecord] = []
+        cursor = None
+        while True:
+            page = await admin.keys.list(wanted, limit=200, cursor=cursor)
+            records += page.keys
+            cursor = page.next_cursor
+            if cursor is None:
+                return records
+
+    records = _run(load_settings(), work)
     if as_json:
-        typer.echo(json.dumps([_plain(record) for record in records]))
+        typer.echo(json.dumps([record.plain() for record in records]))
         return
     for record in records:
         created = record.created_at.strftime("%Y-%m-%d")
@@ -69,16 +99,76 @@ def show(key_id: str, as_json: _Json = False) -> None:
 
 
 @app.command()
+def update(
+    key_id: str,
+    name: str | None = None,
+    owner: str | None = None,
+    scope: Annotated[list[str] | None, typer.Option(help="All scopes of the key from now on; may be repeated.")] = None,
+    model: _Models = None,
+    all_models: Annotated[bool, typer.Option(help="Allow every model.")] = False,
+    limit: _Limits = None,
+    no_limits: Annotated[bool, typer.Option(help="Drop the key's own limits.")] = False,
+    expires_in_days: _Days = None,
+    never_expires: Annotated[bool, typer.Option()] = False,
+    as_json: _Json = False,
+) -> None:
+    """Change what is named, and nothing else."""
+    changes = KeyChanges(
+        name=UNSET if name is None else name,
+        owner=UNSET if owner is None else owner,
+        scopes=scope or UNSET,
+        allowed_models=_either("--model", model or None, "--all-models", all_models),
+        limits=_either("--limit", _limits(limit), "--no-limits", no_limits),
+        expires_at=_either("--expires-in-days", _in_days(expires_in_days), "--never-expires", never_expires),
+    )
+    _print(_run(load_settings(), lambda admin: admin.lifecycle.update(key_id, changes, _actor())), as_json)
+
+
+@app.command()
+def rotate(
+    key_id: str,
+    grace_period_seconds: Annotated[int, typer.Option(min=0, help="How long the old secret stays valid.")] = 3600,
+    as_json: _Json = False,
+) -> None:
+    """Give a key a new secret and print it. The old one ends after the grace period; an even older one ends now."""
+
+    async def work(admin: KeyAdmin) -> tuple[KeyRecord, str]:
+        peppers = await admin.peppers.current()
+        record, token = await admin.lifecycle.rotate(key_id, grace_period_seconds, peppers, _actor())
+        return record, token.text
+
+    _print_secret(*_run(load_settings(), work), as_json)
+
+
+@app.command()
 def revoke(
-    key_id: str, reason: Annotated[str, typer.Option(help="Why; kept in the audit.")], as_json: _Json = False
+    key_id: str,
+    reason: Annotated[str, typer.Option(help="Why; kept in the audit.")],
+    force: Annotated[bool, typer.Option(help="Even if it is the last administrator's key.")] = False,
+    as_json: _Json = False,
 ) -> None:
     """End a key for good."""
-    _print(_run(load_settings(), lambda admin: admin.keys.revoke(key_id, reason, _actor())), as_json)
+    _print(_run(load_settings(), lambda admin: admin.lifecycle.revoke(key_id, reason, _actor(), force=force)), as_json)
+
+
+@app.command()
+def peppers() -> None:
+    """Count the secrets under each pepper version. One that protects none can be retired."""
+
+    async def work(admin: KeyAdmin) -> tuple[dict[int, int], list[int]]:
+        return await admin.keys.secrets_by_pepper(), sorted((await admin.peppers.current()).by_version)
+
+    counts, live = _run(load_settings(), work)
+    for version in sorted({*counts, *live}):
+        note = "current" if version == live[-1] else ("live" if version in live else "NOT CONFIGURED: these keys fail")
+        typer.echo(f"version {version}: {counts.get(version, 0)} secrets, {note}")
 
 
 def _run(settings: Settings, work: Callable[[KeyAdmin], Awaitable[T]]) -> T:
+    config = load_config(settings)
+
     async def main() -> T:
-        async with open_key_admin(settings) as admin:
+        async with open_key_admin(settings, config=config) as admin:
             return await work(admin)
 
     try:
@@ -99,16 +189,57 @@ def _actor() -> Actor:
     return Actor(f"cli:{user}")
 
 
+def _limits(pairs: list[str] | None) -> dict[str, int] | None:
+    if not pairs:
+        return None
+    limits = {}
+    for pair in pairs:
+        name, equals, number = pair.partition("=")
+        if not equals or not number.isdecimal():
+            raise _invalid(f"--limit {pair}: RULE=NUMBER is needed, such as key-rpm=120")
+        limits[name] = int(number)
+    return limits
+
+
+def _in_days(days: float | None) -> datetime | None:
+    try:
+        return None if days is None else datetime.now(UTC) + timedelta(days=days)
+    except OverflowError:
+        raise _invalid("--expires-in-days: is beyond the calendar; use --never-expires") from None
+
+
+def _either(flag: str, value: T | None, drop_flag: str, drop: bool) -> T | Unset | None:
+    if drop and value is not None:
+        raise _invalid(f"{flag} and {drop_flag} exclude each other")
+    if drop:
+        return None
+    return UNSET if value is None else value
+
+
+def _status(text: str | None) -> KeyStatus | None:
+    match text:
+        case None | "active" | "expired" | "revoked":
+            return text
+        case _:
+            raise _invalid("--status: active, expired or revoked is needed")
+
+
+def _invalid(problem: str) -> ValidationFailed:
+    return ValidationFailed("The command is not valid.", details=[problem])
+
+
+def _print_secret(record: KeyRecord, key: str, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps({"key": key, "api_key": record.plain()}))
+    else:
+        typer.echo(f"{key}\n\nThis is the only time that the key is shown. Its id is {record.key_id}.")
+
+
 def _print(record: KeyRecord, as_json: bool) -> None:
-    plain = _plain(record)
+    plain = record.plain()
     if as_json:
         typer.echo(json.dumps(plain))
         return
     for name, value in plain.items():
         shown = ", ".join(value) if isinstance(value, list) else value
         typer.echo(f"{name:<15} {'-' if shown is None else shown}")
-
-
-def _plain(record: KeyRecord) -> dict[str, object]:
-    fields = asdict(record) | {"status": record.status()}
-    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in fields.items()}

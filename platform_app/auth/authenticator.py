@@ -10,8 +10,10 @@ from typing import Protocol
 
 from platform_app.auth.cache import CachedKey, KeyCache
 from platform_app.auth.caller import Caller
-from platform_app.auth.keys import DATABASE_ERRORS, StoredKey
+from platform_app.auth.key_records import StoredKey, StoredSecret
+from platform_app.auth.keys import DATABASE_ERRORS
 from platform_app.auth.pepper import Peppers, parse_peppers
+from platform_app.auth.throttle import FailureThrottle, NoThrottle
 from platform_app.auth.tokens import Token, parse_token
 from platform_app.errors import AuthUnavailable, InvalidApiKey, SecretError
 from platform_app.observability import metrics
@@ -24,10 +26,14 @@ _log = get_logger("auth")
 
 
 class KeyLookup(Protocol):
-    """Where keys are kept; see KeyStore.lookup."""
+    """Where keys are kept; see KeyStore. Its methods raise DATABASE_ERRORS."""
 
     async def lookup(self, key_id: str) -> StoredKey | None:
-        """The key and its secrets, None for an unknown id; raises DATABASE_ERRORS."""
+        """The key and its secrets, None for an unknown id."""
+        ...
+
+    async def rehash(self, digest: bytes, new_digest: bytes, pepper_version: int) -> None:
+        """Store a secret under a newer pepper."""
         ...
 
 
@@ -94,7 +100,9 @@ class Authenticator:
         policy: AuthPolicy,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        throttle: FailureThrottle | None = None,
     ) -> None:
+        self._throttle = throttle or NoThrottle()
         self._keys = keys
         self._peppers = peppers
         self._cache = cache
@@ -105,15 +113,26 @@ class Authenticator:
         self._database_down = False
         self._ask_again_at = 0.0
 
-    async def authenticate(self, text: str) -> Caller:
-        """The caller that this key belongs to.
+    async def authenticate(self, text: str, address: str = "") -> Caller:
+        """The caller that this key belongs to. `address` is the client's, for counting its failures.
 
         Raises:
             InvalidApiKey: malformed (refused before any I/O), unknown, revoked or expired.
+            RateLimited: too many of those came from this address.
             AuthUnavailable: the database or the pepper cannot be had, and nothing recent is known of the key.
         """
+        try:
+            caller = await self._authenticate(text, address)
+        except InvalidApiKey:
+            await self._throttle.failed(address)
+            raise
+        metrics.AUTH.labels("accepted").inc()
+        return caller
+
+    async def _authenticate(self, text: str, address: str) -> Caller:
         token = parse_token(text)
         if token is None:
+            self._throttle.check(address)
             metrics.AUTH.labels("malformed").inc()
             raise InvalidApiKey
         try:
@@ -124,15 +143,13 @@ class Authenticator:
         digest = peppers.digest(token.text)
         assert digest is not None  # noqa: S101 - the current version is always live
         entry = self._cache.get(digest)
+        if entry is None or entry.caller is None:
+            self._throttle.check(address)
         if entry is None or self._clock() - entry.verified_at >= self._policy.ttl:
             entry = await self._verify(token, digest, peppers, entry)
-        return self._admit(entry)
-
-    def _admit(self, entry: CachedKey) -> Caller:
         if entry.caller is None or (entry.not_after is not None and entry.not_after <= self._now()):
             metrics.AUTH.labels("refused").inc()
             raise InvalidApiKey
-        metrics.AUTH.labels("accepted").inc()
         return entry.caller
 
     async def _verify(self, token: Token, digest: bytes, peppers: Peppers, known: CachedKey | None) -> CachedKey:
@@ -173,10 +190,19 @@ class Authenticator:
             self._database_down = False
             _log.warning("auth_database_recovered")
         metrics.AUTH_LOOKUP_SECONDS.observe(self._clock() - started)
-        entry = _judge(token, peppers, stored, self._clock())
+        entry, matched = _judge(token, peppers, stored, self._clock())
+        if matched is not None and matched.pepper_version != peppers.current:
+            await self._rehash(matched, digest, peppers)
         if generation == self._cache.generation:
             self._cache.put(digest, entry)
         return entry
+
+    async def _rehash(self, old: StoredSecret, digest: bytes, peppers: Peppers) -> None:
+        """Once per key and rotation of the pepper; the key works without it as long as the old pepper is live."""
+        try:
+            await self._keys.rehash(old.digest, digest, peppers.current)
+        except DATABASE_ERRORS as error:
+            _log.warning("rehash_failed", error=type(error).__name__)
 
     def _fall_back(self, known: CachedKey | None) -> CachedKey:
         if known is None or self._clock() - known.verified_at >= self._policy.stale:
@@ -186,8 +212,11 @@ class Authenticator:
         return known
 
 
-def _judge(token: Token, peppers: Peppers, stored: StoredKey | None, verified_at: float) -> CachedKey:
-    """Compare in constant time; an unknown id costs the same HMACs and compares as a known one."""
+def _judge(
+    token: Token, peppers: Peppers, stored: StoredKey | None, verified_at: float
+) -> tuple[CachedKey, StoredSecret | None]:
+    """Compare in constant time; an unknown id costs the same HMACs and compares as a known one. Also gives the secret
+    that matched, None where the key is refused."""
     secrets = stored.secrets if stored is not None else ()
     matched = None
     for version in peppers.by_version:
@@ -197,7 +226,7 @@ def _judge(token: Token, peppers: Peppers, stored: StoredKey | None, verified_at
             if secret.pepper_version == version and hmac.compare_digest(candidate, secret.digest):
                 matched = secret
     if stored is None or matched is None or stored.record.revoked_at is not None:
-        return CachedKey(None, token.key_id, None, verified_at)
+        return CachedKey(None, token.key_id, None, verified_at), None
     record = stored.record
     caller = Caller(
         key_id=record.key_id,
@@ -207,9 +236,10 @@ def _judge(token: Token, peppers: Peppers, stored: StoredKey | None, verified_at
         scopes=frozenset(record.scopes),
         allowed_models=None if record.allowed_models is None else frozenset(record.allowed_models),
         expires_at=record.expires_at,
+        limits=record.limits or {},
     )
     ends = [end for end in (record.expires_at, matched.not_after) if end is not None]
-    return CachedKey(caller, record.key_id, min(ends, default=None), verified_at)
+    return CachedKey(caller, record.key_id, min(ends, default=None), verified_at), matched
 
 
 def _unavailable() -> AuthUnavailable:

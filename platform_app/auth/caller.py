@@ -1,6 +1,7 @@
 """Who is calling: what the rest of the gateway may know of a verified key."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from platform_app.auth.permissions import covers
@@ -18,6 +19,8 @@ class Caller:
     allowed_models: frozenset[str] | None = None
     """None: every model of the catalog."""
     expires_at: datetime | None = None
+    limits: Mapping[str, int] = field(default_factory=dict)
+    """Other limits than the config file's, by rule name."""
 
     def may(self, scope: str) -> bool:
         """Whether the key was granted this scope, by itself or by a wildcard."""

@@ -1,151 +1,60 @@
-"""API keys in PostgreSQL: their lifecycle and their SQL. HTTP and CLI both go through here.
+"""Reading API keys from PostgreSQL. Changing them: lifecycle.py."""
 
-A change and its audit event share one transaction: neither exists without the other.
-"""
+import base64
+import binascii
+import re
+from datetime import UTC, datetime, timedelta
 
-from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from typing import Any
-
-from sqlalchemy import RowMapping, func, insert, select, update
+from sqlalchemy import RowMapping, Select, func, or_, select, tuple_, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
-from platform_app.auth.pepper import Peppers
-from platform_app.auth.permissions import GRANTS, unknown_grants
-from platform_app.auth.tokens import KeyEnvironment, Token, generate_token
-from platform_app.db.models import ApiKey, ApiKeySecret, AuditEvent
-from platform_app.errors import Conflict, NotFound, ValidationFailed
+from platform_app.auth.key_records import KeyFilter, KeyPage, KeyRecord, StoredKey, StoredSecret
+from platform_app.auth.tokens import KEY_ID_PATTERN
+from platform_app.db.models import ApiKey, ApiKeySecret
+from platform_app.errors import NotFound, ValidationFailed
 
-PAGE_LIMIT = 200
+MAX_PAGE = 200
 
 DATABASE_ERRORS = (DBAPIError, PoolTimeout, TimeoutError, OSError)
 """What a database that is down, refusing, full or frozen raises through SQLAlchemy and asyncpg. DBAPIError itself is
 what SQLAlchemy makes of "too many clients" and of a session that an administrator ended."""
 
-
-@dataclass(frozen=True, slots=True)
-class Actor:
-    """Who makes a change, and in which request; goes into the audit event."""
-
-    name: str
-    request_id: str | None = None
-    trace_id: str | None = None
-    client_address: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class NewKey:
-    """What the creator of a key decides."""
-
-    name: str
-    owner: str
-    scopes: Sequence[str]
-    environment: KeyEnvironment
-    allowed_models: Sequence[str] | None = None
-    expires_at: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class KeyRecord:
-    """A key as its owner may see it: everything but the secret."""
-
-    key_id: str
-    name: str
-    owner: str
-    environment: str
-    scopes: Sequence[str]
-    allowed_models: Sequence[str] | None
-    limits: dict[str, Any] | None
-    expires_at: datetime | None
-    created_at: datetime
-    created_by: str
-    revoked_at: datetime | None
-    revoked_by: str | None
-    revoked_reason: str | None
-    last_used_at: datetime | None
-
-    def status(self, now: datetime | None = None) -> str:
-        """active, expired or revoked."""
-        if self.revoked_at is not None:
-            return "revoked"
-        if self.expires_at is not None and self.expires_at <= (now or datetime.now(UTC)):
-            return "expired"
-        return "active"
-
-
-@dataclass(frozen=True, slots=True)
-class StoredSecret:
-    """One of a key's secrets, as auth needs it."""
-
-    digest: bytes
-    pepper_version: int
-    not_after: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class StoredKey:
-    """A key and its secrets, as auth needs them."""
-
-    record: KeyRecord
-    secrets: tuple[StoredSecret, ...]
+_KEY_ID = re.compile(KEY_ID_PATTERN, re.ASCII)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class KeyStore:
-    """The keys of this platform. Every method is one short transaction."""
+    """The keys of this platform. Each method is one statement; raises DATABASE_ERRORS as they come."""
 
     def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
-        # Reads need no BEGIN and COMMIT: one round trip each.
-        self._reader = engine.execution_options(isolation_level="AUTOCOMMIT")
+        # Single statements need no BEGIN and COMMIT: one round trip each.
+        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
 
     async def lookup(self, key_id: str) -> StoredKey | None:
-        """The key and its secrets in one statement, or None; raises DATABASE_ERRORS as they come."""
+        """The key and its secrets, or None."""
         statement = (
             select(ApiKey.__table__, ApiKeySecret.digest, ApiKeySecret.pepper_version, ApiKeySecret.not_after)
             .join(ApiKeySecret, ApiKeySecret.key_id == ApiKey.key_id)
             .where(ApiKey.key_id == key_id)
         )
-        async with self._reader.connect() as connection:
+        async with self._engine.connect() as connection:
             rows = (await connection.execute(statement)).mappings().all()
         if not rows:
             return None
         secrets = tuple(StoredSecret(row["digest"], row["pepper_version"], row["not_after"]) for row in rows)
-        return StoredKey(_record(rows[0]), secrets)
+        return StoredKey(record_of(rows[0]), secrets)
 
-    async def create(self, new: NewKey, peppers: Peppers, actor: Actor) -> tuple[KeyRecord, Token]:
-        """Make a key; the token in the answer is the only time that the secret is seen.
-
-        Raises:
-            ValidationFailed: naming each field that is wrong.
-        """
-        _validate(new)
-        token = generate_token(new.environment)
-        async with self._engine.begin() as connection:
-            row = await connection.execute(
-                insert(ApiKey)
-                .values(
-                    key_id=token.key_id,
-                    name=new.name,
-                    owner=new.owner,
-                    environment=new.environment,
-                    scopes=sorted(set(new.scopes)),
-                    allowed_models=None if new.allowed_models is None else sorted(set(new.allowed_models)),
-                    expires_at=new.expires_at,
-                    created_by=actor.name,
-                )
-                .returning(ApiKey.__table__)
-            )
-            record = _record(row.mappings().one())
-            await connection.execute(
-                insert(ApiKeySecret).values(
-                    digest=peppers.digest(token.text), key_id=token.key_id, pepper_version=peppers.current
-                )
-            )
-            await _audit(connection, actor, "api_key.create", record.key_id, after=record)
-        return record, token
+    async def rehash(self, digest: bytes, new_digest: bytes, pepper_version: int) -> None:
+        """Store a secret under a newer pepper, so that a rotation of the pepper ends by itself as keys are used."""
+        statement = (
+            update(ApiKeySecret)
+            .where(ApiKeySecret.digest == digest)
+            .values(digest=new_digest, pepper_version=pepper_version)
+        )
+        async with self._engine.connect() as connection:
+            await connection.execute(statement)
 
     async def get(self, key_id: str) -> KeyRecord:
         """One key.
@@ -153,119 +62,95 @@ class KeyStore:
         Raises:
             NotFound: there is none of this id.
         """
-        async with self._reader.connect() as connection:
+        check_key_id(key_id)
+        async with self._engine.connect() as connection:
             rows = await connection.execute(select(ApiKey.__table__).where(ApiKey.key_id == key_id))
             row = rows.mappings().one_or_none()
         if row is None:
-            raise _no_such_key(key_id)
-        return _record(row)
+            raise no_such_key(key_id)
+        return record_of(row)
 
-    async def list(self, *, owner: str | None = None, limit: int = PAGE_LIMIT) -> list[KeyRecord]:
-        """The newest keys first, at most `limit`."""
-        statement = select(ApiKey.__table__).order_by(ApiKey.created_at.desc(), ApiKey.key_id.desc())
-        if owner is not None:
-            statement = statement.where(ApiKey.owner == owner)
-        async with self._reader.connect() as connection:
-            rows = await connection.execute(statement.limit(min(limit, PAGE_LIMIT)))
-            return [_record(row) for row in rows.mappings()]
-
-    async def revoke(self, key_id: str, reason: str, actor: Actor) -> KeyRecord:
-        """End a key for good.
+    async def list(self, wanted: KeyFilter = KeyFilter(), *, limit: int = 50, cursor: str | None = None) -> KeyPage:
+        """A page of keys, newest first; `cursor` is the `next_cursor` of the page before.
 
         Raises:
-            NotFound: there is none of this id.
-            Conflict: it was revoked before; the first revocation stands.
+            ValidationFailed: the cursor is none of ours, or the limit is not 1 to 200.
         """
-        if not reason.strip():
-            raise ValidationFailed("The request is not valid.", details=["reason: is required; say why"])
-        async with self._engine.begin() as connection:
-            before = await _locked(connection, key_id)
-            if before.revoked_at is not None:
-                raise Conflict(f"The key {key_id} was already revoked at {before.revoked_at.isoformat()}.")
-            row = await connection.execute(
-                update(ApiKey)
-                .where(ApiKey.key_id == key_id)
-                .values(revoked_at=func.now(), revoked_by=actor.name, revoked_reason=reason)
-                .returning(ApiKey.__table__)
-            )
-            after = _record(row.mappings().one())
-            await _audit(connection, actor, "api_key.revoke", key_id, before=before, after=after, reason=reason)
-        return after
+        if not 1 <= limit <= MAX_PAGE:
+            raise ValidationFailed("The request is not valid.", details=[f"limit: 1 to {MAX_PAGE} is needed"])
+        statement = _filtered(wanted).order_by(ApiKey.created_at.desc(), ApiKey.key_id.desc())
+        if cursor is not None:
+            statement = statement.where(tuple_(ApiKey.created_at, ApiKey.key_id) < tuple_(*_parse_cursor(cursor)))
+        async with self._engine.connect() as connection:
+            # One more than asked for, to know whether there is a next page.
+            rows = (await connection.execute(statement.limit(limit + 1))).mappings().all()
+        keys = tuple(record_of(row) for row in rows[:limit])
+        return KeyPage(keys, _cursor(keys[-1]) if len(rows) > limit else None)
 
-
-async def _locked(connection: AsyncConnection, key_id: str) -> KeyRecord:
-    rows = await connection.execute(select(ApiKey.__table__).where(ApiKey.key_id == key_id).with_for_update())
-    row = rows.mappings().one_or_none()
-    if row is None:
-        raise _no_such_key(key_id)
-    return _record(row)
-
-
-async def _audit(
-    connection: AsyncConnection,
-    actor: Actor,
-    action: str,
-    target: str,
-    *,
-    before: KeyRecord | None = None,
-    after: KeyRecord | None = None,
-    reason: str | None = None,
-) -> None:
-    await connection.execute(
-        insert(AuditEvent).values(
-            actor=actor.name,
-            action=action,
-            target=target,
-            before=_plain(before),
-            after=_plain(after),
-            reason=reason,
-            request_id=actor.request_id,
-            trace_id=actor.trace_id,
-            client_address=actor.client_address,
+    async def secrets_by_pepper(self) -> dict[int, int]:
+        """How many secrets that still count each pepper version protects: a version at 0 can be retired."""
+        statement = (
+            select(ApiKeySecret.pepper_version, func.count())
+            .join(ApiKey, ApiKey.key_id == ApiKeySecret.key_id)
+            .where(ApiKey.revoked_at.is_(None))
+            .where(or_(ApiKeySecret.not_after.is_(None), ApiKeySecret.not_after > func.now()))
+            .where(or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > func.now()))
+            .group_by(ApiKeySecret.pepper_version)
+            .order_by(ApiKeySecret.pepper_version)
         )
-    )
+        async with self._engine.connect() as connection:
+            return {row[0]: row[1] for row in await connection.execute(statement)}
 
 
-def _plain(record: KeyRecord | None) -> dict[str, Any] | None:
-    if record is None:
-        return None
-    fields = asdict(record)
-    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in fields.items()}
+def _filtered(wanted: KeyFilter) -> Select[tuple[ApiKey]]:
+    statement: Select[tuple[ApiKey]] = select(ApiKey.__table__)
+    if wanted.owner is not None:
+        statement = statement.where(ApiKey.owner == wanted.owner)
+    if wanted.environment is not None:
+        statement = statement.where(ApiKey.environment == wanted.environment)
+    if wanted.scope is not None:
+        statement = statement.where(ApiKey.scopes.contains([wanted.scope]))
+    ended = ApiKey.expires_at <= func.now()
+    match wanted.status:
+        case "revoked":
+            return statement.where(ApiKey.revoked_at.is_not(None))
+        case "expired":
+            return statement.where(ApiKey.revoked_at.is_(None), ended)
+        case "active":
+            return statement.where(ApiKey.revoked_at.is_(None), or_(ApiKey.expires_at.is_(None), ~ended))
+        case None:
+            return statement
+
+
+def _cursor(record: KeyRecord) -> str:
+    microseconds = (record.created_at - _EPOCH) // timedelta(microseconds=1)
+    return base64.urlsafe_b64encode(f"{microseconds}.{record.key_id}".encode()).decode().rstrip("=")
+
+
+def _parse_cursor(cursor: str) -> tuple[datetime, str]:
+    try:
+        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii")
+        microseconds, _, key_id = text.partition(".")
+        return _EPOCH + timedelta(microseconds=int(microseconds)), key_id
+    except (binascii.Error, ValueError, OverflowError):
+        problem = "cursor: is not a next_cursor of this list; leave it out to start at the beginning"
+        raise ValidationFailed("The request is not valid.", details=[problem]) from None
 
 
 _RECORD_FIELDS = tuple(KeyRecord.__dataclass_fields__)
 
 
-def _record(row: RowMapping) -> KeyRecord:
+def record_of(row: RowMapping) -> KeyRecord:
+    """A row of api_keys as a record."""
     return KeyRecord(**{name: row[name] for name in _RECORD_FIELDS})
 
 
-def _no_such_key(key_id: str) -> NotFound:
-    return NotFound(f"There is no API key with the id {key_id!r}.")
+def check_key_id(key_id: str) -> None:
+    """Raises NotFound for what cannot be an id; PostgreSQL would stumble over some of it."""
+    if _KEY_ID.fullmatch(key_id) is None:
+        raise no_such_key(key_id)
 
 
-def _validate(new: NewKey) -> None:
-    problems = [*_text_problems("name", new.name), *_text_problems("owner", new.owner)]
-    if not new.scopes:
-        problems.append(f"scopes: at least one is needed, of {_listed(GRANTS)}")
-    unknown = unknown_grants(new.scopes)
-    problems += [f"scopes: {scope!r} does not exist; choose from {_listed(GRANTS)}" for scope in unknown]
-    if new.expires_at is not None:
-        if new.expires_at.tzinfo is None:
-            problems.append("expires_at: a time zone is needed, for example 2030-01-31T00:00:00Z")
-        elif new.expires_at <= datetime.now(UTC):
-            problems.append("expires_at: lies in the past")
-    if problems:
-        raise ValidationFailed("The API key is not valid.", details=problems)
-
-
-def _text_problems(field: str, value: str) -> list[str]:
-    if not 1 <= len(value.strip()) <= 200:
-        return [f"{field}: 1 to 200 characters are needed"]
-    if not value.isprintable():
-        return [f"{field}: control characters are not allowed"]
-    return []
-
-
-def _listed(names: Collection[str]) -> str:
-    return ", ".join(sorted(names))
+def no_such_key(key_id: str) -> NotFound:
+    """The error for an id that no key has."""
+    return NotFound(f"There is no API key with the id {key_id[:64]!r}.")

@@ -7,6 +7,7 @@ import atexit
 import os
 import sys
 import threading
+import time
 from collections import deque
 
 from platform_app.observability import metrics
@@ -60,7 +61,10 @@ class LogSink:
             data = memoryview(b"".join(batch))
             try:
                 while data:
-                    data = data[os.write(self._descriptor, data) :]
+                    try:
+                        data = data[os.write(self._descriptor, data) :]
+                    except BlockingIOError:  # full, and whoever shares stdout made it non-blocking
+                        time.sleep(FLUSH_SECONDS)
             except OSError:
                 # The reader is gone; there is nowhere left to say so but the counter.
                 metrics.LOG_LINES_DROPPED.inc(len(batch))

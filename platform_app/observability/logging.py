@@ -4,6 +4,7 @@ Standard-library loggers (uvicorn's, SQLAlchemy's) come out in the same form. Wh
 keys or a provider's is masked in the finished line, as a last net: nothing should log one in the first place.
 """
 
+import json
 import logging
 import re
 import sys
@@ -70,8 +71,12 @@ class _StructlogHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         fields: dict[str, Any] = {"exc_info": record.exc_info} if record.exc_info else {}
-        log = structlog.get_logger(component=record.name)
-        log.log(record.levelno, record.getMessage(), **fields)
+        try:
+            message = record.getMessage()
+        except Exception:  # noqa: BLE001 - arguments that do not fit the format are the library's bug, not ours
+            message = str(record.msg)
+        level = min(max(record.levelno // 10 * 10, logging.DEBUG), logging.CRITICAL)  # structlog knows these five
+        structlog.get_logger(component=record.name).log(level, message, **fields)
 
 
 def _add_request(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
@@ -97,7 +102,10 @@ def _add_exception(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 
 
 def _render_json(_: WrappedLogger, __: str, event: EventDict) -> bytes:
-    return orjson.dumps(event, default=str, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS)
+    try:
+        return orjson.dumps(event, default=str, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS)
+    except TypeError:  # half of a surrogate pair, or a number beyond 64 bits: a log call never fails
+        return json.dumps(event, default=str, skipkeys=True).encode() + b"\n"
 
 
 def _render_console(_: WrappedLogger, __: str, event: EventDict) -> bytes:

@@ -41,6 +41,16 @@ AUTH_LOOKUP_SECONDS = Histogram(
     "platform_auth_lookup_duration_seconds", "Key look-ups in PostgreSQL.", buckets=_STORE_BUCKETS
 )
 
+AUTH_THROTTLED = Counter("platform_auth_throttled", "Authentications refused because their address failed too often.")
+KEY_ANNOUNCEMENTS = Counter(
+    "platform_key_announcements", "Key changes told over Redis pub/sub: sent, failed, received.", ["outcome"]
+)
+KEY_LISTENER_CONNECTED = Gauge(
+    "platform_key_listener_connected",
+    "1 while this process hears of key changes at once; 0: it notices them by the cache's TTL.",
+    multiprocess_mode="livemin",
+)
+
 LIMITER = Counter("platform_limiter", "Limiter decisions: allowed, denied, unavailable.", ["decision", "mode"])
 LIMITER_SECONDS = Histogram("platform_limiter_duration_seconds", "Limiter calls to Redis.", buckets=_STORE_BUCKETS)
 LIMITER_DEGRADED = Gauge(

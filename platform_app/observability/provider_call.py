@@ -15,6 +15,7 @@ class ProviderCall:
         self._labels = (provider, model)
         self._started = 0.0
         self._saw_chunk = False
+        self._tokens = (0, 0)
 
     def __enter__(self) -> Self:
         self._started = time.perf_counter()
@@ -27,9 +28,8 @@ class ProviderCall:
             metrics.PROVIDER_FIRST_CHUNK_SECONDS.labels(*self._labels).observe(time.perf_counter() - self._started)
 
     def tokens(self, prompt: int, completion: int) -> None:
-        """What the provider counted."""
-        metrics.PROVIDER_TOKENS.labels(*self._labels, "input").inc(prompt)
-        metrics.PROVIDER_TOKENS.labels(*self._labels, "output").inc(completion)
+        """What the provider counted. Some report a running total with every chunk: the last word counts."""
+        self._tokens = (prompt, completion)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -44,3 +44,5 @@ class ProviderCall:
             outcome = "client_closed"
         metrics.PROVIDER_REQUESTS.labels(*self._labels, outcome).inc()
         metrics.PROVIDER_SECONDS.labels(*self._labels).observe(time.perf_counter() - self._started)
+        for direction, count in zip(("input", "output"), self._tokens, strict=True):
+            metrics.PROVIDER_TOKENS.labels(*self._labels, direction).inc(count)

@@ -10,21 +10,21 @@ from platform_app.rate_limit.limiter import Decision
 
 
 def rate_limit_headers(decision: Decision) -> dict[str, str]:
-    """Lower-case header names and values, from the tightest rule; empty where no rule applies."""
+    """Lower-case header names and values, from the tightest rule; empty where no rule applies.
+
+    Retry-After is not among them: the answer gets it from the error, like every other one.
+    """
     state = decision.tightest
     if state is None:
         return {}
     rule = state.rule
-    headers = {
+    return {
         "ratelimit-policy": f'"{rule.name}";q={rule.limit};w={rule.window_seconds}',
         "ratelimit": f'"{rule.name}";r={state.remaining};t={math.ceil(state.reset_seconds)}',
         "x-ratelimit-limit-requests": str(rule.limit),
         "x-ratelimit-remaining-requests": str(state.remaining),
         "x-ratelimit-reset-requests": duration(state.reset_seconds),
     }
-    if not decision.allowed:
-        headers["retry-after"] = str(decision.retry_after)
-    return headers
 
 
 def duration(seconds: float) -> str:

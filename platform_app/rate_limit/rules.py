@@ -1,10 +1,13 @@
 """Which rules apply to a request, and which counter each of them counts in."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from hashlib import blake2b
 
 from platform_app.config import LimitRule
+
+MAX_OWN_LIMITS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +20,8 @@ class Usage:
     """The route's template."""
     model: str | None = None
     """The public model name, from the catalog."""
+    limits: Mapping[str, int] = field(default_factory=dict)
+    """The key's own limits, by rule name; they replace the rule's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +39,7 @@ class RuleBook:
     def __init__(self, rules: Sequence[LimitRule]) -> None:
         self._rules = tuple(rules)
         self._by_route: dict[str, tuple[LimitRule, ...]] = {}
+        self._with_limit: OrderedDict[tuple[str, int], LimitRule] = OrderedDict()
 
     def charges(self, usage: Usage) -> list[Charge]:
         """Every rule that applies, each with its counter; all of them must have room."""
@@ -43,10 +49,22 @@ class RuleBook:
             rules = tuple(rule for rule in self._rules if not rule.routes or usage.route in rule.routes)
             self._by_route[usage.route] = rules
         return [
-            Charge(rule, counter_name(rule, usage))
+            Charge(self._own(rule, usage.limits) if usage.limits else rule, counter_name(rule, usage))
             for rule in rules
             if usage.model is not None or rule.scope not in ("model", "key_model")
         ]
+
+    def _own(self, rule: LimitRule, limits: Mapping[str, int]) -> LimitRule:
+        """The rule with the key's own limit in it. Remembered, since copying a model costs more than limiting."""
+        limit = limits.get(rule.name)
+        if limit is None or rule.scope not in ("key", "key_route", "key_model"):
+            return rule
+        own = self._with_limit.get((rule.name, limit))
+        if own is None:
+            own = self._with_limit[rule.name, limit] = rule.model_copy(update={"limit": limit})
+            if len(self._with_limit) > MAX_OWN_LIMITS:
+                self._with_limit.popitem(last=False)
+        return own
 
 
 def counter_name(rule: LimitRule, usage: Usage) -> str:

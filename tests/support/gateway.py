@@ -49,7 +49,11 @@ class Gateway:
             env=dict(self.environment),
             log_file=self.log_file,
         )
-        self.child.wait_ready(self._answers, READY_SECONDS)
+        try:
+            self.child.wait_ready(self._answers, READY_SECONDS)
+        except BaseException:
+            self.child.kill()
+            raise
         return self
 
     def stop(self) -> int:
@@ -71,7 +75,7 @@ class Gateway:
         deadline = time.monotonic() + timeout_seconds
         while True:
             for line in self.log_lines():
-                if line.get("component") == "access" and line.get("request_id") == request_id:
+                if (line.get("component"), line.get("event"), line.get("request_id")) == ("access", "request", request_id):
                     return line
             assert time.monotonic() < deadline, f"no access line for {request_id} in {self.log_file}"
             time.sleep(0.02)

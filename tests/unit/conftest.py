@@ -1,7 +1,8 @@
 """Hypothesis for unit tests: no deadline (machines differ) and no file left behind."""
 
 import asyncio
-from collections.abc import Iterator
+import os
+from collections.abc import AsyncIterator
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -13,16 +14,14 @@ settings.load_profile("unit")
 @pytest.fixture
 def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No variable of ours is set, whatever the developer's shell says."""
-    import os
-
     for name in [name for name in os.environ if name.startswith("PLATFORM_")]:
         monkeypatch.delenv(name)
 
 
 @pytest.fixture
-def task_failures() -> Iterator[list[str]]:
+async def task_failures() -> AsyncIterator[list[str]]:
     """What the loop reports while the test runs: exceptions that nobody retrieved."""
-    loop = asyncio.get_event_loop()
+    loop = asyncio.get_running_loop()
     reported: list[str] = []
     before = loop.get_exception_handler()
     loop.set_exception_handler(lambda _, context: reported.append(str(context.get("message"))))

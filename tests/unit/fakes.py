@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from prometheus_client import REGISTRY
 
-from platform_app.auth.keys import KeyRecord
+from platform_app.auth.key_records import KeyRecord
 from platform_app.errors import LimiterUnavailable, SecretNotFound
 from platform_app.llm.types import ChatChunk, ChatCompletion, UpstreamCall
 from platform_app.observability.context import RequestContext

@@ -15,7 +15,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from platform_app import core_contracts
-from platform_app.auth.keys import KeyRecord
+from platform_app.auth.key_records import KeyRecord
 from platform_app.core_contracts import CONTRACTS, PINNED, CoreStatus
 from platform_app.errors import ProviderTimeout
 from platform_app.llm.types import ChatCompletion

@@ -10,7 +10,7 @@ from apps.platform_api.chat_answer import answer_events, json_answer
 from apps.platform_api.contract import ChatRequestBody
 from apps.platform_api.dependencies import CallerDep, ChatServiceDep, ContextDep
 from apps.platform_api.disconnect import while_connected
-from apps.platform_api.openapi import CHAT
+from apps.platform_api.openapi.chat import CHAT
 from apps.platform_api.sse import open_event_stream
 from platform_app.llm.types import ChatRequest
 

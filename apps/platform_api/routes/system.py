@@ -5,7 +5,7 @@ from starlette.responses import JSONResponse, Response
 
 from apps.platform_api.dependencies import ContextDep, ResourcesDep, server_state_of
 from apps.platform_api.errors import error_body
-from apps.platform_api.openapi import HEALTH, META, READY
+from apps.platform_api.openapi.system import HEALTH, META, READY
 from apps.platform_api.version import SERVICE, VERSION
 from platform_app.core_contracts import core_status, health_response, runtime_meta
 from platform_app.errors import Draining

@@ -11,7 +11,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from platform_app.auth.authenticator import Authenticator, AuthPolicy, SecretPeppers
 from platform_app.auth.cache import KeyCache
-from platform_app.auth.keys import KeyRecord, StoredKey, StoredSecret
+from platform_app.auth.key_records import KeyRecord, StoredKey, StoredSecret
 from platform_app.auth.pepper import Peppers, parse_peppers
 from platform_app.auth.tokens import Token, generate_token
 from platform_app.errors import AuthUnavailable, InvalidApiKey, SecretStoreUnavailable
@@ -49,8 +49,12 @@ class FakeKeys:
     def __init__(self) -> None:
         self.stored: dict[str, StoredKey] = {}
         self.asked = 0
+        self.rehashed: list[tuple[bytes, bytes, int]] = []
         self.error: Exception | None = None
         self.gate: asyncio.Event | None = None
+
+    async def rehash(self, digest: bytes, new_digest: bytes, pepper_version: int) -> None:
+        self.rehashed.append((digest, new_digest, pepper_version))
 
     async def lookup(self, key_id: str) -> StoredKey | None:
         self.asked += 1

@@ -1,0 +1,1 @@
+"""What every request leaves behind: written to a spool on disk first, shipped to PostgreSQL behind its back."""

@@ -1,0 +1,31 @@
+"""The ledger as requests see it."""
+
+from typing import Protocol
+
+from platform_app.ledger.event import LedgerEvent
+
+
+class Ledger(Protocol):
+    """Takes events. Neither method waits for anything but the system's page cache."""
+
+    def admit(self) -> None:
+        """Called before a request does any work that would have to be recorded.
+
+        Raises:
+            LedgerUnavailable: what the request does could not be recorded, and the policy is to refuse then.
+        """
+        ...
+
+    def append(self, event: LedgerEvent) -> None:
+        """Record an event; called before the answer's last byte. Never raises: an admitted request goes on."""
+        ...
+
+
+class NullLedger:
+    """Records nothing: for requests that are nobody's decision."""
+
+    def admit(self) -> None:
+        """Everything is welcome."""
+
+    def append(self, event: LedgerEvent) -> None:
+        """Forget it."""

@@ -1,0 +1,164 @@
+"""The files of a spool directory, and which process each belongs to.
+
+A segment is `<created, ms since 1970>-<owner>-<sequence>.open` while its owner appends to it, and the same with
+`.seg` from then on, so that names in order are ages in order, whoever wrote them. An owner is one run of one process,
+`<pid>-<random>`; it holds a lock (flock) on `<owner>.lock` as long as it lives, and the kernel releases it however
+it dies. Whoever gets the lock of another owner therefore may ship, and remove, all of that owner's segments. Between
+live processes there is nothing to wait for.
+"""
+
+import contextlib
+import fcntl
+import os
+import re
+import secrets
+from collections.abc import Container, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+OPEN, CLOSED, LOCK, ASIDE = ".open", ".seg", ".lock", ".bad"
+MAX_ADOPTED = 32
+"""Dead owners whose locks one process holds at once; the rest comes after."""
+
+_OWNER = r"\d+-[0-9a-f]{8}"
+_SEGMENT = re.compile(rf"(\d{{13}})-({_OWNER})-(\d{{6,}})({re.escape(OPEN)}|{re.escape(CLOSED)})")
+_LOCK = re.compile(rf"({_OWNER}){re.escape(LOCK)}")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Segment:
+    """One file of events."""
+
+    created_ms: int
+    owner: str
+    sequence: int
+    closed: bool
+    size: int
+    path: Path
+
+    @property
+    def identity(self) -> tuple[str, int]:
+        """The same before and after it is closed."""
+        return self.owner, self.sequence
+
+
+def segment_path(directory: Path, created_ms: int, owner: str, sequence: int) -> Path:
+    """Where an owner's next segment is opened."""
+    return directory / f"{created_ms:013d}-{owner}-{sequence:06d}{OPEN}"
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A spool directory as it was at one moment."""
+
+    segments: Sequence[Segment]
+    """Oldest first."""
+    owners: frozenset[str]
+    """Of a segment, a lock file, or both."""
+    aside_bytes: int
+    """What lies in `*.bad` files."""
+
+    @property
+    def size(self) -> int:
+        """Bytes that wait to be shipped, of all owners."""
+        return sum(segment.size for segment in self.segments)
+
+
+def list_directory(directory: Path) -> Listing:
+    """Look at the directory; files that come and go meanwhile are seen or not. OSError if it cannot be read."""
+    segments, owners, aside_bytes = [], set(), 0
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            if (lock := _LOCK.fullmatch(entry.name)) is not None:
+                owners.add(lock[1])
+                continue
+            match = _SEGMENT.fullmatch(entry.name)
+            if match is None and not entry.name.endswith(ASIDE):
+                continue
+            try:
+                size = entry.stat(follow_symlinks=False).st_size
+            except FileNotFoundError:
+                continue
+            if match is None:
+                aside_bytes += size
+                continue
+            owners.add(match[2])
+            segments.append(
+                Segment(int(match[1]), match[2], int(match[3]), match[4] == CLOSED, size, Path(entry.path))
+            )
+    return Listing(sorted(segments), frozenset(owners), aside_bytes)
+
+
+def take_ownership(directory: Path) -> tuple[str, int]:
+    """A new owner and the descriptor that holds its lock. OSError if the directory cannot be written."""
+    while True:
+        owner = f"{os.getpid()}-{secrets.token_hex(4)}"
+        descriptor = os.open(directory / f"{owner}{LOCK}", os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        # Between the two calls another process may have taken this for a dead owner's. Then it keeps the name.
+        if _try_lock(descriptor):
+            return owner, descriptor
+        os.close(descriptor)
+
+
+def release_ownership(directory: Path, owner: str, descriptor: int) -> None:
+    """Give up an owner's lock; its file goes too if no segment needs it any more."""
+    with contextlib.suppress(OSError):
+        if not any(segment.owner == owner for segment in list_directory(directory).segments):
+            (directory / f"{owner}{LOCK}").unlink(missing_ok=True)
+    os.close(descriptor)
+
+
+class Orphans:
+    """The dead owners whose locks this process got. Used by one thread at a time."""
+
+    def __init__(self, directory: Path, ourselves: str) -> None:
+        self._directory = directory
+        self._ourselves = ourselves
+        self._locks: dict[str, int] = {}
+
+    @property
+    def owners(self) -> Container[str]:
+        """Whose segments are ours to ship."""
+        return self._locks
+
+    def adopt(self, listing: Listing) -> list[str]:
+        """Take the locks of owners that are dead, and give up those with nothing left; whom we got just now."""
+        self._release_finished({segment.owner for segment in listing.segments})
+        adopted = []
+        for owner in sorted(listing.owners - self._locks.keys() - {self._ourselves}):
+            if len(self._locks) >= MAX_ADOPTED:
+                break
+            if (descriptor := self._try(owner)) is not None:
+                self._locks[owner] = descriptor
+                adopted.append(owner)
+        return adopted
+
+    def close(self) -> None:
+        """Leave what is unfinished to others."""
+        for descriptor in self._locks.values():
+            os.close(descriptor)
+        self._locks.clear()
+
+    def _release_finished(self, with_segments: Iterable[str]) -> None:
+        for owner in self._locks.keys() - set(with_segments):
+            release_ownership(self._directory, owner, self._locks.pop(owner))
+
+    def _try(self, owner: str) -> int | None:
+        try:
+            # Made if it is missing: segments without a lock file are a dead owner's too.
+            descriptor = os.open(self._directory / f"{owner}{LOCK}", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        except OSError:
+            return None
+        if _try_lock(descriptor):
+            return descriptor
+        os.close(descriptor)
+        return None
+
+
+def _try_lock(descriptor: int) -> bool:
+    """Whether the lock is ours now, and that of a file which still has its name."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return os.fstat(descriptor).st_nlink > 0

@@ -1,0 +1,78 @@
+"""Failed authentications by client address, counted with the limiter of everything else.
+
+An address over its limit is refused without any I/O until the limiter says that it may try again, unless its key is
+known to be good: clients behind one address with somebody who guesses keep working while their key is cached.
+"""
+
+import ipaddress
+import math
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+
+from platform_app.config import LimitRule
+from platform_app.errors import LimiterUnavailable, RateLimited
+from platform_app.observability import metrics
+from platform_app.rate_limit.limiter import RateLimiter
+from platform_app.rate_limit.rules import Charge
+
+MAX_ADDRESSES = 10_000
+WINDOW_SECONDS = 60
+
+
+class AddressThrottle:
+    """See FailureThrottle of auth. Remembers at most 10,000 refused addresses; the oldest is forgotten first."""
+
+    def __init__(
+        self, limiter: RateLimiter, failures_per_minute: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._limiter = limiter
+        self._rule = LimitRule(
+            name="auth-failures", scope="global", limit=failures_per_minute, window_seconds=WINDOW_SECONDS
+        )
+        self._clock = clock
+        self._refused_until: OrderedDict[str, float] = OrderedDict()
+
+    def check(self, address: str) -> None:
+        """See FailureThrottle.check."""
+        network = network_of(address)
+        until = self._refused_until.get(network)
+        if until is None:
+            return
+        wait = until - self._clock()
+        if wait <= 0:
+            del self._refused_until[network]
+            return
+        metrics.AUTH_THROTTLED.inc()
+        raise RateLimited(
+            f"Too many requests with API keys that do not work came from your address. Try again in "
+            f"{math.ceil(wait)} s.",
+            retry_after=wait,
+        )
+
+    async def failed(self, address: str) -> None:
+        """See FailureThrottle.failed."""
+        network = network_of(address)
+        charge = Charge(self._rule, f"fbp:rl:{{{network}}}:{self._rule.name}")
+        try:
+            decision = await self._limiter.acquire([charge])
+        except LimiterUnavailable:
+            return  # nobody is let in by that; only the counting stops
+        if decision.denied_by is not None:
+            self._refused_until[network] = self._clock() + decision.denied_by.reset_seconds
+            self._refused_until.move_to_end(network)
+            if len(self._refused_until) > MAX_ADDRESSES:
+                self._refused_until.popitem(last=False)
+
+
+def network_of(address: str) -> str:
+    """The address itself, or the /64 of an IPv6 address: a single customer has that many addresses."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address[:64]
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return address
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(ipaddress.ip_network((parsed, 64), strict=False))

@@ -1,0 +1,85 @@
+"""Server-sent events from a provider: however the bytes are cut, the same events come out."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from platform_app.llm import sse
+from platform_app.llm.sse import EventTooLarge, SseParser
+
+LINES = st.one_of(
+    st.sampled_from([b"", b"data:", b"data: ", b"data:  two", b"data:x", b"data: {}", b"data", b": comment", b"id: 1"]),
+    st.binary(max_size=12).map(lambda raw: b"data: " + raw.replace(b"\n", b"").replace(b"\r", b"")),
+    st.sampled_from([b"event: x", b"retry: 5", b"nonsense", b"data : x", b"\xef\xbb\xbfdata: x"]),
+)
+
+
+def expected_events(lines: list[bytes]) -> list[bytes]:
+    """The standard's algorithm on whole lines, each of which had its end."""
+    events: list[bytes] = []
+    data: list[bytes] = []
+    for line in lines:
+        if line == b"":
+            if data:
+                events.append(b"\n".join(data))
+            data = []
+        elif line.startswith(b"data:"):
+            data.append(line[6:] if line[5:6] == b" " else line[5:])
+    return events
+
+
+@given(st.lists(st.tuples(LINES, st.sampled_from([b"\n", b"\r\n"])), max_size=20), st.binary(max_size=5), st.data())
+def test_any_cutting_of_a_stream_gives_the_same_events(
+    lines: list[tuple[bytes, bytes]], rest: bytes, data: st.DataObject
+) -> None:
+    stream = b"".join(line + end for line, end in lines) + rest.replace(b"\n", b"")
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=12)))
+    parser = SseParser()
+    found: list[bytes] = []
+    for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
+        found += parser.feed(stream[start:end])
+    assert found == expected_events([line for line, _ in lines])
+
+
+def test_byte_by_byte() -> None:
+    parser = SseParser()
+    stream = b"data: {\"a\":1}\r\n\r\n: ping\n\ndata: one\ndata: two\n\ndata: [DONE]\n\n"
+    found = [event for position in range(len(stream)) for event in parser.feed(stream[position : position + 1])]
+    assert found == [b'{"a":1}', b"one\ntwo", b"[DONE]"]
+
+
+def test_an_event_comes_out_as_soon_as_it_is_complete() -> None:
+    parser = SseParser()
+    assert parser.feed(b"data: a\n") == []
+    assert parser.feed(b"\ndata: b") == [b"a"]
+    assert parser.feed(b"\n\n") == [b"b"]
+
+
+@pytest.mark.parametrize("part", [b"x" * 10, b"data: " + b"x" * 10 + b"\n", b": " + b"x" * 8])
+def test_what_never_ends_is_refused(part: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sse, "MAX_EVENT_BYTES", 1000)
+    parser = SseParser()
+    fed = 0
+    with pytest.raises(EventTooLarge):
+        while fed < 10_000:
+            parser.feed(part)
+            fed += len(part)
+    assert fed <= 2000
+
+
+def test_one_large_line_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sse, "MAX_EVENT_BYTES", 1000)
+    with pytest.raises(EventTooLarge):
+        SseParser().feed(b"data: " + b"x" * 1001 + b"\n\n")
+
+
+def test_an_event_of_the_limit_passes_and_the_next_starts_from_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sse, "MAX_EVENT_BYTES", 1000)
+    parser = SseParser()
+    for _ in range(5):
+        assert parser.feed(b"data: " + b"x" * 1000 + b"\n\n") == [b"x" * 1000]
+
+
+def test_many_small_events_are_no_large_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sse, "MAX_EVENT_BYTES", 1000)
+    assert len(SseParser().feed(b"data: abc\n\n" * 5000)) == 5000

@@ -1,0 +1,131 @@
+"""The writer of log lines: a reader that hangs costs lines, never time."""
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from platform_app.observability import log_sink
+from platform_app.observability.log_sink import LogSink
+from tests.unit.fakes import Count
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    reader, writer = os.pipe()
+    yield reader, writer
+    for descriptor in (reader, writer):
+        try:
+            os.close(descriptor)
+        except OSError:  # the test closed it
+            continue
+
+
+def read_all(reader: int, writer: int) -> bytes:
+    os.close(writer)
+    with os.fdopen(reader, "rb") as stream:
+        return stream.read()
+
+
+def test_lines_come_out_whole_and_in_order(pipe: tuple[int, int]) -> None:
+    sink = LogSink(pipe[1])
+    for number in range(3000):
+        sink.write(b"%d\n" % number)
+    sink.close()
+    assert read_all(*pipe).split() == [b"%d" % number for number in range(3000)]
+
+
+def test_a_line_comes_out_without_being_asked_for(pipe: tuple[int, int]) -> None:
+    sink = LogSink(pipe[1])
+    started = time.perf_counter()
+    sink.write(b"hello\n")
+    assert os.read(pipe[0], 100) == b"hello\n"
+    assert time.perf_counter() - started < 1
+    sink.close()
+
+
+def test_closing_writes_what_is_queued(pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_sink, "FLUSH_SECONDS", 60)
+    sink = LogSink(pipe[1])
+    for number in range(100):
+        sink.write(b"%d\n" % number)
+    sink.close()
+    assert len(read_all(*pipe).split()) == 100
+
+
+def test_each_threads_lines_keep_their_order(pipe: tuple[int, int]) -> None:
+    sink = LogSink(pipe[1])
+
+    def write(name: int) -> None:
+        for number in range(500):
+            sink.write(b"%d %d\n" % (name, number))
+
+    threads = [threading.Thread(target=write, args=(name,)) for name in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    sink.close()
+    found: dict[bytes, list[int]] = {}
+    for line in read_all(*pipe).splitlines():
+        name, number = line.split()
+        found.setdefault(name, []).append(int(number))
+    assert found == {b"%d" % name: list(range(500)) for name in range(4)}
+
+
+def test_a_blocked_reader_never_blocks_the_writer_and_lines_are_counted(
+    pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_sink, "MAX_QUEUED_LINES", 500)
+    monkeypatch.setattr(log_sink, "CLOSE_TIMEOUT_SECONDS", 0.1)
+    dropped = Count("platform_log_lines_dropped_total")
+    sink = LogSink(pipe[1])
+    line = b"x" * 999 + b"\n"
+    slowest = 0.0
+    for _ in range(5000):
+        started = time.perf_counter()
+        sink.write(line)
+        slowest = max(slowest, time.perf_counter() - started)
+    assert slowest < 0.25, "a write waited for the reader"
+    # A pipe takes 64 KiB, a batch of the writer 500 lines, the queue 500: the rest is lost.
+    lost = dropped.grown
+    assert 3900 <= lost < 5000
+    started = time.perf_counter()
+    sink.close()
+    assert time.perf_counter() - started < 1, "closing waited for the reader"
+    # Once the reader reads, what was not dropped arrives whole.
+    got = b""
+    while got.count(b"\n") < 5000 - lost:
+        got += os.read(pipe[0], 65536)
+    assert got == line * int(5000 - lost)
+
+
+def test_a_reader_that_is_gone_costs_lines_only(pipe: tuple[int, int]) -> None:
+    dropped = Count("platform_log_lines_dropped_total")
+    os.close(pipe[0])
+    sink = LogSink(pipe[1])
+    for _ in range(10):
+        sink.write(b"x\n")
+    sink.close()
+    assert dropped.grown == 10
+
+
+def test_a_pipe_that_somebody_made_non_blocking_loses_nothing(pipe: tuple[int, int]) -> None:
+    """The flag belongs to the pipe, and another process that shares stdout may have set it."""
+    os.set_blocking(pipe[1], False)
+    dropped = Count("platform_log_lines_dropped_total")
+    sink = LogSink(pipe[1])
+    line = b"x" * 999 + b"\n"
+    for _ in range(500):
+        sink.write(line)
+    time.sleep(0.1)  # the pipe is full by now
+    got = b""
+    while len(got) < 500 * len(line):
+        got += os.read(pipe[0], 65536)
+        if dropped.grown:
+            break
+    sink.close()
+    assert dropped.grown == 0
+    assert got == line * 500

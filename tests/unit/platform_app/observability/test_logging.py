@@ -1,0 +1,230 @@
+"""Log lines: one JSON object each, with their request, without secrets."""
+
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import structlog
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from platform_app.observability.context import _current, set_current_request
+from platform_app.observability.log_sink import LogSink
+from platform_app.observability.logging import configure_logging, get_logger
+from tests.unit.fakes import context
+
+KEY = "fbp_live_0123456789AB_" + "s3cr3tS3CR3T" * 3 + "abc"
+
+
+class Lines(LogSink):
+    """Keeps what it gets."""
+
+    def __init__(self) -> None:
+        self.raw: list[bytes] = []
+
+    def write(self, line: bytes) -> None:
+        self.raw.append(line)
+
+    @property
+    def last(self) -> dict[str, Any]:
+        line: dict[str, Any] = json.loads(self.raw[-1])
+        return line
+
+
+@pytest.fixture(autouse=True)
+def as_it_was() -> Iterator[None]:
+    """Logging is set up once per process; these tests do it many times, and undo it."""
+    root, uvicorn = logging.getLogger(), logging.getLogger("uvicorn")
+    before = (list(root.handlers), root.level, uvicorn.level)
+    root.handlers.clear()  # or `force` would close those of pytest
+    yield
+    root.handlers[:], root.level, uvicorn.level = before[0], before[1], before[2]
+    logging.Logger.manager._clear_cache()  # type: ignore[attr-defined]  # levels are cached
+    structlog.reset_defaults()
+
+
+@pytest.fixture
+def lines() -> Lines:
+    sink = Lines()
+    configure_logging("debug", "json", sink)
+    return sink
+
+
+@pytest.fixture
+def request_id() -> Iterator[str]:
+    token = _current.set(None)
+    set_current_request(context())
+    yield context().request_id
+    _current.reset(token)
+
+
+def test_a_line_is_one_json_object_that_ends_in_a_line_feed(lines: Lines) -> None:
+    get_logger("auth").info("key_revoked", key_id="k1", count=2, note="two\nlines", parts={1: (2.5, None)})
+    [raw] = lines.raw
+    assert raw.endswith(b"}\n")
+    assert raw.count(b"\n") == 1
+    line = lines.last
+    timestamp = line.pop("timestamp")
+    assert timestamp.endswith("Z")
+    assert line == {
+        "event": "key_revoked",
+        "level": "info",
+        "component": "auth",
+        "key_id": "k1",
+        "count": 2,
+        "note": "two\nlines",
+        "parts": {"1": [2.5, None]},
+    }
+
+
+def test_a_line_has_its_requests_ids(lines: Lines, request_id: str) -> None:
+    get_logger("auth").info("x")
+    assert lines.last["request_id"] == request_id
+    assert len(lines.last["trace_id"]) == 32
+
+
+def test_a_line_outside_of_requests_has_none(lines: Lines) -> None:
+    get_logger("auth").info("x")
+    assert "request_id" not in lines.last
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (f"Bearer {KEY}", "Bearer fbp_live_0123456789AB[masked]"),
+        (f"{KEY},{KEY}", "fbp_live_0123456789AB[masked],fbp_live_0123456789AB[masked]"),
+        ("key sk-proj-abc_DEF-123 end", "key sk-[masked] end"),
+        ("sk-short", "sk-short"),
+        ("fbp_live_0123456789AB", "fbp_live_0123456789AB"),  # the public part alone
+    ],
+)
+def test_keys_are_masked_wherever_they_stand(lines: Lines, text: str, shown: str) -> None:
+    log = get_logger("x")
+    log.info("event", field=text)
+    assert lines.last["field"] == shown
+    log.info(text)
+    assert lines.last["event"] == shown
+    log.info("event", nested={"deep": [text]})
+    assert lines.last["nested"] == {"deep": [shown]}
+    logging.getLogger("library").warning("it said %s", text)
+    assert lines.last["event"] == f"it said {shown}"
+    try:
+        raise ValueError(text)
+    except ValueError:
+        log.exception("failed")
+    assert lines.last["error_message"] == shown
+
+
+def test_an_exception_comes_without_values_of_variables(lines: Lines) -> None:
+    password = "hunter2-in-a-variable"
+
+    def inner(argument: str) -> None:
+        raise KeyError("what")
+
+    try:
+        inner(password)
+    except KeyError:
+        get_logger("x").exception("failed")
+    line = lines.last
+    assert (line["level"], line["error"], line["error_message"]) == ("error", "KeyError", "'what'")
+    assert [place.rpartition(" ")[2] for place in line["error_at"]] == [
+        "test_an_exception_comes_without_values_of_variables",
+        "inner",
+    ]
+    assert all(".py:" in place for place in line["error_at"])
+    raw = lines.raw[-1]
+    assert password.encode() not in raw
+    assert b"raise KeyError" not in raw  # nor source lines
+    assert "exc_info" not in line
+
+
+def test_an_exceptions_text_and_depth_are_bounded(lines: Lines) -> None:
+    def deep(levels: int) -> None:
+        if levels == 0:
+            raise ValueError("x" * 5000)
+        deep(levels - 1)
+
+    try:
+        deep(100)
+    except ValueError as error:
+        get_logger("x").error("failed", exc_info=error)
+    assert len(lines.last["error_message"]) == 300
+    assert len(lines.last["error_at"]) == 20
+
+
+def test_levels(lines: Lines) -> None:
+    configure_logging("warning", "json", lines)
+    log = get_logger("x")
+    log.info("quiet")
+    log.warning("loud")
+    logging.getLogger("library").info("quiet")
+    logging.getLogger("library").error("loud")
+    assert [json.loads(raw)["event"] for raw in lines.raw] == ["loud", "loud"]
+
+
+def test_libraries_speak_from_warning_on_and_uvicorn_at_our_level(lines: Lines) -> None:
+    logging.getLogger("sqlalchemy.engine").info("SELECT 1")
+    logging.getLogger("uvicorn.error").info("Started server process")
+    logging.getLogger("asyncio").warning("slow")
+    assert [json.loads(raw)["component"] for raw in lines.raw] == ["uvicorn.error", "asyncio"]
+
+
+def test_a_library_record_keeps_level_name_and_exception(lines: Lines) -> None:
+    try:
+        raise OSError(5, "no disk")
+    except OSError:
+        logging.getLogger("lib.part").exception("could not %s", "write")
+    line = lines.last
+    assert (line["component"], line["level"], line["event"], line["error"]) == (
+        "lib.part", "error", "could not write", "OSError",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("level", [logging.WARNING + 5, 55])
+def test_a_library_may_have_levels_of_its_own(lines: Lines, level: int) -> None:
+    logging.getLogger("lib").log(level, "notice")
+    assert lines.last["event"] == "notice"
+
+
+def test_a_library_with_a_wrong_format_does_not_fail(lines: Lines) -> None:
+    # Straight to our handler: pytest's own, beside it, does fail.
+    [ours] = [handler for handler in logging.getLogger().handlers if type(handler).__name__ == "_StructlogHandler"]
+    ours.handle(logging.LogRecord("lib", logging.WARNING, "x.py", 1, "%d items", ("many",), None))
+    assert lines.last["event"] == "%d items"
+    logging.getLogger("lib").warning("100%")
+    assert lines.last["event"] == "100%"
+
+
+class Unprintable:
+    def __str__(self) -> str:
+        raise RuntimeError("no")
+
+    __repr__ = __str__
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+@pytest.mark.parametrize("value", ["\ud800", 2**70, -(2**70), object(), b"\xff", {"a": {"\udfff": 1}}, {1, 2}, "\x00"])
+def test_no_value_makes_a_log_call_fail(lines: Lines, form: Any, value: object) -> None:
+    configure_logging("info", form, lines)
+    get_logger("x").info("odd", value=value)
+    assert b"odd" in lines.raw[-1]
+    assert lines.raw[-1].count(b"\n") == 1
+    lines.raw[-1].decode()  # the sink's reader gets UTF-8
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.text(), st.text())
+def test_any_text_is_one_valid_line(lines: Lines, event: str, value: str) -> None:
+    get_logger("x").info(event, value=value)
+    assert lines.raw[-1].count(b"\n") == 1
+    json.loads(lines.raw[-1])
+
+
+def test_console_lines_are_for_people(lines: Lines, request_id: str) -> None:
+    configure_logging("info", "console", lines)
+    get_logger("auth").warning("key_revoked", key_id="k1", reason=None, key=KEY)
+    text = lines.raw[-1].decode()
+    assert text.endswith(f"warning auth     key_revoked key_id=k1 key=fbp_live_0123456789AB[masked] [{request_id}]\n")
+    assert "trace_id" not in text

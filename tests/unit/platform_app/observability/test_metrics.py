@@ -1,0 +1,94 @@
+"""Metrics: names that stay apart, and labels of closed sets."""
+
+import asyncio
+import re
+
+import pytest
+from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client.metrics import MetricWrapperBase
+
+from platform_app.errors import ProviderTimeout
+from platform_app.observability import metrics
+from platform_app.observability.provider_call import ProviderCall
+from tests.unit.fakes import Count
+
+ALL = {name: value for name, value in vars(metrics).items() if isinstance(value, MetricWrapperBase)}
+
+CLOSED = {
+    "method",  # of HTTP, `other` for what is not known
+    "route",  # templates
+    "status",
+    "outcome",
+    "decision",
+    "mode",
+    "provider",  # of the config file
+    "model",  # public names of the config file
+    "direction",
+    "version",
+    "build_sha",
+}
+"""Labels whose values no client chooses. A new one needs an argument, here."""
+
+
+def names(metric: MetricWrapperBase) -> set[str]:
+    return {metric._name, *(sample.name for family in metric.collect() for sample in family.samples)}
+
+
+def test_no_two_metrics_share_a_name() -> None:
+    seen: dict[str, str] = {}
+    for variable, metric in ALL.items():
+        for name in names(metric):
+            assert name not in seen, f"{name} is both {seen[name]} and {variable}"
+        seen |= dict.fromkeys(names(metric), variable)
+    assert len(seen) > len(ALL) > 10
+
+
+@pytest.mark.parametrize("variable", sorted(ALL))
+def test_names_and_labels_follow_the_rules(variable: str) -> None:
+    metric = ALL[variable]
+    assert re.fullmatch(r"platform_[a-z_]+", metric._name)
+    assert metric._documentation.endswith(".")
+    assert set(metric._labelnames) <= CLOSED
+    if isinstance(metric, Histogram):
+        assert metric._name.endswith("_seconds")
+    if isinstance(metric, Gauge):
+        assert metric._multiprocess_mode != "all", "a gauge says how processes add up"
+    assert isinstance(metric, Counter | Gauge | Histogram)
+
+
+def test_a_provider_call_that_went_well() -> None:
+    ok = Count("platform_provider_requests_total", provider="p", model="m", outcome="ok")
+    seconds = Count("platform_provider_request_duration_seconds_count", provider="p", model="m")
+    tokens = [Count("platform_provider_tokens_total", provider="p", model="m", direction=way) for way in ("input", "output")]
+    first = Count("platform_provider_first_chunk_seconds_count", provider="p", model="m")
+    with ProviderCall("p", "m") as call:
+        call.chunk()
+        call.chunk()
+        call.tokens(7, 3)
+    assert (ok.grown, seconds.grown, first.grown) == (1, 1, 1)
+    assert [count.grown for count in tokens] == [7, 3]
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (ProviderTimeout("slow"), "provider_timeout"),
+        (asyncio.CancelledError(), "client_closed"),
+        (GeneratorExit(), "client_closed"),
+        (ZeroDivisionError(), "internal_error"),
+    ],
+)
+def test_how_a_provider_call_may_end(error: BaseException, outcome: str) -> None:
+    counted = Count("platform_provider_requests_total", provider="p", model="m", outcome=outcome)
+    with pytest.raises(type(error)), ProviderCall("p", "m"):
+        raise error
+    assert counted.grown == 1
+
+
+def test_a_streams_last_word_on_tokens_counts() -> None:
+    """Some servers report the running total with every chunk."""
+    tokens = Count("platform_provider_tokens_total", provider="p", model="m", direction="output")
+    with ProviderCall("p", "m") as call:
+        for total in (1, 2, 3):
+            call.tokens(10, total)
+    assert tokens.grown == 3

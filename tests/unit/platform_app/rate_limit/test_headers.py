@@ -1,0 +1,92 @@
+"""A decision as headers: exact strings."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from platform_app.config import LimitRule
+from platform_app.rate_limit.headers import duration, rate_limit_headers
+from platform_app.rate_limit.limiter import Decision, RuleState
+
+MINUTE = LimitRule(name="key-rpm", scope="key", limit=60, window_seconds=60)
+DAY = LimitRule(name="key-rpd", scope="key", limit=1000, window_seconds=86400)
+
+
+def test_an_allowed_request_shows_the_tightest_rule() -> None:
+    decision = Decision((RuleState(MINUTE, 30, 2.25), RuleState(DAY, 12, 3661.5)))
+    assert rate_limit_headers(decision) == {
+        "ratelimit-policy": '"key-rpd";q=1000;w=86400',
+        "ratelimit": '"key-rpd";r=12;t=3662',
+        "x-ratelimit-limit-requests": "1000",
+        "x-ratelimit-remaining-requests": "12",
+        "x-ratelimit-reset-requests": "1h1m1.5s",
+    }
+
+
+def test_a_denied_request_shows_the_rule_that_denied() -> None:
+    denier = RuleState(MINUTE, 0, 11.001)
+    headers = rate_limit_headers(Decision((RuleState(DAY, 0, 80000.0), denier), denier))
+    assert headers["ratelimit-policy"] == '"key-rpm";q=60;w=60'
+    assert headers["ratelimit"] == '"key-rpm";r=0;t=12'
+    assert headers["x-ratelimit-remaining-requests"] == "0"
+    assert headers["x-ratelimit-reset-requests"] == "11.001s"
+
+
+def test_the_error_alone_says_when_to_retry() -> None:
+    """RateLimited carries it (test_gate); twice, a client would read `12, 12`."""
+    denier = RuleState(MINUTE, 0, 11.001)
+    assert "retry-after" not in rate_limit_headers(Decision((denier,), denier))
+
+
+def test_no_rule_no_headers() -> None:
+    assert rate_limit_headers(Decision(())) == {}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0ms"),
+        (0.0001, "1ms"),
+        (0.012, "12ms"),
+        (0.999, "999ms"),
+        (0.9991, "1s"),
+        (1, "1s"),
+        (1.5, "1.5s"),
+        (59.999, "59.999s"),
+        (59.9991, "1m0s"),
+        (60, "1m0s"),
+        (90.25, "1m30.25s"),
+        (360, "6m0s"),
+        (3599.9999, "1h0m0s"),
+        (7200, "2h0m0s"),
+        (86400 + 61, "24h1m1s"),
+        (31 * 86400, "744h0m0s"),
+    ],
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "retry_after"), [(0.0, 1), (0.001, 1), (1.0, 1), (1.0001, 2), (11.999, 12), (12.0, 12)]
+)
+def test_retry_after_is_rounded_up_and_at_least_one(seconds: float, retry_after: int) -> None:
+    state = RuleState(MINUTE, 0, seconds)
+    assert Decision((state,), state).retry_after == retry_after
+
+
+@given(st.floats(0, 31 * 86400))
+def test_retry_after_is_never_earlier_than_the_reset(seconds: float) -> None:
+    state = RuleState(MINUTE, 0, seconds)
+    decision = Decision((state,), state)
+    reset = int(rate_limit_headers(decision)["ratelimit"].rpartition("t=")[2])
+    assert decision.retry_after >= reset >= seconds
+    assert decision.retry_after <= max(1, math.ceil(seconds))
+
+
+def test_an_allowed_decision_has_nothing_to_wait_for() -> None:
+    decision = Decision((RuleState(MINUTE, 3, 5.0),))
+    assert decision.allowed
+    assert decision.retry_after == 0

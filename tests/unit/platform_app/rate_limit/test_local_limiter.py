@@ -1,0 +1,151 @@
+"""The limiter of last resort against a model that remembers every unit."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from platform_app.config import LimitRule
+from platform_app.rate_limit import local_limiter
+from platform_app.rate_limit.local_limiter import BUCKETS, LocalLimiter
+from platform_app.rate_limit.rules import Charge
+from tests.unit.fakes import FakeClock
+
+EARLY = 1 / BUCKETS
+"""The part of a window by which a unit may count too long."""
+
+
+def charge(counter: str = "c", *, limit: int = 10, window: int = 60, cost: int = 1) -> Charge:
+    return Charge(LimitRule(name="r", scope="key", limit=limit, window_seconds=window), counter, cost)
+
+
+class Log:
+    """Every unit that was ever let through, by counter."""
+
+    def __init__(self) -> None:
+        self._taken: dict[str, list[tuple[float, int]]] = {}
+
+    def within(self, counter: str, seconds: float, now: float) -> int:
+        """The units of the last `seconds`, both ends included."""
+        return sum(cost for at, cost in self._taken.get(counter, []) if at >= now - seconds)
+
+    def fits(self, charges: list[Charge], share: int, stretch: float, now: float) -> bool:
+        return all(
+            self.within(each.counter, each.rule.window_seconds * stretch, now) + each.cost
+            <= max(1, each.rule.limit // share)
+            for each in charges
+        )
+
+    def take(self, charges: list[Charge], now: float) -> None:
+        for each in charges:
+            self._taken.setdefault(each.counter, []).append((now, each.cost))
+
+
+@st.composite
+def requests(draw: st.DrawFn) -> list[tuple[float, list[Charge]]]:
+    """A sequence of (seconds since the one before, charges of several rules)."""
+    rules = draw(st.lists(st.tuples(st.integers(1, 12), st.sampled_from([1, 7, 60])), min_size=1, max_size=3))
+    steps = draw(
+        st.lists(
+            st.tuples(
+                st.one_of(st.just(0.0), st.floats(0, 0.5), st.floats(0, 70)),
+                st.lists(st.tuples(st.integers(0, len(rules) - 1), st.integers(1, 4)), min_size=1, max_size=3),
+            ),
+            max_size=60,
+        )
+    )
+    found = []
+    for wait, picks in steps:
+        by_rule = dict(picks)  # no rule twice in a request
+        charges = [
+            charge(f"c{index}", limit=rules[index][0], window=rules[index][1], cost=cost)
+            for index, cost in by_rule.items()
+        ]
+        found.append((wait, charges))
+    return found
+
+
+@given(requests(), st.integers(1, 3), st.floats(0, 1e6))
+async def test_never_above_the_limit_and_at_most_a_bucket_early(
+    steps: list[tuple[float, list[Charge]]], processes: int, start: float
+) -> None:
+    clock = FakeClock(start)
+    limiter, log = LocalLimiter(processes, clock), Log()
+    for wait, charges in steps:
+        clock.advance(wait)
+        decision = await limiter.acquire(charges)
+        if decision.allowed:
+            assert log.fits(charges, processes, 1.0, clock.now), "more than the limit in a window"
+            log.take(charges, clock.now)
+        else:
+            # With windows that are a bucket (and a rounding) longer, the model would have denied as well.
+            assert not log.fits(charges, processes, 1 + EARLY + 1e-9, clock.now), "denied without need"
+
+
+@given(requests())
+async def test_a_denial_says_when_the_request_would_fit(steps: list[tuple[float, list[Charge]]]) -> None:
+    clock = FakeClock()
+    limiter = LocalLimiter(1, clock)
+    for wait, charges in steps:
+        clock.advance(wait)
+        decision = await limiter.acquire(charges)
+        if decision.denied_by is not None:
+            [denied] = [each for each in charges if each.rule == decision.denied_by.rule][:1]
+            if denied.cost > denied.rule.limit:
+                continue  # it never will
+            assert 0 < decision.denied_by.reset_seconds <= denied.rule.window_seconds * (1 + EARLY)
+            # A rule by itself, once the time is over, lets it in.
+            clock.advance(decision.denied_by.reset_seconds + 1e-6)
+            assert (await limiter.acquire([denied])).allowed
+
+
+async def test_denied_by_one_rule_charges_none() -> None:
+    limiter = LocalLimiter(1, FakeClock())
+    wide, narrow = charge("wide", limit=5), charge("narrow", limit=1)
+    assert (await limiter.acquire([wide, narrow])).allowed
+    for _ in range(10):
+        decision = await limiter.acquire([wide, narrow])
+        assert decision.denied_by is not None
+        assert decision.denied_by.rule.limit == 1
+        assert decision.states[0].remaining == 4
+    assert [(await limiter.acquire([wide])).allowed for _ in range(5)] == [True] * 4 + [False]
+
+
+@pytest.mark.parametrize(("limit", "processes", "share"), [(60, 1, 60), (60, 4, 15), (10, 3, 3), (5, 8, 1)])
+async def test_a_process_allows_its_share(limit: int, processes: int, share: int) -> None:
+    limiter = LocalLimiter(processes, FakeClock())
+    outcomes = [await limiter.acquire([charge(limit=limit)]) for _ in range(limit + 1)]
+    assert sum(outcome.allowed for outcome in outcomes) == share
+    assert outcomes[0].states[0].remaining == share - 1
+
+
+async def test_a_whole_window_later_everything_is_back() -> None:
+    clock = FakeClock()
+    limiter = LocalLimiter(1, clock)
+    assert sum([(await limiter.acquire([charge()])).allowed for _ in range(12)]) == 10
+    clock.advance(60 * (1 + EARLY))
+    assert sum([(await limiter.acquire([charge()])).allowed for _ in range(12)]) == 10
+
+
+async def test_counters_are_bounded_and_the_used_ones_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local_limiter, "MAX_COUNTERS", 10)
+    limiter = LocalLimiter(1, FakeClock())
+    busy = charge("busy", limit=1)
+    assert (await limiter.acquire([busy])).allowed
+    for number in range(1000):
+        await limiter.acquire([charge(f"c{number}")])
+        assert not (await limiter.acquire([busy])).allowed
+    assert len(limiter._counters) == 10
+
+
+async def test_a_counters_memory_does_not_grow_with_its_use() -> None:
+    clock = FakeClock()
+    limiter = LocalLimiter(1, clock)
+    for _ in range(2000):
+        clock.advance(0.1)
+        await limiter.acquire([charge(limit=1_000_000)])
+    [counter] = limiter._counters.values()
+    assert len(counter.buckets) <= BUCKETS + 1
+
+
+async def test_no_rule_allows() -> None:
+    assert (await LocalLimiter(1, FakeClock()).acquire([])).allowed

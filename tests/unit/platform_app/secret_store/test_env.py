@@ -1,0 +1,30 @@
+"""Secrets from the environment."""
+
+import pytest
+
+from platform_app.errors import SecretNotFound
+from platform_app.secret_store.base import Secret
+from platform_app.secret_store.env import EnvSecretStore
+
+
+async def test_a_variable_is_a_secret_without_the_white_space_around_it() -> None:
+    secret = await EnvSecretStore({"KEY": " sk-1 2 \n"}).get("KEY")
+    assert secret == Secret("KEY", "sk-1 2")
+
+
+async def test_a_change_of_the_environment_is_seen() -> None:
+    environment = {"KEY": "old"}
+    store = EnvSecretStore(environment)
+    environment["KEY"] = "new"
+    assert (await store.get("KEY")).value == "new"
+
+
+@pytest.mark.parametrize("environment", [{}, {"KEY": ""}, {"KEY": " \t\n"}, {"key": "sk-other-case"}])
+async def test_what_is_missing_is_named_with_its_remedy(environment: dict[str, str]) -> None:
+    with pytest.raises(SecretNotFound, match=r"^the environment variable KEY is not set or empty; set it"):
+        await EnvSecretStore(environment).get("KEY")
+
+
+def test_a_secrets_repr_shows_its_name_only() -> None:
+    assert repr(Secret("KEY", "sk-123")) == "Secret(name='KEY')"
+    assert "sk-123" not in f"{Secret('KEY', 'sk-123')}"
