@@ -94,7 +94,11 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
                 keys,
                 peppers,
                 cache,
-                AuthPolicy(settings.auth_cache_ttl_seconds, settings.auth_stale_seconds),
+                AuthPolicy(
+                    settings.auth_cache_ttl_seconds,
+                    settings.auth_stale_seconds,
+                    settings.database_timeout_seconds,
+                ),
                 throttle=_throttle(settings, limiter),
             ),
             lifecycle=KeyLifecycle(engine, _key_rules(config), RedisAnnouncer(redis, cache)),

@@ -78,4 +78,8 @@ def _fields_with(bad: re.Pattern[str], data: Any, path: str) -> Iterator[str]:
         elif isinstance(value, dict):
             if any(bad.search(key) for key in value):
                 yield path
-            stack.extend((key if path == "body" else f"{path}.{key}", item) for key, item in value.items())
+            stack.extend(
+                (key if path == "body" else f"{path}.{key}", item)
+                for key, item in value.items()
+                if not bad.search(key)  # a path through it could not be told
+            )

@@ -85,11 +85,11 @@ def validation_failed(items: Sequence[Mapping[str, Any]]) -> PlatformError:
 def field_path(location: Sequence[Any]) -> str:
     """`messages[0].content` for ("body", "messages", 0, "@user", "content"); marks of unions are left out."""
     path = ""
+    if len(location) > 1 and location[0] in ("body", "query", "path", "header"):
+        location = location[1:]
     for part in location:
         if isinstance(part, int):
             path += f"[{part}]"
-        elif part in ("body", "query", "path", "header") and not path:
-            continue
         elif not str(part).startswith("@"):
             path += f".{part}" if path else str(part)
     return path or "body"

@@ -8,7 +8,7 @@ import orjson
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from apps.platform_api.disconnect import while_connected
+from apps.platform_api.disconnect import ClientDisconnected, while_connected
 
 KEEP_ALIVE_SECONDS = 15.0
 SEND_TIMEOUT_SECONDS = 30.0
@@ -56,7 +56,7 @@ class EventStream(Response):
         self._last_sent = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send everything; ends by ClientDisconnected when the client leaves first."""
+        """Send everything; ends by ClientDisconnected when the client leaves first, or takes nothing any more."""
         pulse = asyncio.create_task(self._pulse(send))
         try:
             async with aclosing(self._events):
@@ -66,16 +66,23 @@ class EventStream(Response):
 
     async def _send_all(self, send: Send) -> None:
         loop = asyncio.get_running_loop()
-        async with asyncio.timeout(SEND_TIMEOUT_SECONDS) as limit:
-            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            await send({"type": "http.response.body", "body": self._first, "more_body": True})
-            limit.reschedule(None)
-            async for data in self._events:
-                limit.reschedule(loop.time() + SEND_TIMEOUT_SECONDS)
-                await send({"type": "http.response.body", "body": data, "more_body": True})
+        limit = asyncio.timeout(SEND_TIMEOUT_SECONDS)
+        try:
+            async with limit:
+                await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+                await send({"type": "http.response.body", "body": self._first, "more_body": True})
                 limit.reschedule(None)
-                self._last_sent = loop.time()
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+                async for data in self._events:
+                    limit.reschedule(loop.time() + SEND_TIMEOUT_SECONDS)
+                    await send({"type": "http.response.body", "body": data, "more_body": True})
+                    limit.reschedule(None)
+                    self._last_sent = loop.time()
+                limit.reschedule(loop.time() + SEND_TIMEOUT_SECONDS)
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+        except TimeoutError:
+            if limit.expired():
+                raise ClientDisconnected from None
+            raise
 
     async def _pulse(self, send: Send) -> None:
         loop = asyncio.get_running_loop()

@@ -3,10 +3,10 @@
 import asyncio
 import hmac
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from platform_app.auth.cache import CachedKey, KeyCache
 from platform_app.auth.caller import Caller
@@ -21,6 +21,8 @@ from platform_app.observability.logging import get_logger
 
 PROBE_SECONDS = 1.0
 """While the database is down, it is asked again at most this often."""
+
+T = TypeVar("T")
 
 _log = get_logger("auth")
 
@@ -87,6 +89,10 @@ class AuthPolicy:
     """Without a word from elsewhere, a revocation is noticed after at most this."""
     stale: float
     """While the database is down, a caller that was verified this recently goes on."""
+    lookup_timeout: float = 2.0
+    """How long a look-up may take for a caller of whom nothing is known."""
+    known_timeout: float = 0.25
+    """How long for one who could go on without it: a frozen database must not slow known callers down."""
 
 
 class Authenticator:
@@ -179,7 +185,8 @@ class Authenticator:
         generation = self._cache.generation
         started = self._clock()
         try:
-            stored = await self._keys.lookup(token.key_id)
+            patience = self._policy.lookup_timeout if known is None else self._policy.known_timeout
+            stored = await _within(patience, self._keys.lookup(token.key_id))
         except DATABASE_ERRORS as error:
             if not self._database_down:
                 self._database_down = True
@@ -240,6 +247,20 @@ def _judge(
     )
     ends = [end for end in (record.expires_at, matched.not_after) if end is not None]
     return CachedKey(caller, record.key_id, min(ends, default=None), verified_at), matched
+
+
+async def _within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
+    """The result of `work`, or TimeoutError, on time.
+
+    asyncio.timeout would cancel `work` and wait for that: SQLAlchemy then closes the connection politely, which takes
+    seconds where the server is frozen. So it is left to end by itself; the pool bounds how many can.
+    """
+    task = asyncio.ensure_future(work)
+    await asyncio.wait({task}, timeout=seconds)
+    if task.done():
+        return task.result()
+    task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+    raise TimeoutError
 
 
 def _unavailable() -> AuthUnavailable:

@@ -83,10 +83,29 @@ def list_directory(directory: Path) -> Listing:
                 aside_bytes += size
                 continue
             owners.add(match[2])
-            segments.append(
-                Segment(int(match[1]), match[2], int(match[3]), match[4] == CLOSED, size, Path(entry.path))
-            )
+            segments.append(Segment(int(match[1]), match[2], int(match[3]), match[4] == CLOSED, size, Path(entry.path)))
     return Listing(sorted(segments), frozenset(owners), aside_bytes)
+
+
+def drop_oldest(listing: Listing, excess: int) -> tuple[int, int]:
+    """Remove the oldest segments, whoever's, until so many bytes are gone; lines and bytes that went with them.
+
+    Segments that are being written stay. One that its owner is shipping at this moment may be counted as dropped
+    and arrive all the same.
+    """
+    lines = size = 0
+    for segment in listing.segments:
+        if size >= excess:
+            break
+        if not segment.closed:
+            continue
+        try:
+            count = segment.path.read_bytes().count(b"\n")
+            segment.path.unlink()
+        except FileNotFoundError:
+            continue
+        lines, size = lines + count, size + segment.size
+    return lines, size
 
 
 def take_ownership(directory: Path) -> tuple[str, int]:

@@ -1,0 +1,82 @@
+"""The spool's housekeeping: measures the directory, applies the bound, retries, adopts, syncs.
+
+Apart from the writer, since it must go on while the writer waits for a database that does not answer.
+"""
+
+import asyncio
+import time
+
+from platform_app.ledger.segments import Listing, Orphans, drop_oldest, list_directory
+from platform_app.ledger.spool import Spool
+from platform_app.observability import metrics
+from platform_app.observability.logging import get_logger
+
+KEEP_SECONDS = 0.5
+ADOPT_SECONDS = 2.0
+
+_log = get_logger("ledger")
+
+
+class SpoolKeeper:
+    """Looks after the directory twice a second."""
+
+    def __init__(self, spool: Spool, orphans: Orphans, sync_seconds: float) -> None:
+        """`sync_seconds`: how often appended lines are forced to disk; 0 leaves it to the system."""
+        self._spool = spool
+        self._orphans = orphans
+        self._sync_seconds = sync_seconds
+        self._sync_at = time.monotonic() + sync_seconds
+        self._adopt_at = 0.0
+        self._dropping = False
+        self._broken = False
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            try:
+                await self.keep()
+                self._broken = False
+            except OSError as error:
+                if not self._broken:
+                    _log.error("ledger_spool_unreadable", why=error.strerror)  # noqa: TRY400 - the place says nothing
+                self._broken = True
+            except Exception:
+                _log.exception("ledger_keeper_bug")
+            await asyncio.sleep(KEEP_SECONDS)
+
+    async def keep(self) -> None:
+        """One round. OSError if the directory cannot be read."""
+        self._spool.retry()
+        mark = self._spool.mark()
+        listing = await asyncio.to_thread(list_directory, self._spool.directory)
+        self._spool.measured(listing, mark)
+        await self._apply_bound(listing)
+        self._show(listing)
+        if time.monotonic() >= self._adopt_at:
+            self._adopt_at = time.monotonic() + ADOPT_SECONDS
+            if adopted := await asyncio.to_thread(self._orphans.adopt, listing):
+                _log.info("ledger_spools_adopted", owners=adopted)
+        if self._sync_seconds and time.monotonic() >= self._sync_at:
+            await asyncio.to_thread(self._spool.sync, self._spool.to_sync())
+            self._sync_at = time.monotonic() + self._sync_seconds
+
+    async def _apply_bound(self, listing: Listing) -> None:
+        excess = self._spool.excess()
+        if not excess:
+            self._dropping = False
+            return
+        if not any(segment.closed for segment in listing.segments):
+            self._spool.roll()  # a bound as small as a segment: the next round drops it
+            return
+        lines, size = await asyncio.to_thread(drop_oldest, listing, excess)
+        self._spool.removed(size)
+        metrics.LEDGER_DROPPED.labels("spool_full").inc(lines)
+        if not self._dropping:
+            self._dropping = True
+            _log.error("ledger_dropping_oldest", lines=lines, bytes=size)
+
+    def _show(self, listing: Listing) -> None:
+        metrics.LEDGER_SPOOL_BYTES.set(listing.size)
+        waiting = [segment for segment in listing.segments if segment.size]
+        oldest = max(0.0, time.time() - waiting[0].created_ms / 1000) if waiting else 0.0
+        metrics.LEDGER_OLDEST_SECONDS.set(oldest)

@@ -1,0 +1,84 @@
+"""Daily partitions: made ahead, and dropped whole when retention ends, so that nothing ever deletes rows.
+
+The statements are functions in the database (migration 0002), which run as the owner of the tables and check their
+bounds: the runtime role may add days and drop old ones, and nothing else.
+"""
+
+import asyncio
+import random
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+
+from platform_app.ledger.batch import TABLES
+from platform_app.ledger.session import REFUSED_DATA, DatabaseUnavailableError, LedgerSession
+from platform_app.observability.logging import get_logger
+
+DAYS_AHEAD = 7
+MAINTENANCE_SECONDS = 3600.0
+RETRY_SECONDS = 60.0
+_DEADLINE_SECONDS = 30.0
+_LOCK = 7_202_811_002
+"""The number of the advisory lock; arbitrary and ours."""
+
+_log = get_logger("ledger")
+
+
+@dataclass(frozen=True, slots=True)
+class MaintenanceReport:
+    """What one run did."""
+
+    ran: bool
+    """False: another process was at it."""
+    created: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+
+
+async def maintain(session: LedgerSession, retention_days: int, today: date | None = None) -> MaintenanceReport:
+    """Make the partitions of today and the days ahead, and drop those of days before the retention's first.
+
+    Whoever gets the lock does it; the others need not wait, since it is the same work.
+
+    Raises:
+        DatabaseUnavailableError: it could not be done.
+    """
+    today = today or datetime.now(UTC).date()
+    days = [today + timedelta(days=ahead) for ahead in range(DAYS_AHEAD + 1)]
+    before = today - timedelta(days=retention_days)
+    try:
+        async with session.use(_DEADLINE_SECONDS) as driver, driver.transaction():
+            # Released by the transaction's end, which works behind a pooler that shares sessions.
+            if not await driver.fetchval("SELECT pg_try_advisory_xact_lock($1)", _LOCK):
+                return MaintenanceReport(ran=False)
+            created = [
+                await driver.fetchval("SELECT ledger_create_partition($1, $2)", table.name, day)
+                for table in TABLES
+                for day in days
+            ]
+            dropped = [
+                row[0]
+                for table in TABLES
+                for row in await driver.fetch("SELECT ledger_drop_partitions($1, $2)", table.name, before)
+            ]
+    except REFUSED_DATA as error:
+        raise DatabaseUnavailableError(type(error).__name__) from error
+    return MaintenanceReport(True, tuple(name for name in created if name is not None), tuple(dropped))
+
+
+async def maintain_forever(session: LedgerSession, retention_days: int) -> None:
+    """At once, then every hour or so; a minute later where it failed. Until cancelled."""
+    failing = False
+    while True:
+        pause = MAINTENANCE_SECONDS
+        try:
+            report = await maintain(session, retention_days)
+            failing = False
+            if report.created or report.dropped:
+                _log.info("ledger_maintained", created=list(report.created), dropped=list(report.dropped))
+        except DatabaseUnavailableError as error:
+            pause = RETRY_SECONDS
+            if not failing:
+                failing = True
+                _log.warning("ledger_maintenance_failed", why=error.why)
+        finally:
+            await session.aclose()  # an hour is too long to keep a connection for
+        await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311 - so that workers do not meet

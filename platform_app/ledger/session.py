@@ -1,0 +1,109 @@
+"""One database connection whose every use ends by a deadline, also when the server is frozen.
+
+asyncpg's own timeouts and cancellation ask the server, over a second connection, to cancel the statement, and wait
+for it; a frozen server never answers. Here the deadline cuts the connection instead, and whatever waits on it fails
+at once.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from platform_app.config import Settings
+
+REFUSED_DATA = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
+"""The server is well, and does not take these values."""
+
+
+class DatabaseUnavailableError(Exception):
+    """The database did not do what it was asked; `why` names the kind of failure and no value."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why = why
+
+
+def make_ledger_engine(settings: Settings) -> AsyncEngine:
+    """An engine apart from the requests' pool: what the ledger does never takes a connection from a request."""
+    return create_async_engine(
+        settings.database_url.get_secret_value(),
+        poolclass=NullPool,
+        hide_parameters=True,
+        connect_args={
+            "timeout": settings.database_timeout_seconds,
+            "statement_cache_size": 100 if settings.database_statement_cache else 0,
+            "server_settings": {"application_name": "flowbiz-platform-ledger"},
+        },
+    )
+
+
+class LedgerSession:
+    """A connection that is opened when it is needed and kept until something goes wrong with it."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._connection: AsyncConnection | None = None
+        self._driver: Any = None
+
+    @asynccontextmanager
+    async def use(self, seconds: float) -> AsyncIterator[Any]:
+        """asyncpg's connection, for at most so many seconds.
+
+        Raises:
+            DatabaseUnavailableError: anything went wrong but the data; the next use connects anew.
+            asyncpg.DataError, asyncpg.IntegrityConstraintViolationError: the server refuses the data.
+        """
+        try:
+            # The outer limit covers connecting, and is a second net for the rest.
+            async with asyncio.timeout(seconds + 1):
+                driver = await self._connected()
+                cut = asyncio.get_running_loop().call_later(seconds, driver.terminate)
+                try:
+                    yield driver
+                finally:
+                    cut.cancel()
+        except REFUSED_DATA:
+            raise
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, SQLAlchemyError, OSError, TimeoutError) as error:
+            await self.aclose()
+            raise DatabaseUnavailableError(_kind(error)) from error
+        except BaseException:
+            await self.aclose()
+            raise
+
+    def terminate(self) -> None:
+        """Cut the connection, whoever waits on it."""
+        if self._driver is not None:
+            self._driver.terminate()
+
+    async def aclose(self) -> None:
+        """Drop the connection without waiting for the server."""
+        connection, driver, self._connection, self._driver = self._connection, self._driver, None, None
+        if driver is not None:
+            driver.terminate()
+        if connection is not None:
+            with contextlib.suppress(Exception):
+                await connection.invalidate()
+            with contextlib.suppress(Exception):
+                await connection.close()
+
+    async def _connected(self) -> Any:
+        if self._driver is None or self._driver.is_closed():
+            await self.aclose()
+            self._connection = await self._engine.connect()
+            raw = await self._connection.get_raw_connection()
+            self._driver = raw.driver_connection
+        return self._driver
+
+
+def _kind(error: BaseException) -> str:
+    """The class that says most: asyncpg's, where SQLAlchemy wrapped it."""
+    original = getattr(error, "orig", None)
+    return type(getattr(original, "__cause__", None) or original or error).__name__

@@ -1,0 +1,83 @@
+"""One batch into PostgreSQL, once: COPY into a staging table, then insert what is not there yet."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from datetime import date
+
+import asyncpg
+
+from platform_app.ledger.batch import LINES_PER_TURN, Batch, Row, Table, batch_of
+from platform_app.ledger.event import LedgerEvent
+from platform_app.ledger.session import REFUSED_DATA, LedgerSession
+from platform_app.observability import metrics
+
+BATCH_SECONDS = 10.0
+"""For a whole transaction of at most one segment, which takes about 0.1 s."""
+
+
+class Shipper:
+    """Ships batches; the same batch may come again, also after a commit whose answer was lost."""
+
+    def __init__(self, session: LedgerSession) -> None:
+        self._session = session
+        self._days: set[tuple[Table, date]] = set()
+
+    async def ship(self, batch: Batch) -> list[LedgerEvent]:
+        """Commit a batch. Returns the events that the server refuses, which is none unless decode() has a gap.
+
+        Raises:
+            DatabaseUnavailableError: nothing, or not all, was committed; ship it again.
+        """
+        if len(batch) == 0:
+            return []
+        try:
+            await self._ship(batch)
+            return []
+        except REFUSED_DATA:
+            self._days.clear()  # also what a partition that was dropped meanwhile looks like
+        try:
+            await self._ship(batch)
+            return []
+        except REFUSED_DATA:
+            events = batch.all()
+        if len(events) == 1:
+            return events
+        middle = len(events) // 2
+        return await self.ship(batch_of(events[:middle])) + await self.ship(batch_of(events[middle:]))
+
+    async def _ship(self, batch: Batch) -> None:
+        async with self._session.use(BATCH_SECONDS) as driver:
+            await self._make_days(driver, batch)
+            async with driver.transaction():
+                inserted = {table: await _insert(driver, table, events) for table, events in batch.events.items()}
+        for table, count in inserted.items():
+            metrics.LEDGER_SHIPPED.labels(table.name).inc(count)
+            metrics.LEDGER_DUPLICATES.labels(table.name).inc(len(batch.events[table]) - count)
+
+    async def _make_days(self, driver: asyncpg.Connection, batch: Batch) -> None:
+        for table, day in batch.days():
+            if (table, day) not in self._days:
+                await driver.execute("SELECT ledger_create_partition($1, $2)", table.name, day)
+                if len(self._days) > 1000:
+                    self._days.clear()
+                self._days.add((table, day))
+
+
+async def _insert(driver: asyncpg.Connection, table: Table, events: Sequence[LedgerEvent]) -> int:
+    """The number of events that were new."""
+    # Temporary and gone with the transaction, so that it works behind a pooler that shares sessions. All names are
+    # constants of ours.
+    staging, columns = f"staging_{table.name}", ", ".join(table.columns)
+    await driver.execute(f"CREATE TEMPORARY TABLE {staging} (LIKE {table.name}) ON COMMIT DROP")
+    await driver.copy_records_to_table(staging, schema_name="pg_temp", records=_rows(table, events), columns=table.columns)
+    status = await driver.execute(
+        f"INSERT INTO {table.name} ({columns}) SELECT {columns} FROM pg_temp.{staging} ON CONFLICT DO NOTHING"  # noqa: S608
+    )
+    return int(status.rpartition(" ")[2])
+
+
+async def _rows(table: Table, events: Sequence[LedgerEvent]) -> AsyncIterator[Row]:
+    for index, event in enumerate(events):
+        if index % LINES_PER_TURN == LINES_PER_TURN - 1:
+            await asyncio.sleep(0)
+        yield table.row(event)

@@ -1,0 +1,98 @@
+"""The ledger that the service runs on: a spool, its housekeeping, the writer and the partitions' maintenance."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from platform_app.config import Settings
+from platform_app.errors import ConfigurationError
+from platform_app.ledger.event import LedgerEvent
+from platform_app.ledger.keeper import SpoolKeeper
+from platform_app.ledger.partitions import maintain_forever
+from platform_app.ledger.segments import Orphans
+from platform_app.ledger.session import LedgerSession, make_ledger_engine
+from platform_app.ledger.shipper import Shipper
+from platform_app.ledger.spool import Spool
+from platform_app.ledger.writer import LedgerWriter
+from platform_app.observability import metrics
+
+FLUSH_SECONDS = 1.5
+"""How long the end of the process waits for the database; what is not shipped then waits for the next start."""
+
+
+class SpooledLedger:
+    """See Ledger."""
+
+    def __init__(self, spool: Spool) -> None:
+        self._spool = spool
+        self._appended = metrics.LEDGER_APPENDED
+
+    def admit(self) -> None:
+        """See Ledger."""
+        self._spool.admit()
+
+    def append(self, event: LedgerEvent) -> None:
+        """See Ledger."""
+        self._spool.append(event.line())
+        self._appended.inc()
+
+
+@asynccontextmanager
+async def open_ledger(settings: Settings) -> AsyncIterator[SpooledLedger]:
+    """Open the spool and start what works in the background; at the end ship what can be shipped in 1.5 s.
+
+    A database that is down keeps nothing from starting.
+
+    Raises:
+        ConfigurationError: the spool directory cannot be used.
+    """
+    async with AsyncExitStack() as stack:
+        spool = _open_spool(settings)
+        stack.callback(spool.close)
+        orphans = Orphans(spool.directory, spool.owner)
+        stack.callback(orphans.close)
+        engine = make_ledger_engine(settings)
+        stack.push_async_callback(engine.dispose)
+        session, maintenance_session = LedgerSession(engine), LedgerSession(engine)
+        stack.push_async_callback(session.aclose)
+        stack.push_async_callback(maintenance_session.aclose)
+        writer = LedgerWriter(spool, orphans, Shipper(session), settings.retention_days)
+        spool.wake_writer = writer.wake
+        keeper = SpoolKeeper(spool, orphans, settings.spool_fsync_seconds)
+        writing = asyncio.create_task(writer.run(), name="ledger-writer")
+        others = [
+            asyncio.create_task(keeper.run(), name="ledger-keeper"),
+            asyncio.create_task(maintain_forever(maintenance_session, settings.retention_days), name="ledger-days"),
+        ]
+        try:
+            yield SpooledLedger(spool)
+        finally:
+            maintenance_session.terminate()
+            await _end(others, 0)
+            writer.stop()
+            await asyncio.wait([writing], timeout=FLUSH_SECONDS)
+            session.terminate()  # fails whatever still waits, sooner than a cancellation would
+            await _end([writing], 0.5)
+
+
+async def _end(tasks: list[asyncio.Task[None]], patience: float) -> None:
+    """Wait so many seconds for tasks, then cancel them."""
+    if patience:
+        await asyncio.wait(tasks, timeout=patience)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _open_spool(settings: Settings) -> Spool:
+    try:
+        return Spool(
+            settings.spool_dir,
+            max_bytes=settings.spool_max_bytes,
+            policy=settings.spool_full_policy,
+            keep_for_sync=settings.spool_fsync_seconds > 0,
+        )
+    except OSError as error:
+        raise ConfigurationError(
+            [f"PLATFORM_SPOOL_DIR ({settings.spool_dir}): cannot be written: {error.strerror}; check path and owner"]
+        ) from None

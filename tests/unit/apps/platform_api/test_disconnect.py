@@ -1,0 +1,176 @@
+"""Work for a client that may leave."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+from starlette.types import Message
+
+from apps.platform_api.disconnect import ClientDisconnected, while_connected
+
+
+class Client:
+    """The other end: sends nothing until it leaves."""
+
+    def __init__(self) -> None:
+        self.gone = asyncio.Event()
+        self.waiting = 0
+
+    async def receive(self) -> Message:
+        self.waiting += 1
+        try:
+            await self.gone.wait()
+        finally:
+            self.waiting -= 1
+        return {"type": "http.disconnect"}
+
+
+class Work:
+    """Runs until told; notes how it ended."""
+
+    def __init__(self) -> None:
+        self.started = asyncio.Event()
+        self.go = asyncio.Event()
+        self.cancelled = False
+
+    async def run(self) -> str:
+        self.started.set()
+        try:
+            await self.go.wait()
+        except asyncio.CancelledError:
+            self.cancelled = True
+            raise
+        return "done"
+
+
+@pytest.fixture
+def client() -> Client:
+    return Client()
+
+
+async def test_the_result_comes_through_and_nobody_is_left_waiting(client: Client) -> None:
+    async def quick() -> str:
+        await asyncio.sleep(0)
+        return "done"
+
+    assert await while_connected(client.receive, quick()) == "done"
+    await asyncio.sleep(0)
+    assert client.waiting == 0
+
+
+async def test_an_error_comes_through(client: Client) -> None:
+    async def failing() -> str:
+        await asyncio.sleep(0)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await while_connected(client.receive, failing())
+
+
+async def test_a_client_that_leaves_cancels_the_work(client: Client) -> None:
+    work = Work()
+    task = asyncio.create_task(while_connected(client.receive, work.run()))
+    await work.started.wait()
+    client.gone.set()
+    with pytest.raises(ClientDisconnected):
+        await asyncio.wait_for(task, 1)
+    assert work.cancelled
+
+
+async def test_a_client_that_is_gone_already(client: Client) -> None:
+    client.gone.set()
+    work = Work()
+    with pytest.raises(ClientDisconnected):
+        await asyncio.wait_for(while_connected(client.receive, work.run()), 1)
+
+
+async def test_other_messages_are_no_goodbye() -> None:
+    messages = [{"type": "http.request", "body": b"", "more_body": False}] * 3
+
+    async def receive() -> Message:
+        if messages:
+            return messages.pop()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    work = Work()
+    task = asyncio.create_task(while_connected(receive, work.run()))
+    await asyncio.sleep(0.01)
+    assert not work.cancelled
+    work.go.set()
+    assert await task == "done"
+
+
+async def test_a_cancellation_from_outside_is_not_swallowed(client: Client) -> None:
+    work = Work()
+    task = asyncio.create_task(while_connected(client.receive, work.run()))
+    await work.started.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert work.cancelled
+    assert task.cancelled()
+    assert client.waiting == 0
+
+
+@pytest.mark.parametrize("order", ["client first", "shutdown first"])
+async def test_of_both_at_once_the_cancellation_from_outside_wins(client: Client, order: str) -> None:
+    work = Work()
+    task = asyncio.create_task(while_connected(client.receive, work.run()))
+    await work.started.wait()
+    if order == "client first":
+        client.gone.set()
+        await asyncio.sleep(0)  # the watcher runs, and cancels
+        task.cancel()
+    else:
+        task.cancel()
+        client.gone.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+@pytest.mark.parametrize("ticks", range(6))
+async def test_a_client_that_leaves_as_the_work_ends_is_one_or_the_other(client: Client, ticks: int) -> None:
+    """And the task is not left with a cancellation that hits the next thing it does."""
+    work = Work()
+
+    async def request() -> str:
+        try:
+            outcome = await while_connected(client.receive, work.run())
+        except ClientDisconnected:
+            outcome = "left"
+        for _ in range(5):
+            await asyncio.sleep(0)
+        current = asyncio.current_task()
+        assert current is not None
+        assert current.cancelling() == 0
+        return outcome
+
+    task = asyncio.create_task(request())
+    await work.started.wait()
+    events: list[Callable[[], None]] = [work.go.set, client.gone.set]
+    if ticks % 2:
+        events.reverse()
+    events[0]()
+    for _ in range(ticks // 2):
+        await asyncio.sleep(0)
+    events[1]()
+    assert await asyncio.wait_for(task, 1) in ("done", "left")
+
+
+async def test_a_timeout_inside_the_work_stays_a_timeout(client: Client) -> None:
+    async def slow() -> None:
+        async with asyncio.timeout(0.01):
+            await asyncio.Event().wait()
+
+    with pytest.raises(TimeoutError):
+        await while_connected(client.receive, slow())
+
+
+async def test_a_timeout_around_it_works(client: Client) -> None:
+    async def wait(work: Awaitable[str]) -> str:
+        async with asyncio.timeout(0.01):
+            return await while_connected(client.receive, work)
+
+    with pytest.raises(TimeoutError):
+        await wait(Work().run())
