@@ -118,6 +118,12 @@ class Settings(BaseSettings):
     auth_failures_per_minute: Annotated[int, Field(ge=0, le=1_000_000)] = 60
     trusted_proxies: str = ""
 
+    spool_dir: Path = Path(".data/spool")
+    spool_max_bytes: Annotated[int, Field(ge=64 * 1024, le=1 << 40)] = 1 << 30
+    spool_full_policy: Literal["refuse", "drop_oldest"] = "refuse"
+    spool_fsync_seconds: Annotated[float, Field(ge=0, le=60)] = 0.0
+    retention_days: Annotated[int, Field(ge=7, le=3650)] = 90
+
     max_body_bytes: Annotated[int, Field(ge=1024, le=256 * 1024 * 1024)] = 10 * 1024 * 1024
     body_timeout_seconds: Annotated[float, Field(gt=0, le=600)] = 30.0
     max_concurrent_requests: Annotated[int, Field(ge=1, le=100_000)] = 2_000

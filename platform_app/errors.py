@@ -25,6 +25,7 @@ The tree (status and code beside each leaf)::
     ├── Unavailable                    ours to mend; waiting helps where retry_after is set
     │   ├── AuthUnavailable            503 auth_unavailable
     │   ├── LimiterUnavailable         503 limiter_unavailable
+    │   ├── LedgerUnavailable          503 ledger_unavailable
     │   ├── ProviderNotConfigured      503 provider_not_configured
     │   ├── Overloaded                 503 overloaded
     │   └── Draining                   503 draining
@@ -216,6 +217,12 @@ class LimiterUnavailable(Unavailable):
     """The limiter cannot be asked, and a rule says that then nobody passes."""
 
     code, status = "limiter_unavailable", 503
+
+
+class LedgerUnavailable(Unavailable):
+    """What this request does could not be recorded, and the policy says that then nothing is done."""
+
+    code, status = "ledger_unavailable", 503
 
 
 class ProviderNotConfigured(Unavailable):

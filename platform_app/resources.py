@@ -24,6 +24,9 @@ from platform_app.chat import ChatService
 from platform_app.config import PlatformConfig, Settings, environment, load_config
 from platform_app.db.engine import make_engine
 from platform_app.errors import ConfigurationError, SecretError
+from platform_app.ledger.base import Ledger
+from platform_app.ledger.reader import AuditReader
+from platform_app.ledger.spooled import open_ledger
 from platform_app.llm.base import ChatAdapter
 from platform_app.llm.catalog import Catalog
 from platform_app.llm.openai_adapter import Deadlines, OpenAIAdapter
@@ -55,6 +58,8 @@ class Resources:
     limits: RateLimitGate
     chat: ChatService
     readiness: Readiness
+    ledger: Ledger
+    audit: AuditReader
     engine: AsyncEngine = field(repr=False)
     redis: "Redis" = field(repr=False)
     secrets: SecretStore = field(repr=False)
@@ -79,6 +84,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         stack.push_async_callback(engine.dispose)
         redis = make_redis(settings)
         stack.push_async_callback(redis.aclose)
+        ledger = await stack.enter_async_context(open_ledger(settings))
         keys, cache = KeyStore(engine), KeyCache(settings.auth_cache_size)
         limiter = _limiter(settings, redis)
         stack.push_async_callback(limiter.aclose)
@@ -110,6 +116,8 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
                 adapters=_adapters(settings, config, session),
             ),
             readiness=Readiness(engine, redis, settings),
+            ledger=ledger,
+            audit=AuditReader(engine),
             engine=engine,
             redis=redis,
             secrets=secrets,

@@ -122,6 +122,8 @@ KeyReaderDep = Annotated[Caller, Depends(Guard(Scope.API_KEYS_READ))]
 """May see keys, never their secrets."""
 KeyManagerDep = Annotated[Caller, Depends(Guard(Scope.API_KEYS_MANAGE))]
 """May create, change, rotate and revoke keys that hold no more than itself."""
+AuditReaderDep = Annotated[Caller, Depends(Guard(Scope.AUDIT_READ))]
+"""May read who did what."""
 
 
 def actor_of(caller: Caller, context: RequestContext) -> Actor:

@@ -24,7 +24,7 @@ class CreateKeyBody(BaseModel):
     name: _Text = Field(description="What the key is for.")
     owner: _Text = Field(description="The team or person who answers for it.")
     scopes: _Scopes
-    allowed_models: _Models | None = Field(None, description="Every model of the catalog without it; none with an empty list.")
+    allowed_models: _Models | None = Field(None, description="Every model without it; none with [].")
     limits: _Limits | None = Field(None, description="Other limits than the config file's, by rule name.")
     expires_at: AwareDatetime | None = None
 

@@ -1,10 +1,11 @@
-"""What every request passes, as pure ASGI: identity, caps, draining, and one access line at the end."""
+"""What every request passes, as pure ASGI: identity, caps, draining, one access decision, one access line."""
 
 import asyncio
 import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -14,7 +15,17 @@ from apps.platform_api.disconnect import ClientDisconnected
 from apps.platform_api.errors import internal_error, render
 from apps.platform_api.server_state import ServerState
 from platform_app.config import Network
-from platform_app.errors import Draining, HeadersTooLarge, InvalidRequest, Overloaded, PayloadTooLarge, PlatformError
+from platform_app.errors import (
+    Draining,
+    HeadersTooLarge,
+    InvalidRequest,
+    LedgerUnavailable,
+    Overloaded,
+    PayloadTooLarge,
+    PlatformError,
+)
+from platform_app.ledger.base import Ledger, NullLedger
+from platform_app.ledger.event import AccessDecision
 from platform_app.observability import ids, metrics
 from platform_app.observability.context import RequestContext, set_current_request
 from platform_app.observability.logging import get_logger
@@ -25,7 +36,10 @@ CLIENT_CLOSED = 499
 """The status noted for a client that left; nginx's number, never sent."""
 
 _SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
-_NEVER_REFUSED = frozenset({"/healthz", "/livez", "/readyz", "/v1/meta"})
+_PROBES = frozenset({"/healthz", "/livez", "/readyz"})
+"""Asked every few seconds by machines, about the process alone: nobody's access, so not in the ledger."""
+_NEVER_REFUSED = _PROBES | {"/v1/meta"}
+_NO_LEDGER = NullLedger()
 
 _log = get_logger("access")
 
@@ -55,15 +69,20 @@ class RequestEnvelope:
             await self._app(scope, receive, send)
             return
         context = _open_context(scope, self._caps.trusted_proxies)
-        answer = _Answer(send, context, self._state)
+        ledger = _ledger_of(scope)
+        answer = _Answer(scope, send, context, self._state, ledger)
         self._state.in_flight += 1
         metrics.HTTP_IN_FLIGHT.inc()
         try:
+            ledger.admit()
             self._refuse_early(scope)
             await self._app(scope, self._capped(scope, receive), answer.send)
         except ClientDisconnected:
             context.reason = "client_closed"
             answer.status = CLIENT_CLOSED
+        except LedgerUnavailable as error:
+            answer.ledger = _NO_LEDGER  # there is no room for it; a counter and the access line have it
+            await self._answer_error(error, context, answer, scope)
         except PlatformError as error:
             await self._answer_error(error, context, answer, scope)
         except Exception:  # noqa: BLE001 - the last net: a client never waits for an answer in vain
@@ -73,7 +92,8 @@ class RequestEnvelope:
         finally:
             self._state.in_flight -= 1
             metrics.HTTP_IN_FLIGHT.dec()
-            _close_context(scope, context, answer)
+            answer.record()
+            _close_context(context, answer)
 
     def _refuse_early(self, scope: Scope) -> None:
         if scope["path"] in _NEVER_REFUSED:
@@ -126,18 +146,23 @@ class RequestEnvelope:
 
 
 class _Answer:
-    """`send` that adds the headers every answer has, and remembers what was sent."""
+    """`send` that adds the headers every answer has, remembers what was sent, and records the access decision before
+    the client can have the whole answer."""
 
-    def __init__(self, send: Send, context: RequestContext, server: ServerState) -> None:
+    def __init__(self, scope: Scope, send: Send, context: RequestContext, server: ServerState, ledger: Ledger) -> None:
+        self._scope = scope
         self._send = send
         self._server = server
         self._context = context
+        self._head: Message | None = None
+        self._recorded = False
+        self.ledger = ledger
         self.status = 0
         self.started = False
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self.started, self.status = True, message["status"]
+            self.status = message["status"]
             context = self._context
             headers = message["headers"] = list(message["headers"])
             headers.append((b"x-request-id", context.request_id.encode()))
@@ -145,7 +170,41 @@ class _Answer:
             headers.extend((name.encode(), value.encode()) for name, value in context.response_headers.items())
             if self._server.draining:  # a kept-alive connection moves to another instance with its next request
                 headers.append((b"connection", b"close"))
+            # Held back until the body begins: an answer without a body is whole once its head is sent.
+            self._head = message
+            return
+        if message["type"] == "http.response.body" and not message.get("more_body", False):
+            self.record()
+        if self._head is not None:
+            head, self._head = self._head, None
+            self.started = True
+            await self._send(head)
         await self._send(message)
+
+    def record(self) -> None:
+        """Append the access decision, once per request."""
+        if self._recorded:
+            return
+        self._recorded = True
+        context = self._context
+        if context.route == "unmatched":
+            context.route = route_template(self._scope)
+        self.ledger.append(
+            AccessDecision(
+                event_id=ids.trace_id(),
+                occurred_at=datetime.now(UTC),
+                request_id=context.request_id,
+                trace_id=context.trace.trace_id,
+                key_id=context.key_id,
+                method=context.method,
+                route=context.route,
+                decision=context.decision,
+                reason=context.reason,
+                status=self.status,
+                client_address=context.client_address,
+                duration_ms=context.elapsed_ms(time.perf_counter()),
+            )
+        )
 
 
 def _open_context(scope: Scope, trusted_proxies: Sequence[Network]) -> RequestContext:
@@ -163,9 +222,15 @@ def _open_context(scope: Scope, trusted_proxies: Sequence[Network]) -> RequestCo
     return context
 
 
-def _close_context(scope: Scope, context: RequestContext, answer: _Answer) -> None:
-    if context.route == "unmatched":
-        context.route = route_template(scope)
+def _ledger_of(scope: Scope) -> Ledger:
+    """Where this request is recorded."""
+    if scope["path"] in _PROBES and scope["method"] in ("GET", "HEAD"):
+        return _NO_LEDGER
+    resources = scope["state"].get("resources")
+    return resources.ledger if resources is not None else _NO_LEDGER  # none: an app whose lifespan never ran
+
+
+def _close_context(context: RequestContext, answer: _Answer) -> None:
     duration = time.perf_counter() - context.started
     method = context.method if context.method in _METHODS else "other"
     metrics.HTTP_REQUESTS.labels(method, context.route, str(answer.status)).inc()

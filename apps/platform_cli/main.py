@@ -4,13 +4,17 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.
 """
 
 import sys
+from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from apps.platform_cli import checks, keys, migrate
+from apps.platform_cli.audit import print_audit, utc
+from apps.platform_cli.maintenance import run_maintenance
 from platform_app.errors import ConfigurationError, PlatformError
+from platform_app.ledger.reader import AuditFilter
 
 app = typer.Typer(
     name="flowbiz-platform",
@@ -22,6 +26,7 @@ app = typer.Typer(
 app.add_typer(keys.app, name="keys", help="Create, list, show and revoke API keys.")
 app.add_typer(migrate.app, name="migrate", help="Change the database schema.")
 
+_Moment = Annotated[datetime | None, typer.Option(help="UTC where no zone is given.")]
 _Port = Annotated[int, typer.Option(min=1, max=65535)]
 
 
@@ -59,6 +64,28 @@ def serve(
 def check() -> None:
     """Check configuration, secrets, database, Redis, provider and core: one line each, exit code 1 if any fails."""
     raise typer.Exit(checks.run_checks())
+
+
+@app.command()
+def maintenance() -> None:
+    """Make the ledger's partitions of the next days and drop those past retention; the service does so every hour."""
+    raise typer.Exit(run_maintenance())
+
+
+@app.command()
+def audit(
+    kind: Literal["access", "lifecycle"] | None = None,
+    key_id: str | None = None,
+    route: Annotated[str | None, typer.Option(help="A route template, such as /v1/platform/chat.")] = None,
+    decision: Literal["allow", "deny"] | None = None,
+    trace_id: str | None = None,
+    since: _Moment = None,
+    until: _Moment = None,
+    limit: Annotated[int | None, typer.Option(min=1, max=1000, help="All that match without it.")] = None,
+) -> None:
+    """Export who did what as JSON lines, newest first: access decisions and lifecycle changes."""
+    wanted = AuditFilter(kind, key_id, route, decision, trace_id, utc(since), utc(until))
+    print_audit(wanted, limit)
 
 
 @app.command()

@@ -1,9 +1,12 @@
 """The tables. The schema itself changes only through `migrations/`; a test compares the two."""
 
 from datetime import datetime
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import (
+    REAL,
     BigInteger,
     CheckConstraint,
     DateTime,
@@ -14,10 +17,11 @@ from sqlalchemy import (
     MetaData,
     SmallInteger,
     Text,
+    Uuid,
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, INET, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
@@ -104,3 +108,28 @@ class AuditEvent(Base):
     request_id: Mapped[str | None]
     trace_id: Mapped[str | None]
     client_address: Mapped[str | None]
+
+
+class AccessDecision(Base):
+    """What became of one request; written by the ledger, never updated or deleted, dropped by the day."""
+
+    __tablename__ = "access_decisions"
+    __table_args__ = (
+        CheckConstraint("decision IN ('allow', 'deny')", name="decision"),
+        Index(None, "key_id", "occurred_at"),
+        Index(None, "trace_id"),
+        {"postgresql_partition_by": "RANGE (occurred_at)"},
+    )
+
+    occurred_at: Mapped[datetime] = mapped_column(primary_key=True)
+    event_id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    trace_id: Mapped[UUID] = mapped_column(Uuid)
+    request_id: Mapped[str]
+    key_id: Mapped[str | None]
+    method: Mapped[str]
+    route: Mapped[str]
+    decision: Mapped[str]
+    reason: Mapped[str | None]
+    status: Mapped[int] = mapped_column(SmallInteger)
+    client_address: Mapped[IPv4Address | IPv6Address | None] = mapped_column(INET)
+    duration_ms: Mapped[float] = mapped_column(REAL)

@@ -9,7 +9,8 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal
+from functools import lru_cache
+from typing import Any
 
 import orjson
 
@@ -41,13 +42,14 @@ class AccessDecision:
     method: str
     route: str
     """The route's template, or `unmatched`."""
-    decision: Literal["allow", "deny"]
+    decision: str
+    """allow, or deny where auth, scope, model or limit refused."""
     reason: str | None
     """The error code of the answer, `client_closed`, or None where all went well."""
     status: int
     """The HTTP status; 499 for a client that left, 0 where no answer was begun."""
     client_address: str | None
-    """An IP address in text; None for anything else, such as a Unix socket."""
+    """As the server knows it. What is no IP address, such as `unix`, is decoded as None."""
     duration_ms: float
 
     def line(self) -> bytes:
@@ -99,12 +101,12 @@ def decode(line: bytes) -> LedgerEvent:
 
 def _access(members: Mapping[str, Any]) -> AccessDecision:
     decision = _text(members, "decision")
-    if decision != "allow" and decision != "deny":  # noqa: PLR1714 - mypy narrows this form alone
+    if decision not in ("allow", "deny"):
         raise BadLineError("decision is neither allow nor deny")
     status, duration = members.get("status"), members.get("duration_ms")
-    if type(status) is not int or not 0 <= status <= 999:
+    if not isinstance(status, int) or not 0 <= status <= 999:
         raise BadLineError("status is not a status")
-    if type(duration) not in (int, float) or not 0 <= duration <= 1e12:
+    if not isinstance(duration, int | float) or not 0 <= duration <= 1e12:
         raise BadLineError("duration_ms is not a duration")
     return AccessDecision(
         event_id=_hex(members, "event_id"),
@@ -155,17 +157,15 @@ def _time(members: Mapping[str, Any], name: str) -> datetime:
 
 
 def _address(members: Mapping[str, Any], name: str) -> str | None:
-    text = _optional_text(members, name)
-    if text is None:
-        return None
-    return ip_address_text(text)
+    """Without the zone of an IPv6 address, for which PostgreSQL's inet has no room."""
+    text = (_optional_text(members, name) or "").partition("%")[0]
+    return text if _is_address(text) else None
 
 
-def ip_address_text(text: str) -> str | None:
-    """An IP address without its zone, or None for what is not one: nothing else fits PostgreSQL's inet."""
-    text = text.partition("%")[0]
+@lru_cache(maxsize=4096)
+def _is_address(text: str) -> bool:
     try:
         ipaddress.ip_address(text)
     except ValueError:
-        return None
-    return text
+        return False
+    return True

@@ -4,6 +4,7 @@ Apart from the writer, since it must go on while the writer waits for a database
 """
 
 import asyncio
+import contextlib
 import time
 
 from platform_app.ledger.segments import Listing, Orphans, drop_oldest, list_directory
@@ -29,20 +30,27 @@ class SpoolKeeper:
         self._adopt_at = 0.0
         self._dropping = False
         self._broken = False
+        self._stopped = asyncio.Event()
+
+    def stop(self) -> None:
+        """End after the round that is running."""
+        self._stopped.set()
 
     async def run(self) -> None:
-        """Until cancelled."""
-        while True:
+        """Until stopped."""
+        while not self._stopped.is_set():
             try:
                 await self.keep()
                 self._broken = False
             except OSError as error:
                 if not self._broken:
-                    _log.error("ledger_spool_unreadable", why=error.strerror)  # noqa: TRY400 - the place says nothing
+                    _log.error("ledger_spool_unreadable", why=error.strerror)
                 self._broken = True
-            except Exception:
+            except Exception:  # noqa: BLE001 - a bug here must not end the housekeeping
                 _log.exception("ledger_keeper_bug")
-            await asyncio.sleep(KEEP_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(KEEP_SECONDS):
+                    await self._stopped.wait()
 
     async def keep(self) -> None:
         """One round. OSError if the directory cannot be read."""

@@ -69,7 +69,8 @@ async def _insert(driver: asyncpg.Connection, table: Table, events: Sequence[Led
     # constants of ours.
     staging, columns = f"staging_{table.name}", ", ".join(table.columns)
     await driver.execute(f"CREATE TEMPORARY TABLE {staging} (LIKE {table.name}) ON COMMIT DROP")
-    await driver.copy_records_to_table(staging, schema_name="pg_temp", records=_rows(table, events), columns=table.columns)
+    rows = _rows(table, events)
+    await driver.copy_records_to_table(staging, schema_name="pg_temp", records=rows, columns=table.columns)
     status = await driver.execute(
         f"INSERT INTO {table.name} ({columns}) SELECT {columns} FROM pg_temp.{staging} ON CONFLICT DO NOTHING"  # noqa: S608
     )

@@ -63,7 +63,7 @@ class Spool:
         """Called when a segment was closed because of its size."""
         self._descriptor: int | None = None
         self._path = directory
-        self._size = 0
+        self._written = 0
         self._sequence = 0
         self._unsynced: list[int] = []
         self._buffer: deque[bytes] = deque()
@@ -74,14 +74,14 @@ class Spool:
         self._was_full = False
 
     @property
-    def bytes(self) -> int:
+    def size(self) -> int:
         """What waits in the directory, as far as this process knows."""
         return self._listed + self._appended
 
     @property
     def full(self) -> bool:
         """Whether the bound is reached."""
-        return self.bytes >= self._max_bytes
+        return self.size >= self._max_bytes
 
     @property
     def failing(self) -> bool:
@@ -142,7 +142,7 @@ class Spool:
         if self.full != self._was_full:
             self._was_full = self.full
             log = _log.error if self.full else _log.warning
-            log("ledger_spool_full" if self.full else "ledger_spool_has_room", bytes=self.bytes, policy=self.policy)
+            log("ledger_spool_full" if self.full else "ledger_spool_has_room", bytes=self.size, policy=self.policy)
 
     def mark(self) -> int:
         """See `measured`."""
@@ -154,7 +154,7 @@ class Spool:
 
     def excess(self) -> int:
         """How many bytes the policy wants dropped now."""
-        return max(0, self.bytes - self._max_bytes) if self.policy == "drop_oldest" else 0
+        return max(0, self.size - self._max_bytes) if self.policy == "drop_oldest" else 0
 
     def to_sync(self) -> list[int]:
         """Descriptors for `sync`; those of closed segments are handed over."""
@@ -194,9 +194,9 @@ class Spool:
             # Its rest would be glued to the next line; readers take a torn line for the last of a segment.
             self._failed("the disk took only a part of a line")
             return False
-        self._size += written
+        self._written += written
         self._appended += written
-        if self._size >= self._segment_bytes:
+        if self._written >= self._segment_bytes:
             self.roll()
             self.wake_writer()
         return True
@@ -206,7 +206,7 @@ class Spool:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
         self._descriptor = os.open(path, flags, 0o600)
         self._sequence += 1
-        self._path, self._size = path, 0
+        self._path, self._written = path, 0
 
     def _failed(self, why: str) -> None:
         metrics.LEDGER_SPOOL_FAILURES.inc()

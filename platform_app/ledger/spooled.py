@@ -60,28 +60,24 @@ async def open_ledger(settings: Settings) -> AsyncIterator[SpooledLedger]:
         spool.wake_writer = writer.wake
         keeper = SpoolKeeper(spool, orphans, settings.spool_fsync_seconds)
         writing = asyncio.create_task(writer.run(), name="ledger-writer")
-        others = [
-            asyncio.create_task(keeper.run(), name="ledger-keeper"),
-            asyncio.create_task(maintain_forever(maintenance_session, settings.retention_days), name="ledger-days"),
-        ]
+        keeping = asyncio.create_task(keeper.run(), name="ledger-keeper")
+        maintaining = asyncio.create_task(
+            maintain_forever(maintenance_session, settings.retention_days), name="ledger-maintenance"
+        )
         try:
             yield SpooledLedger(spool)
         finally:
-            maintenance_session.terminate()
-            await _end(others, 0)
+            keeper.stop()
             writer.stop()
-            await asyncio.wait([writing], timeout=FLUSH_SECONDS)
-            session.terminate()  # fails whatever still waits, sooner than a cancellation would
-            await _end([writing], 0.5)
-
-
-async def _end(tasks: list[asyncio.Task[None]], patience: float) -> None:
-    """Wait so many seconds for tasks, then cancel them."""
-    if patience:
-        await asyncio.wait(tasks, timeout=patience)
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.wait([writing, keeping], timeout=FLUSH_SECONDS)
+            # Fails whatever still waits for the database, sooner than a cancellation would.
+            session.terminate()
+            maintenance_session.terminate()
+            await asyncio.wait([writing, maintaining], timeout=0.2)
+            tasks = [writing, keeping, maintaining]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _open_spool(settings: Settings) -> Spool:

@@ -44,16 +44,18 @@ class LedgerWriter:
         self._wake.set()
 
     async def run(self) -> None:
-        """Until stopped. While the database is away, tries again after 0.5 s and then ever more rarely."""
-        while not self._stopping:
+        """Until stopped, and then once more. While the database is away, tries ever more rarely."""
+        last = False
+        while not last:
             await self._pause()
+            last = self._stopping
             try:
                 await self.ship_pending()
             except DatabaseUnavailableError as error:
                 self._failed(error.why)
             except OSError as error:
                 self._failed(f"{type(error).__name__} at the spool")
-            except Exception as error:  # the next segment, or the next try, may be well
+            except Exception as error:  # noqa: BLE001 - a bug here must not end the writing
                 _log.exception("ledger_writer_bug")
                 self._failed(type(error).__name__)
             else:
@@ -127,13 +129,13 @@ class LedgerWriter:
     def _failed(self, why: str) -> None:
         metrics.LEDGER_WRITER_FAILURES.inc()
         if not self._failures:
-            _log.warning("ledger_database_unavailable", why=why)
+            _log.warning("ledger_shipping_failed", why=why)
         self._failures += 1
 
     def _recovered(self) -> None:
         if self._failures:
             self._failures = 0
-            _log.warning("ledger_database_recovered")
+            _log.warning("ledger_shipping_recovered")
 
 
 def _set_aside(path: Path, lines: list[bytes]) -> None:

@@ -80,6 +80,43 @@ PROVIDER_TOKENS = Counter(
     "platform_provider_tokens", "Tokens as the provider counted them.", ["provider", "model", "direction"]
 )
 
+LEDGER_APPENDED = Counter("platform_ledger_appended", "Events written to this machine's spool.")
+LEDGER_SHIPPED = Counter("platform_ledger_shipped", "Events committed to PostgreSQL.", ["table"])
+LEDGER_DUPLICATES = Counter(
+    "platform_ledger_duplicates", "Events shipped again and found there, as after a crash.", ["table"]
+)
+LEDGER_DROPPED = Counter(
+    "platform_ledger_dropped",
+    "Events lost by a declared policy: spool_full (drop_oldest), spool_failing (no memory left for what the disk "
+    "refuses), expired (older than the retention when they could be shipped).",
+    ["reason"],
+)
+LEDGER_BAD_LINES = Counter(
+    "platform_ledger_bad_lines",
+    "Lines set aside in a .bad file: undecodable, refused (by PostgreSQL), torn (their writer died in them).",
+    ["reason"],
+)
+LEDGER_REFUSED = Counter(
+    "platform_ledger_refused", "Requests refused because they could not be recorded; they are not in the ledger."
+)
+LEDGER_SPOOL_FAILURES = Counter("platform_ledger_spool_failures", "Writes to the spool that the disk refused.")
+LEDGER_SPOOL_BYTES = Gauge(
+    "platform_ledger_spool_bytes",
+    "What waits in the spool directory, of all workers of this machine.",
+    multiprocess_mode="livemax",
+)
+LEDGER_OLDEST_SECONDS = Gauge(
+    "platform_ledger_oldest_unshipped_seconds",
+    "Age of the oldest segment in the spool directory.",
+    multiprocess_mode="livemax",
+)
+LEDGER_BATCH_SECONDS = Histogram(
+    "platform_ledger_batch_duration_seconds",
+    "Shipping one segment to PostgreSQL.",
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
+LEDGER_WRITER_FAILURES = Counter("platform_ledger_writer_failures", "Tries to ship that failed.")
+
 LOG_LINES_DROPPED = Counter("platform_log_lines_dropped", "Log lines lost because the reader of stdout was too slow.")
 BUILD_INFO = Gauge(
     "platform_build_info", "Always 1; the version is in the labels.", ["version", "build_sha"],

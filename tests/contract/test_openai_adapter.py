@@ -15,6 +15,7 @@ from platform_app.errors import PlatformError, ProviderBadResponse, ProviderTime
 from platform_app.llm.openai_adapter import Deadlines, OpenAIAdapter
 from platform_app.llm.types import ChatChunk, TokenUsage, UpstreamCall
 from tests.support.faults import EXPECTED, FIRST_BYTE_SECONDS
+from tests.support.http import until
 
 KEY = "sk-contract-51f0a9c2"
 MIB = 1024 * 1024
@@ -253,9 +254,7 @@ async def test_cancelling_closes_the_upstream_at_once(
     task: asyncio.Task[object] = asyncio.ensure_future(work)  # type: ignore[arg-type]  # one coroutine or the other
     await simulator.wait_for_outcome(model, "open")
     if stream and model.startswith(("sim-stream-hang", "sim-slow-stream")):
-        async with asyncio.timeout(2):
-            while not chunks:
-                await asyncio.sleep(0.01)
+        await until(lambda: bool(chunks))
 
     cancelled_at = time.monotonic()
     task.cancel()

@@ -1,6 +1,7 @@
 """POST /v1/platform/chat over real sockets: what a client sees when all is well."""
 
 import asyncio
+import itertools
 import json
 import re
 import time
@@ -10,14 +11,15 @@ import httpx
 import pytest
 from starlette.types import Message
 
-from apps.platform_api import sse
+from apps.platform_api import byte_stream
+from apps.platform_api.byte_stream import ByteStream
 from apps.platform_api.disconnect import ClientDisconnected
-from apps.platform_api.sse import EventStream, event
+from apps.platform_api.sse import CONTENT_TYPE, KEEP_ALIVE, event
 from apps.provider_simulator.record import credential_digest
 from apps.provider_simulator.server import ProviderSimulator
 from tests.conftest import PROVIDER_KEY
 from tests.support.gateway import Gateway
-from tests.support.http import events_of, parse_events
+from tests.support.http import events_of, parse_events, until
 
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 WEATHER = {
@@ -145,9 +147,7 @@ async def test_an_answer_cut_by_max_tokens_says_so(
 async def test_a_sane_request_id_is_echoed(
     gateway: Gateway, client: httpx.AsyncClient, headers: dict[str, str], sane: str
 ) -> None:
-    response = await client.post(
-        gateway.chat_url, headers={**headers, "X-Request-ID": sane}, json={"prompt": "Hello"}
-    )
+    response = await client.post(gateway.chat_url, headers={**headers, "X-Request-ID": sane}, json={"prompt": "Hello"})
     assert response.headers.get_list("x-request-id") == [sane]
     assert response.json()["request_id"] == sane
 
@@ -262,7 +262,7 @@ async def test_deltas_arrive_as_they_come(gateway: Gateway, client: httpx.AsyncC
             last = found
     assert last.name == "done"
     assert len(arrivals) == 6
-    gaps = [later - earlier for earlier, later in zip(arrivals, arrivals[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in itertools.pairwise(arrivals)]
     assert min(gaps[:4]) > 0.1, gaps
     assert arrivals[-1] - arrivals[0] > 0.9
 
@@ -290,17 +290,17 @@ class Wire:
 
 
 async def test_a_silent_stream_is_kept_alive_by_comments(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sse, "KEEP_ALIVE_SECONDS", 0.1)
+    monkeypatch.setattr(byte_stream, "KEEP_ALIVE_SECONDS", 0.1)
     wire, go_on = Wire(), asyncio.Event()
 
     async def events() -> Any:
         await go_on.wait()
         yield event("done", {})
 
-    stream = asyncio.create_task(EventStream(event("delta", {"content": "a"}), events())({}, wire.receive, wire.send))
-    async with asyncio.timeout(3):
-        while wire.body.count(b": keep-alive\n\n") < 2:
-            await asyncio.sleep(0.01)
+    stream = asyncio.create_task(
+        ByteStream(event("delta", {"content": "a"}), events(), CONTENT_TYPE, KEEP_ALIVE)({}, wire.receive, wire.send)
+    )
+    await until(lambda: wire.body.count(b": keep-alive\n\n") >= 2)
     go_on.set()
     await stream
 
@@ -314,7 +314,7 @@ async def test_a_silent_stream_is_kept_alive_by_comments(monkeypatch: pytest.Mon
 
 
 async def test_a_busy_stream_carries_no_comments(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sse, "KEEP_ALIVE_SECONDS", 0.3)
+    monkeypatch.setattr(byte_stream, "KEEP_ALIVE_SECONDS", 0.3)
     wire = Wire()
 
     async def events() -> Any:
@@ -322,7 +322,7 @@ async def test_a_busy_stream_carries_no_comments(monkeypatch: pytest.MonkeyPatch
             await asyncio.sleep(0.06)
             yield event("delta", {})
 
-    await EventStream(event("delta", {}), events())({}, wire.receive, wire.send)
+    await ByteStream(event("delta", {}), events(), CONTENT_TYPE, KEEP_ALIVE)({}, wire.receive, wire.send)
     assert wire.body == event("delta", {}) * 9
 
 
@@ -336,10 +336,8 @@ async def test_the_events_are_closed_at_once_when_the_client_leaves() -> None:
         finally:
             closed.set()
 
-    stream = asyncio.create_task(EventStream(b"", events())({}, wire.receive, wire.send))
-    async with asyncio.timeout(1):
-        while len(wire.messages) < 2:
-            await asyncio.sleep(0)
+    stream = asyncio.create_task(ByteStream(b"", events(), CONTENT_TYPE, KEEP_ALIVE)({}, wire.receive, wire.send))
+    await until(lambda: len(wire.messages) >= 2)
     wire.left.set()
     with pytest.raises(ClientDisconnected):
         await asyncio.wait_for(stream, 1)
@@ -348,7 +346,7 @@ async def test_the_events_are_closed_at_once_when_the_client_leaves() -> None:
 
 async def test_a_client_that_takes_nothing_counts_as_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its socket is open and full; what ends the stream must not look like a bug of ours."""
-    monkeypatch.setattr(sse, "SEND_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr(byte_stream, "SEND_TIMEOUT_SECONDS", 0.05)
     wire, closed = Wire(), asyncio.Event()
 
     async def send(message: Message) -> None:
@@ -364,5 +362,5 @@ async def test_a_client_that_takes_nothing_counts_as_gone(monkeypatch: pytest.Mo
     generator = events()
     await anext(generator)
     with pytest.raises(ClientDisconnected):
-        await asyncio.wait_for(EventStream(b"first", generator)({}, wire.receive, send), 1)
+        await asyncio.wait_for(ByteStream(b"first", generator, CONTENT_TYPE, KEEP_ALIVE)({}, wire.receive, send), 1)
     assert closed.is_set()

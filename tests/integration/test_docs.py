@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 from prometheus_client import Counter, Gauge, Histogram
@@ -17,8 +18,10 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from apps.platform_api.contract import ChatRequestBody, ChatResponse
 from apps.platform_api.guards import PUBLIC, api_routes, guard_of
+from apps.platform_api.key_contract import CreateKeyBody, KeyView, UpdateKeyBody
 from apps.platform_api.main import create_app
 from platform_app import config
+from platform_app.auth.permissions import GRANTS
 from platform_app.config import ConfigModel, Settings, load_config, load_settings
 from platform_app.errors import PlatformError
 from platform_app.observability import metrics
@@ -33,6 +36,8 @@ PAGES = sorted([*(ROOT / "docs").glob("*.md"), *(ROOT / "runbooks").glob("*.md")
 URLS = {"database_url": "postgresql://a:b@localhost/c", "redis_url": "redis://localhost"}
 
 EXAMPLES = re.findall(r"^```bash\n(.*?)^```\n+^```(json|text)\n(.*?)^```", HTTP, re.M | re.S)
+KEY = {"name": "billing bot", "owner": "billing", "scopes": ["platform:chat"], "limits": {"key-rpm": 120}}
+"""The key whose id the examples find in $KEY_ID."""
 COMPARED_BY_VALUE = {"status", "code", "finish_reason", "role", "conversation_id", "name", "ok", "required", "service"}
 
 
@@ -100,14 +105,20 @@ def events(text: str) -> Iterator[tuple[str, Any]]:
     ids=[f"{n}-{re.findall(r'/[a-z0-9/]+', e[0])[0]}" for n, e in enumerate(EXAMPLES)],
 )
 async def test_an_http_example_gets_the_documented_answer(
-    gateway: Gateway, platform: Platform, command: str, kind: str, answer: str
+    gateway: Gateway, platform: Platform, client: httpx.AsyncClient, command: str, kind: str, answer: str
 ) -> None:
     if shutil.which("curl") is None:
         pytest.skip("curl is not installed")
+    admin = platform.key("platform:*")
+    made = await client.post(
+        f"{gateway.base_url}/v1/platform/api-keys", headers={"Authorization": f"Bearer {admin}"}, json=KEY
+    )
     environment = {
         "PATH": os.environ["PATH"],
         "PLATFORM_BASE_URL": gateway.base_url,
         "PLATFORM_CHAT_KEY": platform.key("platform:chat"),
+        "PLATFORM_ADMIN_KEY": admin,
+        "KEY_ID": made.json()["api_key"]["key_id"],
     }
     process = await asyncio.create_subprocess_exec(
         "bash", "-euo", "pipefail", "-c", command, env=environment, stdout=asyncio.subprocess.PIPE
@@ -119,6 +130,8 @@ async def test_an_http_example_gets_the_documented_answer(
         same_shape(json.loads(answer), json.loads(output))
     elif answer.startswith("HTTP/"):
         same_answer(answer, output.decode())
+    elif not answer.startswith("event: "):
+        assert output.decode() == answer
     else:
         same_events(answer, output.decode())
 
@@ -161,6 +174,17 @@ def test_the_http_page_names_every_field_of_request_and_answer() -> None:
     assert answered == list(ChatResponse.model_fields)
 
 
+def test_the_http_page_names_every_field_of_a_key() -> None:
+    rows = table(HTTP, "| Field of a key | Yours to set | Meaning |")
+    assert [name for row in rows for name in re.findall(r"`(\w+)`", row[0])] == list(KeyView.model_fields)
+    assert {row[0].strip("`") for row in rows if row[1] == "yes"} == set(CreateKeyBody.model_fields)
+    assert CreateKeyBody.model_fields.keys() == UpdateKeyBody.model_fields.keys()
+
+
+def test_the_http_page_names_every_scope() -> None:
+    assert set(re.findall(r"`(platform:[a-z_:*]+)`", HTTP)) == set(GRANTS)
+
+
 def test_the_configuration_page_has_every_setting_with_its_default() -> None:
     rows = table(CONFIGURATION, "| Variable | Default | Meaning | In production |")
     documented = {row[0].strip("`"): row[1].strip("`") for row in rows}
@@ -172,6 +196,8 @@ def test_the_configuration_page_has_every_setting_with_its_default() -> None:
         match field.default:
             case None:
                 return "not set"
+            case "":
+                return "empty"
             case bool():
                 return str(field.default).lower()
             case float():
@@ -228,8 +254,9 @@ async def test_the_operator_guide_lists_every_field_of_the_access_line(gateway: 
 def test_a_page_names_files_and_variables_that_exist(page: Path) -> None:
     text = page.read_text()
     known = {f"PLATFORM_{name.upper()}" for name in Settings.model_fields} | {
-        "PLATFORM_BASE_URL", "PLATFORM_METRICS_URL", "PLATFORM_CHAT_KEY", "PLATFORM_API_KEY_PEPPER", "PLATFORM_",
-    }  # fmt: skip
+        *("PLATFORM_BASE_URL", "PLATFORM_METRICS_URL", "PLATFORM_CHAT_KEY", "PLATFORM_ADMIN_KEY"),
+        *("PLATFORM_API_KEY_PEPPER", "PLATFORM_"),
+    }
     assert set(re.findall(r"PLATFORM_[A-Z_]*", text)) <= known
     files = re.findall(r"(?<![\w./{-])((?:docs|runbooks|alerts|dashboards|apps|platform_app)/[\w./-]*\w/?)", text)
     missing = {name for name in files if not (ROOT / name).exists()}

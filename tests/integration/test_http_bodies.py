@@ -267,13 +267,29 @@ async def test_no_value_of_the_client_is_repeated(
         assert canary not in response.text
 
 
+async def test_a_long_name_is_not_repeated_in_full(
+    gateway: Gateway, client: httpx.AsyncClient, headers: dict[str, str]
+) -> None:
+    bodies: tuple[dict[str, Any], ...] = (
+        {"prompt": "x", "y" * 100_000: 1},
+        {"prompt": "x", "metadata": {"y" * 100_000: "z"}},
+        {"prompt": "x", **{f"{n}{'y' * 10_000}": 1 for n in range(20)}},
+    )
+    for body in bodies:
+        response = await client.post(gateway.chat_url, headers=headers, json=body)
+        assert refusal(response)[:2] == (422, "validation_error")
+        assert len(response.content) < 10_000
+
+
 async def test_of_a_field_written_twice_the_last_counts(
     gateway: Gateway, client: httpx.AsyncClient, headers: dict[str, str], simulator: ProviderSimulator
 ) -> None:
     """As in nearly every parser; and the provider gets what was checked, not what was written."""
     response = await client.post(
-        gateway.chat_url, headers=headers, content=b'{"prompt": "a", "model": "sim-hang", "model": "gpt-4o", "prompt": "b"}'
-    )  # fmt: skip
+        gateway.chat_url,
+        headers=headers,
+        content=b'{"prompt": "a", "model": "sim-hang", "model": "gpt-4o", "prompt": "b"}',
+    )
     assert (response.status_code, response.json()["output"]) == (200, "You said: b")
     sent = simulator.requests("gpt-4o")[-1].body
     assert sent is not None
@@ -368,11 +384,14 @@ async def test_an_endless_chunked_body_ends(gateway: Gateway, chat_key: str) -> 
         await connection.send(chat_head(chat_key, "endless", "Transfer-Encoding: chunked"))
         for _ in range(11 * MIB // 65536):
             await connection.send(chunk)
+
+        async def go_on() -> None:
+            while True:
+                await connection.send(chunk)
+                await asyncio.sleep(0.01)
+
         with pytest.raises(ConnectionError):
-            async with asyncio.timeout(5):
-                while True:
-                    await connection.send(chunk)
-                    await asyncio.sleep(0.01)
+            await asyncio.wait_for(go_on(), 5)
 
 
 @pytest.mark.parametrize(

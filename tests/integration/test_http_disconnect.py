@@ -3,7 +3,6 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import httpx
@@ -11,7 +10,7 @@ import pytest
 
 from apps.provider_simulator.server import ProviderSimulator
 from tests.support.gateway import Gateway
-from tests.support.http import Connection, access_line, chat_request, connect, metric, metric_becomes
+from tests.support.http import Connection, access_line, chat_request, connect, metric, metric_becomes, until
 
 AT_ONCE_SECONDS = 0.1
 
@@ -40,10 +39,10 @@ LEAVES = {
 
 
 @pytest.fixture
-async def sim(simulator: ProviderSimulator) -> AsyncIterator[ProviderSimulator]:
+def sim(simulator: ProviderSimulator) -> ProviderSimulator:
     """The simulator without a memory of other tests."""
     simulator.reset()
-    yield simulator
+    return simulator
 
 
 async def _begin(connection: Connection, sim: ProviderSimulator, chat_key: str, leave: Leave, request_id: str) -> None:
@@ -90,9 +89,7 @@ async def test_many_leave_at_once(
             await _begin(connection, sim, chat_key, leave, f"many-{number}")
 
     await asyncio.gather(*(visit(number) for number in range(50)))
-    async with asyncio.timeout(2):
-        while sim.stats()["sim-slow-stream"]["open"]:
-            await asyncio.sleep(0.01)
+    await until(lambda: not sim.stats()["sim-slow-stream"]["open"], 2)
     assert sim.stats()["sim-slow-stream"]["client_closed"] == 50
     await metric_becomes(gateway, 0, "platform_http_requests_in_flight")
     headers = {"Authorization": f"Bearer {chat_key}"}

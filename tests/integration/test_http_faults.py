@@ -181,6 +181,13 @@ def _resident_bytes(gateway: Gateway, field: str) -> int:
     return int(match[1]) * 1024
 
 
+def _reset_peak(gateway: Gateway) -> int:
+    """Forget the worker's high-water mark; what it has now, in bytes."""
+    (worker,) = workers(gateway)
+    Path(f"/proc/{worker}/clear_refs").write_text("5")  # proc(5)
+    return _resident_bytes(gateway, "VmRSS")
+
+
 needs_proc = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="memory is read from /proc")
 
 
@@ -192,9 +199,7 @@ async def test_an_answer_without_an_end_does_not_fill_the_memory(
 ) -> None:  # fmt: skip
     """A gigabyte is offered. The peak counts, so the worker's high-water mark is read."""
     simulator.reset()
-    (worker,) = workers(faulty)
-    Path(f"/proc/{worker}/clear_refs").write_text("5")  # proc(5): resets the high-water mark
-    before = _resident_bytes(faulty, "VmRSS")
+    before = _reset_peak(faulty)
     response = await client.post(
         faulty.chat_url, headers=headers, json={"prompt": "Hello", "model": model, "stream": stream}
     )
@@ -209,9 +214,7 @@ async def test_a_stream_without_an_end_costs_no_memory(
 ) -> None:
     """It is passed on as it comes, and the upstream is closed when the caller has had enough."""
     simulator.reset()
-    (worker,) = workers(faulty)
-    Path(f"/proc/{worker}/clear_refs").write_text("5")
-    before, taken = _resident_bytes(faulty, "VmRSS"), 0
+    before, taken = _reset_peak(faulty), 0
     ask = {"prompt": "Hello", "model": "sim-huge-body", "stream": True}
     async with client.stream("POST", faulty.chat_url, headers=headers, json=ask) as response:
         async for piece in response.aiter_bytes():

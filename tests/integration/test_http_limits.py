@@ -27,9 +27,7 @@ def limited_environment(
     platform: Platform, simulator: ProviderSimulator, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, str]:
     """60 requests a minute for a key, 70 for an owner."""
-    config = write_config(
-        tmp_path_factory.mktemp("limits") / "platform.yaml", simulator.base_url, rate_limits=RULES
-    )
+    config = write_config(tmp_path_factory.mktemp("limits") / "platform.yaml", simulator.base_url, rate_limits=RULES)
     return {**platform.environment, "PLATFORM_CONFIG_FILE": str(config)}
 
 
@@ -94,9 +92,7 @@ async def test_sixty_pass_and_the_sixty_first_does_not(
     assert simulator.count("sim-ok") - before == 60, "a refused request reached the provider"
 
 
-async def test_a_stream_counts_like_any_other(
-    limited: Gateway, client: httpx.AsyncClient, platform: Platform
-) -> None:
+async def test_a_stream_counts_like_any_other(limited: Gateway, client: httpx.AsyncClient, platform: Platform) -> None:
     headers = {"Authorization": f"Bearer {platform.key(owner='streams')}"}
     responses = [
         await client.post(limited.chat_url, headers=headers, json={"prompt": "Hello", "stream": True})
@@ -106,9 +102,7 @@ async def test_a_stream_counts_like_any_other(
     assert responses[60].headers["content-type"] == "application/json"
 
 
-async def test_a_refusal_charges_no_other_rule(
-    limited: Gateway, client: httpx.AsyncClient, platform: Platform
-) -> None:
+async def test_a_refusal_charges_no_other_rule(limited: Gateway, client: httpx.AsyncClient, platform: Platform) -> None:
     """The owner's 70 are 60 of one key and 10 of another, however often the first was refused."""
     first, second = platform.key(owner="shared"), platform.key(owner="shared")
     statuses = [(await ask(client, limited, first)).status_code for _ in range(90)]

@@ -18,13 +18,11 @@ from apps.provider_simulator.server import ProviderSimulator
 from platform_app.db import migrations
 from tests.conftest import Platform
 from tests.support.gateway import Gateway
-from tests.support.http import Event, chat_head, connect, events_of, metric, workers
+from tests.support.http import Event, chat_head, connect, events_of, metric, until, workers
 
 
 @pytest.fixture(scope="module")
-def cut_off(
-    platform: Platform, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Gateway]:
+def cut_off(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """A gateway whose database and Redis are gone since it started."""
     directory = tmp_path_factory.mktemp("cut-off")
     postgres = EmbeddedPostgres(directory / "postgres")
@@ -172,7 +170,12 @@ async def test_what_clients_type_is_no_label(gateway: Gateway, client: httpx.Asy
 
 
 async def test_garbage_instead_of_http(gateway: Gateway, client: httpx.AsyncClient) -> None:
-    for garbage in (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"GET\r\n\r\n", b"\0" * 100, b"GET / HTTP/9.9\r\n\r\n"):
+    for garbage in (
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"GET\r\n\r\n",
+        b"\0" * 100,
+        b"GET / HTTP/9.9\r\n\r\n",
+    ):
         async with connect(gateway) as connection:
             await connection.send(garbage)
             answer = await connection.reader.read()
@@ -185,9 +188,10 @@ async def test_garbage_instead_of_http(gateway: Gateway, client: httpx.AsyncClie
 
 async def _exit_code(gateway: Gateway, seconds: float) -> int:
     assert gateway.child is not None
-    async with asyncio.timeout(seconds):
-        while (code := gateway.child.poll()) is None:
-            await asyncio.sleep(0.02)
+    child = gateway.child
+    await until(lambda: child.poll() is not None, seconds)
+    code = child.poll()
+    assert code is not None
     return code
 
 
@@ -209,15 +213,12 @@ async def test_draining(
                     streamed.append(event)  # noqa: PERF401 - read while it grows
 
         streaming = asyncio.create_task(stream())
-        async with asyncio.timeout(3):
-            while not streamed:
-                await asyncio.sleep(0.01)
+        await until(lambda: bool(streamed))
         told_at = time.monotonic()
         gateway.child.send(signal.SIGTERM)
 
-        async with asyncio.timeout(1):
-            while (ready := await client.get(f"{gateway.base_url}/readyz")).status_code == 200:
-                await asyncio.sleep(0.02)
+        while (ready := await client.get(f"{gateway.base_url}/readyz")).status_code == 200:
+            assert time.monotonic() - told_at < 1
         assert (ready.status_code, ready.json()["status"]) == (503, "draining")
         refused = await client.post(gateway.chat_url, headers=headers, json={"prompt": "Hello"})
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "draining")
@@ -280,9 +281,7 @@ async def test_workers_do_not_outlive_their_parent(
             await busy.send(chat_head(chat_key, "orphan", f"Content-Length: {len(body)}") + body)
             await simulator.wait_for_outcome("sim-hang", "open")
             gateway.kill()
-            async with asyncio.timeout(3):
-                while any(processes.is_running(pid) for pid in found):
-                    await asyncio.sleep(0.02)
+            await until(lambda: not any(processes.is_running(pid) for pid in found), 3)
 
 
 async def test_every_line_of_the_log_is_json(gateway: Gateway) -> None:

@@ -75,7 +75,7 @@ class Gateway:
         deadline = time.monotonic() + timeout_seconds
         while True:
             for line in self.log_lines():
-                if (line.get("component"), line.get("event"), line.get("request_id")) == ("access", "request", request_id):
+                if line.get("event") == "request" and line.get("request_id") == request_id:
                     return line
             assert time.monotonic() < deadline, f"no access line for {request_id} in {self.log_file}"
             time.sleep(0.02)

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -57,11 +57,16 @@ def metric(text: str, name: str, **labels: str) -> float:
     return total
 
 
+async def until(condition: Callable[[], bool], seconds: float = 3.0) -> None:
+    """Wait until something that cannot be awaited is true."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 - what is waited for happens in other processes
+            await asyncio.sleep(0.01)
+
+
 async def metric_becomes(gateway: Gateway, expected: float, name: str, **labels: str) -> None:
     """Wait until a metric has this value; workers count a moment after their answer."""
-    async with asyncio.timeout(3):
-        while metric(gateway.metrics(), name, **labels) != expected:
-            await asyncio.sleep(0.02)
+    await until(lambda: metric(gateway.metrics(), name, **labels) == expected)
 
 
 async def access_line(gateway: Gateway, request_id: str) -> dict[str, Any]:

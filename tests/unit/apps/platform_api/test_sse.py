@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 import pytest
 from starlette.types import Message
 
-from apps.platform_api import sse
+from apps.platform_api import byte_stream
 from apps.platform_api.disconnect import ClientDisconnected
 from apps.platform_api.sse import event, open_event_stream
 from platform_app.errors import ProviderTimeout
@@ -125,7 +125,7 @@ async def test_an_answer_that_is_cancelled_closes_the_source(client: Client) -> 
 
 
 async def test_silence_is_bridged_with_comments(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sse, "KEEP_ALIVE_SECONDS", 0.06)
+    monkeypatch.setattr(byte_stream, "KEEP_ALIVE_SECONDS", 0.06)
     await serve(client, Events(b"one", b"two", pause=0.25))
     comments = client.text.count(b": keep-alive\n\n")
     assert 2 <= comments <= 4
@@ -134,13 +134,13 @@ async def test_silence_is_bridged_with_comments(client: Client, monkeypatch: pyt
 
 
 async def test_while_events_come_there_are_no_comments(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sse, "KEEP_ALIVE_SECONDS", 0.2)
+    monkeypatch.setattr(byte_stream, "KEEP_ALIVE_SECONDS", 0.2)
     await serve(client, Events(*[b"x"] * 20, pause=0.02))
     assert client.text == b"x" * 20
 
 
 async def test_no_comment_follows_the_end(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sse, "KEEP_ALIVE_SECONDS", 0.05)
+    monkeypatch.setattr(byte_stream, "KEEP_ALIVE_SECONDS", 0.05)
     await serve(client, Events(b"one"))
     count = len(client.messages)
     await asyncio.sleep(0.15)
@@ -152,8 +152,8 @@ async def test_a_client_that_takes_nothing_is_gone(
     client: Client, when: str, monkeypatch: pytest.MonkeyPatch, task_failures: list[str]
 ) -> None:
     """Not a failure of ours: it ends like a client that hung up."""
-    monkeypatch.setattr(sse, "SEND_TIMEOUT_SECONDS", 0.05)
-    monkeypatch.setattr(sse, "KEEP_ALIVE_SECONDS", 0.05)
+    monkeypatch.setattr(byte_stream, "SEND_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr(byte_stream, "KEEP_ALIVE_SECONDS", 0.05)
     events = Events(b"one", *[b"more"] * 100, pause=0.01)
     stream = await open_event_stream(events.run(), client.receive)
     client.stuck = when == "at the start"
@@ -168,7 +168,7 @@ async def test_a_client_that_takes_nothing_is_gone(
 
 
 async def test_waiting_for_the_next_event_is_no_slow_client(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sse, "SEND_TIMEOUT_SECONDS", 0.02)
+    monkeypatch.setattr(byte_stream, "SEND_TIMEOUT_SECONDS", 0.02)
     await serve(client, Events(b"one", b"two", pause=0.1))
     assert client.text == b"onetwo"
 

@@ -1,0 +1,40 @@
+"""`flowbiz-platform maintenance`: what the service does every hour, for cron or for a person."""
+
+import asyncio
+
+import typer
+
+from platform_app.config import Settings, load_settings
+from platform_app.ledger.partitions import MaintenanceReport, maintain
+from platform_app.ledger.session import DatabaseUnavailableError, LedgerSession, make_ledger_engine
+
+
+def run_maintenance() -> int:
+    """Make the partitions that are due, drop those that are past retention, and print which."""
+    settings = load_settings()
+    try:
+        report = asyncio.run(_maintain(settings))
+    except DatabaseUnavailableError as error:
+        typer.echo(f"Maintenance failed ({error.why}). Check PLATFORM_DATABASE_URL and the role's grants.", err=True)
+        return 1
+    if not report.ran:
+        typer.echo("Another process is at it; nothing to do.")
+        return 0
+    for what, names in (("created", report.created), ("dropped", report.dropped)):
+        for name in names:
+            typer.echo(f"{what} {name}")
+    typer.echo(
+        f"{len(report.created)} partitions created, {len(report.dropped)} dropped "
+        f"(kept: {settings.retention_days} days)."
+    )
+    return 0
+
+
+async def _maintain(settings: Settings) -> MaintenanceReport:
+    engine = make_ledger_engine(settings)
+    session = LedgerSession(engine)
+    try:
+        return await maintain(session, settings.retention_days)
+    finally:
+        await session.aclose()
+        await engine.dispose()

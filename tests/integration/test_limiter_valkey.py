@@ -1,0 +1,417 @@
+"""The limiter's script on a real server: against a model, under load, and when the server is frozen or forgetful."""
+
+import asyncio
+import itertools
+import math
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from redis.asyncio import Redis
+
+from apps.platform_cli.embedded.valkey import EmbeddedValkey
+from platform_app.config import LimitRule, load_settings
+from platform_app.errors import LimiterUnavailable
+from platform_app.rate_limit import redis_limiter
+from platform_app.rate_limit.limiter import Decision
+from platform_app.rate_limit.redis_limiter import BUCKETS, RedisLimiter
+from platform_app.rate_limit.rules import Charge
+from platform_app.resources import make_redis
+
+SECOND = 1_000_000
+START = 1_790_000_000 * SECOND
+PATCHED = redis_limiter._SCRIPT.replace("redis.call('TIME')", "{ARGV[#ARGV - 1], ARGV[#ARGV]}")
+
+_numbers = itertools.count(1)
+
+
+def connect(url: str, timeout_ms: int = 5000) -> "Redis":
+    return make_redis(load_settings(database_url="postgresql://unused", redis_url=url, redis_timeout_ms=timeout_ms))
+
+
+@pytest.fixture
+async def redis(valkey: EmbeddedValkey) -> AsyncIterator["Redis"]:
+    """A client as the gateway makes it, with more patience."""
+    client = connect(valkey.url)
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+def own_valkey() -> Iterator[EmbeddedValkey]:
+    """A server that a test may freeze, stop, or whose commands it counts."""
+    with tempfile.TemporaryDirectory(prefix="fb") as directory:
+        server = EmbeddedValkey(Path(directory) / "valkey")
+        server.start()
+        yield server
+        server.stop()
+
+
+@pytest.fixture
+async def own_redis(own_valkey: EmbeddedValkey) -> AsyncIterator["Redis"]:
+    client = connect(own_valkey.url, 50)
+    yield client
+    await client.aclose()
+
+
+def charge(counter: str = "", *, limit: int = 10, window: int = 60, cost: int = 1) -> Charge:
+    """A charge; without a name in a counter of its own."""
+    name = counter or f"test:{{limiter}}:{next(_numbers)}"
+    return Charge(LimitRule(name="r", scope="key", limit=limit, window_seconds=window), name, cost)
+
+
+class TimedLimiter(RedisLimiter):
+    """The same script with the test's clock (in microseconds) in place of the server's."""
+
+    def __init__(self, redis: "Redis") -> None:
+        super().__init__(redis, timeout_seconds=5)
+        self.now = START
+
+    async def _call(self, keys: list[str], arguments: list[int]) -> list[int]:
+        clock = divmod(self.now, SECOND)
+        answer: list[int] = await self._redis.eval(PATCHED, len(keys), *keys, *arguments, *clock)
+        return answer
+
+    async def forget_expired(self, charges: list[Charge], last_charged: dict[str, int]) -> None:
+        """What the server's expiry does, on the test's clock."""
+        for each in charges:
+            width = math.ceil(each.rule.window_seconds * SECOND / BUCKETS)
+            if self.now > last_charged.get(each.counter, self.now) + math.ceil(width * (BUCKETS + 2) / 1000) * 1000:
+                await self._redis.delete(each.counter)
+
+
+def test_the_patched_script_differs_in_its_clock_alone() -> None:
+    assert redis_limiter._SCRIPT.count("redis.call('TIME')") == 1
+    assert "TIME'" not in PATCHED
+    assert PATCHED.replace("{ARGV[#ARGV - 1], ARGV[#ARGV]}", "redis.call('TIME')") == redis_limiter._SCRIPT
+
+
+@dataclass
+class Model:
+    """Remembers every unit. A unit counts from its bucket on for 64 whole buckets."""
+
+    taken: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+
+    def used(self, each: Charge, now: int) -> int:
+        width = math.ceil(each.rule.window_seconds * SECOND / BUCKETS)
+        return sum(cost for at, cost in self.taken.get(each.counter, []) if now // width - at // width <= BUCKETS)
+
+    def within_window(self, each: Charge, now: int) -> int:
+        start = now - each.rule.window_seconds * SECOND
+        return sum(cost for at, cost in self.taken.get(each.counter, []) if at > start)
+
+    def acquire(self, charges: list[Charge], now: int) -> tuple[int | None, list[int]]:
+        """The index of the rule that denies, if one does, and what remains of each."""
+        denier = next(
+            (i for i, each in enumerate(charges) if self.used(each, now) + each.cost > each.rule.limit), None
+        )
+        if denier is None:
+            for each in charges:
+                self.taken.setdefault(each.counter, []).append((now, each.cost))
+        return denier, [max(0, each.rule.limit - self.used(each, now)) for each in charges]
+
+    def wait(self, each: Charge, now: int) -> int | None:
+        """The least number of microseconds after which `each` fits; None: it never does."""
+        width = math.ceil(each.rule.window_seconds * SECOND / BUCKETS)
+        ends = [(at // width + BUCKETS + 1) * width for at, _ in self.taken.get(each.counter, [])]
+        return next((e - now for e in sorted(ends) if self.used(each, e) + each.cost <= each.rule.limit), None)
+
+
+@dataclass(frozen=True)
+class Step:
+    wait: int
+    picks: dict[int, int]
+    """Cost by rule."""
+
+
+RULES = st.lists(st.tuples(st.integers(1, 12), st.sampled_from([60, 100, 3600])), min_size=1, max_size=4)
+# Windows of a minute and more: the server's own expiry, on real time, plays no part in a test of milliseconds.
+WAITS = st.one_of(
+    st.just(0),
+    st.integers(0, 2 * SECOND),
+    st.integers(0, 140).map(lambda buckets: buckets * 60 * SECOND // BUCKETS),
+    st.integers(0, 120 * SECOND),
+    st.integers(0, 5000 * SECOND),
+)
+STEPS = st.lists(
+    st.builds(Step, WAITS, st.dictionaries(st.integers(0, 3), st.integers(1, 4), min_size=1, max_size=4)), min_size=5,
+    max_size=60,
+)
+
+
+@settings(
+    max_examples=150, deadline=None, database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)  # fmt: skip
+@given(rules=RULES, steps=STEPS, phase=st.integers(0, SECOND), expiry=st.booleans())
+async def test_it_decides_as_a_model_that_remembers_every_unit(
+    redis: "Redis", rules: list[tuple[int, int]], steps: list[Step], phase: int, expiry: bool
+) -> None:
+    """Several rules and costs, any pauses; with and without the server having expired idle counters."""
+    limiter, model, last_charged = TimedLimiter(redis), Model(), dict[str, int]()
+    limiter.now += phase
+    counters = [charge(limit=limit, window=window) for limit, window in rules]
+    for step in steps:
+        limiter.now += step.wait
+        picks = {index % len(rules): cost for index, cost in step.picks.items()}
+        charges = [Charge(counters[i].rule, counters[i].counter, cost) for i, cost in picks.items()]
+        if expiry:
+            await limiter.forget_expired(charges, last_charged)
+
+        before = [model.within_window(each, limiter.now) for each in charges]
+        waits = [model.wait(each, limiter.now) for each in charges]
+        decision = await limiter.acquire(charges)
+        denier, remaining = model.acquire(charges, limiter.now)
+
+        assert [state.remaining for state in decision.states] == remaining
+        if denier is None:
+            assert decision.allowed
+            for each, used in zip(charges, before, strict=True):
+                assert used + each.cost <= each.rule.limit, "more than the limit in a window"
+            last_charged |= dict.fromkeys((each.counter for each in charges), limiter.now)
+        else:
+            assert decision.denied_by is decision.states[denier]
+            wait = waits[denier]
+            if wait is not None:
+                assert round(decision.denied_by.reset_seconds * SECOND) == wait
+    await redis.delete(*(each.counter for each in counters))
+
+
+async def test_denied_by_one_rule_charges_none(redis: "Redis") -> None:
+    limiter = RedisLimiter(redis, 5)
+    wide, narrow, other = charge(limit=9), charge(limit=2), charge(limit=9)
+    outcomes = [await limiter.acquire([wide, narrow, other]) for _ in range(20)]
+    assert [outcome.allowed for outcome in outcomes] == [True] * 2 + [False] * 18
+    assert outcomes[-1].denied_by is outcomes[-1].states[1]
+    assert [state.remaining for state in outcomes[-1].states] == [7, 0, 7]
+    assert (await limiter.acquire([wide])).states[0].remaining == 6
+
+
+async def test_a_cost_beyond_the_limit_is_denied_and_takes_nothing(redis: "Redis") -> None:
+    limiter = RedisLimiter(redis, 5)
+    each = charge(limit=5)
+    too_much = Charge(each.rule, each.counter, 6)
+    decision = await limiter.acquire([too_much])
+    assert decision.denied_by is not None
+    assert decision.denied_by.reset_seconds > 60
+    assert (await limiter.acquire([each])).states[0].remaining == 4
+
+
+async def test_no_rule_allows(redis: "Redis") -> None:
+    assert (await RedisLimiter(redis, 5).acquire([])).allowed
+
+
+async def test_a_client_that_stays_a_sixty_fourth_below_its_limit_is_never_denied(redis: "Redis") -> None:
+    limiter, each = TimedLimiter(redis), charge(limit=200, window=60)
+    spacing = math.ceil(60 * SECOND / 200 * (BUCKETS + 1) / BUCKETS)
+    for _ in range(900):  # four and a half windows
+        limiter.now += spacing
+        assert (await limiter.acquire([each])).allowed
+
+
+async def test_under_steady_pressure_a_sixty_fourth_is_lost_at_most(redis: "Redis") -> None:
+    limiter, each = TimedLimiter(redis), charge(limit=100, window=60)
+    allowed: list[int] = []
+    for _ in range(5 * 300):  # five windows at three times the limit
+        limiter.now += 60 * SECOND // 300
+        if (await limiter.acquire([each])).allowed:
+            allowed.append(limiter.now)
+    for first, last in itertools.pairwise(allowed[index] for index in range(0, len(allowed), 100)):
+        assert last - first >= 60 * SECOND, "more than the limit in a window"
+        assert last - first <= 60 * SECOND * (1 + 1 / BUCKETS) + 60 * SECOND // 300
+    assert len(allowed) >= 5 * 100 * BUCKETS / (BUCKETS + 1) - 1
+
+
+async def test_on_the_servers_own_clock(redis: "Redis") -> None:
+    """The real script: hammered for two windows, never more than the limit in any of them."""
+    limiter, each = RedisLimiter(redis, 5), charge(limit=20, window=1)
+    allowed: list[tuple[float, float]] = []
+    ends = time.perf_counter() + 2.3
+    denied: Decision | None = None
+    while time.perf_counter() < ends:
+        asked = time.perf_counter()
+        decision = await limiter.acquire([each])
+        if decision.allowed:
+            allowed.append((asked, time.perf_counter()))
+        else:
+            denied = decision
+            await asyncio.sleep(0.003)
+    # The server decided between the two times of a pair.
+    for early, late in zip(allowed, allowed[20:], strict=False):
+        assert late[1] - early[0] >= 1.0
+    assert 50 <= len(allowed) <= 60
+    assert denied is not None
+    assert denied.denied_by is not None
+    assert 0 < denied.denied_by.reset_seconds <= 1 + 1 / BUCKETS
+
+
+async def test_the_reset_of_a_denial_is_when_it_fits(redis: "Redis") -> None:
+    limiter, each = RedisLimiter(redis, 5), charge(limit=3, window=1)
+    assert [(await limiter.acquire([each])).allowed for _ in range(4)] == [True, True, True, False]
+    denied = (await limiter.acquire([each])).denied_by
+    assert denied is not None
+    await asyncio.sleep(denied.reset_seconds - 0.1)
+    assert not (await limiter.acquire([each])).allowed
+    await asyncio.sleep(0.12)
+    assert (await limiter.acquire([each])).allowed
+
+
+@pytest.mark.parametrize("back", [1, 30, 3600])
+async def test_a_clock_set_back_never_lets_more_through(redis: "Redis", back: int) -> None:
+    limiter, each = TimedLimiter(redis), charge(limit=10, window=60)
+    true_times: list[int] = []
+    true_now = 0
+
+    async def ask(count: int) -> int:
+        before = len(true_times)
+        for _ in range(count):
+            if (await limiter.acquire([each])).allowed:
+                true_times.append(true_now)
+        return len(true_times) - before
+
+    def advance(seconds: float) -> None:
+        nonlocal true_now
+        limiter.now += round(seconds * SECOND)
+        true_now += round(seconds * SECOND)
+
+    await ask(4)
+    advance(20)
+    await ask(3)
+    limiter.now -= back * SECOND
+    assert await ask(10) == 3, "what was used before still counts"
+    for _ in range(200):
+        advance(1)
+        await ask(2)
+    for early, late in zip(true_times, true_times[10:], strict=False):
+        assert late - early >= 60 * SECOND, "more than the limit in a window of true time"
+    denied = (await limiter.acquire([each])).denied_by
+    if denied is not None:  # how long it takes is told as it is, and true
+        limiter.now += round(denied.reset_seconds * SECOND)
+    assert (await limiter.acquire([each])).allowed
+    # At the latest when the clock has made up for it, all is as ever.
+    limiter.now += (back + 62) * SECOND
+    assert await ask(12) == 10
+
+
+async def test_a_flushed_script_cache_costs_nothing(redis: "Redis") -> None:
+    limiter, each = RedisLimiter(redis, 5), charge(limit=3)
+    assert (await limiter.acquire([each])).states[0].remaining == 2
+    await redis.script_flush()
+    assert (await limiter.acquire([each])).states[0].remaining == 1
+    assert await redis.script_exists(redis_limiter._SHA) == [True]
+    assert (await limiter.acquire([each])).states[0].remaining == 0
+
+
+async def test_an_idle_counter_goes_away(redis: "Redis") -> None:
+    each = charge(limit=3, window=60)
+    await RedisLimiter(redis, 5).acquire([each])
+    assert 60_000 < await redis.pttl(each.counter) <= 60_000 * (BUCKETS + 2) / BUCKETS + 1
+    denied = charge(limit=1, window=60)
+    await RedisLimiter(redis, 5).acquire([Charge(denied.rule, denied.counter, 5)])
+    assert await redis.exists(denied.counter) == 0, "a denial leaves nothing behind"
+
+
+async def test_memory_does_not_depend_on_the_limit(redis: "Redis", capsys: pytest.CaptureFixture[str]) -> None:
+    usage: dict[int, int] = {}
+    for limit in (60, 1_000_000):
+        limiter, each = TimedLimiter(redis), charge(limit=limit, window=3600)
+        width = math.ceil(3600 * SECOND / BUCKETS)
+        for _ in range(4 * BUCKETS):  # four windows, as many buckets and as full as the limit allows
+            limiter.now += width
+            await limiter.acquire([Charge(each.rule, each.counter, max(1, limit // (BUCKETS + 1)))])
+        fields = await redis.hgetall(each.counter)
+        assert 60 <= len(fields) <= BUCKETS + 4
+        usage[limit] = await redis.memory_usage(each.counter)
+    with capsys.disabled():
+        print(f"\nbytes per counter after heavy use, by limit: {usage}")  # noqa: T201 - a figure to be read
+    assert max(usage.values()) < 2048
+    # As many fields; only the numbers in them have more digits.
+    assert usage[1_000_000] <= usage[60] * 1.5
+
+
+async def calls(redis: "Redis") -> dict[str, int]:
+    stats = await redis.info("commandstats")
+    return {name.removeprefix("cmdstat_"): found["calls"] for name, found in stats.items()}
+
+
+async def test_one_round_trip_for_all_rules(own_valkey: EmbeddedValkey) -> None:
+    redis = connect(own_valkey.url)
+    limiter = RedisLimiter(redis, 5)
+    charges = [charge(limit=1000), charge(limit=50), charge(limit=1000)]
+    await limiter.acquire(charges)  # connects, loads the script
+    before = await calls(redis)
+    for _ in range(100):  # half of them denied
+        await limiter.acquire(charges)
+    after = await calls(redis)
+    await redis.aclose()
+    grown = {name: count - before.get(name, 0) for name, count in after.items() if count != before.get(name, 0)}
+    assert grown.pop("evalsha") == 100
+    assert grown.pop("info") == 1
+    # Commands inside of the script are counted too; nothing else came from us.
+    assert set(grown) <= {"time", "hmget", "hset", "hincrby", "hdel", "hgetall", "pexpire"}
+
+
+async def test_of_two_hundred_racers_exactly_fifty_get_in(valkey: EmbeddedValkey) -> None:
+    clients = [connect(valkey.url) for _ in range(4)]
+    shared = charge(limit=50)
+    decisions = await asyncio.gather(
+        *(RedisLimiter(clients[number % 4], 5).acquire([shared, charge(limit=5)]) for number in range(200))
+    )
+    for client in clients:
+        await client.aclose()
+    assert sum(decision.allowed for decision in decisions) == 50
+    remaining = sorted(decision.states[0].remaining for decision in decisions if decision.allowed)
+    assert remaining == list(range(50)), "two racers were told the same"
+
+
+async def test_a_frozen_server_is_given_up_on_at_once(own_valkey: EmbeddedValkey, own_redis: "Redis") -> None:
+    limiter = RedisLimiter(own_redis, 0.05)
+    small, large = charge(limit=5), charge(limit=5000)
+    await limiter.acquire([small])
+    own_valkey.pause()
+    try:
+        for concurrent in (1, 100):
+            started = time.perf_counter()
+            outcomes = await asyncio.gather(
+                *(limiter.acquire([small]) for _ in range(concurrent)), return_exceptions=True
+            )
+            assert time.perf_counter() - started < 0.1 if concurrent == 1 else 0.5
+            assert {type(outcome) for outcome in outcomes} == {LimiterUnavailable}
+    finally:
+        own_valkey.resume()
+    await asyncio.sleep(0.05)
+    # Late answers of the frozen time are not taken for those of new questions.
+    for number in range(20):
+        decision = await limiter.acquire([large])
+        assert decision.states[0].remaining == 4999 - number
+
+
+async def test_a_server_that_is_gone_is_unavailable_and_used_again(
+    own_valkey: EmbeddedValkey, own_redis: "Redis"
+) -> None:
+    limiter, each = RedisLimiter(own_redis, 0.05), charge(limit=5)
+    await limiter.acquire([each])
+    own_valkey.kill()
+    for _ in range(3):
+        started = time.perf_counter()
+        with pytest.raises(LimiterUnavailable) as caught:
+            await limiter.acquire([each])
+        assert time.perf_counter() - started < 0.1
+        assert caught.value.retry_after == 1
+        assert "valkey.sock" not in caught.value.message
+    own_valkey.start()
+    # A new server: empty counters, empty script cache.
+    assert (await limiter.acquire([each])).states[0].remaining == 4
+
+
+async def test_a_key_of_another_type_is_unavailable_and_no_crash(redis: "Redis") -> None:
+    each = charge()
+    await redis.set(each.counter, "not a hash")
+    with pytest.raises(LimiterUnavailable):
+        await RedisLimiter(redis, 5).acquire([each])
+    await redis.delete(each.counter)
