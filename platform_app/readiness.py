@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from platform_app.config import Settings
-from platform_app.db.migrations import current_revision, head_revision
+from platform_app.db.migrations import current_revision, head_revision, known_revisions
 
 CHECK_TIMEOUT_SECONDS = 1.0
 
@@ -33,6 +33,7 @@ class Readiness:
         self._redis = redis
         self._settings = settings
         self._head = head_revision()
+        self._known = known_revisions()
 
     async def checks(self) -> list[Check]:
         """Database, schema and Redis, asked at once.
@@ -50,9 +51,15 @@ class Readiness:
                 revision = await current_revision(self._engine)
         except (SQLAlchemyError, OSError, TimeoutError) as error:
             return [Check("database", False, required, f"does not answer ({type(error).__name__})")]
-        at_head = revision == self._head
-        detail = "at head" if at_head else f"at {revision}, expected {self._head}; run: flowbiz-platform migrate up"
-        return [Check("database", True, required, "answers"), Check("schema", at_head, True, detail)]
+        return [Check("database", True, required, "answers"), self._schema(revision)]
+
+    def _schema(self, revision: str | None) -> Check:
+        """At head, or newer: a schema that the next version brought must not take every old replica out at once."""
+        if revision == self._head:
+            return Check("schema", True, True, "at head")
+        if revision is not None and revision not in self._known:
+            return Check("schema", True, True, f"at {revision}, newer than this version's {self._head}")
+        return Check("schema", False, True, f"at {revision}, expected {self._head}; run: flowbiz-platform migrate up")
 
     async def _check_redis(self) -> Check:
         try:

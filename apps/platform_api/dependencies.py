@@ -132,6 +132,7 @@ def actor_of(caller: Caller, context: RequestContext) -> Actor:
         name=f"key:{caller.key_id}",
         grants=caller.scopes,
         limits=caller.limits,
+        allowed_models=caller.allowed_models,
         request_id=context.request_id,
         trace_id=context.trace.trace_id,
         client_address=context.client_address,

@@ -156,11 +156,11 @@ def peppers() -> None:
     """Count the secrets under each pepper version. One that protects none can be retired."""
 
     async def work(admin: KeyAdmin) -> tuple[dict[int, int], list[int]]:
-        return await admin.keys.secrets_by_pepper(), sorted((await admin.peppers.current()).by_version)
+        return await admin.keys.secrets_by_pepper(), list((await admin.peppers.current()).by_version)
 
     counts, live = _run(load_settings(), work)
     for version in sorted({*counts, *live}):
-        note = "current" if version == live[-1] else ("live" if version in live else "NOT CONFIGURED: these keys fail")
+        note = "current" if version == live[0] else ("live" if version in live else "NOT CONFIGURED: these keys fail")
         typer.echo(f"version {version}: {counts.get(version, 0)} secrets, {note}")
 
 
@@ -195,7 +195,7 @@ def _limits(pairs: list[str] | None) -> dict[str, int] | None:
     limits = {}
     for pair in pairs:
         name, equals, number = pair.partition("=")
-        if not equals or not number.isdecimal():
+        if not equals or not number.isdecimal() or len(number) > 10:
             raise _invalid(f"--limit {pair}: RULE=NUMBER is needed, such as key-rpm=120")
         limits[name] = int(number)
     return limits
@@ -204,7 +204,7 @@ def _limits(pairs: list[str] | None) -> dict[str, int] | None:
 def _in_days(days: float | None) -> datetime | None:
     try:
         return None if days is None else datetime.now(UTC) + timedelta(days=days)
-    except OverflowError:
+    except (OverflowError, ValueError):  # ValueError: nan
         raise _invalid("--expires-in-days: is beyond the calendar; use --never-expires") from None
 
 

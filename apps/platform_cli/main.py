@@ -23,7 +23,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,  # a traceback that shows local variables would show secrets
 )
-app.add_typer(keys.app, name="keys", help="Create, list, show and revoke API keys.")
+app.add_typer(keys.app, name="keys", help="Create, change, rotate and revoke API keys.")
 app.add_typer(migrate.app, name="migrate", help="Change the database schema.")
 
 _Moment = Annotated[datetime | None, typer.Option(help="UTC where no zone is given.")]

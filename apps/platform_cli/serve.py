@@ -21,6 +21,7 @@ from typing import Any
 import typer
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from sqlalchemy import text
 from tenacity import RetryError, retry, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
 
 from apps.platform_cli.embedded.child import ChildProcess, describe_exit
@@ -41,6 +42,8 @@ from platform_app.observability.logging import configure_logging, get_logger
 from platform_app.resources import make_secret_store, secret_problems
 
 RESTART_PAUSE_SECONDS = 1.0
+LEDGER_CONNECTIONS = 1
+"""What a worker opens beside its pool."""
 _WATCH_SECONDS = 0.1
 
 _log = get_logger("serve")
@@ -58,6 +61,8 @@ def run_serve(flags: Mapping[str, Any]) -> int:
     if (problem := asyncio.run(_schema_problem(settings))) is not None:
         typer.echo(problem, err=True)
         return 1
+    if (wanted := asyncio.run(_connections_beyond(settings))) is not None:
+        _log.warning("too_many_database_connections", **wanted)
     if unknown := unknown_variables():
         _log.warning("unknown_variables", names=unknown)
     with ExitStack() as stack:
@@ -185,6 +190,22 @@ async def _schema_problem(settings: Settings) -> str | None:
         f"The database schema is at {current or 'nothing (an empty database)'}, this version needs {head_revision()}. "
         "Run: flowbiz-platform migrate up"
     )
+
+
+async def _connections_beyond(settings: Settings) -> dict[str, int] | None:
+    """What all workers of all replicas may open and what the server allows, where the former is more. (Behind
+    PgBouncer the server's limit is not the one that counts; hence a warning.)"""
+    engine = make_engine(settings)
+    try:
+        async with engine.connect() as connection:
+            allowed = int((await connection.execute(text("SHOW max_connections"))).scalar_one())
+            reserved = int((await connection.execute(text("SHOW superuser_reserved_connections"))).scalar_one())
+    except DATABASE_ERRORS:
+        return None  # it answered a moment ago; the workers will tell
+    finally:
+        await engine.dispose()
+    wanted = (settings.database_pool_size + LEDGER_CONNECTIONS) * settings.workers * settings.replicas
+    return {"wanted": wanted, "allowed": allowed - reserved} if wanted > allowed - reserved else None
 
 
 @contextmanager

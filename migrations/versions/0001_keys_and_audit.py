@@ -30,8 +30,8 @@ def upgrade() -> None:
         sa.Column("revoked_reason", sa.Text(), nullable=True),
         sa.Column("last_used_at", _WHEN, nullable=True),
         sa.PrimaryKeyConstraint("key_id", name="pk_api_keys"),
-        sa.CheckConstraint("environment IN ('live', 'test')", name="ck_api_keys_environment"),
-        sa.CheckConstraint("key_id ~ '^[0-9A-Za-z]{12}$'", name="ck_api_keys_key_id"),
+        sa.CheckConstraint("environment IN ('live', 'test')", name=op.f("ck_api_keys_environment")),
+        sa.CheckConstraint("key_id ~ '^[0-9A-Za-z]{12}$'", name=op.f("ck_api_keys_key_id")),
     )
     op.create_index("ix_api_keys_owner", "api_keys", ["owner"])
     op.create_index("ix_api_keys_created_at_key_id", "api_keys", ["created_at", "key_id"])
@@ -44,7 +44,7 @@ def upgrade() -> None:
         sa.Column("created_at", _WHEN, server_default=sa.func.now(), nullable=False),
         sa.PrimaryKeyConstraint("digest", name="pk_api_key_secrets"),
         sa.ForeignKeyConstraint(["key_id"], ["api_keys.key_id"], name="fk_api_key_secrets_key_id"),
-        sa.CheckConstraint("octet_length(digest) = 32", name="ck_api_key_secrets_digest"),
+        sa.CheckConstraint("octet_length(digest) = 32", name=op.f("ck_api_key_secrets_digest")),
     )
     op.create_index("ix_api_key_secrets_key_id", "api_key_secrets", ["key_id"])
     op.create_table(

@@ -27,7 +27,7 @@ def upgrade() -> None:
         sa.Column("client_address", INET(), nullable=True),
         sa.Column("duration_ms", sa.REAL(), nullable=False),
         sa.PrimaryKeyConstraint("occurred_at", "event_id", name="pk_access_decisions"),
-        sa.CheckConstraint("decision IN ('allow', 'deny')", name="ck_access_decisions_decision"),
+        sa.CheckConstraint("decision IN ('allow', 'deny')", name=op.f("ck_access_decisions_decision")),
         postgresql_partition_by="RANGE (occurred_at)",
     )
     op.create_index("ix_access_decisions_key_id_occurred_at", "access_decisions", ["key_id", "occurred_at"])
@@ -63,7 +63,9 @@ def upgrade() -> None:
                 RETURN NULL;
             END IF;
             PERFORM pg_advisory_xact_lock(7202811003);
-            IF to_regclass('{schema}.' || partition) IS NOT NULL THEN
+            -- Not to_regclass again: its cache may not know yet what another session has just made.
+            IF EXISTS (SELECT FROM pg_catalog.pg_class
+                       WHERE relname = partition AND relnamespace = '{schema}'::regnamespace) THEN
                 RETURN NULL;
             END IF;
             -- Attached, not made as a partition: that would lock the parent against reading and writing.

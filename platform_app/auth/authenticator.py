@@ -115,7 +115,7 @@ class Authenticator:
         self._policy = policy
         self._clock = clock
         self._now = now
-        self._inflight: dict[bytes, asyncio.Future[CachedKey]] = {}
+        self._inflight: dict[tuple[int, bytes], asyncio.Future[CachedKey]] = {}
         self._database_down = False
         self._ask_again_at = 0.0
 
@@ -132,7 +132,9 @@ class Authenticator:
         except InvalidApiKey:
             await self._throttle.failed(address)
             raise
-        metrics.AUTH.labels("accepted").inc()
+        except AuthUnavailable:
+            metrics.AUTH.labels("unavailable").inc()
+            raise
         return caller
 
     async def _authenticate(self, text: str, address: str) -> Caller:
@@ -156,11 +158,16 @@ class Authenticator:
         if entry.caller is None or (entry.not_after is not None and entry.not_after <= self._now()):
             metrics.AUTH.labels("refused").inc()
             raise InvalidApiKey
+        # An entry older than its TTL was given out because the database is down.
+        fresh = self._clock() - entry.verified_at < max(self._policy.ttl, self._policy.lookup_timeout)
+        metrics.AUTH.labels("accepted" if fresh else "stale").inc()
         return entry.caller
 
     async def _verify(self, token: Token, digest: bytes, peppers: Peppers, known: CachedKey | None) -> CachedKey:
         """Ask the database, once for all requests that wait for the same key; else fall back on `known`."""
-        if (waiting := self._inflight.get(digest)) is not None:
+        # Not one that began before the last invalidation: it may have read what is no longer true.
+        asked = self._cache.generation, digest
+        if (waiting := self._inflight.get(asked)) is not None:
             return await asyncio.shield(waiting)
         if self._database_down:
             if self._clock() < self._ask_again_at:
@@ -168,7 +175,7 @@ class Authenticator:
             self._ask_again_at = self._clock() + PROBE_SECONDS  # the others go on while this one asks
         future: asyncio.Future[CachedKey] = asyncio.get_running_loop().create_future()
         future.add_done_callback(_consume)  # nobody may be waiting
-        self._inflight[digest] = future
+        self._inflight[asked] = future
         try:
             entry = await self._ask(token, digest, peppers, known)
             future.set_result(entry)
@@ -177,7 +184,7 @@ class Authenticator:
             future.set_exception(error)
             raise
         finally:
-            del self._inflight[digest]
+            del self._inflight[asked]
             if not future.done():  # this request was cancelled; those that wait must not hang
                 future.set_exception(_unavailable())
 
@@ -213,9 +220,7 @@ class Authenticator:
 
     def _fall_back(self, known: CachedKey | None) -> CachedKey:
         if known is None or self._clock() - known.verified_at >= self._policy.stale:
-            metrics.AUTH.labels("unavailable").inc()
             raise _unavailable()
-        metrics.AUTH.labels("stale").inc()
         return known
 
 

@@ -27,6 +27,8 @@ class Actor:
     """What the actor's own key was granted; somebody at the command line holds the database, so everything."""
     limits: Mapping[str, int] = field(default_factory=dict)
     """The actor's own limits, where its key has some."""
+    allowed_models: frozenset[str] | None = None
+    """The models that the actor's own key may use; None: every model."""
     request_id: str | None = None
     trace_id: str | None = None
     client_address: str | None = None

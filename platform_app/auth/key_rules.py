@@ -42,35 +42,49 @@ class KeyRules:
             raise ValidationFailed("The API key is not valid.", details=problems)
 
     def check_grant(self, actor: Actor, fields: Mapping[str, Any]) -> None:
-        """Nobody grants beyond what they hold.
+        """Nobody grants beyond what they hold. A field that is there and None counts as what it stands for: every
+        model, and the config file's limits.
 
         Raises:
             InsufficientScope: naming the first scope that is beyond the actor.
-            ValidationFailed: naming the limits that are.
+            ValidationFailed: naming the models and limits that are.
         """
-        if actor.is_admin:
-            return
-        for scope in sorted(fields.get("scopes") or ()):
-            if not actor.may_grant(scope):
-                raise InsufficientScope(scope)
-        own = {**self._limits, **actor.limits}
-        above = [
-            f"limits.{name}: {limit} is above your own limit of {own[name]}"
-            for name, limit in (fields.get("limits") or {}).items()
-            if limit > own[name]
-        ]
-        if above:
-            raise ValidationFailed("You cannot grant limits beyond your own.", details=above)
+        if beyond := self._beyond(actor, fields):
+            raise ValidationFailed("You cannot grant more than your own key holds.", details=beyond)
 
     def check_manage(self, actor: Actor, target: KeyRecord) -> None:
         """Nobody changes, rotates or revokes a key that holds more than they do: rotating it would hand it over.
 
         Raises:
             InsufficientScope: naming the first scope of the key that is beyond the actor.
+            ValidationFailed: naming the models and limits that are.
         """
-        for scope in sorted(target.scopes):
+        held = {"scopes": target.scopes, "allowed_models": target.allowed_models, "limits": target.limits}
+        if beyond := self._beyond(actor, held):
+            raise ValidationFailed("You cannot manage a key that holds more than your own.", details=beyond)
+
+    def _beyond(self, actor: Actor, fields: Mapping[str, Any]) -> list[str]:
+        """What a key with these fields would hold beyond the actor; a scope is raised at once."""
+        if actor.is_admin:
+            return []
+        for scope in sorted(fields.get("scopes") or ()):
             if not actor.may_grant(scope):
                 raise InsufficientScope(scope)
+        beyond = []
+        if "allowed_models" in fields:
+            beyond += _models_beyond(actor, fields["allowed_models"])
+        if "limits" in fields:
+            beyond += self._limits_beyond(actor, fields["limits"] or {})
+        return beyond
+
+    def _limits_beyond(self, actor: Actor, limits: Mapping[str, int]) -> list[str]:
+        problems = []
+        for name, default in self._limits.items():
+            own, limit = actor.limits.get(name, default), limits.get(name, default)
+            if limit > own:
+                source = "" if name in limits else ", the config file's,"
+                problems.append(f"limits.{name}: {limit}{source} is above your own limit of {own}")
+        return problems
 
     def _model_problems(self, models: Sequence[str]) -> list[str]:
         if self._models is None:
@@ -111,6 +125,14 @@ def is_admin(record: KeyRecord) -> bool:
     return ALL in record.scopes
 
 
+def _models_beyond(actor: Actor, models: Collection[str] | None) -> list[str]:
+    if actor.allowed_models is None:
+        return []
+    if models is None:
+        return [f"allowed_models: without it every model is allowed, and you may use only {_some(actor.allowed_models)}"]
+    return [f"allowed_models: you may not use {name!r} yourself" for name in sorted(set(models) - actor.allowed_models)]
+
+
 def _scope_problems(scopes: Sequence[str]) -> list[str]:
     if not scopes:
         return [f"scopes: at least one is needed, of {_listed(GRANTS)}"]
@@ -120,6 +142,10 @@ def _scope_problems(scopes: Sequence[str]) -> list[str]:
 def _expiry_problems(expires_at: datetime) -> list[str]:
     if expires_at.tzinfo is None:
         return ["expires_at: a time zone is needed, for example 2030-01-31T00:00:00Z"]
+    try:
+        expires_at = expires_at.astimezone(UTC)
+    except OverflowError:
+        return ["expires_at: is beyond the calendar; leave it out for a key that does not expire"]
     if expires_at <= datetime.now(UTC):
         return ["expires_at: lies in the past; to end a key now, revoke it"]
     return []
@@ -135,3 +161,7 @@ def _text_problems(field: str, value: str) -> list[str]:
 
 def _listed(names: Collection[str]) -> str:
     return ", ".join(sorted(names))
+
+
+def _some(names: Collection[str]) -> str:
+    return _listed(names) or "none"

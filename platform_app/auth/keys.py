@@ -74,8 +74,11 @@ class KeyStore:
         """A page of keys, newest first; `cursor` is the `next_cursor` of the page before.
 
         Raises:
-            ValidationFailed: the cursor is none of ours, or the limit is not 1 to 200.
+            ValidationFailed: the cursor is none of ours, the limit is not 1 to 200, or a filter is not text.
         """
+        for name, value in (("owner", wanted.owner), ("scope", wanted.scope)):
+            if value is not None and "\0" in value:  # PostgreSQL takes any other character
+                raise ValidationFailed("The request is not valid.", details=[f"{name}: a NUL character is not text"])
         if not 1 <= limit <= MAX_PAGE:
             raise ValidationFailed("The request is not valid.", details=[f"limit: 1 to {MAX_PAGE} is needed"])
         statement = _filtered(wanted).order_by(ApiKey.created_at.desc(), ApiKey.key_id.desc())
@@ -131,6 +134,8 @@ def _parse_cursor(cursor: str) -> tuple[datetime, str]:
     try:
         text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii")
         microseconds, _, key_id = text.partition(".")
+        if _KEY_ID.fullmatch(key_id) is None:
+            raise ValueError
         return _EPOCH + timedelta(microseconds=int(microseconds)), key_id
     except (binascii.Error, ValueError, OverflowError):
         problem = "cursor: is not a next_cursor of this list; leave it out to start at the beginning"
@@ -152,5 +157,7 @@ def check_key_id(key_id: str) -> None:
 
 
 def no_such_key(key_id: str) -> NotFound:
-    """The error for an id that no key has."""
-    return NotFound(f"There is no API key with the id {key_id[:64]!r}.")
+    """The error for an id that no key has. What has not the form of one is not repeated: it may be a whole key."""
+    if _KEY_ID.fullmatch(key_id) is None:
+        return NotFound("There is no API key with this id. An id is 12 letters and digits, the third part of a key.")
+    return NotFound(f"There is no API key with the id '{key_id}'.")

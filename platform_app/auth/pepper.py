@@ -1,8 +1,10 @@
-"""The pepper: the key of the HMAC under which API keys are stored. Two versions can be live at once.
+"""The pepper: the key of the HMAC under which API keys are stored. Several versions can be live at once.
 
-The secret's text is `<version>:<value>`, several separated by commas, for example `2:9f…,1:41…`. The highest
-version is used for new keys, all of them for checking. A bare value counts as version 1. Each value has at
-least 32 characters; `openssl rand -hex 32` makes one.
+The secret's text is `<version>:<value>`, several separated by commas, for example `2:9f…,1:41…`. The first one is used
+for new keys, all of them for checking. So a rotation is safe while instances restart one by one: first add the new
+version behind the old one, everywhere; then put it in front; and take the old one away once nothing needs it
+(`flowbiz-platform keys peppers`). A bare value counts as version 1. Each value has at least 32 characters;
+`openssl rand -hex 32` makes one.
 
 Keys carry 196 random bits, so a fast keyed hash is the right one: there is nothing to guess, and a copy of
 the table is useless without the pepper. bcrypt and its like are for passwords.
@@ -53,4 +55,4 @@ def parse_peppers(secret_name: str, text: str) -> Peppers:
         if version in peppers:
             raise SecretError(f"{secret_name}: version {version} stands twice")
         peppers[version] = value.encode()
-    return Peppers(peppers, max(peppers))
+    return Peppers(peppers, next(iter(peppers)))

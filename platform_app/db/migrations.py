@@ -30,6 +30,12 @@ def head_revision() -> str:
     return head
 
 
+def known_revisions() -> frozenset[str]:
+    """Every revision that this code knows."""
+    scripts = ScriptDirectory(str(script_location()))
+    return frozenset(script.revision for script in scripts.walk_revisions())
+
+
 async def current_revision(engine: AsyncEngine) -> str | None:
     """The database's revision; None for an empty database."""
 

@@ -142,9 +142,10 @@ class Orphans:
 
     def adopt(self, listing: Listing) -> list[str]:
         """Take the locks of owners that are dead, and give up those with nothing left; whom we got just now."""
+        strangers = listing.owners - self._locks.keys() - {self._ourselves}
         self._release_finished({segment.owner for segment in listing.segments})
         adopted = []
-        for owner in sorted(listing.owners - self._locks.keys() - {self._ourselves}):
+        for owner in sorted(strangers):
             if len(self._locks) >= MAX_ADOPTED:
                 break
             if (descriptor := self._try(owner)) is not None:

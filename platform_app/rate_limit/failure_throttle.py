@@ -58,8 +58,9 @@ class AddressThrottle:
             decision = await self._limiter.acquire([charge])
         except LimiterUnavailable:
             return  # nobody is let in by that; only the counting stops
-        if decision.denied_by is not None:
-            self._refused_until[network] = self._clock() + decision.denied_by.reset_seconds
+        state = decision.denied_by or decision.states[0]
+        if state.remaining == 0:  # denied, or this was the last one
+            self._refused_until[network] = self._clock() + state.reset_seconds
             self._refused_until.move_to_end(network)
             if len(self._refused_until) > MAX_ADDRESSES:
                 self._refused_until.popitem(last=False)

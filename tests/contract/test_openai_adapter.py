@@ -251,7 +251,7 @@ async def test_cancelling_closes_the_upstream_at_once(
     adapter = make(session, simulator.base_url, first_byte=5)
     chunks: list[ChatChunk] = []
     work = collect(adapter, call(model), chunks) if stream else adapter.complete(call(model), KEY)
-    task: asyncio.Task[object] = asyncio.ensure_future(work)  # type: ignore[arg-type]  # one coroutine or the other
+    task: asyncio.Task[object] = asyncio.ensure_future(work)
     await simulator.wait_for_outcome(model, "open")
     if stream and model.startswith(("sim-stream-hang", "sim-slow-stream")):
         await until(lambda: bool(chunks))

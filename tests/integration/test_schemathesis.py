@@ -10,7 +10,7 @@ import httpx
 import pytest
 import schemathesis
 from fastapi.openapi.models import OpenAPI
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # its stubs are no dependency
 from schemathesis.config import SchemathesisConfig
 from schemathesis.core.failures import Failure
 from schemathesis.core.transport import Response

@@ -437,6 +437,6 @@ async def test_peppers_are_parsed_again_only_when_the_secret_changes() -> None:
     peppers = SecretPeppers(secrets, "PEPPER")
     first = await peppers.current()
     assert await peppers.current() is first
-    secrets.values["PEPPER"] = f"1:{ONE},2:{TWO}"
+    secrets.values["PEPPER"] = f"2:{TWO},1:{ONE}"
     assert (await peppers.current()).current == 2
     assert secrets.asked == ["PEPPER"] * 3

@@ -19,14 +19,14 @@ def test_a_bare_value_is_version_1() -> None:
     assert dict(peppers.by_version) == {1: ONE.encode()}
 
 
-def test_the_highest_version_is_current_wherever_it_stands() -> None:
+def test_the_first_version_is_current_whatever_its_number() -> None:
     peppers = parse_peppers("PEPPER", f" 2:{TWO} , 10:{ONE},1:{ONE} ")
-    assert peppers.current == 10
+    assert peppers.current == 2
     assert set(peppers.by_version) == {1, 2, 10}
 
 
 def test_digests_are_hmac_sha256_of_the_whole_key() -> None:
-    peppers = parse_peppers("PEPPER", f"1:{ONE},2:{TWO}")
+    peppers = parse_peppers("PEPPER", f"2:{TWO},1:{ONE}")
     expected = {
         version: hmac.new(pepper.encode(), b"fbp_x", hashlib.sha256).digest() for version, pepper in ((1, ONE), (2, TWO))
     }
