@@ -43,7 +43,8 @@ async def _fill(engine: AsyncEngine, decisions: int, events: int, together: int 
     async with engine.begin() as connection:
         await connection.execute(
             text(
-                "INSERT INTO access_decisions SELECT CAST(:start AS timestamptz) + make_interval(secs => n / :together), "
+                "INSERT INTO access_decisions "
+                "SELECT CAST(:start AS timestamptz) + make_interval(secs => n / :together), "
                 "gen_random_uuid(), "
                 "gen_random_uuid(), 'r' || n, CASE WHEN n % 2 = 0 THEN CAST(:key AS text) END, 'POST', "
                 "CASE WHEN n % 3 = 0 THEN '/v1/platform/chat' ELSE 'unmatched' END, "
