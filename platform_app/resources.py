@@ -37,12 +37,13 @@ from platform_app.rate_limit.limiter import RateLimiter
 from platform_app.rate_limit.local_limiter import LocalLimiter
 from platform_app.rate_limit.redis_limiter import RedisLimiter
 from platform_app.rate_limit.rules import RuleBook
+from platform_app.rate_limit.script_pipe import ScriptPipe
 from platform_app.readiness import Readiness
 from platform_app.secret_store.base import SecretStore
 from platform_app.secret_store.cache import CachedSecretStore
 from platform_app.secret_store.env import EnvSecretStore
 
-REDIS_CONNECTIONS = 64
+REDIS_CONNECTIONS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,9 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         stack.push_async_callback(redis.aclose)
         ledger = await stack.enter_async_context(open_ledger(settings))
         keys, cache = KeyStore(engine), KeyCache(settings.auth_cache_size)
-        limiter = _limiter(settings, redis)
+        scripts = ScriptPipe(settings.redis_url.get_secret_value(), settings.redis_timeout_ms / 1000)
+        stack.push_async_callback(scripts.aclose)
+        limiter = _limiter(settings, scripts)
         stack.push_async_callback(limiter.aclose)
         _run_until_closed(stack, InvalidationListener(redis, cache).run())
         session = await stack.enter_async_context(_provider_session(settings))
@@ -213,9 +216,9 @@ def _throttle(settings: Settings, limiter: RateLimiter) -> FailureThrottle:
     return AddressThrottle(limiter, settings.auth_failures_per_minute)
 
 
-def _limiter(settings: Settings, redis: "Redis") -> DegradingLimiter:
+def _limiter(settings: Settings, scripts: ScriptPipe) -> DegradingLimiter:
     return DegradingLimiter(
-        RedisLimiter(redis, settings.redis_timeout_ms / 1000),
+        RedisLimiter(scripts, settings.redis_timeout_ms / 1000),
         LocalLimiter(processes=settings.replicas * settings.workers),
     )
 

@@ -34,6 +34,7 @@ _BY_STATUS: Mapping[int, type[PlatformError]] = {
 }
 _DENIALS = (CallerRefused, ModelNotFound, RateLimited)
 _MAX_DETAILS = 20
+_MAX_PATH = 200  # a client's own names may be of any length
 
 
 def install_error_handlers(app: FastAPI) -> None:
@@ -92,7 +93,7 @@ def field_path(location: Sequence[Any]) -> str:
             path += f"[{part}]"
         elif not str(part).startswith("@"):
             path += f".{part}" if path else str(part)
-    return path or "body"
+    return path[:_MAX_PATH] or "body"
 
 
 def message_of(item: Mapping[str, Any]) -> str:

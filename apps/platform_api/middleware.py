@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from apps.platform_api.client_address import client_address
@@ -77,7 +78,7 @@ class RequestEnvelope:
             ledger.admit()
             self._refuse_early(scope)
             await self._app(scope, self._capped(scope, receive), answer.send)
-        except ClientDisconnected:
+        except (ClientDisconnected, ClientDisconnect):  # Starlette's: it left while it sent its body
             context.reason = "client_closed"
             answer.status = CLIENT_CLOSED
         except LedgerUnavailable as error:
@@ -168,7 +169,8 @@ class _Answer:
             headers.append((b"x-request-id", context.request_id.encode()))
             headers.append((b"traceparent", context.trace.traceparent.encode()))
             headers.extend((name.encode(), value.encode()) for name, value in context.response_headers.items())
-            if self._server.draining:  # a kept-alive connection moves to another instance with its next request
+            if self._server.draining and (b"connection", b"close") not in headers:
+                # A kept-alive connection moves to another instance with its next request.
                 headers.append((b"connection", b"close"))
             # Held back until the body begins: an answer without a body is whole once its head is sent.
             self._head = message

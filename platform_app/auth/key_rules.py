@@ -129,7 +129,9 @@ def _models_beyond(actor: Actor, models: Collection[str] | None) -> list[str]:
     if actor.allowed_models is None:
         return []
     if models is None:
-        return [f"allowed_models: without it every model is allowed, and you may use only {_some(actor.allowed_models)}"]
+        return [
+            f"allowed_models: without it every model is allowed, and you may use only {_some(actor.allowed_models)}"
+        ]
     return [f"allowed_models: you may not use {name!r} yourself" for name in sorted(set(models) - actor.allowed_models)]
 
 

@@ -18,8 +18,14 @@ from sqlalchemy.pool import NullPool
 
 from platform_app.config import Settings
 
-REFUSED_DATA = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
-"""The server is well, and does not take these values."""
+REFUSED_DATA = (
+    asyncpg.DataError,
+    asyncpg.IntegrityConstraintViolationError,
+    OverflowError,
+    ValueError,
+    TypeError,
+)
+"""The server is well and does not take these values; the last three: asyncpg cannot even write them down."""
 
 
 class DatabaseUnavailableError(Exception):
@@ -58,7 +64,7 @@ class LedgerSession:
 
         Raises:
             DatabaseUnavailableError: anything went wrong but the data; the next use connects anew.
-            asyncpg.DataError, asyncpg.IntegrityConstraintViolationError: the server refuses the data.
+            REFUSED_DATA: the values are not for this table; the transaction is rolled back.
         """
         try:
             # The outer limit covers connecting, and is a second net for the rest.

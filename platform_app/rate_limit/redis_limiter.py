@@ -3,10 +3,10 @@
 import asyncio
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from importlib.resources import files
+from typing import Any, Protocol
 
-from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError
 
 from platform_app.errors import LimiterUnavailable
@@ -21,10 +21,22 @@ _SCRIPT = (files("platform_app.rate_limit") / "sliding_window.lua").read_text(en
 _SHA = hashlib.sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()
 
 
+class ScriptClient(Protocol):
+    """What runs scripts: ScriptPipe, or redis-py's own client."""
+
+    def evalsha(self, sha: str, numkeys: int, *keys_and_args: str | int) -> Awaitable[Any]:
+        """Run a script that the server knows; raises NoScriptError where it does not."""
+        ...
+
+    def eval(self, script: str, numkeys: int, *keys_and_args: str | int) -> Awaitable[Any]:
+        """Run a script, which the server then knows."""
+        ...
+
+
 class RedisLimiter:
     """Exact across processes: the server's clock, one atomic script, nothing kept here."""
 
-    def __init__(self, redis: "Redis", timeout_seconds: float) -> None:
+    def __init__(self, redis: ScriptClient, timeout_seconds: float) -> None:
         self._redis = redis
         self._timeout = timeout_seconds
 
@@ -53,7 +65,7 @@ class RedisLimiter:
         return answer
 
     async def aclose(self) -> None:
-        """The Redis client belongs to whoever opened it."""
+        """The client belongs to whoever opened it."""
 
 
 def _decision(charges: Sequence[Charge], answer: list[int]) -> Decision:

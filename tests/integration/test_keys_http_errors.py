@@ -13,6 +13,7 @@ from apps.platform_api.main import create_app
 from platform_app.auth.tokens import generate_token
 from tests.conftest import Platform
 from tests.support.gateway import Gateway
+from tests.support.http import connect
 
 PREFIX = "/v1/platform/api-keys"
 REALM = 'Bearer realm="flowbiz-platform"'
@@ -62,6 +63,8 @@ class Row:
     key: Callable[[Keys], str | None] = lambda keys: keys.admin
     key_id: Callable[[Keys], str] = lambda keys: keys.live_id
     content: bytes | None = None
+    declares: int | None = None
+    """A Content-Length; the body itself is never sent."""
     query: str = ""
     headers: dict[str, str] = field(default_factory=dict)
 
@@ -87,13 +90,13 @@ def rows() -> list[Row]:
             Row(route, "no JSON", 400, "invalid_request", "JSON", content=b"{"),
             Row(route, "nothing", 400, "invalid_request", "JSON", content=b""),
             Row(route, "no UTF-8", 400, "invalid_request", content=b'{"name": "\xff"}'),
-            Row(route, "a large body", 413, "payload_too_large", "10485760", content=b" " * (10 * MEGABYTE + 1)),
+            Row(route, "a large body", 413, "payload_too_large", "10485760", declares=10 * MEGABYTE + 1),
             Row(route, "another type", 415, "unsupported_media_type", "application/json",
                 headers={"Content-Type": "text/plain"}),
             Row(route, "no type", 415, "unsupported_media_type", headers={"Content-Type": ""}),
             Row(route, "a list", 422, "validation_error", "body", content=b"[]"),
             Row(route, "a field too many", 422, "validation_error", "surplus", content=body_of(route, surplus=1)),
-            Row(route, "a NUL", 422, "validation_error", "body", content=b'{"a\\u0000b": 1}'),
+            Row(route, "a NUL", 422, "validation_error", "not a field", content=b'{"a\\u0000b": 1}'),
             Row(route, "half a character", 422, "validation_error", "body", content=b'{"\\ud800": 1}'),
         ]  # fmt: skip
     table += [
@@ -171,20 +174,27 @@ def test_the_table_knows_every_route_and_every_documented_refusal(platform: Plat
     paths = app.openapi()["paths"]
     for name in routes:
         method, path = name.split()
-        documented = {int(status) for status in paths[path][method.lower()]["responses"] if status.startswith("4")}
+        documented = {
+            int(status)
+            for status, response in paths[path][method.lower()]["responses"].items()
+            if status.startswith("4") and "HTTPValidationError" not in str(response)  # FastAPI's own guess
+        }
         assert documented == {row.status for row in TABLE if row.route == name}, name
 
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row.status} {row.route.replace(PREFIX, '')} {row.name}")
 async def test_a_refusal(client: httpx.AsyncClient, gateway: Gateway, keys: Keys, row: Row) -> None:
     method, path = row.route.split()
-    headers = {"Content-Type": "application/json"} if method != "GET" else {}
+    headers = row.headers if method == "GET" else {"Content-Type": "application/json"} | row.headers
     if (key := row.key(keys)) is not None:
-        headers["Authorization"] = f"Bearer {key}"
+        headers = {"Authorization": f"Bearer {key}"} | headers
     content = row.content if row.content is not None or row.route not in GOOD else body_of(row.route)
-    url = gateway.base_url + path.replace("{key_id}", row.key_id(keys)) + (f"?{row.query}" if row.query else "")
+    path = path.replace("{key_id}", row.key_id(keys)) + (f"?{row.query}" if row.query else "")
 
-    response = await client.request(method, url, headers=headers | row.headers, content=content)
+    if row.declares is None:
+        response = await client.request(method, gateway.base_url + path, headers=headers, content=content)
+    else:
+        response = await announce(gateway, method, path, headers | {"Content-Length": str(row.declares)})
 
     assert response.status_code == row.status, response.text
     assert response.headers["content-type"] == "application/json"
@@ -208,6 +218,15 @@ async def test_a_refusal(client: httpx.AsyncClient, gateway: Gateway, keys: Keys
         case _:
             assert challenge is None
     assert ("retry-after" in response.headers) == (row.status == 429)
+
+
+async def announce(gateway: Gateway, method: str, path: str, headers: dict[str, str]) -> httpx.Response:
+    """The answer to a request whose body does not follow."""
+    lines = [f"{method} {path} HTTP/1.1", "Host: gateway", *(f"{name}: {value}" for name, value in headers.items())]
+    async with connect(gateway) as connection:
+        await connection.send("\r\n".join([*lines, "", ""]).encode())
+        status, answered, body = await connection.answer()
+    return httpx.Response(status, headers=answered, content=body)
 
 
 async def test_nothing_of_the_table_was_done(client: httpx.AsyncClient, gateway: Gateway, keys: Keys) -> None:

@@ -15,7 +15,7 @@ _IDS = {
     "provider": "openai",
     "model": "gpt-4o-mini",
 }
-_END = {"finish_reason": "stop", "usage": _USAGE, "conversation_id": None, "duration_ms": 412.7}
+_END = {"finish_reason": "stop", "usage": _USAGE, "conversation_id": "ticket-4711", "duration_ms": 412.7}
 _COMPLETE = {**_IDS, "output": "Hello!", "message": {"role": "assistant", "content": "Hello!"}, **_END}
 _EVENTS = (
     'event: delta\ndata: {"content":"Hel"}\n\nevent: delta\ndata: {"content":"lo!"}\n\n'

@@ -1,0 +1,129 @@
+"""Script calls over one shared connection: many requests at once, each waiting for its own answer.
+
+A pool gives each request a connection, a lock, a retry policy and timers of its own, which costs more than the script
+itself. Redis answers in the order of the questions, so one connection serves all: whatever is asked in one turn of the
+event loop leaves in one write. redis-py still connects, authenticates, encrypts and parses.
+
+Deadlines are the caller's: an answer that nobody waits for any more is read and dropped. A connection that owes an
+answer for longer than `STALL_SECONDS` is given up.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from typing import Any
+
+from redis.asyncio.connection import AbstractConnection, ConnectionPool
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError, ResponseError
+
+STALL_SECONDS = 1.0
+MAX_PENDING = 20_000
+"""Questions without an answer yet. More would mean that nobody gives up in time."""
+
+_Pending = tuple[float, asyncio.Future[Any]]
+
+
+class ScriptPipe:
+    """EVALSHA and EVAL. Connects with the first question, and again with the first one after a failure."""
+
+    def __init__(self, url: str, connect_timeout_seconds: float) -> None:
+        """`url` as redis-py takes it: redis://, rediss:// or unix://."""
+        # Reads have no timeout of their own here: silence is normal while nobody asks.
+        self._pool = ConnectionPool.from_url(
+            url, socket_timeout=None, socket_connect_timeout=connect_timeout_seconds, health_check_interval=0
+        )
+        self._connection: AbstractConnection | None = None
+        self._connecting = asyncio.Lock()
+        self._pending: deque[_Pending] = deque()
+        self._unsent: list[bytes] = []
+        self._reader: asyncio.Task[None] | None = None
+
+    async def evalsha(self, sha: str, numkeys: int, *arguments: str | int) -> Any:
+        """The script's answer; raises RedisError, NoScriptError among them."""
+        return await self._ask("EVALSHA", sha, numkeys, *arguments)
+
+    async def eval(self, script: str, numkeys: int, *arguments: str | int) -> Any:
+        """The script's answer; raises RedisError."""
+        return await self._ask("EVAL", script, numkeys, *arguments)
+
+    async def aclose(self) -> None:
+        """Close the connection; whoever still waits gets an error."""
+        await self._drop(self._connection, RedisConnectionError("closed"))
+
+    async def _ask(self, *command: str | int) -> Any:
+        connection = self._connection
+        if connection is None:
+            connection = await self._connect()
+        elif self._pending and time.monotonic() - self._pending[0][0] > STALL_SECONDS:
+            await self._drop(connection, RedisConnectionError("the server owes an answer for too long"))
+            connection = await self._connect()
+        if len(self._pending) >= MAX_PENDING:
+            raise RedisConnectionError("too many questions wait for an answer")
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
+        if not self._unsent:
+            loop.call_soon(self._flush, connection)
+        self._unsent += connection.pack_command(*command)
+        self._pending.append((time.monotonic(), future))
+        return await future
+
+    def _flush(self, connection: AbstractConnection) -> None:
+        if connection is not self._connection:
+            return  # it was given up, and with it what it should have sent; what is unsent now has a turn of its own
+        unsent, self._unsent = self._unsent, []
+        writer = connection._writer
+        if writer is not None:
+            # Not drained: what waits is bounded by MAX_PENDING, and a full buffer shows as answers that stay away.
+            writer.writelines(unsent)
+
+    async def _connect(self) -> AbstractConnection:
+        async with self._connecting:
+            if self._connection is None:
+                connection = self._pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py
+                try:
+                    await connection.connect()
+                except BaseException:
+                    await _close(connection)
+                    raise
+                self._connection = connection
+                self._reader = asyncio.create_task(self._read(connection), name="script-pipe")
+            return self._connection
+
+    async def _read(self, connection: AbstractConnection) -> None:
+        """Hand each answer to whoever asked; ends with the connection."""
+        try:
+            while True:
+                try:
+                    answer = await connection.read_response(disconnect_on_error=False)
+                except ResponseError as error:
+                    answer = error
+                _, future = self._pending.popleft()
+                if future.done():  # nobody waits any more
+                    continue
+                if isinstance(answer, Exception):
+                    future.set_exception(answer)
+                else:
+                    future.set_result(answer)
+        except (RedisError, OSError, IndexError) as error:
+            await self._drop(connection, error)
+
+    async def _drop(self, connection: AbstractConnection | None, error: Exception) -> None:
+        if connection is None or connection is not self._connection:
+            return
+        self._connection, reader, self._reader = None, self._reader, None
+        pending, self._pending = self._pending, deque()
+        self._unsent = []
+        for _, future in pending:
+            if not future.done():
+                future.set_exception(RedisConnectionError(f"the connection was lost: {type(error).__name__}"))
+        if reader is not None and reader is not asyncio.current_task():
+            reader.cancel()
+        await _close(connection)
+
+
+async def _close(connection: AbstractConnection) -> None:
+    with contextlib.suppress(RedisError, OSError, TimeoutError):
+        async with asyncio.timeout(0.2):
+            await connection.disconnect(nowait=True)

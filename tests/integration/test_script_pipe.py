@@ -1,0 +1,106 @@
+"""Many questions over one connection, each with its own answer, through everything a server can do."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from redis.exceptions import NoScriptError, RedisError, ResponseError
+
+from apps.platform_cli.embedded.valkey import EmbeddedValkey
+from platform_app.rate_limit import script_pipe
+from platform_app.rate_limit.script_pipe import ScriptPipe
+
+ECHO = "return ARGV[1]"
+SLOW = "local t = redis.call('TIME'); local e = t[1] * 1e6 + t[2] + ARGV[1] * 1000; " \
+       "repeat t = redis.call('TIME') until t[1] * 1e6 + t[2] > e; return 'late'"  # fmt: skip
+
+
+@pytest.fixture
+async def pipe(valkey: EmbeddedValkey) -> AsyncIterator[ScriptPipe]:
+    opened = ScriptPipe(valkey.url, 1)
+    yield opened
+    await opened.aclose()
+
+
+async def test_a_thousand_at_once_each_get_their_own_answer(pipe: ScriptPipe) -> None:
+    answers = await asyncio.gather(*(pipe.eval(ECHO, 0, f"n{number}") for number in range(1000)))
+    assert answers == [f"n{number}".encode() for number in range(1000)]
+
+
+async def test_an_error_is_that_of_its_own_question(pipe: ScriptPipe) -> None:
+    asked = [pipe.eval(ECHO, 0, "a"), pipe.evalsha("0" * 40, 0), pipe.eval("return nonsense()", 0)]
+    outcomes = await asyncio.gather(*asked, pipe.eval(ECHO, 0, "b"), return_exceptions=True)
+    assert (outcomes[0], outcomes[3]) == (b"a", b"b")
+    assert isinstance(outcomes[1], NoScriptError)
+    assert isinstance(outcomes[2], ResponseError)
+
+
+async def test_an_answer_that_nobody_waits_for_shifts_none(pipe: ScriptPipe) -> None:
+    await pipe.eval(ECHO, 0, "warm")
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.02):
+            await pipe.eval(SLOW, 0, 80)
+    assert await pipe.eval(ECHO, 0, "after") == b"after"
+
+
+async def test_a_restarted_server_is_found_again(tmp_path: Path) -> None:
+    server = EmbeddedValkey(tmp_path)
+    server.start()
+    pipe = ScriptPipe(server.url, 1)
+    try:
+        assert await pipe.eval(ECHO, 0, "1") == b"1"
+        server.kill()
+        with pytest.raises((RedisError, OSError)):
+            await pipe.eval(ECHO, 0, "2")
+        server.start()
+        assert await pipe.eval(ECHO, 0, "3") == b"3"
+    finally:
+        await pipe.aclose()
+        server.stop()
+
+
+async def test_a_frozen_server_is_given_up_and_its_late_answers_reach_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(script_pipe, "STALL_SECONDS", 0.1)
+    server = EmbeddedValkey(tmp_path)
+    server.start()
+    pipe = ScriptPipe(server.url, 0.05)
+    try:
+        assert await pipe.eval(ECHO, 0, "1") == b"1"
+        server.pause()
+        for _ in range(4):
+            with pytest.raises((TimeoutError, RedisError, OSError)):
+                async with asyncio.timeout(0.06):
+                    await pipe.eval(ECHO, 0, "lost")
+        server.resume()
+        async with asyncio.timeout(2):
+            while True:
+                try:
+                    answer = await pipe.eval(ECHO, 0, "fresh")
+                    break
+                except (RedisError, OSError):
+                    await asyncio.sleep(0.02)
+        assert answer == b"fresh"
+    finally:
+        server.resume()
+        await pipe.aclose()
+        server.stop()
+
+
+async def test_closing_fails_whoever_waits(valkey: EmbeddedValkey) -> None:
+    pipe = ScriptPipe(valkey.url, 1)
+    await pipe.eval(ECHO, 0, "warm")
+    waiting = asyncio.create_task(pipe.eval(SLOW, 0, 100))
+    await asyncio.sleep(0.01)
+    await pipe.aclose()
+    with pytest.raises(RedisError):
+        await waiting
+
+
+async def test_questions_are_bounded(pipe: ScriptPipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(script_pipe, "MAX_PENDING", 3)
+    await pipe.eval(ECHO, 0, "warm")
+    outcomes = await asyncio.gather(*(pipe.eval(ECHO, 0, n) for n in range(5)), return_exceptions=True)
+    assert [isinstance(outcome, RedisError) for outcome in outcomes] == [False, False, False, True, True]
