@@ -19,13 +19,13 @@ PROVIDER_TIMEOUT_SECONDS = 5.0
 
 
 def run_checks() -> int:
-    """Print the lines; 0 where every required part is fine, 1 otherwise, 2 for a broken configuration."""
+    """Print the lines; 0 where every part is fine, 1 where any is not, 2 for a broken configuration."""
     settings = load_settings()
     config = load_config(settings)
     typer.echo(_line(Check("configuration", True, True, _summary(config))))
     failed = False
     for name in unknown_variables():
-        typer.echo(_line(Check(f"variable {name}", True, False, "nothing reads it; is it misspelt?")))
+        typer.echo(_line(Check(f"variable {name}", False, False, "nothing reads it; is it misspelt?")))
 
     async def main() -> None:
         nonlocal failed

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, TypeVar
 
 import typer
+from sqlalchemy.exc import ProgrammingError
 
 from platform_app.auth.key_records import UNSET, Actor, KeyChanges, KeyFilter, KeyRecord, KeyStatus, NewKey, Unset
 from platform_app.auth.keys import DATABASE_ERRORS
@@ -175,6 +176,8 @@ def _run(settings: Settings, work: Callable[[KeyAdmin], Awaitable[T]]) -> T:
         return asyncio.run(main())
     except SecretError as error:
         raise ConfigurationError([str(error)]) from None
+    except ProgrammingError:
+        raise AuthUnavailable("The database lacks this version's tables. Run: flowbiz-platform migrate up") from None
     except DATABASE_ERRORS as error:
         raise AuthUnavailable(
             f"The database does not answer ({type(error).__name__}). Check PLATFORM_DATABASE_URL."
@@ -204,7 +207,7 @@ def _limits(pairs: list[str] | None) -> dict[str, int] | None:
 def _in_days(days: float | None) -> datetime | None:
     try:
         return None if days is None else datetime.now(UTC) + timedelta(days=days)
-    except (OverflowError, ValueError):  # ValueError: nan
+    except OverflowError:
         raise _invalid("--expires-in-days: is beyond the calendar; use --never-expires") from None
 
 

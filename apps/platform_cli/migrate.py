@@ -1,9 +1,13 @@
 """`flowbiz-platform migrate`: Alembic on the configured database."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import typer
+from alembic.util import CommandError
 
+from platform_app.auth.keys import DATABASE_ERRORS
 from platform_app.config import load_settings
 from platform_app.db import migrations
 from platform_app.db.engine import make_engine
@@ -18,21 +22,24 @@ def _url() -> str:
 @app.command()
 def up(revision: str = "head") -> None:
     """Bring the schema up; each migration is a transaction of its own."""
-    migrations.upgrade(_url(), revision)
+    with _failures_explained():
+        migrations.upgrade(_url(), revision)
     typer.echo(f"The schema is at {revision}.")
 
 
 @app.command()
 def down(revision: str) -> None:
     """Take the schema down to a revision; `base` removes everything, data included."""
-    migrations.downgrade(_url(), revision)
+    with _failures_explained():
+        migrations.downgrade(_url(), revision)
     typer.echo(f"The schema is at {revision}.")
 
 
 @app.command()
 def status() -> None:
     """Say where the schema is and where this version of the code needs it."""
-    current, head = asyncio.run(_current()), migrations.head_revision()
+    with _failures_explained():
+        current, head = asyncio.run(_current()), migrations.head_revision()
     typer.echo(f"database: {current or 'empty'}\ncode:     {head}")
     if current != head:
         typer.echo("run: flowbiz-platform migrate up")
@@ -43,6 +50,21 @@ def status() -> None:
 def new(message: str) -> None:
     """Write an empty migration into the checkout."""
     migrations.new(message)
+
+
+@contextmanager
+def _failures_explained() -> Iterator[None]:
+    """What can go wrong outside of this program becomes a message and exit code 1."""
+    try:
+        yield
+    except CommandError as error:  # a revision that there is not
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None
+    except DATABASE_ERRORS as error:
+        # The first line says what happened; a statement and its place follow.
+        what = str(error).partition("\n")[0] or type(error).__name__
+        typer.echo(f"The database refused or does not answer: {what}. Check PLATFORM_DATABASE_URL.", err=True)
+        raise typer.Exit(1) from None
 
 
 async def _current() -> str | None:

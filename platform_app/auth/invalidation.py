@@ -1,8 +1,8 @@
 """Spreading key changes over Redis pub/sub, so that every worker and replica drops what it knows of a key at once.
 
 Pub/sub forgets messages for whoever is not connected. So a listener empties its whole cache whenever it may have
-missed one: on every (re)connection, and when the connection is silent for too long. While nobody is connected the
-cache's TTL is the bound.
+missed one: on every (re)connection, and when the connection is silent for too long. A Redis that stalls for less than
+that is waited for by whoever has something to say. While nobody is connected the cache's TTL is the bound.
 """
 
 import asyncio
@@ -19,13 +19,17 @@ from platform_app.observability import metrics
 from platform_app.observability.logging import get_logger
 
 CHANNEL = "fbp:keys:changed"
-PUBLISH_TIMEOUT_SECONDS = 0.25
 PING_SECONDS = 0.5
 """A connection that shows no sign of life for two of these is taken for dead."""
+PUBLISH_SECONDS = 1.25
+"""Longer than listeners wait for a silent Redis: those that outlast a stall get the word, the others start anew."""
+PUBLISH_PAUSE_SECONDS = 0.05
+CLOSE_SECONDS = 0.25
 MAX_PAUSE_SECONDS = 2.0
 
 _log = get_logger("auth")
 _ERRORS = (RedisError, OSError, TimeoutError)
+_NOBODY_THERE = (ConnectionRefusedError, FileNotFoundError)
 
 
 class RedisAnnouncer:
@@ -40,13 +44,24 @@ class RedisAnnouncer:
         if self._cache is not None:
             self._cache.forget(key_id)
         try:
-            async with asyncio.timeout(PUBLISH_TIMEOUT_SECONDS):
-                await self._redis.publish(CHANNEL, key_id)
+            async with asyncio.timeout(PUBLISH_SECONDS):
+                await self._publish(key_id)
         except _ERRORS as error:
             metrics.KEY_ANNOUNCEMENTS.labels("failed").inc()
             _log.warning("key_change_not_announced", key_id=key_id, error=type(error).__name__)
         else:
             metrics.KEY_ANNOUNCEMENTS.labels("sent").inc()
+
+    async def _publish(self, key_id: str) -> None:
+        """Until it was said, unless nobody is there to be told: then no listener is connected either."""
+        while True:
+            try:
+                await self._redis.publish(CHANNEL, key_id)
+                return
+            except RedisError as error:
+                if isinstance(error.__cause__ or error.__context__, _NOBODY_THERE):
+                    raise
+            await asyncio.sleep(PUBLISH_PAUSE_SECONDS)
 
 
 class InvalidationListener:
@@ -110,5 +125,5 @@ class InvalidationListener:
 
 async def _close(pubsub: PubSub) -> None:
     with contextlib.suppress(*_ERRORS):  # it may be gone already
-        async with asyncio.timeout(PUBLISH_TIMEOUT_SECONDS):
+        async with asyncio.timeout(CLOSE_SECONDS):
             await pubsub.aclose()  # type: ignore[no-untyped-call]  # redis-py

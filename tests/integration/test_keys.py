@@ -1,5 +1,6 @@
 """API keys on a real PostgreSQL, below HTTP: what is stored, what is audited, and what no error says."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -20,6 +21,7 @@ from platform_app.auth.tokens import Token, generate_token
 from platform_app.config import load_settings
 from platform_app.db.engine import make_engine
 from platform_app.errors import Conflict, NotFound, ValidationFailed
+from tests.integration.test_migrations import up
 
 PEPPERS = parse_peppers("PEPPER", f"3:{'1a' * 32}")
 ACTOR = Actor("ops", request_id="req-7", trace_id="ab" * 16, client_address="10.0.0.1")
@@ -103,9 +105,7 @@ async def test_an_unknown_id_is_none_or_not_found(keys: Keys) -> None:
         ({"expires_at": datetime(2020, 1, 1, tzinfo=UTC)}, "expires_at: lies in the past"),
     ],
 )
-async def test_a_wrong_field_is_named_and_nothing_is_stored(
-    keys: Keys, fields: dict[str, Any], problem: str
-) -> None:
+async def test_a_wrong_field_is_named_and_nothing_is_stored(keys: Keys, fields: dict[str, Any], problem: str) -> None:
     [before] = await keys.rows("SELECT count(*) FROM api_keys")
     with pytest.raises(ValidationFailed) as caught:
         await keys.create(**fields)
@@ -182,31 +182,33 @@ async def test_every_change_is_audited_with_who_and_where_and_no_secret(keys: Ke
         assert secret not in written
 
 
+async def change(keys: Keys, action: str, key_id: str) -> None:
+    match action:
+        case "create":
+            await keys.create()
+        case "revoke":
+            await keys.lifecycle.revoke(key_id, "why", ACTOR)
+        case "rotate":
+            await keys.lifecycle.rotate(key_id, 60, PEPPERS, ACTOR)
+
+
 @pytest.mark.parametrize("action", ["create", "revoke", "rotate"])
 async def test_a_change_that_cannot_be_audited_does_not_happen(empty_database: str, action: str) -> None:
-    from tests.integration.test_migrations import up
-
     up(empty_database)
     async for keys in open_keys(empty_database):
         record, token = await keys.create()
         before = await keys.rows("SELECT * FROM api_keys JOIN api_key_secrets USING (key_id)")
-        await keys.run(f"ALTER TABLE audit_events ADD CONSTRAINT no_more CHECK (action <> 'api_key.{action}') NOT VALID")
+        await keys.run(
+            f"ALTER TABLE audit_events ADD CONSTRAINT no_more CHECK (action <> 'api_key.{action}') NOT VALID"
+        )
         with pytest.raises(DBAPIError) as caught:
-            match action:
-                case "create":
-                    await keys.create()
-                case "revoke":
-                    await keys.lifecycle.revoke(record.key_id, "why", ACTOR)
-                case _:
-                    await keys.lifecycle.rotate(record.key_id, 60, PEPPERS, ACTOR)
+            await change(keys, action, record.key_id)
         assert token.text not in str(caught.value)
         assert await keys.rows("SELECT * FROM api_keys JOIN api_key_secrets USING (key_id)") == before
         assert len(await keys.rows("SELECT * FROM audit_events")) == 1
 
 
 async def test_a_change_that_is_not_stored_is_not_audited(empty_database: str) -> None:
-    from tests.integration.test_migrations import up
-
     up(empty_database)
     async for keys in open_keys(empty_database):
         await keys.run("ALTER TABLE api_key_secrets ADD CONSTRAINT none CHECK (pepper_version <> 3)")
@@ -218,8 +220,6 @@ async def test_a_change_that_is_not_stored_is_not_audited(empty_database: str) -
 
 async def test_no_error_carries_a_digest_or_a_parameter(empty_database: str) -> None:
     """SQLAlchemy's own messages would, and they end in logs."""
-    from tests.integration.test_migrations import up
-
     up(empty_database)
     async for keys in open_keys(empty_database):
         _, token = await keys.create(owner="an owner to look for")
@@ -246,8 +246,6 @@ async def test_no_error_carries_a_digest_or_a_parameter(empty_database: str) -> 
 
 
 async def test_two_revocations_at_once_are_one(keys: Keys, database: str) -> None:
-    import asyncio
-
     record, _ = await keys.create()
     outcomes = await asyncio.gather(
         *(keys.lifecycle.revoke(record.key_id, f"reason {number}", ACTOR) for number in range(4)),
@@ -290,10 +288,6 @@ class TestWhatADatabaseRaisesThatIsDown:
         await self.lookup(empty_database)
 
     async def test_a_session_that_is_ended_while_it_works(self, empty_database: str) -> None:
-        import asyncio
-
-        from tests.integration.test_migrations import up
-
         up(empty_database)
         async for other in open_keys(empty_database):
             async for keys in open_keys(empty_database, database_timeout_seconds=5):

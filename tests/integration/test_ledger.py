@@ -235,6 +235,25 @@ async def test_a_database_that_is_not_there_delays_neither_start_nor_end(tmp_pat
     assert len(list_directory(tmp_path).segments) == 1
 
 
+async def test_a_database_that_takes_connections_and_says_nothing_delays_the_end_by_two_seconds(tmp_path: Path) -> None:
+    connections = []
+    frozen = await asyncio.start_server(lambda _, writer: connections.append(writer), "127.0.0.1", 0)
+    port = frozen.sockets[0].getsockname()[1]
+    try:
+        async with open_ledger(settings_for(f"postgresql://x@127.0.0.1:{port}/x", spool_dir=tmp_path)) as ledger:
+            ledger.append(access())
+            await asyncio.sleep(0.7)
+            started = time.perf_counter()
+        assert time.perf_counter() - started < 2.5
+        assert connections
+        assert len(list_directory(tmp_path).segments) == 1
+    finally:
+        for writer in connections:
+            writer.close()
+        frozen.close()
+        await frozen.wait_closed()
+
+
 # Partitions
 
 

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -123,9 +123,9 @@ def test_revisions_are_one_line_from_base_to_head() -> None:
 def test_models_and_migrations_agree(empty_database: str) -> None:
     up(empty_database)
 
-    def compare(connection: Connection) -> Sequence[Any]:
+    def compare(connection: Connection) -> list[Any]:
         options = {"compare_type": True, "compare_server_default": True}
-        return compare_metadata(MigrationContext.configure(connection, opts=options), Base.metadata)
+        return list(compare_metadata(MigrationContext.configure(connection, opts=options), Base.metadata))
 
     assert on(empty_database, compare) == []
 
@@ -240,7 +240,7 @@ def test_the_audit_only_grows(empty_database: str, statement: str) -> None:
     up(empty_database)
     run(empty_database, INSERT_AUDIT)
     before = rows(empty_database, "SELECT * FROM audit_events")
-    with pytest.raises(DBAPIError, match="append-only|GENERATED ALWAYS|generated always|non-DEFAULT"):
+    with pytest.raises(DBAPIError, match=r"append-only|GENERATED ALWAYS|generated always|non-DEFAULT"):
         run(empty_database, statement)
     assert rows(empty_database, "SELECT * FROM audit_events") == before
     run(empty_database, INSERT_AUDIT)

@@ -209,7 +209,8 @@ async def test_a_stream_passes_chunks_on_and_counts_them_once(world: World) -> N
 
 async def test_usage_that_comes_with_every_chunk_counts_once(world: World) -> None:
     world.adapter.chunks = [
-        chunk("a", usage={"prompt_tokens": 7, "completion_tokens": done, "total_tokens": 7 + done}) for done in (1, 2, 3)
+        chunk("a", usage={"prompt_tokens": 7, "completion_tokens": done, "total_tokens": 7 + done})
+        for done in (1, 2, 3)
     ]
     prompt, completion = tokens("input"), tokens("output")
     async for _ in await world.stream():
@@ -244,7 +245,7 @@ async def test_cancelling_a_stream_closes_the_adapters(world: World) -> None:
     chat = ChatService(world.chat.catalog, world.chat.limits, world.secrets, {"sim": silent})
     closed = outcomes("client_closed")
     _, chunks = await chat.stream(ChatRequest("big", BODY), CALLER, world.context)
-    task = asyncio.create_task(chunks.__anext__())  # type: ignore[arg-type]  # typed as an Awaitable only
+    task = asyncio.create_task(chunks.__anext__())
     await waiting.wait()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

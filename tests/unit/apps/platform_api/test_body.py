@@ -111,7 +111,9 @@ def test_what_only_looks_like_it_passes(raw: bytes) -> None:
 _SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=5)
 _JSON = st.recursive(
     _SCALARS,
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(st.characters(), max_size=8), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(st.characters(), max_size=8), inner, max_size=4)
+    ),
     max_leaves=12,
 )
 _CHAT = st.fixed_dictionaries(
@@ -136,6 +138,12 @@ _CHAT = st.fixed_dictionaries(
 )
 
 
+def told(error: PlatformError) -> None:
+    """Whether an error is the client's, and can be written as JSON."""
+    assert error.status in (400, 422)
+    orjson.dumps(error_body(error, context()))
+
+
 @given(_CHAT)
 @example({"messages": [{"role": "user", "content": [{"type": "\ud800"}]}]})
 @example({"metadata": {"\ud800": {"\ud800": "\x00"}}})
@@ -145,8 +153,7 @@ def test_no_json_makes_anything_but_an_answer(data: object) -> None:
     try:
         body = parse(ChatRequestBody, raw)
     except PlatformError as error:
-        assert error.status in (400, 422)
-        orjson.dumps(error_body(error, context()))
+        told(error)
     else:
         orjson.dumps(body.upstream_body())
 
@@ -156,8 +163,7 @@ def test_no_bytes_make_anything_but_an_answer(raw: bytes) -> None:
     try:
         parse(Thing, raw)
     except PlatformError as error:
-        assert error.status in (400, 422)
-        orjson.dumps(error_body(error, context()))
+        told(error)
 
 
 @pytest.mark.parametrize("depth", [100, 2000, 100_000])
@@ -185,8 +191,8 @@ async def test_json_by_any_of_its_names(content_type: str) -> None:
 
 @pytest.mark.parametrize(
     "content_type",
-    [None, "", "text/plain", "text/json", "application/jsonp", "application/x-www-form-urlencoded", "json", "x application/json"],
-)  # fmt: skip
+    [None, "", "text/plain", "text/json", "application/jsonp", "application/x-www-form-urlencoded", "json", "x/json"],
+)
 async def test_anything_else_is_an_unsupported_media_type(content_type: str | None) -> None:
     with pytest.raises(UnsupportedMediaType):
         await json_body(Thing)(request(content_type, b"{}"))

@@ -26,7 +26,7 @@ LEAVES = [kind for kind in tree() if "code" in vars(kind)]
         ((), "body"),
         (("body",), "body"),
         (("body", "messages", 0, "@user", "content"), "messages[0].content"),
-        (("messages", 0, "@user", "content", "@parts", 2, "@image_url", "image_url", "url"), "messages[0].content[2].image_url.url"),
+        (("messages", 0, "@user", "content", "@parts", 2, "@image_url", "url"), "messages[0].content[2].url"),
         (("body", 5), "[5]"),
         (("query", "limit"), "limit"),
         (("header", "x-y"), "x-y"),
@@ -77,7 +77,23 @@ def test_a_challenge_comes_with_a_401_and_a_missing_scope() -> None:
 
 def test_codes_are_unique_and_statuses_are_the_documented_ones() -> None:
     assert len({kind.code for kind in LEAVES}) == len(LEAVES)
-    assert {kind.status for kind in LEAVES} <= {400, 401, 403, 404, 405, 409, 413, 415, 422, 429, 431, 500, 502, 503, 504}
+    assert {kind.status for kind in LEAVES} <= {
+        400,
+        401,
+        403,
+        404,
+        405,
+        409,
+        413,
+        415,
+        422,
+        429,
+        431,
+        500,
+        502,
+        503,
+        504,
+    }
     for kind in LEAVES:
         if issubclass(kind, errors.ProviderFailed):
             assert kind.status in (502, 503, 504), "an upstream failure is never the client's"
@@ -94,12 +110,8 @@ def test_the_drawn_tree_is_the_real_one() -> None:
 @pytest.mark.parametrize("kind", LEAVES)
 def test_what_is_a_denial(kind: type[PlatformError]) -> None:
     request = context()
-    match kind:
-        case errors.MissingCredentials | errors.InvalidApiKey:
-            error = kind()  # type: ignore[call-arg]  # these two know their words
-        case _:
-            error = kind("platform:chat")
-    error_body(error, request)
+    knows_its_words = kind in (errors.MissingCredentials, errors.InvalidApiKey)
+    error_body(kind() if knows_its_words else kind("platform:chat"), request)  # type: ignore[call-arg]  # those two
     assert request.reason == kind.code
     denied = issubclass(kind, errors.CallerRefused | errors.RateLimited | errors.ModelNotFound)
     assert request.decision == ("deny" if denied else "allow")

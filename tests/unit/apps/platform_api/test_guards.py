@@ -156,5 +156,3 @@ def test_what_is_public_only_reads() -> None:
 def test_the_guard_knows_who_limits() -> None:
     """Without a word, the guard itself does: forgetting cannot leave a route without a limit."""
     assert Guard(permissions.Scope.CHAT).limited_by is LimitedBy.GUARD
-
-

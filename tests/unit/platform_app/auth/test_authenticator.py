@@ -118,7 +118,7 @@ async def test_a_good_key_becomes_its_caller(world: World) -> None:
     caller = await world.auth.authenticate(token.text)
     assert (caller.key_id, caller.owner, caller.environment) == (token.key_id, "team-b", "test")
     assert caller.scopes == {"platform:*"}
-    assert caller.allowed_models == {"gpt-4o"}
+    assert caller.allowed_models == frozenset({"gpt-4o"})
     assert accepted.grown == 1
 
 
@@ -408,7 +408,9 @@ async def test_unknown_and_known_keys_cost_the_same_digests(world: World) -> Non
     assert costs == [3] * 4  # the cache's key, and one for each live pepper
 
 
-@pytest.mark.parametrize("invalidate", [lambda cache, token: cache.forget(token.key_id), lambda cache, _: cache.clear()])
+@pytest.mark.parametrize(
+    "invalidate", [lambda cache, token: cache.forget(token.key_id), lambda cache, _: cache.clear()]
+)
 async def test_a_lookup_that_an_invalidation_overtook_is_not_stored(
     world: World, invalidate: Callable[[KeyCache, Token], None]
 ) -> None:

@@ -35,3 +35,8 @@ def access(**fields: Any) -> AccessDecision:
 
 def spool_in(directory: Path, **options: Any) -> Spool:
     return Spool(directory, **{"max_bytes": 1 << 30, **options})
+
+
+def is_failing(spool: Spool) -> bool:
+    """A function, since mypy takes a property that was asserted once for unchanging."""
+    return spool.failing

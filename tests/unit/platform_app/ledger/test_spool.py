@@ -24,7 +24,7 @@ from platform_app.ledger.segments import (
 )
 from platform_app.ledger.spool import Spool
 from tests.unit.fakes import Count
-from tests.unit.platform_app.ledger.events import access, spool_in
+from tests.unit.platform_app.ledger.events import access, is_failing, spool_in
 
 
 def test_a_line_is_in_the_file_when_append_returns(tmp_path: Path) -> None:
@@ -175,14 +175,14 @@ def test_lines_that_the_disk_refuses_are_kept_and_written_later(tmp_path: Path, 
     with _file_size_limit(limit):
         for line in lines:
             spool.append(line)
-        assert spool.failing
+        assert is_failing(spool)
         assert failures.grown == 1, "a failing disk is not asked again for every request"
         with pytest.raises(LedgerUnavailable):
             spool.admit()
         spool.retry()
-        assert spool.failing
+        assert is_failing(spool)
     spool.retry()
-    assert not spool.failing
+    assert not is_failing(spool)
     spool.admit()
     spool.append(lines[0])
     spool.roll()
@@ -196,7 +196,7 @@ def test_with_drop_oldest_a_failing_disk_refuses_nobody(tmp_path: Path) -> None:
     spool = spool_in(tmp_path, policy="drop_oldest")
     with _file_size_limit(0):
         spool.append(access().line())
-        assert spool.failing
+        assert is_failing(spool)
         spool.admit()
     spool.close()
     assert len(list_directory(tmp_path).segments) == 2, "written at the close; the first one stayed empty"
@@ -222,10 +222,10 @@ def test_a_directory_that_is_gone_is_a_failing_disk(tmp_path: Path) -> None:
         path.unlink()
     spool.directory.rmdir()
     spool.append(access().line())
-    assert spool.failing
+    assert is_failing(spool)
     spool.directory.mkdir()
     spool.retry()
-    assert not spool.failing
+    assert not is_failing(spool)
     spool.close()
 
 

@@ -19,7 +19,7 @@ from platform_app.ledger.shipper import Shipper
 from platform_app.ledger.spool import Spool
 from platform_app.ledger.writer import LedgerWriter
 from tests.unit.fakes import Count
-from tests.unit.platform_app.ledger.events import access, spool_in
+from tests.unit.platform_app.ledger.events import access, is_failing, spool_in
 
 
 @dataclass
@@ -153,8 +153,8 @@ async def test_the_keeper_writes_what_the_disk_refused(parts: Parts) -> None:
     moved = directory.rename(directory.with_name("moved"))
     line = access().line()
     parts.spool.append(line)
-    assert parts.spool.failing
+    assert is_failing(parts.spool)
     moved.rename(directory)
     await parts.keeper.keep()
-    assert not parts.spool.failing
+    assert not is_failing(parts.spool)
     assert parts.spool.size == len(line)

@@ -88,7 +88,8 @@ def test_any_other_event_is_the_providers_error(event: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "raw", [b"", b"null", b"[]", b'{"error": "text"}', b'{"error": null}', b'{"error": []}', b"{", b"\xff", b'"\\ud800"']
+    "raw",
+    [b"", b"null", b"[]", b'{"error": "text"}', b'{"error": null}', b'{"error": []}', b"{", b"\xff", b'"\\ud800"'],
 )
 def test_odd_bodies_count_by_status(raw: bytes) -> None:
     assert type(error_from_response(429, {}, raw)) is errors.ProviderRateLimited

@@ -43,7 +43,7 @@ def test_any_cutting_of_a_stream_gives_the_same_events(
 
 def test_byte_by_byte() -> None:
     parser = SseParser()
-    stream = b"data: {\"a\":1}\r\n\r\n: ping\n\ndata: one\ndata: two\n\ndata: [DONE]\n\n"
+    stream = b'data: {"a":1}\r\n\r\n: ping\n\ndata: one\ndata: two\n\ndata: [DONE]\n\n'
     found = [event for position in range(len(stream)) for event in parser.feed(stream[position : position + 1])]
     assert found == [b'{"a":1}', b"one\ntwo", b"[DONE]"]
 
@@ -59,12 +59,9 @@ def test_an_event_comes_out_as_soon_as_it_is_complete() -> None:
 def test_what_never_ends_is_refused(part: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sse, "MAX_EVENT_BYTES", 1000)
     parser = SseParser()
-    fed = 0
+    most = 2000 // len(part)
     with pytest.raises(EventTooLarge):
-        while fed < 10_000:
-            parser.feed(part)
-            fed += len(part)
-    assert fed <= 2000
+        [parser.feed(part) for _ in range(most)]
 
 
 def test_one_large_line_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

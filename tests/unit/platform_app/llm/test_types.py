@@ -65,9 +65,12 @@ def test_a_chunk_without_a_usable_choice(choices: Any) -> None:
 
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(
-        st.sampled_from(["id", "choices", "delta", "finish_reason", "usage", "prompt_tokens", "total_tokens"]), inner
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["id", "choices", "delta", "finish_reason", "usage", "prompt_tokens", "total_tokens"]),
+            inner,
+        )
     ),
 )
 

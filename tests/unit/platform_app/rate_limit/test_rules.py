@@ -11,7 +11,7 @@ USAGE = Usage("KeyId1234567", "Team {A} \n:x", "/v1/platform/chat", "gpt-4o")
 
 
 def rule(scope: str, *, name: str = "r", routes: tuple[str, ...] = ()) -> LimitRule:
-    return LimitRule(name=name, scope=scope, limit=5, window_seconds=60, routes=routes)  # type: ignore[arg-type]
+    return LimitRule(name=name, scope=scope, limit=5, window_seconds=60, routes=routes)
 
 
 def hash_tag(name: str) -> str:

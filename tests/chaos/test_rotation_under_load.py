@@ -1,0 +1,123 @@
+"""Fifty clients go through a rotation: nobody is refused who need not be."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import httpx
+import pytest
+
+from tests.conftest import Platform
+from tests.integration.test_keys_http import Api
+from tests.support.gateway import Gateway
+
+CLIENTS = 50
+GRACE_SECONDS = 2
+CLOCKS_SECONDS = 0.02
+"""The grace ends on PostgreSQL's clock and is checked on the gateway's; here both are the machine's."""
+
+
+@dataclass(frozen=True)
+class Use:
+    """One request: which secret it used, when it was sent and answered (monotonic), and with what status."""
+
+    secret: Literal["old", "new"]
+    sent: float
+    answered: float
+    status: int
+
+
+@pytest.fixture(scope="module")
+def pair(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Gateway, Gateway]]:
+    """Two gateways, the second with two workers."""
+    directory = tmp_path_factory.mktemp("rotation")
+    with (
+        Gateway(platform.environment, directory) as first,
+        Gateway(platform.environment, directory, workers=2) as second,
+    ):
+        yield first, second
+
+
+async def test_a_rotation_under_load(
+    pair: tuple[Gateway, Gateway], client: httpx.AsyncClient, platform: Platform
+) -> None:
+    admin = Api(client, pair[0].base_url, platform.key("platform:*"))
+    key_id, old = await admin.created()
+    secrets: dict[Literal["old", "new"], str] = {"old": old}
+    uses: list[Use] = []
+    stop = asyncio.Event()
+
+    async def use_it(number: int, http: httpx.AsyncClient) -> None:
+        """Half of the clients move to the new secret as soon as there is one; the others keep the old one."""
+        api = Api(http, pair[number % 2].base_url, "")
+        while not stop.is_set():
+            which: Literal["old", "new"] = "new" if number % 4 < 2 and "new" in secrets else "old"
+            sent = time.monotonic()
+            (status,) = await api.use(secrets[which])
+            uses.append(Use(which, sent, time.monotonic(), status))
+
+    limits = httpx.Limits(max_connections=CLIENTS, max_keepalive_connections=CLIENTS)
+    async with httpx.AsyncClient(timeout=15, trust_env=False, limits=limits) as http, asyncio.TaskGroup() as group:
+        for number in range(CLIENTS):
+            group.create_task(use_it(number, http))
+        async with asyncio.timeout(30):
+            while len(uses) < 3 * CLIENTS:
+                await asyncio.sleep(0.01)
+            asked = time.monotonic()
+            secrets["new"] = await admin.rotated(key_id, GRACE_SECONDS)
+            rotated = time.monotonic()
+            # Until every client with the old secret was sent away twice, and some time has passed for the others.
+            while sum(use.status == 401 for use in uses) < CLIENTS:
+                assert time.monotonic() < rotated + GRACE_SECONDS + 10, "the old secret goes on"
+                await asyncio.sleep(0.01)
+        stop.set()
+
+    first_end, last_end = asked + GRACE_SECONDS - CLOCKS_SECONDS, rotated + GRACE_SECONDS + CLOCKS_SECONDS
+    during = Counter((use.secret, use.status) for use in uses if use.answered < first_end)
+    after = Counter((use.secret, use.status) for use in uses if use.sent > last_end)
+    between = Counter(use.status for use in uses if use.secret == "old") - Counter({200: 10**9})
+    assert set(during) == {("old", 200), ("new", 200)}, during
+    assert set(after) == {("old", 401), ("new", 200)}, after
+    assert min(during.values()) > CLIENTS, f"too few to mean something: {during}"
+    assert min(after.values()) >= CLIENTS / 5, f"too few to mean something: {after}"
+    assert set(between) <= {401}, "in the moment of the end, the old secret gets one of both and nothing else"
+    assert all(use.status == 200 for use in uses if use.secret == "new")
+
+
+async def test_many_rotations_under_load(
+    pair: tuple[Gateway, Gateway], client: httpx.AsyncClient, platform: Platform
+) -> None:
+    """Each client always uses one of the two newest secrets, as a fleet does that is told of new ones with a delay."""
+    admin = Api(client, pair[0].base_url, platform.key("platform:*"))
+    key_id, first = await admin.created()
+    secrets = [first, first]
+    statuses: Counter[int] = Counter()
+    stop = asyncio.Event()
+
+    async def use_it(number: int) -> None:
+        api = Api(client, pair[number % 2].base_url, "")
+        while not stop.is_set():
+            statuses.update(await api.use(secrets[number // 2 % 2]))
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(use_it(number)) for number in range(CLIENTS)]
+        for _ in range(10):
+            answered = sum(statuses.values())
+            newest = await admin.rotated(key_id, 600)
+            # The older of the two ended in that moment; those that still used it are told before they count.
+            refused_before = statuses[401]
+            secrets[:] = [secrets[1] if secrets[1] != secrets[0] else secrets[0], newest]
+            while sum(statuses.values()) < answered + 2 * CLIENTS:
+                await asyncio.sleep(0.005)
+            assert statuses[401] - refused_before <= CLIENTS
+        settled = statuses[401]
+        target = sum(statuses.values()) + 2 * CLIENTS
+        while sum(statuses.values()) < target:
+            await asyncio.sleep(0.005)
+        assert statuses[401] == settled
+        stop.set()
+        await asyncio.gather(*tasks)
+    assert set(statuses) <= {200, 401}
