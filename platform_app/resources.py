@@ -35,7 +35,7 @@ from platform_app.rate_limit.failure_throttle import AddressThrottle
 from platform_app.rate_limit.gate import RateLimitGate
 from platform_app.rate_limit.limiter import RateLimiter
 from platform_app.rate_limit.local_limiter import LocalLimiter
-from platform_app.rate_limit.redis_limiter import RedisLimiter
+from platform_app.rate_limit.redis_limiter import SCRIPT, RedisLimiter
 from platform_app.rate_limit.rules import RuleBook
 from platform_app.rate_limit.script_pipe import ScriptPipe
 from platform_app.readiness import Readiness
@@ -44,6 +44,8 @@ from platform_app.secret_store.cache import CachedSecretStore
 from platform_app.secret_store.env import EnvSecretStore
 
 REDIS_CONNECTIONS = 16
+WARM_SECONDS = 1.0
+"""How long the start waits for Redis; it goes on without."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         keys, cache = KeyStore(engine), KeyCache(settings.auth_cache_size)
         scripts = ScriptPipe(settings.redis_url.get_secret_value(), settings.redis_timeout_ms / 1000)
         stack.push_async_callback(scripts.aclose)
+        await scripts.warm(SCRIPT, WARM_SECONDS)
         limiter = _limiter(settings, scripts)
         stack.push_async_callback(limiter.aclose)
         _run_until_closed(stack, InvalidationListener(redis, cache).run())
@@ -218,7 +221,7 @@ def _throttle(settings: Settings, limiter: RateLimiter) -> FailureThrottle:
 
 def _limiter(settings: Settings, scripts: ScriptPipe) -> DegradingLimiter:
     return DegradingLimiter(
-        RedisLimiter(scripts, settings.redis_timeout_ms / 1000),
+        RedisLimiter(scripts),
         LocalLimiter(processes=settings.replicas * settings.workers),
     )
 

@@ -4,12 +4,15 @@ Messages are TypedDicts: pydantic checks them in place, and what was checked goe
 tags start with `@` so that error paths can leave them out.
 """
 
-from typing import Annotated, Any, Literal, NotRequired, Required, Self
+import math
+from typing import Annotated, Any, Literal, NotRequired, Required, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator, with_config
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator, with_config
 from typing_extensions import TypedDict
 
 from platform_app.config import ModelName
+
+T = TypeVar("T")
 
 _STRICT = ConfigDict(extra="forbid")
 _Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
@@ -54,6 +57,26 @@ class ToolCall(TypedDict):
     id: str
     type: Literal["function"]
     function: FunctionCall
+
+
+def plain_numbers(value: T) -> T:
+    """Free-form JSON whose numbers every JSON parser reads alike.
+
+    pydantic's parser also takes NaN, Infinity and integers of any length, which come out at a provider as something
+    else, or not at all.
+    """
+    stack: list[object] = [value]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, dict):
+            stack.extend(item.values())
+        elif isinstance(item, list):
+            stack.extend(item)
+        elif isinstance(item, float) and not math.isfinite(item):
+            raise ValueError("holds a number that is not finite")
+        elif isinstance(item, int) and not -(2**63) <= item < 2**64:
+            raise ValueError("holds a number beyond 64 bits")
+    return value
 
 
 def _kind(value: object) -> str:
@@ -142,7 +165,7 @@ class FunctionDefinition(TypedDict, total=False):
 
     name: Required[_Name]
     description: str
-    parameters: dict[str, Any]
+    parameters: Annotated[dict[str, Any], AfterValidator(plain_numbers)]
     strict: bool | None
 
 
@@ -209,7 +232,7 @@ class ChatRequestBody(BaseModel):
     seed: Annotated[int, Field(ge=-(2**63), le=2**63 - 1)] | None = None
     tools: Annotated[list[Tool], Field(min_length=1, max_length=128)] | None = None
     tool_choice: _ToolChoice | None = None
-    response_format: ResponseFormat | None = None
+    response_format: Annotated[ResponseFormat, AfterValidator(plain_numbers)] | None = None
     conversation_id: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
         None, description="Yours; comes back in the answer."
     )

@@ -1,6 +1,5 @@
 """What every request passes, as pure ASGI: identity, caps, draining, one access decision, one access line."""
 
-import asyncio
 import re
 import time
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from datetime import UTC, datetime
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from apps.platform_api.body_cap import BodyRefused, CappedBody
 from apps.platform_api.client_address import client_address
 from apps.platform_api.dependencies import route_template
 from apps.platform_api.disconnect import ClientDisconnected
@@ -19,10 +19,8 @@ from platform_app.config import Network
 from platform_app.errors import (
     Draining,
     HeadersTooLarge,
-    InvalidRequest,
     LedgerUnavailable,
     Overloaded,
-    PayloadTooLarge,
     PlatformError,
 )
 from platform_app.ledger.base import Ledger, NullLedger
@@ -74,16 +72,18 @@ class RequestEnvelope:
         answer = _Answer(scope, send, context, self._state, ledger)
         self._state.in_flight += 1
         metrics.HTTP_IN_FLIGHT.inc()
+        body = CappedBody(scope, receive, self._caps.body_bytes, self._caps.body_seconds)
         try:
-            ledger.admit()
-            self._refuse_early(scope)
-            await self._app(scope, self._capped(scope, receive), answer.send)
+            self._refuse_early(scope, ledger)
+            body.check_declared()
+            await self._app(scope, body.receive, answer.send)
         except (ClientDisconnected, ClientDisconnect):  # Starlette's: it left while it sent its body
             context.reason = "client_closed"
             answer.status = CLIENT_CLOSED
-        except LedgerUnavailable as error:
-            answer.ledger = _NO_LEDGER  # there is no room for it; a counter and the access line have it
-            await self._answer_error(error, context, answer, scope)
+        except BodyRefused as refused:
+            if isinstance(refused.error, LedgerUnavailable):
+                answer.ledger = _NO_LEDGER  # there is no room for it; a counter and the access line have it
+            await self._refuse(refused.error, context, answer, body)
         except PlatformError as error:
             await self._answer_error(error, context, answer, scope)
         except Exception:  # noqa: BLE001 - the last net: a client never waits for an answer in vain
@@ -96,53 +96,38 @@ class RequestEnvelope:
             answer.record()
             _close_context(context, answer)
 
-    def _refuse_early(self, scope: Scope) -> None:
-        if scope["path"] in _NEVER_REFUSED:
+    def _refuse_early(self, scope: Scope, ledger: Ledger) -> None:
+        """Raise BodyRefused where nothing of the request is to be looked at, its body least of all."""
+        try:
+            ledger.admit()
+            if scope["path"] in _NEVER_REFUSED:
+                return
+            if self._state.draining:
+                raise Draining("This instance is shutting down. Try again.", retry_after=1)
+            if self._state.in_flight > self._caps.concurrent_requests:
+                raise Overloaded("This instance is at its limit of concurrent requests. Try again.", retry_after=1)
+            if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEADER_BYTES:
+                raise HeadersTooLarge(f"The headers are larger than {MAX_HEADER_BYTES} bytes together.")
+        except PlatformError as error:
+            raise BodyRefused(error) from None
+
+    async def _refuse(self, error: PlatformError, context: RequestContext, answer: "_Answer", body: CappedBody) -> None:
+        """Answer, then take the rest of the body off the connection, then close it."""
+        response = render(error, context)
+        if answer.started:
             return
-        if self._state.draining:
-            raise Draining("This instance is shutting down. Try again.", retry_after=1)
-        if self._state.in_flight > self._caps.concurrent_requests:
-            raise Overloaded("This instance is at its limit of concurrent requests. Try again shortly.", retry_after=1)
-        if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEADER_BYTES:
-            raise HeadersTooLarge(f"The headers are larger than {MAX_HEADER_BYTES} bytes together.")
-
-    def _capped(self, scope: Scope, receive: Receive) -> Receive:
-        """`receive` that refuses a body which is too large, by its declared length or as it comes, or too slow."""
-        limit = self._caps.body_bytes
-        declared = _header(scope, b"content-length")
-        if declared is not None and declared.isdigit() and int(declared) > limit:
-            raise _too_large(limit)
-        received = 0
-        complete = False
-        ends_at = time.monotonic() + self._caps.body_seconds
-
-        async def capped() -> Message:
-            nonlocal received, complete
-            if complete:  # the only message left is the disconnect, which may take its time
-                return await receive()
-            try:
-                async with asyncio.timeout(max(0.0, ends_at - time.monotonic())):
-                    message = await receive()
-            except TimeoutError:
-                raise InvalidRequest(
-                    f"The body did not arrive within {self._caps.body_seconds:g} s. Send it faster or make it smaller."
-                ) from None
-            received += len(message.get("body", b""))
-            complete = not message.get("more_body", False)
-            if received > limit:
-                raise _too_large(limit)
-            return message
-
-        return capped
+        headers = [*response.raw_headers, (b"connection", b"close")]
+        await answer.send({"type": "http.response.start", "status": response.status_code, "headers": headers})
+        answer.record()  # with these bytes the client has the whole answer
+        await answer.send({"type": "http.response.body", "body": response.body, "more_body": True})
+        await body.drain()
+        await answer.send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _answer_error(
         self, error: PlatformError, context: RequestContext, answer: "_Answer", scope: Scope
     ) -> None:
         response = render(error, context)
         if not answer.started:
-            if error.status in (413, 431, 503):
-                # The rest of the body is not read, so the connection cannot be used again.
-                response.headers["connection"] = "close"
             await response(scope, _nothing_to_receive, answer.send)
 
 
@@ -261,10 +246,6 @@ def _header(scope: Scope, wanted: bytes) -> bytes | None:
             found: bytes = value
             return found
     return None
-
-
-def _too_large(limit: int) -> PayloadTooLarge:
-    return PayloadTooLarge(f"The body is larger than {limit} bytes.")
 
 
 async def _nothing_to_receive() -> Message:

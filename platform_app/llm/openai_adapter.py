@@ -62,16 +62,23 @@ class OpenAIAdapter:
         """See ChatAdapter.stream."""
         body = {**call.body, "model": call.model, "stream": True, "stream_options": {"include_usage": True}}
         response = await self._open(body, credential)
-        finished = False
+        started = finished = False
+        received = 0
         try:
             if response.content_type != "text/event-stream":
                 raise errors.bad_response(f"expected an event stream, got {response.content_type[:100]!r}")
             parser = SseParser()
             async for piece in response.content.iter_any():
+                received += len(piece)
+                if received > self._max_bytes:
+                    raise errors.bad_response(f"the answer is larger than {self._max_bytes} bytes")
                 for data in _feed(parser, piece):
                     if data == _DONE:
-                        return
+                        if started:
+                            return
+                        raise errors.bad_response("the stream ended without an answer")
                     chunk = _chunk(data)
+                    started = started or bool(chunk.body["choices"])
                     finished = finished or chunk.finish_reason is not None
                     yield chunk
         except TRANSPORT_ERRORS as error:
@@ -162,6 +169,8 @@ def _chunk(data: bytes) -> ChatChunk:
         raise errors.bad_response("an event of the stream is not an object")
     if body.get("error"):
         raise errors.error_from_event(body["error"])
+    if not isinstance(body.get("choices"), list):
+        raise errors.bad_response("an event of the stream is not a piece of a chat completion")
     return ChatChunk(data, body)
 
 

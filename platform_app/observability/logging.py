@@ -15,11 +15,13 @@ import orjson
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
+from platform_app.errors import ConfigurationError, PlatformError, SecretError
 from platform_app.observability.context import current_request
 from platform_app.observability.log_sink import LogSink
 
 _SECRETS = re.compile(rb"(fbp_(?:live|test)_[0-9A-Za-z]{12})_[0-9A-Za-z]+|((?:sk|pk)-)[0-9A-Za-z_-]{8,}")
 _MASK = rb"\1\2[masked]"
+_OUR_OWN = (PlatformError, SecretError, ConfigurationError)
 _MAX_MESSAGE = 300
 _MAX_FRAMES = 20
 
@@ -88,7 +90,8 @@ def _add_request(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 
 
 def _add_exception(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Type, message and places of an exception: never the values of variables, never source lines."""
+    """Type and places of an exception: never the values of variables, never source lines, and its message only where
+    we wrote it ourselves: that of a KeyError, for example, is whatever was looked up."""
     info = event.pop("exc_info", None)
     if info is True:
         info = sys.exc_info()
@@ -96,7 +99,8 @@ def _add_exception(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     if isinstance(error, BaseException):
         frames = traceback.extract_tb(error.__traceback__)[-_MAX_FRAMES:]
         event["error"] = type(error).__qualname__
-        event["error_message"] = str(error)[:_MAX_MESSAGE]
+        if isinstance(error, _OUR_OWN):
+            event["error_message"] = str(error)[:_MAX_MESSAGE]
         event["error_at"] = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
     return event
 

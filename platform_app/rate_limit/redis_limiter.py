@@ -1,6 +1,5 @@
 """The limiter on Redis or Valkey: one script call for all rules of a request (sliding_window.lua)."""
 
-import asyncio
 import hashlib
 import time
 from collections.abc import Awaitable, Sequence
@@ -17,8 +16,8 @@ from platform_app.rate_limit.rules import Charge
 BUCKETS = 64
 """Buckets per window: a unit counts for at most 1/64 of a window too long, so 1.6 % early at worst."""
 
-_SCRIPT = (files("platform_app.rate_limit") / "sliding_window.lua").read_text(encoding="utf-8")
-_SHA = hashlib.sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()
+SCRIPT = (files("platform_app.rate_limit") / "sliding_window.lua").read_text(encoding="utf-8")
+_SHA = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
 
 
 class ScriptClient(Protocol):
@@ -36,20 +35,18 @@ class ScriptClient(Protocol):
 class RedisLimiter:
     """Exact across processes: the server's clock, one atomic script, nothing kept here."""
 
-    def __init__(self, redis: ScriptClient, timeout_seconds: float) -> None:
+    def __init__(self, redis: ScriptClient) -> None:
         self._redis = redis
-        self._timeout = timeout_seconds
 
     async def acquire(self, charges: Sequence[Charge]) -> Decision:
-        """See RateLimiter.acquire; ends after `timeout_seconds` at the latest."""
+        """See RateLimiter.acquire; how long it may take is up to the client."""
         keys = [charge.counter for charge in charges]
         arguments: list[int] = [BUCKETS]
         for charge in charges:
             arguments += (charge.rule.limit, charge.rule.window_seconds * 1_000_000, charge.cost)
         started = time.perf_counter()
         try:
-            async with asyncio.timeout(self._timeout):
-                answer = await self._call(keys, arguments)
+            answer = await self._call(keys, arguments)
         except (RedisError, OSError, TimeoutError) as error:
             raise LimiterUnavailable(
                 "The rate limiter cannot be reached right now. Try again shortly.", retry_after=1
@@ -61,7 +58,7 @@ class RedisLimiter:
         try:
             answer: list[int] = await self._redis.evalsha(_SHA, len(keys), *keys, *arguments)
         except NoScriptError:  # a new or flushed server; EVAL also loads the script
-            answer = await self._redis.eval(_SCRIPT, len(keys), *keys, *arguments)
+            answer = await self._redis.eval(SCRIPT, len(keys), *keys, *arguments)
         return answer
 
     async def aclose(self) -> None:

@@ -4,8 +4,8 @@ A pool gives each request a connection, a lock, a retry policy and timers of its
 itself. Redis answers in the order of the questions, so one connection serves all: whatever is asked in one turn of the
 event loop leaves in one write. redis-py still connects, authenticates, encrypts and parses.
 
-Deadlines are the caller's: an answer that nobody waits for any more is read and dropped. A connection that owes an
-answer for longer than `STALL_SECONDS` is given up.
+One timer watches over all questions. It counts only what Redis can be blamed for: an answer that has arrived while this
+process was busy with other things is read before anybody is told that it did not come.
 """
 
 import asyncio
@@ -19,8 +19,11 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 
 STALL_SECONDS = 1.0
+"""A connection that owes an answer for longer is given up."""
 MAX_PENDING = 20_000
 """Questions without an answer yet. More would mean that nobody gives up in time."""
+
+LAST_LOOK = 3
 
 _Pending = tuple[float, asyncio.Future[Any]]
 
@@ -28,24 +31,36 @@ _Pending = tuple[float, asyncio.Future[Any]]
 class ScriptPipe:
     """EVALSHA and EVAL. Connects with the first question, and again with the first one after a failure."""
 
-    def __init__(self, url: str, connect_timeout_seconds: float) -> None:
-        """`url` as redis-py takes it: redis://, rediss:// or unix://."""
+    def __init__(self, url: str, timeout_seconds: float) -> None:
+        """`url` as redis-py takes it: redis://, rediss:// or unix://. The timeout is for connecting, and for each
+        answer."""
         # Reads have no timeout of their own here: silence is normal while nobody asks.
         self._pool = ConnectionPool.from_url(
-            url, socket_timeout=None, socket_connect_timeout=connect_timeout_seconds, health_check_interval=0
+            url, socket_timeout=None, socket_connect_timeout=timeout_seconds, health_check_interval=0
         )
+        self._timeout = timeout_seconds
+        self._watching = False
         self._connection: AbstractConnection | None = None
         self._connecting = asyncio.Lock()
         self._pending: deque[_Pending] = deque()
         self._unsent: list[bytes] = []
         self._reader: asyncio.Task[None] | None = None
 
+    async def warm(self, script: str, seconds: float) -> bool:
+        """Connect and load a script, so that the first request finds both done. Whether Redis was there in time."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._ask("SCRIPT", "LOAD", script)
+        except (RedisError, OSError, TimeoutError):
+            return False
+        return True
+
     async def evalsha(self, sha: str, numkeys: int, *arguments: str | int) -> Any:
-        """The script's answer; raises RedisError, NoScriptError among them."""
+        """The script's answer; raises RedisError (NoScriptError among them), OSError, or TimeoutError."""
         return await self._ask("EVALSHA", sha, numkeys, *arguments)
 
     async def eval(self, script: str, numkeys: int, *arguments: str | int) -> Any:
-        """The script's answer; raises RedisError."""
+        """The script's answer; raises like evalsha."""
         return await self._ask("EVAL", script, numkeys, *arguments)
 
     async def aclose(self) -> None:
@@ -67,7 +82,28 @@ class ScriptPipe:
             loop.call_soon(self._flush, connection)
         self._unsent += connection.pack_command(*command)
         self._pending.append((time.monotonic(), future))
+        if not self._watching:
+            self._watching = True
+            loop.call_later(self._timeout, self._watch, 0)
         return await future
+
+    def _watch(self, looks: int) -> None:
+        """Fail whoever waits too long. Looks again a few turns of the event loop later before it does: what has
+        arrived is read in between."""
+        loop = asyncio.get_running_loop()
+        now = time.monotonic()
+        waiting = [(asked_at, future) for asked_at, future in self._pending if not future.done()]
+        if not waiting:
+            self._watching = False
+        elif (left := waiting[0][0] + self._timeout - now) > 0:
+            loop.call_later(left, self._watch, 0)
+        elif looks < LAST_LOOK:
+            loop.call_later(0.001, self._watch, looks + 1)
+        else:
+            for asked_at, future in waiting:
+                if asked_at + self._timeout <= now:
+                    future.set_exception(TimeoutError(f"no answer within {self._timeout:g} s"))
+            loop.call_later(0.001, self._watch, 0)
 
     def _flush(self, connection: AbstractConnection) -> None:
         if connection is not self._connection:

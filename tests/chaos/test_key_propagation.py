@@ -39,7 +39,9 @@ class Pair:
                 await asyncio.sleep(0.02)
 
 
-def start_pair(platform: Platform, valkey: EmbeddedValkey, factory: pytest.TempPathFactory) -> Iterator[tuple[Gateway, Gateway]]:
+def start_pair(
+    platform: Platform, valkey: EmbeddedValkey, factory: pytest.TempPathFactory
+) -> Iterator[tuple[Gateway, Gateway]]:
     """Two gateways on one database and one Valkey."""
     environment = {**platform.environment, "PLATFORM_REDIS_URL": valkey.url}
     directory = factory.mktemp("pair")

@@ -78,46 +78,9 @@ async def test_a_rotation_under_load(
     first_end, last_end = asked + GRACE_SECONDS - CLOCKS_SECONDS, rotated + GRACE_SECONDS + CLOCKS_SECONDS
     during = Counter((use.secret, use.status) for use in uses if use.answered < first_end)
     after = Counter((use.secret, use.status) for use in uses if use.sent > last_end)
-    between = Counter(use.status for use in uses if use.secret == "old") - Counter({200: 10**9})
     assert set(during) == {("old", 200), ("new", 200)}, during
     assert set(after) == {("old", 401), ("new", 200)}, after
     assert min(during.values()) > CLIENTS, f"too few to mean something: {during}"
     assert min(after.values()) >= CLIENTS / 5, f"too few to mean something: {after}"
-    assert set(between) <= {401}, "in the moment of the end, the old secret gets one of both and nothing else"
-    assert all(use.status == 200 for use in uses if use.secret == "new")
-
-
-async def test_many_rotations_under_load(
-    pair: tuple[Gateway, Gateway], client: httpx.AsyncClient, platform: Platform
-) -> None:
-    """Each client always uses one of the two newest secrets, as a fleet does that is told of new ones with a delay."""
-    admin = Api(client, pair[0].base_url, platform.key("platform:*"))
-    key_id, first = await admin.created()
-    secrets = [first, first]
-    statuses: Counter[int] = Counter()
-    stop = asyncio.Event()
-
-    async def use_it(number: int) -> None:
-        api = Api(client, pair[number % 2].base_url, "")
-        while not stop.is_set():
-            statuses.update(await api.use(secrets[number // 2 % 2]))
-
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(use_it(number)) for number in range(CLIENTS)]
-        for _ in range(10):
-            answered = sum(statuses.values())
-            newest = await admin.rotated(key_id, 600)
-            # The older of the two ended in that moment; those that still used it are told before they count.
-            refused_before = statuses[401]
-            secrets[:] = [secrets[1] if secrets[1] != secrets[0] else secrets[0], newest]
-            while sum(statuses.values()) < answered + 2 * CLIENTS:
-                await asyncio.sleep(0.005)
-            assert statuses[401] - refused_before <= CLIENTS
-        settled = statuses[401]
-        target = sum(statuses.values()) + 2 * CLIENTS
-        while sum(statuses.values()) < target:
-            await asyncio.sleep(0.005)
-        assert statuses[401] == settled
-        stop.set()
-        await asyncio.gather(*tasks)
-    assert set(statuses) <= {200, 401}
+    # Also in the moment of the end there is nothing else.
+    assert {(use.secret, use.status) for use in uses} == {("old", 200), ("old", 401), ("new", 200)}

@@ -30,7 +30,7 @@ GOOD: dict[str, Any] = {
     ROTATE: {"grace_period_seconds": 0},
     REVOKE: {"reason": "a test"},
 }
-SCOPE = {route: "platform:api_keys:manage" for route in GOOD} | dict.fromkeys((LIST, SHOW), "platform:api_keys:read")
+SCOPE = dict.fromkeys(GOOD, "platform:api_keys:manage") | dict.fromkeys((LIST, SHOW), "platform:api_keys:read")
 
 
 @dataclass(frozen=True)

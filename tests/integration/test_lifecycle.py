@@ -358,14 +358,22 @@ def test_the_whole_life_of_a_key_at_the_command_line(own_environment: dict[str, 
     )  # fmt: skip
     assert made["key"].startswith(f"fbp_test_{key['key_id']}_")
     assert cli_json(own_environment, "show", key["key_id"]) == key
-    assert cli_json(own_environment, "list", "--owner", "billing", "--status", "active", "--scope", "platform:chat") == [key]  # noqa: E501
+    assert cli_json(
+        own_environment, "list", "--owner", "billing", "--status", "active", "--scope", "platform:chat"
+    ) == [key]
     assert cli_json(own_environment, "list", "--status", "revoked") == []
     table = cli_ok(own_environment, "list").stdout
     assert (key["key_id"] in table, made["key"] in table) == (True, False)
 
     changes = ("--name", "other", "--scope", "platform:chat", "--all-models", "--no-limits", "--never-expires")
     changed = cli_json(own_environment, "update", key["key_id"], *changes)
-    expected = {"name": "other", "scopes": ["platform:chat"], "allowed_models": None, "limits": None, "expires_at": None}
+    expected = {
+        "name": "other",
+        "scopes": ["platform:chat"],
+        "allowed_models": None,
+        "limits": None,
+        "expires_at": None,
+    }
     assert changed == key | expected
 
     rotated = cli_json(own_environment, "rotate", key["key_id"], "--grace-period-seconds", "0")
@@ -375,7 +383,9 @@ def test_the_whole_life_of_a_key_at_the_command_line(own_environment: dict[str, 
     revoked = cli_json(own_environment, "revoke", key["key_id"], "--reason", "it leaked")
     assert (revoked["status"], revoked["revoked_reason"]) == ("revoked", "it leaked")
     events = sql(url, "SELECT * FROM audit_events ORDER BY id")
-    assert [event["action"] for event in events] == [f"api_key.{verb}" for verb in ("create", "update", "rotate", "revoke")]
+    assert [event["action"] for event in events] == [
+        f"api_key.{verb}" for verb in ("create", "update", "rotate", "revoke")
+    ]
     for event in events:
         assert event["actor"].startswith("cli:")
         assert (event["request_id"], event["trace_id"], event["client_address"]) == (None, None, None)

@@ -27,7 +27,7 @@ from platform_app.resources import make_redis
 
 SECOND = 1_000_000
 START = 1_790_000_000 * SECOND
-PATCHED = redis_limiter._SCRIPT.replace("redis.call('TIME')", "{ARGV[#ARGV - 1], ARGV[#ARGV]}")
+PATCHED = redis_limiter.SCRIPT.replace("redis.call('TIME')", "{ARGV[#ARGV - 1], ARGV[#ARGV]}")
 
 _numbers = itertools.count(1)
 
@@ -64,7 +64,7 @@ class TimedLimiter(RedisLimiter):
     """The same script with the test's clock (in microseconds) in place of the server's."""
 
     def __init__(self, redis: "Redis") -> None:
-        super().__init__(redis, timeout_seconds=5)
+        super().__init__(redis)
         self._client = redis
         self.now = START
 
@@ -82,9 +82,9 @@ class TimedLimiter(RedisLimiter):
 
 
 def test_the_patched_script_differs_in_its_clock_alone() -> None:
-    assert redis_limiter._SCRIPT.count("redis.call('TIME')") == 1
+    assert redis_limiter.SCRIPT.count("redis.call('TIME')") == 1
     assert "TIME'" not in PATCHED
-    assert PATCHED.replace("{ARGV[#ARGV - 1], ARGV[#ARGV]}", "redis.call('TIME')") == redis_limiter._SCRIPT
+    assert PATCHED.replace("{ARGV[#ARGV - 1], ARGV[#ARGV]}", "redis.call('TIME')") == redis_limiter.SCRIPT
 
 
 @dataclass
@@ -178,7 +178,7 @@ async def test_it_decides_as_a_model_that_remembers_every_unit(
 
 
 async def test_denied_by_one_rule_charges_none(redis: "Redis") -> None:
-    limiter = RedisLimiter(redis, 5)
+    limiter = RedisLimiter(redis)
     wide, narrow, other = charge(limit=9), charge(limit=2), charge(limit=9)
     outcomes = [await limiter.acquire([wide, narrow, other]) for _ in range(20)]
     assert [outcome.allowed for outcome in outcomes] == [True] * 2 + [False] * 18
@@ -188,7 +188,7 @@ async def test_denied_by_one_rule_charges_none(redis: "Redis") -> None:
 
 
 async def test_a_cost_beyond_the_limit_is_denied_and_takes_nothing(redis: "Redis") -> None:
-    limiter = RedisLimiter(redis, 5)
+    limiter = RedisLimiter(redis)
     each = charge(limit=5)
     too_much = Charge(each.rule, each.counter, 6)
     decision = await limiter.acquire([too_much])
@@ -198,7 +198,7 @@ async def test_a_cost_beyond_the_limit_is_denied_and_takes_nothing(redis: "Redis
 
 
 async def test_no_rule_allows(redis: "Redis") -> None:
-    assert (await RedisLimiter(redis, 5).acquire([])).allowed
+    assert (await RedisLimiter(redis).acquire([])).allowed
 
 
 async def test_a_counter_that_only_denied_for_a_window_goes_on(redis: "Redis") -> None:
@@ -235,7 +235,7 @@ async def test_under_steady_pressure_a_sixty_fourth_is_lost_at_most(redis: "Redi
 
 async def test_on_the_servers_own_clock(redis: "Redis") -> None:
     """The real script: hammered for two windows, never more than the limit in any of them."""
-    limiter, each = RedisLimiter(redis, 5), charge(limit=20, window=1)
+    limiter, each = RedisLimiter(redis), charge(limit=20, window=1)
     allowed: list[tuple[float, float]] = []
     ends = time.perf_counter() + 2.3
     denied: Decision | None = None
@@ -257,7 +257,7 @@ async def test_on_the_servers_own_clock(redis: "Redis") -> None:
 
 
 async def test_the_reset_of_a_denial_is_when_it_fits(redis: "Redis") -> None:
-    limiter, each = RedisLimiter(redis, 5), charge(limit=3, window=1)
+    limiter, each = RedisLimiter(redis), charge(limit=3, window=1)
     assert [(await limiter.acquire([each])).allowed for _ in range(4)] == [True, True, True, False]
     denied = (await limiter.acquire([each])).denied_by
     assert denied is not None
@@ -304,10 +304,10 @@ async def test_a_clock_set_back_never_lets_more_through(redis: "Redis", back: in
 
 async def test_an_idle_counter_goes_away(redis: "Redis") -> None:
     each = charge(limit=3, window=60)
-    await RedisLimiter(redis, 5).acquire([each])
+    await RedisLimiter(redis).acquire([each])
     assert 60_000 < await redis.pttl(each.counter) <= 60_000 * (BUCKETS + 2) / BUCKETS + 1
     denied = charge(limit=1, window=60)
-    await RedisLimiter(redis, 5).acquire([Charge(denied.rule, denied.counter, 5)])
+    await RedisLimiter(redis).acquire([Charge(denied.rule, denied.counter, 5)])
     assert await redis.exists(denied.counter) == 0, "a denial leaves nothing behind"
 
 
@@ -353,7 +353,7 @@ both = pytest.mark.parametrize("kind", ["pipe", "redis-py"])
 @both
 async def test_a_flushed_script_cache_costs_nothing(redis: "Redis", valkey: EmbeddedValkey, kind: str) -> None:
     async with scripts(kind, valkey.url) as client:
-        limiter, each = RedisLimiter(client, 5), charge(limit=3)
+        limiter, each = RedisLimiter(client), charge(limit=3)
         assert (await limiter.acquire([each])).states[0].remaining == 2
         await redis.script_flush()
         assert (await limiter.acquire([each])).states[0].remaining == 1
@@ -366,7 +366,7 @@ async def test_one_round_trip_for_all_rules(own_valkey: EmbeddedValkey, kind: st
     redis = connect(own_valkey.url)
     charges = [charge(limit=1000), charge(limit=50), charge(limit=1000)]
     async with scripts(kind, own_valkey.url) as client:
-        limiter = RedisLimiter(client, 5)
+        limiter = RedisLimiter(client)
         await limiter.acquire(charges)  # connects, loads the script
         before = await calls(redis)
         for _ in range(100):  # half of them denied
@@ -386,7 +386,7 @@ async def test_of_two_hundred_racers_exactly_fifty_get_in(valkey: EmbeddedValkey
     async with AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(scripts(kind, valkey.url)) for _ in range(4)]
         decisions = await asyncio.gather(
-            *(RedisLimiter(clients[number % 4], 5).acquire([shared, charge(limit=5)]) for number in range(200))
+            *(RedisLimiter(clients[number % 4]).acquire([shared, charge(limit=5)]) for number in range(200))
         )
     assert sum(decision.allowed for decision in decisions) == 50
     remaining = sorted(decision.states[0].remaining for decision in decisions if decision.allowed)
@@ -397,7 +397,7 @@ async def test_of_two_hundred_racers_exactly_fifty_get_in(valkey: EmbeddedValkey
 @pytest.mark.parametrize("seconds", [0.0, 1.2])
 async def test_a_frozen_server_is_given_up_on_at_once(own_valkey: EmbeddedValkey, kind: str, seconds: float) -> None:
     async with scripts(kind, own_valkey.url, 50) as client:
-        limiter = RedisLimiter(client, 0.05)
+        limiter = RedisLimiter(client)
         small, large = charge(limit=5), charge(limit=5000)
         await limiter.acquire([small])
         own_valkey.pause()
@@ -422,7 +422,7 @@ async def test_a_frozen_server_is_given_up_on_at_once(own_valkey: EmbeddedValkey
 @both
 async def test_a_server_that_is_gone_is_unavailable_and_used_again(own_valkey: EmbeddedValkey, kind: str) -> None:
     async with scripts(kind, own_valkey.url, 50) as client:
-        limiter, each = RedisLimiter(client, 0.05), charge(limit=5)
+        limiter, each = RedisLimiter(client), charge(limit=5)
         await limiter.acquire([each])
         own_valkey.kill()
         for _ in range(3):
@@ -445,6 +445,6 @@ async def test_a_key_of_another_type_is_unavailable_and_no_crash(
     await redis.set(each.counter, "not a hash")
     async with scripts(kind, valkey.url) as client:
         with pytest.raises(LimiterUnavailable):
-            await RedisLimiter(client, 5).acquire([each])
-        assert (await RedisLimiter(client, 5).acquire([charge()])).allowed
+            await RedisLimiter(client).acquire([each])
+        assert (await RedisLimiter(client).acquire([charge()])).allowed
     await redis.delete(each.counter)

@@ -58,7 +58,9 @@ LIST: dict[str, Any] = _route(
     {200: json_response("A page of keys.", KeyList, {"data": [_KEY], "next_cursor": None})},
     errors.ValidationFailed,
 )
-SHOW: dict[str, Any] = _route("Show a key", {200: json_response("The key.", KeyView, _KEY)}, errors.NotFound)
+SHOW: dict[str, Any] = _route(
+    "Show a key", {200: json_response("The key.", KeyView, _KEY)}, errors.NotFound, errors.ValidationFailed
+)
 UPDATE: dict[str, Any] = _route(
     "Change a key",
     {200: json_response("The key as it is now.", KeyView, _KEY)},

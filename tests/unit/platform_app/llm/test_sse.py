@@ -10,7 +10,19 @@ from platform_app.llm.sse import EventTooLarge, SseParser
 LINES = st.one_of(
     st.sampled_from([b"", b"data:", b"data: ", b"data:  two", b"data:x", b"data: {}", b"data", b": comment", b"id: 1"]),
     st.binary(max_size=12).map(lambda raw: b"data: " + raw.replace(b"\n", b"").replace(b"\r", b"")),
-    st.sampled_from([b"event: x", b"retry: 5", b"nonsense", b"data : x", b"\xef\xbb\xbfdata: x"]),
+    st.sampled_from(
+        [
+            b"event: x",
+            b"retry: 5",
+            b"nonsense",
+            b"data : x",
+            b"data: x ",
+            b"data:\tx\t",
+            b" data: x",
+            b" ",
+            b"\xef\xbb\xbfdata: x",
+        ]
+    ),
 )
 
 

@@ -10,6 +10,7 @@ import structlog
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from platform_app.errors import SecretError
 from platform_app.observability.context import _current, set_current_request
 from platform_app.observability.log_sink import LogSink
 from platform_app.observability.logging import configure_logging, get_logger
@@ -111,8 +112,8 @@ def test_keys_are_masked_wherever_they_stand(lines: Lines, text: str, shown: str
     logging.getLogger("library").warning("it said %s", text)
     assert lines.last["event"] == f"it said {shown}"
     try:
-        raise ValueError(text)
-    except ValueError:
+        raise SecretError(text)
+    except SecretError:
         log.exception("failed")
     assert lines.last["error_message"] == shown
 
@@ -121,14 +122,15 @@ def test_an_exception_comes_without_values_of_variables(lines: Lines) -> None:
     password = "hunter2-in-a-variable"
 
     def inner(argument: str) -> None:
-        raise KeyError("what")
+        raise KeyError(argument)
 
     try:
         inner(password)
     except KeyError:
         get_logger("x").exception("failed")
     line = lines.last
-    assert (line["level"], line["error"], line["error_message"]) == ("error", "KeyError", "'what'")
+    assert (line["level"], line["error"]) == ("error", "KeyError")
+    assert "error_message" not in line, "what was looked up may be anything"
     assert [place.rpartition(" ")[2] for place in line["error_at"]] == [
         "test_an_exception_comes_without_values_of_variables",
         "inner",
@@ -143,12 +145,12 @@ def test_an_exception_comes_without_values_of_variables(lines: Lines) -> None:
 def test_an_exceptions_text_and_depth_are_bounded(lines: Lines) -> None:
     def deep(levels: int) -> None:
         if levels == 0:
-            raise ValueError("x" * 5000)
+            raise SecretError("x" * 5000)
         deep(levels - 1)
 
     try:
         deep(100)
-    except ValueError as error:
+    except SecretError as error:
         get_logger("x").error("failed", exc_info=error)
     assert len(lines.last["error_message"]) == 300
     assert len(lines.last["error_at"]) == 20

@@ -47,7 +47,12 @@ def requests(draw: st.DrawFn) -> list[tuple[float, list[Charge]]]:
     steps = draw(
         st.lists(
             st.tuples(
-                st.one_of(st.just(0.0), st.floats(0, 0.5), st.floats(0, 70)),
+                st.one_of(
+                    st.just(0.0),
+                    st.floats(0, 0.5),
+                    st.integers(1, 70).map(lambda buckets: buckets * 60 / BUCKETS),
+                    st.floats(0, 70),
+                ),
                 st.lists(st.tuples(st.integers(0, len(rules) - 1), st.integers(1, 4)), min_size=1, max_size=3),
             ),
             max_size=60,
@@ -96,6 +101,17 @@ async def test_a_denial_says_when_the_request_would_fit(steps: list[tuple[float,
             # A rule by itself, once the time is over, lets it in.
             clock.advance(decision.denied_by.reset_seconds + 1e-6)
             assert (await limiter.acquire([denied])).allowed
+
+
+@pytest.mark.parametrize("phase", range(BUCKETS))
+async def test_a_unit_counts_for_a_whole_window_wherever_in_a_bucket_it_fell(phase: int) -> None:
+    clock = FakeClock(6000 + phase / BUCKETS * 60 / BUCKETS)
+    limiter = LocalLimiter(1, clock)
+    assert (await limiter.acquire([charge(limit=1)])).allowed
+    clock.advance(60 - 0.001)
+    assert not (await limiter.acquire([charge(limit=1)])).allowed
+    clock.advance(60 * EARLY + 0.002)
+    assert (await limiter.acquire([charge(limit=1)])).allowed
 
 
 async def test_denied_by_one_rule_charges_none() -> None:
