@@ -173,7 +173,7 @@ async def test_a_connection_that_is_cut_is_renewed_and_misses_nothing(pair: Pair
 async def test_without_valkey_the_ttl_is_the_bound_and_a_reconnection_makes_up_for_the_rest(pair: Pair) -> None:
     revoked_at_first, key_of_first = await used_key(pair)
     revoked_at_second, key_of_second = await used_key(pair)
-    unchanged, still_good = await used_key(pair)
+    _, still_good = await used_key(pair)
     pair.valkey.kill()
     try:
         await pair.listening(connected=False)
@@ -188,7 +188,7 @@ async def test_without_valkey_the_ttl_is_the_bound_and_a_reconnection_makes_up_f
         assert await pair.first.use(key_of_second) == [200], "nothing can have told the first; else this test is none"
         for api in (pair.first, pair.second):
             assert await api.use(still_good) == [200]
-            created, key = await api.created()
+            _, key = await api.created()
             assert await api.use(key) == [200]
     finally:
         pair.valkey.restart()

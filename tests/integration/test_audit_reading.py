@@ -204,3 +204,19 @@ async def test_http_reads_and_exports_what_the_gateway_recorded(
     assert second["data"] == [entry for entry in entries if entry["kind"] == "access"][2:4]
     refused = await client.get(url, headers={"X-API-Key": key})
     assert (refused.status_code, refused.json()["error"]["code"]) == (403, "insufficient_scope")
+
+
+async def test_the_last_use_of_a_key_is_noted_with_its_records(
+    gateway: Gateway, platform: Platform, client: httpx.AsyncClient
+) -> None:
+    record, key = await asyncio.to_thread(platform.new_key, "platform:chat")
+    admin = {"Authorization": f"Bearer {await asyncio.to_thread(platform.key, 'platform:api_keys:read')}"}
+    url = f"{gateway.base_url}/v1/platform/api-keys/{record.key_id}"
+    assert (await client.get(url, headers=admin)).json()["last_used_at"] is None
+
+    before = datetime.now(UTC)
+    await client.post(gateway.chat_url, headers={"X-API-Key": key}, json={"prompt": "x"})
+    async with asyncio.timeout(10):
+        while (used_at := (await client.get(url, headers=admin)).json()["last_used_at"]) is None:
+            await asyncio.sleep(0.1)
+    assert before <= datetime.fromisoformat(used_at) <= datetime.now(UTC)

@@ -39,7 +39,7 @@ def noted(request_id: str) -> dict[str, str]:
 async def test_each_change_is_one_event(admin: Api, database: str) -> None:
     holder = parse_token(admin.key)
     assert holder is not None
-    body = {"name": "first", "owner": "tests", "scopes": ["platform:chat"], "limits": {"key-rpm": 5}}
+    body: Mapping[str, Any] = {"name": "first", "owner": "tests", "scopes": ["platform:chat"], "limits": {"key-rpm": 5}}
     created = await admin.call("POST", json=body, headers=noted("req-create"))
     key_id = created.json()["api_key"]["key_id"]
     views = [created.json()["api_key"]]

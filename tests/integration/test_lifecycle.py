@@ -479,8 +479,7 @@ async def test_there_is_no_bootstrap_and_no_force_over_http(
     record, token = await keys.new("platform:*")
     assert await keys.admin.keys.secrets_by_pepper() == {1: 1}
     api = Api(client, own_gateway.base_url, token.text)
-    for body in ({}, None):
-        assert (await api.call("POST", "/bootstrap", json=body)).status_code in (404, 405)
+    assert (await api.call("POST", "/bootstrap", json={})).status_code == 405  # the path of a key's id
     forced = await api.call("POST", f"/{record.key_id}/revoke", json={"reason": "a test", "force": True})
     assert forced.status_code == 422
     queried = await api.call("POST", f"/{record.key_id}/revoke?force=true", json={"reason": "a test"})

@@ -62,7 +62,7 @@ def guarded_routes(platform: Platform) -> dict[str, str]:
     return {
         f"{method} {route.path}": guard.scope
         for route in api_routes(app)
-        for method in route.methods
+        for method in route.methods or ()
         if (guard := guard_of(route)) is not None
     }
 

@@ -49,7 +49,7 @@ class AuditList(BaseModel):
 _page = json_response("Entries, newest first.", AuditList, {"data": [_ACCESS, _LIFECYCLE], "next_cursor": None})
 _page["content"]["application/x-ndjson"] = {
     "schema": {"type": "string", "description": "One JSON object a line."},
-    "examples": {"lines": {"value": '{"kind":"access","status":200}\n{"kind":"lifecycle","action":"api_key.create"}\n'}},
+    "examples": {"lines": {"value": '{"kind":"access","status":200}\n{"kind":"lifecycle","id":"17"}\n'}},
 }
 
 READ: dict[str, Any] = {
