@@ -35,7 +35,7 @@ class Pair:
     async def listening(self, *, connected: bool) -> None:
         """Wait until both gateways say so."""
         async with asyncio.timeout(10):
-            while {metric(gateway.metrics(), CONNECTED) for gateway in self.gateways} != {float(connected)}:
+            while {metric(each.metrics(), CONNECTED) for each in self.gateways} != {float(connected)}:
                 await asyncio.sleep(0.02)
 
 

@@ -64,7 +64,7 @@ async def test_a_rotation_under_load(
         for number in range(CLIENTS):
             group.create_task(use_it(number, http))
         async with asyncio.timeout(30):
-            while len(uses) < 3 * CLIENTS:  # noqa: ASYNC110 - the clients keep no event
+            while len(uses) < 3 * CLIENTS:
                 await asyncio.sleep(0.01)
             asked = time.monotonic()
             secrets["new"] = await admin.rotated(key_id, GRACE_SECONDS)

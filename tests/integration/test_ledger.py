@@ -109,7 +109,7 @@ async def test_events_arrive_while_the_service_runs(ledger_url: str, tmp_path: P
             event = access()
             ledger.append(event)
             async with asyncio.timeout(3):
-                while not await stored(ledger_url, event.event_id):  # noqa: ASYNC110 - it happens in the database
+                while not await stored(ledger_url, event.event_id):
                     await asyncio.sleep(0.05)
 
 

@@ -60,7 +60,7 @@ def metric(text: str, name: str, **labels: str) -> float:
 async def until(condition: Callable[[], bool], seconds: float = 3.0) -> None:
     """Wait until something that cannot be awaited is true."""
     async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - what is waited for happens in other processes
+        while not condition():
             await asyncio.sleep(0.01)
 
 

@@ -32,7 +32,7 @@ def filled(*key_ids: str) -> KeyCache:
 
 async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 - what is waited for knows no event
+        while not condition():
             await asyncio.sleep(0.001)
 
 
