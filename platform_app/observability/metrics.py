@@ -6,6 +6,7 @@ With several workers each process counts in memory-mapped files and the parent a
 """
 
 import os
+from functools import lru_cache
 
 from prometheus_client import Counter, Gauge, Histogram, values
 
@@ -121,4 +122,19 @@ LOG_LINES_DROPPED = Counter("platform_log_lines_dropped", "Log lines lost becaus
 BUILD_INFO = Gauge(
     "platform_build_info", "Always 1; the version is in the labels.", ["version", "build_sha"],
     multiprocess_mode="livemax",
+)  # fmt: skip
+
+MAX_REMEMBERED_CHILDREN = 10_000
+
+
+def _remember_children(*metrics: Counter | Gauge | Histogram) -> None:
+    """Give the child of the same label values without taking locks and checking names again: 8 % of the gateway's time
+    under load. Label values come from closed sets, so this is bounded by far less than its bound."""
+    for metric in metrics:
+        metric.labels = lru_cache(MAX_REMEMBERED_CHILDREN)(metric.labels)  # type: ignore[assignment, method-assign]
+
+
+_remember_children(
+    HTTP_REQUESTS, HTTP_SECONDS, AUTH, LIMITER, PROVIDER_REQUESTS, PROVIDER_SECONDS, PROVIDER_FIRST_CHUNK_SECONDS,
+    PROVIDER_TOKENS,
 )  # fmt: skip

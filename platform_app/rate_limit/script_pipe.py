@@ -115,7 +115,9 @@ class ScriptPipe:
             writer.writelines(unsent)
 
     async def _connect(self) -> AbstractConnection:
-        async with self._connecting:
+        # A frozen server accepts and then says nothing: the greeting has no timeout of its own, and whoever waits for
+        # its turn to connect waits as well.
+        async with asyncio.timeout(self._timeout), self._connecting:
             if self._connection is None:
                 connection = self._pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py
                 try:
