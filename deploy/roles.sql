@@ -68,7 +68,7 @@ BEGIN
     FOR item IN
         SELECT * FROM (VALUES
             ('api_keys', 'SELECT, INSERT, UPDATE'),
-            ('api_key_secrets', 'SELECT, INSERT, UPDATE'),
+            ('api_key_secrets', 'SELECT, INSERT, UPDATE, DELETE'), -- a rotation ends the secret before the last
             ('audit_events', 'SELECT, INSERT'),
             ('access_decisions', 'SELECT, INSERT'),
             ('alembic_version', 'SELECT')

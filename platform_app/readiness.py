@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from platform_app.config import Settings
 from platform_app.db.migrations import current_revision, head_revision, known_revisions
+from platform_app.ledger.base import Ledger
 
 CHECK_TIMEOUT_SECONDS = 1.0
 
@@ -26,23 +27,24 @@ class Check:
 
 
 class Readiness:
-    """Asks the database and Redis, each within a second."""
+    """Asks the database and Redis, each within a second, and the ledger."""
 
-    def __init__(self, engine: AsyncEngine, redis: "Redis", settings: Settings) -> None:
+    def __init__(self, engine: AsyncEngine, redis: "Redis", settings: Settings, ledger: Ledger) -> None:
         self._engine = engine
         self._redis = redis
         self._settings = settings
+        self._ledger = ledger
         self._head = head_revision()
         self._known = known_revisions()
 
     async def checks(self) -> list[Check]:
-        """Database, schema and Redis, asked at once.
+        """Database, schema, Redis and ledger, asked at once.
 
         The database is not required while callers verified recently go on (auth_stale_seconds > 0), or every
         replica would leave the load balancer at the same moment. Redis is not required: limits degrade.
         """
         database, redis = await asyncio.gather(self._database(), self._check_redis())
-        return [*database, redis]
+        return [*database, redis, self._check_ledger()]
 
     async def _database(self) -> list[Check]:
         required = self._settings.auth_stale_seconds == 0
@@ -60,6 +62,11 @@ class Readiness:
         if revision is not None and revision not in self._known:
             return Check("schema", True, True, f"at {revision}, newer than this version's {self._head}")
         return Check("schema", False, True, f"at {revision}, expected {self._head}; run: flowbiz-platform migrate up")
+
+    def _check_ledger(self) -> Check:
+        """Required: an instance that refuses everything it cannot record is of no use to a load balancer."""
+        problem = self._ledger.problem()
+        return Check("ledger", problem is None, True, problem or "records")
 
     async def _check_redis(self) -> Check:
         try:

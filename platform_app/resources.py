@@ -121,7 +121,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
                 secrets=secrets,
                 adapters=_adapters(settings, config, session),
             ),
-            readiness=Readiness(engine, redis, settings),
+            readiness=Readiness(engine, redis, settings, ledger),
             ledger=ledger,
             audit=AuditReader(engine),
             engine=engine,

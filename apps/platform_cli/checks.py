@@ -11,6 +11,8 @@ from platform_app.config import PlatformConfig, ProviderConfig, Settings, load_c
 from platform_app.core_contracts import core_problems, core_status
 from platform_app.db.engine import make_engine
 from platform_app.errors import SecretError
+from platform_app.ledger.base import NullLedger
+from platform_app.ledger.spooled import spool_problems
 from platform_app.readiness import Check, Readiness
 from platform_app.resources import make_redis, make_secret_store, secret_problems
 from platform_app.secret_store.base import SecretStore
@@ -46,14 +48,17 @@ async def _checks(settings: Settings, config: PlatformConfig) -> AsyncIterator[C
         yield Check("secrets", True, True, f"all in the store '{secrets.scheme}'")
     engine, redis = make_engine(settings), make_redis(settings)
     try:
-        for check in await Readiness(engine, redis, settings).checks():
-            yield check
+        for check in await Readiness(engine, redis, settings, NullLedger()).checks():
+            if check.name != "ledger":
+                yield check
     finally:
         await redis.aclose()
         await engine.dispose()
     for name, provider in config.providers.items():
         yield await _provider(name, provider, secrets)
     await secrets.aclose()
+    spool = spool_problems(settings)
+    yield Check("spool", not spool, True, "; ".join(spool) or f"{settings.spool_dir} can be written")
     yield _core(settings)
 
 

@@ -332,6 +332,8 @@ class _Dev:
             "PLATFORM_REDIS_URL": redis_url,
             "PLATFORM_CONFIG_FILE": str(own_config or self._paths.config),
             "PLATFORM_DEFAULT_MODEL": default_model,
+            # Beside the database whose records it holds: another directory's spool belongs to another database.
+            "PLATFORM_SPOOL_DIR": str((self._paths.root / "spool").absolute()),
             "PLATFORM_SECRET_PROVIDER": "env",
             _PEPPER: _pepper(remembered),
         }

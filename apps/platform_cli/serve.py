@@ -38,6 +38,7 @@ from platform_app.core_contracts import core_problems
 from platform_app.db.engine import make_engine
 from platform_app.db.migrations import current_revision, head_revision
 from platform_app.errors import ConfigurationError
+from platform_app.ledger.spooled import spool_problems
 from platform_app.observability.logging import configure_logging, get_logger
 from platform_app.resources import make_secret_store, secret_problems
 
@@ -149,9 +150,9 @@ class Workers:
 
 
 async def _check_configuration(settings: Settings) -> None:
-    problems = []
+    problems = spool_problems(settings)
     if settings.require_core:
-        problems = [f"PLATFORM_REQUIRE_CORE is set: {problem}" for problem in core_problems()]
+        problems += [f"PLATFORM_REQUIRE_CORE is set: {problem}" for problem in core_problems()]
     try:
         config = load_config(settings)
     except ConfigurationError as error:

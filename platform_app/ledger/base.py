@@ -16,6 +16,10 @@ class Ledger(Protocol):
         """
         ...
 
+    def problem(self) -> str | None:
+        """Why `admit` refuses now, for people; None where it does not."""
+        ...
+
     def append(self, event: LedgerEvent) -> None:
         """Record an event; called before the answer's last byte. Never raises: an admitted request goes on."""
         ...
@@ -26,6 +30,10 @@ class NullLedger:
 
     def admit(self) -> None:
         """Everything is welcome."""
+
+    def problem(self) -> str | None:
+        """There is none."""
+        return None
 
     def append(self, event: LedgerEvent) -> None:
         """Forget it."""

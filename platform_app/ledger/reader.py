@@ -117,8 +117,21 @@ def _check(wanted: AuditFilter, limit: int) -> None:
         for name in ("since", "until")
         if (moment := getattr(wanted, name)) is not None and moment.tzinfo is None
     ]
+    problems += [
+        f"{name}: lies outside of the calendar"
+        for name in ("since", "until")
+        if (moment := getattr(wanted, name)) is not None and moment.tzinfo is not None and not _in_utc(moment)
+    ]
     if problems:
         raise ValidationFailed("The request is not valid.", details=problems)
+
+
+def _in_utc(moment: datetime) -> bool:
+    try:
+        moment.astimezone(UTC)
+    except OverflowError:
+        return False
+    return True
 
 
 def _statement(kind: Kind, wanted: AuditFilter, after: _Place | None) -> Select[Any]:

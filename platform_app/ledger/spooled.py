@@ -31,6 +31,14 @@ class SpooledLedger:
         """See Ledger."""
         self._spool.admit()
 
+    def problem(self) -> str | None:
+        """See Ledger."""
+        if self._spool.policy != "refuse":
+            return None
+        if self._spool.failing:
+            return "the disk of the spool refuses writes"
+        return "the spool is full" if self._spool.full else None
+
     def append(self, event: LedgerEvent) -> None:
         """See Ledger."""
         self._spool.append(event.line())
@@ -78,6 +86,16 @@ async def open_ledger(settings: Settings) -> AsyncIterator[SpooledLedger]:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def spool_problems(settings: Settings) -> list[str]:
+    """What keeps this process from writing its spool; empty where nothing does. Leaves nothing behind but the
+    directory."""
+    try:
+        _open_spool(settings).close()
+    except ConfigurationError as error:
+        return error.problems
+    return []
 
 
 def _open_spool(settings: Settings) -> Spool:

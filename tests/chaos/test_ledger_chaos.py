@@ -94,6 +94,7 @@ def stage(platform: Platform, valkey: EmbeddedValkey, tmp_path_factory: pytest.T
             "PLATFORM_CONFIG_FILE": str(config),
             "PLATFORM_SPOOL_DIR": str(directory / "spool"),
             "PLATFORM_DATABASE_TIMEOUT_SECONDS": "1",
+            "TMPDIR": str(directory),  # a parent that is killed cannot remove what it made
         }
         yield Stage(postgres, Platform(environment), directory)
     finally:

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from itertools import pairwise
 from typing import Any
 
@@ -137,6 +137,8 @@ async def test_filters_give_exactly_what_matches(engine: AsyncEngine, wanted: Au
         (AuditFilter(), 1, "MS5hY2Nlc3MuMQ"),
         (AuditFilter(trace_id="xyz"), 1, None),
         (AuditFilter(key_id="a\0b"), 1, None),
+        (AuditFilter(since=datetime.max.replace(tzinfo=timezone(timedelta(hours=-23)))), 1, None),
+        (AuditFilter(until=datetime.min.replace(tzinfo=timezone(timedelta(hours=23)))), 1, None),
         (AuditFilter(since=datetime(2026, 1, 1)), 1, None),  # noqa: DTZ001 - a time without a zone is the point
     ],
 )

@@ -61,7 +61,9 @@ async def test_ready(gateway: Gateway, client: httpx.AsyncClient) -> None:
     assert response.status_code == 200
     assert response.json()["status"] == "ready"
     checks = {check["name"]: (check["ok"], check["required"]) for check in response.json()["checks"]}
-    assert checks == {"database": (True, False), "schema": (True, True), "redis": (True, False)}
+    assert checks == {
+        "database": (True, False), "schema": (True, True), "redis": (True, False), "ledger": (True, True),
+    }  # fmt: skip
 
 
 async def test_what_is_down_and_can_be_done_without_is_named(cut_off: Gateway, client: httpx.AsyncClient) -> None:

@@ -33,6 +33,10 @@ GOOD: dict[str, Any] = {
 SCOPE = dict.fromkeys(GOOD, "platform:api_keys:manage") | dict.fromkeys((LIST, SHOW), "platform:api_keys:read")
 
 
+NEVER = {SHOW: {422}}
+"""Documented because FastAPI does so for every path parameter; what is no id is 404."""
+
+
 @dataclass(frozen=True)
 class Keys:
     """Keys in every state that a refusal needs."""
@@ -174,12 +178,9 @@ def test_the_table_knows_every_route_and_every_documented_refusal(platform: Plat
     paths = app.openapi()["paths"]
     for name in routes:
         method, path = name.split()
-        documented = {
-            int(status)
-            for status, response in paths[path][method.lower()]["responses"].items()
-            if status.startswith("4") and "HTTPValidationError" not in str(response)  # FastAPI's own guess
-        }
-        assert documented == {row.status for row in TABLE if row.route == name}, name
+        documented = {int(status) for status in paths[path][method.lower()]["responses"] if status.startswith("4")}
+        covered = {row.status for row in TABLE if row.route == name}
+        assert documented - NEVER.get(name, set()) == covered, name
 
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row.status} {row.route.replace(PREFIX, '')} {row.name}")

@@ -15,6 +15,7 @@ import asyncpg
 import pytest
 
 from apps.platform_cli.embedded.postgres import EmbeddedPostgres
+from platform_app.auth.key_records import Actor, KeyChanges, NewKey
 from platform_app.config import Settings, load_settings
 from platform_app.db import migrations
 from platform_app.ledger.batch import batch_of
@@ -25,6 +26,8 @@ from platform_app.ledger.session import DatabaseUnavailableError, LedgerSession,
 from platform_app.ledger.shipper import Shipper
 from platform_app.ledger.spooled import open_ledger
 from platform_app.ledger.writer import LedgerWriter
+from platform_app.resources import open_key_admin
+from platform_app.secret_store.env import EnvSecretStore
 from tests.conftest import run_apart
 from tests.unit.fakes import Count
 from tests.unit.platform_app.ledger.events import access, spool_in
@@ -386,6 +389,27 @@ async def test_the_runtime_role_adds_records_and_changes_none(guarded_url: str) 
         assert await connection.fetchval("SELECT count(*) FROM audit_events") == 1
         assert await connection.fetchval("SELECT count(*) FROM access_decisions") == 1
         assert await connection.fetchval("SELECT version_num FROM alembic_version") == migrations.head_revision()
+
+
+async def test_the_runtime_role_can_do_all_that_keys_need(guarded_url: str) -> None:
+    settings = load_settings(database_url=guarded_url, redis_url="redis://127.0.0.1:1/0")
+    secrets = EnvSecretStore({"PLATFORM_API_KEY_PEPPER": "1:" + "5a" * 32})
+    actor = Actor("tests")
+    async with open_key_admin(settings, secrets) as admin:
+        peppers = await admin.peppers.current()
+        first, _ = await admin.lifecycle.bootstrap(NewKey("first", "tests", [], "test"), peppers, actor)
+        record, _ = await admin.lifecycle.create(NewKey("a", "tests", ["platform:chat"], "test"), peppers, actor)
+        for grace in (60, 60, 0):
+            await admin.lifecycle.rotate(record.key_id, grace, peppers, actor)
+        await admin.lifecycle.update(record.key_id, KeyChanges(owner="others"), actor)
+        stored = await admin.keys.lookup(record.key_id)
+        assert stored is not None
+        await admin.keys.rehash(stored.secrets[0].digest, bytes(32), 2)
+        await admin.lifecycle.revoke(record.key_id, "done", actor)
+        assert [key.key_id for key in (await admin.keys.list()).keys] == [record.key_id, first.key_id]
+        assert await admin.keys.secrets_by_pepper() == {1: 1}
+    async with session_on(guarded_url) as session:
+        assert await Shipper(session).ship(batch_of([access(key_id=first.key_id)])) == []
 
 
 async def test_even_the_owner_is_stopped_by_triggers(guarded_url: str) -> None:

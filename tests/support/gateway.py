@@ -46,7 +46,7 @@ class Gateway:
         self.child = ChildProcess(
             "the gateway",
             [sys.executable, "-m", "apps.platform_cli", "serve", *arguments],
-            env=dict(self.environment),
+            env={"PLATFORM_SPOOL_DIR": str(self.directory / "spool"), **self.environment},
             log_file=self.log_file,
         )
         try:

@@ -66,6 +66,7 @@ class ChildProcess:
         self.name = name
         self._log_file = log_file
         self._log_start = 0
+        self._code: int | None = None
         self._pid_file = pid_file
         log = self._open_log()
         try:
@@ -95,14 +96,29 @@ class ChildProcess:
         if pid_file is not None:
             pid_file.write_text(f"{self.pid}\n{processes.birth_mark(self.pid)}\n")
 
+    def __del__(self) -> None:
+        """Reap a process that ended by itself and was never stopped."""
+        if getattr(self, "_popen", None) is not None and self.poll() is not None:
+            self._popen.wait()
+
     @property
     def pid(self) -> int:
         """The process id."""
         return self._popen.pid
 
     def poll(self) -> int | None:
-        """The exit code (negative: the signal that ended it), or None while it runs."""
-        return self._popen.poll()
+        """The exit code (negative: the signal that ended it), or None while it runs.
+
+        Does not reap the process: as long as it is a zombie, its id, and with it that of its group, is nobody else's,
+        so that `kill` cannot hit a stranger. Ids come round again within minutes where many processes are started.
+        """
+        if self._code is None and self._popen.returncode is None:
+            if not hasattr(os, "waitid"):  # macOS before Python 3.13
+                return self._popen.poll()
+            ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if ended is not None:
+                self._code = ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
+        return self._code if self._popen.returncode is None else self._popen.returncode
 
     def wait_ready(
         self, ready: Callable[[], bool], timeout_seconds: float, on_wait: Callable[[], None] | None = None
@@ -125,15 +141,16 @@ class ChildProcess:
     def send(self, number: signal.Signals) -> None:
         """Send a signal, if the process still runs."""
         if self.poll() is None:
-            self._popen.send_signal(number)
+            os.kill(self.pid, number)
 
     def stop(self, grace_seconds: float = 5.0, number: signal.Signals = signal.SIGTERM) -> int:
         """Ask the process to end; after the grace period kill it and all its descendants. Returns the exit code."""
         if self.poll() is None:
-            self._popen.send_signal(number)
+            os.kill(self.pid, number)
             self.resume()  # a stopped process acts on nothing but SIGKILL until it continues
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._popen.wait(grace_seconds)
+            deadline = time.monotonic() + grace_seconds
+            while self.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.01)
         return self.kill()
 
     def kill(self) -> int:
@@ -141,9 +158,10 @@ class ChildProcess:
         if self.poll() is None:
             for pid in [self.pid, *processes.descendants(self.pid)]:
                 processes.send(pid, signal.SIGKILL)
-        # Children it had when it ended by itself are nobody's descendants now, but still of its group.
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)
+        if self._popen.returncode is None:
+            # Children it had when it ended by itself are nobody's descendants now, but still of its group.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
         code = self._popen.wait()
         if self._pid_file is not None:
             self._pid_file.unlink(missing_ok=True)
