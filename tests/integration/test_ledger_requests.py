@@ -220,8 +220,11 @@ async def test_a_full_spool_refuses_requests_before_any_work_and_lets_probes_thr
     assert (response.status_code, response.json()["error"]["code"]) == (503, "ledger_unavailable")
     assert response.headers["retry-after"] == "5"
     assert simulator.count("sim-ok") == before
-    for path in ("/livez", "/healthz", "/readyz"):
+    for path in ("/livez", "/healthz"):
         assert (await client.get(gateway.base_url + path)).status_code == 200
+    ready = await client.get(f"{gateway.base_url}/readyz")
+    assert ready.status_code == 503
+    assert [check["name"] for check in ready.json()["checks"] if not check["ok"]] == ["ledger"]
     text = gateway.metrics()
     assert metric(text, "platform_ledger_refused_total") >= 13
     assert metric(text, "platform_ledger_spool_bytes") > 65536
