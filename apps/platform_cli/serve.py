@@ -6,11 +6,9 @@ a port of their own, and passes SIGTERM on. It handles no request.
 
 import asyncio
 import os
-import shutil
 import signal
 import socket
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -19,12 +17,11 @@ from types import FrameType
 from typing import Any
 
 import typer
-from prometheus_client import CollectorRegistry, start_http_server
-from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from sqlalchemy import text
 from tenacity import RetryError, retry, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
 
 from apps.platform_cli.embedded.child import ChildProcess, describe_exit
+from apps.platform_cli.worker_metrics import forget_worker, serve_metrics
 from platform_app.auth.keys import DATABASE_ERRORS
 from platform_app.config import (
     ENV_PREFIX,
@@ -67,12 +64,15 @@ def run_serve(flags: Mapping[str, Any]) -> int:
     if unknown := unknown_variables():
         _log.warning("unknown_variables", names=unknown)
     with ExitStack() as stack:
+        metrics_host = settings.metrics_host or settings.host
         try:
             listening = stack.enter_context(_listen(settings.host, settings.port))
-            metrics_directory = stack.enter_context(_metrics(settings))
         except OSError as error:
-            typer.echo(f"{error.strerror}: {error.filename}", err=True)
-            return 2
+            return _complain(error, settings.host, settings.port, "--port")
+        try:
+            metrics_directory = stack.enter_context(serve_metrics(metrics_host, settings.metrics_port))
+        except OSError as error:
+            return _complain(error, metrics_host, settings.metrics_port, "--metrics-port")
         environment = {
             **os.environ,
             **{f"{ENV_PREFIX}{name.upper()}": str(value) for name, value in flags.items()},
@@ -127,8 +127,7 @@ class Workers:
             if code is None or self._stopping:
                 continue
             _log.error("worker_died", pid=worker.pid, how=describe_exit(code))
-            # Its gauges go; what it counted stays counted.
-            mark_process_dead(worker.pid, str(self._metrics_directory))  # type: ignore[no-untyped-call]  # prometheus_client
+            forget_worker(worker.pid, self._metrics_directory)
             worker.kill()  # whatever it may have started
             time.sleep(RESTART_PAUSE_SECONDS)  # a worker that cannot start must not spin
             self._workers[index] = self._spawn()
@@ -209,38 +208,17 @@ async def _connections_beyond(settings: Settings) -> dict[str, int] | None:
     return {"wanted": wanted, "allowed": allowed - reserved} if wanted > allowed - reserved else None
 
 
+def _complain(error: OSError, host: str, port: int, flag: str) -> int:
+    typer.echo(f"{error.strerror or error}: {host}:{port} (choose another with {flag})", err=True)
+    return 2
+
+
 @contextmanager
 def _listen(host: str, port: int) -> Iterator[socket.socket]:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listening.bind((host, port))
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, f"{host}:{port} (choose another with --port)") from None
+        listening.bind((host, port))
         listening.listen(2048)
         listening.setblocking(False)
         yield listening
-
-
-@contextmanager
-def _metrics(settings: Settings) -> Iterator[Path]:
-    """Serve the sum of all workers' metrics; yields the directory that they count in."""
-    directory = Path(tempfile.mkdtemp(prefix="flowbiz-platform-metrics-"))
-    host = settings.metrics_host or settings.host
-    try:
-        registry = CollectorRegistry()
-        MultiProcessCollector(registry, path=str(directory))  # type: ignore[no-untyped-call]  # prometheus_client
-        try:
-            server, thread = start_http_server(settings.metrics_port, host, registry)
-        except OSError as error:
-            where = f"{host}:{settings.metrics_port} (choose another with --metrics-port)"
-            raise OSError(error.errno, error.strerror, where) from None
-        try:
-            yield directory
-        finally:
-            server.shutdown()
-            server.server_close()
-            thread.join(timeout=5)
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
