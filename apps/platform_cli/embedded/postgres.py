@@ -20,6 +20,7 @@ from apps.platform_cli.embedded import processes
 from apps.platform_cli.embedded.account import Account, account_for, give, let_read, let_search
 from apps.platform_cli.embedded.child import ChildProcess
 from apps.platform_cli.embedded.errors import EmbeddedError
+from apps.platform_cli.embedded.server import EmbeddedServer
 from apps.platform_cli.embedded.sockets import socket_directory
 
 SUPERUSER = "postgres"
@@ -38,13 +39,16 @@ _SETTINGS = {
 _logger = logging.getLogger(__name__)
 
 
-class EmbeddedPostgres:
+class EmbeddedPostgres(EmbeddedServer):
     """A PostgreSQL server whose data lives in `directory` and which listens on a Unix socket only.
 
     Whoever reaches the socket is superuser, so it lies in a directory of mode 0700. As root the server runs as
-    the account `nobody`, or as the owner of existing data. `start`, `stop` and the rest must be called from a
-    thread that lives as long as the server should, see `ChildProcess`.
-    """
+    the account `nobody`, or as the owner of existing data."""
+
+    name = "PostgreSQL"
+    # The fast shutdown: sessions are cut off, the data is left clean.
+    stop_signal = signal.SIGINT
+    stop_seconds = 10.0
 
     def __init__(
         self,
@@ -64,31 +68,14 @@ class EmbeddedPostgres:
             notify: told, in one line each, of modes of directories that had to change.
             die_with_parent: shut down when the calling process dies (Linux).
         """
+        super().__init__()
         self.directory = Path(os.path.realpath(directory))
         self._log_file = log_file or self.directory.with_name(self.directory.name + ".log")
         self._settings = {**_SETTINGS, **(settings or {})}
         self._notify = notify
-        # SIGINT is PostgreSQL's fast shutdown: sessions are cut off, the data is left clean.
-        self._death_signal = signal.SIGINT if die_with_parent else None
+        self._death_signal = self.stop_signal if die_with_parent else None
         self._account: Account | None = None
         self._socket_directory: Path | None = None
-        self._child: ChildProcess | None = None
-
-    @property
-    def pid(self) -> int:
-        """The process id of the postmaster."""
-        return self.child.pid
-
-    @property
-    def child(self) -> ChildProcess:
-        """The running process.
-
-        Raises:
-            EmbeddedError: the server was not started.
-        """
-        if self._child is None:
-            raise EmbeddedError("PostgreSQL is not started")
-        return self._child
 
     @property
     def socket_directory(self) -> Path:
@@ -102,23 +89,13 @@ class EmbeddedPostgres:
         host = quote(str(self.socket_directory), safe="/")
         return f"postgresql+asyncpg://{SUPERUSER}@/{quote(database, safe='')}?host={host}&port={_PORT}"
 
-    def start(self, timeout_seconds: float = 60.0) -> None:
-        """Start the server and wait until it takes connections.
-
-        Raises:
-            EmbeddedError: it cannot be started; the message says what to do.
-        """
-        self.spawn()
-        self.wait_ready(timeout_seconds)
-
     def spawn(self) -> None:
         """Clear what an earlier run left, create the data if there is none, and start the server.
 
         Raises:
             EmbeddedError: it cannot be started; the message says what to do.
         """
-        if self._child is not None and self._child.poll() is None:
-            raise EmbeddedError(f"PostgreSQL already runs as process {self._child.pid}")
+        self.check_not_running()
         binaries = find_binaries()
         self.directory.parent.mkdir(parents=True, exist_ok=True)
         self._remove_if_empty()
@@ -149,14 +126,6 @@ class EmbeddedPostgres:
             death_signal=self._death_signal,
         )
 
-    def wait_ready(self, timeout_seconds: float = 60.0, on_wait: Callable[[], None] | None = None) -> None:
-        """Wait until the server takes connections. `on_wait` is called between the tries and may raise.
-
-        Raises:
-            ChildFailedError: it ended, or is not ready in time.
-        """
-        self.child.wait_ready(self._takes_connections, timeout_seconds, on_wait)
-
     def create_database(self, name: str) -> bool:
         """Create a database unless it exists; whether it was created.
 
@@ -179,31 +148,6 @@ class EmbeddedPostgres:
         if not _DATABASE_NAME.fullmatch(name):
             raise EmbeddedError(f"'{name}' is no plain database name: lower-case letters, digits, underscores")
         self._sql(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
-
-    def stop(self, grace_seconds: float = 10.0) -> None:
-        """Shut down fast (open sessions are cut off), after the grace period by force. No-op if not started."""
-        if self._child is not None:
-            self._child.stop(grace_seconds, signal.SIGINT)
-            self._child = None
-
-    def kill(self) -> None:
-        """Kill all of the server's processes at once, as a crash does; `start` recovers."""
-        self.child.kill()
-        self._child = None
-
-    def restart(self, timeout_seconds: float = 60.0) -> None:
-        """Stop and start again, on the same socket."""
-        self.stop()
-        self.start(timeout_seconds)
-
-    def pause(self) -> None:
-        """Freeze the server: connections stay open and nothing answers."""
-        # Every backend is in a session of its own, so a signal to the process group would reach only the first.
-        self.child.pause()
-
-    def resume(self) -> None:
-        """Undo `pause`."""
-        self.child.resume()
 
     def _arguments(self) -> list[str]:
         quoted = str(self.socket_directory).replace('"', '""')
@@ -284,7 +228,8 @@ class EmbeddedPostgres:
             and processes.is_running(pid)
         )
 
-    def _takes_connections(self) -> bool:
+    def answers(self) -> bool:
+        """See EmbeddedServer.answers."""
         if not (self.socket_directory / _SOCKET).exists():
             return False
         program = find_binaries() / "pg_isready"

@@ -3,7 +3,7 @@
 import importlib.util
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -11,17 +11,16 @@ import redis
 
 from apps.platform_cli.embedded.child import ChildProcess, reap_leftover
 from apps.platform_cli.embedded.errors import EmbeddedError
+from apps.platform_cli.embedded.server import EmbeddedServer
 from apps.platform_cli.embedded.sockets import socket_directory
 
 _SOCKET = "valkey.sock"
 
 
-class EmbeddedValkey:
-    """A Valkey server that keeps everything in memory and listens on a Unix socket, or on a port of 127.0.0.1.
+class EmbeddedValkey(EmbeddedServer):
+    """A Valkey server that keeps everything in memory and listens on a Unix socket, or on a port of 127.0.0.1."""
 
-    `start`, `stop` and the rest must be called from a thread that lives as long as the server should, see
-    `ChildProcess`.
-    """
+    name = "Valkey"
 
     def __init__(
         self,
@@ -41,29 +40,13 @@ class EmbeddedValkey:
             log_file: where the server logs; by default `<directory>.log`.
             die_with_parent: end when the calling process dies (Linux).
         """
+        super().__init__()
         self.directory = Path(os.path.realpath(directory))
         self._extra = tuple(extra)
         self._port = port
         self._log_file = log_file or self.directory.with_name(self.directory.name + ".log")
         self._death_signal = signal.SIGTERM if die_with_parent else None
         self._socket: Path | None = None
-        self._child: ChildProcess | None = None
-
-    @property
-    def pid(self) -> int:
-        """The server's process id."""
-        return self.child.pid
-
-    @property
-    def child(self) -> ChildProcess:
-        """The running process.
-
-        Raises:
-            EmbeddedError: the server was not started.
-        """
-        if self._child is None:
-            raise EmbeddedError("Valkey is not started")
-        return self._child
 
     @property
     def socket(self) -> Path | None:
@@ -79,23 +62,9 @@ class EmbeddedValkey:
             raise EmbeddedError("Valkey is not started")
         return f"unix://{quote(str(self._socket), safe='/')}"
 
-    def start(self, timeout_seconds: float = 30.0) -> None:
-        """Start the server and wait until it answers.
-
-        Raises:
-            EmbeddedError: it cannot be started; the message says what to do.
-        """
-        self.spawn()
-        self.wait_ready(timeout_seconds)
-
     def spawn(self) -> None:
-        """Clear what an earlier run left, and start the server.
-
-        Raises:
-            EmbeddedError: it cannot be started; the message says what to do.
-        """
-        if self._child is not None and self._child.poll() is None:
-            raise EmbeddedError(f"Valkey already runs as process {self._child.pid}")
+        """See EmbeddedServer.spawn."""
+        self.check_not_running()
         binary = find_binary()
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         pid_file = self.directory / "valkey.pid"
@@ -109,38 +78,6 @@ class EmbeddedValkey:
             pid_file=pid_file,
         )
 
-    def wait_ready(self, timeout_seconds: float = 30.0, on_wait: Callable[[], None] | None = None) -> None:
-        """Wait until the server answers. `on_wait` is called between the tries and may raise.
-
-        Raises:
-            ChildFailedError: it ended, or is not ready in time.
-        """
-        self.child.wait_ready(self._answers, timeout_seconds, on_wait)
-
-    def stop(self, grace_seconds: float = 5.0) -> None:
-        """Stop the server, after the grace period by force. No-op if it was not started."""
-        if self._child is not None:
-            self._child.stop(grace_seconds)
-            self._child = None
-
-    def kill(self) -> None:
-        """Kill the server at once, as a crash does."""
-        self.child.kill()
-        self._child = None
-
-    def restart(self, timeout_seconds: float = 30.0) -> None:
-        """Stop and start again, empty, at the same address."""
-        self.stop()
-        self.start(timeout_seconds)
-
-    def pause(self) -> None:
-        """Freeze the server: connections stay open and nothing answers."""
-        self.child.pause()
-
-    def resume(self) -> None:
-        """Undo `pause`."""
-        self.child.resume()
-
     def _arguments(self) -> list[str]:
         arguments = ["--dir", str(self.directory), "--save", "", "--appendonly", "no", "--daemonize", "no"]
         if self._port is not None:
@@ -149,7 +86,8 @@ class EmbeddedValkey:
         self._socket.unlink(missing_ok=True)
         return [*arguments, "--port", "0", "--unixsocket", str(self._socket), "--unixsocketperm", "700"]
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
+        """See EmbeddedServer.answers."""
         if self._socket is not None and not self._socket.exists():
             return False
         client = redis.Redis.from_url(self.url, socket_timeout=1.0, socket_connect_timeout=1.0)
