@@ -1,12 +1,10 @@
 """`flowbiz-platform dev`: the whole platform on one machine, with nothing to install beside this package."""
 
 import contextlib
-import errno
 import json
 import os
 import secrets
 import shlex
-import socket
 import sys
 import time
 from collections.abc import Collection, Iterator, Mapping
@@ -17,9 +15,9 @@ from pathlib import Path
 import httpx
 import typer
 from alembic.util import CommandError
-from pydantic import TypeAdapter, ValidationError
 
 from apps.platform_cli.bootstrap import ensure_dev_keys
+from apps.platform_cli.dev_address import Address, CannotStartError, check_ports, checked_url, choose_address
 from apps.platform_cli.dev_files import (
     SIMULATED_KEY_PREFIX,
     Catalog,
@@ -46,7 +44,6 @@ from apps.platform_cli.embedded import (
 )
 from apps.platform_cli.embedded.child import describe_exit
 from platform_app.auth.pepper import parse_peppers
-from platform_app.config import HttpUrl
 from platform_app.db import migrations
 from platform_app.errors import SecretError
 
@@ -59,10 +56,6 @@ _PEPPER = "PLATFORM_API_KEY_PEPPER"
 _GATEWAY_GRACE_SECONDS = 15.0
 _READY_SECONDS = 60.0
 _WATCH_SECONDS = 0.1
-
-
-class CannotStartError(Exception):
-    """What was asked for cannot be; nothing was started. The message says what to change."""
 
 
 class _StopRequestedError(Exception):
@@ -92,24 +85,6 @@ class _Paths:
 
     def log(self, name: str) -> Path:
         return self.root / "logs" / f"{name}.log"
-
-
-@dataclass(frozen=True)
-class _Address:
-    """Where the gateway is to listen."""
-
-    host: str
-    port: int
-    metrics_host: str
-    metrics_port: int
-
-    @property
-    def base_url(self) -> str:
-        return _url(self.host, self.port)
-
-    @property
-    def metrics_url(self) -> str:
-        return f"{_url(self.metrics_host, self.metrics_port)}/metrics"
 
 
 def run_dev(port: int, metrics_port: int, data_dir: Path, provider_url: str | None) -> int:
@@ -148,8 +123,8 @@ class _Dev:
 
     def run(self, port: int, metrics_port: int, provider_url: str | None) -> int:
         """Start everything, wait for the end, stop everything; the exit code."""
-        address = _address(os.environ, port, metrics_port)
-        upstream = _checked_url(provider_url, "--provider-url") if provider_url is not None else None
+        address = choose_address(os.environ, port, metrics_port)
+        upstream = checked_url(provider_url, "--provider-url") if provider_url is not None else None
         own_config = self._own_config(os.environ)
         if own_config is not None and upstream is not None:
             raise CannotStartError("--provider-url changes nothing while PLATFORM_CONFIG_FILE is set; unset one")
@@ -165,7 +140,7 @@ class _Dev:
             for name in ("gateway", "simulator"):
                 if (pid := reap_leftover(self._paths.pid(name), grace_seconds=1.0)) is not None:
                     _say(f"ended the {name} (process {pid}) that an earlier run left behind")
-            _check_ports(address)
+            check_ports(address)
             try:
                 self._start(stack, address, upstream, own_config)
                 while True:
@@ -181,7 +156,7 @@ class _Dev:
         _say("stopped")
         return code
 
-    def _start(self, stack: ExitStack, address: _Address, upstream: str | None, own_config: Path | None) -> None:
+    def _start(self, stack: ExitStack, address: Address, upstream: str | None, own_config: Path | None) -> None:
         simulated = upstream is None and not real_openai_key(os.environ)
         postgres = EmbeddedPostgres(self._paths.root / "postgres", log_file=self._paths.log("postgres"), notify=_say)
         valkey = EmbeddedValkey(self._paths.root / "valkey", log_file=self._paths.log("valkey"))
@@ -308,10 +283,10 @@ class _Dev:
         if upstream is not None:
             return custom_catalog(upstream)
         base = os.environ.get("PLATFORM_OPENAI_BASE_URL") or _OPENAI_URL
-        return openai_catalog(_checked_url(base, "PLATFORM_OPENAI_BASE_URL"))
+        return openai_catalog(checked_url(base, "PLATFORM_OPENAI_BASE_URL"))
 
     def _values(
-        self, address: _Address, database_url: str, redis_url: str, catalog: Catalog, own_config: Path | None
+        self, address: Address, database_url: str, redis_url: str, catalog: Catalog, own_config: Path | None
     ) -> dict[str, str]:
         """What the gateway is told, secrets and keys included; writes both files."""
         remembered = read_env(self._paths.env)
@@ -359,7 +334,7 @@ class _Dev:
                 _say(f"the {what} key in {_shown(self._paths.env)} is not valid in this database; made a new one")
         return {"PLATFORM_ADMIN_KEY": new[0], "PLATFORM_CHAT_KEY": new[1]}
 
-    def _summarise(self, rows: list[tuple[str, str, str]], address: _Address, chat_key: str) -> None:
+    def _summarise(self, rows: list[tuple[str, str, str]], address: Address, chat_key: str) -> None:
         width = max(len(where) for _, where, _ in rows)
         for name, where, rest in rows:
             _say(f"{name:<12} {where:<{width}}   {rest}".rstrip())
@@ -369,53 +344,6 @@ class _Dev:
         _say("\nTry it:")
         _say(f"  {_curl(address, chat_key, os.environ)}")
         _say(f"ready in {time.monotonic() - self._started_at:.1f} s")
-
-
-def _address(environ: Mapping[str, str], port: int, metrics_port: int) -> _Address:
-    host = environ.get("PLATFORM_HOST") or "127.0.0.1"
-    metrics_host = environ.get("PLATFORM_METRICS_HOST") or host
-    for number, flag in ((port, "--port"), (metrics_port, "--metrics-port")):
-        if not 1 <= number <= 65_535:
-            raise CannotStartError(f"{flag} {number} is no port; choose one of 1 to 65535")
-    if port == metrics_port:
-        raise CannotStartError(f"--port and --metrics-port are both {port}; metrics need a port of their own")
-    return _Address(host, port, metrics_host, metrics_port)
-
-
-def _check_ports(address: _Address) -> None:
-    _check_port(address.host, address.port, "--port")
-    _check_port(address.metrics_host, address.metrics_port, "--metrics-port")
-
-
-def _check_port(host: str, port: int, flag: str) -> None:
-    try:
-        family, kind, protocol, _, place = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(place)
-            probe.listen(1)
-    except socket.gaierror:
-        raise CannotStartError(f"PLATFORM_HOST: '{host}' is not an address of this machine") from None
-    except PermissionError:
-        raise CannotStartError(
-            f"port {port} needs more rights than you have; choose one above 1023 with {flag}"
-        ) from None
-    except OSError as error:
-        if error.errno != errno.EADDRINUSE:
-            raise CannotStartError(f"port {port} on {host} cannot be had: {error.strerror}") from None
-        raise CannotStartError(
-            f"port {port} on {host} is in use; stop what uses it, or choose another with {flag}"
-        ) from None
-
-
-def _checked_url(url: str, source: str) -> str:
-    try:
-        return TypeAdapter[str](HttpUrl).validate_python(url)
-    except ValidationError as error:
-        reason = str(error.errors()[0]["msg"]).removeprefix("Value error, ")
-        raise CannotStartError(f"{source}: {reason}") from None
 
 
 @contextmanager
@@ -442,18 +370,12 @@ def _pepper(remembered: Mapping[str, str]) -> str:
     return f"1:{secrets.token_hex(32)}"
 
 
-def _curl(address: _Address, chat_key: str, environ: Mapping[str, str]) -> str:
+def _curl(address: Address, chat_key: str, environ: Mapping[str, str]) -> str:
     proxied = any(environ.get(name) for name in ("http_proxy", "all_proxy", "ALL_PROXY"))
     words = ["curl", "-s", *(["--noproxy", "*"] if proxied else []), f"{address.base_url}/v1/platform/chat"]
     for header in (f"Authorization: Bearer {chat_key}", "Content-Type: application/json"):
         words += ["-H", header]
     return shlex.join([*words, "-d", json.dumps({"prompt": "Hello"})])
-
-
-def _url(host: str, port: int) -> str:
-    """The URL under which this machine reaches what listens there."""
-    reached = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - translated away
-    return f"http://[{reached}]:{port}" if ":" in reached else f"http://{reached}:{port}"
 
 
 def _shown(path: Path) -> str:

@@ -8,6 +8,7 @@ from contextlib import aclosing
 
 import aiohttp
 import pytest
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from apps.provider_simulator.record import credential_digest
 from apps.provider_simulator.server import ProviderSimulator
@@ -308,3 +309,18 @@ def _canned(content_type: bytes, *parts: bytes) -> _server:
     return _server(
         b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\nContent-Length: %d\r\n\r\n%b" % (content_type, len(body), body)
     )
+
+
+async def test_openai_reads_what_the_adapter_gives(adapter: OpenAIAdapter) -> None:
+    """The package's own types, so that a change of the wire format shows here (docs/adr/0003)."""
+    completion = await adapter.complete(call(), KEY)
+    parsed = ChatCompletion.model_validate_json(completion.raw)
+    assert parsed.choices[0].message.content == completion.message["content"]
+    assert parsed.usage is not None
+    assert completion.usage is not None
+    assert parsed.usage.total_tokens == completion.usage.total_tokens
+
+    chunks = [chunk async for chunk in adapter.stream(call(), KEY)]
+    read = [ChatCompletionChunk.model_validate_json(chunk.raw) for chunk in chunks]
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in read if chunk.choices)
+    assert text == completion.message["content"]

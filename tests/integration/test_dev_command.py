@@ -18,7 +18,8 @@ import pytest
 import yaml
 
 from apps.platform_cli import dev_files
-from apps.platform_cli.dev import CannotStartError, _address, _checked_url, _curl
+from apps.platform_cli.dev import _curl
+from apps.platform_cli.dev_address import CannotStartError, checked_url, choose_address
 from apps.platform_cli.embedded import processes
 from apps.provider_simulator.catalog import MODELS
 from platform_app.config import PlatformConfig
@@ -312,9 +313,9 @@ def test_what_cannot_be_is_said_before_anything_starts(
 
 def test_one_port_for_both_is_refused() -> None:
     with pytest.raises(CannotStartError, match="are both 8100"):
-        _address({}, 8100, 8100)
+        choose_address({}, 8100, 8100)
     with pytest.raises(CannotStartError, match="--port 0 is no port"):
-        _address({}, 0, 8100)
+        choose_address({}, 0, 8100)
 
 
 @pytest.mark.parametrize(
@@ -327,17 +328,17 @@ def test_one_port_for_both_is_refused() -> None:
     ],
 )
 def test_the_printed_address_can_be_reached(host: str, url: str) -> None:
-    assert _address({"PLATFORM_HOST": host}, 1, 2).base_url == url
+    assert choose_address({"PLATFORM_HOST": host}, 1, 2).base_url == url
 
 
 def test_the_curl_line_goes_around_a_proxy() -> None:
-    address = _address({}, 1, 2)
+    address = choose_address({}, 1, 2)
     assert "--noproxy" not in _curl(address, "key", {})
     assert "--noproxy '*'" in _curl(address, "key", {"http_proxy": "http://proxy:3128"})
 
 
 def test_a_provider_url_loses_its_last_slash() -> None:
-    assert _checked_url("http://127.0.0.1:9/v1/", "--provider-url") == "http://127.0.0.1:9/v1"
+    assert checked_url("http://127.0.0.1:9/v1/", "--provider-url") == "http://127.0.0.1:9/v1"
 
 
 def test_env_files_are_read_as_a_shell_reads_them(tmp_path: Path) -> None:

@@ -1,0 +1,90 @@
+"""Where `dev` is to listen, and whether it can."""
+
+import errno
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pydantic import TypeAdapter, ValidationError
+
+from platform_app.config import HttpUrl
+
+
+class CannotStartError(Exception):
+    """What was asked for cannot be; nothing was started. The message says what to change."""
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where the gateway is to listen."""
+
+    host: str
+    port: int
+    metrics_host: str
+    metrics_port: int
+
+    @property
+    def base_url(self) -> str:
+        """As this machine reaches the gateway."""
+        return _url(self.host, self.port)
+
+    @property
+    def metrics_url(self) -> str:
+        """As this machine reaches its metrics."""
+        return f"{_url(self.metrics_host, self.metrics_port)}/metrics"
+
+
+def choose_address(environ: Mapping[str, str], port: int, metrics_port: int) -> Address:
+    """What flags and environment ask for; raises CannotStartError where that cannot be."""
+    host = environ.get("PLATFORM_HOST") or "127.0.0.1"
+    metrics_host = environ.get("PLATFORM_METRICS_HOST") or host
+    for number, flag in ((port, "--port"), (metrics_port, "--metrics-port")):
+        if not 1 <= number <= 65_535:
+            raise CannotStartError(f"{flag} {number} is no port; choose one of 1 to 65535")
+    if port == metrics_port:
+        raise CannotStartError(f"--port and --metrics-port are both {port}; metrics need a port of their own")
+    return Address(host, port, metrics_host, metrics_port)
+
+
+def check_ports(address: Address) -> None:
+    """Raises CannotStartError, naming the port and its flag, where one of the ports cannot be had."""
+    _check_port(address.host, address.port, "--port")
+    _check_port(address.metrics_host, address.metrics_port, "--metrics-port")
+
+
+def _check_port(host: str, port: int, flag: str) -> None:
+    try:
+        family, kind, protocol, _, place = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(place)
+            probe.listen(1)
+    except socket.gaierror:
+        raise CannotStartError(f"PLATFORM_HOST: '{host}' is not an address of this machine") from None
+    except PermissionError:
+        raise CannotStartError(
+            f"port {port} needs more rights than you have; choose one above 1023 with {flag}"
+        ) from None
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise CannotStartError(f"port {port} on {host} cannot be had: {error.strerror}") from None
+        raise CannotStartError(
+            f"port {port} on {host} is in use; stop what uses it, or choose another with {flag}"
+        ) from None
+
+
+def checked_url(url: str, source: str) -> str:
+    """The URL without its last slash; raises CannotStartError, naming `source`, where it is none."""
+    try:
+        return TypeAdapter[str](HttpUrl).validate_python(url)
+    except ValidationError as error:
+        reason = str(error.errors()[0]["msg"]).removeprefix("Value error, ")
+        raise CannotStartError(f"{source}: {reason}") from None
+
+
+def _url(host: str, port: int) -> str:
+    """The URL under which this machine reaches what listens there."""
+    reached = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - translated away
+    return f"http://[{reached}]:{port}" if ":" in reached else f"http://{reached}:{port}"
