@@ -10,13 +10,14 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from platform_app.auth.tokens import parse_token
 from platform_app.db.migrations import head_revision
 from tests.conftest import PROVIDER_KEY, Platform
+from tests.stand_in_core.build import Edits, build_wheel
 from tests.support.ports import free_port
 
 PEPPER = "9f" * 32
@@ -312,3 +313,31 @@ class TestMigrate:
         assert outcome.code == 1
         assert "PLATFORM_DATABASE_URL" in outcome.err
         assert "schema is at" not in outcome.out
+
+
+class TestRequiredCore:
+    """PLATFORM_REQUIRE_CORE: a missing or different core is fatal at start."""
+
+    EDIT: ClassVar[Edits] = {"packages/core/contracts/health.py": ("version: str", "version: int")}
+
+    def _environment(self, environment: dict[str, str], core: Path | None) -> dict[str, str]:
+        return environment | {"PLATFORM_REQUIRE_CORE": "true"} | ({"PYTHONPATH": str(core)} if core else {})
+
+    def test_missing(self, environment: dict[str, str]) -> None:
+        outcome = cli(self._environment(environment, None), "serve", "--port", str(free_port()))
+        assert outcome.code == 2
+        assert "PLATFORM_REQUIRE_CORE" in outcome.err
+        assert "not installed" in outcome.err
+
+    def test_different(self, environment: dict[str, str], tmp_path: Path) -> None:
+        core = build_wheel(tmp_path, edits=self.EDIT)
+        outcome = cli(self._environment(environment, core), "serve", "--port", str(free_port()))
+        assert outcome.code == 2
+        assert "packages.core.contracts.health.HealthResponse.version" in outcome.err
+
+    @pytest.mark.parametrize(("edits", "state"), [(None, "ok"), (EDIT, "FAIL")], ids=["same", "different"])
+    def test_check_says_so(self, environment: dict[str, str], tmp_path: Path, edits: Edits | None, state: str) -> None:
+        core = build_wheel(tmp_path, edits=edits)
+        outcome = cli(self._environment(environment, core), "check")
+        line = next(line for line in outcome.out.splitlines() if line.split()[1] == "core")
+        assert line.split()[0] == state
