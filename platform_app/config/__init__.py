@@ -1,0 +1,40 @@
+"""Settings from the environment and the config file's models: the only reader of the environment.
+
+Every problem is reported at once, by the name that its owner typed, with what to do about it.
+"""
+
+from platform_app.config.catalog import ModelConfig, ProviderConfig, RouteConfig
+from platform_app.config.fields import ConfigModel, HttpUrl, ModelName, Network, RuleName, parse_networks
+from platform_app.config.file import PlatformConfig, load_config
+from platform_app.config.limits import DEFAULT_RULES, LimitRule, RateLimitsConfig
+from platform_app.config.settings import (
+    ENV_PREFIX,
+    START_TIMEOUT_SECONDS,
+    Settings,
+    environment,
+    load_settings,
+    unknown_variables,
+)
+
+__all__ = [
+    "DEFAULT_RULES",
+    "ENV_PREFIX",
+    "START_TIMEOUT_SECONDS",
+    "ConfigModel",
+    "HttpUrl",
+    "LimitRule",
+    "ModelConfig",
+    "ModelName",
+    "Network",
+    "PlatformConfig",
+    "ProviderConfig",
+    "RateLimitsConfig",
+    "RouteConfig",
+    "RuleName",
+    "Settings",
+    "environment",
+    "load_config",
+    "load_settings",
+    "parse_networks",
+    "unknown_variables",
+]

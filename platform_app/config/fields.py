@@ -1,0 +1,55 @@
+"""Types of single values, shared by settings and the config file."""
+
+import ipaddress
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from sqlalchemy.exc import ArgumentError
+
+
+def _http_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("expected an http:// or https:// URL with a host")
+    if parts.username or parts.password:
+        raise ValueError("expected a URL without credentials; put them into the secret store")
+    if parts.query or parts.fragment:
+        raise ValueError("expected a URL without query or fragment")
+    return value.rstrip("/")
+
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def parse_networks(text: str) -> tuple[Network, ...]:
+    """Networks in CIDR form, separated by commas. Raises ValueError naming what is none."""
+    return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())
+
+
+def parses(parse: Callable[[str], object], url: str) -> bool:
+    """Whether the library that will use the URL can read it. Its own words would show parts of the URL."""
+    try:
+        parse(url)
+    except (ValueError, ArgumentError):
+        return False
+    return True
+
+
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+SecretName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_./-]{0,199}$")]
+ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,127}$")]
+RuleName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+
+
+class ConfigModel(BaseModel):
+    """Base of everything in the config file: unknown fields are problems, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+def what_is_wrong(item: Mapping[str, Any]) -> str:
+    """A finding of pydantic in its own words, or in those of our validators."""
+    return str(item["msg"]).removeprefix("Value error, ")

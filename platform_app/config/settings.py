@@ -1,0 +1,176 @@
+"""Settings from the environment: the only reader of it."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from redis.asyncio.connection import parse_url
+from sqlalchemy.engine import make_url
+
+from platform_app.config.fields import (
+    HttpUrl,
+    ModelName,
+    Port,
+    RuleName,
+    SecretName,
+    parse_networks,
+    parses,
+    what_is_wrong,
+)
+from platform_app.errors import ConfigurationError
+
+ENV_PREFIX = "PLATFORM_"
+
+# Names that `flowbiz-platform dev` writes for people and scripts; the gateway itself does not read them.
+_FOR_PEOPLE = frozenset({"BASE_URL", "METRICS_URL", "ADMIN_KEY", "CHAT_KEY", "API_KEY_PEPPER"})
+# Files, secrets and servers are looked for this long at start before the process gives up.
+START_TIMEOUT_SECONDS = 30.0
+
+
+class Settings(BaseSettings):
+    """What the environment says, prefix `PLATFORM_`; `.env.example` explains each field."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True
+    )
+
+    env: Literal["dev", "staging", "production"] = "dev"
+    host: str = "127.0.0.1"
+    port: Port = 8100
+    metrics_host: str | None = None
+    metrics_port: Port = 9100
+    workers: Annotated[int, Field(ge=1, le=256)] = 1
+    replicas: Annotated[int, Field(ge=1, le=10_000)] = 1
+    build_sha: str | None = None
+    require_core: bool = False
+
+    database_url: SecretStr
+    database_pool_size: Annotated[int, Field(ge=1, le=100)] = 5
+    database_timeout_seconds: Annotated[float, Field(gt=0, le=60)] = 2.0
+    database_statement_cache: bool = True
+    redis_url: SecretStr
+    redis_timeout_ms: Annotated[int, Field(ge=1, le=5000)] = 50
+
+    config_file: Path | None = None
+    llm_provider: RuleName = "openai"
+    default_model: ModelName = "gpt-4o-mini"
+    openai_base_url: HttpUrl = "https://api.openai.com/v1"
+    openai_api_key_secret_name: SecretName = "OPENAI_API_KEY"  # noqa: S105 - the name of a secret, not one
+    provider_connect_timeout_seconds: Annotated[float, Field(gt=0, le=60)] = 5.0
+    provider_first_byte_timeout_seconds: Annotated[float, Field(gt=0, le=600)] = 60.0
+    provider_total_timeout_seconds: Annotated[float, Field(gt=0, le=3600)] = 300.0
+    provider_max_connections: Annotated[int, Field(ge=1, le=10_000)] = 500
+    provider_max_response_bytes: Annotated[int, Field(ge=1024, le=1 << 30)] = 32 * 1024 * 1024
+
+    secret_provider: Literal["env"] = "env"  # noqa: S105 - the name of a store
+    secret_ttl_seconds: Annotated[float, Field(gt=0, le=86_400)] = 300.0
+    api_key_pepper_secret_name: SecretName = "PLATFORM_API_KEY_PEPPER"  # noqa: S105 - a name
+
+    auth_cache_ttl_seconds: Annotated[float, Field(ge=0, le=60)] = 5.0
+    auth_cache_size: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
+    auth_stale_seconds: Annotated[float, Field(ge=0, le=3600)] = 300.0
+
+    auth_failures_per_minute: Annotated[int, Field(ge=0, le=1_000_000)] = 60
+    trusted_proxies: str = ""
+
+    spool_dir: Path = Path(".data/spool")
+    spool_max_bytes: Annotated[int, Field(ge=64 * 1024, le=1 << 40)] = 1 << 30
+    spool_full_policy: Literal["refuse", "drop_oldest"] = "refuse"
+    spool_fsync_seconds: Annotated[float, Field(ge=0, le=60)] = 0.0
+    retention_days: Annotated[int, Field(ge=7, le=3650)] = 90
+
+    max_body_bytes: Annotated[int, Field(ge=1024, le=256 * 1024 * 1024)] = 10 * 1024 * 1024
+    body_timeout_seconds: Annotated[float, Field(gt=0, le=600)] = 30.0
+    max_concurrent_requests: Annotated[int, Field(ge=1, le=100_000)] = 2_000
+    shutdown_drain_seconds: Annotated[float, Field(ge=0, le=300)] = 2.0
+    shutdown_grace_seconds: Annotated[int, Field(ge=1, le=3600)] = 30
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["json", "console"] = "json"
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _lower_case(cls, value: object) -> object:
+        return value.lower() if isinstance(value, str) else value
+
+    @field_validator("database_url")
+    @classmethod
+    def _postgresql(cls, value: SecretStr) -> SecretStr:
+        scheme, _, rest = value.get_secret_value().partition("://")
+        url = f"postgresql+asyncpg://{rest}"
+        if scheme not in ("postgresql", "postgres", "postgresql+asyncpg") or not parses(make_url, url):
+            raise ValueError(
+                "expected postgresql://user:password@host:5432/database, special characters of the password "
+                "percent-encoded"
+            )
+        return SecretStr(url)
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis(cls, value: SecretStr) -> SecretStr:
+        if not parses(parse_url, value.get_secret_value()):
+            raise ValueError(
+                "expected redis://:password@host:6379/0, special characters of the password percent-encoded, "
+                "rediss://… for TLS, or unix:///path/to/socket"
+            )
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, value: str) -> str:
+        try:
+            parse_networks(value)
+        except ValueError as error:
+            raise ValueError(f"{error}; expected addresses or networks, such as 10.0.0.0/8,192.0.2.7") from None
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.port == self.metrics_port:
+            raise ValueError("PLATFORM_PORT and PLATFORM_METRICS_PORT are equal; metrics need a port of their own")
+        return self
+
+    @property
+    def key_environment(self) -> Literal["live", "test"]:
+        """The environment that new API keys carry in their prefix."""
+        return "live" if self.env == "production" else "test"
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the environment; `overrides` (from command-line flags) win over it.
+
+    Raises:
+        ConfigurationError: with one line for every problem.
+    """
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        raise ConfigurationError([_settings_problem(item) for item in error.errors()]) from None
+
+
+def unknown_variables() -> list[str]:
+    """Variables with our prefix that nothing reads: most likely misspelt.
+
+    A warning and no error, since Kubernetes injects such names (`PLATFORM_SERVICE_HOST`) by itself.
+    """
+    known = {name.upper() for name in Settings.model_fields} | _FOR_PEOPLE
+    return sorted(
+        name for name in os.environ if name.startswith(ENV_PREFIX) and name.removeprefix(ENV_PREFIX) not in known
+    )
+
+
+def environment() -> Mapping[str, str]:
+    """The environment itself, for the `env` secret store."""
+    return os.environ
+
+
+def _settings_problem(item: Mapping[str, Any]) -> str:
+    if not item["loc"]:
+        return what_is_wrong(item)
+    name = ENV_PREFIX + str(item["loc"][0]).upper()
+    if item["type"] == "missing":
+        return f"{name}: is required and not set; set it (see .env.example)"
+    return f"{name}: {what_is_wrong(item)}"
