@@ -3,7 +3,7 @@
 Every problem is reported at once, by the name that its owner typed, with what to do about it.
 """
 
-from platform_app.config.catalog import ModelConfig, ProviderConfig, RouteConfig
+from platform_app.config.catalog import ModelConfig, PriceConfig, ProviderConfig, RouteConfig, WireFormat
 from platform_app.config.fields import ConfigModel, HttpUrl, ModelName, Network, RuleName, parse_networks
 from platform_app.config.file import PlatformConfig, load_config
 from platform_app.config.limits import DEFAULT_RULES, LimitRule, RateLimitsConfig
@@ -27,11 +27,13 @@ __all__ = [
     "ModelName",
     "Network",
     "PlatformConfig",
+    "PriceConfig",
     "ProviderConfig",
     "RateLimitsConfig",
     "RouteConfig",
     "RuleName",
     "Settings",
+    "WireFormat",
     "environment",
     "load_config",
     "load_settings",

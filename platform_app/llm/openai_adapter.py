@@ -13,7 +13,10 @@ import orjson
 from platform_app.errors import PlatformError
 from platform_app.llm import openai_errors as errors
 from platform_app.llm.sse import EventTooLarge, SseParser
-from platform_app.llm.types import ChatChunk, ChatCompletion, UpstreamCall
+from platform_app.llm.answers import ChatChunk, Completion
+from platform_app.llm.base import Answer
+from platform_app.llm.calls import UpstreamCall
+from platform_app.llm.chunk_stream import ChunkStream
 
 _MAX_ERROR_BYTES = 64 * 1024
 _DONE = b"[DONE]"
@@ -47,8 +50,14 @@ class OpenAIAdapter:
             sock_read=deadlines.first_byte,
         )
 
-    async def complete(self, call: UpstreamCall, credential: str) -> ChatCompletion:
-        """See ChatAdapter.complete."""
+    async def send(self, call: UpstreamCall, credential: str | None) -> Answer:
+        """See ModelAdapter.send."""
+        if call.stream:
+            chunks = self._stream(call, credential)
+            return ChunkStream(await anext(chunks), chunks)
+        return await self._complete(call, credential)
+
+    async def _complete(self, call: UpstreamCall, credential: str | None) -> Completion:
         response = await self._open({**call.body, "model": call.model}, credential)
         try:
             raw = await _read(response, self._max_bytes)
@@ -58,8 +67,7 @@ class OpenAIAdapter:
             _release(response)
         return _completion(raw)
 
-    async def stream(self, call: UpstreamCall, credential: str) -> AsyncGenerator[ChatChunk, None]:
-        """See ChatAdapter.stream."""
+    async def _stream(self, call: UpstreamCall, credential: str | None) -> AsyncGenerator[ChatChunk, None]:
         body = {**call.body, "model": call.model, "stream": True, "stream_options": {"include_usage": True}}
         response = await self._open(body, credential)
         started = finished = False
@@ -91,7 +99,7 @@ class OpenAIAdapter:
     async def aclose(self) -> None:
         """Nothing of its own to release."""
 
-    async def _open(self, body: Mapping[str, Any], credential: str) -> aiohttp.ClientResponse:
+    async def _open(self, body: Mapping[str, Any], credential: str | None) -> aiohttp.ClientResponse:
         """The response of a 200, its body unread; every other outcome is one of our errors."""
         headers = {
             "Authorization": f"Bearer {credential}",
@@ -144,7 +152,7 @@ def _feed(parser: SseParser, piece: bytes) -> list[bytes]:
         raise errors.bad_response("one event of the stream is too large") from None
 
 
-def _completion(raw: bytes) -> ChatCompletion:
+def _completion(raw: bytes) -> Completion:
     try:
         body = orjson.loads(raw)
     except orjson.JSONDecodeError:
@@ -154,7 +162,7 @@ def _completion(raw: bytes) -> ChatCompletion:
             raise errors.error_from_event(body["error"])
         choices = body.get("choices")
         if isinstance(choices, list) and choices and _has_message(choices[0]):
-            return ChatCompletion(raw, body)
+            return Completion(raw, body)
     raise errors.bad_response("the answer is not a chat completion")
 
 

@@ -1,43 +1,15 @@
-"""What goes to a provider and what comes back, in OpenAI's chat-completions shape, which every wire format is
-translated from and to."""
+"""What comes back from a provider, in OpenAI's shape, which every wire format is translated to."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-
-@dataclass(frozen=True, slots=True)
-class ChatRequest:
-    """A chat completion that a caller asks for, already validated at the edge."""
-
-    model: str | None
-    """The public model name; None for the platform's default."""
-    body: Mapping[str, Any]
-    """OpenAI's request fields but model, stream and stream_options."""
+from platform_app.llm.usage import TokenUsage, parse_usage
 
 
 @dataclass(frozen=True, slots=True)
-class UpstreamCall:
-    """One call to one provider."""
-
-    model: str
-    """The model's name at the provider."""
-    body: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class TokenUsage:
-    """Tokens as the provider counted them."""
-
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    total_tokens: int = 0
-    cached_tokens: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class ChatCompletion:
-    """A whole answer. `body` has at least one choice with a message."""
+class Completion:
+    """A whole answer. A chat's `body` has at least one choice with a message."""
 
     raw: bytes
     """The provider's bytes as they came."""
@@ -102,23 +74,6 @@ class ChatChunk:
             choice: Mapping[str, Any] = choices[0]
             return choice
         return None
-
-
-def parse_usage(usage: object) -> TokenUsage | None:
-    """OpenAI's usage object; None where it is missing. Odd members count as 0."""
-    if not isinstance(usage, dict):
-        return None
-    details = usage.get("prompt_tokens_details")
-    return TokenUsage(
-        prompt_tokens=_count(usage.get("prompt_tokens")),
-        completion_tokens=_count(usage.get("completion_tokens")),
-        total_tokens=_count(usage.get("total_tokens")),
-        cached_tokens=_count(details.get("cached_tokens")) if isinstance(details, dict) else 0,
-    )
-
-
-def _count(value: object) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
 
 
 def _text(value: object) -> str | None:

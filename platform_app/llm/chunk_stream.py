@@ -1,0 +1,56 @@
+"""A streamed answer on its way to a caller."""
+
+from collections.abc import AsyncGenerator, Callable
+
+from platform_app.llm.answers import ChatChunk
+
+Ending = Callable[[BaseException | None], None]
+"""Is told how a stream ended: None, complete; an Exception, it failed; GeneratorExit or CancelledError, nobody wanted the
+rest."""
+
+
+class ChunkStream:
+    """The chunks of an answer, of which the first has arrived. Whoever gets one must close it.
+
+    Iterate once. Ends normally only after the provider said that the answer is complete; raises the provider's
+    failure, one of the PlatformErrors, else.
+    """
+
+    def __init__(self, first: ChatChunk, rest: AsyncGenerator[ChatChunk, None]) -> None:
+        self._first: ChatChunk | None = first
+        self._rest = rest
+        self._endings: list[Ending] = []
+        self._ended = False
+
+    def on_end(self, ending: Ending) -> None:
+        """Call this once, when the stream ends, however it does. The latest added is called first. Must not raise."""
+        self._endings.append(ending)
+
+    def __aiter__(self) -> "ChunkStream":
+        return self
+
+    async def __anext__(self) -> ChatChunk:
+        if self._first is not None:
+            chunk, self._first = self._first, None
+            return chunk
+        try:
+            return await anext(self._rest)
+        except StopAsyncIteration:
+            self._end(None)
+            raise
+        except BaseException as error:
+            self._end(error)
+            raise
+
+    async def aclose(self) -> None:
+        """Close the connection to the provider at once where the answer is not complete."""
+        try:
+            await self._rest.aclose()
+        finally:
+            self._end(GeneratorExit())
+
+    def _end(self, error: BaseException | None) -> None:
+        if not self._ended:
+            self._ended = True
+            while self._endings:
+                self._endings.pop()(error)
