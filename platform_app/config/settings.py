@@ -81,6 +81,7 @@ class Settings(BaseSettings):
     spool_full_policy: Literal["refuse", "drop_oldest"] = "refuse"
     spool_fsync_seconds: Annotated[float, Field(ge=0, le=60)] = 0.0
     retention_days: Annotated[int, Field(ge=7, le=3650)] = 90
+    usage_retention_days: Annotated[int, Field(ge=7, le=3650)] = 400
 
     max_body_bytes: Annotated[int, Field(ge=1024, le=256 * 1024 * 1024)] = 10 * 1024 * 1024
     body_timeout_seconds: Annotated[float, Field(gt=0, le=600)] = 30.0

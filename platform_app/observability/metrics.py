@@ -81,6 +81,12 @@ PROVIDER_TOKENS = Counter(
     "platform_provider_tokens", "Tokens as the provider counted them.", ["provider", "model", "direction"]
 )
 
+USAGE_COST = Counter(
+    "platform_usage_cost_usd",
+    "What provider calls cost in US dollars, by the prices of the catalog; calls without a known price count nothing.",
+    ["provider", "model"],
+)
+
 LEDGER_APPENDED = Counter("platform_ledger_appended", "Events written to this machine's spool.")
 LEDGER_SHIPPED = Counter("platform_ledger_shipped", "Events committed to PostgreSQL.", ["table"])
 LEDGER_DUPLICATES = Counter(
@@ -136,5 +142,5 @@ def _remember_children(*metrics: Counter | Gauge | Histogram) -> None:
 
 _remember_children(
     HTTP_REQUESTS, HTTP_SECONDS, AUTH, LIMITER, PROVIDER_REQUESTS, PROVIDER_SECONDS, PROVIDER_FIRST_CHUNK_SECONDS,
-    PROVIDER_TOKENS,
+    PROVIDER_TOKENS, USAGE_COST,
 )  # fmt: skip
