@@ -314,4 +314,4 @@ class SecretNotFound(SecretError):
 
 
 class SecretStoreUnavailable(SecretError):
-    """The store did not answer."""
+    """The store did not answer, or refused to: its fault or a permission's, and no word on the secret itself."""

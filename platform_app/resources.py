@@ -23,7 +23,7 @@ from platform_app.auth.throttle import FailureThrottle, NoThrottle
 from platform_app.chat import ChatService
 from platform_app.config import PlatformConfig, Settings, environment, load_config
 from platform_app.db.engine import make_engine
-from platform_app.errors import ConfigurationError, SecretError
+from platform_app.errors import ConfigurationError
 from platform_app.ledger.base import Ledger
 from platform_app.ledger.reader import AuditReader
 from platform_app.ledger.spooled import open_ledger
@@ -39,9 +39,10 @@ from platform_app.rate_limit.redis_limiter import SCRIPT, RedisLimiter
 from platform_app.rate_limit.rules import RuleBook
 from platform_app.rate_limit.script_pipe import ScriptPipe
 from platform_app.readiness import Readiness
-from platform_app.secret_store.base import SecretStore
+from platform_app.required_secrets import look_up_required
+from platform_app.secret_store.base import RefreshableSecretStore, SecretStore
 from platform_app.secret_store.cache import CachedSecretStore
-from platform_app.secret_store.env import EnvSecretStore
+from platform_app.secret_store.configured import configured_store, refresh_seconds
 
 REDIS_CONNECTIONS = 16
 WARM_SECONDS = 1.0
@@ -65,7 +66,7 @@ class Resources:
     audit: AuditReader
     engine: AsyncEngine = field(repr=False)
     redis: "Redis" = field(repr=False)
-    secrets: SecretStore = field(repr=False)
+    secrets: RefreshableSecretStore = field(repr=False)
 
 
 @asynccontextmanager
@@ -78,8 +79,11 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
     """
     config = load_config(settings)
     async with AsyncExitStack() as stack:
-        secrets = CachedSecretStore(make_secret_store(settings), settings.secret_ttl_seconds)
+        secrets = CachedSecretStore(
+            make_secret_store(settings), settings.secret_ttl_seconds, refresh_seconds=refresh_seconds(settings)
+        )
         stack.push_async_callback(secrets.aclose)
+        _run_until_closed(stack, secrets.run())
         peppers = SecretPeppers(secrets, settings.api_key_pepper_secret_name)
         if problems := await secret_problems(settings, config, secrets):
             raise ConfigurationError(problems)
@@ -161,25 +165,13 @@ async def open_key_admin(
 
 
 def make_secret_store(settings: Settings) -> SecretStore:
-    """The store that PLATFORM_SECRET_PROVIDER names."""
-    match settings.secret_provider:
-        case "env":
-            return EnvSecretStore(environment())
+    """The store that PLATFORM_SECRET_PROVIDER names, without a cache. Raises ConfigurationError."""
+    return configured_store(settings, environment())
 
 
 async def secret_problems(settings: Settings, config: PlatformConfig, secrets: SecretStore) -> list[str]:
     """Look up the pepper and every provider's credential; one line for each that cannot be had."""
-    problems = []
-    try:
-        await SecretPeppers(secrets, settings.api_key_pepper_secret_name).current()
-    except SecretError as error:
-        problems.append(f"API key pepper, secret '{settings.api_key_pepper_secret_name}': {error}")
-    for name, provider in config.providers.items():
-        try:
-            await secrets.get(provider.api_key_secret)
-        except SecretError as error:
-            problems.append(f"provider '{name}', secret '{provider.api_key_secret}': {error}")
-    return problems
+    return [str(need) for need in await look_up_required(settings, config, secrets) if need.problem]
 
 
 def make_redis(settings: Settings) -> "Redis":

@@ -60,6 +60,22 @@ LIMITER_DEGRADED = Gauge(
     multiprocess_mode="livemax",
 )
 
+SECRET_LOOKUPS = Counter(
+    "platform_secret_lookups",
+    "Look-ups in the secret store, not those answered from memory: found, missing, unavailable.",
+    ["store", "outcome"],
+)
+SECRETS_STALE = Gauge(
+    "platform_secrets_stale",
+    "Secrets of this process whose last look-up failed: the last good value serves, or none does any more.",
+    multiprocess_mode="livemax",
+)
+SECRET_AGE_SECONDS = Gauge(
+    "platform_secret_age_seconds",
+    "Seconds since the look-up of the oldest value that serves.",
+    multiprocess_mode="livemax",
+)
+
 PROVIDER_REQUESTS = Counter(
     "platform_provider_requests",
     "Provider calls by outcome: ok, client_closed, or the error code that the caller got.",
