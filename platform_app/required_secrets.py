@@ -13,22 +13,23 @@ from platform_app.secret_store.base import SecretStore
 class RequiredSecret:
     """Who needs which secret of which store. `str()` gives a line for people."""
 
-    user: str
-    """What needs it: the pepper, or a provider by name."""
+    provider: str | None
+    """The provider that needs it; None: the pepper of API keys."""
     name: str
     store: str
     problem: str | None = None
     """Why it cannot be had; None where it can."""
 
     def __str__(self) -> str:
-        return f"{self.user}, secret '{self.name}', store '{self.store}': {self.problem or 'found'}"
+        user = "API key pepper" if self.provider is None else f"provider '{self.provider}'"
+        return f"{user}, secret '{self.name}', store '{self.store}': {self.problem or 'found'}"
 
 
 async def look_up_required(settings: Settings, config: PlatformConfig, secrets: SecretStore) -> list[RequiredSecret]:
     """Look up the pepper, then every provider's credential, all at once. A provider without one needs nothing."""
-    pepper = RequiredSecret("API key pepper", settings.api_key_pepper_secret_name, secrets.scheme)
+    pepper = RequiredSecret(None, settings.api_key_pepper_secret_name, secrets.scheme)
     needed = [
-        RequiredSecret(f"provider '{provider}'", name, secrets.scheme)
+        RequiredSecret(provider, name, secrets.scheme)
         for provider, name in provider_secrets(config).items()
         if name is not None
     ]
