@@ -27,7 +27,7 @@ class StoredCredentials:
         try:
             return (await secret).value
         except SecretError as error:
-            _log.error("provider_secret_unavailable", secret=name, why=str(error))  # noqa: TRY400 - no trace is needed
+            _log.error("provider_secret_unavailable", secret=name, why=str(error))
             raise ProviderNotConfigured(
-                "The provider of this model has no usable credential. This is the operator's to mend."
+                "This model's provider has no usable credential. This is the operator's to mend."
             ) from None

@@ -7,7 +7,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import aiohttp
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -27,9 +26,9 @@ from platform_app.errors import ConfigurationError
 from platform_app.ledger.base import Ledger
 from platform_app.ledger.reader import AuditReader
 from platform_app.ledger.spooled import open_ledger
-from platform_app.llm.base import ChatAdapter
-from platform_app.llm.catalog import Catalog
-from platform_app.llm.openai_adapter import Deadlines, OpenAIAdapter
+from platform_app.llm.directory import ModelDirectory
+from platform_app.model_serving import ModelServing, provider_session
+from platform_app.provider_credentials import StoredCredentials
 from platform_app.rate_limit.degrading_limiter import DegradingLimiter
 from platform_app.rate_limit.failure_throttle import AddressThrottle
 from platform_app.rate_limit.gate import RateLimitGate
@@ -60,6 +59,7 @@ class Resources:
     peppers: SecretPeppers
     authenticator: Authenticator
     limits: RateLimitGate
+    models: ModelDirectory
     chat: ChatService
     readiness: Readiness
     ledger: Ledger
@@ -99,7 +99,9 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         limiter = _limiter(settings, scripts)
         stack.push_async_callback(limiter.aclose)
         _run_until_closed(stack, InvalidationListener(redis, cache).run())
-        session = await stack.enter_async_context(_provider_session(settings))
+        session = await stack.enter_async_context(provider_session(settings))
+        serving = ModelServing(session, settings, StoredCredentials(secrets))
+        models = ModelDirectory(serving.build(config), settings.default_model)
         limits = RateLimitGate(RuleBook(config.rate_limits.rules), limiter)
         yield Resources(
             settings=settings,
@@ -119,12 +121,8 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
             ),
             lifecycle=KeyLifecycle(engine, _key_rules(config), RedisAnnouncer(redis, cache)),
             limits=limits,
-            chat=ChatService(
-                catalog=Catalog(config, settings.default_model),
-                limits=limits,
-                secrets=secrets,
-                adapters=_adapters(settings, config, session),
-            ),
+            models=models,
+            chat=ChatService(models, limits, ledger, settings.provider_total_timeout_seconds),
             readiness=Readiness(engine, redis, settings, ledger),
             ledger=ledger,
             audit=AuditReader(engine),
@@ -216,31 +214,3 @@ def _limiter(settings: Settings, scripts: ScriptPipe) -> DegradingLimiter:
         RedisLimiter(scripts),
         LocalLimiter(processes=settings.replicas * settings.workers),
     )
-
-
-def _adapters(settings: Settings, config: PlatformConfig, session: aiohttp.ClientSession) -> dict[str, ChatAdapter]:
-    deadlines = Deadlines(
-        connect=settings.provider_connect_timeout_seconds,
-        first_byte=settings.provider_first_byte_timeout_seconds,
-        total=settings.provider_total_timeout_seconds,
-    )
-    return {
-        name: OpenAIAdapter(session, provider.base_url, deadlines, settings.provider_max_response_bytes)
-        for name, provider in config.providers.items()
-    }
-
-
-@asynccontextmanager
-async def _provider_session(settings: Settings) -> AsyncIterator[aiohttp.ClientSession]:
-    """One pool of connections for all providers. No cookies: one caller's answer must not mark another's request."""
-    connector = aiohttp.TCPConnector(limit=settings.provider_max_connections, ttl_dns_cache=60)
-    session = aiohttp.ClientSession(
-        connector=connector,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        headers={"User-Agent": "flowbiz-platform"},
-    )
-    try:
-        yield session
-    finally:
-        await session.close()
-        await asyncio.sleep(0)  # lets the transports of open connections close before the loop does

@@ -1,4 +1,4 @@
-"""A provider's answer in OpenAI's contract: as it came, but for the model's name where the client asked for an alias."""
+"""A provider's answer in OpenAI's contract: as it came, but for the model's name where an alias was asked for."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing

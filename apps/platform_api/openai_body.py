@@ -31,7 +31,7 @@ def openai_body(operation: Operation) -> Callable[[Request], Awaitable[OpenAIBod
 
     Raises (from the dependency):
         UnsupportedMediaType: the body is not declared as JSON.
-        InvalidRequest: it is no JSON object, or a field that the gateway reads is not what OpenAI says; `param` names it.
+        InvalidRequest: it is no JSON object, or a field that the gateway reads is wrong; `param` names it.
     """
 
     async def read(request: Request) -> OpenAIBody:
@@ -87,7 +87,7 @@ def _wants_usage(body: dict[str, Any], stream: bool) -> bool:
     if not isinstance(options, dict):
         raise _wrong("stream_options", "expected an object")
     if not stream:
-        raise _wrong("stream_options", "is only for requests with \"stream\": true")
+        raise _wrong("stream_options", 'is only for requests with "stream": true')
     return options.get("include_usage") is True
 
 

@@ -6,8 +6,8 @@ from platform_app.llm.answers import ChatChunk
 from platform_app.llm.usage import TokenUsage
 
 Ending = Callable[[BaseException | None], None]
-"""Is told how a stream ended: None, complete; an Exception, it failed; GeneratorExit or CancelledError, nobody wanted the
-rest."""
+"""Is told how a stream ended: None, complete; an Exception, it failed; GeneratorExit or CancelledError, nobody wanted
+the rest."""
 
 
 class ChunkStream:

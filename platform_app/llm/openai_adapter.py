@@ -12,11 +12,11 @@ import orjson
 
 from platform_app.errors import PlatformError
 from platform_app.llm import openai_errors as errors
-from platform_app.llm.sse import EventTooLarge, SseParser
 from platform_app.llm.answers import ChatChunk, Completion
 from platform_app.llm.base import Answer
 from platform_app.llm.calls import UpstreamCall
 from platform_app.llm.chunk_stream import ChunkStream
+from platform_app.llm.sse import EventTooLarge, SseParser
 
 _MAX_ERROR_BYTES = 64 * 1024
 _DONE = b"[DONE]"

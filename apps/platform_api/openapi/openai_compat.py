@@ -1,4 +1,4 @@
-"""OpenAI's contract in the OpenAPI document. Its schemas are OpenAI's own; here stand the parts that the gateway reads."""
+"""OpenAI's contract in the OpenAPI document. Its schemas are OpenAI's own; here stand the parts that we read."""
 
 from typing import Any, Literal
 
