@@ -1,12 +1,25 @@
 """A streamed answer on its way to a caller."""
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 from platform_app.llm.answers import ChatChunk
 
 Ending = Callable[[BaseException | None], None]
-"""Is told how a stream ended: None, complete; an Exception, it failed; GeneratorExit or CancelledError, nobody wanted the
-rest."""
+"""Is told how a stream ended: None, complete; an Exception, it failed; GeneratorExit or CancelledError, nobody wanted
+the rest."""
+
+
+class Chunks(Protocol):
+    """The chunks after the first. An async generator is one."""
+
+    def __anext__(self) -> Awaitable[ChatChunk]:
+        """The next one; StopAsyncIteration after the last of a complete answer."""
+        ...
+
+    async def aclose(self) -> None:
+        """Release the connection, without reading on."""
+        ...
 
 
 class ChunkStream:
@@ -16,7 +29,7 @@ class ChunkStream:
     failure, one of the PlatformErrors, else.
     """
 
-    def __init__(self, first: ChatChunk, rest: AsyncGenerator[ChatChunk, None]) -> None:
+    def __init__(self, first: ChatChunk, rest: Chunks) -> None:
         self._first: ChatChunk | None = first
         self._rest = rest
         self._endings: list[Ending] = []
@@ -34,7 +47,7 @@ class ChunkStream:
             chunk, self._first = self._first, None
             return chunk
         try:
-            return await anext(self._rest)
+            return await self._rest.__anext__()
         except StopAsyncIteration:
             self._end(None)
             raise
@@ -44,6 +57,7 @@ class ChunkStream:
 
     async def aclose(self) -> None:
         """Close the connection to the provider at once where the answer is not complete."""
+        self._first = None
         try:
             await self._rest.aclose()
         finally:
