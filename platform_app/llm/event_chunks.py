@@ -17,7 +17,7 @@ from platform_app.llm.provider_http import TRANSPORT_ERRORS, ProviderHttp
 from platform_app.llm.sse import EventTooLarge, SseParser
 
 _END_SECONDS = 0.05
-"""How long the end of a body is waited for once the answer is complete: without it the connection cannot be used again."""
+"""How long the end of a body is waited for once the answer is complete: without it the connection is of no more use."""
 
 
 class EventReader(Protocol):
