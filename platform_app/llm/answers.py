@@ -36,6 +36,12 @@ class Completion:
         """Tokens, None where the provider did not count."""
         return parse_usage(self.body.get("usage"))
 
+    @property
+    def characters(self) -> int:
+        """Of everything that the model made, for when the provider did not count."""
+        choices = self.body.get("choices")
+        return sum(_characters(choice, "message") for choice in choices) if isinstance(choices, list) else 0
+
 
 @dataclass(frozen=True, slots=True)
 class ChatChunk:
@@ -68,12 +74,34 @@ class ChatChunk:
         """Tokens of the whole answer; on the last chunk."""
         return parse_usage(self.body.get("usage"))
 
+    @property
+    def characters(self) -> int:
+        """Of everything that the answer gained."""
+        choices = self.body.get("choices")
+        return sum(_characters(choice, "delta") for choice in choices) if isinstance(choices, list) else 0
+
     def _choice(self) -> Mapping[str, Any] | None:
         choices = self.body.get("choices")
         if isinstance(choices, list) and choices and isinstance(choices[0], dict):
             choice: Mapping[str, Any] = choices[0]
             return choice
         return None
+
+
+def _characters(choice: object, member: str) -> int:
+    """Of a choice's text, reasoning and tool arguments. Odd shapes count as nothing."""
+    made = choice.get(member) if isinstance(choice, dict) else None
+    if not isinstance(made, dict):
+        return 0
+    count = sum(len(value) for name in _MADE if isinstance(value := made.get(name), str))
+    calls = made.get("tool_calls")
+    if isinstance(calls, list):
+        functions = (call.get("function") for call in calls if isinstance(call, dict))
+        count += sum(len(str(function.get("arguments") or "")) for function in functions if isinstance(function, dict))
+    return count
+
+
+_MADE = ("content", "refusal", "reasoning_content", "reasoning")
 
 
 def _text(value: object) -> str | None:

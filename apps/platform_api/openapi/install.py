@@ -11,10 +11,22 @@ from apps.platform_api.contract import ChatRequestBody
 from apps.platform_api.guards import api_routes, guard_of
 from apps.platform_api.key_contract import CreateKeyBody, RevokeKeyBody, RotateKeyBody, UpdateKeyBody
 from apps.platform_api.openapi.blocks import REF
+from apps.platform_api.openapi.openai_compat import ChatCompletionBody, EmbeddingsBody
 
-DESCRIPTION = "The guarded gateway in front of LLM providers. Errors are `{error: {code, message, request_id}}`."
+DESCRIPTION = (
+    "The guarded gateway in front of LLM providers. Errors are `{error: {code, message, request_id}}`, "
+    "and OpenAI's `{error: {message, type, param, code}}` on the routes of its contract."
+)
 
-_BODIES = (ChatRequestBody, CreateKeyBody, UpdateKeyBody, RotateKeyBody, RevokeKeyBody)
+_BODIES = (
+    ChatRequestBody,
+    ChatCompletionBody,
+    EmbeddingsBody,
+    CreateKeyBody,
+    UpdateKeyBody,
+    RotateKeyBody,
+    RevokeKeyBody,
+)
 
 
 def install_openapi(app: FastAPI) -> None:
