@@ -7,10 +7,11 @@ from contextlib import asynccontextmanager
 import aiohttp
 
 from platform_app.config import PlatformConfig, Settings
+from platform_app.llm.adapters import make_adapter
 from platform_app.llm.base import Credentials
 from platform_app.llm.catalog import Catalog
 from platform_app.llm.directory import ServedModel
-from platform_app.llm.openai_adapter import Deadlines, OpenAIAdapter
+from platform_app.llm.provider_http import ProviderLimits
 from platform_app.llm.route_upstream import RouteUpstream
 
 
@@ -24,15 +25,12 @@ class ModelServing:
 
     def build(self, config: PlatformConfig) -> Mapping[str, ServedModel]:
         """Every model of the catalog by its public name."""
-        deadlines = Deadlines(
-            connect=self._settings.provider_connect_timeout_seconds,
-            first_byte=self._settings.provider_first_byte_timeout_seconds,
-            total=self._settings.provider_total_timeout_seconds,
+        limits = ProviderLimits(
+            connect_seconds=self._settings.provider_connect_timeout_seconds,
+            silence_seconds=self._settings.provider_first_byte_timeout_seconds,
+            max_response_bytes=self._settings.provider_max_response_bytes,
         )
-        adapters = {
-            name: OpenAIAdapter(self._session, provider.base_url, deadlines, self._settings.provider_max_response_bytes)
-            for name, provider in config.providers.items()
-        }
+        adapters = {name: make_adapter(provider, self._session, limits) for name, provider in config.providers.items()}
         catalog = Catalog(config, self._settings.default_model)
         return {
             name: ServedModel(name, routes, RouteUpstream(routes[0], adapters[routes[0].provider], self._credentials))

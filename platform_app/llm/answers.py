@@ -9,10 +9,10 @@ from platform_app.llm.usage import TokenUsage, parse_usage
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """A whole answer. A chat's `body` has at least one choice with a message."""
+    """A whole answer. A chat's `body` has at least one choice with a message; embeddings have none."""
 
     raw: bytes
-    """The provider's bytes as they came."""
+    """The provider's bytes as they came, where its wire format is OpenAI's; else `body` as JSON."""
     body: Mapping[str, Any]
 
     @property
@@ -48,7 +48,7 @@ class ChatChunk:
     """One event of a streamed answer."""
 
     raw: bytes
-    """The event's data as it came."""
+    """The event's data as it came, where the provider's wire format is OpenAI's; else `body` as JSON."""
     body: Mapping[str, Any]
 
     @property

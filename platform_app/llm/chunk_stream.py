@@ -1,6 +1,7 @@
 """A streamed answer on its way to a caller."""
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 from platform_app.llm.answers import ChatChunk
 from platform_app.llm.usage import TokenUsage
@@ -10,6 +11,18 @@ Ending = Callable[[BaseException | None], None]
 the rest."""
 
 
+class Chunks(Protocol):
+    """The chunks after the first. An async generator is one."""
+
+    def __anext__(self) -> Awaitable[ChatChunk]:
+        """The next one; StopAsyncIteration after the last of a complete answer."""
+        ...
+
+    async def aclose(self) -> None:
+        """Release the connection, without reading on."""
+        ...
+
+
 class ChunkStream:
     """The chunks of an answer, of which the first has arrived. Whoever gets one must close it.
 
@@ -17,7 +30,7 @@ class ChunkStream:
     failure, one of the PlatformErrors, else.
     """
 
-    def __init__(self, first: ChatChunk, rest: AsyncGenerator[ChatChunk, None]) -> None:
+    def __init__(self, first: ChatChunk, rest: Chunks) -> None:
         self._first: ChatChunk | None = first
         self._rest = rest
         self.usage: TokenUsage | None = None
@@ -39,7 +52,7 @@ class ChunkStream:
             chunk, self._first = self._first, None
         else:
             try:
-                chunk = await anext(self._rest)
+                chunk = await self._rest.__anext__()
             except StopAsyncIteration:
                 self._end(None)
                 raise
@@ -52,6 +65,7 @@ class ChunkStream:
 
     async def aclose(self) -> None:
         """Close the connection to the provider at once where the answer is not complete."""
+        self._first = None
         try:
             await self._rest.aclose()
         finally:
