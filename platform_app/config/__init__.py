@@ -7,6 +7,7 @@ from platform_app.config.catalog import ModelConfig, PriceConfig, ProviderConfig
 from platform_app.config.fields import ConfigModel, HttpUrl, ModelName, Network, RuleName, parse_networks
 from platform_app.config.file import PlatformConfig, load_config
 from platform_app.config.limits import DEFAULT_RULES, LimitRule, RateLimitsConfig
+from platform_app.config.policies import BreakerConfig, PoliciesConfig, RetryConfig
 from platform_app.config.settings import (
     ENV_PREFIX,
     START_TIMEOUT_SECONDS,
@@ -20,6 +21,7 @@ __all__ = [
     "DEFAULT_RULES",
     "ENV_PREFIX",
     "START_TIMEOUT_SECONDS",
+    "BreakerConfig",
     "ConfigModel",
     "HttpUrl",
     "LimitRule",
@@ -27,9 +29,11 @@ __all__ = [
     "ModelName",
     "Network",
     "PlatformConfig",
+    "PoliciesConfig",
     "PriceConfig",
     "ProviderConfig",
     "RateLimitsConfig",
+    "RetryConfig",
     "RouteConfig",
     "RuleName",
     "Settings",

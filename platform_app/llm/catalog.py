@@ -12,8 +12,7 @@ class Catalog:
     def __init__(self, config: PlatformConfig, default_model: str) -> None:
         self._default = default_model
         self._routes = {
-            name: tuple(_route(name, route, config) for route in model.routes)
-            for name, model in config.models.items()
+            name: tuple(_route(name, route, config) for route in model.routes) for name, model in config.models.items()
         }
 
     def routes(self, model: str | None) -> tuple[Route, ...]:
