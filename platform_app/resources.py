@@ -27,6 +27,7 @@ from platform_app.errors import ConfigurationError, SecretError
 from platform_app.ledger.base import Ledger
 from platform_app.ledger.reader import AuditReader
 from platform_app.ledger.spooled import open_ledger
+from platform_app.ledger.usage_reader import UsageReader
 from platform_app.llm.base import ChatAdapter
 from platform_app.llm.catalog import Catalog
 from platform_app.llm.openai_adapter import Deadlines, OpenAIAdapter
@@ -63,6 +64,7 @@ class Resources:
     readiness: Readiness
     ledger: Ledger
     audit: AuditReader
+    usage: UsageReader
     engine: AsyncEngine = field(repr=False)
     redis: "Redis" = field(repr=False)
     secrets: SecretStore = field(repr=False)
@@ -124,6 +126,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
             readiness=Readiness(engine, redis, settings, ledger),
             ledger=ledger,
             audit=AuditReader(engine),
+            usage=UsageReader(engine),
             engine=engine,
             redis=redis,
             secrets=secrets,
