@@ -26,6 +26,7 @@ from platform_app.errors import ConfigurationError
 from platform_app.ledger.base import Ledger
 from platform_app.ledger.reader import AuditReader
 from platform_app.ledger.spooled import open_ledger
+from platform_app.ledger.usage_reader import UsageReader
 from platform_app.llm.directory import ModelDirectory
 from platform_app.model_serving import ModelServing, provider_session
 from platform_app.provider_credentials import StoredCredentials
@@ -64,6 +65,7 @@ class Resources:
     readiness: Readiness
     ledger: Ledger
     audit: AuditReader
+    usage: UsageReader
     engine: AsyncEngine = field(repr=False)
     redis: "Redis" = field(repr=False)
     secrets: RefreshableSecretStore = field(repr=False)
@@ -126,6 +128,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
             readiness=Readiness(engine, redis, settings, ledger),
             ledger=ledger,
             audit=AuditReader(engine),
+            usage=UsageReader(engine),
             engine=engine,
             redis=redis,
             secrets=secrets,
