@@ -40,6 +40,7 @@ def create_app(settings: Settings, server: ServerState | None = None) -> FastAPI
         metrics.BUILD_INFO.labels(VERSION, settings.build_sha or "unknown").set(1)
         try:
             async with open_resources(settings) as resources:
+                server.reload_config = resources.reload.request
                 yield {"resources": resources, "server": server}
         except ConfigurationError as error:
             server.configuration_problems = error.problems
