@@ -7,9 +7,10 @@
 -- 5. Run the gateway as flowbiz_platform_runtime.
 --
 -- The runtime role reads and adds records, and can neither change nor remove one: no UPDATE, DELETE or TRUNCATE on
--- audit_events and access_decisions, and no DDL. Triggers refuse these to the owner too, who could drop the triggers.
--- Retention drops whole days, by a function that always keeps the last six. To take even that from the runtime
--- role, revoke EXECUTE on ledger_drop_partitions and run `flowbiz-platform maintenance` as the owner, from cron.
+-- audit_events, access_decisions and usage_records, and no DDL. Triggers refuse these to the owner too, who could drop
+-- the triggers. Retention drops whole days, by functions that always keep the last six. To take even that from the
+-- runtime role, revoke EXECUTE on ledger_drop_partitions and usage_drop_totals, and run `flowbiz-platform maintenance`
+-- as the owner, from cron.
 
 DO $$
 BEGIN
@@ -35,7 +36,8 @@ GRANT USAGE ON SCHEMA public TO flowbiz_platform_runtime;
 -- A database that was migrated by another role goes over to the owner, partitions and functions included.
 DO $$
 DECLARE
-    mine name[] := ARRAY['api_keys', 'api_key_secrets', 'audit_events', 'access_decisions', 'alembic_version'];
+    mine name[] := ARRAY['api_keys', 'api_key_secrets', 'audit_events', 'access_decisions', 'usage_records',
+                         'usage_daily', 'alembic_version'];
     item record;
 BEGIN
     IF NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
@@ -54,7 +56,8 @@ BEGIN
     FOR item IN
         SELECT oid::regprocedure AS name FROM pg_proc
         WHERE pronamespace = 'public'::regnamespace AND proowner <> 'flowbiz_platform_owner'::regrole
-        AND proname IN ('refuse_change', 'ledger_create_partition', 'ledger_drop_partitions')
+        AND proname IN ('refuse_change', 'ledger_create_partition', 'ledger_drop_partitions', 'usage_add_up',
+                        'usage_drop_totals')
     LOOP
         EXECUTE format('ALTER FUNCTION %s OWNER TO flowbiz_platform_owner', item.name);
     END LOOP;
@@ -71,6 +74,8 @@ BEGIN
             ('api_key_secrets', 'SELECT, INSERT, UPDATE, DELETE'), -- a rotation ends the secret before the last
             ('audit_events', 'SELECT, INSERT'),
             ('access_decisions', 'SELECT, INSERT'),
+            ('usage_records', 'SELECT, INSERT'),
+            ('usage_daily', 'SELECT'), -- a trigger on usage_records adds it up, as the owner
             ('alembic_version', 'SELECT')
         ) AS wanted (name, rights)
         WHERE to_regclass('public.' || name) IS NOT NULL
@@ -81,7 +86,7 @@ BEGIN
     FOR item IN
         SELECT oid::regprocedure AS name FROM pg_proc
         WHERE pronamespace = 'public'::regnamespace
-        AND proname IN ('ledger_create_partition', 'ledger_drop_partitions')
+        AND proname IN ('ledger_create_partition', 'ledger_drop_partitions', 'usage_drop_totals')
     LOOP
         EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', item.name);
         EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO flowbiz_platform_runtime', item.name);

@@ -7,6 +7,7 @@ import typer
 from platform_app.config import Settings, load_settings
 from platform_app.ledger.partitions import MaintenanceReport, maintain
 from platform_app.ledger.session import DatabaseUnavailableError, LedgerSession, make_ledger_engine
+from platform_app.ledger.tables import retention_of
 
 
 def run_maintenance() -> int:
@@ -25,7 +26,7 @@ def run_maintenance() -> int:
             typer.echo(f"{what} {name}")
     typer.echo(
         f"{len(report.created)} partitions created, {len(report.dropped)} dropped "
-        f"(kept: {settings.retention_days} days)."
+        f"(kept: {settings.retention_days} days of decisions, {settings.usage_retention_days} of usage)."
     )
     return 0
 
@@ -34,7 +35,7 @@ async def _maintain(settings: Settings) -> MaintenanceReport:
     engine = make_ledger_engine(settings)
     session = LedgerSession(engine)
     try:
-        return await maintain(session, settings.retention_days)
+        return await maintain(session, retention_of(settings))
     finally:
         await session.aclose()
         await engine.dispose()

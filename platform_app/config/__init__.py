@@ -4,7 +4,15 @@ Every problem is reported at once, by the name that its owner typed, with what t
 """
 
 from platform_app.config.catalog import ModelConfig, PriceConfig, ProviderConfig, RouteConfig, WireFormat
-from platform_app.config.fields import ConfigModel, HttpUrl, ModelName, Network, RuleName, parse_networks
+from platform_app.config.fields import (
+    SECRET_NAME,
+    ConfigModel,
+    HttpUrl,
+    ModelName,
+    Network,
+    RuleName,
+    parse_networks,
+)
 from platform_app.config.file import PlatformConfig, load_config
 from platform_app.config.limits import DEFAULT_RULES, LimitRule, RateLimitsConfig
 from platform_app.config.policies import BreakerConfig, PoliciesConfig, RetryConfig
@@ -20,6 +28,7 @@ from platform_app.config.settings import (
 __all__ = [
     "DEFAULT_RULES",
     "ENV_PREFIX",
+    "SECRET_NAME",
     "START_TIMEOUT_SECONDS",
     "BreakerConfig",
     "ConfigModel",

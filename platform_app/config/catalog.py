@@ -54,9 +54,7 @@ class ProviderConfig(ConfigModel):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         problems = [
-            f"headers: {name} is set by the gateway itself"
-            for name in self.headers
-            if name.lower() in OWN_HEADERS
+            f"headers: {name} is set by the gateway itself" for name in self.headers if name.lower() in OWN_HEADERS
         ]
         if self.wire_format == "azure" and self.api_version is None:
             problems.append("api_version: azure needs one, such as 2024-10-21")
@@ -74,8 +72,8 @@ class RouteConfig(ConfigModel):
     model: ModelName = Field(description="The model's name at the provider (azure: the deployment's).")
     weight: Annotated[int, Field(ge=1, le=1000)] | None = Field(
         None,
-        description="Its share of the traffic among the model's routes that have a weight. Routes without one are tried "
-        "in their order when the others fail; where no route has one, the first gets all.",
+        description="Its share of the traffic among the model's routes that have a weight. Routes without one are "
+        "tried in their order when the others fail; where no route has one, the first gets all.",
     )
     timeout_seconds: Annotated[float, Field(gt=0, le=3600)] | None = Field(
         None, description="For one try; without it what is left of PLATFORM_PROVIDER_TOTAL_TIMEOUT_SECONDS."

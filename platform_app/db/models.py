@@ -1,6 +1,6 @@
 """The tables. The schema itself changes only through `migrations/`; a test compares the two."""
 
-from datetime import datetime
+from datetime import date, datetime
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 from uuid import UUID
@@ -10,6 +10,7 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     DateTime,
+    Double,
     ForeignKey,
     Identity,
     Index,
@@ -133,3 +134,61 @@ class AccessDecision(Base):
     status: Mapped[int] = mapped_column(SmallInteger)
     client_address: Mapped[IPv4Address | IPv6Address | None] = mapped_column(INET)
     duration_ms: Mapped[float] = mapped_column(REAL)
+
+
+class UsageRecord(Base):
+    """What one request used of a provider; written by the ledger, never updated or deleted, dropped by the day."""
+
+    __tablename__ = "usage_records"
+    __table_args__ = (
+        Index(None, "key_id", "occurred_at"),
+        {"postgresql_partition_by": "RANGE (occurred_at)"},
+    )
+
+    occurred_at: Mapped[datetime] = mapped_column(primary_key=True)
+    event_id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    trace_id: Mapped[UUID] = mapped_column(Uuid)
+    cost_microusd: Mapped[int | None] = mapped_column(BigInteger)
+    prompt_tokens: Mapped[int]
+    completion_tokens: Mapped[int]
+    cached_tokens: Mapped[int]
+    duration_ms: Mapped[float] = mapped_column(REAL)
+    first_token_ms: Mapped[float | None] = mapped_column(REAL)
+    attempts: Mapped[int] = mapped_column(SmallInteger)
+    stream: Mapped[bool]
+    estimated: Mapped[bool]
+    request_id: Mapped[str]
+    key_id: Mapped[str]
+    owner: Mapped[str]
+    route: Mapped[str]
+    provider: Mapped[str]
+    model: Mapped[str]
+    upstream_model: Mapped[str]
+    outcome: Mapped[str]
+
+
+class UsageDaily(Base):
+    """The sums of a day's usage records; a trigger on usage_records adds to them, and nobody else does."""
+
+    __tablename__ = "usage_daily"
+    __table_args__ = (Index(None, "key_id", "day"), {"postgresql_with": {"fillfactor": 50}})
+
+    day: Mapped[date] = mapped_column(primary_key=True)
+    key_id: Mapped[str] = mapped_column(primary_key=True)
+    owner: Mapped[str] = mapped_column(primary_key=True)
+    provider: Mapped[str] = mapped_column(primary_key=True)
+    model: Mapped[str] = mapped_column(primary_key=True)
+    requests: Mapped[int] = mapped_column(BigInteger)
+    errors: Mapped[int] = mapped_column(BigInteger)
+    """Outcomes other than `ok` and `client_closed`."""
+    client_closed: Mapped[int] = mapped_column(BigInteger)
+    attempts: Mapped[int] = mapped_column(BigInteger)
+    prompt_tokens: Mapped[int] = mapped_column(BigInteger)
+    completion_tokens: Mapped[int] = mapped_column(BigInteger)
+    cached_tokens: Mapped[int] = mapped_column(BigInteger)
+    cost_microusd: Mapped[int] = mapped_column(BigInteger)
+    requests_without_price: Mapped[int] = mapped_column(BigInteger)
+    estimated_requests: Mapped[int] = mapped_column(BigInteger)
+    requests_with_first_token: Mapped[int] = mapped_column(BigInteger)
+    duration_ms: Mapped[float] = mapped_column(Double)
+    first_token_ms: Mapped[float] = mapped_column(Double)

@@ -1,60 +1,17 @@
 """From a segment's bytes to the rows of one transaction, table by table, with whatever is no event set apart."""
 
 import asyncio
-import ipaddress
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from functools import lru_cache
-from typing import Any
 
-from platform_app.ledger.event import AccessDecision, BadLineError, LedgerEvent, decode
+from platform_app.ledger.event import BadLineError, LedgerEvent, decode
+from platform_app.ledger.tables import TABLES, Retention, Table, table_of
 
 LINES_PER_TURN = 100
 """About a millisecond's work; requests get their turn in between."""
 FUTURE_DAYS = 1
 """A clock this far ahead is taken to be right."""
-
-Row = tuple[Any, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """Where events of one kind go, and what COPY is given for one."""
-
-    name: str
-    columns: tuple[str, ...]
-    row: Callable[[Any], Row]
-
-
-def _access_row(event: AccessDecision) -> Row:
-    return (
-        event.occurred_at,
-        event.event_id,
-        event.trace_id,
-        event.request_id,
-        event.key_id,
-        event.method,
-        event.route,
-        event.decision,
-        event.reason,
-        event.status,
-        _address(event.client_address),
-        event.duration_ms,
-    )
-
-
-ACCESS_DECISIONS = Table(
-    "access_decisions",
-    (
-        "occurred_at", "event_id", "trace_id", "request_id", "key_id", "method", "route", "decision", "reason",
-        "status", "client_address", "duration_ms",
-    ),
-    _access_row,
-)  # fmt: skip
-
-_TABLES: Mapping[type[LedgerEvent], Table] = {AccessDecision: ACCESS_DECISIONS}
-TABLES = tuple(_TABLES.values())
 
 
 @dataclass(slots=True)
@@ -65,7 +22,11 @@ class Batch:
 
     def add(self, event: LedgerEvent) -> None:
         """Take one more event."""
-        self.events.setdefault(_TABLES[type(event)], []).append(event)
+        self.events.setdefault(table_of(event), []).append(event)
+
+    def in_order(self) -> Iterator[tuple[Table, list[LedgerEvent]]]:
+        """What there is for each table, in the order in which every transaction takes them."""
+        return ((table, self.events[table]) for table in TABLES if table in self.events)
 
     def days(self) -> Iterator[tuple[Table, date]]:
         """The partitions that it needs, each once."""
@@ -99,14 +60,15 @@ class Parsed:
     torn: bytes = b""
     """The last line of a writer that died in it, or that the disk cut off: the answer that it was for never ended."""
     expired: int = 0
-    """Events that are older than anything that is kept."""
+    """Events that are older than anything that their table keeps."""
 
 
-async def parse(data: bytes, retention_days: int, now: datetime | None = None) -> Parsed:
+async def parse(data: bytes, retention: Retention, now: datetime | None = None) -> Parsed:
     """Take a segment apart, giving way to others every hundred lines."""
     today = (now or datetime.now(UTC)).date()
-    # The same first day that maintenance keeps (partitions.py).
-    oldest, newest = today - timedelta(days=retention_days), today + timedelta(days=FUTURE_DAYS)
+    # The same first days that maintenance keeps (partitions.py).
+    oldest = {table: today - timedelta(days=days) for table, days in retention.items()}
+    newest = today + timedelta(days=FUTURE_DAYS)
     parsed = Parsed()
     *lines, rest = data.split(b"\n")
     if rest:
@@ -124,13 +86,8 @@ async def parse(data: bytes, retention_days: int, now: datetime | None = None) -
             else:
                 parsed.bad.append(line + b"\n")
             continue
-        if event.occurred_at.date() < oldest:
+        if event.occurred_at.date() < oldest[table_of(event)]:
             parsed.expired += 1
             continue
         parsed.batch.add(event)
     return parsed
-
-
-@lru_cache(maxsize=4096)
-def _address(text: str | None) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    return ipaddress.ip_address(text) if text is not None else None

@@ -1,7 +1,7 @@
-"""Daily partitions: made ahead, and dropped whole when retention ends, so that nothing ever deletes rows.
+"""Daily partitions: made ahead, and dropped whole when retention ends, so that nothing ever deletes records.
 
-The statements are functions in the database (migration 0002), which run as the owner of the tables and check their
-bounds: the runtime role may add days and drop old ones, and nothing else.
+The statements are functions in the database (migrations 0002 and 0003), which run as the owner of the tables and check
+their bounds: the runtime role may add days and drop old ones, and nothing else.
 """
 
 import asyncio
@@ -9,8 +9,8 @@ import random
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
-from platform_app.ledger.batch import TABLES
 from platform_app.ledger.session import REFUSED_DATA, DatabaseUnavailableError, LedgerSession
+from platform_app.ledger.tables import TABLES, USAGE_RECORDS, Retention
 from platform_app.observability.logging import get_logger
 
 DAYS_AHEAD = 7
@@ -33,8 +33,10 @@ class MaintenanceReport:
     dropped: tuple[str, ...] = ()
 
 
-async def maintain(session: LedgerSession, retention_days: int, today: date | None = None) -> MaintenanceReport:
+async def maintain(session: LedgerSession, retention: Retention, today: date | None = None) -> MaintenanceReport:
     """Make the partitions of today and the days ahead, and drop those of days before the retention's first.
+
+    The usage totals of such days go with their records.
 
     Whoever gets the lock does it; the others need not wait, since it is the same work.
 
@@ -43,7 +45,7 @@ async def maintain(session: LedgerSession, retention_days: int, today: date | No
     """
     today = today or datetime.now(UTC).date()
     days = [today + timedelta(days=ahead) for ahead in range(DAYS_AHEAD + 1)]
-    before = today - timedelta(days=retention_days)
+    before = {table: today - timedelta(days=retention[table]) for table in TABLES}
     try:
         async with session.use(_DEADLINE_SECONDS) as driver, driver.transaction():
             # Released by the transaction's end, which works behind a pooler that shares sessions.
@@ -57,20 +59,21 @@ async def maintain(session: LedgerSession, retention_days: int, today: date | No
             dropped = [
                 row[0]
                 for table in TABLES
-                for row in await driver.fetch("SELECT ledger_drop_partitions($1, $2)", table.name, before)
+                for row in await driver.fetch("SELECT ledger_drop_partitions($1, $2)", table.name, before[table])
             ]
+            await driver.execute("SELECT usage_drop_totals($1)", before[USAGE_RECORDS])
     except REFUSED_DATA as error:
         raise DatabaseUnavailableError(type(error).__name__) from error
     return MaintenanceReport(True, tuple(name for name in created if name is not None), tuple(dropped))
 
 
-async def maintain_forever(session: LedgerSession, retention_days: int) -> None:
+async def maintain_forever(session: LedgerSession, retention: Retention) -> None:
     """At once, then every hour or so; a minute later where it failed. Until cancelled."""
     failing = False
     while True:
         pause = MAINTENANCE_SECONDS
         try:
-            report = await maintain(session, retention_days)
+            report = await maintain(session, retention)
             failing = False
             if report.created or report.dropped:
                 _log.info("ledger_maintained", created=list(report.created), dropped=list(report.dropped))

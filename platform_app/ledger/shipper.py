@@ -6,9 +6,10 @@ from datetime import date, datetime
 
 import asyncpg
 
-from platform_app.ledger.batch import LINES_PER_TURN, Batch, Row, Table, batch_of
+from platform_app.ledger.batch import LINES_PER_TURN, Batch, batch_of
 from platform_app.ledger.event import LedgerEvent
 from platform_app.ledger.session import REFUSED_DATA, LedgerSession
+from platform_app.ledger.tables import Row, Table
 from platform_app.observability import metrics
 
 BATCH_SECONDS = 10.0
@@ -57,7 +58,7 @@ class Shipper:
         async with self._session.use(BATCH_SECONDS) as driver:
             await self._make_days(driver, batch)
             async with driver.transaction():
-                inserted = {table: await _insert(driver, table, events) for table, events in batch.events.items()}
+                inserted = {table: await _insert(driver, table, events) for table, events in batch.in_order()}
                 await _note_use(driver, batch)
         for table, count in inserted.items():
             metrics.LEDGER_SHIPPED.labels(table.name).inc(count)

@@ -6,13 +6,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from platform_app.config import Settings
 from platform_app.errors import ConfigurationError
-from platform_app.ledger.event import LedgerEvent
+from platform_app.ledger.event import LedgerEvent, UsageRecord
 from platform_app.ledger.keeper import SpoolKeeper
 from platform_app.ledger.partitions import maintain_forever
 from platform_app.ledger.segments import Orphans
 from platform_app.ledger.session import LedgerSession, make_ledger_engine
 from platform_app.ledger.shipper import Shipper
 from platform_app.ledger.spool import Spool
+from platform_app.ledger.tables import retention_of
 from platform_app.ledger.writer import LedgerWriter
 from platform_app.observability import metrics
 
@@ -43,6 +44,8 @@ class SpooledLedger:
         """See Ledger."""
         self._spool.append(event.line())
         self._appended.inc()
+        if isinstance(event, UsageRecord) and event.cost_microusd:
+            metrics.USAGE_COST.labels(event.provider, event.model).inc(event.cost_microusd / 1e6)
 
 
 @asynccontextmanager
@@ -64,13 +67,13 @@ async def open_ledger(settings: Settings) -> AsyncIterator[SpooledLedger]:
         session, maintenance_session = LedgerSession(engine), LedgerSession(engine)
         stack.push_async_callback(session.aclose)
         stack.push_async_callback(maintenance_session.aclose)
-        writer = LedgerWriter(spool, orphans, Shipper(session), settings.retention_days)
+        writer = LedgerWriter(spool, orphans, Shipper(session), retention_of(settings))
         spool.wake_writer = writer.wake
         keeper = SpoolKeeper(spool, orphans, settings.spool_fsync_seconds)
         writing = asyncio.create_task(writer.run(), name="ledger-writer")
         keeping = asyncio.create_task(keeper.run(), name="ledger-keeper")
         maintaining = asyncio.create_task(
-            maintain_forever(maintenance_session, settings.retention_days), name="ledger-maintenance"
+            maintain_forever(maintenance_session, retention_of(settings)), name="ledger-maintenance"
         )
         try:
             yield SpooledLedger(spool)

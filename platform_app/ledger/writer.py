@@ -10,6 +10,7 @@ from platform_app.ledger.segments import ASIDE, Orphans, Segment, list_directory
 from platform_app.ledger.session import DatabaseUnavailableError
 from platform_app.ledger.shipper import Shipper
 from platform_app.ledger.spool import Spool
+from platform_app.ledger.tables import Retention
 from platform_app.observability import metrics
 from platform_app.observability.logging import get_logger
 
@@ -25,11 +26,11 @@ _log = get_logger("ledger")
 class LedgerWriter:
     """Ships this process's own segments and those of the dead owners that it adopted."""
 
-    def __init__(self, spool: Spool, orphans: Orphans, shipper: Shipper, retention_days: int) -> None:
+    def __init__(self, spool: Spool, orphans: Orphans, shipper: Shipper, retention: Retention) -> None:
         self._spool = spool
         self._orphans = orphans
         self._shipper = shipper
-        self._retention_days = retention_days
+        self._retention = retention
         self._wake = asyncio.Event()
         self._stopping = False
         self._failures = 0
@@ -91,7 +92,7 @@ class LedgerWriter:
             data = await asyncio.to_thread(segment.path.read_bytes)
         except FileNotFoundError:
             return  # another worker dropped it, for want of room
-        parsed = await parse(data, self._retention_days)
+        parsed = await parse(data, self._retention)
         started = time.perf_counter()
         refused = await self._shipper.ship(parsed.batch)
         metrics.LEDGER_BATCH_SECONDS.observe(time.perf_counter() - started)

@@ -9,10 +9,10 @@ from platform_app.llm.usage import TokenUsage, parse_usage
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """A whole answer. A chat's `body` has at least one choice with a message."""
+    """A whole answer. A chat's `body` has at least one choice with a message; embeddings have none."""
 
     raw: bytes
-    """The provider's bytes as they came."""
+    """The provider's bytes as they came, where its wire format is OpenAI's; else `body` as JSON."""
     body: Mapping[str, Any]
 
     @property
@@ -36,13 +36,19 @@ class Completion:
         """Tokens, None where the provider did not count."""
         return parse_usage(self.body.get("usage"))
 
+    @property
+    def characters(self) -> int:
+        """Of everything that the model made, for when the provider did not count."""
+        choices = self.body.get("choices")
+        return sum(_characters(choice, "message") for choice in choices) if isinstance(choices, list) else 0
+
 
 @dataclass(frozen=True, slots=True)
 class ChatChunk:
     """One event of a streamed answer."""
 
     raw: bytes
-    """The event's data as it came."""
+    """The event's data as it came, where the provider's wire format is OpenAI's; else `body` as JSON."""
     body: Mapping[str, Any]
 
     @property
@@ -68,12 +74,34 @@ class ChatChunk:
         """Tokens of the whole answer; on the last chunk."""
         return parse_usage(self.body.get("usage"))
 
+    @property
+    def characters(self) -> int:
+        """Of everything that the answer gained."""
+        choices = self.body.get("choices")
+        return sum(_characters(choice, "delta") for choice in choices) if isinstance(choices, list) else 0
+
     def _choice(self) -> Mapping[str, Any] | None:
         choices = self.body.get("choices")
         if isinstance(choices, list) and choices and isinstance(choices[0], dict):
             choice: Mapping[str, Any] = choices[0]
             return choice
         return None
+
+
+def _characters(choice: object, member: str) -> int:
+    """Of a choice's text, reasoning and tool arguments. Odd shapes count as nothing."""
+    made = choice.get(member) if isinstance(choice, dict) else None
+    if not isinstance(made, dict):
+        return 0
+    count = sum(len(value) for name in _MADE if isinstance(value := made.get(name), str))
+    calls = made.get("tool_calls")
+    if isinstance(calls, list):
+        functions = (call.get("function") for call in calls if isinstance(call, dict))
+        count += sum(len(str(function.get("arguments") or "")) for function in functions if isinstance(function, dict))
+    return count
+
+
+_MADE = ("content", "refusal", "reasoning_content", "reasoning")
 
 
 def _text(value: object) -> str | None:

@@ -61,3 +61,5 @@ class UpstreamCall:
     """For all of it, until the last byte."""
     operation: Operation = Operation.CHAT
     stream: bool = False
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Sent along, beside the provider's own: trace context. Nothing else of a caller's headers reaches a provider."""

@@ -60,6 +60,22 @@ LIMITER_DEGRADED = Gauge(
     multiprocess_mode="livemax",
 )
 
+SECRET_LOOKUPS = Counter(
+    "platform_secret_lookups",
+    "Look-ups in the secret store, not those answered from memory: found, missing, unavailable.",
+    ["store", "outcome"],
+)
+SECRETS_STALE = Gauge(
+    "platform_secrets_stale",
+    "Secrets of this process whose last look-up failed: the last good value serves, or none does any more.",
+    multiprocess_mode="livemax",
+)
+SECRET_AGE_SECONDS = Gauge(
+    "platform_secret_age_seconds",
+    "Seconds since the look-up of the oldest value that serves.",
+    multiprocess_mode="livemax",
+)
+
 PROVIDER_REQUESTS = Counter(
     "platform_provider_requests",
     "Provider calls by outcome: ok, client_closed, or the error code that the caller got.",
@@ -79,6 +95,12 @@ PROVIDER_FIRST_CHUNK_SECONDS = Histogram(
 )
 PROVIDER_TOKENS = Counter(
     "platform_provider_tokens", "Tokens as the provider counted them.", ["provider", "model", "direction"]
+)
+
+USAGE_COST = Counter(
+    "platform_usage_cost_usd",
+    "What provider calls cost in US dollars, by the prices of the catalog; calls without a known price count nothing.",
+    ["provider", "model"],
 )
 
 MODEL_CALL_FAILURES = Counter(
@@ -179,5 +201,5 @@ def _remember_children(*metrics: Counter | Gauge | Histogram) -> None:
 
 _remember_children(
     HTTP_REQUESTS, HTTP_SECONDS, AUTH, LIMITER, PROVIDER_REQUESTS, PROVIDER_SECONDS, PROVIDER_FIRST_CHUNK_SECONDS,
-    PROVIDER_TOKENS, MODEL_CALL_FAILURES, PROVIDER_RETRIES, PROVIDER_FALLBACKS, PROVIDER_REFUSED,
+    PROVIDER_TOKENS, USAGE_COST, MODEL_CALL_FAILURES, PROVIDER_RETRIES, PROVIDER_FALLBACKS, PROVIDER_REFUSED,
 )  # fmt: skip

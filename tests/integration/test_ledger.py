@@ -25,15 +25,17 @@ from platform_app.ledger.segments import Orphans, list_directory
 from platform_app.ledger.session import DatabaseUnavailableError, LedgerSession, make_ledger_engine
 from platform_app.ledger.shipper import Shipper
 from platform_app.ledger.spooled import open_ledger
+from platform_app.ledger.tables import ACCESS_DECISIONS, TABLES, USAGE_RECORDS
 from platform_app.ledger.writer import LedgerWriter
 from platform_app.resources import open_key_admin
 from platform_app.secret_store.env import EnvSecretStore
 from tests.conftest import run_apart
 from tests.unit.fakes import Count
-from tests.unit.platform_app.ledger.events import access, spool_in
+from tests.unit.platform_app.ledger.events import access, keeping, spool_in, usage
 
 ROLES = Path(__file__).resolve().parents[2] / "deploy" / "roles.sql"
-TODAY = datetime.now(UTC).date()
+NOW = datetime.now(UTC)
+TODAY = NOW.date()
 
 
 def settings_for(url: str, **fields: Any) -> Settings:
@@ -127,7 +129,7 @@ async def test_a_segment_may_come_again(ledger_url: str, tmp_path: Path) -> None
     duplicates = Count("platform_ledger_duplicates_total", table="access_decisions")
     async with session_on(ledger_url) as session:
         orphans = Orphans(spool.directory, spool.owner)
-        writer = LedgerWriter(spool, orphans, Shipper(session), 90)
+        writer = LedgerWriter(spool, orphans, Shipper(session), keeping(90))
         assert await writer.ship_pending() == 1
         assert duplicates.grown == 0
         spool.append(access().line())
@@ -136,7 +138,7 @@ async def test_a_segment_may_come_again(ledger_url: str, tmp_path: Path) -> None
         adopted = Orphans(next_spool.directory, next_spool.owner)
         await SpoolKeeper(next_spool, adopted, 0).keep()
         next_spool.append(events[0].line())
-        assert await LedgerWriter(next_spool, adopted, Shipper(session), 90).ship_pending() == 2
+        assert await LedgerWriter(next_spool, adopted, Shipper(session), keeping(90)).ship_pending() == 2
     assert duplicates.grown == 51
     assert len(await stored(ledger_url, *(event.event_id for event in events))) == 50
     for each in (orphans, adopted, spool, next_spool):
@@ -175,7 +177,7 @@ async def test_a_full_segment_is_shipped_in_one_transaction(ledger_url: str, tmp
     started = time.perf_counter()
     async with session_on(ledger_url) as session:
         orphans = Orphans(tmp_path, spool.owner)
-        assert await LedgerWriter(spool, orphans, Shipper(session), 90).ship_pending() == 1
+        assert await LedgerWriter(spool, orphans, Shipper(session), keeping(90)).ship_pending() == 1
         transactions = {row["xmin"] for row in await _xmins(ledger_url, events[0].event_id, events[-1].event_id)}
     assert time.perf_counter() - started < 3
     assert len(transactions) == 1
@@ -262,37 +264,45 @@ async def test_a_database_that_takes_connections_and_says_nothing_delays_the_end
 
 async def _partitions(connection: asyncpg.Connection) -> list[str]:
     rows = await connection.fetch(
-        "SELECT inhrelid::regclass::text AS name FROM pg_inherits WHERE inhparent = 'access_decisions'::regclass "
-        "ORDER BY name"
+        "SELECT inhrelid::regclass::text AS name FROM pg_inherits WHERE inhparent IN "
+        "('access_decisions'::regclass, 'usage_records'::regclass) ORDER BY name"
     )
     return [row["name"] for row in rows]
 
 
-def _name(day: date) -> str:
-    return f"access_decisions_{day:%Y%m%d}"
+def _name(day: date, table: str = "access_decisions") -> str:
+    return f"{table}_{day:%Y%m%d}"
 
 
 async def test_maintenance_makes_days_ahead_and_drops_days_past_retention(own_url: str) -> None:
-    coming = [_name(TODAY + timedelta(days=ahead)) for ahead in range(DAYS_AHEAD + 1)]
+    days = [TODAY + timedelta(days=ahead) for ahead in range(DAYS_AHEAD + 1)]
+    coming = [_name(day, table.name) for table in TABLES for day in days]
     old = [TODAY - timedelta(days=days) for days in (200, 31, 30)]
     async with session_on(own_url) as session, connected(own_url) as connection:
-        assert await maintain(session, 30) == MaintenanceReport(True, tuple(coming), ())
-        assert await maintain(session, 30) == MaintenanceReport(True, (), ())
-        events = [access(occurred_at=datetime(day.year, day.month, day.day, 23, 59, tzinfo=UTC)) for day in old]
+        assert await maintain(session, keeping(30)) == MaintenanceReport(True, tuple(coming), ())
+        assert await maintain(session, keeping(30)) == MaintenanceReport(True, (), ())
+        times = [datetime(day.year, day.month, day.day, 23, 59, tzinfo=UTC) for day in old]
+        events = [make(occurred_at=at) for make in (access, usage) for at in times]
         assert await Shipper(session).ship(batch_of(events)) == []
-        assert await maintain(session, 30) == MaintenanceReport(True, (), (_name(old[0]), _name(old[1])))
-        assert await _partitions(connection) == sorted([_name(old[2]), *coming])
+        retention = {ACCESS_DECISIONS: 30, USAGE_RECORDS: 100}
+        dropped = (_name(old[0]), _name(old[1]), _name(old[0], "usage_records"))
+        assert await maintain(session, retention) == MaintenanceReport(True, (), dropped)
+        left = [_name(old[2]), *(_name(day, "usage_records") for day in old[1:])]
+        assert await _partitions(connection) == sorted([*left, *coming])
         assert await connection.fetchval("SELECT count(*) FROM access_decisions") == 1
+        assert await connection.fetchval("SELECT count(*) FROM usage_records") == 2
+        totals = await connection.fetch("SELECT day FROM usage_daily ORDER BY day")
+        assert [row["day"] for row in totals] == old[1:], "totals end with their records"
 
 
 async def test_one_of_several_processes_does_the_maintenance(own_url: str) -> None:
     async with session_on(own_url) as one, session_on(own_url) as two:
-        reports = await asyncio.gather(maintain(one, 30), maintain(two, 30))
-        assert sum(len(report.created) for report in reports) == DAYS_AHEAD + 1
+        reports = await asyncio.gather(maintain(one, keeping(30)), maintain(two, keeping(30)))
+        assert sum(len(report.created) for report in reports) == (DAYS_AHEAD + 1) * len(TABLES)
         async with connected(own_url) as holder, holder.transaction():
             await holder.execute("SELECT pg_advisory_xact_lock(7202811002)")
-            assert await maintain(one, 30) == MaintenanceReport(ran=False)
-        assert (await maintain(one, 30)).ran
+            assert await maintain(one, keeping(30)) == MaintenanceReport(ran=False)
+        assert (await maintain(one, keeping(30))).ran
 
 
 async def test_writers_that_need_the_same_new_day_do_not_collide(own_url: str) -> None:
@@ -307,8 +317,8 @@ async def test_a_new_day_is_made_while_others_read_and_write(own_url: str) -> No
         async with reader.transaction():
             await reader.fetchval("SELECT count(*) FROM access_decisions")
             async with asyncio.timeout(2):
-                report = await maintain(session, 30)
-    assert len(report.created) == DAYS_AHEAD
+                report = await maintain(session, keeping(30))
+    assert len(report.created) == (DAYS_AHEAD + 1) * len(TABLES) - 1
 
 
 @pytest.mark.parametrize(
@@ -324,6 +334,10 @@ async def test_a_new_day_is_made_while_others_read_and_write(own_url: str) -> No
         "ledger_drop_partitions('access_decisions', date 'infinity')",
         "ledger_drop_partitions('access_decisions', NULL)",
         "ledger_drop_partitions('api_keys', current_date - 100)",
+        "ledger_create_partition('usage_daily', current_date)",
+        "ledger_drop_partitions('usage_records', current_date)",
+        "usage_drop_totals(current_date)",
+        "usage_drop_totals(NULL)",
     ],
 )
 async def test_the_functions_check_what_they_are_asked(ledger_url: str, call: str) -> None:
@@ -354,6 +368,10 @@ def guarded_url(empty_database: str) -> str:
     return as_role(empty_database, "flowbiz_platform_runtime")
 
 
+APPEND_ONLY = (
+    *("audit_events", "access_decisions", "usage_records"),
+    *(f"{table.name}_{TODAY:%Y%m%d}" for table in TABLES),
+)
 CHANGES = [
     "UPDATE {} SET request_id = 'x'",
     "DELETE FROM {}",
@@ -366,12 +384,11 @@ CHANGES = [
 
 
 async def test_the_runtime_role_adds_records_and_changes_none(guarded_url: str) -> None:
-    event = access()
     async with session_on(guarded_url) as session, connected(guarded_url) as connection:
-        assert (await maintain(session, 30)).ran
-        assert await Shipper(session).ship(batch_of([event])) == []
+        assert (await maintain(session, keeping(30))).ran
+        assert await Shipper(session).ship(batch_of([access(), usage()])) == []
         await connection.execute("INSERT INTO audit_events (actor, action, target) VALUES ('a', 'b', 'c')")
-        for table in ("audit_events", "access_decisions", _name(TODAY)):
+        for table in APPEND_ONLY:
             for change in CHANGES:
                 with pytest.raises(asyncpg.InsufficientPrivilegeError):
                     await connection.execute(change.format(table))
@@ -383,11 +400,19 @@ async def test_the_runtime_role_adds_records_and_changes_none(guarded_url: str) 
             "UPDATE alembic_version SET version_num = 'x'",
             "DELETE FROM api_keys",
             f"INSERT INTO {_name(TODAY)} SELECT * FROM access_decisions",
+            f"INSERT INTO {_name(TODAY, 'usage_records')} SELECT * FROM usage_records",
+            "INSERT INTO usage_daily SELECT * FROM usage_daily",
+            "UPDATE usage_daily SET cost_microusd = 0",
+            "DELETE FROM usage_daily",
+            "TRUNCATE usage_daily",
+            "DROP TABLE usage_daily",
+            "SELECT usage_add_up()",
         ):
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
                 await connection.execute(statement)
         assert await connection.fetchval("SELECT count(*) FROM audit_events") == 1
         assert await connection.fetchval("SELECT count(*) FROM access_decisions") == 1
+        assert await connection.fetchval("SELECT requests FROM usage_daily") == 1
         assert await connection.fetchval("SELECT version_num FROM alembic_version") == migrations.head_revision()
 
 
@@ -415,9 +440,9 @@ async def test_the_runtime_role_can_do_all_that_keys_need(guarded_url: str) -> N
 async def test_even_the_owner_is_stopped_by_triggers(guarded_url: str) -> None:
     owner_url = guarded_url.replace("flowbiz_platform_runtime", "flowbiz_platform_owner")
     async with session_on(guarded_url) as session:
-        assert await Shipper(session).ship(batch_of([access()])) == []
+        assert await Shipper(session).ship(batch_of([access(), usage()])) == []
     async with connected(owner_url) as owner:
-        for table in ("audit_events", "access_decisions", _name(TODAY)):
+        for table in APPEND_ONLY:
             for change in CHANGES[:4]:
                 with pytest.raises(asyncpg.InsufficientPrivilegeError, match="append-only"):
                     await owner.execute(change.format(table))
@@ -425,13 +450,14 @@ async def test_even_the_owner_is_stopped_by_triggers(guarded_url: str) -> None:
 
 async def test_a_database_of_a_single_role_goes_over_to_two(own_url: str) -> None:
     async with session_on(own_url) as session, connected(own_url) as superuser:
-        await Shipper(session).ship(batch_of([access()]))
+        await Shipper(session).ship(batch_of([access(), usage()]))
         await superuser.execute(ROLES.read_text())
     runtime = as_role(own_url, "flowbiz_platform_runtime")
     async with session_on(runtime) as session, connected(runtime) as connection:
-        assert await Shipper(session).ship(batch_of([access()])) == []
-        assert (await maintain(session, 30)).ran
+        assert await Shipper(session).ship(batch_of([access(), usage()])) == []
+        assert (await maintain(session, keeping(30))).ran
         assert await connection.fetchval("SELECT count(*) FROM access_decisions") == 2
+        assert await connection.fetchval("SELECT requests FROM usage_daily") == 2
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await connection.execute(f"DROP TABLE {_name(TODAY)}")
 
@@ -441,13 +467,17 @@ async def test_a_database_of_a_single_role_goes_over_to_two(own_url: str) -> Non
 
 async def test_migrations_go_up_down_and_up_again_with_data_in_the_tables(own_url: str) -> None:
     async with session_on(own_url) as session, connected(own_url) as connection:
-        await maintain(session, 30)
-        await Shipper(session).ship(batch_of([access(), access(occurred_at=datetime.now(UTC) - timedelta(days=3))]))
+        await maintain(session, keeping(30))
+        earlier = datetime.now(UTC) - timedelta(days=3)
+        await Shipper(session).ship(
+            batch_of([make(occurred_at=at) for make in (access, usage) for at in (earlier, NOW)])
+        )
         await connection.execute("INSERT INTO audit_events (actor, action, target) VALUES ('a', 'b', 'c')")
     await asyncio.to_thread(migrations.downgrade, own_url, "0001")
     async with connected(own_url) as connection:
         assert await connection.fetchval("SELECT count(*) FROM pg_class WHERE relname LIKE 'access_decisions%'") == 0
-        assert await connection.fetchval("SELECT count(*) FROM pg_proc WHERE proname LIKE 'ledger%'") == 0
+        assert await connection.fetchval("SELECT count(*) FROM pg_class WHERE relname ~ '^usage_(records|daily)'") == 0
+        assert await connection.fetchval("SELECT count(*) FROM pg_proc WHERE proname ~ '^(ledger|usage)'") == 0
         assert await connection.fetchval("SELECT count(*) FROM audit_events") == 1
     await asyncio.to_thread(migrations.upgrade, own_url)
     async with session_on(own_url) as session, connected(own_url) as connection:

@@ -188,7 +188,10 @@ async def test_maintenance_from_the_command_line(recorded: tuple[Gateway, Platfo
     _, platform = recorded
     run = partial(CliRunner().invoke, app, ["maintenance"])
     done = await asyncio.to_thread(run, env=dict(platform.environment))
-    assert (done.exit_code, done.output) == (0, "0 partitions created, 0 dropped (kept: 90 days).\n"), "done at start"
+    assert (done.exit_code, done.output) == (
+        0,
+        "0 partitions created, 0 dropped (kept: 90 days of decisions, 400 of usage).\n",
+    ), "done at start"
     down = {**platform.environment, "PLATFORM_DATABASE_URL": "postgresql://x@127.0.0.1:1/x"}
     done = await asyncio.to_thread(run, env=down)
     assert done.exit_code == 1

@@ -1,12 +1,13 @@
-"""Access decisions for tests, and a spool in a directory of its own."""
+"""Access decisions and usage records for tests, and a spool in a directory of its own."""
 
 import itertools
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from platform_app.ledger.event import AccessDecision
+from platform_app.ledger.event import AccessDecision, UsageRecord
 from platform_app.ledger.spool import Spool
+from platform_app.ledger.tables import TABLES, Retention
 from platform_app.observability import ids
 
 _numbers = itertools.count(1)
@@ -31,6 +32,40 @@ def access(**fields: Any) -> AccessDecision:
             **fields,
         }
     )
+
+
+def usage(**fields: Any) -> UsageRecord:
+    """A record like those of the service, with some fields chosen."""
+    return UsageRecord(
+        **{
+            "event_id": ids.trace_id(),
+            "occurred_at": datetime.now(UTC),
+            "request_id": f"request-{next(_numbers)}",
+            "trace_id": ids.trace_id(),
+            "key_id": "k" * 12,
+            "owner": "billing",
+            "route": "/v1/platform/chat",
+            "provider": "openai",
+            "model": "gpt-4o-mini",
+            "upstream_model": "gpt-4o-mini-2024-07-18",
+            "stream": False,
+            "prompt_tokens": 100,
+            "completion_tokens": 20,
+            "cached_tokens": 40,
+            "estimated": False,
+            "cost_microusd": 27,
+            "duration_ms": 812.5,
+            "first_token_ms": None,
+            "attempts": 1,
+            "outcome": "ok",
+            **fields,
+        }
+    )
+
+
+def keeping(days: int) -> Retention:
+    """The same retention for every table."""
+    return dict.fromkeys(TABLES, days)
 
 
 def spool_in(directory: Path, **options: Any) -> Spool:

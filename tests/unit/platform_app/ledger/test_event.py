@@ -130,7 +130,9 @@ def test_times_of_other_zones_become_utc() -> None:
     ],
 )
 def test_only_ip_addresses_are_stored(address: str, stored: str | None) -> None:
-    found = decode(access(client_address=address).line()).client_address
+    event = decode(access(client_address=address).line())
+    assert isinstance(event, AccessDecision)
+    found = event.client_address
     assert found == stored
     if found is not None:
         ipaddress.ip_address(found)

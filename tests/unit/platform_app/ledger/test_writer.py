@@ -19,7 +19,7 @@ from platform_app.ledger.shipper import Shipper
 from platform_app.ledger.spool import Spool
 from platform_app.ledger.writer import LedgerWriter
 from tests.unit.fakes import Count
-from tests.unit.platform_app.ledger.events import access, is_failing, spool_in
+from tests.unit.platform_app.ledger.events import access, is_failing, keeping, spool_in
 
 
 @dataclass
@@ -48,7 +48,7 @@ class Parts:
 def parts(tmp_path: Path) -> Iterator[Parts]:
     spool = spool_in(tmp_path)
     orphans, shipper = Orphans(tmp_path, spool.owner), FakeShipper()
-    writer = LedgerWriter(spool, orphans, cast(Shipper, shipper), 90)
+    writer = LedgerWriter(spool, orphans, cast(Shipper, shipper), keeping(90))
     yield Parts(spool, orphans, shipper, writer, SpoolKeeper(spool, orphans, 0))
     orphans.close()
     spool.close()
