@@ -1,87 +1,96 @@
-"""One chat request, top to bottom: resolve the model, ask the limiter, fetch the secret, call the provider,
-note what happened."""
+"""One request for a model's answer, top to bottom: resolve the model, ask the limiter, call the provider through its
+policies, settle, record."""
 
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+import asyncio
 from dataclasses import dataclass
 
 from platform_app.auth.caller import Caller
-from platform_app.errors import ModelNotAllowed, ProviderNotConfigured, SecretError
-from platform_app.llm.base import ChatAdapter
-from platform_app.llm.catalog import Catalog, Route
-from platform_app.llm.types import ChatChunk, ChatCompletion, ChatRequest, TokenUsage, UpstreamCall
+from platform_app.errors import ModelNotAllowed
+from platform_app.ledger.base import Ledger
+from platform_app.llm.answers import Completion
+from platform_app.llm.base import Answer
+from platform_app.llm.calls import Journal, ModelCall, ModelRequest, Operation
+from platform_app.llm.directory import ModelDirectory, ServedModel
+from platform_app.llm.estimate import estimate_prompt_tokens, requested_output_tokens
+from platform_app.llm.usage import TokenUsage
+from platform_app.metering import CallMeter
 from platform_app.observability.context import RequestContext
-from platform_app.observability.logging import get_logger
-from platform_app.observability.provider_call import ProviderCall
 from platform_app.rate_limit.gate import RateLimitGate
 from platform_app.rate_limit.rules import Usage
-from platform_app.secret_store.base import SecretStore
 
-_log = get_logger("chat")
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What a caller gets: which model, by which provider, and the answer."""
+
+    model: str
+    """The public name."""
+    provider: str
+    upstream_model: str
+    answer: Answer
 
 
 @dataclass(frozen=True, slots=True)
 class ChatService:
-    """Everything between a verified caller and a provider. Its fields are interfaces, so that a test builds it
-    from fakes in one line."""
+    """Everything between a verified caller and a provider, for chats and embeddings alike. Its fields are interfaces,
+    so that a test builds it from fakes in one line."""
 
-    catalog: Catalog
+    models: ModelDirectory
     limits: RateLimitGate
-    secrets: SecretStore
-    adapters: Mapping[str, ChatAdapter]
-    """By provider name."""
+    ledger: Ledger
+    deadline_seconds: float
+    """For a request as a whole: waits, retries, fallbacks and the last byte."""
 
-    async def complete(
-        self, request: ChatRequest, caller: Caller, context: RequestContext
-    ) -> tuple[Route, ChatCompletion]:
-        """The whole answer, and the route that gave it.
+    async def send(self, request: ModelRequest, caller: Caller, context: RequestContext) -> Served:
+        """The answer: whole, or a stream whose first chunk is there, which whoever gets it must close.
+
+        The response headers of the context say who answered, and after how many calls, also where that failed.
 
         Raises:
-            PlatformError: ModelNotFound, ModelNotAllowed, RateLimited, ProviderNotConfigured, or the provider's
-                failure. Nothing is charged before the model is known to exist and to be allowed.
+            PlatformError: ModelNotFound, ModelNotAllowed, RateLimited, LimiterUnavailable, or the provider's failure.
+                Nothing is charged before the model is known to exist and to be allowed.
         """
-        route, credential = await self._admit(request, caller, context)
-        with ProviderCall(route.provider, route.public_model) as record:
-            call = UpstreamCall(route.upstream_model, request.body)
-            completion = await self.adapters[route.provider].complete(call, credential)
-            _count_tokens(record, completion.usage)
-        return route, completion
-
-    async def stream(
-        self, request: ChatRequest, caller: Caller, context: RequestContext
-    ) -> tuple[Route, AsyncGenerator[ChatChunk, None]]:
-        """The answer as it comes; raises like `complete` until the generator starts, and the generator raises the
-        provider's failures. Whoever gets the generator must close it."""
-        route, credential = await self._admit(request, caller, context)
-        return route, self._relay(route, UpstreamCall(route.upstream_model, request.body), credential)
-
-    async def _relay(self, route: Route, call: UpstreamCall, credential: str) -> AsyncGenerator[ChatChunk, None]:
-        with ProviderCall(route.provider, route.public_model) as record:
-            async with aclosing(self.adapters[route.provider].stream(call, credential)) as chunks:
-                async for chunk in chunks:
-                    record.chunk()
-                    _count_tokens(record, chunk.usage)
-                    yield chunk
-
-    async def _admit(self, request: ChatRequest, caller: Caller, context: RequestContext) -> tuple[Route, str]:
-        route = self.catalog.routes(request.model)[0]
-        context.model, context.provider = route.public_model, route.provider
-        if not caller.may_use(route.public_model):
-            raise ModelNotAllowed(f"This API key may not use the model '{route.public_model}'.")
-        usage = Usage(caller.key_id, caller.owner, context.route, route.public_model, caller.limits)
-        await self.limits.charge(usage, context)
-        return route, await self._credential(route)
-
-    async def _credential(self, route: Route) -> str:
+        model = self.models.find(request.model)
+        context.model = model.name
+        if not caller.may_use(model.name):
+            raise ModelNotAllowed(f"This API key may not use the model '{model.name}'.")
+        admission = await self.limits.admit(self._usage(request, model, caller, context), context)
+        deadline = asyncio.get_running_loop().time() + self.deadline_seconds
+        call = ModelCall(request.body, deadline, request.operation, request.stream)
+        meter = CallMeter(call, caller, context, admission, self.ledger)
         try:
-            return (await self.secrets.get(route.secret_name)).value
-        except SecretError:
-            _log.exception("provider_secret_unavailable", provider=route.provider, secret=route.secret_name)
-            raise ProviderNotConfigured(
-                f"The provider '{route.provider}' has no usable credential. This is the operator's to mend."
-            ) from None
+            answer = await model.upstream.send(call)
+        except BaseException as error:
+            meter.end(error)
+            raise
+        finally:
+            _tell(call.journal, context)
+        if isinstance(answer, Completion):
+            meter.complete(answer)
+        else:
+            meter.follow(answer)
+        route = call.journal.route
+        assert route is not None  # noqa: S101 - an answer came along a route
+        return Served(model.name, route.provider, route.upstream_model, answer)
+
+    def _usage(self, request: ModelRequest, model: ServedModel, caller: Caller, context: RequestContext) -> Usage:
+        """What the request may use, at most as far as can be told; only guessed where a rule asks."""
+        tokens = cost = 0
+        if self.limits.rules.weighs:
+            prompt, output = estimate_prompt_tokens(request.body), 0
+            if request.operation is Operation.CHAT:
+                output = requested_output_tokens(request.body, self.limits.rules.default_output_tokens)
+            tokens = prompt + output
+            cost = model.most_microusd(TokenUsage(prompt, output, tokens))
+        return Usage(caller.key_id, caller.owner, context.route, model.name, caller.limits, tokens, cost)
 
 
-def _count_tokens(record: ProviderCall, usage: TokenUsage | None) -> None:
-    if usage is not None:
-        record.tokens(usage.prompt_tokens, usage.completion_tokens)
+def _tell(journal: Journal, context: RequestContext) -> None:
+    """Note who was asked, for the access line and the answer's headers."""
+    if journal.route is None:
+        return
+    context.provider = journal.route.provider
+    headers = context.response_headers
+    headers["x-platform-provider"] = journal.route.provider
+    headers["x-platform-model"] = journal.route.upstream_model
+    headers["x-platform-attempts"] = str(journal.attempts)

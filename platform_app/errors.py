@@ -51,7 +51,7 @@ class PlatformError(Exception):
     """Base of all errors that reach a caller.
 
     `details` are short sentences (one per problem); `retry_after` is in seconds, None where waiting does
-    not help; `headers` are extra response headers, lower-case names.
+    not help; `headers` are extra response headers, lower-case names; `param` is the field that is wrong, where one is.
     """
 
     code: ClassVar[str] = "internal_error"
@@ -64,9 +64,11 @@ class PlatformError(Exception):
         details: Sequence[str] | None = None,
         retry_after: float | None = None,
         headers: Mapping[str, str] | None = None,
+        param: str | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
+        self.param = param
         self.details = list(details) if details else None
         self.retry_after = retry_after
         self.headers = dict(headers) if headers else {}
@@ -312,4 +314,4 @@ class SecretNotFound(SecretError):
 
 
 class SecretStoreUnavailable(SecretError):
-    """The store did not answer."""
+    """The store did not answer, or refused to: its fault or a permission's, and no word on the secret itself."""

@@ -7,7 +7,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import aiohttp
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -23,14 +22,14 @@ from platform_app.auth.throttle import FailureThrottle, NoThrottle
 from platform_app.chat import ChatService
 from platform_app.config import PlatformConfig, Settings, environment, load_config
 from platform_app.db.engine import make_engine
-from platform_app.errors import ConfigurationError, SecretError
+from platform_app.errors import ConfigurationError
 from platform_app.ledger.base import Ledger
 from platform_app.ledger.reader import AuditReader
 from platform_app.ledger.spooled import open_ledger
 from platform_app.ledger.usage_reader import UsageReader
-from platform_app.llm.base import ChatAdapter
-from platform_app.llm.catalog import Catalog
-from platform_app.llm.openai_adapter import Deadlines, OpenAIAdapter
+from platform_app.llm.directory import ModelDirectory
+from platform_app.model_serving import ModelServing, provider_session
+from platform_app.provider_credentials import StoredCredentials
 from platform_app.rate_limit.degrading_limiter import DegradingLimiter
 from platform_app.rate_limit.failure_throttle import AddressThrottle
 from platform_app.rate_limit.gate import RateLimitGate
@@ -40,9 +39,10 @@ from platform_app.rate_limit.redis_limiter import SCRIPT, RedisLimiter
 from platform_app.rate_limit.rules import RuleBook
 from platform_app.rate_limit.script_pipe import ScriptPipe
 from platform_app.readiness import Readiness
-from platform_app.secret_store.base import SecretStore
+from platform_app.required_secrets import look_up_required
+from platform_app.secret_store.base import RefreshableSecretStore, SecretStore
 from platform_app.secret_store.cache import CachedSecretStore
-from platform_app.secret_store.env import EnvSecretStore
+from platform_app.secret_store.configured import configured_store, refresh_seconds
 
 REDIS_CONNECTIONS = 16
 WARM_SECONDS = 1.0
@@ -60,6 +60,7 @@ class Resources:
     peppers: SecretPeppers
     authenticator: Authenticator
     limits: RateLimitGate
+    models: ModelDirectory
     chat: ChatService
     readiness: Readiness
     ledger: Ledger
@@ -67,7 +68,7 @@ class Resources:
     usage: UsageReader
     engine: AsyncEngine = field(repr=False)
     redis: "Redis" = field(repr=False)
-    secrets: SecretStore = field(repr=False)
+    secrets: RefreshableSecretStore = field(repr=False)
 
 
 @asynccontextmanager
@@ -80,8 +81,11 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
     """
     config = load_config(settings)
     async with AsyncExitStack() as stack:
-        secrets = CachedSecretStore(make_secret_store(settings), settings.secret_ttl_seconds)
+        secrets = CachedSecretStore(
+            make_secret_store(settings), settings.secret_ttl_seconds, refresh_seconds=refresh_seconds(settings)
+        )
         stack.push_async_callback(secrets.aclose)
+        _run_until_closed(stack, secrets.run())
         peppers = SecretPeppers(secrets, settings.api_key_pepper_secret_name)
         if problems := await secret_problems(settings, config, secrets):
             raise ConfigurationError(problems)
@@ -97,7 +101,9 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         limiter = _limiter(settings, scripts)
         stack.push_async_callback(limiter.aclose)
         _run_until_closed(stack, InvalidationListener(redis, cache).run())
-        session = await stack.enter_async_context(_provider_session(settings))
+        session = await stack.enter_async_context(provider_session(settings))
+        serving = ModelServing(session, settings, StoredCredentials(secrets))
+        models = ModelDirectory(serving.build(config), settings.default_model)
         limits = RateLimitGate(RuleBook(config.rate_limits.rules), limiter)
         yield Resources(
             settings=settings,
@@ -117,12 +123,8 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
             ),
             lifecycle=KeyLifecycle(engine, _key_rules(config), RedisAnnouncer(redis, cache)),
             limits=limits,
-            chat=ChatService(
-                catalog=Catalog(config, settings.default_model),
-                limits=limits,
-                secrets=secrets,
-                adapters=_adapters(settings, config, session),
-            ),
+            models=models,
+            chat=ChatService(models, limits, ledger, settings.provider_total_timeout_seconds),
             readiness=Readiness(engine, redis, settings, ledger),
             ledger=ledger,
             audit=AuditReader(engine),
@@ -164,25 +166,13 @@ async def open_key_admin(
 
 
 def make_secret_store(settings: Settings) -> SecretStore:
-    """The store that PLATFORM_SECRET_PROVIDER names."""
-    match settings.secret_provider:
-        case "env":
-            return EnvSecretStore(environment())
+    """The store that PLATFORM_SECRET_PROVIDER names, without a cache. Raises ConfigurationError."""
+    return configured_store(settings, environment())
 
 
 async def secret_problems(settings: Settings, config: PlatformConfig, secrets: SecretStore) -> list[str]:
     """Look up the pepper and every provider's credential; one line for each that cannot be had."""
-    problems = []
-    try:
-        await SecretPeppers(secrets, settings.api_key_pepper_secret_name).current()
-    except SecretError as error:
-        problems.append(f"API key pepper, secret '{settings.api_key_pepper_secret_name}': {error}")
-    for name, provider in config.providers.items():
-        try:
-            await secrets.get(provider.api_key_secret)
-        except SecretError as error:
-            problems.append(f"provider '{name}', secret '{provider.api_key_secret}': {error}")
-    return problems
+    return [str(need) for need in await look_up_required(settings, config, secrets) if need.problem]
 
 
 def make_redis(settings: Settings) -> "Redis":
@@ -227,31 +217,3 @@ def _limiter(settings: Settings, scripts: ScriptPipe) -> DegradingLimiter:
         RedisLimiter(scripts),
         LocalLimiter(processes=settings.replicas * settings.workers),
     )
-
-
-def _adapters(settings: Settings, config: PlatformConfig, session: aiohttp.ClientSession) -> dict[str, ChatAdapter]:
-    deadlines = Deadlines(
-        connect=settings.provider_connect_timeout_seconds,
-        first_byte=settings.provider_first_byte_timeout_seconds,
-        total=settings.provider_total_timeout_seconds,
-    )
-    return {
-        name: OpenAIAdapter(session, provider.base_url, deadlines, settings.provider_max_response_bytes)
-        for name, provider in config.providers.items()
-    }
-
-
-@asynccontextmanager
-async def _provider_session(settings: Settings) -> AsyncIterator[aiohttp.ClientSession]:
-    """One pool of connections for all providers. No cookies: one caller's answer must not mark another's request."""
-    connector = aiohttp.TCPConnector(limit=settings.provider_max_connections, ttl_dns_cache=60)
-    session = aiohttp.ClientSession(
-        connector=connector,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        headers={"User-Agent": "flowbiz-platform"},
-    )
-    try:
-        yield session
-    finally:
-        await session.close()
-        await asyncio.sleep(0)  # lets the transports of open connections close before the loop does

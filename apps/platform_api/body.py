@@ -31,12 +31,16 @@ def json_body(model: type[Body]) -> Callable[[Request], Awaitable[Body]]:
     """
 
     async def read(request: Request) -> Body:
-        content_type = request.headers.get("content-type", "")
-        if not _JSON.fullmatch(content_type.strip()):
-            raise UnsupportedMediaType("Send the body as JSON, with the header 'Content-Type: application/json'.")
+        require_json(request)
         return parse(model, await request.body())
 
     return read
+
+
+def require_json(request: Request) -> None:
+    """Raises UnsupportedMediaType where the body is not declared as JSON."""
+    if not _JSON.fullmatch(request.headers.get("content-type", "").strip()):
+        raise UnsupportedMediaType("Send the body as JSON, with the header 'Content-Type: application/json'.")
 
 
 def parse(model: type[Body], raw: bytes) -> Body:

@@ -10,19 +10,21 @@ from starlette.responses import Response
 
 from apps.platform_api.errors import error_body
 from apps.platform_api.sse import event
+from platform_app.chat import Served
 from platform_app.errors import PlatformError
-from platform_app.llm.catalog import Route
-from platform_app.llm.types import ChatChunk, ChatCompletion, TokenUsage
+from platform_app.llm.answers import Completion
+from platform_app.llm.chunk_stream import ChunkStream
+from platform_app.llm.usage import TokenUsage
 from platform_app.observability.context import RequestContext
 
 
 def json_answer(
-    route: Route, completion: ChatCompletion, context: RequestContext, conversation_id: str | None
+    served: Served, completion: Completion, context: RequestContext, conversation_id: str | None
 ) -> Response:
     """The whole answer, as contract.ChatResponse documents it."""
     content = completion.message.get("content")
     answer = {
-        **_ids(completion.id, route, context),
+        **_ids(completion.id, served, context),
         "output": content if isinstance(content, str) else None,
         "message": completion.message,
         **_end(completion.finish_reason, completion.usage, context, conversation_id),
@@ -31,7 +33,7 @@ def json_answer(
 
 
 async def answer_events(
-    route: Route, chunks: AsyncGenerator[ChatChunk, None], context: RequestContext, conversation_id: str | None
+    served: Served, chunks: ChunkStream, context: RequestContext, conversation_id: str | None
 ) -> AsyncGenerator[bytes, None]:
     """`delta` events as chunks come, then one `done`, or one `error`.
 
@@ -39,14 +41,12 @@ async def answer_events(
     """
     answer_id: str | None = None
     finish_reason: str | None = None
-    usage: TokenUsage | None = None
     started = False
     try:
         async with aclosing(chunks):
             async for chunk in chunks:
                 answer_id = answer_id or chunk.id
                 finish_reason = chunk.finish_reason or finish_reason
-                usage = chunk.usage or usage
                 if delta := chunk.delta:
                     started = True
                     yield event("delta", delta)
@@ -55,18 +55,18 @@ async def answer_events(
             raise
         yield event("error", error_body(error, context))
         return
-    end = _end(finish_reason, usage, context, conversation_id)
-    yield event("done", {**_ids(answer_id, route, context), **end})
+    end = _end(finish_reason, chunks.usage, context, conversation_id)
+    yield event("done", {**_ids(answer_id, served, context), **end})
 
 
-def _ids(answer_id: str | None, route: Route, context: RequestContext) -> dict[str, Any]:
+def _ids(answer_id: str | None, served: Served, context: RequestContext) -> dict[str, Any]:
     return {
         "status": "ok",
         "id": answer_id or f"chat-{context.request_id}",
         "request_id": context.request_id,
         "trace_id": context.trace.trace_id,
-        "provider": route.provider,
-        "model": route.public_model,
+        "provider": served.provider,
+        "model": served.model,
     }
 
 

@@ -118,6 +118,10 @@ ChatServiceDep = Annotated[ChatService, Depends(_chat_service)]
 CallerDep = Annotated[Caller, Depends(Guard(Scope.CHAT, LimitedBy.CHAT_SERVICE))]
 """The caller of a chat request: holds platform:chat, and is limited by the chat service."""
 
+EmbeddingsCallerDep = Annotated[Caller, Depends(Guard(Scope.EMBEDDINGS, LimitedBy.CHAT_SERVICE))]
+"""The caller of an embeddings request, limited by the chat service too."""
+ModelsReaderDep = Annotated[Caller, Depends(Guard(Scope.MODELS_READ))]
+"""May see which models it may use."""
 KeyReaderDep = Annotated[Caller, Depends(Guard(Scope.API_KEYS_READ))]
 """May see keys, never their secrets."""
 KeyManagerDep = Annotated[Caller, Depends(Guard(Scope.API_KEYS_MANAGE))]

@@ -12,16 +12,14 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from apps.platform_api.dependencies import context_of
+from apps.platform_api.openai_errors import openai_error_body
 from platform_app.core_contracts import error_response
 from platform_app.errors import (
-    CallerRefused,
     InternalError,
     InvalidRequest,
     MethodNotAllowed,
-    ModelNotFound,
     NotFound,
     PlatformError,
-    RateLimited,
     UnsupportedMediaType,
     ValidationFailed,
 )
@@ -32,7 +30,6 @@ _BY_STATUS: Mapping[int, type[PlatformError]] = {
     405: MethodNotAllowed,
     415: UnsupportedMediaType,
 }
-_DENIALS = (CallerRefused, ModelNotFound, RateLimited)
 _MAX_DETAILS = 20
 _MAX_PATH = 200  # a client's own names may be of any length
 
@@ -62,14 +59,13 @@ def render(error: PlatformError, context: RequestContext) -> Response:
     headers = dict(error.headers)
     if error.retry_after is not None:
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
-    return Response(orjson.dumps(error_body(error, context)), error.status, headers, "application/json")
+    body = openai_error_body(error, context) if context.openai else error_body(error, context)
+    return Response(orjson.dumps(body), error.status, headers, "application/json")
 
 
 def error_body(error: PlatformError, context: RequestContext) -> dict[str, Any]:
     """The error as the platform's own routes show it; also notes decision and reason for the access line."""
-    context.reason = error.code
-    if isinstance(error, _DENIALS):
-        context.decision = "deny"
+    context.note_error(error)
     return error_response(error.code, error.message, context.request_id, error.details)
 
 

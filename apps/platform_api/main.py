@@ -10,10 +10,11 @@ from apps.platform_api.errors import install_error_handlers
 from apps.platform_api.guards import require_guards
 from apps.platform_api.middleware import RequestCaps, RequestEnvelope
 from apps.platform_api.openapi.install import DESCRIPTION, install_openapi
-from apps.platform_api.routes import audit, chat, keys, system, usage
+from apps.platform_api.routes import audit, chat, keys, openai_compat, system, usage
 from apps.platform_api.server_state import ServerState
 from apps.platform_api.version import SERVICE, VERSION
 from platform_app.config import Settings, load_settings, parse_networks
+from platform_app.errors import ConfigurationError
 from platform_app.observability import metrics
 from platform_app.observability.logging import configure_logging
 from platform_app.resources import Resources, open_resources
@@ -37,15 +38,19 @@ def create_app(settings: Settings, server: ServerState | None = None) -> FastAPI
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
         metrics.BUILD_INFO.labels(VERSION, settings.build_sha or "unknown").set(1)
-        async with open_resources(settings) as resources:
-            yield {"resources": resources, "server": server}
+        try:
+            async with open_resources(settings) as resources:
+                yield {"resources": resources, "server": server}
+        except ConfigurationError as error:
+            server.configuration_problems = error.problems
+            raise
 
     app = FastAPI(
         title=SERVICE, version=VERSION, description=DESCRIPTION, lifespan=lifespan, docs_url=None, redoc_url=None,
         redirect_slashes=False,
     )  # fmt: skip
     # Taken over as they are: included routers are matched through a layer that costs 5 % of a chat request.
-    for router in (chat.router, keys.router, audit.router, usage.router, system.router):
+    for router in (chat.router, openai_compat.router, keys.router, audit.router, usage.router, system.router):
         app.router.routes.extend(router.routes)
     install_error_handlers(app)
     install_openapi(app)

@@ -14,6 +14,7 @@ from apps.platform_api.client_address import client_address
 from apps.platform_api.dependencies import route_template
 from apps.platform_api.disconnect import ClientDisconnected
 from apps.platform_api.errors import internal_error, render
+from apps.platform_api.openai_errors import speaks_openai
 from apps.platform_api.server_state import ServerState
 from platform_app.config import Network
 from platform_app.errors import (
@@ -203,6 +204,7 @@ def _open_context(scope: Scope, trusted_proxies: Sequence[Network]) -> RequestCo
         method=scope["method"],
         client_address=client_address(scope, trusted_proxies),
         started=time.perf_counter(),
+        openai=speaks_openai(scope["path"]),
     )
     scope.setdefault("state", {})["context"] = context
     set_current_request(context)

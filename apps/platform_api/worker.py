@@ -1,5 +1,8 @@
 """One gateway process: uvicorn on a socket that the parent bound, draining before it stops.
 
+Exit codes: 0 stopped on request, 2 the configuration is not valid (a required secret is missing, for example), 3 it
+could not start for another reason.
+
 Started by `flowbiz-platform serve`: `python -m apps.platform_api.worker <descriptor of the listening socket>`.
 """
 
@@ -13,7 +16,7 @@ import uvicorn
 from apps.platform_api.main import create_app
 from apps.platform_api.server_state import ServerState
 from platform_app.config import Settings, load_settings
-from platform_app.observability.logging import configure_logging
+from platform_app.observability.logging import configure_logging, get_logger
 
 KEEP_ALIVE_SECONDS = 75
 """Longer than the idle time of common load balancers (60 s), so that they, not we, end idle connections."""
@@ -69,6 +72,9 @@ def main() -> None:
     server = DrainingServer(uvicorn_config(settings, state), state, settings.shutdown_drain_seconds)
     with socket.socket(fileno=int(sys.argv[1])) as listening:
         server.run(sockets=[listening])
+    if state.configuration_problems:
+        get_logger("worker").error("configuration_not_valid", problems=list(state.configuration_problems))
+        sys.exit(2)
     sys.exit(0 if server.started else 3)
 
 

@@ -2,11 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 
-import openai
 import typer
-from openai import AsyncOpenAI
 
+from apps.platform_cli.provider_probe import probe_provider
 from platform_app.config import PlatformConfig, ProviderConfig, Settings, load_config, load_settings, unknown_variables
 from platform_app.core_contracts import core_problems, core_status
 from platform_app.db.engine import make_engine
@@ -14,14 +14,14 @@ from platform_app.errors import SecretError
 from platform_app.ledger.base import NullLedger
 from platform_app.ledger.spooled import spool_problems
 from platform_app.readiness import Check, Readiness
-from platform_app.resources import make_redis, make_secret_store, secret_problems
+from platform_app.required_secrets import look_up_required, provider_secrets
+from platform_app.resources import make_redis, make_secret_store
 from platform_app.secret_store.base import SecretStore
 
-PROVIDER_TIMEOUT_SECONDS = 5.0
 
-
-def run_checks() -> int:
-    """Print the lines; 0 where every part is fine, 1 where any is not, 2 for a broken configuration."""
+def run_checks(live: bool = True) -> int:
+    """Print the lines, with `live` also what each provider answers. Returns 0 where every part is fine, 1 where
+    any is not; raises ConfigurationError."""
     settings = load_settings()
     config = load_config(settings)
     typer.echo(_line(Check("configuration", True, True, _summary(config))))
@@ -31,7 +31,7 @@ def run_checks() -> int:
 
     async def main() -> None:
         nonlocal failed
-        async for check in _checks(settings, config):
+        async for check in _checks(settings, config, live):
             typer.echo(_line(check))
             failed = failed or not check.ok
 
@@ -39,13 +39,27 @@ def run_checks() -> int:
     return 1 if failed else 0
 
 
-async def _checks(settings: Settings, config: PlatformConfig) -> AsyncIterator[Check]:
+async def _checks(settings: Settings, config: PlatformConfig, live: bool) -> AsyncIterator[Check]:
     secrets = make_secret_store(settings)
-    problems = await secret_problems(settings, config, secrets)
-    for problem in problems:
-        yield Check("secrets", False, True, problem)
-    if not problems:
-        yield Check("secrets", True, True, f"all in the store '{secrets.scheme}'")
+    async with aclosing(secrets):
+        for need in await look_up_required(settings, config, secrets):
+            where = f"'{need.name}' in the store '{need.store}'"
+            detail = f"{where}: {need.problem}" if need.problem else where
+            yield Check(f"secret of {need.provider or 'the pepper'}", need.problem is None, True, detail)
+        for name, secret in provider_secrets(config).items():
+            if secret is None:
+                yield Check(f"secret of {name}", True, True, "none needed")
+        async for check in _servers(settings):
+            yield check
+        if live:
+            for name, provider in config.providers.items():
+                yield await _provider(name, provider, provider_secrets(config)[name], secrets)
+    spool = spool_problems(settings)
+    yield Check("spool", not spool, True, "; ".join(spool) or f"{settings.spool_dir} can be written")
+    yield _core(settings)
+
+
+async def _servers(settings: Settings) -> AsyncIterator[Check]:
     engine, redis = make_engine(settings), make_redis(settings)
     try:
         for check in await Readiness(engine, redis, settings, NullLedger()).checks():
@@ -54,36 +68,14 @@ async def _checks(settings: Settings, config: PlatformConfig) -> AsyncIterator[C
     finally:
         await redis.aclose()
         await engine.dispose()
-    for name, provider in config.providers.items():
-        yield await _provider(name, provider, secrets)
-    await secrets.aclose()
-    spool = spool_problems(settings)
-    yield Check("spool", not spool, True, "; ".join(spool) or f"{settings.spool_dir} can be written")
-    yield _core(settings)
 
 
-async def _provider(name: str, provider: ProviderConfig, secrets: SecretStore) -> Check:
-    """Whether it answers and takes our credential: the list of models costs nothing at any provider."""
-    what = f"provider {name}"
+async def _provider(name: str, provider: ProviderConfig, secret: str | None, secrets: SecretStore) -> Check:
     try:
-        credential = (await secrets.get(provider.api_key_secret)).value
+        credential = (await secrets.get(secret)).value if secret is not None else None
     except SecretError:
-        return Check(what, False, True, "not asked, its credential is missing")
-    client = AsyncOpenAI(
-        api_key=credential, base_url=provider.base_url, max_retries=0, timeout=PROVIDER_TIMEOUT_SECONDS
-    )
-    try:
-        async with client:
-            await client.models.list()
-    except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
-        return Check(what, False, True, f"{provider.base_url} refuses the credential ({error.status_code})")
-    except openai.NotFoundError:  # not every compatible server lists its models
-        return Check(what, True, True, f"{provider.base_url} answers, without a list of models")
-    except openai.APIStatusError as error:
-        return Check(what, False, True, f"{provider.base_url} answers {error.status_code}")
-    except openai.OpenAIError as error:
-        return Check(what, False, True, f"{provider.base_url} does not answer ({type(error).__name__})")
-    return Check(what, True, True, f"{provider.base_url} answers and takes the credential")
+        return Check(f"provider {name}", False, True, "not asked, its credential is missing")
+    return await probe_provider(name, provider, credential)
 
 
 def _core(settings: Settings) -> Check:

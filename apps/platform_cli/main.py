@@ -66,11 +66,13 @@ def serve(
 
 
 @app.command()
-def check() -> None:
-    """Check configuration, secrets, database, Redis, provider and core: one line each, exit code 1 if any fails."""
-    from apps.platform_cli.checks import run_checks  # noqa: PLC0415 - loads openai, which takes a second
+def check(
+    live: Annotated[bool, typer.Option(help="Also make one cheap call to each provider: its list of models.")] = True,
+) -> None:
+    """Check configuration, secrets, database, Redis, providers and core: a line each, exit code 1 if any fails."""
+    from apps.platform_cli.checks import run_checks  # noqa: PLC0415 - loads what the other commands do not need
 
-    raise typer.Exit(run_checks())
+    raise typer.Exit(run_checks(live))
 
 
 @app.command()

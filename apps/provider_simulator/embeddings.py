@@ -9,7 +9,7 @@ from functools import lru_cache
 
 import orjson
 
-from apps.provider_simulator.answers import InvalidRequestError, count_tokens
+from apps.provider_simulator.simulated_model import InvalidRequestError, count_tokens
 
 DEFAULT_DIMENSIONS = 1536
 MAX_DIMENSIONS = 4096
@@ -21,6 +21,9 @@ class EmbeddingAnswer:
     Raises:
         InvalidRequestError: the request lacks an input, or a field of it is malformed.
     """
+
+    before_text = 0
+    after_text = 0
 
     def __init__(self, body: Mapping[str, object]) -> None:
         self._model = str(body["model"])

@@ -14,11 +14,11 @@ from urllib.parse import quote
 
 from aiohttp import web
 
-from apps.provider_simulator.answers import DONE_EVENT, Answer, error_body, sse_event
 from apps.provider_simulator.catalog import FAULTS
+from apps.provider_simulator.simulated_model import Answer
+from apps.provider_simulator.wire import JSON_TYPE, Pouring, Problem, Wire, headers_of
 
 REDIRECTED_PATH = "/_sim/redirected"
-JSON_TYPE = "application/json"
 STREAM_TYPE = "text/event-stream; charset=utf-8"
 _BLOCK = b"a" * 64 * 1024
 _MIB = 1024 * 1024
@@ -33,6 +33,7 @@ class DroppedError(Exception):
 class Exchange:
     """One request to misbehave on. `value` is the fault's parameter; `attempt` counts requests for `flaky`."""
 
+    wire: Wire
     request: web.BaseRequest
     request_id: str
     fault: str
@@ -44,42 +45,6 @@ class Exchange:
     attempt: Callable[[], int]
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """An answer in OpenAI's error shape. `retry_after` is in seconds."""
-
-    status: int
-    kind: str
-    message: str
-    param: str | None = None
-    code: str | None = None
-    retry_after: float | None = None
-
-    def response(self, request_id: str) -> web.Response:
-        """The refusal as a response, not yet written."""
-        headers = _headers(request_id, JSON_TYPE)
-        if self.retry_after is not None:
-            headers["Retry-After"] = f"{self.retry_after:g}"
-        body = error_body(self.message, self.kind, self.param, self.code)
-        return web.Response(status=self.status, body=body, headers=headers)
-
-
-def wrong_key(key: str) -> Refusal:
-    """OpenAI's 401, whose message repeats part of the key: gateways must not pass it on."""
-    masked = f"{key[:8]}{'*' * (len(key) - 12)}{key[-4:]}" if len(key) > 16 else f"{key[:2]}{'*' * 6}"
-    message = (
-        f"Incorrect API key provided: {masked}. "
-        "You can find your API key at https://platform.openai.com/account/api-keys."
-    )
-    return Refusal(401, "invalid_request_error", message, code="invalid_api_key")
-
-
-def unknown_model(model: str) -> Refusal:
-    """OpenAI's 404 for a model it does not know."""
-    message = f"The model `{model}` does not exist or you do not have access to it."
-    return Refusal(404, "invalid_request_error", message, code="model_not_found")
-
-
 async def misbehave(exchange: Exchange) -> web.StreamResponse:
     """Acts out the exchange's fault.
 
@@ -89,49 +54,14 @@ async def misbehave(exchange: Exchange) -> web.StreamResponse:
     return await _BEHAVIOURS[exchange.fault](exchange)
 
 
-def _refusal(x: Exchange) -> Refusal:
-    """The catalog's plain error statuses."""
-    match x.fault:
-        case "bad-request":
-            message = "Invalid value for 'temperature': expected at most 2."
-            return Refusal(400, "invalid_request_error", message, "temperature", "invalid_value")
-        case "context-length":
-            message = (
-                "This model's maximum context length is 128000 tokens. However, your messages resulted in "
-                "130000 tokens. Please reduce the length of the messages."
-            )
-            return Refusal(400, "invalid_request_error", message, "messages", "context_length_exceeded")
-        case "content-filter":
-            message = "The response was filtered due to the prompt triggering the content management policy."
-            return Refusal(400, "invalid_request_error", message, "prompt", "content_filter")
-        case "unauthorized":
-            return wrong_key(x.key)
-        case "forbidden":
-            message = f"Project `proj_sim` does not have access to model `{x.model}`."
-            return Refusal(403, "invalid_request_error", message, code="permission_denied")
-        case "not-found":
-            return unknown_model(x.model)
-        case "rate-limited":
-            message = f"Rate limit reached for {x.model}: please try again in {x.value:g}s."
-            return Refusal(429, "requests", message, code="rate_limit_exceeded", retry_after=x.value)
-        case "quota":
-            message = "You exceeded your current quota, please check your plan and billing details."
-            return Refusal(429, "insufficient_quota", message, code="insufficient_quota")
-        case "overloaded":
-            message = "The model is currently overloaded with other requests. Please try again later."
-            return Refusal(503, "server_error", message, code="server_is_overloaded", retry_after=x.value)
-        case _:
-            message = "The server had an error while processing your request. Sorry about that!"
-            return Refusal(500, "server_error", message)
-
-
 async def _refuse(x: Exchange) -> web.StreamResponse:
-    return _refusal(x).response(x.request_id)
+    problem = Problem(x.fault, model=x.model, key=x.key, value=x.value)
+    return x.wire.refusal(problem).response(x.request_id)
 
 
 async def _ok(x: Exchange) -> web.StreamResponse:
     if not x.stream:
-        return web.Response(body=x.answer.json(), headers=_headers(x.request_id, JSON_TYPE))
+        return web.Response(body=x.answer.json(), headers=headers_of(x.request_id, JSON_TYPE))
     response = await _started(x)
     for event in x.answer.events():
         await response.write(event)
@@ -207,47 +137,36 @@ async def _hang(x: Exchange) -> NoReturn:
 async def _malformed_json(x: Exchange) -> web.StreamResponse:
     broken = x.answer.json()[:-10] + b'", {,'
     if x.stream:
-        return await _stream_of(x, (b"data: " + broken + b"\n\n", DONE_EVENT))
-    return web.Response(body=broken, headers=_headers(x.request_id, JSON_TYPE))
+        return await _stream_of(x, x.wire.stream_of(broken))
+    return web.Response(body=broken, headers=headers_of(x.request_id, JSON_TYPE))
 
 
 async def _wrong_shape(x: Exchange) -> web.StreamResponse:
+    body = b'{"hello": "world"}'
     if x.stream:
-        return await _stream_of(x, (sse_event({"hello": "world"}), DONE_EVENT))
-    return web.Response(body=b'{"hello": "world"}', headers=_headers(x.request_id, JSON_TYPE))
+        return await _stream_of(x, x.wire.stream_of(body))
+    return web.Response(body=body, headers=headers_of(x.request_id, JSON_TYPE))
 
 
 async def _huge_body(x: Exchange) -> web.StreamResponse:
     response = await _started(x)
-    if x.stream:
-        delta = {"index": 0, "delta": {"content": _BLOCK.decode()}, "logprobs": None, "finish_reason": None}
-        head = {"id": "chatcmpl-huge", "object": "chat.completion.chunk", "created": 0, "model": x.model}
-        await _poured(response, sse_event({**head, "choices": [delta]}), x.value)
-        return response
-    await response.write(
-        b'{"id":"chatcmpl-huge","object":"chat.completion","created":0,"model":"huge","choices":[{"index":0,'
-        b'"finish_reason":"stop","logprobs":null,"message":{"role":"assistant","refusal":null,"content":"'
-    )
-    await _poured(response, _BLOCK, x.value)
-    await response.write(b'"}}]}')
+    pouring = x.wire.pouring_events(x.model, _BLOCK) if x.stream else x.wire.pouring_json(_BLOCK)
+    await _poured(response, pouring, x.value)
+    await response.write(pouring.tail)
     return response
 
 
 async def _huge_line(x: Exchange) -> web.StreamResponse:
     if not x.stream:
         return await _huge_body(x)
-    response = await _started(x)
-    await response.write(b'data: {"id":"chatcmpl-huge","choices":[{"index":0,"delta":{"content":"')
-    await _poured(response, _BLOCK, x.value)
+    await _poured(await _started(x), x.wire.pouring_line(_BLOCK), x.value)
     raise DroppedError
 
 
 async def _stream_error(x: Exchange) -> web.StreamResponse:
-    message = "The server had an error processing your request. Sorry about that!"
-    error = error_body(message, "server_error")
     if not x.stream:
-        return web.Response(body=error, headers=_headers(x.request_id, JSON_TYPE))
-    return await _stream_of(x, (*_good_parts(x)[0], b"data: " + error + b"\n\n"))
+        return web.Response(body=x.wire.error_json(), headers=headers_of(x.request_id, JSON_TYPE))
+    return await _stream_of(x, (*_good_parts(x)[0], x.wire.error_event()))
 
 
 async def _stream_truncated(x: Exchange) -> web.StreamResponse:
@@ -259,7 +178,7 @@ async def _flaky(x: Exchange) -> web.StreamResponse:
 
 
 async def _redirect(x: Exchange) -> web.StreamResponse:
-    headers = _headers(x.request_id, JSON_TYPE)
+    headers = headers_of(x.request_id, JSON_TYPE)
     headers["Location"] = f"{REDIRECTED_PATH}{x.request.path}?model={quote(x.model, safe='')}"
     return web.Response(status=302, body=b"{}", headers=headers)
 
@@ -291,19 +210,15 @@ _BEHAVIOURS: Mapping[str, Behaviour] = {
 }
 
 
-def _headers(request_id: str, content_type: str) -> dict[str, str]:
-    return {"Content-Type": content_type, "x-request-id": request_id}
-
-
 def _html(x: Exchange, status: int, title: bytes) -> web.Response:
-    headers = _headers(x.request_id, "text/html; charset=utf-8")
+    headers = headers_of(x.request_id, "text/html; charset=utf-8")
     return web.Response(status=status, body=_HTML % (title, title), headers=headers)
 
 
 async def _started(x: Exchange, content_length: int | None = None) -> web.StreamResponse:
     """A response whose headers are on their way; its body is chunked unless the length is promised."""
     content_type = STREAM_TYPE if x.stream else JSON_TYPE
-    response = web.StreamResponse(headers=_headers(x.request_id, content_type))
+    response = web.StreamResponse(headers=headers_of(x.request_id, content_type))
     response.content_length = content_length
     await response.prepare(x.request)
     return response
@@ -319,14 +234,14 @@ async def _stream_of(x: Exchange, parts: Iterable[bytes]) -> web.StreamResponse:
 def _good_parts(x: Exchange) -> tuple[list[bytes], bytes]:
     """What to send before the fault strikes, and the part it would strike in.
 
-    For a stream as many chunks as asked for, but never the last chunk of text or what follows; for JSON half of
-    the body.
+    For a stream as many chunks as asked for, behind those that come before any text, but never the last chunk of text
+    or what follows; for JSON half of the body.
     """
     if not x.stream:
         body = x.answer.json()
         return [body[: len(body) // 2]], body[len(body) // 2 :]
     events = x.answer.events()
-    count = max(1, min(int(x.value), len(events) - 3))
+    count = max(1, min(x.answer.before_text + int(x.value), len(events) - x.answer.after_text))
     return events[:count], events[count]
 
 
@@ -335,10 +250,11 @@ def _eighths(body: bytes) -> list[bytes]:
     return [body[at : at + size] for at in range(0, len(body), size)]
 
 
-async def _poured(response: web.StreamResponse, block: bytes, mebibytes: float) -> None:
+async def _poured(response: web.StreamResponse, pouring: Pouring, mebibytes: float) -> None:
     """Writes the same block over and over: what is in memory is one block and the socket's buffer."""
-    for _ in range(math.ceil(mebibytes * _MIB / len(block))):
-        await response.write(block)
+    await response.write(pouring.head)
+    for _ in range(math.ceil(mebibytes * _MIB / len(pouring.block))):
+        await response.write(pouring.block)
         # A client that reads as fast as this writes must not starve every other connection.
         await asyncio.sleep(0)
 

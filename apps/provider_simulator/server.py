@@ -1,10 +1,9 @@
-"""The simulator: an OpenAI-compatible server on a real socket, whose faults a test or an operator chooses."""
+"""The simulator: a provider on a real socket, in three wire formats, whose faults a test or an operator chooses."""
 
 import asyncio
 import socket
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
@@ -15,59 +14,26 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestHandler
 
-from apps.provider_simulator.answers import Answer, ChatAnswer, InvalidRequestError
+from apps.provider_simulator.admin import administer
 from apps.provider_simulator.catalog import (
     FAULT_HEADER,
-    MODELS,
     ScriptedFault,
     UnknownFaultError,
     fault_of_header,
     fault_of_model,
 )
-from apps.provider_simulator.embeddings import EmbeddingAnswer
-from apps.provider_simulator.faults import (
-    REDIRECTED_PATH,
-    DroppedError,
-    Exchange,
-    Refusal,
-    misbehave,
-    unknown_model,
-    wrong_key,
-)
+from apps.provider_simulator.endpoints import Endpoint, RefusedError, endpoint_of
+from apps.provider_simulator.faults import DroppedError, Exchange, misbehave
 from apps.provider_simulator.record import Entry, FinalOutcome, Ledger, Outcome, RequestRecord
+from apps.provider_simulator.simulated_model import InvalidRequestError
+from apps.provider_simulator.wire import Problem, Wire
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 GRACE_SECONDS = 0.25
-_CREATED = 1_735_689_600  # 2025-01-01, when every simulated model was made
-_MODEL_OBJECTS = {
-    name: {"id": name, "object": "model", "created": _CREATED, "owned_by": "provider-simulator"} for name in MODELS
-}
-_MODEL_LIST = orjson.dumps({"object": "list", "data": list(_MODEL_OBJECTS.values())})
-
-
-class _RefusedError(Exception):
-    """The request gets this refusal before any fault is played."""
-
-    def __init__(self, refusal: Refusal) -> None:
-        super().__init__(refusal.message)
-        self.refusal = refusal
-
-
-@dataclass(frozen=True, slots=True)
-class _Prepared:
-    """An answer that takes no rendering and no streaming."""
-
-    body: bytes
-
-    def json(self) -> bytes:
-        return self.body
-
-    def events(self) -> list[bytes]:
-        return []
 
 
 class ProviderSimulator:
-    """An OpenAI-compatible upstream with scripted faults; use it as an async context manager.
+    """A provider with scripted faults; use it as an async context manager.
 
     With `api_key`, any other key gets a 401; without, every non-empty key is good. Port 0 picks a free one.
     Bodies beyond 64 MiB get a plain 413.
@@ -136,6 +102,16 @@ class ProviderSimulator:
         return f"{_origin(self._host, self._port)}/v1"
 
     @property
+    def azure_url(self) -> str:
+        """What a client of Azure OpenAI takes as its endpoint, without a path."""
+        return _origin(self._host, self._port)
+
+    @property
+    def anthropic_url(self) -> str:
+        """What a client of Anthropic takes as its base URL: requests go to `/v1/messages` below it."""
+        return f"{_origin(self._host, self._port)}/anthropic"
+
+    @property
     def admin_url(self) -> str:
         """The root of the admin endpoints."""
         return f"{_origin(self._host, self._port)}/_sim"
@@ -195,17 +171,18 @@ class ProviderSimulator:
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.path.startswith("/_sim/"):
-            return _administer(request, self._ledger)
+            return administer(request, self._ledger)
         started = time.monotonic()
+        endpoint = endpoint_of(request)
         try:
             raw = await request.read()
         except (asyncio.CancelledError, ConnectionError):
-            self._ledger.finish(self._begin(request, b"", {}, started), self._lost)
+            self._ledger.finish(self._begin(request, endpoint, b"", {}, started), self._lost)
             raise
         body = _parsed(raw)
-        entry = self._begin(request, raw, body or {}, started)
+        entry = self._begin(request, endpoint, raw, body or {}, started)
         try:
-            response = await self._respond(request, entry, body)
+            response = await self._respond(request, endpoint, entry, body)
             # Written here, not by aiohttp afterwards: "completed" must mean that the answer was written.
             await response.prepare(request)
             await response.write_eof()
@@ -229,37 +206,40 @@ class ProviderSimulator:
         """The outcome of a request whose connection went away: by the client, unless the simulator is closing."""
         return "aborted" if self._closing else "client_closed"
 
-    def _begin(self, request: web.BaseRequest, raw: bytes, body: Mapping[str, object], started: float) -> Entry:
-        model = body.get("model")
+    def _begin(
+        self, request: web.BaseRequest, endpoint: Endpoint, raw: bytes, body: Mapping[str, object], started: float
+    ) -> Entry:
+        model = endpoint.model or body.get("model")
         return self._ledger.begin(
             path=request.path,
             model=model if isinstance(model, str) else "",
-            stream=body.get("stream") is True and request.path == "/v1/chat/completions",
+            stream=body.get("stream") is True and endpoint.streams,
             started=started,
-            key=_key(request),
+            key=endpoint.wire.key(request.headers),
             headers=request.headers,
             body=raw,
         )
 
     async def _respond(
-        self, request: web.BaseRequest, entry: Entry, body: dict[str, object] | None
+        self, request: web.BaseRequest, endpoint: Endpoint, entry: Entry, body: dict[str, object] | None
     ) -> web.StreamResponse:
+        wire = endpoint.wire
         try:
-            key = self._authenticate(request)
-            build = _builder(request)
-            if request.method == "POST":
-                body = _with_model(body)
+            key = self._authenticate(request, wire)
+            if request.method == "POST" and endpoint.model != "":
+                body = _with_model(body, endpoint.model)
+            answer = endpoint.build(body or {}, entry.serial)
             scripted = _scripted_fault(request, entry.model)
-            answer = build(body or {}, entry.serial)
         except InvalidRequestError as error:
-            refusal = Refusal(400, "invalid_request_error", error.message, error.param)
-            return refusal.response(entry.id)
-        except _RefusedError as error:
-            return error.refusal.response(entry.id)
+            problem = Problem("invalid", message=error.message, param=error.param)
+            return wire.refusal(problem).response(entry.id)
+        except RefusedError as error:
+            return wire.refusal(error.problem).response(entry.id)
         entry.fault = scripted.fault.name
         flaky_key = _flaky_key(request, body or {}, entry.model)
         return await misbehave(
             Exchange(
+                wire=wire,
                 request=request,
                 request_id=entry.id,
                 fault=scripted.fault.name,
@@ -272,13 +252,12 @@ class ProviderSimulator:
             )
         )
 
-    def _authenticate(self, request: web.BaseRequest) -> str:
-        key = _key(request)
+    def _authenticate(self, request: web.BaseRequest, wire: Wire) -> str:
+        key = wire.key(request.headers)
         if key is None:
-            message = "You didn't provide an API key. Send it as a bearer token in the Authorization header."
-            raise _RefusedError(Refusal(401, "invalid_request_error", message))
+            raise RefusedError(Problem("no-key"))
         if self._api_key is not None and key != self._api_key:
-            raise _RefusedError(wrong_key(key))
+            raise RefusedError(Problem("unauthorized", key=key))
         return key
 
 
@@ -298,14 +277,6 @@ def _bound_socket(host: str) -> socket.socket:
     return bound
 
 
-def _key(request: web.BaseRequest) -> str | None:
-    """The key of a bearer token or of Azure's header; None when there is none, or an empty one."""
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() == "bearer" and token.strip():
-        return token.strip()
-    return request.headers.get("api-key") or None
-
-
 def _parsed(raw: bytes) -> dict[str, object] | None:
     try:
         body = orjson.loads(raw)
@@ -314,9 +285,11 @@ def _parsed(raw: bytes) -> dict[str, object] | None:
     return body if isinstance(body, dict) else None
 
 
-def _with_model(body: dict[str, object] | None) -> dict[str, object]:
+def _with_model(body: dict[str, object] | None, model: str | None) -> dict[str, object]:
     if body is None:
         raise InvalidRequestError("We could not parse the JSON body of your request.")
+    if model is not None:
+        return {**body, "model": model}
     if not isinstance(body.get("model"), str) or not body["model"]:
         raise InvalidRequestError("You must provide a model parameter.", "model")
     return body
@@ -330,70 +303,9 @@ def _scripted_fault(request: web.BaseRequest, model: str) -> ScriptedFault:
     except UnknownFaultError as error:
         if header is not None:
             raise InvalidRequestError(str(error), FAULT_HEADER) from error
-        raise _RefusedError(unknown_model(model)) from error
+        raise RefusedError(Problem("not-found", model=model)) from error
 
 
 def _flaky_key(request: web.BaseRequest, body: Mapping[str, object], model: str) -> str:
     named = request.headers.get("x-sim-key") or body.get("user")
     return f"key {named}" if named else f"model {model}"
-
-
-Builder = Callable[[Mapping[str, object], int], Answer]
-
-
-def _chat(body: Mapping[str, object], serial: int) -> Answer:
-    return ChatAnswer(body, serial, int(time.time()))
-
-
-def _embeddings(body: Mapping[str, object], serial: int) -> Answer:
-    return EmbeddingAnswer(body)
-
-
-def _models(body: Mapping[str, object], serial: int) -> Answer:
-    return _Prepared(_MODEL_LIST)
-
-
-_BUILDERS: Mapping[tuple[str, str], Builder] = {
-    ("POST", "/v1/chat/completions"): _chat,
-    ("POST", "/v1/embeddings"): _embeddings,
-    ("GET", "/v1/models"): _models,
-}
-
-
-def _builder(request: web.BaseRequest) -> Builder:
-    builder = _BUILDERS.get((request.method, request.path))
-    if builder is not None:
-        return builder
-    if request.method == "GET" and request.path.startswith("/v1/models/"):
-        name = request.path.removeprefix("/v1/models/")
-        if name not in _MODEL_OBJECTS:
-            raise _RefusedError(unknown_model(name))
-        prepared = _Prepared(orjson.dumps(_MODEL_OBJECTS[name]))
-        return lambda body, serial: prepared
-    message = f"Invalid URL ({request.method} {request.path})"
-    raise _RefusedError(Refusal(404, "invalid_request_error", message))
-
-
-def _administer(request: web.BaseRequest, ledger: Ledger) -> web.Response:
-    """`GET requests` (`?model=`, `?tail=<n>`), `GET stats`, `POST reset`, and where `redirect` leads."""
-    if request.path.startswith(REDIRECTED_PATH):
-        ledger.followed_redirect(request.query.get("model", ""))
-        return _json({"followed": True})
-    match request.method, request.path:
-        case "GET", "/_sim/requests":
-            records = ledger.requests(request.query.get("model"))
-            tail = request.query.get("tail", "")
-            if tail.isdecimal():
-                records = records[max(0, len(records) - int(tail)) :]
-            return _json([record.to_json() for record in records])
-        case "GET", "/_sim/stats":
-            return _json(ledger.stats())
-        case "POST", "/_sim/reset":
-            ledger.reset()
-            return _json({"reset": True})
-        case _:
-            return _json({"error": f"no such admin endpoint: {request.method} {request.path}"}, status=404)
-
-
-def _json(value: object, status: int = 200) -> web.Response:
-    return web.Response(status=status, body=orjson.dumps(value), content_type="application/json")

@@ -3,10 +3,19 @@
 Every problem is reported at once, by the name that its owner typed, with what to do about it.
 """
 
-from platform_app.config.catalog import ModelConfig, ProviderConfig, RouteConfig
-from platform_app.config.fields import ConfigModel, HttpUrl, ModelName, Network, RuleName, parse_networks
+from platform_app.config.catalog import ModelConfig, PriceConfig, ProviderConfig, RouteConfig, WireFormat
+from platform_app.config.fields import (
+    SECRET_NAME,
+    ConfigModel,
+    HttpUrl,
+    ModelName,
+    Network,
+    RuleName,
+    parse_networks,
+)
 from platform_app.config.file import PlatformConfig, load_config
 from platform_app.config.limits import DEFAULT_RULES, LimitRule, RateLimitsConfig
+from platform_app.config.policies import BreakerConfig, PoliciesConfig, RetryConfig
 from platform_app.config.settings import (
     ENV_PREFIX,
     START_TIMEOUT_SECONDS,
@@ -19,7 +28,9 @@ from platform_app.config.settings import (
 __all__ = [
     "DEFAULT_RULES",
     "ENV_PREFIX",
+    "SECRET_NAME",
     "START_TIMEOUT_SECONDS",
+    "BreakerConfig",
     "ConfigModel",
     "HttpUrl",
     "LimitRule",
@@ -27,11 +38,15 @@ __all__ = [
     "ModelName",
     "Network",
     "PlatformConfig",
+    "PoliciesConfig",
+    "PriceConfig",
     "ProviderConfig",
     "RateLimitsConfig",
+    "RetryConfig",
     "RouteConfig",
     "RuleName",
     "Settings",
+    "WireFormat",
     "environment",
     "load_config",
     "load_settings",

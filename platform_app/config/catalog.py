@@ -1,28 +1,94 @@
 """The catalog's models: which providers there are, and which of their models serve which public name."""
 
-from typing import Annotated, Literal
+from decimal import Decimal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, StringConstraints, model_validator
 
 from platform_app.config.fields import ConfigModel, HttpUrl, ModelName, RuleName, SecretName
+
+WireFormat = Literal["openai", "azure", "anthropic"]
+HeaderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]{1,64}$")]
+HeaderValue = Annotated[str, StringConstraints(pattern=r"^[\x20-\x7e]{1,512}$")]
+Usd = Annotated[Decimal, Field(ge=0, le=1_000_000, decimal_places=6)]
+
+OWN_HEADERS = frozenset(
+    {"authorization", "x-api-key", "api-key", "proxy-authorization", "cookie", "host", "content-length",
+     "content-type", "content-encoding", "transfer-encoding", "connection", "accept-encoding"}
+)  # fmt: skip
+"""Headers that the gateway sets itself; credentials come from the secret store."""
+
+
+class PriceConfig(ConfigModel):
+    """What a model's tokens cost."""
+
+    input_usd_per_million: Usd
+    output_usd_per_million: Usd
+    cached_input_usd_per_million: Usd | None = Field(None, description="Without it as much as other input.")
 
 
 class ProviderConfig(ConfigModel):
     """One upstream account: where it is, how it speaks, which secret opens it."""
 
-    wire_format: Literal["openai"] = Field("openai", description="How requests are written.")
-    base_url: HttpUrl = Field(description="The address before /chat/completions.")
-    api_key_secret: SecretName = Field(description="Name of the credential in the secret store.")
+    wire_format: WireFormat = Field("openai", description="How requests are written.")
+    base_url: HttpUrl = Field(
+        description="openai: the address before /chat/completions. azure: the resource, without a path. anthropic: the "
+        "address before /v1/messages."
+    )
+    api_key_secret: SecretName | None = Field(
+        None, description="Name of the credential in the secret store; without it none is sent (a server of your own)."
+    )
+    headers: Annotated[dict[HeaderName, HeaderValue], Field(max_length=32)] = Field(
+        {}, description="Sent with every request, such as OpenAI-Organization; nothing secret."
+    )
+    api_version: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.-]{1,40}$")] | None = Field(
+        None, description="azure: api-version, required. anthropic: anthropic-version, 2023-06-01 without it."
+    )
+    max_concurrent: Annotated[int, Field(ge=1, le=100_000)] | None = Field(
+        None, description="Calls at once from each process; unlimited without it."
+    )
+    max_waiting: Annotated[int, Field(ge=0, le=100_000)] = Field(
+        100, description="Calls that may wait for their turn where max_concurrent is reached; others are refused."
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        problems = [
+            f"headers: {name} is set by the gateway itself" for name in self.headers if name.lower() in OWN_HEADERS
+        ]
+        if self.wire_format == "azure" and self.api_version is None:
+            problems.append("api_version: azure needs one, such as 2024-10-21")
+        if self.wire_format == "openai" and self.api_version is not None:
+            problems.append("api_version: is for azure and anthropic; leave it out")
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
 
 
 class RouteConfig(ConfigModel):
     """One way to serve a model: which provider, and what the model is called there."""
 
     provider: RuleName
-    model: ModelName = Field(description="The model's name at the provider.")
+    model: ModelName = Field(description="The model's name at the provider (azure: the deployment's).")
+    weight: Annotated[int, Field(ge=1, le=1000)] | None = Field(
+        None,
+        description="Its share of the traffic among the model's routes that have a weight. Routes without one are "
+        "tried in their order when the others fail; where no route has one, the first gets all.",
+    )
+    timeout_seconds: Annotated[float, Field(gt=0, le=3600)] | None = Field(
+        None, description="For one try; without it what is left of PLATFORM_PROVIDER_TOTAL_TIMEOUT_SECONDS."
+    )
+    price: PriceConfig | None = Field(None, description="Without it the price list of the library genai-prices.")
 
 
 class ModelConfig(ConfigModel):
     """A public model name and the routes that serve it, best first."""
 
     routes: Annotated[tuple[RouteConfig, ...], Field(min_length=1, max_length=16)]
+
+    @model_validator(mode="after")
+    def _routes_differ(self) -> Self:
+        seen = [(route.provider, route.model) for route in self.routes]
+        if twice := sorted({f"{provider}/{model}" for provider, model in seen if seen.count((provider, model)) > 1}):
+            raise ValueError(f"routes stand twice: {', '.join(twice)}; a failed route is retried by itself")
+        return self

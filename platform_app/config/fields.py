@@ -39,7 +39,9 @@ def parses(parse: Callable[[str], object], url: str) -> bool:
 
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 Port = Annotated[int, Field(ge=1, le=65535)]
-SecretName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_./-]{0,199}$")]
+SECRET_NAME = r"^[A-Za-z0-9_][A-Za-z0-9_./-]{0,199}(#[A-Za-z0-9_.-]{1,100})?$"  # noqa: S105 - a pattern
+"""A path in the secret store, and behind `#` one field of what is there. The stores check it again, with `..`."""
+SecretName = Annotated[str, StringConstraints(pattern=SECRET_NAME)]
 ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,127}$")]
 RuleName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 

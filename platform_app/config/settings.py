@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 from redis.asyncio.connection import parse_url
 from sqlalchemy.engine import make_url
 
@@ -20,6 +20,7 @@ from platform_app.config.fields import (
     parses,
     what_is_wrong,
 )
+from platform_app.config.secret_stores import SecretStoreSettings
 from platform_app.errors import ConfigurationError
 
 ENV_PREFIX = "PLATFORM_"
@@ -30,7 +31,7 @@ _FOR_PEOPLE = frozenset({"BASE_URL", "METRICS_URL", "ADMIN_KEY", "CHAT_KEY", "AP
 START_TIMEOUT_SECONDS = 30.0
 
 
-class Settings(BaseSettings):
+class Settings(SecretStoreSettings):
     """What the environment says, prefix `PLATFORM_`; `.env.example` explains each field."""
 
     model_config = SettingsConfigDict(
@@ -65,8 +66,6 @@ class Settings(BaseSettings):
     provider_max_connections: Annotated[int, Field(ge=1, le=10_000)] = 500
     provider_max_response_bytes: Annotated[int, Field(ge=1024, le=1 << 30)] = 32 * 1024 * 1024
 
-    secret_provider: Literal["env"] = "env"  # noqa: S105 - the name of a store
-    secret_ttl_seconds: Annotated[float, Field(gt=0, le=86_400)] = 300.0
     api_key_pepper_secret_name: SecretName = "PLATFORM_API_KEY_PEPPER"  # noqa: S105 - a name
 
     auth_cache_ttl_seconds: Annotated[float, Field(ge=0, le=60)] = 5.0

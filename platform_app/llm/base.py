@@ -1,26 +1,53 @@
-"""The interface of every provider adapter and of the policies that wrap one."""
+"""The interfaces of the way to a model: adapters, which speak a wire format, and upstreams, which add policies."""
 
-from collections.abc import AsyncGenerator
 from typing import Protocol
 
-from platform_app.llm.types import ChatChunk, ChatCompletion, UpstreamCall
+from platform_app.llm.answers import Completion
+from platform_app.llm.calls import ModelCall, UpstreamCall
+from platform_app.llm.chunk_stream import ChunkStream
+
+Answer = Completion | ChunkStream
+"""A ChunkStream where the call asked for a stream, else a Completion."""
 
 
-class ChatAdapter(Protocol):
+class ModelAdapter(Protocol):
     """Speaks one provider's wire format. Every failure is one of the ProviderFailed or RequestRefused errors;
     nothing of the provider's library or of HTTP gets out."""
 
-    async def complete(self, call: UpstreamCall, credential: str) -> ChatCompletion:
-        """The whole answer. Cancelling it closes the connection to the provider at once."""
+    async def send(self, call: UpstreamCall, credential: str | None) -> Answer:
+        """The whole answer, or a stream once its first chunk is there, so that everything up to then can still be
+        tried elsewhere. Cancelling it closes the connection to the provider at once.
+
+        Raises:
+            ProviderFailed: the provider's bad day.
+            RequestRefused: the request itself is wrong, says the provider or what its wire format can express.
+        """
         ...
 
-    def stream(self, call: UpstreamCall, credential: str) -> AsyncGenerator[ChatChunk, None]:
-        """The answer as it comes. Closing or cancelling the generator closes the connection at once.
-
-        Ends normally only after the provider said that the answer is complete.
-        """
+    async def probe(self, credential: str | None, timeout_seconds: float) -> None:
+        """One cheap call that shows whether address and credential are good. Raises like `send`."""
         ...
 
     async def aclose(self) -> None:
         """Release connections; called once, at the end."""
+        ...
+
+
+class Upstream(Protocol):
+    """One way to get a model's answer: a route, or a policy around other upstreams."""
+
+    async def send(self, call: ModelCall) -> Answer:
+        """See ModelAdapter.send; may also raise Unavailable (ProviderNotConfigured, Overloaded)."""
+        ...
+
+
+class Credentials(Protocol):
+    """Providers' credentials by the name of their secret."""
+
+    async def get(self, name: str) -> str:
+        """The credential. Raises ProviderNotConfigured where there is none."""
+        ...
+
+    async def refresh(self, name: str, rejected: str) -> str:
+        """The credential after a provider refused `rejected`; the same one where the store has no other."""
         ...

@@ -1,19 +1,9 @@
 """The public models and how each is served."""
 
-from dataclasses import dataclass
-
-from platform_app.config import PlatformConfig
+from platform_app.config import PlatformConfig, RouteConfig
 from platform_app.errors import ModelNotFound
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """One way to serve a model."""
-
-    public_model: str
-    provider: str
-    upstream_model: str
-    secret_name: str
+from platform_app.llm.prices import configured_price, listed_price
+from platform_app.llm.route import Route
 
 
 class Catalog:
@@ -22,11 +12,7 @@ class Catalog:
     def __init__(self, config: PlatformConfig, default_model: str) -> None:
         self._default = default_model
         self._routes = {
-            name: tuple(
-                Route(name, route.provider, route.model, config.providers[route.provider].api_key_secret)
-                for route in model.routes
-            )
-            for name, model in config.models.items()
+            name: tuple(_route(name, route, config) for route in model.routes) for name, model in config.models.items()
         }
 
     def routes(self, model: str | None) -> tuple[Route, ...]:
@@ -45,3 +31,16 @@ class Catalog:
     def models(self) -> list[str]:
         """All public names, sorted."""
         return sorted(self._routes)
+
+
+def _route(public_model: str, route: RouteConfig, config: PlatformConfig) -> Route:
+    provider = config.providers[route.provider]
+    return Route(
+        public_model=public_model,
+        provider=route.provider,
+        upstream_model=route.model,
+        secret_name=provider.api_key_secret,
+        weight=route.weight,
+        timeout_seconds=route.timeout_seconds,
+        price=configured_price(route.price) if route.price else listed_price(route.model, provider.base_url),
+    )

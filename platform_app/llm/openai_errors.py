@@ -1,34 +1,22 @@
-"""OpenAI's error answers as ours: the one table for every server that speaks its wire format.
+"""OpenAI's error answers as ours: the one table for every server that speaks its wire format, Azure's among them.
 
-Source: https://platform.openai.com/docs/guides/error-codes. A provider's words reach the caller only where the
-caller must act on them (the request is wrong), and never from a 401 or 403, which echo parts of keys.
+Sources: https://platform.openai.com/docs/guides/error-codes and
+https://learn.microsoft.com/azure/ai-foundry/openai/concepts/content-filter for `innererror`.
 """
 
-import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from typing import Any
-
-import orjson
 
 from platform_app.errors import (
     ContentFiltered,
     ContextLengthExceeded,
     PlatformError,
     ProviderAuthFailed,
-    ProviderBadResponse,
     ProviderError,
     ProviderQuotaExhausted,
     ProviderRateLimited,
-    ProviderRejectedRequest,
-    ProviderTimeout,
     ProviderUnavailable,
 )
-
-MAX_RETRY_AFTER_SECONDS = 60.0
-_MAX_MESSAGE = 500
-_KEY_LIKE = re.compile(r"\b(?:sk|pk|rk|fbp)[-_][0-9A-Za-z_*.-]{6,}")
+from platform_app.llm.provider_errors import error_object, kind_of_status, make_error, retry_after_of
 
 _BY_CODE: Mapping[str, type[PlatformError]] = {
     "context_length_exceeded": ContextLengthExceeded,
@@ -41,97 +29,32 @@ _BY_CODE: Mapping[str, type[PlatformError]] = {
     "server_is_overloaded": ProviderUnavailable,
     "invalid_api_key": ProviderAuthFailed,
     "server_error": ProviderError,
+    "ResponsibleAIPolicyViolation": ContentFiltered,  # Azure, in innererror
 }
-_BY_STATUS: Mapping[int, type[PlatformError]] = {
-    400: ProviderRejectedRequest,
-    401: ProviderAuthFailed,
-    403: ProviderAuthFailed,
-    408: ProviderTimeout,
-    413: ProviderRejectedRequest,
-    422: ProviderRejectedRequest,
-    429: ProviderRateLimited,
-    503: ProviderUnavailable,
-    504: ProviderTimeout,
-}
-_MESSAGES: Mapping[type[PlatformError], str] = {
-    ContextLengthExceeded: "The request is longer than the model's context. Shorten it or lower max_tokens.",
-    ContentFiltered: "The provider's content policy refused this request.",
-    ProviderRejectedRequest: "The provider refused this request as invalid.",
-    ProviderAuthFailed: "The provider refused the platform's credential. This is the operator's to mend.",
-    ProviderRateLimited: "The provider is limiting the platform's requests. Try again shortly.",
-    ProviderQuotaExhausted: "The platform's quota at the provider is used up. This is the operator's to mend.",
-    ProviderUnavailable: "The provider is unavailable right now. Try again shortly.",
-    ProviderTimeout: "The provider did not answer in time.",
-    ProviderError: "The provider failed to answer this request.",
-    ProviderBadResponse: "The provider's answer was not understood.",
-}
-_TELL_WHY = (ContextLengthExceeded, ContentFiltered, ProviderRejectedRequest)
-_WAITING_HELPS = (ProviderRateLimited, ProviderUnavailable)
 
 
 def error_from_response(status: int, headers: Mapping[str, str], body: bytes) -> PlatformError:
     """The error for an answer that is not a 200."""
-    error = _error_object(body)
-    kind = _BY_CODE.get(str(error.get("code"))) if status in (400, 429, 500, 503) else None
+    error = error_object(body)
+    # A code never makes a 401 anything but the operator's to mend.
+    kind = _by_code(error) if status in (400, 429, 500, 503) else None
     if kind is None and error.get("type") == "insufficient_quota":
         kind = ProviderQuotaExhausted
-    if kind is None:
-        kind = _BY_STATUS.get(status) or (ProviderError if status >= 400 else ProviderBadResponse)
-    return _make(kind, error, _retry_after(headers))
+    return make_error(kind or kind_of_status(status), error.get("message"), retry_after_of(headers))
 
 
 def error_from_event(error: object) -> PlatformError:
     """The error for an `{"error": …}` object inside a stream or in a 200."""
     fields = error if isinstance(error, dict) else {}
-    kind = _BY_CODE.get(str(fields.get("code"))) or _BY_CODE.get(str(fields.get("type"))) or ProviderError
-    return _make(kind, fields, None)
+    kind = _by_code(fields) or _BY_CODE.get(str(fields.get("type"))) or ProviderError
+    return make_error(kind, fields.get("message"))
 
 
-def unavailable() -> ProviderUnavailable:
-    """The provider could not be reached, or hung up before it answered."""
-    return ProviderUnavailable(_MESSAGES[ProviderUnavailable], retry_after=1)
-
-
-def timed_out(what: str) -> ProviderTimeout:
-    """The provider was too slow; `what` says which deadline."""
-    return ProviderTimeout(_MESSAGES[ProviderTimeout], details=[what])
-
-
-def bad_response(why: str) -> ProviderBadResponse:
-    """The provider's answer is not its documented shape."""
-    return ProviderBadResponse(_MESSAGES[ProviderBadResponse], details=[why])
-
-
-def _make(kind: type[PlatformError], error: Mapping[str, Any], retry_after: float | None) -> PlatformError:
-    details = None
-    message = error.get("message")
-    if issubclass(kind, _TELL_WHY) and isinstance(message, str) and message:
-        details = [_KEY_LIKE.sub("[masked]", message)[:_MAX_MESSAGE]]
-    if issubclass(kind, _WAITING_HELPS):
-        return kind(_MESSAGES[kind], retry_after=retry_after if retry_after is not None else 1)
-    return kind(_MESSAGES[kind], details=details)
-
-
-def _error_object(body: bytes) -> Mapping[str, Any]:
-    try:
-        data = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return {}
-    error = data.get("error") if isinstance(data, dict) else None
-    return error if isinstance(error, dict) else {}
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds from Retry-After, a number or an HTTP date (RFC 9110, 10.2.3), capped."""
-    text = headers.get("Retry-After", "").strip()
-    if not text:
-        return None
-    try:
-        seconds = float(text)
-    except ValueError:
-        try:
-            seconds = (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds()
-        except (ValueError, TypeError):
-            return None
-    # The comparison also turns a NaN away.
-    return min(seconds, MAX_RETRY_AFTER_SECONDS) if seconds >= 0 else None
+def _by_code(error: Mapping[str, object]) -> type[PlatformError] | None:
+    code, inner = error.get("code"), error.get("innererror")
+    if kind := _BY_CODE.get(str(code)):
+        return kind
+    if isinstance(inner, dict) and (kind := _BY_CODE.get(str(inner.get("code")))):
+        return kind
+    # OpenRouter and others put the status of their own upstream there.
+    return kind_of_status(code) if isinstance(code, int) and 400 <= code <= 599 else None

@@ -3,7 +3,10 @@
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
+from platform_app.errors import CallerRefused, ModelNotFound, PlatformError, RateLimited
 from platform_app.observability.tracing import TraceContext
+
+_DENIALS = (CallerRefused, ModelNotFound, RateLimited)
 
 
 @dataclass(slots=True)
@@ -16,6 +19,8 @@ class RequestContext:
     client_address: str
     started: float
     """time.perf_counter() at the request's first byte."""
+    openai: bool = False
+    """Whether the caller speaks OpenAI's contract: so does its error then."""
     route: str = "unmatched"
     """The route's template, never the path that the client typed."""
     key_id: str | None = None
@@ -25,9 +30,14 @@ class RequestContext:
     """The error code of the answer; None where all went well."""
     model: str | None = None
     provider: str | None = None
-    stream: bool = False
     response_headers: dict[str, str] = field(default_factory=dict)
     """Added to the answer whatever it turns out to be; lower-case names."""
+
+    def note_error(self, error: PlatformError) -> None:
+        """The answer is this error: for the access line and the access decision."""
+        self.reason = error.code
+        if isinstance(error, _DENIALS):
+            self.decision = "deny"
 
     def elapsed_ms(self, now: float) -> float:
         """Milliseconds from the request's start to `now`, which is a time.perf_counter()."""

@@ -60,6 +60,22 @@ LIMITER_DEGRADED = Gauge(
     multiprocess_mode="livemax",
 )
 
+SECRET_LOOKUPS = Counter(
+    "platform_secret_lookups",
+    "Look-ups in the secret store, not those answered from memory: found, missing, unavailable.",
+    ["store", "outcome"],
+)
+SECRETS_STALE = Gauge(
+    "platform_secrets_stale",
+    "Secrets of this process whose last look-up failed: the last good value serves, or none does any more.",
+    multiprocess_mode="livemax",
+)
+SECRET_AGE_SECONDS = Gauge(
+    "platform_secret_age_seconds",
+    "Seconds since the look-up of the oldest value that serves.",
+    multiprocess_mode="livemax",
+)
+
 PROVIDER_REQUESTS = Counter(
     "platform_provider_requests",
     "Provider calls by outcome: ok, client_closed, or the error code that the caller got.",
@@ -85,6 +101,48 @@ USAGE_COST = Counter(
     "platform_usage_cost_usd",
     "What provider calls cost in US dollars, by the prices of the catalog; calls without a known price count nothing.",
     ["provider", "model"],
+)
+MODEL_CALL_FAILURES = Counter(
+    "platform_model_call_failures",
+    "Requests that failed before their answer's first byte, by public model and the error code that the caller got: "
+    "what retries and fallbacks could not mend.",
+    ["model", "code"],
+)
+PROVIDER_RETRIES = Counter(
+    "platform_provider_retries", "Further tries of a route, by the error that they follow.", ["provider", "reason"]
+)
+PROVIDER_FALLBACKS = Counter(
+    "platform_provider_fallbacks",
+    "Calls that went on to a model's next route, by the provider that failed and its error.",
+    ["provider", "reason"],
+)
+PROVIDER_REFUSED = Counter(
+    "platform_provider_refused",
+    "Calls that were not sent: breaker_open, queue_full, queue_timeout.",
+    ["provider", "reason"],
+)
+PROVIDER_BREAKER_STATE = Gauge(
+    "platform_provider_breaker_state",
+    "0 closed, 1 half-open, 2 open; by the model's name at the provider.",
+    ["provider", "model"],
+    multiprocess_mode="livemax",  # the worst process: a sum or a mean of states says nothing
+)
+PROVIDER_BREAKER_TRANSITIONS = Counter(
+    "platform_provider_breaker_transitions",
+    "Changes of a breaker, by the state entered and the model's name at the provider.",
+    ["provider", "model", "to"],
+)
+PROVIDER_SLOTS = Gauge(
+    "platform_provider_slots",
+    "Calls that a provider with max_concurrent may get at once.",
+    ["provider"],
+    multiprocess_mode="livesum",
+)
+PROVIDER_SLOTS_IN_USE = Gauge(
+    "platform_provider_slots_in_use", "Of these, how many are under way.", ["provider"], multiprocess_mode="livesum"
+)
+PROVIDER_SLOTS_WAITING = Gauge(
+    "platform_provider_slots_waiting", "Calls that wait for one.", ["provider"], multiprocess_mode="livesum"
 )
 
 LEDGER_APPENDED = Counter("platform_ledger_appended", "Events written to this machine's spool.")
@@ -143,4 +201,5 @@ def _remember_children(*metrics: Counter | Gauge | Histogram) -> None:
 _remember_children(
     HTTP_REQUESTS, HTTP_SECONDS, AUTH, LIMITER, PROVIDER_REQUESTS, PROVIDER_SECONDS, PROVIDER_FIRST_CHUNK_SECONDS,
     PROVIDER_TOKENS, USAGE_COST,
+    PROVIDER_TOKENS, MODEL_CALL_FAILURES, PROVIDER_RETRIES, PROVIDER_FALLBACKS, PROVIDER_REFUSED,
 )  # fmt: skip

@@ -9,6 +9,16 @@ from platform_app.rate_limit.limiter import RateLimiter
 from platform_app.rate_limit.rules import RuleBook, Usage
 
 
+class Admission:
+    """Stand-in until the limits land."""
+
+    def settle(self, tokens: int | None, cost_microusd: int | None) -> None:
+        """See above."""
+
+    def release(self) -> None:
+        """See above."""
+
+
 @dataclass(frozen=True, slots=True)
 class RateLimitGate:
     """Rules and the limiter that counts for them."""
@@ -32,3 +42,8 @@ class RateLimitGate:
             details=[f"{rule.name}: {rule.limit} {rule.unit} in any {rule.window_seconds} s, counted by {rule.scope}"],
             retry_after=decision.retry_after,
         )
+
+    async def admit(self, usage: Usage, context: RequestContext) -> Admission:
+        """See above."""
+        await self.charge(usage, context)
+        return Admission()

@@ -22,6 +22,8 @@ class Usage:
     """The public model name, from the catalog."""
     limits: Mapping[str, int] = field(default_factory=dict)
     """The key's own limits, by rule name; they replace the rule's."""
+    tokens: int = 0
+    cost_microusd: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,8 @@ class RuleBook:
 
     def __init__(self, rules: Sequence[LimitRule]) -> None:
         self._rules = tuple(rules)
+        self.weighs = False
+        self.default_output_tokens = 1024
         self._by_route: dict[str, tuple[LimitRule, ...]] = {}
         self._with_limit: OrderedDict[tuple[str, int], LimitRule] = OrderedDict()
 

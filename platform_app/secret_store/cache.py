@@ -1,88 +1,174 @@
 """A time-bounded cache in front of a secret store: the request path does not wait for the store."""
 
 import asyncio
+import random
 import time
 from collections.abc import Callable
+from contextvars import Context
 from dataclasses import dataclass, field
 
-from platform_app.errors import SecretNotFound, SecretStoreUnavailable
-from platform_app.secret_store.base import Secret, SecretStore
+from platform_app.errors import SecretError, SecretNotFound, SecretStoreUnavailable
+from platform_app.observability import metrics
+from platform_app.observability.logging import get_logger
+from platform_app.secret_store.base import Secret, SecretStore, answer_within
 
 FETCH_TIMEOUT_SECONDS = 5.0
+"""A little above the stores' own deadline, whose messages say more."""
 PROBE_SECONDS = 1.0
-"""A store that is down is asked again at most this often."""
+"""A look-up that failed is repeated at most this often."""
+REFETCH_SECONDS = 2.0
+"""A provider that refuses a credential causes at most one look-up in this time."""
+REFRESH_AT = 0.8
+"""The share of its TTL after which a value is looked up again, while it serves."""
+
+_log = get_logger("secrets")
 
 
 @dataclass(slots=True)
 class _Entry:
     """What is known of one name."""
 
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     secret: Secret | None = None
     fetched_at: float = 0.0
-    failure: str | None = None
-    """Why the last try got no answer; None once it got one."""
-    ask_again_at: float = 0.0
+    refresh_at: float = 0.0
+    failure: SecretError | None = None
+    """Why the last look-up gave no value; None once one did."""
+    refetch_at: float = 0.0
+    """From when on a refused credential causes a look-up again."""
+    fetching: asyncio.Task[None] | None = field(default=None, repr=False)
+    """The one look-up that runs; whoever needs it waits for it, and none of them can cancel it."""
 
 
 class CachedSecretStore:
-    """Same interface as the store that it wraps; asks it again after `ttl_seconds`.
+    """Same interface as the store that it wraps, and `refresh`.
 
-    While the store is down, the last good value serves until twice the TTL, and one request a second asks again:
-    the others do not wait for it. The names are the operator's (one per provider and the pepper), so the cache is
+    A value is looked up again in the background before it is old: after `refresh_seconds`, by default 80 % of the TTL
+    less a little chance, so that processes do not ask at once. Until it is twice the TTL old it serves, so requests
+    wait for nothing while the store answers, and for nothing in the first minutes that it does not. A value that the
+    store no longer has goes when a second look-up says so too: files and paths may be missing while they are replaced.
+
+    The names are the operator's (one per provider and the pepper), so the cache and its tasks, one per name, are
     bounded by the configuration.
     """
 
-    def __init__(self, store: SecretStore, ttl_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        store: SecretStore,
+        ttl_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+        refresh_seconds: float | None = None,
+    ) -> None:
         self.scheme = store.scheme
         self._store = store
         self._ttl = ttl_seconds
+        self._refresh_seconds = min(refresh_seconds or ttl_seconds, REFRESH_AT * ttl_seconds)
         self._clock = clock
         self._entries: dict[str, _Entry] = {}
 
     async def get(self, name: str) -> Secret:
-        """See SecretStore.get; answers from memory while the value is fresh."""
+        """See SecretStore.get; waits only where nothing at all is known of this name, neither value nor failure."""
         entry = self._entries.setdefault(name, _Entry())
-        secret = self._known(entry)
-        if secret is not None:
-            return secret
-        async with entry.lock:
-            # Another request may have fetched it, or failed to, while this one waited.
-            return self._known(entry) or await self._fetch(name, entry)
+        self._fetch_if_due(name, entry)
+        if entry.failure is None and entry.fetching is not None and not self._serves(entry):
+            await asyncio.shield(entry.fetching)
+        return self._known(entry)
 
-    def _known(self, entry: _Entry) -> Secret | None:
-        """The fresh value; while the store is down and it is not time to ask again, what to do without it."""
+    async def refresh(self, name: str, rejected: str) -> Secret:
+        """See RefreshableSecretStore.refresh; however many ask, the store is asked once in REFETCH_SECONDS."""
+        entry = self._entries.setdefault(name, _Entry())
+        if entry.fetching is not None and _is(entry, rejected):
+            await asyncio.shield(entry.fetching)
+        # What was running may have been sent before the value changed, so it does not count as the look-up.
+        if _is(entry, rejected) and entry.fetching is None and self._clock() >= entry.refetch_at:
+            entry.refetch_at = self._clock() + REFETCH_SECONDS
+            self._fetch(name, entry)
+        if entry.fetching is not None and _is(entry, rejected):
+            await asyncio.shield(entry.fetching)
+        return await self.get(name)
+
+    async def run(self) -> None:
+        """Look values up again as they fall due, whether or not somebody asks for them. Never returns."""
+        while True:
+            self.refresh_due()
+            await asyncio.sleep(min(PROBE_SECONDS, self._refresh_seconds))
+
+    def refresh_due(self) -> None:
+        """Start the look-ups that are due, and show how old the values are."""
         now = self._clock()
-        if entry.secret is not None and now - entry.fetched_at < self._ttl:
-            return entry.secret
-        if entry.failure is not None and now < entry.ask_again_at:
-            return self._last_good(entry, entry.failure)
-        return None
-
-    async def _fetch(self, name: str, entry: _Entry) -> Secret:
-        started = self._clock()
-        entry.ask_again_at = started + FETCH_TIMEOUT_SECONDS  # of a store that is down: the others go on meanwhile
-        try:
-            async with asyncio.timeout(FETCH_TIMEOUT_SECONDS):
-                secret = await self._store.get(name)
-        except SecretNotFound:  # an answer: the value that it had is good no longer
-            entry.secret = entry.failure = None
-            raise
-        except SecretStoreUnavailable as error:
-            why = str(error)
-        except TimeoutError:
-            why = f"the secret store '{self.scheme}' did not answer within {FETCH_TIMEOUT_SECONDS:g} s"
-        else:
-            entry.secret, entry.fetched_at, entry.failure = secret, started, None
-            return secret
-        entry.failure, entry.ask_again_at = why, self._clock() + PROBE_SECONDS
-        return self._last_good(entry, why)
-
-    def _last_good(self, entry: _Entry, why: str) -> Secret:
-        if entry.secret is not None and self._clock() - entry.fetched_at < 2 * self._ttl:
-            return entry.secret
-        raise SecretStoreUnavailable(why)
+        ages = [0.0]
+        for name, entry in self._entries.items():
+            self._fetch_if_due(name, entry)
+            if entry.secret is not None:
+                ages.append(now - entry.fetched_at)
+        metrics.SECRET_AGE_SECONDS.set(max(ages))
 
     async def aclose(self) -> None:
-        """Close the wrapped store."""
+        """End running look-ups, then close the wrapped store."""
+        running = [entry.fetching for entry in self._entries.values() if entry.fetching is not None]
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
         await self._store.aclose()
+
+    def _serves(self, entry: _Entry) -> bool:
+        return entry.secret is not None and self._clock() - entry.fetched_at < 2 * self._ttl
+
+    def _known(self, entry: _Entry) -> Secret:
+        if entry.secret is not None and self._serves(entry):
+            return entry.secret
+        if isinstance(entry.failure, SecretNotFound):
+            raise SecretNotFound(*entry.failure.args)
+        why = entry.failure.args if entry.failure else (f"the secret store '{self.scheme}' gave no answer",)
+        raise SecretStoreUnavailable(*why)
+
+    def _fetch_if_due(self, name: str, entry: _Entry) -> None:
+        if entry.fetching is None and self._clock() >= entry.refresh_at:
+            self._fetch(name, entry)
+
+    def _fetch(self, name: str, entry: _Entry) -> None:
+        # In a context of its own: it is no part of the request that happened to be there.
+        entry.fetching = asyncio.create_task(self._look_up(name, entry), context=Context())
+
+    async def _look_up(self, name: str, entry: _Entry) -> None:
+        """One look-up; never raises."""
+        started = self._clock()
+        try:
+            async with answer_within(FETCH_TIMEOUT_SECONDS, self.scheme):
+                secret = await self._store.get(name)
+        except SecretError as error:
+            self._failed(name, entry, error)
+        except Exception as error:  # noqa: BLE001 - a store's bug must not end as a task whose failure nobody sees
+            _log.exception("secret_lookup_bug", store=self.scheme, secret=name)
+            why = f"the secret store '{self.scheme}' failed ({type(error).__name__})"
+            self._failed(name, entry, SecretStoreUnavailable(why))
+        else:
+            self._succeeded(name, entry, secret, started)
+        finally:
+            entry.fetching = None
+            metrics.SECRETS_STALE.set(sum(entry.failure is not None for entry in self._entries.values()))
+
+    def _succeeded(self, name: str, entry: _Entry, secret: Secret, started: float) -> None:
+        metrics.SECRET_LOOKUPS.labels(self.scheme, "found").inc()
+        if entry.failure is not None:
+            _log.info("secret_refresh_recovered", store=self.scheme, secret=name)
+        if entry.secret is not None and entry.secret.value != secret.value:
+            _log.info("secret_changed", store=self.scheme, secret=name)
+        entry.secret, entry.fetched_at, entry.failure = secret, started, None
+        entry.refresh_at = started + self._refresh_seconds * random.uniform(0.9, 1.0)  # noqa: S311 - no secret
+
+    def _failed(self, name: str, entry: _Entry, error: SecretError) -> None:
+        missing = isinstance(error, SecretNotFound)
+        metrics.SECRET_LOOKUPS.labels(self.scheme, "missing" if missing else "unavailable").inc()
+        if entry.failure is None or type(entry.failure) is not type(error):
+            serves = self._serves(entry)
+            _log.warning(
+                "secret_refresh_failed", store=self.scheme, secret=name, why=str(error), last_value_serves=serves
+            )
+        elif missing:
+            entry.secret = None
+        entry.failure = error
+        entry.refresh_at = self._clock() + PROBE_SECONDS
+
+
+def _is(entry: _Entry, value: str) -> bool:
+    return entry.secret is None or entry.secret.value == value

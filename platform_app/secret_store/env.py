@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from platform_app.errors import SecretNotFound
-from platform_app.secret_store.base import Secret
+from platform_app.secret_store.base import Secret, SecretReference
 
 
 class EnvSecretStore:
@@ -16,6 +16,7 @@ class EnvSecretStore:
 
     async def get(self, name: str) -> Secret:
         """See SecretStore.get; never unavailable."""
+        SecretReference.parse(name)
         value = self._environment.get(name, "").strip()
         if not value:
             raise SecretNotFound(f"the environment variable {name} is not set or empty; set it for this process")

@@ -9,12 +9,12 @@ from contextlib import aclosing
 import aiohttp
 import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
+from platform_app.llm.types import ChatChunk, TokenUsage, UpstreamCall
 
 from apps.provider_simulator.record import credential_digest
 from apps.provider_simulator.server import ProviderSimulator
 from platform_app.errors import PlatformError, ProviderBadResponse, ProviderTimeout
 from platform_app.llm.openai_adapter import Deadlines, OpenAIAdapter
-from platform_app.llm.types import ChatChunk, TokenUsage, UpstreamCall
 from tests.support.faults import EXPECTED, FIRST_BYTE_SECONDS
 from tests.support.http import until
 

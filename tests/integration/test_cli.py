@@ -247,9 +247,9 @@ def lines(outcome: Outcome) -> dict[str, str]:
     return {line[6:30].strip(): line[:4].strip() for line in outcome.out.splitlines()}
 
 
-async def in_thread(environment: Mapping[str, str]) -> Outcome:
+async def in_thread(environment: Mapping[str, str], *flags: str) -> Outcome:
     """`check`, with this process free to answer as the provider."""
-    return await asyncio.to_thread(cli, environment, "check")
+    return await asyncio.to_thread(cli, environment, "check", *flags)
 
 
 class TestCheck:
@@ -257,7 +257,8 @@ class TestCheck:
         outcome = await in_thread(environment)
         assert outcome.code == 0, outcome.all
         marks = lines(outcome)
-        parts = {"configuration", "secrets", "database", "schema", "redis", "provider simulator", "core"}
+        parts = {"configuration", "secret of the pepper", "secret of simulator", "database", "schema", "redis", "core"}
+        parts.add("provider simulator")
         assert parts <= set(marks)
         assert set(marks.values()) == {"ok"}
         assert PROVIDER_KEY not in outcome.all
@@ -265,8 +266,9 @@ class TestCheck:
     @pytest.mark.parametrize(
         ("change", "part"),
         [
-            ({"PLATFORM_API_KEY_PEPPER": "short"}, "secrets"),
-            ({"OPENAI_API_KEY": ""}, "secrets"),
+            ({"PLATFORM_API_KEY_PEPPER": "short"}, "secret of the pepper"),
+            ({"OPENAI_API_KEY": ""}, "secret of simulator"),
+            ({"OPENAI_API_KEY": ""}, "provider simulator"),
             (DOWN, "database"),
             ({"PLATFORM_REDIS_URL": "redis://:pa55word@127.0.0.1:1"}, "redis"),
         ],
@@ -276,6 +278,15 @@ class TestCheck:
         assert outcome.code == 1
         assert lines(outcome)[part] in ("FAIL", "warn")
         assert lines(outcome)["configuration"] == "ok"
+
+    @pytest.mark.parametrize(("flags", "asked"), [((), True), (("--live",), True), (("--no-live",), False)])
+    async def test_providers_are_called_where_that_is_wanted(
+        self, environment: dict[str, str], flags: tuple[str, ...], asked: bool
+    ) -> None:
+        outcome = await in_thread(environment, *flags)
+        assert outcome.code == 0, outcome.all
+        assert ("provider simulator" in lines(outcome)) is asked
+        assert lines(outcome)["secret of simulator"] == "ok"
 
     async def test_a_schema_that_is_behind_says_what_to_run(self, empty: dict[str, str]) -> None:
         outcome = await in_thread(empty)

@@ -469,7 +469,7 @@ async def test_wrong_bodies_of_streams(client: httpx.AsyncClient) -> None:
     with pytest.raises(orjson.JSONDecodeError):
         orjson.loads(malformed)
     shape = data_lines((await ask(client, "sim-wrong-shape", stream=True)).text)
-    assert shape == ['{"hello":"world"}', "[DONE]"]
+    assert shape == ['{"hello": "world"}', "[DONE]"]
     *good, error = data_lines((await ask(client, "sim-stream-error", stream=True)).text)
     assert len(good) == 2
     assert orjson.loads(error)["error"]["type"] == "server_error"

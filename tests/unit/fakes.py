@@ -1,5 +1,6 @@
 """Stand-ins at the seams, shared by several unit tests."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from datetime import UTC, datetime
 
@@ -7,7 +8,12 @@ from prometheus_client import REGISTRY
 
 from platform_app.auth.key_records import KeyRecord
 from platform_app.errors import LimiterUnavailable, SecretNotFound
-from platform_app.llm.types import ChatChunk, ChatCompletion, UpstreamCall
+from platform_app.ledger.event import LedgerEvent
+from platform_app.llm.answers import ChatChunk, Completion
+from platform_app.llm.base import Answer
+from platform_app.llm.calls import ModelCall
+from platform_app.llm.chunk_stream import ChunkStream
+from platform_app.llm.route import Route
 from platform_app.observability.context import RequestContext
 from platform_app.observability.tracing import continue_trace
 from platform_app.rate_limit.limiter import Decision, RuleState
@@ -48,7 +54,7 @@ class Count:
 
 def context(route: str = "/v1/platform/chat") -> RequestContext:
     """What the middleware would have made of a request."""
-    return RequestContext("req-1", continue_trace(None), "POST", "127.0.0.1", 0.0, route)
+    return RequestContext("req-1", continue_trace(None), "POST", "127.0.0.1", 0.0, route=route)
 
 
 def key_record(
@@ -128,34 +134,62 @@ class FakeSecrets:
         self.closed = True
 
 
-class FakeAdapter:
-    """Answers with `completion` or `chunks`, after which it raises `error` where one is set."""
+class FakeUpstream:
+    """A model's way to its provider: answers with `completion` or `chunks`, after which it raises `error`, if set.
+    With `wait`, it waits there first. Without `sends`, it fails before any provider is called."""
 
-    def __init__(self, steps: list[str] | None = None) -> None:
-        self.completion = ChatCompletion(b"{}", {"choices": [{"message": {"role": "assistant", "content": "hi"}}]})
+    def __init__(self, route: Route, steps: list[str] | None = None) -> None:
+        self.route = route
+        self.completion = Completion(b"{}", {"choices": [{"message": {"role": "assistant", "content": "hi"}}]})
         self.chunks: list[ChatChunk] = []
         self.error: BaseException | None = None
-        self.calls: list[tuple[UpstreamCall, str]] = []
+        self.wait: asyncio.Event | None = None
+        self.waiting = asyncio.Event()
+        self.sends = True
+        self.calls: list[ModelCall] = []
         self.streams_closed = 0
         self._steps = steps if steps is not None else []
 
-    async def complete(self, call: UpstreamCall, credential: str) -> ChatCompletion:
-        self._steps.append("adapter")
-        self.calls.append((call, credential))
+    async def send(self, call: ModelCall) -> Answer:
+        self._steps.append("upstream")
+        self.calls.append(call)
+        call.journal.route = self.route
+        call.journal.attempts += self.sends
+        if call.stream and self.chunks:
+            chunks = self._relay()
+            return ChunkStream(await anext(chunks), chunks)
+        await self._pause()
         if self.error is not None:
             raise self.error
         return self.completion
 
-    async def stream(self, call: UpstreamCall, credential: str) -> AsyncGenerator[ChatChunk, None]:
-        self._steps.append("adapter")
-        self.calls.append((call, credential))
+    async def _relay(self) -> AsyncGenerator[ChatChunk, None]:
         try:
             for chunk in self.chunks:
                 yield chunk
+            await self._pause()
             if self.error is not None:
                 raise self.error
         finally:
             self.streams_closed += 1
 
-    async def aclose(self) -> None:
-        """Nothing to release."""
+    async def _pause(self) -> None:
+        if self.wait is not None:
+            self.waiting.set()
+            await self.wait.wait()
+
+
+class FakeLedger:
+    """Remembers what it was given."""
+
+    def __init__(self) -> None:
+        self.events: list[LedgerEvent] = []
+
+    def admit(self) -> None:
+        """Everything is welcome."""
+
+    def problem(self) -> str | None:
+        return None
+
+    def append(self, event: LedgerEvent) -> None:
+        self.events.append(event)

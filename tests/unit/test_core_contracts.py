@@ -18,7 +18,7 @@ from platform_app import core_contracts
 from platform_app.auth.key_records import KeyRecord
 from platform_app.core_contracts import CONTRACTS, PINNED, CoreStatus
 from platform_app.errors import ProviderTimeout
-from platform_app.llm.types import ChatCompletion
+from platform_app.llm.answers import Completion
 from tests.stand_in_core.build import Edits, build_wheel
 
 RECORD = KeyRecord(
@@ -81,8 +81,8 @@ def core_model(name: str) -> type[BaseModel]:
     return model
 
 
-def completion(message: dict[str, Any], finish_reason: str | None = "stop") -> ChatCompletion:
-    return ChatCompletion(raw=b"", body={"choices": [{"message": message, "finish_reason": finish_reason}]})
+def completion(message: dict[str, Any], finish_reason: str | None = "stop") -> Completion:
+    return Completion(raw=b"", body={"choices": [{"message": message, "finish_reason": finish_reason}]})
 
 
 def test_the_pin_is_the_one_of_the_extra() -> None:

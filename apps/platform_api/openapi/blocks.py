@@ -16,7 +16,7 @@ _EXAMPLE_MESSAGES: Mapping[type[errors.PlatformError], str] = {
     errors.ContextLengthExceeded: "The request is longer than the model's context. Shorten it or lower max_tokens.",
     errors.ContentFiltered: "The provider's content policy refused this request.",
     errors.ProviderRejectedRequest: "The provider refused this request as invalid.",
-    errors.ModelNotFound: "There is no model 'gpt-9' here. Ask your operator which models are served.",
+    errors.ModelNotFound: "There is no model 'gpt-9' here. GET /v1/models lists those that this key may use.",
     errors.ModelNotAllowed: "This API key may not use the model 'gpt-4o'.",
     errors.PayloadTooLarge: "The body is larger than 10485760 bytes.",
     errors.UnsupportedMediaType: "Send the body as JSON, with the header 'Content-Type: application/json'.",
@@ -25,7 +25,7 @@ _EXAMPLE_MESSAGES: Mapping[type[errors.PlatformError], str] = {
     errors.RateLimited: "The rate limit 'key-rpm' is reached. Try again in 12 s.",
     errors.AuthUnavailable: "API keys cannot be verified right now. Try again shortly.",
     errors.LimiterUnavailable: "The rate limiter cannot be reached right now. Try again shortly.",
-    errors.ProviderNotConfigured: "The provider 'openai' has no usable credential. This is the operator's to mend.",
+    errors.ProviderNotConfigured: "This model's provider has no usable credential. This is the operator's to mend.",
     errors.Overloaded: "This instance is at its limit of concurrent requests. Try again shortly.",
     errors.NotFound: "There is no API key with the id 'x3Fp0aQm81Zz'.",
     errors.Conflict: "The key x3Fp0aQm81Zz was revoked at 2026-11-23T08:00:00+00:00, and that is final.",
@@ -52,20 +52,30 @@ def _example(kind: type[errors.PlatformError]) -> dict[str, Any]:
     return {"value": {"error": {"code": kind.code, "message": message, "request_id": REQUEST_ID}}}
 
 
-def error_responses(*kinds: type[errors.PlatformError]) -> dict[int | str, dict[str, Any]]:
-    """One response per status, with an example of each of these errors."""
+def _openai_example(kind: type[errors.PlatformError]) -> dict[str, Any]:
+    message = _example(kind)["value"]["error"]["message"]
+    error = {"message": message, "type": "invalid_request_error", "param": None, "code": kind.code}
+    return {"value": {"error": error}}
+
+
+def error_responses(
+    *kinds: type[errors.PlatformError], openai: type[BaseModel] | None = None
+) -> dict[int | str, dict[str, Any]]:
+    """One response per status, with an example of each of these errors; in OpenAI's shape with its model."""
     responses: dict[int | str, dict[str, Any]] = {}
     for kind in kinds:
         response = responses.setdefault(
             kind.status,
             {
-                "model": ErrorResponse,
+                "model": openai or ErrorResponse,
                 "description": "",
                 "content": {"application/json": {"examples": {}}},
             },
         )
         response["description"] = ", ".join(filter(None, [response["description"], kind.code]))
-        response["content"]["application/json"]["examples"][kind.code] = _example(kind)
+        response["content"]["application/json"]["examples"][kind.code] = (
+            _openai_example(kind) if openai else _example(kind)
+        )
     return responses
 
 
@@ -82,8 +92,10 @@ GUARDED = (
     errors.Draining,
 )
 """What every route behind a guard can answer."""
-WITH_BODY = (errors.InvalidRequest, errors.PayloadTooLarge, errors.UnsupportedMediaType, errors.ValidationFailed)
-"""What every route that takes a body can answer."""
+WITH_JSON = (errors.InvalidRequest, errors.PayloadTooLarge, errors.UnsupportedMediaType)
+"""What every route that takes JSON can answer."""
+WITH_BODY = (*WITH_JSON, errors.ValidationFailed)
+"""The same for a body of a declared shape."""
 
 
 def json_response(description: str, model: type[BaseModel] | None, example: Mapping[str, Any]) -> dict[str, Any]:

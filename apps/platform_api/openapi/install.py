@@ -11,10 +11,22 @@ from apps.platform_api.contract import ChatRequestBody
 from apps.platform_api.guards import api_routes, guard_of
 from apps.platform_api.key_contract import CreateKeyBody, RevokeKeyBody, RotateKeyBody, UpdateKeyBody
 from apps.platform_api.openapi.blocks import REF
+from apps.platform_api.openapi.openai_compat import ChatCompletionBody, EmbeddingsBody
 
-DESCRIPTION = "The guarded gateway in front of LLM providers. Errors are `{error: {code, message, request_id}}`."
+DESCRIPTION = (
+    "The guarded gateway in front of LLM providers. Errors are `{error: {code, message, request_id}}`, "
+    "and OpenAI's `{error: {message, type, param, code}}` on the routes of its contract."
+)
 
-_BODIES = (ChatRequestBody, CreateKeyBody, UpdateKeyBody, RotateKeyBody, RevokeKeyBody)
+_BODIES = (
+    ChatRequestBody,
+    ChatCompletionBody,
+    EmbeddingsBody,
+    CreateKeyBody,
+    UpdateKeyBody,
+    RotateKeyBody,
+    RevokeKeyBody,
+)
 
 
 def install_openapi(app: FastAPI) -> None:
@@ -44,7 +56,7 @@ def _add_security(document: dict[str, Any], routes: Iterable[APIRoute]) -> None:
     for route in routes:
         guard = guard_of(route)
         for method in route.methods or ():
-            operation = document["paths"].get(route.path, {}).get(method.lower())
+            operation = document["paths"].get(route.path_format, {}).get(method.lower())
             if operation is not None and guard is not None:
                 operation["security"] = [{"bearer": []}, {"apiKey": []}]
                 operation["description"] = f"{operation.get('description', '')}\n\nScope: `{guard.scope}`".strip()

@@ -12,7 +12,8 @@ from apps.platform_api.dependencies import CallerDep, ChatServiceDep, ContextDep
 from apps.platform_api.disconnect import while_connected
 from apps.platform_api.openapi.chat import CHAT
 from apps.platform_api.sse import open_event_stream
-from platform_app.llm.types import ChatRequest
+from platform_app.llm.answers import Completion
+from platform_app.llm.calls import ModelRequest
 
 router = APIRouter()
 
@@ -24,10 +25,9 @@ async def chat(
     caller: CallerDep, body: ChatBody, chat: ChatServiceDep, context: ContextDep, request: Request
 ) -> Response:
     """Ask a model: one JSON answer, or server-sent events with `"stream": true`."""
-    asked = ChatRequest(body.model, body.upstream_body())
-    if body.stream:
-        route, chunks = await chat.stream(asked, caller, context)
-        events = answer_events(route, chunks, context, body.conversation_id)
-        return await open_event_stream(events, request.receive)
-    route, completion = await while_connected(request.receive, chat.complete(asked, caller, context))
-    return json_answer(route, completion, context, body.conversation_id)
+    asked = ModelRequest(body.model, body.upstream_body(), stream=body.stream)
+    served = await while_connected(request.receive, chat.send(asked, caller, context))
+    if isinstance(served.answer, Completion):
+        return json_answer(served, served.answer, context, body.conversation_id)
+    events = answer_events(served, served.answer, context, body.conversation_id)
+    return await open_event_stream(events, request.receive)

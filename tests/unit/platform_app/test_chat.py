@@ -1,38 +1,34 @@
 """ChatService, built from fakes: the order of its steps, and what each outcome leaves behind."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 import pytest
-from structlog.testing import capture_logs
 
 from platform_app.auth.caller import Caller
-from platform_app.chat import ChatService
-from platform_app.config import LimitRule, PlatformConfig
+from platform_app.chat import ChatService, Served
+from platform_app.config import LimitRule
 from platform_app.errors import (
     LimiterUnavailable,
     ModelNotAllowed,
     ModelNotFound,
+    ProviderError,
     ProviderNotConfigured,
     ProviderTimeout,
     RateLimited,
-    SecretStoreUnavailable,
 )
-from platform_app.llm.catalog import Catalog
-from platform_app.llm.types import ChatChunk, ChatCompletion, ChatRequest, UpstreamCall
+from platform_app.ledger.usage_record import UsageRecord
+from platform_app.llm.answers import ChatChunk, Completion
+from platform_app.llm.calls import ModelRequest, Operation
+from platform_app.llm.chunk_stream import ChunkStream
+from platform_app.llm.directory import ModelDirectory, ServedModel
+from platform_app.llm.prices import FlatPrice
+from platform_app.llm.route import Route
 from platform_app.rate_limit.gate import RateLimitGate
 from platform_app.rate_limit.rules import RuleBook
-from tests.unit.fakes import Count, FakeAdapter, FakeLimiter, FakeSecrets, context
+from tests.unit.fakes import Count, FakeLedger, FakeLimiter, FakeUpstream, context
 
-CONFIG = PlatformConfig.model_validate(
-    {
-        "providers": {"sim": {"base_url": "http://x/v1", "api_key_secret": "SIM_KEY"}},
-        "models": {
-            "small": {"routes": [{"provider": "sim", "model": "up-small"}]},
-            "big": {"routes": [{"provider": "sim", "model": "up-big"}]},
-        },
-    }
-)
+ROUTE = Route("big", "sim", "up-big", price=FlatPrice(1.0, 4.0, 0.5))
 RULES = [
     LimitRule(name="key-rpm", scope="key", limit=60, window_seconds=60),
     LimitRule(name="model-rpm", scope="model", limit=60, window_seconds=60),
@@ -50,20 +46,26 @@ class World:
     def __init__(self) -> None:
         self.steps: list[str] = []
         self.limiter = FakeLimiter(self.steps)
-        self.secrets = FakeSecrets({"SIM_KEY": "sk-provider"}, self.steps)
-        self.adapter = FakeAdapter(self.steps)
+        self.upstream = FakeUpstream(ROUTE, self.steps)
+        self.ledger = FakeLedger()
         self.context = context()
-        self.chat = ChatService(
-            Catalog(CONFIG, "small"), RateLimitGate(RuleBook(RULES), self.limiter), self.secrets, {"sim": self.adapter}
-        )
+        small = ServedModel("small", (), FakeUpstream(Route("small", "sim", "up-small"), self.steps))
+        models = ModelDirectory({"big": ServedModel("big", (ROUTE,), self.upstream), "small": small}, "small")
+        self.chat = ChatService(models, RateLimitGate(RuleBook(RULES), self.limiter), self.ledger, 60.0)
 
-    async def complete(self, model: str | None = "big", caller: Caller = CALLER) -> ChatCompletion:
-        _, completion = await self.chat.complete(ChatRequest(model, BODY), caller, self.context)
-        return completion
+    async def send(self, model: str | None = "big", caller: Caller = CALLER, stream: bool = False) -> Served:
+        return await self.chat.send(ModelRequest(model, BODY, stream=stream), caller, self.context)
 
-    async def stream(self, model: str | None = "big", caller: Caller = CALLER) -> AsyncGenerator[ChatChunk, None]:
-        _, chunks = await self.chat.stream(ChatRequest(model, BODY), caller, self.context)
-        return chunks
+    async def stream(self) -> ChunkStream:
+        answer = (await self.send(stream=True)).answer
+        assert isinstance(answer, ChunkStream)
+        return answer
+
+    @property
+    def record(self) -> UsageRecord:
+        [record] = self.ledger.events
+        assert isinstance(record, UsageRecord)
+        return record
 
 
 @pytest.fixture
@@ -71,24 +73,31 @@ def world() -> World:
     return World()
 
 
-def outcomes(outcome: str, model: str = "big") -> Count:
-    return Count("platform_provider_requests_total", provider="sim", model=model, outcome=outcome)
-
-
 def tokens(direction: str) -> Count:
     return Count("platform_provider_tokens_total", provider="sim", model="big", direction=direction)
 
 
-async def test_limiter_then_secret_then_adapter(world: World) -> None:
-    completion = await world.complete()
-    assert completion is world.adapter.completion
-    assert world.steps == ["limiter", "secret", "adapter"]
-    assert world.adapter.calls == [(UpstreamCall("up-big", BODY), "sk-provider")]
+async def test_limiter_then_upstream(world: World) -> None:
+    before = asyncio.get_running_loop().time()
+    served = await world.send()
+    assert (served.model, served.provider, served.upstream_model) == ("big", "sim", "up-big")
+    assert served.answer is world.upstream.completion
+    assert world.steps == ["limiter", "upstream"]
+    [call] = world.upstream.calls
+    assert (call.body, call.operation, call.stream) == (BODY, Operation.CHAT, False)
+    assert before + 59 < call.deadline < before + 61
     assert (world.context.model, world.context.provider) == ("big", "sim")
 
 
+async def test_the_answer_says_who_gave_it(world: World) -> None:
+    await world.send()
+    headers = world.context.response_headers
+    assert (headers["x-platform-provider"], headers["x-platform-model"]) == ("sim", "up-big")
+    assert headers["x-platform-attempts"] == "1"
+
+
 async def test_one_limiter_call_for_all_rules_the_models_among_them(world: World) -> None:
-    await world.complete()
+    await world.send()
     [charges] = world.limiter.asked
     assert [charge.counter for charge in charges] == [
         "fbp:rl:{kkkkkkkkkkkk}:key-rpm",
@@ -98,168 +107,168 @@ async def test_one_limiter_call_for_all_rules_the_models_among_them(world: World
 
 
 async def test_no_model_is_the_default_model(world: World) -> None:
-    await world.complete(None)
-    assert world.adapter.calls[0][0].model == "up-small"
+    assert (await world.send(None)).model == "small"
     assert world.context.model == "small"
 
 
-@pytest.mark.parametrize("way", ["complete", "stream"])
-async def test_an_unknown_model_spends_nothing(world: World, way: str) -> None:
-    with pytest.raises(ModelNotFound):
-        await getattr(world, way)("gpt-9")
+async def test_an_unknown_model_spends_nothing(world: World) -> None:
+    with pytest.raises(ModelNotFound, match="no model 'gpt-9'"):
+        await world.send("gpt-9")
     assert world.steps == []
     assert world.context.model is None  # what a client typed is no label
 
 
-@pytest.mark.parametrize("way", ["complete", "stream"])
-async def test_a_forbidden_model_spends_nothing(world: World, way: str) -> None:
+async def test_a_forbidden_model_spends_nothing(world: World) -> None:
     caller = Caller("k" * 12, "n", "o", "test", frozenset({"platform:chat"}), frozenset({"small"}))
     with pytest.raises(ModelNotAllowed, match="may not use the model 'big'"):
-        await getattr(world, way)("big", caller)
+        await world.send("big", caller)
     assert world.steps == []
-    await world.complete("small", caller)
+    await world.send("small", caller)
     # The default model is no way around it.
     with pytest.raises(ModelNotAllowed):
-        await world.complete(None, Caller("k" * 12, "n", "o", "test", frozenset(), frozenset({"big"})))
+        await world.send(None, Caller("k" * 12, "n", "o", "test", frozenset(), frozenset({"big"})))
 
 
-@pytest.mark.parametrize("way", ["complete", "stream"])
-async def test_a_limited_request_asks_neither_secret_nor_provider(world: World, way: str) -> None:
+async def test_a_limited_request_asks_no_provider(world: World) -> None:
     world.limiter.deny_seconds = 3.0
     with pytest.raises(RateLimited) as caught:
-        await getattr(world, way)()
+        await world.send()
     assert caught.value.retry_after == 3
     assert world.steps == ["limiter"]
     assert world.context.response_headers["x-ratelimit-remaining-requests"] == "0"
+    assert world.ledger.events == []
 
 
 async def test_a_limiter_that_is_closed_lets_nobody_pass(world: World) -> None:
     world.limiter.down = True
     with pytest.raises(LimiterUnavailable):
-        await world.complete()
+        await world.send()
     assert world.steps == ["limiter"]
 
 
-@pytest.mark.parametrize("error", [None, SecretStoreUnavailable("vault-17.internal does not answer")])
-@pytest.mark.parametrize("way", ["complete", "stream"])
-async def test_a_missing_secret_is_the_operators_to_mend(world: World, way: str, error: Exception | None) -> None:
-    world.secrets.values.clear()
-    world.secrets.error = error
-    with capture_logs() as lines, pytest.raises(ProviderNotConfigured) as caught:
-        await getattr(world, way)()
-    assert "SIM_KEY" not in caught.value.message
-    assert "vault" not in caught.value.message
-    assert caught.value.__cause__ is None
-    assert world.steps == ["limiter", "secret"]
-    [line] = lines
-    assert (line["event"], line["provider"], line["secret"]) == ("provider_secret_unavailable", "sim", "SIM_KEY")
+async def test_a_good_answer_is_counted_and_recorded(world: World) -> None:
+    usage = {**USAGE, "prompt_tokens_details": {"cached_tokens": 4}}
+    world.upstream.completion = Completion(b"", {**world.upstream.completion.body, "usage": usage})
+    prompt, completion = tokens("input"), tokens("output")
+    await world.send()
+    assert (prompt.grown, completion.grown) == (7, 3)
+    record = world.record
+    assert (record.prompt_tokens, record.completion_tokens, record.cached_tokens) == (7, 3, 4)
+    assert record.cost_microusd == 3 * 1 + 4 * 0.5 + 3 * 4
+    assert (record.outcome, record.estimated, record.attempts, record.stream) == ("ok", False, 1, False)
+    assert (record.key_id, record.owner, record.route) == (CALLER.key_id, "team-a", "/v1/platform/chat")
+    assert (record.provider, record.model, record.upstream_model) == ("sim", "big", "up-big")
+    assert record.first_token_ms is None
 
 
-async def test_a_good_answer_is_counted_with_its_tokens(world: World) -> None:
-    world.adapter.completion = ChatCompletion(b"", {**world.adapter.completion.body, "usage": USAGE})
-    ok, prompt, completion = outcomes("ok"), tokens("input"), tokens("output")
-    await world.complete()
-    assert (ok.grown, prompt.grown, completion.grown) == (1, 7, 3)
+async def test_an_answer_that_counts_nothing_is_estimated(world: World) -> None:
+    text = "x" * 400
+    world.upstream.completion = Completion(b"", {"choices": [{"message": {"role": "assistant", "content": text}}]})
+    await world.send()
+    record = world.record
+    assert record.estimated
+    assert record.prompt_tokens > 0
+    assert record.completion_tokens >= 100
 
 
-async def test_a_failure_is_counted_by_its_code(world: World) -> None:
-    world.adapter.error = ProviderTimeout("slow")
-    failed, ok = outcomes("provider_timeout"), outcomes("ok")
-    with pytest.raises(ProviderTimeout):
-        await world.complete()
-    chunks = await world.stream()
-    with pytest.raises(ProviderTimeout):
-        await anext(chunks)
-    assert (failed.grown, ok.grown) == (2, 0)
-    assert world.adapter.streams_closed == 1
+@pytest.mark.parametrize(
+    ("error", "guessed"),
+    [
+        (ProviderError("no"), False),
+        (ProviderTimeout("slow"), True),  # what it made meanwhile is nobody's, but not for nothing
+    ],
+)
+async def test_a_failure_is_recorded_by_its_code(
+    world: World, error: ProviderError | ProviderTimeout, guessed: bool
+) -> None:
+    world.upstream.error = error
+    for stream in (False, True):
+        world.ledger.events.clear()
+        with pytest.raises(type(error)):
+            await world.send(stream=stream)
+        assert (world.record.outcome, world.record.estimated) == (error.code, guessed)
+        assert (world.record.prompt_tokens > 0) is guessed
+        assert world.record.completion_tokens == 0
+    assert world.context.response_headers["x-platform-provider"] == "sim"
 
 
-async def test_a_client_that_leaves_is_counted_and_the_call_cancelled(world: World) -> None:
-    started, cancelled = asyncio.Event(), asyncio.Event()
+async def test_where_no_provider_was_called_there_is_nothing_to_record(world: World) -> None:
+    world.upstream.sends = False
+    world.upstream.error = ProviderNotConfigured("no credential")
+    with pytest.raises(ProviderNotConfigured):
+        await world.send()
+    assert world.ledger.events == []
+    assert world.context.response_headers["x-platform-attempts"] == "0"
 
-    class Slow(FakeAdapter):
-        async def complete(self, call: UpstreamCall, credential: str) -> ChatCompletion:
-            started.set()
-            try:
-                await asyncio.Event().wait()
-            finally:
-                cancelled.set()
-            raise AssertionError
 
-    chat = ChatService(world.chat.catalog, world.chat.limits, world.secrets, {"sim": Slow()})
-    closed = outcomes("client_closed")
-    task = asyncio.create_task(chat.complete(ChatRequest("big", BODY), CALLER, world.context))
-    await started.wait()
+async def test_a_client_that_leaves_before_the_answer(world: World) -> None:
+    world.upstream.wait = asyncio.Event()
+    task = asyncio.create_task(world.send())
+    await world.upstream.waiting.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert cancelled.is_set()
-    assert closed.grown == 1
+    assert (world.record.outcome, world.record.estimated) == ("client_closed", True)
+    assert world.record.prompt_tokens > 0
 
 
-async def test_a_stream_passes_chunks_on_and_counts_them_once(world: World) -> None:
-    world.adapter.chunks = [chunk("a"), chunk("b"), chunk(usage=USAGE)]
-    ok, first = outcomes("ok"), Count("platform_provider_first_chunk_seconds_count", provider="sim", model="big")
+async def test_a_stream_passes_chunks_on_and_is_recorded_once_it_ended(world: World) -> None:
+    world.upstream.chunks = [chunk("a"), chunk("b"), chunk(usage=USAGE)]
     prompt, completion = tokens("input"), tokens("output")
-    assert [each async for each in await world.stream()] == world.adapter.chunks
-    assert world.steps == ["limiter", "secret", "adapter"]
-    assert (ok.grown, first.grown, prompt.grown, completion.grown) == (1, 1, 7, 3)
-    assert world.adapter.streams_closed == 1
+    chunks = await world.stream()
+    assert world.ledger.events == []
+    assert [each async for each in chunks] == world.upstream.chunks
+    record = world.record
+    assert (record.outcome, record.stream, record.estimated) == ("ok", True, False)
+    assert (record.prompt_tokens, record.completion_tokens) == (7, 3)
+    assert record.first_token_ms is not None
+    assert record.first_token_ms <= record.duration_ms
+    assert (prompt.grown, completion.grown) == (7, 3)
+    await chunks.aclose()
+    assert world.upstream.streams_closed == 1
+    assert len(world.ledger.events) == 1
 
 
 async def test_usage_that_comes_with_every_chunk_counts_once(world: World) -> None:
-    world.adapter.chunks = [
+    world.upstream.chunks = [
         chunk("a", usage={"prompt_tokens": 7, "completion_tokens": done, "total_tokens": 7 + done})
         for done in (1, 2, 3)
     ]
-    prompt, completion = tokens("input"), tokens("output")
     async for _ in await world.stream():
         pass
-    assert (prompt.grown, completion.grown) == (7, 3)
+    assert (world.record.prompt_tokens, world.record.completion_tokens) == (7, 3)
 
 
-async def test_closing_a_stream_closes_the_adapters(world: World) -> None:
-    world.adapter.chunks = [chunk("a"), chunk("b")]
-    closed, ok = outcomes("client_closed"), outcomes("ok")
+async def test_a_stream_that_its_reader_leaves_is_estimated(world: World) -> None:
+    world.upstream.chunks = [chunk("x" * 400), chunk("b")]
+    async with aclosing(await world.stream()) as chunks:
+        await anext(chunks)
+        assert world.upstream.streams_closed == 0
+    assert world.upstream.streams_closed == 1
+    record = world.record
+    assert (record.outcome, record.estimated) == ("client_closed", True)
+    assert record.completion_tokens >= 100
+
+
+async def test_a_stream_whose_reader_is_cancelled_in_a_silence(world: World) -> None:
+    world.upstream.chunks = [chunk("a")]
+    world.upstream.wait = asyncio.Event()
     chunks = await world.stream()
     await anext(chunks)
-    assert world.adapter.streams_closed == 0
-    await chunks.aclose()
-    assert world.adapter.streams_closed == 1
-    assert (closed.grown, ok.grown) == (1, 0)
-
-
-async def test_cancelling_a_stream_closes_the_adapters(world: World) -> None:
-    waiting = asyncio.Event()
-
-    class Silent(FakeAdapter):
-        async def stream(self, call: UpstreamCall, credential: str) -> AsyncGenerator[ChatChunk, None]:
-            try:
-                waiting.set()
-                await asyncio.Event().wait()
-                yield chunk("never")
-            finally:
-                self.streams_closed += 1
-
-    silent = Silent()
-    chat = ChatService(world.chat.catalog, world.chat.limits, world.secrets, {"sim": silent})
-    closed = outcomes("client_closed")
-    _, chunks = await chat.stream(ChatRequest("big", BODY), CALLER, world.context)
-    task = asyncio.create_task(chunks.__anext__())
-    await waiting.wait()
+    task = asyncio.ensure_future(anext(chunks))
+    await world.upstream.waiting.wait()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    assert silent.streams_closed == 1
-    assert closed.grown == 1
+    assert world.upstream.streams_closed == 1
+    assert world.record.outcome == "client_closed"
 
 
-async def test_a_stream_that_fails_in_the_middle_closes_and_counts(world: World) -> None:
-    world.adapter.chunks = [chunk("a")]
-    world.adapter.error = ProviderTimeout("slow")
-    failed = outcomes("provider_timeout")
+async def test_a_stream_that_fails_in_the_middle(world: World) -> None:
+    world.upstream.chunks = [chunk("a")]
+    world.upstream.error = ProviderTimeout("slow")
     chunks = await world.stream()
-    assert await anext(chunks) == world.adapter.chunks[0]
+    assert await anext(chunks) == world.upstream.chunks[0]
     with pytest.raises(ProviderTimeout):
         await anext(chunks)
-    assert failed.grown == 1
-    assert world.adapter.streams_closed == 1
+    assert (world.record.outcome, world.record.estimated) == ("provider_timeout", True)
+    assert world.upstream.streams_closed == 1

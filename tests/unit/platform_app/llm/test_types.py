@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from platform_app.llm.types import ChatChunk, ChatCompletion, TokenUsage, parse_usage
 
 

@@ -61,16 +61,11 @@ def test_names_and_labels_follow_the_rules(variable: str) -> None:
 def test_a_provider_call_that_went_well() -> None:
     ok = Count("platform_provider_requests_total", provider="p", model="m", outcome="ok")
     seconds = Count("platform_provider_request_duration_seconds_count", provider="p", model="m")
-    tokens = [
-        Count("platform_provider_tokens_total", provider="p", model="m", direction=way) for way in ("input", "output")
-    ]
     first = Count("platform_provider_first_chunk_seconds_count", provider="p", model="m")
-    with ProviderCall("p", "m") as call:
-        call.chunk()
-        call.chunk()
-        call.tokens(7, 3)
+    call = ProviderCall("p", "m")
+    call.first_chunk()
+    call.end(None)
     assert (ok.grown, seconds.grown, first.grown) == (1, 1, 1)
-    assert [count.grown for count in tokens] == [7, 3]
 
 
 @pytest.mark.parametrize(
@@ -84,15 +79,5 @@ def test_a_provider_call_that_went_well() -> None:
 )
 def test_how_a_provider_call_may_end(error: BaseException, outcome: str) -> None:
     counted = Count("platform_provider_requests_total", provider="p", model="m", outcome=outcome)
-    with pytest.raises(type(error)), ProviderCall("p", "m"):
-        raise error
+    ProviderCall("p", "m").end(error)
     assert counted.grown == 1
-
-
-def test_a_streams_last_word_on_tokens_counts() -> None:
-    """Some servers report the running total with every chunk."""
-    tokens = Count("platform_provider_tokens_total", provider="p", model="m", direction="output")
-    with ProviderCall("p", "m") as call:
-        for total in (1, 2, 3):
-            call.tokens(10, total)
-    assert tokens.grown == 3

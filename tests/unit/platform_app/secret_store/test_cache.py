@@ -1,46 +1,124 @@
 """The cache in front of a secret store: how long, how often, and what happens when the store is down."""
 
 import asyncio
+import contextlib
 import time
 
 import pytest
+from prometheus_client import REGISTRY
 
 from platform_app.errors import SecretNotFound, SecretStoreUnavailable
 from platform_app.secret_store import cache as cache_module
 from platform_app.secret_store.base import Secret
-from platform_app.secret_store.cache import CachedSecretStore
+from platform_app.secret_store.cache import PROBE_SECONDS, REFETCH_SECONDS, CachedSecretStore
 from tests.unit.fakes import FakeClock, FakeSecrets
 
 TTL = 300.0
+DUE = 0.8 * TTL
 
 
-class Frozen(FakeSecrets):
-    """Takes every question and answers none, until it is thawed."""
+class Gated(FakeSecrets):
+    """Takes every question; while it is closed it answers none."""
 
-    frozen = True
+    def __init__(self, values: dict[str, str]) -> None:
+        super().__init__(values)
+        self.open = asyncio.Event()
+        self.open.set()
 
     async def get(self, name: str) -> Secret:
-        if self.frozen:
-            self.asked.append(name)
-            await asyncio.Event().wait()
+        self.asked.append(name)
+        await self.open.wait()
+        self.asked.pop()
         return await super().get(name)
 
 
-def cached(store: FakeSecrets) -> tuple[CachedSecretStore, FakeClock]:
+def cached(store: FakeSecrets, refresh_seconds: float | None = None) -> tuple[CachedSecretStore, FakeClock]:
     clock = FakeClock()
-    return CachedSecretStore(store, TTL, clock), clock
+    return CachedSecretStore(store, TTL, clock, refresh_seconds), clock
 
 
-async def test_the_store_is_asked_again_after_the_ttl_only() -> None:
-    store = FakeSecrets({"KEY": "old"})
+async def settle() -> None:
+    """Let look-ups in the background end."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def at_once(cache: CachedSecretStore, name: str = "KEY") -> str:
+    """The value, which must come without waiting for anything: one step of the coroutine."""
+    coroutine = cache.get(name)
+    try:
+        coroutine.send(None)
+    except StopIteration as end:
+        value: str = end.value.value
+        return value
+    coroutine.close()
+    raise AssertionError("the cache waited")
+
+
+async def test_the_store_is_asked_once_while_the_value_is_young() -> None:
+    store = FakeSecrets({"KEY": "v"})
     cache, clock = cached(store)
-    assert await cache.get("KEY") == Secret("KEY", "old")
+    assert await cache.get("KEY") == Secret("KEY", "v")
+    clock.advance(0.7 * TTL)
+    assert await at_once(cache) == "v"
+    await settle()
+    assert store.asked == ["KEY"]
+
+
+async def test_a_value_is_refreshed_behind_the_back_of_requests_that_never_wait() -> None:
+    store = Gated({"KEY": "old"})
+    cache, clock = cached(store)
+    await cache.get("KEY")
     store.values["KEY"] = "new"
-    clock.advance(TTL - 0.001)
-    assert (await cache.get("KEY")).value == "old"
-    clock.advance(0.001)
-    assert (await cache.get("KEY")).value == "new"
-    assert store.asked == ["KEY", "KEY"]
+    store.open.clear()
+    clock.advance(DUE)
+    assert [await at_once(cache) for _ in range(50)] == ["old"] * 50
+    await settle()
+    assert await at_once(cache) == "old"
+    assert store.asked == ["KEY", "KEY"], "one look-up for all of them"
+    store.open.set()
+    await settle()
+    assert await at_once(cache) == "new"
+
+
+async def test_values_are_refreshed_without_anybody_asking() -> None:
+    store = FakeSecrets({"KEY": "old"})
+    cache, clock = cached(store, refresh_seconds=1.0)
+    await cache.get("KEY")
+    store.values["KEY"] = "new"
+    clock.advance(1.0)
+    cache.refresh_due()
+    await settle()
+    assert await at_once(cache) == "new"
+
+
+async def test_run_refreshes_until_it_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache_module, "PROBE_SECONDS", 0.01)
+    store = FakeSecrets({"KEY": "old"})
+    cache = CachedSecretStore(store, ttl_seconds=60, refresh_seconds=0.01)
+    await cache.get("KEY")
+    running = asyncio.create_task(cache.run())
+    store.values["KEY"] = "new"
+    for _ in range(200):
+        await asyncio.sleep(0.01)
+        if (await at_once(cache)) == "new":
+            break
+    else:
+        pytest.fail("never refreshed")
+    running.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await running
+    await cache.aclose()
+
+
+async def test_processes_do_not_refresh_at_the_same_moment() -> None:
+    due = set()
+    for _ in range(20):
+        cache, _clock = cached(FakeSecrets({"KEY": "v"}))
+        await cache.get("KEY")
+        due.add(cache._entries["KEY"].refresh_at - cache._entries["KEY"].fetched_at)
+    assert len(due) > 10
+    assert 0.9 * DUE <= min(due) <= max(due) <= DUE
 
 
 async def test_names_are_cached_apart() -> None:
@@ -51,15 +129,13 @@ async def test_names_are_cached_apart() -> None:
 
 
 async def test_fifty_at_once_ask_once() -> None:
-    class Slow(FakeSecrets):
-        async def get(self, name: str) -> Secret:
-            await asyncio.sleep(0.01)
-            return await super().get(name)
-
-    store = Slow({"KEY": "v"})
+    store = Gated({"KEY": "v"})
+    store.open.clear()
     cache, _ = cached(store)
-    secrets = await asyncio.gather(*(cache.get("KEY") for _ in range(50)))
-    assert {secret.value for secret in secrets} == {"v"}
+    asking = [asyncio.create_task(cache.get("KEY")) for _ in range(50)]
+    await settle()
+    store.open.set()
+    assert {secret.value for secret in await asyncio.gather(*asking)} == {"v"}
     assert store.asked == ["KEY"]
 
 
@@ -69,86 +145,28 @@ async def test_while_the_store_is_down_the_last_good_value_serves_until_twice_th
     await cache.get("KEY")
     store.error = SecretStoreUnavailable("down")
     clock.advance(2 * TTL - 0.001)
-    assert (await cache.get("KEY")).value == "v"
-    clock.advance(2.0)
-    with pytest.raises(SecretStoreUnavailable, match="down"):
+    assert await at_once(cache) == "v"
+    await settle()
+    assert await at_once(cache) == "v"
+    clock.advance(0.001)
+    with pytest.raises(SecretStoreUnavailable, match=r"^down$"):
         await cache.get("KEY")
 
 
-async def test_the_last_good_value_is_replaced_once_the_store_answers() -> None:
+async def test_it_comes_back_when_the_store_does() -> None:
     store = FakeSecrets({"KEY": "old"})
     cache, clock = cached(store)
     await cache.get("KEY")
     store.error = SecretStoreUnavailable("down")
-    clock.advance(TTL)
-    assert (await cache.get("KEY")).value == "old"
+    clock.advance(3 * TTL)
+    for _ in range(2):  # the first one waits, since nothing was known of an outage
+        with pytest.raises(SecretStoreUnavailable):
+            await cache.get("KEY")
     store.error, store.values["KEY"] = None, "new"
-    clock.advance(1.0)
-    assert (await cache.get("KEY")).value == "new"
-
-
-async def test_a_secret_that_was_removed_is_gone_after_the_ttl() -> None:
-    store = FakeSecrets({"KEY": "v"})
-    cache, clock = cached(store)
-    await cache.get("KEY")
-    store.values.clear()
-    clock.advance(TTL)
-    with pytest.raises(SecretNotFound):
-        await cache.get("KEY")
-
-
-async def test_a_removed_secret_does_not_come_back_when_the_store_goes_down() -> None:
-    store = FakeSecrets({"KEY": "v"})
-    cache, clock = cached(store)
-    await cache.get("KEY")
-    store.error = SecretStoreUnavailable("down")
-    clock.advance(TTL)
-    assert (await cache.get("KEY")).value == "v"
-    store.error = None
-    store.values.clear()
-    clock.advance(1.0)
-    with pytest.raises(SecretNotFound):
-        await cache.get("KEY")
-    store.error = SecretStoreUnavailable("down")
-    with pytest.raises(SecretStoreUnavailable):
-        await cache.get("KEY")
-
-
-async def test_a_missing_secret_is_asked_for_again_at_once() -> None:
-    store = FakeSecrets({})
-    cache, _ = cached(store)
-    with pytest.raises(SecretNotFound):
-        await cache.get("KEY")
-    store.values["KEY"] = "v"
-    assert (await cache.get("KEY")).value == "v"
-
-
-async def test_a_store_that_does_not_answer_is_given_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache_module, "FETCH_TIMEOUT_SECONDS", 0.02)
-    cache, _ = cached(Frozen({}))
-    with pytest.raises(SecretStoreUnavailable, match=r"'fake' did not answer within 0\.02 s"):
-        await cache.get("KEY")
-
-
-async def test_a_frozen_store_does_not_make_requests_queue(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each alone would wait for the timeout; one after the other they would for minutes."""
-    monkeypatch.setattr(cache_module, "FETCH_TIMEOUT_SECONDS", 0.05)
-    store = Frozen({"KEY": "v"})
-    store.frozen = False
-    cache, clock = cached(store)
-    await cache.get("KEY")
-    store.frozen = True
-    clock.advance(TTL)
-    started = time.perf_counter()
-    secrets = await asyncio.gather(*(cache.get("KEY") for _ in range(50)))
-    assert {secret.value for secret in secrets} == {"v"}
-    assert time.perf_counter() - started < 0.5
-    assert len(store.asked) == 2
-    clock.advance(2 * TTL)
-    started = time.perf_counter()
-    outcomes = await asyncio.gather(*(cache.get("KEY") for _ in range(50)), return_exceptions=True)
-    assert {type(outcome) for outcome in outcomes} == {SecretStoreUnavailable}
-    assert time.perf_counter() - started < 0.5
+    clock.advance(PROBE_SECONDS)
+    cache.refresh_due()
+    await settle()
+    assert await at_once(cache) == "new"
 
 
 async def test_a_store_that_is_down_is_asked_at_most_once_a_second() -> None:
@@ -160,23 +178,248 @@ async def test_a_store_that_is_down_is_asked_at_most_once_a_second() -> None:
     store.asked.clear()
     for _ in range(100):  # ten seconds
         await cache.get("KEY")
+        await settle()
         clock.advance(0.1)
     assert 9 <= len(store.asked) <= 11
 
 
-async def test_a_cancelled_fetch_leaves_the_next_one_free() -> None:
-    store = Frozen({"KEY": "v"})
+async def test_a_removed_secret_goes_when_the_store_says_so_twice() -> None:
+    store = FakeSecrets({"KEY": "v"})
+    cache, clock = cached(store)
+    await cache.get("KEY")
+    store.values.clear()
+    clock.advance(DUE)
+    cache.refresh_due()
+    await settle()
+    assert await at_once(cache) == "v", "it may be missing only while it is being replaced"
+    clock.advance(PROBE_SECONDS)
+    cache.refresh_due()
+    await settle()
+    with pytest.raises(SecretNotFound):
+        await cache.get("KEY")
+    store.error = SecretStoreUnavailable("down")
+    clock.advance(PROBE_SECONDS)
+    cache.refresh_due()
+    await settle()
+    with pytest.raises(SecretStoreUnavailable):
+        await cache.get("KEY")
+
+
+async def test_a_missing_secret_is_asked_for_again_a_second_later() -> None:
+    store = FakeSecrets({})
+    cache, clock = cached(store)
+    for _ in range(10):
+        with pytest.raises(SecretNotFound):
+            await cache.get("KEY")
+    assert store.asked == ["KEY"]
+    store.values["KEY"] = "v"
+    clock.advance(PROBE_SECONDS)
+    cache.refresh_due()
+    await settle()
+    assert await at_once(cache) == "v"
+
+
+async def test_a_store_that_does_not_answer_is_given_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache_module, "FETCH_TIMEOUT_SECONDS", 0.02)
+    store = Gated({})
+    store.open.clear()
     cache, _ = cached(store)
-    first = asyncio.create_task(cache.get("KEY"))
-    await asyncio.sleep(0.01)
+    with pytest.raises(SecretStoreUnavailable, match=r"'fake' did not answer within 0\.02 s"):
+        await cache.get("KEY")
+
+
+async def test_a_frozen_store_makes_nobody_wait_but_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache_module, "FETCH_TIMEOUT_SECONDS", 0.05)
+    store = Gated({"KEY": "v"})
+    store.open.clear()
+    cache, clock = cached(store)
+    started = time.perf_counter()
+    outcomes = await asyncio.gather(*(cache.get("KEY") for _ in range(50)), return_exceptions=True)
+    assert {type(outcome) for outcome in outcomes} == {SecretStoreUnavailable}
+    assert 0.04 < time.perf_counter() - started < 0.5, "all of them waited for the one look-up"
+    clock.advance(PROBE_SECONDS)
+    for _ in range(50):
+        with pytest.raises(SecretStoreUnavailable):
+            await at_once(cache)
+    await cache.aclose()
+
+
+async def test_a_bug_of_the_store_is_a_failure_and_is_heard_of(task_failures: list[str]) -> None:
+    store = FakeSecrets({"KEY": "v"})
+    store.error = ValueError("sk-inside-a-message")
+    cache, _ = cached(store)
+    with pytest.raises(SecretStoreUnavailable, match=r"'fake' failed \(ValueError\)$"):
+        await cache.get("KEY")
+    assert task_failures == []
+
+
+async def test_whoever_leaves_does_not_take_the_look_up_along() -> None:
+    store = Gated({"KEY": "v"})
+    store.open.clear()
+    cache, _ = cached(store)
+    first, second = asyncio.create_task(cache.get("KEY")), asyncio.create_task(cache.get("KEY"))
+    await settle()
     first.cancel()
     await asyncio.gather(first, return_exceptions=True)
-    store.frozen = False
-    assert (await asyncio.wait_for(cache.get("KEY"), 1)).value == "v"
+    store.open.set()
+    assert (await asyncio.wait_for(second, 1)).value == "v"
+    assert store.asked == ["KEY"]
 
 
-async def test_closing_closes_the_store() -> None:
-    store = FakeSecrets({})
-    await CachedSecretStore(store, TTL).aclose()
+class TestRefresh:
+    """A provider refused the value."""
+
+    async def test_it_gives_the_value_of_now(self) -> None:
+        store = FakeSecrets({"KEY": "old"})
+        cache, _ = cached(store)
+        await cache.get("KEY")
+        store.values["KEY"] = "new"
+        assert (await cache.refresh("KEY", "old")).value == "new"
+        assert await at_once(cache) == "new"
+
+    async def test_a_value_that_was_replaced_meanwhile_costs_no_look_up(self) -> None:
+        store = FakeSecrets({"KEY": "new"})
+        cache, _ = cached(store)
+        await cache.get("KEY")
+        assert (await cache.refresh("KEY", "old")).value == "new"
+        assert store.asked == ["KEY"]
+
+    async def test_fifty_at_once_ask_once(self) -> None:
+        store = FakeSecrets({"KEY": "old"})
+        cache, _ = cached(store)
+        await cache.get("KEY")
+        store.values["KEY"] = "new"
+        secrets = await asyncio.gather(*(cache.refresh("KEY", "old") for _ in range(50)))
+        assert {secret.value for secret in secrets} == {"new"}
+        assert store.asked == ["KEY", "KEY"]
+
+    async def test_a_provider_that_refuses_everything_does_not_hammer_the_store(self) -> None:
+        store = FakeSecrets({"KEY": "v"})
+        cache, clock = cached(store)
+        await cache.get("KEY")
+        store.asked.clear()
+        for _ in range(100):  # ten seconds
+            assert (await cache.refresh("KEY", "v")).value == "v"
+            clock.advance(0.1)
+        assert 10 / REFETCH_SECONDS - 1 <= len(store.asked) <= 10 / REFETCH_SECONDS + 1
+
+    async def test_a_look_up_from_before_the_change_does_not_count(self) -> None:
+        class Slow(Gated):
+            async def get(self, name: str) -> Secret:
+                secret = Secret(name, self.values[name])  # what the store answers, still on its way
+                self.asked.append(name)
+                await self.open.wait()
+                return secret
+
+        store = Slow({"KEY": "old"})
+        cache, clock = cached(store)
+        await cache.get("KEY")
+        store.open.clear()
+        clock.advance(DUE)
+        cache.refresh_due()
+        await settle()
+        store.values["KEY"] = "new"
+        refreshing = asyncio.create_task(cache.refresh("KEY", "old"))
+        await settle()
+        store.open.set()
+        assert (await asyncio.wait_for(refreshing, 1)).value == "new"
+
+    async def test_while_the_store_is_down_it_is_the_last_good_value(self) -> None:
+        store = FakeSecrets({"KEY": "v"})
+        cache, _ = cached(store)
+        await cache.get("KEY")
+        store.error = SecretStoreUnavailable("down")
+        assert (await cache.refresh("KEY", "v")).value == "v"
+
+    async def test_of_an_unknown_name(self) -> None:
+        cache, _ = cached(FakeSecrets({"KEY": "v"}))
+        assert (await cache.refresh("KEY", "other")).value == "v"
+        with pytest.raises(SecretNotFound):
+            await cache.refresh("NONE", "other")
+
+
+class TestTelling:
+    """Metrics and log lines."""
+
+    @pytest.fixture
+    def lines(self, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, object]]]:
+        written: list[tuple[str, dict[str, object]]] = []
+
+        class Log:
+            def info(self, event: str, **fields: object) -> None:
+                written.append((event, fields))
+
+            warning = info
+
+        monkeypatch.setattr(cache_module, "_log", Log())
+        return written
+
+    async def test_an_outage_is_two_lines_and_a_change_is_one(self, lines: list[tuple[str, dict[str, object]]]) -> None:
+        store = FakeSecrets({"KEY": "sk-old"})
+        cache, clock = cached(store)
+        await cache.get("KEY")
+        store.error = SecretStoreUnavailable("down")
+        for _ in range(5):
+            clock.advance(TTL / 4)
+            cache.refresh_due()
+            await settle()
+        assert value("platform_secrets_stale") == 1
+        cache.refresh_due()
+        assert value("platform_secret_age_seconds") == pytest.approx(1.25 * TTL)
+        store.error, store.values["KEY"] = None, "sk-new"
+        clock.advance(PROBE_SECONDS)
+        cache.refresh_due()
+        await settle()
+        assert value("platform_secrets_stale") == 0
+        assert lines == [
+            (
+                "secret_refresh_failed",
+                {"store": "fake", "secret": "KEY", "why": "down", "last_value_serves": True},
+            ),
+            ("secret_refresh_recovered", {"store": "fake", "secret": "KEY"}),
+            ("secret_changed", {"store": "fake", "secret": "KEY"}),
+        ]
+        assert "sk-" not in repr(lines)
+
+    async def test_look_ups_are_counted_by_outcome(self) -> None:
+        def counts() -> list[float]:
+            return [
+                value("platform_secret_lookups_total", store="fake", outcome=outcome)
+                for outcome in ("found", "missing", "unavailable")
+            ]
+
+        before = counts()
+        store = FakeSecrets({"KEY": "v"})
+        cache, _ = cached(store)
+        await cache.get("KEY")
+        await cache.get("KEY")
+        with pytest.raises(SecretNotFound):
+            await cache.get("NONE")
+        store.error = SecretStoreUnavailable("down")
+        with pytest.raises(SecretStoreUnavailable):
+            await cache.get("OTHER")
+        assert [after - earlier for earlier, after in zip(before, counts(), strict=True)] == [1, 1, 1]
+
+
+def value(name: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(name, labels) or 0.0
+
+
+async def test_closing_ends_look_ups_and_closes_the_store() -> None:
+    store = Gated({})
+    store.open.clear()
+    cache, _ = cached(store)
+    asking = asyncio.create_task(cache.get("KEY"))
+    await settle()
+    await cache.aclose()
     assert store.closed
-    assert CachedSecretStore(store, TTL).scheme == "fake"
+    assert cache._entries["KEY"].fetching is None
+    await asyncio.gather(asking, return_exceptions=True)
+    assert asking.done()
+    assert cache.scheme == "fake"
+
+
+async def test_nothing_shows_a_value() -> None:
+    cache, _ = cached(FakeSecrets({"KEY": "sk-123"}))
+    await cache.get("KEY")
+    assert "sk-123" not in repr(cache) + repr(cache._entries) + str(vars(cache))

@@ -1,46 +1,18 @@
-"""What goes to a provider and what comes back, in OpenAI's chat-completions shape, which every wire format is
-translated from and to."""
+"""What comes back from a provider, in OpenAI's shape, which every wire format is translated to."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-
-@dataclass(frozen=True, slots=True)
-class ChatRequest:
-    """A chat completion that a caller asks for, already validated at the edge."""
-
-    model: str | None
-    """The public model name; None for the platform's default."""
-    body: Mapping[str, Any]
-    """OpenAI's request fields but model, stream and stream_options."""
+from platform_app.llm.usage import TokenUsage, parse_usage
 
 
 @dataclass(frozen=True, slots=True)
-class UpstreamCall:
-    """One call to one provider."""
-
-    model: str
-    """The model's name at the provider."""
-    body: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class TokenUsage:
-    """Tokens as the provider counted them."""
-
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    total_tokens: int = 0
-    cached_tokens: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class ChatCompletion:
-    """A whole answer. `body` has at least one choice with a message."""
+class Completion:
+    """A whole answer. A chat's `body` has at least one choice with a message; embeddings have none."""
 
     raw: bytes
-    """The provider's bytes as they came."""
+    """The provider's bytes as they came, where its wire format is OpenAI's; else `body` as JSON."""
     body: Mapping[str, Any]
 
     @property
@@ -64,13 +36,19 @@ class ChatCompletion:
         """Tokens, None where the provider did not count."""
         return parse_usage(self.body.get("usage"))
 
+    @property
+    def characters(self) -> int:
+        """Of everything that the model made, for when the provider did not count."""
+        choices = self.body.get("choices")
+        return sum(_characters(choice, "message") for choice in choices) if isinstance(choices, list) else 0
+
 
 @dataclass(frozen=True, slots=True)
 class ChatChunk:
     """One event of a streamed answer."""
 
     raw: bytes
-    """The event's data as it came."""
+    """The event's data as it came, where the provider's wire format is OpenAI's; else `body` as JSON."""
     body: Mapping[str, Any]
 
     @property
@@ -96,6 +74,12 @@ class ChatChunk:
         """Tokens of the whole answer; on the last chunk."""
         return parse_usage(self.body.get("usage"))
 
+    @property
+    def characters(self) -> int:
+        """Of everything that the answer gained."""
+        choices = self.body.get("choices")
+        return sum(_characters(choice, "delta") for choice in choices) if isinstance(choices, list) else 0
+
     def _choice(self) -> Mapping[str, Any] | None:
         choices = self.body.get("choices")
         if isinstance(choices, list) and choices and isinstance(choices[0], dict):
@@ -104,21 +88,20 @@ class ChatChunk:
         return None
 
 
-def parse_usage(usage: object) -> TokenUsage | None:
-    """OpenAI's usage object; None where it is missing. Odd members count as 0."""
-    if not isinstance(usage, dict):
-        return None
-    details = usage.get("prompt_tokens_details")
-    return TokenUsage(
-        prompt_tokens=_count(usage.get("prompt_tokens")),
-        completion_tokens=_count(usage.get("completion_tokens")),
-        total_tokens=_count(usage.get("total_tokens")),
-        cached_tokens=_count(details.get("cached_tokens")) if isinstance(details, dict) else 0,
-    )
+def _characters(choice: object, member: str) -> int:
+    """Of a choice's text, reasoning and tool arguments. Odd shapes count as nothing."""
+    made = choice.get(member) if isinstance(choice, dict) else None
+    if not isinstance(made, dict):
+        return 0
+    count = sum(len(value) for name in _MADE if isinstance(value := made.get(name), str))
+    calls = made.get("tool_calls")
+    if isinstance(calls, list):
+        functions = (call.get("function") for call in calls if isinstance(call, dict))
+        count += sum(len(str(function.get("arguments") or "")) for function in functions if isinstance(function, dict))
+    return count
 
 
-def _count(value: object) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+_MADE = ("content", "refusal", "reasoning_content", "reasoning")
 
 
 def _text(value: object) -> str | None:

@@ -1,4 +1,4 @@
-"""Chat answers: from a request's fields to the bytes of OpenAI's wire format. Pure; no sockets, no clocks.
+"""What the simulated model says: from a request's fields in OpenAI's shape to texts and tool calls. Pure.
 
 A token is up to four characters of text. That is OpenAI's own rule of thumb for English, it makes counts easy to
 foretell in a test, and the same four characters are one chunk of a stream.
@@ -7,7 +7,7 @@ foretell in a test, and the same four characters are one chunk of a stream.
 import itertools
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import orjson
@@ -17,16 +17,15 @@ from apps.provider_simulator.json_schema import conforming_value
 CHARACTERS_PER_TOKEN = 4
 MAX_CHOICES = 128
 MAX_ANSWER_TOKENS = 100_000
-SYSTEM_FINGERPRINT = "fp_simulator"
-DONE_EVENT = b"data: [DONE]\n\n"
 _CALL = re.compile(r"call:\s*([\w.,-]+)")
 _TOKENS = re.compile(r"tokens:\s*(\d{1,6})\b")
+_REFUSE = "refuse:"
 
 JsonObject = dict[str, object]
 
 
 class InvalidRequestError(Exception):
-    """A request that OpenAI answers with 400. `param` is the field at fault."""
+    """A request that providers answer with 400. `param` is the field at fault."""
 
     def __init__(self, message: str, param: str | None = None) -> None:
         super().__init__(message)
@@ -37,11 +36,19 @@ class InvalidRequestError(Exception):
 class Answer(Protocol):
     """A correct answer, ready to be rendered either way."""
 
+    @property
+    def before_text(self) -> int:
+        """How many of `events` come before the first that has text."""
+
+    @property
+    def after_text(self) -> int:
+        """How many of them are the last that has text and what follows it."""
+
     def json(self) -> bytes:
         """The whole response body."""
 
     def events(self) -> list[bytes]:
-        """The server-sent events, each with its blank line, `[DONE]` last."""
+        """The server-sent events, each with its blank line, the end marker last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,129 +62,24 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One choice: text, or calls."""
+    """One choice: text, or calls, or a refusal; `reasoning` is what was thought before it."""
 
     text: str
     tool_calls: tuple[ToolCall, ...]
     finish_reason: str
+    reasoning: str = ""
+    refusal: str = ""
 
     @property
     def tokens(self) -> int:
         """Completion tokens of this choice."""
-        return count_tokens(self.text) + sum(count_tokens(c.name + c.arguments) for c in self.tool_calls)
+        calls = sum(count_tokens(c.name + c.arguments) for c in self.tool_calls)
+        return count_tokens(self.text) + count_tokens(self.refusal) + count_tokens(self.reasoning) + calls
 
 
 def count_tokens(text: str) -> int:
     """Tokens of a text: a quarter of its characters, rounded up."""
     return -(-len(text) // CHARACTERS_PER_TOKEN)
-
-
-def error_body(message: str, kind: str, param: str | None = None, code: str | None = None) -> bytes:
-    """OpenAI's error object as JSON."""
-    return orjson.dumps({"error": {"message": message, "type": kind, "param": param, "code": code}})
-
-
-def sse_event(payload: object) -> bytes:
-    """One server-sent event with a JSON payload."""
-    return b"data: " + orjson.dumps(payload) + b"\n\n"
-
-
-class ChatAnswer:
-    """The answer to one chat completion request.
-
-    The text follows from the last user message: `You said: <text>`. Two messages steer it: `tokens:<n>` answers n
-    tokens of filler; `call:<tool>[,<tool>…]`, if the request has tools, calls these. `tool_choice` "required" or
-    of a named function calls too. A tool's result is answered with text, or a client's loop would never end.
-    With a `prompt_cache_key`, half of the prompt counts as cached.
-
-    Raises:
-        InvalidRequestError: messages are missing, or a field is malformed.
-    """
-
-    def __init__(self, body: Mapping[str, object], serial: int, created: int) -> None:
-        messages = body.get("messages")
-        if not isinstance(messages, list) or not messages:
-            raise InvalidRequestError("Missing required parameter: 'messages'.", "messages")
-        if not all(isinstance(message, dict) for message in messages):
-            raise InvalidRequestError("Every one of 'messages' must be an object.", "messages")
-        self._serial = serial
-        self._created = created
-        self._model = str(body["model"])
-        self._logprobs = body.get("logprobs") is True
-        self._cached = isinstance(body.get("prompt_cache_key"), str)
-        options = body.get("stream_options")
-        self._include_usage = isinstance(options, dict) and options.get("include_usage") is True
-        self._prompt_tokens = sum(count_tokens(text_of(message)) for message in messages)
-        self._choices = _choices(body, messages, serial)
-
-    def json(self) -> bytes:
-        """The `chat.completion` object."""
-        choices = [
-            {
-                "index": index,
-                "message": _message(choice),
-                "logprobs": self._logprobs_of(choice.text),
-                "finish_reason": choice.finish_reason,
-            }
-            for index, choice in enumerate(self._choices)
-        ]
-        return orjson.dumps({**self._envelope("chat.completion"), "choices": choices, "usage": self._usage()})
-
-    def events(self) -> list[bytes]:
-        """The `chat.completion.chunk` events of the stream."""
-        envelope = self._envelope("chat.completion.chunk")
-        if self._include_usage:
-            # With the option on, OpenAI's other chunks carry the field too, as null.
-            envelope["usage"] = None
-        events = []
-        for index, choice in enumerate(self._choices):
-            for delta, reason in _deltas(choice):
-                part = {
-                    "index": index,
-                    "delta": delta,
-                    "logprobs": self._logprobs_of(delta.get("content")),
-                    "finish_reason": reason,
-                }
-                events.append(sse_event({**envelope, "choices": [part]}))
-        if self._include_usage:
-            events.append(sse_event({**envelope, "choices": [], "usage": self._usage()}))
-        events.append(DONE_EVENT)
-        return events
-
-    def _envelope(self, kind: str) -> JsonObject:
-        return {
-            "id": f"chatcmpl-sim{self._serial:012d}",
-            "object": kind,
-            "created": self._created,
-            "model": self._model,
-            "system_fingerprint": SYSTEM_FINGERPRINT,
-            "service_tier": "default",
-        }
-
-    def _usage(self) -> JsonObject:
-        completion = sum(choice.tokens for choice in self._choices)
-        cached = self._prompt_tokens // 2 if self._cached else 0
-        return {
-            "prompt_tokens": self._prompt_tokens,
-            "completion_tokens": completion,
-            "total_tokens": self._prompt_tokens + completion,
-            "prompt_tokens_details": {"cached_tokens": cached, "audio_tokens": 0},
-            "completion_tokens_details": {
-                "reasoning_tokens": 0,
-                "audio_tokens": 0,
-                "accepted_prediction_tokens": 0,
-                "rejected_prediction_tokens": 0,
-            },
-        }
-
-    def _logprobs_of(self, text: object) -> JsonObject | None:
-        if not self._logprobs or not isinstance(text, str) or not text:
-            return None
-        tokens = [
-            {"token": token, "logprob": -0.5, "bytes": list(token.encode()), "top_logprobs": []}
-            for token in _pieces(text)
-        ]
-        return {"content": tokens, "refusal": None}
 
 
 def text_of(message: Mapping[str, object]) -> str:
@@ -191,44 +93,50 @@ def text_of(message: Mapping[str, object]) -> str:
     return " ".join(part for part in parts if isinstance(part, str))
 
 
-def _pieces(text: str) -> Iterator[str]:
+def pieces(text: str) -> Iterator[str]:
+    """The text as it is streamed, a token at a time."""
     return (text[at : at + CHARACTERS_PER_TOKEN] for at in range(0, len(text), CHARACTERS_PER_TOKEN))
 
 
-def _message(choice: Choice) -> JsonObject:
-    message: JsonObject = {
-        "role": "assistant",
-        "content": None if choice.tool_calls else choice.text,
-        "refusal": None,
-        "annotations": [],
-    }
-    if choice.tool_calls:
-        message["tool_calls"] = [
-            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-            for call in choice.tool_calls
-        ]
-    return message
+def messages_of(body: Mapping[str, object]) -> list[JsonObject]:
+    """The request's messages.
+
+    Raises:
+        InvalidRequestError: there are none, or one is no object.
+    """
+    messages = body.get("messages")
+    if not isinstance(messages, list) or not messages:
+        raise InvalidRequestError("Missing required parameter: 'messages'.", "messages")
+    if not all(isinstance(message, dict) for message in messages):
+        raise InvalidRequestError("Every one of 'messages' must be an object.", "messages")
+    return messages
 
 
-def _deltas(choice: Choice) -> Iterator[tuple[JsonObject, str | None]]:
-    """The deltas of one choice, with the finish reason beside the last."""
-    yield {"role": "assistant", "content": None if choice.tool_calls else "", "refusal": None}, None
-    for piece in _pieces(choice.text):
-        yield {"content": piece}, None
-    for index, call in enumerate(choice.tool_calls):
-        head = {"name": call.name, "arguments": ""}
-        yield {"tool_calls": [{"index": index, "id": call.id, "type": "function", "function": head}]}, None
-        for piece in _pieces(call.arguments):
-            yield {"tool_calls": [{"index": index, "function": {"arguments": piece}}]}, None
-    yield {}, choice.finish_reason
+def choices_of(body: Mapping[str, object], label: str) -> list[Choice]:
+    """What the model answers; `label` goes into the ids of its calls.
 
+    The text follows from the last user message: `You said: <text>`. Three messages steer it: `tokens:<n>` answers n
+    tokens of filler; `call:<tool>[,<tool>…]`, if the request has tools, calls these; `refuse:` refuses. `tool_choice`
+    "required" or of a named function calls too. A tool's result is answered with text, or a client's loop would never
+    end. With a `reasoning_effort` the model thinks first.
 
-def _choices(body: Mapping[str, object], messages: list[JsonObject], serial: int) -> list[Choice]:
+    Raises:
+        InvalidRequestError: messages are missing, or a field is malformed.
+    """
+    messages = messages_of(body)
     said = _what_was_said(messages)
+    effort = body.get("reasoning_effort")
+    reasoning = f"They say: {said[:200]}" if effort not in (None, "none") else ""
+    return [replace(choice, reasoning=reasoning) for choice in _choices(body, messages, said, label)]
+
+
+def _choices(body: Mapping[str, object], messages: list[JsonObject], said: str, label: str) -> list[Choice]:
     count = _positive(body, "n", MAX_CHOICES) or 1
-    calls = _tool_calls(body, messages, said, serial)
+    calls = _tool_calls(body, messages, said, label)
     if calls:
         return [Choice("", calls, "tool_calls")] * count
+    if said.startswith(_REFUSE):
+        return [Choice("", (), "stop", refusal="I cannot help with that.")] * count
     text = _formatted(body.get("response_format"), _plain_text(messages, said))
     limit = _positive(body, "max_completion_tokens", None) or _positive(body, "max_tokens", None)
     stops = _stops(body.get("stop"))
@@ -296,7 +204,7 @@ def _positive(body: Mapping[str, object], name: str, at_most: int | None) -> int
     return value
 
 
-def _tool_calls(body: Mapping[str, object], messages: list[JsonObject], said: str, serial: int) -> tuple[ToolCall, ...]:
+def _tool_calls(body: Mapping[str, object], messages: list[JsonObject], said: str, label: str) -> tuple[ToolCall, ...]:
     functions = _functions(body.get("tools"))
     names = _names_to_call(body.get("tool_choice"), functions, said, answered=messages[-1].get("role") == "tool")
     if body.get("parallel_tool_calls") is False:
@@ -305,7 +213,7 @@ def _tool_calls(body: Mapping[str, object], messages: list[JsonObject], said: st
     for index, name in enumerate(names):
         parameters = functions.get(name) or {"type": "object"}
         arguments = orjson.dumps(conforming_value(parameters, "text")).decode()
-        calls.append(ToolCall(f"call_sim{serial:012d}_{index}", name, arguments))
+        calls.append(ToolCall(f"call_{label}_{index}", name, arguments))
     return tuple(calls)
 
 

@@ -1,0 +1,48 @@
+"""Our errors in OpenAI's shape, on the routes that OpenAI clients call.
+
+Source: https://platform.openai.com/docs/guides/error-codes. The statuses and codes are ours, the same as on the
+platform's own routes; OpenAI's clients choose their exception by the status.
+"""
+
+from typing import Any
+
+from platform_app.errors import (
+    CallerRefused,
+    InsufficientScope,
+    ModelNotAllowed,
+    PlatformError,
+    RateLimited,
+    RequestRefused,
+)
+from platform_app.observability.context import RequestContext
+
+_OWN = ("/v1/platform/", "/v1/meta")
+
+
+def speaks_openai(path: str) -> bool:
+    """Whether whoever calls this path is an OpenAI client: everything under /v1 that is not the platform's own, so that
+    a client that tries what does not exist here reads a sentence too."""
+    return path.startswith("/v1/") and not path.startswith(_OWN)
+
+
+def openai_error_body(error: PlatformError, context: RequestContext) -> dict[str, Any]:
+    """`{"error": {"message", "type", "param", "code"}}`; details become part of the message, for there is no field."""
+    context.note_error(error)
+    message = error.message
+    if error.details:
+        message = f"{message} {'; '.join(error.details)}"
+    return {"error": {"message": message, "type": _type(error), "param": error.param, "code": error.code}}
+
+
+def _type(error: PlatformError) -> str:
+    match error:
+        case InsufficientScope() | ModelNotAllowed():
+            return "permission_error"
+        case CallerRefused():
+            return "authentication_error"
+        case RateLimited():
+            return "rate_limit_error"
+        case RequestRefused():
+            return "invalid_request_error"
+        case _:
+            return "server_error"

@@ -1,0 +1,83 @@
+"""OpenAI's contract: any OpenAI client works here with only its base URL and key changed."""
+
+from typing import Annotated
+
+import orjson
+from fastapi import APIRouter, Depends, Path, Request
+from starlette.responses import Response
+
+from apps.platform_api.dependencies import (
+    CallerDep,
+    ChatServiceDep,
+    ContextDep,
+    EmbeddingsCallerDep,
+    ModelsReaderDep,
+    ResourcesDep,
+)
+from apps.platform_api.disconnect import while_connected
+from apps.platform_api.openai_answer import completion_events, whole_answer
+from apps.platform_api.openai_body import OpenAIBody, openai_body
+from apps.platform_api.openapi.openai_compat import COMPLETIONS, EMBEDDINGS, MODEL, MODELS
+from apps.platform_api.sse import open_event_stream
+from platform_app.auth.caller import Caller
+from platform_app.errors import ModelNotFound
+from platform_app.llm.answers import Completion
+from platform_app.llm.calls import Operation
+from platform_app.llm.directory import ModelDirectory, ServedModel
+
+router = APIRouter()
+
+CompletionsBody = Annotated[OpenAIBody, Depends(openai_body(Operation.CHAT))]
+EmbeddingsBody = Annotated[OpenAIBody, Depends(openai_body(Operation.EMBEDDINGS))]
+
+
+@router.post("/v1/chat/completions", response_model=None, **COMPLETIONS)
+async def chat_completions(
+    caller: CallerDep, body: CompletionsBody, chat: ChatServiceDep, context: ContextDep, request: Request
+) -> Response:
+    """Ask a model, as OpenAI's API does: one JSON answer, or events with `"stream": true`."""
+    served = await while_connected(request.receive, chat.send(body.request, caller, context))
+    if isinstance(served.answer, Completion):
+        return whole_answer(served, served.answer)
+    events = completion_events(served, served.answer, body.wants_usage, context)
+    return await open_event_stream(events, request.receive)
+
+
+@router.post("/v1/embeddings", response_model=None, **EMBEDDINGS)
+async def embeddings(
+    caller: EmbeddingsCallerDep, body: EmbeddingsBody, chat: ChatServiceDep, context: ContextDep, request: Request
+) -> Response:
+    """Vectors of texts, as OpenAI's API gives them."""
+    served = await while_connected(request.receive, chat.send(body.request, caller, context))
+    assert isinstance(served.answer, Completion)  # noqa: S101 - for mypy: nothing else answers a call without stream
+    return whole_answer(served, served.answer)
+
+
+@router.get("/v1/models", response_model=None, **MODELS)
+async def list_models(caller: ModelsReaderDep, resources: ResourcesDep) -> Response:
+    """The models that this key may use."""
+    allowed = [_model_object(model) for model in resources.models.models if caller.may_use(model.name)]
+    return Response(orjson.dumps({"object": "list", "data": allowed}), media_type="application/json")
+
+
+@router.get("/v1/models/{model:path}", response_model=None, **MODEL)
+async def show_model(
+    caller: ModelsReaderDep,
+    model: Annotated[str, Path(description="A public model name; it may hold slashes.")],
+    resources: ResourcesDep,
+) -> Response:
+    """One model, if this key may use it."""
+    found = _allowed(resources.models, model, caller)
+    return Response(orjson.dumps(_model_object(found)), media_type="application/json")
+
+
+def _allowed(models: ModelDirectory, name: str, caller: Caller) -> ServedModel:
+    """Raises ModelNotFound also for a model that is not for this key: a list does not tell of it either."""
+    if not caller.may_use(name):
+        raise ModelNotFound(f"There is no model '{name[:128]}' here. GET /v1/models lists those that this key may use.")
+    return models.find(name)
+
+
+def _model_object(model: ServedModel) -> dict[str, object]:
+    """`created` says nothing here, but OpenAI's clients want a number."""
+    return {"id": model.name, "object": "model", "created": 0, "owned_by": model.routes[0].provider}

@@ -1,0 +1,49 @@
+"""One cheap call to a provider, to see whether it answers and takes our credential."""
+
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import httpx
+
+from platform_app.config import ProviderConfig
+from platform_app.readiness import Check
+
+PROVIDER_TIMEOUT_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeRequest:
+    """A GET that costs nothing at the provider and needs the credential."""
+
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+def _openai(provider: ProviderConfig, credential: str | None) -> ProbeRequest:
+    headers = {"Authorization": f"Bearer {credential}"} if credential else {}
+    return ProbeRequest(f"{provider.base_url}/models", headers)
+
+
+PROBES: Mapping[str, Callable[[ProviderConfig, str | None], ProbeRequest]] = {"openai": _openai}
+"""By wire format: the list of models, as that format asks for it. A new format adds its line here."""
+
+
+async def probe_provider(name: str, provider: ProviderConfig, credential: str | None) -> Check:
+    """Ask for the list of models; what it says is not looked at. Not every compatible server has one: 404 is fine."""
+    what, where = f"provider {name}", provider.base_url
+    request = PROBES[provider.wire_format](provider, credential)
+    try:
+        async with httpx.AsyncClient(
+            trust_env=False, timeout=PROVIDER_TIMEOUT_SECONDS, verify=ssl.create_default_context()
+        ) as client:
+            status = (await client.get(request.url, headers=request.headers)).status_code
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:  # ValueError: a credential that is no header
+        return Check(what, False, True, f"{where} does not answer ({type(error).__name__})")
+    if status in (401, 403):
+        return Check(what, False, True, f"{where} refuses the credential ({status})")
+    if status == 404:
+        return Check(what, True, True, f"{where} answers, without a list of models")
+    if not 200 <= status < 300:
+        return Check(what, False, True, f"{where} answers {status}")
+    return Check(what, True, True, f"{where} answers" + (" and takes the credential" if credential else ""))

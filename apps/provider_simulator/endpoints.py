@@ -1,0 +1,142 @@
+"""Which path speaks which wire format, and who answers there.
+
+OpenAI below `/v1`, Azure OpenAI below `/openai`, Anthropic below `/anthropic/v1`.
+"""
+
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from urllib.parse import unquote
+
+import orjson
+from aiohttp import web
+
+from apps.provider_simulator.anthropic_answers import MessageAnswer
+from apps.provider_simulator.anthropic_wire import AnthropicWire
+from apps.provider_simulator.azure_wire import AzureChatAnswer, AzureWire
+from apps.provider_simulator.catalog import MODELS
+from apps.provider_simulator.embeddings import EmbeddingAnswer
+from apps.provider_simulator.openai_answers import ChatAnswer
+from apps.provider_simulator.openai_wire import OpenAIWire
+from apps.provider_simulator.simulated_model import Answer
+from apps.provider_simulator.wire import Problem, Wire
+
+_CREATED = 1_735_689_600  # 2025-01-01, when every simulated model was made
+_CREATED_AT = "2025-01-01T00:00:00Z"
+_MODEL_OBJECTS = {
+    name: {"id": name, "object": "model", "created": _CREATED, "owned_by": "provider-simulator"} for name in MODELS
+}
+_MODEL_LIST = orjson.dumps({"object": "list", "data": list(_MODEL_OBJECTS.values())})
+_ANTHROPIC_MODELS = [
+    {"type": "model", "id": name, "display_name": name, "created_at": _CREATED_AT} for name in MODELS
+]  # fmt: skip
+_ANTHROPIC_MODEL_LIST = orjson.dumps(
+    {"data": _ANTHROPIC_MODELS, "has_more": False, "first_id": MODELS[0], "last_id": MODELS[-1]}
+)
+_AZURE_PATH = re.compile(r"/openai/deployments/([^/]+)/(chat/completions|embeddings)")
+_OPENAI, _AZURE, _ANTHROPIC = OpenAIWire(), AzureWire(), AnthropicWire()
+
+Builder = Callable[[Mapping[str, object], int], Answer]
+
+
+class RefusedError(Exception):
+    """The request is refused before any fault is played."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.name)
+        self.problem = problem
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Who answers a request. `build` raises InvalidRequestError or RefusedError; `model` is set where the path names
+    it, and None where the body must."""
+
+    wire: Wire
+    build: Builder
+    streams: bool = False
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """An answer that takes no rendering and no streaming."""
+
+    body: bytes
+    before_text: int = 0
+    after_text: int = 0
+
+    def json(self) -> bytes:
+        return self.body
+
+    def events(self) -> list[bytes]:
+        return []
+
+
+def endpoint_of(request: web.BaseRequest) -> Endpoint:
+    """The endpoint of a request's method and path; one that refuses where there is none."""
+    method, path = request.method, request.path
+    fixed = _ENDPOINTS.get((method, path))
+    if fixed is not None:
+        return fixed
+    if path.startswith("/openai/"):
+        return _azure(request) or _nothing_at(_AZURE, request)
+    if method == "GET" and path.startswith("/v1/models/"):
+        return Endpoint(_OPENAI, partial(_one_model, unquote(path.removeprefix("/v1/models/"))), model="")
+    return _nothing_at(_ANTHROPIC if path.startswith("/anthropic/") else _OPENAI, request)
+
+
+def _azure(request: web.BaseRequest) -> Endpoint | None:
+    match = _AZURE_PATH.fullmatch(request.raw_path.partition("?")[0])
+    if match is None or request.method != "POST" or "api-version" not in request.query:
+        return None
+    chats = match[2] != "embeddings"
+    return Endpoint(_AZURE, _azure_chat if chats else _embeddings, streams=chats, model=unquote(match[1]))
+
+
+def _nothing_at(wire: Wire, request: web.BaseRequest) -> Endpoint:
+    problem = Problem("unknown-url", message=f"Invalid URL ({request.method} {request.path})")
+
+    def refuse(body: Mapping[str, object], serial: int) -> Answer:
+        raise RefusedError(problem)
+
+    return Endpoint(wire, refuse, model="")
+
+
+def _chat(body: Mapping[str, object], serial: int) -> Answer:
+    return ChatAnswer(body, serial, int(time.time()))
+
+
+def _azure_chat(body: Mapping[str, object], serial: int) -> Answer:
+    return AzureChatAnswer(body, serial, int(time.time()))
+
+
+def _embeddings(body: Mapping[str, object], serial: int) -> Answer:
+    return EmbeddingAnswer(body)
+
+
+def _message(body: Mapping[str, object], serial: int) -> Answer:
+    return MessageAnswer(body, serial)
+
+
+def _one_model(name: str, body: Mapping[str, object], serial: int) -> Answer:
+    if name not in _MODEL_OBJECTS:
+        raise RefusedError(Problem("not-found", model=name))
+    return _Prepared(orjson.dumps(_MODEL_OBJECTS[name]))
+
+
+def _prepared(raw: bytes) -> Builder:
+    answer = _Prepared(raw)
+    return lambda body, serial: answer
+
+
+_ENDPOINTS: Mapping[tuple[str, str], Endpoint] = {
+    ("POST", "/v1/chat/completions"): Endpoint(_OPENAI, _chat, streams=True),
+    ("POST", "/v1/embeddings"): Endpoint(_OPENAI, _embeddings),
+    ("GET", "/v1/models"): Endpoint(_OPENAI, _prepared(_MODEL_LIST), model=""),
+    ("GET", "/openai/models"): Endpoint(_AZURE, _prepared(_MODEL_LIST), model=""),
+    ("POST", "/anthropic/v1/messages"): Endpoint(_ANTHROPIC, _message, streams=True),
+    ("GET", "/anthropic/v1/models"): Endpoint(_ANTHROPIC, _prepared(_ANTHROPIC_MODEL_LIST), model=""),
+}

@@ -1,0 +1,25 @@
+"""The adapter that a provider's entry in the config file asks for."""
+
+import aiohttp
+
+from platform_app.config import ProviderConfig
+from platform_app.llm import anthropic_errors, openai_errors
+from platform_app.llm.anthropic_adapter import AnthropicAdapter
+from platform_app.llm.azure_adapter import AzureOpenAIAdapter
+from platform_app.llm.base import ModelAdapter
+from platform_app.llm.openai_adapter import OpenAIAdapter
+from platform_app.llm.provider_http import ProviderHttp, ProviderLimits
+
+
+def make_adapter(provider: ProviderConfig, session: aiohttp.ClientSession, limits: ProviderLimits) -> ModelAdapter:
+    """Speaks the provider's wire format over the session, which stays its owner's."""
+    errors = anthropic_errors if provider.wire_format == "anthropic" else openai_errors
+    http = ProviderHttp(session, limits, provider.headers, errors.error_from_response)
+    match provider.wire_format:
+        case "openai":
+            return OpenAIAdapter(http, provider.base_url)
+        case "azure":
+            # The config file's own check: azure has a version.
+            return AzureOpenAIAdapter(http, provider.base_url, provider.api_version or "")
+        case "anthropic":
+            return AnthropicAdapter(http, provider.base_url, provider.api_version)

@@ -1,0 +1,50 @@
+"""Anthropic's Messages API (https://docs.claude.com/en/api/messages) behind OpenAI's shape, both ways.
+
+What can be said in both languages is translated, the rest is refused by name: docs/configuration.md has the table.
+"""
+
+from collections.abc import Mapping
+
+from platform_app.llm import provider_errors as errors
+from platform_app.llm.anthropic_answer import read_message
+from platform_app.llm.anthropic_request import messages_request
+from platform_app.llm.anthropic_stream import MessageReader
+from platform_app.llm.base import Answer
+from platform_app.llm.calls import Operation, UpstreamCall
+from platform_app.llm.event_chunks import open_stream
+from platform_app.llm.provider_http import ProviderHttp
+
+DEFAULT_VERSION = "2023-06-01"
+
+
+class AnthropicAdapter:
+    """`base_url` is the address before /v1/messages; `http` has the error table of anthropic_errors."""
+
+    def __init__(self, http: ProviderHttp, base_url: str, version: str | None = None) -> None:
+        self._http = http
+        self._root = f"{base_url}/v1"
+        self._version = version or DEFAULT_VERSION
+
+    async def send(self, call: UpstreamCall, credential: str | None) -> Answer:
+        """See ModelAdapter.send. A request that cannot be translated is refused before anything is sent."""
+        if call.operation is not Operation.CHAT:
+            raise errors.not_available(call.operation.value, "this model's provider has no such operation")
+        body = messages_request(call.model, call.body, stream=call.stream)
+        headers = self._headers_with(credential, call.headers)
+        response = await self._http.post(f"{self._root}/messages", headers, body, call.timeout_seconds)
+        if call.stream:
+            return await open_stream(self._http, response, MessageReader())
+        return read_message(await self._http.read_json(response))
+
+    async def probe(self, credential: str | None, timeout_seconds: float) -> None:
+        """See ModelAdapter.probe. Lists the models."""
+        await self._http.probe(f"{self._root}/models", self._headers_with(credential, {}), timeout_seconds)
+
+    async def aclose(self) -> None:
+        """Nothing of its own to release."""
+
+    def _headers_with(self, credential: str | None, extra: Mapping[str, str]) -> Mapping[str, str]:
+        headers = {**extra, "anthropic-version": self._version}
+        if credential is not None:
+            headers["x-api-key"] = credential
+        return headers

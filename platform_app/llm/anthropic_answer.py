@@ -1,0 +1,118 @@
+"""Anthropic's message as OpenAI's chat completion.
+
+Beyond OpenAI's own fields a message has `reasoning_content`, the text of the model's thinking, and `thinking_blocks`,
+the same with Anthropic's signatures: sent back with the message, as a tool's result needs, they are thinking again.
+"""
+
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import orjson
+
+from platform_app.llm import anthropic_errors
+from platform_app.llm import provider_errors as errors
+from platform_app.llm.answers import Completion
+
+FINISH_REASONS: Mapping[str, str] = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "pause_turn": "stop",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "tool_use": "tool_calls",
+    "refusal": "content_filter",
+}
+
+
+def read_message(raw: bytes) -> Completion:
+    """The chat completion that a whole answer amounts to. Raises ProviderFailed where it is no message."""
+    try:
+        message = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        raise errors.bad_response("the answer is not valid JSON") from None
+    if not isinstance(message, dict):
+        raise errors.bad_response("the answer is not an object")
+    if message.get("type") == "error":
+        raise anthropic_errors.error_from_event(message.get("error"))
+    if message.get("type") != "message" or not isinstance(message.get("content"), list):
+        raise errors.bad_response("the answer is not a message")
+    choice = {
+        "index": 0,
+        "message": _message(message),
+        "logprobs": None,
+        "finish_reason": finish_reason(message.get("stop_reason")),
+    }
+    body = {**envelope(message, "chat.completion"), "choices": [choice]}
+    if isinstance(message.get("usage"), dict):
+        body["usage"] = usage_of(message["usage"])
+    return Completion(orjson.dumps(body), body)
+
+
+def envelope(message: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    """What OpenAI's answers and chunks begin with."""
+    return {
+        "id": str(message.get("id")),
+        "object": kind,
+        "created": int(time.time()),
+        "model": str(message.get("model")),
+    }
+
+
+def finish_reason(stop_reason: object) -> str:
+    """OpenAI's word for it; `stop` for one that is not known here."""
+    return FINISH_REASONS.get(str(stop_reason), "stop")
+
+
+def refusal_of(holder: Mapping[str, Any]) -> str | None:
+    """Why a message, or the last delta of one, was refused, if it says so."""
+    details = holder.get("stop_details")
+    explanation = details.get("explanation") if isinstance(details, dict) else None
+    return explanation if isinstance(explanation, str) and holder.get("stop_reason") == "refusal" else None
+
+
+def usage_of(usage: Mapping[str, Any]) -> dict[str, Any]:
+    """OpenAI's usage. Anthropic counts tokens that were read from, or written to, its cache apart from other input."""
+    read, written = _count(usage, "cache_read_input_tokens"), _count(usage, "cache_creation_input_tokens")
+    prompt = _count(usage, "input_tokens") + read + written
+    completion = _count(usage, "output_tokens")
+    details = usage.get("output_tokens_details")
+    thinking = _count(details, "thinking_tokens") if isinstance(details, dict) else 0
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": prompt + completion,
+        "prompt_tokens_details": {"cached_tokens": read, "cache_creation_tokens": written},
+        "completion_tokens_details": {"reasoning_tokens": thinking},
+    }
+
+
+def _message(message: Mapping[str, Any]) -> dict[str, Any]:
+    blocks = [block for block in message["content"] if isinstance(block, dict)]
+    texts = [block["text"] for block in blocks if block.get("type") == "text" and isinstance(block.get("text"), str)]
+    calls = [_call(block) for block in blocks if block.get("type") == "tool_use"]
+    made: dict[str, Any] = {
+        "role": "assistant",
+        "content": "".join(texts) if texts or not calls else None,
+        "refusal": refusal_of(message),
+    }
+    if calls:
+        made["tool_calls"] = calls
+    if thinking := [block for block in blocks if block.get("type") in ("thinking", "redacted_thinking")]:
+        made["reasoning_content"] = _thought(thinking)
+        made["thinking_blocks"] = thinking
+    return made
+
+
+def _call(block: Mapping[str, Any]) -> dict[str, Any]:
+    function = {"name": str(block.get("name")), "arguments": orjson.dumps(block.get("input") or {}).decode()}
+    return {"id": str(block.get("id")), "type": "function", "function": function}
+
+
+def _thought(blocks: Iterable[Mapping[str, Any]]) -> str:
+    return "".join(block["thinking"] for block in blocks if isinstance(block.get("thinking"), str))
+
+
+def _count(counts: Mapping[str, Any], name: str) -> int:
+    value = counts.get(name)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0

@@ -1,0 +1,78 @@
+"""A streamed answer on its way to a caller."""
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from platform_app.llm.answers import ChatChunk
+from platform_app.llm.usage import TokenUsage
+
+Ending = Callable[[BaseException | None], None]
+"""Is told how a stream ended: None, complete; an Exception, it failed; GeneratorExit or CancelledError, nobody wanted
+the rest."""
+
+
+class Chunks(Protocol):
+    """The chunks after the first. An async generator is one."""
+
+    def __anext__(self) -> Awaitable[ChatChunk]:
+        """The next one; StopAsyncIteration after the last of a complete answer."""
+        ...
+
+    async def aclose(self) -> None:
+        """Release the connection, without reading on."""
+        ...
+
+
+class ChunkStream:
+    """The chunks of an answer, of which the first has arrived. Whoever gets one must close it.
+
+    Iterate once. Ends normally only after the provider said that the answer is complete; raises the provider's
+    failure, one of the PlatformErrors, else.
+    """
+
+    def __init__(self, first: ChatChunk, rest: Chunks) -> None:
+        self._first: ChatChunk | None = first
+        self._rest = rest
+        self.usage: TokenUsage | None = None
+        """What the provider counted so far; some report a running total with every chunk: the last word counts."""
+        self.characters = 0
+        """Of text, reasoning and tool arguments so far, for when the provider counts nothing."""
+        self._endings: list[Ending] = []
+        self._ended = False
+
+    def on_end(self, ending: Ending) -> None:
+        """Call this once, when the stream ends, however it does. The latest added is called first. Must not raise."""
+        self._endings.append(ending)
+
+    def __aiter__(self) -> "ChunkStream":
+        return self
+
+    async def __anext__(self) -> ChatChunk:
+        if self._first is not None:
+            chunk, self._first = self._first, None
+        else:
+            try:
+                chunk = await self._rest.__anext__()
+            except StopAsyncIteration:
+                self._end(None)
+                raise
+            except BaseException as error:
+                self._end(error)
+                raise
+        self.usage = chunk.usage or self.usage
+        self.characters += chunk.characters
+        return chunk
+
+    async def aclose(self) -> None:
+        """Close the connection to the provider at once where the answer is not complete."""
+        self._first = None
+        try:
+            await self._rest.aclose()
+        finally:
+            self._end(GeneratorExit())
+
+    def _end(self, error: BaseException | None) -> None:
+        if not self._ended:
+            self._ended = True
+            while self._endings:
+                self._endings.pop()(error)

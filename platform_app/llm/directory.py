@@ -1,0 +1,54 @@
+"""The models that are served now: each public name with its routes and the way to them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from platform_app.errors import ModelNotFound
+from platform_app.llm.base import Upstream
+from platform_app.llm.route import Route
+from platform_app.llm.usage import TokenUsage
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """A public model."""
+
+    name: str
+    routes: tuple[Route, ...]
+    upstream: Upstream
+    """All its routes with their policies."""
+
+    def most_microusd(self, usage: TokenUsage) -> int:
+        """What these tokens cost at most, whichever route answers; 0 where no price is known."""
+        return max((route.price.microusd(usage) for route in self.routes if route.price is not None), default=0)
+
+
+class ModelDirectory:
+    """Read by every request; exchanged as a whole when the config file changes."""
+
+    def __init__(self, models: Mapping[str, ServedModel], default: str) -> None:
+        self.replace(models, default)
+
+    def replace(self, models: Mapping[str, ServedModel], default: str) -> None:
+        """Serve these from now on. Requests that are under way end as they began."""
+        self._models = dict(models)
+        self._default = default
+
+    def find(self, name: str | None) -> ServedModel:
+        """The model of this public name; the default one for None.
+
+        Raises:
+            ModelNotFound: naming the model and where to see which there are.
+        """
+        wanted = name or self._default
+        model = self._models.get(wanted)
+        if model is None:
+            raise ModelNotFound(
+                f"There is no model '{wanted[:128]}' here. GET /v1/models lists those that this key may use."
+            )
+        return model
+
+    @property
+    def models(self) -> list[ServedModel]:
+        """All of them, by name."""
+        return [self._models[name] for name in sorted(self._models)]

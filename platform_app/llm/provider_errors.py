@@ -1,0 +1,123 @@
+"""A provider's failure as one of our errors: what all wire formats share.
+
+A provider's words reach the caller only where the caller must act on them (the request is wrong), and never from a
+401 or 403, which echo parts of keys.
+"""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+import orjson
+
+from platform_app.errors import (
+    ContentFiltered,
+    ContextLengthExceeded,
+    PlatformError,
+    ProviderAuthFailed,
+    ProviderBadResponse,
+    ProviderError,
+    ProviderQuotaExhausted,
+    ProviderRateLimited,
+    ProviderRejectedRequest,
+    ProviderTimeout,
+    ProviderUnavailable,
+)
+
+MAX_RETRY_AFTER_SECONDS = 60.0
+_MAX_MESSAGE = 500
+_KEY_LIKE = re.compile(r"\b(?:sk|pk|rk|fbp)[-_][0-9A-Za-z_*.-]{6,}")
+
+_MESSAGES: Mapping[type[PlatformError], str] = {
+    ContextLengthExceeded: "The request is longer than the model's context. Shorten it or lower max_tokens.",
+    ContentFiltered: "The provider's content policy refused this request.",
+    ProviderRejectedRequest: "The provider refused this request as invalid.",
+    ProviderAuthFailed: "The provider refused the platform's credential. This is the operator's to mend.",
+    ProviderRateLimited: "The provider is limiting the platform's requests. Try again shortly.",
+    ProviderQuotaExhausted: "The platform's quota at the provider is used up. This is the operator's to mend.",
+    ProviderUnavailable: "The provider is unavailable right now. Try again shortly.",
+    ProviderTimeout: "The provider did not answer in time.",
+    ProviderError: "The provider failed to answer this request.",
+    ProviderBadResponse: "The provider's answer was not understood.",
+}
+_TELL_WHY = (ContextLengthExceeded, ContentFiltered, ProviderRejectedRequest)
+_WAITING_HELPS = (ProviderRateLimited, ProviderUnavailable)
+
+
+BY_STATUS: Mapping[int, type[PlatformError]] = {
+    400: ProviderRejectedRequest,
+    401: ProviderAuthFailed,
+    403: ProviderAuthFailed,
+    408: ProviderTimeout,
+    413: ProviderRejectedRequest,
+    422: ProviderRejectedRequest,
+    429: ProviderRateLimited,
+    503: ProviderUnavailable,
+    504: ProviderTimeout,
+}
+"""What a status alone says; see `kind_of_status`."""
+
+
+def kind_of_status(status: int) -> type[PlatformError]:
+    """The error for a status that is not 200, whatever the body."""
+    return BY_STATUS.get(status) or (ProviderError if status >= 400 else ProviderBadResponse)
+
+
+def make_error(kind: type[PlatformError], message: object = None, retry_after: float | None = None) -> PlatformError:
+    """An error of this kind. The provider's `message` is told, keys masked, only where the caller must act on it;
+    `retry_after` only where waiting helps."""
+    details = None
+    if issubclass(kind, _TELL_WHY) and isinstance(message, str) and message:
+        details = [_KEY_LIKE.sub("[masked]", message)[:_MAX_MESSAGE]]
+    if issubclass(kind, _WAITING_HELPS):
+        return kind(_MESSAGES[kind], retry_after=retry_after if retry_after is not None else 1)
+    return kind(_MESSAGES[kind], details=details)
+
+
+def unavailable() -> ProviderUnavailable:
+    """The provider could not be reached, or hung up before it answered."""
+    return ProviderUnavailable(_MESSAGES[ProviderUnavailable], retry_after=1)
+
+
+def timed_out(what: str) -> ProviderTimeout:
+    """The provider was too slow; `what` says which deadline."""
+    return ProviderTimeout(_MESSAGES[ProviderTimeout], details=[what])
+
+
+def bad_response(why: str) -> ProviderBadResponse:
+    """The provider's answer is not its documented shape."""
+    return ProviderBadResponse(_MESSAGES[ProviderBadResponse], details=[why])
+
+
+def not_available(field: str, why: str) -> ProviderRejectedRequest:
+    """The request has a field that the model's wire format cannot express; `field` is its path."""
+    return ProviderRejectedRequest(_MESSAGES[ProviderRejectedRequest], details=[f"{field}: {why}"])
+
+
+def error_object(body: bytes) -> Mapping[str, object]:
+    """The `error` object of an error's body; empty where there is none."""
+    try:
+        data = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return {}
+    if isinstance(data, list) and data:  # Google's OpenAI endpoint wraps it so
+        data = data[0]
+    error = data.get("error") if isinstance(data, dict) else None
+    return error if isinstance(error, dict) else {}
+
+
+def retry_after_of(headers: Mapping[str, str]) -> float | None:
+    """Seconds from Retry-After, a number or an HTTP date (RFC 9110, 10.2.3), capped."""
+    text = headers.get("Retry-After", "").strip()
+    if not text:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        try:
+            seconds = (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds()
+        except (ValueError, TypeError):
+            return None
+    # The comparison also turns a NaN away.
+    return min(seconds, MAX_RETRY_AFTER_SECONDS) if seconds >= 0 else None

@@ -1,0 +1,53 @@
+"""The innermost upstream: one route of the catalog, its adapter and its credential."""
+
+import asyncio
+
+from platform_app.errors import ProviderAuthFailed
+from platform_app.llm.base import Answer, Credentials, ModelAdapter
+from platform_app.llm.calls import ModelCall, UpstreamCall
+from platform_app.llm.chunk_stream import ChunkStream
+from platform_app.llm.route import Route
+from platform_app.observability.provider_call import ProviderCall
+
+
+class RouteUpstream:
+    """Sends a call along one route; every call that is sent is counted, timed and noted in the journal."""
+
+    def __init__(self, route: Route, adapter: ModelAdapter, credentials: Credentials) -> None:
+        self.route = route
+        self._adapter = adapter
+        self._credentials = credentials
+
+    async def send(self, call: ModelCall) -> Answer:
+        """See Upstream.send. A credential that the provider refuses is fetched anew, and a changed one tried, once."""
+        name = self.route.secret_name
+        call.journal.route = self.route
+        if name is None:
+            return await self._attempt(call, None)
+        credential = await self._credentials.get(name)
+        try:
+            return await self._attempt(call, credential)
+        except ProviderAuthFailed:
+            fresh = await self._credentials.refresh(name, credential)
+            if fresh == credential:
+                raise
+        return await self._attempt(call, fresh)
+
+    async def _attempt(self, call: ModelCall, credential: str | None) -> Answer:
+        route = self.route
+        left = max(0.0, call.deadline - asyncio.get_running_loop().time())
+        seconds = left if route.timeout_seconds is None else min(left, route.timeout_seconds)
+        attempt = UpstreamCall(route.upstream_model, call.body, seconds, call.operation, call.stream)
+        call.journal.attempts += 1
+        record = ProviderCall(route.provider, route.public_model)
+        try:
+            answer = await self._adapter.send(attempt, credential)
+        except BaseException as error:
+            record.end(error)
+            raise
+        if isinstance(answer, ChunkStream):
+            record.first_chunk()
+            answer.on_end(record.end)
+        else:
+            record.end(None)
+        return answer

@@ -1,0 +1,105 @@
+"""What a call used: settled with the limiter, counted, and recorded in the ledger, however the call ends."""
+
+import time
+from datetime import UTC, datetime
+
+from platform_app.auth.caller import Caller
+from platform_app.errors import ProviderTimeout
+from platform_app.ledger.base import Ledger
+from platform_app.ledger.usage_record import UsageRecord
+from platform_app.llm.answers import Completion
+from platform_app.llm.calls import ModelCall, Operation
+from platform_app.llm.chunk_stream import ChunkStream
+from platform_app.llm.estimate import estimate_prompt_tokens, estimate_text_tokens
+from platform_app.llm.route import Route
+from platform_app.llm.usage import TokenUsage
+from platform_app.observability import ids, metrics
+from platform_app.observability.context import RequestContext
+from platform_app.observability.provider_call import outcome_of
+from platform_app.rate_limit.gate import Admission
+
+_NOTHING = TokenUsage()
+
+
+class CallMeter:
+    """Follows one admitted call; exactly one of `complete`, `end` and a followed stream's end closes it.
+
+    Where no provider was called there is nothing to record, and what was reserved is given back.
+    """
+
+    def __init__(
+        self, call: ModelCall, caller: Caller, context: RequestContext, admission: Admission, ledger: Ledger
+    ) -> None:
+        self._call = call
+        self._caller = caller
+        self._context = context
+        self._admission = admission
+        self._ledger = ledger
+        self._started = time.perf_counter()
+        self._first_token_ms: float | None = None
+
+    def complete(self, answer: Completion) -> None:
+        """The whole answer came."""
+        usage = answer.usage
+        estimated = usage is None
+        self._close(usage or self._guess(answer.characters), estimated, None)
+
+    def follow(self, stream: ChunkStream) -> None:
+        """A stream began; its end will be the call's."""
+        self._first_token_ms = (time.perf_counter() - self._started) * 1000
+
+        def ended(error: BaseException | None) -> None:
+            self._close(stream.usage or self._guess(stream.characters), stream.usage is None, error)
+
+        stream.on_end(ended)
+
+    def end(self, error: BaseException) -> None:
+        """No answer came. Whoever left, or did not wait any longer, cannot know what the provider made meanwhile: then
+        the prompt counts, since a provider that works on it charges for it."""
+        left_alone = not isinstance(error, Exception) or isinstance(error, ProviderTimeout)
+        guessed = left_alone and self._call.journal.attempts > 0
+        self._close(self._guess(0) if guessed else _NOTHING, guessed, error)
+
+    def _guess(self, characters: int) -> TokenUsage:
+        prompt = estimate_prompt_tokens(self._call.body)
+        made = estimate_text_tokens(characters) if self._call.operation is Operation.CHAT else 0
+        return TokenUsage(prompt, made, prompt + made)
+
+    def _close(self, usage: TokenUsage, estimated: bool, error: BaseException | None) -> None:
+        journal = self._call.journal
+        route = journal.route
+        if route is None or journal.attempts == 0:
+            self._admission.release()
+            return
+        cost = route.price.microusd(usage) if route.price is not None else None
+        self._admission.settle(usage.prompt_tokens + usage.completion_tokens, cost)
+        for direction, count in (("input", usage.prompt_tokens), ("output", usage.completion_tokens)):
+            metrics.PROVIDER_TOKENS.labels(route.provider, route.public_model, direction).inc(count)
+        self._ledger.append(self._record(route, usage, estimated, cost, error))
+
+    def _record(
+        self, route: Route, usage: TokenUsage, estimated: bool, cost: int | None, error: BaseException | None
+    ) -> UsageRecord:
+        context, caller = self._context, self._caller
+        return UsageRecord(
+            event_id=ids.trace_id(),
+            occurred_at=datetime.now(UTC),
+            request_id=context.request_id,
+            trace_id=context.trace.trace_id,
+            key_id=caller.key_id,
+            owner=caller.owner,
+            route=context.route,
+            provider=route.provider,
+            model=route.public_model,
+            upstream_model=route.upstream_model,
+            stream=self._call.stream,
+            prompt_tokens=usage.prompt_tokens,
+            completion_tokens=usage.completion_tokens,
+            cached_tokens=usage.cached_tokens,
+            estimated=estimated,
+            cost_microusd=cost,
+            duration_ms=round((time.perf_counter() - self._started) * 1000, 3),
+            first_token_ms=None if self._first_token_ms is None else round(self._first_token_ms, 3),
+            attempts=self._call.journal.attempts,
+            outcome=outcome_of(error),
+        )

@@ -1,0 +1,60 @@
+"""The way to each model of the catalog, put together: routes, adapters, credentials and policies."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+import aiohttp
+
+from platform_app.config import PlatformConfig, Settings
+from platform_app.llm.adapters import make_adapter
+from platform_app.llm.base import Credentials
+from platform_app.llm.catalog import Catalog
+from platform_app.llm.directory import ServedModel
+from platform_app.llm.policies.assemble import assemble_all
+from platform_app.llm.policies.shared_state import SharedState
+from platform_app.llm.provider_http import ProviderLimits
+from platform_app.llm.route import Route
+from platform_app.llm.route_upstream import RouteUpstream
+
+
+class ModelServing:
+    """Builds what a ModelDirectory holds, at the start and whenever the config file changes."""
+
+    def __init__(self, session: aiohttp.ClientSession, settings: Settings, credentials: Credentials) -> None:
+        self._session = session
+        self._settings = settings
+        self._credentials = credentials
+        self._state = SharedState()  # breakers and queues of routes that stay outlive a change of the config file
+
+    def build(self, config: PlatformConfig) -> Mapping[str, ServedModel]:
+        """Every model of the catalog by its public name."""
+        limits = ProviderLimits(
+            connect_seconds=self._settings.provider_connect_timeout_seconds,
+            silence_seconds=self._settings.provider_first_byte_timeout_seconds,
+            max_response_bytes=self._settings.provider_max_response_bytes,
+        )
+        adapters = {name: make_adapter(provider, self._session, limits) for name, provider in config.providers.items()}
+        catalog = Catalog(config, self._settings.default_model)
+
+        def make_route(route: Route) -> RouteUpstream:
+            return RouteUpstream(route, adapters[route.provider], self._credentials)
+
+        upstreams = assemble_all(config, catalog, make_route, self._state)
+        return {name: ServedModel(name, catalog.routes(name), upstream) for name, upstream in upstreams.items()}
+
+
+@asynccontextmanager
+async def provider_session(settings: Settings) -> AsyncIterator[aiohttp.ClientSession]:
+    """One pool of connections for all providers. No cookies: one caller's answer must not mark another's request."""
+    connector = aiohttp.TCPConnector(limit=settings.provider_max_connections, ttl_dns_cache=60)
+    session = aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        headers={"User-Agent": "flowbiz-platform"},
+    )
+    try:
+        yield session
+    finally:
+        await session.close()
+        await asyncio.sleep(0)  # lets the transports of open connections close before the loop does

@@ -1,0 +1,103 @@
+"""Secrets from AWS Secrets Manager."""
+
+import asyncio
+import json
+from contextlib import AsyncExitStack
+from typing import Any
+
+from aiobotocore.config import AioConfig
+from aiobotocore.session import AioSession
+from botocore.exceptions import BotoCoreError, ClientError
+
+from platform_app.errors import SecretNotFound, SecretStoreUnavailable
+from platform_app.secret_store.base import STORE_TIMEOUT_SECONDS, Secret, SecretReference, answer_within
+
+# One attempt: the cache in front asks again.
+_CONFIG = AioConfig(connect_timeout=2, read_timeout=3, retries={"total_max_attempts": 1}, max_pool_connections=10)
+# https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetSecretValue.html: the latter is what a secret
+# that is marked for deletion gets.
+_MISSING = frozenset({"ResourceNotFoundException", "InvalidRequestException"})
+
+
+class AwsSecretStore:
+    """Reads the name `a/b` as the secret `<prefix>a/b`, and `a/b#key` as the text under `key` of the JSON object there.
+
+    Credentials come from where AWS's own libraries look: environment, shared files, the pod's or the instance's role.
+    """
+
+    scheme = "aws"
+
+    def __init__(
+        self,
+        session: AioSession,
+        region: str,
+        prefix: str = "",
+        endpoint_url: str | None = None,
+        timeout_seconds: float = STORE_TIMEOUT_SECONDS,
+    ) -> None:
+        self._session = session
+        self._region = region
+        self._prefix = prefix
+        self._endpoint_url = endpoint_url
+        self._timeout = timeout_seconds
+        self._stack = AsyncExitStack()
+        self._opening = asyncio.Lock()
+        self._client: Any = None  # aiobotocore makes the class of a client at run time
+
+    async def get(self, name: str) -> Secret:
+        """See SecretStore.get."""
+        reference = SecretReference.parse(name)
+        secret_id = f"{self._prefix}{reference.path}"
+        async with answer_within(self._timeout, self.scheme):
+            answer = await self._fetch(secret_id)
+        text = answer.get("SecretString")
+        if not isinstance(text, str):
+            raise SecretNotFound(f"the AWS secret '{secret_id}' holds bytes and no text")
+        value = (text if reference.field is None else _json_field(secret_id, text, reference.field)).strip()
+        if not value:
+            raise SecretNotFound(f"the AWS secret '{secret_id}' is empty")
+        return Secret(name, value)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._stack.aclose()
+
+    async def _fetch(self, secret_id: str) -> dict[str, Any]:
+        try:
+            client = await self._open()
+            answer: dict[str, Any] = await client.get_secret_value(SecretId=secret_id)
+        except ClientError as error:
+            code = str(error.response.get("Error", {}).get("Code", "unknown"))
+            if code in _MISSING:
+                raise SecretNotFound(
+                    f"AWS has no secret '{secret_id}' in {self._region}, or deletes it ({code}); create it"
+                ) from None
+            raise SecretStoreUnavailable(
+                f"AWS Secrets Manager refuses to give '{secret_id}' in {self._region} ({code}); it takes a role with "
+                "secretsmanager:GetSecretValue on it, and kms:Decrypt on its key"
+            ) from None
+        except BotoCoreError as error:
+            raise SecretStoreUnavailable(
+                f"AWS Secrets Manager in {self._region} cannot be asked ({type(error).__name__})"
+            ) from None
+        return answer
+
+    async def _open(self) -> Any:
+        async with self._opening:
+            if self._client is None:
+                context = self._session.create_client(
+                    "secretsmanager", region_name=self._region, endpoint_url=self._endpoint_url, config=_CONFIG
+                )
+                self._client = await self._stack.enter_async_context(context)
+        return self._client
+
+
+def _json_field(secret_id: str, text: str, field: str) -> str:
+    try:
+        parsed = json.loads(text)
+    except ValueError:
+        parsed = None
+    value = parsed.get(field) if isinstance(parsed, dict) else None
+    if not isinstance(value, str):
+        raise SecretNotFound(f"the AWS secret '{secret_id}' is no JSON object with a text under '{field}'")
+    return value
