@@ -55,7 +55,7 @@ class UsagePage:
 
 
 class UsageReader:
-    """Two statements for a page of sums, in one snapshot; raises what the database raises when it is down."""
+    """One or two statements for a page of sums, in one snapshot; raises what the database raises when it is down."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._snapshot = engine.execution_options(isolation_level="REPEATABLE READ")
@@ -85,9 +85,12 @@ class UsageReader:
         async with self._snapshot.connect() as connection:
             # One more than asked for, to know whether there is a next page.
             found = (await connection.execute(statement.limit(limit + 1))).mappings().all()
-            sums = (await connection.execute(_matching(wanted, since, until, _sums()))).mappings().one()
+            more = len(found) > limit
+            if more or cursor is not None:
+                sums = (await connection.execute(_matching(wanted, since, until, _sums()))).mappings().one()
+            else:  # the page is the whole: no need to read everything twice
+                sums = {name: sum(row[name] for row in found) for name in (*_SUMS, *_TIMES)}
         shown = tuple(_named(row, groups) | _shown(row) for row in found[:limit])
-        more = len(found) > limit
         return UsagePage(shown, _shown(sums), since, until, _cursor(found[limit - 1], groups) if more else None)
 
     async def records(self, wanted: UsageFilter) -> AsyncGenerator[Sequence[Mapping[str, Any]], None]:
