@@ -2,10 +2,12 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TypedDict
 
 from fastapi import FastAPI
 
+from apps.platform_api.app import GatewayApp
 from apps.platform_api.errors import install_error_handlers
 from apps.platform_api.guards import require_guards
 from apps.platform_api.middleware import RequestCaps, RequestEnvelope
@@ -46,7 +48,14 @@ def create_app(settings: Settings, server: ServerState | None = None) -> FastAPI
             server.configuration_problems = error.problems
             raise
 
-    app = FastAPI(
+    caps = RequestCaps(
+        settings.max_body_bytes,
+        settings.body_timeout_seconds,
+        settings.max_concurrent_requests,
+        parse_networks(settings.trusted_proxies),
+    )
+    app = GatewayApp(
+        partial(RequestEnvelope, state=server, caps=caps),
         title=SERVICE, version=VERSION, description=DESCRIPTION, lifespan=lifespan, docs_url=None, redoc_url=None,
         redirect_slashes=False,
     )  # fmt: skip
@@ -56,13 +65,6 @@ def create_app(settings: Settings, server: ServerState | None = None) -> FastAPI
     install_error_handlers(app)
     install_openapi(app)
     require_guards(app)
-    caps = RequestCaps(
-        settings.max_body_bytes,
-        settings.body_timeout_seconds,
-        settings.max_concurrent_requests,
-        parse_networks(settings.trusted_proxies),
-    )
-    app.add_middleware(RequestEnvelope, state=server, caps=caps)
     return app
 
 

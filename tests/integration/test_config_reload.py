@@ -24,6 +24,10 @@ def config(tmp_path: Path, simulator: ProviderSimulator) -> Path:
     return write_config(tmp_path / "platform.yaml", simulator.base_url, rate_limits=RULES, policies=PATIENT)
 
 
+def replace_text(path: Path, old: str, new: str) -> None:
+    path.write_text(path.read_text().replace(old, new))
+
+
 async def test_a_changed_file_is_taken_over_by_every_worker(
     platform: Platform, config: Path, simulator: ProviderSimulator, client: httpx.AsyncClient, tmp_path: Path
 ) -> None:
@@ -52,13 +56,12 @@ async def test_a_changed_file_is_taken_over_by_every_worker(
         assert (await ask("new")).json()["model"] == "new"
 
         # A file with a problem changes nothing, and says so; so does one whose secret is missing.
-        good = config.read_text()
-        config.write_text(good.replace("OPENAI_API_KEY", "NO_SUCH_SECRET"))
+        replace_text(config, "OPENAI_API_KEY", "NO_SUCH_SECRET")
         await metric_becomes(gateway, 1, "platform_config_refused")
         assert (await ask("new")).status_code == 200
         [line] = [line for line in gateway.log_lines() if line["event"] == "config_reload_refused"][:1]
         assert "provider 'simulator', secret 'NO_SUCH_SECRET', store 'env'" in line["problems"][0]
-        config.write_text(good)
+        replace_text(config, "NO_SUCH_SECRET", "OPENAI_API_KEY")
         await metric_becomes(gateway, 0, "platform_config_refused")
 
         # Limits change too, and the counters go on.
