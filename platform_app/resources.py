@@ -35,9 +35,10 @@ from platform_app.rate_limit.failure_throttle import AddressThrottle
 from platform_app.rate_limit.gate import RateLimitGate
 from platform_app.rate_limit.limiter import RateLimiter
 from platform_app.rate_limit.local_limiter import LocalLimiter
-from platform_app.rate_limit.redis_limiter import SCRIPT, RedisLimiter
+from platform_app.rate_limit.redis_limiter import RedisLimiter
 from platform_app.rate_limit.rules import RuleBook
 from platform_app.rate_limit.script_pipe import ScriptPipe
+from platform_app.rate_limit.scripts import ALL as SCRIPTS
 from platform_app.readiness import Readiness
 from platform_app.secret_store.base import SecretStore
 from platform_app.secret_store.cache import CachedSecretStore
@@ -91,7 +92,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         keys, cache = KeyStore(engine), KeyCache(settings.auth_cache_size)
         scripts = ScriptPipe(settings.redis_url.get_secret_value(), settings.redis_timeout_ms / 1000)
         stack.push_async_callback(scripts.aclose)
-        await scripts.warm(SCRIPT, WARM_SECONDS)
+        await scripts.warm([script.text for script in SCRIPTS], WARM_SECONDS)
         limiter = _limiter(settings, scripts)
         stack.push_async_callback(limiter.aclose)
         _run_until_closed(stack, InvalidationListener(redis, cache).run())
