@@ -6,22 +6,21 @@
 -- Returns {denier, now, remaining 1, reset 1, remaining 2, reset 2, …}: denier is the rule's index or 0, times are in
 -- microseconds. A shadow rule that would have denied is not charged, and remaining is then -1 - what remains.
 
-local counters, denier = {}, 0
+local counters, limits, costs, over, denier = {}, {}, {}, {}, 0
 for i, key in ipairs(KEYS) do
   local kind, limit, cost = take(), take(), take()
   local shadow = kind < 0
   kind = math.abs(kind)
-  local known = kind > WINDOW and take() or 0
+  local known = kind ~= WINDOW and take()
   local c = open(key, kind)
-  if kind > WINDOW and not c.mine then
+  if known and not c.mine then
     c.held = c.held + known
     c.mine = known
   end
-  c.limit, c.cost = limit, cost
-  counters[i] = c
+  counters[i], limits[i], costs[i] = c, limit, cost
   if c.total + c.held + cost > limit then
     if shadow then
-      c.over = true
+      over[i] = true
     elseif denier == 0 then
       denier = i
     end
@@ -30,18 +29,16 @@ end
 
 local answer = { denier, now }
 for i, c in ipairs(counters) do
-  if denier == 0 and not c.over then
+  if denier == 0 and not over[i] then
     if c.kind == WINDOW then
-      c.total = c.total + c.cost
-      redis.call('HINCRBY', c.key, c.bucket, c.cost)
-      redis.call('HSET', c.key, 'h', c.bucket, 't', c.total, 'o', c.oldest)
+      charge(c, costs[i])
     else
-      hold(c, c.mine + c.cost)
+      hold(c, c.mine + costs[i])
+      keep(c)
     end
-    keep(c)
   end
-  local remaining = math.max(0, c.limit - c.total - c.held)
-  answer[2 * i + 1] = c.over and -1 - remaining or remaining
-  answer[2 * i + 2] = math.max(0, denier == i and until_fits(c, c.cost, c.limit) or until_more(c))
+  local remaining = math.max(0, limits[i] - c.total - c.held)
+  answer[2 * i + 1] = over[i] and -1 - remaining or remaining
+  answer[2 * i + 2] = math.max(0, denier == i and until_fits(c, costs[i], limits[i]) or until_more(c))
 end
 return answer

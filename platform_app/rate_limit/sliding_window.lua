@@ -25,7 +25,7 @@ local now_ms = math.floor(now / 1000)
 local buckets = tonumber(ARGV[1])
 local holder = 'p' .. ARGV[2]
 local hold_ms = tonumber(ARGV[3])
-local WINDOW, LEASE, CALENDAR = 1, 2, 4
+local WINDOW, RESERVED_WINDOW, CALENDAR = 1, 3, 4
 local HELD_WAIT = 1000000 -- what is held comes back when its request ends, which nobody knows: a second is told
 local position = 3
 
@@ -91,38 +91,55 @@ local function rescan(c)
   end
 end
 
+-- A window's counter as it stands now.
+local function open_window(key)
+  local width = math.ceil(take() / buckets)
+  local bucket = math.floor(now / width)
+  local seen = redis.call('HMGET', key, 'h', 't', 'o', bucket)
+  local head = tonumber(seen[1])
+  if not head then
+    return { key = key, kind = WINDOW, width = width, bucket = bucket, oldest = bucket, total = 0, held = 0 }
+  end
+  local c = { key = key, kind = WINDOW, width = width, bucket = bucket, oldest = tonumber(seen[3]),
+    total = tonumber(seen[2]), held = 0, in_bucket = tonumber(seen[4]) }
+  if head > bucket then -- never back, even where the clock was set back
+    c.bucket, c.in_bucket = head, tonumber(redis.call('HGET', key, head))
+  end
+  if c.oldest < c.bucket - buckets then
+    rescan(c)
+  end
+  return c
+end
+
 -- A counter as it stands now. `mine`: what this process holds of it, nil where the server knows of nothing.
 local function open(key, kind)
-  local c = { key = key, kind = kind, total = 0, held = 0, bucket = 0, oldest = 0, width = nil, ends = nil, mine = nil }
-  local seen, stale
   if kind == WINDOW then
-    seen = redis.call('HMGET', key, 'h', 't', 'o')
-  else
-    seen = redis.call('HMGET', key, 'h', 't', 'o', 'H', 'E', holder)
-    if seen[5] then
-      c.held, c.ends = tonumber(seen[4]), tonumber(seen[5])
-      stale = c.ends <= now_ms
-      if seen[6] then
-        c.mine = tonumber(string.match(seen[6], '%d+'))
-      end
-    end
+    return open_window(key)
   end
-  local head = tonumber(seen[1])
-  if kind == CALENDAR then
-    c.periods = { take(), take(), take(), take() }
-    c.bucket, c.period_end = period(now, c.periods)
-    if head and head >= c.bucket then -- the same period, or a clock that was set back
-      c.bucket, c.total = head, tonumber(seen[2])
-    end
-  elseif kind ~= LEASE then
+  local c = { key = key, kind = kind, total = 0, held = 0, bucket = 0, oldest = 0 }
+  if kind == RESERVED_WINDOW then
     c.width = math.ceil(take() / buckets)
     c.bucket = math.floor(now / c.width)
     c.oldest = c.bucket
-    if head then
-      c.bucket = math.max(c.bucket, head) -- never back, even where the clock was set back
-      c.total, c.oldest = tonumber(seen[2]), tonumber(seen[3])
-      stale = stale or c.oldest < c.bucket - buckets
+  elseif kind == CALENDAR then
+    c.periods = { take(), take(), take(), take() }
+    c.bucket, c.period_end = period(now, c.periods)
+  end
+  local seen = redis.call('HMGET', key, 'h', 't', 'o', 'H', 'E', holder)
+  local head, stale = tonumber(seen[1]), false
+  if seen[5] then
+    c.held, c.ends = tonumber(seen[4]), tonumber(seen[5])
+    stale = c.ends <= now_ms
+    if seen[6] then
+      c.mine = tonumber(string.match(seen[6], '%d+'))
     end
+  end
+  if head and c.width then
+    c.bucket = math.max(c.bucket, head)
+    c.total, c.oldest = tonumber(seen[2]), tonumber(seen[3])
+    stale = stale or c.oldest < c.bucket - buckets
+  elseif head and head >= c.bucket then -- the same period, or a clock that was set back
+    c.bucket, c.total = head, tonumber(seen[2])
   end
   if stale then
     rescan(c)
@@ -130,7 +147,7 @@ local function open(key, kind)
   return c
 end
 
--- How long the server must remember the counter from now on.
+-- Makes the server remember the counter for as long as it counts.
 local function keep(c)
   local ms = hold_ms
   if c.width then
@@ -142,6 +159,18 @@ local function keep(c)
     ms = math.max(0, math.ceil((c.period_end - now) / 1000)) + hold_ms
   end
   redis.call('PEXPIRE', c.key, ms)
+end
+
+-- Charges a window. The first units of a bucket make the server remember the counter until they end; the bucket's
+-- later ones need no more.
+local function charge(c, units)
+  c.total = c.total + units
+  if c.in_bucket then
+    redis.call('HSET', c.key, c.bucket, c.in_bucket + units, 't', c.total)
+  else
+    redis.call('HSET', c.key, c.bucket, units, 't', c.total, 'h', c.bucket, 'o', c.oldest)
+    keep(c)
+  end
 end
 
 -- Sets what this process holds, and with it the sum of all.
