@@ -10,7 +10,7 @@ from apps.platform_api.errors import install_error_handlers
 from apps.platform_api.guards import require_guards
 from apps.platform_api.middleware import RequestCaps, RequestEnvelope
 from apps.platform_api.openapi.install import DESCRIPTION, install_openapi
-from apps.platform_api.routes import audit, chat, keys, system
+from apps.platform_api.routes import audit, chat, keys, limits, system
 from apps.platform_api.server_state import ServerState
 from apps.platform_api.version import SERVICE, VERSION
 from platform_app.config import Settings, load_settings, parse_networks
@@ -45,7 +45,7 @@ def create_app(settings: Settings, server: ServerState | None = None) -> FastAPI
         redirect_slashes=False,
     )  # fmt: skip
     # Taken over as they are: included routers are matched through a layer that costs 5 % of a chat request.
-    for router in (chat.router, keys.router, audit.router, system.router):
+    for router in (chat.router, keys.router, audit.router, limits.router, system.router):
         app.router.routes.extend(router.routes)
     install_error_handlers(app)
     install_openapi(app)

@@ -13,8 +13,9 @@ from platform_app.db.engine import make_engine
 from platform_app.errors import SecretError
 from platform_app.ledger.base import NullLedger
 from platform_app.ledger.spooled import spool_problems
-from platform_app.readiness import Check, Readiness
-from platform_app.resources import make_redis, make_secret_store, secret_problems
+from platform_app.rate_limit.rules import RuleBook
+from platform_app.readiness import Check, Readiness, RedisPolicy
+from platform_app.resources import make_redis, make_secret_store, open_limiter, secret_problems
 from platform_app.secret_store.base import SecretStore
 
 PROVIDER_TIMEOUT_SECONDS = 5.0
@@ -48,7 +49,10 @@ async def _checks(settings: Settings, config: PlatformConfig) -> AsyncIterator[C
         yield Check("secrets", True, True, f"all in the store '{secrets.scheme}'")
     engine, redis = make_engine(settings), make_redis(settings)
     try:
-        for check in await Readiness(engine, redis, settings, NullLedger()).checks():
+        async with open_limiter(settings) as limiter:
+            policy = RedisPolicy(RuleBook(config.rate_limits.rules), limiter)
+            checks = await Readiness(engine, redis, settings, NullLedger(), policy).checks()
+        for check in checks:
             if check.name != "ledger":
                 yield check
     finally:

@@ -9,13 +9,18 @@ from platform_app.observability import metrics
 from platform_app.observability.logging import get_logger
 from platform_app.rate_limit.limiter import Decision, RateLimiter, RuleState
 from platform_app.rate_limit.rule import Rule
-from platform_app.rate_limit.rules import Charge
+from platform_app.rate_limit.rules import Charge, hash_tag
 
 PROBE_SECONDS = 0.5
 """While degraded, the shared limiter is tried so often, by nobody's request."""
-PROBE = Charge(Rule("probe", "global", "requests", limit=1_000_000_000, window_seconds=1), "fbp:rl:{probe}")
+_PROBE = Rule("probe", "global", "requests", limit=1_000_000_000, window_seconds=1)
 
 _log = get_logger("rate_limit")
+
+
+def probe_of(counter: str) -> Charge:
+    """A charge that denies nobody, beside this counter."""
+    return Charge(_PROBE, f"fbp:rl:{{{hash_tag(counter)}}}:probe")
 
 
 class DegradingLimiter:
@@ -36,6 +41,7 @@ class DegradingLimiter:
         self._shared = shared
         self._local = local
         self._sleep = sleep
+        self._probes = [probe_of("fbp:rl:{shared}")]
         self._probing: asyncio.Task[None] | None = None
         self.degraded = False
 
@@ -46,7 +52,7 @@ class DegradingLimiter:
         try:
             decision = await self._shared.acquire(charges)
         except LimiterUnavailable as error:
-            self._degrade(error)
+            self._degrade(error, charges)
             return await self._decide_locally(charges)
         metrics.LIMITER.labels("allowed" if decision.allowed else "denied", "shared").inc()
         return decision
@@ -57,15 +63,15 @@ class DegradingLimiter:
             try:
                 return await self._shared.read(charges)
             except LimiterUnavailable as error:
-                self._degrade(error)
+                self._degrade(error, charges)
         return await self._local.read(charges)
 
     async def probe(self) -> bool:
         """Try the shared limiter, which ends or begins the degraded state. Whether it counts."""
         try:
-            await self._shared.acquire([PROBE])
+            await self._shared.acquire(self._probes)
         except LimiterUnavailable as error:
-            self._degrade(error)
+            self._degrade(error, self._probes)
             return False
         if self.degraded:
             self._recover()
@@ -84,9 +90,11 @@ class DegradingLimiter:
         metrics.LIMITER.labels("allowed" if decision.allowed else "denied", "local").inc()
         return decision
 
-    def _degrade(self, error: LimiterUnavailable) -> None:
+    def _degrade(self, error: LimiterUnavailable, charges: Sequence[Charge]) -> None:
         metrics.LIMITER.labels("unavailable", "shared").inc()
         if not self.degraded:
+            # Of a cluster, the nodes that failed are those to be asked again.
+            self._probes = list({hash_tag(charge.counter): probe_of(charge.counter) for charge in charges}.values())
             self.degraded = True
             metrics.LIMITER_DEGRADED.set(1)
             _log.warning("limiter_degraded", error=type(error.__cause__ or error).__name__)

@@ -12,7 +12,7 @@ from platform_app.observability.logging import get_logger
 from platform_app.rate_limit.headers import rate_limit_headers
 from platform_app.rate_limit.limiter import NOTHING_HELD, Admission, Decision, RateLimiter, RuleState
 from platform_app.rate_limit.rule import Rule
-from platform_app.rate_limit.rules import Charge, RuleBook, Usage
+from platform_app.rate_limit.rules import Charge, Explanation, RuleBook, Usage
 
 SHADOW_LOG_SECONDS = 1.0
 """Of one rule at most one line in that time; the counter counts all."""
@@ -64,13 +64,16 @@ class RateLimitGate:
         """
         (await self.admit(usage, context)).release()
 
-    async def read(self, charges: Sequence[Charge]) -> tuple[RuleState, ...]:
-        """How rules stand, charging nothing.
+    async def explain(self, usage: Usage) -> list[tuple[Explanation, RuleState | None]]:
+        """Every rule, and how it stands where it applies; charges nothing.
 
         Raises:
             LimiterUnavailable: the counters cannot be reached.
         """
-        return await self.limiter.read(charges) if charges else ()
+        explained = self.rules.explain(usage)
+        charges = [Charge(each.rule, each.counter) for each in explained if each.counter is not None]
+        states = iter(await self.limiter.read(charges) if charges else ())
+        return [(each, next(states) if each.counter is not None else None) for each in explained]
 
     def _note_shadow(self, rule: Rule, usage: Usage) -> None:
         metrics.LIMITER_DENIALS.labels(rule.name, "shadow").inc()

@@ -13,7 +13,7 @@ from platform_app.observability.logging import get_logger
 from platform_app.rate_limit.holds import HOLD_SECONDS, RENEW_SECONDS, Holds
 from platform_app.rate_limit.limiter import NOTHING_HELD, Decision, RuleState
 from platform_app.rate_limit.rule import Kind, Rule
-from platform_app.rate_limit.rules import Charge
+from platform_app.rate_limit.rules import Charge, hash_tag
 from platform_app.rate_limit.scripts import ACQUIRE, READ, RENEW, SETTLE, Script, ScriptClient
 
 BUCKETS = 64
@@ -229,11 +229,6 @@ class RedisAdmission:
 
     def __del__(self) -> None:
         self.settle(None, None)
-
-
-def hash_tag(counter: str) -> str:
-    """What Redis Cluster chooses the slot by: the part between the braces."""
-    return counter[counter.find("{") + 1 : counter.find("}")]
 
 
 def _state(rule: Rule, answer: Any, index: int) -> RuleState:

@@ -54,6 +54,20 @@ class Charge:
     cost: int = 1
 
 
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What one rule means to one request."""
+
+    rule: Rule
+    """With the key's own limit, where it has one."""
+    own: bool
+    """Whether the limit is the key's own."""
+    why_not: str | None
+    """Why the rule does not apply; None where it does."""
+    counter: str | None
+    """Where it counts, where it applies."""
+
+
 class RuleBook:
     """The rules of the config file, sorted by the route that they apply to."""
 
@@ -87,6 +101,18 @@ class RuleBook:
             return [Charge(rule, counter_name(rule, usage), usage.cost(rule)) for rule in rules if rule.limit]
         own_rules = (self.own(rule, usage.limits) for rule in rules)
         return [Charge(own, counter_name(own, usage), usage.cost(own)) for own in own_rules if own.limit]
+
+    def explain(self, usage: Usage) -> list[Explanation]:
+        """Every rule in the file's order, also those that do not apply to such a request."""
+        found = []
+        for rule in self.rules:
+            own = self.own(rule, usage.limits)
+            why = why_not(rule, usage.route, usage.model)
+            if why is None and not own.limit:
+                why = "only for keys that have a limit of their own by this name"
+            name = counter_name(own, usage) if why is None else None
+            found.append(Explanation(own, own is not rule, why, name))
+        return found
 
     def own(self, rule: Rule, limits: Mapping[str, float]) -> Rule:
         """The rule with the key's own limit in it, where it has one."""
@@ -157,3 +183,8 @@ def counter_name(rule: Rule, usage: Usage) -> str:
             return f"fbp:rl:{{shared}}:{rule.tag}:{usage.model}"
         case "global":
             return f"fbp:rl:{{shared}}:{rule.tag}"
+
+
+def hash_tag(counter: str) -> str:
+    """What Redis Cluster chooses the slot by: the part between the braces."""
+    return counter[counter.find("{") + 1 : counter.find("}")]

@@ -57,6 +57,10 @@ class ScriptPipe:
             return False
         return True
 
+    async def command(self, *command: str | int) -> Any:
+        """The answer to any command; raises like evalsha."""
+        return await self._ask(*command)
+
     async def evalsha(self, sha: str, numkeys: int, *arguments: str | int) -> Any:
         """The script's answer; raises RedisError (NoScriptError among them), OSError, or TimeoutError."""
         return await self._ask("EVALSHA", sha, numkeys, *arguments)

@@ -5,8 +5,8 @@ import asyncio
 from collections.abc import Sequence
 
 from platform_app.rate_limit.limiter import NOTHING_HELD, Admission, Decision, RuleState
-from platform_app.rate_limit.redis_limiter import RedisLimiter, hash_tag
-from platform_app.rate_limit.rules import Charge
+from platform_app.rate_limit.redis_limiter import RedisLimiter
+from platform_app.rate_limit.rules import Charge, hash_tag
 
 
 class SplitLimiter:
