@@ -25,7 +25,7 @@ class DirectRoutes:
     def __init__(self, app: ASGIApp, routes: Iterable[APIRoute]) -> None:
         """Raises NotDirectError, naming the route."""
         self._app = app
-        self._direct = {(method, route.path): _DirectRoute(route) for route in routes for method in route.methods}
+        self._direct = {(method, route.path): _DirectRoute(route) for route in routes for method in route.methods or ()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Dispatch one request. Errors of ours are left to the envelope, which renders them."""

@@ -12,7 +12,7 @@ from apps.platform_api.errors import install_error_handlers
 from apps.platform_api.guards import require_guards
 from apps.platform_api.middleware import RequestCaps, RequestEnvelope
 from apps.platform_api.openapi.install import DESCRIPTION, install_openapi
-from apps.platform_api.routes import audit, chat, keys, openai_compat, system, usage
+from apps.platform_api.routes import audit, chat, keys, limits, openai_compat, system, usage
 from apps.platform_api.server_state import ServerState
 from apps.platform_api.version import SERVICE, VERSION
 from platform_app.config import Settings, load_settings, parse_networks
@@ -60,8 +60,8 @@ def create_app(settings: Settings, server: ServerState | None = None) -> FastAPI
         redirect_slashes=False,
     )  # fmt: skip
     # Taken over as they are: included routers are matched through a layer that costs 5 % of a chat request.
-    for router in (chat.router, openai_compat.router, keys.router, audit.router, usage.router, system.router):
-        app.router.routes.extend(router.routes)
+    for area in (chat, openai_compat, keys, audit, usage, limits, system):
+        app.router.routes.extend(area.router.routes)
     install_error_handlers(app)
     install_openapi(app)
     require_guards(app)

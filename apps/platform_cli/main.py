@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from apps.platform_cli import keys, migrate
+from apps.platform_cli import keys, limits, migrate
 from apps.platform_cli.audit import print_audit, utc
 from apps.platform_cli.maintenance import run_maintenance
 from apps.platform_cli.usage import Format, print_records, print_usage
@@ -27,6 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # a traceback that shows local variables would show secrets
 )
 app.add_typer(keys.app, name="keys", help="Create, change, rotate and revoke API keys.")
+app.add_typer(limits.app, name="limits", help="Explain which limits hold for a key.")
 app.add_typer(migrate.app, name="migrate", help="Change the database schema.")
 
 _Moment = Annotated[datetime | None, typer.Option(help="UTC where no zone is given.")]

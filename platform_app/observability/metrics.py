@@ -52,7 +52,21 @@ KEY_LISTENER_CONNECTED = Gauge(
     multiprocess_mode="livemin",
 )
 
-LIMITER = Counter("platform_limiter", "Limiter decisions: allowed, denied, unavailable.", ["decision", "mode"])
+LIMITER = Counter("platform_limiter", "Limiter decisions: allowed, denied, unavailable, closed.", ["decision", "mode"])
+LIMITER_DENIALS = Counter(
+    "platform_limiter_denials",
+    "Requests that a rule denied (mode enforce), or would have denied (mode shadow).",
+    ["rule", "mode"],
+)
+LIMITER_CLOSED = Counter(
+    "platform_limiter_closed", "Requests refused because Redis is down and this rule says that then nobody passes.",
+    ["rule"],
+)  # fmt: skip
+LIMITER_SETTLEMENTS = Counter(
+    "platform_limiter_settlements",
+    "Ends of requests that had reserved something, told to Redis: sent, failed, dropped; and renewals that failed.",
+    ["outcome"],
+)
 LIMITER_SECONDS = Histogram("platform_limiter_duration_seconds", "Limiter calls to Redis.", buckets=_STORE_BUCKETS)
 LIMITER_DEGRADED = Gauge(
     "platform_limiter_degraded",
