@@ -217,4 +217,7 @@ async def test_rotation_in_openbao_and_an_outage_of_it_fail_no_request(
     assert len(traffic.statuses) > 50
     shows_nothing(gateway, OLD, NEW, NEWEST, pepper, ROOT_TOKEN)
     events = [line["event"] for line in gateway.log_lines() if line.get("component") == "secrets"]
-    assert events.count("secret_refresh_failed") == events.count("secret_refresh_recovered") == 2
+    assert events.count("secret_refresh_recovered") == 2
+    assert 2 <= events.count("secret_refresh_failed") <= 4, (
+        "for each: down, and maybe missing until it is written again"
+    )
