@@ -188,6 +188,33 @@ def bao(tmp_path: Path, pepper: str) -> Iterator[OpenBao]:
         yield running
 
 
+def test_commands_read_the_store_and_their_output_is_theirs_alone(
+    bare: dict[str, str], bao: OpenBao, tmp_path: Path
+) -> None:
+    bao.policy("gateway", "secret/data/gateway/*")
+    role_id, secret_id = bao.approle(token_policies=["gateway"])
+    write(tmp_path / "files", secret_id=secret_id)
+    environment = bare | {
+        "PLATFORM_SECRET_PROVIDER": "vault",
+        "PLATFORM_VAULT_ADDR": bao.address,
+        "PLATFORM_VAULT_PATH_PREFIX": "gateway",
+        "PLATFORM_VAULT_AUTH": "approle",
+        "PLATFORM_VAULT_ROLE_ID": role_id,
+        "PLATFORM_VAULT_SECRET_ID_FILE": str(tmp_path / "files" / "secret_id"),
+    }
+    made = cli(environment, "keys", "create", "--name", "n", "--owner", "o", "--scope", "platform:chat", "--json")
+    assert made.code == 0, made.all
+    assert made.json["key"].startswith("fbp_test_")
+    assert made.err == ""
+    left = bao.call("LIST", "auth/token/accessors")["data"]["keys"]
+    assert len(left) == 1, "the root token; the command's own is revoked"
+    bao.policy("gateway", "secret/data/elsewhere/*")
+    refused = cli(environment, "keys", "create", "--name", "n", "--owner", "o", "--scope", "platform:chat", "--json")
+    assert (refused.code, refused.out) == (2, "")
+    assert "does not let us read secret/data/gateway/PLATFORM_API_KEY_PEPPER (403)" in refused.err
+    assert secret_id not in refused.all
+
+
 async def test_rotation_in_openbao_and_an_outage_of_it_fail_no_request(
     bare: dict[str, str], pepper: str, chat_key: str, simulator: ProviderSimulator, bao: OpenBao, tmp_path: Path
 ) -> None:
