@@ -18,6 +18,8 @@ from apps.platform_cli.usage import Format, print_records, print_usage
 from platform_app.errors import ConfigurationError, PlatformError
 from platform_app.ledger.reader import AuditFilter
 from platform_app.ledger.usage_query import DEFAULT_GROUPS, UsageFilter, check_groups
+from platform_app.observability.log_sink import LogSink
+from platform_app.observability.logging import configure_logging
 
 app = typer.Typer(
     name="flowbiz-platform",
@@ -137,6 +139,8 @@ def simulate(
 
 def run() -> None:
     """Run the command line; expected failures become a message and an exit code, never a traceback."""
+    # Log lines are no part of a command's output. `serve` has its own way.
+    configure_logging("warning", "console", LogSink(sys.stderr.fileno()))
     try:
         app()
     except ConfigurationError as error:

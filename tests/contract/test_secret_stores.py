@@ -73,7 +73,7 @@ class EnvBackend:
 class FileBackend:
     """A directory; down: unmounted."""
 
-    down_is: type[SecretError] = SecretNotFound
+    down_is: type[SecretError] = SecretStoreUnavailable
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory / "secrets"

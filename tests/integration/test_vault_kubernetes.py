@@ -20,7 +20,7 @@ from tests.support.openbao import OpenBao
 
 @pytest.fixture(scope="module")
 def bao(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenBao]:
-    """One secret and a policy to read it; with TLS, since the Kubernetes method wants an authority's certificate."""
+    """With one secret and a policy to read it; with TLS, for the authority that the Kubernetes method wants."""
     with OpenBao(tmp_path_factory.mktemp("openbao"), tls=True) as running:
         running.put("app/KEY", "v1")
         running.policy("app", "secret/data/app/*")

@@ -26,6 +26,7 @@ CLOSED = {
     "direction",
     "table",  # of the ledger
     "reason",  # words of the ledger's own code
+    "store",  # kinds of secret stores
     "version",
     "build_sha",
 }
