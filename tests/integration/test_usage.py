@@ -20,6 +20,7 @@ import httpx
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from platform_app.db import migrations
 from platform_app.errors import ValidationFailed
 from platform_app.ledger.batch import batch_of
 from platform_app.ledger.event import UsageRecord
@@ -198,6 +199,25 @@ async def test_sums_of_large_numbers_do_not_overflow(own_url: str) -> None:
     async with session_on(own_url) as session:
         assert await Shipper(session).ship(batch_of(largest)) == []
     await totals_are_the_sum(own_url, 50)
+
+
+async def test_the_migration_runs_while_the_version_before_serves(empty_database: str) -> None:
+    """Neither waits for the other: a request's and a writer's transaction are open all the time."""
+    await asyncio.to_thread(migrations.upgrade, empty_database, "0002")
+    async with session_on(empty_database) as session, connected(empty_database) as busy:
+        shipper = Shipper(session)  # of decisions, as the version before ships them
+        assert await shipper.ship(batch_of([access()])) == []
+        async with busy.transaction(), asyncio.timeout(20):
+            await busy.execute("SELECT count(*) FROM access_decisions")
+            await busy.execute("SELECT ledger_create_partition('access_decisions', current_date + 3)")
+            await busy.execute("UPDATE api_keys SET last_used_at = now()")
+            await busy.execute("INSERT INTO audit_events (actor, action, target) VALUES ('a', 'b', 'c')")
+            await asyncio.to_thread(migrations.upgrade, empty_database, "0003")
+            assert await shipper.ship(batch_of([access(), access()])) == []
+        assert await busy.fetchval("SELECT count(*) FROM access_decisions") == 3
+        await busy.execute("SELECT ledger_drop_partitions('access_decisions', current_date - 90)")
+        assert await shipper.ship(batch_of([access(), usage()])) == []
+    await totals_are_the_sum(empty_database, 1)
 
 
 # Questions
