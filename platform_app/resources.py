@@ -21,6 +21,7 @@ from platform_app.auth.lifecycle import KeyLifecycle
 from platform_app.auth.throttle import FailureThrottle, NoThrottle
 from platform_app.chat import ChatService
 from platform_app.config import PlatformConfig, Settings, environment, load_config
+from platform_app.config_reload import ConfigReload
 from platform_app.db.engine import make_engine
 from platform_app.errors import ConfigurationError
 from platform_app.ledger.base import Ledger
@@ -54,7 +55,6 @@ class Resources:
     """What routes may use; handed to each request, never changed."""
 
     settings: Settings
-    config: PlatformConfig
     keys: KeyStore
     lifecycle: KeyLifecycle
     peppers: SecretPeppers
@@ -66,6 +66,7 @@ class Resources:
     ledger: Ledger
     audit: AuditReader
     usage: UsageReader
+    reload: ConfigReload
     engine: AsyncEngine = field(repr=False)
     redis: "Redis" = field(repr=False)
     secrets: RefreshableSecretStore = field(repr=False)
@@ -104,10 +105,20 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         session = await stack.enter_async_context(provider_session(settings))
         serving = ModelServing(session, settings, StoredCredentials(secrets))
         models = ModelDirectory(serving.build(config), settings.default_model)
-        limits = RateLimitGate(RuleBook(config.rate_limits.rules), limiter)
+        rules, key_rules = RuleBook(config.rate_limits.rules), _key_rules(config)
+        limits = RateLimitGate(rules, limiter)
+
+        def apply(changed: PlatformConfig) -> None:
+            served = serving.build(changed)
+            rules.replace(changed.rate_limits.rules)
+            key_rules.replace(changed.rate_limits.rules, changed.models)
+            models.replace(served, settings.default_model)
+
+        reload = ConfigReload(settings, lambda changed: secret_problems(settings, changed, secrets), apply)
+        if settings.config_file is not None:
+            _run_until_closed(stack, reload.run())
         yield Resources(
             settings=settings,
-            config=config,
             keys=keys,
             peppers=peppers,
             authenticator=Authenticator(
@@ -121,7 +132,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
                 ),
                 throttle=_throttle(settings, limiter),
             ),
-            lifecycle=KeyLifecycle(engine, _key_rules(config), RedisAnnouncer(redis, cache)),
+            lifecycle=KeyLifecycle(engine, key_rules, RedisAnnouncer(redis, cache)),
             limits=limits,
             models=models,
             chat=ChatService(models, limits, ledger, settings.provider_total_timeout_seconds),
@@ -129,6 +140,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
             ledger=ledger,
             audit=AuditReader(engine),
             usage=UsageReader(engine),
+            reload=reload,
             engine=engine,
             redis=redis,
             secrets=secrets,

@@ -2,10 +2,12 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TypedDict
 
 from fastapi import FastAPI
 
+from apps.platform_api.app import GatewayApp
 from apps.platform_api.errors import install_error_handlers
 from apps.platform_api.guards import require_guards
 from apps.platform_api.middleware import RequestCaps, RequestEnvelope
@@ -40,12 +42,20 @@ def create_app(settings: Settings, server: ServerState | None = None) -> FastAPI
         metrics.BUILD_INFO.labels(VERSION, settings.build_sha or "unknown").set(1)
         try:
             async with open_resources(settings) as resources:
+                server.reload_config = resources.reload.request
                 yield {"resources": resources, "server": server}
         except ConfigurationError as error:
             server.configuration_problems = error.problems
             raise
 
-    app = FastAPI(
+    caps = RequestCaps(
+        settings.max_body_bytes,
+        settings.body_timeout_seconds,
+        settings.max_concurrent_requests,
+        parse_networks(settings.trusted_proxies),
+    )
+    app = GatewayApp(
+        partial(RequestEnvelope, state=server, caps=caps),
         title=SERVICE, version=VERSION, description=DESCRIPTION, lifespan=lifespan, docs_url=None, redoc_url=None,
         redirect_slashes=False,
     )  # fmt: skip
@@ -55,13 +65,6 @@ def create_app(settings: Settings, server: ServerState | None = None) -> FastAPI
     install_error_handlers(app)
     install_openapi(app)
     require_guards(app)
-    caps = RequestCaps(
-        settings.max_body_bytes,
-        settings.body_timeout_seconds,
-        settings.max_concurrent_requests,
-        parse_networks(settings.trusted_proxies),
-    )
-    app.add_middleware(RequestEnvelope, state=server, caps=caps)
     return app
 
 

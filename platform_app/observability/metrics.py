@@ -182,6 +182,13 @@ LEDGER_BATCH_SECONDS = Histogram(
 )
 LEDGER_WRITER_FAILURES = Counter("platform_ledger_writer_failures", "Tries to ship that failed.")
 
+CONFIG_RELOADS = Counter("platform_config_reloads", "Changes of the config file: applied, refused.", ["outcome"])
+CONFIG_REFUSED = Gauge(
+    "platform_config_refused",
+    "1 while the config file holds something that this process refused, and runs on with what it had.",
+    multiprocess_mode="livemax",
+)
+
 LOG_LINES_DROPPED = Counter("platform_log_lines_dropped", "Log lines lost because the reader of stdout was too slow.")
 BUILD_INFO = Gauge(
     "platform_build_info", "Always 1; the version is in the labels.", ["version", "build_sha"],
@@ -200,6 +207,5 @@ def _remember_children(*metrics: Counter | Gauge | Histogram) -> None:
 
 _remember_children(
     HTTP_REQUESTS, HTTP_SECONDS, AUTH, LIMITER, PROVIDER_REQUESTS, PROVIDER_SECONDS, PROVIDER_FIRST_CHUNK_SECONDS,
-    PROVIDER_TOKENS, USAGE_COST,
-    PROVIDER_TOKENS, MODEL_CALL_FAILURES, PROVIDER_RETRIES, PROVIDER_FALLBACKS, PROVIDER_REFUSED,
+    PROVIDER_TOKENS, USAGE_COST, MODEL_CALL_FAILURES, PROVIDER_RETRIES, PROVIDER_FALLBACKS, PROVIDER_REFUSED,
 )  # fmt: skip

@@ -17,20 +17,27 @@ ROOT_TOKEN = "root-canary-3c1f5e7a9b2d4f60"
 class OpenBao:
     """`with OpenBao(directory) as bao:`; after `stop` and `start` it has the same address and nothing in it."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, tls: bool = False) -> None:
         self._directory = directory
+        self._tls = tls
         self._port = free_port()
         self._child: ChildProcess | None = None
 
     @property
     def address(self) -> str:
-        return f"http://127.0.0.1:{self._port}"
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self._port}"
+
+    @property
+    def ca_file(self) -> Path:
+        """With `tls`: who signed its certificate."""
+        return self._directory / "vault-ca.pem"
 
     def start(self) -> Self:
         self._child = ChildProcess(
             "OpenBao",
             [get_binary_path(), "server", "-dev", "-dev-no-store-token", f"-dev-root-token-id={ROOT_TOKEN}",
-             f"-dev-listen-address=127.0.0.1:{self._port}"],
+             f"-dev-listen-address=127.0.0.1:{self._port}",
+             *(["-dev-tls", f"-dev-tls-cert-dir={self._directory}"] if self._tls else [])],
             env={"HOME": str(self._directory), "PATH": os.environ.get("PATH", "")},
             log_file=self._directory / "openbao.log",
         )  # fmt: skip

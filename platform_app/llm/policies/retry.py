@@ -43,7 +43,7 @@ class Retry:
         self._backoff = wait_random_exponential(policy.base_seconds, policy.max_seconds)
 
     async def send(self, call: ModelCall) -> Answer:
-        """See Upstream.send. The first try goes without tenacity, which costs as much as the rest of the chain."""
+        """See Upstream.send. The first try goes without tenacity, which costs five times the rest of the chain."""
         try:
             return await self._upstream.send(call)
         except PlatformError as error:

@@ -45,6 +45,9 @@ class Setting:
         self.state = BreakerState("alpha", "large", config, self.clock)
         self.breaker = Breaker(self.upstream, self.state)
 
+    def phase(self) -> Phase:
+        return self.state.phase
+
     def then(self, *steps: Step) -> None:
         self.upstream.steps = list(steps)
 
@@ -60,7 +63,7 @@ class Setting:
     async def open(self) -> None:
         self.then(ProviderError("x"))
         await self.send(4)
-        assert self.state.phase is Phase.OPEN
+        assert self.phase() is Phase.OPEN
 
     async def half_open(self) -> None:
         await self.open()
@@ -79,9 +82,9 @@ class TestClosed:
     async def test_it_opens_at_the_declared_count_and_not_before(self) -> None:
         setting = Setting(ProviderError("x"))
         await setting.send(3)
-        assert setting.state.phase is Phase.CLOSED
+        assert setting.phase() is Phase.CLOSED
         await setting.send(1)
-        assert setting.state.phase is Phase.OPEN
+        assert setting.phase() is Phase.OPEN
 
     @virtual_time
     async def test_the_share_must_be_reached(self) -> None:
@@ -89,9 +92,9 @@ class TestClosed:
         await setting.send(5)
         setting.then(ProviderError("x"))
         await setting.send(4)
-        assert setting.state.phase is Phase.CLOSED  # 4 of 9
+        assert setting.phase() is Phase.CLOSED  # 4 of 9
         await setting.send(1)
-        assert setting.state.phase is Phase.OPEN  # 5 of 10
+        assert setting.phase() is Phase.OPEN  # 5 of 10
 
     @virtual_time
     async def test_old_failures_are_forgotten(self) -> None:
@@ -99,7 +102,7 @@ class TestClosed:
         await setting.send(3)
         setting.clock.advance(10)
         await setting.send(3)
-        assert setting.state.phase is Phase.CLOSED
+        assert setting.phase() is Phase.CLOSED
 
     @pytest.mark.parametrize(
         "error",
@@ -110,7 +113,7 @@ class TestClosed:
     async def test_what_the_table_does_not_count_never_opens_it(self, error: PlatformError) -> None:
         setting = Setting(error)
         await setting.send(50)
-        assert setting.state.phase is Phase.CLOSED
+        assert setting.phase() is Phase.CLOSED
         assert setting.upstream.calls == 50
 
     @virtual_time
@@ -123,12 +126,12 @@ class TestClosed:
     async def test_streams_that_break_off_open_it(self) -> None:
         setting = Setting(lambda: a_stream(ProviderError("broke off")))
         for _ in range(4):
-            assert setting.state.phase is Phase.CLOSED
+            assert setting.phase() is Phase.CLOSED
             stream = await setting.breaker.send(a_call())
             assert isinstance(stream, ChunkStream)
             with pytest.raises(ProviderError):
                 _ = [chunk async for chunk in stream]
-        assert setting.state.phase is Phase.OPEN  # type: ignore[comparison-overlap]  # it changed
+        assert setting.phase() is Phase.OPEN
 
     @virtual_time
     async def test_whole_streams_and_streams_nobody_wanted(self) -> None:
@@ -200,7 +203,7 @@ class TestOpen:
         setting.then(5.0, ANSWER)
         probe = setting.probe()
         await asyncio.sleep(0)
-        assert setting.state.phase is Phase.HALF_OPEN
+        assert setting.phase() is Phase.HALF_OPEN
         assert await late is not None
         assert setting.state._good_probes == 0
         await probe
@@ -222,7 +225,7 @@ class TestHalfOpen:
             assert isinstance(error, BreakerOpen)
             assert error.retry_after == 1
         await asyncio.wait(under_way)
-        assert setting.state.phase is Phase.CLOSED
+        assert setting.phase() is Phase.CLOSED
 
     @virtual_time
     async def test_it_closes_after_as_many_good_ones(self) -> None:
@@ -230,19 +233,19 @@ class TestHalfOpen:
         await setting.half_open()
         setting.then(ANSWER)
         await setting.send(1)
-        assert setting.state.phase is Phase.HALF_OPEN
+        assert setting.phase() is Phase.HALF_OPEN
         await setting.send(1)
-        assert setting.state.phase is Phase.CLOSED
+        assert setting.phase() is Phase.CLOSED
         setting.then(ProviderError("x"))
         await setting.send(3)
-        assert setting.state.phase is Phase.CLOSED  # the failures from before are forgotten
+        assert setting.phase() is Phase.CLOSED  # the failures from before are forgotten
 
     @virtual_time
     async def test_a_failed_probe_opens_it_again_for_the_whole_time(self) -> None:
         setting = Setting()
         await setting.half_open()
         await setting.send(1)
-        assert setting.state.phase is Phase.OPEN
+        assert setting.phase() is Phase.OPEN
         sent = setting.upstream.calls
         setting.clock.advance(14)
         await setting.send(3)
@@ -260,10 +263,10 @@ class TestHalfOpen:
         for _ in range(20):
             with pytest.raises((ProviderRejectedRequest, asyncio.CancelledError)):
                 await setting.breaker.send(a_call())
-        assert setting.state.phase is Phase.HALF_OPEN
+        assert setting.phase() is Phase.HALF_OPEN
         setting.then(ANSWER)
         await setting.send(2)
-        assert setting.state.phase is Phase.CLOSED  # type: ignore[comparison-overlap]  # it changed
+        assert setting.phase() is Phase.CLOSED
 
     @virtual_time
     async def test_a_stream_settles_its_probe_with_the_first_chunk(self) -> None:
@@ -271,11 +274,11 @@ class TestHalfOpen:
         await setting.half_open()
         setting.then(a_stream)
         streams = await setting.send(2)
-        assert setting.state.phase is Phase.CLOSED
+        assert setting.phase() is Phase.CLOSED
         for stream in streams:
             assert isinstance(stream, ChunkStream)
             await stream.aclose()
-        assert setting.state.phase is Phase.CLOSED
+        assert setting.phase() is Phase.CLOSED
 
     @virtual_time
     async def test_a_probing_stream_that_breaks_off_opens_it_again(self) -> None:
@@ -286,7 +289,7 @@ class TestHalfOpen:
         assert isinstance(stream, ChunkStream)
         with pytest.raises(ProviderError):
             _ = [chunk async for chunk in stream]
-        assert setting.state.phase is Phase.OPEN
+        assert setting.phase() is Phase.OPEN
 
     @virtual_time
     async def test_a_limited_route_is_up(self) -> None:
@@ -294,7 +297,7 @@ class TestHalfOpen:
         await setting.half_open()
         setting.then(ProviderRateLimited("x", retry_after=1))
         await setting.send(2)
-        assert setting.state.phase is Phase.CLOSED
+        assert setting.phase() is Phase.CLOSED
 
 
 class TestWhatIsSeen:
@@ -357,4 +360,4 @@ async def test_no_place_is_lost_whatever_happens(probes: int) -> None:
     setting.clock.advance(15)
     setting.then(ANSWER)
     await setting.send(probes)
-    assert setting.state.phase is Phase.CLOSED
+    assert setting.phase() is Phase.CLOSED

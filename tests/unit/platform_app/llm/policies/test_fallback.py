@@ -125,7 +125,8 @@ class TestGoingOn:
         began = now()
         with pytest.raises(ProviderTimeout):
             await Fallback(made).send(a_call(10.0))
-        assert (upstreams[1].calls, now() - began) == (0, pytest.approx(10.0))
+        assert now() - began == pytest.approx(10.0)
+        assert upstreams[1].calls == 0
 
     @virtual_time
     async def test_it_is_counted_and_logged(self) -> None:

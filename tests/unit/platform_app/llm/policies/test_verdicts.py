@@ -22,6 +22,10 @@ def leaves(kind: type[PlatformError]) -> set[type[PlatformError]]:
     return {each for each in subclasses(kind) if not subclasses(each)}
 
 
+def by_name(kinds: set[type[PlatformError]]) -> list[type[PlatformError]]:
+    return sorted(kinds, key=lambda kind: kind.__name__)
+
+
 def make(kind: type[PlatformError]) -> PlatformError:
     return kind.__new__(kind)
 
@@ -30,12 +34,12 @@ def test_the_tree_is_found() -> None:
     assert {errors.ProviderTimeout, errors.Overloaded, errors.ContentFiltered, BreakerOpen} <= leaves(PlatformError)
 
 
-@pytest.mark.parametrize("kind", sorted(leaves(ProviderFailed) | leaves(Unavailable), key=lambda k: k.__name__))
+@pytest.mark.parametrize("kind", by_name(leaves(ProviderFailed) | leaves(Unavailable)))
 def test_every_failure_has_a_row_of_its_own(kind: type[PlatformError]) -> None:
     assert kind in VERDICTS
 
 
-@pytest.mark.parametrize("kind", sorted(leaves(PlatformError), key=lambda kind: kind.__name__))
+@pytest.mark.parametrize("kind", by_name(leaves(PlatformError)))
 def test_every_error_is_judged(kind: type[PlatformError]) -> None:
     assert verdict_of(make(kind)) in VERDICTS.values()
 
@@ -45,13 +49,13 @@ def test_every_row_is_of_the_tree_and_has_its_reason() -> None:
     assert all(len(verdict.why) > 10 for verdict in VERDICTS.values())
 
 
-@pytest.mark.parametrize("kind", sorted(leaves(RequestRefused), key=lambda kind: kind.__name__))
+@pytest.mark.parametrize("kind", by_name(leaves(RequestRefused)))
 def test_a_wrong_request_goes_nowhere_else(kind: type[PlatformError]) -> None:
     verdict = verdict_of(make(kind))
     assert (verdict.retry, verdict.fall_back, verdict.health) == (False, False, Health.UNKNOWN)
 
 
-@pytest.mark.parametrize("kind", sorted(leaves(ProviderFailed), key=lambda kind: kind.__name__))
+@pytest.mark.parametrize("kind", by_name(leaves(ProviderFailed)))
 def test_every_failure_of_a_provider_falls_back(kind: type[PlatformError]) -> None:
     assert verdict_of(make(kind)).fall_back
 
