@@ -21,11 +21,13 @@ from platform_app.auth.lifecycle import KeyLifecycle
 from platform_app.auth.throttle import FailureThrottle, NoThrottle
 from platform_app.chat import ChatService
 from platform_app.config import PlatformConfig, Settings, environment, load_config
+from platform_app.config_reload import ConfigReload
 from platform_app.db.engine import make_engine
 from platform_app.errors import ConfigurationError
 from platform_app.ledger.base import Ledger
 from platform_app.ledger.reader import AuditReader
 from platform_app.ledger.spooled import open_ledger
+from platform_app.ledger.usage_reader import UsageReader
 from platform_app.llm.directory import ModelDirectory
 from platform_app.model_serving import ModelServing, provider_session
 from platform_app.provider_credentials import StoredCredentials
@@ -53,7 +55,6 @@ class Resources:
     """What routes may use; handed to each request, never changed."""
 
     settings: Settings
-    config: PlatformConfig
     keys: KeyStore
     lifecycle: KeyLifecycle
     peppers: SecretPeppers
@@ -64,6 +65,8 @@ class Resources:
     readiness: Readiness
     ledger: Ledger
     audit: AuditReader
+    usage: UsageReader
+    reload: ConfigReload
     engine: AsyncEngine = field(repr=False)
     redis: "Redis" = field(repr=False)
     secrets: RefreshableSecretStore = field(repr=False)
@@ -102,10 +105,20 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         session = await stack.enter_async_context(provider_session(settings))
         serving = ModelServing(session, settings, StoredCredentials(secrets))
         models = ModelDirectory(serving.build(config), settings.default_model)
-        limits = RateLimitGate(RuleBook(config.rate_limits.rules), limiter)
+        rules, key_rules = RuleBook(config.rate_limits.rules), _key_rules(config)
+        limits = RateLimitGate(rules, limiter)
+
+        def apply(changed: PlatformConfig) -> None:
+            served = serving.build(changed)
+            rules.replace(changed.rate_limits.rules)
+            key_rules.replace(changed.rate_limits.rules, changed.models)
+            models.replace(served, settings.default_model)
+
+        reload = ConfigReload(settings, lambda changed: secret_problems(settings, changed, secrets), apply)
+        if settings.config_file is not None:
+            _run_until_closed(stack, reload.run())
         yield Resources(
             settings=settings,
-            config=config,
             keys=keys,
             peppers=peppers,
             authenticator=Authenticator(
@@ -119,13 +132,15 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
                 ),
                 throttle=_throttle(settings, limiter),
             ),
-            lifecycle=KeyLifecycle(engine, _key_rules(config), RedisAnnouncer(redis, cache)),
+            lifecycle=KeyLifecycle(engine, key_rules, RedisAnnouncer(redis, cache)),
             limits=limits,
             models=models,
             chat=ChatService(models, limits, ledger, settings.provider_total_timeout_seconds),
             readiness=Readiness(engine, redis, settings, ledger),
             ledger=ledger,
             audit=AuditReader(engine),
+            usage=UsageReader(engine),
+            reload=reload,
             engine=engine,
             redis=redis,
             secrets=secrets,

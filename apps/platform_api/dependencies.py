@@ -128,6 +128,8 @@ KeyManagerDep = Annotated[Caller, Depends(Guard(Scope.API_KEYS_MANAGE))]
 """May create, change, rotate and revoke keys that hold no more than itself."""
 AuditReaderDep = Annotated[Caller, Depends(Guard(Scope.AUDIT_READ))]
 """May read who did what."""
+UsageReaderDep = Annotated[Caller, Depends(Guard(Scope.USAGE_READ))]
+"""May read what every key used and what it cost."""
 
 
 def actor_of(caller: Caller, context: RequestContext) -> Actor:

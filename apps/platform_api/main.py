@@ -10,7 +10,7 @@ from apps.platform_api.errors import install_error_handlers
 from apps.platform_api.guards import require_guards
 from apps.platform_api.middleware import RequestCaps, RequestEnvelope
 from apps.platform_api.openapi.install import DESCRIPTION, install_openapi
-from apps.platform_api.routes import audit, chat, keys, openai_compat, system
+from apps.platform_api.routes import audit, chat, keys, openai_compat, system, usage
 from apps.platform_api.server_state import ServerState
 from apps.platform_api.version import SERVICE, VERSION
 from platform_app.config import Settings, load_settings, parse_networks
@@ -40,6 +40,7 @@ def create_app(settings: Settings, server: ServerState | None = None) -> FastAPI
         metrics.BUILD_INFO.labels(VERSION, settings.build_sha or "unknown").set(1)
         try:
             async with open_resources(settings) as resources:
+                server.reload_config = resources.reload.request
                 yield {"resources": resources, "server": server}
         except ConfigurationError as error:
             server.configuration_problems = error.problems
@@ -50,7 +51,7 @@ def create_app(settings: Settings, server: ServerState | None = None) -> FastAPI
         redirect_slashes=False,
     )  # fmt: skip
     # Taken over as they are: included routers are matched through a layer that costs 5 % of a chat request.
-    for router in (chat.router, openai_compat.router, keys.router, audit.router, system.router):
+    for router in (chat.router, openai_compat.router, keys.router, audit.router, usage.router, system.router):
         app.router.routes.extend(router.routes)
     install_error_handlers(app)
     install_openapi(app)

@@ -6,6 +6,7 @@ could not start for another reason.
 Started by `flowbiz-platform serve`: `python -m apps.platform_api.worker <descriptor of the listening socket>`.
 """
 
+import signal
 import socket
 import sys
 import time
@@ -69,6 +70,7 @@ def main() -> None:
     settings = load_settings()
     configure_logging(settings.log_level, settings.log_format)
     state = ServerState()
+    signal.signal(signal.SIGHUP, lambda *_: state.reload_config and state.reload_config())
     server = DrainingServer(uvicorn_config(settings, state), state, settings.shutdown_drain_seconds)
     with socket.socket(fileno=int(sys.argv[1])) as listening:
         server.run(sockets=[listening])

@@ -17,6 +17,10 @@ class KeyRules:
     """Judges keys by the catalog's models and the config file's limit rules."""
 
     def __init__(self, limit_rules: Sequence[LimitRule] = (), models: Collection[str] | None = None) -> None:
+        self.replace(limit_rules, models)
+
+    def replace(self, limit_rules: Sequence[LimitRule], models: Collection[str] | None) -> None:
+        """Judge by these from now on: the config file has changed."""
         self._limits = {rule.name: rule.limit for rule in limit_rules if rule.scope in _BY_KEY}
         self._models = models
 

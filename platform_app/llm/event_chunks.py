@@ -94,19 +94,19 @@ class EventChunks:
             if self._response.content_type != "text/event-stream":
                 raise errors.bad_response(f"expected an event stream, got {self._response.content_type[:100]!r}")
         reader = self._reader
-        while True:
-            while self._events:
+        while not reader.complete:
+            if self._events:
                 chunk = reader.read(self._events.popleft())
                 if chunk is not None:
                     return chunk
-                if reader.complete:
-                    await self._wait_for_the_end()
-                    return None
+                continue
             piece = await self._content.readany()
             if not piece:
                 reader.at_end()
                 return None
             self._take(piece)
+        await self._wait_for_the_end()
+        return None
 
     def _take(self, piece: bytes) -> None:
         limit = self._http.limits.max_response_bytes

@@ -102,7 +102,6 @@ USAGE_COST = Counter(
     "What provider calls cost in US dollars, by the prices of the catalog; calls without a known price count nothing.",
     ["provider", "model"],
 )
-
 MODEL_CALL_FAILURES = Counter(
     "platform_model_call_failures",
     "Requests that failed before their answer's first byte, by public model and the error code that the caller got: "
@@ -182,6 +181,13 @@ LEDGER_BATCH_SECONDS = Histogram(
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
 LEDGER_WRITER_FAILURES = Counter("platform_ledger_writer_failures", "Tries to ship that failed.")
+
+CONFIG_RELOADS = Counter("platform_config_reloads", "Changes of the config file: applied, refused.", ["outcome"])
+CONFIG_REFUSED = Gauge(
+    "platform_config_refused",
+    "1 while the config file holds something that this process refused, and runs on with what it had.",
+    multiprocess_mode="livemax",
+)
 
 LOG_LINES_DROPPED = Counter("platform_log_lines_dropped", "Log lines lost because the reader of stdout was too slow.")
 BUILD_INFO = Gauge(

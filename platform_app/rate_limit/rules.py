@@ -39,11 +39,15 @@ class RuleBook:
     """The rules of the config file, sorted by the route that they apply to."""
 
     def __init__(self, rules: Sequence[LimitRule]) -> None:
-        self._rules = tuple(rules)
+        self.replace(rules)
         self.weighs = False
         self.default_output_tokens = 1024
-        self._by_route: dict[str, tuple[LimitRule, ...]] = {}
         self._with_limit: OrderedDict[tuple[str, int], LimitRule] = OrderedDict()
+
+    def replace(self, rules: Sequence[LimitRule]) -> None:
+        """Stand-in until the limits land."""
+        self._rules = tuple(rules)
+        self._by_route: dict[str, tuple[LimitRule, ...]] = {}
 
     def charges(self, usage: Usage) -> list[Charge]:
         """Every rule that applies, each with its counter; all of them must have room."""

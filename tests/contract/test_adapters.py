@@ -1,0 +1,403 @@
+"""Every adapter against the simulator: good answers in OpenAI's shape, every failure one of our errors."""
+
+import asyncio
+import json
+import time
+
+import aiohttp
+import httpx
+import pytest
+from openai.types import CreateEmbeddingResponse
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
+
+from apps.provider_simulator.record import credential_digest
+from apps.provider_simulator.server import ProviderSimulator
+from platform_app.errors import (
+    PlatformError,
+    ProviderAuthFailed,
+    ProviderBadResponse,
+    ProviderRejectedRequest,
+    ProviderTimeout,
+    ProviderUnavailable,
+)
+from platform_app.llm.answers import ChatChunk
+from platform_app.llm.base import ModelAdapter
+from platform_app.llm.calls import Operation
+from platform_app.llm.usage import TokenUsage
+from tests.contract.conftest import Connections
+from tests.support.faults import EXPECTED
+from tests.support.servers import Server, answering, canned, read_request
+from tests.support.wires import KEY, MIB, adapter_for, call, collect, complete, open_stream, text_of, url_of
+
+CLOCK = {"type": "function", "function": {"name": "clock"}}
+WEATHER = {
+    "type": "function",
+    "function": {"name": "weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}},
+}
+BOTH_STREAM = pytest.mark.parametrize("streams", [False, True], ids=["json", "stream"])
+OPENAI_SHAPED = pytest.mark.parametrize("wire", ["openai", "azure"], indirect=True)
+
+
+# --- good answers
+
+
+async def test_a_completion(adapter: ModelAdapter) -> None:
+    done = await complete(adapter, call())
+    assert (done.message["content"], done.finish_reason) == ("You said: Hello", "stop")
+    assert done.usage == TokenUsage(2, 4, 6, 0)
+    assert done.id
+    assert json.loads(done.raw) == done.body
+    parsed = ChatCompletion.model_validate_json(done.raw)
+    assert (parsed.object, parsed.model, parsed.choices[0].message.role) == ("chat.completion", "sim-ok", "assistant")
+
+
+async def test_a_stream(adapter: ModelAdapter) -> None:
+    chunks: list[ChatChunk] = []
+    await collect(adapter, call(streams=True), chunks)
+    assert text_of(chunks) == "You said: Hello"
+    assert [chunk.finish_reason for chunk in chunks if chunk.finish_reason] == ["stop"]
+    assert [chunk.usage for chunk in chunks if chunk.usage] == [TokenUsage(2, 4, 6, 0)]
+    assert chunks[-1].usage is not None
+    assert len({chunk.id for chunk in chunks if chunk.body["choices"]}) == 1
+    # Azure's first chunk, about the prompt, is none of OpenAI's.
+    parsed = [ChatCompletionChunk.model_validate_json(chunk.raw) for chunk in chunks if chunk.body["object"]]
+    assert {chunk.object for chunk in parsed} == {"chat.completion.chunk"}
+    assert parsed[0].choices[0].delta.role == "assistant"
+    assert [json.loads(chunk.raw) for chunk in chunks] == [chunk.body for chunk in chunks]
+
+
+@BOTH_STREAM
+async def test_parallel_tool_calls(adapter: ModelAdapter, streams: bool) -> None:
+    asked = call("sim-ok", "call: weather,clock", streams=streams, tools=[WEATHER, CLOCK])
+    if streams:
+        chunks: list[ChatChunk] = []
+        await collect(adapter, asked, chunks)
+        calls: dict[int, dict[str, str]] = {}
+        for piece in (piece for chunk in chunks for piece in chunk.delta.get("tool_calls", ())):
+            made = calls.setdefault(piece["index"], {"name": "", "arguments": "", "id": ""})
+            made["id"] += piece.get("id", "")
+            made["name"] += piece["function"].get("name", "")
+            made["arguments"] += piece["function"]["arguments"]
+        found = [calls[index] for index in sorted(calls)]
+        reason = next(chunk.finish_reason for chunk in chunks if chunk.finish_reason)
+    else:
+        done = await complete(adapter, asked)
+        found = [{"id": made["id"], **made["function"]} for made in done.message["tool_calls"]]
+        reason = done.finish_reason
+        assert done.message["content"] is None
+    assert [(made["name"], json.loads(made["arguments"])) for made in found] == [
+        ("weather", {"city": "text"}),
+        ("clock", {}),
+    ]
+    assert len({made["id"] for made in found} - {""}) == 2
+    assert reason == "tool_calls"
+
+
+async def test_a_tool_loop_comes_to_its_end(adapter: ModelAdapter) -> None:
+    question = {"role": "user", "content": "call: weather,clock"}
+    called = (await complete(adapter, call(messages=[question], tools=[WEATHER, CLOCK]))).message
+    results = [
+        {"role": "tool", "tool_call_id": made["id"], "content": f"it is {number}"}
+        for number, made in enumerate(called["tool_calls"])
+    ]
+    done = await complete(adapter, call(messages=[question, called, *results], tools=[WEATHER, CLOCK]))
+    assert (done.message["content"], done.finish_reason) == ("The tool said: it is 1", "stop")
+
+
+async def test_structured_output(adapter: ModelAdapter) -> None:
+    schema = {"type": "object", "properties": {"answer": {"type": "string"}}, "required": ["answer"]}
+    form = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema, "strict": True}}
+    done = await complete(adapter, call(response_format=form))
+    assert json.loads(done.message["content"]) == {"answer": "You said: Hello"}
+
+
+async def test_a_limit_and_a_stop_sequence(adapter: ModelAdapter) -> None:
+    cut = await complete(adapter, call(max_tokens=2))
+    assert (cut.message["content"], cut.finish_reason) == ("You said", "length")
+    stopped = await complete(adapter, call(stop=["Hel"]))
+    assert (stopped.message["content"], stopped.finish_reason) == ("You said: ", "stop")
+
+
+@BOTH_STREAM
+async def test_a_large_request_arrives_whole(adapter: ModelAdapter, streams: bool) -> None:
+    asked = call("sim-ok", "x" * 8 * MIB, streams=streams, max_tokens=2)
+    if streams:
+        chunks: list[ChatChunk] = []
+        await collect(adapter, asked, chunks)
+        usage = chunks[-1].usage
+    else:
+        usage = (await complete(adapter, asked)).usage
+    assert usage is not None
+    assert usage.prompt_tokens == 2 * MIB
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"n": 3},
+        {"logprobs": True, "top_logprobs": 2},
+        {"tools": [WEATHER, CLOCK], "messages": [{"role": "user", "content": "call: weather,clock"}]},
+        {"reasoning_effort": "high"},
+        {"modalities": ["text", "audio"], "audio": {"voice": "alloy", "format": "wav"}},
+        {"messages": [{"role": "user", "content": "refuse: please"}]},
+        {"prompt_cache_key": "a", "nobody_has_heard_of_this": {"deep": [1, None, "ü"]}},
+    ],
+    ids=["plain", "n", "logprobs", "tools", "reasoning", "audio", "refusal", "unknown"],
+)
+@OPENAI_SHAPED
+@BOTH_STREAM
+async def test_openais_format_passes_unchanged(
+    adapter: ModelAdapter, simulator: ProviderSimulator, wire: str, fields: dict[str, object], streams: bool
+) -> None:
+    """The same request without us: the same bytes; with `seed` the simulator repeats itself."""
+    asked = call("sim-ok@same", streams=streams, seed=1, **fields)
+    body = {**asked.body, "model": "sim-ok@same"}
+    url, key = f"{simulator.base_url}/chat/completions", {"Authorization": f"Bearer {KEY}"}
+    if wire == "azure":
+        url = f"{simulator.azure_url}/openai/deployments/sim-ok@same/chat/completions?api-version=2024-10-21"
+        key = {"api-key": KEY}
+    if streams:
+        body |= {"stream": True, "stream_options": {"include_usage": True}}
+    async with httpx.AsyncClient(trust_env=False) as http:
+        direct = await http.post(url, json=body, headers=key)
+    if not streams:
+        assert (await complete(adapter, asked)).raw == direct.content
+        return
+    chunks: list[ChatChunk] = []
+    await collect(adapter, asked, chunks)
+    passed = b"".join(b"data: " + chunk.raw + b"\n\n" for chunk in chunks) + b"data: [DONE]\n\n"
+    assert passed == direct.content
+
+
+# --- embeddings
+
+
+@OPENAI_SHAPED
+async def test_embeddings(adapter: ModelAdapter) -> None:
+    done = await complete(adapter, call(operation=Operation.EMBEDDINGS, input=["a", "b"], dimensions=4))
+    parsed = CreateEmbeddingResponse.model_validate_json(done.raw)
+    assert [len(item.embedding) for item in parsed.data] == [4, 4]
+    assert done.usage == TokenUsage(2, 0, 2, 0)
+
+
+@OPENAI_SHAPED
+@pytest.mark.parametrize("fault", ["rate-limited-7", "malformed-json", "wrong-shape", "stream-error", "hang"])
+async def test_embeddings_fail_as_chats_do(adapter: ModelAdapter, fault: str) -> None:
+    kind = EXPECTED[fault.removesuffix("-7")].json
+    assert kind is not None
+    with pytest.raises(kind):
+        await complete(adapter, call(f"sim-{fault}", operation=Operation.EMBEDDINGS, input="a"))
+
+
+@pytest.mark.parametrize("wire", ["anthropic"], indirect=True)
+async def test_embeddings_are_refused_where_there_are_none(adapter: ModelAdapter, simulator: ProviderSimulator) -> None:
+    before = simulator.count("sim-ok")
+    with pytest.raises(ProviderRejectedRequest) as caught:
+        await complete(adapter, call(operation=Operation.EMBEDDINGS, input="a"))
+    assert caught.value.details == ["embeddings: this model's provider has no such operation"]
+    assert simulator.count("sim-ok") == before
+
+
+# --- what is sent
+
+PATHS = {
+    "openai": "/v1/chat/completions",
+    "azure": "/openai/deployments/sim-ok@sent/chat/completions",
+    "anthropic": "/anthropic/v1/messages",
+}
+KEY_HEADERS = {"openai": "authorization", "azure": "api-key", "anthropic": "x-api-key"}
+
+
+@BOTH_STREAM
+async def test_the_provider_gets_path_credential_and_headers(
+    session: aiohttp.ClientSession, simulator: ProviderSimulator, wire: str, streams: bool
+) -> None:
+    adapter = adapter_for(wire, session, url_of(wire, simulator), headers={"X-Team": "billing"})
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    asked = call("sim-ok@sent", streams=streams, headers={"traceparent": trace})
+    await (collect(adapter, asked, []) if streams else complete(adapter, asked))
+
+    record = simulator.requests("sim-ok@sent")[-1]
+    assert record.path == PATHS[wire]
+    assert record.credential == credential_digest(KEY)
+    assert record.traceparent == trace
+    version = {"anthropic-version"} if wire == "anthropic" else set()
+    assert set(record.header_names) == version | {
+        "host", "content-type", "content-length", "accept", "accept-encoding", "user-agent", "traceparent", "x-team",
+        KEY_HEADERS[wire],
+    }  # fmt: skip
+
+
+@OPENAI_SHAPED
+@BOTH_STREAM
+async def test_the_provider_gets_the_callers_body(
+    adapter: ModelAdapter, simulator: ProviderSimulator, wire: str, streams: bool
+) -> None:
+    more = {"stream_options": {"include_obfuscation": False}} if streams else {}
+    asked = call("sim-ok@body", streams=streams, temperature=0.5, nobody_has_heard_of_this=[1], **more)
+    await (collect(adapter, asked, []) if streams else complete(adapter, asked))
+    record = simulator.requests("sim-ok@body")[-1]
+    assert record.body is not None
+    model = {} if wire == "azure" else {"model": "sim-ok@body"}
+    options = {"include_obfuscation": False, "include_usage": True}
+    asked_for = {"stream": True, "stream_options": options} if streams else {}
+    assert json.loads(record.body) == {**asked.body, **model, **asked_for}
+
+
+async def test_without_a_credential_none_is_sent(session: aiohttp.ClientSession, wire: str) -> None:
+    heads: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await read_request(reader))
+
+    async with Server(serve) as server:
+        with pytest.raises(ProviderUnavailable):
+            await complete(adapter_for(wire, session, server.url), call(), None)
+    head = heads[0].lower()
+    assert [name for name in (b"authorization:", b"api-key:", b"x-api-key:") if name in head] == []
+
+
+async def test_a_probe(adapter: ModelAdapter, session: aiohttp.ClientSession, wire: str) -> None:
+    await adapter.probe(KEY, 1)
+    with pytest.raises(ProviderAuthFailed):
+        await adapter.probe(None, 1)
+    async with canned(b"application/json", b"{}", status=b"503 Busy") as server:
+        with pytest.raises(ProviderUnavailable):
+            await adapter_for(wire, session, server.url).probe(KEY, 1)
+    await adapter.aclose()
+
+
+# --- every fault
+
+
+@pytest.mark.parametrize("fault", EXPECTED)
+@BOTH_STREAM
+async def test_a_fault_becomes_one_of_our_errors(
+    session: aiohttp.ClientSession, simulator: ProviderSimulator, wire: str, fault: str, streams: bool
+) -> None:
+    expected = EXPECTED[fault]
+    root = url_of(wire, simulator)
+    if fault == "refused":
+        root = root.replace(str(simulator.port), str(simulator.refused_port))
+    adapter = adapter_for(wire, session, root)
+    kind = expected.stream if streams else expected.json
+    chunks: list[ChatChunk] = []
+    asked = call(expected.model, "Hello, world", streams=streams)
+    before = simulator.count(expected.model)
+
+    async def run() -> None:
+        await (collect(adapter, asked, chunks) if streams else complete(adapter, asked))
+
+    if kind is None:
+        await run()
+    else:
+        with pytest.raises(PlatformError) as caught:
+            await run()
+        assert type(caught.value) is kind
+        assert caught.value.retry_after == expected.retry_after
+        told = " ".join([caught.value.message, *(caught.value.details or ())])
+        assert KEY[:8] not in told
+        assert root not in told
+        assert bool(chunks) == (streams and expected.after_deltas)
+    assert simulator.count(expected.model) - before == (fault != "refused")
+
+
+@pytest.mark.parametrize("wire", ["openai"], indirect=True)
+async def test_a_good_stream_may_end_without_done(session: aiohttp.ClientSession, wire: str) -> None:
+    """Some servers send no [DONE]; a finish_reason says as much."""
+    chunk = b'data: {"id": "a", "choices": [{"delta": {"content": "x"}, "finish_reason": %b}]}\n\n'
+    async with canned(b"text/event-stream", chunk % b"null", chunk % b'"stop"') as server:
+        chunks: list[ChatChunk] = []
+        await collect(adapter_for(wire, session, server.url), call(streams=True), chunks)
+        assert len(chunks) == 2
+    async with canned(b"text/event-stream", chunk % b"null") as server:
+        with pytest.raises(ProviderBadResponse):
+            await collect(adapter_for(wire, session, server.url), call(streams=True), [])
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        b"data: [DONE]\n\n",
+        b'data: {"choices": []}\n\ndata: [DONE]\n\n',
+        b": comment\n\n",
+        b"data: 1\n\n",
+        b"data: []\n\n",
+        b"",
+        b'data: {"type": "message_stop"}\n\n',
+        b'data: {"type": "ping"}\n\n',
+        b'data: {"type": "message_start"}\n\n',
+        b'data: {"type": "message_start", "message": {}}\n\ndata: {"type": "message_stop"}\n\n',
+    ],
+    ids=["DONE", "no choice", "comment", "number", "list", "nothing", "stop", "ping", "no message", "no end"],
+)
+async def test_a_stream_without_an_answer(session: aiohttp.ClientSession, wire: str, events: bytes) -> None:
+    """A ChunkStream promises to end normally only after a complete answer."""
+    async with canned(b"text/event-stream", events) as server:
+        with pytest.raises(ProviderBadResponse):
+            await collect(adapter_for(wire, session, server.url), call(streams=True), [])
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"null", b"[]", b"1", b'{"choices": []}', b'{"choices": [{}]}', b'{"choices": [null]}', b'{"choices": 1}',
+     b'{"type": "message"}', b'{"type": "message", "content": 1}'],
+)  # fmt: skip
+async def test_json_that_is_no_completion(session: aiohttp.ClientSession, wire: str, body: bytes) -> None:
+    async with canned(b"application/json", body) as server:
+        with pytest.raises(ProviderBadResponse):
+            await complete(adapter_for(wire, session, server.url), call())
+
+
+@BOTH_STREAM
+async def test_an_answer_that_is_no_http(session: aiohttp.ClientSession, wire: str, streams: bool) -> None:
+    async with answering(b"SSH-2.0-OpenSSH_9.6\r\n") as server:
+        adapter = adapter_for(wire, session, server.url)
+        with pytest.raises(ProviderBadResponse):
+            await adapter.send(call(streams=streams), KEY)
+
+
+# --- time
+
+
+@BOTH_STREAM
+async def test_the_whole_answer_has_a_deadline(
+    session: aiohttp.ClientSession, simulator: ProviderSimulator, wire: str, streams: bool
+) -> None:
+    """Every piece comes in time, but there are too many of them."""
+    adapter = adapter_for(wire, session, url_of(wire, simulator), silence=5)
+    asked = call("sim-slow-stream-100", "tokens:50", streams=streams, seconds=0.5)
+    started = time.monotonic()
+    with pytest.raises(ProviderTimeout):
+        await (collect(adapter, asked, []) if streams else complete(adapter, asked))
+    assert 0.4 < time.monotonic() - started < 0.9
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0])
+async def test_without_time_left_nothing_is_sent(
+    adapter: ModelAdapter, simulator: ProviderSimulator, seconds: float
+) -> None:
+    before = simulator.count("sim-ok")
+    with pytest.raises(ProviderTimeout):
+        await complete(adapter, call(seconds=seconds))
+    assert simulator.count("sim-ok") == before
+
+
+# --- connections
+
+
+async def test_connections_are_reused_after_good_answers(adapter: ModelAdapter, connections: Connections) -> None:
+    for _ in range(3):
+        await complete(adapter, call())
+        await collect(adapter, call(streams=True), [])
+    assert connections.made == 1
+
+
+async def test_connections_are_reused_after_error_answers(adapter: ModelAdapter, connections: Connections) -> None:
+    for _ in range(3):
+        with pytest.raises(PlatformError):
+            await complete(adapter, call("sim-server-error"))
+        with pytest.raises(PlatformError):
+            await open_stream(adapter, call("sim-rate-limited", streams=True))
+    assert connections.made == 1
