@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from anthropic.types import message_create_params
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
@@ -406,10 +406,12 @@ _JSON = st.recursive(
 )  # fmt: skip
 
 
+@settings(max_examples=40)
 @given(
     st.dictionaries(
         st.sampled_from(["messages", "tools", "tool_choice", "response_format", "stop", "n", "temperature",
-                         "max_tokens", "reasoning_effort", "parallel_tool_calls", "logit_bias", "user", *sorted(OWN_FIELDS)]),
+                         "max_tokens", "reasoning_effort", "parallel_tool_calls", "logit_bias", "user",
+                         *sorted(OWN_FIELDS)]),
         _JSON,
     ),
     st.lists(_JSON, max_size=3),
