@@ -3,6 +3,7 @@
 Why not through a provider's package: docs/adr/0003-provider-calls-on-aiohttp.md, with figures.
 """
 
+import io
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from platform_app.errors import PlatformError
 from platform_app.llm import provider_errors as errors
 
 _MAX_ERROR_BYTES = 64 * 1024
+_MAX_BYTES_AT_ONCE = 1024 * 1024
+"""Larger requests are written piece by piece, as fast as the provider takes them."""
 TRANSPORT_ERRORS = (aiohttp.ClientError, TimeoutError, OSError)
 """What aiohttp raises where a connection fails."""
 ErrorOf = Callable[[int, Mapping[str, str], bytes], PlatformError]
@@ -52,8 +55,7 @@ class ProviderHttp:
         Raises:
             ProviderFailed, RequestRefused: every other outcome.
         """
-        # As a payload, since aiohttp would search its registry for what to do with bytes: 3 % of a request.
-        return await self._request("POST", url, headers, aiohttp.BytesPayload(orjson.dumps(body)), seconds)
+        return await self._request("POST", url, headers, _payload(orjson.dumps(body)), seconds)
 
     async def probe(self, url: str, headers: Mapping[str, str], seconds: float) -> None:
         """GET something whose content does not matter. Raises like `post`."""
@@ -99,7 +101,7 @@ class ProviderHttp:
                 return errors.bad_response("the answer was not valid HTTP")
 
     async def _request(
-        self, method: str, url: str, headers: Mapping[str, str], data: aiohttp.BytesPayload | None, seconds: float
+        self, method: str, url: str, headers: Mapping[str, str], data: aiohttp.Payload | None, seconds: float
     ) -> aiohttp.ClientResponse:
         if seconds <= 0:  # to aiohttp, zero is no limit
             raise errors.timed_out("no time was left for this call")
@@ -122,6 +124,13 @@ class ProviderHttp:
         finally:
             response.close()
         raise self._error_of(response.status, response.headers, start)
+
+
+def _payload(body: bytes) -> aiohttp.Payload:
+    """As a payload, since aiohttp would search its registry for what to do with bytes: 3 % of a request."""
+    if len(body) <= _MAX_BYTES_AT_ONCE:
+        return aiohttp.BytesPayload(body)
+    return aiohttp.BytesIOPayload(io.BytesIO(body))
 
 
 async def _read_start(response: aiohttp.ClientResponse, limit: int) -> bytes:

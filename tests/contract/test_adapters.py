@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from typing import Any
 
 import aiohttp
 import httpx
@@ -79,11 +80,11 @@ async def test_parallel_tool_calls(adapter: ModelAdapter, streams: bool) -> None
             made["name"] += piece["function"].get("name", "")
             made["arguments"] += piece["function"]["arguments"]
         found = [calls[index] for index in sorted(calls)]
-        reason = next(chunk.finish_reason for chunk in chunks if chunk.finish_reason)
+        reason = "".join(chunk.finish_reason or "" for chunk in chunks)
     else:
         done = await complete(adapter, asked)
         found = [{"id": made["id"], **made["function"]} for made in done.message["tool_calls"]]
-        reason = done.finish_reason
+        reason = str(done.finish_reason)
         assert done.message["content"] is None
     assert [(made["name"], json.loads(made["arguments"])) for made in found] == [
         ("weather", {"city": "text"}),
@@ -148,7 +149,7 @@ async def test_a_large_request_arrives_whole(adapter: ModelAdapter, streams: boo
 @OPENAI_SHAPED
 @BOTH_STREAM
 async def test_openais_format_passes_unchanged(
-    adapter: ModelAdapter, simulator: ProviderSimulator, wire: str, fields: dict[str, object], streams: bool
+    adapter: ModelAdapter, simulator: ProviderSimulator, wire: str, fields: dict[str, Any], streams: bool
 ) -> None:
     """The same request without us: the same bytes; with `seed` the simulator repeats itself."""
     asked = call("sim-ok@same", streams=streams, seed=1, **fields)
@@ -234,7 +235,7 @@ async def test_the_provider_gets_path_credential_and_headers(
 async def test_the_provider_gets_the_callers_body(
     adapter: ModelAdapter, simulator: ProviderSimulator, wire: str, streams: bool
 ) -> None:
-    more = {"stream_options": {"include_obfuscation": False}} if streams else {}
+    more: dict[str, Any] = {"stream_options": {"include_obfuscation": False}} if streams else {}
     asked = call("sim-ok@body", streams=streams, temperature=0.5, nobody_has_heard_of_this=[1], **more)
     await (collect(adapter, asked, []) if streams else complete(adapter, asked))
     record = simulator.requests("sim-ok@body")[-1]

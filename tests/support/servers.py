@@ -1,7 +1,6 @@
 """Bare TCP servers that do what no simulator of an API would."""
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Self
@@ -42,13 +41,15 @@ class Server:
         self.connected.set()
         try:
             await self._serve(reader, writer)
+            writer.close()
+            await writer.wait_closed()
         except (ConnectionError, asyncio.IncompleteReadError):
             self.closed.set()
+        except asyncio.CancelledError:
+            pass  # the test is over
         finally:
             self._tasks.discard(task)
-            writer.close()
-            with contextlib.suppress(ConnectionError):
-                await writer.wait_closed()
+            writer.transport.abort()
 
 
 async def read_request(reader: asyncio.StreamReader) -> bytes:

@@ -4,27 +4,47 @@ import pytest
 
 from platform_app.config import PlatformConfig
 from platform_app.errors import ModelNotFound
-from platform_app.llm.catalog import Catalog, Route
+from platform_app.llm.catalog import Catalog
+from platform_app.llm.prices import FlatPrice
+from platform_app.llm.route import Route
 
 CONFIG = PlatformConfig.model_validate(
     {
         "providers": {
             "openai": {"base_url": "https://api.openai.com/v1", "api_key_secret": "OPENAI_API_KEY"},
-            "spare": {"base_url": "http://spare/v1", "api_key_secret": "SPARE_KEY"},
+            "spare": {"base_url": "http://spare/v1"},
         },
         "models": {
             "small": {"routes": [{"provider": "openai", "model": "gpt-4o-mini"}]},
-            "big": {"routes": [{"provider": "openai", "model": "gpt-4o"}, {"provider": "spare", "model": "other"}]},
+            "big": {
+                "routes": [
+                    {"provider": "openai", "model": "gpt-4o", "weight": 3, "timeout_seconds": 5},
+                    {"provider": "spare", "model": "other"},
+                    {
+                        "provider": "spare",
+                        "model": "gpt-4o",
+                        "price": {"input_usd_per_million": 1, "output_usd_per_million": "2.5"},
+                    },
+                ]
+            },
         },
     }
 )
 
 
-def test_routes_are_in_the_files_order_with_their_secrets() -> None:
-    assert Catalog(CONFIG, "small").routes("big") == (
-        Route("big", "openai", "gpt-4o", "OPENAI_API_KEY"),
-        Route("big", "spare", "other", "SPARE_KEY"),
-    )
+def test_routes_are_in_the_files_order_with_what_they_take() -> None:
+    first, second, third = Catalog(CONFIG, "small").routes("big")
+    assert (first.provider, first.upstream_model, first.secret_name) == ("openai", "gpt-4o", "OPENAI_API_KEY")
+    assert (first.public_model, first.weight, first.timeout_seconds) == ("big", 3, 5)
+    assert second == Route("big", "spare", "other")
+    assert third.price == FlatPrice(1.0, 2.5, 1.0)
+
+
+def test_prices_are_listed_by_the_providers_address() -> None:
+    """The same model's name at an address that nobody knows has no price."""
+    first, second, _ = Catalog(CONFIG, "small").routes("big")
+    assert first.price is not None
+    assert second.price is None
 
 
 @pytest.mark.parametrize("asked", [None, ""])

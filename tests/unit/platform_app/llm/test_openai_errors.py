@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from platform_app import errors
-from platform_app.llm import openai_errors
+from platform_app.llm import openai_errors, provider_errors
 from platform_app.llm.openai_errors import error_from_event, error_from_response
 
 BY_STATUS = [
@@ -46,6 +46,7 @@ BY_CODE = [
     (500, "server_error", errors.ProviderError),
     (400, "invalid_api_key", errors.ProviderAuthFailed),
     (400, "never_heard_of", errors.ProviderRejectedRequest),
+    (400, "ResponsibleAIPolicyViolation", errors.ContentFiltered),
     # A code never makes a 401 anything but the operator's to mend.
     (401, "rate_limit_exceeded", errors.ProviderAuthFailed),
     (403, "context_length_exceeded", errors.ProviderAuthFailed),
@@ -57,7 +58,7 @@ def body(**fields: object) -> bytes:
 
 
 def test_the_tables_here_have_every_row_of_the_code() -> None:
-    assert {status for status, _ in BY_STATUS} >= set(openai_errors._BY_STATUS)
+    assert {status for status, _ in BY_STATUS} >= set(provider_errors.BY_STATUS)
     assert {code for _, code, _ in BY_CODE} >= set(openai_errors._BY_CODE)
 
 
@@ -82,14 +83,50 @@ def test_in_a_stream_code_or_type_decides(_status: int, code: str, kind: type[er
     assert type(error_from_event({"type": code})) is kind
 
 
-@pytest.mark.parametrize("event", [None, "text", 5, [], {}, {"code": 5}, {"code": ["x"]}, {"message": {"a": 1}}])
+def test_azures_inner_error_counts() -> None:
+    raw = body(code="BadRequest", innererror={"code": "ResponsibleAIPolicyViolation"})
+    assert type(error_from_response(400, {}, raw)) is errors.ContentFiltered
+
+
+@pytest.mark.parametrize(("status", "kind"), BY_STATUS[2:])
+def test_a_code_may_be_the_status_of_a_server_behind(status: int, kind: type[errors.PlatformError]) -> None:
+    assert type(error_from_event({"code": status})) is kind
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        None,
+        "text",
+        5,
+        [],
+        {},
+        {"code": 5},
+        {"code": 600},
+        {"code": True},
+        {"code": ["x"]},
+        {"innererror": 5},
+        {"message": {"a": 1}},
+    ],
+)
 def test_any_other_event_is_the_providers_error(event: object) -> None:
     assert type(error_from_event(event)) is errors.ProviderError
 
 
 @pytest.mark.parametrize(
     "raw",
-    [b"", b"null", b"[]", b'{"error": "text"}', b'{"error": null}', b'{"error": []}', b"{", b"\xff", b'"\\ud800"'],
+    [
+        b"",
+        b"null",
+        b"[]",
+        b"[5]",
+        b'{"error": "text"}',
+        b'{"error": null}',
+        b'{"error": []}',
+        b"{",
+        b"\xff",
+        b'"\\ud800"',
+    ],
 )
 def test_odd_bodies_count_by_status(raw: bytes) -> None:
     assert type(error_from_response(429, {}, raw)) is errors.ProviderRateLimited
@@ -122,6 +159,12 @@ def test_retry_after(text: str, seconds: float) -> None:
     assert error_from_response(429, {"Retry-After": text}, b"").retry_after == seconds
 
 
+def test_an_error_may_stand_in_a_list() -> None:
+    """Google's OpenAI endpoint does that."""
+    error = error_from_response(400, {}, b"[" + body(message="too hot") + b"]")
+    assert error.details == ["too hot"]
+
+
 def test_retry_after_as_a_date() -> None:
     at = format_datetime(datetime.now(UTC) + timedelta(seconds=20), usegmt=True)
     retry_after = error_from_response(503, {"Retry-After": at}, b"").retry_after
@@ -133,7 +176,7 @@ def test_retry_after_as_a_date() -> None:
 def test_any_retry_after_gives_seconds_within_the_cap(text: str) -> None:
     retry_after = error_from_response(429, {"Retry-After": text}, b"").retry_after
     assert retry_after is not None
-    assert 0 <= retry_after <= openai_errors.MAX_RETRY_AFTER_SECONDS
+    assert 0 <= retry_after <= provider_errors.MAX_RETRY_AFTER_SECONDS
 
 
 @pytest.mark.parametrize("status", [400, 401, 500, 504])
@@ -191,6 +234,6 @@ def test_no_answer_makes_anything_but_an_error_of_ours(status: int, answer: Any)
 
 
 def test_what_the_adapter_says_itself() -> None:
-    assert openai_errors.unavailable().retry_after == 1
-    assert openai_errors.timed_out("silence for 3 s").details == ["silence for 3 s"]
-    assert openai_errors.bad_response("not JSON").details == ["not JSON"]
+    assert provider_errors.unavailable().retry_after == 1
+    assert provider_errors.timed_out("silence for 3 s").details == ["silence for 3 s"]
+    assert provider_errors.bad_response("not JSON").details == ["not JSON"]

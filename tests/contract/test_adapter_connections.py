@@ -1,0 +1,230 @@
+"""Every adapter gives its connection back at once, in whatever phase nobody wants the answer any more."""
+
+import asyncio
+import socket
+import time
+
+import aiohttp
+import pytest
+
+from apps.provider_simulator.server import ProviderSimulator
+from platform_app.errors import PlatformError, ProviderFailed
+from platform_app.llm.answers import ChatChunk
+from platform_app.llm.base import ModelAdapter
+from tests.contract.conftest import Connections
+from tests.support.http import until
+from tests.support.servers import Server, read_request, silent
+from tests.support.wires import MIB, adapter_for, call, collect, complete, open_stream, url_of
+
+BOTH_STREAM = pytest.mark.parametrize("streams", [False, True], ids=["json", "stream"])
+AT_ONCE = 0.1
+"""Seconds within which a provider must see that nobody waits for its answer."""
+
+
+@pytest.fixture
+def patient(session: aiohttp.ClientSession, simulator: ProviderSimulator, wire: str) -> ModelAdapter:
+    """An adapter that waits longer than any test."""
+    return adapter_for(wire, session, url_of(wire, simulator), silence=5)
+
+
+async def cancelled(task: asyncio.Task[object]) -> float:
+    """When it was cancelled; it is over."""
+    at = time.monotonic()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    return at
+
+
+async def the_pool_is_free(adapter: ModelAdapter) -> None:
+    """The session has one connection; it is to be had."""
+    await complete(adapter, call(seconds=0.5))
+
+
+@pytest.mark.parametrize(
+    ("model", "streams"),
+    [
+        ("sim-hang@cancel", False),
+        ("sim-stream-hang@cancel", False),
+        ("sim-hang@cancel", True),
+        ("sim-slow-first-token@cancel", True),
+        ("sim-stream-hang@cancel", True),
+        ("sim-slow-stream@cancel", True),
+    ],
+)
+async def test_cancelling_closes_the_upstream(
+    patient: ModelAdapter, simulator: ProviderSimulator, model: str, streams: bool
+) -> None:
+    """While it waits for headers, for the rest of the body, for the first chunk, for the next chunk."""
+    simulator.reset()
+    chunks: list[ChatChunk] = []
+    asked = call(model, streams=streams)
+    work = collect(patient, asked, chunks) if streams else complete(patient, asked)
+    task: asyncio.Task[object] = asyncio.ensure_future(work)
+    await simulator.wait_for_outcome(model, "open")
+    if streams and model.startswith(("sim-stream-hang", "sim-slow-stream")):
+        await until(lambda: bool(chunks))
+
+    at = await cancelled(task)
+    record = await simulator.wait_for_outcome(model, "client_closed")
+    assert record.ended is not None
+    assert record.ended - at < AT_ONCE
+    await the_pool_is_free(patient)
+
+
+@BOTH_STREAM
+async def test_cancelling_while_it_connects(session: aiohttp.ClientSession, wire: str, streams: bool) -> None:
+    """A TLS handshake that gets no answer."""
+    async with silent() as server:
+        adapter = adapter_for(wire, session, server.url.replace("http:", "https:"), connect=5, silence=5)
+        task: asyncio.Task[object] = asyncio.ensure_future(adapter.send(call(streams=streams), "key"))
+        await asyncio.wait_for(server.connected.wait(), 2)
+        await cancelled(task)
+        await asyncio.wait_for(server.closed.wait(), AT_ONCE)
+
+
+@BOTH_STREAM
+async def test_cancelling_while_the_request_is_sent(session: aiohttp.ClientSession, wire: str, streams: bool) -> None:
+    """The provider takes the head and a little of the body, and no more until then."""
+    on, gone = asyncio.Event(), asyncio.Event()
+    received = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal received
+        await reader.readexactly(100)
+        await on.wait()
+        while piece := await reader.read(MIB):
+            received += len(piece)
+        gone.set()
+
+    async with Server(serve) as server:
+        adapter = adapter_for(wire, session, server.url, silence=5)
+        asked = call("m", "x" * 32 * MIB, streams=streams)
+        task: asyncio.Task[object] = asyncio.ensure_future(adapter.send(asked, "key"))
+        await asyncio.wait_for(server.connected.wait(), 2)
+        await asyncio.sleep(0.1)
+        await cancelled(task)
+        on.set()
+        await asyncio.wait_for(gone.wait(), AT_ONCE)
+        assert received < 16 * MIB
+
+
+async def test_cancelling_while_it_waits_for_a_connection(patient: ModelAdapter, connections: Connections) -> None:
+    """The one that waits leaves, the one that has it keeps it, and neither is counted twice."""
+    holds: asyncio.Task[object] = asyncio.ensure_future(complete(patient, call("sim-hang")))
+    await until(lambda: connections.made == 1)
+    waits: asyncio.Task[object] = asyncio.ensure_future(patient.send(call(streams=True), "key"))
+    await asyncio.sleep(0.05)
+    await cancelled(waits)
+    assert not holds.done()
+    await cancelled(holds)
+    await the_pool_is_free(patient)
+
+
+async def test_closing_a_stream_closes_the_upstream(patient: ModelAdapter, simulator: ProviderSimulator) -> None:
+    """One whose first chunk nobody took, and one in the middle."""
+    for taken in (0, 2):
+        simulator.reset()
+        chunks = await open_stream(patient, call("sim-slow-stream@close", streams=True))
+        for _ in range(taken):
+            await anext(chunks)
+        at = time.monotonic()
+        await chunks.aclose()
+        record = await simulator.wait_for_outcome("sim-slow-stream@close", "client_closed")
+        assert record.ended is not None
+        assert record.ended - at < AT_ONCE
+        assert [chunk async for chunk in chunks] == []
+        await the_pool_is_free(patient)
+
+
+async def test_closing_a_stream_that_somebody_waits_for(patient: ModelAdapter) -> None:
+    chunks = await open_stream(patient, call("sim-stream-hang", streams=True))
+    endings: list[BaseException | None] = []
+    chunks.on_end(endings.append)
+
+    async def read() -> None:
+        async for _ in chunks:
+            pass
+
+    waits: asyncio.Task[None] = asyncio.ensure_future(read())
+    await asyncio.sleep(0.1)
+    await chunks.aclose()
+    with pytest.raises(ProviderFailed):
+        await asyncio.wait_for(waits, AT_ONCE)
+    assert len(endings) == 1
+    await the_pool_is_free(patient)
+
+
+@pytest.mark.parametrize(
+    "model",
+    ["sim-overloaded", "sim-hang", "sim-malformed-json", "sim-wrong-content-type", "sim-drop", "sim-huge-line-9"],
+)
+async def test_a_stream_that_fails_before_its_first_chunk_keeps_nothing(adapter: ModelAdapter, model: str) -> None:
+    with pytest.raises(PlatformError):
+        await adapter.send(call(model, streams=True), "key")
+    await the_pool_is_free(adapter)
+
+
+async def test_a_stream_whose_first_event_is_an_error_raises_from_send(
+    session: aiohttp.ClientSession, wire: str, simulator: ProviderSimulator
+) -> None:
+    event = b'data: {"type": "error", "error": {"type": "overloaded_error", "code": "server_is_overloaded"}}\n\n'
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(head + b"%x\r\n%b\r\n" % (len(event), event))
+        await reader.read()
+
+    async with Server(serve) as server:
+        with pytest.raises(ProviderFailed) as caught:
+            await adapter_for(wire, session, server.url).send(call(streams=True), "key")
+    assert caught.value.code == "provider_unavailable"
+    await the_pool_is_free(adapter_for(wire, session, url_of(wire, simulator)))
+
+
+# --- back-pressure
+
+PIECES = {
+    "openai": b'data: {"choices": [{"index": 0, "delta": {"content": "%b"}}]}\n\n',
+    "anthropic": b'data: {"type": "content_block_delta", "index": 0, '
+    b'"delta": {"type": "text_delta", "text": "%b"}}\n\n',
+}
+STARTS = {
+    "openai": b"",
+    "anthropic": b'data: {"type": "message_start", "message": {"id": "m", "usage": {}}}\n\n'
+    b'data: {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}\n\n',
+}
+
+
+async def test_a_slow_reader_slows_the_provider_down(session: aiohttp.ClientSession, wire: str) -> None:
+    """Whoever does not ask for the next chunk makes the provider's writes stop, whatever it has to say."""
+    shape = "anthropic" if wire == "anthropic" else "openai"
+    piece = PIECES[shape] % (b"x" * 1000)
+    written = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal written
+        await read_request(reader)
+        made: socket.socket = writer.get_extra_info("socket")
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n" + STARTS[shape])
+        while True:
+            writer.write(piece)
+            await writer.drain()
+            written += len(piece)
+
+    async with Server(serve) as server:
+        adapter = adapter_for(wire, session, server.url, silence=0.3)
+        chunks = await open_stream(adapter, call(streams=True, seconds=30))
+        before = -1
+        async with asyncio.timeout(5):  # the kernel's buffers grow for a while
+            while written != before:
+                before = written
+                await asyncio.sleep(0.4)  # longer than silence may last: it is ours
+        assert before < 16 * MIB
+        for _ in range(10_000):
+            await anext(chunks)
+        assert written > before
+        await chunks.aclose()
+        await asyncio.wait_for(server.closed.wait(), AT_ONCE)

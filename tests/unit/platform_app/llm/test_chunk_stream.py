@@ -1,0 +1,119 @@
+"""A stream says once how it ended, however it does, and releases what is behind it."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+import pytest
+
+from platform_app.errors import ProviderBadResponse
+from platform_app.llm.answers import ChatChunk
+from platform_app.llm.chunk_stream import ChunkStream
+from platform_app.llm.usage import TokenUsage
+
+
+def chunk(text: str, **body: object) -> ChatChunk:
+    return ChatChunk(text.encode(), {"choices": [{"delta": {"content": text}}], **body})
+
+
+class Source:
+    """Chunks, then how it ends; knows whether it was closed."""
+
+    def __init__(self, *chunks: ChatChunk, error: Exception | None = None, hangs: bool = False) -> None:
+        self.closed = False
+        self._chunks, self._error, self._hangs = chunks, error, hangs
+
+    async def run(self) -> AsyncGenerator[ChatChunk, None]:
+        try:
+            for made in self._chunks:
+                yield made
+            if self._hangs:
+                await asyncio.sleep(60)
+            if self._error is not None:
+                raise self._error
+        finally:
+            self.closed = True
+
+
+def stream_of(source: Source) -> tuple[ChunkStream, list[BaseException | None]]:
+    endings: list[BaseException | None] = []
+    stream = ChunkStream(chunk("a"), source.run())
+    stream.on_end(endings.append)
+    return stream, endings
+
+
+async def read(stream: ChunkStream) -> str:
+    return b"".join([made.raw async for made in stream]).decode()
+
+
+async def test_a_complete_stream() -> None:
+    source = Source(chunk("b"), chunk("c"))
+    stream, endings = stream_of(source)
+    assert await read(stream) == "abc"
+    await stream.aclose()
+    assert endings == [None]
+    assert source.closed
+
+
+async def test_a_stream_that_fails() -> None:
+    error = ProviderBadResponse("broken")
+    stream, endings = stream_of(Source(chunk("b"), error=error))
+    with pytest.raises(ProviderBadResponse):
+        await read(stream)
+    await stream.aclose()
+    assert endings == [error]
+
+
+@pytest.mark.parametrize("taken", [0, 1, 2])
+async def test_a_stream_that_nobody_wants_any_more(taken: int) -> None:
+    source = Source(chunk("b"), chunk("c"))
+    stream, endings = stream_of(source)
+    for _ in range(taken):
+        await anext(stream)
+    await stream.aclose()
+    await stream.aclose()
+    assert [type(ending) for ending in endings] == [GeneratorExit]
+    assert await read(stream) == ""
+
+
+async def test_a_stream_whose_reader_is_cancelled() -> None:
+    source = Source(hangs=True)
+    stream, endings = stream_of(source)
+    task = asyncio.ensure_future(read(stream))
+    await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert [type(ending) for ending in endings] == [asyncio.CancelledError]
+    assert source.closed
+
+
+async def test_the_latest_ending_is_called_first() -> None:
+    called: list[str] = []
+    stream = ChunkStream(chunk("a"), Source().run())
+    stream.on_end(lambda _: called.append("first added"))
+    stream.on_end(lambda _: called.append("last added"))
+    await read(stream)
+    assert called == ["last added", "first added"]
+
+
+async def test_a_source_that_cannot_be_closed_has_ended_all_the_same() -> None:
+    class Stubborn:
+        async def __anext__(self) -> ChatChunk:
+            raise StopAsyncIteration
+
+        async def aclose(self) -> None:
+            raise RuntimeError("no")
+
+    stream = ChunkStream(chunk("a"), Stubborn())
+    endings: list[BaseException | None] = []
+    stream.on_end(endings.append)
+    with pytest.raises(RuntimeError):
+        await stream.aclose()
+    assert len(endings) == 1
+
+
+async def test_what_was_counted() -> None:
+    source = Source(chunk("bcd", usage={"total_tokens": 3}), chunk("e", usage=None))
+    stream, _ = stream_of(source)
+    await read(stream)
+    assert (stream.usage, stream.characters) == (TokenUsage(total_tokens=3), 5)

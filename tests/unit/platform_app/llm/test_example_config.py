@@ -1,0 +1,49 @@
+"""deploy/platform.example.yaml is what it says: each provider with its adapter, each model served, prices known."""
+
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from platform_app.config import PlatformConfig, load_config, load_settings
+from platform_app.llm.adapters import make_adapter
+from platform_app.llm.anthropic_adapter import AnthropicAdapter
+from platform_app.llm.azure_adapter import AzureOpenAIAdapter
+from platform_app.llm.catalog import Catalog
+from platform_app.llm.openai_adapter import OpenAIAdapter
+from platform_app.llm.provider_http import ProviderLimits
+
+EXAMPLE = Path(__file__).resolve().parents[4] / "deploy" / "platform.example.yaml"
+ADAPTERS = {"azure": AzureOpenAIAdapter, "anthropic": AnthropicAdapter, "openai": OpenAIAdapter}
+
+
+@pytest.fixture
+def config() -> PlatformConfig:
+    return load_config(
+        load_settings(
+            config_file=EXAMPLE,
+            default_model="assistant",
+            database_url="postgresql://a:b@localhost/c",
+            redis_url="redis://localhost",
+        )
+    )
+
+
+def test_every_provider_serves_a_model(config: PlatformConfig) -> None:
+    used = {route.provider for model in config.models.values() for route in model.routes}
+    assert used == set(config.providers)
+    assert {provider.wire_format for provider in config.providers.values()} == set(ADAPTERS)
+
+
+async def test_every_provider_has_the_adapter_of_its_format(config: PlatformConfig) -> None:
+    async with aiohttp.ClientSession() as session:
+        for provider in config.providers.values():
+            adapter = make_adapter(provider, session, ProviderLimits(1, 1, 1024))
+            assert type(adapter) is ADAPTERS[provider.wire_format]
+
+
+def test_every_route_of_the_big_providers_has_a_price(config: PlatformConfig) -> None:
+    catalog = Catalog(config, "assistant")
+    routes = [route for name in catalog.models for route in catalog.routes(name)]
+    unpriced = {route.provider for route in routes if route.price is None}
+    assert not unpriced & {"openai", "azure", "anthropic", "gemini", "mistral", "deepseek", "vllm", "ollama"}

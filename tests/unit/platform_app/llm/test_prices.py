@@ -1,0 +1,83 @@
+"""What tokens cost, in millionths of a dollar, always rounded up."""
+
+from decimal import Decimal
+from math import ceil
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from platform_app.config import PriceConfig
+from platform_app.llm.prices import FlatPrice, TieredPrice, configured_price, listed_price
+from platform_app.llm.usage import TokenUsage
+
+OPENAI = "https://api.openai.com/v1"
+GOOGLE = "https://generativelanguage.googleapis.com/v1beta/openai"
+
+
+def usage(prompt: int, completion: int, cached: int = 0) -> TokenUsage:
+    return TokenUsage(prompt, completion, prompt + completion, cached)
+
+
+@pytest.mark.parametrize(
+    ("counted", "cost"),
+    [
+        (usage(0, 0), 0),
+        (usage(1, 0), 1),  # 0.15, rounded up
+        (usage(20, 0), 3),  # exactly
+        (usage(1_000_000, 1_000_000), 750_000),
+        (usage(100, 10, 100), 14),  # 7.5 + 6, rounded up
+        (usage(100, 10, 500), 14),  # never more cached than there were
+        (usage(0, 10, 5), 6),
+    ],
+)
+def test_a_flat_price(counted: TokenUsage, cost: int) -> None:
+    assert FlatPrice(0.15, 0.6, 0.075).microusd(counted) == cost
+
+
+_RATES = st.decimals(0, 1000, places=6)
+
+
+@settings(max_examples=60)
+@given(_RATES, _RATES, _RATES, st.integers(0, 10_000_000), st.integers(0, 10_000_000), st.integers(0, 10_000_000))
+def test_floats_cost_what_decimals_would(
+    given_rate: Decimal, made: Decimal, cached: Decimal, prompt: int, completion: int, read: int
+) -> None:
+    config = PriceConfig(
+        input_usd_per_million=given_rate, output_usd_per_million=made, cached_input_usd_per_million=cached
+    )
+    read = min(read, prompt)
+    exact = (prompt - read) * given_rate + read * cached + completion * made
+    cost = configured_price(config).microusd(usage(prompt, completion, read))
+    assert abs(cost - ceil(exact)) <= 1
+    assert cost >= exact - Decimal("0.00001")
+
+
+def test_a_configured_price_without_one_for_the_cache() -> None:
+    config = PriceConfig(input_usd_per_million=Decimal(2), output_usd_per_million=Decimal(3))
+    assert configured_price(config) == FlatPrice(2.0, 3.0, 2.0)
+
+
+def test_a_listed_price() -> None:
+    assert listed_price("gpt-4o-mini", OPENAI) == FlatPrice(0.15, 0.6, 0.075)
+
+
+@pytest.mark.parametrize(
+    ("model", "url"),
+    [
+        ("never-heard-of", OPENAI),
+        ("gpt-4o-mini", "https://llm.internal.example/v1"),
+        ("gpt-4o-mini", "http://10.0.0.1"),
+    ],
+)
+def test_no_listed_price(model: str, url: str) -> None:
+    assert listed_price(model, url) is None
+
+
+def test_a_price_by_tiers() -> None:
+    """Beyond 200,000 tokens of input each of Gemini's tokens costs more."""
+    price = listed_price("gemini-2.5-pro", GOOGLE)
+    assert isinstance(price, TieredPrice)
+    small, large = price.microusd(usage(200_000, 0)), price.microusd(usage(200_001, 0))
+    assert large > 1.5 * small > 0
+    assert price.microusd(usage(1000, 0, 5000)) <= price.microusd(usage(1000, 0))
