@@ -23,6 +23,9 @@ from platform_app.chat import ChatService
 from platform_app.config import PlatformConfig, Settings, environment, load_config
 from platform_app.db.engine import make_engine
 from platform_app.errors import ConfigurationError
+from platform_app.idempotency.attempt import KeepingPolicy
+from platform_app.idempotency.keeper import IdempotencyKeeper
+from platform_app.idempotency.redis_store import RedisIdempotencyStore
 from platform_app.ledger.base import Ledger
 from platform_app.ledger.reader import AuditReader
 from platform_app.ledger.spooled import open_ledger
@@ -62,6 +65,7 @@ class Resources:
     limits: RateLimitGate
     models: ModelDirectory
     chat: ChatService
+    idempotency: IdempotencyKeeper
     readiness: Readiness
     ledger: Ledger
     audit: AuditReader
@@ -100,6 +104,9 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         await scripts.warm(SCRIPT, WARM_SECONDS)
         limiter = _limiter(settings, scripts)
         stack.push_async_callback(limiter.aclose)
+        # A pipe of its own, opened by the first key: whole answers must not hold the limiter's questions up.
+        answers = ScriptPipe(settings.redis_url.get_secret_value(), settings.redis_timeout_ms / 1000)
+        stack.push_async_callback(answers.aclose)
         _run_until_closed(stack, InvalidationListener(redis, cache).run())
         session = await stack.enter_async_context(provider_session(settings))
         serving = ModelServing(session, settings, StoredCredentials(secrets))
@@ -125,6 +132,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
             limits=limits,
             models=models,
             chat=ChatService(models, limits, ledger, settings.provider_total_timeout_seconds),
+            idempotency=IdempotencyKeeper(RedisIdempotencyStore(answers), _keeping(settings)),
             readiness=Readiness(engine, redis, settings, ledger),
             ledger=ledger,
             audit=AuditReader(engine),
@@ -210,6 +218,14 @@ def _throttle(settings: Settings, limiter: RateLimiter) -> FailureThrottle:
     if not settings.auth_failures_per_minute:
         return NoThrottle()
     return AddressThrottle(limiter, settings.auth_failures_per_minute)
+
+
+def _keeping(settings: Settings) -> KeepingPolicy:
+    return KeepingPolicy(
+        settings.idempotency_ttl_seconds,
+        settings.idempotency_max_bytes,
+        settings.idempotency_failure_policy == "refuse",
+    )
 
 
 def _limiter(settings: Settings, scripts: ScriptPipe) -> DegradingLimiter:
