@@ -2,12 +2,13 @@
 
 import asyncio
 import itertools
+import json
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,11 +16,10 @@ import pytest
 from redis.asyncio import Redis
 
 from apps.platform_cli.embedded.valkey import EmbeddedValkey
-from apps.provider_simulator.catalog import MODELS
 from apps.provider_simulator.server import ProviderSimulator
-from tests.conftest import GENEROUS, Platform
-from tests.support.gateway import Gateway, write_config
-from tests.support.http import access_line, chat_request, connect, metric, metric_becomes, parse_events, until, workers
+from tests.conftest import Platform
+from tests.support.gateway import Gateway
+from tests.support.http import access_line, chat_request, connect, metric, metric_becomes, workers
 
 PLATFORM, OPENAI, EMBEDDINGS = "/v1/platform/chat", "/v1/chat/completions", "/v1/embeddings"
 OUTCOMES = "platform_idempotency_total"
@@ -47,12 +47,17 @@ class Caller:
     key: str
 
     async def send(
-        self, idempotency_key: str, route: str = PLATFORM, body: dict[str, Any] | None = None, **headers: str
+        self, idempotency_key: str, route: str = PLATFORM, body: Mapping[str, Any] | None = None, **headers: str
     ) -> httpx.Response:
         return await self.client.post(
             f"{self.gateway.base_url}{route}",
-            headers={"Authorization": f"Bearer {self.key}", "Idempotency-Key": idempotency_key, **headers},
-            json=_ask(route) if body is None else body,
+            headers={
+                "Authorization": f"Bearer {self.key}",
+                "Content-Type": "application/json",
+                "Idempotency-Key": idempotency_key,
+                **headers,
+            },
+            content=json.dumps(_ask(route) if body is None else body),
         )
 
     def at(self, gateway: Gateway) -> "Caller":
@@ -98,7 +103,7 @@ async def test_the_same_request_gets_the_same_answer_and_the_provider_one_call(
     caller: Caller, sim: ProviderSimulator, fresh: str, route: str
 ) -> None:
     first = await caller.send(fresh, route)
-    again = await caller.send(fresh, route, **{"X-Request-ID": f"again-{fresh}"})
+    again = await caller.send(fresh, route, None, **{"X-Request-ID": f"again-{fresh}"})
 
     assert (first.status_code, again.status_code) == (200, 200)
     assert again.content == first.content
@@ -138,10 +143,12 @@ async def test_a_complete_stream_is_kept_although_its_client_leaves_with_the_las
 ) -> None:
     """Clients hang up at `[DONE]`: by then the answer is kept."""
     body = _ask(OPENAI, stream=True)
-    headers = {"Authorization": f"Bearer {caller.key}", "Idempotency-Key": fresh}
+    headers = {
+        "Authorization": f"Bearer {caller.key}", "Idempotency-Key": fresh, "Content-Type": "application/json",
+    }  # fmt: skip
     url = f"{caller.gateway.base_url}{OPENAI}"
     text = ""
-    async with caller.client.stream("POST", url, headers=headers, json=body) as response:
+    async with caller.client.stream("POST", url, headers=headers, content=json.dumps(body)) as response:
         async for piece in response.aiter_text():
             text += piece
             if "[DONE]" in text:
@@ -197,9 +204,9 @@ async def test_another_body_is_refused(caller: Caller, sim: ProviderSimulator, f
 
 
 async def test_while_the_first_is_in_flight_others_wait(caller: Caller, sim: ProviderSimulator, fresh: str) -> None:
-    body = _ask(PLATFORM, model="sim-delay-600")
+    body = _ask(PLATFORM, model="sim-slow-stream")
     running = asyncio.create_task(caller.send(fresh, body=body))
-    await sim.wait_for_outcome("sim-delay-600", "open")
+    await sim.wait_for_outcome("sim-slow-stream", "open")
     meanwhile = await caller.send(fresh, body=body)
     assert (meanwhile.status_code, _code(meanwhile)) == (409, "idempotency_in_flight")
     assert int(meanwhile.headers["retry-after"]) >= 1
@@ -288,14 +295,13 @@ async def test_a_client_that_leaves_frees_its_key(
 ) -> None:
     body = {"prompt": "Hello", "model": model, "stream": stream}
     async with connect(caller.gateway) as connection:
-        request = chat_request(caller.key, body, f"left-{fresh}")
-        await connection.send(request.replace(b"\r\n", f"\r\nIdempotency-Key: {fresh}\r\n".encode(), 1))
+        await connection.send(_chat(caller.key, body, fresh))
         await sim.wait_for_outcome(model, "open")
         if stream:
             await connection.reader.readuntil(b"event: delta")
         connection.writer.close()
     await sim.wait_for_outcome(model, "client_closed")
-    await asyncio.to_thread(caller.gateway.access_line, f"left-{fresh}", 3.0)
+    await access_line(caller.gateway, f"raw-{fresh}")
     after = await caller.send(fresh)  # another body, so the key is free and not only idle
     assert after.status_code == 200
     assert "idempotency-replayed" not in after.headers
@@ -307,7 +313,12 @@ async def test_a_client_that_leaves_frees_its_key(
 async def test_at_its_limit_a_caller_still_gets_answers_that_it_had(
     caller: Caller, sim: ProviderSimulator, fresh: str, platform: Platform
 ) -> None:
-    poor = Caller(caller.client, caller.gateway, platform.key("platform:chat", limits={"key-rpm": 1}))
+    made = await caller.client.post(
+        f"{caller.gateway.base_url}/v1/platform/api-keys",
+        headers={"Authorization": f"Bearer {platform.key('platform:*')}"},
+        json={"name": "poor", "owner": "tests", "scopes": ["platform:chat"], "limits": {"key-rpm": 1}},
+    )
+    poor = Caller(caller.client, caller.gateway, made.json()["key"])
     first = await poor.send(fresh)
     assert (await poor.send(f"{fresh}-b")).status_code == 429
     for _ in range(3):
@@ -347,7 +358,7 @@ async def test_nothing_of_the_prompt_is_kept_and_all_of_it_ends(
         for name in held:
             assert fresh.encode() not in name
             assert await redis.pttl(name) <= LEASE_SECONDS * 1000
-            assert b"PROMPT-CANARY" not in b"".join((await redis.hgetall(name)).values())
+            assert "PROMPT-CANARY" not in str(await redis.hgetall(name))
         await running
         assert not await redis.exists(*held), "504: the key is free again"
 
@@ -389,7 +400,11 @@ async def _plain(caller: Caller) -> None:
 @pytest.fixture(scope="module")
 def second(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """Another gateway beside the session's, with two workers; it keeps small answers only."""
-    environment = {**platform.environment, "PLATFORM_IDEMPOTENCY_MAX_BYTES": "1024"}
+    environment = {
+        **platform.environment,
+        "PLATFORM_IDEMPOTENCY_MAX_BYTES": "1024",
+        "PLATFORM_PROVIDER_FIRST_BYTE_TIMEOUT_SECONDS": "60",
+    }
     with Gateway(environment, tmp_path_factory.mktemp("second"), workers=2) as running:
         yield running
 
@@ -399,7 +414,7 @@ async def test_of_many_at_once_over_two_gateways_one_reaches_the_provider(
 ) -> None:
     for round_number in range(3):
         sim.reset()
-        key, body = f"{fresh}-{round_number}", _ask(PLATFORM, model="sim-delay-200")
+        key, body = f"{fresh}-{round_number}", _ask(PLATFORM, model="sim-slow-stream")
         answers = await asyncio.gather(
             *(c.send(key, body=body) for c in (caller, caller.at(second)) for _ in range(10))
         )
@@ -409,50 +424,40 @@ async def test_of_many_at_once_over_two_gateways_one_reaches_the_provider(
 
 
 async def test_the_key_of_a_killed_worker_is_free_within_seconds(
-    platform: Platform, client: httpx.AsyncClient, sim: ProviderSimulator, everything_key: str, fresh: str,
-    gateway: Gateway, tmp_path_factory: pytest.TempPathFactory,
-) -> None:  # fmt: skip
+    caller: Caller, second: Gateway, sim: ProviderSimulator, fresh: str
+) -> None:
     """The lease of a living request is renewed for as long as it takes, and that of a dead one ends."""
-    environment = {**platform.environment, "PLATFORM_PROVIDER_FIRST_BYTE_TIMEOUT_SECONDS": "60"}
-    with Gateway(environment, tmp_path_factory.mktemp("doomed")) as doomed:
-        body = _ask(PLATFORM, model="sim-hang")
-        caller = Caller(client, doomed, everything_key)
-        request = chat_request(everything_key, body, f"killed-{fresh}")
-        async with connect(doomed) as connection:
-            await connection.send(request.replace(b"\r\n", f"\r\nIdempotency-Key: {fresh}\r\n".encode(), 1))
-            await sim.wait_for_outcome("sim-hang", "open")
-            await asyncio.sleep(LEASE_SECONDS + 0.5)
-            assert _code(await caller.at(gateway).send(fresh, body=body)) == "idempotency_in_flight"
-            (worker,) = workers(doomed)
+    body = _ask(PLATFORM, model="sim-hang")
+    async with connect(second) as connection:
+        await connection.send(_chat(caller.key, body, fresh))
+        await sim.wait_for_outcome("sim-hang", "open")
+        await asyncio.sleep(LEASE_SECONDS + 0.5)
+        assert _code(await caller.send(fresh, body=body)) == "idempotency_in_flight"
+        for worker in workers(second):
             os.kill(worker, signal.SIGKILL)
-            killed_at = time.monotonic()
-            survivor = caller.at(gateway)
-            while (response := await survivor.send(fresh, body=_ask(PLATFORM))).status_code in (409, 422):
-                assert time.monotonic() - killed_at < LEASE_SECONDS + 1
-                await asyncio.sleep(0.1)
-            assert response.status_code == 200
-    await until(lambda: True)
+        killed_at = time.monotonic()
+        while (response := await caller.send(fresh)).status_code == 422:  # held, for another body
+            assert time.monotonic() - killed_at < LEASE_SECONDS + 1
+            await asyncio.sleep(0.1)
+        assert response.status_code == 200
+
+
+def _chat(key: str, body: Mapping[str, Any], idempotency_key: str) -> bytes:
+    """A whole chat request as bytes; its body is the same as that of Caller.send."""
+    request = chat_request(key, body, f"raw-{idempotency_key}")
+    return request.replace(b"\r\n", f"\r\nIdempotency-Key: {idempotency_key}\r\n".encode(), 1)
 
 
 # --- Redis away
 
 
-@asynccontextmanager
-async def _own_redis(
-    platform: Platform, simulator: ProviderSimulator, tmp_path_factory: pytest.TempPathFactory, **settings: str
-) -> AsyncIterator[tuple[Gateway, EmbeddedValkey]]:
-    """A gateway with a Redis that may be frozen."""
-    directory = tmp_path_factory.mktemp("own-redis")
-    server = EmbeddedValkey(directory)
+@pytest.fixture
+def freezable(platform: Platform, tmp_path: Path) -> Iterator[tuple[Gateway, EmbeddedValkey]]:
+    """A gateway with a Redis of its own."""
+    server = EmbeddedValkey(tmp_path)
     server.start()
-    config = write_config(
-        directory / "platform.yaml", simulator.base_url, {name: name for name in MODELS}, rate_limits=GENEROUS
-    )
-    environment = {
-        **platform.environment, "PLATFORM_REDIS_URL": server.url, "PLATFORM_CONFIG_FILE": str(config), **settings,
-    }  # fmt: skip
     try:
-        with Gateway(environment, directory) as gateway:
+        with Gateway({**platform.environment, "PLATFORM_REDIS_URL": server.url}, tmp_path) as gateway:
             yield gateway, server
     finally:
         server.resume()
@@ -460,67 +465,36 @@ async def _own_redis(
 
 
 async def test_while_redis_is_frozen_keys_are_refused_at_once_and_other_requests_go_on(
-    platform: Platform, client: httpx.AsyncClient, sim: ProviderSimulator, everything_key: str, fresh: str,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:  # fmt: skip
-    async with _own_redis(platform, sim, tmp_path_factory) as (gateway, server):
-        caller = Caller(client, gateway, everything_key)
-        first = await caller.send(fresh)
-        slow = asyncio.create_task(caller.send(f"{fresh}-slow", body=_ask(PLATFORM, model="sim-delay-600")))
-        await sim.wait_for_outcome("sim-delay-600", "open")
-        server.pause()
-        await _plain(caller)  # the limiter's first wait
-        calls = _total(sim)
-        for key in (fresh, f"{fresh}-new"):
-            started = time.monotonic()
-            refused = await caller.send(key)
-            assert (refused.status_code, _code(refused)) == (503, "idempotency_unavailable")
-            assert refused.headers["retry-after"] == "1"
-            assert time.monotonic() - started < 0.5
-        assert _total(sim) == calls, "nothing was done"
-        await _plain(caller)
-        assert (await slow).status_code == 200, "an answer is not withheld because it cannot be kept"
+    freezable: tuple[Gateway, EmbeddedValkey], caller: Caller, sim: ProviderSimulator, fresh: str
+) -> None:
+    gateway, server = freezable
+    caller = caller.at(gateway)
+    first = await caller.send(fresh)
+    slow = asyncio.create_task(caller.send(f"{fresh}-slow", body=_ask(PLATFORM, model="sim-slow-stream")))
+    await sim.wait_for_outcome("sim-slow-stream", "open")
+    server.pause()
+    await _plain(caller)  # the limiter's first wait
+    calls = _total(sim)
+    for key in (fresh, f"{fresh}-new"):
+        started = time.monotonic()
+        refused = await caller.send(key)
+        assert (refused.status_code, _code(refused)) == (503, "idempotency_unavailable")
+        assert refused.headers["retry-after"] == "1"
+        assert time.monotonic() - started < 0.5
+    assert _total(sim) == calls, "nothing was done"
+    await _plain(caller)
+    assert (await slow).status_code == 200, "an answer is not withheld because it cannot be kept"
 
-        server.resume()
-        async with asyncio.timeout(LEASE_SECONDS + 3):
-            while (again := await caller.send(fresh)).status_code == 503:
-                await asyncio.sleep(0.1)
-            assert again.content == first.content
-            # The refused request may have left its question in the frozen server's queue: it is taken back.
-            while (new := await caller.send(f"{fresh}-new")).status_code != 200:
-                await asyncio.sleep(0.1)
-        assert "idempotency-replayed" not in new.headers
-        events = [line["event"] for line in gateway.log_lines()]
-        assert events.count("idempotency_unavailable") == 1
-        assert events.count("idempotency_recovered") == 1
-        assert metric(gateway.metrics(), OUTCOMES, outcome="unavailable") >= 3
-
-
-async def test_with_the_policy_proceed_requests_go_on_and_say_so(
-    platform: Platform, client: httpx.AsyncClient, sim: ProviderSimulator, everything_key: str, fresh: str,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:  # fmt: skip
-    policy = {"PLATFORM_IDEMPOTENCY_FAILURE_POLICY": "proceed"}
-    async with _own_redis(platform, sim, tmp_path_factory, **policy) as (gateway, server):
-        caller = Caller(client, gateway, everything_key)
-        assert "idempotency-unavailable" not in (await caller.send(f"{fresh}-before")).headers
-        server.pause()
-        for _ in range(2):
-            answer = await caller.send(fresh)
-            assert (answer.status_code, answer.headers["idempotency-unavailable"]) == (200, "true")
-        assert _total(sim) == 3
-        streamed = await caller.send(f"{fresh}-s", body=_ask(PLATFORM, stream=True))
-        assert parse_events(streamed.text)[-1].name == "done"
-        assert streamed.headers["idempotency-unavailable"] == "true"
-
-
-async def test_without_a_time_to_keep_answers_no_keys_are_taken(
-    platform: Platform, client: httpx.AsyncClient, sim: ProviderSimulator, everything_key: str, fresh: str,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:  # fmt: skip
-    environment = {**platform.environment, "PLATFORM_IDEMPOTENCY_TTL_SECONDS": "0"}
-    with Gateway(environment, tmp_path_factory.mktemp("keyless")) as gateway:
-        refused = await Caller(client, gateway, everything_key).send(fresh)
-        assert (refused.status_code, _code(refused)) == (400, "invalid_request")
-        assert "takes no Idempotency-Key" in refused.json()["error"]["message"]
-        await _plain(Caller(client, gateway, everything_key))
+    server.resume()
+    async with asyncio.timeout(LEASE_SECONDS + 3):
+        while (again := await caller.send(fresh)).status_code == 503:
+            await asyncio.sleep(0.1)
+        assert again.content == first.content
+        # The refused request may have left its question in the frozen server's queue: it is taken back.
+        while (new := await caller.send(f"{fresh}-new")).status_code != 200:
+            await asyncio.sleep(0.1)
+    assert "idempotency-replayed" not in new.headers
+    events = [line["event"] for line in gateway.log_lines()]
+    assert events.count("idempotency_unavailable") == 1
+    assert events.count("idempotency_recovered") == 1
+    assert metric(gateway.metrics(), OUTCOMES, outcome="unavailable") >= 3
