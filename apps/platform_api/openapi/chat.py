@@ -3,7 +3,15 @@
 from typing import Any
 
 from apps.platform_api.contract import ChatRequestBody, ChatResponse
-from apps.platform_api.openapi.blocks import GUARDED, REQUEST_ID, WITH_BODY, error_responses, request_body
+from apps.platform_api.openapi.blocks import (
+    GUARDED,
+    ONCE,
+    REPLAYED,
+    REQUEST_ID,
+    WITH_BODY,
+    error_responses,
+    request_once,
+)
 from platform_app import errors
 
 _USAGE = {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13, "cached_tokens": 0}
@@ -36,7 +44,8 @@ CHAT: dict[str, Any] = {
                     "RateLimit-Policy": "The tightest rule, its quota and window.",
                     "RateLimit": "What is left of it, and the seconds until more comes back.",
                 }.items()
-            },
+            }
+            | REPLAYED,
             "content": {
                 "application/json": {"examples": {"complete": {"value": _COMPLETE}}},
                 "text/event-stream": {
@@ -48,6 +57,7 @@ CHAT: dict[str, Any] = {
         **error_responses(
             *GUARDED,
             *WITH_BODY,
+            *ONCE,
             errors.ContextLengthExceeded,
             errors.ContentFiltered,
             errors.ProviderRejectedRequest,
@@ -63,7 +73,7 @@ CHAT: dict[str, Any] = {
             errors.ProviderTimeout,
         ),
     },
-    "openapi_extra": request_body(
+    "openapi_extra": request_once(
         ChatRequestBody,
         prompt={"prompt": "Say hello."},
         messages={
