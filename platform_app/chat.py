@@ -79,7 +79,7 @@ class ChatService:
         if self.limits.rules.weighs:
             prompt, output = estimate_prompt_tokens(request.body), 0
             if request.operation is Operation.CHAT:
-                output = requested_output_tokens(request.body, self.limits.rules.default_output_tokens)
+                output = requested_output_tokens(request.body, self.models.default_output_tokens)
             tokens = prompt + output
             cost = model.most_microusd(TokenUsage(prompt, output, tokens))
         return Usage(caller.key_id, caller.owner, context.route, model.name, caller.limits, tokens, cost)

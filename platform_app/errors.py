@@ -22,6 +22,7 @@ The tree (status and code beside each leaf)::
     │   ├── InsufficientScope          403 insufficient_scope
     │   └── ModelNotAllowed            403 model_not_allowed
     ├── RateLimited                    429 rate_limited
+    │   └── BudgetExceeded             429 budget_exceeded
     ├── Unavailable                    ours to mend; waiting helps where retry_after is set
     │   ├── AuthUnavailable            503 auth_unavailable
     │   ├── LimiterUnavailable         503 limiter_unavailable
@@ -203,6 +204,12 @@ class RateLimited(PlatformError):
     """A limit of ours; `retry_after` is always set."""
 
     code, status = "rate_limited", 429
+
+
+class BudgetExceeded(RateLimited):
+    """A limit on what requests cost."""
+
+    code, status = "budget_exceeded", 429
 
 
 class Unavailable(PlatformError):

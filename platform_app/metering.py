@@ -16,7 +16,7 @@ from platform_app.llm.usage import TokenUsage
 from platform_app.observability import ids, metrics
 from platform_app.observability.context import RequestContext
 from platform_app.observability.provider_call import outcome_of
-from platform_app.rate_limit.gate import Admission
+from platform_app.rate_limit.limiter import Admission
 
 _NOTHING = TokenUsage()
 

@@ -11,7 +11,10 @@ from platform_app.llm.adapters import make_adapter
 from platform_app.llm.base import Credentials
 from platform_app.llm.catalog import Catalog
 from platform_app.llm.directory import ServedModel
+from platform_app.llm.policies.assemble import assemble_all
+from platform_app.llm.policies.shared_state import SharedState
 from platform_app.llm.provider_http import ProviderLimits
+from platform_app.llm.route import Route
 from platform_app.llm.route_upstream import RouteUpstream
 
 
@@ -22,6 +25,7 @@ class ModelServing:
         self._session = session
         self._settings = settings
         self._credentials = credentials
+        self._state = SharedState()  # breakers and queues of routes that stay outlive a change of the config file
 
     def build(self, config: PlatformConfig) -> Mapping[str, ServedModel]:
         """Every model of the catalog by its public name."""
@@ -32,11 +36,12 @@ class ModelServing:
         )
         adapters = {name: make_adapter(provider, self._session, limits) for name, provider in config.providers.items()}
         catalog = Catalog(config, self._settings.default_model)
-        return {
-            name: ServedModel(name, routes, RouteUpstream(routes[0], adapters[routes[0].provider], self._credentials))
-            for name in catalog.models
-            for routes in (catalog.routes(name),)
-        }
+
+        def make_route(route: Route) -> RouteUpstream:
+            return RouteUpstream(route, adapters[route.provider], self._credentials)
+
+        upstreams = assemble_all(config, catalog, make_route, self._state)
+        return {name: ServedModel(name, catalog.routes(name), upstream) for name, upstream in upstreams.items()}
 
 
 @asynccontextmanager

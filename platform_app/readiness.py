@@ -12,6 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from platform_app.config import Settings
 from platform_app.db.migrations import current_revision, head_revision, known_revisions
 from platform_app.ledger.base import Ledger
+from platform_app.rate_limit.degrading_limiter import DegradingLimiter
+from platform_app.rate_limit.rules import RuleBook
 
 CHECK_TIMEOUT_SECONDS = 1.0
 
@@ -26,10 +28,22 @@ class Check:
     detail: str
 
 
+@dataclass(frozen=True, slots=True)
+class RedisPolicy:
+    """Whether this process is of use without Redis."""
+
+    rules: RuleBook
+    limiter: DegradingLimiter | None = None
+    """Also asked whether it counts: a server may answer and take no writes."""
+
+
 class Readiness:
     """Asks the database and Redis, each within a second, and the ledger."""
 
-    def __init__(self, engine: AsyncEngine, redis: "Redis", settings: Settings, ledger: Ledger) -> None:
+    def __init__(
+        self, engine: AsyncEngine, redis: "Redis", settings: Settings, ledger: Ledger, redis_policy: RedisPolicy
+    ) -> None:
+        self._redis_policy = redis_policy
         self._engine = engine
         self._redis = redis
         self._settings = settings
@@ -41,7 +55,8 @@ class Readiness:
         """Database, schema, Redis and ledger, asked at once.
 
         The database is not required while callers verified recently go on (auth_stale_seconds > 0), or every
-        replica would leave the load balancer at the same moment. Redis is not required: limits degrade.
+        replica would leave the load balancer at the same moment. Redis is required where a rule says that without it
+        nobody passes; else limits degrade.
         """
         database, redis = await asyncio.gather(self._database(), self._check_redis())
         return [*database, redis, self._check_ledger()]
@@ -69,9 +84,14 @@ class Readiness:
         return Check("ledger", problem is None, True, problem or "records")
 
     async def _check_redis(self) -> Check:
+        required, limiter = self._redis_policy.rules.needs_redis, self._redis_policy.limiter
+        without = "a rule refuses requests without it" if required else "limits are per process"
         try:
             async with asyncio.timeout(CHECK_TIMEOUT_SECONDS):
                 await self._redis.ping()
+                counts = limiter is None or await limiter.probe()
         except (RedisError, OSError, TimeoutError) as error:
-            return Check("redis", False, False, f"does not answer ({type(error).__name__}); limits are per process")
-        return Check("redis", True, False, "answers")
+            return Check("redis", False, required, f"does not answer ({type(error).__name__}); {without}")
+        if not counts:
+            return Check("redis", False, required, f"answers, and does not count; {without}")
+        return Check("redis", True, required, "answers")

@@ -5,9 +5,10 @@ import contextlib
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.cluster import RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -21,23 +22,28 @@ from platform_app.auth.lifecycle import KeyLifecycle
 from platform_app.auth.throttle import FailureThrottle, NoThrottle
 from platform_app.chat import ChatService
 from platform_app.config import PlatformConfig, Settings, environment, load_config
+from platform_app.config_reload import ConfigReload
 from platform_app.db.engine import make_engine
 from platform_app.errors import ConfigurationError
 from platform_app.ledger.base import Ledger
 from platform_app.ledger.reader import AuditReader
 from platform_app.ledger.spooled import open_ledger
+from platform_app.ledger.usage_reader import UsageReader
 from platform_app.llm.directory import ModelDirectory
 from platform_app.model_serving import ModelServing, provider_session
 from platform_app.provider_credentials import StoredCredentials
+from platform_app.rate_limit.cluster_pipe import ClusterPipe
 from platform_app.rate_limit.degrading_limiter import DegradingLimiter
 from platform_app.rate_limit.failure_throttle import AddressThrottle
 from platform_app.rate_limit.gate import RateLimitGate
 from platform_app.rate_limit.limiter import RateLimiter
 from platform_app.rate_limit.local_limiter import LocalLimiter
-from platform_app.rate_limit.redis_limiter import SCRIPT, RedisLimiter
+from platform_app.rate_limit.redis_limiter import RedisLimiter
 from platform_app.rate_limit.rules import RuleBook
 from platform_app.rate_limit.script_pipe import ScriptPipe
-from platform_app.readiness import Readiness
+from platform_app.rate_limit.scripts import ALL as SCRIPTS
+from platform_app.rate_limit.split_limiter import SplitLimiter
+from platform_app.readiness import Readiness, RedisPolicy
 from platform_app.required_secrets import look_up_required
 from platform_app.secret_store.base import RefreshableSecretStore, SecretStore
 from platform_app.secret_store.cache import CachedSecretStore
@@ -53,7 +59,6 @@ class Resources:
     """What routes may use; handed to each request, never changed."""
 
     settings: Settings
-    config: PlatformConfig
     keys: KeyStore
     lifecycle: KeyLifecycle
     peppers: SecretPeppers
@@ -64,6 +69,8 @@ class Resources:
     readiness: Readiness
     ledger: Ledger
     audit: AuditReader
+    usage: UsageReader
+    reload: ConfigReload
     engine: AsyncEngine = field(repr=False)
     redis: "Redis" = field(repr=False)
     secrets: RefreshableSecretStore = field(repr=False)
@@ -93,19 +100,26 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         stack.push_async_callback(redis.aclose)
         ledger = await stack.enter_async_context(open_ledger(settings))
         keys, cache = KeyStore(engine), KeyCache(settings.auth_cache_size)
-        scripts = ScriptPipe(settings.redis_url.get_secret_value(), settings.redis_timeout_ms / 1000)
-        stack.push_async_callback(scripts.aclose)
-        await scripts.warm(SCRIPT, WARM_SECONDS)
-        limiter = _limiter(settings, scripts)
-        stack.push_async_callback(limiter.aclose)
+        rules = RuleBook(config.rate_limits.rules)
+        limiter = await stack.enter_async_context(open_limiter(settings))
         _run_until_closed(stack, InvalidationListener(redis, cache).run())
         session = await stack.enter_async_context(provider_session(settings))
         serving = ModelServing(session, settings, StoredCredentials(secrets))
-        models = ModelDirectory(serving.build(config), settings.default_model)
-        limits = RateLimitGate(RuleBook(config.rate_limits.rules), limiter)
+        models = ModelDirectory(serving.build(config), settings.default_model, config.rate_limits.default_output_tokens)
+        key_rules = _key_rules(config)
+        limits = RateLimitGate(rules, limiter)
+
+        def apply(changed: PlatformConfig) -> None:
+            served = serving.build(changed)
+            rules.replace(changed.rate_limits.rules)
+            key_rules.replace(changed.rate_limits.rules, changed.models)
+            models.replace(served, settings.default_model, changed.rate_limits.default_output_tokens)
+
+        reload = ConfigReload(settings, lambda changed: secret_problems(settings, changed, secrets), apply)
+        if settings.config_file is not None:
+            _run_until_closed(stack, reload.run())
         yield Resources(
             settings=settings,
-            config=config,
             keys=keys,
             peppers=peppers,
             authenticator=Authenticator(
@@ -119,13 +133,15 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
                 ),
                 throttle=_throttle(settings, limiter),
             ),
-            lifecycle=KeyLifecycle(engine, _key_rules(config), RedisAnnouncer(redis, cache)),
+            lifecycle=KeyLifecycle(engine, key_rules, RedisAnnouncer(redis, cache)),
             limits=limits,
             models=models,
             chat=ChatService(models, limits, ledger, settings.provider_total_timeout_seconds),
-            readiness=Readiness(engine, redis, settings, ledger),
+            readiness=Readiness(engine, redis, settings, ledger, RedisPolicy(rules, limiter)),
             ledger=ledger,
             audit=AuditReader(engine),
+            usage=UsageReader(engine),
+            reload=reload,
             engine=engine,
             redis=redis,
             secrets=secrets,
@@ -174,17 +190,42 @@ async def secret_problems(settings: Settings, config: PlatformConfig, secrets: S
 
 def make_redis(settings: Settings) -> "Redis":
     """A client that never waits longer than `redis_timeout_ms` for a connection, a socket or an answer, and never
-    retries: what happens next is decided by whoever asked."""
-    seconds = settings.redis_timeout_ms / 1000
+    retries: what happens next is decided by whoever asked. On a cluster it takes single-key commands, PING and
+    pub/sub alike."""
+    url, seconds = settings.redis_url.get_secret_value(), settings.redis_timeout_ms / 1000
+    timeouts: dict[str, Any] = {"socket_timeout": seconds, "socket_connect_timeout": seconds}
+    if settings.redis_cluster:
+        cluster = RedisCluster.from_url(url, max_connections=REDIS_CONNECTIONS, retry=Retry(NoBackoff(), 1), **timeouts)
+        return cast("Redis", cluster)  # another class of redis-py, with the same commands
     pool = BlockingConnectionPool.from_url(
-        settings.redis_url.get_secret_value(),
-        max_connections=REDIS_CONNECTIONS,
-        timeout=seconds,
-        socket_timeout=seconds,
-        socket_connect_timeout=seconds,
-        retry=Retry(NoBackoff(), 0),
+        url, max_connections=REDIS_CONNECTIONS, timeout=seconds, retry=Retry(NoBackoff(), 0), **timeouts
     )
     return Redis.from_pool(pool)
+
+
+@asynccontextmanager
+async def open_redis_limiter(settings: Settings) -> AsyncIterator[RateLimiter]:
+    """The limiter that all processes share, with the task that renews what this one holds."""
+    url, seconds = settings.redis_url.get_secret_value(), settings.redis_timeout_ms / 1000
+    async with AsyncExitStack() as stack:
+        scripts = ClusterPipe(url, seconds) if settings.redis_cluster else ScriptPipe(url, seconds)
+        stack.push_async_callback(scripts.aclose)
+        await scripts.warm([script.text for script in SCRIPTS], WARM_SECONDS)
+        counting = RedisLimiter(scripts, by_hash_tag=settings.redis_cluster)
+        _run_until_closed(stack, counting.renew_holds())
+        stack.push_async_callback(counting.aclose)
+        yield SplitLimiter(counting) if settings.redis_cluster else counting
+
+
+@asynccontextmanager
+async def open_limiter(settings: Settings) -> AsyncIterator[DegradingLimiter]:
+    """The limiter of a process: the shared one, and its own while that cannot be reached."""
+    async with open_redis_limiter(settings) as shared:
+        limiter = DegradingLimiter(shared, LocalLimiter(processes=settings.replicas * settings.workers))
+        try:
+            yield limiter
+        finally:
+            await limiter.aclose()
 
 
 def _run_until_closed(stack: AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:
@@ -207,10 +248,3 @@ def _throttle(settings: Settings, limiter: RateLimiter) -> FailureThrottle:
     if not settings.auth_failures_per_minute:
         return NoThrottle()
     return AddressThrottle(limiter, settings.auth_failures_per_minute)
-
-
-def _limiter(settings: Settings, scripts: ScriptPipe) -> DegradingLimiter:
-    return DegradingLimiter(
-        RedisLimiter(scripts),
-        LocalLimiter(processes=settings.replicas * settings.workers),
-    )

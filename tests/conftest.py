@@ -26,6 +26,8 @@ from tests.support.gateway import Gateway, write_config
 T = TypeVar("T")
 
 PROVIDER_KEY = "sk-canary-5d8c2f6ab1904e37"
+PATIENT = {"retry": {"max_attempts": 1}, "breaker": {"minimum_calls": 100_000}}
+"""Policies that let every scripted fault through as it is; the policies themselves have tests of their own."""
 GENEROUS = {"rules": [{"name": "key-rpm", "scope": "key", "limit": 1_000_000, "window_seconds": 60}]}
 
 _numbers = itertools.count(1)
@@ -130,6 +132,7 @@ def platform(
         simulator.base_url,
         {name: name for name in MODELS},
         rate_limits=GENEROUS,
+        policies=PATIENT,
     )
     return Platform(
         {

@@ -30,12 +30,16 @@ class LimitedBy(StrEnum):
     """The guard itself, before the handler runs."""
     CHAT_SERVICE = "chat service"
     """ChatService, which knows the model too, so that all rules cost one round trip."""
+    NOTHING_CHARGED = "the handler, which charges nothing"
+    """The answer itself is what the limiter says. It costs as much as a refusal, which is not charged either, and a
+    caller whose limit is used up can see so."""
 
 
 class Guard:
     """A dependency: the caller of this request, who holds the scope. Routes without one do not start."""
 
-    def __init__(self, scope: Scope, limited_by: LimitedBy = LimitedBy.GUARD) -> None:
+    def __init__(self, scope: Scope | None, limited_by: LimitedBy = LimitedBy.GUARD) -> None:
+        """`scope` None: every key may; only for what guards.ANY_KEY lists."""
         self.scope = scope
         self.limited_by = limited_by
 
@@ -45,7 +49,7 @@ class Guard:
         context.route = route_template(request.scope)
         caller = await resources.authenticator.authenticate(credentials(request), context.client_address)
         context.key_id = caller.key_id
-        if not caller.may(self.scope):
+        if self.scope is not None and not caller.may(self.scope):
             raise InsufficientScope(self.scope)
         if self.limited_by is LimitedBy.GUARD:
             usage = Usage(caller.key_id, caller.owner, context.route, limits=caller.limits)
@@ -126,8 +130,12 @@ KeyReaderDep = Annotated[Caller, Depends(Guard(Scope.API_KEYS_READ))]
 """May see keys, never their secrets."""
 KeyManagerDep = Annotated[Caller, Depends(Guard(Scope.API_KEYS_MANAGE))]
 """May create, change, rotate and revoke keys that hold no more than itself."""
+OneselfDep = Annotated[Caller, Depends(Guard(None, LimitedBy.NOTHING_CHARGED))]
+"""Any key, about itself."""
 AuditReaderDep = Annotated[Caller, Depends(Guard(Scope.AUDIT_READ))]
 """May read who did what."""
+UsageReaderDep = Annotated[Caller, Depends(Guard(Scope.USAGE_READ))]
+"""May read what every key used and what it cost."""
 
 
 def actor_of(caller: Caller, context: RequestContext) -> Actor:

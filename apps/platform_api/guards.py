@@ -6,12 +6,15 @@ from fastapi import FastAPI
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute, iter_route_contexts
 
-from apps.platform_api.dependencies import Guard
+from apps.platform_api.dependencies import Guard, LimitedBy
 
 PUBLIC = frozenset(
     {("GET", "/healthz"), ("GET", "/livez"), ("GET", "/readyz"), ("GET", "/v1/meta"), ("GET", "/openapi.json")}
 )
 """The only routes without a guard. They read, say nothing secret, and are listed here by hand."""
+
+ANY_KEY = frozenset({("GET", "/v1/platform/limits")})
+"""The only guarded routes without a scope: what a key may always read about itself. Nothing is charged there."""
 
 
 class UnguardedRouteError(Exception):
@@ -27,10 +30,12 @@ def require_guards(app: FastAPI) -> None:
     unguarded = []
     for context in iter_route_contexts(app.routes):
         route = context.original_route
-        if isinstance(route, APIRoute) and guard_of(route) is not None:
+        guard = guard_of(route) if isinstance(route, APIRoute) else None
+        if guard is not None and guard.scope is not None and guard.limited_by is not LimitedBy.NOTHING_CHARGED:
             continue
+        open_to_any = PUBLIC if guard is None else ANY_KEY
         path, methods = getattr(route, "path", repr(route)), getattr(route, "methods", None) or {"*"}
-        unguarded += [f"{method} {path}" for method in sorted(methods - {"HEAD"}) if (method, path) not in PUBLIC]
+        unguarded += [f"{method} {path}" for method in sorted(methods - {"HEAD"}) if (method, path) not in open_to_any]
     if unguarded:
         raise UnguardedRouteError(
             f"these routes have no Guard (auth, scope and limit): {', '.join(unguarded)}; "

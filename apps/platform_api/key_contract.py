@@ -12,7 +12,7 @@ _STRICT = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 _Text = Annotated[str, Field(min_length=1, max_length=200)]
 _Scopes = Annotated[list[Annotated[str, Field(max_length=80)]], Field(min_length=1, max_length=50)]
 _Models = Annotated[list[Annotated[str, Field(max_length=128)]], Field(max_length=200)]
-_Limit = Annotated[int, Field(strict=True)]
+_Limit = Annotated[int, Field(strict=True)] | Annotated[float, Field(strict=True, allow_inf_nan=False)]
 _Limits = Annotated[dict[Annotated[str, Field(max_length=63)], _Limit], Field(max_length=32)]
 
 
@@ -25,7 +25,9 @@ class CreateKeyBody(BaseModel):
     owner: _Text = Field(description="The team or person who answers for it.")
     scopes: _Scopes
     allowed_models: _Models | None = Field(None, description="Every model without it; none with [].")
-    limits: _Limits | None = Field(None, description="Other limits than the config file's, by rule name.")
+    limits: _Limits | None = Field(
+        None, description="Other limits than the config file's, by rule name; US dollars for cost_usd."
+    )
     expires_at: AwareDatetime | None = None
 
     def new_key(self, environment: KeyEnvironment) -> NewKey:
@@ -80,7 +82,7 @@ class KeyView(BaseModel):
     environment: str
     scopes: list[str]
     allowed_models: list[str] | None
-    limits: dict[str, int] | None
+    limits: dict[str, int | float] | None
     expires_at: datetime | None
     created_at: datetime
     created_by: str

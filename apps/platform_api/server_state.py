@@ -1,6 +1,6 @@
 """What one process says about itself."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 
@@ -12,3 +12,5 @@ class ServerState:
     draining: bool = False
     in_flight: int = 0
     configuration_problems: Sequence[str] = ()
+    reload_config: Callable[[], None] | None = None
+    """Reads the config file again; set while the resources are open."""

@@ -6,16 +6,21 @@ could not start for another reason.
 Started by `flowbiz-platform serve`: `python -m apps.platform_api.worker <descriptor of the listening socket>`.
 """
 
+import signal
 import socket
 import sys
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from types import FrameType
+from typing import NoReturn
 
 import uvicorn
 
 from apps.platform_api.main import create_app
 from apps.platform_api.server_state import ServerState
 from platform_app.config import Settings, load_settings
+from platform_app.errors import ConfigurationError
 from platform_app.observability.logging import configure_logging, get_logger
 
 KEEP_ALIVE_SECONDS = 75
@@ -66,16 +71,25 @@ def uvicorn_config(settings: Settings, state: ServerState) -> uvicorn.Config:
 
 def main() -> None:
     """Serve until told to stop."""
-    settings = load_settings()
+    try:
+        settings = load_settings()
+    except ConfigurationError as error:
+        configure_logging()
+        _refuse(error.problems)
     configure_logging(settings.log_level, settings.log_format)
     state = ServerState()
+    signal.signal(signal.SIGHUP, lambda *_: state.reload_config and state.reload_config())
     server = DrainingServer(uvicorn_config(settings, state), state, settings.shutdown_drain_seconds)
-    with socket.socket(fileno=int(sys.argv[1])) as listening:
+    with socket.socket(fileno=int(sys.argv[1])) as listening, suppress(SystemExit):  # uvicorn's, of a start that failed
         server.run(sockets=[listening])
     if state.configuration_problems:
-        get_logger("worker").error("configuration_not_valid", problems=list(state.configuration_problems))
-        sys.exit(2)
+        _refuse(state.configuration_problems)
     sys.exit(0 if server.started else 3)
+
+
+def _refuse(problems: Sequence[str]) -> NoReturn:
+    get_logger("worker").error("configuration_not_valid", problems=list(problems))
+    sys.exit(2)
 
 
 if __name__ == "__main__":

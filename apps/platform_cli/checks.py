@@ -13,9 +13,10 @@ from platform_app.db.engine import make_engine
 from platform_app.errors import SecretError
 from platform_app.ledger.base import NullLedger
 from platform_app.ledger.spooled import spool_problems
-from platform_app.readiness import Check, Readiness
+from platform_app.rate_limit.rules import RuleBook
+from platform_app.readiness import Check, Readiness, RedisPolicy
 from platform_app.required_secrets import look_up_required, provider_secrets
-from platform_app.resources import make_redis, make_secret_store
+from platform_app.resources import make_redis, make_secret_store, open_limiter
 from platform_app.secret_store.base import SecretStore
 
 
@@ -49,7 +50,7 @@ async def _checks(settings: Settings, config: PlatformConfig, live: bool) -> Asy
         for name, secret in provider_secrets(config).items():
             if secret is None:
                 yield Check(f"secret of {name}", True, True, "none needed")
-        async for check in _servers(settings):
+        async for check in _servers(settings, config):
             yield check
         if live:
             for name, provider in config.providers.items():
@@ -59,10 +60,13 @@ async def _checks(settings: Settings, config: PlatformConfig, live: bool) -> Asy
     yield _core(settings)
 
 
-async def _servers(settings: Settings) -> AsyncIterator[Check]:
+async def _servers(settings: Settings, config: PlatformConfig) -> AsyncIterator[Check]:
     engine, redis = make_engine(settings), make_redis(settings)
     try:
-        for check in await Readiness(engine, redis, settings, NullLedger()).checks():
+        async with open_limiter(settings) as limiter:
+            policy = RedisPolicy(RuleBook(config.rate_limits.rules), limiter)
+            checks = await Readiness(engine, redis, settings, NullLedger(), policy).checks()
+        for check in checks:
             if check.name != "ledger":
                 yield check
     finally:

@@ -3,6 +3,7 @@
 import asyncio
 import getpass
 import json
+import re
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, TypeVar
@@ -19,6 +20,7 @@ from platform_app.resources import KeyAdmin, open_key_admin
 
 app = typer.Typer(no_args_is_help=True)
 T = TypeVar("T")
+_NUMBER = re.compile(r"\d{1,10}(\.\d{1,6})?", re.ASCII)
 
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 _Name = Annotated[str, typer.Option(help="What the key is for.")]
@@ -192,15 +194,15 @@ def _actor() -> Actor:
     return Actor(f"cli:{user}")
 
 
-def _limits(pairs: list[str] | None) -> dict[str, int] | None:
+def _limits(pairs: list[str] | None) -> dict[str, float] | None:
     if not pairs:
         return None
-    limits = {}
+    limits: dict[str, float] = {}
     for pair in pairs:
-        name, equals, number = pair.partition("=")
-        if not equals or not number.isdecimal() or len(number) > 10:
-            raise _invalid(f"--limit {pair}: RULE=NUMBER is needed, such as key-rpm=120")
-        limits[name] = int(number)
+        name, _, number = pair.partition("=")
+        if not _NUMBER.fullmatch(number):
+            raise _invalid(f"--limit {pair}: RULE=NUMBER is needed, such as key-rpm=120 or key-daily-usd=2.50")
+        limits[name] = float(number) if "." in number else int(number)
     return limits
 
 

@@ -5,16 +5,21 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.
 
 import sys
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from apps.platform_cli import keys, migrate
+from apps.platform_cli import keys, limits, migrate
 from apps.platform_cli.audit import print_audit, utc
 from apps.platform_cli.maintenance import run_maintenance
+from apps.platform_cli.usage import Format, print_records, print_usage
 from platform_app.errors import ConfigurationError, PlatformError
 from platform_app.ledger.reader import AuditFilter
+from platform_app.ledger.usage_query import DEFAULT_GROUPS, UsageFilter, check_groups
+from platform_app.observability.log_sink import LogSink
+from platform_app.observability.logging import configure_logging
 
 app = typer.Typer(
     name="flowbiz-platform",
@@ -24,9 +29,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # a traceback that shows local variables would show secrets
 )
 app.add_typer(keys.app, name="keys", help="Create, change, rotate and revoke API keys.")
+app.add_typer(limits.app, name="limits", help="Explain which limits hold for a key.")
 app.add_typer(migrate.app, name="migrate", help="Change the database schema.")
 
 _Moment = Annotated[datetime | None, typer.Option(help="UTC where no zone is given.")]
+_day_option = partial(typer.Option, formats=["%Y-%m-%d"])
+_Day = Annotated[datetime | None, _day_option(help="The first day, UTC; thirty days before the end without it.")]
 _Port = Annotated[int, typer.Option(min=1, max=65535)]
 
 
@@ -93,6 +101,31 @@ def audit(
 
 
 @app.command()
+def usage(
+    group_by: Annotated[
+        list[str] | None, typer.Option(help="day, key, owner, model or provider; may be repeated. Else day and model.")
+    ] = None,
+    since: _Day = None,
+    until: Annotated[datetime | None, _day_option(help="The day after the last one, UTC; tomorrow without it.")] = None,
+    key_id: str | None = None,
+    owner: str | None = None,
+    model: str | None = None,
+    provider: str | None = None,
+    format: Annotated[Format | None, typer.Option(help="table without it.")] = None,
+    records: Annotated[bool, typer.Option("--records", help="Export single records as JSON lines instead.")] = False,
+) -> None:
+    """Show what was used and what it cost, by the day, key, owner, model and provider."""
+    first, end = (None if moment is None else moment.date() for moment in (since, until))
+    wanted = UsageFilter(first, end, key_id, owner, model, provider)
+    if not records:
+        print_usage(wanted, check_groups(group_by or DEFAULT_GROUPS), format or "table")
+    elif group_by or format:
+        raise typer.BadParameter("--records are JSON lines and have no groups: leave --group-by and --format out")
+    else:
+        print_records(wanted)
+
+
+@app.command()
 def simulate(
     host: str = "127.0.0.1",
     port: _Port = 9200,
@@ -106,6 +139,8 @@ def simulate(
 
 def run() -> None:
     """Run the command line; expected failures become a message and an exit code, never a traceback."""
+    # Log lines are no part of a command's output. `serve` has its own way.
+    configure_logging("warning", "console", LogSink(sys.stderr.fileno()))
     try:
         app()
     except ConfigurationError as error:

@@ -38,7 +38,9 @@ async def probe_provider(name: str, provider: ProviderConfig, credential: str | 
             trust_env=False, timeout=PROVIDER_TIMEOUT_SECONDS, verify=ssl.create_default_context()
         ) as client:
             status = (await client.get(request.url, headers=request.headers)).status_code
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:  # ValueError: a credential that is no header
+    except (httpx.LocalProtocolError, UnicodeError):
+        return Check(what, False, True, "the credential has characters that a header cannot carry")
+    except httpx.HTTPError as error:
         return Check(what, False, True, f"{where} does not answer ({type(error).__name__})")
     if status in (401, 403):
         return Check(what, False, True, f"{where} refuses the credential ({status})")

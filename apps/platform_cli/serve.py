@@ -1,7 +1,7 @@
 """`flowbiz-platform serve`: one parent that binds the ports, and N workers that answer.
 
 The parent checks everything first, starts the workers, starts a new one for each that dies, adds up their metrics on
-a port of their own, and passes SIGTERM on. It handles no request.
+a port of their own, and passes SIGTERM and SIGHUP (read the config file again) on. It handles no request.
 """
 
 import asyncio
@@ -93,11 +93,13 @@ class Workers:
         self._metrics_directory = metrics_directory
         self._workers: list[ChildProcess] = []
         self._stopping = 0
+        self._reload = False
 
     def run(self) -> int:
         """Start them all and keep them running; returns once they stopped on request."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
+        signal.signal(signal.SIGHUP, self._on_reload)
         for _ in range(self._settings.workers):
             self._workers.append(self._spawn())
         _log.info(
@@ -107,10 +109,20 @@ class Workers:
         while not self._stopping:
             time.sleep(_WATCH_SECONDS)
             self._replace_dead()
+            self._pass_reload_on()
         return self._stop()
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
         self._stopping += 1
+
+    def _on_reload(self, _: int, __: FrameType | None) -> None:
+        self._reload = True
+
+    def _pass_reload_on(self) -> None:
+        if self._reload:
+            self._reload = False
+            for worker in self._workers:
+                worker.send(signal.SIGHUP)
 
     def _spawn(self) -> ChildProcess:
         descriptor = self._listening.fileno()

@@ -152,7 +152,7 @@ def _create_totals() -> None:
         sa.Column("first_token_ms", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("day", "key_id", "owner", "provider", "model", name="pk_usage_daily"),
         # Today's rows change twice a second: with room in their page that needs no new entries in the indexes.
-        postgresql_with={"fillfactor": 50},
+        postgresql_with={"fillfactor": 80},
     )
     op.create_index("ix_usage_daily_key_id_day", "usage_daily", ["key_id", "day"])
 

@@ -19,7 +19,7 @@ class Caller:
     allowed_models: frozenset[str] | None = None
     """None: every model of the catalog."""
     expires_at: datetime | None = None
-    limits: Mapping[str, int] = field(default_factory=dict)
+    limits: Mapping[str, float] = field(default_factory=dict)
     """Other limits than the config file's, by rule name."""
 
     def may(self, scope: str) -> bool:

@@ -25,7 +25,7 @@ class Actor:
     name: str
     grants: frozenset[str] = frozenset({ALL})
     """What the actor's own key was granted; somebody at the command line holds the database, so everything."""
-    limits: Mapping[str, int] = field(default_factory=dict)
+    limits: Mapping[str, float] = field(default_factory=dict)
     """The actor's own limits, where its key has some."""
     allowed_models: frozenset[str] | None = None
     """The models that the actor's own key may use; None: every model."""
@@ -53,7 +53,7 @@ class NewKey:
     environment: KeyEnvironment
     allowed_models: Sequence[str] | None = None
     expires_at: datetime | None = None
-    limits: Mapping[str, int] | None = None
+    limits: Mapping[str, float] | None = None
     """Other limits than the config file's, by rule name; only for rules that count by key."""
 
 
@@ -65,7 +65,7 @@ class KeyChanges:
     owner: str | Unset = UNSET
     scopes: Sequence[str] | Unset = UNSET
     allowed_models: Sequence[str] | Unset | None = UNSET
-    limits: Mapping[str, int] | Unset | None = UNSET
+    limits: Mapping[str, float] | Unset | None = UNSET
     expires_at: datetime | Unset | None = UNSET
 
     def fields(self) -> dict[str, Any]:
@@ -84,7 +84,7 @@ class KeyRecord:
     environment: str
     scopes: Sequence[str]
     allowed_models: Sequence[str] | None
-    limits: dict[str, int] | None
+    limits: Mapping[str, float] | None
     expires_at: datetime | None
     created_at: datetime
     created_by: str

@@ -1,5 +1,6 @@
 """What a key may look like, and what an actor may do to it: checks without any I/O."""
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -7,17 +8,21 @@ from typing import Any
 from platform_app.auth.key_records import Actor, KeyRecord
 from platform_app.auth.permissions import ALL, GRANTS, unknown_grants
 from platform_app.config import LimitRule
+from platform_app.config.limits import BY_KEY_SCOPES
 from platform_app.errors import InsufficientScope, ValidationFailed
 
 MAX_GRACE_SECONDS = 30 * 86_400
-_BY_KEY = ("key", "key_route", "key_model")
 
 
 class KeyRules:
     """Judges keys by the catalog's models and the config file's limit rules."""
 
     def __init__(self, limit_rules: Sequence[LimitRule] = (), models: Collection[str] | None = None) -> None:
-        self._limits = {rule.name: rule.limit for rule in limit_rules if rule.scope in _BY_KEY}
+        self.replace(limit_rules, models)
+
+    def replace(self, limit_rules: Sequence[LimitRule], models: Collection[str] | None) -> None:
+        """Judge by these from now on: the config file has changed."""
+        self._limits = {rule.name: rule for rule in limit_rules if rule.scope in BY_KEY_SCOPES}
         self._models = models
 
     def check_fields(self, fields: Mapping[str, Any]) -> None:
@@ -77,13 +82,14 @@ class KeyRules:
             beyond += self._limits_beyond(actor, fields["limits"] or {})
         return beyond
 
-    def _limits_beyond(self, actor: Actor, limits: Mapping[str, int]) -> list[str]:
+    def _limits_beyond(self, actor: Actor, limits: Mapping[str, float]) -> list[str]:
         problems = []
-        for name, default in self._limits.items():
-            own, limit = actor.limits.get(name, default), limits.get(name, default)
+        for name, rule in self._limits.items():
+            own, limit = _limit_of(actor.limits, rule), _limit_of(limits, rule)
             if limit > own:
                 source = "" if name in limits else ", the config file's,"
-                problems.append(f"limits.{name}: {limit}{source} is above your own limit of {own}")
+                what = "no limit" if limit == math.inf else f"{limit:.15g}{source}"
+                problems.append(f"limits.{name}: {what} is above your own limit of {own:.15g}")
         return problems
 
     def _model_problems(self, models: Sequence[str]) -> list[str]:
@@ -92,7 +98,7 @@ class KeyRules:
         unknown = sorted(set(models) - set(self._models))
         return [f"allowed_models: there is no model {name[:128]!r} in the catalog" for name in unknown]
 
-    def _limit_problems(self, limits: Mapping[str, int]) -> list[str]:
+    def _limit_problems(self, limits: Mapping[str, float]) -> list[str]:
         known = _listed(self._limits)
         problems = [
             f"limits: {name[:63]!r} is not a rule that counts by key ({known or 'there is none'})"
@@ -100,9 +106,9 @@ class KeyRules:
             if name not in self._limits
         ]
         return problems + [
-            f"limits.{name}: a whole number from 1 to 1000000000 is needed"
+            f"limits.{name}: {problem}"
             for name, limit in limits.items()
-            if name in self._limits and not 1 <= limit <= 1_000_000_000
+            if name in self._limits and (problem := self._limits[name].own_limit_problem(limit))
         ]
 
 
@@ -123,6 +129,12 @@ def check_reason(reason: str) -> None:
 def is_admin(record: KeyRecord) -> bool:
     """Whether the key holds everything."""
     return ALL in record.scopes
+
+
+def _limit_of(limits: Mapping[str, float], rule: LimitRule) -> float:
+    """What holds for a key with these limits of its own."""
+    default = math.inf if rule.limit is None else float(rule.limit)
+    return limits.get(rule.name, default)
 
 
 def _models_beyond(actor: Actor, models: Collection[str] | None) -> list[str]:

@@ -15,6 +15,7 @@ from platform_app.config.fields import (
 )
 from platform_app.config.file import PlatformConfig, load_config
 from platform_app.config.limits import DEFAULT_RULES, LimitRule, RateLimitsConfig
+from platform_app.config.policies import BreakerConfig, PoliciesConfig, RetryConfig
 from platform_app.config.settings import (
     ENV_PREFIX,
     START_TIMEOUT_SECONDS,
@@ -29,6 +30,7 @@ __all__ = [
     "ENV_PREFIX",
     "SECRET_NAME",
     "START_TIMEOUT_SECONDS",
+    "BreakerConfig",
     "ConfigModel",
     "HttpUrl",
     "LimitRule",
@@ -36,9 +38,11 @@ __all__ = [
     "ModelName",
     "Network",
     "PlatformConfig",
+    "PoliciesConfig",
     "PriceConfig",
     "ProviderConfig",
     "RateLimitsConfig",
+    "RetryConfig",
     "RouteConfig",
     "RuleName",
     "Settings",

@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError, model_validator
 from platform_app.config.catalog import ModelConfig, ProviderConfig, RouteConfig
 from platform_app.config.fields import ConfigModel, ModelName, RuleName, what_is_wrong
 from platform_app.config.limits import RateLimitsConfig
+from platform_app.config.policies import PoliciesConfig
 from platform_app.config.settings import Settings
 from platform_app.errors import ConfigurationError
 
@@ -20,6 +21,7 @@ class PlatformConfig(ConfigModel):
     providers: dict[RuleName, ProviderConfig]
     models: Annotated[dict[ModelName, ModelConfig], Field(min_length=1)]
     rate_limits: RateLimitsConfig = RateLimitsConfig()
+    policies: PoliciesConfig = PoliciesConfig()
 
     @model_validator(mode="after")
     def _routes_name_providers(self) -> Self:

@@ -1,32 +1,127 @@
 """The limit rules' models."""
 
+from decimal import Decimal
+from functools import lru_cache
 from typing import Annotated, Literal, Self
+from zoneinfo import available_timezones
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from platform_app.config.fields import ConfigModel, RuleName
+from platform_app.config.fields import ConfigModel, ModelName, RuleName
+from platform_app.config.limit_checks import check_routes, unreachable_rules
+
+LimitScope = Literal["key", "owner", "route", "model", "key_route", "key_model", "global"]
+LimitUnit = Literal["requests", "tokens", "concurrent", "cost_usd"]
+CalendarWindow = Literal["day", "month"]
+
+MAX_LIMIT = 1_000_000_000
+"""Of any unit; in millionths of a dollar it still is a whole number that Redis' Lua counts exactly (below 2^53)."""
+RESERVING_UNITS = ("tokens", "cost_usd")
+"""Units whose number is known only when the call is over."""
+BY_KEY_SCOPES = ("key", "key_route", "key_model")
+"""Scopes whose rules a key may have its own limit for."""
+
+
+@lru_cache(1)
+def _time_zones() -> frozenset[str]:
+    return frozenset(available_timezones())
+
+
+def _time_zone(name: str) -> str:
+    if name not in _time_zones():
+        raise ValueError(f"'{name[:64]}' is no time zone; expected an IANA name such as Europe/Berlin or UTC")
+    return name
 
 
 class LimitRule(ConfigModel):
-    """At most `limit` units in any `window_seconds`, counted apart for each value of the scope."""
+    """At most `limit` units in any window of that length, counted apart for each value of the scope."""
 
     name: RuleName
-    scope: Literal["key", "owner", "route", "model", "key_route", "key_model", "global"]
-    unit: Literal["requests"] = "requests"
-    limit: Annotated[int, Field(ge=1, le=1_000_000_000)]
-    window_seconds: Annotated[int, Field(ge=1, le=31 * 86_400)]
+    scope: LimitScope
+    unit: LimitUnit = "requests"
+    limit: Annotated[Decimal, Field(gt=0, le=MAX_LIMIT, decimal_places=6)] | None = Field(
+        None,
+        description="How many units; US dollars for cost_usd. Without it the rule holds only for keys that have a "
+        "limit of their own by this name.",
+    )
+    window_seconds: Annotated[int, Field(ge=1, le=31 * 86_400)] | None = Field(
+        None, description="A sliding window of this length."
+    )
+    window: CalendarWindow | None = Field(
+        None, description="A calendar day or month in `time_zone`, for tokens and cost_usd."
+    )
+    time_zone: Annotated[str, AfterValidator(_time_zone)] | None = Field(
+        None, description="An IANA name, such as Europe/Berlin; required with `window`."
+    )
     routes: tuple[str, ...] = Field((), description="Only on these route templates; empty: on every limited one.")
+    models: tuple[ModelName, ...] = Field((), description="Only for these public models; empty: for every request.")
+    mode: Literal["enforce", "shadow"] = Field(
+        "enforce", description="shadow: counted and logged as if it were enforced, and nobody is refused."
+    )
+    on_outage: Literal["degrade", "closed"] = Field(
+        "degrade",
+        description="While Redis is down: degrade to limit ÷ processes in each process, or refuse (closed).",
+    )
+
+    @property
+    def calls_model_only(self) -> bool:
+        """Whether the rule can only apply to requests that call a model."""
+        return self.unit != "requests" or self.scope in ("model", "key_model") or bool(self.models)
+
+    def own_limit_problem(self, limit: float) -> str | None:
+        """What is wrong with a key's own limit for this rule; None where nothing is."""
+        if self.unit == "cost_usd":
+            if not 0.000001 <= limit <= MAX_LIMIT:
+                return f"US dollars from 0.000001 to {MAX_LIMIT} are needed"
+        elif limit != int(limit) or not 1 <= limit <= MAX_LIMIT:
+            return f"a whole number from 1 to {MAX_LIMIT} is needed"
+        return None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        problems = [
+            *self._window_problems(),
+            *self._limit_problems(),
+            *check_routes(self.routes, self.calls_model_only),
+        ]
+        if problems:
+            raise ValueError(f"rule '{self.name}': {'; '.join(problems)}")
+        return self
+
+    def _window_problems(self) -> list[str]:
+        if self.unit == "concurrent":
+            given = self.window_seconds is not None or self.window is not None
+            return ["concurrent requests have no window; leave window_seconds and window out"] if given else []
+        problems = []
+        if (self.window_seconds is None) == (self.window is None):
+            problems.append("exactly one of window_seconds and window is needed")
+        if self.window is not None and self.unit not in RESERVING_UNITS:
+            problems.append("a calendar window is for tokens and cost_usd; give window_seconds")
+        if (self.window is None) != (self.time_zone is None):
+            problems.append("window and time_zone belong together; give both or neither")
+        return problems
+
+    def _limit_problems(self) -> list[str]:
+        if self.limit is None:
+            if self.scope not in BY_KEY_SCOPES:
+                return [f"a rule without a limit is for keys' own limits, and scope {self.scope} does not count by key"]
+        elif self.unit != "cost_usd" and self.limit != int(self.limit):
+            return [f"limit: {self.unit} are whole numbers"]
+        return []
 
 
 DEFAULT_RULES = (
-    LimitRule(name="key-rpm", scope="key", limit=60, window_seconds=60),
-    LimitRule(name="route-rpm", scope="route", limit=6000, window_seconds=60),
+    LimitRule(name="key-rpm", scope="key", limit=Decimal(60), window_seconds=60),
+    LimitRule(name="route-rpm", scope="route", limit=Decimal(6000), window_seconds=60),
 )
 
 
 class RateLimitsConfig(ConfigModel):
     """The limit rules; a file that names none gets the defaults, and an empty list is refused."""
 
+    default_output_tokens: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        1024, description="What a request without max_tokens reserves for its answer."
+    )
     rules: Annotated[tuple[LimitRule, ...], Field(min_length=1, max_length=32)] = DEFAULT_RULES
 
     @model_validator(mode="after")
@@ -34,4 +129,10 @@ class RateLimitsConfig(ConfigModel):
         names = [rule.name for rule in self.rules]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"rule names are used twice: {', '.join(twice)}; give each rule a name of its own")
+        return self
+
+    @model_validator(mode="after")
+    def _reachable(self) -> Self:
+        if problems := unreachable_rules(self.rules):
+            raise ValueError("; ".join(problems))
         return self

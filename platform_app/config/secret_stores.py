@@ -9,7 +9,8 @@ from pydantic_settings import BaseSettings
 
 from platform_app.config.fields import HttpUrl
 
-_PathPart = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*/?$", max_length=200)]
+_PART = "[A-Za-z0-9_][A-Za-z0-9_.-]*"
+_PathPart = Annotated[str, StringConstraints(pattern=rf"^{_PART}(/{_PART})*/?$", max_length=200)]
 
 
 class SecretStoreSettings(BaseSettings):

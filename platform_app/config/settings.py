@@ -53,6 +53,7 @@ class Settings(SecretStoreSettings):
     database_timeout_seconds: Annotated[float, Field(gt=0, le=60)] = 2.0
     database_statement_cache: bool = True
     redis_url: SecretStr
+    redis_cluster: bool = False
     redis_timeout_ms: Annotated[int, Field(ge=1, le=5000)] = 50
 
     config_file: Path | None = None
@@ -129,6 +130,8 @@ class Settings(SecretStoreSettings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if self.redis_cluster and self.redis_url.get_secret_value().startswith("unix:"):
+            raise ValueError("PLATFORM_REDIS_CLUSTER needs a redis:// or rediss:// URL of one of the cluster's nodes")
         if self.port == self.metrics_port:
             raise ValueError("PLATFORM_PORT and PLATFORM_METRICS_PORT are equal; metrics need a port of their own")
         return self

@@ -171,7 +171,7 @@ class UsageDaily(Base):
     """The sums of a day's usage records; a trigger on usage_records adds to them, and nobody else does."""
 
     __tablename__ = "usage_daily"
-    __table_args__ = (Index(None, "key_id", "day"), {"postgresql_with": {"fillfactor": 50}})
+    __table_args__ = (Index(None, "key_id", "day"), {"postgresql_with": {"fillfactor": 80}})
 
     day: Mapped[date] = mapped_column(primary_key=True)
     key_id: Mapped[str] = mapped_column(primary_key=True)

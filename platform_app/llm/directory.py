@@ -8,6 +8,8 @@ from platform_app.llm.base import Upstream
 from platform_app.llm.route import Route
 from platform_app.llm.usage import TokenUsage
 
+DEFAULT_OUTPUT_TOKENS = 1024
+
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
@@ -26,13 +28,17 @@ class ServedModel:
 class ModelDirectory:
     """Read by every request; exchanged as a whole when the config file changes."""
 
-    def __init__(self, models: Mapping[str, ServedModel], default: str) -> None:
-        self.replace(models, default)
+    def __init__(
+        self, models: Mapping[str, ServedModel], default: str, default_output_tokens: int = DEFAULT_OUTPUT_TOKENS
+    ) -> None:
+        self.replace(models, default, default_output_tokens)
 
-    def replace(self, models: Mapping[str, ServedModel], default: str) -> None:
+    def replace(self, models: Mapping[str, ServedModel], default: str, default_output_tokens: int) -> None:
         """Serve these from now on. Requests that are under way end as they began."""
         self._models = dict(models)
         self._default = default
+        self.default_output_tokens = default_output_tokens
+        """What limits take an answer to need whose request does not say."""
 
     def find(self, name: str | None) -> ServedModel:
         """The model of this public name; the default one for None.

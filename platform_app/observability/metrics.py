@@ -52,7 +52,21 @@ KEY_LISTENER_CONNECTED = Gauge(
     multiprocess_mode="livemin",
 )
 
-LIMITER = Counter("platform_limiter", "Limiter decisions: allowed, denied, unavailable.", ["decision", "mode"])
+LIMITER = Counter("platform_limiter", "Limiter decisions: allowed, denied, unavailable, closed.", ["decision", "mode"])
+LIMITER_DENIALS = Counter(
+    "platform_limiter_denials",
+    "Requests that a rule denied (mode enforce), or would have denied (mode shadow).",
+    ["rule", "mode"],
+)
+LIMITER_CLOSED = Counter(
+    "platform_limiter_closed", "Requests refused because Redis is down and this rule says that then nobody passes.",
+    ["rule"],
+)  # fmt: skip
+LIMITER_SETTLEMENTS = Counter(
+    "platform_limiter_settlements",
+    "Ends of requests that had reserved something, told to Redis: sent, failed, dropped; and renewals that failed.",
+    ["outcome"],
+)
 LIMITER_SECONDS = Histogram("platform_limiter_duration_seconds", "Limiter calls to Redis.", buckets=_STORE_BUCKETS)
 LIMITER_DEGRADED = Gauge(
     "platform_limiter_degraded",
@@ -102,6 +116,48 @@ USAGE_COST = Counter(
     "What provider calls cost in US dollars, by the prices of the catalog; calls without a known price count nothing.",
     ["provider", "model"],
 )
+MODEL_CALL_FAILURES = Counter(
+    "platform_model_call_failures",
+    "Requests that failed before their answer's first byte, by public model and the error code that the caller got: "
+    "what retries and fallbacks could not mend.",
+    ["model", "code"],
+)
+PROVIDER_RETRIES = Counter(
+    "platform_provider_retries", "Further tries of a route, by the error that they follow.", ["provider", "reason"]
+)
+PROVIDER_FALLBACKS = Counter(
+    "platform_provider_fallbacks",
+    "Calls that went on to a model's next route, by the provider that failed and its error.",
+    ["provider", "reason"],
+)
+PROVIDER_REFUSED = Counter(
+    "platform_provider_refused",
+    "Calls that were not sent: breaker_open, queue_full, queue_timeout.",
+    ["provider", "reason"],
+)
+PROVIDER_BREAKER_STATE = Gauge(
+    "platform_provider_breaker_state",
+    "0 closed, 1 half-open, 2 open; by the model's name at the provider.",
+    ["provider", "model"],
+    multiprocess_mode="livemax",  # the worst process: a sum or a mean of states says nothing
+)
+PROVIDER_BREAKER_TRANSITIONS = Counter(
+    "platform_provider_breaker_transitions",
+    "Changes of a breaker, by the state entered and the model's name at the provider.",
+    ["provider", "model", "to"],
+)
+PROVIDER_SLOTS = Gauge(
+    "platform_provider_slots",
+    "Calls that a provider with max_concurrent may get at once.",
+    ["provider"],
+    multiprocess_mode="livesum",
+)
+PROVIDER_SLOTS_IN_USE = Gauge(
+    "platform_provider_slots_in_use", "Of these, how many are under way.", ["provider"], multiprocess_mode="livesum"
+)
+PROVIDER_SLOTS_WAITING = Gauge(
+    "platform_provider_slots_waiting", "Calls that wait for one.", ["provider"], multiprocess_mode="livesum"
+)
 
 LEDGER_APPENDED = Counter("platform_ledger_appended", "Events written to this machine's spool.")
 LEDGER_SHIPPED = Counter("platform_ledger_shipped", "Events committed to PostgreSQL.", ["table"])
@@ -140,6 +196,13 @@ LEDGER_BATCH_SECONDS = Histogram(
 )
 LEDGER_WRITER_FAILURES = Counter("platform_ledger_writer_failures", "Tries to ship that failed.")
 
+CONFIG_RELOADS = Counter("platform_config_reloads", "Changes of the config file: applied, refused.", ["outcome"])
+CONFIG_REFUSED = Gauge(
+    "platform_config_refused",
+    "1 while the config file holds something that this process refused, and runs on with what it had.",
+    multiprocess_mode="livemax",
+)
+
 LOG_LINES_DROPPED = Counter("platform_log_lines_dropped", "Log lines lost because the reader of stdout was too slow.")
 BUILD_INFO = Gauge(
     "platform_build_info", "Always 1; the version is in the labels.", ["version", "build_sha"],
@@ -158,5 +221,5 @@ def _remember_children(*metrics: Counter | Gauge | Histogram) -> None:
 
 _remember_children(
     HTTP_REQUESTS, HTTP_SECONDS, AUTH, LIMITER, PROVIDER_REQUESTS, PROVIDER_SECONDS, PROVIDER_FIRST_CHUNK_SECONDS,
-    PROVIDER_TOKENS, USAGE_COST,
+    PROVIDER_TOKENS, USAGE_COST, MODEL_CALL_FAILURES, PROVIDER_RETRIES, PROVIDER_FALLBACKS, PROVIDER_REFUSED,
 )  # fmt: skip

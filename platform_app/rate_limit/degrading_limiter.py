@@ -1,63 +1,109 @@
 """What happens when Redis is down, stated once: this process limits by itself, says so, and tries again."""
 
-import time
-from collections.abc import Callable, Sequence
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Sequence
 
 from platform_app.errors import LimiterUnavailable
 from platform_app.observability import metrics
 from platform_app.observability.logging import get_logger
-from platform_app.rate_limit.limiter import Decision, RateLimiter
-from platform_app.rate_limit.rules import Charge
+from platform_app.rate_limit.limiter import Decision, RateLimiter, RuleState
+from platform_app.rate_limit.rule import Rule
+from platform_app.rate_limit.rules import Charge, hash_tag
 
-PROBE_SECONDS = 1.0
-"""While degraded, one request in this time tries the shared limiter again."""
+PROBE_SECONDS = 0.5
+"""While degraded, the shared limiter is tried so often, by nobody's request."""
+_PROBE = Rule("probe", "global", "requests", limit=1_000_000_000, window_seconds=1)
 
 _log = get_logger("rate_limit")
 
 
-class DegradingLimiter:
-    """Same interface as the limiters that it joins. While `shared` fails, `local` decides.
+def probe_of(counter: str) -> Charge:
+    """A charge that denies nobody, beside this counter."""
+    return Charge(_PROBE, f"fbp:rl:{{{hash_tag(counter)}}}:probe")
 
-    Only requests that meet the failure first wait for the timeout of `shared`; after it a breaker is open and
-    one request a second probes. Degraded, the limits hold per process at their share, so together they still
-    hold, but a key that reaches one process alone gets its share alone.
+
+class DegradingLimiter:
+    """Same interface as the limiters that it joins. While `shared` fails, `local` decides, unless a rule that applies
+    says that then nobody passes.
+
+    Only requests that meet the failure first wait for the timeout of `shared`; after it a breaker is open, and a task
+    probes. Degraded, the limits hold per process at their share, so together they still hold, but a key that reaches
+    one process alone gets its share alone.
     """
 
-    def __init__(self, shared: RateLimiter, local: RateLimiter, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        shared: RateLimiter,
+        local: RateLimiter,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         self._shared = shared
         self._local = local
-        self._clock = clock
-        self._probe_at = 0.0
+        self._sleep = sleep
+        self._probes = [probe_of("fbp:rl:{shared}")]
+        self._probing: asyncio.Task[None] | None = None
         self.degraded = False
 
     async def acquire(self, charges: Sequence[Charge]) -> Decision:
-        """See RateLimiter.acquire; never unavailable."""
+        """See RateLimiter.acquire; unavailable only where a rule is closed."""
         if self.degraded:
-            if self._clock() < self._probe_at:
-                return await self._decide_locally(charges)
-            self._probe_at = self._clock() + PROBE_SECONDS  # the others go on locally while this one probes
+            return await self._decide_locally(charges)
         try:
             decision = await self._shared.acquire(charges)
         except LimiterUnavailable as error:
-            self._degrade(error)
+            self._degrade(error, charges)
             return await self._decide_locally(charges)
-        if self.degraded:
-            self._recover()
         metrics.LIMITER.labels("allowed" if decision.allowed else "denied", "shared").inc()
         return decision
 
+    async def read(self, charges: Sequence[Charge]) -> tuple[RuleState, ...]:
+        """See RateLimiter.read; of this process alone while it is degraded."""
+        if not self.degraded:
+            try:
+                return await self._shared.read(charges)
+            except LimiterUnavailable as error:
+                self._degrade(error, charges)
+        return await self._local.read(charges)
+
+    async def probe(self) -> bool:
+        """Try the shared limiter, which ends or begins the degraded state. Whether it counts."""
+        try:
+            await self._shared.acquire(self._probes)
+        except LimiterUnavailable as error:
+            self._degrade(error, self._probes)
+            return False
+        if self.degraded:
+            self._recover()
+        return True
+
     async def _decide_locally(self, charges: Sequence[Charge]) -> Decision:
+        closed = next((charge.rule for charge in charges if charge.rule.closed and not charge.rule.shadow), None)
+        if closed is not None:
+            metrics.LIMITER.labels("closed", "local").inc()
+            raise LimiterUnavailable(
+                f"The rate limiter cannot be reached right now, and without it the limit '{closed.name}' lets nobody "
+                "pass. Try again shortly.",
+                retry_after=1,
+            )
         decision = await self._local.acquire(charges)
         metrics.LIMITER.labels("allowed" if decision.allowed else "denied", "local").inc()
         return decision
 
-    def _degrade(self, error: LimiterUnavailable) -> None:
-        self._probe_at = self._clock() + PROBE_SECONDS
+    def _degrade(self, error: LimiterUnavailable, charges: Sequence[Charge]) -> None:
         metrics.LIMITER.labels("unavailable", "shared").inc()
         if not self.degraded:
+            # Of a cluster, the nodes that failed are those to be asked again.
+            self._probes = list({hash_tag(charge.counter): probe_of(charge.counter) for charge in charges}.values())
             self.degraded = True
             metrics.LIMITER_DEGRADED.set(1)
             _log.warning("limiter_degraded", error=type(error.__cause__ or error).__name__)
+            self._probing = asyncio.create_task(self._probe_until_recovered(), name="limiter-probe")
+
+    async def _probe_until_recovered(self) -> None:
+        while self.degraded:
+            await self._sleep(PROBE_SECONDS)
+            await self.probe()
 
     def _recover(self) -> None:
         self.degraded = False
@@ -66,5 +112,9 @@ class DegradingLimiter:
 
     async def aclose(self) -> None:
         """Close both limiters."""
+        if self._probing is not None:
+            self._probing.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._probing
         await self._shared.aclose()
         await self._local.aclose()

@@ -10,10 +10,10 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
-from platform_app.config import LimitRule
 from platform_app.errors import LimiterUnavailable, RateLimited
 from platform_app.observability import metrics
 from platform_app.rate_limit.limiter import RateLimiter
+from platform_app.rate_limit.rule import Rule
 from platform_app.rate_limit.rules import Charge
 
 MAX_ADDRESSES = 10_000
@@ -27,9 +27,7 @@ class AddressThrottle:
         self, limiter: RateLimiter, failures_per_minute: int, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._limiter = limiter
-        self._rule = LimitRule(
-            name="auth-failures", scope="global", limit=failures_per_minute, window_seconds=WINDOW_SECONDS
-        )
+        self._rule = Rule("auth-failures", "global", "requests", failures_per_minute, window_seconds=WINDOW_SECONDS)
         self._clock = clock
         self._refused_until: OrderedDict[str, float] = OrderedDict()
 

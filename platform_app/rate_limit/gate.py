@@ -1,22 +1,23 @@
 """One call for whoever guards something: charge the rules that apply, or refuse with words and headers."""
 
-from dataclasses import dataclass
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
-from platform_app.errors import RateLimited
+from platform_app.errors import BudgetExceeded, LimiterUnavailable, RateLimited
+from platform_app.observability import metrics
 from platform_app.observability.context import RequestContext
+from platform_app.observability.logging import get_logger
 from platform_app.rate_limit.headers import rate_limit_headers
-from platform_app.rate_limit.limiter import RateLimiter
-from platform_app.rate_limit.rules import RuleBook, Usage
+from platform_app.rate_limit.limiter import NOTHING_HELD, Admission, Decision, RateLimiter, RuleState
+from platform_app.rate_limit.rule import Rule
+from platform_app.rate_limit.rules import Charge, Explanation, RuleBook, Usage
 
+SHADOW_LOG_SECONDS = 1.0
+"""Of one rule at most one line in that time; the counter counts all."""
 
-class Admission:
-    """Stand-in until the limits land."""
-
-    def settle(self, tokens: int | None, cost_microusd: int | None) -> None:
-        """See above."""
-
-    def release(self) -> None:
-        """See above."""
+_log = get_logger("rate_limit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,25 +26,84 @@ class RateLimitGate:
 
     rules: RuleBook
     limiter: RateLimiter
-
-    async def charge(self, usage: Usage, context: RequestContext) -> None:
-        """Charge every rule that applies; the request's answer will carry the rate-limit headers.
-
-        Raises:
-            RateLimited: naming the rule, its limit and its window; then nothing was charged.
-        """
-        decision = await self.limiter.acquire(self.rules.charges(usage))
-        context.response_headers.update(rate_limit_headers(decision))
-        if decision.denied_by is None:
-            return
-        rule = decision.denied_by.rule
-        raise RateLimited(
-            f"The rate limit '{rule.name}' is reached. Try again in {decision.retry_after} s.",
-            details=[f"{rule.name}: {rule.limit} {rule.unit} in any {rule.window_seconds} s, counted by {rule.scope}"],
-            retry_after=decision.retry_after,
-        )
+    _shadow_logged: "OrderedDict[str, float]" = field(default_factory=OrderedDict, repr=False)
 
     async def admit(self, usage: Usage, context: RequestContext) -> Admission:
-        """See above."""
-        await self.charge(usage, context)
-        return Admission()
+        """Charge every rule that applies; the request's answer will carry the rate-limit headers. Whoever gets the
+        admission must settle or release it when the request is over.
+
+        Raises:
+            RateLimited: naming the rule, its limit and its window; then nothing was charged. BudgetExceeded where the
+                rule limits a cost.
+            LimiterUnavailable: Redis is down, and a rule says that then nobody passes.
+        """
+        charges = self.rules.charges(usage)
+        if not charges:
+            return NOTHING_HELD
+        try:
+            decision = await self.limiter.acquire(charges)
+        except LimiterUnavailable:
+            for charge in charges:
+                if charge.rule.closed and not charge.rule.shadow:
+                    metrics.LIMITER_CLOSED.labels(charge.rule.name).inc()
+            raise
+        context.response_headers.update(rate_limit_headers(decision.states, decision.denied_by))
+        if decision.denied_by is not None:
+            raise _refusal(charges, decision, decision.denied_by)
+        for state in decision.states:
+            if state.over:
+                self._note_shadow(state.rule, usage)
+        return decision.admission
+
+    async def charge(self, usage: Usage, context: RequestContext) -> None:
+        """As `admit`, for routes that call no model: nothing is held there.
+
+        Raises:
+            RateLimited: as `admit`.
+            LimiterUnavailable: as `admit`.
+        """
+        (await self.admit(usage, context)).release()
+
+    async def explain(self, usage: Usage) -> list[tuple[Explanation, RuleState | None]]:
+        """Every rule, and how it stands where it applies; charges nothing.
+
+        Raises:
+            LimiterUnavailable: the counters cannot be reached.
+        """
+        explained = self.rules.explain(usage)
+        charges = [Charge(each.rule, each.counter) for each in explained if each.counter is not None]
+        states = iter(await self.limiter.read(charges) if charges else ())
+        return [(each, next(states) if each.counter is not None else None) for each in explained]
+
+    def _note_shadow(self, rule: Rule, usage: Usage) -> None:
+        metrics.LIMITER_DENIALS.labels(rule.name, "shadow").inc()
+        now = time.monotonic()
+        if now - self._shadow_logged.get(rule.name, -SHADOW_LOG_SECONDS) >= SHADOW_LOG_SECONDS:
+            self._shadow_logged[rule.name] = now
+            _log.info("limit_shadow_denied", rule=rule.name, key_id=usage.key_id, route=usage.route, model=usage.model)
+
+
+def _refusal(charges: Sequence[Charge], decision: Decision, denied_by: RuleState) -> RateLimited:
+    rule = denied_by.rule
+    metrics.LIMITER_DENIALS.labels(rule.name, "enforce").inc()
+    kind = BudgetExceeded if rule.unit == "cost_usd" else RateLimited
+    cost = next(charge.cost for charge in charges if charge.rule is rule)
+    if cost > rule.limit:
+        return kind(
+            f"This request may take {_amount(rule, cost)}, and the limit '{rule.name}' allows "
+            f"{_amount(rule, rule.limit)} in all. Waiting does not help; ask for less, with a smaller max_tokens for "
+            "example.",
+            details=[rule.sentence],
+            retry_after=decision.retry_after,
+            headers={"x-should-retry": "false"},  # clients made from OpenAI's generator would try again
+        )
+    what = "budget" if rule.unit == "cost_usd" else "rate limit"
+    return kind(
+        f"The {what} '{rule.name}' is reached. Try again in {decision.retry_after} s.",
+        details=[rule.sentence],
+        retry_after=decision.retry_after,
+    )
+
+
+def _amount(rule: Rule, units: int) -> str:
+    return f"{rule.shown(units)} {'US dollars' if rule.unit == 'cost_usd' else rule.unit}"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from platform_app.config import LimitRule
+from platform_app.rate_limit.rule import Rule
 from platform_app.rate_limit.rules import Charge
 
 
@@ -13,10 +13,38 @@ from platform_app.rate_limit.rules import Charge
 class RuleState:
     """Where one rule stands after the decision."""
 
-    rule: LimitRule
+    rule: Rule
     remaining: int
     reset_seconds: float
     """Allowed: until some of the quota comes back. Denied by this rule: until this request would fit."""
+    over: bool = False
+    """A shadow rule that would have denied; it was not charged."""
+
+
+class Admission(Protocol):
+    """What a request that was let in holds until its end."""
+
+    def settle(self, tokens: int | None, cost_microusd: int | None) -> None:
+        """It is over, and used so much; None where nobody knows: what was reserved is taken for used. The first call
+        counts; returns at once and never fails, since nothing is left to be done about it."""
+        ...
+
+    def release(self) -> None:
+        """It is over and used nothing: no provider was called, or it refused."""
+        ...
+
+
+class NothingHeld:
+    """Of requests to which no rule applies that holds anything."""
+
+    def settle(self, tokens: int | None, cost_microusd: int | None) -> None:
+        """Does nothing."""
+
+    def release(self) -> None:
+        """Does nothing."""
+
+
+NOTHING_HELD = NothingHeld()
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,18 +53,14 @@ class Decision:
 
     states: tuple[RuleState, ...]
     denied_by: RuleState | None = None
+    admission: Admission = NOTHING_HELD
+    at_microseconds: int = 0
+    """When, on the clock of whoever decided."""
 
     @property
     def allowed(self) -> bool:
         """Whether the request may go on."""
         return self.denied_by is None
-
-    @property
-    def tightest(self) -> RuleState | None:
-        """The state to tell the caller: the rule that denied, else the one with the least room left."""
-        if self.denied_by is not None:
-            return self.denied_by
-        return min(self.states, key=lambda state: state.remaining / state.rule.limit, default=None)
 
     @property
     def retry_after(self) -> int:
@@ -49,6 +73,14 @@ class RateLimiter(Protocol):
 
     async def acquire(self, charges: Sequence[Charge]) -> Decision:
         """Charge every rule, or none of them when one has no room.
+
+        Raises:
+            LimiterUnavailable: the counters cannot be reached.
+        """
+        ...
+
+    async def read(self, charges: Sequence[Charge]) -> tuple[RuleState, ...]:
+        """How the rules stand, charging nothing.
 
         Raises:
             LimiterUnavailable: the counters cannot be reached.

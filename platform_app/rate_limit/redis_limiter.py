@@ -1,73 +1,238 @@
-"""The limiter on Redis or Valkey: one script call for all rules of a request (sliding_window.lua)."""
+"""The limiter on Redis or Valkey: one script call for all rules of a request."""
 
-import hashlib
+import asyncio
 import time
-from collections.abc import Awaitable, Sequence
-from importlib.resources import files
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
 
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import RedisError
 
 from platform_app.errors import LimiterUnavailable
 from platform_app.observability import metrics
-from platform_app.rate_limit.limiter import Decision, RuleState
-from platform_app.rate_limit.rules import Charge
+from platform_app.observability.logging import get_logger
+from platform_app.rate_limit.holds import HOLD_SECONDS, RENEW_SECONDS, Holds
+from platform_app.rate_limit.limiter import NOTHING_HELD, Decision, RuleState
+from platform_app.rate_limit.rule import Kind, Rule
+from platform_app.rate_limit.rules import Charge, hash_tag
+from platform_app.rate_limit.scripts import ACQUIRE, READ, RENEW, SETTLE, Script, ScriptClient
 
 BUCKETS = 64
 """Buckets per window: a unit counts for at most 1/64 of a window too long, so 1.6 % early at worst."""
+MAX_SETTLING = 10_000
+"""Settlements on their way. More would mean that nobody takes them."""
+RENEWED_AT_ONCE = 200
+"""Counters in one call, so that no call keeps the server busy for long."""
 
-SCRIPT = (files("platform_app.rate_limit") / "sliding_window.lua").read_text(encoding="utf-8")
-_SHA = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
+_HOLD_MS = int(HOLD_SECONDS * 1000)
+_FAILURES = (RedisError, OSError, TimeoutError)
+T = TypeVar("T")
+_Part = tuple[Charge, int, int]
+"""What is settled of one counter: units no longer held, and units used."""
 
-
-class ScriptClient(Protocol):
-    """What runs scripts: ScriptPipe, or redis-py's own client."""
-
-    def evalsha(self, sha: str, numkeys: int, *keys_and_args: str | int) -> Awaitable[Any]:
-        """Run a script that the server knows; raises NoScriptError where it does not."""
-        ...
-
-    def eval(self, script: str, numkeys: int, *keys_and_args: str | int) -> Awaitable[Any]:
-        """Run a script, which the server then knows."""
-        ...
+_log = get_logger("rate_limit")
 
 
 class RedisLimiter:
-    """Exact across processes: the server's clock, one atomic script, nothing kept here."""
+    """Exact across processes: the server's clock and atomic scripts. How long a call may take is up to the client."""
 
-    def __init__(self, redis: ScriptClient) -> None:
-        self._redis = redis
+    def __init__(self, scripts: ScriptClient, *, by_hash_tag: bool = False) -> None:
+        """`by_hash_tag`: counters of different tags are never in one call, as a cluster demands; then `acquire` and
+        `read` must be given such alone, see SplitLimiter."""
+        self._scripts = scripts
+        self._by_hash_tag = by_hash_tag
+        self._holds = Holds()
+        self._settling: set[asyncio.Task[None]] = set()
 
     async def acquire(self, charges: Sequence[Charge]) -> Decision:
-        """See RateLimiter.acquire; how long it may take is up to the client."""
+        """See RateLimiter.acquire."""
         keys = [charge.counter for charge in charges]
-        arguments: list[int] = [BUCKETS]
+        arguments = self._head(self._holds.claim_name())
+        holding = False
         for charge in charges:
-            arguments += (charge.rule.limit, charge.rule.window_seconds * 1_000_000, charge.cost)
+            rule = charge.rule
+            arguments += (rule.script_kind, rule.limit, charge.cost)
+            if rule.kind is not Kind.WINDOW:
+                holding = True
+                arguments.append(self._holds.known(charge.counter))
+            arguments += rule.script_time()
         started = time.perf_counter()
+        if holding:
+            answer = await self._claim(charges, keys, arguments)
+        else:
+            answer = await self._call(ACQUIRE, keys, arguments)
+        metrics.LIMITER_SECONDS.observe(time.perf_counter() - started)
+        return self._decision(charges, answer, holding)
+
+    async def read(self, charges: Sequence[Charge]) -> tuple[RuleState, ...]:
+        """See RateLimiter.read."""
+        arguments = self._head(self._holds.holder)
+        for charge in charges:
+            arguments += (charge.rule.script_kind, charge.rule.limit, *charge.rule.script_time())
+        answer = await self._call(READ, [charge.counter for charge in charges], arguments)
+        return tuple(_state(charge.rule, answer, index) for index, charge in enumerate(charges))
+
+    def undo(self, charges: Sequence[Charge], decision: Decision) -> None:
+        """Take back what was charged, without waiting for it."""
+        decision.admission.release()
+        parts = [
+            (charge, 0, -charge.cost)
+            for charge, state in zip(charges, decision.states, strict=True)
+            if charge.rule.kind is Kind.WINDOW and not state.over
+        ]
+        if parts:
+            self._settle(parts, decision.at_microseconds)
+
+    async def renew_holds(self) -> None:
+        """Keep what this process holds from ending; a task for its whole life."""
+        while True:
+            await asyncio.sleep(RENEW_SECONDS)
+            await self.renew_now()
+
+    async def renew_now(self) -> bool:
+        """Renew once. Whether all of it was renewed."""
+        holder, former = self._holds.claim_name(), tuple(self._holds.former)
+        for counters in self._together(self._holds.counters(), lambda counter: counter):
+            for first in range(0, len(counters), RENEWED_AT_ONCE):
+                some = counters[first : first + RENEWED_AT_ONCE]
+                known = [self._holds.known(counter) for counter in some]
+                try:
+                    await RENEW.run(self._scripts, some, [*self._head(holder), len(former), *former, *known])
+                except _FAILURES:
+                    metrics.LIMITER_SETTLEMENTS.labels("renewal_failed").inc()
+                    return False
+        for name in former:
+            if name in self._holds.former:
+                self._holds.former.remove(name)
+        return True
+
+    def end(self, charges: Sequence[Charge], at_microseconds: int, tokens: int | None, cost: int | None) -> None:
+        """Let go what was held, and count what was used, without waiting for it."""
+        parts = []
+        for charge in charges:
+            self._holds.remove(charge.counter, charge.cost)
+            match charge.rule.unit:
+                case "tokens":
+                    used = charge.cost if tokens is None else tokens
+                case "cost_usd":
+                    used = charge.cost if cost is None else cost
+                case _:
+                    used = 0
+            parts.append((charge, charge.cost, max(0, used)))
+        self._settle(parts, at_microseconds)
+
+    async def aclose(self) -> None:
+        """Wait a moment for settlements on their way. The client belongs to whoever opened it."""
+        if self._settling:
+            await asyncio.wait(self._settling, timeout=1.0)
+
+    @staticmethod
+    def _head(holder: str) -> list[str | int]:
+        return [BUCKETS, holder, _HOLD_MS]
+
+    def _together(self, things: Iterable[T], counter: Callable[[T], str]) -> Iterable[list[T]]:
+        """What may go into one call."""
+        groups: dict[str, list[T]] = {}
+        for thing in things:
+            groups.setdefault(hash_tag(counter(thing)) if self._by_hash_tag else "", []).append(thing)
+        return groups.values()
+
+    async def _claim(self, charges: Sequence[Charge], keys: list[str], arguments: list[str | int]) -> list[int]:
+        """A call whose answer is needed even if the request is given up meanwhile: it may have got what it asked."""
+        call = asyncio.ensure_future(self._call(ACQUIRE, keys, arguments))
         try:
-            answer = await self._call(keys, arguments)
-        except (RedisError, OSError, TimeoutError) as error:
+            return await asyncio.shield(call)
+        except LimiterUnavailable:
+            self._holds.doubt()
+            raise
+        except asyncio.CancelledError:
+            call.add_done_callback(lambda done: self._give_back(charges, done))
+            raise
+
+    def _give_back(self, charges: Sequence[Charge], call: asyncio.Future[list[int]]) -> None:
+        if call.cancelled() or call.exception() is not None:
+            self._holds.doubt()
+        else:
+            self._decision(charges, call.result(), True).admission.release()
+
+    async def _call(self, script: Script, keys: list[str], arguments: list[str | int]) -> list[int]:
+        try:
+            answer: list[int] = await script.run(self._scripts, keys, arguments)
+        except _FAILURES as error:
             raise LimiterUnavailable(
                 "The rate limiter cannot be reached right now. Try again shortly.", retry_after=1
             ) from error
-        metrics.LIMITER_SECONDS.observe(time.perf_counter() - started)
-        return _decision(charges, answer)
-
-    async def _call(self, keys: list[str], arguments: list[int]) -> list[int]:
-        try:
-            answer: list[int] = await self._redis.evalsha(_SHA, len(keys), *keys, *arguments)
-        except NoScriptError:  # a new or flushed server; EVAL also loads the script
-            answer = await self._redis.eval(SCRIPT, len(keys), *keys, *arguments)
         return answer
 
-    async def aclose(self) -> None:
-        """The client belongs to whoever opened it."""
+    def _decision(self, charges: Sequence[Charge], answer: list[int], holding: bool) -> Decision:
+        states = tuple([_state(charge.rule, answer, index) for index, charge in enumerate(charges)])
+        if answer[0]:
+            return Decision(states, states[answer[0] - 1], at_microseconds=answer[1])
+        if not holding:
+            return Decision(states, at_microseconds=answer[1])
+        held = [
+            charge
+            for charge, state in zip(charges, states, strict=True)
+            if charge.rule.kind is not Kind.WINDOW and not state.over
+        ]
+        for charge in held:
+            self._holds.add(charge.counter, charge.cost)
+        admission = RedisAdmission(self, held, answer[1]) if held else NOTHING_HELD
+        return Decision(states, None, admission, answer[1])
+
+    def _settle(self, parts: Sequence[_Part], at_microseconds: int) -> None:
+        """Send it from a task of its own: the next request of this process comes after it on the connection."""
+        if len(self._settling) >= MAX_SETTLING:
+            metrics.LIMITER_SETTLEMENTS.labels("dropped").inc()
+            return
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # it is over: what is held ends by itself
+            return
+        task = loop.create_task(self._send_settlements(parts, at_microseconds))
+        self._settling.add(task)
+        task.add_done_callback(self._settling.discard)
+
+    async def _send_settlements(self, parts: Sequence[_Part], at_microseconds: int) -> None:
+        for together in self._together(parts, lambda part: part[0].counter):
+            arguments = [*self._head(self._holds.holder), at_microseconds]
+            for charge, released, used in together:
+                arguments += (charge.rule.script_kind, released, used, *charge.rule.script_time())
+            try:
+                await SETTLE.run(self._scripts, [charge.counter for charge, _, _ in together], arguments)
+            except _FAILURES as error:
+                self._holds.doubt()
+                metrics.LIMITER_SETTLEMENTS.labels("failed").inc()
+                _log.debug("settlement_failed", error=type(error).__name__)
+            else:
+                metrics.LIMITER_SETTLEMENTS.labels("sent").inc()
 
 
-def _decision(charges: Sequence[Charge], answer: list[int]) -> Decision:
-    states = tuple(
-        RuleState(charge.rule, answer[2 * index + 1], answer[2 * index + 2] / 1e6)
-        for index, charge in enumerate(charges)
-    )
-    return Decision(states, states[answer[0] - 1] if answer[0] else None)
+class RedisAdmission:
+    """See Admission. One that is thrown away unsettled, as after a bug, is settled with what it reserved."""
+
+    __slots__ = ("_at", "_charges", "_limiter")
+
+    def __init__(self, limiter: RedisLimiter, charges: Sequence[Charge], at_microseconds: int) -> None:
+        self._limiter: RedisLimiter | None = limiter
+        self._charges = charges
+        self._at = at_microseconds
+
+    def settle(self, tokens: int | None, cost_microusd: int | None) -> None:
+        """See Admission.settle."""
+        limiter, self._limiter = self._limiter, None
+        if limiter is not None:
+            limiter.end(self._charges, self._at, tokens, cost_microusd)
+
+    def release(self) -> None:
+        """See Admission.release."""
+        self.settle(0, 0)
+
+    def __del__(self) -> None:
+        self.settle(None, None)
+
+
+def _state(rule: Rule, answer: Any, index: int) -> RuleState:
+    remaining: int = answer[2 * index + 2]
+    if remaining < 0:
+        return RuleState(rule, -1 - remaining, answer[2 * index + 3] / 1e6, over=True)
+    return RuleState(rule, remaining, answer[2 * index + 3] / 1e6)

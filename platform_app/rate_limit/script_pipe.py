@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
+from collections.abc import Iterable
 from typing import Any
 
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
@@ -46,14 +47,19 @@ class ScriptPipe:
         self._unsent: list[bytes] = []
         self._reader: asyncio.Task[None] | None = None
 
-    async def warm(self, script: str, seconds: float) -> bool:
-        """Connect and load a script, so that the first request finds both done. Whether Redis was there in time."""
+    async def warm(self, scripts: Iterable[str], seconds: float) -> bool:
+        """Connect and load scripts, so that the first request finds all done. Whether Redis was there in time."""
         try:
             async with asyncio.timeout(seconds):
-                await self._ask("SCRIPT", "LOAD", script)
+                for script in scripts:
+                    await self._ask("SCRIPT", "LOAD", script)
         except (RedisError, OSError, TimeoutError):
             return False
         return True
+
+    async def command(self, *command: str | int) -> Any:
+        """The answer to any command; raises like evalsha."""
+        return await self._ask(*command)
 
     async def evalsha(self, sha: str, numkeys: int, *arguments: str | int) -> Any:
         """The script's answer; raises RedisError (NoScriptError among them), OSError, or TimeoutError."""

@@ -1,60 +1,213 @@
--- Sliding window over buckets: all rules of a request in one call, on the server's clock, all or nothing.
+-- A counter: what was used in a window or a calendar period, and what is held by requests that still run. The other
+-- scripts are appended to this text, so each is one script to the server.
 --
--- KEYS[i]                        counter of rule i
--- ARGV[1]                        buckets per window, B
--- ARGV[3i-1], [3i], [3i+1]       limit, window in microseconds, cost of rule i
--- Returns {denier, remaining 1, reset 1, remaining 2, reset 2, …}: denier is the rule's index or 0, resets are
--- in microseconds.
+-- ARGV[1]   buckets per window, B
+-- ARGV[2]   who holds: an id of the calling process
+-- ARGV[3]   how long a hold lives unless it is renewed, in milliseconds
+-- Then, for each of KEYS, what the script itself reads, and after it the length or the limits of the counter's time:
+--   window (kinds 1 and 3): its length in microseconds; lease (2): nothing;
+--   calendar (4): four times in microseconds, the starts of the last, this and the next period and the next one's end
 --
--- A counter is a hash: the units of each bucket under the bucket's number, 'h' the bucket that was current at the
--- last call, 't' the units of all live buckets, 'o' the oldest live bucket. A bucket is live while any part of
--- it can lie within the last window, that is while the current bucket's number is at most B higher. So every unit
--- of the last window is counted (the limit is never exceeded), and a unit is counted for at most 1/B of a
--- window too long (2 % early at B = 50; the caller passes 64). At most B + 4 fields, whatever the limit.
+-- The counter is a hash of a bounded number of fields, whatever its limit:
+--   <bucket>   units used in that bucket of a window, at most B + 1 of them live
+--   h, t, o    the bucket that was current at the last call (a calendar period's start), the units of all live
+--              buckets, the oldest live bucket
+--   p<id>      "units end": what a process holds, and until when (milliseconds) unless it renews that
+--   H, E       the units of all holds; a time before which none of them ends
+--
+-- A bucket is live while any part of it can lie within the last window, that is while the current bucket's number is
+-- at most B higher. So every unit of the last window is counted (the limit is never exceeded), and a unit is counted
+-- for at most 1/B of a window too long (2 % early at B = 50; the caller passes 64).
 
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
+local now_ms = math.floor(now / 1000)
 local buckets = tonumber(ARGV[1])
-local states = {}
-local denier = 0
+local holder = 'p' .. ARGV[2]
+local hold_ms = tonumber(ARGV[3])
+local WINDOW, RESERVED_WINDOW, CALENDAR = 1, 3, 4
+local HELD_WAIT = 1000000 -- what is held comes back when its request ends, which nobody knows: a second is told
+local position = 3
 
--- Reads a counter; when its current bucket is a new one, drops what is no longer live.
-local function read(key, width)
-  local bucket = math.floor(now / width)
-  local seen = redis.call('HMGET', key, 'h', 't', 'o')
-  local head, total, oldest = tonumber(seen[1]), tonumber(seen[2]), tonumber(seen[3])
-  if not head then
-    return bucket, 0, bucket
+local function take()
+  position = position + 1
+  return tonumber(ARGV[position])
+end
+
+-- The start and the end of the calendar period of a time; of times beyond the four, the nearest one's.
+local function period(at, first)
+  local index = 1
+  while index < 3 and at >= first[index + 1] do
+    index = index + 1
   end
-  if bucket <= head then
-    return head, total, oldest -- the same bucket, or a clock that was set back
+  return first[index], first[index + 1]
+end
+
+local function as_hold(units)
+  return string.format('%.0f %.0f', units, now_ms + hold_ms) -- numbers of more digits than '..' keeps
+end
+
+-- Reads the whole counter: forgets buckets that are no longer live, and what processes held that are gone.
+local function rescan(c)
+  local fields, ended = redis.call('HGETALL', c.key), {}
+  c.held, c.ends, c.mine = 0, nil, nil
+  if c.width then
+    c.total, c.oldest = 0, c.bucket
   end
-  if oldest >= bucket - buckets then
-    return bucket, total, oldest -- a new bucket, and nothing has ended
-  end
-  local fields, ended = redis.call('HGETALL', key), {}
-  total, oldest = 0, bucket
   for i = 1, #fields, 2 do
-    local number = tonumber(fields[i])
+    local name, number = fields[i], tonumber(fields[i])
     if number then
-      if number < bucket - buckets then
-        ended[#ended + 1] = fields[i]
+      if number < c.bucket - buckets then
+        ended[#ended + 1] = name
       else
-        total = total + tonumber(fields[i + 1])
-        oldest = math.min(oldest, number)
+        c.total = c.total + tonumber(fields[i + 1])
+        c.oldest = math.min(c.oldest, number)
+      end
+    elseif string.sub(name, 1, 1) == 'p' then
+      local units, ends = string.match(fields[i + 1], '(%d+) (%d+)')
+      units, ends = tonumber(units), tonumber(ends)
+      if ends <= now_ms then
+        ended[#ended + 1] = name
+      else
+        c.held = c.held + units
+        c.ends = math.min(c.ends or ends, ends)
+        if name == holder then
+          c.mine = units
+        end
       end
     end
   end
-  if #ended > 0 then -- none where all had ended before, at a request that was then denied
-    redis.call('HDEL', key, unpack(ended))
+  if not c.ends then
+    ended[#ended + 1] = 'H'
+    ended[#ended + 1] = 'E'
+  else
+    redis.call('HSET', c.key, 'H', c.held, 'E', c.ends)
   end
-  redis.call('HSET', key, 'h', bucket, 't', total, 'o', oldest)
-  return bucket, total, oldest
+  if c.width then
+    redis.call('HSET', c.key, 'h', c.bucket, 't', c.total, 'o', c.oldest)
+  end
+  if #ended > 0 then
+    redis.call('HDEL', c.key, unpack(ended))
+  end
 end
 
--- Microseconds until `excess` units have ended, oldest first.
-local function wait_for(key, width, excess)
-  local fields, live = redis.call('HGETALL', key), {}
+-- A window's counter as it stands now.
+local function open_window(key)
+  local width = math.ceil(take() / buckets)
+  local bucket = math.floor(now / width)
+  local seen = redis.call('HMGET', key, 'h', 't', 'o', bucket)
+  local head = tonumber(seen[1])
+  if not head then
+    return { key = key, kind = WINDOW, width = width, bucket = bucket, oldest = bucket, total = 0, held = 0 }
+  end
+  local c = { key = key, kind = WINDOW, width = width, bucket = bucket, oldest = tonumber(seen[3]),
+    total = tonumber(seen[2]), held = 0, in_bucket = tonumber(seen[4]) }
+  if head > bucket then -- never back, even where the clock was set back
+    c.bucket, c.in_bucket = head, tonumber(redis.call('HGET', key, head))
+  end
+  if c.oldest < c.bucket - buckets then
+    rescan(c)
+  end
+  return c
+end
+
+-- A counter as it stands now. `mine`: what this process holds of it, nil where the server knows of nothing.
+local function open(key, kind)
+  if kind == WINDOW then
+    return open_window(key)
+  end
+  local c = { key = key, kind = kind, total = 0, held = 0, bucket = 0, oldest = 0 }
+  if kind == RESERVED_WINDOW then
+    c.width = math.ceil(take() / buckets)
+    c.bucket = math.floor(now / c.width)
+    c.oldest = c.bucket
+  elseif kind == CALENDAR then
+    c.periods = { take(), take(), take(), take() }
+    c.bucket, c.period_end = period(now, c.periods)
+  end
+  local seen = redis.call('HMGET', key, 'h', 't', 'o', 'H', 'E', holder)
+  local head, stale = tonumber(seen[1]), false
+  if seen[5] then
+    c.held, c.ends = tonumber(seen[4]), tonumber(seen[5])
+    stale = c.ends <= now_ms
+    if seen[6] then
+      c.mine = tonumber(string.match(seen[6], '%d+'))
+    end
+  end
+  if head and c.width then
+    c.bucket = math.max(c.bucket, head)
+    c.total, c.oldest = tonumber(seen[2]), tonumber(seen[3])
+    stale = stale or c.oldest < c.bucket - buckets
+  elseif head and head >= c.bucket then -- the same period, or a clock that was set back
+    c.bucket, c.total = head, tonumber(seen[2])
+  end
+  if stale then
+    rescan(c)
+  end
+  return c
+end
+
+-- Makes the server remember the counter for as long as it counts.
+local function keep(c)
+  local ms = hold_ms
+  if c.width then
+    ms = math.ceil(c.width * (buckets + 2) / 1000)
+    if c.kind ~= WINDOW then
+      ms = math.max(ms, hold_ms)
+    end
+  elseif c.period_end then
+    ms = math.max(0, math.ceil((c.period_end - now) / 1000)) + hold_ms
+  end
+  redis.call('PEXPIRE', c.key, ms)
+end
+
+-- Charges a window. The first units of a bucket make the server remember the counter until they end; the bucket's
+-- later ones need no more.
+local function charge(c, units)
+  c.total = c.total + units
+  if c.in_bucket then
+    redis.call('HSET', c.key, c.bucket, c.in_bucket + units, 't', c.total)
+  else
+    redis.call('HSET', c.key, c.bucket, units, 't', c.total, 'h', c.bucket, 'o', c.oldest)
+    keep(c)
+  end
+end
+
+-- Sets what this process holds, and with it the sum of all.
+local function hold(c, units)
+  c.held = c.held - (c.mine or 0) + units
+  c.mine = units
+  c.ends = math.min(c.ends or now_ms + hold_ms, now_ms + hold_ms)
+  if units > 0 then
+    redis.call('HSET', c.key, holder, as_hold(units), 'H', c.held, 'E', c.ends)
+  elseif c.held > 0 then
+    redis.call('HSET', c.key, 'H', c.held)
+    redis.call('HDEL', c.key, holder)
+  else
+    redis.call('HDEL', c.key, holder, 'H', 'E')
+  end
+end
+
+-- Microseconds until some of what is used comes back; 0 where nothing is.
+local function until_more(c)
+  if c.total + c.held == 0 then
+    return 0
+  elseif c.width then
+    return (c.oldest + buckets + 1) * c.width - now
+  elseif c.period_end then
+    return c.period_end - now
+  end
+  return HELD_WAIT
+end
+
+-- Microseconds until `cost` fits. Where only what is held is in the way it may be soon.
+local function until_fits(c, cost, limit)
+  if c.total + cost <= limit then
+    return HELD_WAIT
+  elseif not c.width then
+    return c.period_end and c.period_end - now or HELD_WAIT
+  end
+  local fields, live, excess = redis.call('HGETALL', c.key), {}, c.total + c.held + cost - limit
   for i = 1, #fields, 2 do
     local number = tonumber(fields[i])
     if number then
@@ -65,40 +218,8 @@ local function wait_for(key, width, excess)
   for _, entry in ipairs(live) do
     excess = excess - entry[2]
     if excess <= 0 then
-      return (entry[1] + buckets + 1) * width - now
+      return (entry[1] + buckets + 1) * c.width - now
     end
   end
-  return width * (buckets + 1) -- the cost alone is more than the limit
+  return c.width * (buckets + 1) -- the cost alone is more than the limit, or all of it must come back
 end
-
-for i, key in ipairs(KEYS) do
-  local limit, window, cost = tonumber(ARGV[3 * i - 1]), tonumber(ARGV[3 * i]), tonumber(ARGV[3 * i + 1])
-  local width = math.ceil(window / buckets)
-  local bucket, total, oldest = read(key, width)
-  states[i] = { key, width, bucket, total, oldest, limit, cost }
-  if denier == 0 and total + cost > limit then
-    denier = i
-  end
-end
-
-local answer = { denier }
-for i, state in ipairs(states) do
-  local key, width, bucket, total, oldest, limit, cost = unpack(state)
-  local reset
-  if denier == 0 then
-    total = total + cost
-    redis.call('HINCRBY', key, bucket, cost)
-    redis.call('HSET', key, 'h', bucket, 't', total, 'o', oldest)
-    redis.call('PEXPIRE', key, math.ceil(width * (buckets + 2) / 1000))
-    reset = (oldest + buckets + 1) * width - now
-  elseif denier == i then
-    reset = wait_for(key, width, total + cost - limit)
-  elseif total > 0 then
-    reset = (oldest + buckets + 1) * width - now
-  else
-    reset = 0
-  end
-  answer[2 * i] = math.max(0, limit - total)
-  answer[2 * i + 1] = math.max(0, reset)
-end
-return answer

@@ -52,6 +52,8 @@ class FileSecretStore:
             except FileNotFoundError:
                 content = self._open_and_read(path)  # the link was swapped between looking at it and opening
         except FileNotFoundError:
+            if not self._directory.is_dir():
+                raise SecretStoreUnavailable(f"there is no directory {self._directory}; mount it") from None
             raise SecretNotFound(f"there is no file {path}; mount or write it") from None
         except OSError as error:
             raise SecretStoreUnavailable(f"the file {path} cannot be read: {error.strerror}") from None

@@ -60,9 +60,10 @@ class VaultSecretStore:
             raise SecretStoreUnavailable(
                 f"Vault at {self._http.address} does not let us read {path} (403); its policy must allow read there"
             )
-        if status == 404 and not answer.get("errors"):  # also a deleted version, whose metadata is still there
-            raise SecretNotFound(f"Vault has nothing at {path}; write it with the field '{field}'")
         data = answer.get("data")
+        # A deleted version still has metadata. Other 404s are about the mount or the namespace, or not Vault's at all.
+        if status == 404 and (answer.get("errors") == [] or isinstance(data, dict)):
+            raise SecretNotFound(f"Vault has nothing at {path}; write it with the field '{field}'")
         if status != 200 or not isinstance(data, dict) or not isinstance(data.get("metadata"), dict):
             raise SecretStoreUnavailable(
                 f"Vault at {self._http.address} answers {status} to {path}; check PLATFORM_VAULT_NAMESPACE and "

@@ -32,6 +32,7 @@ from apps.platform_cli.embedded.valkey import EmbeddedValkey
 from platform_app.db import migrations
 from tests.conftest import GENEROUS, Platform, run_apart
 from tests.support.gateway import Gateway, write_config
+from tests.support.usage_totals import differences
 
 OUTAGE_SECONDS = float(os.environ.get("LEDGER_OUTAGE_SECONDS", "3"))
 KILLS = 20
@@ -51,21 +52,27 @@ class Stage:
     def spool(self) -> Path:
         return Path(self.platform.environment["PLATFORM_SPOOL_DIR"])
 
-    def request_ids(self, prefix: str) -> list[str]:
-        """The request ids of all decisions of one run."""
+    @property
+    def url(self) -> str:
+        return self.platform.environment["PLATFORM_DATABASE_URL"]
+
+    def request_ids(self, prefix: str, table: str = "access_decisions") -> list[str]:
+        """The request ids of all decisions, or usage records, of one run."""
 
         async def read() -> list[str]:
-            url = self.platform.environment["PLATFORM_DATABASE_URL"].replace("+asyncpg", "")
-            connection = await asyncpg.connect(url)
+            connection = await asyncpg.connect(self.url.replace("+asyncpg", ""))
             try:
                 rows = await connection.fetch(
-                    "SELECT request_id FROM access_decisions WHERE starts_with(request_id, $1)", prefix
+                    f"SELECT request_id FROM {table} WHERE starts_with(request_id, $1)", prefix
                 )
             finally:
                 await connection.close()
             return [row["request_id"] for row in rows]
 
         return run_apart(read)
+
+    def wrong_totals(self) -> list[asyncpg.Record]:
+        return run_apart(lambda: differences(self.url))
 
     def segments(self) -> list[str]:
         return [name for name in os.listdir(self.spool) if name.endswith((".seg", ".open"))]
@@ -233,6 +240,11 @@ def test_an_outage_of_the_database_loses_and_doubles_nothing(stage: Stage, stead
     assert twice(recorded) == []
     assert set(recorded) == set(load.statuses)
     assert len(recorded) == len(load.statuses)
+    called = {each for each, status in load.statuses.items() if status == 200}
+    eventually(lambda: len(stage.request_ids(load.prefix, "usage_records")) >= len(called), 20)
+    used = stage.request_ids(load.prefix, "usage_records")
+    assert (len(used), set(used)) == (len(called), called), "one usage record for each call of the provider"
+    assert stage.wrong_totals() == []
 
     def said() -> tuple[int, int]:
         events = events_of(steady) - already
@@ -277,6 +289,11 @@ def test_killing_workers_loses_and_doubles_nothing(stage: Stage) -> None:
         recorded = stage.request_ids(load.prefix)
         assert twice(recorded) == []
         assert set(load.statuses) - set(recorded) == set(), "an answer that was seen whole was recorded before"
+        used = stage.request_ids(load.prefix, "usage_records")
+        assert twice(used) == []
+        called = {each for each, status in load.statuses.items() if status == 200}
+        assert called - set(used) == set(), "nor is an answer without its usage"
+        assert stage.wrong_totals() == []
         assert len(load.statuses) > 500
         assert load.failures, "the kills hit something"
         print(f"{kills} kills: {len(load.statuses)} answers, {len(recorded)} decisions, {len(load.failures)} failures")  # noqa: T201

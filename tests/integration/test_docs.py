@@ -20,13 +20,18 @@ from apps.platform_api.contract import ChatRequestBody, ChatResponse
 from apps.platform_api.guards import PUBLIC, api_routes, guard_of
 from apps.platform_api.key_contract import CreateKeyBody, KeyView, UpdateKeyBody
 from apps.platform_api.main import create_app
+from apps.platform_api.openapi.usage import UsageGroup
 from platform_app import config
 from platform_app.auth.permissions import GRANTS
 from platform_app.config import ConfigModel, Settings, load_config, load_settings
 from platform_app.errors import PlatformError
+from platform_app.ledger.batch import batch_of
+from platform_app.ledger.shipper import Shipper
 from platform_app.observability import metrics
 from tests.conftest import Platform
+from tests.integration.test_ledger import session_on
 from tests.support.gateway import Gateway
+from tests.unit.platform_app.ledger.events import usage
 
 ROOT = Path(__file__).resolve().parents[2]
 HTTP, CONFIGURATION, OPERATIONS = (
@@ -120,6 +125,8 @@ async def test_an_http_example_gets_the_documented_answer(
         "PLATFORM_ADMIN_KEY": admin,
         "KEY_ID": made.json()["api_key"]["key_id"],
     }
+    if "/v1/platform/usage" in command:
+        await _use(platform, environment["KEY_ID"])
     process = await asyncio.create_subprocess_exec(
         "bash", "-euo", "pipefail", "-c", command, env=environment, stdout=asyncio.subprocess.PIPE
     )
@@ -134,6 +141,16 @@ async def test_an_http_example_gets_the_documented_answer(
         assert output.decode() == answer
     else:
         same_events(answer, output.decode())
+
+
+async def _use(platform: Platform, key_id: str) -> None:
+    """Two records of this key in the ledger."""
+    records = [
+        usage(key_id=key_id, first_token_ms=120.5),
+        usage(key_id=key_id, estimated=True, outcome="client_closed"),
+    ]
+    async with session_on(platform.environment["PLATFORM_DATABASE_URL"]) as session:
+        assert await Shipper(session).ship(batch_of(records)) == []
 
 
 def test_every_bash_block_of_the_http_page_is_an_example() -> None:
@@ -179,6 +196,16 @@ def test_the_http_page_names_every_field_of_a_key() -> None:
     assert [name for row in rows for name in re.findall(r"`(\w+)`", row[0])] == list(KeyView.model_fields)
     assert {row[0].strip("`") for row in rows if row[1] == "yes"} == set(CreateKeyBody.model_fields)
     assert CreateKeyBody.model_fields.keys() == UpdateKeyBody.model_fields.keys()
+
+
+def test_the_http_page_names_every_field_and_parameter_of_usage() -> None:
+    fields = [name for row in table(HTTP, "| Field of a sum | Meaning |") for name in re.findall(r"`(\w+)`", row[0])]
+    assert set(fields) == UsageGroup.model_fields.keys()
+    _, _, section = HTTP.partition("\n## Usage\n")
+    asked = [name for row in table(section, "| Parameter | Meaning |") for name in re.findall(r"`(\w+)`", row[0])]
+    document = create_app(load_settings(**URLS)).openapi()
+    parameters = document["paths"]["/v1/platform/usage"]["get"]["parameters"]
+    assert sorted(asked) == sorted(each["name"] for each in parameters)
 
 
 def test_the_http_page_names_every_scope() -> None:

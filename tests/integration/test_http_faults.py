@@ -35,7 +35,10 @@ def faulty(
         for model in ("sim-ok", "sim-huge-body", "sim-huge-line", *(expected.model for expected in EXPECTED.values()))
     }
     config = directory / "platform.yaml"
-    config.write_text(yaml.safe_dump({"providers": providers, "models": models, "rate_limits": GENEROUS}))
+    # One try each, and no breaker that keeps a fault from the simulator: those are counted in test_policies.py.
+    policies = {"retry": {"max_attempts": 1}, "breaker": {"minimum_calls": 100_000}}
+    sections = {"providers": providers, "models": models, "rate_limits": GENEROUS, "policies": policies}
+    config.write_text(yaml.safe_dump(sections))
     environment = {
         **platform.environment,
         "PLATFORM_CONFIG_FILE": str(config),

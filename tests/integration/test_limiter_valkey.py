@@ -16,24 +16,13 @@ from hypothesis import strategies as st
 from redis.asyncio import Redis
 
 from apps.platform_cli.embedded.valkey import EmbeddedValkey
-from platform_app.config import LimitRule, load_settings
 from platform_app.errors import LimiterUnavailable
-from platform_app.rate_limit import redis_limiter
 from platform_app.rate_limit.limiter import Decision
-from platform_app.rate_limit.redis_limiter import BUCKETS, RedisLimiter, ScriptClient
+from platform_app.rate_limit.redis_limiter import BUCKETS, RedisLimiter
 from platform_app.rate_limit.rules import Charge
 from platform_app.rate_limit.script_pipe import ScriptPipe
-from platform_app.resources import make_redis
-
-SECOND = 1_000_000
-START = 1_790_000_000 * SECOND
-PATCHED = redis_limiter.SCRIPT.replace("redis.call('TIME')", "{ARGV[#ARGV - 1], ARGV[#ARGV]}")
-
-_numbers = itertools.count(1)
-
-
-def connect(url: str, timeout_ms: int = 5000) -> "Redis":
-    return make_redis(load_settings(database_url="postgresql://unused", redis_url=url, redis_timeout_ms=timeout_ms))
+from platform_app.rate_limit.scripts import ACQUIRE, ALL, ScriptClient
+from tests.support.limiter import CLOCK_CALL, OUR_CLOCK, SECOND, TimedScripts, charge, connect
 
 
 @pytest.fixture
@@ -54,37 +43,41 @@ def own_valkey() -> Iterator[EmbeddedValkey]:
         server.stop()
 
 
-def charge(counter: str = "", *, limit: int = 10, window: int = 60, cost: int = 1) -> Charge:
-    """A charge; without a name in a counter of its own."""
-    name = counter or f"test:{{limiter}}:{next(_numbers)}"
-    return Charge(LimitRule(name="r", scope="key", limit=limit, window_seconds=window), name, cost)
-
-
 class TimedLimiter(RedisLimiter):
-    """The same script with the test's clock (in microseconds) in place of the server's."""
+    """The same scripts with the test's clock (in microseconds) in place of the server's."""
 
     def __init__(self, redis: "Redis") -> None:
-        super().__init__(redis)
+        self._timed = TimedScripts(redis)
+        super().__init__(self._timed)
         self._client = redis
-        self.now = START
 
-    async def _call(self, keys: list[str], arguments: list[int]) -> list[int]:
-        clock = divmod(self.now, SECOND)
-        answer: list[int] = await self._client.eval(PATCHED, len(keys), *keys, *arguments, *clock)
-        return answer
+    @property
+    def now(self) -> int:
+        return self._timed.now
+
+    @now.setter
+    def now(self, now: int) -> None:
+        self._timed.now = now
 
     async def forget_expired(self, charges: list[Charge], last_charged: dict[str, int]) -> None:
         """What the server's expiry does, on the test's clock."""
         for each in charges:
-            width = math.ceil(each.rule.window_seconds * SECOND / BUCKETS)
+            width = width_of(each)
             if self.now > last_charged.get(each.counter, self.now) + math.ceil(width * (BUCKETS + 2) / 1000) * 1000:
                 await self._client.delete(each.counter)
 
 
 def test_the_patched_script_differs_in_its_clock_alone() -> None:
-    assert redis_limiter.SCRIPT.count("redis.call('TIME')") == 1
-    assert "TIME'" not in PATCHED
-    assert PATCHED.replace("{ARGV[#ARGV - 1], ARGV[#ARGV]}", "redis.call('TIME')") == redis_limiter.SCRIPT
+    for script in ALL:
+        patched = script.text.replace(CLOCK_CALL, OUR_CLOCK)
+        assert "TIME'" not in patched
+        assert patched.replace(OUR_CLOCK, CLOCK_CALL) == script.text
+        assert script.text.count(CLOCK_CALL) == 1
+
+
+def width_of(each: Charge) -> int:
+    """A bucket's width in microseconds."""
+    return math.ceil((each.rule.window_seconds or 0) * SECOND / BUCKETS)
 
 
 @dataclass
@@ -94,11 +87,11 @@ class Model:
     taken: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
 
     def used(self, each: Charge, now: int) -> int:
-        width = math.ceil(each.rule.window_seconds * SECOND / BUCKETS)
+        width = width_of(each)
         return sum(cost for at, cost in self.taken.get(each.counter, []) if now // width - at // width <= BUCKETS)
 
     def within_window(self, each: Charge, now: int) -> int:
-        start = now - each.rule.window_seconds * SECOND
+        start = now - (each.rule.window_seconds or 0) * SECOND
         return sum(cost for at, cost in self.taken.get(each.counter, []) if at > start)
 
     def acquire(self, charges: list[Charge], now: int) -> tuple[int | None, list[int]]:
@@ -111,7 +104,7 @@ class Model:
 
     def wait(self, each: Charge, now: int) -> int | None:
         """The least number of microseconds after which `each` fits; None: it never does."""
-        width = math.ceil(each.rule.window_seconds * SECOND / BUCKETS)
+        width = width_of(each)
         ends = [(at // width + BUCKETS + 1) * width for at, _ in self.taken.get(each.counter, [])]
         return next((e - now for e in sorted(ends) if self.used(each, e) + each.cost <= each.rule.limit), None)
 
@@ -357,7 +350,7 @@ async def test_a_flushed_script_cache_costs_nothing(redis: "Redis", valkey: Embe
         assert (await limiter.acquire([each])).states[0].remaining == 2
         await redis.script_flush()
         assert (await limiter.acquire([each])).states[0].remaining == 1
-        assert await redis.script_exists(redis_limiter._SHA) == [True]
+        assert await redis.script_exists(ACQUIRE.sha) == [True]
         assert (await limiter.acquire([each])).states[0].remaining == 0
 
 

@@ -29,6 +29,10 @@ class Expected:
 
 EXPECTED: Mapping[str, Expected] = {
     "POST /v1/platform/chat": Expected("platform:chat", 200, {"prompt": "Hello"}),
+    "POST /v1/chat/completions": Expected("platform:chat", 200, {"messages": [{"role": "user", "content": "Hello"}]}),
+    "POST /v1/embeddings": Expected("platform:embeddings", 200, {"input": "Hello"}),
+    "GET /v1/models": Expected("platform:models:read", 200),
+    "GET /v1/models/{model:path}": Expected("platform:models:read", 404),
     "POST /v1/platform/api-keys": Expected("platform:api_keys:manage", 422, {}),
     "GET /v1/platform/api-keys": Expected("platform:api_keys:read", 200),
     "GET /v1/platform/api-keys/{key_id}": Expected("platform:api_keys:read", 404),
@@ -36,6 +40,7 @@ EXPECTED: Mapping[str, Expected] = {
     "POST /v1/platform/api-keys/{key_id}/rotate": Expected("platform:api_keys:manage", 404, {}),
     "POST /v1/platform/api-keys/{key_id}/revoke": Expected("platform:api_keys:manage", 404, {"reason": "a test"}),
     "GET /v1/platform/audit": Expected("platform:audit:read", 200),
+    "GET /v1/platform/usage": Expected("platform:usage:read", 200),
 }
 """The registry, written a second time by hand: a guard that asks for another scope by mistake differs from it."""
 
@@ -82,7 +87,7 @@ async def test_a_route_with_every_grant(
 ) -> None:
     expected = EXPECTED[route]
     method, path = route.split()
-    url = gateway.base_url + path.replace("{key_id}", NOBODY)
+    url = gateway.base_url + path.replace("{key_id}", NOBODY).replace("{model:path}", "no-such/model")
 
     async def ask(grant: str) -> httpx.Response:
         return await client.request(
@@ -112,7 +117,7 @@ async def test_all_scopes_but_one_are_not_enough(
         key = platform.key(*sorted(every - {expected.scope}))
         response = await client.request(
             method,
-            gateway.base_url + path.replace("{key_id}", NOBODY),
+            gateway.base_url + path.replace("{key_id}", NOBODY).replace("{model:path}", "no-such/model"),
             headers={"Authorization": f"Bearer {key}"},
             json=expected.body,
         )

@@ -16,7 +16,7 @@ from platform_app.llm.chunk_stream import ChunkStream
 from platform_app.llm.route import Route
 from platform_app.observability.context import RequestContext
 from platform_app.observability.tracing import continue_trace
-from platform_app.rate_limit.limiter import Decision, RuleState
+from platform_app.rate_limit.limiter import NOTHING_HELD, Admission, Decision, RuleState
 from platform_app.rate_limit.rules import Charge
 from platform_app.secret_store.base import Secret
 
@@ -86,13 +86,14 @@ def key_record(
 
 
 class FakeLimiter:
-    """Allows, denies with `deny_seconds`, or is unavailable; notes what it was asked."""
+    """Allows with `admission`, denies with `deny_seconds`, or is unavailable; notes what it was asked."""
 
     def __init__(self, steps: list[str] | None = None) -> None:
         self.asked: list[list[Charge]] = []
         self.deny_seconds: float | None = None
         self.down = False
         self.closed = False
+        self.admission: Admission = NOTHING_HELD
         self._steps = steps if steps is not None else []
 
     async def acquire(self, charges: Sequence[Charge]) -> Decision:
@@ -102,8 +103,13 @@ class FakeLimiter:
             raise LimiterUnavailable("down", retry_after=1) from ConnectionRefusedError()
         states = tuple(RuleState(charge.rule, charge.rule.limit - charge.cost, 1.0) for charge in charges)
         if self.deny_seconds is None:
-            return Decision(states)
+            return Decision(states, None, self.admission)
         return Decision(states, RuleState(charges[0].rule, 0, self.deny_seconds))
+
+    async def read(self, charges: Sequence[Charge]) -> tuple[RuleState, ...]:
+        if self.down:
+            raise LimiterUnavailable("down", retry_after=1) from ConnectionRefusedError()
+        return tuple(RuleState(charge.rule, charge.rule.limit, 0.0) for charge in charges)
 
     async def aclose(self) -> None:
         self.closed = True

@@ -56,7 +56,8 @@ def _add_security(document: dict[str, Any], routes: Iterable[APIRoute]) -> None:
     for route in routes:
         guard = guard_of(route)
         for method in route.methods or ():
-            operation = document["paths"].get(route.path, {}).get(method.lower())
+            operation = document["paths"].get(route.path_format, {}).get(method.lower())
             if operation is not None and guard is not None:
                 operation["security"] = [{"bearer": []}, {"apiKey": []}]
-                operation["description"] = f"{operation.get('description', '')}\n\nScope: `{guard.scope}`".strip()
+                scope = f"Scope: `{guard.scope}`" if guard.scope else "Scope: none, any key"
+                operation["description"] = f"{operation.get('description', '')}\n\n{scope}".strip()

@@ -13,7 +13,7 @@ class OpenAIErrorBody(BaseModel):
 
     message: str
     type: str
-    param: str | None = Field(description="The field that is wrong, where one is.")
+    param: str | None = Field(None, description="The field that is wrong, where one is.")
     code: str = Field(description="The same codes as on the platform's own routes.")
 
 
@@ -65,6 +65,10 @@ _COMPLETION = {
     "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hello!"}, "finish_reason": "stop"}],
     "usage": _USAGE,
 }  # fmt: skip
+_EVENTS = (
+    'data: {"id":"chatcmpl-9sX2","object":"chat.completion.chunk","created":1764000000,"model":"gpt-4o-mini",'
+    '"choices":[{"index":0,"delta":{"content":"Hello!"},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+)
 _VECTORS = {
     "object": "list", "data": [{"object": "embedding", "index": 0, "embedding": [0.0023, -0.0093]}],
     "model": "text-embedding-3-small", "usage": {"prompt_tokens": 2, "total_tokens": 2},
@@ -96,7 +100,8 @@ COMPLETIONS: dict[str, Any] = {
             "content": {
                 "application/json": {"schema": {"type": "object"}, "examples": {"complete": {"value": _COMPLETION}}},
                 "text/event-stream": {
-                    "schema": {"type": "string", "description": "Chunks, then `[DONE]`; or an event with an error."}
+                    "schema": {"type": "string", "description": "Chunks, then `[DONE]`; or an event with an error."},
+                    "examples": {"stream": {"value": _EVENTS}},
                 },
             },
         },
@@ -132,6 +137,6 @@ MODEL: dict[str, Any] = {
     "operation_id": "show_model",
     "responses": {
         200: json_response("The model.", ModelObject, _MODEL),
-        **error_responses(*GUARDED, errors.ModelNotFound, openai=OpenAIErrorResponse),
+        **error_responses(*GUARDED, errors.ModelNotFound, errors.ValidationFailed, openai=OpenAIErrorResponse),
     },
 }

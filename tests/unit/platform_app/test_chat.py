@@ -100,8 +100,8 @@ async def test_one_limiter_call_for_all_rules_the_models_among_them(world: World
     await world.send()
     [charges] = world.limiter.asked
     assert [charge.counter for charge in charges] == [
-        "fbp:rl:{kkkkkkkkkkkk}:key-rpm",
-        "fbp:rl:{shared}:model-rpm:big",
+        "fbp:rl:{kkkkkkkkkkkk}:key-rpm:requests:60",
+        "fbp:rl:{shared}:model-rpm:requests:60:big",
     ]
     assert "ratelimit" in world.context.response_headers
 

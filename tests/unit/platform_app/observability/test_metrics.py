@@ -22,10 +22,14 @@ CLOSED = {
     "decision",
     "mode",
     "provider",  # of the config file
-    "model",  # public names of the config file
+    "model",  # names of the config file: public ones, breakers' those at the provider
+    "code",  # of platform_app/errors.py
+    "to",  # phases of a breaker
     "direction",
     "table",  # of the ledger
-    "reason",  # words of the ledger's own code
+    "reason",  # words of our own code, or error codes
+    "store",  # kinds of secret stores
+    "rule",  # of the config file
     "version",
     "build_sha",
 }

@@ -7,13 +7,13 @@ import pytest
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
-from platform_app.config import LimitRule
 from platform_app.rate_limit.degrading_limiter import DegradingLimiter
 from platform_app.rate_limit.limiter import Decision
+from platform_app.rate_limit.rule import Rule
 from platform_app.rate_limit.rules import Charge
 from tests.unit.fakes import Count, FakeClock, FakeLimiter
 
-CHARGES = [Charge(LimitRule(name="r", scope="key", limit=5, window_seconds=60), "c")]
+CHARGES = [Charge(Rule("r", "key", "requests", 5, window_seconds=60), "c")]
 
 
 class World:

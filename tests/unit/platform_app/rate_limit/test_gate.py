@@ -5,6 +5,7 @@ import pytest
 from platform_app.config import LimitRule
 from platform_app.errors import LimiterUnavailable, RateLimited
 from platform_app.rate_limit.gate import RateLimitGate
+from platform_app.rate_limit.rule import rule_of
 from platform_app.rate_limit.rules import RuleBook, Usage
 from tests.unit.fakes import FakeLimiter, context
 
@@ -17,7 +18,7 @@ async def test_an_allowed_request_gets_its_headers() -> None:
     await RateLimitGate(RuleBook([RULE]), limiter).charge(USAGE, request)
     assert request.response_headers["x-ratelimit-remaining-requests"] == "59"
     [[charge]] = limiter.asked
-    assert (charge.rule, charge.counter, charge.cost) == (RULE, "fbp:rl:{kkkkkkkkkkkk}:key-rpm", 1)
+    assert (charge.rule, charge.counter, charge.cost) == (rule_of(RULE), "fbp:rl:{kkkkkkkkkkkk}:key-rpm:requests:60", 1)
 
 
 async def test_a_refusal_names_rule_limit_window_and_wait() -> None:

@@ -6,17 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from platform_app.config import LimitRule
 from platform_app.rate_limit.headers import duration, rate_limit_headers
 from platform_app.rate_limit.limiter import Decision, RuleState
+from platform_app.rate_limit.rule import Rule
 
-MINUTE = LimitRule(name="key-rpm", scope="key", limit=60, window_seconds=60)
-DAY = LimitRule(name="key-rpd", scope="key", limit=1000, window_seconds=86400)
+MINUTE = Rule("key-rpm", "key", "requests", 60, window_seconds=60)
+DAY = Rule("key-rpd", "key", "requests", 1000, window_seconds=86400)
 
 
 def test_an_allowed_request_shows_the_tightest_rule() -> None:
     decision = Decision((RuleState(MINUTE, 30, 2.25), RuleState(DAY, 12, 3661.5)))
-    assert rate_limit_headers(decision) == {
+    assert rate_limit_headers(decision.states, decision.denied_by) == {
         "ratelimit-policy": '"key-rpd";q=1000;w=86400',
         "ratelimit": '"key-rpd";r=12;t=3662',
         "x-ratelimit-limit-requests": "1000",
@@ -27,7 +27,7 @@ def test_an_allowed_request_shows_the_tightest_rule() -> None:
 
 def test_a_denied_request_shows_the_rule_that_denied() -> None:
     denier = RuleState(MINUTE, 0, 11.001)
-    headers = rate_limit_headers(Decision((RuleState(DAY, 0, 80000.0), denier), denier))
+    headers = rate_limit_headers((RuleState(DAY, 0, 80000.0), denier), denier)
     assert headers["ratelimit-policy"] == '"key-rpm";q=60;w=60'
     assert headers["ratelimit"] == '"key-rpm";r=0;t=12'
     assert headers["x-ratelimit-remaining-requests"] == "0"
@@ -37,11 +37,11 @@ def test_a_denied_request_shows_the_rule_that_denied() -> None:
 def test_the_error_alone_says_when_to_retry() -> None:
     """RateLimited carries it (test_gate); twice, a client would read `12, 12`."""
     denier = RuleState(MINUTE, 0, 11.001)
-    assert "retry-after" not in rate_limit_headers(Decision((denier,), denier))
+    assert "retry-after" not in rate_limit_headers((denier,), denier)
 
 
 def test_no_rule_no_headers() -> None:
-    assert rate_limit_headers(Decision(())) == {}
+    assert rate_limit_headers(()) == {}
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_retry_after_is_rounded_up_and_at_least_one(seconds: float, retry_after:
 def test_retry_after_is_never_earlier_than_the_reset(seconds: float) -> None:
     state = RuleState(MINUTE, 0, seconds)
     decision = Decision((state,), state)
-    reset = int(rate_limit_headers(decision)["ratelimit"].rpartition("t=")[2])
+    reset = int(rate_limit_headers(decision.states, decision.denied_by)["ratelimit"].rpartition("t=")[2])
     assert decision.retry_after >= reset >= seconds
     assert decision.retry_after <= max(1, math.ceil(seconds))
 

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from platform_app.config import LimitRule
 from platform_app.rate_limit import local_limiter
 from platform_app.rate_limit.local_limiter import BUCKETS, LocalLimiter
+from platform_app.rate_limit.rule import Rule
 from platform_app.rate_limit.rules import Charge
 from tests.unit.fakes import FakeClock
 
@@ -15,7 +15,7 @@ EARLY = 1 / BUCKETS
 
 
 def charge(counter: str = "c", *, limit: int = 10, window: int = 60, cost: int = 1) -> Charge:
-    return Charge(LimitRule(name="r", scope="key", limit=limit, window_seconds=window), counter, cost)
+    return Charge(Rule("r", "key", "requests", limit, window_seconds=window), counter, cost)
 
 
 class Log:
@@ -30,7 +30,7 @@ class Log:
 
     def fits(self, charges: list[Charge], share: int, stretch: float, now: float) -> bool:
         return all(
-            self.within(each.counter, each.rule.window_seconds * stretch, now) + each.cost
+            self.within(each.counter, (each.rule.window_seconds or 0) * stretch, now) + each.cost
             <= max(1, each.rule.limit // share)
             for each in charges
         )
@@ -97,7 +97,7 @@ async def test_a_denial_says_when_the_request_would_fit(steps: list[tuple[float,
             [denied] = [each for each in charges if each.rule == decision.denied_by.rule][:1]
             if denied.cost > denied.rule.limit:
                 continue  # it never will
-            assert 0 < decision.denied_by.reset_seconds <= denied.rule.window_seconds * (1 + EARLY)
+            assert 0 < decision.denied_by.reset_seconds <= (denied.rule.window_seconds or 0) * (1 + EARLY)
             # A rule by itself, once the time is over, lets it in.
             clock.advance(decision.denied_by.reset_seconds + 1e-6)
             assert (await limiter.acquire([denied])).allowed

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from platform_app.config import LimitRule
+from platform_app.rate_limit.rule import Rule, rule_of
 from platform_app.rate_limit.rules import RuleBook, Usage, counter_name
 
 USAGE = Usage("KeyId1234567", "Team {A} \n:x", "/v1/platform/chat", "gpt-4o")
@@ -12,6 +13,10 @@ USAGE = Usage("KeyId1234567", "Team {A} \n:x", "/v1/platform/chat", "gpt-4o")
 
 def rule(scope: str, *, name: str = "r", routes: tuple[str, ...] = ()) -> LimitRule:
     return LimitRule(name=name, scope=scope, limit=5, window_seconds=60, routes=routes)
+
+
+def limit(scope: str, *, name: str = "r") -> Rule:
+    return rule_of(rule(scope, name=name))
 
 
 def hash_tag(name: str) -> str:
@@ -24,27 +29,30 @@ def hash_tag(name: str) -> str:
 @pytest.mark.parametrize(
     ("scope", "name"),
     [
-        ("key", "fbp:rl:{KeyId1234567}:r"),
-        ("key_route", "fbp:rl:{KeyId1234567}:r:/v1/platform/chat"),
-        ("key_model", "fbp:rl:{KeyId1234567}:r:gpt-4o"),
-        ("route", "fbp:rl:{shared}:r:/v1/platform/chat"),
-        ("model", "fbp:rl:{shared}:r:gpt-4o"),
-        ("global", "fbp:rl:{shared}:r"),
+        ("key", "fbp:rl:{KeyId1234567}:r:requests:60"),
+        ("key_route", "fbp:rl:{KeyId1234567}:r:requests:60:/v1/platform/chat"),
+        ("key_model", "fbp:rl:{KeyId1234567}:r:requests:60:gpt-4o"),
+        ("route", "fbp:rl:{shared}:r:requests:60:/v1/platform/chat"),
+        ("model", "fbp:rl:{shared}:r:requests:60:gpt-4o"),
+        ("global", "fbp:rl:{shared}:r:requests:60"),
     ],
 )
 def test_counter_names(scope: str, name: str) -> None:
-    assert counter_name(rule(scope), USAGE) == name
+    assert counter_name(limit(scope), USAGE) == name
 
 
 def test_an_owner_appears_as_a_hash() -> None:
     # BLAKE2b with a digest of 12 bytes, from coreutils' `b2sum -l 96`.
-    assert counter_name(rule("owner"), Usage("k", "team-a", "/r")) == "fbp:rl:{shared}:r:b5059a064b672b5bfa064300"
-    assert re.fullmatch(r"fbp:rl:\{shared\}:r:[0-9a-f]{24}", counter_name(rule("owner"), USAGE))
+    assert (
+        counter_name(limit("owner"), Usage("k", "team-a", "/r"))
+        == "fbp:rl:{shared}:r:requests:60:b5059a064b672b5bfa064300"
+    )
+    assert re.fullmatch(r"fbp:rl:\{shared\}:r:requests:60:[0-9a-f]{24}", counter_name(limit("owner"), USAGE))
 
 
 def test_a_callers_own_counters_share_one_slot_and_shared_ones_another() -> None:
-    own = {hash_tag(counter_name(rule(scope), USAGE)) for scope in ("key", "key_route", "key_model")}
-    shared = {hash_tag(counter_name(rule(scope), USAGE)) for scope in ("owner", "route", "model", "global")}
+    own = {hash_tag(counter_name(limit(scope), USAGE)) for scope in ("key", "key_route", "key_model")}
+    shared = {hash_tag(counter_name(limit(scope), USAGE)) for scope in ("owner", "route", "model", "global")}
     assert own == {USAGE.key_id}
     assert shared == {"shared"}
 
@@ -61,11 +69,11 @@ def test_a_callers_own_counters_share_one_slot_and_shared_ones_another() -> None
     ],
 )
 def test_each_value_of_the_scope_is_counted_apart(scope: str, other: Usage) -> None:
-    assert counter_name(rule(scope), other) != counter_name(rule(scope), USAGE)
+    assert counter_name(limit(scope), other) != counter_name(limit(scope), USAGE)
 
 
 def test_rules_are_counted_apart_from_each_other() -> None:
-    names = [counter_name(rule("key", name=name), USAGE) for name in ("rpm", "rpd")]
+    names = [counter_name(limit("key", name=name), USAGE) for name in ("rpm", "rpd")]
     assert len(set(names)) == 2
 
 

@@ -1,0 +1,99 @@
+"""`flowbiz-platform limits`: which rules hold for a request, and how they stand."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from apps.platform_api.limits_contract import limit_view
+from platform_app.auth.key_records import KeyRecord
+from platform_app.auth.keys import DATABASE_ERRORS, KeyStore
+from platform_app.config import PlatformConfig, Settings, load_config, load_settings
+from platform_app.config.limit_checks import LIMITED_ROUTES, MODEL_ROUTES
+from platform_app.db.engine import make_engine
+from platform_app.errors import AuthUnavailable, LimiterUnavailable, ValidationFailed
+from platform_app.rate_limit.gate import RateLimitGate
+from platform_app.rate_limit.limiter import RuleState
+from platform_app.rate_limit.rules import Explanation, RuleBook, Usage
+from platform_app.resources import open_redis_limiter
+
+app = typer.Typer(no_args_is_help=True)
+
+_Explained = Sequence[tuple[Explanation, RuleState | None]]
+
+
+@app.callback()
+def limits() -> None:
+    """Look at the limits of keys."""
+
+
+@app.command()
+def explain(
+    key: Annotated[str, typer.Option(help="The id of a key.")],
+    route: Annotated[str, typer.Option(help="A route template.")] = "/v1/platform/chat",
+    model: Annotated[str | None, typer.Option(help="A public model name; the default model without it.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+) -> None:
+    """Say which rules apply to a request of this key, with what limit, whose it is, and how they stand now.
+
+    Every rule that applies must have room. A key's own limit replaces the rule's, for rules that count by key.
+    """
+    settings = load_settings()
+    config = load_config(settings)
+    problems = []
+    if route not in LIMITED_ROUTES:
+        problems.append(f"--route: choose one of {', '.join(sorted(LIMITED_ROUTES))}")
+    asked = (model or settings.default_model) if route in MODEL_ROUTES else None
+    if asked is not None and asked not in config.models:
+        problems.append(f"--model: choose one of {', '.join(sorted(config.models))}")
+    if problems:
+        raise ValidationFailed("The command is not valid.", details=problems)
+    record, explained, answers = asyncio.run(_explain(settings, config, key, route, asked))
+    if as_json:
+        data = [limit_view(each, state) | {"counter": each.counter} for each, state in explained]
+        typer.echo(json.dumps({"key_id": record.key_id, "route": route, "model": asked, "data": data}))
+        return
+    typer.echo(f"A request of {record.key_id} (owner {record.owner}) to {route}" + (f" for {asked}:" if asked else ":"))
+    for each, state in explained:
+        typer.echo("\n".join(_lines(each, state)))
+    if not answers:
+        typer.echo("Redis does not answer, so nothing is said about what is left.")
+
+
+async def _explain(
+    settings: Settings, config: PlatformConfig, key_id: str, route: str, model: str | None
+) -> tuple[KeyRecord, _Explained, bool]:
+    engine = make_engine(settings)
+    try:
+        record = await KeyStore(engine).get(key_id)
+    except DATABASE_ERRORS as error:
+        raise AuthUnavailable(
+            f"The database does not answer ({type(error).__name__}). Check PLATFORM_DATABASE_URL."
+        ) from None
+    finally:
+        await engine.dispose()
+    usage = Usage(record.key_id, record.owner, route, model, record.limits or {})
+    async with open_redis_limiter(settings) as limiter:
+        gate = RateLimitGate(RuleBook(config.rate_limits.rules), limiter)
+        try:
+            return record, await gate.explain(usage), True
+        except LimiterUnavailable:
+            return record, [(each, None) for each in gate.rules.explain(usage)], False
+
+
+def _lines(explained: Explanation, state: RuleState | None) -> list[str]:
+    rule = explained.rule
+    if explained.why_not is not None:
+        return [f"  -  {rule.name:<24} does not apply: {explained.why_not}"]
+    whose = "the key's own limit" if explained.own else "the config file's limit"
+    lines = [
+        f"  {'~' if rule.shadow else '+'}  {rule.sentence}; {whose}{'; shadow, refuses nobody' if rule.shadow else ''}",
+        f"     {'':<24} counter {explained.counter}",
+    ]
+    if state is not None:
+        lines.append(
+            f"     {'':<24} {rule.shown(state.remaining)} left, more comes back in {state.reset_seconds:.1f} s"
+        )
+    return lines

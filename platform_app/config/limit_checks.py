@@ -1,0 +1,105 @@
+"""Which limit rules contradict each other, or can never decide anything."""
+
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
+from typing import Protocol
+
+MODEL_ROUTES = frozenset({"/v1/platform/chat", "/v1/chat/completions", "/v1/embeddings"})
+"""Route templates that call a model, the only ones with tokens, a cost and a length. A test compares them with the
+app."""
+LIMITED_ROUTES = MODEL_ROUTES | {
+    "/v1/models",
+    "/v1/platform/api-keys",
+    "/v1/platform/api-keys/{key_id}",
+    "/v1/platform/api-keys/{key_id}/revoke",
+    "/v1/platform/api-keys/{key_id}/rotate",
+    "/v1/platform/audit",
+    "/v1/platform/usage",
+}
+"""Every route template that asks the limiter. A test compares them with the app."""
+
+_WIDER: dict[str, frozenset[str]] = {
+    "key_route": frozenset({"key", "owner", "route", "global"}),
+    "key_model": frozenset({"key", "owner", "model", "global"}),
+    "key": frozenset({"owner", "global"}),
+    "owner": frozenset({"global"}),
+    "route": frozenset({"global"}),
+    "model": frozenset({"global"}),
+    "global": frozenset(),
+}
+"""Scopes whose counters also count everything that a counter of this scope does."""
+
+
+class Rule(Protocol):
+    """What of a rule matters here; see LimitRule."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102 - see LimitRule
+    @property
+    def scope(self) -> str: ...  # noqa: D102 - see LimitRule
+    @property
+    def unit(self) -> str: ...  # noqa: D102 - see LimitRule
+    @property
+    def limit(self) -> Decimal | None: ...  # noqa: D102 - see LimitRule
+    @property
+    def window_seconds(self) -> int | None: ...  # noqa: D102 - see LimitRule
+    @property
+    def window(self) -> str | None: ...  # noqa: D102 - see LimitRule
+    @property
+    def time_zone(self) -> str | None: ...  # noqa: D102 - see LimitRule
+    @property
+    def routes(self) -> Sequence[str]: ...  # noqa: D102 - see LimitRule
+    @property
+    def models(self) -> Sequence[str]: ...  # noqa: D102 - see LimitRule
+    @property
+    def mode(self) -> str: ...  # noqa: D102 - see LimitRule
+
+
+def check_routes(routes: Sequence[str], calls_model: bool) -> Iterator[str]:
+    """What is wrong with a rule's routes. `calls_model`: the rule can only apply where a model is called."""
+    for route in routes:
+        if route not in LIMITED_ROUTES:
+            yield f"routes: '{route[:100]}' is no limited route; choose from {', '.join(sorted(LIMITED_ROUTES))}"
+        elif calls_model and route not in MODEL_ROUTES:
+            yield (
+                f"routes: '{route}' calls no model, so this rule would never apply there; choose from "
+                f"{', '.join(sorted(MODEL_ROUTES))}"
+            )
+
+
+def unreachable_rules(rules: Sequence[Rule]) -> list[str]:
+    """One sentence for each rule that another one always denies before, or together with, it."""
+    problems = []
+    for index, rule in enumerate(rules):
+        for other_index, other in enumerate(rules):
+            twins = _hides(rule, other) and _hides(other, rule)
+            if index != other_index and _hides(other, rule) and (not twins or other_index < index):
+                problems.append(
+                    f"rule '{rule.name}' can never decide: '{other.name}' allows no more of the same in at least that "
+                    "window; remove one, or make the narrower limit the lower one (a rule that is for keys' own limits "
+                    "alone has no limit)"
+                )
+                break
+    return problems
+
+
+def _hides(other: Rule, rule: Rule) -> bool:
+    """Whether `other` is reached no later than `rule` by whatever `rule` counts."""
+    if other.unit != rule.unit or other.limit is None or rule.limit is None or other.limit > rule.limit:
+        return False
+    if other.mode == "shadow" and rule.mode == "enforce":
+        return False
+    wider = other.scope == rule.scope or other.scope in _WIDER[rule.scope]
+    return wider and _covers(other.routes, rule.routes) and _covers(other.models, rule.models) and _lasts(other, rule)
+
+
+def _covers(others: Sequence[str], ours: Sequence[str]) -> bool:
+    return not others or (bool(ours) and set(ours) <= set(others))
+
+
+def _lasts(other: Rule, rule: Rule) -> bool:
+    """Whether the window of `other` holds every window of `rule`."""
+    if rule.window is not None:
+        same = (other.window, other.time_zone) == (rule.window, rule.time_zone)
+        return same or (rule.window == "day" and other.window == "month" and other.time_zone == rule.time_zone)
+    return other.window is None and (other.window_seconds or 0) >= (rule.window_seconds or 0)

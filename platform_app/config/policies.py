@@ -1,0 +1,57 @@
+"""What happens when a provider fails: numbers for the wrappers in platform_app/llm/policies."""
+
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from platform_app.config.fields import ConfigModel
+
+Seconds = Annotated[float, Field(gt=0, le=600)]
+
+
+class RetryConfig(ConfigModel):
+    """Trying a route again after an error that may not come twice."""
+
+    max_attempts: Annotated[int, Field(ge=1, le=10)] = Field(
+        3, description="Tries of one route for one request, the first included; 1: never again."
+    )
+    base_seconds: Seconds = Field(
+        0.25, description="The wait before the n-th retry is drawn from 0 to this × 2^(n-1), up to max_seconds."
+    )
+    max_seconds: Seconds = 4.0
+    retry_after_cap_seconds: Annotated[float, Field(ge=0, le=600)] = Field(
+        10.0, description="A provider that asks for a longer wait (Retry-After) is not tried again for this request."
+    )
+    retry_after_cap_with_fallback_seconds: Annotated[float, Field(ge=0, le=600)] = Field(
+        0.5, description="The same for models that have other routes, which can answer sooner."
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.max_seconds < self.base_seconds:
+            raise ValueError("max_seconds is below base_seconds")
+        return self
+
+
+class BreakerConfig(ConfigModel):
+    """When a route counts as down, and how it comes back."""
+
+    failure_ratio: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.5, description="It opens when this share of the calls in the window failed, and there were minimum_calls."
+    )
+    minimum_calls: Annotated[int, Field(ge=1, le=100_000)] = 10
+    window_seconds: Seconds = 30.0
+    open_seconds: Seconds = Field(15.0, description="For this long nothing is sent; then probes are.")
+    probes: Annotated[int, Field(ge=1, le=1000)] = Field(
+        2, description="Calls at once that are let through then. As many good ones close it, a failed one opens it."
+    )
+
+
+class PoliciesConfig(ConfigModel):
+    """How calls to providers are retried, held back and routed around; the same for all providers."""
+
+    retry: RetryConfig = RetryConfig()
+    breaker: BreakerConfig = BreakerConfig()
+    queue_seconds: Seconds = Field(
+        5.0, description="A call waits no longer for its turn at a provider with max_concurrent."
+    )

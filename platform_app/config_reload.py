@@ -1,0 +1,79 @@
+"""The config file while the process runs: a change is taken over as a whole, or not at all."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from platform_app.config import PlatformConfig, Settings, load_config
+from platform_app.errors import ConfigurationError
+from platform_app.observability import metrics
+from platform_app.observability.logging import get_logger
+
+WATCH_SECONDS = 1.0
+_NO_FILE = (0, 0, 0)
+
+_log = get_logger("config")
+
+Check = Callable[[PlatformConfig], Awaitable[list[str]]]
+"""What else must be true of a configuration: one sentence for each problem."""
+
+
+class ConfigReload:
+    """Watches the config file and takes over what it says, once it is valid as a whole. Until then, and where it never
+    is, everything goes on as before; a gauge and one log line tell of it."""
+
+    def __init__(self, settings: Settings, check: Check, apply: Callable[[PlatformConfig], None]) -> None:
+        """`apply` puts a checked configuration to work; it must not fail halfway."""
+        self._settings = settings
+        self._check = check
+        self._apply = apply
+        self._asked = False
+        self._seen = _signature(settings.config_file)
+
+    def request(self) -> None:
+        """Read the file again within a second, changed or not. Safe in a signal handler."""
+        self._asked = True
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            try:
+                await self._look()
+            except Exception:  # noqa: BLE001 - a bug here must not end the watching
+                _log.exception("config_reload_bug")
+
+    async def _look(self) -> None:
+        now = await asyncio.to_thread(_signature, self._settings.config_file)
+        if not self._asked and now == self._seen:
+            return
+        # A file that is still being written is read again once its time stamp has changed once more.
+        self._asked, self._seen = False, now
+        await self.reload()
+
+    async def reload(self) -> bool:
+        """Read, check and take over; whether it was taken over."""
+        try:
+            config = await asyncio.to_thread(load_config, self._settings)
+            problems = await self._check(config)
+        except ConfigurationError as error:
+            problems = error.problems
+        if problems:
+            metrics.CONFIG_RELOADS.labels("refused").inc()
+            metrics.CONFIG_REFUSED.set(1)
+            _log.error("config_reload_refused", problems=problems)
+            return False
+        self._apply(config)
+        metrics.CONFIG_RELOADS.labels("applied").inc()
+        metrics.CONFIG_REFUSED.set(0)
+        _log.warning("config_reloaded", models=len(config.models), providers=len(config.providers))
+        return True
+
+
+def _signature(path: Path | None) -> tuple[int, int, int]:
+    """What changes when the file does, also where a mounted directory is exchanged behind a link."""
+    try:
+        found = path.stat() if path is not None else None
+    except OSError:
+        found = None
+    return (found.st_ino, found.st_mtime_ns, found.st_size) if found is not None else _NO_FILE

@@ -1,0 +1,55 @@
+"""The way to each public model, put together from its routes and the policies around them.
+
+From the outside in, and why (docs/adr/0010):
+    CountedFailures   sees what callers get
+    Deadline          bounds everything within
+    Fallback          left out where there is one route
+    Retry             outside of breaker and slots: a wait holds no slot, and each try asks the breaker
+    Breaker           an open one takes no slot and no place in the queue
+    Concurrency       left out where the provider has no cap
+    the route itself
+"""
+
+from collections.abc import Callable, Sequence
+
+from platform_app.config import PlatformConfig
+from platform_app.llm.base import Upstream
+from platform_app.llm.catalog import Catalog
+from platform_app.llm.policies.breaker import Breaker
+from platform_app.llm.policies.concurrency import Concurrency
+from platform_app.llm.policies.deadline import Deadline
+from platform_app.llm.policies.fallback import Choice, Fallback
+from platform_app.llm.policies.outcome import CountedFailures
+from platform_app.llm.policies.retry import Retry
+from platform_app.llm.policies.shared_state import SharedState
+from platform_app.llm.route import Route
+
+MakeRoute = Callable[[Route], Upstream]
+"""Makes the innermost upstream of a route, such as RouteUpstream."""
+
+
+def assemble_all(
+    config: PlatformConfig, catalog: Catalog, make_route: MakeRoute, state: SharedState
+) -> dict[str, Upstream]:
+    """The upstream of every public model; state that the new catalog does not need is dropped. For the start and for
+    every reload alike."""
+    routes = {model: catalog.routes(model) for model in catalog.models}
+    upstreams = {model: assemble(config, routes[model], make_route, state) for model in routes}
+    state.keep_only((route for each in routes.values() for route in each), config)
+    return upstreams
+
+
+def assemble(config: PlatformConfig, routes: Sequence[Route], make_route: MakeRoute, state: SharedState) -> Upstream:
+    """The upstream of one public model, which has at least one route."""
+    retry = config.policies.retry
+    alone = len(routes) == 1
+    cap = retry.retry_after_cap_seconds if alone else retry.retry_after_cap_with_fallback_seconds
+    choices = []
+    for route in routes:
+        upstream = make_route(route)
+        if (slots := state.slots(route.provider, config)) is not None:
+            upstream = Concurrency(upstream, slots)
+        upstream = Breaker(upstream, state.breaker(route, config.policies.breaker))
+        choices.append(Choice(route, Retry(upstream, route, retry, cap)))
+    tried = choices[0].upstream if alone else Fallback(choices)
+    return CountedFailures(Deadline(tried), routes[0].public_model)

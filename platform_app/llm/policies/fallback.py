@@ -1,0 +1,84 @@
+"""Which route of a model is asked first, and which next."""
+
+import asyncio
+import random
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+from platform_app.errors import PlatformError
+from platform_app.llm.base import Answer, Upstream
+from platform_app.llm.calls import ModelCall
+from platform_app.llm.policies.verdicts import reason_of, verdict_of
+from platform_app.llm.route import Route
+from platform_app.observability import metrics
+from platform_app.observability.logging import get_logger
+
+_log = get_logger("policies")
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A route and the way along it."""
+
+    route: Route
+    upstream: Upstream
+
+
+class Fallback:
+    """Routes with a weight share the traffic; whichever was drawn, all others follow in the catalog's order, those with
+    a weight before those without. Where no route has a weight, the first gets all."""
+
+    def __init__(self, choices: Sequence[Choice], draw: Callable[[], float] = random.random) -> None:
+        """`draw` gives numbers in [0, 1)."""
+        weighted = [choice for choice in choices if choice.route.weight is not None]
+        rest = [choice for choice in choices if choice.route.weight is None]
+        self._orders = [(first, *(other for other in weighted if other is not first), *rest) for first in weighted]
+        self._orders = self._orders or [tuple(choices)]
+        self._bounds = list(accumulate(choice.route.weight or 0 for choice in weighted))
+        self._draw = draw
+
+    async def send(self, call: ModelCall) -> Answer:
+        """See Upstream.send. Goes on to the next route where the table says so; a request error ends it at once.
+
+        Raises the most useful error: the one that says soonest when to come again, which is what a caller can act on;
+        where none does, that of the first route, which is the one that the operator wanted.
+        """
+        failures: list[PlatformError] = []
+        order = self._order()
+        for choice, after in zip(order, (*order[1:], None), strict=True):
+            try:
+                return await choice.upstream.send(call)
+            except PlatformError as error:
+                if not verdict_of(error).fall_back:
+                    raise
+                failures.append(error)
+                if after is None or asyncio.get_running_loop().time() >= call.deadline:
+                    break
+                _note(choice.route, after.route, error)
+        raise most_useful(failures)
+
+    def _order(self) -> tuple[Choice, ...]:
+        if len(self._orders) == 1:
+            return self._orders[0]
+        return self._orders[bisect_right(self._bounds, self._draw() * self._bounds[-1])]
+
+
+def most_useful(failures: Sequence[PlatformError]) -> PlatformError:
+    """The error that a caller gets where every route failed; see Fallback.send."""
+    waits = [error for error in failures if error.retry_after is not None]
+    return min(waits, key=lambda error: error.retry_after or 0) if waits else failures[0]
+
+
+def _note(left: Route, to: Route, error: PlatformError) -> None:
+    reason = reason_of(error)
+    metrics.PROVIDER_FALLBACKS.labels(left.provider, reason).inc()
+    _log.info(
+        "provider_fallback",
+        model=left.public_model,
+        provider=left.provider,
+        to_provider=to.provider,
+        to_model=to.upstream_model,
+        reason=reason,
+    )

@@ -1,0 +1,23 @@
+"""What a request's call came to, after everything that was done about it."""
+
+from platform_app.errors import PlatformError
+from platform_app.llm.base import Answer, Upstream
+from platform_app.llm.calls import ModelCall
+from platform_app.observability import metrics
+
+
+class CountedFailures:
+    """Counts calls that failed before their first byte, by the code that the caller gets. Attempts are counted by the
+    routes; without this nobody could tell a failure that was routed around from one that reached a caller."""
+
+    def __init__(self, upstream: Upstream, public_model: str) -> None:
+        self._upstream = upstream
+        self._model = public_model
+
+    async def send(self, call: ModelCall) -> Answer:
+        """See Upstream.send."""
+        try:
+            return await self._upstream.send(call)
+        except PlatformError as error:
+            metrics.MODEL_CALL_FAILURES.labels(self._model, error.code).inc()
+            raise

@@ -1,0 +1,103 @@
+"""Which error is retried, which falls back and which counts for the breaker: the one table of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from platform_app.errors import (
+    AuthUnavailable,
+    CallerRefused,
+    Draining,
+    InternalError,
+    LedgerUnavailable,
+    LimiterUnavailable,
+    Overloaded,
+    PlatformError,
+    ProviderAuthFailed,
+    ProviderBadResponse,
+    ProviderError,
+    ProviderNotConfigured,
+    ProviderQuotaExhausted,
+    ProviderRateLimited,
+    ProviderTimeout,
+    ProviderUnavailable,
+    RateLimited,
+    RequestRefused,
+)
+from platform_app.llm.policies.breaker_open import BreakerOpen
+
+
+class Health(Enum):
+    """What the end of a call says of its route."""
+
+    WORKS = "works"
+    FAILS = "fails"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is done about an error."""
+
+    retry: bool
+    """The same route may well answer a moment later."""
+    fall_back: bool
+    """Another route may answer."""
+    health: Health
+    why: str
+
+
+_OURS = Verdict(False, False, Health.UNKNOWN, "comes from in front of the routes; here it would be a bug")
+
+VERDICTS: Mapping[type[PlatformError], Verdict] = {
+    RequestRefused: Verdict(
+        False, False, Health.UNKNOWN, "the request is as wrong everywhere; some adapters know without asking"
+    ),
+    CallerRefused: _OURS,
+    RateLimited: _OURS,
+    AuthUnavailable: _OURS,
+    LimiterUnavailable: _OURS,
+    LedgerUnavailable: _OURS,
+    Draining: _OURS,
+    InternalError: _OURS,
+    ProviderNotConfigured: Verdict(
+        False, True, Health.UNKNOWN, "nothing was sent, and only its operator can mend it; others have credentials"
+    ),
+    Overloaded: Verdict(False, True, Health.UNKNOWN, "our own cap: it has queued already, and nothing was sent"),
+    BreakerOpen: Verdict(False, True, Health.UNKNOWN, "nothing was sent, and nothing will be before its time"),
+    ProviderUnavailable: Verdict(
+        True, True, Health.FAILS, "a lost connection or a full server passes, or it is an outage"
+    ),
+    ProviderError: Verdict(True, True, Health.FAILS, "a 5xx passes, or it is an outage"),
+    ProviderBadResponse: Verdict(
+        True, True, Health.FAILS, "an answer cut short passes; a provider that talks nonsense is down"
+    ),
+    ProviderTimeout: Verdict(
+        False, True, Health.FAILS, "the time is spent, the same again is likely, and the first may still be billed"
+    ),
+    ProviderRateLimited: Verdict(
+        True, True, Health.WORKS, "it says when to come again; a breaker would make a limit an outage"
+    ),
+    ProviderQuotaExhausted: Verdict(
+        False, True, Health.WORKS, "waiting does not pay the bill; it answers, and its error must stay visible"
+    ),
+    ProviderAuthFailed: Verdict(
+        False, True, Health.WORKS, "the credential was fetched anew already; its error must stay visible"
+    ),
+}
+"""By class; a class that is not here is judged as its nearest base."""
+
+_BUG = Verdict(False, False, Health.UNKNOWN, "not one of ours: a bug, which is to be seen and not to be repeated")
+
+
+def verdict_of(error: BaseException) -> Verdict:
+    """The row of an error."""
+    for kind in type(error).__mro__:
+        if kind in VERDICTS:
+            return VERDICTS[kind]
+    return _BUG
+
+
+def reason_of(error: PlatformError) -> str:
+    """The error as a label: its code, but `breaker_open` where the provider was not even asked."""
+    return "breaker_open" if isinstance(error, BreakerOpen) else error.code

@@ -1,0 +1,44 @@
+
+-- Charges all counters, or none of them.
+--
+-- For each of KEYS: kind (negative: a shadow rule, which never denies), limit, cost; for kinds above 1 what this
+-- process knows to hold of it, which restores what the server forgot; then the counter's time.
+-- Returns {denier, now, remaining 1, reset 1, remaining 2, reset 2, …}: denier is the rule's index or 0, times are in
+-- microseconds. A shadow rule that would have denied is not charged, and remaining is then -1 - what remains.
+
+local counters, limits, costs, over, denier = {}, {}, {}, {}, 0
+for i, key in ipairs(KEYS) do
+  local kind, limit, cost = take(), take(), take()
+  local shadow = kind < 0
+  kind = math.abs(kind)
+  local known = kind ~= WINDOW and take()
+  local c = open(key, kind)
+  if known and not c.mine then
+    c.held = c.held + known
+    c.mine = known
+  end
+  counters[i], limits[i], costs[i] = c, limit, cost
+  if c.total + c.held + cost > limit then
+    if shadow then
+      over[i] = true
+    elseif denier == 0 then
+      denier = i
+    end
+  end
+end
+
+local answer = { denier, now }
+for i, c in ipairs(counters) do
+  if denier == 0 and not over[i] then
+    if c.kind == WINDOW then
+      charge(c, costs[i])
+    else
+      hold(c, c.mine + costs[i])
+      keep(c)
+    end
+  end
+  local remaining = math.max(0, limits[i] - c.total - c.held)
+  answer[2 * i + 1] = over[i] and -1 - remaining or remaining
+  answer[2 * i + 2] = math.max(0, denier == i and until_fits(c, costs[i], limits[i]) or until_more(c))
+end
+return answer

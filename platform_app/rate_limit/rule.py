@@ -1,0 +1,120 @@
+"""A limit rule as the limiters need it: whole numbers and no questions left."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
+
+from platform_app.config import LimitRule
+from platform_app.config.limits import BY_KEY_SCOPES, LimitScope, LimitUnit
+from platform_app.rate_limit.calendar import Calendar
+
+MICRO_USD = 1_000_000
+"""Costs are counted in millionths of a dollar."""
+
+
+class Kind(IntEnum):
+    """How a counter counts; the numbers are what the scripts are told."""
+
+    WINDOW = 1
+    """Units are charged at once, and count for a window."""
+    LEASE = 2
+    """Units are held while the request runs."""
+    RESERVED_WINDOW = 3
+    """Units are held while the request runs; what it used then counts for a window from its admission."""
+    RESERVED_CALENDAR = 4
+    """The same in a calendar period."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """At most `limit` units at a time, in any window or in a calendar period."""
+
+    name: str
+    scope: LimitScope
+    unit: LimitUnit
+    limit: int
+    """In units; for cost in millionths of a dollar. 0: nobody's but keys' own limits count."""
+    kind: Kind = Kind.WINDOW
+    window_seconds: int | None = None
+    """Of sliding windows."""
+    calendar: Calendar | None = None
+    routes: frozenset[str] = frozenset()
+    models: frozenset[str] = frozenset()
+    shadow: bool = False
+    """It counts, and denies nothing."""
+    closed: bool = False
+    """Without Redis it refuses."""
+    tag: str = field(init=False, default="")
+    """What its counters are called: the name and what they count, so that a rule whose limit changes goes on, and one
+    whose window or unit changes starts anew."""
+    script_kind: int = field(init=False, default=0)
+    """What the scripts are told: the kind, negative for shadow rules."""
+    _window: tuple[int, ...] = field(init=False, default=())
+
+    def __post_init__(self) -> None:
+        span = self.calendar.tag if self.calendar else self.window_seconds or "now"
+        object.__setattr__(self, "tag", f"{self.name}:{self.unit}:{span}")
+        object.__setattr__(self, "script_kind", int(-self.kind if self.shadow else self.kind))
+        if self.window_seconds is not None:
+            object.__setattr__(self, "_window", (self.window_seconds * 1_000_000,))
+
+    @property
+    def reserves(self) -> bool:
+        """Whether a request holds something of it until its end."""
+        return self.kind is not Kind.WINDOW
+
+    @property
+    def by_key(self) -> bool:
+        """Whether a key may have its own limit for it."""
+        return self.scope in BY_KEY_SCOPES
+
+    def script_time(self) -> Sequence[int]:
+        """What the scripts must know of the counter's time, see sliding_window.lua."""
+        return self.calendar.around(time.time()) if self.calendar is not None else self._window
+
+    def units(self, limit: float) -> int:
+        """A limit as people write it, in the rule's units."""
+        return round(limit * MICRO_USD) if self.unit == "cost_usd" else int(limit)
+
+    def shown(self, units: int) -> str:
+        """Units as people read them."""
+        return f"{units / MICRO_USD:.6f}".rstrip("0").rstrip(".") if self.unit == "cost_usd" else str(units)
+
+    @property
+    def sentence(self) -> str:
+        """The whole rule as people read it."""
+        what = {"concurrent": "concurrent requests", "cost_usd": "US dollars"}.get(self.unit, self.unit)
+        return f"{self.name}: {self.shown(self.limit)} {what} {self.shown_window}, counted by {self.scope}"
+
+    @property
+    def shown_window(self) -> str:
+        """The window as people read it."""
+        if self.calendar is not None:
+            return f"in a calendar {self.calendar.period} ({self.calendar.time_zone})"
+        return f"in any {self.window_seconds} s" if self.window_seconds is not None else "at a time"
+
+
+def rule_of(config: LimitRule) -> Rule:
+    """The rule that the config file describes."""
+    calendar = Calendar(config.window, config.time_zone) if config.window and config.time_zone else None
+    if config.unit == "concurrent":
+        kind = Kind.LEASE
+    elif config.unit == "requests":
+        kind = Kind.WINDOW
+    else:
+        kind = Kind.RESERVED_CALENDAR if calendar is not None else Kind.RESERVED_WINDOW
+    rule = Rule(
+        name=config.name,
+        scope=config.scope,
+        unit=config.unit,
+        limit=0,
+        kind=kind,
+        window_seconds=config.window_seconds,
+        calendar=calendar,
+        routes=frozenset(config.routes),
+        models=frozenset(config.models),
+        shadow=config.mode == "shadow",
+        closed=config.on_outage == "closed",
+    )
+    return replace(rule, limit=rule.units(float(config.limit))) if config.limit is not None else rule

@@ -1,0 +1,34 @@
+
+-- Ends what was charged at one moment: lets go what was held, and counts what was really used.
+--
+-- ARGV[4]   that moment, in microseconds, as acquire told it
+-- For each of KEYS: kind, units that are no longer held, units that were used (negative: of a charge that is undone);
+-- then the counter's time, as it was at that moment.
+--
+-- What was used counts from that moment on, so a long request's units end when those of a short one end that began
+-- with it; what has ended by then is not counted any more. Holds that the server does not know any more are not let
+-- go twice.
+
+local admitted = take()
+for _, key in ipairs(KEYS) do
+  local kind, released, used = math.abs(take()), take(), take()
+  local c = open(key, kind)
+  if released > 0 and c.mine then
+    hold(c, math.max(0, c.mine - released))
+  end
+  if used ~= 0 and c.width then
+    local bucket = math.min(math.floor(admitted / c.width), c.bucket)
+    if used < 0 then
+      used = math.max(used, -tonumber(redis.call('HGET', key, bucket) or 0))
+    end
+    if used ~= 0 and bucket >= c.bucket - buckets then
+      redis.call('HINCRBY', key, bucket, used)
+      redis.call('HSET', key, 'h', c.bucket, 't', c.total + used, 'o', math.min(c.oldest, bucket))
+      keep(c)
+    end
+  elseif used ~= 0 and kind == CALENDAR and period(admitted, c.periods) == c.bucket then
+    redis.call('HSET', key, 'h', c.bucket, 't', math.max(0, c.total + used))
+    keep(c)
+  end
+end
+return 0

@@ -1,0 +1,379 @@
+"""The policies around real routes, over real sockets: what the simulator saw is what the tables say."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import aiohttp
+import pytest
+
+from apps.provider_simulator.record import RequestRecord
+from apps.provider_simulator.server import ProviderSimulator
+from platform_app.config import PlatformConfig
+from platform_app.errors import (
+    Overloaded,
+    PlatformError,
+    ProviderError,
+    ProviderRateLimited,
+    ProviderTimeout,
+    ProviderUnavailable,
+)
+from platform_app.llm.adapters import make_adapter
+from platform_app.llm.answers import Completion
+from platform_app.llm.base import Answer, Upstream
+from platform_app.llm.calls import ModelCall
+from platform_app.llm.catalog import Catalog
+from platform_app.llm.chunk_stream import ChunkStream
+from platform_app.llm.policies.assemble import assemble_all
+from platform_app.llm.policies.breaker_open import BreakerOpen
+from platform_app.llm.policies.shared_state import SharedState
+from platform_app.llm.policies.verdicts import verdict_of
+from platform_app.llm.provider_http import ProviderLimits
+from platform_app.llm.route_upstream import RouteUpstream
+from tests.support.faults import EXPECTED, Expected
+from tests.support.http import until
+
+QUICK = {"max_attempts": 2, "base_seconds": 0.01, "max_seconds": 0.02, "retry_after_cap_seconds": 2}
+NO_RETRY = {"max_attempts": 1}
+SHORT = {"rate-limited": "sim-rate-limited-0.05", "overloaded": "sim-overloaded-0.05"}
+"""The same faults as in EXPECTED, with waits that keep the tests short."""
+
+
+class FixedCredentials:
+    """One key for every provider, which is never exchanged."""
+
+    async def get(self, name: str) -> str:
+        return "sk-policies-27c1"
+
+    async def refresh(self, name: str, rejected: str) -> str:
+        return rejected
+
+
+class Chains:
+    """The upstreams of one model `m`, made from a config file's sections."""
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        base_url: str,
+        routes: list[dict[str, Any]],
+        providers: dict[str, dict[str, Any]] | None = None,
+        silence_seconds: float = 0.5,
+        **policies: Any,
+    ) -> None:
+        names = {route["provider"] for route in routes}
+        sections = {
+            name: {"base_url": base_url, "api_key_secret": "KEY", **(providers or {}).get(name, {})} for name in names
+        }
+        config = PlatformConfig.model_validate(
+            {"providers": sections, "models": {"m": {"routes": routes}}, "policies": {"retry": QUICK, **policies}}
+        )
+        limits = ProviderLimits(connect_seconds=1, silence_seconds=silence_seconds, max_response_bytes=1024 * 1024)
+        adapters = {name: make_adapter(provider, session, limits) for name, provider in config.providers.items()}
+        self.state = SharedState()
+        self.upstream: Upstream = assemble_all(
+            config,
+            Catalog(config, "m"),
+            lambda route: RouteUpstream(route, adapters[route.provider], FixedCredentials()),
+            self.state,
+        )["m"]
+
+    def call(self, seconds: float = 10.0, stream: bool = False) -> ModelCall:
+        body = {"messages": [{"role": "user", "content": "Hello, how are you?"}]}
+        return ModelCall(body, asyncio.get_running_loop().time() + seconds, stream=stream)
+
+    async def send(self, seconds: float = 10.0, stream: bool = False) -> Answer:
+        return await self.upstream.send(self.call(seconds, stream))
+
+    def in_use(self, provider: str) -> tuple[int, int]:
+        slots = self.state._slots[provider]
+        return slots.in_use, slots.waiting
+
+
+MakeChains = Callable[..., Chains]
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as opened:
+        yield opened
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+def chains(session: aiohttp.ClientSession, simulator: ProviderSimulator) -> MakeChains:
+    """Makes chains to the simulator, whose records are this test's alone."""
+    simulator.reset()
+    return lambda *routes, **more: Chains(session, simulator.base_url, list(routes), **more)
+
+
+def to(model: str, provider: str = "one", **fields: Any) -> dict[str, Any]:
+    return {"provider": provider, "model": model, **fields}
+
+
+async def drain(answer: Answer) -> None:
+    if isinstance(answer, ChunkStream):
+        try:
+            async for _ in answer:
+                pass
+        finally:
+            await answer.aclose()
+
+
+def most_at_once(records: list[RequestRecord]) -> int:
+    marks = sorted((at, step) for r in records for at, step in ((r.started, 1), (r.ended or r.started, -1)))
+    running = most = 0
+    for _, step in marks:
+        running += step
+        most = max(most, running)
+    return most
+
+
+# --- retries
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["json", "stream"])
+@pytest.mark.parametrize("fault", sorted(EXPECTED))
+async def test_every_fault_is_retried_or_not_as_the_table_says(
+    fault: str, stream: bool, chains: MakeChains, simulator: ProviderSimulator
+) -> None:
+    expected: Expected = EXPECTED[fault]
+    kind = expected.stream if stream else expected.json
+    model = SHORT.get(fault, expected.model)
+    made = chains(to(model))
+    call = made.call(stream=stream)
+    if kind is None:
+        await drain(await made.upstream.send(call))
+        tries = 1
+    elif stream and expected.after_deltas:
+        answer = await made.upstream.send(call)
+        with pytest.raises(kind):
+            await drain(answer)
+        tries = 1
+    else:
+        with pytest.raises(kind) as caught:
+            await made.upstream.send(call)
+        assert type(caught.value) is kind
+        tries = 2 if verdict_of(caught.value).retry else 1
+    assert simulator.count(model) == tries
+    assert call.journal.attempts == tries
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["json", "stream"])
+async def test_a_fault_that_passes_is_not_seen(chains: MakeChains, simulator: ProviderSimulator, stream: bool) -> None:
+    made = chains(to("sim-flaky-2"), retry={**QUICK, "max_attempts": 3})
+    await drain(await made.send(stream=stream))
+    assert simulator.count("sim-flaky-2") == 3
+
+
+async def test_retry_after_is_honoured(chains: MakeChains, simulator: ProviderSimulator) -> None:
+    made = chains(to("sim-rate-limited-0.3"))
+    with pytest.raises(ProviderRateLimited):
+        await made.send()
+    first, second = simulator.requests("sim-rate-limited-0.3")
+    assert 0.29 <= second.started - first.started < 0.6
+
+
+async def test_one_beyond_the_cap_is_not_waited_for(chains: MakeChains, simulator: ProviderSimulator) -> None:
+    began = time.monotonic()
+    with pytest.raises(ProviderRateLimited) as caught:
+        await chains(to("sim-rate-limited-3")).send()
+    assert caught.value.retry_after == 3  # the caller is told
+    assert simulator.count("sim-rate-limited-3") == 1
+    assert time.monotonic() - began < 0.5
+
+
+async def test_no_wait_passes_the_deadline(chains: MakeChains, simulator: ProviderSimulator) -> None:
+    began = time.monotonic()
+    with pytest.raises(ProviderRateLimited):
+        await chains(to("sim-rate-limited-1.5")).send(seconds=1.0)
+    assert simulator.count("sim-rate-limited-1.5") == 1
+    assert time.monotonic() - began < 0.5
+
+
+async def test_a_hanging_provider_is_left_at_the_deadline(chains: MakeChains, simulator: ProviderSimulator) -> None:
+    made = chains(to("sim-hang"), silence_seconds=30)
+    began = time.monotonic()
+    with pytest.raises(ProviderTimeout):
+        await made.send(seconds=0.4)
+    assert 0.35 <= time.monotonic() - began < 0.6
+    record = await simulator.wait_for_outcome("sim-hang", "client_closed")
+    assert record.ended is not None
+    assert record.ended - record.started < 0.6
+
+
+# --- fallback
+
+
+@pytest.mark.parametrize(
+    "down", ["sim-server-error", "sim-drop", "sim-quota", "sim-unauthorized", "sim-rate-limited-1", "sim-hang"]
+)
+@pytest.mark.parametrize("stream", [False, True], ids=["json", "stream"])
+async def test_the_second_route_answers_while_the_first_is_down(down: str, stream: bool, chains: MakeChains) -> None:
+    made = chains(to(down), to("sim-ok", "two"))
+    call = made.call(stream=stream)
+    answer = await made.upstream.send(call)
+    await drain(answer)
+    assert isinstance(answer, ChunkStream if stream else Completion)
+    assert call.journal.route is not None
+    assert (call.journal.route.provider, call.journal.route.upstream_model) == ("two", "sim-ok")
+
+
+async def test_a_provider_that_cannot_be_reached(
+    session: aiohttp.ClientSession, simulator: ProviderSimulator, chains: MakeChains
+) -> None:
+    made = chains(to("sim-ok"), to("sim-ok@two", "two"), providers={"one": {"base_url": simulator.refused_url}})
+    began = time.monotonic()
+    assert isinstance(await made.send(), Completion)
+    assert simulator.count("sim-ok@two") == 1
+    assert time.monotonic() - began < 0.5  # nobody waits for a route while another can answer
+
+
+async def test_a_request_that_is_wrong_goes_nowhere_else(chains: MakeChains, simulator: ProviderSimulator) -> None:
+    with pytest.raises(PlatformError) as caught:
+        await chains(to("sim-context-length"), to("sim-ok", "two")).send()
+    assert caught.value.code == "context_length_exceeded"
+    assert simulator.count("sim-ok") == 0
+
+
+async def test_when_all_are_down_the_caller_hears_when_to_come_again(chains: MakeChains) -> None:
+    made = chains(to("sim-server-error"), to("sim-rate-limited-7", "two"), to("sim-quota", "three"))
+    with pytest.raises(ProviderRateLimited) as caught:
+        await made.send()
+    assert caught.value.retry_after == 7
+
+
+async def test_weights_hold_within_five_percent_over_2000_calls(
+    chains: MakeChains, simulator: ProviderSimulator
+) -> None:
+    made = chains(to("sim-ok@a", weight=70), to("sim-ok@b", "two", weight=20), to("sim-ok@c", "three", weight=10))
+
+    async def caller() -> None:
+        for _ in range(100):
+            await made.send()
+
+    await asyncio.gather(*(caller() for _ in range(20)))
+    shares = [simulator.count(f"sim-ok@{name}") / 2000 for name in "abc"]
+    assert shares == [pytest.approx(share, abs=0.05) for share in (0.7, 0.2, 0.1)]
+
+
+# --- the breaker
+
+BREAKER = {"failure_ratio": 0.5, "minimum_calls": 5, "window_seconds": 60, "open_seconds": 0.3, "probes": 2}
+
+
+async def test_it_opens_and_closes_at_the_declared_counts(chains: MakeChains, simulator: ProviderSimulator) -> None:
+    made = chains(to("sim-flaky-6"), breaker=BREAKER, retry=NO_RETRY)
+    for _ in range(5):
+        with pytest.raises(ProviderError):
+            await made.send()
+    for _ in range(10):
+        with pytest.raises(BreakerOpen) as caught:
+            await made.send()
+        assert 0 < (caught.value.retry_after or 0) <= 0.3
+    assert simulator.count("sim-flaky-6") == 5
+    await asyncio.sleep(0.3)
+    with pytest.raises(ProviderError):  # the probe meets the sixth failure, and it is open again
+        await made.send()
+    with pytest.raises(BreakerOpen):
+        await made.send()
+    assert simulator.count("sim-flaky-6") == 6
+    await asyncio.sleep(0.3)
+    for _ in range(2):
+        assert isinstance(await made.send(), Completion)
+    answers = await asyncio.gather(*(made.send() for _ in range(10)))  # closed: as many as like
+    assert len(answers) == 10
+    assert simulator.count("sim-flaky-6") == 18
+
+
+async def test_half_open_lets_only_the_probes_through(chains: MakeChains, simulator: ProviderSimulator) -> None:
+    made = chains(to("sim-drop"), breaker=BREAKER, retry=NO_RETRY)
+    for _ in range(5):
+        with pytest.raises(ProviderUnavailable):
+            await made.send()
+    await asyncio.sleep(0.3)
+    results = await asyncio.gather(*(made.send() for _ in range(10)), return_exceptions=True)
+    assert sum(isinstance(result, BreakerOpen) for result in results) == 8
+    assert simulator.count("sim-drop") == 7
+
+
+async def test_streams_that_break_off_open_it(chains: MakeChains, simulator: ProviderSimulator) -> None:
+    made = chains(to("sim-stream-drop"), breaker=BREAKER)
+    for _ in range(5):
+        with pytest.raises(PlatformError):
+            await drain(await made.send(stream=True))
+    with pytest.raises(BreakerOpen):
+        await made.send(stream=True)
+    assert simulator.count("sim-stream-drop") == 5
+
+
+async def test_callers_who_leave_do_not_open_it(chains: MakeChains) -> None:
+    made = chains(to("sim-delay-5000"), breaker=BREAKER, silence_seconds=30)
+    tasks = [asyncio.create_task(made.send()) for _ in range(10)]
+    await asyncio.sleep(0.1)
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+    streaming = asyncio.create_task(made.send())
+    await asyncio.sleep(0.05)
+    assert not streaming.done()
+    streaming.cancel()
+    await asyncio.wait([streaming])
+
+
+# --- concurrency
+
+CAPPED = {"one": {"max_concurrent": 2, "max_waiting": 4}}
+
+
+async def test_a_cap_holds_and_the_queue_is_bounded(chains: MakeChains, simulator: ProviderSimulator) -> None:
+    made = chains(to("sim-delay-100"), providers=CAPPED)
+    results = await asyncio.gather(*(made.send() for _ in range(9)), return_exceptions=True)
+    assert sum(isinstance(result, Overloaded) for result in results) == 3
+    assert sum(isinstance(result, Completion) for result in results) == 6
+    assert most_at_once(simulator.requests("sim-delay-100")) == 2
+    assert made.in_use("one") == (0, 0)
+
+
+@pytest.mark.parametrize("moment", ["before the first token", "in the stream", "in a retry wait", "in the queue"])
+async def test_a_caller_who_leaves_frees_everything(
+    moment: str, chains: MakeChains, simulator: ProviderSimulator
+) -> None:
+    model = {"before the first token": "sim-slow-first-token-5000", "in a retry wait": "sim-rate-limited-1.5"}.get(
+        moment, "sim-slow-stream-100"
+    )
+    made = chains(to(model), providers={"one": {"max_concurrent": 1}}, silence_seconds=30)
+    held = await made.send(stream=True) if moment == "in the queue" else None
+    got_chunk = asyncio.Event()
+
+    async def read() -> None:
+        answer = await made.send(stream=True)
+        assert isinstance(answer, ChunkStream)
+        try:
+            async for _ in answer:
+                got_chunk.set()
+        finally:
+            await answer.aclose()
+
+    task = asyncio.create_task(read())
+    await until(lambda: moment == "in the queue" or simulator.count(model) == 1)
+    if moment == "in the stream":
+        await got_chunk.wait()
+    if moment == "in a retry wait":
+        await simulator.wait_for_outcome(model, "completed")
+    await asyncio.sleep(0.05)
+    began = time.monotonic()
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
+    assert time.monotonic() - began < 0.1
+    assert made.in_use("one") == ((1, 0) if held else (0, 0))
+    if moment in ("before the first token", "in the stream"):
+        record = await simulator.wait_for_outcome(model, "client_closed")
+        assert record.ended is not None
+        assert record.ended - began < 0.1
+    if isinstance(held, ChunkStream):
+        await held.aclose()
+        assert made.in_use("one") == (0, 0)
+    assert simulator.count(model) == 1

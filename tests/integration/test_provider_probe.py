@@ -1,0 +1,60 @@
+"""The one cheap call that `check` makes to a provider: what each answer means."""
+
+from collections.abc import AsyncIterator
+from typing import get_args
+
+import pytest
+
+from apps.platform_cli.provider_probe import PROBES, probe_provider
+from apps.provider_simulator.server import ProviderSimulator
+from platform_app.config import ProviderConfig
+from tests.support.ports import free_port
+
+KEY = "sk-canary-2f6d81c0"
+
+
+@pytest.fixture
+async def locked() -> AsyncIterator[ProviderSimulator]:
+    """A provider that takes one key."""
+    async with ProviderSimulator(api_key=KEY) as running:
+        yield running
+
+
+def provider(base_url: str) -> ProviderConfig:
+    return ProviderConfig(base_url=base_url, api_key_secret="KEY")
+
+
+async def test_a_good_credential(locked: ProviderSimulator) -> None:
+    check = await probe_provider("sim", provider(locked.base_url), KEY)
+    assert (check.ok, check.name) == (True, "provider sim")
+    assert check.detail.endswith("answers and takes the credential")
+
+
+@pytest.mark.parametrize("credential", ["sk-other-canary", None])
+async def test_a_bad_one_or_none(locked: ProviderSimulator, credential: str | None) -> None:
+    check = await probe_provider("sim", provider(locked.base_url), credential)
+    assert not check.ok
+    assert check.detail.endswith("refuses the credential (401)")
+    assert "canary" not in check.detail
+
+
+async def test_a_server_without_a_list_of_models(locked: ProviderSimulator) -> None:
+    check = await probe_provider("sim", provider(locked.base_url + "/elsewhere"), KEY)
+    assert check.ok
+    assert "without a list of models" in check.detail
+
+
+async def test_nobody_there() -> None:
+    check = await probe_provider("sim", provider(f"http://127.0.0.1:{free_port()}/v1"), KEY)
+    assert not check.ok
+    assert check.detail.endswith("does not answer (ConnectError)")
+
+
+@pytest.mark.parametrize("credential", ["sk-canary\nwith a line break", "sk-canary-ü"])
+async def test_a_credential_that_cannot_be_sent(locked: ProviderSimulator, credential: str) -> None:
+    check = await probe_provider("sim", provider(locked.base_url), credential)
+    assert (check.ok, check.detail) == (False, "the credential has characters that a header cannot carry")
+
+
+def test_every_wire_format_has_a_probe() -> None:
+    assert set(PROBES) == set(get_args(ProviderConfig.model_fields["wire_format"].annotation))

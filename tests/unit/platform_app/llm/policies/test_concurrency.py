@@ -1,0 +1,278 @@
+import asyncio
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import REGISTRY
+
+from platform_app.errors import Overloaded, ProviderError, ProviderTimeout
+from platform_app.llm.chunk_stream import ChunkStream
+from platform_app.llm.policies.concurrency import Concurrency
+from platform_app.llm.policies.deadline import Deadline
+from platform_app.llm.policies.slots import Slots
+from tests.support.virtual_time import VirtualTimeLoop, now, virtual_time
+from tests.unit.fakes import Count
+from tests.unit.platform_app.llm.policies.upstreams import (
+    ANSWER,
+    ScriptedUpstream,
+    SlowUpstream,
+    a_call,
+    a_stream,
+)
+
+
+def slots(limit: int = 1, max_waiting: int = 10, queue_seconds: float = 5.0, provider: str = "alpha") -> Slots:
+    return Slots(provider, limit, max_waiting, queue_seconds)
+
+
+def gauges(provider: str) -> tuple[float | None, ...]:
+    names = ("platform_provider_slots", "platform_provider_slots_in_use", "platform_provider_slots_waiting")
+    return tuple(REGISTRY.get_sample_value(name, {"provider": provider}) for name in names)
+
+
+def waiter(own: Slots, seconds: float = 60.0) -> "asyncio.Task[None]":
+    return asyncio.create_task(own.acquire(now() + seconds))
+
+
+class TestSlots:
+    @virtual_time
+    async def test_no_more_than_the_limit_at_once_and_in_order(self) -> None:
+        own, order = slots(2, provider="beta"), list[int]()
+
+        async def work(number: int) -> None:
+            await own.acquire(now() + 60)
+            order.append(number)
+            await asyncio.sleep(1)
+            own.release()
+
+        tasks = [asyncio.create_task(work(number)) for number in range(6)]
+        await asyncio.sleep(0.5)
+        assert (own.in_use, own.waiting) == (2, 4)
+        assert gauges("beta") == (2, 2, 4)
+        await asyncio.gather(*tasks)
+        assert order == list(range(6))
+        assert (own.in_use, own.waiting) == (0, 0)
+        assert gauges("beta") == (2, 0, 0)
+
+    @virtual_time
+    async def test_a_full_queue_refuses_at_once(self) -> None:
+        own, refused = slots(1, 2), Count("platform_provider_refused_total", provider="alpha", reason="queue_full")
+        await own.acquire(now() + 60)
+        tasks, began = [waiter(own), waiter(own)], now()
+        await asyncio.sleep(0)
+        with pytest.raises(Overloaded) as caught:
+            await own.acquire(now() + 60)
+        assert caught.value.retry_after == 1
+        assert (now() - began, refused.grown) == (0, 1)
+        for _ in range(3):
+            own.release()
+            await asyncio.sleep(0)
+        await asyncio.gather(*tasks)
+        assert (own.in_use, own.waiting) == (0, 0)
+
+    @virtual_time
+    async def test_without_a_queue_nobody_waits(self) -> None:
+        own = slots(1, 0)
+        await own.acquire(now() + 60)
+        with pytest.raises(Overloaded):
+            await own.acquire(now() + 60)
+
+    @pytest.mark.parametrize(("deadline", "waited"), [(60.0, 5.0), (3.0, 3.0)])
+    @virtual_time
+    async def test_a_wait_ends(self, deadline: float, waited: float) -> None:
+        own, refused = slots(), Count("platform_provider_refused_total", provider="alpha", reason="queue_timeout")
+        await own.acquire(now() + 60)
+        began = now()
+        with pytest.raises(Overloaded):
+            await own.acquire(now() + deadline)
+        assert now() - began == pytest.approx(waited)
+        assert (own.in_use, own.waiting, refused.grown) == (1, 0, 1)
+
+    @virtual_time
+    async def test_who_leaves_the_queue_frees_the_place_and_those_behind_move_up(self) -> None:
+        own = slots(1, 2)
+        await own.acquire(now() + 60)
+        first, second = waiter(own), waiter(own)
+        await asyncio.sleep(0)
+        first.cancel()
+        await asyncio.sleep(0)
+        assert own.waiting == 1
+        third = waiter(own)
+        await asyncio.sleep(0)
+        own.release()
+        await asyncio.wait([second])
+        assert not third.done()
+        own.release()
+        await third
+        own.release()
+        assert (own.in_use, own.waiting) == (0, 0)
+
+    @virtual_time
+    async def test_a_slot_that_comes_in_the_moment_its_waiter_leaves_is_passed_on(self) -> None:
+        for leave_first in (True, False):
+            own = slots()
+            await own.acquire(now() + 60)
+            leaving, next_one = waiter(own), waiter(own)
+            await asyncio.sleep(0)
+            if leave_first:
+                leaving.cancel()
+                own.release()
+            else:
+                own.release()
+                leaving.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await leaving
+            await next_one
+            assert (own.in_use, own.waiting) == (1, 0)
+            own.release()
+
+    @virtual_time
+    async def test_a_slot_that_comes_in_the_moment_the_wait_ends_is_not_lost(self) -> None:
+        for early in (-1e-6, 0.0, 1e-6):
+            own = slots(queue_seconds=5.0)
+            await own.acquire(now() + 60)
+            asyncio.get_running_loop().call_later(5.0 + early, own.release)
+            try:
+                await own.acquire(now() + 60)
+            except Overloaded:
+                await asyncio.sleep(0.1)
+                assert (own.in_use, own.waiting) == (0, 0)
+            else:
+                assert (own.in_use, own.waiting) == (1, 0)
+
+    @virtual_time
+    async def test_nobody_overtakes_the_queue(self) -> None:
+        own = slots()
+        await own.acquire(now() + 60)
+        queued = waiter(own)
+        await asyncio.sleep(0)
+        own.release()
+        late = waiter(own)
+        await queued
+        await asyncio.sleep(0)
+        assert not late.done()
+        own.release()
+        await late
+
+    @virtual_time
+    async def test_a_larger_cap_lets_waiters_in_and_a_smaller_one_waits_for_calls_to_end(self) -> None:
+        own = slots(1)
+        await own.acquire(now() + 60)
+        tasks = [waiter(own) for _ in range(3)]
+        await asyncio.sleep(0)
+        own.resize(3, 10, 5.0)
+        await asyncio.gather(*tasks[:2])
+        assert (own.in_use, own.waiting) == (3, 1)
+        own.resize(1, 10, 5.0)
+        own.release()
+        own.release()
+        await asyncio.sleep(0)
+        assert (own.in_use, own.waiting) == (1, 1)
+        own.release()
+        await tasks[2]
+        assert (own.in_use, own.waiting) == (1, 0)
+
+    @given(st.integers(0, 2**32), st.integers(1, 4), st.integers(0, 5))
+    def test_no_slot_is_lost_or_made_under_any_interleaving(self, seed: int, limit: int, max_waiting: int) -> None:
+        """Callers that hold, leave while they wait, leave while they hold, or give up, all at random moments; the cap
+        changes meanwhile."""
+        chance = random.Random(seed)
+        times = [0.0, 0.5, 1.0, 1.5]  # few, so that many things happen in the same moment
+
+        async def caller(own: Slots) -> None:
+            await asyncio.sleep(chance.choice(times))
+            await own.acquire(now() + chance.choice(times) + 0.5)
+            try:
+                await asyncio.sleep(chance.choice(times))
+            finally:
+                own.release()
+
+        async def scenario() -> None:
+            own = slots(limit, max_waiting, 1.0, "gamma")
+            loop = asyncio.get_running_loop()
+            tasks = [asyncio.create_task(caller(own)) for _ in range(15)]
+            for task in tasks:
+                if chance.random() < 0.4:
+                    loop.call_later(chance.choice(times) * 2, task.cancel)
+            loop.call_later(1.0, own.resize, chance.randint(1, 4), max_waiting, 1.0)
+            while not all(task.done() for task in tasks):
+                assert 0 <= own.waiting <= max_waiting
+                assert 0 <= own.in_use <= 4
+                await asyncio.sleep(0.25)
+            await asyncio.gather(*tasks, return_exceptions=True)
+            assert (own.in_use, own.waiting) == (0, 0)
+            own.retire()
+            assert gauges("gamma") == (0, 0, 0)
+
+        with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+            runner.run(scenario())
+
+
+class TestConcurrency:
+    @virtual_time
+    async def test_an_answer_frees_its_slot(self) -> None:
+        own = slots()
+        assert await Concurrency(ScriptedUpstream(ANSWER), own).send(a_call()) is ANSWER
+        assert own.in_use == 0
+
+    @pytest.mark.parametrize("error", [ProviderError("x"), KeyError("a bug")], ids=["ours", "bug"])
+    @virtual_time
+    async def test_so_does_an_error(self, error: Exception) -> None:
+        own = slots()
+        with pytest.raises(type(error)):
+            await Concurrency(ScriptedUpstream(error), own).send(a_call())
+        assert own.in_use == 0
+
+    @virtual_time
+    async def test_so_does_a_caller_who_leaves(self) -> None:
+        own = slots()
+        task = asyncio.create_task(Concurrency(SlowUpstream(50.0), own).send(a_call()))
+        await asyncio.sleep(1)
+        assert own.in_use == 1
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert own.in_use == 0
+
+    @pytest.mark.parametrize("how", ["read", "closed", "closed early", "broken"])
+    @virtual_time
+    async def test_a_stream_holds_it_to_the_end(self, how: str) -> None:
+        own = slots()
+        made = a_stream(ProviderError("x") if how == "broken" else None)
+        stream = await Concurrency(ScriptedUpstream(made), own).send(a_call())
+        assert isinstance(stream, ChunkStream)
+        assert own.in_use == 1
+        if how != "closed early":
+            await anext(stream)
+            await anext(stream)
+            assert own.in_use == 1
+        if how == "read":
+            assert [chunk async for chunk in stream] == []
+        elif how == "broken":
+            with pytest.raises(ProviderError):
+                await anext(stream)
+        else:
+            await stream.aclose()
+        assert own.in_use == 0
+        await stream.aclose()
+        assert own.in_use == 0
+
+    @virtual_time
+    async def test_nothing_is_sent_without_a_slot(self) -> None:
+        own, upstream = slots(1, 0), SlowUpstream(5.0)
+        first = asyncio.create_task(Concurrency(upstream, own).send(a_call()))
+        await asyncio.sleep(0)
+        call = a_call()
+        with pytest.raises(Overloaded):
+            await Concurrency(upstream, own).send(call)
+        assert call.journal.attempts == 0
+        await first
+
+    @virtual_time
+    async def test_the_deadline_in_the_queue(self) -> None:
+        own = slots()
+        await own.acquire(now() + 60)
+        with pytest.raises((Overloaded, ProviderTimeout)):
+            await Deadline(Concurrency(ScriptedUpstream(ANSWER), own)).send(a_call(3.0))
+        assert (own.in_use, own.waiting) == (1, 0)

@@ -1,0 +1,71 @@
+import asyncio
+
+import pytest
+
+from platform_app.errors import ProviderTimeout
+from platform_app.llm.base import Answer
+from platform_app.llm.calls import ModelCall
+from platform_app.llm.policies.deadline import Deadline
+from tests.support.virtual_time import now, virtual_time
+from tests.unit.platform_app.llm.policies.upstreams import ANSWER, ScriptedUpstream, SlowUpstream, a_call
+
+
+@virtual_time
+async def test_an_answer_in_time_is_the_answer() -> None:
+    assert await Deadline(SlowUpstream(9.0)).send(a_call(10.0)) is ANSWER
+
+
+@virtual_time
+async def test_nothing_outlives_it() -> None:
+    upstream, began = SlowUpstream(100.0), now()
+    with pytest.raises(ProviderTimeout) as caught:
+        await Deadline(upstream).send(a_call(10.0))
+    assert now() - began == pytest.approx(10.0)
+    assert upstream.running == 0
+    assert caught.value.retry_after is None
+
+
+@virtual_time
+async def test_one_that_has_passed_already() -> None:
+    with pytest.raises(ProviderTimeout):
+        await Deadline(SlowUpstream(1.0)).send(a_call(-1.0))
+
+
+@virtual_time
+async def test_a_caller_who_leaves_is_not_a_timeout() -> None:
+    task = asyncio.create_task(Deadline(SlowUpstream(100.0)).send(a_call(10.0)))
+    await asyncio.sleep(1.0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+@virtual_time
+async def test_a_caller_who_leaves_in_the_moment_of_the_deadline_stays_gone() -> None:
+    """Both cancellations are pending at once; the outer one must win, whatever order they came in."""
+    for early in (0.0, 1e-9):
+        task = asyncio.create_task(Deadline(SlowUpstream(100.0)).send(a_call(10.0)))
+        asyncio.get_running_loop().call_later(10.0 - early, task.cancel)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
+@virtual_time
+async def test_a_timeout_error_of_somebody_else_is_not_the_deadline() -> None:
+    with pytest.raises(TimeoutError):
+        await Deadline(ScriptedUpstream(TimeoutError())).send(a_call())
+
+
+@virtual_time
+async def test_an_answer_that_came_despite_the_cancellation_is_kept() -> None:
+    """Else nobody would close a stream that an adapter got in the same moment."""
+
+    class Stubborn:
+        async def send(self, call: ModelCall) -> Answer:
+            try:
+                await asyncio.sleep(100.0)
+            except asyncio.CancelledError:
+                return ANSWER
+            raise AssertionError
+
+    assert await Deadline(Stubborn()).send(a_call(1.0)) is ANSWER

@@ -1,0 +1,165 @@
+import random
+
+import pytest
+from structlog.testing import capture_logs
+
+from platform_app.errors import (
+    ContextLengthExceeded,
+    Overloaded,
+    PlatformError,
+    ProviderAuthFailed,
+    ProviderError,
+    ProviderNotConfigured,
+    ProviderQuotaExhausted,
+    ProviderRateLimited,
+    ProviderTimeout,
+    ProviderUnavailable,
+)
+from platform_app.llm.policies.breaker_open import BreakerOpen
+from platform_app.llm.policies.fallback import Choice, Fallback, most_useful
+from tests.support.virtual_time import now, virtual_time
+from tests.unit.fakes import Count
+from tests.unit.platform_app.llm.policies.upstreams import (
+    ANSWER,
+    ScriptedUpstream,
+    SlowUpstream,
+    Step,
+    a_call,
+    a_route,
+)
+
+
+def choices(*steps: Step, weights: tuple[int | None, ...] = ()) -> tuple[list[Choice], list[ScriptedUpstream]]:
+    """Routes of the providers p0, p1 …, each with one step."""
+    upstreams = [ScriptedUpstream(step) for step in steps]
+    weights = weights or (None,) * len(steps)
+    made = [
+        Choice(a_route(f"p{number}", weight=weight), upstream)
+        for number, (upstream, weight) in enumerate(zip(upstreams, weights, strict=True))
+    ]
+    return made, upstreams
+
+
+class TestOrder:
+    @virtual_time
+    async def test_without_weights_the_first_gets_all(self) -> None:
+        made, upstreams = choices(ANSWER, ANSWER)
+        for _ in range(20):
+            await Fallback(made).send(a_call())
+        assert [upstream.calls for upstream in upstreams] == [20, 0]
+
+    @virtual_time
+    async def test_the_others_follow_in_their_order(self) -> None:
+        made, upstreams = choices(ProviderError("a"), ProviderError("b"), ANSWER, ANSWER)
+        assert await Fallback(made).send(a_call()) is ANSWER
+        assert [upstream.calls for upstream in upstreams] == [1, 1, 1, 0]
+
+    @pytest.mark.parametrize(
+        ("drawn", "order"),
+        [
+            (0.0, ["p1", "p3", "p0", "p2"]),
+            (0.2499, ["p1", "p3", "p0", "p2"]),
+            (0.25, ["p3", "p1", "p0", "p2"]),
+            (0.9999999, ["p3", "p1", "p0", "p2"]),
+        ],
+    )
+    @virtual_time
+    async def test_the_drawn_one_then_those_with_a_weight_then_the_rest(self, drawn: float, order: list[str]) -> None:
+        error = ProviderError("x")
+        made, _ = choices(error, error, error, error, weights=(None, 1, None, 3))
+        with capture_logs() as lines, pytest.raises(ProviderError):
+            await Fallback(made, lambda: drawn).send(a_call())
+        assert [lines[0]["provider"], *(line["to_provider"] for line in lines)] == order
+
+    @virtual_time
+    async def test_weights_hold_within_five_percent_over_2000_calls(self) -> None:
+        """Of all calls: three times the standard deviation is 3.4 % at most, and the seed is fixed."""
+        made, upstreams = choices(ANSWER, ANSWER, ANSWER, ANSWER, weights=(70, 20, 10, None))
+        fallback = Fallback(made, random.Random(7).random)
+        for _ in range(2000):
+            await fallback.send(a_call())
+        shares = [upstream.calls / 2000 for upstream in upstreams]
+        assert shares == [pytest.approx(0.7, abs=0.05), pytest.approx(0.2, abs=0.05), pytest.approx(0.1, abs=0.05), 0]
+
+
+class TestGoingOn:
+    @pytest.mark.parametrize(
+        "error",
+        [
+            ProviderError("x"),
+            ProviderTimeout("x"),
+            ProviderQuotaExhausted("x"),
+            ProviderAuthFailed("x"),
+            ProviderNotConfigured("x"),
+            Overloaded("x"),
+            BreakerOpen("x"),
+        ],
+        ids=lambda error: type(error).__name__,
+    )
+    @virtual_time
+    async def test_what_another_route_may_answer_goes_there(self, error: PlatformError) -> None:
+        made, upstreams = choices(error, ANSWER)
+        assert await Fallback(made).send(a_call()) is ANSWER
+        assert [upstream.calls for upstream in upstreams] == [1, 1]
+
+    @pytest.mark.parametrize("error", [ContextLengthExceeded("x"), KeyError("a bug")], ids=["request", "bug"])
+    @virtual_time
+    async def test_a_wrong_request_or_a_bug_ends_it_at_once(self, error: Exception) -> None:
+        made, upstreams = choices(error, ANSWER)
+        with pytest.raises(type(error)) as caught:
+            await Fallback(made).send(a_call())
+        assert caught.value is error
+        assert upstreams[1].calls == 0
+
+    @virtual_time
+    async def test_also_where_only_the_second_route_finds_it_wrong(self) -> None:
+        made, upstreams = choices(ProviderError("x"), ContextLengthExceeded("x"), ANSWER)
+        with pytest.raises(ContextLengthExceeded):
+            await Fallback(made).send(a_call())
+        assert upstreams[2].calls == 0
+
+    @virtual_time
+    async def test_no_route_is_begun_when_the_time_is_over(self) -> None:
+        upstreams = [SlowUpstream(10.0, ProviderTimeout("x")), ScriptedUpstream(ANSWER)]
+        made = [Choice(a_route(f"p{number}"), upstream) for number, upstream in enumerate(upstreams)]
+        began = now()
+        with pytest.raises(ProviderTimeout):
+            await Fallback(made).send(a_call(10.0))
+        assert now() - began == pytest.approx(10.0)
+        assert upstreams[1].calls == 0
+
+    @virtual_time
+    async def test_it_is_counted_and_logged(self) -> None:
+        counts = [
+            Count("platform_provider_fallbacks_total", provider=provider, reason=reason)
+            for provider, reason in (("p0", "breaker_open"), ("p1", "provider_error"), ("p2", "provider_error"))
+        ]
+        made, _ = choices(BreakerOpen("x"), ProviderError("x"), ProviderError("x"))
+        with capture_logs() as lines, pytest.raises(PlatformError):
+            await Fallback(made).send(a_call())
+        assert [count.grown for count in counts] == [1, 1, 0]  # there is nothing to go on to after the last
+        assert [(line["event"], line["provider"], line["to_provider"], line["reason"]) for line in lines] == [
+            ("provider_fallback", "p0", "p1", "breaker_open"),
+            ("provider_fallback", "p1", "p2", "provider_error"),
+        ]
+        assert lines[0]["model"] == "public"
+
+
+class TestWhenAllFailed:
+    def test_the_one_that_says_soonest_when_to_come_again(self) -> None:
+        quota, limited = ProviderQuotaExhausted("x"), ProviderRateLimited("x", retry_after=7)
+        soon = ProviderUnavailable("x", retry_after=1)
+        assert most_useful([quota, limited, soon]) is soon
+        assert most_useful([quota, limited]) is limited
+
+    def test_else_that_of_the_first_route(self) -> None:
+        first, second = ProviderAuthFailed("x"), ProviderError("x")
+        assert most_useful([first, second]) is first
+
+    @virtual_time
+    async def test_it_is_what_the_caller_gets(self) -> None:
+        limited = ProviderRateLimited("x", retry_after=7)
+        made, _ = choices(ProviderError("x"), limited, ProviderTimeout("x"))
+        with pytest.raises(ProviderRateLimited) as caught:
+            await Fallback(made).send(a_call())
+        assert caught.value is limited

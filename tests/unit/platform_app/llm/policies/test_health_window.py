@@ -1,0 +1,36 @@
+from collections import deque
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from platform_app.llm.policies.health_window import HealthWindow
+
+
+def test_it_counts_and_forgets() -> None:
+    window = HealthWindow(10.0)
+    window.add(True, 100.0)
+    window.add(False, 100.5)
+    assert window.counts(108.9) == (2, 1)
+    assert window.counts(110.0) == (0, 0)
+
+
+def test_it_clears() -> None:
+    window = HealthWindow(10.0)
+    window.add(True, 100.0)
+    window.clear()
+    assert window.counts(100.0) == (0, 0)
+
+
+@given(st.lists(st.tuples(st.integers(0, 40), st.booleans()), max_size=60))
+def test_a_call_counts_for_nine_to_ten_tenths_of_the_window(steps: list[tuple[int, bool]]) -> None:
+    """Times in quarters of a second, which floats hold exactly; slices of one second."""
+    window, now, seen = HealthWindow(10.0), 1000.0, deque[tuple[float, bool]]()
+    for pause, failed in steps:
+        now += pause / 4
+        window.add(failed, now)
+        seen.append((now, failed))
+        calls, failures = window.counts(now)
+        young = [bad for at, bad in seen if at > now - 9.0]
+        not_old = [bad for at, bad in seen if at > now - 10.0]
+        assert len(young) <= calls <= len(not_old)
+        assert sum(young) <= failures <= sum(not_old)

@@ -1,0 +1,191 @@
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+from structlog.testing import capture_logs
+
+from platform_app.config import RetryConfig
+from platform_app.errors import (
+    PlatformError,
+    ProviderAuthFailed,
+    ProviderError,
+    ProviderQuotaExhausted,
+    ProviderRateLimited,
+    ProviderRejectedRequest,
+    ProviderTimeout,
+    ProviderUnavailable,
+)
+from platform_app.llm.chunk_stream import ChunkStream
+from platform_app.llm.policies import retry as retry_module
+from platform_app.llm.policies.breaker_open import BreakerOpen
+from platform_app.llm.policies.retry import Retry
+from tests.support.virtual_time import now, virtual_time
+from tests.unit.fakes import Count
+from tests.unit.platform_app.llm.policies.upstreams import ANSWER, ScriptedUpstream, a_call, a_route, a_stream
+
+POLICY = RetryConfig(max_attempts=3, base_seconds=1.0, max_seconds=4.0)
+
+
+def retry(
+    upstream: ScriptedUpstream,
+    policy: RetryConfig = POLICY,
+    cap: float = 10.0,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> Retry:
+    return Retry(upstream, a_route(), policy, cap, sleep)
+
+
+@virtual_time
+async def test_a_good_answer_is_asked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retry_module, "AsyncRetrying", None)  # the first try does without tenacity
+    upstream = ScriptedUpstream(ANSWER)
+    assert await retry(upstream).send(a_call()) is ANSWER
+    assert upstream.calls == 1
+
+
+@virtual_time
+async def test_a_failure_that_passes_is_not_seen() -> None:
+    upstream, count = (
+        ScriptedUpstream(ProviderError("x"), ProviderError("x"), ANSWER),
+        Count("platform_provider_retries_total", provider="alpha", reason="provider_error"),
+    )
+    with capture_logs() as lines:
+        assert await retry(upstream).send(a_call()) is ANSWER
+    assert upstream.calls == 3
+    assert count.grown == 2
+    assert [(line["event"], line["attempt"]) for line in lines] == [("provider_retry", 2), ("provider_retry", 3)]
+    assert lines[0]["provider"] == "alpha"
+    assert lines[0]["reason"] == "provider_error"
+
+
+@virtual_time
+async def test_the_last_error_is_raised_when_the_tries_are_used_up() -> None:
+    last = ProviderUnavailable("third")
+    upstream = ScriptedUpstream(ProviderError("first"), ProviderError("second"), last)
+    with pytest.raises(ProviderUnavailable) as caught:
+        await retry(upstream).send(a_call())
+    assert caught.value is last
+    assert upstream.calls == 3
+
+
+@virtual_time
+async def test_one_try_means_none_more() -> None:
+    upstream = ScriptedUpstream(ProviderError("x"))
+    with pytest.raises(ProviderError):
+        await retry(upstream, RetryConfig(max_attempts=1)).send(a_call())
+    assert upstream.calls == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ProviderQuotaExhausted("x"),
+        ProviderAuthFailed("x"),
+        ProviderRejectedRequest("x"),
+        ProviderTimeout("x"),
+        BreakerOpen("x", retry_after=1),
+        KeyError("a bug"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+@virtual_time
+async def test_what_the_table_does_not_retry_is_raised_at_once(error: Exception) -> None:
+    upstream, began = ScriptedUpstream(error), now()
+    with pytest.raises(type(error)) as caught:
+        await retry(upstream).send(a_call())
+    assert caught.value is error
+    assert (upstream.calls, now() - began) == (1, 0)
+
+
+@virtual_time
+async def test_an_error_that_may_not_come_again_after_one_that_may_ends_it() -> None:
+    upstream = ScriptedUpstream(ProviderError("x"), ProviderQuotaExhausted("x"))
+    with pytest.raises(ProviderQuotaExhausted):
+        await retry(upstream).send(a_call())
+    assert upstream.calls == 2
+
+
+@virtual_time
+async def test_waits_grow_are_random_and_are_capped() -> None:
+    waits: list[list[float]] = []
+    for _ in range(50):
+        upstream = ScriptedUpstream(ProviderError("x"))
+        with pytest.raises(ProviderError):
+            await retry(upstream, RetryConfig(max_attempts=5, base_seconds=1.0, max_seconds=4.0)).send(a_call())
+        waits.append([b - a for a, b in zip(upstream.sent_at, upstream.sent_at[1:], strict=False)])
+    for number, most in enumerate((1.0, 2.0, 4.0, 4.0)):
+        drawn = [each[number] for each in waits]
+        assert max(drawn) <= most + 1e-6
+        assert max(drawn) > most * 0.6  # 50 draws below it all: 1 in 10^11
+        assert len(set(drawn)) > 40
+
+
+@virtual_time
+async def test_retry_after_is_waited_for_and_a_little_more() -> None:
+    upstream = ScriptedUpstream(ProviderRateLimited("x", retry_after=7), ANSWER)
+    assert await retry(upstream).send(a_call()) is ANSWER
+    assert 7 <= upstream.sent_at[1] - upstream.sent_at[0] <= 8 + 1e-6
+
+
+@virtual_time
+async def test_a_provider_that_asks_for_a_longer_wait_is_not_asked_again() -> None:
+    upstream, began = ScriptedUpstream(ProviderRateLimited("x", retry_after=11)), now()
+    with pytest.raises(ProviderRateLimited):
+        await retry(upstream, cap=10.0).send(a_call())
+    assert (upstream.calls, now() - began) == (1, 0)
+
+
+@virtual_time
+async def test_no_wait_passes_the_deadline() -> None:
+    error = ProviderRateLimited("x", retry_after=5)
+    upstream, began = ScriptedUpstream(error), now()
+    with pytest.raises(ProviderRateLimited) as caught:
+        await retry(upstream).send(a_call(4.0))
+    assert caught.value is error
+    assert (upstream.calls, now() - began) == (1, 0)
+
+
+@virtual_time
+async def test_the_deadline_counts_from_the_request_not_from_the_try() -> None:
+    upstream = ScriptedUpstream(ProviderRateLimited("x", retry_after=5))
+    with pytest.raises(ProviderRateLimited):
+        await retry(upstream, RetryConfig(max_attempts=10, base_seconds=0.01, max_seconds=0.01)).send(a_call(11.0))
+    assert upstream.calls == 3
+
+
+@virtual_time
+async def test_a_caller_who_leaves_during_a_wait_is_gone_at_once() -> None:
+    upstream = ScriptedUpstream(ProviderRateLimited("x", retry_after=8))
+    task = asyncio.create_task(retry(upstream).send(a_call()))
+    await asyncio.sleep(1.0)
+    began = now()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (upstream.calls, now()) == (1, began)
+
+
+@virtual_time
+async def test_a_caller_who_leaves_during_a_later_try_stays_gone() -> None:
+    upstream = ScriptedUpstream(ProviderError("x"), 100.0, ANSWER)
+    task = asyncio.create_task(retry(upstream).send(a_call(500)))
+    await asyncio.sleep(10.0)
+    assert upstream.running == 1
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert upstream.calls == 2
+    assert upstream.running == 0
+
+
+@virtual_time
+async def test_nothing_is_retried_after_the_first_chunk() -> None:
+    error = ProviderError("broke off")
+    upstream = ScriptedUpstream(a_stream(error))
+    stream = await retry(upstream).send(a_call())
+    assert isinstance(stream, ChunkStream)
+    with pytest.raises(PlatformError) as caught:
+        async for _ in stream:
+            pass
+    assert caught.value is error
+    assert upstream.calls == 1
