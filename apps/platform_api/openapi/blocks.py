@@ -114,7 +114,7 @@ IDEMPOTENCY_KEY: Mapping[str, Any] = {
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
     "example": "order-4711",
 }
-REPLAYED: Mapping[str, Any] = {
+REPLAYED: dict[str, Any] = {
     "idempotency-replayed": {
         "schema": {"type": "string", "const": "true"},
         "description": "The answer was given before, to a request with the same Idempotency-Key.",

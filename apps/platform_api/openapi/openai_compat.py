@@ -94,7 +94,10 @@ _WHO_ANSWERED = {
     "x-platform-model": "The model's name there.",
     "x-platform-attempts": "Calls that it took, retries and fallbacks included.",
 }
-HEADERS = {name: {"schema": {"type": "string"}, "description": what} for name, what in _WHO_ANSWERED.items()} | REPLAYED
+HEADERS: dict[str, Any] = {
+    **{name: {"schema": {"type": "string"}, "description": what} for name, what in _WHO_ANSWERED.items()},
+    **REPLAYED,
+}
 """The response headers of every route that calls a model."""
 
 COMPLETIONS: dict[str, Any] = {
