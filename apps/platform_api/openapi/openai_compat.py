@@ -8,7 +8,7 @@ from apps.platform_api.openapi.blocks import (
     GUARDED,
     ONCE,
     REPLAYED,
-    WITH_JSON,
+    WITH_BODY,
     error_responses,
     json_response,
     request_once,
@@ -88,7 +88,7 @@ _PROVIDER_ERRORS = (
     errors.ProviderNotConfigured, errors.ProviderUnavailable, errors.ProviderRateLimited,
     errors.ProviderQuotaExhausted, errors.ProviderTimeout,
 )  # fmt: skip
-_CALL_ERRORS = error_responses(*GUARDED, *WITH_JSON, *ONCE, *_PROVIDER_ERRORS, openai=OpenAIErrorResponse)
+_CALL_ERRORS = error_responses(*GUARDED, *WITH_BODY, *ONCE, *_PROVIDER_ERRORS, openai=OpenAIErrorResponse)
 _WHO_ANSWERED = {
     "x-platform-provider": "Who answered.",
     "x-platform-model": "The model's name there.",
