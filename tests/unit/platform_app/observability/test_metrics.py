@@ -21,6 +21,7 @@ CLOSED = {
     "outcome",
     "decision",
     "mode",
+    "rule",  # names from the config file
     "provider",  # of the config file
     "model",  # public names of the config file
     "direction",
