@@ -8,6 +8,7 @@ from platform_app.errors import (
     AuthUnavailable,
     CallerRefused,
     Draining,
+    IdempotencyUnavailable,
     InternalError,
     LedgerUnavailable,
     LimiterUnavailable,
@@ -58,6 +59,7 @@ VERDICTS: Mapping[type[PlatformError], Verdict] = {
     AuthUnavailable: _OURS,
     LimiterUnavailable: _OURS,
     LedgerUnavailable: _OURS,
+    IdempotencyUnavailable: _OURS,
     Draining: _OURS,
     InternalError: _OURS,
     ProviderNotConfigured: Verdict(
