@@ -12,6 +12,7 @@ The tree (status and code beside each leaf)::
     │   ├── MethodNotAllowed           405 method_not_allowed
     │   ├── ModelNotFound              404 model_not_found
     │   ├── Conflict                   409 conflict
+    │   ├── IdempotencyInFlight        409 idempotency_in_flight
     │   ├── PayloadTooLarge            413 payload_too_large
     │   ├── UnsupportedMediaType       415 unsupported_media_type
     │   ├── ValidationFailed           422 validation_error
@@ -27,6 +28,7 @@ The tree (status and code beside each leaf)::
     │   ├── AuthUnavailable            503 auth_unavailable
     │   ├── LimiterUnavailable         503 limiter_unavailable
     │   ├── LedgerUnavailable          503 ledger_unavailable
+    │   ├── IdempotencyUnavailable     503 idempotency_unavailable
     │   ├── ProviderNotConfigured      503 provider_not_configured
     │   ├── Overloaded                 503 overloaded
     │   └── Draining                   503 draining
@@ -125,6 +127,12 @@ class Conflict(RequestRefused):
     """The thing is not in a state that allows this change."""
 
     code, status = "conflict", 409
+
+
+class IdempotencyInFlight(RequestRefused):
+    """Another request with the same Idempotency-Key is being answered; `retry_after` is always set."""
+
+    code, status = "idempotency_in_flight", 409
 
 
 class PayloadTooLarge(RequestRefused):
@@ -232,6 +240,13 @@ class LedgerUnavailable(Unavailable):
     """What this request does could not be recorded, and the policy says that then nothing is done."""
 
     code, status = "ledger_unavailable", 503
+
+
+class IdempotencyUnavailable(Unavailable):
+    """Whether a request's Idempotency-Key was used before cannot be told, and the policy says that then nothing is
+    done."""
+
+    code, status = "idempotency_unavailable", 503
 
 
 class ProviderNotConfigured(Unavailable):

@@ -25,6 +25,9 @@ from platform_app.config import PlatformConfig, Settings, environment, load_conf
 from platform_app.config_reload import ConfigReload
 from platform_app.db.engine import make_engine
 from platform_app.errors import ConfigurationError
+from platform_app.idempotency.attempt import KeepingPolicy
+from platform_app.idempotency.keeper import IdempotencyKeeper
+from platform_app.idempotency.redis_store import RedisIdempotencyStore
 from platform_app.ledger.base import Ledger
 from platform_app.ledger.reader import AuditReader
 from platform_app.ledger.spooled import open_ledger
@@ -66,6 +69,7 @@ class Resources:
     limits: RateLimitGate
     models: ModelDirectory
     chat: ChatService
+    idempotency: IdempotencyKeeper
     readiness: Readiness
     ledger: Ledger
     audit: AuditReader
@@ -102,6 +106,9 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         keys, cache = KeyStore(engine), KeyCache(settings.auth_cache_size)
         rules = RuleBook(config.rate_limits.rules)
         limiter = await stack.enter_async_context(open_limiter(settings))
+        # A connection of its own: a long answer on its way must not hold up anybody's limits.
+        answers = _script_pipe(settings)
+        stack.push_async_callback(answers.aclose)
         _run_until_closed(stack, InvalidationListener(redis, cache).run())
         session = await stack.enter_async_context(provider_session(settings))
         serving = ModelServing(session, settings, StoredCredentials(secrets))
@@ -138,6 +145,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
             models=models,
             chat=ChatService(models, limits, ledger, settings.provider_total_timeout_seconds),
             readiness=Readiness(engine, redis, settings, ledger, RedisPolicy(rules, limiter)),
+            idempotency=IdempotencyKeeper(RedisIdempotencyStore(answers), _keeping(settings)),
             ledger=ledger,
             audit=AuditReader(engine),
             usage=UsageReader(engine),
@@ -206,9 +214,8 @@ def make_redis(settings: Settings) -> "Redis":
 @asynccontextmanager
 async def open_redis_limiter(settings: Settings) -> AsyncIterator[RateLimiter]:
     """The limiter that all processes share, with the task that renews what this one holds."""
-    url, seconds = settings.redis_url.get_secret_value(), settings.redis_timeout_ms / 1000
     async with AsyncExitStack() as stack:
-        scripts = ClusterPipe(url, seconds) if settings.redis_cluster else ScriptPipe(url, seconds)
+        scripts = _script_pipe(settings)
         stack.push_async_callback(scripts.aclose)
         await scripts.warm([script.text for script in SCRIPTS], WARM_SECONDS)
         counting = RedisLimiter(scripts, by_hash_tag=settings.redis_cluster)
@@ -226,6 +233,11 @@ async def open_limiter(settings: Settings) -> AsyncIterator[DegradingLimiter]:
             yield limiter
         finally:
             await limiter.aclose()
+
+
+def _script_pipe(settings: Settings) -> ScriptPipe | ClusterPipe:
+    url, seconds = settings.redis_url.get_secret_value(), settings.redis_timeout_ms / 1000
+    return ClusterPipe(url, seconds) if settings.redis_cluster else ScriptPipe(url, seconds)
 
 
 def _run_until_closed(stack: AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:
@@ -248,3 +260,11 @@ def _throttle(settings: Settings, limiter: RateLimiter) -> FailureThrottle:
     if not settings.auth_failures_per_minute:
         return NoThrottle()
     return AddressThrottle(limiter, settings.auth_failures_per_minute)
+
+
+def _keeping(settings: Settings) -> KeepingPolicy:
+    return KeepingPolicy(
+        settings.idempotency_ttl_seconds,
+        settings.idempotency_max_bytes,
+        settings.idempotency_failure_policy == "refuse",
+    )

@@ -83,6 +83,10 @@ class Settings(SecretStoreSettings):
     retention_days: Annotated[int, Field(ge=7, le=3650)] = 90
     usage_retention_days: Annotated[int, Field(ge=7, le=3650)] = 400
 
+    idempotency_ttl_seconds: Annotated[int, Field(ge=0, le=7 * 86_400)] = 86_400
+    idempotency_max_bytes: Annotated[int, Field(ge=1024, le=64 * 1024 * 1024)] = 1024 * 1024
+    idempotency_failure_policy: Literal["refuse", "proceed"] = "refuse"
+
     max_body_bytes: Annotated[int, Field(ge=1024, le=256 * 1024 * 1024)] = 10 * 1024 * 1024
     body_timeout_seconds: Annotated[float, Field(gt=0, le=600)] = 30.0
     max_concurrent_requests: Annotated[int, Field(ge=1, le=100_000)] = 2_000

@@ -27,7 +27,7 @@ class RequestContext:
     decision: str = "allow"
     """allow, or deny where auth, scope, model or limit refused."""
     reason: str | None = None
-    """The error code of the answer; None where all went well."""
+    """The error code of the answer, or that it was given before; None where all went well."""
     model: str | None = None
     provider: str | None = None
     response_headers: dict[str, str] = field(default_factory=dict)

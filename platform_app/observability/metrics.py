@@ -74,6 +74,14 @@ LIMITER_DEGRADED = Gauge(
     multiprocess_mode="livemax",
 )
 
+IDEMPOTENCY = Counter(
+    "platform_idempotency",
+    "Requests with an Idempotency-Key, at their beginning: started, replayed, not_kept (its answer was too large), "
+    "in_flight, mismatch; at the end of those that started: stored, too_large, released, lost (the lease had ended and "
+    "another took the key); and at any time: unavailable.",
+    ["outcome"],
+)
+
 SECRET_LOOKUPS = Counter(
     "platform_secret_lookups",
     "Look-ups in the secret store, not those answered from memory: found, missing, unavailable.",
@@ -108,7 +116,7 @@ PROVIDER_FIRST_CHUNK_SECONDS = Histogram(
     buckets=_REQUEST_BUCKETS,
 )
 PROVIDER_TOKENS = Counter(
-    "platform_provider_tokens", "Tokens as the provider counted them.", ["provider", "model", "direction"]
+    "platform_provider_tokens", "Tokens as the provider counted them; estimated where it did not.", ["provider", "model", "direction"]
 )
 
 USAGE_COST = Counter(

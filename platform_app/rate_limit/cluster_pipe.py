@@ -44,11 +44,11 @@ class ClusterPipe:
             return False
         return all(loaded)
 
-    async def evalsha(self, sha: str, numkeys: int, *keys_and_args: str | int) -> Any:
+    async def evalsha(self, sha: str, numkeys: int, *keys_and_args: str | int | bytes) -> Any:
         """See ScriptPipe.evalsha."""
         return await self._send("EVALSHA", sha, numkeys, *keys_and_args)
 
-    async def eval(self, script: str, numkeys: int, *keys_and_args: str | int) -> Any:
+    async def eval(self, script: str, numkeys: int, *keys_and_args: str | int | bytes) -> Any:
         """See ScriptPipe.eval."""
         return await self._send("EVAL", script, numkeys, *keys_and_args)
 
@@ -57,7 +57,7 @@ class ClusterPipe:
         for pipe in self._pipes.values():
             await pipe.aclose()
 
-    async def _send(self, command: str, script: str, numkeys: int, *keys_and_args: str | int) -> Any:
+    async def _send(self, command: str, script: str, numkeys: int, *keys_and_args: str | int | bytes) -> Any:
         slot = key_slot(str(keys_and_args[0]).encode())
         try:
             return await (await self._pipe_of(slot)).command(command, script, numkeys, *keys_and_args)

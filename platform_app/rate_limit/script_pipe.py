@@ -57,15 +57,15 @@ class ScriptPipe:
             return False
         return True
 
-    async def command(self, *command: str | int) -> Any:
+    async def command(self, *command: str | int | bytes) -> Any:
         """The answer to any command; raises like evalsha."""
         return await self._ask(*command)
 
-    async def evalsha(self, sha: str, numkeys: int, *arguments: str | int) -> Any:
+    async def evalsha(self, sha: str, numkeys: int, *arguments: str | int | bytes) -> Any:
         """The script's answer; raises RedisError (NoScriptError among them), OSError, or TimeoutError."""
         return await self._ask("EVALSHA", sha, numkeys, *arguments)
 
-    async def eval(self, script: str, numkeys: int, *arguments: str | int) -> Any:
+    async def eval(self, script: str, numkeys: int, *arguments: str | int | bytes) -> Any:
         """The script's answer; raises like evalsha."""
         return await self._ask("EVAL", script, numkeys, *arguments)
 
@@ -73,7 +73,7 @@ class ScriptPipe:
         """Close the connection; whoever still waits gets an error."""
         await self._drop(self._connection, RedisConnectionError("closed"))
 
-    async def _ask(self, *command: str | int) -> Any:
+    async def _ask(self, *command: str | int | bytes) -> Any:
         connection = self._connection
         if connection is None:
             connection = await self._connect()

@@ -23,6 +23,13 @@ _EXAMPLE_MESSAGES: Mapping[type[errors.PlatformError], str] = {
     errors.ValidationFailed: "The request is not valid.",
     errors.HeadersTooLarge: "The headers are larger than 32768 bytes together.",
     errors.RateLimited: "The rate limit 'key-rpm' is reached. Try again in 12 s.",
+    errors.IdempotencyInFlight: (
+        "The first request with this Idempotency-Key is still being answered. Try again shortly for its answer."
+    ),
+    errors.IdempotencyUnavailable: (
+        "Idempotency keys cannot be checked right now, so nothing was done. Try again shortly, or without the header "
+        "Idempotency-Key."
+    ),
     errors.AuthUnavailable: "API keys cannot be verified right now. Try again shortly.",
     errors.LimiterUnavailable: "The rate limiter cannot be reached right now. Try again shortly.",
     errors.ProviderNotConfigured: "This model's provider has no usable credential. This is the operator's to mend.",
@@ -97,6 +104,26 @@ WITH_JSON = (errors.InvalidRequest, errors.PayloadTooLarge, errors.UnsupportedMe
 WITH_BODY = (*WITH_JSON, errors.ValidationFailed)
 """The same for a body of a declared shape."""
 
+ONCE = (errors.Conflict, errors.IdempotencyInFlight, errors.IdempotencyUnavailable)
+"""What a route that takes an Idempotency-Key can answer besides; ValidationFailed too."""
+IDEMPOTENCY_KEY: Mapping[str, Any] = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "Your name for this request. Sent again with the same body, it gets the first one's answer.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
+}
+REPLAYED: dict[str, Any] = {
+    "idempotency-replayed": {
+        "schema": {"type": "string", "const": "true"},
+        "description": "The answer was given before, to a request with the same Idempotency-Key.",
+    },
+    "idempotency-unavailable": {
+        "schema": {"type": "string", "const": "true"},
+        "description": "The Idempotency-Key could not be checked, and the platform's policy is to go on then.",
+    },
+}
+
 
 def json_response(description: str, model: type[BaseModel] | None, example: Mapping[str, Any]) -> dict[str, Any]:
     """A success with one example."""
@@ -107,6 +134,11 @@ def json_response(description: str, model: type[BaseModel] | None, example: Mapp
     else:
         content["schema"] = {"type": "object"}
     return response
+
+
+def request_once(model: type[BaseModel], **examples: Mapping[str, Any]) -> dict[str, Any]:
+    """As request_body, for a route that takes an Idempotency-Key."""
+    return {**request_body(model, **examples), "parameters": [IDEMPOTENCY_KEY]}
 
 
 def request_body(model: type[BaseModel], **examples: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,15 @@
 from typing import Any
 
 from apps.platform_api.contract import ChatRequestBody, ChatResponse
-from apps.platform_api.openapi.blocks import GUARDED, REQUEST_ID, WITH_BODY, error_responses, request_body
+from apps.platform_api.openapi.blocks import (
+    GUARDED,
+    ONCE,
+    REPLAYED,
+    REQUEST_ID,
+    WITH_BODY,
+    error_responses,
+    request_once,
+)
 from platform_app import errors
 
 _USAGE = {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13, "cached_tokens": 0}
@@ -22,6 +30,11 @@ _EVENTS = (
     'event: done\ndata: {"status":"ok","finish_reason":"stop","usage":{"total_tokens":13}}\n\n'
 )
 
+
+def _header(what: str) -> dict[str, Any]:
+    return {"schema": {"type": "string"}, "description": what}
+
+
 CHAT: dict[str, Any] = {
     "summary": "Ask a model",
     "tags": ["chat"],
@@ -31,11 +44,9 @@ CHAT: dict[str, Any] = {
             "model": ChatResponse,
             "description": "The answer; server-sent events where `stream` is true.",
             "headers": {
-                name: {"schema": {"type": "string"}, "description": what}
-                for name, what in {
-                    "RateLimit-Policy": "The tightest rule, its quota and window.",
-                    "RateLimit": "What is left of it, and the seconds until more comes back.",
-                }.items()
+                "RateLimit-Policy": _header("The tightest rule, its quota and window."),
+                "RateLimit": _header("What is left of it, and the seconds until more comes back."),
+                **REPLAYED,
             },
             "content": {
                 "application/json": {"examples": {"complete": {"value": _COMPLETE}}},
@@ -48,6 +59,7 @@ CHAT: dict[str, Any] = {
         **error_responses(
             *GUARDED,
             *WITH_BODY,
+            *ONCE,
             errors.ContextLengthExceeded,
             errors.ContentFiltered,
             errors.ProviderRejectedRequest,
@@ -63,7 +75,7 @@ CHAT: dict[str, Any] = {
             errors.ProviderTimeout,
         ),
     },
-    "openapi_extra": request_body(
+    "openapi_extra": request_once(
         ChatRequestBody,
         prompt={"prompt": "Say hello."},
         messages={

@@ -4,7 +4,15 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from apps.platform_api.openapi.blocks import GUARDED, WITH_JSON, error_responses, json_response, request_body
+from apps.platform_api.openapi.blocks import (
+    GUARDED,
+    ONCE,
+    REPLAYED,
+    WITH_BODY,
+    error_responses,
+    json_response,
+    request_once,
+)
 from platform_app import errors
 
 
@@ -80,13 +88,16 @@ _PROVIDER_ERRORS = (
     errors.ProviderNotConfigured, errors.ProviderUnavailable, errors.ProviderRateLimited,
     errors.ProviderQuotaExhausted, errors.ProviderTimeout,
 )  # fmt: skip
-_CALL_ERRORS = error_responses(*GUARDED, *WITH_JSON, *_PROVIDER_ERRORS, openai=OpenAIErrorResponse)
+_CALL_ERRORS = error_responses(*GUARDED, *WITH_BODY, *ONCE, *_PROVIDER_ERRORS, openai=OpenAIErrorResponse)
 _WHO_ANSWERED = {
     "x-platform-provider": "Who answered.",
     "x-platform-model": "The model's name there.",
     "x-platform-attempts": "Calls that it took, retries and fallbacks included.",
 }
-HEADERS = {name: {"schema": {"type": "string"}, "description": what} for name, what in _WHO_ANSWERED.items()}
+HEADERS: dict[str, Any] = {
+    **{name: {"schema": {"type": "string"}, "description": what} for name, what in _WHO_ANSWERED.items()},
+    **REPLAYED,
+}
 """The response headers of every route that calls a model."""
 
 COMPLETIONS: dict[str, Any] = {
@@ -107,7 +118,7 @@ COMPLETIONS: dict[str, Any] = {
         },
         **_CALL_ERRORS,
     },
-    "openapi_extra": request_body(
+    "openapi_extra": request_once(
         ChatCompletionBody,
         plain={"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Say hello."}]},
     ),
@@ -120,7 +131,7 @@ EMBEDDINGS: dict[str, Any] = {
         200: {**json_response("OpenAI's list of embeddings.", None, _VECTORS), "headers": HEADERS},
         **_CALL_ERRORS,
     },
-    "openapi_extra": request_body(EmbeddingsBody, plain={"model": "text-embedding-3-small", "input": "Hello."}),
+    "openapi_extra": request_once(EmbeddingsBody, plain={"model": "text-embedding-3-small", "input": "Hello."}),
 }
 MODELS: dict[str, Any] = {
     "summary": "The models that this key may use",

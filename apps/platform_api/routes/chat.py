@@ -10,6 +10,7 @@ from apps.platform_api.chat_answer import answer_events, json_answer
 from apps.platform_api.contract import ChatRequestBody
 from apps.platform_api.dependencies import CallerDep, ChatServiceDep, ContextDep
 from apps.platform_api.disconnect import while_connected
+from apps.platform_api.idempotency import once_per_key
 from apps.platform_api.openapi.chat import CHAT
 from apps.platform_api.sse import open_event_stream
 from platform_app.llm.answers import Completion
@@ -25,9 +26,13 @@ async def chat(
     caller: CallerDep, body: ChatBody, chat: ChatServiceDep, context: ContextDep, request: Request
 ) -> Response:
     """Ask a model: one JSON answer, or server-sent events with `"stream": true`."""
-    asked = ModelRequest(body.model, body.upstream_body(), stream=body.stream)
-    served = await while_connected(request.receive, chat.send(asked, caller, context))
-    if isinstance(served.answer, Completion):
-        return json_answer(served, served.answer, context, body.conversation_id)
-    events = answer_events(served, served.answer, context, body.conversation_id)
-    return await open_event_stream(events, request.receive)
+
+    async def answer() -> Response:
+        asked = ModelRequest(body.model, body.upstream_body(), stream=body.stream)
+        served = await while_connected(request.receive, chat.send(asked, caller, context))
+        if isinstance(served.answer, Completion):
+            return json_answer(served, served.answer, context, body.conversation_id)
+        events = answer_events(served, served.answer, context, body.conversation_id)
+        return await open_event_stream(events, request.receive)
+
+    return await once_per_key(request, caller, context, answer)

@@ -15,6 +15,7 @@ from apps.platform_api.dependencies import (
     ResourcesDep,
 )
 from apps.platform_api.disconnect import while_connected
+from apps.platform_api.idempotency import once_per_key
 from apps.platform_api.openai_answer import completion_events, whole_answer
 from apps.platform_api.openai_body import OpenAIBody, openai_body
 from apps.platform_api.openapi.openai_compat import COMPLETIONS, EMBEDDINGS, MODEL, MODELS
@@ -36,11 +37,15 @@ async def chat_completions(
     caller: CallerDep, body: CompletionsBody, chat: ChatServiceDep, context: ContextDep, request: Request
 ) -> Response:
     """Ask a model, as OpenAI's API does: one JSON answer, or events with `"stream": true`."""
-    served = await while_connected(request.receive, chat.send(body.request, caller, context))
-    if isinstance(served.answer, Completion):
-        return whole_answer(served, served.answer)
-    events = completion_events(served, served.answer, body.wants_usage, context)
-    return await open_event_stream(events, request.receive)
+
+    async def answer() -> Response:
+        served = await while_connected(request.receive, chat.send(body.request, caller, context))
+        if isinstance(served.answer, Completion):
+            return whole_answer(served, served.answer)
+        events = completion_events(served, served.answer, body.wants_usage, context)
+        return await open_event_stream(events, request.receive)
+
+    return await once_per_key(request, caller, context, answer)
 
 
 @router.post("/v1/embeddings", response_model=None, **EMBEDDINGS)
@@ -48,9 +53,13 @@ async def embeddings(
     caller: EmbeddingsCallerDep, body: EmbeddingsBody, chat: ChatServiceDep, context: ContextDep, request: Request
 ) -> Response:
     """Vectors of texts, as OpenAI's API gives them."""
-    served = await while_connected(request.receive, chat.send(body.request, caller, context))
-    assert isinstance(served.answer, Completion)  # noqa: S101 - for mypy: nothing else answers a call without stream
-    return whole_answer(served, served.answer)
+
+    async def answer() -> Response:
+        served = await while_connected(request.receive, chat.send(body.request, caller, context))
+        assert isinstance(served.answer, Completion)  # noqa: S101 - for mypy: nothing else answers without stream
+        return whole_answer(served, served.answer)
+
+    return await once_per_key(request, caller, context, answer)
 
 
 @router.get("/v1/models", response_model=None, **MODELS)

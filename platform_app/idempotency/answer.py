@@ -1,0 +1,27 @@
+"""An answer as it is kept for whoever sends its key again."""
+
+from dataclasses import dataclass
+
+import orjson
+
+
+@dataclass(frozen=True, slots=True)
+class KeptAnswer:
+    """What a client got: a whole body, or all events of a stream as one."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    """Lower-case names. Only what belongs to the answer, and nothing of the request that it came with."""
+    body: bytes
+
+    def encode(self) -> bytes:
+        """A line of JSON, then the body as it is. Never empty."""
+        head = orjson.dumps({"status": self.status, "headers": self.headers}, option=orjson.OPT_APPEND_NEWLINE)
+        return head + self.body
+
+    @classmethod
+    def decode(cls, data: bytes) -> "KeptAnswer":
+        """The reverse."""
+        head, _, body = data.partition(b"\n")
+        fields = orjson.loads(head)
+        return cls(fields["status"], tuple((name, value) for name, value in fields["headers"]), body)

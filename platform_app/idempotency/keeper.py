@@ -1,0 +1,110 @@
+"""What a key's request is told: go on, here is the answer again, or why not. The policies are stated here, once."""
+
+import asyncio
+
+from platform_app.errors import Conflict, IdempotencyInFlight, IdempotencyUnavailable, InvalidRequest, ValidationFailed
+from platform_app.idempotency.answer import KeptAnswer
+from platform_app.idempotency.attempt import Attempt, KeepingPolicy
+from platform_app.idempotency.base import Claim, Found, IdempotencyStore, State, fingerprint_of, record_name
+from platform_app.observability import ids, metrics
+from platform_app.observability.logging import get_logger
+
+HEADER = "Idempotency-Key"
+HASH_APART_BYTES = 256 * 1024
+"""A larger body is hashed in a thread: ten megabytes take longer than other requests should wait."""
+
+_log = get_logger("idempotency")
+
+
+class IdempotencyKeeper:
+    """Decides for each request that carries a key."""
+
+    def __init__(self, store: IdempotencyStore, policy: KeepingPolicy) -> None:
+        self._store = store
+        self._policy = policy
+        self._down = False
+        self._undoing: set[asyncio.Task[bool]] = set()
+
+    async def begin(self, key_id: str, route: str, idempotency_key: str, body: bytes) -> Attempt | KeptAnswer:
+        """The attempt that must be finished or released, or the answer that was given before.
+
+        Raises:
+            IdempotencyInFlight: another request with this key is being answered.
+            ValidationFailed: the key was used for another body.
+            Conflict: the answer was given, and was too large to be kept.
+            IdempotencyUnavailable: keys cannot be checked, and the policy is to refuse then.
+            InvalidRequest: this platform takes no keys.
+        """
+        if not self._policy.keep_seconds:
+            raise InvalidRequest(f"This platform takes no {HEADER}. Leave the header out.", param=HEADER)
+        fingerprint = await _fingerprint(body)
+        claim = Claim(record_name(key_id, route, idempotency_key), fingerprint, ids.trace_id())
+        try:
+            found = await self._store.begin(claim, self._policy.lease_seconds)
+        except IdempotencyUnavailable as error:
+            self._note_down(error)
+            if self._policy.refuse_when_unavailable:
+                self._undo(claim)
+                raise
+            return Attempt(self._store, claim, self._policy, protected=False)
+        self._note_up()
+        if found.state is State.BEGUN:
+            metrics.IDEMPOTENCY.labels("started").inc()
+            return Attempt(self._store, claim, self._policy, protected=True)
+        return _again(found)
+
+    def _undo(self, claim: Claim) -> None:
+        """A store that was only slow may have given the key to a request that is refused here."""
+
+        async def release() -> bool:
+            try:
+                return await self._store.release(claim)
+            except IdempotencyUnavailable:
+                return False  # the lease ends by itself
+
+        task = asyncio.create_task(release(), name="idempotency-undo")
+        self._undoing.add(task)
+        task.add_done_callback(self._undoing.discard)
+
+    def _note_down(self, error: IdempotencyUnavailable) -> None:
+        metrics.IDEMPOTENCY.labels("unavailable").inc()
+        if not self._down:
+            self._down = True
+            refused = self._policy.refuse_when_unavailable
+            _log.warning("idempotency_unavailable", refused=refused, error=type(error.__cause__ or error).__name__)
+
+    def _note_up(self) -> None:
+        if self._down:
+            self._down = False
+            _log.warning("idempotency_recovered")
+
+
+def _again(found: Found) -> KeptAnswer:
+    """What a key that is known gets."""
+    if found.state is State.OTHER_BODY:
+        metrics.IDEMPOTENCY.labels("mismatch").inc()
+        raise ValidationFailed(
+            f"This {HEADER} was used for a request with another body. Use a new key for a new request.", param=HEADER
+        )
+    if found.state is State.IN_FLIGHT:
+        metrics.IDEMPOTENCY.labels("in_flight").inc()
+        raise IdempotencyInFlight(
+            f"The first request with this {HEADER} is still being answered. Try again shortly for its answer.",
+            retry_after=1,
+            param=HEADER,
+        )
+    if not found.answer:
+        metrics.IDEMPOTENCY.labels("not_kept").inc()
+        raise Conflict(
+            f"The request with this {HEADER} was answered before, and its answer is too large to be kept and given "
+            "again. To ask once more, use a new key.",
+            param=HEADER,
+        )
+    metrics.IDEMPOTENCY.labels("replayed").inc()
+    return KeptAnswer.decode(found.answer)
+
+
+async def _fingerprint(body: bytes) -> str:
+    if len(body) <= HASH_APART_BYTES:
+        return fingerprint_of(body)
+    return await asyncio.to_thread(fingerprint_of, body)

@@ -1,0 +1,219 @@
+"""What a request with a key is told, and what its end leaves behind."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from platform_app.errors import (
+    Conflict,
+    IdempotencyInFlight,
+    IdempotencyUnavailable,
+    InvalidRequest,
+    ValidationFailed,
+)
+from platform_app.idempotency.answer import KeptAnswer
+from platform_app.idempotency.attempt import Attempt, KeepingPolicy
+from platform_app.idempotency.keeper import HASH_APART_BYTES, IdempotencyKeeper
+from tests.unit.fakes import Count
+from tests.unit.platform_app.idempotency.memory_store import MemoryStore
+
+POLICY = KeepingPolicy(keep_seconds=3600, max_bytes=100, lease_seconds=0.06)
+ANSWER = KeptAnswer(200, (("content-type", "application/json"),), b'{"a":\n1}')
+OUTCOMES = "platform_idempotency_total"
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+@pytest.fixture
+def keeper(store: MemoryStore) -> IdempotencyKeeper:
+    return IdempotencyKeeper(store, POLICY)
+
+
+async def begin(
+    keeper: IdempotencyKeeper, *, caller: str = "k1", route: str = "/a", key: str = "one", body: bytes = b"{}"
+) -> Attempt | KeptAnswer:
+    return await keeper.begin(caller, route, key, body)
+
+
+async def begun(keeper: IdempotencyKeeper, **more: str) -> Attempt:
+    attempt = await begin(keeper, **more)  # type: ignore[arg-type]
+    assert isinstance(attempt, Attempt)
+    return attempt
+
+
+def test_an_answer_survives_its_keeping() -> None:
+    for answer in (ANSWER, KeptAnswer(400, (), b""), KeptAnswer(200, (("x-platform-model", "模"),), bytes(range(256)))):
+        assert answer.encode()
+        assert KeptAnswer.decode(answer.encode()) == answer
+
+
+async def test_the_answer_is_given_again(keeper: IdempotencyKeeper, store: MemoryStore) -> None:
+    counts = {name: Count(OUTCOMES, outcome=name) for name in ("started", "stored", "replayed")}
+    attempt = await begun(keeper)
+    assert attempt.protected
+    await attempt.finish(ANSWER)
+    assert await begin(keeper) == ANSWER
+    assert [record.seconds for record in store.records.values()] == [3600]
+    assert {name: count.grown for name, count in counts.items()} == {"started": 1, "stored": 1, "replayed": 1}
+
+
+async def test_while_it_is_worked_on_and_with_another_body(keeper: IdempotencyKeeper) -> None:
+    counts = {name: Count(OUTCOMES, outcome=name) for name in ("in_flight", "mismatch")}
+    attempt = await begun(keeper)
+    with pytest.raises(IdempotencyInFlight) as caught:
+        await begin(keeper)
+    assert caught.value.retry_after
+    with pytest.raises(ValidationFailed):
+        await begin(keeper, body=b"{ }")
+    await attempt.finish(ANSWER)
+    with pytest.raises(ValidationFailed):
+        await begin(keeper, body=b"{ }")
+    assert {name: count.grown for name, count in counts.items()} == {"in_flight": 1, "mismatch": 2}
+
+
+async def test_callers_and_routes_are_apart_and_names_have_one_slot(
+    keeper: IdempotencyKeeper, store: MemoryStore
+) -> None:
+    for more in ({}, {"caller": "k2"}, {"route": "/b"}, {"key": "two"}, {"key": "{}"}):
+        await (await begun(keeper, **more)).finish(ANSWER)
+    assert len(store.records) == 5
+    for name in store.records:
+        assert name.startswith("fbp:idem:1:{")
+        assert name.endswith("}")
+        assert name.count("{") == 1
+
+
+async def test_released_the_next_one_works(keeper: IdempotencyKeeper, store: MemoryStore) -> None:
+    released = Count(OUTCOMES, outcome="released")
+    attempt = await begun(keeper)
+    await attempt.release()
+    assert store.records == {}
+    await (await begun(keeper)).finish(ANSWER)
+    await attempt.release()  # a second end changes nothing
+    await attempt.finish(KeptAnswer(200, (), b"late"))
+    assert await begin(keeper) == ANSWER
+    assert released.grown == 1
+
+
+async def test_too_large_an_answer_is_remembered_as_given(keeper: IdempotencyKeeper, store: MemoryStore) -> None:
+    counts = {name: Count(OUTCOMES, outcome=name) for name in ("too_large", "not_kept", "stored")}
+    await (await begun(keeper)).finish(KeptAnswer(200, (), b"x" * 101))
+    assert [record.answer for record in store.records.values()] == [b""]
+    with pytest.raises(Conflict):
+        await begin(keeper)
+    await (await begun(keeper, key="fits")).finish(KeptAnswer(200, (), b"x" * 100))
+    assert isinstance(await begin(keeper, key="fits"), KeptAnswer)
+    assert {name: count.grown for name, count in counts.items()} == {"too_large": 1, "not_kept": 1, "stored": 1}
+
+
+async def test_a_large_body_is_told_apart_too(keeper: IdempotencyKeeper) -> None:
+    large = b"x" * (HASH_APART_BYTES + 1)
+    attempt = await begin(keeper, body=large)
+    assert isinstance(attempt, Attempt)
+    await attempt.finish(ANSWER)
+    assert await begin(keeper, body=large) == ANSWER
+    with pytest.raises(ValidationFailed):
+        await begin(keeper, body=large[:-1] + b"y")
+
+
+# --- the lease
+
+
+async def test_a_running_request_renews_its_lease_until_it_ends(keeper: IdempotencyKeeper, store: MemoryStore) -> None:
+    attempt = await begun(keeper)
+    await asyncio.sleep(POLICY.lease_seconds)
+    assert store.steps.count("renew") >= 2
+    await attempt.finish(ANSWER)
+    renewed = store.steps.count("renew")
+    await asyncio.sleep(POLICY.lease_seconds)
+    assert store.steps.count("renew") == renewed
+
+
+async def test_a_record_that_the_server_lost_is_taken_back(keeper: IdempotencyKeeper, store: MemoryStore) -> None:
+    attempt = await begun(keeper)
+    store.forget()
+    await asyncio.sleep(POLICY.lease_seconds)
+    with pytest.raises(IdempotencyInFlight):
+        await begin(keeper)
+    await attempt.release()
+
+
+async def test_who_lost_the_key_leaves_the_other_one_alone(keeper: IdempotencyKeeper, store: MemoryStore) -> None:
+    lost = Count(OUTCOMES, outcome="lost")
+    late = await begun(keeper)
+    store.forget()
+    other = await begun(keeper)
+    await late.finish(KeptAnswer(200, (), b"late"))
+    with pytest.raises(IdempotencyInFlight):
+        await begin(keeper)
+    await other.finish(ANSWER)
+    assert await begin(keeper) == ANSWER
+    assert lost.grown == 1
+
+
+# --- the store is down
+
+
+async def test_down_a_request_is_refused_and_a_late_hold_taken_back(
+    keeper: IdempotencyKeeper, store: MemoryStore
+) -> None:
+    unavailable = Count(OUTCOMES, outcome="unavailable")
+    store.down = True
+    with pytest.raises(IdempotencyUnavailable):
+        await begin(keeper)
+    assert unavailable.grown == 1
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert store.steps == ["begin", "release"]
+    store.down = False
+    await (await begun(keeper)).release()
+
+
+async def test_with_the_other_policy_it_goes_on_and_is_protected_as_soon_as_can_be(store: MemoryStore) -> None:
+    keeper = IdempotencyKeeper(store, replace(POLICY, refuse_when_unavailable=False))
+    store.down = True
+    attempt = await begun(keeper)
+    assert not attempt.protected
+    store.down = False
+    await asyncio.sleep(POLICY.lease_seconds)
+    with pytest.raises(IdempotencyInFlight):
+        await begin(keeper)
+    await attempt.finish(ANSWER)
+    assert await begin(keeper) == ANSWER
+
+
+@pytest.mark.parametrize("end", ["finish", "release"])
+async def test_an_end_while_it_is_down_is_counted_and_raises_nothing(
+    keeper: IdempotencyKeeper, store: MemoryStore, end: str
+) -> None:
+    unavailable = Count(OUTCOMES, outcome="unavailable")
+    attempt = await begun(keeper)
+    store.down = True
+    await (attempt.finish(ANSWER) if end == "finish" else attempt.release())
+    assert unavailable.grown == 1
+
+
+async def test_being_cancelled_while_it_is_kept_does_not_free_the_key(
+    keeper: IdempotencyKeeper, store: MemoryStore
+) -> None:
+    """The store was told already; to release now would undo it."""
+    attempt = await begun(keeper)
+    store.slow = asyncio.Event()
+    finishing = asyncio.create_task(attempt.finish(ANSWER))
+    await asyncio.sleep(0)
+    finishing.cancel()
+    await asyncio.gather(finishing, return_exceptions=True)
+    store.slow = None
+    await attempt.release()
+    assert store.steps == ["begin", "finish"]
+
+
+async def test_without_keeping_no_keys_are_taken(store: MemoryStore) -> None:
+    keeper = IdempotencyKeeper(store, replace(POLICY, keep_seconds=0))
+    with pytest.raises(InvalidRequest):
+        await begin(keeper)
+    assert store.steps == []
