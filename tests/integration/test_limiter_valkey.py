@@ -3,12 +3,10 @@
 import asyncio
 import itertools
 import math
-import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -22,7 +20,8 @@ from platform_app.rate_limit.redis_limiter import BUCKETS, RedisLimiter
 from platform_app.rate_limit.rules import Charge
 from platform_app.rate_limit.script_pipe import ScriptPipe
 from platform_app.rate_limit.scripts import ACQUIRE, ALL, ScriptClient
-from tests.support.limiter import CLOCK_CALL, OUR_CLOCK, SECOND, TimedScripts, charge, connect
+from tests.support.limiter import CLOCK_CALL, OUR_CLOCK, SECOND, TimedScripts, charge
+from tests.support.valkey import connect, own_server
 
 
 @pytest.fixture
@@ -35,12 +34,9 @@ async def redis(valkey: EmbeddedValkey) -> AsyncIterator["Redis"]:
 
 @pytest.fixture
 def own_valkey() -> Iterator[EmbeddedValkey]:
-    """A server that a test may freeze, stop, or whose commands it counts."""
-    with tempfile.TemporaryDirectory(prefix="fb") as directory:
-        server = EmbeddedValkey(Path(directory) / "valkey")
-        server.start()
+    """See own_server."""
+    with own_server() as server:
         yield server
-        server.stop()
 
 
 class TimedLimiter(RedisLimiter):
