@@ -4,8 +4,9 @@ import asyncio
 import ssl
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -115,15 +116,59 @@ async def tls_in_front(server: EmbeddedValkey, directory: Path) -> AsyncIterator
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _copy(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, note: Callable[[], None] = lambda: None
+) -> None:
     try:
         while data := await reader.read(65_536):
+            note()
             writer.write(data)
             await writer.drain()
     except (OSError, ssl.SSLError):
         pass
     finally:
         writer.close()
+
+
+@dataclass
+class Traffic:
+    """What passed a counting socket: each read of one side is what the other one sent at once."""
+
+    socket: Path
+    asked: int = 0
+    answered: int = 0
+
+
+@asynccontextmanager
+async def counting_socket(server: EmbeddedValkey, directory: Path) -> AsyncIterator[Traffic]:
+    """A socket in front of a server's that counts what goes through."""
+    traffic = Traffic(directory / "c.sock")
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        inner_reader, inner_writer = await asyncio.open_unix_connection(str(server.socket))
+
+        def asked() -> None:
+            traffic.asked += 1
+
+        def answered() -> None:
+            traffic.answered += 1
+
+        both = [
+            asyncio.create_task(_copy(reader, inner_writer, asked)),
+            asyncio.create_task(_copy(inner_reader, writer, answered)),
+        ]
+        tasks.update(both)
+        await asyncio.gather(*both, return_exceptions=True)
+
+    listening = await asyncio.start_unix_server(serve, str(traffic.socket))
+    try:
+        yield traffic
+    finally:
+        listening.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _self_made(directory: Path) -> tuple[Path, Path, Path]:
