@@ -18,7 +18,8 @@ from platform_app.rate_limit.limiter import NOTHING_HELD, Admission
 from platform_app.rate_limit.redis_limiter import BUCKETS, RedisLimiter
 from platform_app.rate_limit.rule import Kind, Rule
 from platform_app.rate_limit.rules import Charge
-from tests.support.limiter import SECOND, TimedScripts, charge, cheaper, connect, cost, lease, tokens
+from tests.support.limiter import SECOND, TimedScripts, charge, cheaper, cost, lease, tokens
+from tests.support.valkey import connect
 from tests.unit.fakes import Count
 
 DAY = 86_400 * SECOND
@@ -407,14 +408,20 @@ async def test_memory_is_bounded_by_processes_whatever_the_limit(
 ) -> None:
     usage: dict[str, dict[int, int]] = {}
     kept = []
+    limiters = []
     for make in (tokens, cost, lease):
         for limit in (60, 1_000_000):
             each = make(limit=limit)
             for _ in range(4):  # processes
-                limiter = RedisLimiter(redis)
+                limiters.append(limiter := RedisLimiter(redis))
                 kept += [await admit(limiter, cheaper(each, 1)) for _ in range(15)]
             used = await redis.memory_usage(each.counter)
             usage.setdefault(each.rule.unit, {})[limit] = used or 0
+    for admission in kept:
+        assert admission is not None
+        admission.release()
+    for limiter in limiters:
+        await settled(limiter)
     with capsys.disabled():
         print(f"\nbytes per counter with 4 processes that hold 60 units, by limit: {usage}")  # noqa: T201 - to be read
     for by_limit in usage.values():

@@ -30,7 +30,6 @@ CLOSED = {
     "table",  # of the ledger
     "reason",  # words of our own code, or error codes
     "store",  # kinds of secret stores
-    "rule",  # of the config file
     "version",
     "build_sha",
 }
