@@ -19,13 +19,10 @@ BURST = "burst"
 
 
 @pytest.fixture(scope="session")
-def served(
-    platform: Platform, simulator: ProviderSimulator, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Gateway]:
-    """The gateway."""
-    directory = tmp_path_factory.mktemp("clients")
+def house(platform: Platform, simulator: ProviderSimulator, tmp_path_factory: pytest.TempPathFactory) -> Platform:
+    """A platform with this catalog."""
     config = write_catalog(
-        directory / "platform.yaml",
+        tmp_path_factory.mktemp("house") / "platform.yaml",
         {
             "simulator": {"base_url": simulator.base_url},
             "azure": {"wire_format": "azure", "base_url": simulator.azure_url, "api_version": "2024-10-21"},
@@ -41,11 +38,17 @@ def served(
         rate_limits={"rules": [*GENEROUS["rules"], {"name": BURST, "scope": "key", "window_seconds": 2}]},
         policies=PATIENT,
     )
-    with Gateway({**platform.environment, "PLATFORM_CONFIG_FILE": str(config)}, directory) as running:
+    return Platform({**platform.environment, "PLATFORM_CONFIG_FILE": str(config)})
+
+
+@pytest.fixture(scope="session")
+def served(house: Platform, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """The gateway."""
+    with Gateway(house.environment, tmp_path_factory.mktemp("served")) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
-def api_key(platform: Platform) -> str:
+def api_key(house: Platform) -> str:
     """A key for everything that an OpenAI client can ask here."""
-    return platform.key(*SCOPES)
+    return house.key(*SCOPES)
