@@ -1,9 +1,10 @@
 """LangChain's ChatOpenAI and OpenAIEmbeddings, as an application has them."""
 
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import openai
 import pytest
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, ToolMessage
 from langchain_core.tools import tool
@@ -31,13 +32,18 @@ def weather(city: str) -> str:
 
 
 @pytest.fixture
-def make(served: Gateway, api_key: str) -> Make:
+async def options(served: Gateway, api_key: str) -> AsyncIterator[dict[str, Any]]:
+    """Where the gateway is, and connections that are closed in the end, which LangChain never does."""
+    async with openai.DefaultAsyncHttpxClient() as http:
+        yield {
+            "base_url": f"{served.base_url}/v1", "api_key": api_key, "http_async_client": http, "max_retries": 0
+        }  # fmt: skip
+
+
+@pytest.fixture
+def make(options: dict[str, Any]) -> Make:
     """Makes models that talk to the gateway."""
-
-    def model(name: str, **options: Any) -> ChatOpenAI:
-        return ChatOpenAI(model=name, base_url=f"{served.base_url}/v1", api_key=api_key, max_retries=0, **options)
-
-    return model
+    return lambda name, **more: ChatOpenAI(model=name, **options, **more)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -83,12 +89,9 @@ async def test_structured_output(make: Make, name: str, method: Any) -> None:
     assert isinstance(await model.ainvoke("Somebody"), Person)
 
 
-async def test_embeddings(served: Gateway, api_key: str) -> None:
+async def test_embeddings(options: dict[str, Any]) -> None:
     """Without tiktoken, which would fetch its tables from elsewhere, the texts are sent as texts."""
-    embeddings = OpenAIEmbeddings(
-        model=EMBEDDING, base_url=f"{served.base_url}/v1", api_key=api_key, dimensions=8,
-        check_embedding_ctx_length=False,
-    )  # fmt: skip
+    embeddings = OpenAIEmbeddings(model=EMBEDDING, dimensions=8, check_embedding_ctx_length=False, **options)
     one, two = await embeddings.aembed_documents(["Hello", "there"])
     assert len(one) == len(two) == 8
     assert one != two
