@@ -13,6 +13,8 @@ ALIAS = "house-model"
 AZURE = "azure-gpt"
 CLAUDE = "claude"
 EMBEDDING = "house-embedding"
+SLOW_FOR_NODE = "sim-slow-stream@node"
+"""Served as `slow-for-node`; the label keeps its counts apart."""
 SCOPES = ("platform:chat", "platform:embeddings", "platform:models:read")
 BURST = "burst"
 """A rule that only keys with a limit of their own by this name meet."""
@@ -33,6 +35,7 @@ def house(platform: Platform, simulator: ProviderSimulator, tmp_path_factory: py
             ALIAS: [("simulator", "sim-ok")],
             AZURE: [("azure", "sim-ok")],
             CLAUDE: [("anthropic", "sim-ok")],
+            "slow-for-node": [("simulator", SLOW_FOR_NODE)],
             EMBEDDING: [("simulator", "text-embedding-3-small")],
         },
         rate_limits={"rules": [*GENEROUS["rules"], {"name": BURST, "scope": "key", "window_seconds": 2}]},
