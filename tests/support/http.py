@@ -111,16 +111,19 @@ async def connect(gateway: Gateway) -> AsyncIterator[Connection]:
         writer.transport.abort()
 
 
-def chat_request(key: str, body: Mapping[str, Any], request_id: str) -> bytes:
+PLATFORM_CHAT, OPENAI_CHAT = "/v1/platform/chat", "/v1/chat/completions"
+
+
+def chat_request(key: str, body: Mapping[str, Any], request_id: str, path: str = PLATFORM_CHAT) -> bytes:
     """A whole chat request as bytes."""
     content = json.dumps(body).encode()
-    return chat_head(key, request_id, f"Content-Length: {len(content)}") + content
+    return chat_head(key, request_id, f"Content-Length: {len(content)}", path=path) + content
 
 
-def chat_head(key: str, request_id: str, *headers: str) -> bytes:
+def chat_head(key: str, request_id: str, *headers: str, path: str = PLATFORM_CHAT) -> bytes:
     """A chat request's line and headers, with the empty line."""
     lines = [
-        "POST /v1/platform/chat HTTP/1.1",
+        f"POST {path} HTTP/1.1",
         "Host: gateway",
         f"Authorization: Bearer {key}",
         "Content-Type: application/json",
