@@ -27,6 +27,7 @@ from platform_app.errors import (
 
 MAX_RETRY_AFTER_SECONDS = 60.0
 _MAX_MESSAGE = 500
+_FIELD_PATH = re.compile(r"[0-9A-Za-z_.\[\]-]{1,200}")
 _KEY_LIKE = re.compile(r"\b(?:sk|pk|rk|fbp)[-_][0-9A-Za-z_*.-]{6,}")
 
 _MESSAGES: Mapping[type[PlatformError], str] = {
@@ -64,15 +65,18 @@ def kind_of_status(status: int) -> type[PlatformError]:
     return BY_STATUS.get(status) or (ProviderError if status >= 400 else ProviderBadResponse)
 
 
-def make_error(kind: type[PlatformError], message: object = None, retry_after: float | None = None) -> PlatformError:
-    """An error of this kind. The provider's `message` is told, keys masked, only where the caller must act on it;
-    `retry_after` only where waiting helps."""
+def make_error(
+    kind: type[PlatformError], message: object = None, retry_after: float | None = None, param: object = None
+) -> PlatformError:
+    """An error of this kind. The provider's `message` is told, keys masked, only where the caller must act on it, and so
+    is `param`, the field that it names; `retry_after` only where waiting helps."""
     details = None
     if issubclass(kind, _TELL_WHY) and isinstance(message, str) and message:
         details = [_KEY_LIKE.sub("[masked]", message)[:_MAX_MESSAGE]]
     if issubclass(kind, _WAITING_HELPS):
         return kind(_MESSAGES[kind], retry_after=retry_after if retry_after is not None else 1)
-    return kind(_MESSAGES[kind], details=details)
+    named = param if issubclass(kind, _TELL_WHY) and isinstance(param, str) and _FIELD_PATH.fullmatch(param) else None
+    return kind(_MESSAGES[kind], details=details, param=named)
 
 
 def unavailable() -> ProviderUnavailable:
@@ -92,7 +96,7 @@ def bad_response(why: str) -> ProviderBadResponse:
 
 def not_available(field: str, why: str) -> ProviderRejectedRequest:
     """The request has a field that the model's wire format cannot express; `field` is its path."""
-    return ProviderRejectedRequest(_MESSAGES[ProviderRejectedRequest], details=[f"{field}: {why}"])
+    return ProviderRejectedRequest(_MESSAGES[ProviderRejectedRequest], details=[f"{field}: {why}"], param=field)
 
 
 def error_object(body: bytes) -> Mapping[str, object]:

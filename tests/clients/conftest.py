@@ -1,4 +1,4 @@
-"""One gateway for every client: the same models behind each wire format, and a rule for keys that ask for it."""
+"""One gateway for every client: the same models behind each wire format."""
 
 import asyncio
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from apps.provider_simulator.server import ProviderSimulator
-from tests.clients.models import EMBEDDING, FALLBACK, FAULTS, TIGHT_RULE, TIGHT_WINDOW_SECONDS, WIRES
+from tests.clients.models import EMBEDDING, FALLBACK, FAULTS, TIGHT, TIGHT_WINDOW_SECONDS, WIRES
 from tests.conftest import GENEROUS, PATIENT, Platform
 from tests.support.gateway import Gateway
 from tests.support.node import installed_modules
@@ -56,8 +56,8 @@ def client_key(clients_platform: Platform) -> str:
 
 @pytest.fixture
 def tight_key(clients_platform: Platform) -> str:
-    """A key that may ask once in the tight rule's window."""
-    return clients_platform.key("platform:chat", limits={TIGHT_RULE: 1})
+    """A new key, of whose tight limit nothing is used."""
+    return clients_platform.key("platform:chat")
 
 
 @pytest.fixture(params=WIRES)
@@ -75,6 +75,7 @@ def node_modules() -> Path:
 def _config(provider: ProviderSimulator) -> dict[str, object]:
     secret = {"api_key_secret": "OPENAI_API_KEY"}
     models = {f"{wire}-{fault}": [(wire, f"sim-{fault}@clients")] for wire in WIRES for fault in FAULTS}
+    models |= {f"{wire}-{TIGHT}": [(wire, "sim-ok@clients")] for wire in WIRES}
     models[EMBEDDING] = [("openai", "text-embedding-3-small")]
     models[FALLBACK] = [("down", "gpt-4o"), ("azure", "sim-ok@fallback")]
     return {
@@ -89,7 +90,16 @@ def _config(provider: ProviderSimulator) -> dict[str, object]:
             for name, routes in models.items()
         },
         "rate_limits": {
-            "rules": [*GENEROUS["rules"], {"name": TIGHT_RULE, "scope": "key", "window_seconds": TIGHT_WINDOW_SECONDS}]
+            "rules": [
+                *GENEROUS["rules"],
+                {
+                    "name": TIGHT,
+                    "scope": "key",
+                    "models": [f"{wire}-{TIGHT}" for wire in WIRES],
+                    "limit": 1,
+                    "window_seconds": TIGHT_WINDOW_SECONDS,
+                },
+            ]
         },
         "policies": PATIENT,
     }

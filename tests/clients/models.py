@@ -7,7 +7,8 @@ FAULTS = ("ok", "context-length", "server-error", "stream-error", "unauthorized"
 EMBEDDING = "embedding"
 FALLBACK = "fallback"
 """Its first route's connections are refused."""
-TIGHT_RULE = "tight"
+TIGHT = "tight"
+"""A key may ask `<wire>-tight` once in the window."""
 TIGHT_WINDOW_SECONDS = 2
 
 HELLO: list[Any] = [{"role": "user", "content": "hello"}]

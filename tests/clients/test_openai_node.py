@@ -23,9 +23,10 @@ def test_the_scenario(
         "PIXEL": PIXEL,
     }
     output = run_node(PROJECT / "scenario.mjs", environment)
-    passed = re.search(r"^# pass (\d+)$", output, re.M) or re.search(r"pass (\d+)$", output, re.M)
+    # A file without tests ends well too.
+    passed = re.search(r"pass (\d+)$", output, re.MULTILINE)
     assert passed is not None, output
-    assert int(passed[1]) == (12 if wire == "anthropic" else 13), output
+    assert int(passed[1]) == (11 if wire == "anthropic" else 12), output
 
 
 def test_the_lock_pins_the_client_and_names_no_host() -> None:

@@ -88,16 +88,16 @@ def test_a_provider_that_fails_in_the_middle_of_a_stream(sdk: openai.OpenAI, wir
 
 def test_the_clients_own_retry_waits_as_we_say(clients_gateway: Gateway, tight_key: str) -> None:
     with client_for(clients_gateway, tight_key) as impatient, client_for(clients_gateway, tight_key, 2) as patient:
-        impatient.chat.completions.create(model="openai-ok", messages=HELLO)
+        impatient.chat.completions.create(model="openai-tight", messages=HELLO)
         used = time.monotonic()
         with pytest.raises(openai.RateLimitError) as raised:
-            impatient.chat.completions.create(model="openai-ok", messages=HELLO)
+            impatient.chat.completions.create(model="openai-tight", messages=HELLO)
         assert (raised.value.code, raised.value.type) == ("rate_limited", "rate_limit_error")
         wait = int(raised.value.response.headers["retry-after"])
         assert 1 <= wait <= TIGHT_WINDOW_SECONDS
 
         asked = time.monotonic()
-        raw = patient.chat.completions.with_raw_response.create(model="openai-ok", messages=HELLO)
+        raw = patient.chat.completions.with_raw_response.create(model="openai-tight", messages=HELLO)
         assert raw.parse().choices[0].message.content == "You said: hello"
         # One refusal, one wait of that length: neither sooner, in vain, nor by the client's own guess.
         assert raw.retries_taken == 1

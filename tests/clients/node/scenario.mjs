@@ -143,7 +143,7 @@ test("errors are the client's own", async () => {
 });
 
 test("the client's own retry waits as we say", async () => {
-  const asked = { model, messages: hello };
+  const asked = { model: `${wire}-tight`, messages: hello };
   const impatient = new OpenAI({ baseURL, apiKey: tightKey, maxRetries: 0 });
   await impatient.chat.completions.create(asked);
   let wait;

@@ -62,6 +62,23 @@ def test_the_tables_here_have_every_row_of_the_code() -> None:
     assert {code for _, code, _ in BY_CODE} >= set(openai_errors._BY_CODE)
 
 
+@pytest.mark.parametrize("param", ["messages[0].content", "response_format", "tools.0.function-name"])
+def test_the_field_that_is_wrong_is_told(param: str) -> None:
+    assert error_from_response(400, {}, body(param=param)).param == param
+    assert error_from_response(400, {}, body(param=param, code="context_length_exceeded")).param == param
+    assert error_from_event({"code": "content_filter", "param": param}).param == param
+
+
+@pytest.mark.parametrize("param", [None, 7, "", "a b", "sk <html>", "x" * 201, ["messages"]])
+def test_what_is_no_field_is_not_told(param: object) -> None:
+    assert error_from_response(400, {}, body(param=param)).param is None
+
+
+def test_a_failure_that_is_not_the_requests_names_no_field() -> None:
+    assert error_from_response(500, {}, body(param="messages")).param is None
+    assert error_from_response(401, {}, body(param="api_key")).param is None
+
+
 @pytest.mark.parametrize(("status", "kind"), BY_STATUS)
 def test_by_status(status: int, kind: type[errors.PlatformError]) -> None:
     assert type(error_from_response(status, {}, body())) is kind
