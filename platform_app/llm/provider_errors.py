@@ -23,10 +23,12 @@ from platform_app.errors import (
     ProviderRejectedRequest,
     ProviderTimeout,
     ProviderUnavailable,
+    RequestRefused,
 )
 
 MAX_RETRY_AFTER_SECONDS = 60.0
 _MAX_MESSAGE = 500
+_MAX_FIELD = 200
 _KEY_LIKE = re.compile(r"\b(?:sk|pk|rk|fbp)[-_][0-9A-Za-z_*.-]{6,}")
 
 _MESSAGES: Mapping[type[PlatformError], str] = {
@@ -68,15 +70,21 @@ def kind_of_status(status: int) -> type[PlatformError]:
     return BY_STATUS.get(status) or (ProviderError if status >= 400 else ProviderBadResponse)
 
 
-def make_error(kind: type[PlatformError], message: object = None, retry_after: float | None = None) -> PlatformError:
-    """An error of this kind. The provider's `message` is told, keys masked, only where the caller must act on it;
-    `retry_after` only where waiting helps."""
+def make_error(
+    kind: type[PlatformError], message: object = None, retry_after: float | None = None, param: object = None
+) -> PlatformError:
+    """An error of this kind. The provider's `message` and the field that it names as wrong are told, keys masked, only
+    where the caller must act on them; `retry_after` only where waiting helps."""
     details = None
     if issubclass(kind, _TELL_WHY) and isinstance(message, str) and message:
         details = [_KEY_LIKE.sub("[masked]", message)[:_MAX_MESSAGE]]
     if issubclass(kind, _WAITING_HELPS):
         return kind(_MESSAGES[kind], retry_after=retry_after if retry_after is not None else 1)
-    return kind(_MESSAGES[kind], details=details)
+    return kind(_MESSAGES[kind], details=details, param=_field(param) if issubclass(kind, RequestRefused) else None)
+
+
+def _field(param: object) -> str | None:
+    return _KEY_LIKE.sub("[masked]", param)[:_MAX_FIELD] if isinstance(param, str) and param else None
 
 
 def unavailable() -> ProviderUnavailable:
