@@ -23,6 +23,7 @@ _EXAMPLE_MESSAGES: Mapping[type[errors.PlatformError], str] = {
     errors.ValidationFailed: "The request is not valid.",
     errors.HeadersTooLarge: "The headers are larger than 32768 bytes together.",
     errors.RateLimited: "The rate limit 'key-rpm' is reached. Try again in 12 s.",
+    errors.BudgetExceeded: "The budget 'owner-daily-usd' is reached. Try again in 5001 s.",
     errors.AuthUnavailable: "API keys cannot be verified right now. Try again shortly.",
     errors.LimiterUnavailable: "The rate limiter cannot be reached right now. Try again shortly.",
     errors.ProviderNotConfigured: "The provider 'openai' has no usable credential. This is the operator's to mend.",
