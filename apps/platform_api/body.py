@@ -4,15 +4,16 @@ FastAPI would read and parse the body before any dependency runs, so that somebo
 parse ten megabytes; and Python's parser lets lone surrogates through that no later step can encode.
 """
 
-import json
 import re
-from collections.abc import Awaitable, Callable, Iterator
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable
+from itertools import islice
+from typing import TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
 from apps.platform_api.errors import validation_failed
+from apps.platform_api.json_fields import fields_with, is_half_a_surrogate_pair
 from platform_app.errors import UnsupportedMediaType, ValidationFailed
 
 Body = TypeVar("Body", bound=BaseModel)
@@ -50,40 +51,20 @@ def parse(model: type[Body], raw: bytes) -> Body:
     except ValidationError as error:
         problems = error.errors(include_url=False, include_input=False)
         if problems[0]["type"] == "json_invalid":
-            _refuse_bad_text(raw, "\ud800", "\udfff", "half of a surrogate pair is not text")
+            _refuse_bad_text(raw, is_half_a_surrogate_pair, "half of a surrogate pair is not text")
         raise validation_failed(problems) from None
     if b"\\u0000" in raw:
         # Not text for PostgreSQL and most providers; a doubled backslash in front is harmless, so look closer.
-        _refuse_bad_text(raw, "\x00", "\x00", "a NUL character is not text")
+        _refuse_bad_text(raw, _has_nul, "a NUL character is not text")
     return body
 
 
-def _refuse_bad_text(raw: bytes, first: str, last: str, why: str) -> None:
-    """Name the fields whose text has a character between `first` and `last`, if there are any."""
-    try:
-        data = json.loads(raw)
-    except (ValueError, RecursionError):
-        return
-    bad = re.compile(f"[{first}-{last}]")
-    fields = [path for _, path in zip(range(_MAX_BAD_FIELDS), _fields_with(bad, data, "body"), strict=False)]
+def _refuse_bad_text(raw: bytes, bad: Callable[[object], bool], why: str) -> None:
+    """Name the fields whose text is bad, if there are any."""
+    fields = list(islice(fields_with(bad, raw), _MAX_BAD_FIELDS))
     if fields:
         raise ValidationFailed("The request is not valid.", details=[f"{field}: {why}" for field in fields])
 
 
-def _fields_with(bad: re.Pattern[str], data: Any, path: str) -> Iterator[str]:
-    stack = [(path, data)]
-    while stack:
-        path, value = stack.pop()
-        if isinstance(value, str):
-            if bad.search(value):
-                yield path
-        elif isinstance(value, list):
-            stack.extend((f"{path}[{index}]", item) for index, item in reversed(list(enumerate(value))))
-        elif isinstance(value, dict):
-            if any(bad.search(key) for key in value):
-                yield path
-            stack.extend(
-                (key if path == "body" else f"{path}.{key}", item)
-                for key, item in value.items()
-                if not bad.search(key)  # a path through it could not be told
-            )
+def _has_nul(value: object) -> bool:
+    return isinstance(value, str) and "\0" in value

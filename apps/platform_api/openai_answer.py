@@ -2,11 +2,11 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any
 
 import orjson
 from starlette.responses import Response
 
+from apps.platform_api.json_member import with_text, without
 from apps.platform_api.openai_errors import openai_error_body
 from platform_app.chat import Served
 from platform_app.errors import PlatformError
@@ -21,7 +21,7 @@ def whole_answer(served: Served, completion: Completion) -> Response:
     """A JSON answer."""
     raw = completion.raw
     if served.model != served.upstream_model:
-        raw = orjson.dumps({**completion.body, "model": served.model})
+        raw = with_text(raw, completion.body, "model", served.model)
     return Response(raw, media_type="application/json")
 
 
@@ -49,11 +49,15 @@ def _data(chunk: ChatChunk, alias: str | None, wants_usage: bool) -> bytes | Non
     hide_usage = not wants_usage and "usage" in chunk.body
     if hide_usage and chunk.body["usage"] is not None and not chunk.body["choices"]:
         return None
-    if alias is None and not hide_usage:
-        return chunk.raw
-    body: dict[str, Any] = dict(chunk.body)
+    data = chunk.raw
     if alias is not None:
-        body["model"] = alias
+        data = with_text(data, chunk.body, "model", alias)
     if hide_usage:
-        del body["usage"]
-    return orjson.dumps(body)
+        body = chunk.body if alias is None else {**chunk.body, "model": alias}
+        data = without(data, body, "usage")
+    return _on_one_line(data)
+
+
+def _on_one_line(data: bytes) -> bytes:
+    """JSON without line ends, which in an event's data would end it; inside of texts they are escaped."""
+    return data.translate(None, b"\r\n") if b"\n" in data or b"\r" in data else data

@@ -11,10 +11,18 @@ import orjson
 from fastapi import Request
 
 from apps.platform_api.body import require_json
+from apps.platform_api.json_fields import fields_with, is_beyond_64_bits, is_half_a_surrogate_pair
 from platform_app.errors import InvalidRequest
 from platform_app.llm.calls import ModelRequest, Operation
 
 MAX_MODEL_NAME = 256
+MAX_DEPTH = 128
+"""Of objects and lists inside each other. No real request comes near; serializers give up at twice that."""
+
+_DIGITS = bytes(ord("0") if chr(byte).isdigit() and byte < 128 else ord(" ") for byte in range(256))
+_LONG = b"0" * 19
+"""So many digits in a row, anything longer than 63 bits, are looked at closely. Made to be found fast: a regular
+expression takes longer than the parsing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +51,7 @@ def openai_body(operation: Operation) -> Callable[[Request], Awaitable[OpenAIBod
 
 def parse_openai_body(raw: bytes, operation: Operation) -> OpenAIBody:
     """See openai_body."""
-    try:
-        body = orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
-        raise InvalidRequest(f"The body is not valid JSON: {error.msg} at byte {error.pos}.") from None
-    if not isinstance(body, dict):
-        raise InvalidRequest("The body must be a JSON object.")
+    body = _object(raw)
     model, stream = body.pop("model", None), body.pop("stream", None)
     if model is not None and (not isinstance(model, str) or not 1 <= len(model) <= MAX_MODEL_NAME):
         raise _wrong("model", f"expected a text of 1 to {MAX_MODEL_NAME} characters")
@@ -63,6 +66,39 @@ def parse_openai_body(raw: bytes, operation: Operation) -> OpenAIBody:
         if stream:
             raise _wrong("stream", "embeddings are not streamed; leave it out")
     return OpenAIBody(ModelRequest(model, body, operation, bool(stream)), wants_usage)
+
+
+def _object(raw: bytes) -> dict[str, Any]:
+    """The body, of which every value can be sent on as it is: whole numbers of more than 64 bits would lose digits."""
+    try:
+        body = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        for field in fields_with(is_half_a_surrogate_pair, raw):
+            raise _wrong(field, "half of a surrogate pair is not text") from None
+        raise InvalidRequest(f"The body is not valid JSON: {error.msg} (character {error.pos}).") from None
+    if not isinstance(body, dict):
+        raise InvalidRequest("The body must be a JSON object.")
+    if _LONG in raw.translate(_DIGITS):
+        for field in fields_with(is_beyond_64_bits, raw):
+            raise _wrong(field, "expected a number of at most 64 bits; send longer ones as text")
+    if raw.count(b"{") + raw.count(b"[") > MAX_DEPTH and _depth_exceeds(body, MAX_DEPTH):
+        raise InvalidRequest(f"The body is nested more than {MAX_DEPTH} levels deep.")
+    return body
+
+
+def _depth_exceeds(value: object, limit: int) -> bool:
+    level = [value]
+    for _ in range(limit):
+        level = [
+            item
+            for inner in level
+            if isinstance(inner, dict | list)
+            for item in (inner.values() if isinstance(inner, dict) else inner)
+            if isinstance(item, dict | list)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def _check_messages(messages: object) -> None:
@@ -82,7 +118,6 @@ def _check_input(body: dict[str, Any]) -> None:
 def _wants_usage(body: dict[str, Any], stream: bool) -> bool:
     options = body.get("stream_options")
     if options is None:
-        body.pop("stream_options", None)
         return False
     if not isinstance(options, dict):
         raise _wrong("stream_options", "expected an object")

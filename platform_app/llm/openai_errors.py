@@ -40,9 +40,7 @@ def error_from_response(status: int, headers: Mapping[str, str], body: bytes) ->
     kind = _by_code(error) if status in (400, 429, 500, 503) else None
     if kind is None and error.get("type") == "insufficient_quota":
         kind = ProviderQuotaExhausted
-    return make_error(
-        kind or kind_of_status(status), error.get("message"), retry_after_of(headers), param=error.get("param")
-    )
+    return make_error(kind or kind_of_status(status), error.get("message"), retry_after_of(headers), error.get("param"))
 
 
 def error_from_event(error: object) -> PlatformError:

@@ -23,11 +23,12 @@ from platform_app.errors import (
     ProviderRejectedRequest,
     ProviderTimeout,
     ProviderUnavailable,
+    RequestRefused,
 )
 
 MAX_RETRY_AFTER_SECONDS = 60.0
 _MAX_MESSAGE = 500
-_FIELD_PATH = re.compile(r"[0-9A-Za-z_.\[\]-]{1,200}")
+_MAX_FIELD = 200
 _KEY_LIKE = re.compile(r"\b(?:sk|pk|rk|fbp)[-_][0-9A-Za-z_*.-]{6,}")
 
 _MESSAGES: Mapping[type[PlatformError], str] = {
@@ -60,6 +61,10 @@ BY_STATUS: Mapping[int, type[PlatformError]] = {
 """What a status alone says; see `kind_of_status`."""
 
 
+class NotExpressible(ProviderRejectedRequest):
+    """Nothing was sent: the request cannot be said in this route's wire format. Another route's may be able to."""
+
+
 def kind_of_status(status: int) -> type[PlatformError]:
     """The error for a status that is not 200, whatever the body."""
     return BY_STATUS.get(status) or (ProviderError if status >= 400 else ProviderBadResponse)
@@ -68,15 +73,18 @@ def kind_of_status(status: int) -> type[PlatformError]:
 def make_error(
     kind: type[PlatformError], message: object = None, retry_after: float | None = None, param: object = None
 ) -> PlatformError:
-    """An error of this kind. The provider's `message` is told, keys masked, only where the caller must act on it, and so
-    is `param`, the field that it names; `retry_after` only where waiting helps."""
+    """An error of this kind. The provider's `message` and the field that it names as wrong are told, keys masked, only
+    where the caller must act on them; `retry_after` only where waiting helps."""
     details = None
     if issubclass(kind, _TELL_WHY) and isinstance(message, str) and message:
         details = [_KEY_LIKE.sub("[masked]", message)[:_MAX_MESSAGE]]
     if issubclass(kind, _WAITING_HELPS):
         return kind(_MESSAGES[kind], retry_after=retry_after if retry_after is not None else 1)
-    named = param if issubclass(kind, _TELL_WHY) and isinstance(param, str) and _FIELD_PATH.fullmatch(param) else None
-    return kind(_MESSAGES[kind], details=details, param=named)
+    return kind(_MESSAGES[kind], details=details, param=_field(param) if issubclass(kind, RequestRefused) else None)
+
+
+def _field(param: object) -> str | None:
+    return _KEY_LIKE.sub("[masked]", param)[:_MAX_FIELD] if isinstance(param, str) and param else None
 
 
 def unavailable() -> ProviderUnavailable:
@@ -94,9 +102,9 @@ def bad_response(why: str) -> ProviderBadResponse:
     return ProviderBadResponse(_MESSAGES[ProviderBadResponse], details=[why])
 
 
-def not_available(field: str, why: str) -> ProviderRejectedRequest:
+def not_available(field: str, why: str) -> NotExpressible:
     """The request has a field that the model's wire format cannot express; `field` is its path."""
-    return ProviderRejectedRequest(_MESSAGES[ProviderRejectedRequest], details=[f"{field}: {why}"], param=field)
+    return NotExpressible(_MESSAGES[ProviderRejectedRequest], details=[f"{field}: {why}"], param=field)
 
 
 def error_object(body: bytes) -> Mapping[str, object]:

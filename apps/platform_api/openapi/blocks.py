@@ -30,6 +30,7 @@ _EXAMPLE_MESSAGES: Mapping[type[errors.PlatformError], str] = {
         "Idempotency keys cannot be checked right now, so nothing was done. Try again shortly, or without the header "
         "Idempotency-Key."
     ),
+    errors.BudgetExceeded: "The budget 'owner-daily-usd' is reached. Try again in 5001 s.",
     errors.AuthUnavailable: "API keys cannot be verified right now. Try again shortly.",
     errors.LimiterUnavailable: "The rate limiter cannot be reached right now. Try again shortly.",
     errors.ProviderNotConfigured: "This model's provider has no usable credential. This is the operator's to mend.",
@@ -104,15 +105,14 @@ WITH_JSON = (errors.InvalidRequest, errors.PayloadTooLarge, errors.UnsupportedMe
 WITH_BODY = (*WITH_JSON, errors.ValidationFailed)
 """The same for a body of a declared shape."""
 
-ONCE = (errors.ValidationFailed, errors.Conflict, errors.IdempotencyInFlight, errors.IdempotencyUnavailable)
-"""What a route that takes an Idempotency-Key can answer besides."""
+ONCE = (errors.Conflict, errors.IdempotencyInFlight, errors.IdempotencyUnavailable)
+"""What a route that takes an Idempotency-Key can answer besides; ValidationFailed too."""
 IDEMPOTENCY_KEY: Mapping[str, Any] = {
     "name": "Idempotency-Key",
     "in": "header",
     "required": False,
     "description": "Your name for this request. Sent again with the same body, it gets the first one's answer.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
-    "example": "order-4711",
 }
 REPLAYED: dict[str, Any] = {
     "idempotency-replayed": {

@@ -8,6 +8,7 @@ from platform_app.errors import (
     AuthUnavailable,
     CallerRefused,
     Draining,
+    IdempotencyUnavailable,
     InternalError,
     LedgerUnavailable,
     LimiterUnavailable,
@@ -25,6 +26,7 @@ from platform_app.errors import (
     RequestRefused,
 )
 from platform_app.llm.policies.breaker_open import BreakerOpen
+from platform_app.llm.provider_errors import NotExpressible
 
 
 class Health(Enum):
@@ -53,11 +55,15 @@ VERDICTS: Mapping[type[PlatformError], Verdict] = {
     RequestRefused: Verdict(
         False, False, Health.UNKNOWN, "the request is as wrong everywhere; some adapters know without asking"
     ),
+    NotExpressible: Verdict(
+        False, True, Health.UNKNOWN, "only this wire format cannot say it; a route of another one may"
+    ),
     CallerRefused: _OURS,
     RateLimited: _OURS,
     AuthUnavailable: _OURS,
     LimiterUnavailable: _OURS,
     LedgerUnavailable: _OURS,
+    IdempotencyUnavailable: _OURS,
     Draining: _OURS,
     InternalError: _OURS,
     ProviderNotConfigured: Verdict(

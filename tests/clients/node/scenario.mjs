@@ -1,4 +1,4 @@
-// The official npm client against the gateway: one wire format behind the models. Run by tests/clients/test_openai_node.py,
+// The official npm client against the gateway: one wire format behind the models. Run by tests/clients/sdks/test_openai_node.py,
 // which sets BASE_URL, API_KEY, TIGHT_KEY and WIRE.
 import assert from "node:assert/strict";
 import { test } from "node:test";

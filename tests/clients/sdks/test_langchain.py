@@ -8,7 +8,7 @@ from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 from pydantic import BaseModel, SecretStr
 
-from tests.clients.models import EMBEDDING
+from tests.clients.sdks.models import EMBEDDING
 from tests.support.gateway import Gateway
 
 

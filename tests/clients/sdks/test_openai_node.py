@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 
-from tests.clients.models import PIXEL
+from tests.clients.sdks.models import PIXEL
 from tests.support.gateway import Gateway
 from tests.support.node import LOCK, PROJECT, run_node
 

@@ -8,8 +8,8 @@ import openai
 import pytest
 
 from apps.provider_simulator.server import ProviderSimulator
-from tests.clients.models import EMBEDDING, FALLBACK, HELLO, asking
-from tests.clients.test_openai_python import Answer, Weather
+from tests.clients.sdks.models import EMBEDDING, FALLBACK, HELLO, asking
+from tests.clients.sdks.test_openai_python import Answer, Weather
 from tests.support.gateway import Gateway
 
 

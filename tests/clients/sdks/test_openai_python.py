@@ -10,7 +10,7 @@ from openai.types.chat import ChatCompletionMessageFunctionToolCall
 from pydantic import BaseModel, Field
 
 from apps.provider_simulator.server import ProviderSimulator
-from tests.clients.models import EMBEDDING, HELLO, PIXEL, WIRES, asking
+from tests.clients.sdks.models import EMBEDDING, HELLO, PIXEL, WIRES, asking
 from tests.support.gateway import Gateway
 
 OPENAI_LIKE = ("openai", "azure")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import openai
 import pytest
 
-from tests.clients.models import HELLO, TIGHT_WINDOW_SECONDS
+from tests.clients.sdks.models import HELLO, TIGHT_WINDOW_SECONDS
 from tests.conftest import PROVIDER_KEY, Platform
 from tests.support.gateway import Gateway
 
