@@ -17,7 +17,7 @@ from apps.platform_cli.embedded.valkey import EmbeddedValkey
 from apps.provider_simulator.catalog import MODELS
 from apps.provider_simulator.server import ProviderSimulator
 from platform_app.auth.key_records import Actor, KeyRecord, NewKey
-from platform_app.config import Settings, load_config, load_settings
+from platform_app.config import Settings, load_settings
 from platform_app.db import migrations
 from platform_app.resources import open_key_admin
 from platform_app.secret_store.env import EnvSecretStore
@@ -89,13 +89,11 @@ class Platform:
     def new_key(
         self, *scopes: str, models: list[str] | None = None, owner: str = "tests", **fields: object
     ) -> tuple[KeyRecord, str]:
-        """A new key and its text. `limits` are for rules of this platform's config file."""
-        settings = self.settings()
-        config = load_config(settings) if "limits" in fields else None
+        """A new key and its text."""
         new = NewKey("a test", owner, list(scopes) or ["platform:chat"], "test", models, **fields)  # type: ignore[arg-type]
 
         async def create() -> tuple[KeyRecord, str]:
-            async with open_key_admin(settings, EnvSecretStore(self.environment), config) as admin:
+            async with open_key_admin(self.settings(), EnvSecretStore(self.environment)) as admin:
                 record, token = await admin.lifecycle.create(new, await admin.peppers.current(), Actor("tests"))
                 return record, token.text
 

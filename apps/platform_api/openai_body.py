@@ -69,7 +69,7 @@ def parse_openai_body(raw: bytes, operation: Operation) -> OpenAIBody:
 
 
 def _object(raw: bytes) -> dict[str, Any]:
-    """The body, which can be sent on with every value as it is: whole numbers of more than 64 bits would lose digits."""
+    """The body, of which every value can be sent on as it is: whole numbers of more than 64 bits would lose digits."""
     try:
         body = orjson.loads(raw)
     except orjson.JSONDecodeError as error:

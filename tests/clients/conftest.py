@@ -13,18 +13,19 @@ ALIAS = "house-model"
 AZURE = "azure-gpt"
 CLAUDE = "claude"
 EMBEDDING = "house-embedding"
-SLOW_FOR_NODE = "sim-slow-stream@node"
-"""Served as `slow-for-node`; the label keeps its counts apart."""
 SCOPES = ("platform:chat", "platform:embeddings", "platform:models:read")
 BURST = "burst"
 """A rule that only keys with a limit of their own by this name meet."""
 
 
 @pytest.fixture(scope="session")
-def house(platform: Platform, simulator: ProviderSimulator, tmp_path_factory: pytest.TempPathFactory) -> Platform:
-    """A platform with this catalog."""
+def served(
+    platform: Platform, simulator: ProviderSimulator, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Gateway]:
+    """The gateway."""
+    directory = tmp_path_factory.mktemp("clients")
     config = write_catalog(
-        tmp_path_factory.mktemp("house") / "platform.yaml",
+        directory / "platform.yaml",
         {
             "simulator": {"base_url": simulator.base_url},
             "azure": {"wire_format": "azure", "base_url": simulator.azure_url, "api_version": "2024-10-21"},
@@ -35,23 +36,16 @@ def house(platform: Platform, simulator: ProviderSimulator, tmp_path_factory: py
             ALIAS: [("simulator", "sim-ok")],
             AZURE: [("azure", "sim-ok")],
             CLAUDE: [("anthropic", "sim-ok")],
-            "slow-for-node": [("simulator", SLOW_FOR_NODE)],
             EMBEDDING: [("simulator", "text-embedding-3-small")],
         },
         rate_limits={"rules": [*GENEROUS["rules"], {"name": BURST, "scope": "key", "window_seconds": 2}]},
         policies=PATIENT,
     )
-    return Platform({**platform.environment, "PLATFORM_CONFIG_FILE": str(config)})
-
-
-@pytest.fixture(scope="session")
-def served(house: Platform, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """The gateway."""
-    with Gateway(house.environment, tmp_path_factory.mktemp("served")) as running:
+    with Gateway({**platform.environment, "PLATFORM_CONFIG_FILE": str(config)}, directory) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
-def api_key(house: Platform) -> str:
+def api_key(platform: Platform) -> str:
     """A key for everything that an OpenAI client can ask here."""
-    return house.key(*SCOPES)
+    return platform.key(*SCOPES)

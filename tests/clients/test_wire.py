@@ -16,9 +16,7 @@ from tests.conftest import PROVIDER_KEY
 from tests.support.gateway import Gateway
 
 DOCUMENTED = (Path(__file__).resolve().parents[2] / "docs" / "http.md").read_text()
-PIXEL = (
-    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
-)
+PIXEL = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 USER = {"role": "user", "content": "Hello there, how are you?"}
 
 

@@ -1,164 +1,159 @@
-// A whole scenario with OpenAI's client for JavaScript: `node scenario.mjs <client package's directory>`.
-// PLATFORM_BASE_URL, PLATFORM_KEY and PLATFORM_LIMITED_KEY come from the environment; MODELS are public model names.
-// Prints one JSON line for each step that passed; the first that fails ends it.
+// The official npm client against the gateway: one wire format behind the models. Run by tests/clients/sdks/test_openai_node.py,
+// which sets BASE_URL, API_KEY, TIGHT_KEY and WIRE.
 import assert from "node:assert/strict";
-import { createRequire } from "node:module";
-import { pathToFileURL } from "node:url";
+import { test } from "node:test";
 
-const require = createRequire(`${process.argv[2]}/`);
-const load = async (name) => import(pathToFileURL(require.resolve(name)));
-const { default: OpenAI } = await load("openai");
-const { zodFunction, zodResponseFormat } = await load("openai/helpers/zod");
-const { z } = await load("zod");
+import OpenAI from "openai";
 
-const { PLATFORM_BASE_URL: baseURL, PLATFORM_KEY: apiKey, PLATFORM_LIMITED_KEY: limitedKey } = process.env;
-const [everyModel, openaiModels, embedding] = JSON.parse(process.env.MODELS);
-const client = new OpenAI({ baseURL, apiKey, maxRetries: 0, timeout: 10_000 });
-const hello = [{ role: "user", content: "Hello there" }];
-const Recipe = z.object({ title: z.string(), steps: z.array(z.string()), minutes: z.number().int() });
+const { BASE_URL: baseURL, API_KEY: apiKey, TIGHT_KEY: tightKey, WIRE: wire, PIXEL: pixel } = process.env;
+const client = new OpenAI({ baseURL, apiKey, maxRetries: 0 });
+const model = `${wire}-ok`;
+const hello = [{ role: "user", content: "hello" }];
+const likeOpenAI = { skip: wire === "anthropic" && "Anthropic has no such thing" };
 
-const step = async (name, work) => {
-  await work();
-  console.log(JSON.stringify({ step: name }));
+const answerSchema = {
+  type: "json_schema",
+  json_schema: {
+    name: "answer",
+    strict: true,
+    schema: {
+      type: "object",
+      properties: { text: { type: "string" }, sure: { type: "boolean" } },
+      required: ["text", "sure"],
+      additionalProperties: false,
+    },
+  },
 };
-const forEach = async (names, name, work) => {
-  for (const model of names) await step(`${name}: ${model}`, () => work(model));
-};
+const parameters = { type: "object", properties: { city: { type: "string" } }, required: ["city"] };
 
-await forEach(everyModel, "a chat", async (model) => {
-  const answer = await client.chat.completions.create({ model, messages: hello });
-  assert.equal(answer.model, model);
-  assert.equal(answer.choices[0].message.content, "You said: Hello there");
-  assert.equal(answer.usage.completion_tokens, 6);
-});
-
-await forEach(everyModel, "a stream", async (model) => {
-  const stream = await client.chat.completions.create({ model, messages: hello, stream: true });
+async function textOf(stream) {
   let text = "";
-  for await (const chunk of stream) {
-    assert.equal(chunk.usage ?? null, null);
-    text += chunk.choices[0]?.delta?.content ?? "";
-  }
-  assert.equal(text, "You said: Hello there");
-});
-
-await forEach(everyModel, "a stream that counts", async (model) => {
-  const stream = client.chat.completions.stream({ model, messages: hello, stream_options: { include_usage: true } });
-  assert.equal(await stream.finalContent(), "You said: Hello there");
-  assert.equal((await stream.totalUsage()).completion_tokens, 6);
-});
-
-const tools = (calls) => [
-  zodFunction({
-    name: "weather",
-    parameters: z.object({ city: z.string() }),
-    function: ({ city }) => calls.push(`weather ${typeof city}`) && "sunny",
-  }),
-  zodFunction({
-    name: "clock",
-    parameters: z.object({}),
-    function: () => calls.push("clock") && "noon",
-  }),
-];
-for (const stream of [false, true]) {
-  await forEach(everyModel, `a loop of tools, stream ${stream}`, async (model) => {
-    const calls = [];
-    const messages = [{ role: "user", content: "call:weather,clock" }];
-    const runner = client.chat.completions.runTools({ model, messages, tools: tools(calls), stream });
-    assert.equal(await runner.finalContent(), "The tool said: noon");
-    assert.deepEqual(calls, ["weather string", "clock"]);
-  });
+  for await (const chunk of stream) text += chunk.choices[0]?.delta.content ?? "";
+  return text;
 }
 
-await forEach(everyModel, "structured outputs", async (model) => {
-  const response_format = zodResponseFormat(Recipe, "recipe");
-  const answer = await client.chat.completions.parse({ model, messages: hello, response_format });
-  Recipe.parse(answer.choices[0].message.parsed);
-});
-
-await forEach(openaiModels, "what only OpenAI has", async (model) => {
-  const answer = await client.chat.completions.create({ model, messages: hello, n: 2, logprobs: true, seed: 7 });
-  assert.equal(answer.choices.length, 2);
-  assert.equal(answer.choices[1].logprobs.content[0].logprob, -0.5);
-});
-
-await step("embeddings", async () => {
-  const decoded = await client.embeddings.create({ model: embedding, input: ["Hello", "there"], dimensions: 8 });
-  const plain = await client.embeddings.create({
-    model: embedding,
-    input: ["Hello", "there"],
-    dimensions: 8,
-    encoding_format: "float",
-  });
-  assert.equal(decoded.model, embedding);
-  decoded.data.forEach(({ embedding: vector }, index) => {
-    vector.forEach((value, at) => assert.ok(Math.abs(value - plain.data[index].embedding[at]) < 1e-6));
-  });
-});
-
-await step("models", async () => {
-  const names = [];
-  for await (const model of client.models.list()) names.push(model.id);
-  for (const model of everyModel) assert.ok(names.includes(model), model);
-  assert.equal((await client.models.retrieve(everyModel[0])).id, everyModel[0]);
-});
-
-await step("headers", async () => {
-  const { data, response, request_id } = await client.chat.completions
-    .create({ model: everyModel[0], messages: hello }, { headers: { "X-Request-ID": "order-4711" } })
-    .withResponse();
-  assert.equal(request_id, "order-4711");
-  assert.equal(data._request_id, "order-4711");
+test("a whole answer, and its headers", async () => {
+  const { data, response, request_id } = await client.chat.completions.create({ model, messages: hello }).withResponse();
+  assert.equal(data.choices[0].message.content, "You said: hello");
+  assert.equal(data.model, model);
+  assert.equal(data.usage.total_tokens, 6);
+  assert.equal(data._request_id, request_id);
+  assert.equal(response.headers.get("x-request-id"), request_id);
+  assert.equal(response.headers.get("x-platform-provider"), wire);
+  assert.equal(response.headers.get("x-platform-model"), "sim-ok@clients");
   assert.equal(response.headers.get("x-platform-attempts"), "1");
 });
 
-const fails = (work, kind, code) =>
-  assert.rejects(work, (error) => {
-    assert.ok(error instanceof kind, `${error.constructor.name} is no ${kind.name}: ${error}`);
-    assert.equal(error.code, code);
-    return true;
-  });
-const create = (model, options = {}) => client.chat.completions.create({ model, messages: hello, ...options });
+test("streams, with usage and without", async () => {
+  assert.equal(await textOf(await client.chat.completions.create({ model, messages: hello, stream: true })), "You said: hello");
+  const asked = { model, messages: hello, stream: true, stream_options: { include_usage: true } };
+  let last;
+  for await (const chunk of await client.chat.completions.create(asked)) last = chunk;
+  assert.deepEqual(last.choices, []);
+  assert.equal(last.usage.total_tokens, 6);
+});
 
-await step("errors", async () => {
-  const stranger = client.withOptions({ apiKey: "sk-wrong" });
-  await fails(() => stranger.models.list(), OpenAI.AuthenticationError, "invalid_api_key");
-  await fails(() => create("gpt-9"), OpenAI.NotFoundError, "model_not_found");
-  await fails(() => create("sim-context-length"), OpenAI.BadRequestError, "context_length_exceeded");
-  await fails(() => create("sim-server-error"), OpenAI.InternalServerError, "provider_error");
-  await fails(() => create("sim-overloaded", { stream: true }), OpenAI.InternalServerError, "provider_unavailable");
-  const hasty = client.withOptions({ timeout: 300 });
+test("the stream helper", async () => {
+  const pieces = [];
+  const stream = client.chat.completions.stream({ model, messages: hello }).on("content", (piece) => pieces.push(piece));
+  assert.equal(await stream.finalContent(), "You said: hello");
+  assert.equal(pieces.join(""), "You said: hello");
+  assert.equal((await stream.finalChatCompletion()).choices[0].finish_reason, "stop");
+});
+
+for (const stream of [false, true]) {
+  test(`runTools runs the loop to its end, stream: ${stream}`, async () => {
+    const cities = [];
+    const weather = (args) => {
+      cities.push(args.city);
+      return "sunny";
+    };
+    const tools = [{ type: "function", function: { function: weather, name: "weather", parse: JSON.parse, parameters } }];
+    const messages = [{ role: "user", content: "call:weather,weather" }];
+    const runner = client.chat.completions.runTools({ model, messages, tools, stream });
+    assert.equal(await runner.finalContent(), "The tool said: sunny");
+    assert.equal(cities.length, 2);
+    assert.ok(cities.every((city) => typeof city === "string"));
+  });
+}
+
+test("structured outputs, whole and streamed", async () => {
+  const asked = { model, messages: hello, response_format: answerSchema };
+  const whole = await client.chat.completions.parse(asked);
+  assert.deepEqual(JSON.parse(whole.choices[0].message.content), { text: "You said: hello", sure: true });
+  const streamed = await client.chat.completions.stream(asked).finalChatCompletion();
+  assert.equal(streamed.choices[0].message.content, whole.choices[0].message.content);
+});
+
+test("an image part", async () => {
+  const content = [
+    { type: "text", text: "what is it" },
+    { type: "image_url", image_url: { url: pixel } },
+  ];
+  const done = await client.chat.completions.create({ model, messages: [{ role: "user", content }] });
+  assert.equal(done.choices[0].message.content, "You said: what is it");
+});
+
+test("where an answer stops", async () => {
+  const stopped = await client.chat.completions.create({ model, messages: hello, stop: " said" });
+  assert.deepEqual([stopped.choices[0].message.content, stopped.choices[0].finish_reason], ["You", "stop"]);
+  const cut = await client.chat.completions.create({ model, messages: hello, max_completion_tokens: 2 });
+  assert.deepEqual([cut.choices[0].message.content, cut.choices[0].finish_reason], ["You said", "length"]);
+});
+
+test("several choices, logprobs, a seed", likeOpenAI, async () => {
+  const asked = { model, messages: hello, n: 2, logprobs: true, seed: 7 };
+  const first = await client.chat.completions.create(asked);
+  assert.deepEqual(first.choices.map((choice) => choice.message.content), ["You said: hello", "You said: hello [2]"]);
+  assert.equal(first.choices[0].logprobs.content[0].token, "You ");
+  assert.equal((await client.chat.completions.create(asked)).id, first.id);
+});
+
+test("embeddings and models", async () => {
+  const asked = { model: "embedding", input: ["a", "b"], dimensions: 4 };
+  const decoded = await client.embeddings.create(asked); // base64 on the wire, which the client decodes
+  const floats = await client.embeddings.create({ ...asked, encoding_format: "float" });
+  assert.deepEqual(decoded.data.map((item) => item.embedding.length), [4, 4]);
+  decoded.data[0].embedding.forEach((value, at) => assert.ok(Math.abs(value - floats.data[0].embedding[at]) < 1e-6));
+  const names = [];
+  for await (const each of client.models.list()) names.push(each.id);
+  assert.ok(names.includes(model));
+  assert.equal((await client.models.retrieve(model)).owned_by, wire);
+});
+
+test("errors are the client's own", async () => {
+  const ask = (name, more = {}) => client.chat.completions.create({ model: name, messages: hello, ...more });
   await assert.rejects(
-    () => hasty.chat.completions.create({ model: "sim-delay", messages: hello }),
-    OpenAI.APIConnectionTimeoutError,
+    new OpenAI({ baseURL, apiKey: "wrong", maxRetries: 0 }).models.list(),
+    (error) => error instanceof OpenAI.AuthenticationError && error.code === "invalid_api_key",
+  );
+  await assert.rejects(ask("nothing"), (error) => error instanceof OpenAI.NotFoundError && error.code === "model_not_found");
+  await assert.rejects(
+    ask(`${wire}-context-length`),
+    (error) => error instanceof OpenAI.BadRequestError && error.code === "context_length_exceeded",
+  );
+  await assert.rejects(
+    ask(`${wire}-server-error`, { stream: true }),
+    (error) => error instanceof OpenAI.InternalServerError && error.status === 502 && error.code === "provider_error",
+  );
+  await assert.rejects(
+    async () => textOf(await ask(`${wire}-stream-error`, { stream: true })),
+    (error) => error instanceof OpenAI.APIError && error.code === "provider_error",
   );
 });
 
-await step("text that JSON can hold and UTF-8 cannot", async () => {
-  const messages = [{ role: "user", content: "\ud800" }];
-  await fails(() => create("sim-ok", { messages }), OpenAI.BadRequestError, "invalid_request");
-});
-
-await step("a stream that dies", async () => {
-  const stream = await create("sim-stream-drop", { stream: true });
-  let text = "";
-  await assert.rejects(async () => {
-    for await (const chunk of stream) text += chunk.choices[0]?.delta?.content ?? "";
-  }, OpenAI.APIError);
-  assert.ok(text.startsWith("You "), text);
-});
-
-await step("leaving a stream", async () => {
-  const stream = await create("slow-for-node", { stream: true });
-  for await (const _ of stream) break; // which aborts it
-});
-
-await step("a limit is waited for", async () => {
-  const limited = client.withOptions({ apiKey: limitedKey });
-  await limited.chat.completions.create({ model: everyModel[0], messages: hello });
-  const refused = () => limited.chat.completions.create({ model: everyModel[0], messages: hello });
-  await fails(refused, OpenAI.RateLimitError, "rate_limited");
-  const patient = limited.withOptions({ maxRetries: 1 });
-  const answer = await patient.chat.completions.create({ model: everyModel[0], messages: hello });
-  assert.equal(answer.choices[0].message.content, "You said: Hello there");
+test("the client's own retry waits as we say", async () => {
+  const asked = { model: `${wire}-tight`, messages: hello };
+  const impatient = new OpenAI({ baseURL, apiKey: tightKey, maxRetries: 0 });
+  await impatient.chat.completions.create(asked);
+  let wait;
+  await assert.rejects(impatient.chat.completions.create(asked), (error) => {
+    wait = Number(error.headers.get("retry-after"));
+    return error instanceof OpenAI.RateLimitError && error.code === "rate_limited" && wait >= 1;
+  });
+  const began = performance.now();
+  const patient = new OpenAI({ baseURL, apiKey: tightKey, maxRetries: 1 });
+  const done = await patient.chat.completions.create(asked);
+  assert.equal(done.choices[0].message.content, "You said: hello");
+  assert.ok(performance.now() - began >= wait * 1000 - 500);
 });
