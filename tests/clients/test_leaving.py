@@ -1,5 +1,5 @@
-"""Clients that leave or take nothing, and providers that die in the middle, in both contracts, through the whole gateway:
-the provider is let go at once, nothing grows, and the books say what happened."""
+"""Clients that leave or take nothing, and providers that die in the middle, in both contracts, through the gateway: the
+provider is let go at once, nothing grows, and the books say what happened."""
 
 import asyncio
 import json
@@ -241,5 +241,3 @@ def _resident_bytes(gateway: Gateway) -> int:
     """Of all its workers."""
     pages = [int(Path(f"/proc/{worker}/statm").read_text().split()[1]) for worker in workers(gateway)]
     return sum(pages) * 4096
-
-
