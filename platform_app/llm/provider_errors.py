@@ -87,6 +87,25 @@ def _field(param: object) -> str | None:
     return _KEY_LIKE.sub("[masked]", param)[:_MAX_FIELD] if isinstance(param, str) and param else None
 
 
+def _masked(text: str, credential: str) -> str:
+    """Also where the text was cut off in the middle of it."""
+    text = text.replace(credential, "[masked]")
+    for length in range(len(credential) - 1, 3, -1):
+        if text.endswith(credential[:length]):
+            return f"{text[:-length]}[masked]"
+    return text
+
+
+def mask_credential(error: BaseException | None, credential: str | None) -> None:
+    """Take our credential out of what an error tells. Providers' keys have no form by which all could be known, and a
+    provider, or a proxy in front of it, may repeat a header that it did not like."""
+    if credential and isinstance(error, PlatformError):
+        if error.details:
+            error.details = [_masked(detail, credential) for detail in error.details]
+        if error.param and credential in error.param:
+            error.param = None
+
+
 def unavailable() -> ProviderUnavailable:
     """The provider could not be reached, or hung up before it answered."""
     return ProviderUnavailable(_MESSAGES[ProviderUnavailable], retry_after=1)

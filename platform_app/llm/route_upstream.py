@@ -6,6 +6,7 @@ from platform_app.errors import ProviderAuthFailed
 from platform_app.llm.base import Answer, Credentials, ModelAdapter
 from platform_app.llm.calls import ModelCall, UpstreamCall
 from platform_app.llm.chunk_stream import ChunkStream
+from platform_app.llm.provider_errors import mask_credential
 from platform_app.llm.route import Route
 from platform_app.observability.provider_call import ProviderCall
 
@@ -43,11 +44,13 @@ class RouteUpstream:
         try:
             answer = await self._adapter.send(attempt, credential)
         except BaseException as error:
+            mask_credential(error, credential)
             record.end(error)
             raise
         if isinstance(answer, ChunkStream):
             record.first_chunk()
             answer.on_end(record.end)
+            answer.on_end(lambda error: mask_credential(error, credential))
         else:
             record.end(None)
         return answer

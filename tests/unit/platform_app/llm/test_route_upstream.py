@@ -5,7 +5,13 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from platform_app.errors import ProviderAuthFailed, ProviderError, ProviderNotConfigured
+from platform_app.errors import (
+    ContentFiltered,
+    ProviderAuthFailed,
+    ProviderError,
+    ProviderNotConfigured,
+    ProviderRejectedRequest,
+)
 from platform_app.llm.answers import ChatChunk, Completion
 from platform_app.llm.base import Answer
 from platform_app.llm.calls import ModelCall, Operation, UpstreamCall
@@ -142,3 +148,35 @@ async def test_calls_are_counted_by_how_they_end() -> None:
     await broken.aclose()
     made = {outcome: counted(outcome) - before[outcome] for outcome in before}
     assert made == {"ok": 2, "provider_error": 1, "client_closed": 1}
+
+
+SECRET = "0f1e2d3c4b5a69788796a5b4c3d2e1f0"
+
+
+@pytest.mark.parametrize(
+    ("told", "shown"),
+    [
+        (f"bad header '{SECRET}' and {SECRET}!", "bad header '[masked]' and [masked]!"),
+        (f"cut off at {SECRET[:20]}", "cut off at [masked]"),
+        ("nothing of it", "nothing of it"),
+    ],
+)
+async def test_no_error_tells_the_credential(told: str, shown: str) -> None:
+    error = ProviderRejectedRequest("refused", details=[told], param=f"headers.{SECRET}")
+    with pytest.raises(ProviderRejectedRequest) as caught:
+        await upstream(Adapter(error), Credentials(SECRET)).send(model_call())
+    assert caught.value.details == [shown]
+    assert caught.value.param is None
+
+
+async def test_nor_does_one_in_the_middle_of_a_stream() -> None:
+    async def rest() -> AsyncGenerator[ChatChunk, None]:
+        raise ContentFiltered("refused", details=[f"not with {SECRET}"])
+        yield ChatChunk(b"{}", {})
+
+    adapter = Adapter(ChunkStream(ChatChunk(b"{}", {}), rest()))
+    answer = await upstream(adapter, Credentials(SECRET)).send(model_call(stream=True))
+    assert isinstance(answer, ChunkStream)
+    with pytest.raises(ContentFiltered) as caught:
+        _ = [chunk async for chunk in answer]
+    assert caught.value.details == ["not with [masked]"]
