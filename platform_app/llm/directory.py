@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from platform_app.errors import ModelNotFound
 from platform_app.llm.base import Upstream
+from platform_app.llm.provider_errors import mask_keys
 from platform_app.llm.route import Route
 from platform_app.llm.usage import TokenUsage
 
@@ -49,12 +50,16 @@ class ModelDirectory:
         wanted = name or self._default
         model = self._models.get(wanted)
         if model is None:
-            raise ModelNotFound(
-                f"There is no model '{wanted[:128]}' here. GET /v1/models lists those that this key may use."
-            )
+            raise unknown_model(wanted)
         return model
 
     @property
     def models(self) -> list[ServedModel]:
         """All of them, by name."""
         return [self._models[name] for name in sorted(self._models)]
+
+
+def unknown_model(name: str) -> ModelNotFound:
+    """The answer for a model that is not there, or not for this caller."""
+    shown = mask_keys(name[:128])
+    return ModelNotFound(f"There is no model '{shown}' here. GET /v1/models lists those that this key may use.")

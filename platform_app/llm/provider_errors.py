@@ -77,14 +77,19 @@ def make_error(
     where the caller must act on them; `retry_after` only where waiting helps."""
     details = None
     if issubclass(kind, _TELL_WHY) and isinstance(message, str) and message:
-        details = [_KEY_LIKE.sub("[masked]", message)[:_MAX_MESSAGE]]
+        details = [mask_keys(message)[:_MAX_MESSAGE]]
     if issubclass(kind, _WAITING_HELPS):
         return kind(_MESSAGES[kind], retry_after=retry_after if retry_after is not None else 1)
     return kind(_MESSAGES[kind], details=details, param=_field(param) if issubclass(kind, RequestRefused) else None)
 
 
+def mask_keys(text: str) -> str:
+    """The text without what looks like an API key: somebody may have put one where something else belongs."""
+    return _KEY_LIKE.sub("[masked]", text)
+
+
 def _field(param: object) -> str | None:
-    return _KEY_LIKE.sub("[masked]", param)[:_MAX_FIELD] if isinstance(param, str) and param else None
+    return mask_keys(param)[:_MAX_FIELD] if isinstance(param, str) and param else None
 
 
 def _masked(text: str, credential: str) -> str:

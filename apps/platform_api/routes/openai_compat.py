@@ -21,10 +21,9 @@ from apps.platform_api.openai_body import OpenAIBody, openai_body
 from apps.platform_api.openapi.openai_compat import COMPLETIONS, EMBEDDINGS, MODEL, MODELS
 from apps.platform_api.sse import open_event_stream
 from platform_app.auth.caller import Caller
-from platform_app.errors import ModelNotFound
 from platform_app.llm.answers import Completion
 from platform_app.llm.calls import Operation
-from platform_app.llm.directory import ModelDirectory, ServedModel
+from platform_app.llm.directory import ModelDirectory, ServedModel, unknown_model
 
 router = APIRouter()
 
@@ -83,7 +82,7 @@ async def show_model(
 def _allowed(models: ModelDirectory, name: str, caller: Caller) -> ServedModel:
     """Raises ModelNotFound also for a model that is not for this key: a list does not tell of it either."""
     if not caller.may_use(name):
-        raise ModelNotFound(f"There is no model '{name[:128]}' here. GET /v1/models lists those that this key may use.")
+        raise unknown_model(name)
     return models.find(name)
 
 
