@@ -6,13 +6,15 @@ parse ten megabytes; and Python's parser lets lone surrogates through that no la
 
 import json
 import re
-from collections.abc import Awaitable, Callable, Iterator
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable
+from itertools import islice
+from typing import TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
 from apps.platform_api.errors import validation_failed
+from apps.platform_api.exact_json import paths_where
 from platform_app.errors import UnsupportedMediaType, ValidationFailed
 
 Body = TypeVar("Body", bound=BaseModel)
@@ -65,25 +67,7 @@ def _refuse_bad_text(raw: bytes, first: str, last: str, why: str) -> None:
     except (ValueError, RecursionError):
         return
     bad = re.compile(f"[{first}-{last}]")
-    fields = [path for _, path in zip(range(_MAX_BAD_FIELDS), _fields_with(bad, data, "body"), strict=False)]
+    found = paths_where(lambda value: isinstance(value, str) and bad.search(value) is not None, data)
+    fields = list(islice(found, _MAX_BAD_FIELDS))
     if fields:
         raise ValidationFailed("The request is not valid.", details=[f"{field}: {why}" for field in fields])
-
-
-def _fields_with(bad: re.Pattern[str], data: Any, path: str) -> Iterator[str]:
-    stack = [(path, data)]
-    while stack:
-        path, value = stack.pop()
-        if isinstance(value, str):
-            if bad.search(value):
-                yield path
-        elif isinstance(value, list):
-            stack.extend((f"{path}[{index}]", item) for index, item in reversed(list(enumerate(value))))
-        elif isinstance(value, dict):
-            if any(bad.search(key) for key in value):
-                yield path
-            stack.extend(
-                (key if path == "body" else f"{path}.{key}", item)
-                for key, item in value.items()
-                if not bad.search(key)  # a path through it could not be told
-            )

@@ -7,10 +7,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
 from fastapi import Request
 
 from apps.platform_api.body import require_json
+from apps.platform_api.exact_json import read_exactly
 from platform_app.errors import InvalidRequest
 from platform_app.llm.calls import ModelRequest, Operation
 
@@ -31,7 +31,8 @@ def openai_body(operation: Operation) -> Callable[[Request], Awaitable[OpenAIBod
 
     Raises (from the dependency):
         UnsupportedMediaType: the body is not declared as JSON.
-        InvalidRequest: it is no JSON object, or a field that the gateway reads is wrong; `param` names it.
+        InvalidRequest: it is no JSON object, cannot be passed on exactly, or a field that the gateway reads is wrong;
+            `param` names it.
     """
 
     async def read(request: Request) -> OpenAIBody:
@@ -43,10 +44,7 @@ def openai_body(operation: Operation) -> Callable[[Request], Awaitable[OpenAIBod
 
 def parse_openai_body(raw: bytes, operation: Operation) -> OpenAIBody:
     """See openai_body."""
-    try:
-        body = orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
-        raise InvalidRequest(f"The body is not valid JSON: {error.msg} at byte {error.pos}.") from None
+    body = read_exactly(raw)
     if not isinstance(body, dict):
         raise InvalidRequest("The body must be a JSON object.")
     model, stream = body.pop("model", None), body.pop("stream", None)

@@ -12,6 +12,7 @@ from platform_app.errors import (
     PlatformError,
     ProviderAuthFailed,
     ProviderError,
+    ProviderNotConfigured,
     ProviderQuotaExhausted,
     ProviderRateLimited,
     ProviderUnavailable,
@@ -28,6 +29,7 @@ _BY_CODE: Mapping[str, type[PlatformError]] = {
     "rate_limit_exceeded": ProviderRateLimited,
     "server_is_overloaded": ProviderUnavailable,
     "invalid_api_key": ProviderAuthFailed,
+    "model_not_found": ProviderNotConfigured,
     "server_error": ProviderError,
     "ResponsibleAIPolicyViolation": ContentFiltered,  # Azure, in innererror
 }
@@ -40,14 +42,14 @@ def error_from_response(status: int, headers: Mapping[str, str], body: bytes) ->
     kind = _by_code(error) if status in (400, 429, 500, 503) else None
     if kind is None and error.get("type") == "insufficient_quota":
         kind = ProviderQuotaExhausted
-    return make_error(kind or kind_of_status(status), error.get("message"), retry_after_of(headers))
+    return make_error(kind or kind_of_status(status), error.get("message"), retry_after_of(headers), error.get("param"))
 
 
 def error_from_event(error: object) -> PlatformError:
     """The error for an `{"error": …}` object inside a stream or in a 200."""
     fields = error if isinstance(error, dict) else {}
     kind = _by_code(fields) or _BY_CODE.get(str(fields.get("type"))) or ProviderError
-    return make_error(kind, fields.get("message"))
+    return make_error(kind, fields.get("message"), param=fields.get("param"))
 
 
 def _by_code(error: Mapping[str, object]) -> type[PlatformError] | None:
