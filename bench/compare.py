@@ -30,6 +30,8 @@ rate_limits:
   rules:
     - {{name: key-rpm, scope: key, limit: 100000000, window_seconds: 60}}
     - {{name: route-rpm, scope: route, limit: 100000000, window_seconds: 60}}
+    - {{name: key-tpm, scope: key, unit: tokens, limit: 1000000000, window_seconds: 60}}
+    - {{name: key-at-once, scope: key, unit: concurrent, limit: 100000}}
 """
 _BARE_BODY = '{"model": "sim-ok", "messages": [{"role": "user", "content": "Say hello to the bench."}]}'
 _BODY = '{"messages": [{"role": "user", "content": "Say hello to the bench."}]}'
@@ -118,6 +120,7 @@ def _start(stack: ExitStack, directory: Path) -> Iterator[Subject]:
     stack.enter_context(_process(directory, gateway, f"{base_url}/readyz", environment, subject_core))
     headers = {"Content-Type": "application/json", "Authorization": f"Bearer {key}"}
     yield Subject("gateway", f"{base_url}{_PATH}", _BODY, headers)
+    yield Subject("openai route", f"{base_url}/v1/chat/completions", _BARE_BODY, headers)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from platform_app.errors import ModelNotAllowed
 from platform_app.ledger.base import Ledger
 from platform_app.llm.answers import Completion
 from platform_app.llm.base import Answer
-from platform_app.llm.calls import Journal, ModelCall, ModelRequest, Operation
+from platform_app.llm.calls import Journal, ModelCall, ModelRequest
 from platform_app.llm.directory import ModelDirectory, ServedModel
 from platform_app.llm.estimate import estimate_prompt_tokens, requested_output_tokens
 from platform_app.llm.usage import TokenUsage
@@ -77,9 +77,8 @@ class ChatService:
         """What the request may use, at most as far as can be told; only guessed where a rule asks."""
         tokens = cost = 0
         if self.limits.rules.weighs:
-            prompt, output = estimate_prompt_tokens(request.body), 0
-            if request.operation is Operation.CHAT:
-                output = requested_output_tokens(request.body, self.models.default_output_tokens)
+            prompt = estimate_prompt_tokens(request.body)
+            output = requested_output_tokens(request.body, self.models.default_output_tokens)
             tokens = prompt + output
             cost = model.most_microusd(TokenUsage(prompt, output, tokens))
         return Usage(caller.key_id, caller.owner, context.route, model.name, caller.limits, tokens, cost)

@@ -82,7 +82,8 @@ def credentials(request: Request) -> str:
 def route_template(scope: Any) -> str:
     """The path template of the matched route, for labels and rules; never the path that the client typed."""
     route = scope.get("route")
-    return getattr(route, "path", None) or "unmatched"
+    # `path_format` leaves converters out: /v1/models/{model}.
+    return getattr(route, "path_format", None) or "unmatched"
 
 
 def context_of(request: Request) -> RequestContext:

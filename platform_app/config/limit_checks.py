@@ -9,6 +9,7 @@ MODEL_ROUTES = frozenset({"/v1/platform/chat", "/v1/chat/completions", "/v1/embe
 app."""
 LIMITED_ROUTES = MODEL_ROUTES | {
     "/v1/models",
+    "/v1/models/{model}",
     "/v1/platform/api-keys",
     "/v1/platform/api-keys/{key_id}",
     "/v1/platform/api-keys/{key_id}/revoke",

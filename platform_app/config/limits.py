@@ -73,7 +73,7 @@ class LimitRule(ConfigModel):
         if self.unit == "cost_usd":
             if not 0.000001 <= limit <= MAX_LIMIT:
                 return f"US dollars from 0.000001 to {MAX_LIMIT} are needed"
-        elif limit != int(limit) or not 1 <= limit <= MAX_LIMIT:
+        elif not 1 <= limit <= MAX_LIMIT or limit != int(limit):
             return f"a whole number from 1 to {MAX_LIMIT} is needed"
         return None
 

@@ -1,19 +1,126 @@
-"""Stand-in until the limits land."""
+"""How many tokens a request may take, from its text alone: what a limit reserves before the provider has counted.
 
-from collections.abc import Mapping
+No tokenizer: it would cost more than the whole gateway does, and each model has one of its own. The rule is OpenAI's
+rule of thumb, four characters of English for a token (help.openai.com, "What are tokens and how to count them"), taken
+as three and a half, since code, JSON and other European languages have shorter tokens; what is not Latin script counts
+one token a character, as Chinese, Japanese, Korean and emoji do at worst. So it is rather too high: by a sixth for
+English prose, by up to half for Cyrillic or Greek. What was really used replaces it when the answer has come.
+"""
+
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import orjson
 
-def estimate_prompt_tokens(body: Mapping[str, Any]) -> int:
-    """See above."""
-    return len(str(body.get("messages") or body.get("input") or "")) // 4
-
-
-def requested_output_tokens(body: Mapping[str, Any], default: int) -> int:
-    """See above."""
-    return int(body.get("max_tokens") or default)
+LATIN_CHARACTERS_PER_TOKEN = 3.5
+MESSAGE_TOKENS = 4
+"""What a provider adds around each message: its role and separators (three or four with OpenAI's chat models)."""
+IMAGE_TOKENS = 1100
+"""One image in full detail: 85 + 6 × 170 is OpenAI's figure for 1024 × 1536 pixels. Small ones take less."""
+LOW_DETAIL_IMAGE_TOKENS = 85
+AUDIO_CHARACTERS_PER_TOKEN = 1000
+"""Of base64: about a tenth of a second of 16-bit audio at 24 kHz, and ten tokens a second are charged."""
+FILE_CHARACTERS_PER_TOKEN = 6
+"""Of base64, as if the file were text."""
 
 
 def estimate_text_tokens(characters: int) -> int:
-    """See above."""
-    return -(-characters // 4)
+    """Tokens of so many characters in Latin script, rounded up."""
+    return -int(-characters // LATIN_CHARACTERS_PER_TOKEN)
+
+
+def estimate_prompt_tokens(body: Mapping[str, Any]) -> int:
+    """Tokens that a chat or embeddings body of OpenAI's shape sends to the model; whatever has another shape counts by
+    its JSON. Never raises."""
+    if "messages" in body:
+        total = sum(MESSAGE_TOKENS + _of_message(message) for message in _items(body["messages"]))
+    else:
+        total = _of_input(body.get("input"))
+    for field in ("tools", "functions", "response_format"):
+        if field in body:
+            total += _of_json(body[field])
+    return total
+
+
+def requested_output_tokens(body: Mapping[str, Any], default: int) -> int:
+    """Tokens that the answer may take at most: max_completion_tokens or max_tokens, else `default`, for each of `n`
+    answers. An embeddings body has no answer in tokens."""
+    if "messages" not in body:
+        return 0
+    each = _count(body.get("max_completion_tokens")) or _count(body.get("max_tokens")) or default
+    return each * (_count(body.get("n")) or 1)
+
+
+def _count(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+
+
+def _items(value: object) -> Sequence[Any]:
+    return value if isinstance(value, list | tuple) else [value]
+
+
+def _of_text(text: str) -> int:
+    if text.isascii():
+        return estimate_text_tokens(len(text))
+    # Up to U+024F it is Latin with its accents, which take one byte in Latin-1 and two in UTF-8. Counted in C: what
+    # encodes to nothing is not Latin-1.
+    latin = len(text.encode("latin-1", "ignore"))
+    return estimate_text_tokens(latin) + len(text) - latin
+
+
+def _of_message(message: object) -> int:
+    if not isinstance(message, Mapping):
+        return _of_json(message)
+    total = 0
+    for field, value in message.items():
+        if field == "role":
+            continue
+        if field == "content":
+            total += sum(_of_part(part) for part in _items(value))
+        else:
+            total += _of_text(value) if isinstance(value, str) else _of_json(value)
+    return total
+
+
+def _of_part(part: object) -> int:
+    if isinstance(part, str):
+        return _of_text(part)
+    if not isinstance(part, Mapping):
+        return 0 if part is None else _of_json(part)
+    match part.get("type"):
+        case "text":
+            text = part.get("text")
+            return _of_text(text) if isinstance(text, str) else _of_json(text)
+        case "image_url":
+            image = part.get("image_url")
+            low = isinstance(image, Mapping) and image.get("detail") == "low"
+            return LOW_DETAIL_IMAGE_TOKENS if low else IMAGE_TOKENS
+        case "input_audio":
+            return _of_data(part.get("input_audio"), "data", AUDIO_CHARACTERS_PER_TOKEN)
+        case "file":
+            return _of_data(part.get("file"), "file_data", FILE_CHARACTERS_PER_TOKEN)
+        case _:
+            return _of_json(part)
+
+
+def _of_data(value: object, field: str, characters_per_token: int) -> int:
+    data = value.get(field) if isinstance(value, Mapping) else None
+    return len(data) // characters_per_token + 1 if isinstance(data, str) else IMAGE_TOKENS
+
+
+def _of_input(value: object) -> int:
+    """What is embedded: a text, several, or tokens that the client made itself."""
+    return sum(
+        1 if isinstance(item, int) else _of_text(item) if isinstance(item, str) else len(_items(item))
+        for item in _items(value)
+        if item is not None
+    )
+
+
+def _of_json(value: object) -> int:
+    if value is None:
+        return 0
+    try:
+        return _of_text(orjson.dumps(value).decode())
+    except (TypeError, RecursionError, UnicodeError):
+        return _of_text(repr(value))

@@ -63,6 +63,10 @@ BY_STATUS: Mapping[int, type[PlatformError]] = {
 """What a status alone says; see `kind_of_status`."""
 
 
+class NotExpressible(ProviderRejectedRequest):
+    """Nothing was sent: the request cannot be said in this route's wire format. Another route's may be able to."""
+
+
 def kind_of_status(status: int) -> type[PlatformError]:
     """The error for a status that is not 200, whatever the body."""
     return BY_STATUS.get(status) or (ProviderError if status >= 400 else ProviderBadResponse)
@@ -98,9 +102,9 @@ def bad_response(why: str) -> ProviderBadResponse:
     return ProviderBadResponse(_MESSAGES[ProviderBadResponse], details=[why])
 
 
-def not_available(field: str, why: str) -> ProviderRejectedRequest:
+def not_available(field: str, why: str) -> NotExpressible:
     """The request has a field that the model's wire format cannot express; `field` is its path."""
-    return ProviderRejectedRequest(_MESSAGES[ProviderRejectedRequest], details=[f"{field}: {why}"])
+    return NotExpressible(_MESSAGES[ProviderRejectedRequest], details=[f"{field}: {why}"], param=field)
 
 
 def error_object(body: bytes) -> Mapping[str, object]:

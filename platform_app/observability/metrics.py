@@ -116,7 +116,9 @@ PROVIDER_FIRST_CHUNK_SECONDS = Histogram(
     buckets=_REQUEST_BUCKETS,
 )
 PROVIDER_TOKENS = Counter(
-    "platform_provider_tokens", "Tokens as the provider counted them.", ["provider", "model", "direction"]
+    "platform_provider_tokens",
+    "Tokens as the provider counted them; estimated where it did not.",
+    ["provider", "model", "direction"],
 )
 
 USAGE_COST = Counter(

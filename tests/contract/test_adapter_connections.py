@@ -183,6 +183,25 @@ async def test_a_stream_whose_first_event_is_an_error_raises_from_send(
     await the_pool_is_free(adapter_for(wire, session, url_of(wire, simulator)))
 
 
+# --- reuse
+
+
+async def test_connections_are_reused_after_good_answers(adapter: ModelAdapter, connections: Connections) -> None:
+    for _ in range(3):
+        await complete(adapter, call())
+        await collect(adapter, call(streams=True), [])
+    assert connections.made == 1
+
+
+async def test_connections_are_reused_after_error_answers(adapter: ModelAdapter, connections: Connections) -> None:
+    for _ in range(3):
+        with pytest.raises(PlatformError):
+            await complete(adapter, call("sim-server-error"))
+        with pytest.raises(PlatformError):
+            await open_stream(adapter, call("sim-rate-limited", streams=True))
+    assert connections.made == 1
+
+
 # --- back-pressure
 
 PIECES = {

@@ -25,10 +25,9 @@ from platform_app.llm.answers import ChatChunk
 from platform_app.llm.base import ModelAdapter
 from platform_app.llm.calls import Operation
 from platform_app.llm.usage import TokenUsage
-from tests.contract.conftest import Connections
 from tests.support.faults import EXPECTED
 from tests.support.servers import Server, answering, canned, read_request
-from tests.support.wires import KEY, MIB, adapter_for, call, collect, complete, open_stream, text_of, url_of
+from tests.support.wires import KEY, MIB, adapter_for, call, collect, complete, text_of, url_of
 
 CLOCK = {"type": "function", "function": {"name": "clock"}}
 WEATHER = {
@@ -383,22 +382,3 @@ async def test_without_time_left_nothing_is_sent(
     with pytest.raises(ProviderTimeout):
         await complete(adapter, call(seconds=seconds))
     assert simulator.count("sim-ok") == before
-
-
-# --- connections
-
-
-async def test_connections_are_reused_after_good_answers(adapter: ModelAdapter, connections: Connections) -> None:
-    for _ in range(3):
-        await complete(adapter, call())
-        await collect(adapter, call(streams=True), [])
-    assert connections.made == 1
-
-
-async def test_connections_are_reused_after_error_answers(adapter: ModelAdapter, connections: Connections) -> None:
-    for _ in range(3):
-        with pytest.raises(PlatformError):
-            await complete(adapter, call("sim-server-error"))
-        with pytest.raises(PlatformError):
-            await open_stream(adapter, call("sim-rate-limited", streams=True))
-    assert connections.made == 1

@@ -168,7 +168,7 @@ def test_the_http_page_names_every_route_with_its_scope() -> None:
     for route in api_routes(app):
         guard = guard_of(route)
         for method in route.methods or ():
-            served[f"{method} {route.path}"] = str(guard.scope) if guard else "none"
+            served[f"{method} {route.path_format}"] = str(guard.scope) if guard else "none"
     assert documented == served
 
 

@@ -1,23 +1,30 @@
 """Rate limits through HTTP: exact across workers, told in headers, and still there without Redis."""
 
+import asyncio
 import re
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import httpx
 import pytest
 
+from apps.platform_cli.embedded.valkey import EmbeddedValkey
 from apps.provider_simulator.server import ProviderSimulator
 from tests.conftest import Platform
 from tests.support.gateway import Gateway, write_config
-from tests.support.http import chat_request, connect, metric, workers
+from tests.support.http import chat_request, connect, metric, until, workers
+from tests.support.valkey import own_server
 
 RULES = {
     "rules": [
         {"name": "key-rpm", "scope": "key", "limit": 60, "window_seconds": 60},
         {"name": "owner-rpm", "scope": "owner", "limit": 70, "window_seconds": 60},
+        {"name": "key-rps", "scope": "key", "window_seconds": 1},
     ]
 }
 
@@ -163,3 +170,117 @@ async def test_without_redis_this_process_limits_by_itself(
     told = [line for line in without_redis.log_lines() if line.get("event") == "limiter_degraded"]
     assert len(told) == 1
     assert told[0]["level"] == "warning"
+
+
+CLOSED = {
+    "rules": [
+        {"name": "strict", "scope": "key", "limit": 60, "window_seconds": 60, "on_outage": "closed",
+         "routes": ["/v1/platform/chat"]},
+        {"name": "key-rpm", "scope": "key", "limit": 100, "window_seconds": 60},
+        {"name": "key-usd", "scope": "key", "unit": "cost_usd", "limit": 5, "window": "day", "time_zone": "UTC"},
+        {"name": "watched", "scope": "owner", "limit": 1, "window_seconds": 60, "mode": "shadow"},
+        {"name": "managers", "scope": "key", "limit": 7, "window_seconds": 60, "routes": ["/v1/platform/api-keys"]},
+    ]
+}  # fmt: skip
+
+
+@pytest.fixture
+def freezable(
+    platform: Platform, simulator: ProviderSimulator, tmp_path: Path
+) -> Iterator[tuple[Gateway, EmbeddedValkey]]:
+    """A gateway with a rule that refuses without Redis, and the Redis of its own."""
+    config = write_config(tmp_path / "platform.yaml", simulator.base_url, rate_limits=CLOSED)
+    with own_server() as server:
+        changed = {"PLATFORM_CONFIG_FILE": str(config), "PLATFORM_REDIS_URL": server.url}
+        with Gateway({**platform.environment, **changed}, tmp_path) as running:
+            yield running, server
+
+
+async def test_a_closed_rule_follows_its_policy_and_explains_itself(
+    freezable: tuple[Gateway, EmbeddedValkey], client: httpx.AsyncClient, platform: Platform
+) -> None:
+    gateway, server = freezable
+    record, key = platform.new_key("platform:chat", owner="closed")
+    headers = {"Authorization": f"Bearer {key}"}
+    assert [(await ask(client, gateway, key)).status_code for _ in range(3)] == [200] * 3
+    assert metric(gateway.metrics(), "platform_limiter_denials_total", rule="watched", mode="shadow") == 2
+
+    for _ in range(2):  # reading charges nothing
+        answer = await client.get(f"{gateway.base_url}/v1/platform/limits", headers=headers)
+        assert answer.status_code == 200
+        told = {each["rule"]: each for each in answer.json()["data"]}
+        assert (told["strict"]["remaining"], told["key-rpm"]["remaining"]) == (57, 97)
+        assert 0 < told["strict"]["reset_seconds"] <= 61
+        assert (told["key-usd"]["limit"], told["key-usd"]["window"], told["key-usd"]["time_zone"]) == (5, "day", "UTC")
+        assert (told["watched"]["mode"], told["watched"]["remaining"]) == ("shadow", 0)
+        assert told["managers"]["why_not"] == "only on /v1/platform/api-keys"
+        assert answer.headers["x-ratelimit-remaining-requests"] == "57"
+    for query, status in (("route=/v1/x", 422), ("model=sim-none", 404)):
+        answer = await client.get(f"{gateway.base_url}/v1/platform/limits?{query}", headers=headers)
+        assert answer.status_code == status
+    explained = await asyncio.to_thread(cli, gateway, "limits", "explain", "--key", record.key_id)
+    assert "+  strict: 60 requests in any 60 s, counted by key; the config file's limit" in explained
+    assert f"counter fbp:rl:{{{record.key_id}}}:strict:requests:60" in explained
+    assert "57 left" in explained
+    assert "~  watched" in explained
+    assert "managers                 does not apply: only on /v1/platform/api-keys" in explained
+
+    server.pause()
+    refused = await ask(client, gateway, key)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "limiter_unavailable")
+    assert refused.headers["retry-after"] == "1"
+    assert (await client.get(f"{gateway.base_url}/livez")).status_code == 200
+    ready = await client.get(f"{gateway.base_url}/readyz")
+    assert ready.status_code == 503
+    redis = next(check for check in ready.json()["checks"] if check["name"] == "redis")
+    assert (redis["ok"], redis["required"]) == (False, True)
+    assert metric(gateway.metrics(), "platform_limiter_closed_total", rule="strict") == 1
+    degraded = await client.get(f"{gateway.base_url}/v1/platform/limits", headers=headers)
+    assert degraded.status_code == 200
+    explained = await asyncio.to_thread(cli, gateway, "limits", "explain", "--key", record.key_id)
+    assert "Redis does not answer" in explained
+    server.resume()
+    await until(lambda: metric(gateway.metrics(), "platform_limiter_degraded") == 0, 5)
+    assert (await ask(client, gateway, key)).status_code == 200
+    assert (await client.get(f"{gateway.base_url}/readyz")).status_code == 200
+
+
+def cli(gateway: Gateway, *arguments: str) -> str:
+    """What a command prints."""
+    done = subprocess.run(
+        [sys.executable, "-m", "apps.platform_cli", *arguments],
+        env=dict(gateway.environment), capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    return done.stdout
+
+
+async def test_waiting_as_told_is_enough(limited: Gateway, client: httpx.AsyncClient, platform: Platform) -> None:
+    """A key's own limit, and a client that does what Retry-After says: its next request succeeds."""
+    record, key = platform.new_key(owner="patient")
+    await asyncio.to_thread(cli, limited, "keys", "update", record.key_id, "--limit", "key-rps=2")
+    statuses = [(await ask(client, limited, key)).status_code for _ in range(3)]
+    assert statuses == [200, 200, 429]
+    refused = await ask(client, limited, key)
+    wait, reset = int(refused.headers["retry-after"]), re.findall(r"t=(\d+)", refused.headers["ratelimit"])
+    assert wait >= int(reset[0])
+    await asyncio.sleep(wait)
+    assert (await ask(client, limited, key)).status_code == 200
+
+
+async def test_a_budget_of_a_key_may_be_a_fraction(
+    freezable: tuple[Gateway, EmbeddedValkey], client: httpx.AsyncClient, platform: Platform
+) -> None:
+    gateway, _ = freezable
+    headers = {"Authorization": f"Bearer {platform.key('platform:*')}"}
+    body: dict[str, object] = {"name": "b", "owner": "o", "scopes": ["platform:chat"], "limits": {"key-usd": 0.25}}
+    url = f"{gateway.base_url}/v1/platform/api-keys"
+    made = await client.post(url, headers=headers, json=body)
+    assert made.status_code == 201
+    assert made.json()["api_key"]["limits"] == {"key-usd": 0.25}
+    own = await client.get(
+        f"{gateway.base_url}/v1/platform/limits", headers={"Authorization": f"Bearer {made.json()['key']}"}
+    )
+    [budget] = [each for each in own.json()["data"] if each["rule"] == "key-usd"]
+    assert (budget["limit"], budget["remaining"], budget["own_limit"]) == (0.25, 0.25, True)
+    for limits in ({"key-usd": 0}, {"key-rpm": 1.5}, {"key-rpm": True}, {"key-usd": "1"}):
+        assert (await client.post(url, headers=headers, json=body | {"limits": limits})).status_code == 422

@@ -3,9 +3,8 @@
 import asyncio
 import itertools
 import math
-import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +21,8 @@ from platform_app.rate_limit.redis_limiter import BUCKETS, RedisLimiter
 from platform_app.rate_limit.rules import Charge
 from platform_app.rate_limit.script_pipe import ScriptPipe
 from platform_app.rate_limit.scripts import ACQUIRE, ALL, ScriptClient
-from tests.support.limiter import CLOCK_CALL, OUR_CLOCK, SECOND, TimedScripts, charge, connect
+from tests.support.limiter import CLOCK_CALL, OUR_CLOCK, SECOND, TimedScripts, charge, cost, lease, tokens
+from tests.support.valkey import connect, counting_socket, own_server
 
 
 @pytest.fixture
@@ -35,12 +35,9 @@ async def redis(valkey: EmbeddedValkey) -> AsyncIterator["Redis"]:
 
 @pytest.fixture
 def own_valkey() -> Iterator[EmbeddedValkey]:
-    """A server that a test may freeze, stop, or whose commands it counts."""
-    with tempfile.TemporaryDirectory(prefix="fb") as directory:
-        server = EmbeddedValkey(Path(directory) / "valkey")
-        server.start()
+    """See own_server."""
+    with own_server() as server:
         yield server
-        server.stop()
 
 
 class TimedLimiter(RedisLimiter):
@@ -371,6 +368,28 @@ async def test_one_round_trip_for_all_rules(own_valkey: EmbeddedValkey, kind: st
     assert grown.pop("info") == 1
     # Commands inside of the script are counted too; nothing else came from us.
     assert set(grown) <= {"time", "hmget", "hset", "hincrby", "hdel", "hgetall", "pexpire"}
+
+
+@pytest.mark.parametrize("rules", [1, 4, 32])
+async def test_one_round_trip_at_the_socket_whatever_the_number_of_rules(
+    valkey: EmbeddedValkey, tmp_path: Path, rules: int
+) -> None:
+    """Of every kind; where something was reserved, one more message that nobody waits for tells how it ended."""
+    makers: Iterator[Callable[..., Charge]] = itertools.cycle([charge, tokens, cost, lease])
+    charges = [make(limit=1_000_000) for make in itertools.islice(makers, rules)]
+    async with counting_socket(valkey, tmp_path) as traffic:
+        pipe = ScriptPipe(f"unix://{traffic.socket}", 5)
+        await pipe.warm([script.text for script in ALL], 5)
+        limiter = RedisLimiter(pipe)
+        for _ in range(20):
+            before = (traffic.asked, traffic.answered)
+            decision = await limiter.acquire(charges)
+            assert (traffic.asked, traffic.answered) == (before[0] + 1, before[1] + 1)
+            decision.admission.release()
+            await limiter.aclose()
+            settled = 0 if rules == 1 else 1
+            assert (traffic.asked, traffic.answered) == (before[0] + 1 + settled, before[1] + 1 + settled)
+        await pipe.aclose()
 
 
 @both

@@ -1,6 +1,7 @@
 """The OpenAPI document against the running gateway: what it promises is what comes."""
 
 import asyncio
+import itertools
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ import pytest
 import schemathesis
 from fastapi.openapi.models import OpenAPI
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # its stubs are no dependency
+from schemathesis import HookContext, hooks
 from schemathesis.config import SchemathesisConfig
 from schemathesis.core.failures import Failure
 from schemathesis.core.transport import Response
@@ -56,6 +58,22 @@ def operations(document: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     ]
 
 
+@pytest.fixture
+def unique_keys() -> Iterator[None]:
+    """Each request gets an Idempotency-Key of its own: schemathesis uses one for several bodies, which would make a 422
+    of every request but the first. What is no key stays as it is."""
+    numbers = itertools.count(1)
+
+    def name_each_request(_: HookContext, case: Any, __: Any) -> None:
+        key = (case.headers or {}).get("Idempotency-Key")
+        if key and key.isascii() and key.isprintable() and len(key) <= 255:
+            case.headers["Idempotency-Key"] = f"request-{next(numbers)}"
+
+    schemathesis.hook("before_call")(name_each_request)
+    yield
+    hooks.unregister(name_each_request)
+
+
 def _run(document: dict[str, Any], gateway: Gateway, key: str) -> Findings:
     """Every operation: its examples, each constraint's edges, and made-up requests; the same ones every time."""
     schema = schemathesis.openapi.from_dict(document, config=SchemathesisConfig(seed=1, max_failures=20))
@@ -97,6 +115,7 @@ def _told(check: str, failure: Failure, case: Any) -> str:
     return f"{check}: {failure.title}: {failure.message} ({case.method} {case.path}, body {str(case.body)[:300]})"
 
 
+@pytest.mark.usefixtures("unique_keys")
 async def test_the_gateway_does_what_its_document_says(
     gateway: Gateway, document: dict[str, Any], chat_key: str
 ) -> None:

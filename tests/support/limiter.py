@@ -1,4 +1,4 @@
-"""What tests of the limiter share: clients as the gateway makes them, charges, and a clock of the test's own."""
+"""What tests of the limiter share: charges, and a clock of the test's own. Quick to import: processes do."""
 
 import itertools
 from collections.abc import Sequence
@@ -6,12 +6,10 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from platform_app.config import load_settings
 from platform_app.rate_limit import scripts
 from platform_app.rate_limit.calendar import Calendar
 from platform_app.rate_limit.rule import Kind, Rule
 from platform_app.rate_limit.rules import Charge
-from platform_app.resources import make_redis
 
 SECOND = 1_000_000
 START = 1_790_000_000 * SECOND
@@ -19,10 +17,6 @@ CLOCK_CALL = "redis.call('TIME')"
 OUR_CLOCK = "{ARGV[#ARGV - 1], ARGV[#ARGV]}"
 
 _numbers = itertools.count(1)
-
-
-def connect(url: str, timeout_ms: int = 5000) -> "Redis":
-    return make_redis(load_settings(database_url="postgresql://unused", redis_url=url, redis_timeout_ms=timeout_ms))
 
 
 def counter_name(tag: str = "limiter") -> str:

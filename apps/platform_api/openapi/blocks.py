@@ -104,15 +104,14 @@ WITH_JSON = (errors.InvalidRequest, errors.PayloadTooLarge, errors.UnsupportedMe
 WITH_BODY = (*WITH_JSON, errors.ValidationFailed)
 """The same for a body of a declared shape."""
 
-ONCE = (errors.ValidationFailed, errors.Conflict, errors.IdempotencyInFlight, errors.IdempotencyUnavailable)
-"""What a route that takes an Idempotency-Key can answer besides."""
+ONCE = (errors.Conflict, errors.IdempotencyInFlight, errors.IdempotencyUnavailable)
+"""What a route that takes an Idempotency-Key can answer besides; ValidationFailed too."""
 IDEMPOTENCY_KEY: Mapping[str, Any] = {
     "name": "Idempotency-Key",
     "in": "header",
     "required": False,
     "description": "Your name for this request. Sent again with the same body, it gets the first one's answer.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
-    "example": "order-4711",
 }
 REPLAYED: dict[str, Any] = {
     "idempotency-replayed": {

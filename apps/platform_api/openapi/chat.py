@@ -30,6 +30,11 @@ _EVENTS = (
     'event: done\ndata: {"status":"ok","finish_reason":"stop","usage":{"total_tokens":13}}\n\n'
 )
 
+
+def _header(what: str) -> dict[str, Any]:
+    return {"schema": {"type": "string"}, "description": what}
+
+
 CHAT: dict[str, Any] = {
     "summary": "Ask a model",
     "tags": ["chat"],
@@ -39,13 +44,10 @@ CHAT: dict[str, Any] = {
             "model": ChatResponse,
             "description": "The answer; server-sent events where `stream` is true.",
             "headers": {
-                name: {"schema": {"type": "string"}, "description": what}
-                for name, what in {
-                    "RateLimit-Policy": "The tightest rule, its quota and window.",
-                    "RateLimit": "What is left of it, and the seconds until more comes back.",
-                }.items()
-            }
-            | REPLAYED,
+                "RateLimit-Policy": _header("The tightest rule, its quota and window."),
+                "RateLimit": _header("What is left of it, and the seconds until more comes back."),
+                **REPLAYED,
+            },
             "content": {
                 "application/json": {"examples": {"complete": {"value": _COMPLETE}}},
                 "text/event-stream": {

@@ -8,7 +8,7 @@ from apps.platform_api.openapi.blocks import (
     GUARDED,
     ONCE,
     REPLAYED,
-    WITH_JSON,
+    WITH_BODY,
     error_responses,
     json_response,
     request_once,
@@ -88,13 +88,16 @@ _PROVIDER_ERRORS = (
     errors.ProviderNotConfigured, errors.ProviderUnavailable, errors.ProviderRateLimited,
     errors.ProviderQuotaExhausted, errors.ProviderTimeout,
 )  # fmt: skip
-_CALL_ERRORS = error_responses(*GUARDED, *WITH_JSON, *ONCE, *_PROVIDER_ERRORS, openai=OpenAIErrorResponse)
+_CALL_ERRORS = error_responses(*GUARDED, *WITH_BODY, *ONCE, *_PROVIDER_ERRORS, openai=OpenAIErrorResponse)
 _WHO_ANSWERED = {
     "x-platform-provider": "Who answered.",
     "x-platform-model": "The model's name there.",
     "x-platform-attempts": "Calls that it took, retries and fallbacks included.",
 }
-HEADERS = {name: {"schema": {"type": "string"}, "description": what} for name, what in _WHO_ANSWERED.items()} | REPLAYED
+HEADERS: dict[str, Any] = {
+    **{name: {"schema": {"type": "string"}, "description": what} for name, what in _WHO_ANSWERED.items()},
+    **REPLAYED,
+}
 """The response headers of every route that calls a model."""
 
 COMPLETIONS: dict[str, Any] = {

@@ -26,6 +26,7 @@ from platform_app.errors import (
     RequestRefused,
 )
 from platform_app.llm.policies.breaker_open import BreakerOpen
+from platform_app.llm.provider_errors import NotExpressible
 
 
 class Health(Enum):
@@ -53,6 +54,9 @@ _OURS = Verdict(False, False, Health.UNKNOWN, "comes from in front of the routes
 VERDICTS: Mapping[type[PlatformError], Verdict] = {
     RequestRefused: Verdict(
         False, False, Health.UNKNOWN, "the request is as wrong everywhere; some adapters know without asking"
+    ),
+    NotExpressible: Verdict(
+        False, True, Health.UNKNOWN, "only this wire format cannot say it; a route of another one may"
     ),
     CallerRefused: _OURS,
     RateLimited: _OURS,

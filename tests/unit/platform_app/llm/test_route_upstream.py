@@ -119,7 +119,7 @@ async def test_without_a_credential_nothing_is_sent_but_the_route_is_named() -> 
 
 
 def counted(outcome: str) -> float:
-    return metrics.PROVIDER_REQUESTS.labels("openai", "public", outcome)._value.get()
+    return float(metrics.PROVIDER_REQUESTS.labels("openai", "public", outcome)._value.get())
 
 
 async def test_calls_are_counted_by_how_they_end() -> None:

@@ -21,6 +21,7 @@ CLOSED = {
     "outcome",
     "decision",
     "mode",
+    "rule",  # names from the config file
     "provider",  # of the config file
     "model",  # names of the config file: public ones, breakers' those at the provider
     "code",  # of platform_app/errors.py
@@ -29,7 +30,6 @@ CLOSED = {
     "table",  # of the ledger
     "reason",  # words of our own code, or error codes
     "store",  # kinds of secret stores
-    "rule",  # of the config file
     "version",
     "build_sha",
 }

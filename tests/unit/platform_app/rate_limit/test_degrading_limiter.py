@@ -1,25 +1,37 @@
 """When the shared limiter fails: the breaker, its probes, and what is said about it."""
 
 import asyncio
-from collections.abc import Iterator
 
 import pytest
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
-from platform_app.rate_limit.degrading_limiter import DegradingLimiter
+from platform_app.errors import LimiterUnavailable
+from platform_app.rate_limit.degrading_limiter import PROBE_SECONDS, DegradingLimiter
 from platform_app.rate_limit.limiter import Decision
 from platform_app.rate_limit.rule import Rule
 from platform_app.rate_limit.rules import Charge
-from tests.unit.fakes import Count, FakeClock, FakeLimiter
+from tests.unit.fakes import Count, FakeLimiter
 
-CHARGES = [Charge(Rule("r", "key", "requests", 5, window_seconds=60), "c")]
+CHARGES = [Charge(Rule("r", "key", "requests", 5, window_seconds=60), "fbp:rl:{c}:r")]
 
 
 class World:
     def __init__(self) -> None:
-        self.shared, self.local, self.clock = FakeLimiter(), FakeLimiter(), FakeClock()
-        self.limiter = DegradingLimiter(self.shared, self.local, self.clock)
+        self.shared, self.local = FakeLimiter(), FakeLimiter()
+        self.ticks = asyncio.Semaphore(0)
+        self.limiter = DegradingLimiter(self.shared, self.local, self._sleep)
+
+    async def _sleep(self, seconds: float) -> None:
+        assert seconds == PROBE_SECONDS
+        await self.ticks.acquire()
+
+    async def pass_time(self, probes: int) -> None:
+        """Let the probing task take so many turns."""
+        for _ in range(probes):
+            self.ticks.release()
+            for _ in range(5):
+                await asyncio.sleep(0)
 
     def is_degraded(self) -> bool:
         return self.limiter.degraded
@@ -31,14 +43,6 @@ class World:
 @pytest.fixture
 def world() -> World:
     return World()
-
-
-@pytest.fixture
-def logged() -> Iterator[list[str]]:
-    with capture_logs() as lines:
-        events: list[str] = []
-        yield events
-        events += [line["event"] for line in lines]
 
 
 def gauge() -> float | None:
@@ -69,20 +73,20 @@ async def test_a_failure_is_decided_locally_and_opens_the_breaker(world: World) 
     assert (unavailable.grown, denied.grown) == (1, 10)
 
 
-async def test_one_request_a_second_probes(world: World) -> None:
+async def test_no_request_probes_while_it_is_degraded(world: World) -> None:
     world.shared.down = True
     await world.acquire()
-    for _ in range(100):  # ten seconds
-        world.clock.advance(0.1)
+    for _ in range(100):
         await world.acquire()
-    assert 9 <= len(world.shared.asked) - 1 <= 10
+    assert world.shared.asked == [CHARGES]
+    await world.pass_time(probes=3)
+    assert [[charge.counter for charge in asked] for asked in world.shared.asked[1:]] == [["fbp:rl:{c}:probe"]] * 3
     assert len(world.local.asked) == 101
 
 
-async def test_others_do_not_wait_for_a_probe(world: World) -> None:
+async def test_nobody_waits_for_a_probe_of_a_frozen_server(world: World) -> None:
     world.shared.down = True
     await world.acquire()
-    world.clock.advance(1.0)
 
     class Frozen(FakeLimiter):
         async def acquire(self, charges: object) -> Decision:
@@ -92,13 +96,12 @@ async def test_others_do_not_wait_for_a_probe(world: World) -> None:
 
     frozen = Frozen()
     world.limiter._shared = frozen
-    tasks = [asyncio.create_task(world.acquire()) for _ in range(20)]
-    await asyncio.sleep(0.01)
+    await world.pass_time(probes=1)
     assert len(frozen.asked) == 1
-    assert sum(task.done() for task in tasks) == 19
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    async with asyncio.timeout(1):
+        for _ in range(20):
+            await world.acquire()
+    await world.limiter.aclose()
 
 
 async def test_it_recovers_with_the_first_good_probe(world: World) -> None:
@@ -106,14 +109,24 @@ async def test_it_recovers_with_the_first_good_probe(world: World) -> None:
     await world.acquire()
     world.shared.down = False
     await world.acquire()
-    assert world.is_degraded()  # not before the second is over
-    world.clock.advance(1.0)
-    await world.acquire()
+    assert world.is_degraded()
+    await world.pass_time(probes=1)
     assert not world.is_degraded()
     assert gauge() == 0
     asked = len(world.local.asked)
     await world.acquire()
     assert len(world.local.asked) == asked
+
+
+async def test_a_probe_from_outside_ends_and_begins_it(world: World) -> None:
+    """As readiness asks, whether or not there is traffic."""
+    assert await world.limiter.probe()
+    world.shared.down = True
+    assert not await world.limiter.probe()
+    assert world.is_degraded()
+    world.shared.down = False
+    assert await world.limiter.probe()
+    assert not world.is_degraded()
 
 
 async def test_it_logs_once_for_each_change(world: World) -> None:
@@ -122,14 +135,45 @@ async def test_it_logs_once_for_each_change(world: World) -> None:
             world.shared.down = True
             for _ in range(30):
                 await world.acquire()
-                world.clock.advance(0.5)
+            await world.pass_time(probes=5)
             world.shared.down = False
+            await world.pass_time(probes=1)
             for _ in range(30):
-                world.clock.advance(0.5)
                 await world.acquire()
     assert [line["event"] for line in lines] == ["limiter_degraded", "limiter_recovered"] * 2
     assert lines[0]["error"] == "ConnectionRefusedError"
     assert {line["log_level"] for line in lines} == {"warning"}
+
+
+def closed(*, shadow: bool = False) -> Charge:
+    rule = Rule("strict", "key", "requests", 5, window_seconds=60, closed=True, shadow=shadow)
+    return Charge(rule, "fbp:rl:{c}:strict")
+
+
+async def test_a_closed_rule_lets_nobody_pass(world: World) -> None:
+    refused = Count("platform_limiter_total", decision="closed", mode="local")
+    assert (await world.limiter.acquire([*CHARGES, closed()])).allowed
+    world.shared.down = True
+    for _ in range(3):
+        with pytest.raises(LimiterUnavailable) as caught:
+            await world.limiter.acquire([*CHARGES, closed()])
+        assert "'strict'" in caught.value.message
+        assert caught.value.retry_after == 1
+    assert refused.grown == 3
+    assert world.local.asked == []
+    assert (await world.acquire()).allowed, "where only other rules apply, they degrade"
+
+
+async def test_a_closed_rule_in_shadow_mode_refuses_nobody(world: World) -> None:
+    world.shared.down = True
+    assert (await world.limiter.acquire([closed(shadow=True)])).allowed
+
+
+async def test_reading_degrades_too(world: World) -> None:
+    assert (await world.limiter.read(CHARGES))[0].remaining == 5
+    world.shared.down = True
+    assert (await world.limiter.read(CHARGES))[0].remaining == 5
+    assert world.is_degraded()
 
 
 async def test_both_are_closed(world: World) -> None:

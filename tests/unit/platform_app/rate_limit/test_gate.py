@@ -1,13 +1,18 @@
 """The gate: headers on every answer, words on a refusal."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import pytest
+from structlog.testing import capture_logs
 
 from platform_app.config import LimitRule
-from platform_app.errors import LimiterUnavailable, RateLimited
+from platform_app.errors import BudgetExceeded, LimiterUnavailable, RateLimited
 from platform_app.rate_limit.gate import RateLimitGate
+from platform_app.rate_limit.limiter import NOTHING_HELD, Decision, RuleState
 from platform_app.rate_limit.rule import rule_of
-from platform_app.rate_limit.rules import RuleBook, Usage
-from tests.unit.fakes import FakeLimiter, context
+from platform_app.rate_limit.rules import Charge, RuleBook, Usage
+from tests.unit.fakes import Count, FakeLimiter, context
 
 RULE = LimitRule(name="key-rpm", scope="key", limit=60, window_seconds=60)
 USAGE = Usage("k" * 12, "team-a", "/v1/platform/chat")
@@ -46,3 +51,126 @@ async def test_all_rules_cost_one_call() -> None:
     rules = [RULE, LimitRule(name="all-rpm", scope="global", limit=600, window_seconds=60)]
     await RateLimitGate(RuleBook(rules), limiter).charge(USAGE, context())
     assert [[charge.rule.name for charge in asked] for asked in limiter.asked] == [["key-rpm", "all-rpm"]]
+
+
+class Noted:
+    """An admission that notes how it ended."""
+
+    def __init__(self) -> None:
+        self.ends: list[tuple[int | None, int | None]] = []
+
+    def settle(self, tokens: int | None, cost_microusd: int | None) -> None:
+        self.ends.append((tokens, cost_microusd))
+
+    def release(self) -> None:
+        self.settle(0, 0)
+
+
+TPM = LimitRule(name="key-tpm", scope="key", unit="tokens", limit=1000, window_seconds=60)
+DAILY = LimitRule(name="daily", scope="owner", unit="cost_usd", limit="2.50", window="day", time_zone="Europe/Berlin")
+CHAT = Usage("k" * 12, "team-a", "/v1/platform/chat", "gpt-4o", tokens=300, cost_microusd=40_000)
+
+
+async def test_an_admitted_request_gets_its_admission_and_what_it_may_use_is_charged() -> None:
+    limiter = FakeLimiter()
+    limiter.admission = noted = Noted()
+    admission = await RateLimitGate(RuleBook([RULE, TPM, DAILY]), limiter).admit(CHAT, context())
+    admission.settle(120, 9)
+    assert noted.ends == [(120, 9)]
+    assert [[charge.cost for charge in asked] for asked in limiter.asked] == [[1, 300, 40_000]]
+
+
+async def test_a_guard_holds_nothing() -> None:
+    limiter = FakeLimiter()
+    limiter.admission = noted = Noted()
+    await RateLimitGate(RuleBook([RULE]), limiter).charge(USAGE, context())
+    assert noted.ends == [(0, 0)]
+
+
+async def test_without_a_rule_nobody_is_asked() -> None:
+    limiter = FakeLimiter()
+    assert await RateLimitGate(RuleBook([TPM]), limiter).admit(USAGE, context()) is NOTHING_HELD
+    assert limiter.asked == []
+
+
+async def test_a_budget_is_told_in_dollars_and_with_its_zone() -> None:
+    limiter = FakeLimiter()
+    limiter.deny_seconds = 5000.5
+    denied = Count("platform_limiter_denials_total", rule="daily", mode="enforce")
+    with pytest.raises(BudgetExceeded) as caught:
+        await RateLimitGate(RuleBook([DAILY]), limiter).admit(CHAT, context())
+    assert caught.value.code == "budget_exceeded"
+    assert caught.value.message == "The budget 'daily' is reached. Try again in 5001 s."
+    assert caught.value.details == ["daily: 2.5 US dollars in a calendar day (Europe/Berlin), counted by owner"]
+    assert denied.grown == 1
+
+
+async def test_what_can_never_fit_is_told_so_and_not_to_be_tried_again() -> None:
+    limiter = FakeLimiter()
+    limiter.deny_seconds = 60.0
+    with pytest.raises(RateLimited) as caught:
+        await RateLimitGate(RuleBook([TPM]), limiter).admit(replace(CHAT, tokens=1001), context())
+    assert "may take 1001 tokens, and the limit 'key-tpm' allows 1000 tokens" in caught.value.message
+    assert caught.value.headers["x-should-retry"] == "false"
+
+
+class Shadowing(FakeLimiter):
+    """Says that the first rule would have denied."""
+
+    async def acquire(self, charges: Sequence[Charge]) -> Decision:
+        decision = await super().acquire(charges)
+        return Decision((RuleState(charges[0].rule, 0, 5.0, over=True), *decision.states[1:]))
+
+
+async def test_a_shadow_denial_is_counted_each_time_and_logged_once_a_second() -> None:
+    gate = RateLimitGate(RuleBook([LimitRule(**{**dict(RULE), "mode": "shadow"})]), Shadowing())
+    counted = Count("platform_limiter_denials_total", rule="key-rpm", mode="shadow")
+    request = context()
+    with capture_logs() as lines:
+        for _ in range(20):
+            await gate.admit(USAGE, request)
+    assert counted.grown == 20
+    assert [(line["event"], line["rule"], line["key_id"]) for line in lines] == [
+        ("limit_shadow_denied", "key-rpm", "k" * 12)
+    ]
+    assert request.response_headers == {}
+
+
+async def test_a_closed_refusal_is_counted_by_its_rule() -> None:
+    limiter = FakeLimiter()
+    limiter.down = True
+    refused = Count("platform_limiter_closed_total", rule="key-rpm")
+    gate = RateLimitGate(RuleBook([LimitRule(**{**dict(RULE), "on_outage": "closed"}), TPM]), limiter)
+    with pytest.raises(LimiterUnavailable):
+        await gate.admit(CHAT, context())
+    assert refused.grown == 1
+
+
+async def test_explaining_charges_nothing_and_tells_of_every_rule() -> None:
+    limiter = FakeLimiter()
+    own_only = LimitRule(name="own", scope="key", unit="requests", window_seconds=1)
+    gate = RateLimitGate(RuleBook([RULE, TPM, own_only]), limiter)
+    explained = await gate.explain(replace(USAGE, limits={"key-rpm": 5}))
+    assert limiter.asked == []
+    assert [(each.rule.name, each.rule.limit, each.own) for each, _ in explained] == [
+        ("key-rpm", 5, True), ("key-tpm", 1000, False), ("own", 0, False),
+    ]  # fmt: skip
+    assert [state is not None for _, state in explained] == [True, False, False]
+    assert [each.why_not for each, _ in explained] == [
+        None, "only for requests that call a model", "only for keys that have a limit of their own by this name",
+    ]  # fmt: skip
+
+
+async def test_rules_are_replaced_at_once_and_go_on_counting_under_their_names() -> None:
+    book, limiter = RuleBook([RULE]), FakeLimiter()
+    gate = RateLimitGate(book, limiter)
+    await gate.charge(USAGE, context())
+    book.replace([LimitRule(**{**dict(RULE), "limit": 99}), LimitRule(**{**dict(RULE), "name": "new"})])
+    await gate.charge(USAGE, context())
+    [[before], [after, new]] = limiter.asked
+    assert (before.rule.limit, after.rule.limit) == (60, 99)
+    assert before.counter == after.counter != new.counter
+    book.replace([LimitRule(**{**dict(RULE), "on_outage": "closed", "window_seconds": 30})])
+    assert book.needs_redis
+    await gate.charge(USAGE, context())
+    assert limiter.asked[-1][0].counter != before.counter, "another window counts apart"

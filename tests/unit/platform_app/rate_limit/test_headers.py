@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from platform_app.rate_limit.calendar import Calendar
 from platform_app.rate_limit.headers import duration, rate_limit_headers
 from platform_app.rate_limit.limiter import Decision, RuleState
-from platform_app.rate_limit.rule import Rule
+from platform_app.rate_limit.rule import Kind, Rule
 
 MINUTE = Rule("key-rpm", "key", "requests", 60, window_seconds=60)
 DAY = Rule("key-rpd", "key", "requests", 1000, window_seconds=86400)
@@ -90,3 +91,43 @@ def test_an_allowed_decision_has_nothing_to_wait_for() -> None:
     decision = Decision((RuleState(MINUTE, 3, 5.0),))
     assert decision.allowed
     assert decision.retry_after == 0
+
+
+TOKENS = Rule("key-tpm", "key", "tokens", 100_000, Kind.RESERVED_WINDOW, window_seconds=60)
+SLOTS = Rule("streams", "owner", "concurrent", 5, Kind.LEASE)
+BUDGET = Rule("daily", "owner", "cost_usd", 2_500_000, Kind.RESERVED_CALENDAR, calendar=Calendar("day", "UTC"))
+
+
+def test_every_unit_is_told_apart_from_its_tightest_rule() -> None:
+    loose = Rule("all-tpm", "global", "tokens", 10_000_000, Kind.RESERVED_WINDOW, window_seconds=60)
+    states = (
+        RuleState(MINUTE, 30, 2.25), RuleState(loose, 9_000_000, 9.0), RuleState(TOKENS, 12_000, 30.5),
+        RuleState(SLOTS, 4, 1.0), RuleState(BUDGET, 2_000_000, 3600.0),
+    )  # fmt: skip
+    assert rate_limit_headers(states) == {
+        "ratelimit-policy": (
+            '"key-tpm";q=100000;w=60, "key-rpm";q=60;w=60, "streams";q=5;qu="concurrent-requests", '
+            '"daily";q=2500000;qu="micro-usd";w=86400'
+        ),
+        "ratelimit": ('"key-tpm";r=12000;t=31, "key-rpm";r=30;t=3, "streams";r=4;t=1, "daily";r=2000000;t=3600'),
+        "x-ratelimit-limit-requests": "60",
+        "x-ratelimit-remaining-requests": "30",
+        "x-ratelimit-reset-requests": "2.25s",
+        "x-ratelimit-limit-tokens": "100000",
+        "x-ratelimit-remaining-tokens": "12000",
+        "x-ratelimit-reset-tokens": "30.5s",
+    }
+
+
+def test_the_rule_that_denied_comes_first_and_stands_for_its_unit() -> None:
+    denier, fuller = RuleState(TOKENS, 900, 5.0), RuleState(MINUTE, 0, 1.0)
+    tighter = RuleState(Rule("t2", "key", "tokens", 10, Kind.RESERVED_WINDOW, window_seconds=60), 0, 50.0)
+    headers = rate_limit_headers((fuller, tighter, denier), denier)
+    assert headers["ratelimit"] == '"key-tpm";r=900;t=5, "key-rpm";r=0;t=1'
+    assert headers["x-ratelimit-remaining-tokens"] == "900"
+
+
+def test_shadow_rules_are_not_told() -> None:
+    shadow = Rule("s", "key", "requests", 5, window_seconds=60, shadow=True)
+    assert rate_limit_headers((RuleState(shadow, 0, 5.0, over=True),)) == {}
+    assert rate_limit_headers((RuleState(shadow, 0, 5.0), RuleState(MINUTE, 30, 2.25)))["ratelimit"].startswith('"key')

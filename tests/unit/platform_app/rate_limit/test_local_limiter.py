@@ -8,6 +8,7 @@ from platform_app.rate_limit import local_limiter
 from platform_app.rate_limit.local_limiter import BUCKETS, LocalLimiter
 from platform_app.rate_limit.rule import Rule
 from platform_app.rate_limit.rules import Charge
+from tests.support.limiter import cost, lease, tokens
 from tests.unit.fakes import FakeClock
 
 EARLY = 1 / BUCKETS
@@ -165,3 +166,88 @@ async def test_a_counters_memory_does_not_grow_with_its_use() -> None:
 
 async def test_no_rule_allows() -> None:
     assert (await LocalLimiter(1, FakeClock()).acquire([])).allowed
+
+
+class World:
+    """One process of `processes`, on clocks of the test's own."""
+
+    def __init__(self, processes: int = 1) -> None:
+        self.clock, self.wall = FakeClock(), FakeClock(1_790_000_000.0)
+        self.limiter = LocalLimiter(processes, self.clock, self.wall)
+
+    def advance(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+        self.wall.advance(seconds)
+
+    async def remaining(self, *charges: Charge) -> list[int]:
+        return [state.remaining for state in await self.limiter.read(charges)]
+
+
+async def test_reservations_are_settled_with_what_was_used() -> None:
+    world, each, budget = World(), tokens("t", limit=1000, cost=400), cost("c", limit=1000, cost=300)
+    first = (await world.limiter.acquire([each, budget])).admission
+    second = (await world.limiter.acquire([each, budget])).admission
+    assert await world.remaining(each, budget) == [200, 400]
+    assert not (await world.limiter.acquire([each])).allowed
+    first.settle(150, 70)
+    first.release()  # only the first call counts
+    assert await world.remaining(each, budget) == [450, 630]
+    second.settle(None, None)
+    assert await world.remaining(each, budget) == [450, 630]
+    world.advance(62)
+    assert await world.remaining(each, budget) == [1000, 630]
+    world.advance(86_400)
+    assert await world.remaining(budget) == [1000]
+
+
+async def test_what_was_used_counts_from_its_admission() -> None:
+    world, early, late = World(), tokens("t", limit=1000, cost=100), tokens("t", limit=1000, cost=100)
+    running = (await world.limiter.acquire([early])).admission
+    world.advance(30)
+    (await world.limiter.acquire([late])).admission.settle(100, None)
+    running.settle(100, None)
+    world.advance(32)
+    assert await world.remaining(late) == [900]
+    world.advance(30)
+    assert await world.remaining(late) == [1000]
+
+
+async def test_slots_come_back_when_requests_end() -> None:
+    world, slot = World(processes=2), lease("l", limit=4)
+    held = [await world.limiter.acquire([slot]) for _ in range(3)]
+    assert [decision.allowed for decision in held] == [True, True, False]
+    denied = held[2].denied_by
+    assert denied is not None
+    assert denied.reset_seconds == 1
+    held[0].admission.release()
+    assert (await world.limiter.acquire([slot])).allowed
+
+
+async def test_an_admission_that_is_thrown_away_is_settled() -> None:
+    world, slot = World(), lease("l", limit=1)
+    for _ in range(3):
+        assert (await world.limiter.acquire([slot])).allowed
+
+
+async def test_a_budget_is_told_to_come_back_with_the_next_day() -> None:
+    world, budget = World(), cost("c", limit=100, cost=100)
+    (await world.limiter.acquire([budget])).admission.settle(None, 100)
+    denied = (await world.limiter.acquire([budget])).denied_by
+    assert denied is not None
+    world.advance(denied.reset_seconds - 1)
+    assert not (await world.limiter.acquire([budget])).allowed
+    world.advance(1)
+    assert (await world.limiter.acquire([budget])).allowed
+
+
+async def test_a_shadow_rule_denies_nobody_and_is_not_charged_beyond_its_limit() -> None:
+    world = World()
+    shadow = Charge(Rule("s", "key", "requests", 2, window_seconds=60, shadow=True), "s")
+    states = [(await world.limiter.acquire([shadow, charge(limit=5)])).states[0] for _ in range(4)]
+    assert [(state.remaining, state.over) for state in states] == [(1, False), (0, False), (0, True), (0, True)]
+
+
+async def test_reading_charges_nothing() -> None:
+    world = World()
+    assert await world.remaining(charge(limit=3)) == [3]
+    assert await world.remaining(charge(limit=3)) == [3]

@@ -7,6 +7,7 @@ from platform_app import errors
 from platform_app.errors import PlatformError, ProviderFailed, RequestRefused, Unavailable
 from platform_app.llm.policies.breaker_open import BreakerOpen
 from platform_app.llm.policies.verdicts import VERDICTS, Health, reason_of, verdict_of
+from platform_app.llm.provider_errors import NotExpressible
 
 
 def subclasses(kind: type[PlatformError]) -> set[type[PlatformError]]:
@@ -49,10 +50,16 @@ def test_every_row_is_of_the_tree_and_has_its_reason() -> None:
     assert all(len(verdict.why) > 10 for verdict in VERDICTS.values())
 
 
-@pytest.mark.parametrize("kind", by_name(leaves(RequestRefused)))
+@pytest.mark.parametrize("kind", by_name(leaves(RequestRefused) - {NotExpressible}))
 def test_a_wrong_request_goes_nowhere_else(kind: type[PlatformError]) -> None:
     verdict = verdict_of(make(kind))
     assert (verdict.retry, verdict.fall_back, verdict.health) == (False, False, Health.UNKNOWN)
+
+
+def test_what_one_wire_format_cannot_say_another_may() -> None:
+    verdict = verdict_of(make(NotExpressible))
+    assert (verdict.retry, verdict.fall_back, verdict.health) == (False, True, Health.UNKNOWN)
+    assert (NotExpressible.code, NotExpressible.status) == ("provider_rejected_request", 400)
 
 
 @pytest.mark.parametrize("kind", by_name(leaves(ProviderFailed)))

@@ -1,0 +1,146 @@
+"""One suite for every idempotency store: Valkey through both clients, and the stand-in of the unit tests."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+from redis.asyncio import Redis
+
+from apps.platform_cli.embedded.valkey import EmbeddedValkey
+from platform_app.errors import IdempotencyUnavailable
+from platform_app.idempotency.base import TOO_LARGE, Claim, Found, IdempotencyStore, State, record_name
+from platform_app.idempotency.redis_store import RedisIdempotencyStore
+from platform_app.rate_limit.script_pipe import ScriptPipe
+from tests.unit.platform_app.idempotency.memory_store import MemoryStore
+
+LEASE = 30.0
+BYTES = bytes(range(256)) * 4
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(params=["pipe", "client", "memory"])
+async def store(request: pytest.FixtureRequest, valkey: EmbeddedValkey) -> AsyncIterator[IdempotencyStore]:
+    if request.param == "memory":
+        yield MemoryStore()
+    elif request.param == "pipe":
+        pipe = ScriptPipe(valkey.url, 1)
+        yield RedisIdempotencyStore(pipe)
+        await pipe.aclose()
+    else:
+        async with Redis.from_url(valkey.url) as redis:
+            await redis.script_flush()  # a new server: the script is not there yet
+            yield RedisIdempotencyStore(redis)
+
+
+@pytest.fixture
+def claim() -> Claim:
+    return Claim(record_name("k" * 12, "/a", f"contract-{next(_numbers)}"), "f1", "first")
+
+
+@pytest.fixture
+def other(claim: Claim) -> Claim:
+    return replace(claim, owner="second")
+
+
+async def test_first_come_first_served(store: IdempotencyStore, claim: Claim, other: Claim) -> None:
+    assert await store.begin(claim, LEASE) == Found(State.BEGUN)
+    assert await store.begin(other, LEASE) == Found(State.IN_FLIGHT)
+    assert await store.begin(replace(other, fingerprint="f2"), LEASE) == Found(State.OTHER_BODY)
+    assert await store.renew(claim, LEASE)
+    assert await store.finish(claim, BYTES, 60)
+    assert await store.begin(other, LEASE) == Found(State.DONE, BYTES)
+    assert await store.begin(replace(other, fingerprint="f2"), LEASE) == Found(State.OTHER_BODY)
+
+
+async def test_that_it_was_done_may_be_all_that_is_known(store: IdempotencyStore, claim: Claim, other: Claim) -> None:
+    await store.begin(claim, LEASE)
+    assert await store.finish(claim, TOO_LARGE, 60)
+    assert await store.begin(other, LEASE) == Found(State.DONE, TOO_LARGE)
+
+
+async def test_released_it_is_as_new(store: IdempotencyStore, claim: Claim, other: Claim) -> None:
+    await store.begin(claim, LEASE)
+    assert await store.release(claim)
+    assert await store.begin(replace(other, fingerprint="f2"), LEASE) == Found(State.BEGUN)
+
+
+async def test_only_the_owner_may(store: IdempotencyStore, claim: Claim, other: Claim) -> None:
+    await store.begin(claim, LEASE)
+    assert not await store.renew(other, LEASE)
+    assert not await store.finish(other, BYTES, 60)
+    assert not await store.release(other)
+    assert await store.begin(other, LEASE) == Found(State.IN_FLIGHT)
+    await store.finish(claim, BYTES, 60)
+    # What is done stays done, also for the one who did it.
+    assert not await store.renew(claim, LEASE)
+    assert not await store.release(claim)
+    assert await store.begin(other, LEASE) == Found(State.DONE, BYTES)
+
+
+@pytest.mark.parametrize("end", ["renew", "finish", "release"])
+async def test_what_the_server_lost_is_the_owners_again(
+    store: IdempotencyStore, claim: Claim, other: Claim, end: str
+) -> None:
+    """Nothing is known, as after a restart without persistence."""
+    expected = {"renew": State.IN_FLIGHT, "finish": State.DONE, "release": State.BEGUN}[end]
+    match end:
+        case "renew":
+            assert await store.renew(claim, LEASE)
+        case "finish":
+            assert await store.finish(claim, BYTES, 60)
+        case _:
+            assert await store.release(claim)
+    assert (await store.begin(other, LEASE)).state is expected
+
+
+async def test_of_a_hundred_racers_one_begins(store: IdempotencyStore, claim: Claim) -> None:
+    racers = (store.begin(replace(claim, owner=f"racer-{number}"), LEASE) for number in range(100))
+    states = [found.state for found in await asyncio.gather(*racers)]
+    assert sorted(states, key=str) == [State.BEGUN, *[State.IN_FLIGHT] * 99]
+
+
+# --- what only a server does
+
+
+@pytest.fixture
+async def redis(valkey: EmbeddedValkey) -> AsyncIterator[Redis]:
+    async with Redis.from_url(valkey.url) as client:
+        yield client
+
+
+async def test_a_lease_ends_and_an_answer_too(redis: Redis, claim: Claim, other: Claim) -> None:
+    store = RedisIdempotencyStore(redis)
+    await store.begin(claim, 0.15)
+    await asyncio.sleep(0.1)
+    await store.renew(claim, 0.15)
+    await asyncio.sleep(0.1)
+    assert await store.begin(other, 0.15) == Found(State.IN_FLIGHT), "it was renewed"
+    await asyncio.sleep(0.15)
+    assert await store.begin(other, LEASE) == Found(State.BEGUN)
+    await store.finish(other, BYTES, 1)
+    assert 0 < await redis.pttl(other.record) <= 1000
+
+
+async def test_one_round_trip_and_one_key(redis: Redis, claim: Claim) -> None:
+    """`owner` is gone from a finished record, and nothing else was written anywhere."""
+    before = await redis.dbsize()
+    store = RedisIdempotencyStore(redis)
+    await store.begin(claim, LEASE)
+    calls = (await redis.info("commandstats"))["cmdstat_evalsha"]["calls"]
+    await store.finish(claim, b"answer", 60)
+    assert (await redis.info("commandstats"))["cmdstat_evalsha"]["calls"] == calls + 1
+    assert await redis.hgetall(claim.record) == {b"fingerprint": b"f1", b"answer": b"answer"}
+    assert await redis.dbsize() == before + 1
+
+
+async def test_no_server_is_unavailable(claim: Claim) -> None:
+    pipe = ScriptPipe("unix:///nowhere/none.sock", 0.05)
+    store = RedisIdempotencyStore(pipe)
+    for call in (store.begin(claim, 1), store.renew(claim, 1), store.finish(claim, b"", 1), store.release(claim)):
+        with pytest.raises(IdempotencyUnavailable) as caught:
+            await call
+        assert caught.value.retry_after == 1
+    await pipe.aclose()

@@ -1,0 +1,275 @@
+"""A route's work under an Idempotency-Key: what is kept, what is freed, and when."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
+from typing import Any
+
+import orjson
+import pytest
+from fastapi import Request
+from starlette.responses import Response
+from starlette.types import Message
+
+from apps.platform_api.byte_stream import ByteStream
+from apps.platform_api.disconnect import ClientDisconnected
+from apps.platform_api.idempotency import once_per_key
+from apps.platform_api.sse import open_event_stream
+from platform_app.auth.caller import Caller
+from platform_app.errors import (
+    IdempotencyInFlight,
+    IdempotencyUnavailable,
+    ModelNotAllowed,
+    PlatformError,
+    ProviderRejectedRequest,
+    ProviderTimeout,
+    RateLimited,
+    ValidationFailed,
+)
+from platform_app.idempotency.answer import KeptAnswer
+from platform_app.idempotency.attempt import KeepingPolicy
+from platform_app.idempotency.keeper import IdempotencyKeeper
+from tests.unit.fakes import context
+from tests.unit.platform_app.idempotency.memory_store import MemoryStore
+
+POLICY = KeepingPolicy(keep_seconds=3600, max_bytes=1000)
+CALLER: Any = SimpleNamespace(key_id="k" * 12)
+DONE = b"data: [DONE]\n\n"
+
+
+class Client:
+    """Takes what is sent; leaves when told, or while the piece that it dislikes is sent."""
+
+    def __init__(self) -> None:
+        self.gone = asyncio.Event()
+        self.leaves_at: bytes | None = None
+        self.body = b""
+
+    async def receive(self) -> Message:
+        await self.gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: Message) -> None:
+        if self.leaves_at is not None and message.get("body") == self.leaves_at:
+            self.gone.set()
+            await asyncio.Event().wait()
+        self.body += message.get("body", b"")
+
+
+@dataclass
+class Route:
+    """A route in miniature, its store, and how often its work was done."""
+
+    store: MemoryStore
+    policy: KeepingPolicy = POLICY
+    worked: int = 0
+
+    def __post_init__(self) -> None:
+        self.keeper = IdempotencyKeeper(self.store, self.policy)
+        self.client = Client()
+        self.context = context()
+
+    async def ask(self, work: Any, *keys: str) -> Response:
+        async def counted() -> Response:
+            self.worked += 1
+            result = work if isinstance(work, Response | BaseException) else await work()
+            if isinstance(result, BaseException):
+                raise result
+            assert isinstance(result, Response)
+            return result
+
+        self.context = context()
+        scope = {
+            "type": "http", "method": "POST", "path": "/x", "query_string": b"",
+            "headers": [(b"idempotency-key", key.encode("latin-1")) for key in keys],
+            "state": {"resources": SimpleNamespace(idempotency=self.keeper), "context": self.context},
+        }  # fmt: skip
+        request = Request(scope, self.client.receive)
+        request._body = b"{}"
+        caller: Caller = CALLER
+        return await once_per_key(request, caller, self.context, counted)
+
+    async def send(self, response: Response) -> None:
+        await response({"type": "http"}, self.client.receive, self.client.send)
+
+    @property
+    def held(self) -> bool:
+        return any(record.owner for record in self.store.records.values())
+
+    @property
+    def kept(self) -> list[KeptAnswer]:
+        return [KeptAnswer.decode(record.answer) for record in self.store.records.values() if record.answer]
+
+
+@pytest.fixture
+def route() -> Route:
+    return Route(MemoryStore())
+
+
+def events(*pieces: bytes | Exception) -> AsyncGenerator[bytes, None]:
+    async def run() -> AsyncGenerator[bytes, None]:
+        for piece in pieces:
+            await asyncio.sleep(0)
+            if isinstance(piece, Exception):
+                raise piece
+            yield piece
+
+    return run()
+
+
+def streaming(route: Route, *pieces: bytes | Exception) -> Any:
+    return lambda: open_event_stream(events(*pieces), route.client.receive)
+
+
+async def test_without_the_header_nothing_happens(route: Route) -> None:
+    for _ in range(2):
+        await route.ask(Response(b"1"))
+    assert route.worked == 2
+    assert route.store.steps == []
+
+
+async def test_an_answer_is_given_again_with_its_own_headers_only(route: Route) -> None:
+    async def work() -> Response:
+        route.context.response_headers |= {"x-platform-model": "m", "ratelimit": '"r";r=1;t=1'}
+        return Response(b'{"a":1}', media_type="application/json")
+
+    first = await route.ask(work, "one")
+    again = await route.ask(work, "one")
+    assert route.worked == 1
+    assert (again.status_code, again.body) == (first.status_code, first.body)
+    assert sorted(again.raw_headers) == [
+        (b"content-length", b"7"), (b"content-type", b"application/json"),
+        (b"idempotency-replayed", b"true"), (b"x-platform-model", b"m"),
+    ]  # fmt: skip
+    assert (route.context.reason, route.context.decision) == ("idempotent_replay", "allow")
+    assert route.context.response_headers == {}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ProviderTimeout("slow"), RateLimited("much", retry_after=1), ModelNotAllowed("no"),
+        RuntimeError("a bug"), ClientDisconnected(), asyncio.CancelledError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)  # fmt: skip
+async def test_what_ends_without_an_answer_frees_the_key(route: Route, error: BaseException) -> None:
+    if isinstance(error, PlatformError):
+        response = await route.ask(error, "one")
+        assert response.status_code == error.status
+        assert route.context.reason == error.code
+    else:
+        with pytest.raises(type(error)):
+            await route.ask(error, "one")
+    assert route.store.records == {}
+    assert route.store.steps == ["begin", "release"]
+
+
+async def test_the_providers_refusal_is_kept_in_the_shape_of_the_route(route: Route) -> None:
+    first = await route.ask(ProviderRejectedRequest("no", details=["why"]), "one")
+    again = await route.ask(ProviderRejectedRequest("no", details=["why"]), "one")
+    assert route.worked == 1
+    assert (again.status_code, again.body) == (400, first.body)
+    assert orjson.loads(bytes(first.body))["error"]["details"] == ["why"]
+
+
+@pytest.mark.parametrize("keys", [("",), ("x" * 256,), ("a\x7f",), ("ä",), ("a", "b")])
+async def test_what_is_no_key_is_refused(route: Route, keys: tuple[str, ...]) -> None:
+    with pytest.raises(ValidationFailed):
+        await route.ask(Response(), *keys)
+    assert route.worked == 0
+    assert route.store.steps == []
+
+
+async def test_the_same_key_twice_is_one_key(route: Route) -> None:
+    await route.ask(Response(b"1"), "a", "a")
+    assert len(route.kept) == 1
+
+
+async def test_down_nothing_is_done_or_it_is_said(route: Route) -> None:
+    route.store.down = True
+    with pytest.raises(IdempotencyUnavailable):
+        await route.ask(Response(b"1"), "one")
+    assert route.worked == 0
+    open_route = Route(MemoryStore(), replace(POLICY, refuse_when_unavailable=False))
+    open_route.store.down = True
+    response = await open_route.ask(Response(b"1"), "one")
+    assert response.body == b"1"
+    assert open_route.context.response_headers == {"idempotency-unavailable": "true"}
+    # The header is of that moment; it is not kept with the answer.
+    open_route.store.down = False
+    await open_route.ask(Response(b"1"), "one")
+    await open_route.ask(Response(b"1"), "one")
+    assert "idempotency-unavailable" not in open_route.context.response_headers
+    assert open_route.worked == 2
+
+
+# --- streams
+
+
+async def test_a_stream_is_kept_before_its_last_event_is_sent(route: Route) -> None:
+    response = await route.ask(streaming(route, b"data: 1\n\n", b"data: 2\n\n", DONE), "one")
+    assert isinstance(response, ByteStream)
+    route.client.leaves_at = DONE  # hangs up in the middle of the last event
+    with pytest.raises(ClientDisconnected):
+        await route.send(response)
+    (kept,) = route.kept
+    assert kept.body == b"data: 1\n\ndata: 2\n\n" + DONE
+    again = await route.ask(streaming(route, DONE), "one")
+    assert route.worked == 1
+    assert again.body == kept.body
+    assert (b"content-type", b"text/event-stream; charset=utf-8") in again.raw_headers
+
+
+async def test_a_stream_of_one_event_is_kept_too(route: Route) -> None:
+    response = await route.ask(streaming(route, DONE), "one")
+    await route.send(response)
+    assert [answer.body for answer in route.kept] == [DONE]
+
+
+@pytest.mark.parametrize("at", [b"data: 1\n\n", b"data: 2\n\n"])
+async def test_a_client_that_leaves_a_stream_frees_the_key(route: Route, at: bytes) -> None:
+    """Also while the first piece is sent, when nothing was asked of the recorder yet."""
+    source = events(b"data: 1\n\n", b"data: 2\n\n", DONE)
+    response = await route.ask(lambda: open_event_stream(source, route.client.receive), "one")
+    assert route.held
+    route.client.leaves_at = at
+    with pytest.raises(ClientDisconnected):
+        await route.send(response)
+    assert route.store.records == {}
+    with pytest.raises(StopAsyncIteration):  # and the source is closed
+        await anext(source)
+
+
+@pytest.mark.parametrize("end", [b'data: {"error":{}}\n\n', b"event: error\ndata: {}\n\n", RuntimeError("a bug")])
+async def test_a_stream_that_fails_frees_the_key(route: Route, end: bytes | Exception) -> None:
+    response = await route.ask(streaming(route, b"data: 1\n\n", end), "one")
+    await asyncio.gather(route.send(response), return_exceptions=True)
+    assert route.store.records == {}
+    assert route.store.steps == ["begin", "release"]
+
+
+async def test_what_looks_like_the_end_inside_of_an_event_is_none(route: Route) -> None:
+    response = await route.ask(streaming(route, b'data: {"content":"data: [DONE]\\n"}\n\n', b"data: x\n\n"), "one")
+    await route.send(response)
+    assert route.store.records == {}
+
+
+async def test_a_stream_above_the_bound_is_passed_on_and_not_collected(route: Route) -> None:
+    pieces = [b"data: %b\n\n" % (b"x" * 300)] * 10
+    response = await route.ask(streaming(route, *pieces, DONE), "one")
+    assert isinstance(response, ByteStream)
+    await route.send(response)
+    assert route.client.body == b"".join(pieces) + DONE
+    assert len(response.pieces._body) == 1001  # type: ignore[attr-defined]
+    (record,) = route.store.records.values()
+    assert (record.owner, record.answer) == (None, b"")
+
+
+async def test_a_second_request_during_a_stream_is_told_so(route: Route) -> None:
+    response = await route.ask(streaming(route, b"data: 1\n\n", DONE), "one")
+    with pytest.raises(IdempotencyInFlight):
+        await route.ask(streaming(route, DONE), "one")
+    await route.send(response)
+    assert len(route.kept) == 1
