@@ -5,6 +5,7 @@ parse ten megabytes; and Python's parser lets lone surrogates through that no la
 """
 
 import json
+import math
 import re
 from collections.abc import Awaitable, Callable
 from itertools import islice
@@ -14,7 +15,7 @@ from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
 from apps.platform_api.errors import validation_failed
-from apps.platform_api.exact_json import paths_where
+from apps.platform_api.exact_json import TOO_LONG, has_long_integer, is_long_integer, paths_where
 from platform_app.errors import UnsupportedMediaType, ValidationFailed
 
 Body = TypeVar("Body", bound=BaseModel)
@@ -52,22 +53,35 @@ def parse(model: type[Body], raw: bytes) -> Body:
     except ValidationError as error:
         problems = error.errors(include_url=False, include_input=False)
         if problems[0]["type"] == "json_invalid":
-            _refuse_bad_text(raw, "\ud800", "\udfff", "half of a surrogate pair is not text")
+            _refuse(raw, _has_any("\ud800", "\udfff"), "half of a surrogate pair is not text")
         raise validation_failed(problems) from None
     if b"\\u0000" in raw:
         # Not text for PostgreSQL and most providers; a doubled backslash in front is harmless, so look closer.
-        _refuse_bad_text(raw, "\x00", "\x00", "a NUL character is not text")
+        _refuse(raw, _has_any("\x00", "\x00"), "a NUL character is not text")
+    # pydantic's parser takes these two, and nothing that we write JSON with does.
+    if b"NaN" in raw or b"Infinity" in raw:
+        _refuse(raw, _is_no_number, "NaN and Infinity are not JSON")
+    if has_long_integer(raw):
+        _refuse(raw, is_long_integer, TOO_LONG)
     return body
 
 
-def _refuse_bad_text(raw: bytes, first: str, last: str, why: str) -> None:
-    """Name the fields whose text has a character between `first` and `last`, if there are any."""
+def _refuse(raw: bytes, wrong: Callable[[object], bool], why: str) -> None:
+    """Name the fields whose value is wrong, if there are any."""
     try:
         data = json.loads(raw)
     except (ValueError, RecursionError):
         return
-    bad = re.compile(f"[{first}-{last}]")
-    found = paths_where(lambda value: isinstance(value, str) and bad.search(value) is not None, data)
-    fields = list(islice(found, _MAX_BAD_FIELDS))
+    fields = list(islice(paths_where(wrong, data), _MAX_BAD_FIELDS))
     if fields:
         raise ValidationFailed("The request is not valid.", details=[f"{field}: {why}" for field in fields])
+
+
+def _has_any(first: str, last: str) -> Callable[[object], bool]:
+    """Tells texts that have a character between these two."""
+    bad = re.compile(f"[{first}-{last}]")
+    return lambda value: isinstance(value, str) and bad.search(value) is not None
+
+
+def _is_no_number(value: object) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)

@@ -16,6 +16,7 @@ from platform_app.errors import InvalidRequest
 MAX_DEPTH = 254
 """Levels of lists and objects: what orjson writes."""
 
+TOO_LONG = "integers of more than 64 bits cannot be passed on exactly; send a smaller one, or a text"
 _DIGITS = bytes(0x30 if 0x30 <= byte <= 0x39 else 0x20 for byte in range(256))
 _LONG = b"0" * 19  # the shortest integer beyond 63 bits
 _NOT_A_LONG_INTEGER = re.compile(
@@ -46,14 +47,22 @@ def read_exactly(raw: bytes) -> Any:
         if b"\\ud" in raw.lower():
             _refuse(raw, _is_half_a_pair, "half of a surrogate pair is not text")
         raise InvalidRequest(f"The body is not valid JSON: {error.msg} at byte {error.pos}.") from None
-    if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH:
-        _require_writable(value)
-    # Nearly no body has such a run of digits anywhere; only then is it worth telling numbers from texts.
-    if _LONG in raw.translate(_DIGITS) and _has_long_integer(raw):
-        why = "integers of more than 64 bits cannot be passed on exactly; send a smaller one, or a text"
-        _refuse(raw, _is_long, why)
-        raise InvalidRequest(f"The body: {why}.")
+    _require_writable(value)
+    if has_long_integer(raw):
+        _refuse(raw, is_long_integer, TOO_LONG)
+        raise InvalidRequest(f"The body: {TOO_LONG}.")
     return value
+
+
+def has_long_integer(raw: bytes) -> bool:
+    """Whether an integer of this JSON text has more than 64 bits."""
+    # Nearly no body has such a run of digits anywhere; only then is it worth telling numbers from texts.
+    return _LONG in raw.translate(_DIGITS) and _finds_long_integer(raw)
+
+
+def is_long_integer(value: object) -> bool:
+    """Whether this is an integer of more than 64 bits."""
+    return type(value) is int and not -(2**63) <= value < 2**64
 
 
 def paths_where(wrong: Callable[[object], bool], data: object, most_nodes: int | None = None) -> Iterator[str]:
@@ -79,14 +88,14 @@ def paths_where(wrong: Callable[[object], bool], data: object, most_nodes: int |
 
 
 def _require_writable(value: object) -> None:
+    """By writing it, which takes less time than counting brackets."""
     try:
         orjson.dumps(value)
     except orjson.JSONEncodeError:
         raise InvalidRequest(f"The body is nested too deeply: more than {MAX_DEPTH} levels.") from None
 
 
-def _has_long_integer(raw: bytes) -> bool:
-    """Whether an integer of this JSON text has more than 64 bits."""
+def _finds_long_integer(raw: bytes) -> bool:
     at = 0
     while True:
         skipped = _NOT_A_LONG_INTEGER.match(raw, at)
@@ -111,7 +120,3 @@ def _refuse(raw: bytes, wrong: Callable[[object], bool], why: str) -> None:
 
 def _is_half_a_pair(value: object) -> bool:
     return isinstance(value, str) and _SURROGATE.search(value) is not None
-
-
-def _is_long(value: object) -> bool:
-    return type(value) is int and not -(2**63) <= value < 2**64

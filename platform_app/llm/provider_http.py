@@ -57,8 +57,9 @@ class ProviderHttp:
         """
         try:
             content = orjson.dumps(body)
-        except orjson.JSONEncodeError:  # a translation may nest deeper than what was read
-            raise errors.make_error(ProviderRejectedRequest, "the request is nested too deeply") from None
+        except orjson.JSONEncodeError:  # what a translation made of texts that hold JSON
+            why = "the request is nested too deeply, or holds an integer of more than 64 bits"
+            raise errors.make_error(ProviderRejectedRequest, why) from None
         return await self._request("POST", url, headers, _payload(content), seconds)
 
     async def probe(self, url: str, headers: Mapping[str, str], seconds: float) -> None:

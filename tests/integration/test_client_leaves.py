@@ -160,6 +160,7 @@ async def usage_of(platform: Platform, visitor: Visitor, count: int = 1) -> list
     """This key's usage records, once there are so many; they come within a second."""
     query = "SELECT * FROM usage_records WHERE key_id = $1 ORDER BY occurred_at"
     async with connected(platform.environment["PLATFORM_DATABASE_URL"]) as connection, asyncio.timeout(5):
+        rows: list[asyncpg.Record] = []
         while len(rows := await connection.fetch(query, visitor.key_id)) < count:
             await asyncio.sleep(0.05)
     return rows
@@ -190,6 +191,10 @@ async def test_who_leaves_frees_everything_at_once(
             await asyncio.sleep(0.05)
         elif leave.wait_for:
             await connection.reader.readuntil(leave.wait_for)
+        # What is to be free afterwards is taken now.
+        second = await client.post(single.base_url + route, headers=visitor.headers, json=ask("sim-ok"))
+        assert (second.status_code, "one-at-a-time" in second.text) == (429, True)
+        assert in_use(single) == (0 if leave.between_tries else 1)
         left_at = time.monotonic()
         connection.writer.transport.abort()
         if not leave.between_tries:
