@@ -23,7 +23,10 @@ def sdk(clients_gateway: Gateway, client_key: str) -> Iterator[openai.OpenAI]:
 
 
 def test_a_wrong_key(clients_gateway: Gateway) -> None:
-    with client_for(clients_gateway, "sk-not-one-of-ours") as wrong, pytest.raises(openai.AuthenticationError) as raised:
+    with (
+        client_for(clients_gateway, "sk-not-one-of-ours") as wrong,
+        pytest.raises(openai.AuthenticationError) as raised,
+    ):
         wrong.chat.completions.create(model="openai-ok", messages=HELLO)
     assert (raised.value.code, raised.value.type) == ("invalid_api_key", "authentication_error")
     assert raised.value.request_id
@@ -31,9 +34,11 @@ def test_a_wrong_key(clients_gateway: Gateway) -> None:
 
 
 def test_a_missing_scope(clients_gateway: Gateway, platform: Platform) -> None:
-    with client_for(clients_gateway, platform.key("platform:chat")) as narrow:
-        with pytest.raises(openai.PermissionDeniedError) as raised:
-            narrow.models.list()
+    with (
+        client_for(clients_gateway, platform.key("platform:chat")) as narrow,
+        pytest.raises(openai.PermissionDeniedError) as raised,
+    ):
+        narrow.models.list()
     assert raised.value.code == "insufficient_scope"
 
 
@@ -78,12 +83,16 @@ def test_a_provider_that_fails(sdk: openai.OpenAI, wire: str, fault: str, status
 
 
 def test_a_provider_that_fails_in_the_middle_of_a_stream(sdk: openai.OpenAI, wire: str) -> None:
-    text = ""
-    with pytest.raises(openai.APIError) as raised:
+    pieces: list[str] = []
+
+    def read() -> None:
         for chunk in sdk.chat.completions.create(model=f"{wire}-stream-error", messages=HELLO, stream=True):
-            text += chunk.choices[0].delta.content or "" if chunk.choices else ""
+            pieces.append(chunk.choices[0].delta.content or "" if chunk.choices else "")  # noqa: PERF401 - it raises
+
+    with pytest.raises(openai.APIError) as raised:
+        read()
     assert raised.value.code == "provider_error"
-    assert "You said: hello".startswith(text)
+    assert "You said: hello".startswith("".join(pieces))
 
 
 def test_the_clients_own_retry_waits_as_we_say(clients_gateway: Gateway, tight_key: str) -> None:
