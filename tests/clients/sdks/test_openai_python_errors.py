@@ -5,7 +5,6 @@ from collections.abc import Iterator
 
 import openai
 import pytest
-from openai.types.chat import ChatCompletionChunk
 
 from tests.clients.sdks.models import HELLO, TIGHT_WINDOW_SECONDS
 from tests.conftest import PROVIDER_KEY, Platform
