@@ -4,7 +4,6 @@ FastAPI would read and parse the body before any dependency runs, so that somebo
 parse ten megabytes; and Python's parser lets lone surrogates through that no later step can encode.
 """
 
-import json
 import math
 import re
 from collections.abc import Awaitable, Callable
@@ -15,7 +14,13 @@ from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
 from apps.platform_api.errors import validation_failed
-from apps.platform_api.exact_json import TOO_LONG, has_long_integer, is_long_integer, paths_where
+from apps.platform_api.json_fields import (
+    TOO_LONG,
+    fields_with,
+    has_long_digits,
+    is_beyond_64_bits,
+    is_half_a_surrogate_pair,
+)
 from platform_app.errors import UnsupportedMediaType, ValidationFailed
 
 Body = TypeVar("Body", bound=BaseModel)
@@ -53,34 +58,28 @@ def parse(model: type[Body], raw: bytes) -> Body:
     except ValidationError as error:
         problems = error.errors(include_url=False, include_input=False)
         if problems[0]["type"] == "json_invalid":
-            _refuse(raw, _has_any("\ud800", "\udfff"), "half of a surrogate pair is not text")
+            _refuse(raw, is_half_a_surrogate_pair, "half of a surrogate pair is not text")
         raise validation_failed(problems) from None
     if b"\\u0000" in raw:
         # Not text for PostgreSQL and most providers; a doubled backslash in front is harmless, so look closer.
-        _refuse(raw, _has_any("\x00", "\x00"), "a NUL character is not text")
-    # pydantic's parser takes these two, and nothing that we write JSON with does.
+        _refuse(raw, _has_nul, "a NUL character is not text")
+    # pydantic's parser takes these, and nothing that we write JSON with does.
     if b"NaN" in raw or b"Infinity" in raw:
         _refuse(raw, _is_no_number, "NaN and Infinity are not JSON")
-    if has_long_integer(raw):
-        _refuse(raw, is_long_integer, TOO_LONG)
+    if has_long_digits(raw):
+        _refuse(raw, is_beyond_64_bits, TOO_LONG)
     return body
 
 
-def _refuse(raw: bytes, wrong: Callable[[object], bool], why: str) -> None:
-    """Name the fields whose value is wrong, if there are any."""
-    try:
-        data = json.loads(raw)
-    except (ValueError, RecursionError):
-        return
-    fields = list(islice(paths_where(wrong, data), _MAX_BAD_FIELDS))
+def _refuse(raw: bytes, bad: Callable[[object], bool], why: str) -> None:
+    """Name the fields whose value is bad, if there are any."""
+    fields = list(islice(fields_with(bad, raw), _MAX_BAD_FIELDS))
     if fields:
         raise ValidationFailed("The request is not valid.", details=[f"{field}: {why}" for field in fields])
 
 
-def _has_any(first: str, last: str) -> Callable[[object], bool]:
-    """Tells texts that have a character between these two."""
-    bad = re.compile(f"[{first}-{last}]")
-    return lambda value: isinstance(value, str) and bad.search(value) is not None
+def _has_nul(value: object) -> bool:
+    return isinstance(value, str) and "\0" in value
 
 
 def _is_no_number(value: object) -> bool:

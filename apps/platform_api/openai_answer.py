@@ -6,7 +6,7 @@ from contextlib import aclosing
 import orjson
 from starlette.responses import Response
 
-from apps.platform_api.openai_edits import with_model, without_usage
+from apps.platform_api.json_member import with_text, without
 from apps.platform_api.openai_errors import openai_error_body
 from platform_app.chat import Served
 from platform_app.errors import PlatformError
@@ -19,9 +19,9 @@ DONE = b"data: [DONE]\n\n"
 
 def whole_answer(served: Served, completion: Completion) -> Response:
     """A JSON answer."""
-    raw, alias = completion.raw, _alias(served)
-    if alias is not None:
-        raw = with_model(raw, completion.body, alias)
+    raw = completion.raw
+    if served.model != served.upstream_model:
+        raw = with_text(raw, completion.body, "model", served.model)
     return Response(raw, media_type="application/json")
 
 
@@ -33,7 +33,7 @@ async def completion_events(
 
     A failure before the first event is raised instead, while the answer can still have its status.
     """
-    alias = _alias(served)
+    alias = served.model if served.model != served.upstream_model else None
     started = False
     try:
         async with aclosing(chunks):
@@ -41,31 +41,30 @@ async def completion_events(
                 data = _data(chunk, alias, wants_usage)
                 if data is not None:
                     started = True
-                    yield _event(data)
+                    yield b"data: %b\n\n" % data
     except PlatformError as error:
         if not started:
             raise
-        yield _event(orjson.dumps(openai_error_body(error, context)))
+        yield b"data: %b\n\n" % orjson.dumps(openai_error_body(error, context))
         return
     yield DONE
-
-
-def _alias(served: Served) -> str | None:
-    """The name that the caller asked for, where the provider has another one."""
-    return served.model if served.model != served.upstream_model else None
-
-
-def _event(data: bytes) -> bytes:
-    """JSON may come in several lines."""
-    return b"data: %b\n\n" % (data.replace(b"\n", b"\ndata: ") if b"\n" in data else data)
 
 
 def _data(chunk: ChatChunk, alias: str | None, wants_usage: bool) -> bytes | None:
     """The event's data; None for what the client did not ask for. The gateway always asks the provider to count, which
     adds a chunk without choices and a `usage` to the others."""
-    raw, body = chunk.raw, chunk.body
-    if not wants_usage and "usage" in body:
-        if body["usage"] is not None and not body["choices"]:
-            return None
-        raw, body = without_usage(raw, body)
-    return raw if alias is None else with_model(raw, body, alias)
+    hide_usage = not wants_usage and "usage" in chunk.body
+    if hide_usage and chunk.body["usage"] is not None and not chunk.body["choices"]:
+        return None
+    data = chunk.raw
+    if alias is not None:
+        data = with_text(data, chunk.body, "model", alias)
+    if hide_usage:
+        body = chunk.body if alias is None else {**chunk.body, "model": alias}
+        data = without(data, body, "usage")
+    return _on_one_line(data)
+
+
+def _on_one_line(data: bytes) -> bytes:
+    """JSON without line ends, which in an event's data would end it; inside of texts they are escaped."""
+    return data.translate(None, b"\r\n") if b"\n" in data or b"\r" in data else data

@@ -7,14 +7,23 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
 from fastapi import Request
 
 from apps.platform_api.body import require_json
-from apps.platform_api.exact_json import read_exactly
+from apps.platform_api.json_fields import (
+    TOO_LONG,
+    fields_with,
+    has_long_digits,
+    is_beyond_64_bits,
+    is_half_a_surrogate_pair,
+)
 from platform_app.errors import InvalidRequest
 from platform_app.llm.calls import ModelRequest, Operation
 
 MAX_MODEL_NAME = 256
+MAX_DEPTH = 128
+"""Of objects and lists inside each other. No real request comes near; serializers give up at twice that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +40,7 @@ def openai_body(operation: Operation) -> Callable[[Request], Awaitable[OpenAIBod
 
     Raises (from the dependency):
         UnsupportedMediaType: the body is not declared as JSON.
-        InvalidRequest: it is no JSON object, cannot be passed on exactly, or a field that the gateway reads is wrong;
-            `param` names it.
+        InvalidRequest: it is no JSON object, or a field that the gateway reads is wrong; `param` names it.
     """
 
     async def read(request: Request) -> OpenAIBody:
@@ -44,9 +52,7 @@ def openai_body(operation: Operation) -> Callable[[Request], Awaitable[OpenAIBod
 
 def parse_openai_body(raw: bytes, operation: Operation) -> OpenAIBody:
     """See openai_body."""
-    body = read_exactly(raw)
-    if not isinstance(body, dict):
-        raise InvalidRequest("The body must be a JSON object.")
+    body = _object(raw)
     model, stream = body.pop("model", None), body.pop("stream", None)
     if model is not None and (not isinstance(model, str) or not 1 <= len(model) <= MAX_MODEL_NAME):
         raise _wrong("model", f"expected a text of 1 to {MAX_MODEL_NAME} characters")
@@ -61,6 +67,39 @@ def parse_openai_body(raw: bytes, operation: Operation) -> OpenAIBody:
         if stream:
             raise _wrong("stream", "embeddings are not streamed; leave it out")
     return OpenAIBody(ModelRequest(model, body, operation, bool(stream)), wants_usage)
+
+
+def _object(raw: bytes) -> dict[str, Any]:
+    """The body, of which every value can be sent on as it is: whole numbers of more than 64 bits would lose digits."""
+    try:
+        body = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        for field in fields_with(is_half_a_surrogate_pair, raw):
+            raise _wrong(field, "half of a surrogate pair is not text") from None
+        raise InvalidRequest(f"The body is not valid JSON: {error.msg} (character {error.pos}).") from None
+    if not isinstance(body, dict):
+        raise InvalidRequest("The body must be a JSON object.")
+    if has_long_digits(raw):
+        for field in fields_with(is_beyond_64_bits, raw):
+            raise _wrong(field, TOO_LONG)
+    if raw.count(b"{") + raw.count(b"[") > MAX_DEPTH and _depth_exceeds(body, MAX_DEPTH):
+        raise InvalidRequest(f"The body is nested more than {MAX_DEPTH} levels deep.")
+    return body
+
+
+def _depth_exceeds(value: object, limit: int) -> bool:
+    level = [value]
+    for _ in range(limit):
+        level = [
+            item
+            for inner in level
+            if isinstance(inner, dict | list)
+            for item in (inner.values() if isinstance(inner, dict) else inner)
+            if isinstance(item, dict | list)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def _check_messages(messages: object) -> None:
@@ -80,7 +119,6 @@ def _check_input(body: dict[str, Any]) -> None:
 def _wants_usage(body: dict[str, Any], stream: bool) -> bool:
     options = body.get("stream_options")
     if options is None:
-        body.pop("stream_options", None)
         return False
     if not isinstance(options, dict):
         raise _wrong("stream_options", "expected an object")

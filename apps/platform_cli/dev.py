@@ -190,7 +190,7 @@ class _Dev:
         if simulator is not None:
             rows.append(("simulator", self._simulator_url(), f"pid {simulator.pid}"))
         else:
-            rows.append(("provider", ", ".join(catalog.providers.values()) if not own_config else "", ""))
+            rows.append(("provider", ", ".join(catalog.addresses) if not own_config else "", ""))
         if own_config is not None:
             rows.append(("config", f"{own_config} (PLATFORM_CONFIG_FILE)", ""))
         rows.append(("gateway", address.base_url, f"pid {gateway.pid}   metrics {address.metrics_url}"))

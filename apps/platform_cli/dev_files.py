@@ -4,7 +4,7 @@ import os
 import re
 import secrets
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,28 +17,43 @@ _ASSIGNMENT = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)")
 _KEY_SECRET = "OPENAI_API_KEY"  # noqa: S105 - the name of a secret, not one
 _OPENAI_MODELS = ("gpt-4o-mini", "gpt-4o", "gpt-4.1-mini", "gpt-4.1", "text-embedding-3-small")
 _REQUESTS_PER_MINUTE = 600
+_AZURE_VERSION = "2024-10-21"
+GATEWAY_MODELS: Mapping[str, Sequence[tuple[str, str]]] = {
+    "sim-embedding": [("simulator", "text-embedding-3-small")],
+    "sim-azure": [("simulator-azure", "sim-ok")],
+    "sim-anthropic": [("simulator-anthropic", "sim-ok")],
+    "sim-fallback": [("simulator", "sim-refused"), ("simulator-azure", "sim-ok")],
+}
+"""What `dev` offers beside the simulator's own models; the first route of sim-fallback never answers."""
 
 
 @dataclass(frozen=True)
 class Catalog:
     """Which models the gateway offers and where they go.
 
-    `providers` maps a provider's name to its base URL, `models` a model's name to its provider.
+    `providers` maps a provider's name to its section of the config file, without the credential, which is the same for
+    all; `models` a public name to its routes, each a provider and the model's name there.
     """
 
-    providers: Mapping[str, str]
-    models: Mapping[str, str]
+    providers: Mapping[str, Mapping[str, str]]
+    models: Mapping[str, Sequence[tuple[str, str]]]
     default_model: str
+
+    @property
+    def addresses(self) -> list[str]:
+        """Where the providers are."""
+        return [provider["base_url"] for provider in self.providers.values()]
 
     def to_yaml(self) -> str:
         """The text of the gateway's config file."""
         config = {
             "providers": {
-                name: {"wire_format": "openai", "base_url": url, "api_key_secret": _KEY_SECRET}
-                for name, url in self.providers.items()
+                name: {"wire_format": "openai", **provider, "api_key_secret": _KEY_SECRET}
+                for name, provider in self.providers.items()
             },
             "models": {
-                name: {"routes": [{"provider": provider, "model": name}]} for name, provider in self.models.items()
+                name: {"routes": [{"provider": provider, "model": model} for provider, model in routes]}
+                for name, routes in self.models.items()
             },
             "rate_limits": {
                 "rules": [
@@ -60,18 +75,33 @@ class Catalog:
 
 
 def simulator_catalog(base_url: str) -> Catalog:
-    """Every model of the simulator. (There, sim-refused acts as a dropped connection: the same error for a caller.)"""
-    return Catalog({"simulator": base_url}, dict.fromkeys(MODELS, "simulator"), MODELS[0])
+    """Every model of the simulator, and what only a gateway has: other wire formats, a fallback.
+
+    (sim-refused acts as a dropped connection here: the same error for a caller. A provider that really refuses would be
+    one that `check` complains about.)
+    """
+    origin = base_url.removesuffix("/v1")
+    providers = {
+        "simulator": {"base_url": base_url},
+        "simulator-azure": {"wire_format": "azure", "base_url": origin, "api_version": _AZURE_VERSION},
+        "simulator-anthropic": {"wire_format": "anthropic", "base_url": f"{origin}/anthropic"},
+    }
+    return Catalog(providers, _straight(MODELS, "simulator") | dict(GATEWAY_MODELS), MODELS[0])
 
 
 def custom_catalog(base_url: str) -> Catalog:
     """The simulator's model names, all sent to one address."""
-    return Catalog({"custom": base_url}, dict.fromkeys(MODELS, "custom"), MODELS[0])
+    return Catalog({"custom": {"base_url": base_url}}, _straight(MODELS, "custom"), MODELS[0])
 
 
 def openai_catalog(base_url: str) -> Catalog:
     """Some models of OpenAI."""
-    return Catalog({"openai": base_url}, dict.fromkeys(_OPENAI_MODELS, "openai"), _OPENAI_MODELS[0])
+    return Catalog({"openai": {"base_url": base_url}}, _straight(_OPENAI_MODELS, "openai"), _OPENAI_MODELS[0])
+
+
+def _straight(names: Iterable[str], provider: str) -> dict[str, Sequence[tuple[str, str]]]:
+    """Each name as it is at one provider."""
+    return {name: [(provider, name)] for name in names}
 
 
 def first_model(config_file: Path) -> str | None:

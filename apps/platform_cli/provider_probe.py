@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import httpx
 
 from platform_app.config import ProviderConfig
+from platform_app.llm.anthropic_adapter import DEFAULT_VERSION
 from platform_app.readiness import Check
 
 PROVIDER_TIMEOUT_SECONDS = 5.0
@@ -25,7 +26,23 @@ def _openai(provider: ProviderConfig, credential: str | None) -> ProbeRequest:
     return ProbeRequest(f"{provider.base_url}/models", headers)
 
 
-PROBES: Mapping[str, Callable[[ProviderConfig, str | None], ProbeRequest]] = {"openai": _openai}
+def _azure(provider: ProviderConfig, credential: str | None) -> ProbeRequest:
+    headers = {"api-key": credential} if credential else {}
+    return ProbeRequest(f"{provider.base_url}/openai/models?api-version={provider.api_version}", headers)
+
+
+def _anthropic(provider: ProviderConfig, credential: str | None) -> ProbeRequest:
+    headers = {"anthropic-version": provider.api_version or DEFAULT_VERSION}
+    if credential:
+        headers["x-api-key"] = credential
+    return ProbeRequest(f"{provider.base_url}/v1/models", headers)
+
+
+PROBES: Mapping[str, Callable[[ProviderConfig, str | None], ProbeRequest]] = {
+    "openai": _openai,
+    "azure": _azure,
+    "anthropic": _anthropic,
+}
 """By wire format: the list of models, as that format asks for it. A new format adds its line here."""
 
 

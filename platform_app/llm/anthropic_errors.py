@@ -4,6 +4,7 @@
 have no type or code of their own; for these alone the message is read.
 """
 
+import re
 from collections.abc import Mapping
 
 from platform_app.errors import (
@@ -48,6 +49,7 @@ _BY_WORDS: tuple[tuple[str, type[PlatformError]], ...] = (
     ("specified api usage limits", ProviderQuotaExhausted),
 )
 """What an `invalid_request_error` says that is more than that."""
+_FIELD = re.compile(r"([a-z][a-z0-9_.]{0,99}): ")
 _STATUS_OVERLOADED = 529
 
 
@@ -57,13 +59,19 @@ def error_from_response(status: int, headers: Mapping[str, str], body: bytes) ->
     kind = _kind(error)
     if kind is None:
         kind = ProviderUnavailable if status == _STATUS_OVERLOADED else kind_of_status(status)
-    return make_error(kind, error.get("message"), retry_after_of(headers))
+    return make_error(kind, error.get("message"), retry_after_of(headers), _field(error))
 
 
 def error_from_event(error: object) -> PlatformError:
     """The error for the `error` object of an event, or of a 200."""
     fields = error if isinstance(error, dict) else {}
-    return make_error(_kind(fields) or ProviderError, fields.get("message"))
+    return make_error(_kind(fields) or ProviderError, fields.get("message"), param=_field(fields))
+
+
+def _field(error: Mapping[str, object]) -> str | None:
+    """The field that a message about one begins with: `messages.0.content: …`, under Anthropic's name for it."""
+    named = _FIELD.match(str(error.get("message")))
+    return named[1] if named else None
 
 
 def _kind(error: Mapping[str, object]) -> type[PlatformError] | None:

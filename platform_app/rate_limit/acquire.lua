@@ -8,7 +8,8 @@
 
 local counters, limits, costs, over, denier = {}, {}, {}, {}, 0
 for i, key in ipairs(KEYS) do
-  local kind, limit, cost = take(), take(), take()
+  local kind, limit, cost = tonumber(ARGV[position + 1]), tonumber(ARGV[position + 2]), tonumber(ARGV[position + 3])
+  position = position + 3
   local shadow = kind < 0
   kind = math.abs(kind)
   local known = kind ~= WINDOW and take()
@@ -33,8 +34,8 @@ for i, c in ipairs(counters) do
     if c.kind == WINDOW then
       charge(c, costs[i])
     else
-      hold(c, c.mine + costs[i])
-      keep(c)
+      rarely().hold(c, c.mine + costs[i])
+      rarely().keep(c)
     end
   end
   local remaining = math.max(0, limits[i] - c.total - c.held)

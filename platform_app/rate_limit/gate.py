@@ -50,9 +50,10 @@ class RateLimitGate:
         context.response_headers.update(rate_limit_headers(decision.states, decision.denied_by))
         if decision.denied_by is not None:
             raise _refusal(charges, decision, decision.denied_by)
-        for state in decision.states:
-            if state.over:
-                self._note_shadow(state.rule, usage)
+        if self.rules.watches:
+            for state in decision.states:
+                if state.over:
+                    self._note_shadow(state.rule, usage)
         return decision.admission
 
     async def charge(self, usage: Usage, context: RequestContext) -> None:

@@ -10,11 +10,15 @@ draft's fields list several policies where several units are limited. It knows r
 
 import math
 from collections.abc import Sequence
+from operator import itemgetter
 
 from platform_app.rate_limit.limiter import RuleState
 from platform_app.rate_limit.rule import Rule
 
-_OPENAI_UNITS = ("requests", "tokens")
+_OPENAI_NAMES = {
+    unit: tuple(f"x-ratelimit-{what}-{unit}" for what in ("limit", "remaining", "reset"))
+    for unit in ("requests", "tokens")
+}
 _QUOTA_UNITS = {"concurrent": ';qu="concurrent-requests"', "cost_usd": ';qu="micro-usd"'}
 
 
@@ -33,11 +37,11 @@ def rate_limit_headers(states: Sequence[RuleState], denied_by: RuleState | None 
         ),
     }
     for state in tightest:
-        unit = state.rule.unit
-        if unit in _OPENAI_UNITS:
-            headers[f"x-ratelimit-limit-{unit}"] = str(state.rule.limit)
-            headers[f"x-ratelimit-remaining-{unit}"] = str(state.remaining)
-            headers[f"x-ratelimit-reset-{unit}"] = duration(state.reset_seconds)
+        names = _OPENAI_NAMES.get(state.rule.unit)
+        if names is not None:
+            headers[names[0]] = str(state.rule.limit)
+            headers[names[1]] = str(state.remaining)
+            headers[names[2]] = duration(state.reset_seconds)
     return headers
 
 
@@ -56,25 +60,34 @@ def duration(seconds: float) -> str:
 
 def _tightest_by_unit(states: Sequence[RuleState], denied_by: RuleState | None) -> list[RuleState]:
     """One state for each unit; the tightest of all comes first."""
-    found: dict[str, RuleState] = {}
+    tightest, least = denied_by, -1.0 if denied_by is not None else math.inf
+    for state in states:  # only requests are limited: the way of most, at half the price
+        rule = state.rule
+        if rule.unit != "requests" or rule.shadow:
+            break
+        room = state.remaining / rule.limit
+        if room < least:
+            tightest, least = state, room
+    else:
+        return [tightest] if tightest is not None else []
+    found: dict[str, tuple[float, RuleState]] = {}
     for state in states:
         rule = state.rule
         if not rule.shadow:
+            room = state.remaining / rule.limit
             known = found.get(rule.unit)
-            if known is None or _room(state) < _room(known):
-                found[rule.unit] = state
+            if known is None or room < known[0]:
+                found[rule.unit] = room, state
     if denied_by is not None:
-        found[denied_by.rule.unit] = denied_by
+        found[denied_by.rule.unit] = -1.0, denied_by
     if len(found) == 1:
-        return list(found.values())
-    return sorted(found.values(), key=lambda state: (state is not denied_by, _room(state)))
-
-
-def _room(state: RuleState) -> float:
-    return state.remaining / state.rule.limit
+        return [state for _, state in found.values()]
+    return [state for _, state in sorted(found.values(), key=itemgetter(0))]
 
 
 def _policy(rule: Rule) -> str:
+    if rule.unit == "requests":
+        return f'"{rule.name}";q={rule.limit};w={rule.window_seconds}'
     window = rule.calendar.seconds if rule.calendar is not None else rule.window_seconds
     span = f";w={window}" if window is not None else ""
     return f'"{rule.name}";q={rule.limit}{_QUOTA_UNITS.get(rule.unit, "")}{span}'

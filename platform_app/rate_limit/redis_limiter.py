@@ -23,6 +23,7 @@ MAX_SETTLING = 10_000
 RENEWED_AT_ONCE = 200
 """Counters in one call, so that no call keeps the server busy for long."""
 
+_WINDOW = Kind.WINDOW  # looking it up in the class costs as much as the comparison
 _HOLD_MS = int(HOLD_SECONDS * 1000)
 _FAILURES = (RedisError, OSError, TimeoutError)
 T = TypeVar("T")
@@ -50,11 +51,12 @@ class RedisLimiter:
         holding = False
         for charge in charges:
             rule = charge.rule
-            arguments += (rule.script_kind, rule.limit, charge.cost)
-            if rule.kind is not Kind.WINDOW:
+            if rule.kind is _WINDOW:
+                arguments += (rule.script_kind, rule.limit, charge.cost, rule.window_microseconds)
+            else:
                 holding = True
-                arguments.append(self._holds.known(charge.counter))
-            arguments += rule.script_time()
+                known = self._holds.known(charge.counter)
+                arguments += (rule.script_kind, rule.limit, charge.cost, known, *rule.script_time())
         started = time.perf_counter()
         if holding:
             answer = await self._claim(charges, keys, arguments)

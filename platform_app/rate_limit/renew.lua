@@ -11,19 +11,19 @@ for i = 1, take() do
 end
 for _, key in ipairs(KEYS) do
   local known = take()
-  local seen = redis.call('HMGET', key, 'H', 'E', holder, unpack(former))
+  local seen = call('HMGET', key, 'H', 'E', holder, unpack(former))
   local mine = seen[3] and tonumber(string.match(seen[3], '%d+'))
   local held = tonumber(seen[1] or 0)
   for i, name in ipairs(former) do
     if seen[3 + i] then
       held = held - tonumber(string.match(seen[3 + i], '%d+'))
-      redis.call('HDEL', key, name)
+      call('HDEL', key, name)
     end
   end
   held = held + (mine and 0 or known)
-  redis.call('HSET', key, holder, as_hold(mine or known), 'H', held, 'E', seen[2] or now_ms + hold_ms)
-  if redis.call('PTTL', key) < hold_ms then
-    redis.call('PEXPIRE', key, hold_ms)
+  call('HSET', key, holder, rarely().as_hold(mine or known), 'H', held, 'E', seen[2] or now_ms + hold_ms)
+  if call('PTTL', key) < hold_ms then
+    call('PEXPIRE', key, hold_ms)
   end
 end
 return 0

@@ -50,14 +50,13 @@ class Rule:
     whose window or unit changes starts anew."""
     script_kind: int = field(init=False, default=0)
     """What the scripts are told: the kind, negative for shadow rules."""
-    _window: tuple[int, ...] = field(init=False, default=())
+    window_microseconds: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
         span = self.calendar.tag if self.calendar else self.window_seconds or "now"
         object.__setattr__(self, "tag", f"{self.name}:{self.unit}:{span}")
         object.__setattr__(self, "script_kind", int(-self.kind if self.shadow else self.kind))
-        if self.window_seconds is not None:
-            object.__setattr__(self, "_window", (self.window_seconds * 1_000_000,))
+        object.__setattr__(self, "window_microseconds", (self.window_seconds or 0) * 1_000_000)
 
     @property
     def reserves(self) -> bool:
@@ -71,7 +70,9 @@ class Rule:
 
     def script_time(self) -> Sequence[int]:
         """What the scripts must know of the counter's time, see sliding_window.lua."""
-        return self.calendar.around(time.time()) if self.calendar is not None else self._window
+        if self.calendar is not None:
+            return self.calendar.around(time.time())
+        return (self.window_microseconds,) if self.window_microseconds else ()
 
     def units(self, limit: float) -> int:
         """A limit as people write it, in the rule's units."""

@@ -90,6 +90,11 @@ class RuleBook:
         return self._book.weighs
 
     @property
+    def watches(self) -> bool:
+        """Whether any rule is in shadow mode."""
+        return self._book.watches
+
+    @property
     def needs_redis(self) -> bool:
         """Whether any rule refuses requests while Redis is down."""
         return self._book.needs_redis
@@ -126,6 +131,7 @@ class _Book:
     def __init__(self, rules: Sequence[LimitRule]) -> None:
         self.rules = tuple(rule_of(rule) for rule in rules)
         self.weighs = any(rule.unit in ("tokens", "cost_usd") for rule in self.rules)
+        self.watches = any(rule.shadow for rule in self.rules)
         self.needs_redis = any(rule.closed and not rule.shadow for rule in self.rules)
         self._applying: dict[tuple[str, str | None], tuple[Rule, ...]] = {}
         self._with_limit: OrderedDict[tuple[str, int], Rule] = OrderedDict()

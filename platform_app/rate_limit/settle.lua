@@ -14,21 +14,21 @@ for _, key in ipairs(KEYS) do
   local kind, released, used = math.abs(take()), take(), take()
   local c = open(key, kind)
   if released > 0 and c.mine then
-    hold(c, math.max(0, c.mine - released))
+    rarely().hold(c, math.max(0, c.mine - released))
   end
   if used ~= 0 and c.width then
-    local bucket = math.min(math.floor(admitted / c.width), c.bucket)
+    local bucket = math.min(floor(admitted / c.width), c.bucket)
     if used < 0 then
-      used = math.max(used, -tonumber(redis.call('HGET', key, bucket) or 0))
+      used = math.max(used, -tonumber(call('HGET', key, bucket) or 0))
     end
     if used ~= 0 and bucket >= c.bucket - buckets then
-      redis.call('HINCRBY', key, bucket, used)
-      redis.call('HSET', key, 'h', c.bucket, 't', c.total + used, 'o', math.min(c.oldest, bucket))
-      keep(c)
+      call('HINCRBY', key, bucket, used)
+      call('HSET', key, 'h', c.bucket, 't', c.total + used, 'o', math.min(c.oldest, bucket))
+      rarely().keep(c)
     end
-  elseif used ~= 0 and kind == CALENDAR and period(admitted, c.periods) == c.bucket then
-    redis.call('HSET', key, 'h', c.bucket, 't', math.max(0, c.total + used))
-    keep(c)
+  elseif used ~= 0 and kind == CALENDAR and rarely().period(admitted, c.periods) == c.bucket then
+    call('HSET', key, 'h', c.bucket, 't', math.max(0, c.total + used))
+    rarely().keep(c)
   end
 end
 return 0

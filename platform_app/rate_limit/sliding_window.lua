@@ -19,9 +19,10 @@
 -- at most B higher. So every unit of the last window is counted (the limit is never exceeded), and a unit is counted
 -- for at most 1/B of a window too long (2 % early at B = 50; the caller passes 64).
 
+local call, tonumber, floor, ceil = redis.call, tonumber, math.floor, math.ceil
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
-local now_ms = math.floor(now / 1000)
+local now_ms = floor(now / 1000)
 local buckets = tonumber(ARGV[1])
 local holder = 'p' .. ARGV[2]
 local hold_ms = tonumber(ARGV[3])
@@ -34,68 +35,140 @@ local function take()
   return tonumber(ARGV[position])
 end
 
--- The start and the end of the calendar period of a time; of times beyond the four, the nearest one's.
-local function period(at, first)
-  local index = 1
-  while index < 3 and at >= first[index + 1] do
-    index = index + 1
+-- What requests-only rules need seldom or never. Defining it for each call would cost a tenth of the call.
+local rare
+local function rarely()
+  if rare then
+    return rare
   end
-  return first[index], first[index + 1]
-end
-
-local function as_hold(units)
-  return string.format('%.0f %.0f', units, now_ms + hold_ms) -- numbers of more digits than '..' keeps
-end
-
--- Reads the whole counter: forgets buckets that are no longer live, and what processes held that are gone.
-local function rescan(c)
-  local fields, ended = redis.call('HGETALL', c.key), {}
-  c.held, c.ends, c.mine = 0, nil, nil
-  if c.width then
-    c.total, c.oldest = 0, c.bucket
+  -- The start and the end of the calendar period of a time; of times beyond the four, the nearest one's.
+  local function period(at, first)
+    local index = 1
+    while index < 3 and at >= first[index + 1] do
+      index = index + 1
+    end
+    return first[index], first[index + 1]
   end
-  for i = 1, #fields, 2 do
-    local name, number = fields[i], tonumber(fields[i])
-    if number then
-      if number < c.bucket - buckets then
-        ended[#ended + 1] = name
-      else
-        c.total = c.total + tonumber(fields[i + 1])
-        c.oldest = math.min(c.oldest, number)
-      end
-    elseif string.sub(name, 1, 1) == 'p' then
-      local units, ends = string.match(fields[i + 1], '(%d+) (%d+)')
-      units, ends = tonumber(units), tonumber(ends)
-      if ends <= now_ms then
-        ended[#ended + 1] = name
-      else
-        c.held = c.held + units
-        c.ends = math.min(c.ends or ends, ends)
-        if name == holder then
-          c.mine = units
+
+  local function as_hold(units)
+    return string.format('%.0f %.0f', units, now_ms + hold_ms) -- numbers of more digits than '..' keeps
+  end
+
+  -- Reads the whole counter: forgets buckets that are no longer live, and what processes held that are gone.
+  local function rescan(c)
+    local fields, ended = call('HGETALL', c.key), {}
+    c.held, c.ends, c.mine = 0, nil, nil
+    if c.width then
+      c.total, c.oldest = 0, c.bucket
+    end
+    for i = 1, #fields, 2 do
+      local name, number = fields[i], tonumber(fields[i])
+      if number then
+        if number < c.bucket - buckets then
+          ended[#ended + 1] = name
+        else
+          c.total = c.total + tonumber(fields[i + 1])
+          c.oldest = math.min(c.oldest, number)
+        end
+      elseif string.sub(name, 1, 1) == 'p' then
+        local units, ends = string.match(fields[i + 1], '(%d+) (%d+)')
+        units, ends = tonumber(units), tonumber(ends)
+        if ends <= now_ms then
+          ended[#ended + 1] = name
+        else
+          c.held = c.held + units
+          c.ends = math.min(c.ends or ends, ends)
+          if name == holder then
+            c.mine = units
+          end
         end
       end
     end
+    if not c.ends then
+      ended[#ended + 1] = 'H'
+      ended[#ended + 1] = 'E'
+    else
+      call('HSET', c.key, 'H', c.held, 'E', c.ends)
+    end
+    if c.width then
+      call('HSET', c.key, 'h', c.bucket, 't', c.total, 'o', c.oldest)
+    end
+    if #ended > 0 then
+      call('HDEL', c.key, unpack(ended))
+    end
   end
-  if not c.ends then
-    ended[#ended + 1] = 'H'
-    ended[#ended + 1] = 'E'
-  else
-    redis.call('HSET', c.key, 'H', c.held, 'E', c.ends)
+
+  -- A counter as it stands now. `mine`: what this process holds of it, nil where the server knows of nothing.
+  local function open(key, kind)
+    local c = { key = key, kind = kind, total = 0, held = 0, bucket = 0, oldest = 0 }
+    if kind == RESERVED_WINDOW then
+      c.width = ceil(take() / buckets)
+      c.bucket = floor(now / c.width)
+      c.oldest = c.bucket
+    elseif kind == CALENDAR then
+      c.periods = { take(), take(), take(), take() }
+      c.bucket, c.period_end = period(now, c.periods)
+    end
+    local seen = call('HMGET', key, 'h', 't', 'o', 'H', 'E', holder)
+    local head, stale = tonumber(seen[1]), false
+    if seen[5] then
+      c.held, c.ends = tonumber(seen[4]), tonumber(seen[5])
+      stale = c.ends <= now_ms
+      if seen[6] then
+        c.mine = tonumber(string.match(seen[6], '%d+'))
+      end
+    end
+    if head and c.width then
+      c.bucket = math.max(c.bucket, head)
+      c.total, c.oldest = tonumber(seen[2]), tonumber(seen[3])
+      stale = stale or c.oldest < c.bucket - buckets
+    elseif head and head >= c.bucket then -- the same period, or a clock that was set back
+      c.bucket, c.total = head, tonumber(seen[2])
+    end
+    if stale then
+      rescan(c)
+    end
+    return c
   end
-  if c.width then
-    redis.call('HSET', c.key, 'h', c.bucket, 't', c.total, 'o', c.oldest)
+
+  -- Makes the server remember the counter for as long as it counts.
+  local function keep(c)
+    local ms = hold_ms
+    if c.width then
+      ms = ceil(c.width * (buckets + 2) / 1000)
+      if c.kind ~= WINDOW then
+        ms = math.max(ms, hold_ms)
+      end
+    elseif c.period_end then
+      ms = math.max(0, ceil((c.period_end - now) / 1000)) + hold_ms
+    end
+    call('PEXPIRE', c.key, ms)
   end
-  if #ended > 0 then
-    redis.call('HDEL', c.key, unpack(ended))
+
+  -- Sets what this process holds, and with it the sum of all.
+  local function hold(c, units)
+    c.held = c.held - (c.mine or 0) + units
+    c.mine = units
+    c.ends = math.min(c.ends or now_ms + hold_ms, now_ms + hold_ms)
+    if units > 0 then
+      call('HSET', c.key, holder, as_hold(units), 'H', c.held, 'E', c.ends)
+    elseif c.held > 0 then
+      call('HSET', c.key, 'H', c.held)
+      call('HDEL', c.key, holder)
+    else
+      call('HDEL', c.key, holder, 'H', 'E')
+    end
   end
+
+  rare = { period = period, as_hold = as_hold, rescan = rescan, open = open, keep = keep, hold = hold }
+  return rare
 end
 
 -- A window's counter as it stands now.
 local function open_window(key)
-  local width = math.ceil(take() / buckets)
-  local bucket = math.floor(now / width)
-  local seen = redis.call('HMGET', key, 'h', 't', 'o', bucket)
+  local width = ceil(take() / buckets)
+  local bucket = floor(now / width)
+  local seen = call('HMGET', key, 'h', 't', 'o', bucket)
   local head = tonumber(seen[1])
   if not head then
     return { key = key, kind = WINDOW, width = width, bucket = bucket, oldest = bucket, total = 0, held = 0 }
@@ -103,62 +176,16 @@ local function open_window(key)
   local c = { key = key, kind = WINDOW, width = width, bucket = bucket, oldest = tonumber(seen[3]),
     total = tonumber(seen[2]), held = 0, in_bucket = tonumber(seen[4]) }
   if head > bucket then -- never back, even where the clock was set back
-    c.bucket, c.in_bucket = head, tonumber(redis.call('HGET', key, head))
+    c.bucket, c.in_bucket = head, tonumber(call('HGET', key, head))
   end
   if c.oldest < c.bucket - buckets then
-    rescan(c)
+    rarely().rescan(c)
   end
   return c
 end
 
--- A counter as it stands now. `mine`: what this process holds of it, nil where the server knows of nothing.
 local function open(key, kind)
-  if kind == WINDOW then
-    return open_window(key)
-  end
-  local c = { key = key, kind = kind, total = 0, held = 0, bucket = 0, oldest = 0 }
-  if kind == RESERVED_WINDOW then
-    c.width = math.ceil(take() / buckets)
-    c.bucket = math.floor(now / c.width)
-    c.oldest = c.bucket
-  elseif kind == CALENDAR then
-    c.periods = { take(), take(), take(), take() }
-    c.bucket, c.period_end = period(now, c.periods)
-  end
-  local seen = redis.call('HMGET', key, 'h', 't', 'o', 'H', 'E', holder)
-  local head, stale = tonumber(seen[1]), false
-  if seen[5] then
-    c.held, c.ends = tonumber(seen[4]), tonumber(seen[5])
-    stale = c.ends <= now_ms
-    if seen[6] then
-      c.mine = tonumber(string.match(seen[6], '%d+'))
-    end
-  end
-  if head and c.width then
-    c.bucket = math.max(c.bucket, head)
-    c.total, c.oldest = tonumber(seen[2]), tonumber(seen[3])
-    stale = stale or c.oldest < c.bucket - buckets
-  elseif head and head >= c.bucket then -- the same period, or a clock that was set back
-    c.bucket, c.total = head, tonumber(seen[2])
-  end
-  if stale then
-    rescan(c)
-  end
-  return c
-end
-
--- Makes the server remember the counter for as long as it counts.
-local function keep(c)
-  local ms = hold_ms
-  if c.width then
-    ms = math.ceil(c.width * (buckets + 2) / 1000)
-    if c.kind ~= WINDOW then
-      ms = math.max(ms, hold_ms)
-    end
-  elseif c.period_end then
-    ms = math.max(0, math.ceil((c.period_end - now) / 1000)) + hold_ms
-  end
-  redis.call('PEXPIRE', c.key, ms)
+  return kind == WINDOW and open_window(key) or rarely().open(key, kind)
 end
 
 -- Charges a window. The first units of a bucket make the server remember the counter until they end; the bucket's
@@ -166,25 +193,10 @@ end
 local function charge(c, units)
   c.total = c.total + units
   if c.in_bucket then
-    redis.call('HSET', c.key, c.bucket, c.in_bucket + units, 't', c.total)
+    call('HSET', c.key, c.bucket, c.in_bucket + units, 't', c.total)
   else
-    redis.call('HSET', c.key, c.bucket, units, 't', c.total, 'h', c.bucket, 'o', c.oldest)
-    keep(c)
-  end
-end
-
--- Sets what this process holds, and with it the sum of all.
-local function hold(c, units)
-  c.held = c.held - (c.mine or 0) + units
-  c.mine = units
-  c.ends = math.min(c.ends or now_ms + hold_ms, now_ms + hold_ms)
-  if units > 0 then
-    redis.call('HSET', c.key, holder, as_hold(units), 'H', c.held, 'E', c.ends)
-  elseif c.held > 0 then
-    redis.call('HSET', c.key, 'H', c.held)
-    redis.call('HDEL', c.key, holder)
-  else
-    redis.call('HDEL', c.key, holder, 'H', 'E')
+    call('HSET', c.key, c.bucket, units, 't', c.total, 'h', c.bucket, 'o', c.oldest)
+    rarely().keep(c)
   end
 end
 
@@ -207,7 +219,7 @@ local function until_fits(c, cost, limit)
   elseif not c.width then
     return c.period_end and c.period_end - now or HELD_WAIT
   end
-  local fields, live, excess = redis.call('HGETALL', c.key), {}, c.total + c.held + cost - limit
+  local fields, live, excess = call('HGETALL', c.key), {}, c.total + c.held + cost - limit
   for i = 1, #fields, 2 do
     local number = tonumber(fields[i])
     if number then

@@ -163,7 +163,7 @@ async def usage_of(platform: Platform, visitor: Visitor, count: int = 1) -> list
         rows: list[asyncpg.Record] = []
         while len(rows := await connection.fetch(query, visitor.key_id)) < count:
             await asyncio.sleep(0.05)
-    return rows
+    return list(rows)
 
 
 def in_use(gateway: Gateway) -> float:

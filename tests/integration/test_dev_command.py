@@ -135,7 +135,7 @@ def test_the_life_of_a_data_directory(directory: Path) -> None:
         assert first_env["OPENAI_API_KEY"].startswith("sk-sim-")
         assert httpx.get(first_env["PLATFORM_METRICS_URL"], trust_env=False).status_code == 200
         config = PlatformConfig.model_validate(yaml.safe_load((first.data_dir / "platform.yaml").read_text()))
-        assert set(config.models) == set(MODELS)
+        assert set(config.models) == {*MODELS, *dev_files.GATEWAY_MODELS}
         sourced = subprocess.run(
             ["sh", "-c", 'set -a; . "$0"; env', str(first.data_dir / "dev.env")],
             env={},
@@ -377,8 +377,9 @@ def test_the_gateway_accepts_every_catalog(catalog: dev_files.Catalog) -> None:
 
 def test_every_model_of_the_simulator_is_served() -> None:
     catalog = dev_files.simulator_catalog("http://a/v1")
-    assert set(catalog.models) == set(MODELS)
-    assert catalog.providers == {"simulator": "http://a/v1"}
+    assert all(catalog.models[name] == [("simulator", name)] for name in MODELS)
+    assert catalog.providers["simulator"] == {"base_url": "http://a/v1"}
+    assert catalog.addresses == ["http://a/v1", "http://a", "http://a/anthropic"]
 
 
 @pytest.mark.parametrize(("key", "real"), [("", False), ("sk-sim-1", False), ("sk-proj-1", True)])

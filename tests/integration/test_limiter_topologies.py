@@ -1,6 +1,7 @@
 """The limiter on a real cluster of three nodes, over TLS, and as an ACL user."""
 
 import asyncio
+import re
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -199,12 +200,13 @@ async def test_over_tls_with_a_ca_of_its_own(valkey: EmbeddedValkey, tmp_path: P
         await pipe.aclose()
 
 
-RIGHTS = ("~fbp:rl:*", "resetchannels", "&fbp:keys:changed", "+@scripting", "+@hash", "+@keyspace", "+time", "+ping")
+OPERATIONS = Path(__file__).resolve().parents[2] / "docs" / "operations.md"
 
 
-async def test_as_an_acl_user_with_only_the_rights_it_needs(valkey: EmbeddedValkey) -> None:
+async def test_as_an_acl_user_with_only_the_rights_that_the_operator_guide_gives(valkey: EmbeddedValkey) -> None:
+    documented = re.findall(r"^ACL SETUSER gateway reset on >PASSWORD (.*?)\n```", OPERATIONS.read_text(), re.M | re.S)
     admin = connect(valkey.url)
-    await tell(admin, "ACL", "SETUSER", "gateway", "reset", "on", ">a p@ss", *RIGHTS)
+    await tell(admin, "ACL", "SETUSER", "gateway", "reset", "on", ">a p@ss", *documented[0].split())
     pipe = ScriptPipe(f"unix://gateway:a%20p%40ss@{valkey.socket}", 2)
     try:
         limiter = RedisLimiter(pipe)

@@ -9,8 +9,10 @@ from apps.platform_cli.provider_probe import PROBES, probe_provider
 from apps.provider_simulator.server import ProviderSimulator
 from platform_app.config import ProviderConfig
 from tests.support.ports import free_port
+from tests.support.wires import WIRES, url_of
 
 KEY = "sk-canary-2f6d81c0"
+MODELS_OF = {"openai": "/v1/models", "azure": "/openai/models", "anthropic": "/anthropic/v1/models"}
 
 
 @pytest.fixture
@@ -54,6 +56,22 @@ async def test_nobody_there() -> None:
 async def test_a_credential_that_cannot_be_sent(locked: ProviderSimulator, credential: str) -> None:
     check = await probe_provider("sim", provider(locked.base_url), credential)
     assert (check.ok, check.detail) == (False, "the credential has characters that a header cannot carry")
+
+
+@pytest.mark.parametrize("wire", WIRES)
+async def test_each_wire_format_asks_for_its_models(locked: ProviderSimulator, wire: str) -> None:
+    config = ProviderConfig.model_validate(
+        {
+            "wire_format": wire,
+            "base_url": url_of(wire, locked),
+            "api_key_secret": "KEY",
+            "api_version": "2024-10-21" if wire == "azure" else None,
+        }
+    )
+    good, bad = [await probe_provider("sim", config, key) for key in (KEY, "sk-other-canary")]
+    assert good.detail.endswith("answers and takes the credential")
+    assert bad.detail.endswith("refuses the credential (401)")
+    assert {record.path for record in locked.requests()} == {MODELS_OF[wire]}
 
 
 def test_every_wire_format_has_a_probe() -> None:

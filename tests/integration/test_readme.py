@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from apps.platform_cli.embedded.child import ChildProcess
+from tests.support.node import installed_modules
 from tests.support.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,6 +48,8 @@ def test_readme_example_runs(home: Path, language: str, code: str) -> None:
     if shutil.which(program) is None:
         pytest.skip(f"{program} is not installed")
     endings = {"bash": "sh", "python": "py", "javascript": "mjs"}
+    if 'from "openai"' in code and not (home / "node_modules").exists():
+        (home / "node_modules").symlink_to(installed_modules())
     script = home / f"example.{endings[language]}"
     script.write_text(f"set -euo pipefail\n{code}" if language == "bash" else code)
 

@@ -4,7 +4,7 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -105,6 +105,28 @@ def write_config(path: Path, base_url: str, models: Mapping[str, str] | None = N
         "providers": {"simulator": {"base_url": base_url, "api_key_secret": "OPENAI_API_KEY"}},
         "models": {
             public: {"routes": [{"provider": "simulator", "model": upstream}]} for public, upstream in models.items()
+        },
+        **sections,
+    }
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+def write_catalog(
+    path: Path,
+    providers: Mapping[str, Mapping[str, Any]],
+    models: Mapping[str, Sequence[tuple[str, str]]],
+    **sections: Any,
+) -> Path:
+    """A config file with several providers, which share the simulator's key unless they say otherwise.
+
+    `models` maps public names to their routes, each a provider and the model's name there.
+    """
+    config = {
+        "providers": {name: {"api_key_secret": "OPENAI_API_KEY", **fields} for name, fields in providers.items()},
+        "models": {
+            public: {"routes": [{"provider": provider, "model": upstream} for provider, upstream in routes]}
+            for public, routes in models.items()
         },
         **sections,
     }

@@ -30,6 +30,7 @@ _EXAMPLE_MESSAGES: Mapping[type[errors.PlatformError], str] = {
         "Idempotency keys cannot be checked right now, so nothing was done. Try again shortly, or without the header "
         "Idempotency-Key."
     ),
+    errors.BudgetExceeded: "The budget 'owner-daily-usd' is reached. Try again in 5001 s.",
     errors.AuthUnavailable: "API keys cannot be verified right now. Try again shortly.",
     errors.LimiterUnavailable: "The rate limiter cannot be reached right now. Try again shortly.",
     errors.ProviderNotConfigured: "The provider has no usable credential, or no such model: the operator's to mend.",

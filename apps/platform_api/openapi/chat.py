@@ -63,6 +63,7 @@ CHAT: dict[str, Any] = {
             errors.ContextLengthExceeded,
             errors.ContentFiltered,
             errors.ProviderRejectedRequest,
+            errors.BudgetExceeded,
             errors.ModelNotAllowed,
             errors.ModelNotFound,
             errors.ProviderError,

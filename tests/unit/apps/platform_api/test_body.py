@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from apps.platform_api.body import json_body, parse
 from apps.platform_api.contract import ChatRequestBody
 from apps.platform_api.errors import error_body
-from apps.platform_api.exact_json import TOO_LONG
+from apps.platform_api.json_fields import TOO_LONG
 from platform_app.errors import InvalidRequest, PlatformError, UnsupportedMediaType, ValidationFailed
 from tests.unit.fakes import context
 

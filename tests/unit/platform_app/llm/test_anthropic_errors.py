@@ -87,3 +87,17 @@ def test_keys_in_the_words_are_masked() -> None:
 def test_no_answer_makes_anything_but_an_error_of_ours(status: int, answer: object) -> None:
     error = error_from_response(status, {}, json.dumps(answer).encode())
     assert isinstance(error, errors.ProviderFailed | errors.RequestRefused)
+
+
+@pytest.mark.parametrize(
+    ("message", "param"),
+    [
+        ("temperature: range: 0..1", "temperature"),
+        ("messages.0.content: Input should be a valid string", "messages.0.content"),
+        ("prompt is too long: 210000 tokens > 200000 maximum", None),
+        ("Output blocked by content filtering policy", None),
+    ],
+)
+def test_a_message_that_begins_with_a_field_names_it(message: str, param: str | None) -> None:
+    assert error_from_response(400, {}, body("invalid_request_error", message)).param == param
+    assert error_from_event({"type": "invalid_request_error", "message": message}).param == param

@@ -242,12 +242,17 @@ def test_what_the_adapter_says_itself() -> None:
     assert provider_errors.bad_response("not JSON").details == ["not JSON"]
 
 
-def test_where_the_request_is_wrong_the_provider_names_the_field() -> None:
-    raw = body(message="too hot", param="temperature")
-    assert error_from_response(400, {}, raw).param == "temperature"
-    assert error_from_event({"code": "context_length_exceeded", "param": "messages"}).param == "messages"
-    assert error_from_response(400, {}, body(param="sk-abcdefgh1234")).param == "[masked]"
-    assert error_from_response(400, {}, body(param=["temperature"])).param is None
-    assert len(error_from_response(400, {}, body(param="x" * 10_000)).param or "") == 200
-    for status in (401, 404, 429, 500):
-        assert error_from_response(status, {}, raw).param is None
+def test_the_field_that_is_wrong_is_told_where_the_caller_must_act() -> None:
+    refused = error_from_response(400, {}, body(param="messages[0].content", code="invalid_value"))
+    assert refused.param == "messages[0].content"
+    assert error_from_event({"code": "content_filter", "param": "prompt"}).param == "prompt"
+    assert error_from_response(500, {}, body(param="temperature")).param is None
+    assert error_from_response(401, {}, body(param="temperature")).param is None
+
+
+@pytest.mark.parametrize(
+    ("param", "told"),
+    [(None, None), ("", None), (7, None), (["a"], None), ("x" * 300, "x" * 200), ("sk-live-0123456789", "[masked]")],
+)
+def test_only_a_short_field_without_a_key_is_told(param: object, told: str | None) -> None:
+    assert error_from_response(400, {}, body(param=param)).param == told

@@ -1,0 +1,96 @@
+"""One gateway for every client: the same models behind each wire format."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from apps.provider_simulator.server import ProviderSimulator
+from tests.clients.sdks.models import EMBEDDING, FALLBACK, FAULTS, TIGHT, TIGHT_WINDOW_SECONDS, WIRES
+from tests.conftest import GENEROUS, PATIENT, Platform
+from tests.support.gateway import Gateway, write_catalog
+from tests.support.node import installed_modules
+
+
+@pytest.fixture(scope="session")
+def provider() -> Iterator[ProviderSimulator]:
+    """A simulator with a loop and a thread of its own: a client that blocks would hold up the tests' loop."""
+    running = ProviderSimulator()
+    loop = asyncio.new_event_loop()
+    thread = Thread(target=loop.run_forever)
+    thread.start()
+    asyncio.run_coroutine_threadsafe(running.start(), loop).result(10)
+    yield running
+    asyncio.run_coroutine_threadsafe(running.aclose(), loop).result(10)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join(10)
+    loop.close()
+
+
+@pytest.fixture(scope="session")
+def clients_platform(
+    platform: Platform, provider: ProviderSimulator, tmp_path_factory: pytest.TempPathFactory
+) -> Platform:
+    """The platform with the models that tests/clients/sdks/models.py names."""
+    config = _write_config(tmp_path_factory.mktemp("sdks") / "platform.yaml", provider)
+    chosen = {"PLATFORM_CONFIG_FILE": str(config), "PLATFORM_DEFAULT_MODEL": "openai-ok"}
+    return Platform({**platform.environment, **chosen})
+
+
+@pytest.fixture(scope="session")
+def clients_gateway(clients_platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """One gateway for all of them."""
+    with Gateway(clients_platform.environment, tmp_path_factory.mktemp("sdks-gateway")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def client_key(clients_platform: Platform) -> str:
+    """A key for everything that OpenAI clients call."""
+    return clients_platform.key("platform:chat", "platform:embeddings", "platform:models:read")
+
+
+@pytest.fixture
+def tight_key(clients_platform: Platform) -> str:
+    """A new key, of whose tight limit nothing is used."""
+    return clients_platform.key("platform:chat")
+
+
+@pytest.fixture(params=WIRES)
+def wire(request: pytest.FixtureRequest) -> str:
+    """Each wire format that a model's route can speak."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def node_modules() -> Path:
+    """Where the official npm client is installed; skips where Node.js is not."""
+    return installed_modules()
+
+
+def _write_config(path: Path, provider: ProviderSimulator) -> Path:
+    models = {f"{wire}-{fault}": [(wire, f"sim-{fault}@clients")] for wire in WIRES for fault in FAULTS}
+    models |= {f"{wire}-{TIGHT}": [(wire, "sim-ok@clients")] for wire in WIRES}
+    models[EMBEDDING] = [("openai", "text-embedding-3-small")]
+    models[FALLBACK] = [("down", "gpt-4o"), ("azure", "sim-ok@fallback")]
+    tight = {
+        "name": TIGHT,
+        "scope": "key",
+        "models": [f"{wire}-{TIGHT}" for wire in WIRES],
+        "limit": 1,
+        "window_seconds": TIGHT_WINDOW_SECONDS,
+    }
+    return write_catalog(
+        path,
+        {
+            "openai": {"base_url": provider.base_url},
+            "azure": {"base_url": provider.azure_url, "wire_format": "azure", "api_version": "2024-10-21"},
+            "anthropic": {"base_url": provider.anthropic_url, "wire_format": "anthropic"},
+            "down": {"base_url": provider.refused_url},
+        },
+        models,
+        rate_limits={"rules": [*GENEROUS["rules"], tight]},
+        policies=PATIENT,
+    )

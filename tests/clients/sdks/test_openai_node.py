@@ -1,0 +1,37 @@
+"""The official npm client runs its scenario (node/scenario.mjs) against the gateway."""
+
+import json
+import os
+import re
+from pathlib import Path
+
+from tests.clients.sdks.models import PIXEL
+from tests.support.gateway import Gateway
+from tests.support.node import LOCK, PROJECT, run_node
+
+
+def test_the_scenario(clients_gateway: Gateway, client_key: str, tight_key: str, wire: str, node_modules: Path) -> None:
+    environment = {
+        "PATH": os.environ["PATH"],
+        "BASE_URL": f"{clients_gateway.base_url}/v1",
+        "API_KEY": client_key,
+        "TIGHT_KEY": tight_key,
+        "WIRE": wire,
+        "PIXEL": PIXEL,
+    }
+    output = run_node(PROJECT / "scenario.mjs", environment)
+    # A file without tests ends well too.
+    passed = re.search(r"pass (\d+)$", output, re.MULTILINE)
+    assert passed is not None, output
+    assert int(passed[1]) == (11 if wire == "anthropic" else 12), output
+
+
+def test_the_lock_pins_the_client_and_names_no_host() -> None:
+    wanted = json.loads((PROJECT / "package.json").read_text())["dependencies"]
+    text = LOCK.read_text()
+    packages = json.loads(text)["packages"]
+    assert "://" not in text
+    for name, version in wanted.items():
+        assert re.fullmatch(r"\d+\.\d+\.\d+", version), f"{name} is not pinned exactly"
+        assert packages[f"node_modules/{name}"]["version"] == version
+    assert all(package.get("integrity") for path, package in packages.items() if path)

@@ -1,0 +1,215 @@
+"""The official Python client, whole scenario, each wire format behind the model where the feature exists there."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import openai
+import pytest
+from openai.types.chat import ChatCompletionMessageFunctionToolCall
+from pydantic import BaseModel, Field
+
+from apps.provider_simulator.server import ProviderSimulator
+from tests.clients.sdks.models import EMBEDDING, HELLO, PIXEL, WIRES, asking
+from tests.support.gateway import Gateway
+
+OPENAI_LIKE = ("openai", "azure")
+
+
+class Weather(BaseModel):
+    """Look up the weather."""
+
+    city: str = Field(description="Where")
+    days: int
+
+
+class Answer(BaseModel):
+    text: str
+    sure: bool
+
+
+@pytest.fixture
+def sdk(clients_gateway: Gateway, client_key: str) -> Iterator[openai.OpenAI]:
+    """Only base URL and key are ours; retries are off so that each error is seen."""
+    with openai.OpenAI(base_url=f"{clients_gateway.base_url}/v1", api_key=client_key, max_retries=0) as client:
+        yield client
+
+
+def last_body(provider: ProviderSimulator) -> dict[str, Any]:
+    """What the provider was sent last."""
+    body = provider.requests()[-1].body
+    assert body is not None
+    sent: dict[str, Any] = json.loads(body)
+    return sent
+
+
+def test_a_whole_answer(sdk: openai.OpenAI, wire: str) -> None:
+    done = sdk.chat.completions.create(model=f"{wire}-ok", messages=HELLO)
+    [choice] = done.choices
+    assert (choice.message.role, choice.message.content, choice.finish_reason) == (
+        "assistant",
+        "You said: hello",
+        "stop",
+    )
+    assert (done.object, done.model) == ("chat.completion", f"{wire}-ok")
+    assert done.usage is not None
+    assert (done.usage.prompt_tokens, done.usage.completion_tokens, done.usage.total_tokens) == (2, 4, 6)
+    assert done._request_id
+
+
+def test_a_stream_without_usage(sdk: openai.OpenAI, wire: str) -> None:
+    with sdk.chat.completions.create(model=f"{wire}-ok", messages=HELLO, stream=True) as stream:
+        chunks = list(stream)
+    assert "".join(c.choices[0].delta.content or "" for c in chunks if c.choices) == "You said: hello"
+    assert [c.choices[0].finish_reason for c in chunks if c.choices][-1] == "stop"
+    assert {c.model for c in chunks} == {f"{wire}-ok"}
+    assert all("usage" not in c.model_fields_set for c in chunks)
+
+
+def test_a_stream_with_usage(sdk: openai.OpenAI, wire: str) -> None:
+    options: Any = {"include_usage": True}
+    chunks = list(sdk.chat.completions.create(model=f"{wire}-ok", messages=HELLO, stream=True, stream_options=options))
+    assert chunks[-1].choices == []
+    assert chunks[-1].usage is not None
+    assert (chunks[-1].usage.prompt_tokens, chunks[-1].usage.completion_tokens) == (2, 4)
+    assert [c.usage for c in chunks[:-1]] == [None] * (len(chunks) - 1)
+
+
+def test_the_stream_helper(sdk: openai.OpenAI, wire: str) -> None:
+    options: Any = {"include_usage": True}
+    with sdk.chat.completions.stream(model=f"{wire}-ok", messages=HELLO, stream_options=options) as stream:
+        kinds = [event.type for event in stream]
+        done = stream.get_final_completion()
+    assert {"chunk", "content.delta", "content.done"} <= set(kinds)
+    assert done.choices[0].message.content == "You said: hello"
+    assert done.usage is not None
+    assert done.usage.total_tokens == 6
+
+
+def test_a_tool_loop(sdk: openai.OpenAI, wire: str) -> None:
+    tools = [openai.pydantic_function_tool(Weather)]
+    messages = asking("call:Weather,Weather")
+    done = sdk.chat.completions.parse(model=f"{wire}-ok", messages=messages, tools=tools)
+    [choice] = done.choices
+    assert choice.finish_reason == "tool_calls"
+    calls = choice.message.tool_calls
+    assert calls is not None
+    assert len({call.id for call in calls}) == 2
+    messages.append(choice.message.model_dump(exclude_none=True))
+    for call in calls:
+        assert isinstance(call.function.parsed_arguments, Weather)
+        messages.append({"role": "tool", "tool_call_id": call.id, "content": "sunny"})
+    final = sdk.chat.completions.parse(model=f"{wire}-ok", messages=messages, tools=tools)
+    assert final.choices[0].message.content == "The tool said: sunny"
+
+
+def test_streamed_tool_calls(sdk: openai.OpenAI, wire: str) -> None:
+    tools = [openai.pydantic_function_tool(Weather)]
+    with sdk.chat.completions.stream(model=f"{wire}-ok", messages=asking("call:Weather"), tools=tools) as stream:
+        done_events = [event for event in stream if event.type == "tool_calls.function.arguments.done"]
+        final = stream.get_final_completion()
+    assert [event.name for event in done_events] == ["Weather"]
+    [call] = final.choices[0].message.tool_calls or []
+    assert isinstance(call.function.parsed_arguments, Weather)
+
+
+def test_a_required_tool_and_one_by_name(sdk: openai.OpenAI, wire: str) -> None:
+    tools: Any = [openai.pydantic_function_tool(Weather)]
+    named: Any = {"type": "function", "function": {"name": "Weather"}}
+    for choice in ("required", named):
+        done = sdk.chat.completions.create(model=f"{wire}-ok", messages=HELLO, tools=tools, tool_choice=choice)
+        [call] = done.choices[0].message.tool_calls or []
+        assert isinstance(call, ChatCompletionMessageFunctionToolCall)
+        Weather.model_validate_json(call.function.arguments)
+
+
+def test_structured_outputs(sdk: openai.OpenAI, wire: str) -> None:
+    done = sdk.chat.completions.parse(model=f"{wire}-ok", messages=HELLO, response_format=Answer)
+    assert done.choices[0].message.parsed == Answer(text="You said: hello", sure=True)
+    with sdk.chat.completions.stream(model=f"{wire}-ok", messages=HELLO, response_format=Answer) as stream:
+        assert stream.get_final_completion().choices[0].message.parsed == done.choices[0].message.parsed
+
+
+def test_an_image_reaches_the_provider(sdk: openai.OpenAI, wire: str, provider: ProviderSimulator) -> None:
+    content = [{"type": "text", "text": "what is it"}, {"type": "image_url", "image_url": {"url": PIXEL}}]
+    messages: Any = [{"role": "user", "content": content}]
+    done = sdk.chat.completions.create(model=f"{wire}-ok", messages=messages)
+    assert done.choices[0].message.content == "You said: what is it"
+    assert PIXEL.partition(",")[2] in json.dumps(last_body(provider)["messages"])
+
+
+def test_where_an_answer_stops(sdk: openai.OpenAI, wire: str) -> None:
+    stopped = sdk.chat.completions.create(model=f"{wire}-ok", messages=HELLO, stop=[" said"])
+    assert (stopped.choices[0].message.content, stopped.choices[0].finish_reason) == ("You", "stop")
+    cut = sdk.chat.completions.create(model=f"{wire}-ok", messages=HELLO, max_completion_tokens=2)
+    assert (cut.choices[0].message.content, cut.choices[0].finish_reason) == ("You said", "length")
+
+
+@pytest.mark.parametrize("like", OPENAI_LIKE)
+def test_several_choices_their_logprobs_and_a_seed(sdk: openai.OpenAI, like: str) -> None:
+    asked: Any = {"model": f"{like}-ok", "messages": HELLO, "n": 2, "logprobs": True, "seed": 7}
+    first, second = (sdk.chat.completions.create(**asked) for _ in range(2))
+    assert [c.message.content for c in first.choices] == ["You said: hello", "You said: hello [2]"]
+    assert first.choices[0].logprobs is not None
+    assert [token.token for token in first.choices[0].logprobs.content or []] == ["You ", "said", ": he", "llo"]
+    assert first == second
+    streamed = list(sdk.chat.completions.create(**asked, stream=True))
+    assert {c.choices[0].index for c in streamed if c.choices} == {0, 1}
+    assert any(c.choices[0].logprobs for c in streamed if c.choices)
+
+
+def test_what_anthropic_cannot_do_is_refused_by_name(sdk: openai.OpenAI) -> None:
+    unable: list[tuple[str, Any]] = [("n", 2), ("logprobs", True), ("response_format", {"type": "json_object"})]
+    for name, value in unable:
+        with pytest.raises(openai.BadRequestError) as raised:
+            sdk.chat.completions.create(**{"model": "anthropic-ok", "messages": HELLO, name: value})
+        assert raised.value.param == name
+
+
+def test_fields_that_nobody_knows_yet_reach_the_provider(sdk: openai.OpenAI, provider: ProviderSimulator) -> None:
+    sdk.chat.completions.create(model="openai-ok", messages=HELLO, extra_body={"of_tomorrow": {"a": [1]}})
+    assert last_body(provider)["of_tomorrow"] == {"a": [1]}
+
+
+def test_a_refusal_and_a_thought(sdk: openai.OpenAI) -> None:
+    refused = sdk.chat.completions.create(model="openai-ok", messages=asking("refuse: it"))
+    assert refused.choices[0].message.refusal == "I cannot help with that."
+    thought = sdk.chat.completions.create(model="openai-ok", messages=HELLO, reasoning_effort="low")
+    assert thought.choices[0].message.model_dump()["reasoning_content"] == "They say: hello"
+
+
+def test_embeddings(sdk: openai.OpenAI) -> None:
+    floats = sdk.embeddings.create(model=EMBEDDING, input=["a", "b"], dimensions=8, encoding_format="float")
+    # The client's default is base64, which it decodes itself.
+    decoded = sdk.embeddings.create(model=EMBEDDING, input=["a", "b"], dimensions=8)
+    assert [item.index for item in floats.data] == [0, 1]
+    assert floats.model == decoded.model == EMBEDDING
+    assert floats.usage.total_tokens == 2
+    for one, other in zip(floats.data, decoded.data, strict=True):
+        assert one.embedding == pytest.approx(other.embedding)
+    raw = sdk.embeddings.with_raw_response.create(model=EMBEDDING, input="a", dimensions=8, encoding_format="base64")
+    assert isinstance(json.loads(raw.text)["data"][0]["embedding"], str)
+
+
+def test_models(sdk: openai.OpenAI) -> None:
+    names = [model.id for model in sdk.models.list()]
+    assert {f"{wire}-ok" for wire in WIRES} | {EMBEDDING} <= set(names)
+    shown = sdk.models.retrieve("anthropic-ok")
+    assert (shown.id, shown.object, shown.owned_by) == ("anthropic-ok", "model", "anthropic")
+    with pytest.raises(openai.NotFoundError):
+        sdk.models.retrieve("nothing")
+
+
+def test_the_headers_say_what_happened(sdk: openai.OpenAI, wire: str) -> None:
+    raw = sdk.chat.completions.with_raw_response.create(model=f"{wire}-ok", messages=HELLO)
+    assert raw.headers["x-platform-provider"] == wire
+    assert raw.headers["x-platform-model"] == "sim-ok@clients"
+    assert raw.headers["x-platform-attempts"] == "1"
+    assert raw.headers["x-ratelimit-limit-requests"] == "1000000"
+    assert raw.parse()._request_id == raw.headers["x-request-id"] == raw.request_id
+    with sdk.chat.completions.with_streaming_response.create(
+        model=f"{wire}-ok", messages=HELLO, stream=True, extra_headers={"X-Request-ID": "of-the-client"}
+    ) as streamed:
+        assert streamed.headers["x-platform-provider"] == wire
+        assert streamed.request_id == "of-the-client"
+        assert list(streamed.iter_lines())[-2:] == ["data: [DONE]", ""]
