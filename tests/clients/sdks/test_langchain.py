@@ -79,6 +79,11 @@ def test_structured_output(model: ChatOpenAI, method: Any) -> None:
 
 
 def test_embeddings(clients_gateway: Gateway, client_key: str) -> None:
-    fields: dict[str, Any] = {"base_url": f"{clients_gateway.base_url}/v1", "api_key": SecretStr(client_key)}
-    embeddings = OpenAIEmbeddings(model=EMBEDDING, dimensions=4, check_embedding_ctx_length=False, **fields)
+    embeddings = OpenAIEmbeddings(
+        model=EMBEDDING,
+        base_url=f"{clients_gateway.base_url}/v1",  # type: ignore[call-arg]  # an alias, which mypy does not see
+        api_key=SecretStr(client_key),
+        dimensions=4,
+        check_embedding_ctx_length=False,
+    )
     assert [len(vector) for vector in embeddings.embed_documents(["a", "b"])] == [4, 4]
