@@ -109,6 +109,8 @@ async def test_all_scopes_but_one_are_not_enough(
 ) -> None:
     every = set(Scope)
     for route, expected in EXPECTED.items():
+        if expected.scope is None:
+            continue
         method, path = route.split()
         key = platform.key(*sorted(every - {expected.scope}))
         response = await client.request(
