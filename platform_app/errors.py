@@ -53,12 +53,14 @@ from typing import ClassVar
 class PlatformError(Exception):
     """Base of all errors that reach a caller.
 
-    `details` are short sentences (one per problem); `retry_after` is in seconds, None where waiting does
-    not help; `headers` are extra response headers, lower-case names; `param` is the field that is wrong, where one is.
+    `details` are short sentences (one per problem); `retry_after` is in seconds, None where nobody said how long;
+    `headers` are extra response headers, lower-case names; `param` is the field that is wrong, where one is.
     """
 
     code: ClassVar[str] = "internal_error"
     status: ClassVar[int] = 500
+    default_retry_after: ClassVar[float | None] = None
+    """Seconds that a caller is told to wait where nobody said how long; None where waiting does not help."""
 
     def __init__(
         self,
@@ -75,6 +77,11 @@ class PlatformError(Exception):
         self.details = list(details) if details else None
         self.retry_after = retry_after
         self.headers = dict(headers) if headers else {}
+
+    @property
+    def wait_seconds(self) -> float | None:
+        """What a caller is told: `retry_after`, else the kind's default, for which our own retries do not wait."""
+        return self.default_retry_after if self.retry_after is None else self.retry_after
 
 
 class RequestRefused(PlatformError):
@@ -250,7 +257,7 @@ class IdempotencyUnavailable(Unavailable):
 
 
 class ProviderNotConfigured(Unavailable):
-    """The provider's credential or route is missing."""
+    """The provider's credential is missing, or the provider does not know the route's model."""
 
     code, status = "provider_not_configured", 503
 
@@ -293,12 +300,14 @@ class ProviderUnavailable(ProviderFailed):
     """The provider cannot be reached, or says that it is overloaded."""
 
     code, status = "provider_unavailable", 503
+    default_retry_after = 1.0
 
 
 class ProviderRateLimited(ProviderFailed):
     """The provider limits us."""
 
     code, status = "provider_rate_limited", 503
+    default_retry_after = 1.0
 
 
 class ProviderQuotaExhausted(ProviderFailed):

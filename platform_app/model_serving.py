@@ -9,7 +9,7 @@ import aiohttp
 from platform_app.config import PlatformConfig, Settings
 from platform_app.llm.adapters import make_adapter
 from platform_app.llm.base import Credentials
-from platform_app.llm.catalog import Catalog
+from platform_app.llm.catalog import catalog_routes
 from platform_app.llm.directory import ServedModel
 from platform_app.llm.policies.assemble import assemble_all
 from platform_app.llm.policies.shared_state import SharedState
@@ -35,13 +35,13 @@ class ModelServing:
             max_response_bytes=self._settings.provider_max_response_bytes,
         )
         adapters = {name: make_adapter(provider, self._session, limits) for name, provider in config.providers.items()}
-        catalog = Catalog(config, self._settings.default_model)
+        routes = catalog_routes(config)
 
         def make_route(route: Route) -> RouteUpstream:
             return RouteUpstream(route, adapters[route.provider], self._credentials)
 
-        upstreams = assemble_all(config, catalog, make_route, self._state)
-        return {name: ServedModel(name, catalog.routes(name), upstream) for name, upstream in upstreams.items()}
+        upstreams = assemble_all(config, routes, make_route, self._state)
+        return {name: ServedModel(name, routes[name], upstream) for name, upstream in upstreams.items()}
 
 
 @asynccontextmanager

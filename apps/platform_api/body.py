@@ -4,6 +4,7 @@ FastAPI would read and parse the body before any dependency runs, so that somebo
 parse ten megabytes; and Python's parser lets lone surrogates through that no later step can encode.
 """
 
+import math
 import re
 from collections.abc import Awaitable, Callable
 from itertools import islice
@@ -13,7 +14,13 @@ from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
 from apps.platform_api.errors import validation_failed
-from apps.platform_api.json_fields import fields_with, is_half_a_surrogate_pair
+from apps.platform_api.json_fields import (
+    TOO_LONG,
+    fields_with,
+    has_long_digits,
+    is_beyond_64_bits,
+    is_half_a_surrogate_pair,
+)
 from platform_app.errors import UnsupportedMediaType, ValidationFailed
 
 Body = TypeVar("Body", bound=BaseModel)
@@ -51,16 +58,21 @@ def parse(model: type[Body], raw: bytes) -> Body:
     except ValidationError as error:
         problems = error.errors(include_url=False, include_input=False)
         if problems[0]["type"] == "json_invalid":
-            _refuse_bad_text(raw, is_half_a_surrogate_pair, "half of a surrogate pair is not text")
+            _refuse(raw, is_half_a_surrogate_pair, "half of a surrogate pair is not text")
         raise validation_failed(problems) from None
     if b"\\u0000" in raw:
         # Not text for PostgreSQL and most providers; a doubled backslash in front is harmless, so look closer.
-        _refuse_bad_text(raw, _has_nul, "a NUL character is not text")
+        _refuse(raw, _has_nul, "a NUL character is not text")
+    # pydantic's parser takes these, and nothing that we write JSON with does.
+    if b"NaN" in raw or b"Infinity" in raw:
+        _refuse(raw, _is_no_number, "NaN and Infinity are not JSON")
+    if has_long_digits(raw):
+        _refuse(raw, is_beyond_64_bits, TOO_LONG)
     return body
 
 
-def _refuse_bad_text(raw: bytes, bad: Callable[[object], bool], why: str) -> None:
-    """Name the fields whose text is bad, if there are any."""
+def _refuse(raw: bytes, bad: Callable[[object], bool], why: str) -> None:
+    """Name the fields whose value is bad, if there are any."""
     fields = list(islice(fields_with(bad, raw), _MAX_BAD_FIELDS))
     if fields:
         raise ValidationFailed("The request is not valid.", details=[f"{field}: {why}" for field in fields])
@@ -68,3 +80,7 @@ def _refuse_bad_text(raw: bytes, bad: Callable[[object], bool], why: str) -> Non
 
 def _has_nul(value: object) -> bool:
     return isinstance(value, str) and "\0" in value
+
+
+def _is_no_number(value: object) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)

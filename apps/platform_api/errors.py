@@ -57,8 +57,8 @@ def install_error_handlers(app: FastAPI) -> None:
 def render(error: PlatformError, context: RequestContext) -> Response:
     """The answer for this error."""
     headers = dict(error.headers)
-    if error.retry_after is not None:
-        headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
+    if (wait := error.wait_seconds) is not None:
+        headers["retry-after"] = str(max(1, math.ceil(wait)))
     body = openai_error_body(error, context) if context.openai else error_body(error, context)
     return Response(orjson.dumps(body), error.status, headers, "application/json")
 

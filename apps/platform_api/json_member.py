@@ -10,15 +10,21 @@ from typing import Any
 
 import orjson
 
+from platform_app.llm.provider_errors import bad_response
+
 
 def with_text(raw: bytes, body: Mapping[str, Any], name: str, value: str) -> bytes:
     """The object with this member, where it has it, set to a text. `body` is `raw` parsed; `name` is ASCII and needs no
-    escapes."""
+    escapes.
+
+    Raises:
+        ProviderBadResponse: it can only be written anew, and is nested too deeply for that.
+    """
     if name not in body:
         return raw
     found = _only(_texts(name), raw) if _only(_keys(name), raw) else None
     if found is None:
-        return orjson.dumps({**body, name: value})
+        return _written({**body, name: value})
     return b"%b%b%b" % (raw[: found.start(1)], orjson.dumps(value), raw[found.end(1) :])
 
 
@@ -28,8 +34,15 @@ def without(raw: bytes, body: Mapping[str, Any], name: str) -> bytes:
         return raw
     found = _only(_nulls(name), raw) if body[name] is None and _only(_keys(name), raw) else None
     if found is None:
-        return orjson.dumps({member: value for member, value in body.items() if member != name})
+        return _written({member: value for member, value in body.items() if member != name})
     return raw[: found.start()] + raw[found.end() :]
+
+
+def _written(body: Mapping[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(body)
+    except orjson.JSONEncodeError:  # the parser reads deeper than it writes
+        raise bad_response("the answer is nested too deeply") from None
 
 
 def _only(pattern: re.Pattern[bytes], raw: bytes) -> re.Match[bytes] | None:

@@ -29,15 +29,22 @@ async def completion_events(
     served: Served, chunks: ChunkStream, wants_usage: bool, context: RequestContext
 ) -> AsyncGenerator[bytes, None]:
     """Each chunk as an event, then `[DONE]`; where the provider fails in the middle, an event with the error instead,
-    which OpenAI's clients raise."""
+    which OpenAI's clients raise.
+
+    A failure before the first event is raised instead, while the answer can still have its status.
+    """
     alias = served.model if served.model != served.upstream_model else None
+    started = False
     try:
         async with aclosing(chunks):
             async for chunk in chunks:
                 data = _data(chunk, alias, wants_usage)
                 if data is not None:
+                    started = True
                     yield b"data: %b\n\n" % data
     except PlatformError as error:
+        if not started:
+            raise
         yield b"data: %b\n\n" % orjson.dumps(openai_error_body(error, context))
         return
     yield DONE

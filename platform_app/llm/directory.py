@@ -61,5 +61,5 @@ class ModelDirectory:
 
 def unknown_model(name: str) -> ModelNotFound:
     """The answer for a model that is not there, or not for this caller."""
-    shown = mask_keys(name[:128])
+    shown = mask_keys(name[:512])[:128]
     return ModelNotFound(f"There is no model '{shown}' here. GET /v1/models lists those that this key may use.")

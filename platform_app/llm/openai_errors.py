@@ -12,6 +12,7 @@ from platform_app.errors import (
     PlatformError,
     ProviderAuthFailed,
     ProviderError,
+    ProviderNotConfigured,
     ProviderQuotaExhausted,
     ProviderRateLimited,
     ProviderUnavailable,
@@ -28,6 +29,7 @@ _BY_CODE: Mapping[str, type[PlatformError]] = {
     "rate_limit_exceeded": ProviderRateLimited,
     "server_is_overloaded": ProviderUnavailable,
     "invalid_api_key": ProviderAuthFailed,
+    "model_not_found": ProviderNotConfigured,
     "server_error": ProviderError,
     "ResponsibleAIPolicyViolation": ContentFiltered,  # Azure, in innererror
 }

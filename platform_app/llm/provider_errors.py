@@ -18,17 +18,17 @@ from platform_app.errors import (
     ProviderAuthFailed,
     ProviderBadResponse,
     ProviderError,
+    ProviderNotConfigured,
     ProviderQuotaExhausted,
     ProviderRateLimited,
     ProviderRejectedRequest,
     ProviderTimeout,
     ProviderUnavailable,
-    RequestRefused,
 )
 
 MAX_RETRY_AFTER_SECONDS = 60.0
 _MAX_MESSAGE = 500
-_MAX_FIELD = 200
+_MAX_PARAM = 200
 _KEY_LIKE = re.compile(r"\b(?:sk|pk|rk|fbp)[-_][0-9A-Za-z_*.-]{6,}")
 
 _MESSAGES: Mapping[type[PlatformError], str] = {
@@ -36,6 +36,7 @@ _MESSAGES: Mapping[type[PlatformError], str] = {
     ContentFiltered: "The provider's content policy refused this request.",
     ProviderRejectedRequest: "The provider refused this request as invalid.",
     ProviderAuthFailed: "The provider refused the platform's credential. This is the operator's to mend.",
+    ProviderNotConfigured: "The provider does not know the model of this route. This is the operator's to mend.",
     ProviderRateLimited: "The provider is limiting the platform's requests. Try again shortly.",
     ProviderQuotaExhausted: "The platform's quota at the provider is used up. This is the operator's to mend.",
     ProviderUnavailable: "The provider is unavailable right now. Try again shortly.",
@@ -51,6 +52,7 @@ BY_STATUS: Mapping[int, type[PlatformError]] = {
     400: ProviderRejectedRequest,
     401: ProviderAuthFailed,
     403: ProviderAuthFailed,
+    404: ProviderNotConfigured,  # a model or a deployment: the catalog's names, not the caller's
     408: ProviderTimeout,
     413: ProviderRejectedRequest,
     422: ProviderRejectedRequest,
@@ -73,23 +75,21 @@ def kind_of_status(status: int) -> type[PlatformError]:
 def make_error(
     kind: type[PlatformError], message: object = None, retry_after: float | None = None, param: object = None
 ) -> PlatformError:
-    """An error of this kind. The provider's `message` and the field that it names as wrong are told, keys masked, only
-    where the caller must act on them; `retry_after` only where waiting helps."""
-    details = None
-    if issubclass(kind, _TELL_WHY) and isinstance(message, str) and message:
-        details = [mask_keys(message)[:_MAX_MESSAGE]]
-    if issubclass(kind, _WAITING_HELPS):
-        return kind(_MESSAGES[kind], retry_after=retry_after if retry_after is not None else 1)
-    return kind(_MESSAGES[kind], details=details, param=_field(param) if issubclass(kind, RequestRefused) else None)
+    """An error of this kind. The provider's `message` and `param` are told, keys masked, only where the caller must act
+    on them; `retry_after` only where waiting helps."""
+    if issubclass(kind, _TELL_WHY):
+        why = _told(message, _MAX_MESSAGE)
+        return kind(_MESSAGES[kind], details=[why] if why else None, param=_told(param, _MAX_PARAM))
+    return kind(_MESSAGES[kind], retry_after=retry_after if issubclass(kind, _WAITING_HELPS) else None)
+
+
+def _told(words: object, most: int) -> str | None:
+    return mask_keys(words)[:most] if isinstance(words, str) and words else None
 
 
 def mask_keys(text: str) -> str:
     """The text without what looks like an API key: somebody may have put one where something else belongs."""
     return _KEY_LIKE.sub("[masked]", text)
-
-
-def _field(param: object) -> str | None:
-    return mask_keys(param)[:_MAX_FIELD] if isinstance(param, str) and param else None
 
 
 def _masked(text: str, credential: str) -> str:
@@ -113,7 +113,7 @@ def mask_credential(error: BaseException | None, credential: str | None) -> None
 
 def unavailable() -> ProviderUnavailable:
     """The provider could not be reached, or hung up before it answered."""
-    return ProviderUnavailable(_MESSAGES[ProviderUnavailable], retry_after=1)
+    return ProviderUnavailable(_MESSAGES[ProviderUnavailable])
 
 
 def timed_out(what: str) -> ProviderTimeout:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import aiohttp
 import orjson
 
-from platform_app.errors import PlatformError
+from platform_app.errors import PlatformError, ProviderRejectedRequest
 from platform_app.llm import provider_errors as errors
 
 _MAX_ERROR_BYTES = 64 * 1024
@@ -55,7 +55,12 @@ class ProviderHttp:
         Raises:
             ProviderFailed, RequestRefused: every other outcome.
         """
-        return await self._request("POST", url, headers, _payload(orjson.dumps(body)), seconds)
+        try:
+            content = orjson.dumps(body)
+        except orjson.JSONEncodeError:  # what a translation made of texts that hold JSON
+            why = "the request is nested too deeply, or holds an integer of more than 64 bits"
+            raise errors.make_error(ProviderRejectedRequest, why) from None
+        return await self._request("POST", url, headers, _payload(content), seconds)
 
     async def probe(self, url: str, headers: Mapping[str, str], seconds: float) -> None:
         """GET something whose content does not matter. Raises like `post`."""

@@ -17,10 +17,10 @@ from tests.support.gateway import Gateway
 
 DOCUMENTED = (Path(__file__).resolve().parents[2] / "docs" / "http.md").read_text()
 PIXEL = (
-    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5"
-    "ErkJggg=="
+    "data:image/png;base64,"
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
-SPECIAL = "é e\u0301 \U0001f600 \u202e \u05e9\u05dc\u05d5\u05dd 漢字 \x7f \u2028\ufeff"
+UNICODE = "é e\u0301 \U0001f600 \u202e שלום 漢字 \x7f \u2028\ufeff"
 USER = {"role": "user", "content": "Hello there, how are you?"}
 
 
@@ -85,7 +85,7 @@ CHATS: dict[str, dict[str, Any]] = {
     "a stop": {"stop": ["how", "\n"]},
     "a length": {"max_tokens": 2},
     "unknown fields": {"brand_new": {"z": [], "a": {"": None}, "deep": [[[{}]]]}, "service_tier": "flex", "top_k": 40},
-    "unicode": {"messages": [{"role": "user", "name": "Åsa", "content": SPECIAL}]},
+    "unicode": {"messages": [{"role": "user", "name": "Åsa", "content": UNICODE}]},
     "controls": {"messages": [{"role": "user", "content": 'tab\t nl\n "quoted" \\ back / slash \x00 \x1f </script>'}]},
     "numbers": {
         "temperature": 1.0, "top_p": 1e-7, "presence_penalty": -0.0, "logit_bias": {"50256": -100},

@@ -295,7 +295,7 @@ async def test_a_fault_becomes_one_of_our_errors(
         with pytest.raises(PlatformError) as caught:
             await run()
         assert type(caught.value) is kind
-        assert caught.value.retry_after == expected.retry_after
+        assert caught.value.wait_seconds == expected.retry_after
         told = " ".join([caught.value.message, *(caught.value.details or ())])
         assert KEY[:8] not in told
         assert root not in told

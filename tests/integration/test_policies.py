@@ -23,7 +23,7 @@ from platform_app.llm.adapters import make_adapter
 from platform_app.llm.answers import Completion
 from platform_app.llm.base import Answer, Upstream
 from platform_app.llm.calls import ModelCall
-from platform_app.llm.catalog import Catalog
+from platform_app.llm.catalog import catalog_routes
 from platform_app.llm.chunk_stream import ChunkStream
 from platform_app.llm.policies.assemble import assemble_all
 from platform_app.llm.policies.breaker_open import BreakerOpen
@@ -74,7 +74,7 @@ class Chains:
         self.state = SharedState()
         self.upstream: Upstream = assemble_all(
             config,
-            Catalog(config, "m"),
+            catalog_routes(config),
             lambda route: RouteUpstream(route, adapters[route.provider], FixedCredentials()),
             self.state,
         )["m"]

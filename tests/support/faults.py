@@ -10,6 +10,7 @@ from platform_app.errors import (
     ProviderAuthFailed,
     ProviderBadResponse,
     ProviderError,
+    ProviderNotConfigured,
     ProviderQuotaExhausted,
     ProviderRateLimited,
     ProviderRejectedRequest,
@@ -29,7 +30,7 @@ class Expected:
     after_deltas: bool = False
     """The stream's failure comes when deltas were sent already, so it can no longer be a status."""
     retry_after: float | None = None
-    """Seconds; None where waiting does not help."""
+    """Seconds that a caller is told to wait; None where waiting does not help."""
 
 
 FIRST_BYTE_SECONDS = 0.6
@@ -50,7 +51,7 @@ EXPECTED: Mapping[str, Expected] = {
     "content-filter": _always("sim-content-filter", ContentFiltered),
     "unauthorized": _always("sim-unauthorized", ProviderAuthFailed),
     "forbidden": _always("sim-forbidden", ProviderAuthFailed),
-    "not-found": _always("sim-not-found", ProviderError),
+    "not-found": _always("sim-not-found", ProviderNotConfigured),
     "rate-limited": _always("sim-rate-limited-7", ProviderRateLimited, 7),
     "quota": _always("sim-quota", ProviderQuotaExhausted),
     "server-error": _always("sim-server-error", ProviderError),

@@ -33,7 +33,7 @@ _EXAMPLE_MESSAGES: Mapping[type[errors.PlatformError], str] = {
     errors.BudgetExceeded: "The budget 'owner-daily-usd' is reached. Try again in 5001 s.",
     errors.AuthUnavailable: "API keys cannot be verified right now. Try again shortly.",
     errors.LimiterUnavailable: "The rate limiter cannot be reached right now. Try again shortly.",
-    errors.ProviderNotConfigured: "This model's provider has no usable credential. This is the operator's to mend.",
+    errors.ProviderNotConfigured: "The provider has no usable credential, or no such model: the operator's to mend.",
     errors.Overloaded: "This instance is at its limit of concurrent requests. Try again shortly.",
     errors.NotFound: "There is no API key with the id 'x3Fp0aQm81Zz'.",
     errors.Conflict: "The key x3Fp0aQm81Zz was revoked at 2026-11-23T08:00:00+00:00, and that is final.",

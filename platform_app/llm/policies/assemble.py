@@ -10,11 +10,10 @@ From the outside in, and why (docs/adr/0010):
     the route itself
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from platform_app.config import PlatformConfig
 from platform_app.llm.base import Upstream
-from platform_app.llm.catalog import Catalog
 from platform_app.llm.policies.breaker import Breaker
 from platform_app.llm.policies.concurrency import Concurrency
 from platform_app.llm.policies.deadline import Deadline
@@ -29,11 +28,10 @@ MakeRoute = Callable[[Route], Upstream]
 
 
 def assemble_all(
-    config: PlatformConfig, catalog: Catalog, make_route: MakeRoute, state: SharedState
+    config: PlatformConfig, routes: Mapping[str, Sequence[Route]], make_route: MakeRoute, state: SharedState
 ) -> dict[str, Upstream]:
     """The upstream of every public model; state that the new catalog does not need is dropped. For the start and for
     every reload alike."""
-    routes = {model: catalog.routes(model) for model in catalog.models}
     upstreams = {model: assemble(config, routes[model], make_route, state) for model in routes}
     state.keep_only((route for each in routes.values() for route in each), config)
     return upstreams

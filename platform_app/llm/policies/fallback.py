@@ -67,8 +67,8 @@ class Fallback:
 
 def most_useful(failures: Sequence[PlatformError]) -> PlatformError:
     """The error that a caller gets where every route failed; see Fallback.send."""
-    waits = [error for error in failures if error.retry_after is not None]
-    return min(waits, key=lambda error: error.retry_after or 0) if waits else failures[0]
+    waits = [error for error in failures if error.wait_seconds is not None]
+    return min(waits, key=lambda error: error.wait_seconds or 0) if waits else failures[0]
 
 
 def _note(left: Route, to: Route, error: PlatformError) -> None:

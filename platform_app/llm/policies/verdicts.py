@@ -67,7 +67,7 @@ VERDICTS: Mapping[type[PlatformError], Verdict] = {
     Draining: _OURS,
     InternalError: _OURS,
     ProviderNotConfigured: Verdict(
-        False, True, Health.UNKNOWN, "nothing was sent, and only its operator can mend it; others have credentials"
+        False, True, Health.UNKNOWN, "a credential or a model's name, the operator's to mend; others have theirs"
     ),
     Overloaded: Verdict(False, True, Health.UNKNOWN, "our own cap: it has queued already, and nothing was sent"),
     BreakerOpen: Verdict(False, True, Health.UNKNOWN, "nothing was sent, and nothing will be before its time"),

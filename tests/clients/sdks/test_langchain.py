@@ -81,7 +81,7 @@ def test_structured_output(model: ChatOpenAI, method: Any) -> None:
 def test_embeddings(clients_gateway: Gateway, client_key: str) -> None:
     embeddings = OpenAIEmbeddings(
         model=EMBEDDING,
-        base_url=f"{clients_gateway.base_url}/v1",
+        base_url=f"{clients_gateway.base_url}/v1",  # type: ignore[call-arg]  # an alias, which mypy does not see
         api_key=SecretStr(client_key),
         dimensions=4,
         check_embedding_ctx_length=False,

@@ -5,15 +5,12 @@ import os
 import re
 from pathlib import Path
 
-
 from tests.clients.sdks.models import PIXEL
 from tests.support.gateway import Gateway
 from tests.support.node import LOCK, PROJECT, run_node
 
 
-def test_the_scenario(
-    clients_gateway: Gateway, client_key: str, tight_key: str, wire: str, node_modules: Path
-) -> None:
+def test_the_scenario(clients_gateway: Gateway, client_key: str, tight_key: str, wire: str, node_modules: Path) -> None:
     environment = {
         "PATH": os.environ["PATH"],
         "BASE_URL": f"{clients_gateway.base_url}/v1",

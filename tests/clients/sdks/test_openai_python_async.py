@@ -44,7 +44,6 @@ async def test_a_conversation_with_tools_to_its_structured_end(sdk: openai.Async
 
 
 async def test_streams_with_and_without_usage(sdk: openai.AsyncOpenAI, wire: str) -> None:
-    counted: Any
     for counted in (True, False):
         options: Any = {"stream_options": {"include_usage": True}} if counted else {}
         stream = await sdk.chat.completions.create(model=f"{wire}-ok", messages=HELLO, stream=True, **options)
@@ -74,9 +73,9 @@ async def test_errors(sdk: openai.AsyncOpenAI, wire: str) -> None:
     with pytest.raises(openai.BadRequestError) as raised:
         await sdk.chat.completions.create(model=f"{wire}-context-length", messages=HELLO, stream=True)
     assert raised.value.code == "context_length_exceeded"
+    stream = await sdk.chat.completions.create(model=f"{wire}-stream-error", messages=HELLO, stream=True)
     with pytest.raises(openai.APIError) as broken:
-        async for _ in await sdk.chat.completions.create(model=f"{wire}-stream-error", messages=HELLO, stream=True):
-            pass
+        [chunk async for chunk in stream]
     assert broken.value.code == "provider_error"
 
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from apps.platform_api.body import json_body, parse
 from apps.platform_api.contract import ChatRequestBody
 from apps.platform_api.errors import error_body
+from apps.platform_api.json_fields import TOO_LONG
 from platform_app.errors import InvalidRequest, PlatformError, UnsupportedMediaType, ValidationFailed
 from tests.unit.fakes import context
 
@@ -82,6 +83,7 @@ def test_a_field_may_be_called_like_a_part_of_a_request(name: str) -> None:
 
 SURROGATE = "half of a surrogate pair is not text"
 NUL = "a NUL character is not text"
+CONSTANT = "NaN and Infinity are not JSON"
 
 
 @pytest.mark.parametrize(
@@ -95,6 +97,8 @@ NUL = "a NUL character is not text"
         (rb'{"name": "\u0000"}', [f"name: {NUL}"]),
         (rb'{"free": {"a": ["x", "\u0000"]}}', [f"free.a[1]: {NUL}"]),
         (rb'{"free": {"a\u0000": {"b": "\u0000"}}}', [f"free: {NUL}"]),
+        (b'{"free": {"a": [1, NaN], "b": -Infinity}}', [f"free.a[1]: {CONSTANT}", f"free.b: {CONSTANT}"]),
+        (b'{"free": {"a": {"b": 18446744073709551616}}}', [f"free.a.b: {TOO_LONG}"]),
     ],
 )
 def test_text_that_is_none_is_named(raw: bytes, details: list[str]) -> None:

@@ -55,6 +55,12 @@ def test_retry_after_is_whole_seconds_rounded_up(seconds: float, header: str) ->
     assert render(errors.Draining("Bye.", retry_after=seconds), context()).headers["retry-after"] == header
 
 
+@pytest.mark.parametrize("kind", [errors.ProviderUnavailable, errors.ProviderRateLimited])
+def test_where_waiting_helps_and_nobody_said_how_long_it_is_a_second(kind: type[errors.PlatformError]) -> None:
+    assert render(kind("No."), context()).headers["retry-after"] == "1"
+    assert render(kind("No.", retry_after=7), context()).headers["retry-after"] == "7"
+
+
 def test_no_retry_after_where_waiting_does_not_help() -> None:
     assert "retry-after" not in render(errors.ProviderQuotaExhausted("No."), context()).headers
 

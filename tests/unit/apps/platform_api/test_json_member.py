@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apps.platform_api.json_member import with_text, without
+from platform_app.errors import ProviderBadResponse
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8) | st.sampled_from(
     ['"model":"x"', '\\"model\\":', "model", "usage", '"usage":null,', ',"usage":null', "\\", '"']
@@ -77,3 +78,10 @@ def test_an_inner_member_of_the_same_name_is_left_alone() -> None:
 def test_what_is_not_there_is_not_added() -> None:
     assert with_text(b'{"a":1}', {"a": 1}, "model", "new") == b'{"a":1}'
     assert without(b'{"a":1}', {"a": 1}, "usage") == b'{"a":1}'
+
+
+def test_what_is_too_deep_to_be_written_anew_is_the_providers_fault() -> None:
+    deep = b'{"a":' * 300 + b"1" + b"}" * 300
+    raw = b'{"model":"x","b":{"model":"y"},"c":' + deep + b"}"
+    with pytest.raises(ProviderBadResponse):
+        with_text(raw, orjson.loads(raw), "model", "z")

@@ -17,7 +17,7 @@ ROWS = [
     (401, "authentication_error", errors.ProviderAuthFailed),
     (402, "billing_error", errors.ProviderQuotaExhausted),
     (403, "permission_error", errors.ProviderAuthFailed),
-    (404, "not_found_error", errors.ProviderError),
+    (404, "not_found_error", errors.ProviderNotConfigured),
     (413, "request_too_large", errors.ProviderRejectedRequest),
     (429, "rate_limit_error", errors.ProviderRateLimited),
     (500, "api_error", errors.ProviderError),
@@ -70,7 +70,8 @@ def test_a_code_says_more_than_the_type(code: str, made: type[errors.PlatformErr
 @pytest.mark.parametrize(("status", "kind"), [(429, "rate_limit_error"), (529, "overloaded_error")])
 def test_retry_after(status: int, kind: str) -> None:
     assert error_from_response(status, {"Retry-After": "7"}, body(kind)).retry_after == 7
-    assert error_from_response(status, {}, body(kind)).retry_after == 1
+    assert error_from_response(status, {}, body(kind)).retry_after is None
+    assert error_from_response(status, {}, body(kind)).wait_seconds == 1
 
 
 def test_keys_in_the_words_are_masked() -> None:

@@ -9,7 +9,7 @@ from platform_app.config import PlatformConfig, load_config, load_settings
 from platform_app.llm.adapters import make_adapter
 from platform_app.llm.anthropic_adapter import AnthropicAdapter
 from platform_app.llm.azure_adapter import AzureOpenAIAdapter
-from platform_app.llm.catalog import Catalog
+from platform_app.llm.catalog import catalog_routes
 from platform_app.llm.openai_adapter import OpenAIAdapter
 from platform_app.llm.provider_http import ProviderLimits
 
@@ -43,7 +43,6 @@ async def test_every_provider_has_the_adapter_of_its_format(config: PlatformConf
 
 
 def test_every_route_of_the_big_providers_has_a_price(config: PlatformConfig) -> None:
-    catalog = Catalog(config, "assistant")
-    routes = [route for name in catalog.models for route in catalog.routes(name)]
+    routes = [route for each in catalog_routes(config).values() for route in each]
     unpriced = {route.provider for route in routes if route.price is None}
     assert not unpriced & {"openai", "azure", "anthropic", "gemini", "mistral", "deepseek", "vllm", "ollama"}

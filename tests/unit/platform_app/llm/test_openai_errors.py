@@ -20,7 +20,7 @@ BY_STATUS = [
     (401, errors.ProviderAuthFailed),
     (402, errors.ProviderError),
     (403, errors.ProviderAuthFailed),
-    (404, errors.ProviderError),
+    (404, errors.ProviderNotConfigured),
     (408, errors.ProviderTimeout),
     (413, errors.ProviderRejectedRequest),
     (418, errors.ProviderError),
@@ -45,6 +45,7 @@ BY_CODE = [
     (500, "server_is_overloaded", errors.ProviderUnavailable),
     (500, "server_error", errors.ProviderError),
     (400, "invalid_api_key", errors.ProviderAuthFailed),
+    (400, "model_not_found", errors.ProviderNotConfigured),
     (400, "never_heard_of", errors.ProviderRejectedRequest),
     (400, "ResponsibleAIPolicyViolation", errors.ContentFiltered),
     # A code never makes a 401 anything but the operator's to mend.
@@ -144,19 +145,21 @@ def test_odd_bodies_count_by_status(raw: bytes) -> None:
         ("61", 60),
         ("1e9", 60),
         ("inf", 60),
-        ("-1", 1),
-        ("-inf", 1),
-        ("nan", 1),
-        ("soon", 1),
-        ("", 1),
-        ("Thu, 01 Jan 1970 00:00:00 GMT", 1),
-        ("Mon, 99 Foo 2030 00:00:00 GMT", 1),
+        ("-1", None),
+        ("-inf", None),
+        ("nan", None),
+        ("soon", None),
+        ("", None),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", None),
+        ("Mon, 99 Foo 2030 00:00:00 GMT", None),
         ("Fri, 31 Dec 2099 23:59:59 GMT", 60),
-        ("Fri, 31 Dec 2099 23:59:59 -0000", 1),  # of an unknown zone
+        ("Fri, 31 Dec 2099 23:59:59 -0000", None),  # of an unknown zone
     ],
 )
-def test_retry_after(text: str, seconds: float) -> None:
-    assert error_from_response(429, {"Retry-After": text}, b"").retry_after == seconds
+def test_retry_after(text: str, seconds: float | None) -> None:
+    error = error_from_response(429, {"Retry-After": text}, b"")
+    assert error.retry_after == seconds
+    assert error.wait_seconds == (1 if seconds is None else seconds)  # callers are told something all the same
 
 
 def test_an_error_may_stand_in_a_list() -> None:
@@ -174,14 +177,14 @@ def test_retry_after_as_a_date() -> None:
 
 @given(st.text(max_size=40))
 def test_any_retry_after_gives_seconds_within_the_cap(text: str) -> None:
-    retry_after = error_from_response(429, {"Retry-After": text}, b"").retry_after
-    assert retry_after is not None
-    assert 0 <= retry_after <= provider_errors.MAX_RETRY_AFTER_SECONDS
+    wait = error_from_response(429, {"Retry-After": text}, b"").wait_seconds
+    assert wait is not None
+    assert 0 <= wait <= provider_errors.MAX_RETRY_AFTER_SECONDS
 
 
 @pytest.mark.parametrize("status", [400, 401, 500, 504])
 def test_where_waiting_does_not_help_nothing_says_so(status: int) -> None:
-    assert error_from_response(status, {"Retry-After": "7"}, b"").retry_after is None
+    assert error_from_response(status, {"Retry-After": "7"}, b"").wait_seconds is None
 
 
 def test_an_exhausted_quota_is_not_to_be_retried() -> None:
@@ -229,12 +232,12 @@ _ANSWERS = st.recursive(
 @given(st.integers(300, 599), _ANSWERS)
 def test_no_answer_makes_anything_but_an_error_of_ours(status: int, answer: Any) -> None:
     error = error_from_response(status, {}, json.dumps(answer).encode())
-    assert isinstance(error, errors.ProviderFailed | errors.RequestRefused)
+    assert isinstance(error, errors.ProviderFailed | errors.RequestRefused | errors.ProviderNotConfigured)
     assert error.status in (400, 502, 503, 504)
 
 
 def test_what_the_adapter_says_itself() -> None:
-    assert provider_errors.unavailable().retry_after == 1
+    assert provider_errors.unavailable().retry_after is None
     assert provider_errors.timed_out("silence for 3 s").details == ["silence for 3 s"]
     assert provider_errors.bad_response("not JSON").details == ["not JSON"]
 

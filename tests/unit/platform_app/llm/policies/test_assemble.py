@@ -13,7 +13,7 @@ from platform_app.errors import (
     ProviderUnavailable,
 )
 from platform_app.llm.base import Upstream
-from platform_app.llm.catalog import Catalog
+from platform_app.llm.catalog import catalog_routes
 from platform_app.llm.policies.assemble import assemble_all
 from platform_app.llm.policies.breaker_open import BreakerOpen
 from platform_app.llm.policies.breaker_state import Phase
@@ -54,7 +54,7 @@ class Setting:
         self.load(config)
 
     def load(self, config: PlatformConfig) -> None:
-        catalog = Catalog(config, next(iter(config.models)))
+        catalog = catalog_routes(config)
         self.upstreams = assemble_all(config, catalog, self._route, self.state)
 
     def _route(self, route: Route) -> Upstream:
@@ -213,7 +213,7 @@ class TestReload:
         for _ in range(2):
             with pytest.raises((ProviderError, BreakerOpen)):
                 await setting.upstreams["m"].send(a_call())
-        route = Catalog(config, "m").routes("m")[0]
+        route = catalog_routes(config)["m"][0]
         assert setting.state.breaker(route, config.policies.breaker).phase is Phase.OPEN
         setting.load(a_config({"m": ["a/x"]}, breaker={**BREAKER, "minimum_calls": 5}))
         setting.routes["a/x"].steps = [ANSWER]

@@ -151,6 +151,8 @@ class TestWhenAllFailed:
         soon = ProviderUnavailable("x", retry_after=1)
         assert most_useful([quota, limited, soon]) is soon
         assert most_useful([quota, limited]) is limited
+        silent = ProviderUnavailable("x")  # a caller is told a second
+        assert most_useful([limited, silent]) is silent
 
     def test_else_that_of_the_first_route(self) -> None:
         first, second = ProviderAuthFailed("x"), ProviderError("x")
