@@ -171,8 +171,8 @@ async def test_no_error_tells_the_credential(told: str, shown: str) -> None:
 
 async def test_nor_does_one_in_the_middle_of_a_stream() -> None:
     async def rest() -> AsyncGenerator[ChatChunk, None]:
-        raise ContentFiltered("refused", details=[f"not with {SECRET}"])
         yield ChatChunk(b"{}", {})
+        raise ContentFiltered("refused", details=[f"not with {SECRET}"])
 
     adapter = Adapter(ChunkStream(ChatChunk(b"{}", {}), rest()))
     answer = await upstream(adapter, Credentials(SECRET)).send(model_call(stream=True))
