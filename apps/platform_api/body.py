@@ -17,7 +17,7 @@ from apps.platform_api.errors import validation_failed
 from apps.platform_api.json_fields import (
     TOO_LONG,
     fields_with,
-    has_long_digits,
+    has_long_integer,
     is_beyond_64_bits,
     is_half_a_surrogate_pair,
 )
@@ -66,7 +66,7 @@ def parse(model: type[Body], raw: bytes) -> Body:
     # pydantic's parser takes these, and nothing that we write JSON with does.
     if b"NaN" in raw or b"Infinity" in raw:
         _refuse(raw, _is_no_number, "NaN and Infinity are not JSON")
-    if has_long_digits(raw):
+    if has_long_integer(raw):
         _refuse(raw, is_beyond_64_bits, TOO_LONG)
     return body
 

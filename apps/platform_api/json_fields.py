@@ -10,6 +10,8 @@ _DIGITS = bytes(ord("0") if chr(byte).isdigit() and byte < 128 else ord(" ") for
 _LONG = b"0" * 19
 """So many digits in a row, anything longer than 63 bits, are looked at closely. Made to be found fast: a regular
 expression takes longer than the parsing."""
+_TEXTS = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
+_INTEGERS = re.compile(rb"(?<![0-9.eE+-])-?[0-9]{19,}+(?![.eE])")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -39,9 +41,12 @@ def fields_with(bad: Callable[[object], bool], raw: bytes, root: str = "body") -
             yield path
 
 
-def has_long_digits(raw: bytes) -> bool:
-    """Whether it is worth looking for numbers beyond 64 bits, which nearly no body has."""
-    return _LONG in raw.translate(_DIGITS)
+def has_long_integer(raw: bytes) -> bool:
+    """Whether a JSON text holds an integer beyond 64 bits, outside of its texts. Never walks the body: nearly none has
+    so many digits in a row, and where they are in a text, that is seen without parsing."""
+    if _LONG not in raw.translate(_DIGITS):
+        return False
+    return any(is_beyond_64_bits(_integer(found[0])) for found in _INTEGERS.finditer(_TEXTS.sub(b"", raw)))
 
 
 def is_half_a_surrogate_pair(value: object) -> bool:
@@ -54,6 +59,6 @@ def is_beyond_64_bits(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and not -(2**63) <= value < 2**64
 
 
-def _integer(digits: str) -> int:
+def _integer(digits: str | bytes) -> int:
     """Any number of digits, since Python would refuse to read thousands."""
     return int(digits) if len(digits) <= 20 else 2**64

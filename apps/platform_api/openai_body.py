@@ -14,7 +14,7 @@ from apps.platform_api.body import require_json
 from apps.platform_api.json_fields import (
     TOO_LONG,
     fields_with,
-    has_long_digits,
+    has_long_integer,
     is_beyond_64_bits,
     is_half_a_surrogate_pair,
 )
@@ -22,8 +22,8 @@ from platform_app.errors import InvalidRequest
 from platform_app.llm.calls import ModelRequest, Operation
 
 MAX_MODEL_NAME = 256
-MAX_DEPTH = 128
-"""Of objects and lists inside each other. No real request comes near; serializers give up at twice that."""
+MAX_DEPTH = 254
+"""Of objects and lists inside each other: as deep as the body could be written again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,27 +79,19 @@ def _object(raw: bytes) -> dict[str, Any]:
         raise InvalidRequest(f"The body is not valid JSON: {error.msg} (character {error.pos}).") from None
     if not isinstance(body, dict):
         raise InvalidRequest("The body must be a JSON object.")
-    if has_long_digits(raw):
+    if has_long_integer(raw):
         for field in fields_with(is_beyond_64_bits, raw):
             raise _wrong(field, TOO_LONG)
-    if raw.count(b"{") + raw.count(b"[") > MAX_DEPTH and _depth_exceeds(body, MAX_DEPTH):
-        raise InvalidRequest(f"The body is nested more than {MAX_DEPTH} levels deep.")
+    if raw.count(b"{") + raw.count(b"[") > MAX_DEPTH:
+        _require_writable(body)
     return body
 
 
-def _depth_exceeds(value: object, limit: int) -> bool:
-    level = [value]
-    for _ in range(limit):
-        level = [
-            item
-            for inner in level
-            if isinstance(inner, dict | list)
-            for item in (inner.values() if isinstance(inner, dict) else inner)
-            if isinstance(item, dict | list)
-        ]
-        if not level:
-            return False
-    return True
+def _require_writable(body: dict[str, Any]) -> None:
+    try:
+        orjson.dumps(body)
+    except orjson.JSONEncodeError:
+        raise InvalidRequest(f"The body is nested more than {MAX_DEPTH} levels deep.") from None
 
 
 def _check_messages(messages: object) -> None:
