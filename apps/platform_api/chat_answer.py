@@ -1,8 +1,8 @@
 """A chat result in the platform's own contract: one JSON answer, or events."""
 
 import time
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager
 from typing import Any
 
 import orjson
@@ -14,6 +14,7 @@ from platform_app.chat import Served
 from platform_app.errors import PlatformError
 from platform_app.llm.answers import Completion
 from platform_app.llm.chunk_stream import ChunkStream
+from platform_app.llm.provider_errors import bad_response
 from platform_app.llm.usage import TokenUsage
 from platform_app.observability.context import RequestContext
 
@@ -29,7 +30,8 @@ def json_answer(
         "message": completion.message,
         **_end(completion.finish_reason, completion.usage, context, conversation_id),
     }
-    return Response(orjson.dumps(answer), media_type="application/json")
+    with _writing():
+        return Response(orjson.dumps(answer), media_type="application/json")
 
 
 async def answer_events(
@@ -48,8 +50,10 @@ async def answer_events(
                 answer_id = answer_id or chunk.id
                 finish_reason = chunk.finish_reason or finish_reason
                 if delta := chunk.delta:
+                    with _writing():
+                        data = event("delta", delta)
                     started = True
-                    yield event("delta", delta)
+                    yield data
     except PlatformError as error:
         if not started:
             raise
@@ -57,6 +61,15 @@ async def answer_events(
         return
     end = _end(finish_reason, chunks.usage, context, conversation_id)
     yield event("done", {**_ids(answer_id, served, context), **end})
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    """What a provider sent is parsed deeper than it can be written: then it is the provider's fault."""
+    try:
+        yield
+    except orjson.JSONEncodeError:
+        raise bad_response("the answer is nested too deeply") from None
 
 
 def _ids(answer_id: str | None, served: Served, context: RequestContext) -> dict[str, Any]:
