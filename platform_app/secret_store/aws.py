@@ -6,17 +6,22 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 from aiobotocore.config import AioConfig
-from aiobotocore.session import AioSession
+from aiobotocore.session import AioSession, get_session
 from botocore.exceptions import BotoCoreError, ClientError
 
 from platform_app.errors import SecretNotFound, SecretStoreUnavailable
-from platform_app.secret_store.base import STORE_TIMEOUT_SECONDS, Secret, SecretReference, answer_within
+from platform_app.secret_store.base import STORE_TIMEOUT_SECONDS, Secret, SecretReference, SecretStore, answer_within
 
 # One attempt: the cache in front asks again.
 _CONFIG = AioConfig(connect_timeout=2, read_timeout=3, retries={"total_max_attempts": 1}, max_pool_connections=10)
 # https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetSecretValue.html: the latter is what a secret
 # that is marked for deletion gets.
 _MISSING = frozenset({"ResourceNotFoundException", "InvalidRequestException"})
+
+
+def open_store(region: str, prefix: str, endpoint_url: str | None) -> SecretStore:
+    """The store with the session that AWS's own libraries would make."""
+    return AwsSecretStore(get_session(), region, prefix, endpoint_url)
 
 
 class AwsSecretStore:
