@@ -19,7 +19,7 @@ from apps.platform_cli.embedded.valkey import EmbeddedValkey
 from apps.provider_simulator.server import ProviderSimulator
 from tests.conftest import Platform
 from tests.support.gateway import Gateway
-from tests.support.http import access_line, chat_request, connect, metric, metric_becomes, workers
+from tests.support.http import access_line, chat_request, connect, metric, metric_becomes, until, workers
 
 PLATFORM, OPENAI, EMBEDDINGS = "/v1/platform/chat", "/v1/chat/completions", "/v1/embeddings"
 OUTCOMES = "platform_idempotency_total"
@@ -494,7 +494,11 @@ async def test_while_redis_is_frozen_keys_are_refused_at_once_and_other_requests
         while (new := await caller.send(f"{fresh}-new")).status_code != 200:
             await asyncio.sleep(0.1)
     assert "idempotency-replayed" not in new.headers
-    events = [line["event"] for line in gateway.log_lines()]
-    assert events.count("idempotency_unavailable") == 1
-    assert events.count("idempotency_recovered") == 1
+
+    def events() -> list[str]:
+        return [line["event"] for line in gateway.log_lines()]
+
+    await until(lambda: "idempotency_recovered" in events())  # the log is written a moment later
+    assert events().count("idempotency_unavailable") == 1
+    assert events().count("idempotency_recovered") == 1
     assert metric(gateway.metrics(), OUTCOMES, outcome="unavailable") >= 3
