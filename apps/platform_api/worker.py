@@ -3,7 +3,7 @@
 Exit codes: 0 stopped on request, 2 the configuration is not valid (a required secret is missing, for example), 3 it
 could not start for another reason.
 
-Started by `flowbiz-platform serve`: `python -m apps.platform_api.worker <descriptor of the listening socket>`.
+Started by `flowbiz-platform serve`, see `__main__.py`.
 """
 
 import signal
@@ -90,7 +90,3 @@ def main() -> None:
 def _refuse(problems: Sequence[str]) -> NoReturn:
     get_logger("worker").error("configuration_not_valid", problems=list(problems))
     sys.exit(2)
-
-
-if __name__ == "__main__":
-    main()

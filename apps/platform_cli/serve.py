@@ -128,7 +128,7 @@ class Workers:
         descriptor = self._listening.fileno()
         return ChildProcess(
             "worker",
-            [sys.executable, "-m", "apps.platform_api.worker", str(descriptor)],
+            [sys.executable, "-m", "apps.platform_api", str(descriptor)],
             env=self._environment,
             pass_fds=[descriptor],
         )

@@ -167,7 +167,7 @@ def test_the_life_of_a_data_directory(directory: Path) -> None:
         # A warm start is quick and keeps data and keys, also in a shell that sourced the old dev.env.
         again = Dev(directory, ports, extra=first_env)
         runs.append(again)
-        assert again.wait_ready() < 6
+        again.wait_ready()  # how fast, `.ci/check_make_run.py` measures, alone on its machine
         assert again.ask().status_code == 200
         assert {name for name in first_env if again.env[name] != first_env[name]} == set()
         assert "made a new" not in again.output

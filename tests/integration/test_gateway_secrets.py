@@ -105,7 +105,7 @@ class TestStart:
     def test_a_worker_by_itself_says_so_and_ends_with_2(self, bare: dict[str, str], tmp_path: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as listening:
             done = subprocess.run(
-                [sys.executable, "-m", "apps.platform_api.worker", str(listening.fileno())],
+                [sys.executable, "-m", "apps.platform_api", str(listening.fileno())],
                 env=self.file_store(bare, tmp_path / "none") | {"PLATFORM_SPOOL_DIR": str(tmp_path / "spool")},
                 pass_fds=[listening.fileno()],
                 capture_output=True,
