@@ -38,6 +38,14 @@ def test_a_long_name_is_not_repeated_whole(directory: ModelDirectory) -> None:
     assert len(caught.value.message) < 300
 
 
+@pytest.mark.parametrize("key", ["fbp_live_abcdefABC123_0123456789abcdef0123456789", "sk-proj-0123456789abcdef0123"])
+def test_a_key_that_was_sent_as_a_model_is_not_repeated(directory: ModelDirectory, key: str) -> None:
+    with pytest.raises(ModelNotFound) as caught:
+        directory.find(key)
+    assert key not in caught.value.message
+    assert key[-12:] not in caught.value.message
+
+
 def test_models_are_sorted(directory: ModelDirectory) -> None:
     assert [model.name for model in directory.models] == ["big", "small"]
 
