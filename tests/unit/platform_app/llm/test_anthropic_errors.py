@@ -5,7 +5,7 @@ from typing import get_args
 
 import pytest
 from anthropic.types.shared.error_type import ErrorType
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from platform_app import errors
@@ -84,9 +84,10 @@ def test_keys_in_the_words_are_masked() -> None:
     st.none() | st.text(max_size=5) | st.integers(),
     lambda inner: st.dictionaries(st.sampled_from(["error", "type", "message", "details", "error_code"]), inner),
 ))  # fmt: skip
+@example(404, None)
 def test_no_answer_makes_anything_but_an_error_of_ours(status: int, answer: object) -> None:
     error = error_from_response(status, {}, json.dumps(answer).encode())
-    assert isinstance(error, errors.ProviderFailed | errors.RequestRefused)
+    assert isinstance(error, errors.ProviderFailed | errors.RequestRefused | errors.ProviderNotConfigured)
 
 
 @pytest.mark.parametrize(
