@@ -173,13 +173,25 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
         yield http
 
 
+@pytest.fixture
+def show_figure(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Takes a figure that somebody wants to read; all of them stand at the end of the run."""
+    return lambda text: request.node.user_properties.append(("figure", text))
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--fail-on-skip`: for CI, where everything that a test could need is installed."""
     parser.addoption("--fail-on-skip", action="store_true", help="a skipped test fails the run")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Name what was skipped although nothing may be."""
+    """What was measured, and what was skipped although nothing may be."""
+    reports = [report for outcome in ("passed", "failed") for report in terminalreporter.getreports(outcome)]
+    figures = [(each.nodeid, text) for each in reports for kind, text in each.user_properties if kind == "figure"]
+    if figures:
+        terminalreporter.section("measured")
+    for nodeid, text in figures:
+        terminalreporter.write_line(f"{nodeid.rpartition('/')[2]}: {text}")
     if config.getoption("--fail-on-skip"):
         for report in terminalreporter.stats.get("skipped", []):
             terminalreporter.write_line(f"SKIPPED, which --fail-on-skip forbids: {report.nodeid}", red=True)

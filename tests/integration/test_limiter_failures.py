@@ -154,7 +154,7 @@ async def test_requests_that_ran_through_an_outage_leave_nothing_behind(own_valk
         assert (await limiter.read([slot]))[0].remaining == 4
 
 
-async def test_frozen_under_load(own_valkey: EmbeddedValkey, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_frozen_under_load(own_valkey: EmbeddedValkey, show_figure: Callable[[str], None]) -> None:
     """Requests of ten clients, a hundred a second each at most: before, through 2.5 s of freezing, and after."""
     finished: list[tuple[float, float]] = []
     async with open_limiter(settings_of(own_valkey, replicas=1)) as limiter:
@@ -188,12 +188,11 @@ async def test_frozen_under_load(own_valkey: EmbeddedValkey, capsys: pytest.Capt
 
     before, second = took(-1, 0), took(1, 2)
     slowest = max(1000 * seconds for at, seconds in finished if at >= frozen_at - 0.05)
-    with capsys.disabled():
-        print(  # noqa: T201 - figures to be read
-            f"\nmilliseconds, median: before {statistics.median(before):.2f}, second second of the outage "
-            f"{statistics.median(second):.2f} (p99 {second[len(second) * 99 // 100]:.2f}); slowest of all "
-            f"{slowest:.0f}; recovered after {recovered_after:.2f} s"
-        )
+    show_figure(
+        f"milliseconds, median: before {statistics.median(before):.2f}, second second of the outage "
+        f"{statistics.median(second):.2f} (p99 {second[len(second) * 99 // 100]:.2f}); slowest of all "
+        f"{slowest:.0f}; recovered after {recovered_after:.2f} s"
+    )
     assert slowest < statistics.median(before) + 100
     assert statistics.median(second) < statistics.median(before) + 2
     assert len(second) > 100

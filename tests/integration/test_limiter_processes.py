@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -38,7 +39,7 @@ async def test_of_two_hundred_racers_exactly_fifty_get_in_twenty_times_over(valk
 
 
 @pytest.mark.timeout(ADVERSARIAL_SECONDS + 60)
-async def test_no_window_is_above_the_limit_whatever_an_adversary_does(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_no_window_is_above_the_limit_whatever_an_adversary_does(show_figure: Callable[[str], None]) -> None:
     """Two processes that burst around edges, beside smooth traffic at 98 % of another limit, which loses nothing."""
     with own_server() as server:
         first, second, smooth = await asyncio.gather(
@@ -52,8 +53,7 @@ async def test_no_window_is_above_the_limit_whatever_an_adversary_does(capsys: p
         "seconds": ADVERSARIAL_SECONDS, "asked": first["asked"][0] + second["asked"][0], "admitted": len(admitted),
         "most in a window": fullest, "smooth asked": smooth["asked"][0], "smooth denied": smooth["denied"][0],
     }  # fmt: skip
-    with capsys.disabled():
-        print(f"\n{figures}")  # noqa: T201 - figures to be read
+    show_figure(str(figures))
     assert fullest == EDGE_LIMIT
     assert len(admitted) >= 0.7 * EDGE_LIMIT / EDGE_WINDOW * (ADVERSARIAL_SECONDS - 1), "it was hardly tried"
     assert smooth["denied"] == [0]

@@ -404,7 +404,7 @@ def _in_shadow(of: Rule) -> Rule:
 
 
 async def test_memory_is_bounded_by_processes_whatever_the_limit(
-    redis: "Redis", capsys: pytest.CaptureFixture[str]
+    redis: "Redis", show_figure: Callable[[str], None]
 ) -> None:
     usage: dict[str, dict[int, int]] = {}
     fields: dict[str, dict[int, int]] = {}
@@ -424,8 +424,7 @@ async def test_memory_is_bounded_by_processes_whatever_the_limit(
         admission.release()
     for limiter in limiters:
         await settled(limiter)
-    with capsys.disabled():
-        print(f"\nbytes per counter with 4 processes that hold 60 units, by limit: {usage}")  # noqa: T201 - to be read
+    show_figure(f"bytes per counter with 4 processes that hold 60 units, by limit: {usage}")
     for unit, by_limit in usage.items():
         assert fields[unit][60] == fields[unit][1_000_000]
         # The server rounds up to its allocator's steps of 16 bytes, and names and times differ by a digit.

@@ -301,7 +301,7 @@ async def test_an_idle_counter_goes_away(redis: "Redis") -> None:
     assert await redis.exists(denied.counter) == 0, "a denial leaves nothing behind"
 
 
-async def test_memory_does_not_depend_on_the_limit(redis: "Redis", capsys: pytest.CaptureFixture[str]) -> None:
+async def test_memory_does_not_depend_on_the_limit(redis: "Redis", show_figure: Callable[[str], None]) -> None:
     usage: dict[int, int] = {}
     for limit in (60, 1_000_000):
         limiter, each = TimedLimiter(redis), charge(limit=limit, window=3600)
@@ -312,8 +312,7 @@ async def test_memory_does_not_depend_on_the_limit(redis: "Redis", capsys: pytes
         fields = await redis.hgetall(each.counter)
         assert 60 <= len(fields) <= BUCKETS + 4
         usage[limit] = await redis.memory_usage(each.counter) or 0
-    with capsys.disabled():
-        print(f"\nbytes per counter after heavy use, by limit: {usage}")  # noqa: T201 - a figure to be read
+    show_figure(f"bytes per counter after heavy use, by limit: {usage}")
     assert 0 < min(usage.values()) <= max(usage.values()) < 2048
     # As many fields; only the numbers in them have more digits.
     assert usage[1_000_000] <= usage[60] * 1.5
