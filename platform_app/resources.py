@@ -1,7 +1,6 @@
 """Everything that is opened once per process: the only place that names concrete classes."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -34,6 +33,7 @@ from platform_app.ledger.spooled import open_ledger
 from platform_app.ledger.usage_reader import UsageReader
 from platform_app.llm.directory import ModelDirectory
 from platform_app.model_serving import ModelServing, provider_session
+from platform_app.observability.logging import get_logger
 from platform_app.provider_credentials import StoredCredentials
 from platform_app.rate_limit.cluster_pipe import ClusterPipe
 from platform_app.rate_limit.degrading_limiter import DegradingLimiter
@@ -55,6 +55,8 @@ from platform_app.secret_store.configured import configured_store, refresh_secon
 REDIS_CONNECTIONS = 16
 WARM_SECONDS = 1.0
 """How long the start waits for Redis; it goes on without."""
+
+_log = get_logger("resources")
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,15 +243,21 @@ def _script_pipe(settings: Settings) -> ScriptPipe | ClusterPipe:
 
 
 def _run_until_closed(stack: AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:
-    """Run a task in the background; closing the stack cancels it and waits for its end."""
+    """Run a task in the background; closing the stack cancels it and waits for its end. One that fails is a bug, which
+    the log tells at once."""
     task = asyncio.create_task(work)
+    task.add_done_callback(_tell_failure)
 
     async def end() -> None:
         task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        await asyncio.gather(task, return_exceptions=True)
 
     stack.push_async_callback(end)
+
+
+def _tell_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.error("background_task_failed", task=getattr(task.get_coro(), "__qualname__", ""), exc_info=error)
 
 
 def _key_rules(config: PlatformConfig) -> KeyRules:

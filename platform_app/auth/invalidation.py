@@ -8,6 +8,7 @@ that is waited for by whoever has something to say. While nobody is connected th
 import asyncio
 import contextlib
 import random
+from collections.abc import AsyncIterator
 from typing import Any
 
 from redis.asyncio import Redis
@@ -78,16 +79,18 @@ class InvalidationListener:
         while True:
             # Jitter, so that a hundred workers do not come back in the same instant.
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
-            pubsub = self._redis.pubsub()
             try:
-                await self._listen(pubsub)
+                async with _pubsub(self._redis) as pubsub:
+                    await self._listen(pubsub)
             except _ERRORS as error:
                 if self.connected:
                     _log.warning("key_listener_disconnected", error=type(error).__name__)
                     pause = 0.0
+            except Exception:  # noqa: BLE001 - whatever the library raises, revocations must get through again
+                _log.exception("key_listener_bug")
+                pause = MAX_PAUSE_SECONDS
             finally:
                 self._note(connected=False)
-                await _close(pubsub)
             pause = min(max(0.05, pause * 2), MAX_PAUSE_SECONDS)
 
     async def _listen(self, pubsub: PubSub) -> None:
@@ -123,7 +126,16 @@ class InvalidationListener:
         metrics.KEY_LISTENER_CONNECTED.set(connected)
 
 
-async def _close(pubsub: PubSub) -> None:
-    with contextlib.suppress(*_ERRORS):  # it may be gone already
-        async with asyncio.timeout(CLOSE_SECONDS):
-            await pubsub.aclose()  # type: ignore[no-untyped-call]  # redis-py
+@contextlib.asynccontextmanager
+async def _pubsub(redis: "Redis") -> AsyncIterator[PubSub]:
+    """On a cluster at any node, another one with each attempt: every node hears of everything that is published."""
+    async with asyncio.timeout(2 * PING_SECONDS):
+        await redis.initialize()  # a cluster's client knows no node before it
+    any_node = getattr(redis, "get_random_node", None)
+    pubsub = redis.pubsub() if any_node is None else redis.pubsub(node=any_node())
+    try:
+        yield pubsub
+    finally:
+        with contextlib.suppress(*_ERRORS):  # it may be gone already
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await pubsub.aclose()  # type: ignore[no-untyped-call]  # redis-py

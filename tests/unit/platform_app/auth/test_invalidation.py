@@ -9,6 +9,7 @@ import pytest
 from fakeredis import FakeAsyncRedis, FakeServer
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeout
+from structlog.testing import capture_logs
 
 from platform_app.auth import invalidation
 from platform_app.auth.authenticator import Authenticator, AuthPolicy
@@ -131,6 +132,9 @@ class MuteRedis:
     def __init__(self) -> None:
         self.opened: list[MutePubSub] = []
 
+    async def initialize(self) -> None:
+        """As redis-py's, which has nothing to do."""
+
     def pubsub(self) -> MutePubSub:
         self.opened.append(MutePubSub())
         return self.opened[-1]
@@ -143,6 +147,26 @@ async def test_a_connection_that_answers_no_ping_is_given_up() -> None:
         first = redis.opened[0]
         assert (first.pings, first.closed) == (1, True)
         assert cache.generation >= 1
+
+
+class PuzzlingRedis(MuteRedis):
+    """Fails once as redis-py did for a cluster of which it knew no node."""
+
+    puzzled = False
+
+    async def initialize(self) -> None:
+        if not self.puzzled:
+            self.puzzled = True
+            raise KeyError(11395)
+
+
+async def test_a_bug_of_the_library_does_not_end_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(invalidation, "MAX_PAUSE_SECONDS", 0.05)
+    redis, cache = PuzzlingRedis(), KeyCache(10)
+    with capture_logs() as logs:
+        async with listening(redis, cache):
+            await until(lambda: bool(redis.opened))
+    assert [line["event"] for line in logs if line["log_level"] == "error"] == ["key_listener_bug"]
 
 
 class ScriptedRedis:

@@ -1,0 +1,34 @@
+"""The life of what runs in the background."""
+
+import asyncio
+from contextlib import AsyncExitStack
+
+from structlog.testing import capture_logs
+
+from platform_app.resources import _run_until_closed
+
+
+async def fails() -> None:
+    raise KeyError(11395)
+
+
+async def runs(running: asyncio.Event) -> None:
+    running.set()
+    await asyncio.Event().wait()
+
+
+async def test_a_task_that_fails_is_told_at_once_and_hinders_no_other() -> None:
+    running, cancelled = asyncio.Event(), asyncio.Event()
+    with capture_logs() as logs:
+        async with AsyncExitStack() as stack:
+            stack.callback(cancelled.set)
+            _run_until_closed(stack, runs(running))
+            _run_until_closed(stack, fails())
+            async with asyncio.timeout(1):
+                await running.wait()
+                while not logs:
+                    await asyncio.sleep(0)
+            assert [line["event"] for line in logs] == ["background_task_failed"]
+            assert logs[0]["task"] == "fails"
+    assert cancelled.is_set()
+    assert len(logs) == 1, "a task that was cancelled is no failure"
