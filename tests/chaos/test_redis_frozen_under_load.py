@@ -1,0 +1,107 @@
+"""A Redis that freezes under load, seen from outside the gateway: nobody is refused, nobody hangs, it comes back."""
+
+import asyncio
+import re
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import pytest
+
+from apps.platform_cli.embedded.valkey import EmbeddedValkey
+from tests.conftest import Platform
+from tests.support.gateway import Gateway
+
+CLIENTS = 4
+HANG_MILLISECONDS = 1000
+"""No timing of this machine: what waits for Redis waits for as long as the freeze lasts."""
+
+
+@pytest.fixture
+def own_valkey(tmp_path: Path) -> Iterator[EmbeddedValkey]:
+    (tmp_path / "valkey").mkdir()
+    server = EmbeddedValkey(tmp_path / "valkey")
+    server.start()
+    yield server
+    server.stop()
+
+
+@dataclass
+class Load:
+    """Chats one after the other by a few clients, and somebody who asks the probes."""
+
+    gateway: Gateway
+    key: str
+    chats: list[tuple[float, float, int]] = field(default_factory=list)
+    """When each began, what it took in milliseconds, its status."""
+    probes: set[tuple[str, int]] = field(default_factory=set)
+
+    async def run(self, client: httpx.AsyncClient, stopping: asyncio.Event) -> None:
+        await asyncio.gather(*(self._chat(client, stopping) for _ in range(CLIENTS)), self._probe(client, stopping))
+
+    async def _chat(self, client: httpx.AsyncClient, stopping: asyncio.Event) -> None:
+        while not stopping.is_set():
+            began = time.monotonic()
+            headers = {"Authorization": f"Bearer {self.key}"}
+            answer = await client.post(self.gateway.chat_url, json={"prompt": "hi"}, headers=headers)
+            self.chats.append((began, 1000 * (time.monotonic() - began), answer.status_code))
+            await asyncio.sleep(0.03)
+
+    async def _probe(self, client: httpx.AsyncClient, stopping: asyncio.Event) -> None:
+        while not stopping.is_set():
+            for path in ("/livez", "/readyz"):
+                self.probes.add((path, (await client.get(f"{self.gateway.base_url}{path}")).status_code))
+            await asyncio.sleep(0.1)
+
+    def took(self, start: float, end: float) -> list[float]:
+        return [took for began, took, _ in self.chats if start <= began < end]
+
+
+def degraded(gateway: Gateway) -> bool:
+    return re.search(r"^platform_limiter_degraded 1\.0$", gateway.metrics(), re.MULTILINE) is not None
+
+
+async def becomes(gateway: Gateway, expected: bool, seconds: float) -> float:
+    """Seconds until the gauge says so."""
+    started = time.monotonic()
+    async with asyncio.timeout(seconds):
+        while await asyncio.to_thread(degraded, gateway) is not expected:
+            await asyncio.sleep(0.05)
+    return time.monotonic() - started
+
+
+async def test_nobody_notices(
+    platform: Platform, own_valkey: EmbeddedValkey, tmp_path: Path, show_figure: Callable[[str], None]
+) -> None:
+    """With rules that degrade, which is the default; `closed` ones are test_http_limits's."""
+    environment = {**platform.environment, "PLATFORM_REDIS_URL": own_valkey.url}
+    stopping = asyncio.Event()
+    with Gateway(environment, tmp_path) as gateway:
+        load = Load(gateway, platform.key())
+        async with httpx.AsyncClient(trust_env=False, timeout=10) as client:
+            running = asyncio.create_task(load.run(client, stopping))
+            await asyncio.sleep(2)
+            own_valkey.pause()
+            frozen = time.monotonic()
+            try:
+                await becomes(gateway, True, 2)
+                await asyncio.sleep(frozen + 2.5 - time.monotonic())
+            finally:
+                own_valkey.resume()
+            recovered = await becomes(gateway, False, 5)
+            stopping.set()
+            await running
+    before, second = load.took(frozen - 1, frozen - 0.05), load.took(frozen + 1, frozen + 2)
+    slowest = max(load.took(frozen - 0.05, time.monotonic()))
+    show_figure(
+        f"milliseconds of a chat, median: before {statistics.median(before):.1f}, in the second second of the outage "
+        f"{statistics.median(second):.1f}; slowest before {max(before):.0f}, since {slowest:.0f}; "
+        f"recovered after {recovered:.2f} s"
+    )
+    assert {status for _, _, status in load.chats} == {200}
+    assert load.probes == {("/livez", 200), ("/readyz", 200)}
+    assert len(second) > 10
+    assert slowest < max(before) + HANG_MILLISECONDS
