@@ -146,7 +146,7 @@ def platform(
             "PLATFORM_SHUTDOWN_DRAIN_SECONDS": "0",
             "PLATFORM_AUTH_FAILURES_PER_MINUTE": "1000000",
             "PLATFORM_SHUTDOWN_GRACE_SECONDS": "5",
-            "PLATFORM_PROVIDER_FIRST_BYTE_TIMEOUT_SECONDS": "5",
+            "PLATFORM_PROVIDER_FIRST_BYTE_TIMEOUT_SECONDS": "5",  # the simulator shares its loop with the tests
             "PLATFORM_PROVIDER_TOTAL_TIMEOUT_SECONDS": "10",
             "OPENAI_API_KEY": PROVIDER_KEY,
         }
@@ -186,15 +186,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """What was measured, and what was skipped although nothing may be."""
+    _tell_figures(terminalreporter)
+    if config.getoption("--fail-on-skip"):
+        for report in terminalreporter.stats.get("skipped", []):
+            terminalreporter.write_line(f"SKIPPED, which --fail-on-skip forbids: {report.nodeid}", red=True)
+
+
+def _tell_figures(terminalreporter: pytest.TerminalReporter) -> None:
     reports = [report for outcome in ("passed", "failed") for report in terminalreporter.getreports(outcome)]
     figures = [(each.nodeid, text) for each in reports for kind, text in each.user_properties if kind == "figure"]
     if figures:
         terminalreporter.section("measured")
     for nodeid, text in figures:
         terminalreporter.write_line(f"{nodeid.rpartition('/')[2]}: {text}")
-    if config.getoption("--fail-on-skip"):
-        for report in terminalreporter.stats.get("skipped", []):
-            terminalreporter.write_line(f"SKIPPED, which --fail-on-skip forbids: {report.nodeid}", red=True)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -85,8 +85,9 @@ def fresh() -> str:
 async def sim(simulator: ProviderSimulator) -> ProviderSimulator:
     """Nothing counted. What other tests' clients left behind waits while a gateway starts, since the simulator lives in
     this loop; it is let in first."""
-    before = -1
-    while before != (before := _total(simulator)):
+    counted = -1
+    while counted != _total(simulator):
+        counted = _total(simulator)
         await asyncio.sleep(0.1)
     simulator.reset()
     return simulator

@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -28,11 +27,9 @@ from tests.support.valkey import connect, tell, tls_in_front, valkey_cluster
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[EmbeddedValkey]]:
-    directory = tmp_path_factory.mktemp("cluster")
-    with valkey_cluster(directory) as servers:
+def cluster() -> Iterator[list[EmbeddedValkey]]:
+    with valkey_cluster() as servers:
         yield servers
-    shutil.rmtree(directory, ignore_errors=True)
 
 
 @pytest.fixture

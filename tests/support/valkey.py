@@ -44,9 +44,10 @@ def own_server(*arguments: str) -> Iterator[EmbeddedValkey]:
 
 
 @contextmanager
-def valkey_cluster(directory: Path, nodes: int = 3) -> Iterator[list[EmbeddedValkey]]:
+def valkey_cluster(nodes: int = 3) -> Iterator[list[EmbeddedValkey]]:
     """A cluster of masters that share the slots."""
     with ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fb")))
         servers = []
         for number in range(nodes):
             port, bus = free_port(), free_port()
