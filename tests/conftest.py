@@ -1,13 +1,10 @@
 """Real servers for the whole session, made of the wheels: nothing is installed and nothing is left behind."""
 
-import asyncio
 import itertools
 import os
 import secrets
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
 
 import httpx
 import pytest
@@ -21,9 +18,8 @@ from platform_app.config import Settings, load_settings
 from platform_app.db import migrations
 from platform_app.resources import open_key_admin
 from platform_app.secret_store.env import EnvSecretStore
+from tests.support.apart import run_apart
 from tests.support.gateway import Gateway, write_config
-
-T = TypeVar("T")
 
 PROVIDER_KEY = "sk-canary-5d8c2f6ab1904e37"
 PATIENT = {"retry": {"max_attempts": 1}, "breaker": {"minimum_calls": 100_000}}
@@ -114,12 +110,6 @@ class Platform:
             if name.startswith("PLATFORM_") and name != "PLATFORM_API_KEY_PEPPER"
         }
         return load_settings(**fields)
-
-
-def run_apart(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Run a coroutine to its end in a thread with a loop of its own: works inside and outside of async tests."""
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(lambda: asyncio.run(work())).result()
 
 
 @pytest.fixture(scope="session")

@@ -30,7 +30,8 @@ from apps.platform_cli.embedded.child import ChildProcess
 from apps.platform_cli.embedded.postgres import EmbeddedPostgres
 from apps.platform_cli.embedded.valkey import EmbeddedValkey
 from platform_app.db import migrations
-from tests.conftest import GENEROUS, Platform, run_apart
+from tests.conftest import GENEROUS, Platform
+from tests.support.apart import run_apart
 from tests.support.gateway import Gateway, write_config
 from tests.support.usage_totals import differences
 

@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from tests.conftest import Platform
-from tests.integration.test_keys_http import Api
 from tests.support.gateway import Gateway
+from tests.support.keys_api import Api
 
 CLIENTS = 50
 GRACE_SECONDS = 2

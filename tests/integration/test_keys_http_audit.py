@@ -19,10 +19,8 @@ from platform_app.db import migrations
 from platform_app.resources import KeyAdmin, open_key_admin
 from platform_app.secret_store.env import EnvSecretStore
 from tests.conftest import Platform
-from tests.integration.test_keys_http import Api, admin, admin_key, sql
 from tests.support.gateway import Gateway
-
-__all__ = ["admin", "admin_key"]  # fixtures
+from tests.support.keys_api import Api, sql
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PEPPER = "1a" * 32

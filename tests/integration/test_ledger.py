@@ -29,7 +29,7 @@ from platform_app.ledger.tables import ACCESS_DECISIONS, TABLES, USAGE_RECORDS
 from platform_app.ledger.writer import LedgerWriter
 from platform_app.resources import open_key_admin
 from platform_app.secret_store.env import EnvSecretStore
-from tests.conftest import run_apart
+from tests.support.apart import run_apart
 from tests.unit.fakes import Count
 from tests.unit.platform_app.ledger.events import access, keeping, spool_in, usage
 

@@ -15,8 +15,9 @@ from typer.testing import CliRunner
 from apps.platform_cli.embedded.postgres import EmbeddedPostgres
 from apps.platform_cli.main import app
 from apps.provider_simulator.server import ProviderSimulator
-from tests.conftest import Platform, run_apart
+from tests.conftest import Platform
 from tests.integration.test_ledger import ROLES, as_role, connected, migrations_up
+from tests.support.apart import run_apart
 from tests.support.gateway import Gateway
 from tests.support.http import chat_request, connect, metric, until
 from tests.unit.platform_app.ledger.events import spool_in

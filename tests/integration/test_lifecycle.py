@@ -29,8 +29,8 @@ from platform_app.errors import Conflict, InsufficientScope, InvalidApiKey, NotF
 from platform_app.resources import KeyAdmin, open_key_admin
 from platform_app.secret_store.env import EnvSecretStore
 from tests.conftest import Platform
-from tests.integration.test_keys_http import Api, sql
 from tests.support.gateway import Gateway
+from tests.support.keys_api import Api, sql
 
 ONE, TWO = "1a" * 32, "2b" * 32
 BOTH = f"2:{TWO},1:{ONE}"

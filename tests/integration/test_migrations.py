@@ -18,7 +18,7 @@ from sqlalchemy.pool import NullPool
 
 from platform_app.db import migrations
 from platform_app.db.models import Base
-from tests.conftest import run_apart
+from tests.support.apart import run_apart
 
 T = TypeVar("T")
 

@@ -13,11 +13,9 @@ from hypothesis import strategies as st
 
 from platform_app.auth.tokens import checksum, generate_token
 from tests.conftest import Platform
-from tests.integration.test_keys_http import Api, admin, admin_key
 from tests.support.gateway import Gateway
 from tests.support.http import metric
-
-__all__ = ["admin", "admin_key"]  # fixtures
+from tests.support.keys_api import Api
 
 LIST = "/v1/platform/api-keys"
 STATUS = re.compile(rb"HTTP/1\.1 (\d{3}) ")
