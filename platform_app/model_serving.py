@@ -13,7 +13,7 @@ from platform_app.llm.catalog import catalog_routes
 from platform_app.llm.directory import ServedModel
 from platform_app.llm.policies.assemble import assemble_all
 from platform_app.llm.policies.shared_state import SharedState
-from platform_app.llm.provider_http import ProviderLimits
+from platform_app.llm.provider_response import ProviderLimits
 from platform_app.llm.route import Route
 from platform_app.llm.route_upstream import RouteUpstream
 

@@ -8,7 +8,8 @@ from platform_app.llm.anthropic_adapter import AnthropicAdapter
 from platform_app.llm.azure_adapter import AzureOpenAIAdapter
 from platform_app.llm.base import ModelAdapter
 from platform_app.llm.openai_adapter import OpenAIAdapter
-from platform_app.llm.provider_http import ProviderHttp, ProviderLimits
+from platform_app.llm.provider_http import ProviderHttp
+from platform_app.llm.provider_response import ProviderLimits
 
 
 def make_adapter(provider: ProviderConfig, session: aiohttp.ClientSession, limits: ProviderLimits) -> ModelAdapter:

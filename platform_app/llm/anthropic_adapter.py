@@ -33,8 +33,8 @@ class AnthropicAdapter:
         headers = self._headers_with(credential, call.headers)
         response = await self._http.post(f"{self._root}/messages", headers, body, call.timeout_seconds)
         if call.stream:
-            return await open_stream(self._http, response, MessageReader())
-        return read_message(await self._http.read_json(response))
+            return await open_stream(response, MessageReader())
+        return read_message(await response.read_json())
 
     async def probe(self, credential: str | None, timeout_seconds: float) -> None:
         """See ModelAdapter.probe. Lists the models."""

@@ -4,20 +4,14 @@ A class and no async generator: one that is cancelled or fails before its first 
 for the next, must give its connection back too, and a generator that nobody closes does so when it is collected.
 """
 
-import asyncio
 from collections import deque
 from typing import Protocol
-
-import aiohttp
 
 from platform_app.llm import provider_errors as errors
 from platform_app.llm.answers import ChatChunk
 from platform_app.llm.chunk_stream import ChunkStream
-from platform_app.llm.provider_http import TRANSPORT_ERRORS, ProviderHttp
+from platform_app.llm.provider_response import ProviderResponse
 from platform_app.llm.sse import EventTooLarge, SseParser
-
-_END_SECONDS = 0.05
-"""How long the end of a body is waited for once the answer is complete: without it the connection is of no more use."""
 
 
 class EventReader(Protocol):
@@ -36,10 +30,10 @@ class EventReader(Protocol):
         ...
 
 
-async def open_stream(http: ProviderHttp, response: aiohttp.ClientResponse, reader: EventReader) -> ChunkStream:
+async def open_stream(response: ProviderResponse, reader: EventReader) -> ChunkStream:
     """The stream of a response, once its first chunk is there. Raises what the provider failed with until then; the
     response is closed then."""
-    chunks = EventChunks(http, response, reader)
+    chunks = EventChunks(response, reader)
     try:
         first = await anext(chunks)
     except StopAsyncIteration:
@@ -54,14 +48,11 @@ class EventChunks:
     `aclose`, whichever comes first.
     """
 
-    def __init__(self, http: ProviderHttp, response: aiohttp.ClientResponse, reader: EventReader) -> None:
-        self._http = http
+    def __init__(self, response: ProviderResponse, reader: EventReader) -> None:
         self._response = response
-        self._content = response.content
         self._reader = reader
         self._parser = SseParser()
         self._events: deque[bytes] = deque()
-        self._received = 0
         self._over = False
         self._started = False
 
@@ -73,9 +64,6 @@ class EventChunks:
             raise StopAsyncIteration
         try:
             chunk = await self._next()
-        except TRANSPORT_ERRORS as error:
-            self._close()
-            raise self._http.translate(error) from error
         except BaseException:
             self._close()
             raise
@@ -91,8 +79,7 @@ class EventChunks:
     async def _next(self) -> ChatChunk | None:
         if not self._started:
             self._started = True
-            if self._response.content_type != "text/event-stream":
-                raise errors.bad_response(f"expected an event stream, got {self._response.content_type[:100]!r}")
+            self._response.require("text/event-stream", "an event stream")
         reader = self._reader
         while not reader.complete:
             if self._events:
@@ -100,34 +87,19 @@ class EventChunks:
                 if chunk is not None:
                     return chunk
                 continue
-            piece = await self._content.readany()
+            piece = await self._response.next_piece()
             if not piece:
                 reader.at_end()
                 return None
             self._take(piece)
-        await self._wait_for_the_end()
+        await self._response.wait_for_the_end()
         return None
 
     def _take(self, piece: bytes) -> None:
-        limit = self._http.limits.max_response_bytes
-        self._received += len(piece)
-        if self._received > limit:
-            raise errors.bad_response(f"the answer is larger than {limit} bytes")
         try:
             self._events.extend(self._parser.feed(piece))
         except EventTooLarge:
             raise errors.bad_response("one event of the stream is too large") from None
-
-    async def _wait_for_the_end(self) -> None:
-        """Usually it is there already."""
-        if self._content.at_eof():
-            return
-        try:
-            async with asyncio.timeout(_END_SECONDS):
-                while await self._content.readany():
-                    pass
-        except TRANSPORT_ERRORS:
-            pass  # the answer is complete all the same
 
     def _close(self) -> None:
         self._over = True

@@ -28,8 +28,9 @@ async def send_openai(
     if call.stream and call.operation is Operation.CHAT:
         body = {**body, "stream": True, "stream_options": _options(body)}
         response = await http.post(url, headers, body, call.timeout_seconds)
-        return await open_stream(http, response, ChunkReader())
-    raw = await http.read_json(await http.post(url, headers, body, call.timeout_seconds))
+        return await open_stream(response, ChunkReader())
+    response = await http.post(url, headers, body, call.timeout_seconds)
+    raw = await response.read_json()
     return read_completion(raw) if call.operation is Operation.CHAT else read_embeddings(raw)
 
 

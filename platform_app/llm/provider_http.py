@@ -6,33 +6,19 @@ Why not through a provider's package: docs/adr/0003-provider-calls-on-aiohttp.md
 import io
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import aiohttp
 import orjson
 
 from platform_app.errors import PlatformError, ProviderRejectedRequest
 from platform_app.llm import provider_errors as errors
+from platform_app.llm.patience import Patience
+from platform_app.llm.provider_response import TRANSPORT_ERRORS, ProviderLimits, ProviderResponse, translate
 
-_MAX_ERROR_BYTES = 64 * 1024
 _MAX_BYTES_AT_ONCE = 1024 * 1024
 """Larger requests are written piece by piece, as fast as the provider takes them."""
-TRANSPORT_ERRORS = (aiohttp.ClientError, TimeoutError, OSError)
-"""What aiohttp raises where a connection fails."""
 ErrorOf = Callable[[int, Mapping[str, str], bytes], PlatformError]
 """A wire format's error table: status, headers and the first bytes of the body."""
-
-
-@dataclass(frozen=True, slots=True)
-class ProviderLimits:
-    """What any provider gets at most."""
-
-    connect_seconds: float
-    """For a free connection of the pool, and for connecting."""
-    silence_seconds: float
-    """Until the answer begins, and between any two pieces of it."""
-    max_response_bytes: int
-    """For a whole answer, a stream's included."""
 
 
 class ProviderHttp:
@@ -41,15 +27,21 @@ class ProviderHttp:
     def __init__(
         self, session: aiohttp.ClientSession, limits: ProviderLimits, headers: Mapping[str, str], error_of: ErrorOf
     ) -> None:
-        self.limits = limits
         self._session = session
+        self._limits = limits
         self._error_of = error_of
         # Answers are small, and unpacked there is no bomb among them.
         self._headers = {"Content-Type": "application/json", "Accept-Encoding": "identity", **headers}
+        # Waiting for an answer is bounded by Patience: see there why not by aiohttp.
+        self._timeout = aiohttp.ClientTimeout(
+            total=None,
+            connect=limits.connect_seconds,  # includes waiting for a free connection of the pool
+            ceil_threshold=sys.maxsize,  # else aiohttp rounds deadlines up to whole seconds
+        )
 
     async def post(
         self, url: str, headers: Mapping[str, str], body: Mapping[str, object], seconds: float
-    ) -> aiohttp.ClientResponse:
+    ) -> ProviderResponse:
         """The response of a 200, its body unread; whoever gets it closes it. All of it has `seconds`, the reading too.
 
         Raises:
@@ -67,68 +59,24 @@ class ProviderHttp:
         response = await self._request("GET", url, headers, None, seconds)
         response.close()
 
-    async def read_json(self, response: aiohttp.ClientResponse) -> bytes:
-        """The whole body, closing the response. Raises ProviderFailed where it is not JSON, too large or breaks off."""
-        limit = self.limits.max_response_bytes
-        parts, size = [], 0
-        try:
-            if response.content_type != "application/json":
-                raise errors.bad_response(f"expected JSON, got {response.content_type[:100]!r}")
-            if (response.content_length or 0) > limit:
-                raise errors.bad_response(f"the answer is larger than {limit} bytes")
-            while part := await response.content.readany():
-                parts.append(part)
-                size += len(part)
-                if size > limit:
-                    raise errors.bad_response(f"the answer is larger than {limit} bytes")
-        except TRANSPORT_ERRORS as error:
-            raise self.translate(error) from error
-        finally:
-            # Without effect on an answer that was read whole, whose connection is back in the pool; else it ends the
-            # connection, so that the provider stops generating.
-            response.close()
-        return b"".join(parts)
-
-    def translate(self, error: Exception) -> PlatformError:
-        """One of TRANSPORT_ERRORS as ours, most specific first."""
-        match error:
-            case aiohttp.ConnectionTimeoutError():
-                return errors.timed_out(f"no connection within {self.limits.connect_seconds:g} s")
-            case aiohttp.SocketTimeoutError():
-                return errors.timed_out(f"silence for {self.limits.silence_seconds:g} s")
-            case TimeoutError():
-                return errors.timed_out("no complete answer within the time that this call had")
-            case aiohttp.ClientPayloadError():
-                return errors.bad_response("the connection ended in the middle of the answer")
-            case aiohttp.ClientConnectionError() | OSError():
-                return errors.unavailable()
-            case _:
-                return errors.bad_response("the answer was not valid HTTP")
-
     async def _request(
         self, method: str, url: str, headers: Mapping[str, str], data: aiohttp.Payload | None, seconds: float
-    ) -> aiohttp.ClientResponse:
-        if seconds <= 0:  # to aiohttp, zero is no limit
+    ) -> ProviderResponse:
+        if seconds <= 0:
             raise errors.timed_out("no time was left for this call")
-        timeout = aiohttp.ClientTimeout(
-            total=seconds,
-            connect=self.limits.connect_seconds,  # includes waiting for a free connection of the pool
-            sock_read=self.limits.silence_seconds,
-            ceil_threshold=sys.maxsize,  # else aiohttp rounds deadlines up to whole seconds
-        )
+        patience = Patience(self._limits.silence_seconds, seconds)
+        all_headers = {**self._headers, **headers}
         try:
-            response = await self._session.request(
-                method, url, data=data, headers={**self._headers, **headers}, timeout=timeout, allow_redirects=False
-            )
+            async with patience.wait():
+                answer = await self._session.request(
+                    method, url, data=data, headers=all_headers, timeout=self._timeout, allow_redirects=False
+                )
         except TRANSPORT_ERRORS as error:
-            raise self.translate(error) from error
-        if response.status == 200:
+            raise translate(error, self._limits, patience) from error
+        response = ProviderResponse(answer, self._limits, patience)
+        if answer.status == 200:
             return response
-        try:
-            start = await _read_start(response, _MAX_ERROR_BYTES)
-        finally:
-            response.close()
-        raise self._error_of(response.status, response.headers, start)
+        raise self._error_of(answer.status, answer.headers, await response.read_error())
 
 
 def _payload(body: bytes) -> aiohttp.Payload:
@@ -136,15 +84,3 @@ def _payload(body: bytes) -> aiohttp.Payload:
     if len(body) <= _MAX_BYTES_AT_ONCE:
         return aiohttp.BytesPayload(body)
     return aiohttp.BytesIOPayload(io.BytesIO(body))
-
-
-async def _read_start(response: aiohttp.ClientResponse, limit: int) -> bytes:
-    """At most `limit` bytes of an error's body; the status says enough where it cannot be read."""
-    parts, size = [], 0
-    try:
-        while size < limit and (part := await response.content.readany()):
-            parts.append(part)
-            size += len(part)
-    except (aiohttp.ClientError, TimeoutError):
-        pass
-    return b"".join(parts)[:limit]

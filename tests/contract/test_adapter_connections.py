@@ -6,9 +6,10 @@ import time
 
 import aiohttp
 import pytest
+import uvloop
 
 from apps.provider_simulator.server import ProviderSimulator
-from platform_app.errors import PlatformError, ProviderFailed
+from platform_app.errors import PlatformError, ProviderFailed, ProviderTimeout
 from platform_app.llm.answers import ChatChunk
 from platform_app.llm.base import ModelAdapter
 from tests.contract.conftest import Connections
@@ -109,6 +110,27 @@ async def test_cancelling_while_the_request_is_sent(session: aiohttp.ClientSessi
         assert received < 16 * MIB
 
 
+@BOTH_STREAM
+async def test_a_provider_that_does_not_take_the_request(
+    session: aiohttp.ClientSession, wire: str, streams: bool
+) -> None:
+    """Sending counts as silence too: who reads nothing will not answer either."""
+    gone = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0.5)
+        while await reader.read(MIB):
+            pass
+        gone.set()
+
+    async with Server(serve) as server:
+        adapter = adapter_for(wire, session, server.url, silence=0.2)
+        with pytest.raises(ProviderTimeout) as caught:
+            await adapter.send(call("m", "x" * 32 * MIB, streams=streams), "key")
+        assert caught.value.details == ["silence for 0.2 s"]
+        await asyncio.wait_for(gone.wait(), 2)
+
+
 async def test_cancelling_while_it_waits_for_a_connection(patient: ModelAdapter, connections: Connections) -> None:
     """The one that waits leaves, the one that has it keeps it, and neither is counted twice."""
     holds: asyncio.Task[object] = asyncio.ensure_future(complete(patient, call("sim-hang")))
@@ -200,6 +222,31 @@ async def test_connections_are_reused_after_error_answers(adapter: ModelAdapter,
         with pytest.raises(PlatformError):
             await open_stream(adapter, call("sim-rate-limited", streams=True))
     assert connections.made == 1
+
+
+def test_a_connection_that_waited_in_the_pool_is_as_good_as_new() -> None:
+    """After a large answer too, whose end aiohttp sees only when the buffer that made it pause is read: a timer that it
+    starts then runs on while the connection is nobody's. On uvloop, which reads enough at once for that."""
+    body = b'{"choices": [{"message": {"content": "%b"}}]}' % (b"x" * (MIB // 2))
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await read_request(reader):
+            writer.write(head + body)
+            await writer.drain()
+
+    async def calls() -> int:
+        connections = Connections()
+        session = aiohttp.ClientSession(trace_configs=[connections.trace])
+        async with Server(serve) as server, session:
+            adapter = adapter_for("openai", session, server.url, silence=0.2)
+            for _ in range(3):
+                await complete(adapter, call())
+                await asyncio.sleep(0.3)
+            await complete(adapter, call())
+        return connections.made
+
+    assert uvloop.run(calls()) == 1
 
 
 # --- back-pressure

@@ -23,6 +23,7 @@ from apps.platform_cli.dev_address import CannotStartError, checked_url, choose_
 from apps.platform_cli.embedded import processes
 from apps.provider_simulator.catalog import MODELS
 from platform_app.config import PlatformConfig
+from tests.support.ports import free_port
 
 COMMAND = (sys.executable, "-m", "apps.platform_cli", "dev")
 _OURS = re.compile(r"PLATFORM_|OPENAI_|PG[A-Z]|.*_proxy", re.IGNORECASE)
@@ -31,16 +32,6 @@ _OURS = re.compile(r"PLATFORM_|OPENAI_|PG[A-Z]|.*_proxy", re.IGNORECASE)
 def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     mine = {name: value for name, value in os.environ.items() if not _OURS.match(name)}
     return {**mine, "PYTHONUNBUFFERED": "1", **(extra or {})}
-
-
-def free_ports(count: int) -> list[int]:
-    probes = [socket.socket() for _ in range(count)]
-    for probe in probes:
-        probe.bind(("127.0.0.1", 0))
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
 
 
 class Dev:
@@ -121,7 +112,7 @@ def all_gone(pids: list[int], seconds: float = 5.0) -> bool:
 
 
 def test_the_life_of_a_data_directory(directory: Path) -> None:
-    ports = free_ports(2)
+    ports = [free_port(), free_port()]
     runs = []
     try:
         # A cold start, from which everything printed and written works.
@@ -212,7 +203,7 @@ def test_the_life_of_a_data_directory(directory: Path) -> None:
 
 def test_a_real_key_is_used_and_never_written(directory: Path) -> None:
     real = "sk-proj-of-a-person"
-    run = Dev(directory, free_ports(2), extra={"OPENAI_API_KEY": real})
+    run = Dev(directory, [free_port(), free_port()], extra={"OPENAI_API_KEY": real})
     try:
         run.wait_ready()
         assert "https://api.openai.com/v1" in run.output
@@ -231,7 +222,7 @@ def test_a_real_key_is_used_and_never_written(directory: Path) -> None:
 
 
 def test_ctrl_c_before_it_is_ready_leaves_nothing(directory: Path) -> None:
-    run = Dev(directory, free_ports(2))
+    run = Dev(directory, [free_port(), free_port()])
     try:
         while not (run.data_dir / "simulator.pid").exists():
             assert run.process.poll() is None, run.output
@@ -277,7 +268,7 @@ with StopSignals(lambda: [child.pid]) as signals:
 
 @pytest.mark.parametrize(("index", "flag"), [(0, "--port"), (1, "--metrics-port")])
 def test_a_port_in_use_is_a_clear_message(directory: Path, index: int, flag: str) -> None:
-    ports = free_ports(2)
+    ports = [free_port(), free_port()]
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", ports[index]))
         taken.listen(1)
@@ -301,7 +292,7 @@ def test_a_port_in_use_is_a_clear_message(directory: Path, index: int, flag: str
 def test_what_cannot_be_is_said_before_anything_starts(
     directory: Path, arguments: list[str], extra: dict[str, str], message: str
 ) -> None:
-    run = Dev(directory, free_ports(2), *arguments, extra=extra)
+    run = Dev(directory, [free_port(), free_port()], *arguments, extra=extra)
     assert run.wait() == 2
     assert message in run.output
     assert "Traceback" not in run.output

@@ -29,6 +29,7 @@ from apps.platform_cli.embedded import (
     reap_leftover,
 )
 from apps.platform_cli.embedded import postgres as postgres_module
+from tests.support.ports import free_port
 
 SLEEP = [sys.executable, "-S", "-c", "import time; time.sleep(60)"]
 
@@ -321,25 +322,16 @@ def test_valkey_restarts_empty_at_the_same_url(valkey: EmbeddedValkey) -> None:
     assert client(valkey).get("a") is None
 
 
-def test_valkey_on_a_port_with_extra_settings(directory: Path, free_tcp_port: int) -> None:
-    server = EmbeddedValkey(directory / "valkey", ("--maxmemory", "64mb"), port=free_tcp_port)
+def test_valkey_on_a_port_with_extra_settings(directory: Path) -> None:
+    port = free_port()
+    server = EmbeddedValkey(directory / "valkey", ("--maxmemory", "64mb"), port=port)
     server.start()
     try:
-        assert server.url == f"redis://127.0.0.1:{free_tcp_port}/0"
+        assert server.url == f"redis://127.0.0.1:{port}/0"
         with client(server) as connection:
             assert connection.config_get("maxmemory") == {"maxmemory": str(64 * 1024 * 1024)}
     finally:
         server.stop()
-
-
-@pytest.fixture
-def free_tcp_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def test_a_paused_valkey_answers_nothing_until_it_resumes(valkey: EmbeddedValkey) -> None:

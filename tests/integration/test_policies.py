@@ -29,7 +29,7 @@ from platform_app.llm.policies.assemble import assemble_all
 from platform_app.llm.policies.breaker_open import BreakerOpen
 from platform_app.llm.policies.shared_state import SharedState
 from platform_app.llm.policies.verdicts import verdict_of
-from platform_app.llm.provider_http import ProviderLimits
+from platform_app.llm.provider_response import ProviderLimits
 from platform_app.llm.route_upstream import RouteUpstream
 from tests.support.faults import EXPECTED, Expected
 from tests.support.http import until

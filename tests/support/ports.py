@@ -1,11 +1,36 @@
-"""Ports that are free now."""
+"""Ports for servers that a test starts."""
 
+import itertools
+import os
+import random
 import socket
+from collections.abc import Iterator
+
+_FIRST, _LAST = 20_000, 32_000
+"""Below those that Linux, macOS and Windows give to outgoing connections and to whoever asks for any port: what is free
+here stays free until its server starts."""
+_PROCESSES = 16
+"""Of pytest at most; each has ports of its own."""
+
+
+def _ports() -> Iterator[int]:
+    """All of this process, from anywhere: another run of the tests on this machine is likely elsewhere."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _PROCESSES
+    mine = list(range(_FIRST + worker, _LAST, _PROCESSES))
+    start = random.randrange(len(mine))
+    return itertools.cycle(mine[start:] + mine[:start])
+
+
+_candidates = _ports()
 
 
 def free_port() -> int:
-    """A TCP port on 127.0.0.1 that nobody uses at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A TCP port on 127.0.0.1 that nobody uses at the moment, another one with each call."""
+    for port in itertools.islice(_candidates, (_LAST - _FIRST) // _PROCESSES):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise RuntimeError(f"no TCP port between {_FIRST} and {_LAST} is free on 127.0.0.1")

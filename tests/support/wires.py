@@ -13,7 +13,7 @@ from platform_app.llm.answers import ChatChunk, Completion
 from platform_app.llm.base import ModelAdapter
 from platform_app.llm.calls import Operation, UpstreamCall
 from platform_app.llm.chunk_stream import ChunkStream
-from platform_app.llm.provider_http import ProviderLimits
+from platform_app.llm.provider_response import ProviderLimits
 from tests.support.faults import FIRST_BYTE_SECONDS
 
 KEY = "sk-contract-51f0a9c2"

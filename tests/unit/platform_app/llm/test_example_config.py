@@ -11,7 +11,7 @@ from platform_app.llm.anthropic_adapter import AnthropicAdapter
 from platform_app.llm.azure_adapter import AzureOpenAIAdapter
 from platform_app.llm.catalog import catalog_routes
 from platform_app.llm.openai_adapter import OpenAIAdapter
-from platform_app.llm.provider_http import ProviderLimits
+from platform_app.llm.provider_response import ProviderLimits
 
 EXAMPLE = Path(__file__).resolve().parents[4] / "deploy" / "platform.example.yaml"
 ADAPTERS = {"azure": AzureOpenAIAdapter, "anthropic": AnthropicAdapter, "openai": OpenAIAdapter}

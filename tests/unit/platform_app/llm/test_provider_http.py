@@ -6,7 +6,8 @@ import aiohttp
 import pytest
 
 from platform_app.errors import ProviderError, ProviderRejectedRequest
-from platform_app.llm.provider_http import ProviderHttp, ProviderLimits
+from platform_app.llm.provider_http import ProviderHttp
+from platform_app.llm.provider_response import ProviderLimits
 
 
 def nested(depth: int) -> Any:
