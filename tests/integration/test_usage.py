@@ -103,6 +103,18 @@ async def test_every_field_arrives(own_url: str, tmp_path: Path) -> None:
     await totals_are_the_sum(own_url, 2)
 
 
+@pytest.mark.parametrize("column", ["requests", "cost_microusd", "duration_ms", "first_token_ms"])
+async def test_a_wrong_total_would_be_found(own_url: str, column: str) -> None:
+    async with session_on(own_url) as session:
+        assert await Shipper(session).ship(batch_of(varied(20))) == []
+    await totals_are_the_sum(own_url, 20)
+    async with connected(own_url) as connection:
+        await connection.execute(f"UPDATE usage_daily SET {column} = {column} + 1")
+        wrong = await connection.fetchval("SELECT count(*) FROM usage_daily")
+    found = await differences(own_url)
+    assert len(found) == (wrong if column.endswith("_ms") else 2 * wrong)  # one more count is another row
+
+
 async def test_totals_count_a_record_once_however_often_its_segment_comes(own_url: str, tmp_path: Path) -> None:
     records = varied(300)
     spool = spool_in(tmp_path / "spool")

@@ -2,7 +2,13 @@
 
 import asyncpg
 
-_DIFFERENCES = """
+_COUNTS = (
+    "day, key_id, owner, provider, model, requests, errors, client_closed, attempts, prompt_tokens, completion_tokens, "
+    "cached_tokens, cost_microusd, requests_without_price, estimated_requests, requests_with_first_token"
+)
+_MOST_MS_APART = 0.001
+"""Sums of floating-point numbers depend on the order of the additions; everything else must be equal."""
+_DIFFERENCES = f"""
     WITH summed AS (
         SELECT (occurred_at AT TIME ZONE 'UTC')::date AS day, key_id, owner, provider, model, count(*) AS requests,
             count(*) FILTER (WHERE outcome NOT IN ('ok', 'client_closed')) AS errors,
@@ -12,17 +18,15 @@ _DIFFERENCES = """
             count(*) FILTER (WHERE cost_microusd IS NULL) AS requests_without_price,
             count(*) FILTER (WHERE estimated) AS estimated_requests,
             count(first_token_ms) AS requests_with_first_token,
-            round(sum(duration_ms::numeric), 1) AS duration_ms,
-            round(coalesce(sum(first_token_ms::numeric), 0), 1) AS first_token_ms
+            sum(duration_ms::double precision) AS duration_ms,
+            coalesce(sum(first_token_ms::double precision), 0) AS first_token_ms
         FROM usage_records GROUP BY 1, 2, 3, 4, 5
-    ), kept AS (
-        SELECT day, key_id, owner, provider, model, requests, errors, client_closed, attempts, prompt_tokens,
-            completion_tokens, cached_tokens, cost_microusd, requests_without_price, estimated_requests,
-            requests_with_first_token, round(duration_ms::numeric, 1), round(first_token_ms::numeric, 1)
-        FROM usage_daily
     )
-    (SELECT 'only summed', * FROM (TABLE summed EXCEPT TABLE kept) a) UNION ALL
-    (SELECT 'only kept', * FROM (TABLE kept EXCEPT TABLE summed) b)
+    SELECT {_COUNTS}, summed.duration_ms AS duration_summed, kept.duration_ms AS duration_kept,
+        summed.first_token_ms AS first_token_summed, kept.first_token_ms AS first_token_kept
+    FROM summed FULL JOIN usage_daily AS kept USING ({_COUNTS})
+    WHERE (abs(summed.duration_ms - kept.duration_ms) < {_MOST_MS_APART}
+        AND abs(summed.first_token_ms - kept.first_token_ms) < {_MOST_MS_APART}) IS NOT TRUE
 """
 
 
