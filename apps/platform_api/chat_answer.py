@@ -88,7 +88,16 @@ def _end(
 ) -> dict[str, Any]:
     return {
         "finish_reason": finish_reason,
-        "usage": usage,  # orjson writes dataclasses as objects
+        "usage": None if usage is None else _usage(usage),
         "conversation_id": conversation_id,
         "duration_ms": context.elapsed_ms(time.perf_counter()),
+    }
+
+
+def _usage(usage: TokenUsage) -> dict[str, int]:
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.total_tokens,
+        "cached_tokens": usage.cached_tokens,
     }

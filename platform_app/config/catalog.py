@@ -24,7 +24,15 @@ class PriceConfig(ConfigModel):
 
     input_usd_per_million: Usd
     output_usd_per_million: Usd
-    cached_input_usd_per_million: Usd | None = Field(None, description="Without it as much as other input.")
+    cached_input_usd_per_million: Usd | None = Field(
+        None, description="Input that was read from the provider's cache; without it as much as other input."
+    )
+    cache_write_usd_per_million: Usd | None = Field(
+        None, description="Input that was written to the provider's cache; without it as much as other input."
+    )
+    cache_write_1h_usd_per_million: Usd | None = Field(
+        None, description="What stays in the cache for an hour; without it as much as other writing."
+    )
 
 
 class ProviderConfig(ConfigModel):

@@ -76,13 +76,19 @@ def usage_of(usage: Mapping[str, Any]) -> dict[str, Any]:
     read, written = _count(usage, "cache_read_input_tokens"), _count(usage, "cache_creation_input_tokens")
     prompt = _count(usage, "input_tokens") + read + written
     completion = _count(usage, "output_tokens")
-    details = usage.get("output_tokens_details")
-    thinking = _count(details, "thinking_tokens") if isinstance(details, dict) else 0
+    made = usage.get("output_tokens_details")
+    thinking = _count(made, "thinking_tokens") if isinstance(made, dict) else 0
+    details: dict[str, Any] = {"cached_tokens": read, "cache_creation_tokens": written}
+    by_lifetime = usage.get("cache_creation")
+    if isinstance(by_lifetime, dict):
+        details["cache_creation_token_details"] = {
+            name: _count(by_lifetime, name) for name in ("ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")
+        }
     return {
         "prompt_tokens": prompt,
         "completion_tokens": completion,
         "total_tokens": prompt + completion,
-        "prompt_tokens_details": {"cached_tokens": read, "cache_creation_tokens": written},
+        "prompt_tokens_details": details,
         "completion_tokens_details": {"reasoning_tokens": thinking},
     }
 

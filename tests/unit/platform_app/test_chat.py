@@ -28,7 +28,7 @@ from platform_app.rate_limit.gate import RateLimitGate
 from platform_app.rate_limit.rules import RuleBook
 from tests.unit.fakes import Count, FakeLedger, FakeLimiter, FakeUpstream, context
 
-ROUTE = Route("big", "sim", "up-big", price=FlatPrice(1.0, 4.0, 0.5))
+ROUTE = Route("big", "sim", "up-big", price=FlatPrice(1.0, 4.0, 0.5, 1.0, 1.0))
 RULES = [
     LimitRule(name="key-rpm", scope="key", limit=60, window_seconds=60),
     LimitRule(name="model-rpm", scope="model", limit=60, window_seconds=60),

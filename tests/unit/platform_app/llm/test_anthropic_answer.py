@@ -51,10 +51,17 @@ def test_text() -> None:
 
 def test_usage_counts_cached_input_too() -> None:
     done = read(message(TEXT, usage={**USAGE, "output_tokens_details": {"thinking_tokens": 3}}))
-    assert done.usage == TokenUsage(42, 7, 49, 30)
+    assert done.usage == TokenUsage(42, 7, 49, 30, 2)
     assert done.body["usage"]["prompt_tokens_details"] == {"cached_tokens": 30, "cache_creation_tokens": 2}
     assert done.body["usage"]["completion_tokens_details"] == {"reasoning_tokens": 3}
     assert read_message(json.dumps({**message(TEXT), "usage": None}).encode()).usage is None
+
+
+def test_usage_tells_how_long_the_cache_keeps_what_was_written() -> None:
+    lifetimes = {"ephemeral_5m_input_tokens": 2, "ephemeral_1h_input_tokens": 5}
+    done = read(message(TEXT, usage={**USAGE, "cache_creation_input_tokens": 7, "cache_creation": lifetimes}))
+    assert done.usage == TokenUsage(47, 7, 54, 30, 7, 5)
+    assert done.body["usage"]["prompt_tokens_details"]["cache_creation_token_details"] == lifetimes
 
 
 def test_calls() -> None:
@@ -158,7 +165,7 @@ def test_a_stream_of_text() -> None:
         ("msg_1", "claude", "chat.completion.chunk")
     }
     # Input is counted in the first event, output in the last.
-    assert [chunk.usage for chunk in chunks] == [None, None, None, None, TokenUsage(42, 7, 49, 30)]
+    assert [chunk.usage for chunk in chunks] == [None, None, None, None, TokenUsage(42, 7, 49, 30, 2)]
     assert chunks[-1].body["choices"] == []
 
 

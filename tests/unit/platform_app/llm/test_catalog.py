@@ -34,7 +34,7 @@ def test_routes_are_in_the_files_order_with_what_they_take() -> None:
     assert (first.provider, first.upstream_model, first.secret_name) == ("openai", "gpt-4o", "OPENAI_API_KEY")
     assert (first.public_model, first.weight, first.timeout_seconds) == ("big", 3, 5)
     assert second == Route("big", "spare", "other")
-    assert third.price == FlatPrice(1.0, 2.5, 1.0)
+    assert third.price == FlatPrice(1.0, 2.5, 1.0, 1.0, 1.0)
 
 
 def test_prices_are_listed_by_the_providers_address() -> None:

@@ -59,5 +59,5 @@ def test_all_of_it_is_exchanged(directory: ModelDirectory) -> None:
 
 def test_what_a_request_may_cost_is_that_of_the_dearest_route() -> None:
     usage = TokenUsage(prompt_tokens=100, completion_tokens=10)
-    assert served("m", FlatPrice(1, 2, 1), None, FlatPrice(3, 1, 3)).most_microusd(usage) == 310
+    assert served("m", FlatPrice(1, 2, 1, 1, 1), None, FlatPrice(3, 1, 3, 3, 3)).most_microusd(usage) == 310
     assert served("m", None).most_microusd(usage) == 0

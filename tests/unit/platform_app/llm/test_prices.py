@@ -32,7 +32,7 @@ def usage(prompt: int, completion: int, cached: int = 0) -> TokenUsage:
     ],
 )
 def test_a_flat_price(counted: TokenUsage, cost: int) -> None:
-    assert FlatPrice(0.15, 0.6, 0.075).microusd(counted) == cost
+    assert FlatPrice(0.15, 0.6, 0.075, 0.15, 0.15).microusd(counted) == cost
 
 
 _RATES = st.decimals(0, 1000, places=6)
@@ -53,13 +53,45 @@ def test_floats_cost_what_decimals_would(
     assert cost >= exact - Decimal("0.00001")
 
 
+@pytest.mark.parametrize(
+    ("counted", "cost"),
+    [
+        (TokenUsage(100, 0, 100, 10, 50, 20), 40 * 10 + 10 * 1 + 30 * 12 + 20 * 20),
+        (TokenUsage(100, 0, 100, 0, 100, 100), 100 * 20),
+        (TokenUsage(100, 0, 100, 0, 100, 900), 100 * 20),  # never more than were written at all
+        (TokenUsage(100, 0, 100, 90, 900, 0), 90 * 1 + 10 * 12),  # nor than the prompt had
+    ],
+)
+def test_writing_to_the_cache_costs_more(counted: TokenUsage, cost: int) -> None:
+    assert FlatPrice(10, 50, 1, 12, 20).microusd(counted) == cost
+
+
+def test_a_listed_price_has_what_writing_costs() -> None:
+    """Anthropic's list: 1.25 times as much as other input for five minutes, twice as much for an hour."""
+    price = listed_price("claude-haiku-4-5", "https://api.anthropic.com")
+    assert price is not None
+    plain, written, hour = (
+        price.microusd(TokenUsage(1000, 0, 1000, 0, *counts)) for counts in ((0, 0), (1000, 0), (1000, 1000))
+    )
+    assert (written, hour) == (1.25 * plain, 2 * plain)
+
+
+def test_a_price_by_tiers_has_what_writing_costs() -> None:
+    price = listed_price("claude-sonnet-4-5", "https://api.anthropic.com")
+    assert isinstance(price, TieredPrice)
+    plain, written, hour = (
+        price.microusd(TokenUsage(1000, 0, 1000, 0, *counts)) for counts in ((0, 0), (1000, 0), (1000, 1000))
+    )
+    assert (written, hour) == (1.25 * plain, 2 * plain)
+
+
 def test_a_configured_price_without_one_for_the_cache() -> None:
     config = PriceConfig(input_usd_per_million=Decimal(2), output_usd_per_million=Decimal(3))
-    assert configured_price(config) == FlatPrice(2.0, 3.0, 2.0)
+    assert configured_price(config) == FlatPrice(2.0, 3.0, 2.0, 2.0, 2.0)
 
 
 def test_a_listed_price() -> None:
-    assert listed_price("gpt-4o-mini", OPENAI) == FlatPrice(0.15, 0.6, 0.075)
+    assert listed_price("gpt-4o-mini", OPENAI) == FlatPrice(0.15, 0.6, 0.075, 0.15, 0.15)
 
 
 @pytest.mark.parametrize(

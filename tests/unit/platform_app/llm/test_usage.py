@@ -15,6 +15,18 @@ def test_usage() -> None:
     assert parse_usage(usage) == TokenUsage(9, 3, 12, 4)
 
 
+@pytest.mark.parametrize("name", ["cache_creation_tokens", "cache_write_tokens"])
+def test_writing_to_the_cache(name: str) -> None:
+    details = {name: 6, "cache_creation_token_details": {"ephemeral_1h_input_tokens": 2}}
+    assert parse_usage({"prompt_tokens": 9, "prompt_tokens_details": details}) == TokenUsage(9, 0, 0, 0, 6, 2)
+
+
+@pytest.mark.parametrize("odd", [None, "9", [], {"ephemeral_1h_input_tokens": "2"}])
+def test_odd_lifetimes_count_as_nothing(odd: object) -> None:
+    details = {"cache_creation_tokens": 6, "cache_creation_token_details": odd}
+    assert parse_usage({"prompt_tokens": 9, "prompt_tokens_details": details}) == TokenUsage(9, 0, 0, 0, 6, 0)
+
+
 @pytest.mark.parametrize("usage", [None, [], "12", 12, True])
 def test_no_usage(usage: object) -> None:
     assert parse_usage(usage) is None
