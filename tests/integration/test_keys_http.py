@@ -10,7 +10,7 @@ import pytest
 from apps.platform_api.key_contract import KeyView
 from platform_app.auth.tokens import parse_token
 from tests.conftest import Platform
-from tests.support.keys_api import Api, details, sql
+from tests.support.keys_api import Api, but_its_use, details, sql
 
 DEFAULT_LIMIT = 1_000_000
 """What the session's config file gives every key."""
@@ -54,7 +54,7 @@ async def test_a_new_key_is_shown_once_and_works_at_once(admin: Api, platform: P
 
     assert await admin.use(token.text) == [200]
     again = await admin.show(token.key_id)
-    assert again.json() == shown
+    assert but_its_use(again.json()) == but_its_use(shown)
     secret = token.text.rpartition("_")[2]
     listed = await admin.page(owner="billing")
     for answer in (again, listed):
@@ -242,7 +242,7 @@ async def test_both_secrets_work_during_the_grace_and_a_second_rotation_ends_the
     response = await admin.rotate(key_id, 60)
     assert response.headers["cache-control"] == "no-store"
     assert set(response.json()) == {"key", "api_key"}
-    assert response.json()["api_key"] == (await admin.show(key_id)).json()
+    assert but_its_use(response.json()["api_key"]) == but_its_use((await admin.show(key_id)).json())
     second = response.json()["key"]
     assert second != first
     assert (parsed := parse_token(second)) is not None
@@ -325,7 +325,7 @@ async def test_revocation_is_final(admin: Api) -> None:
     ):
         assert (again.status_code, again.json()["error"]["code"]) == (409, "conflict")
         assert "final" in details(again)
-    assert (await admin.show(key_id)).json() == revoked
+    assert but_its_use((await admin.show(key_id)).json()) == but_its_use(revoked)
     assert await admin.use(key, other) == [401, 401]
 
 

@@ -106,3 +106,8 @@ def details(response: httpx.Response) -> str:
     """What an answer complains about, as one text."""
     error = response.json()["error"]
     return " ".join([error["message"], *error.get("details", [])])
+
+
+def but_its_use(key: dict[str, Any]) -> dict[str, Any]:
+    """A key as it is shown, without when it was used last, which is noted in the background."""
+    return {name: value for name, value in key.items() if name != "last_used_at"}
