@@ -1,10 +1,7 @@
 """The way to each model of the catalog, put together: routes, adapters, credentials and policies."""
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-
-import aiohttp
 
 from platform_app.config import PlatformConfig, Settings
 from platform_app.llm.adapters import make_adapter
@@ -16,13 +13,14 @@ from platform_app.llm.policies.shared_state import SharedState
 from platform_app.llm.provider_response import ProviderLimits
 from platform_app.llm.route import Route
 from platform_app.llm.route_upstream import RouteUpstream
+from platform_app.llm.transport.pool import ConnectionPool
 
 
 class ModelServing:
     """Builds what a ModelDirectory holds, at the start and whenever the config file changes."""
 
-    def __init__(self, session: aiohttp.ClientSession, settings: Settings, credentials: Credentials) -> None:
-        self._session = session
+    def __init__(self, pool: ConnectionPool, settings: Settings, credentials: Credentials) -> None:
+        self._pool = pool
         self._settings = settings
         self._credentials = credentials
         self._state = SharedState()  # breakers and queues of routes that stay outlive a change of the config file
@@ -34,7 +32,7 @@ class ModelServing:
             silence_seconds=self._settings.provider_first_byte_timeout_seconds,
             max_response_bytes=self._settings.provider_max_response_bytes,
         )
-        adapters = {name: make_adapter(provider, self._session, limits) for name, provider in config.providers.items()}
+        adapters = {name: make_adapter(provider, self._pool, limits) for name, provider in config.providers.items()}
         routes = catalog_routes(config)
 
         def make_route(route: Route) -> RouteUpstream:
@@ -45,16 +43,10 @@ class ModelServing:
 
 
 @asynccontextmanager
-async def provider_session(settings: Settings) -> AsyncIterator[aiohttp.ClientSession]:
-    """One pool of connections for all providers. No cookies: one caller's answer must not mark another's request."""
-    connector = aiohttp.TCPConnector(limit=settings.provider_max_connections, ttl_dns_cache=60)
-    session = aiohttp.ClientSession(
-        connector=connector,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        headers={"User-Agent": "flowbiz-platform"},
-    )
+async def provider_connections(settings: Settings) -> AsyncIterator[ConnectionPool]:
+    """One pool of connections for all providers."""
+    pool = ConnectionPool(settings.provider_max_connections)
     try:
-        yield session
+        yield pool
     finally:
-        await session.close()
-        await asyncio.sleep(0)  # lets the transports of open connections close before the loop does
+        await pool.aclose()

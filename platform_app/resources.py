@@ -32,7 +32,7 @@ from platform_app.ledger.reader import AuditReader
 from platform_app.ledger.spooled import open_ledger
 from platform_app.ledger.usage_reader import UsageReader
 from platform_app.llm.directory import ModelDirectory
-from platform_app.model_serving import ModelServing, provider_session
+from platform_app.model_serving import ModelServing, provider_connections
 from platform_app.observability.logging import get_logger
 from platform_app.provider_credentials import StoredCredentials
 from platform_app.rate_limit.cluster_pipe import ClusterPipe
@@ -112,8 +112,8 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         answers = _script_pipe(settings)
         stack.push_async_callback(answers.aclose)
         _run_until_closed(stack, InvalidationListener(redis, cache).run())
-        session = await stack.enter_async_context(provider_session(settings))
-        serving = ModelServing(session, settings, StoredCredentials(secrets))
+        connections = await stack.enter_async_context(provider_connections(settings))
+        serving = ModelServing(connections, settings, StoredCredentials(secrets))
         models = ModelDirectory(serving.build(config), settings.default_model, config.rate_limits.default_output_tokens)
         key_rules = _key_rules(config)
         limits = RateLimitGate(rules, limiter)

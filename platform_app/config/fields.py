@@ -3,7 +3,7 @@
 import ipaddress
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 from sqlalchemy.exc import ArgumentError
@@ -13,11 +13,22 @@ def _http_url(value: str) -> str:
     parts = urlsplit(value)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("expected an http:// or https:// URL with a host")
+    if not _port_is_one(parts):
+        raise ValueError("expected a port from 1 to 65535 behind the host")
+    if not parts.path.isascii() or " " in value or not value.isprintable():
+        raise ValueError("expected a URL without spaces, its path percent-encoded")
     if parts.username or parts.password:
         raise ValueError("expected a URL without credentials; put them into the secret store")
     if parts.query or parts.fragment:
         raise ValueError("expected a URL without query or fragment")
     return value.rstrip("/")
+
+
+def _port_is_one(parts: SplitResult) -> bool:
+    try:
+        return parts.port is None or parts.port > 0
+    except ValueError:
+        return False
 
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network

@@ -1,7 +1,5 @@
 """The adapter that a provider's entry in the config file asks for."""
 
-import aiohttp
-
 from platform_app.config import ProviderConfig
 from platform_app.llm import anthropic_errors, openai_errors
 from platform_app.llm.anthropic_adapter import AnthropicAdapter
@@ -10,12 +8,13 @@ from platform_app.llm.base import ModelAdapter
 from platform_app.llm.openai_adapter import OpenAIAdapter
 from platform_app.llm.provider_http import ProviderHttp
 from platform_app.llm.provider_response import ProviderLimits
+from platform_app.llm.transport.pool import ConnectionPool
 
 
-def make_adapter(provider: ProviderConfig, session: aiohttp.ClientSession, limits: ProviderLimits) -> ModelAdapter:
-    """Speaks the provider's wire format over the session, which stays its owner's."""
+def make_adapter(provider: ProviderConfig, pool: ConnectionPool, limits: ProviderLimits) -> ModelAdapter:
+    """Speaks the provider's wire format over the pool, which stays its owner's."""
     errors = anthropic_errors if provider.wire_format == "anthropic" else openai_errors
-    http = ProviderHttp(session, limits, provider.headers, errors.error_from_response)
+    http = ProviderHttp(pool, limits, provider.headers, errors.error_from_response)
     match provider.wire_format:
         case "openai":
             return OpenAIAdapter(http, provider.base_url)

@@ -79,7 +79,7 @@ class EventChunks:
     async def _next(self) -> ChatChunk | None:
         if not self._started:
             self._started = True
-            self._response.require("text/event-stream", "an event stream")
+            self._response.require(b"text/event-stream", "an event stream")
         reader = self._reader
         while not reader.complete:
             if self._events:

@@ -145,7 +145,7 @@ def error_object(body: bytes) -> Mapping[str, object]:
 
 def retry_after_of(headers: Mapping[str, str]) -> float | None:
     """Seconds from Retry-After, a number or an HTTP date (RFC 9110, 10.2.3), capped."""
-    text = headers.get("Retry-After", "").strip()
+    text = headers.get("retry-after", "").strip()
     if not text:
         return None
     try:

@@ -1,43 +1,39 @@
-"""HTTP to providers, over one shared aiohttp session: deadlines, bounded bodies, and every failure one of our errors.
+"""HTTP to providers, over one shared pool: deadlines, bounded bodies, and every failure one of our errors.
 
-Why not through a provider's package: docs/adr/0003-provider-calls-on-aiohttp.md, with figures.
+Why neither through a provider's package nor through aiohttp: docs/adr/0014-our-own-http-client.md, with figures.
 """
 
-import io
-import sys
 from collections.abc import Callable, Mapping
 
-import aiohttp
 import orjson
 
-from platform_app.errors import PlatformError, ProviderRejectedRequest
+from platform_app.errors import PlatformError, ProviderNotConfigured, ProviderRejectedRequest
 from platform_app.llm import provider_errors as errors
 from platform_app.llm.patience import Patience
-from platform_app.llm.provider_response import TRANSPORT_ERRORS, ProviderLimits, ProviderResponse, translate
+from platform_app.llm.provider_response import ProviderLimits, ProviderResponse, translate
+from platform_app.llm.transport.errors import TransportError
+from platform_app.llm.transport.pool import ConnectionPool
+from platform_app.llm.transport.target import header_lines, request_head, target_of
 
-_MAX_BYTES_AT_ONCE = 1024 * 1024
-"""Larger requests are written piece by piece, as fast as the provider takes them."""
+# Answers are small, and unpacked there is no bomb among them.
+_HEADERS = {"User-Agent": "flowbiz-platform", "Accept": "*/*", "Accept-Encoding": "identity"}
 ErrorOf = Callable[[int, Mapping[str, str], bytes], PlatformError]
-"""A wire format's error table: status, headers and the first bytes of the body."""
+"""A wire format's error table: status, headers (names in lower case) and the first bytes of the body."""
 
 
 class ProviderHttp:
-    """The requests of one provider. The session belongs to whoever opened it."""
+    """The requests of one provider. The pool belongs to whoever opened it."""
 
     def __init__(
-        self, session: aiohttp.ClientSession, limits: ProviderLimits, headers: Mapping[str, str], error_of: ErrorOf
+        self, pool: ConnectionPool, limits: ProviderLimits, headers: Mapping[str, str], error_of: ErrorOf
     ) -> None:
-        self._session = session
+        self._pool = pool
         self._limits = limits
         self._error_of = error_of
-        # Answers are small, and unpacked there is no bomb among them.
-        self._headers = {"Content-Type": "application/json", "Accept-Encoding": "identity", **headers}
-        # Waiting for an answer is bounded by Patience: see there why not by aiohttp.
-        self._timeout = aiohttp.ClientTimeout(
-            total=None,
-            connect=limits.connect_seconds,  # includes waiting for a free connection of the pool
-            ceil_threshold=sys.maxsize,  # else aiohttp rounds deadlines up to whole seconds
-        )
+        ours = {name.lower() for name in headers}
+        defaults = {name: value for name, value in _HEADERS.items() if name.lower() not in ours}
+        self._headers = header_lines({**defaults, **headers})
+        self._json_headers = self._headers + b"Content-Type: application/json\r\n"
 
     async def post(
         self, url: str, headers: Mapping[str, str], body: Mapping[str, object], seconds: float
@@ -52,35 +48,44 @@ class ProviderHttp:
         except orjson.JSONEncodeError:  # what a translation made of texts that hold JSON
             why = "the request is nested too deeply, or holds an integer of more than 64 bits"
             raise errors.make_error(ProviderRejectedRequest, why) from None
-        return await self._request("POST", url, headers, _payload(content), seconds)
+        return await self._request(b"POST", url, self._json_headers + _lines(headers), content, seconds)
 
     async def probe(self, url: str, headers: Mapping[str, str], seconds: float) -> None:
         """GET something whose content does not matter. Raises like `post`."""
-        response = await self._request("GET", url, headers, None, seconds)
+        response = await self._request(b"GET", url, self._headers + _lines(headers), None, seconds)
         response.close()
 
     async def _request(
-        self, method: str, url: str, headers: Mapping[str, str], data: aiohttp.Payload | None, seconds: float
+        self, method: bytes, url: str, headers: bytes, body: bytes | None, seconds: float
     ) -> ProviderResponse:
         if seconds <= 0:
             raise errors.timed_out("no time was left for this call")
+        target = target_of(url)
+        head = request_head(method, target, headers, None if body is None else len(body))
         patience = Patience(self._limits.silence_seconds, seconds)
-        all_headers = {**self._headers, **headers}
+        until = patience.until()
+        connect_until = min(until, patience.started + self._limits.connect_seconds)
+        exchange = None
         try:
-            async with patience.wait():
-                answer = await self._session.request(
-                    method, url, data=data, headers=all_headers, timeout=self._timeout, allow_redirects=False
-                )
-        except TRANSPORT_ERRORS as error:
-            raise translate(error, self._limits, patience) from error
-        response = ProviderResponse(answer, self._limits, patience)
-        if answer.status == 200:
+            exchange = await self._pool.send(target.address, head, body or b"", connect_until)
+            await exchange.head(until)
+        except BaseException as error:
+            if exchange is not None:
+                exchange.close()
+            if isinstance(error, TransportError | TimeoutError):
+                raise translate(error, self._limits, patience) from error
+            raise
+        response = ProviderResponse(exchange, self._limits, patience)
+        if exchange.status == 200:
             return response
-        raise self._error_of(answer.status, answer.headers, await response.read_error())
+        raise self._error_of(exchange.status, response.headers, await response.read_error())
 
 
-def _payload(body: bytes) -> aiohttp.Payload:
-    """As a payload, since aiohttp would search its registry for what to do with bytes: 3 % of a request."""
-    if len(body) <= _MAX_BYTES_AT_ONCE:
-        return aiohttp.BytesPayload(body)
-    return aiohttp.BytesIOPayload(io.BytesIO(body))
+def _lines(headers: Mapping[str, str]) -> bytes:
+    """Raises ProviderNotConfigured for a credential that cannot be sent."""
+    try:
+        return header_lines(headers)
+    except ValueError:
+        raise ProviderNotConfigured(
+            "The credential of this model's provider holds a character that no header can have. Tell an operator."
+        ) from None

@@ -1,19 +1,18 @@
 """A provider's answer while it is read: no wait without a deadline, no body without a bound."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
-
-import aiohttp
 
 from platform_app.errors import PlatformError
 from platform_app.llm import provider_errors as errors
 from platform_app.llm.patience import Patience
+from platform_app.llm.transport.errors import BrokenOff, ConnectTimeout, Disconnected, TransportError
+from platform_app.llm.transport.exchange import Exchange
 
 _MAX_ERROR_BYTES = 64 * 1024
 _END_SECONDS = 0.05
 """How long the end of a body is waited for once the answer is complete: without it the connection is of no more use."""
-TRANSPORT_ERRORS = (aiohttp.ClientError, TimeoutError, OSError)
-"""What aiohttp raises where a connection fails, and Patience where one takes too long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,36 +30,45 @@ class ProviderLimits:
 class ProviderResponse:
     """Whoever gets one reads it whole or closes it.
 
-    Closing has no effect on an answer that was read whole, whose connection is back in the pool; else it ends the
+    Closing has no effect on an answer that arrived whole, whose connection is back in the pool; else it ends the
     connection, so that the provider stops generating.
     """
 
-    __slots__ = ("_content", "_limits", "_patience", "_received", "_response")
+    __slots__ = ("_exchange", "_limits", "_patience", "_received")
 
-    def __init__(self, response: aiohttp.ClientResponse, limits: ProviderLimits, patience: Patience) -> None:
-        self._response = response
-        self._content = response.content
+    def __init__(self, exchange: Exchange, limits: ProviderLimits, patience: Patience) -> None:
+        self._exchange = exchange
         self._limits = limits
         self._patience = patience
         self._received = 0
 
-    def require(self, content_type: str, called: str) -> None:
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Names in lower case."""
+        return {name.decode("latin-1"): value.decode("latin-1") for name, value in self._exchange.headers.items()}
+
+    def require(self, content_type: bytes, called: str) -> None:
         """Raises ProviderBadResponse where the answer is of another type; `called` is what to call the expected one."""
-        if self._response.content_type != content_type:
-            raise errors.bad_response(f"expected {called}, got {self._response.content_type[:100]!r}")
+        headers = self._exchange.headers
+        given = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+        if given != content_type:
+            raise errors.bad_response(f"expected {called}, got {given[:100].decode('latin-1')!r}")
+        if headers.get(b"content-encoding", b"identity").lower() != b"identity":
+            raise errors.bad_response("the answer is compressed, which was not asked for")
 
     async def read_json(self) -> bytes:
         """The whole body, closing the response. Raises ProviderFailed where it is not JSON, too large or breaks off."""
         parts = []
         try:
-            self.require("application/json", "JSON")
-            if (self._response.content_length or 0) > self._limits.max_response_bytes:
+            self.require(b"application/json", "JSON")
+            length = self._exchange.headers.get(b"content-length", b"0")
+            if int(length) > self._limits.max_response_bytes:  # httptools took it, so it is a number
                 raise self._too_large()
             while part := await self.next_piece():
                 parts.append(part)
         finally:
             self.close()
-        return b"".join(parts)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def next_piece(self) -> bytes:
         """What arrived since the last piece, waiting for it; empty at the end of the body.
@@ -69,9 +77,8 @@ class ProviderResponse:
             ProviderFailed: it took too long, is too much, or broke off.
         """
         try:
-            async with self._patience.wait():
-                piece: bytes = await self._content.readany()
-        except TRANSPORT_ERRORS as error:
+            piece = await self._exchange.read(self._patience.until())
+        except (TransportError, TimeoutError) as error:
             raise translate(error, self._limits, self._patience) from error
         self._received += len(piece)
         if self._received > self._limits.max_response_bytes:
@@ -82,14 +89,10 @@ class ProviderResponse:
         """The start of an error's body, closing the response; the status says enough where it cannot be read."""
         parts, size = [], 0
         try:
-            while size < _MAX_ERROR_BYTES:
-                async with self._patience.wait():
-                    part = await self._content.readany()
-                if not part:
-                    break
+            while size < _MAX_ERROR_BYTES and (part := await self._exchange.read(self._patience.until())):
                 parts.append(part)
                 size += len(part)
-        except TRANSPORT_ERRORS:
+        except (TransportError, TimeoutError):
             pass
         finally:
             self.close()
@@ -97,33 +100,33 @@ class ProviderResponse:
 
     async def wait_for_the_end(self) -> None:
         """The answer is complete; the end of its body usually is there already, and gives the connection back."""
-        if self._content.at_eof():
+        if self._exchange.complete:
             return
+        until = asyncio.get_running_loop().time() + _END_SECONDS
         try:
-            async with asyncio.timeout(_END_SECONDS):
-                while await self._content.readany():
-                    pass
-        except TRANSPORT_ERRORS:
+            while await self._exchange.read(until):
+                pass
+        except (TransportError, TimeoutError):
             pass  # the answer is complete all the same
 
     def close(self) -> None:
         """At once: it waits for nothing."""
-        self._response.close()
+        self._exchange.close()
 
     def _too_large(self) -> PlatformError:
         return errors.bad_response(f"the answer is larger than {self._limits.max_response_bytes} bytes")
 
 
-def translate(error: Exception, limits: ProviderLimits, patience: Patience) -> PlatformError:
-    """One of TRANSPORT_ERRORS as ours, most specific first."""
+def translate(error: TransportError | TimeoutError, limits: ProviderLimits, patience: Patience) -> PlatformError:
+    """What happened on the way, as one of our errors."""
     match error:
-        case aiohttp.ConnectionTimeoutError():
-            return errors.timed_out(f"no connection within {limits.connect_seconds:g} s")
         case TimeoutError():
             return patience.exhausted()
-        case aiohttp.ClientPayloadError():
+        case ConnectTimeout():
+            return errors.timed_out(f"no connection within {limits.connect_seconds:g} s")
+        case BrokenOff():
             return errors.bad_response("the connection ended in the middle of the answer")
-        case aiohttp.ClientConnectionError() | OSError():
+        case Disconnected():
             return errors.unavailable()
         case _:
             return errors.bad_response("the answer was not valid HTTP")

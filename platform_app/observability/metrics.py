@@ -115,6 +115,12 @@ PROVIDER_FIRST_CHUNK_SECONDS = Histogram(
     ["provider", "model"],
     buckets=_REQUEST_BUCKETS,
 )
+PROVIDER_CONNECTIONS = Counter(
+    "platform_provider_connections",
+    "New connections to providers, by the host of the config file: made, failed (refused, unknown name, bad "
+    "certificate), timed_out (no answer in time, or none was free).",
+    ["host", "outcome"],
+)
 PROVIDER_TOKENS = Counter(
     "platform_provider_tokens",
     "Tokens as the provider counted them; estimated where it did not.",

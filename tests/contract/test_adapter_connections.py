@@ -4,15 +4,13 @@ import asyncio
 import socket
 import time
 
-import aiohttp
 import pytest
-import uvloop
 
 from apps.provider_simulator.server import ProviderSimulator
 from platform_app.errors import PlatformError, ProviderFailed, ProviderTimeout
 from platform_app.llm.answers import ChatChunk
 from platform_app.llm.base import ModelAdapter
-from tests.contract.conftest import Connections
+from platform_app.llm.transport.pool import ConnectionPool
 from tests.support.http import until
 from tests.support.servers import Server, read_request, silent
 from tests.support.wires import MIB, adapter_for, call, collect, complete, open_stream, url_of
@@ -23,9 +21,9 @@ AT_ONCE = 0.1
 
 
 @pytest.fixture
-def patient(session: aiohttp.ClientSession, simulator: ProviderSimulator, wire: str) -> ModelAdapter:
+def patient(pool: ConnectionPool, simulator: ProviderSimulator, wire: str) -> ModelAdapter:
     """An adapter that waits longer than any test."""
-    return adapter_for(wire, session, url_of(wire, simulator), silence=5)
+    return adapter_for(wire, pool, url_of(wire, simulator), silence=5)
 
 
 async def cancelled(task: asyncio.Task[object]) -> float:
@@ -74,10 +72,10 @@ async def test_cancelling_closes_the_upstream(
 
 
 @BOTH_STREAM
-async def test_cancelling_while_it_connects(session: aiohttp.ClientSession, wire: str, streams: bool) -> None:
+async def test_cancelling_while_it_connects(pool: ConnectionPool, wire: str, streams: bool) -> None:
     """A TLS handshake that gets no answer."""
     async with silent() as server:
-        adapter = adapter_for(wire, session, server.url.replace("http:", "https:"), connect=5, silence=5)
+        adapter = adapter_for(wire, pool, server.url.replace("http:", "https:"), connect=5, silence=5)
         task: asyncio.Task[object] = asyncio.ensure_future(adapter.send(call(streams=streams), "key"))
         await asyncio.wait_for(server.connected.wait(), 2)
         await cancelled(task)
@@ -85,7 +83,7 @@ async def test_cancelling_while_it_connects(session: aiohttp.ClientSession, wire
 
 
 @BOTH_STREAM
-async def test_cancelling_while_the_request_is_sent(session: aiohttp.ClientSession, wire: str, streams: bool) -> None:
+async def test_cancelling_while_the_request_is_sent(pool: ConnectionPool, wire: str, streams: bool) -> None:
     """The provider takes the head and a little of the body, and no more until then."""
     on, gone = asyncio.Event(), asyncio.Event()
     received = 0
@@ -99,7 +97,7 @@ async def test_cancelling_while_the_request_is_sent(session: aiohttp.ClientSessi
         gone.set()
 
     async with Server(serve) as server:
-        adapter = adapter_for(wire, session, server.url, silence=5)
+        adapter = adapter_for(wire, pool, server.url, silence=5)
         asked = call("m", "x" * 32 * MIB, streams=streams)
         task: asyncio.Task[object] = asyncio.ensure_future(adapter.send(asked, "key"))
         await asyncio.wait_for(server.connected.wait(), 2)
@@ -111,9 +109,7 @@ async def test_cancelling_while_the_request_is_sent(session: aiohttp.ClientSessi
 
 
 @BOTH_STREAM
-async def test_a_provider_that_does_not_take_the_request(
-    session: aiohttp.ClientSession, wire: str, streams: bool
-) -> None:
+async def test_a_provider_that_does_not_take_the_request(pool: ConnectionPool, wire: str, streams: bool) -> None:
     """Sending counts as silence too: who reads nothing will not answer either."""
     gone = asyncio.Event()
 
@@ -124,17 +120,17 @@ async def test_a_provider_that_does_not_take_the_request(
         gone.set()
 
     async with Server(serve) as server:
-        adapter = adapter_for(wire, session, server.url, silence=0.2)
+        adapter = adapter_for(wire, pool, server.url, silence=0.2)
         with pytest.raises(ProviderTimeout) as caught:
             await adapter.send(call("m", "x" * 32 * MIB, streams=streams), "key")
         assert caught.value.details == ["silence for 0.2 s"]
         await asyncio.wait_for(gone.wait(), 2)
 
 
-async def test_cancelling_while_it_waits_for_a_connection(patient: ModelAdapter, connections: Connections) -> None:
+async def test_cancelling_while_it_waits_for_a_connection(patient: ModelAdapter, pool: ConnectionPool) -> None:
     """The one that waits leaves, the one that has it keeps it, and neither is counted twice."""
     holds: asyncio.Task[object] = asyncio.ensure_future(complete(patient, call("sim-hang")))
-    await until(lambda: connections.made == 1)
+    await until(lambda: pool.made == 1)
     waits: asyncio.Task[object] = asyncio.ensure_future(patient.send(call(streams=True), "key"))
     await asyncio.sleep(0.05)
     await cancelled(waits)
@@ -188,7 +184,7 @@ async def test_a_stream_that_fails_before_its_first_chunk_keeps_nothing(adapter:
 
 
 async def test_a_stream_whose_first_event_is_an_error_raises_from_send(
-    session: aiohttp.ClientSession, wire: str, simulator: ProviderSimulator
+    pool: ConnectionPool, wire: str, simulator: ProviderSimulator
 ) -> None:
     event = b'data: {"type": "error", "error": {"type": "overloaded_error", "code": "server_is_overloaded"}}\n\n'
     head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -200,53 +196,47 @@ async def test_a_stream_whose_first_event_is_an_error_raises_from_send(
 
     async with Server(serve) as server:
         with pytest.raises(ProviderFailed) as caught:
-            await adapter_for(wire, session, server.url).send(call(streams=True), "key")
+            await adapter_for(wire, pool, server.url).send(call(streams=True), "key")
     assert caught.value.code == "provider_unavailable"
-    await the_pool_is_free(adapter_for(wire, session, url_of(wire, simulator)))
+    await the_pool_is_free(adapter_for(wire, pool, url_of(wire, simulator)))
 
 
 # --- reuse
 
 
-async def test_connections_are_reused_after_good_answers(adapter: ModelAdapter, connections: Connections) -> None:
+async def test_connections_are_reused_after_good_answers(adapter: ModelAdapter, pool: ConnectionPool) -> None:
     for _ in range(3):
         await complete(adapter, call())
         await collect(adapter, call(streams=True), [])
-    assert connections.made == 1
+    assert pool.made == 1
 
 
-async def test_connections_are_reused_after_error_answers(adapter: ModelAdapter, connections: Connections) -> None:
+async def test_connections_are_reused_after_error_answers(adapter: ModelAdapter, pool: ConnectionPool) -> None:
     for _ in range(3):
         with pytest.raises(PlatformError):
             await complete(adapter, call("sim-server-error"))
         with pytest.raises(PlatformError):
             await open_stream(adapter, call("sim-rate-limited", streams=True))
-    assert connections.made == 1
+    assert pool.made == 1
 
 
-def test_a_connection_that_waited_in_the_pool_is_as_good_as_new() -> None:
-    """After a large answer too, whose end aiohttp sees only when the buffer that made it pause is read: a timer that it
-    starts then runs on while the connection is nobody's. On uvloop, which reads enough at once for that."""
-    body = b'{"choices": [{"message": {"content": "%b"}}]}' % (b"x" * (MIB // 2))
-    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
+async def test_a_connection_that_waited_in_the_pool_is_as_good_as_new(pool: ConnectionPool) -> None:
+    """After answers of any length, longer than silence may last: whatever timed the call before times nothing now."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while await read_request(reader):
+        for length in (1, 1000, 300_000, MIB, 5 * MIB, 1):
+            await read_request(reader)
+            body = b'{"choices": [{"message": {"content": "%b"}}]}' % (b"x" * length)
+            head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
             writer.write(head + body)
             await writer.drain()
 
-    async def calls() -> int:
-        connections = Connections()
-        session = aiohttp.ClientSession(trace_configs=[connections.trace])
-        async with Server(serve) as server, session:
-            adapter = adapter_for("openai", session, server.url, silence=0.2)
-            for _ in range(3):
-                await complete(adapter, call())
-                await asyncio.sleep(0.3)
+    async with Server(serve) as server:
+        adapter = adapter_for("openai", pool, server.url, silence=0.2)
+        for _ in range(6):
             await complete(adapter, call())
-        return connections.made
-
-    assert uvloop.run(calls()) == 1
+            await asyncio.sleep(0.3)
+    assert pool.made == 1
 
 
 # --- back-pressure
@@ -263,7 +253,7 @@ STARTS = {
 }
 
 
-async def test_a_slow_reader_slows_the_provider_down(session: aiohttp.ClientSession, wire: str) -> None:
+async def test_a_slow_reader_slows_the_provider_down(pool: ConnectionPool, wire: str) -> None:
     """Whoever does not ask for the next chunk makes the provider's writes stop, whatever it has to say."""
     shape = "anthropic" if wire == "anthropic" else "openai"
     piece = PIECES[shape] % (b"x" * 1000)
@@ -281,7 +271,7 @@ async def test_a_slow_reader_slows_the_provider_down(session: aiohttp.ClientSess
             written += len(piece)
 
     async with Server(serve) as server:
-        adapter = adapter_for(wire, session, server.url, silence=0.3)
+        adapter = adapter_for(wire, pool, server.url, silence=0.3)
         chunks = await open_stream(adapter, call(streams=True, seconds=30))
         before = -1
         async with asyncio.timeout(5):  # the kernel's buffers grow for a while

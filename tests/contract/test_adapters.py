@@ -5,7 +5,6 @@ import json
 import time
 from typing import Any
 
-import aiohttp
 import httpx
 import pytest
 from openai.types import CreateEmbeddingResponse
@@ -24,6 +23,7 @@ from platform_app.errors import (
 from platform_app.llm.answers import ChatChunk
 from platform_app.llm.base import ModelAdapter
 from platform_app.llm.calls import Operation
+from platform_app.llm.transport.pool import ConnectionPool
 from platform_app.llm.usage import TokenUsage
 from tests.support.faults import EXPECTED
 from tests.support.servers import Server, answering, canned, read_request
@@ -211,9 +211,9 @@ KEY_HEADERS = {"openai": "authorization", "azure": "api-key", "anthropic": "x-ap
 
 @BOTH_STREAM
 async def test_the_provider_gets_path_credential_and_headers(
-    session: aiohttp.ClientSession, simulator: ProviderSimulator, wire: str, streams: bool
+    pool: ConnectionPool, simulator: ProviderSimulator, wire: str, streams: bool
 ) -> None:
-    adapter = adapter_for(wire, session, url_of(wire, simulator), headers={"X-Team": "billing"})
+    adapter = adapter_for(wire, pool, url_of(wire, simulator), headers={"X-Team": "billing"})
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     asked = call("sim-ok@sent", streams=streams, headers={"traceparent": trace})
     await (collect(adapter, asked, []) if streams else complete(adapter, asked))
@@ -245,7 +245,7 @@ async def test_the_provider_gets_the_callers_body(
     assert json.loads(record.body) == {**asked.body, **model, **asked_for}
 
 
-async def test_without_a_credential_none_is_sent(session: aiohttp.ClientSession, wire: str) -> None:
+async def test_without_a_credential_none_is_sent(pool: ConnectionPool, wire: str) -> None:
     heads: list[bytes] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -253,18 +253,18 @@ async def test_without_a_credential_none_is_sent(session: aiohttp.ClientSession,
 
     async with Server(serve) as server:
         with pytest.raises(ProviderUnavailable):
-            await complete(adapter_for(wire, session, server.url), call(), None)
+            await complete(adapter_for(wire, pool, server.url), call(), None)
     head = heads[0].lower()
     assert [name for name in (b"authorization:", b"api-key:", b"x-api-key:") if name in head] == []
 
 
-async def test_a_probe(adapter: ModelAdapter, session: aiohttp.ClientSession, wire: str) -> None:
+async def test_a_probe(adapter: ModelAdapter, pool: ConnectionPool, wire: str) -> None:
     await adapter.probe(KEY, 1)
     with pytest.raises(ProviderAuthFailed):
         await adapter.probe(None, 1)
     async with canned(b"application/json", b"{}", status=b"503 Busy") as server:
         with pytest.raises(ProviderUnavailable):
-            await adapter_for(wire, session, server.url).probe(KEY, 1)
+            await adapter_for(wire, pool, server.url).probe(KEY, 1)
     await adapter.aclose()
 
 
@@ -274,13 +274,13 @@ async def test_a_probe(adapter: ModelAdapter, session: aiohttp.ClientSession, wi
 @pytest.mark.parametrize("fault", EXPECTED)
 @BOTH_STREAM
 async def test_a_fault_becomes_one_of_our_errors(
-    session: aiohttp.ClientSession, simulator: ProviderSimulator, wire: str, fault: str, streams: bool
+    pool: ConnectionPool, simulator: ProviderSimulator, wire: str, fault: str, streams: bool
 ) -> None:
     expected = EXPECTED[fault]
     root = url_of(wire, simulator)
     if fault == "refused":
         root = root.replace(str(simulator.port), str(simulator.refused_port))
-    adapter = adapter_for(wire, session, root)
+    adapter = adapter_for(wire, pool, root)
     kind = expected.stream if streams else expected.json
     chunks: list[ChatChunk] = []
     asked = call(expected.model, "Hello, world", streams=streams)
@@ -304,16 +304,16 @@ async def test_a_fault_becomes_one_of_our_errors(
 
 
 @pytest.mark.parametrize("wire", ["openai"], indirect=True)
-async def test_a_good_stream_may_end_without_done(session: aiohttp.ClientSession, wire: str) -> None:
+async def test_a_good_stream_may_end_without_done(pool: ConnectionPool, wire: str) -> None:
     """Some servers send no [DONE]; a finish_reason says as much."""
     chunk = b'data: {"id": "a", "choices": [{"delta": {"content": "x"}, "finish_reason": %b}]}\n\n'
     async with canned(b"text/event-stream", chunk % b"null", chunk % b'"stop"') as server:
         chunks: list[ChatChunk] = []
-        await collect(adapter_for(wire, session, server.url), call(streams=True), chunks)
+        await collect(adapter_for(wire, pool, server.url), call(streams=True), chunks)
         assert len(chunks) == 2
     async with canned(b"text/event-stream", chunk % b"null") as server:
         with pytest.raises(ProviderBadResponse):
-            await collect(adapter_for(wire, session, server.url), call(streams=True), [])
+            await collect(adapter_for(wire, pool, server.url), call(streams=True), [])
 
 
 @pytest.mark.parametrize(
@@ -332,11 +332,11 @@ async def test_a_good_stream_may_end_without_done(session: aiohttp.ClientSession
     ],
     ids=["DONE", "no choice", "comment", "number", "list", "nothing", "stop", "ping", "no message", "no end"],
 )
-async def test_a_stream_without_an_answer(session: aiohttp.ClientSession, wire: str, events: bytes) -> None:
+async def test_a_stream_without_an_answer(pool: ConnectionPool, wire: str, events: bytes) -> None:
     """A ChunkStream promises to end normally only after a complete answer."""
     async with canned(b"text/event-stream", events) as server:
         with pytest.raises(ProviderBadResponse):
-            await collect(adapter_for(wire, session, server.url), call(streams=True), [])
+            await collect(adapter_for(wire, pool, server.url), call(streams=True), [])
 
 
 @pytest.mark.parametrize(
@@ -344,16 +344,16 @@ async def test_a_stream_without_an_answer(session: aiohttp.ClientSession, wire: 
     [b"", b"null", b"[]", b"1", b'{"choices": []}', b'{"choices": [{}]}', b'{"choices": [null]}', b'{"choices": 1}',
      b'{"type": "message"}', b'{"type": "message", "content": 1}'],
 )  # fmt: skip
-async def test_json_that_is_no_completion(session: aiohttp.ClientSession, wire: str, body: bytes) -> None:
+async def test_json_that_is_no_completion(pool: ConnectionPool, wire: str, body: bytes) -> None:
     async with canned(b"application/json", body) as server:
         with pytest.raises(ProviderBadResponse):
-            await complete(adapter_for(wire, session, server.url), call())
+            await complete(adapter_for(wire, pool, server.url), call())
 
 
 @BOTH_STREAM
-async def test_an_answer_that_is_no_http(session: aiohttp.ClientSession, wire: str, streams: bool) -> None:
+async def test_an_answer_that_is_no_http(pool: ConnectionPool, wire: str, streams: bool) -> None:
     async with answering(b"SSH-2.0-OpenSSH_9.6\r\n") as server:
-        adapter = adapter_for(wire, session, server.url)
+        adapter = adapter_for(wire, pool, server.url)
         with pytest.raises(ProviderBadResponse):
             await adapter.send(call(streams=streams), KEY)
 
@@ -363,10 +363,10 @@ async def test_an_answer_that_is_no_http(session: aiohttp.ClientSession, wire: s
 
 @BOTH_STREAM
 async def test_the_whole_answer_has_a_deadline(
-    session: aiohttp.ClientSession, simulator: ProviderSimulator, wire: str, streams: bool
+    pool: ConnectionPool, simulator: ProviderSimulator, wire: str, streams: bool
 ) -> None:
     """Every piece comes in time, but there are too many of them."""
-    adapter = adapter_for(wire, session, url_of(wire, simulator), silence=5)
+    adapter = adapter_for(wire, pool, url_of(wire, simulator), silence=5)
     asked = call("sim-slow-stream-100", "tokens:50", streams=streams, seconds=0.5)
     started = time.monotonic()
     with pytest.raises(ProviderTimeout):

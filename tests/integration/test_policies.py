@@ -5,7 +5,6 @@ import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-import aiohttp
 import pytest
 
 from apps.provider_simulator.record import RequestRecord
@@ -31,6 +30,7 @@ from platform_app.llm.policies.shared_state import SharedState
 from platform_app.llm.policies.verdicts import verdict_of
 from platform_app.llm.provider_response import ProviderLimits
 from platform_app.llm.route_upstream import RouteUpstream
+from platform_app.llm.transport.pool import ConnectionPool
 from tests.support.faults import EXPECTED, Expected
 from tests.support.http import until
 
@@ -55,7 +55,7 @@ class Chains:
 
     def __init__(
         self,
-        session: aiohttp.ClientSession,
+        pool: ConnectionPool,
         base_url: str,
         routes: list[dict[str, Any]],
         providers: dict[str, dict[str, Any]] | None = None,
@@ -70,7 +70,7 @@ class Chains:
             {"providers": sections, "models": {"m": {"routes": routes}}, "policies": {"retry": QUICK, **policies}}
         )
         limits = ProviderLimits(connect_seconds=1, silence_seconds=silence_seconds, max_response_bytes=1024 * 1024)
-        adapters = {name: make_adapter(provider, session, limits) for name, provider in config.providers.items()}
+        adapters = {name: make_adapter(provider, pool, limits) for name, provider in config.providers.items()}
         self.state = SharedState()
         self.upstream: Upstream = assemble_all(
             config,
@@ -95,17 +95,17 @@ MakeChains = Callable[..., Chains]
 
 
 @pytest.fixture
-async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as opened:
-        yield opened
-        await asyncio.sleep(0)
+async def pool() -> AsyncIterator[ConnectionPool]:
+    opened = ConnectionPool(10_000)
+    yield opened
+    await opened.aclose()
 
 
 @pytest.fixture
-def chains(session: aiohttp.ClientSession, simulator: ProviderSimulator) -> MakeChains:
+def chains(pool: ConnectionPool, simulator: ProviderSimulator) -> MakeChains:
     """Makes chains to the simulator, whose records are this test's alone."""
     simulator.reset()
-    return lambda *routes, **more: Chains(session, simulator.base_url, list(routes), **more)
+    return lambda *routes, **more: Chains(pool, simulator.base_url, list(routes), **more)
 
 
 def to(model: str, provider: str = "one", **fields: Any) -> dict[str, Any]:
@@ -221,7 +221,7 @@ async def test_the_second_route_answers_while_the_first_is_down(down: str, strea
 
 
 async def test_a_provider_that_cannot_be_reached(
-    session: aiohttp.ClientSession, simulator: ProviderSimulator, chains: MakeChains
+    pool: ConnectionPool, simulator: ProviderSimulator, chains: MakeChains
 ) -> None:
     made = chains(to("sim-ok"), to("sim-ok@two", "two"), providers={"one": {"base_url": simulator.refused_url}})
     began = time.monotonic()

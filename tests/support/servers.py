@@ -1,6 +1,7 @@
 """Bare TCP servers that do what no simulator of an API would."""
 
 import asyncio
+import ssl
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Self
@@ -11,14 +12,15 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 class Server:
     """Serves every connection with one coroutine; `url` is its root, `closed` is set when a client hung up."""
 
-    def __init__(self, serve: Serve) -> None:
+    def __init__(self, serve: Serve, tls: ssl.SSLContext | None = None) -> None:
         self._serve = serve
+        self._tls = tls
         self._tasks: set[asyncio.Task[None]] = set()
         self.connected = asyncio.Event()
         self.closed = asyncio.Event()
 
     async def __aenter__(self) -> Self:
-        self._running = await asyncio.start_server(self._run, "127.0.0.1", 0)
+        self._running = await asyncio.start_server(self._run, "127.0.0.1", 0, ssl=self._tls)
         self.port: int = self._running.sockets[0].getsockname()[1]
         return self
 
@@ -32,7 +34,7 @@ class Server:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http{'s' if self._tls else ''}://127.0.0.1:{self.port}"
 
     async def _run(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()

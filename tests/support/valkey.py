@@ -7,21 +7,16 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
 import redis
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from redis.asyncio import Redis
 
 from apps.platform_cli.embedded.valkey import EmbeddedValkey
 from platform_app.config import load_settings
 from platform_app.resources import make_redis
+from tests.support.certificates import self_made
 from tests.support.ports import free_port
 
 SLOTS = 16_384
@@ -95,7 +90,7 @@ def _is_whole(client: "redis.Redis", nodes: int) -> bool:
 @asynccontextmanager
 async def tls_in_front(server: EmbeddedValkey, directory: Path) -> AsyncIterator[tuple[int, Path]]:
     """A port that speaks TLS, and the file of the CA that vouches for it. (The wheel's server is built without TLS.)"""
-    certificate, key, authority = _self_made(directory)
+    certificate, key, authority = self_made(directory)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     tasks: set[asyncio.Task[None]] = set()
@@ -170,41 +165,3 @@ async def counting_socket(server: EmbeddedValkey, directory: Path) -> AsyncItera
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _self_made(directory: Path) -> tuple[Path, Path, Path]:
-    """A CA of a minute's life, and a certificate of it for 127.0.0.1."""
-    authority_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    authority = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a test's CA")])
-    now = datetime.now(UTC)
-
-    def builder(subject: x509.Name, public_key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
-        return (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(authority)
-            .public_key(public_key)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(minutes=5))
-            .not_valid_after(now + timedelta(minutes=5))
-        )
-
-    root = (
-        builder(authority, authority_key.public_key())
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(authority_key.public_key()), critical=False)
-        .sign(authority_key, hashes.SHA256())
-    )
-    leaf = (
-        builder(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "valkey")]), key.public_key())
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()), critical=False)
-        .sign(authority_key, hashes.SHA256())
-    )
-    files = directory / "leaf.pem", directory / "leaf.key", directory / "ca.pem"
-    files[0].write_bytes(leaf.public_bytes(serialization.Encoding.PEM))
-    files[1].write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    files[2].write_bytes(root.public_bytes(serialization.Encoding.PEM))
-    return files

@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from contextlib import aclosing
 from typing import Any
 
-import aiohttp
-
 from apps.provider_simulator.server import ProviderSimulator
 from platform_app.config import ProviderConfig
 from platform_app.llm.adapters import make_adapter
@@ -14,6 +12,7 @@ from platform_app.llm.base import ModelAdapter
 from platform_app.llm.calls import Operation, UpstreamCall
 from platform_app.llm.chunk_stream import ChunkStream
 from platform_app.llm.provider_response import ProviderLimits
+from platform_app.llm.transport.pool import ConnectionPool
 from tests.support.faults import FIRST_BYTE_SECONDS
 
 KEY = "sk-contract-51f0a9c2"
@@ -33,7 +32,7 @@ def url_of(wire: str, simulator: ProviderSimulator) -> str:
 
 def adapter_for(
     wire: str,
-    session: aiohttp.ClientSession,
+    pool: ConnectionPool,
     base_url: str,
     silence: float = FIRST_BYTE_SECONDS,
     connect: float = 1.0,
@@ -43,7 +42,7 @@ def adapter_for(
     config = ProviderConfig.model_validate(
         {"wire_format": wire, "base_url": base_url, "api_version": _VERSIONS.get(wire), **provider}
     )
-    return make_adapter(config, session, ProviderLimits(connect, silence, 32 * MIB))
+    return make_adapter(config, pool, ProviderLimits(connect, silence, 32 * MIB))
 
 
 def call(

@@ -64,12 +64,12 @@ def test_what_only_the_words_tell(message: str, made: type[errors.PlatformError]
 @pytest.mark.parametrize(("code", "made"), anthropic_errors._BY_CODE.items())
 def test_a_code_says_more_than_the_type(code: str, made: type[errors.PlatformError]) -> None:
     raw = body("rate_limit_error", details={"error_code": code})
-    assert type(error_from_response(429, {"Retry-After": "5"}, raw)) is made
+    assert type(error_from_response(429, {"retry-after": "5"}, raw)) is made
 
 
 @pytest.mark.parametrize(("status", "kind"), [(429, "rate_limit_error"), (529, "overloaded_error")])
 def test_retry_after(status: int, kind: str) -> None:
-    assert error_from_response(status, {"Retry-After": "7"}, body(kind)).retry_after == 7
+    assert error_from_response(status, {"retry-after": "7"}, body(kind)).retry_after == 7
     assert error_from_response(status, {}, body(kind)).retry_after is None
     assert error_from_response(status, {}, body(kind)).wait_seconds == 1
 

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import aiohttp
 import pytest
 
 from platform_app.config import PlatformConfig, load_config, load_settings
@@ -12,6 +11,7 @@ from platform_app.llm.azure_adapter import AzureOpenAIAdapter
 from platform_app.llm.catalog import catalog_routes
 from platform_app.llm.openai_adapter import OpenAIAdapter
 from platform_app.llm.provider_response import ProviderLimits
+from platform_app.llm.transport.pool import ConnectionPool
 
 EXAMPLE = Path(__file__).resolve().parents[4] / "deploy" / "platform.example.yaml"
 ADAPTERS = {"azure": AzureOpenAIAdapter, "anthropic": AnthropicAdapter, "openai": OpenAIAdapter}
@@ -36,10 +36,10 @@ def test_every_provider_serves_a_model(config: PlatformConfig) -> None:
 
 
 async def test_every_provider_has_the_adapter_of_its_format(config: PlatformConfig) -> None:
-    async with aiohttp.ClientSession() as session:
-        for provider in config.providers.values():
-            adapter = make_adapter(provider, session, ProviderLimits(1, 1, 1024))
-            assert type(adapter) is ADAPTERS[provider.wire_format]
+    pool = ConnectionPool(1)
+    for provider in config.providers.values():
+        adapter = make_adapter(provider, pool, ProviderLimits(1, 1, 1024))
+        assert type(adapter) is ADAPTERS[provider.wire_format]
 
 
 def test_every_route_of_the_big_providers_has_a_price(config: PlatformConfig) -> None:

@@ -157,7 +157,7 @@ def test_odd_bodies_count_by_status(raw: bytes) -> None:
     ],
 )
 def test_retry_after(text: str, seconds: float | None) -> None:
-    error = error_from_response(429, {"Retry-After": text}, b"")
+    error = error_from_response(429, {"retry-after": text}, b"")
     assert error.retry_after == seconds
     assert error.wait_seconds == (1 if seconds is None else seconds)  # callers are told something all the same
 
@@ -170,25 +170,25 @@ def test_an_error_may_stand_in_a_list() -> None:
 
 def test_retry_after_as_a_date() -> None:
     at = format_datetime(datetime.now(UTC) + timedelta(seconds=20), usegmt=True)
-    retry_after = error_from_response(503, {"Retry-After": at}, b"").retry_after
+    retry_after = error_from_response(503, {"retry-after": at}, b"").retry_after
     assert retry_after is not None
     assert 17 <= retry_after <= 20
 
 
 @given(st.text(max_size=40))
 def test_any_retry_after_gives_seconds_within_the_cap(text: str) -> None:
-    wait = error_from_response(429, {"Retry-After": text}, b"").wait_seconds
+    wait = error_from_response(429, {"retry-after": text}, b"").wait_seconds
     assert wait is not None
     assert 0 <= wait <= provider_errors.MAX_RETRY_AFTER_SECONDS
 
 
 @pytest.mark.parametrize("status", [400, 401, 500, 504])
 def test_where_waiting_does_not_help_nothing_says_so(status: int) -> None:
-    assert error_from_response(status, {"Retry-After": "7"}, b"").wait_seconds is None
+    assert error_from_response(status, {"retry-after": "7"}, b"").wait_seconds is None
 
 
 def test_an_exhausted_quota_is_not_to_be_retried() -> None:
-    error = error_from_response(429, {"Retry-After": "7"}, body(code="insufficient_quota"))
+    error = error_from_response(429, {"retry-after": "7"}, body(code="insufficient_quota"))
     assert error.retry_after is None
 
 

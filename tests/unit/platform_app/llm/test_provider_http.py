@@ -2,12 +2,12 @@
 
 from typing import Any, cast
 
-import aiohttp
 import pytest
 
 from platform_app.errors import ProviderError, ProviderRejectedRequest
 from platform_app.llm.provider_http import ProviderHttp
 from platform_app.llm.provider_response import ProviderLimits
+from platform_app.llm.transport.pool import ConnectionPool
 
 
 def nested(depth: int) -> Any:
@@ -20,8 +20,8 @@ def nested(depth: int) -> Any:
 @pytest.mark.parametrize("value", [nested(300), 2**64, -(2**63) - 1])
 async def test_a_request_that_cannot_be_written_is_refused(value: Any) -> None:
     """As a translation may make of texts that hold JSON: no bug, and nothing that another try would mend."""
-    session = cast(aiohttp.ClientSession, None)  # is not asked
-    http = ProviderHttp(session, ProviderLimits(1, 1, 1), {}, lambda status, headers, body: ProviderError("x"))
+    pool = cast(ConnectionPool, None)  # is not asked
+    http = ProviderHttp(pool, ProviderLimits(1, 1, 1), {}, lambda status, headers, body: ProviderError("x"))
     with pytest.raises(ProviderRejectedRequest) as caught:
         await http.post("http://127.0.0.1:1", {}, {"input": value}, 1)
     assert caught.value.details == ["the request is nested too deeply, or holds an integer of more than 64 bits"]

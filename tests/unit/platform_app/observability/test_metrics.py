@@ -23,6 +23,7 @@ CLOSED = {
     "mode",
     "rule",  # names from the config file
     "provider",  # of the config file
+    "host",  # of its base URL
     "model",  # names of the config file: public ones, breakers' those at the provider
     "code",  # of platform_app/errors.py
     "to",  # phases of a breaker

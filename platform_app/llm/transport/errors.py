@@ -1,0 +1,21 @@
+"""How an exchange can fail, besides a TimeoutError where its deadline passed."""
+
+
+class TransportError(Exception):
+    """An exchange with a provider failed. Holds nothing of what was said in it."""
+
+
+class ConnectTimeout(TransportError):
+    """No connection within the time for that: waiting for a free one, resolving, connecting and TLS."""
+
+
+class Disconnected(TransportError):
+    """The other end could not be reached, or hung up before it answered."""
+
+
+class BrokenOff(TransportError):
+    """The connection ended in the middle of an answer."""
+
+
+class InvalidAnswer(TransportError):
+    """What came is not HTTP, or has a head without an end."""

@@ -1,0 +1,188 @@
+"""Connections to providers: at most so many in use, and those that are free kept for a while."""
+
+import asyncio
+import contextlib
+import ssl
+from collections import deque
+
+import aiohappyeyeballs
+
+from platform_app.llm.transport.connection import Connection
+from platform_app.llm.transport.errors import ConnectTimeout, Disconnected
+from platform_app.llm.transport.exchange import Exchange
+from platform_app.llm.transport.resolver import Resolver
+from platform_app.llm.transport.target import Address
+from platform_app.observability import metrics
+from platform_app.observability.logging import get_logger
+
+KEEP_SECONDS = 15.0
+"""How long a free connection is kept: shorter than servers keep theirs, which are seldom less patient than a minute."""
+_CLOSE_SECONDS = 1.0
+_LOG_SECONDS = 1.0
+"""Of one address at most one line in that time; the counter counts all."""
+_NEXT_ADDRESS_SECONDS = 0.25
+"""After which the next address is tried as well (RFC 8305, section 5)."""
+
+_log = get_logger("provider")
+
+
+class ConnectionPool:
+    """For one event loop. Whoever made it closes it."""
+
+    def __init__(
+        self, max_connections: int, *, keep_seconds: float = KEEP_SECONDS, tls: ssl.SSLContext | None = None
+    ) -> None:
+        """`tls` is for servers of one's own; without it certificates are checked against OpenSSL's default store."""
+        self._max = max_connections
+        self._free = asyncio.Semaphore(max_connections)
+        self._keep_seconds = keep_seconds
+        self._tls = tls or _default_tls()
+        self._resolver = Resolver()
+        self._open: set[Connection] = set()
+        self._idle: dict[Address, deque[tuple[Connection, float]]] = {}
+        self._sweeping: asyncio.TimerHandle | None = None
+        self._noted: dict[Address, float] = {}
+        self._closed = False
+        self._all_lost = asyncio.Event()
+        self.made = 0
+        """Connections so far."""
+
+    async def send(self, address: Address, head: bytes, body: bytes, connect_until: float) -> Exchange:
+        """Send a request over a free connection or a new one.
+
+        Args:
+            address: of the server.
+            head: of the request, with the empty line.
+            body: of the request.
+            connect_until: the loop's time at which waiting for a connection ends.
+
+        Raises:
+            ConnectTimeout: none was to be had by then.
+            Disconnected: the server cannot be reached.
+        """
+        connection = await self._acquire(address, connect_until)
+        return connection.send(head, body)
+
+    async def aclose(self) -> None:
+        """Close every connection, also those in use."""
+        self._closed = True
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+        for connection in list(self._open):
+            connection.abort()
+        if self._open:  # their sockets close with the next turns of the loop
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_CLOSE_SECONDS):
+                    await self._all_lost.wait()
+
+    # Owner
+
+    def finished(self, connection: Connection, reusable: bool) -> None:
+        """See Owner.finished."""
+        if reusable and not self._closed and len(self._open) <= self._max:
+            loop = asyncio.get_running_loop()
+            self._idle.setdefault(connection.address, deque()).append((connection, loop.time()))
+            if self._sweeping is None:
+                self._sweeping = loop.call_later(self._keep_seconds, self._sweep)
+        else:
+            connection.abort()
+        self._free.release()
+
+    def lost(self, connection: Connection) -> None:
+        """See Owner.lost."""
+        self._open.discard(connection)
+        if self._closed and not self._open:
+            self._all_lost.set()
+
+    async def _acquire(self, address: Address, connect_until: float) -> Connection:
+        try:
+            async with asyncio.timeout_at(connect_until if self._free.locked() else None):
+                await self._free.acquire()
+        except TimeoutError as error:
+            self._note_failure(address, "timed_out", error, "none was free")
+            raise ConnectTimeout from None
+        try:
+            if self._closed:
+                raise Disconnected
+            return self._reused(address) or await self._connect(address, connect_until)
+        except BaseException:
+            self._free.release()
+            raise
+
+    def _reused(self, address: Address) -> Connection | None:
+        """The connection that was used last: so the others grow old and close."""
+        idle = self._idle.get(address)
+        oldest = asyncio.get_running_loop().time() - self._keep_seconds
+        while idle:
+            connection, since = idle.pop()
+            if connection.usable and since >= oldest:
+                return connection
+            connection.abort()
+        return None
+
+    async def _connect(self, address: Address, until: float) -> Connection:
+        try:
+            async with asyncio.timeout_at(until):
+                connection = await self._open_connection(address)
+        except TimeoutError as error:
+            self._note_failure(address, "timed_out", error, "no answer in time")
+            raise ConnectTimeout from None
+        except (OSError, UnicodeError) as error:  # refused, unknown, no TLS; a name that can be none
+            self._resolver.forget(address.host, address.port)
+            self._note_failure(address, "failed", error, getattr(error, "verify_message", None) or str(error))
+            raise Disconnected from error
+        self.made += 1
+        metrics.PROVIDER_CONNECTIONS.labels(address.host, "made").inc()
+        return connection
+
+    def _note_failure(self, address: Address, outcome: str, error: Exception, why: str) -> None:
+        """Count it, and say why: callers are told only that the provider cannot be reached."""
+        metrics.PROVIDER_CONNECTIONS.labels(address.host, outcome).inc()
+        now = asyncio.get_running_loop().time()
+        if now - self._noted.get(address, -_LOG_SECONDS) >= _LOG_SECONDS:
+            self._noted[address] = now
+            _log.warning(
+                "provider_connection_failed", host=address.host, port=address.port, error=type(error).__name__, why=why
+            )
+
+    async def _open_connection(self, address: Address) -> Connection:
+        loop = asyncio.get_running_loop()
+        found = await self._resolver.resolve(address.host, address.port)
+        sock = await aiohappyeyeballs.start_connection(
+            found, happy_eyeballs_delay=_NEXT_ADDRESS_SECONDS if len(found) > 1 else None, loop=loop
+        )
+
+        def make() -> Connection:
+            return Connection(self, address, loop)
+
+        try:
+            if address.tls:
+                _, connection = await loop.create_connection(
+                    make, sock=sock, ssl=self._tls, server_hostname=address.host
+                )
+            else:
+                _, connection = await loop.create_connection(make, sock=sock)
+        except BaseException:
+            sock.close()
+            raise
+        self._open.add(connection)
+        if self._closed:
+            connection.abort()
+        return connection
+
+    def _sweep(self) -> None:
+        """Close what nobody used for long."""
+        loop = asyncio.get_running_loop()
+        oldest = loop.time() - self._keep_seconds
+        for address, idle in list(self._idle.items()):
+            while idle and (idle[0][1] < oldest or not idle[0][0].usable):
+                idle.popleft()[0].abort()
+            if not idle:
+                del self._idle[address]
+        self._sweeping = loop.call_later(self._keep_seconds / 3, self._sweep) if self._idle else None
+
+
+def _default_tls() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    return context

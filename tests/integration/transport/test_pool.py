@@ -1,0 +1,262 @@
+"""Connections: how many, for how long, and who gets one."""
+
+import asyncio
+import socket
+
+import pytest
+from structlog.testing import capture_logs
+
+from platform_app.llm.transport.errors import BrokenOff, ConnectTimeout, Disconnected
+from platform_app.llm.transport.pool import ConnectionPool
+from platform_app.llm.transport.target import Address, target_of
+from tests.integration.transport.conftest import Run
+from tests.integration.transport.support import OK, Client, always, read, sized, talking, until
+from tests.support.ports import free_port
+from tests.support.servers import read_request
+from tests.unit.fakes import Count
+
+HELLO = sized(b"hello")
+
+
+async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Begins an answer and never ends it, until the client leaves."""
+    await read_request(reader)
+    writer.write(OK + b"Content-Length: 5\r\n\r\nhe")
+    await reader.read()
+
+
+def test_never_more_than_the_limit_and_every_waiter_gets_one(run: Run) -> None:
+    now = most = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal now, most
+        while True:
+            await read_request(reader)
+            now += 1
+            most = max(most, now)
+            await asyncio.sleep(0.001)
+            now -= 1
+            writer.write(HELLO)
+
+    async def scenario() -> None:
+        async with talking(serve, connections=3) as client:
+            assert await asyncio.gather(*(client.body() for _ in range(60))) == [b"hello"] * 60
+            assert client.pool.made == most == 3
+
+    run(scenario())
+
+
+def test_waiting_for_a_connection_ends_in_time(run: Run) -> None:
+    async def scenario() -> None:
+        async with talking(hang, connections=1) as client:
+            holds = await client.ask()
+            with pytest.raises(ConnectTimeout):
+                await client.send(connect_seconds=0.05)
+            holds.close()
+            (await client.ask()).close()
+
+    run(scenario())
+
+
+def test_whoever_stops_waiting_leaves_the_turn_to_the_next(run: Run) -> None:
+    async def scenario() -> None:
+        async with talking(hang, connections=1) as client:
+            holds = await client.ask()
+            waits = [asyncio.ensure_future(client.ask()) for _ in range(3)]
+            await asyncio.sleep(0.02)
+            waits[0].cancel()
+            holds.close()
+            waits[1].cancel()  # it has just been given its turn, perhaps
+            exchange = await asyncio.wait_for(waits[2], 2)
+            exchange.close()
+            await asyncio.gather(*waits, return_exceptions=True)
+            (await client.ask()).close()
+
+    run(scenario())
+
+
+def test_a_failed_connection_is_given_back_counted_and_told(run: Run) -> None:
+    port = free_port()
+
+    async def scenario() -> None:
+        pool = ConnectionPool(1)
+        client = Client(pool, target_of(f"http://127.0.0.1:{port}/"))
+        for _ in range(3):
+            with pytest.raises(Disconnected) as caught:
+                await client.send()
+            assert isinstance(caught.value.__cause__, OSError)
+        assert pool.made == 0
+        await pool.aclose()
+
+    failed = Count("platform_provider_connections_total", host="127.0.0.1", outcome="failed")
+    with capture_logs() as lines:
+        run(scenario())
+    assert failed.grown == 3
+    (line,) = lines  # one a second
+    assert (line["event"], line["host"], line["port"]) == ("provider_connection_failed", "127.0.0.1", port)
+    assert line["error"] == "ConnectionRefusedError"
+    assert "refused" in line["why"].lower() or "Connect call failed" in line["why"]
+
+
+def test_connections_are_counted(run: Run) -> None:
+    async def scenario() -> None:
+        async with talking(hang, connections=1) as client:
+            holds = await client.ask()
+            with pytest.raises(ConnectTimeout):
+                await client.send(connect_seconds=0.02)
+            holds.close()
+
+    made, late = (
+        Count("platform_provider_connections_total", host="127.0.0.1", outcome=outcome)
+        for outcome in ("made", "timed_out")
+    )
+    run(scenario())
+    assert (made.grown, late.grown) == (1, 1)
+
+
+def test_a_name_that_can_be_none(run: Run) -> None:
+    async def scenario() -> None:
+        pool = ConnectionPool(1)
+        for _ in range(2):
+            with pytest.raises(Disconnected):
+                await pool.send(Address("a" * 70 + ".example", 80, False), b"", b"", until())
+        await pool.aclose()
+
+    run(scenario())
+
+
+def test_connecting_ends_in_time(run: Run) -> None:
+    """A listener that accepts nothing and whose queue is full says nothing at all."""
+
+    async def scenario() -> None:
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            listener.listen(0)
+            fillers = [socket.socket() for _ in range(4)]
+            for filler in fillers:
+                filler.setblocking(False)
+                filler.connect_ex(listener.getsockname())
+            pool = ConnectionPool(1)
+            client = Client(pool, target_of(f"http://127.0.0.1:{listener.getsockname()[1]}/"))
+            for _ in range(2):
+                with pytest.raises(ConnectTimeout):
+                    await client.send(connect_seconds=0.1)
+            await pool.aclose()
+            for filler in fillers:
+                filler.close()
+
+    run(scenario())
+
+
+def test_the_next_address_is_tried(run: Run) -> None:
+    """`localhost` is ::1 too on most machines, where nobody listens here."""
+
+    async def scenario() -> None:
+        async with talking(always(HELLO)) as client:
+            other = Client(client.pool, target_of(f"http://localhost:{client.target.address.port}/"))
+            for _ in range(3):
+                exchange = await other.ask()
+                assert await read(exchange) == b"hello"
+            assert client.pool.made == 1
+
+    run(scenario())
+
+
+def test_a_connection_is_for_its_own_address_alone(run: Run) -> None:
+    async def scenario() -> None:
+        async with talking(always(HELLO)) as one, talking(always(sized(b"other"))) as two:
+            client = Client(one.pool, two.target)
+            assert [await one.body(), await client.body(), await one.body()] == [b"hello", b"other", b"hello"]
+            assert one.pool.made == 2
+
+    run(scenario())
+
+
+def test_a_free_connection_is_closed_after_a_while(run: Run) -> None:
+    closed = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await always(HELLO)(reader, writer)
+        finally:
+            closed.set()
+
+    async def scenario() -> None:
+        async with talking(serve, keep_seconds=0.1) as client:
+            for _ in range(3):
+                assert await client.body() == b"hello"
+                await asyncio.sleep(0.05)
+            assert client.pool.made == 1
+            await asyncio.wait_for(closed.wait(), 2)
+            assert await client.body() == b"hello"
+            assert client.pool.made == 2
+
+    run(scenario())
+
+
+def test_a_connection_that_the_server_closed_is_not_used(run: Run) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(HELLO)
+        await writer.drain()
+
+    async def scenario() -> None:
+        async with talking(serve) as client:
+            for _ in range(3):
+                assert await client.body() == b"hello"
+                await asyncio.sleep(0.02)
+            assert client.pool.made == 3
+
+    run(scenario())
+
+
+def test_closing_an_exchange_ends_its_connection_at_once(run: Run) -> None:
+    left = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await hang(reader, writer)
+        finally:
+            left.set()
+
+    async def scenario() -> None:
+        async with talking(serve, connections=1) as client:
+            exchange = await client.ask()
+            reading = asyncio.ensure_future(read(exchange))
+            await asyncio.sleep(0.02)
+            exchange.close()
+            exchange.close()
+            await asyncio.wait_for(left.wait(), 0.5)
+            with pytest.raises(Disconnected):
+                await reading
+            assert not exchange.at_end
+
+    run(scenario())
+
+
+def test_closing_an_exchange_that_is_complete_keeps_its_connection(run: Run) -> None:
+    async def scenario() -> None:
+        async with talking(always(HELLO), connections=1) as client:
+            for _ in range(3):
+                exchange = await client.ask()
+                while not exchange.complete:
+                    await asyncio.sleep(0.001)
+                exchange.close()
+            assert client.pool.made == 1
+
+    run(scenario())
+
+
+def test_closing_the_pool_ends_everything(run: Run) -> None:
+    async def scenario() -> None:
+        async with talking(hang, connections=4) as client:
+            exchanges = [await client.ask() for _ in range(3)]
+            await client.pool.aclose()
+            for exchange in exchanges:
+                with pytest.raises(BrokenOff):
+                    await read(exchange)
+            with pytest.raises(Disconnected):
+                await client.send()
+            assert client.pool.made == 3
+
+    run(scenario())
