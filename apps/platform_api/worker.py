@@ -18,6 +18,7 @@ from typing import NoReturn
 import uvicorn
 
 from apps.platform_api.main import create_app
+from apps.platform_api.one_write import OneWriteProtocol
 from apps.platform_api.server_state import ServerState
 from platform_app.config import Settings, load_settings
 from platform_app.errors import ConfigurationError
@@ -56,7 +57,7 @@ def uvicorn_config(settings: Settings, state: ServerState) -> uvicorn.Config:
     return uvicorn.Config(
         create_app(settings, state),
         loop="uvloop",
-        http="httptools",
+        http=OneWriteProtocol,
         ws="none",
         lifespan="on",
         log_config=None,  # our own logging is configured

@@ -80,8 +80,11 @@ class ConnectionPool:
     def finished(self, connection: Connection, reusable: bool) -> None:
         """See Owner.finished."""
         if reusable and not self._closed and len(self._open) <= self._max:
+            idle = self._idle.get(connection.address)
+            if idle is None:
+                idle = self._idle[connection.address] = deque()
             loop = asyncio.get_running_loop()
-            self._idle.setdefault(connection.address, deque()).append((connection, loop.time()))
+            idle.append((connection, loop.time()))
             if self._sweeping is None:
                 self._sweeping = loop.call_later(self._keep_seconds, self._sweep)
         else:
@@ -95,12 +98,10 @@ class ConnectionPool:
             self._all_lost.set()
 
     async def _acquire(self, address: Address, connect_until: float) -> Connection:
-        try:
-            async with asyncio.timeout_at(connect_until if self._free.locked() else None):
-                await self._free.acquire()
-        except TimeoutError as error:
-            self._note_failure(address, "timed_out", error, "none was free")
-            raise ConnectTimeout from None
+        if self._free.locked():
+            await self._wait_for_a_turn(address, connect_until)
+        else:
+            await self._free.acquire()  # at once
         try:
             if self._closed:
                 raise Disconnected
@@ -109,9 +110,19 @@ class ConnectionPool:
             self._free.release()
             raise
 
+    async def _wait_for_a_turn(self, address: Address, until: float) -> None:
+        try:
+            async with asyncio.timeout_at(until):
+                await self._free.acquire()
+        except TimeoutError as error:
+            self._note_failure(address, "timed_out", error, "none was free")
+            raise ConnectTimeout from None
+
     def _reused(self, address: Address) -> Connection | None:
         """The connection that was used last: so the others grow old and close."""
         idle = self._idle.get(address)
+        if not idle:
+            return None
         oldest = asyncio.get_running_loop().time() - self._keep_seconds
         while idle:
             connection, since = idle.pop()
@@ -174,12 +185,11 @@ class ConnectionPool:
         """Close what nobody used for long."""
         loop = asyncio.get_running_loop()
         oldest = loop.time() - self._keep_seconds
-        for address, idle in list(self._idle.items()):
+        for idle in self._idle.values():  # as many as addresses in the config file
             while idle and (idle[0][1] < oldest or not idle[0][0].usable):
                 idle.popleft()[0].abort()
-            if not idle:
-                del self._idle[address]
-        self._sweeping = loop.call_later(self._keep_seconds / 3, self._sweep) if self._idle else None
+        some = any(self._idle.values())
+        self._sweeping = loop.call_later(self._keep_seconds / 3, self._sweep) if some else None
 
 
 def _default_tls() -> ssl.SSLContext:

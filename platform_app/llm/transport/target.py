@@ -4,15 +4,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a token of RFC 9110, section 5.6.2
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\U0010ffff]*")  # no line ends: whoever could write one could write headers
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
-    """The other end of a connection."""
+class Address(NamedTuple):
+    """The other end of a connection. A tuple, since it is looked up with each request."""
 
     host: str
     port: int
