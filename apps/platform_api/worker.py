@@ -6,6 +6,7 @@ could not start for another reason.
 Started by `flowbiz-platform serve`, see `__main__.py`.
 """
 
+import gc
 import signal
 import socket
 import sys
@@ -24,6 +25,8 @@ from platform_app.config import Settings, load_settings
 from platform_app.errors import ConfigurationError
 from platform_app.observability.logging import configure_logging, get_logger
 
+GARBAGE_OBJECTS = 14_000
+"""So many more objects than before, and the youngest are searched for cycles: a few megabytes."""
 KEEP_ALIVE_SECONDS = 75
 """Longer than the idle time of common load balancers (60 s), so that they, not we, end idle connections."""
 
@@ -37,6 +40,15 @@ class DrainingServer(uvicorn.Server):
         self._state = state
         self._drain_seconds = drain_seconds
         self._stop_at: float | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Called once; the application's own start is part of it."""
+        await super().startup(sockets)
+        # What is there now stays: it need not be looked through again. And requests leave next to no cycles, so looking
+        # after every 700 objects, as by default, finds nothing 20 times as often: 6 % of the time under load.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(GARBAGE_OBJECTS)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Called by the signal handler; a second signal stops at once."""
