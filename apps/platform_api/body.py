@@ -13,6 +13,7 @@ from typing import TypeVar
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
+from apps.platform_api.dependencies import body_of
 from apps.platform_api.errors import validation_failed
 from apps.platform_api.json_fields import (
     TOO_LONG,
@@ -40,7 +41,7 @@ def json_body(model: type[Body]) -> Callable[[Request], Awaitable[Body]]:
 
     async def read(request: Request) -> Body:
         require_json(request)
-        return parse(model, await request.body())
+        return parse(model, await body_of(request))
 
     return read
 

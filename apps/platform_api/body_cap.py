@@ -1,8 +1,8 @@
 """A request's body, bounded in size and time, and what to do with the rest of one that is refused."""
 
 import asyncio
-import time
 
+from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope
 
 from platform_app.errors import InvalidRequest, PayloadTooLarge, PlatformError
@@ -29,9 +29,10 @@ class CappedBody:
         self._receive = receive
         self._max_bytes = max_bytes
         self._max_seconds = max_seconds
-        self._ends_at = time.monotonic() + max_seconds
+        self._ends_at = asyncio.get_running_loop().time() + max_seconds
         self._received = 0
         self._complete = False
+        self._whole: bytes | None = None
         self._declared = _declared_length(scope)
 
     def check_declared(self) -> None:
@@ -44,7 +45,7 @@ class CappedBody:
         if self._complete:  # the only message left is the disconnect, which may take its time
             return await self._receive()
         try:
-            async with asyncio.timeout(max(0.0, self._ends_at - time.monotonic())):
+            async with asyncio.timeout_at(self._ends_at):
                 message = await self._receive()
         except TimeoutError:
             raise BodyRefused(
@@ -56,6 +57,18 @@ class CappedBody:
         if self._received > self._max_bytes:
             raise self._too_large()
         return message
+
+    async def read(self) -> bytes:
+        """The whole body, the same however often it is asked for; raises BodyRefused, or ClientDisconnect."""
+        if self._whole is None:
+            parts = []
+            while not self._complete:
+                message = await self.receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientDisconnect
+                parts.append(message.get("body", b""))
+            self._whole = parts[0] if len(parts) == 1 else b"".join(parts)
+        return self._whole
 
     async def drain(self) -> None:
         """Read and forget the rest, within bounds; returns at once where there is none."""

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
+from apps.platform_api.body_cap import CappedBody
 from apps.platform_api.server_state import ServerState
 from platform_app.auth.caller import Caller
 from platform_app.auth.key_records import Actor
@@ -90,6 +91,12 @@ def context_of(request: Request) -> RequestContext:
     """What the middleware noted about this request so far."""
     context: RequestContext = request.scope["state"]["context"]
     return context
+
+
+async def body_of(request: Request) -> bytes:
+    """The whole body, the same however often it is asked for; bounded by the middleware in size and time."""
+    body: CappedBody | None = request.scope.get("state", {}).get("body")  # none: without the middleware
+    return await (body.read() if body is not None else request.body())
 
 
 def resources_of(request: Request) -> Resources:

@@ -10,7 +10,7 @@ from fastapi import Request
 from starlette.responses import Response
 
 from apps.platform_api.byte_stream import ByteStream, Pieces
-from apps.platform_api.dependencies import resources_of
+from apps.platform_api.dependencies import body_of, resources_of
 from apps.platform_api.errors import render
 from platform_app.auth.caller import Caller
 from platform_app.errors import PlatformError, ValidationFailed
@@ -41,7 +41,7 @@ async def once_per_key(
     if key is None:
         return await work()
     keeper = resources_of(request).idempotency
-    found = await keeper.begin(caller.key_id, context.route, key, await request.body())
+    found = await keeper.begin(caller.key_id, context.route, key, await body_of(request))
     if isinstance(found, KeptAnswer):
         context.reason = REPLAYED
         return _replay(found)

@@ -74,6 +74,7 @@ class RequestEnvelope:
         self._state.in_flight += 1
         metrics.HTTP_IN_FLIGHT.inc()
         body = CappedBody(scope, receive, self._caps.body_bytes, self._caps.body_seconds)
+        scope["state"]["body"] = body
         try:
             self._refuse_early(scope, ledger)
             body.check_declared()

@@ -11,6 +11,7 @@ import orjson
 from fastapi import Request
 
 from apps.platform_api.body import require_json
+from apps.platform_api.dependencies import body_of
 from apps.platform_api.json_fields import (
     TOO_LONG,
     fields_with,
@@ -45,7 +46,7 @@ def openai_body(operation: Operation) -> Callable[[Request], Awaitable[OpenAIBod
 
     async def read(request: Request) -> OpenAIBody:
         require_json(request)
-        return parse_openai_body(await request.body(), operation)
+        return parse_openai_body(await body_of(request), operation)
 
     return read
 

@@ -11,7 +11,7 @@ from platform_app.ledger.fields import BadLineError, Members
 KIND = "access"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen ones take three times as long to make, and there are two of each for every request
 class AccessDecision:
     """What became of one request. Holds no secret, no prompt, and no path that a client typed."""
 

@@ -24,7 +24,7 @@ OK, CLIENT_CLOSED = "ok", "client_closed"
 """The outcomes that are no error."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen ones take three times as long to make, and there are two of each for every request
 class UsageRecord:
     """What one request used; a request has exactly one if a provider was called. Holds no prompt and no answer."""
 

@@ -50,8 +50,8 @@ async def test_a_leaving_client_is_noticed_at_once(
     record = await sim.wait_for_outcome(model, "client_closed", 1)
     assert record.ended is not None
     assert record.ended - left < 0.1
+    assert record.ended - record.started >= 0.03
     assert record.closed_after_ms == pytest.approx((record.ended - record.started) * 1000)
-    assert record.closed_after_ms >= 30
     assert sim.stats()[model] | {"total": 1} == {
         "total": 1,
         "open": 0,
