@@ -232,10 +232,10 @@ async def test_a_connection_that_waited_in_the_pool_is_as_good_as_new(pool: Conn
             await writer.drain()
 
     async with Server(serve) as server:
-        adapter = adapter_for("openai", pool, server.url, silence=0.2)
+        adapter = adapter_for("openai", pool, server.url, silence=0.5)
         for _ in range(6):
             await complete(adapter, call())
-            await asyncio.sleep(0.3)
+            await asyncio.sleep(0.6)
     assert pool.made == 1
 
 

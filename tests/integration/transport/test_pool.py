@@ -182,12 +182,12 @@ def test_a_free_connection_is_closed_after_a_while(run: Run) -> None:
             closed.set()
 
     async def scenario() -> None:
-        async with talking(serve, keep_seconds=0.1) as client:
+        async with talking(serve, keep_seconds=1) as client:
             for _ in range(3):
                 assert await client.body() == b"hello"
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(0.02)
             assert client.pool.made == 1
-            await asyncio.wait_for(closed.wait(), 2)
+            await asyncio.wait_for(closed.wait(), 5)
             assert await client.body() == b"hello"
             assert client.pool.made == 2
 
