@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
-from redis.exceptions import RedisError
+from redis.exceptions import NoScriptError, RedisError
 
 from platform_app.errors import LimiterUnavailable
 from platform_app.observability import metrics
@@ -14,6 +14,7 @@ from platform_app.rate_limit.holds import HOLD_SECONDS, RENEW_SECONDS, Holds
 from platform_app.rate_limit.limiter import NOTHING_HELD, Decision, RuleState
 from platform_app.rate_limit.rule import Kind, Rule
 from platform_app.rate_limit.rules import Charge, hash_tag
+from platform_app.rate_limit.script_pipe import ScriptPipe
 from platform_app.rate_limit.scripts import ACQUIRE, READ, RENEW, SETTLE, Script, ScriptClient
 
 BUCKETS = 64
@@ -40,9 +41,11 @@ class RedisLimiter:
         """`by_hash_tag`: counters of different tags are never in one call, as a cluster demands; then `acquire` and
         `read` must be given such alone, see SplitLimiter."""
         self._scripts = scripts
+        # A task for each call costs more than the script: where the client can, the way of most requests has none.
+        self._eager = scripts if isinstance(scripts, ScriptPipe) and not by_hash_tag else None
         self._by_hash_tag = by_hash_tag
         self._holds = Holds()
-        self._settling: set[asyncio.Task[None]] = set()
+        self._settling: set[asyncio.Future[Any]] = set()
 
     async def acquire(self, charges: Sequence[Charge]) -> Decision:
         """See RateLimiter.acquire."""
@@ -140,12 +143,18 @@ class RedisLimiter:
 
     async def _claim(self, charges: Sequence[Charge], keys: list[str], arguments: list[str | int]) -> list[int]:
         """A call whose answer is needed even if the request is given up meanwhile: it may have got what it asked."""
-        call = asyncio.ensure_future(self._call(ACQUIRE, keys, arguments))
+        call = ACQUIRE.begin(self._eager, keys, arguments) if self._eager is not None else None
+        if call is None:
+            call = asyncio.ensure_future(ACQUIRE.run(self._scripts, keys, arguments))
         try:
-            return await asyncio.shield(call)
-        except LimiterUnavailable:
+            try:
+                return await asyncio.shield(call)
+            except NoScriptError:  # nothing was done
+                call = asyncio.ensure_future(ACQUIRE.run(self._scripts, keys, arguments))
+                return await asyncio.shield(call)
+        except _FAILURES as error:
             self._holds.doubt()
-            raise
+            raise _unavailable() from error
         except asyncio.CancelledError:
             call.add_done_callback(lambda done: self._give_back(charges, done))
             raise
@@ -160,9 +169,7 @@ class RedisLimiter:
         try:
             answer: list[int] = await script.run(self._scripts, keys, arguments)
         except _FAILURES as error:
-            raise LimiterUnavailable(
-                "The rate limiter cannot be reached right now. Try again shortly.", retry_after=1
-            ) from error
+            raise _unavailable() from error
         return answer
 
     def _decision(self, charges: Sequence[Charge], answer: list[int], holding: bool) -> Decision:
@@ -182,7 +189,7 @@ class RedisLimiter:
         return Decision(states, None, admission, answer[1])
 
     def _settle(self, parts: Sequence[_Part], at_microseconds: int) -> None:
-        """Send it from a task of its own: the next request of this process comes after it on the connection."""
+        """Send it without waiting: the next request of this process comes after it on the connection."""
         if len(self._settling) >= MAX_SETTLING:
             metrics.LIMITER_SETTLEMENTS.labels("dropped").inc()
             return
@@ -190,23 +197,51 @@ class RedisLimiter:
             loop = asyncio.get_running_loop()
         except RuntimeError:  # it is over: what is held ends by itself
             return
+        if self._eager is not None:
+            keys, arguments = self._settlement(parts, at_microseconds)
+            call = SETTLE.begin(self._eager, keys, arguments)
+            if call is not None:
+                self._settling.add(call)
+                call.add_done_callback(lambda done: self._settled(parts, at_microseconds, done))
+                return
+        self._send_later(loop, parts, at_microseconds)
+
+    def _settled(self, parts: Sequence[_Part], at_microseconds: int, call: asyncio.Future[Any]) -> None:
+        self._settling.discard(call)
+        error = None if call.cancelled() else call.exception()
+        if isinstance(error, NoScriptError):  # nothing was done
+            self._send_later(call.get_loop(), parts, at_microseconds)
+        else:
+            self._note_settlement(error)
+
+    def _send_later(self, loop: asyncio.AbstractEventLoop, parts: Sequence[_Part], at_microseconds: int) -> None:
         task = loop.create_task(self._send_settlements(parts, at_microseconds))
         self._settling.add(task)
         task.add_done_callback(self._settling.discard)
 
     async def _send_settlements(self, parts: Sequence[_Part], at_microseconds: int) -> None:
         for together in self._together(parts, lambda part: part[0].counter):
-            arguments = [*self._head(self._holds.holder), at_microseconds]
-            for charge, released, used in together:
-                arguments += (charge.rule.script_kind, released, used, *charge.rule.script_time())
             try:
-                await SETTLE.run(self._scripts, [charge.counter for charge, _, _ in together], arguments)
+                await SETTLE.run(self._scripts, *self._settlement(together, at_microseconds))
             except _FAILURES as error:
-                self._holds.doubt()
-                metrics.LIMITER_SETTLEMENTS.labels("failed").inc()
-                _log.debug("settlement_failed", error=type(error).__name__)
+                self._note_settlement(error)
             else:
-                metrics.LIMITER_SETTLEMENTS.labels("sent").inc()
+                self._note_settlement(None)
+
+    def _settlement(self, parts: Sequence[_Part], at_microseconds: int) -> tuple[list[str], list[str | int]]:
+        """Keys and arguments of the script."""
+        arguments = [*self._head(self._holds.holder), at_microseconds]
+        for charge, released, used in parts:
+            arguments += (charge.rule.script_kind, released, used, *charge.rule.script_time())
+        return [charge.counter for charge, _, _ in parts], arguments
+
+    def _note_settlement(self, error: BaseException | None) -> None:
+        if error is None:
+            metrics.LIMITER_SETTLEMENTS.labels("sent").inc()
+            return
+        self._holds.doubt()
+        metrics.LIMITER_SETTLEMENTS.labels("failed").inc()
+        _log.debug("settlement_failed", error=type(error).__name__)
 
 
 class RedisAdmission:
@@ -231,6 +266,10 @@ class RedisAdmission:
 
     def __del__(self) -> None:
         self.settle(None, None)
+
+
+def _unavailable() -> LimiterUnavailable:
+    return LimiterUnavailable("The rate limiter cannot be reached right now. Try again shortly.", retry_after=1)
 
 
 def _state(rule: Rule, answer: Any, index: int) -> RuleState:

@@ -71,6 +71,13 @@ class ScriptPipe:
         """The script's answer; raises like evalsha."""
         return await self._ask("EVAL", script, numkeys, *arguments)
 
+    def begin(self, sha: str, numkeys: int, *arguments: str | int | bytes) -> "asyncio.Future[Any] | None":
+        """As evalsha, without a task to wait in: the answer to be, or None where it would have to be waited for first.
+        The future fails like evalsha; whoever cancels it does not want the answer."""
+        if self._connection is None or self._stalled() or len(self._pending) >= MAX_PENDING:
+            return None
+        return self._send(self._connection, ("EVALSHA", sha, numkeys, *arguments))
+
     async def aclose(self) -> None:
         """Close the connection; whoever still waits gets an error."""
         await self._drop(self._connection, RedisConnectionError("closed"))
@@ -79,11 +86,17 @@ class ScriptPipe:
         connection = self._connection
         if connection is None:
             connection = await self._connect()
-        elif self._pending and time.monotonic() - self._pending[0][0] > STALL_SECONDS:
+        elif self._stalled():
             await self._drop(connection, RedisConnectionError("the server owes an answer for too long"))
             connection = await self._connect()
         if len(self._pending) >= MAX_PENDING:
             raise RedisConnectionError("too many questions wait for an answer")
+        return await self._send(connection, command)
+
+    def _stalled(self) -> bool:
+        return bool(self._pending) and time.monotonic() - self._pending[0][0] > STALL_SECONDS
+
+    def _send(self, connection: AbstractConnection, command: tuple[str | int | bytes, ...]) -> "asyncio.Future[Any]":
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
         if not self._unsent:
@@ -93,7 +106,7 @@ class ScriptPipe:
         if not self._watching:
             self._watching = True
             loop.call_later(self._timeout, self._watch, 0)
-        return await future
+        return future
 
     def _watch(self, looks: int) -> None:
         """Fail whoever waits too long. Looks again a few turns of the event loop later before it does: what has

@@ -1,5 +1,6 @@
 """The scripts that run in Redis, and running them."""
 
+import asyncio
 import hashlib
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,14 @@ class ScriptClient(Protocol):
         ...
 
 
+class EagerScriptClient(ScriptClient, Protocol):
+    """One that can send before anybody waits: ScriptPipe."""
+
+    def begin(self, sha: str, numkeys: int, *keys_and_args: str | int) -> "asyncio.Future[Any] | None":
+        """As `evalsha`: the answer to be, or None where something has to be waited for first."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Script:
     """A script's text and the name by which a server knows it."""
@@ -34,6 +43,12 @@ class Script:
             return await client.evalsha(self.sha, len(keys), *keys, *arguments)
         except NoScriptError:  # a new or flushed server; EVAL also loads the script
             return await client.eval(self.text, len(keys), *keys, *arguments)
+
+    def begin(
+        self, client: EagerScriptClient, keys: Sequence[str], arguments: Sequence[str | int]
+    ) -> "asyncio.Future[Any] | None":
+        """The script's answer to be, which fails with a NoScriptError where `run` would send the text."""
+        return client.begin(self.sha, len(keys), *keys, *arguments)
 
 
 def script_of(text: str) -> Script:

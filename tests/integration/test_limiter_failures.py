@@ -17,6 +17,7 @@ from platform_app.rate_limit.rules import Charge
 from platform_app.resources import open_limiter
 from tests.support.http import until
 from tests.support.limiter import charge, counter_name, lease, tokens
+from tests.support.stalls import Stalls
 from tests.support.valkey import own_server
 
 
@@ -158,6 +159,7 @@ async def test_frozen_under_load(own_valkey: EmbeddedValkey, show_figure: Callab
     """Requests of ten clients, a hundred a second each at most: before, through 2.5 s of freezing, and after."""
     finished: list[tuple[float, float]] = []
     async with open_limiter(settings_of(own_valkey, replicas=1)) as limiter:
+        stalls = Stalls()
         going = True
 
         async def client(number: int) -> None:
@@ -170,18 +172,19 @@ async def test_frozen_under_load(own_valkey: EmbeddedValkey, show_figure: Callab
                 decision.admission.settle(5, None)
                 await asyncio.sleep(0.01)
 
-        clients = [asyncio.create_task(client(number)) for number in range(10)]
-        await asyncio.sleep(1.0)
-        frozen_at = time.monotonic()
-        own_valkey.pause()
-        await asyncio.sleep(2.5)
-        own_valkey.resume()
-        resumed_at = time.monotonic()
-        await until(lambda: not limiter.degraded, 5)
-        recovered_after = time.monotonic() - resumed_at
-        await asyncio.sleep(0.5)
-        going = False
-        await asyncio.gather(*clients)
+        with stalls:
+            clients = [asyncio.create_task(client(number)) for number in range(10)]
+            await asyncio.sleep(1.0)
+            frozen_at = time.monotonic()
+            own_valkey.pause()
+            await asyncio.sleep(2.5)
+            own_valkey.resume()
+            resumed_at = time.monotonic()
+            await until(lambda: not limiter.degraded, 5)
+            recovered_after = time.monotonic() - resumed_at
+            await asyncio.sleep(0.5)
+            going = False
+            await asyncio.gather(*clients)
 
     def took(first: float, last: float) -> list[float]:
         return sorted(1000 * seconds for at, seconds in finished if frozen_at + first <= at < frozen_at + last)
@@ -191,9 +194,9 @@ async def test_frozen_under_load(own_valkey: EmbeddedValkey, show_figure: Callab
     show_figure(
         f"milliseconds, median: before {statistics.median(before):.2f}, second second of the outage "
         f"{statistics.median(second):.2f} (p99 {second[len(second) * 99 // 100]:.2f}); slowest of all "
-        f"{slowest:.0f}; recovered after {recovered_after:.2f} s"
+        f"{slowest:.0f} (the machine's longest stall: {stalls.longest_ms:.0f}); recovered after {recovered_after:.2f} s"
     )
-    assert slowest < statistics.median(before) + 100
+    assert slowest < statistics.median(before) + 100 + stalls.longest_ms
     assert statistics.median(second) < statistics.median(before) + 2
     assert len(second) > 100
     assert recovered_after < 5

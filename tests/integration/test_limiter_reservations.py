@@ -18,6 +18,7 @@ from platform_app.rate_limit.limiter import NOTHING_HELD, Admission
 from platform_app.rate_limit.redis_limiter import BUCKETS, RedisLimiter
 from platform_app.rate_limit.rule import Kind, Rule
 from platform_app.rate_limit.rules import Charge
+from platform_app.rate_limit.script_pipe import ScriptPipe
 from tests.support.limiter import SECOND, TimedScripts, charge, cheaper, cost, lease, tokens
 from tests.support.valkey import connect
 from tests.unit.fakes import Count
@@ -293,18 +294,28 @@ async def test_ending_what_the_server_forgot_lets_nothing_go_twice(redis: "Redis
     await settled(other)
 
 
-async def test_a_request_that_is_given_up_while_it_asks_holds_nothing(redis: "Redis") -> None:
-    limiter, slot = RedisLimiter(redis), lease(limit=1)
-    for _ in range(20):
+@pytest.mark.parametrize("piped", [False, True], ids=["redis-py", "pipe"])
+@pytest.mark.parametrize("flushed", [False, True], ids=["known", "unknown script"])
+async def test_a_request_that_is_given_up_while_it_asks_holds_nothing(
+    redis: "Redis", valkey: EmbeddedValkey, piped: bool, flushed: bool
+) -> None:
+    pipe = ScriptPipe(valkey.url, 2.0)
+    limiter, slot = RedisLimiter(pipe if piped else redis), lease(limit=1)
+    assert await remaining(limiter, slot) == [1]  # connected
+    for turns in (1, 2, 3, 2, 2) * 4:
+        if flushed:
+            await redis.script_flush()
         asking = asyncio.create_task(limiter.acquire([slot]))
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
+        for _ in range(turns):
+            await asyncio.sleep(0)
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asking
         async with asyncio.timeout(2):
             while await remaining(limiter, slot) != [1] or limiter._holds.counters():
                 await asyncio.sleep(0.005)
+    await limiter.aclose()
+    await pipe.aclose()
 
 
 async def test_an_admission_that_is_thrown_away_is_settled(redis: "Redis") -> None:
