@@ -1,5 +1,6 @@
 """TLS: whom we trust, and that a name must be the certificate's."""
 
+import asyncio
 import ssl
 from pathlib import Path
 
@@ -87,5 +88,20 @@ def test_a_handshake_that_gets_no_answer(run: Run) -> None:
             other = Client(client.pool, target_of(server.url.replace("http:", "https:")))
             with pytest.raises(ConnectTimeout):
                 await other.send(connect_seconds=0.1)
+
+    run(scenario())
+
+
+def test_whoever_gives_up_while_it_connects_gives_its_turn_back(run: Run) -> None:
+    async def scenario() -> None:
+        async with silent() as server, talking(always(sized(b"hello")), connections=1) as client:
+            other = Client(client.pool, target_of(server.url.replace("http:", "https:")))
+            for _ in range(3):
+                connecting = asyncio.ensure_future(other.send())
+                await asyncio.sleep(0.02)
+                connecting.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await connecting
+            assert await client.body() == b"hello"
 
     run(scenario())
