@@ -5,6 +5,7 @@ import asyncio
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope
 
+from apps.platform_api.departure import departure_of
 from platform_app.errors import InvalidRequest, PayloadTooLarge, PlatformError
 
 DRAIN_SECONDS = 2.0
@@ -23,10 +24,12 @@ class BodyRefused(Exception):
 
 
 class CappedBody:
-    """`receive` for the app: gives the body on, or raises BodyRefused."""
+    """ASGI's `receive` for the app: gives the body on, or raises BodyRefused."""
 
     def __init__(self, scope: Scope, receive: Receive, max_bytes: int, max_seconds: float) -> None:
         self._receive = receive
+        self.departure = departure_of(scope)
+        """Where the server tells that the client left; None where it does not."""
         self._max_bytes = max_bytes
         self._max_seconds = max_seconds
         self._ends_at = asyncio.get_running_loop().time() + max_seconds
@@ -40,7 +43,7 @@ class CappedBody:
         if self._declared is not None and self._declared > self._max_bytes:
             raise self._too_large()
 
-    async def receive(self) -> Message:
+    async def __call__(self) -> Message:
         """The next message, as ASGI's receive."""
         if self._complete:  # the only message left is the disconnect, which may take its time
             return await self._receive()
@@ -63,7 +66,7 @@ class CappedBody:
         if self._whole is None:
             parts = []
             while not self._complete:
-                message = await self.receive()
+                message = await self()
                 if message["type"] == "http.disconnect":
                     raise ClientDisconnect
                 parts.append(message.get("body", b""))

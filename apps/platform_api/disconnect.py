@@ -5,10 +5,12 @@ nobody. Once the body is read, the next ASGI message can only be `http.disconnec
 """
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from starlette.types import Receive
+
+from apps.platform_api.departure import Departure
 
 T = TypeVar("T")
 
@@ -20,6 +22,8 @@ class ClientDisconnected(Exception):
 async def while_connected(receive: Receive, work: Awaitable[T]) -> T:
     """The result of `work`, which is cancelled as soon as the client leaves.
 
+    A `receive` with a `departure` is not waited in: its server tells (see departure.py).
+
     Raises:
         ClientDisconnected: the client left first.
     """
@@ -27,14 +31,21 @@ async def while_connected(receive: Receive, work: Awaitable[T]) -> T:
     assert task is not None  # noqa: S101 - a coroutine runs in a task
     left = False
 
-    async def watch() -> None:
+    def leave() -> None:
         nonlocal left
-        while (await receive())["type"] != "http.disconnect":
-            pass
         left = True
         task.cancel()
 
-    watcher = asyncio.create_task(watch())
+    departure: Departure | None = getattr(receive, "departure", None)
+    if departure is None:
+        watcher = asyncio.create_task(_watch(receive, leave))
+        forget: Callable[[], object] = watcher.cancel
+    else:
+        if departure.happened:
+            _discard(work)
+            raise ClientDisconnected
+        departure.tell(leave)
+        forget = lambda: departure.forget(leave)  # noqa: E731 - beside its like
     try:
         return await work
     except asyncio.CancelledError:
@@ -43,4 +54,17 @@ async def while_connected(receive: Receive, work: Awaitable[T]) -> T:
             raise
         raise ClientDisconnected from None
     finally:
-        watcher.cancel()
+        forget()
+
+
+async def _watch(receive: Receive, leave: Callable[[], None]) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    leave()
+
+
+def _discard(work: Awaitable[object]) -> None:
+    """Without a warning that it was never awaited."""
+    close = getattr(work, "close", None)
+    if close is not None:
+        close()

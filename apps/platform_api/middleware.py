@@ -78,7 +78,7 @@ class RequestEnvelope:
         try:
             self._refuse_early(scope, ledger)
             body.check_declared()
-            await self._app(scope, body.receive, answer.send)
+            await self._app(scope, body, answer.send)
         except (ClientDisconnected, ClientDisconnect):  # Starlette's: it left while it sent its body
             context.reason = "client_closed"
             answer.status = CLIENT_CLOSED

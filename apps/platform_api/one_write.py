@@ -7,8 +7,6 @@ wake its reader twice.
 import asyncio
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
 _AT_ONCE_BYTES = 64 * 1024
 """So much waits for the end of the event loop's turn at most."""
 
@@ -57,11 +55,3 @@ class JoiningTransport(asyncio.Transport):
         parts, self._parts, self._size = self._parts, [], 0
         if parts and not self._transport.is_closing():  # nobody is there any more
             self._transport.write(parts[0] if len(parts) == 1 else b"".join(parts))
-
-
-class OneWriteProtocol(HttpToolsProtocol):
-    """uvicorn's protocol on such a transport."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn's own narrowing
-        """See asyncio.BaseProtocol."""
-        super().connection_made(JoiningTransport(transport, self.loop))

@@ -19,7 +19,7 @@ from typing import NoReturn
 import uvicorn
 
 from apps.platform_api.main import create_app
-from apps.platform_api.one_write import OneWriteProtocol
+from apps.platform_api.server_protocol import ServerProtocol
 from apps.platform_api.server_state import ServerState
 from platform_app.config import Settings, load_settings
 from platform_app.errors import ConfigurationError
@@ -69,7 +69,7 @@ def uvicorn_config(settings: Settings, state: ServerState) -> uvicorn.Config:
     return uvicorn.Config(
         create_app(settings, state),
         loop="uvloop",
-        http=OneWriteProtocol,
+        http=ServerProtocol,
         ws="none",
         lifespan="on",
         log_config=None,  # our own logging is configured

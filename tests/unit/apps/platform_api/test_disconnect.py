@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 from starlette.types import Message
 
+from apps.platform_api.departure import Departure, departure_of
 from apps.platform_api.disconnect import ClientDisconnected, while_connected
 
 
@@ -174,3 +175,81 @@ async def test_a_timeout_around_it_works(client: Client) -> None:
 
     with pytest.raises(TimeoutError):
         await wait(Work().run())
+
+
+# --- where the server tells
+
+
+class TellingClient:
+    """`receive` of a server that tells when the client left; nobody waits in it."""
+
+    def __init__(self) -> None:
+        self.departure = Departure()
+
+    async def __call__(self) -> Message:
+        raise AssertionError("nobody waits here")
+
+
+async def test_a_departure_cancels_the_work() -> None:
+    client, work = TellingClient(), Work()
+    task = asyncio.create_task(while_connected(client, work.run()))
+    await work.started.wait()
+    client.departure.happen()
+    with pytest.raises(ClientDisconnected):
+        await asyncio.wait_for(task, 1)
+    assert work.cancelled
+
+
+async def test_a_departure_in_the_turn_of_the_result() -> None:
+    """Either is true then; what must not be is a cancellation that nobody explains."""
+    client, work = TellingClient(), Work()
+    task = asyncio.create_task(while_connected(client, work.run()))
+    await work.started.wait()
+    work.go.set()
+    client.departure.happen()
+    with pytest.raises(ClientDisconnected):
+        await asyncio.wait_for(task, 1)
+
+
+async def test_after_a_departure_nothing_is_begun() -> None:
+    client, work = TellingClient(), Work()
+    client.departure.happen()
+    with pytest.raises(ClientDisconnected):
+        await while_connected(client, work.run())
+    assert not work.started.is_set()
+
+
+async def test_a_departure_after_the_result_is_nobodys() -> None:
+    client, work = TellingClient(), Work()
+    work.go.set()
+    assert await while_connected(client, work.run()) == "done"
+    client.departure.happen()
+    await asyncio.sleep(0)  # a cancellation would come here
+
+
+async def test_a_cancellation_before_a_departure_stays_one() -> None:
+    client, work = TellingClient(), Work()
+    task = asyncio.create_task(while_connected(client, work.run()))
+    await work.started.wait()
+    task.cancel()
+    client.departure.happen()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_one_of_two_on_a_connection_ends_and_the_other_hears() -> None:
+    client, first, second = TellingClient(), Work(), Work()
+    tasks = [asyncio.create_task(while_connected(client, work.run())) for work in (first, second)]
+    await asyncio.gather(first.started.wait(), second.started.wait())
+    first.go.set()
+    assert await tasks[0] == "done"
+    client.departure.happen()
+    with pytest.raises(ClientDisconnected):
+        await tasks[1]
+
+
+def test_a_scope_without_one() -> None:
+    told = Departure()
+    assert departure_of({"type": "http"}) is None
+    assert departure_of({"type": "http", "extensions": {"flowbiz.departure": "x"}}) is None
+    assert departure_of({"type": "http", "extensions": told.extension()}) is told
