@@ -22,12 +22,16 @@ _JOINED_BYTES = 64 * 1024
 class Owner(Protocol):
     """Who gave the connection, and gets it back."""
 
+    def opened(self, connection: "Connection") -> None:
+        """It can be used, unless it is lost in the same moment."""
+        ...
+
     def finished(self, connection: "Connection", reusable: bool) -> None:
         """Its exchange is over. Told once for each `send`."""
         ...
 
     def lost(self, connection: "Connection") -> None:
-        """It is closed. Told once, after `finished` where that is due."""
+        """It is closed. Told once after `opened`, and after `finished` where that is due."""
         ...
 
 
@@ -98,6 +102,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See asyncio.BaseProtocol."""
         self._transport = cast(asyncio.Transport, transport)
+        self._owner.opened(self)
 
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol."""

@@ -77,6 +77,12 @@ class ConnectionPool:
 
     # Owner
 
+    def opened(self, connection: Connection) -> None:
+        """See Owner.opened."""
+        self._open.add(connection)
+        if self._closed:
+            connection.abort()
+
     def finished(self, connection: Connection, reusable: bool) -> None:
         """See Owner.finished."""
         if reusable and not self._closed and len(self._open) <= self._max:
@@ -176,9 +182,6 @@ class ConnectionPool:
         except BaseException:
             sock.close()
             raise
-        self._open.add(connection)
-        if self._closed:
-            connection.abort()
         return connection
 
     def _sweep(self) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import struct
 
 import pytest
 from structlog.testing import capture_logs
@@ -206,6 +207,24 @@ def test_a_connection_that_the_server_closed_is_not_used(run: Run) -> None:
                 assert await client.body() == b"hello"
                 await asyncio.sleep(0.02)
             assert client.pool.made == 3
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
+def test_a_server_that_hangs_up_at_once_leaves_nothing_behind(run: Run, reset: bool) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if reset:
+            accepted: socket.socket = writer.get_extra_info("socket")
+            accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.transport.abort()
+
+    async def scenario() -> None:
+        async with talking(serve, connections=2) as client:
+            for result in await asyncio.gather(*(client.ask() for _ in range(100)), return_exceptions=True):
+                assert isinstance(result, Disconnected)
+            await asyncio.sleep(0.05)
+            assert not client.pool._open
 
     run(scenario())
 
