@@ -1,7 +1,8 @@
-"""`make bench`: requests per second and p50, gateway against a bare FastAPI + aiohttp pass-through."""
+"""`make bench`: requests per second and p50, against a bare FastAPI + aiohttp pass-through, and Portkey if you like."""
 
 import argparse
 import sys
+from pathlib import Path
 
 from bench.compare import compare
 
@@ -12,8 +13,12 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=5.0, help="length of one round")
     parser.add_argument("--rounds", type=int, default=3, help="rounds per subject; the best counts")
     parser.add_argument("--connections", type=int, default=32)
+    parser.add_argument(
+        "--portkey", type=Path, metavar="DIR",
+        help="where `npm install @portkey-ai/gateway` was run: compare with it too (needs node)",
+    )  # fmt: skip
     arguments = parser.parse_args()
-    return compare(arguments.seconds, arguments.rounds, arguments.connections)
+    return compare(arguments.seconds, arguments.rounds, arguments.connections, arguments.portkey)
 
 
 sys.exit(main())

@@ -19,7 +19,7 @@ from apps.platform_cli.embedded.valkey import EmbeddedValkey
 from bench.load import Result, run_load
 from platform_app.db import migrations
 
-_PORTS = {"simulator": 18400, "bare": 18401, "gateway": 18402, "metrics": 18403}
+_PORTS = {"simulator": 18400, "bare": 18401, "gateway": 18402, "metrics": 18403, "portkey": 18404}
 _PATH = "/v1/platform/chat"
 _CONFIG = """
 providers:
@@ -47,11 +47,11 @@ class Subject:
     headers: Mapping[str, str]
 
 
-def compare(seconds: float, rounds: int, connections: int) -> int:
-    """Print the table; rounds of the subjects alternate, so that a busy machine hurts both alike."""
+def compare(seconds: float, rounds: int, connections: int, portkey: Path | None = None) -> int:
+    """Print the table; rounds of the subjects alternate, so that a busy machine hurts all alike."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        subjects = [*_start(stack, directory)]
+        subjects = [*_start(stack, directory, portkey)]
         results: dict[str, list[Result]] = {subject.name: [] for subject in subjects}
         single: dict[str, list[Result]] = {subject.name: [] for subject in subjects}
         for subject in subjects:
@@ -76,11 +76,13 @@ def _report(results: dict[str, list[Result]], single: dict[str, list[Result]], c
         )
     ratio = best["gateway"][0] / best["bare"][0]
     print(f"\ngateway / bare pass-through: {ratio:.0%} of the throughput at {connections} connections")
+    if "portkey" in best:
+        print(f"openai route / Portkey:      {best['openai route'][0] / best['portkey'][0]:.2f} times the throughput")
     print(f"added at 1 connection:       {best['gateway'][1] - best['bare'][1]:.2f} ms p50")
     return 1 if any(result.failures for rounds in results.values() for result in rounds) else 0
 
 
-def _start(stack: ExitStack, directory: Path) -> Iterator[Subject]:
+def _start(stack: ExitStack, directory: Path, portkey: Path | None = None) -> Iterator[Subject]:
     cores = sorted(os.sched_getaffinity(0))
     subject_core, other_cores = {cores[0]}, set(cores[1:]) or {cores[0]}
     os.sched_setaffinity(0, other_cores)
@@ -90,6 +92,9 @@ def _start(stack: ExitStack, directory: Path) -> Iterator[Subject]:
     bare = ["-m", "bench.passthrough", str(_PORTS["bare"]), upstream]
     stack.enter_context(_process(directory, bare, f"http://127.0.0.1:{_PORTS['bare']}/docs", {}, subject_core))
     yield Subject("bare", f"http://127.0.0.1:{_PORTS['bare']}{_PATH}", _BARE_BODY, {"Content-Type": "application/json"})
+
+    if portkey is not None:
+        yield _start_portkey(stack, directory, portkey, upstream, subject_core)
 
     postgres = EmbeddedPostgres(directory / "postgres")
     stack.callback(postgres.stop)
@@ -123,18 +128,39 @@ def _start(stack: ExitStack, directory: Path) -> Iterator[Subject]:
     yield Subject("openai route", f"{base_url}/v1/chat/completions", _BARE_BODY, headers)
 
 
+def _start_portkey(stack: ExitStack, directory: Path, installed: Path, upstream: str, cores: set[int]) -> Subject:
+    """Portkey's gateway as it comes: no auth, no limits, no metrics."""
+    server = installed / "node_modules/@portkey-ai/gateway/build/start-server.js"
+    if not server.is_file():
+        sys.exit(f"{server} is not there; run `npm install @portkey-ai/gateway` in {installed}")
+    url = f"http://127.0.0.1:{_PORTS['portkey']}"
+    arguments = [str(server), f"--port={_PORTS['portkey']}", "--headless"]
+    stack.enter_context(_process(directory, arguments, url, {}, cores, program="node"))
+    headers = {
+        "Content-Type": "application/json", "Authorization": "Bearer bench", "x-portkey-provider": "openai",
+        "x-portkey-custom-host": upstream,
+    }  # fmt: skip
+    return Subject("portkey", f"{url}/v1/chat/completions", _BARE_BODY, headers)
+
+
 @contextmanager
 def _process(
-    directory: Path, arguments: list[str], ready_url: str, environment: Mapping[str, str], cores: set[int]
+    directory: Path,
+    arguments: list[str],
+    ready_url: str,
+    environment: Mapping[str, str],
+    cores: set[int],
+    program: str = sys.executable,
 ) -> Iterator[None]:
+    name = Path(arguments[1]).name if program == sys.executable else program
     child = ChildProcess(
-        arguments[1], [sys.executable, *arguments], env={**os.environ, **environment},
-        log_file=directory / f"{arguments[1]}.log",
-    )  # fmt: skip
+        name, [program, *arguments], env={**os.environ, **environment}, log_file=directory / f"{name}.log"
+    )
     try:
         child.wait_ready(lambda: _answers(ready_url), 30)
         for pid in (child.pid, *descendants(child.pid)):
-            os.sched_setaffinity(pid, cores)
+            for thread in os.listdir(f"/proc/{pid}/task"):
+                os.sched_setaffinity(int(thread), cores)
         yield
     finally:
         child.stop()
