@@ -109,7 +109,8 @@ async def test_a_stream_that_is_left_is_charged_what_was_made(
     body = {**CHAT, "model": "sim-slow-stream-300", "stream": True}
     url = f"{settling.base_url}/v1/chat/completions"
     async with client.stream("POST", url, headers=caller._headers, json=body) as stream:
-        await anext(stream.aiter_lines())
+        lines = stream.aiter_lines()  # kept: httpx closes the connection with a generator that nobody holds
+        await anext(lines)
         held, _ = await caller.left()
         assert held <= TOKENS - 1000
     async with asyncio.timeout(3):
