@@ -15,15 +15,19 @@ _EXTENSION = "flowbiz.departure"
 class Departure:
     """Of one connection."""
 
-    __slots__ = ("_told", "happened")
+    __slots__ = ("_listen", "_told", "happened")
 
-    def __init__(self) -> None:
+    def __init__(self, listen: Callable[[], None] = lambda: None) -> None:
+        """`listen` makes the server read on where it paused, as it does for a large body or for requests that are sent
+        ahead: a connection that is not read does not tell of its end."""
         self.happened = False
+        self._listen = listen
         self._told: list[Callable[[], None]] = []
 
     def tell(self, callback: Callable[[], None]) -> None:
         """Call this when the connection is lost. Look first whether that happened already."""
         self._told.append(callback)
+        self._listen()
 
     def forget(self, callback: Callable[[], None]) -> None:
         """Do not call it any more."""

@@ -6,6 +6,7 @@ nobody. Once the body is read, the next ASGI message can only be `http.disconnec
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TypeVar
 
 from starlette.types import Receive
@@ -45,7 +46,7 @@ async def while_connected(receive: Receive, work: Awaitable[T]) -> T:
             _discard(work)
             raise ClientDisconnected
         departure.tell(leave)
-        forget = lambda: departure.forget(leave)  # noqa: E731 - beside its like
+        forget = partial(departure.forget, leave)
     try:
         return await work
     except asyncio.CancelledError:

@@ -14,7 +14,7 @@ class ServerProtocol(HttpToolsProtocol):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._departure = Departure()
+        self._departure = Departure(self._read_on)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn's own narrowing
         """See asyncio.BaseProtocol."""
@@ -29,3 +29,8 @@ class ServerProtocol(HttpToolsProtocol):
         """uvicorn has just made the scope of a request."""
         super().on_message_begin()
         self.scope["extensions"] = self._departure.extension()  # type: ignore[typeddict-item]  # of our own
+
+    def _read_on(self) -> None:
+        """As uvicorn's `receive` does for whoever waits in it."""
+        if not self.transport.is_closing():
+            self.flow.resume_reading()

@@ -48,10 +48,19 @@ class Leave:
     """What the client has read before it leaves."""
     between_tries: bool = False
     """The provider has answered, and asked to come again later."""
+    text: str = "Hello, world"
+    sends_ahead: bool = False
+    """Its next request is on the connection already."""
 
 
 LEAVES = {
     "JSON, before the answer": Leave("sim-hang@leave", False),
+    "JSON, with the next request sent ahead": Leave("sim-hang@leave", False, sends_ahead=True),
+    "stream, with the next request sent ahead": Leave("sim-slow-stream@leave", True, b"data: ", sends_ahead=True),
+    "JSON, before the answer to a large body": Leave("sim-hang@leave", False, text="x" * 1_000_000),
+    "stream, between two chunks of the answer to one": Leave(
+        "sim-slow-stream@leave", True, b"data: ", text="x" * 200_000
+    ),
     "JSON, in the middle of the provider's body": Leave("sim-stream-hang@leave", False),
     "stream, before the provider's headers": Leave("sim-hang@leave", True),
     "stream, before the first token": Leave("sim-slow-first-token-5000@leave", True),
@@ -184,7 +193,9 @@ async def test_who_leaves_frees_everything_at_once(
     leave = LEAVES[where]
     request_id = f"leaves-{visitor.key_id}"
     async with connect(single) as connection:
-        await send(connection, route, visitor, ask(leave.model, stream=leave.stream), request_id)
+        await send(connection, route, visitor, ask(leave.model, leave.text, stream=leave.stream), request_id)
+        if leave.sends_ahead:
+            await send(connection, route, visitor, ask("sim-ok"), "ahead")
         await sim.wait_for_outcome(leave.model, "completed" if leave.between_tries else "open")
         if leave.between_tries:
             await until(lambda: in_use(single) == 0)  # a wait holds no slot

@@ -253,3 +253,11 @@ def test_a_scope_without_one() -> None:
     assert departure_of({"type": "http"}) is None
     assert departure_of({"type": "http", "extensions": {"flowbiz.departure": "x"}}) is None
     assert departure_of({"type": "http", "extensions": told.extension()}) is told
+
+
+def test_whoever_is_to_be_told_makes_the_server_read_on() -> None:
+    read_on: list[str] = []
+    departure = Departure(lambda: read_on.append("on"))
+    assert read_on == []
+    departure.tell(lambda: None)
+    assert read_on == ["on"]
