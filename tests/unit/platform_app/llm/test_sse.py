@@ -1,5 +1,7 @@
 """Server-sent events from a provider: however the bytes are cut, the same events come out."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -67,11 +69,11 @@ def test_an_event_comes_out_as_soon_as_it_is_complete() -> None:
     assert parser.feed(b"\n\n") == [b"b"]
 
 
-@pytest.mark.parametrize("part", [b"x" * 10, b"data: " + b"x" * 10 + b"\n", b": " + b"x" * 8])
+@pytest.mark.parametrize("part", [b"x" * 10, b"data: " + b"x" * 10 + b"\n", b": " + b"x" * 8, b"data:\n"])
 def test_what_never_ends_is_refused(part: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sse, "MAX_EVENT_BYTES", 1000)
     parser = SseParser()
-    most = 2000 // len(part)
+    most = 10_000 // len(part)
     with pytest.raises(EventTooLarge):
         [parser.feed(part) for _ in range(most)]
 
@@ -92,3 +94,30 @@ def test_an_event_of_the_limit_passes_and_the_next_starts_from_zero(monkeypatch:
 def test_many_small_events_are_no_large_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sse, "MAX_EVENT_BYTES", 1000)
     assert len(SseParser().feed(b"data: abc\n\n" * 5000)) == 5000
+
+
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+@pytest.mark.parametrize("field", [b"data: ", b": ", b"event: "])
+def test_line_above_bound_is_refused_however_cut(field: bytes, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sse, "MAX_EVENT_BYTES", 1000)
+    stream = field + b"x" * 1010 + b"\n\n"
+    parser = SseParser()
+    with pytest.raises(EventTooLarge):
+        for start in range(0, len(stream), size):
+            parser.feed(stream[start : start + size])
+
+
+def test_dripping_line_costs_linear_work() -> None:
+    """The CPU time of this thread for one line in chunks of one byte. Sixteen times the bytes cost 16 times the work,
+    and 256 times where the line is copied with every chunk."""
+
+    def seconds(size: int) -> float:
+        parser = SseParser()
+        chunk = b"x"
+        started = time.thread_time()
+        for _ in range(size):
+            parser.feed(chunk)
+        return time.thread_time() - started
+
+    small, large = (min(seconds(size) for _ in range(3)) for size in (16_384, 262_144))
+    assert large < 64 * small
