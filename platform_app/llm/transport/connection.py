@@ -5,6 +5,7 @@ httptools, which is Node's parser, and strict about lengths.
 """
 
 import asyncio
+import re
 from typing import Protocol, cast
 
 import httptools
@@ -15,8 +16,19 @@ from platform_app.llm.transport.target import Address
 
 MAX_HEAD_BYTES = 64 * 1024
 """Of an answer's head, of its trailers, and of anything else between two pieces of its body."""
+MAX_INTERIM_RESPONSES = 16
+"""1xx before the response itself. Real servers send one or two."""
+_PROTOCOL = b"HTTP/"
+_VERSIONS = ("1.1", "1.0")
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_FRAMING = (b"content-length", b"transfer-encoding")
+_STATUSES = range(100, 600)
 _JOINED_BYTES = 64 * 1024
 """Up to this size head and body are one write of one copy; larger bodies are not copied."""
+
+
+class _Refused(Exception):
+    """A head that httptools takes and that is no response of HTTP/1.1. Becomes an HttpParserCallbackError."""
 
 
 class Owner(Protocol):
@@ -39,8 +51,8 @@ class Connection(asyncio.Protocol):
     """Made by `loop.create_connection`; used for one exchange at a time."""
 
     __slots__ = (
-        "_exchange", "_framed", "_headers", "_loop", "_owner", "_parser", "_paused", "_quiet_bytes", "_reusable",
-        "_status", "_transport", "address",
+        "_exchange", "_framed", "_headers", "_interim", "_loop", "_owner", "_parser", "_paused", "_quiet_bytes",
+        "_reusable", "_start", "_status", "_transport", "address",
     )  # fmt: skip
 
     def __init__(self, owner: Owner, address: Address, loop: asyncio.AbstractEventLoop) -> None:
@@ -55,6 +67,8 @@ class Connection(asyncio.Protocol):
         self._framed = False  # the answer says where it ends
         self._reusable = False
         self._paused = False
+        self._start = b""  # the first bytes of the response: httptools would take another protocol's too
+        self._interim = 0
         self._quiet_bytes = 0  # received since the head or a piece of the body was complete
 
     @property
@@ -67,7 +81,8 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         exchange = Exchange(self, self._loop)
         self._exchange = exchange
-        self._status = self._quiet_bytes = 0
+        self._status = self._quiet_bytes = self._interim = 0
+        self._start = b""
         if transport is None:
             self._end(Disconnected())
         elif len(body) <= _JOINED_BYTES:
@@ -110,6 +125,11 @@ class Connection(asyncio.Protocol):
             self.abort()
             return
         self._quiet_bytes += len(data)
+        if len(self._start) < len(_PROTOCOL):
+            self._start += data[: len(_PROTOCOL) - len(self._start)]
+            if not _PROTOCOL.startswith(self._start):
+                self._end(InvalidAnswer())
+                return
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
@@ -140,18 +160,40 @@ class Connection(asyncio.Protocol):
         self._status = 0
         self._framed = False
 
+    def on_status(self, reason: bytes) -> None:
+        """The text after the status code, or a part of it."""
+        if _CONTROL.search(reason):
+            raise _Refused
+
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header, or a trailer, which nobody needs."""
-        if not self._status:
-            name = name.lower()
-            self._headers[name] = value
-            if name in (b"content-length", b"transfer-encoding"):
+        """A header, or a trailer, which is not used."""
+        name = name.lower()
+        if self._status:
+            if name in _FRAMING:
+                raise _Refused
+        else:
+            if name == b"content-length":
                 self._framed = True
+            elif name == b"transfer-encoding":
+                # httptools reads a body of any other coding to the end of the connection, or as if it were plain.
+                if name in self._headers or value.strip().lower() != b"chunked":
+                    raise _Refused
+                self._framed = True
+            self._headers[name] = value
 
     def on_headers_complete(self) -> None:
         """The head is whole; another one follows an interim answer (1xx)."""
-        status = self._parser.get_status_code()
-        if status < 200 or self._exchange is None:
+        status, version = self._parser.get_status_code(), self._parser.get_http_version()
+        if status not in _STATUSES or version not in _VERSIONS:
+            raise _Refused
+        if version == "1.0" and b"transfer-encoding" in self._headers:  # its framing is faulty (RFC 9112, section 6.1)
+            raise _Refused
+        if status < 200:
+            self._interim += 1
+            if self._interim > MAX_INTERIM_RESPONSES:
+                raise _Refused
+            return
+        if self._exchange is None:
             return
         self._status = status
         self._reusable = self._parser.should_keep_alive()

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from platform_app.llm.transport.connection import MAX_HEAD_BYTES
+from platform_app.llm.transport.connection import MAX_HEAD_BYTES, MAX_INTERIM_RESPONSES
 from platform_app.llm.transport.errors import BrokenOff, Disconnected, InvalidAnswer, TransportError
 from platform_app.llm.transport.exchange import HIGH_WATER
 from tests.integration.transport.conftest import Run
@@ -18,6 +18,9 @@ GOOD = {
     "chunks with extensions and trailers": CHUNKED + b"5;a=b\r\nhello\r\n0\r\nDigest: x\r\nX: y\r\n\r\n",
     "an interim answer": b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nContent-Length: 3\r\n\r\n" + sized(b"hello"),
     "two interim answers": b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n" + sized(b"hello"),
+    "as many interim answers as may be": b"HTTP/1.1 103 Early Hints\r\n\r\n" * MAX_INTERIM_RESPONSES + sized(b"hello"),
+    "an offer of HTTP/2": sized(b"hello", b"Connection: upgrade\r\nUpgrade: h2c\r\n"),
+    "a coding in another case": OK + b"Transfer-Encoding: Chunked \r\n\r\n5\r\nhello\r\n0\r\n\r\n",
     "no reason": b"HTTP/1.1 200 \r\nContent-Length: 5\r\n\r\nhello",
 }
 
@@ -93,6 +96,44 @@ NO_HTTP = {
     "a length and chunks": OK + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "a length below zero": OK + b"Content-Length: -1\r\n\r\n",
     "a line of a header": OK + b"X: y\r\n folded\rz\r\n\r\n",
+    "a status of 0": b"HTTP/1.1 000 OK\r\nContent-Length: 5\r\n\r\nhello",
+    "a status of 0 without a body": b"HTTP/1.1 000 OK\r\n\r\n",
+    "a status below 100": b"HTTP/1.1 099 OK\r\nContent-Length: 5\r\n\r\nhello",
+    "a status of 600": b"HTTP/1.1 600 OK\r\nContent-Length: 5\r\n\r\nhello",
+    "a status of 999": b"HTTP/1.1 999 OK\r\nContent-Length: 5\r\n\r\nhello",
+    "a status of four digits": b"HTTP/1.1 2000 OK\r\nContent-Length: 5\r\n\r\nhello",
+    "a status of two digits": b"HTTP/1.1 20 OK\r\nContent-Length: 5\r\n\r\nhello",
+    "HTTP/0.9": b"HTTP/0.9 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+    "HTTP/1.2": b"HTTP/1.2 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+    "HTTP/2.0": b"HTTP/2.0 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+    "HTTP/2": b"HTTP/2 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+    "frames of HTTP/2": b"\x00\x00\x12\x04\x00\x00\x00\x00\x00\x00\x03\x00\x00\x00\x64",
+    "RTSP": b"RTSP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+    "ICE": b"ICE/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+    "a request": b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+    "a plain 101": b"HTTP/1.1 101 Switching Protocols\r\n\r\n",
+    "a 101 with a length": b"HTTP/1.1 101 Switching Protocols\r\nContent-Length: 5\r\n\r\nhello",
+    "an equal length twice": OK + b"Content-Length: 5\r\nContent-Length: 5\r\n\r\nhello",
+    "a list of lengths": OK + b"Content-Length: 5, 5\r\n\r\nhello",
+    "a length with a sign": OK + b"Content-Length: +5\r\n\r\nhello",
+    "a length beyond 64 bits": OK + b"Content-Length: 99999999999999999999999\r\n\r\n",
+    "chunks and a length": OK + b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
+    "another coding": OK + b"Transfer-Encoding: gzip\r\n\r\nhello",
+    "no coding": OK + b"Transfer-Encoding: identity\r\n\r\nhello",
+    "a coding that ends in chunked": OK + b"Transfer-Encoding: xchunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    "two codings": OK + b"Transfer-Encoding: gzip, chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    "two codings in another order": OK + b"Transfer-Encoding: chunked, gzip\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    "chunked twice": OK + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "chunks of HTTP/1.0": b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    "a folded header": OK + b"X: y\r\n folded\r\nContent-Length: 5\r\n\r\nhello",
+    "a header folded before its value": OK + b"Transfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n",
+    "a NUL in a value": OK + b"X: a\x00b\r\nContent-Length: 5\r\n\r\nhello",
+    "a NUL in a name": OK + b"X\x00: a\r\nContent-Length: 5\r\n\r\nhello",
+    "a NUL in the reason": b"HTTP/1.1 200 O\x00K\r\nContent-Length: 5\r\n\r\nhello",
+    "a space before a colon": OK + b"Content-Length : 5\r\n\r\nhello",
+    "lines that end in LF": b"HTTP/1.1 200 OK\nContent-Length: 5\n\nhello",
+    "interim answers above the bound": b"HTTP/1.1 103 Early Hints\r\n\r\n" * (MAX_INTERIM_RESPONSES + 1),
+    "a long reason": b"HTTP/1.1 200 " + b"a" * 2 * MAX_HEAD_BYTES,
     "a long header": OK + b"X: " + b"y" * 2 * MAX_HEAD_BYTES,
     "many headers": OK + b"X: y\r\n" * MAX_HEAD_BYTES,
     "many interim answers": b"HTTP/1.1 100 Continue\r\n\r\n" * MAX_HEAD_BYTES,
@@ -101,6 +142,8 @@ NO_HTTP = {
 
 @pytest.mark.parametrize("answer", NO_HTTP.values(), ids=NO_HTTP)
 def test_what_is_no_answer(run: Run, answer: bytes) -> None:
+    """It is refused at once, and its connection is closed: the next request gets another."""
+
     async def scenario() -> None:
         async with talking(always(answer), connections=1) as client:
             for _ in range(2):
@@ -112,10 +155,23 @@ def test_what_is_no_answer(run: Run, answer: bytes) -> None:
     run(scenario())
 
 
+@pytest.mark.parametrize("name", ["a status of 0", "RTSP", "frames of HTTP/2", "HTTP/2.0", "no coding"])
+def test_bad_head_is_refused_however_cut(run: Run, name: str) -> None:
+    async def scenario() -> None:
+        async with talking(always(NO_HTTP[name], pause=0.0005), connections=1) as client:
+            exchange = await client.send()
+            with pytest.raises(InvalidAnswer):
+                await exchange.head(until())
+
+    run(scenario())
+
+
 NO_BODY = {
     "a chunk's size": CHUNKED + b"zz\r\n",
     "a chunk without end": CHUNKED + b"2\r\nheXX",
     "a long extension": CHUNKED + b"2;" + b"a" * 32 * MAX_HEAD_BYTES,
+    "a coding in a trailer": CHUNKED + b"5\r\nhello\r\n0\r\nTransfer-Encoding: chunked\r\n\r\n",
+    "a length in a trailer": CHUNKED + b"5\r\nhello\r\n0\r\nContent-Length: 5\r\n\r\n",
     "a long trailer": CHUNKED + b"2\r\nhe\r\n0\r\nX: " + b"a" * 32 * MAX_HEAD_BYTES,
 }
 

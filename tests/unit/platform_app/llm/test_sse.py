@@ -103,8 +103,7 @@ def test_line_above_bound_is_refused_however_cut(field: bytes, size: int, monkey
     stream = field + b"x" * 1010 + b"\n\n"
     parser = SseParser()
     with pytest.raises(EventTooLarge):
-        for start in range(0, len(stream), size):
-            parser.feed(stream[start : start + size])
+        [parser.feed(stream[start : start + size]) for start in range(0, len(stream), size)]
 
 
 def test_dripping_line_costs_linear_work() -> None:
