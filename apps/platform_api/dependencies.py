@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
-from apps.platform_api.body_cap import CappedBody
-from apps.platform_api.server_state import ServerState
+from apps.platform_api.http.request_body import BoundedRequestBody
+from apps.platform_api.server.state import ServerState
 from platform_app.auth.caller import Caller
 from platform_app.auth.key_records import Actor
 from platform_app.auth.permissions import Scope
@@ -94,9 +94,10 @@ def context_of(request: Request) -> RequestContext:
 
 
 async def body_of(request: Request) -> bytes:
-    """The whole body, the same however often it is asked for; bounded by the middleware in size and time."""
-    body: CappedBody | None = request.scope.get("state", {}).get("body")  # none: without the middleware
-    return await (body.read() if body is not None else request.body())
+    """The whole body, the same however often it is asked for; bounded by the middleware, and counted for the caller."""
+    state = request.scope.get("state", {})
+    body: BoundedRequestBody | None = state.get("body")  # none: without the middleware
+    return await (body.read(state["context"].key_id) if body is not None else request.body())
 
 
 def resources_of(request: Request) -> Resources:

@@ -10,10 +10,12 @@ from fastapi import FastAPI
 from apps.platform_api.app import GatewayApp
 from apps.platform_api.errors import install_error_handlers
 from apps.platform_api.guards import require_guards
+from apps.platform_api.http.body_budget import BodyBudget
+from apps.platform_api.http.request_body import BodyLimits
 from apps.platform_api.middleware import RequestCaps, RequestEnvelope
 from apps.platform_api.openapi.install import DESCRIPTION, install_openapi
 from apps.platform_api.routes import audit, chat, keys, limits, openai_compat, system, usage
-from apps.platform_api.server_state import ServerState
+from apps.platform_api.server.state import ServerState
 from apps.platform_api.version import SERVICE, VERSION
 from platform_app.config import Settings, load_settings, parse_networks
 from platform_app.errors import ConfigurationError
@@ -49,8 +51,8 @@ def create_app(settings: Settings, server: ServerState | None = None) -> FastAPI
             raise
 
     caps = RequestCaps(
-        settings.max_body_bytes,
-        settings.body_timeout_seconds,
+        BodyLimits(settings.max_body_bytes, settings.body_timeout_seconds, settings.min_data_rate),
+        BodyBudget(settings.max_body_bytes_in_flight, settings.max_body_bytes_in_flight_per_key),
         settings.max_concurrent_requests,
         parse_networks(settings.trusted_proxies),
     )

@@ -9,17 +9,17 @@ from datetime import UTC, datetime
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from apps.platform_api.body_cap import BodyRefused, CappedBody
 from apps.platform_api.client_address import client_address
 from apps.platform_api.dependencies import route_template
 from apps.platform_api.disconnect import ClientDisconnected
 from apps.platform_api.errors import internal_error, render
+from apps.platform_api.http.body_budget import BodyBudget
+from apps.platform_api.http.request_body import BodyLimits, BoundedRequestBody
 from apps.platform_api.openai_errors import speaks_openai
-from apps.platform_api.server_state import ServerState
+from apps.platform_api.server.state import ServerState
 from platform_app.config import Network
 from platform_app.errors import (
     Draining,
-    HeadersTooLarge,
     LedgerUnavailable,
     Overloaded,
     PlatformError,
@@ -31,7 +31,6 @@ from platform_app.observability.context import RequestContext, set_current_reque
 from platform_app.observability.logging import get_logger
 from platform_app.observability.tracing import continue_trace
 
-MAX_HEADER_BYTES = 32 * 1024
 CLIENT_CLOSED = 499
 """The status noted for a client that left; nginx's number, never sent."""
 
@@ -48,8 +47,8 @@ _log = get_logger("access")
 class RequestCaps:
     """What one request and one process may take."""
 
-    body_bytes: int
-    body_seconds: float
+    body: BodyLimits
+    body_budget: BodyBudget
     concurrent_requests: int
     trusted_proxies: Sequence[Network] = ()
     """Whose X-Forwarded-For is believed."""
@@ -73,7 +72,7 @@ class RequestEnvelope:
         answer = _Answer(scope, send, context, self._state, ledger)
         self._state.in_flight += 1
         metrics.HTTP_IN_FLIGHT.inc()
-        body = CappedBody(scope, receive, self._caps.body_bytes, self._caps.body_seconds)
+        body = BoundedRequestBody(scope, receive, self._caps.body, self._caps.body_budget)
         scope["state"]["body"] = body
         try:
             self._refuse_early(scope, ledger)
@@ -82,48 +81,30 @@ class RequestEnvelope:
         except (ClientDisconnected, ClientDisconnect):  # Starlette's: it left while it sent its body
             context.reason = "client_closed"
             answer.status = CLIENT_CLOSED
-        except BodyRefused as refused:
-            if isinstance(refused.error, LedgerUnavailable):
-                answer.ledger = _NO_LEDGER  # there is no room for it; a counter and the access line have it
-            await self._refuse(refused.error, context, answer, body)
         except PlatformError as error:
+            if isinstance(error, LedgerUnavailable):
+                answer.ledger = _NO_LEDGER  # there is no room for it; a counter and the access line have it
             await self._answer_error(error, context, answer, scope)
         except Exception:  # noqa: BLE001 - the last net: a client never waits for an answer in vain
             # Whatever gets here is a bug; the client gets its 500 with the ids to quote, the log the places.
             _log.exception("unhandled_error")
             await self._answer_error(internal_error(), context, answer, scope)
         finally:
+            body.release()
             self._state.in_flight -= 1
             metrics.HTTP_IN_FLIGHT.dec()
             answer.record()
             _close_context(context, answer)
 
     def _refuse_early(self, scope: Scope, ledger: Ledger) -> None:
-        """Raise BodyRefused where nothing of the request is to be looked at, its body least of all."""
-        try:
-            ledger.admit()
-            if scope["path"] in _NEVER_REFUSED:
-                return
-            if self._state.draining:
-                raise Draining("This instance is shutting down. Try again.", retry_after=1)
-            if self._state.in_flight > self._caps.concurrent_requests:
-                raise Overloaded("This instance is at its limit of concurrent requests. Try again.", retry_after=1)
-            if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEADER_BYTES:
-                raise HeadersTooLarge(f"The headers are larger than {MAX_HEADER_BYTES} bytes together.")
-        except PlatformError as error:
-            raise BodyRefused(error) from None
-
-    async def _refuse(self, error: PlatformError, context: RequestContext, answer: "_Answer", body: CappedBody) -> None:
-        """Answer, then take the rest of the body off the connection, then close it."""
-        response = render(error, context)
-        if answer.started:
+        """Raise a PlatformError where nothing of the request is to be looked at, its body least of all."""
+        ledger.admit()
+        if scope["path"] in _NEVER_REFUSED:
             return
-        headers = [*response.raw_headers, (b"connection", b"close")]
-        await answer.send({"type": "http.response.start", "status": response.status_code, "headers": headers})
-        answer.record()  # with these bytes the client has the whole answer
-        await answer.send({"type": "http.response.body", "body": response.body, "more_body": True})
-        await body.drain()
-        await answer.send({"type": "http.response.body", "body": b"", "more_body": False})
+        if self._state.draining:
+            raise Draining("This instance is shutting down. Try again.", retry_after=1)
+        if self._state.in_flight > self._caps.concurrent_requests:
+            raise Overloaded("This instance is at its limit of concurrent requests. Try again.", retry_after=1)
 
     async def _answer_error(
         self, error: PlatformError, context: RequestContext, answer: "_Answer", scope: Scope

@@ -7,6 +7,7 @@ Started by `flowbiz-platform serve`, see `__main__.py`.
 """
 
 import gc
+import resource
 import signal
 import socket
 import sys
@@ -19,16 +20,17 @@ from typing import NoReturn
 import uvicorn
 
 from apps.platform_api.main import create_app
-from apps.platform_api.server_protocol import ServerProtocol
-from apps.platform_api.server_state import ServerState
+from apps.platform_api.server.connections import Connections
+from apps.platform_api.server.limits import server_limits
+from apps.platform_api.server.protocol import protocol_factory
+from apps.platform_api.server.state import ServerState
 from platform_app.config import Settings, load_settings
 from platform_app.errors import ConfigurationError
 from platform_app.observability.logging import configure_logging, get_logger
 
 GARBAGE_OBJECTS = 14_000
 """So many more objects than before, and the youngest are searched for cycles: a few megabytes."""
-KEEP_ALIVE_SECONDS = 75
-"""Longer than the idle time of common load balancers (60 s), so that they, not we, end idle connections."""
+MAX_OPEN_FILES = 65_536
 
 
 class DrainingServer(uvicorn.Server):
@@ -66,20 +68,30 @@ class DrainingServer(uvicorn.Server):
 
 def uvicorn_config(settings: Settings, state: ServerState) -> uvicorn.Config:
     """The one place that tunes the server."""
+    limits = server_limits(settings, _raise_open_files())
     return uvicorn.Config(
         create_app(settings, state),
         loop="uvloop",
-        http=ServerProtocol,
+        http=protocol_factory(limits, Connections(limits)),  # type: ignore[arg-type]  # called, as a class would be
         ws="none",
         lifespan="on",
         log_config=None,  # our own logging is configured
         access_log=False,  # the middleware writes one line per request
         server_header=False,
         proxy_headers=False,  # no client may choose its address; trusted proxies are a setting of auth
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=settings.shutdown_grace_seconds,
         backlog=2048,
     )
+
+
+def _raise_open_files() -> int:
+    """Allow this process as many file descriptors as the system lets it have; returns how many."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        return wanted
+    return MAX_OPEN_FILES if soft == resource.RLIM_INFINITY else soft
 
 
 def main() -> None:

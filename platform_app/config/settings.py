@@ -90,6 +90,19 @@ class Settings(SecretStoreSettings):
     max_body_bytes: Annotated[int, Field(ge=1024, le=256 * 1024 * 1024)] = 10 * 1024 * 1024
     body_timeout_seconds: Annotated[float, Field(gt=0, le=600)] = 30.0
     max_concurrent_requests: Annotated[int, Field(ge=1, le=100_000)] = 2_000
+    max_body_bytes_in_flight: Annotated[int, Field(ge=1024, le=1 << 40)] = 128 * 1024 * 1024
+    max_body_bytes_in_flight_per_key: Annotated[int, Field(ge=1024, le=1 << 40)] = 32 * 1024 * 1024
+    max_json_values: Annotated[int, Field(ge=1000, le=10_000_000)] = 100_000
+    max_head_bytes: Annotated[int, Field(ge=1024, le=1024 * 1024)] = 32 * 1024
+    max_header_count: Annotated[int, Field(ge=10, le=10_000)] = 100
+    max_trailer_bytes: Annotated[int, Field(ge=2, le=1024 * 1024)] = 8 * 1024
+    max_pipelined_bytes: Annotated[int, Field(ge=1024, le=16 * 1024 * 1024)] = 64 * 1024
+    max_connections: Annotated[int, Field(ge=16, le=1_000_000)] = 4_000
+    max_connections_per_address: Annotated[int, Field(ge=1, le=1_000_000)] = 1_000
+    head_timeout_seconds: Annotated[float, Field(gt=0, le=600)] = 10.0
+    keep_alive_seconds: Annotated[float, Field(gt=0, le=3600)] = 75.0
+    write_timeout_seconds: Annotated[float, Field(gt=0, le=600)] = 30.0
+    min_data_rate: Annotated[int, Field(ge=1, le=1024 * 1024)] = 240
     shutdown_drain_seconds: Annotated[float, Field(ge=0, le=300)] = 2.0
     shutdown_grace_seconds: Annotated[int, Field(ge=1, le=3600)] = 30
 
@@ -136,6 +149,16 @@ class Settings(SecretStoreSettings):
     def _consistent(self) -> Self:
         if self.redis_cluster and self.redis_url.get_secret_value().startswith("unix:"):
             raise ValueError("PLATFORM_REDIS_CLUSTER needs a redis:// or rediss:// URL of one of the cluster's nodes")
+        if self.max_body_bytes_in_flight_per_key < self.max_body_bytes:
+            raise ValueError(
+                "PLATFORM_MAX_BODY_BYTES_IN_FLIGHT_PER_KEY is below PLATFORM_MAX_BODY_BYTES; no key could send the "
+                "largest body. Raise the former or lower the latter"
+            )
+        if self.max_body_bytes_in_flight < self.max_body_bytes_in_flight_per_key:
+            raise ValueError(
+                "PLATFORM_MAX_BODY_BYTES_IN_FLIGHT is below PLATFORM_MAX_BODY_BYTES_IN_FLIGHT_PER_KEY; one key could "
+                "take all of it. Raise the former or lower the latter"
+            )
         if self.port == self.metrics_port:
             raise ValueError("PLATFORM_PORT and PLATFORM_METRICS_PORT are equal; metrics need a port of their own")
         return self

@@ -33,6 +33,15 @@ HTTP_IN_FLIGHT = Gauge(
     "platform_http_requests_in_flight", "HTTP requests being answered now.", multiprocess_mode="livesum"
 )
 
+HTTP_REFUSED = Counter(
+    "platform_http_refused",
+    "What the server's edge refused or ended, by reason; docs/http.md says what a client sees of each.",
+    ["reason"],
+)
+HTTP_CONNECTIONS = Gauge(
+    "platform_http_connections", "Client connections that are open now.", multiprocess_mode="livesum"
+)
+
 AUTH = Counter(
     "platform_auth",
     "Authentications by outcome: accepted, refused, malformed, missing, stale (database down), unavailable.",

@@ -1,6 +1,7 @@
 """OpenAI's contract: any OpenAI client works here with only its base URL and key changed."""
 
 from typing import Annotated
+from urllib.parse import unquote
 
 import orjson
 from fastapi import APIRouter, Depends, Path, Request
@@ -75,7 +76,8 @@ async def show_model(
     resources: ResourcesDep,
 ) -> Response:
     """One model, if this key may use it."""
-    found = _allowed(resources.models, model, caller)
+    # The server leaves encoded slashes as they are, since they separate nothing; clients encode those of a model's name.
+    found = _allowed(resources.models, unquote(model), caller)
     return Response(orjson.dumps(_model_object(found)), media_type="application/json")
 
 

@@ -8,10 +8,14 @@ import pytest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from apps.platform_api.disconnect import ClientDisconnected
+from apps.platform_api.http.body_budget import BodyBudget
+from apps.platform_api.http.request_body import BodyLimits
 from apps.platform_api.middleware import RequestCaps, RequestEnvelope
-from apps.platform_api.server_state import ServerState
+from apps.platform_api.server.state import ServerState
 from platform_app.errors import LedgerUnavailable, ModelNotFound, RateLimited
 from platform_app.ledger.event import AccessDecision
+
+CAPS = RequestCaps(BodyLimits(1000, 1), BodyBudget(10_000, 10_000), 10)
 
 
 class Server:
@@ -42,7 +46,7 @@ class Server:
     async def call(
         self, app: ASGIApp, path: str = "/v1/platform/chat", method: str = "POST", draining: bool = False
     ) -> None:
-        envelope = RequestEnvelope(app, ServerState(draining=draining), RequestCaps(1000, 1, 10))
+        envelope = RequestEnvelope(app, ServerState(draining=draining), CAPS)
         scope = {
             "type": "http", "method": method, "path": path, "headers": [], "client": ("192.0.2.1", 1),
             "state": {"resources": SimpleNamespace(ledger=self)},
@@ -166,5 +170,5 @@ async def test_an_app_without_resources_records_nothing() -> None:
         sent.append(message)
 
     scope: Scope = {"type": "http", "method": "GET", "path": "/v1/meta", "headers": [], "client": None, "state": state}
-    await RequestEnvelope(answering(), ServerState(), RequestCaps(1000, 1, 10))(scope, Server().receive, send)
+    await RequestEnvelope(answering(), ServerState(), CAPS)(scope, Server().receive, send)
     assert [message["type"] for message in sent] == ["http.response.start", "http.response.body"]

@@ -1,0 +1,137 @@
+"""All connections of a process: how many there may be, and which have taken too long."""
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from ipaddress import ip_address
+from typing import Protocol
+
+from apps.platform_api.server.limits import ServerLimits
+from apps.platform_api.server.refusal import Reason, Refusal
+from platform_app.config import Network
+from platform_app.observability import metrics
+from platform_app.observability.logging import get_logger
+from platform_app.rate_limit.failure_throttle import network_of
+
+SWEEP_SECONDS = 0.5
+LOG_SECONDS = 10.0
+"""At most one log line for each reason in this time: a line costs more than what it tells of."""
+
+_log = get_logger("http_server")
+
+
+class Connection(Protocol):
+    """What is watched of a connection."""
+
+    address: str
+
+    def check(self, now: float) -> None:
+        """End the connection if it has taken too long; `now` is `Connections.now`."""
+
+    def close_idle(self) -> None:
+        """Give way to another connection."""
+
+
+class Connections:
+    """Admits connections, and looks at each of them twice a second: one timer for all, instead of several for each."""
+
+    def __init__(self, limits: ServerLimits, clock: Callable[[], float] = time.monotonic) -> None:
+        self._limits = limits
+        self._clock = clock
+        self._swept_at = 0.0
+        self.now = 0.0
+        """The seconds in which this process looked at its connections: all their times are told by it. A process that
+        was held up itself does not count that against its clients."""
+        self._common: tuple[Sequence[tuple[bytes, bytes]], bytes] = ((), b"")
+        self._all: set[Connection] = set()
+        self._by_network: dict[str, int] = {}
+        self._idle: OrderedDict[Connection, None] = OrderedDict()
+        self._logged: dict[Reason, float] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def admit(self, connection: Connection) -> Refusal | None:
+        """Take a new connection in, or say why not. An idle connection gives way first, one of the same address where
+        it is the address that has too many."""
+        network = network_of(connection.address)
+        count = self._by_network.get(network, 0)
+        if count >= self._limits.connections_per_address and not self._is_trusted(connection.address):
+            if not self._evict(network):
+                return _too_many(Reason.CONNECTIONS_PER_ADDRESS, "Your address holds too many connections.")
+        elif len(self._all) >= self._limits.connections and not self._evict(None):
+            return _too_many(Reason.CONNECTIONS, "This instance holds too many connections.")
+        self._all.add(connection)
+        self._by_network[network] = self._by_network.get(network, 0) + 1
+        if self._timer is None:
+            self._swept_at = self._clock()
+            self._timer = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep)
+        return None
+
+    def remove(self, connection: Connection) -> None:
+        """Forget a connection that has ended; does nothing for one that was not admitted."""
+        if connection not in self._all:
+            return
+        self._all.discard(connection)
+        self._idle.pop(connection, None)
+        network = network_of(connection.address)
+        left = self._by_network.get(network, 1) - 1
+        if left:
+            self._by_network[network] = left
+        else:
+            self._by_network.pop(network, None)
+
+    def set_idle(self, connection: Connection, *, idle: bool) -> None:
+        """Note whether a connection could be closed without cutting a request off."""
+        if not idle:
+            self._idle.pop(connection, None)
+        elif connection in self._all:
+            self._idle[connection] = None
+
+    def common_headers(self, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
+        """The lines of uvicorn's own headers (the date), which it replaces once a second."""
+        if self._common[0] is not headers:
+            self._common = headers, b"".join(b"%b: %b\r\n" % header for header in headers)
+        return self._common[1]
+
+    def count(self, reason: Reason, address: str) -> None:
+        """Count what was refused or ended, and log some of it."""
+        metrics.HTTP_REFUSED.labels(reason.value).inc()
+        now = self._clock()
+        if now - self._logged.get(reason, -LOG_SECONDS) >= LOG_SECONDS:
+            self._logged[reason] = now
+            _log.warning("http_refused", reason=reason.value, client_address=address)
+
+    def _evict(self, network: str | None) -> bool:
+        for connection in self._idle:
+            if network is None or network_of(connection.address) == network:
+                self.count(Reason.IDLE, connection.address)
+                connection.close_idle()
+                self.remove(connection)
+                return True
+        return False
+
+    def _is_trusted(self, address: str) -> bool:
+        return _in_networks(address, tuple(self._limits.trusted_proxies))
+
+    def _sweep(self) -> None:
+        at = self._clock()
+        self.now += min(at - self._swept_at, 2 * SWEEP_SECONDS)
+        self._swept_at = at
+        for connection in list(self._all):
+            connection.check(self.now)
+        metrics.HTTP_CONNECTIONS.set(len(self._all))
+        self._timer = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep) if self._all else None
+
+
+def _too_many(reason: Reason, message: str) -> Refusal:
+    return Refusal(503, "overloaded", reason, f"{message} Close some, or try again shortly.")
+
+
+@lru_cache(1024)
+def _in_networks(address: str, networks: tuple[Network, ...]) -> bool:
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return False
+    return any(parsed in network for network in networks)

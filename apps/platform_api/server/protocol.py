@@ -1,0 +1,379 @@
+"""One connection: reads requests one after the other, hands each to the application, and keeps the bounds.
+
+uvicorn makes one `ServerProtocol` for each connection and asks all of them to end when the process stops.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+from starlette.types import ASGIApp, Scope
+from uvicorn.config import Config
+from uvicorn.server import ServerState
+
+from apps.platform_api.server.connections import Connections
+from apps.platform_api.server.exchange import Exchange
+from apps.platform_api.server.head import HEAD_END, RequestHead, head_too_large, parse_head, refuse_early
+from apps.platform_api.server.incoming_body import ChunkedBody, IncomingBody, LengthBody
+from apps.platform_api.server.limits import ServerLimits
+from apps.platform_api.server.refusal import Reason, Refusal, RequestRefusedError
+from apps.platform_api.server.write_coalescing import CoalescingWriter
+from platform_app.core_contracts import error_response
+from platform_app.observability import ids
+from platform_app.observability.tracing import continue_trace
+
+_NO_TIME = float("inf")
+
+
+class ServerProtocol(asyncio.Protocol):
+    """A client's connection. At any time it waits for a head, reads a request's body, waits for a response, or
+    lingers: reads and drops what still comes until it closes."""
+
+    def __init__(
+        self, limits: ServerLimits, connections: Connections, *, config: Config, server_state: ServerState,
+        app_state: dict[str, Any], _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:  # fmt: skip
+        """The keyword arguments are what uvicorn gives."""
+        self._limits = limits
+        self._connections = connections
+        self._server = server_state
+        self._app: ASGIApp = config.loaded_app
+        self._app_state = app_state
+        self._loop = _loop or asyncio.get_running_loop()
+        self._transport: asyncio.Transport
+        self._writer: CoalescingWriter
+        self._buffer = bytearray()
+        self._searched = 0
+        """So far the buffer holds no end of a head."""
+        self._may_skip_line = True
+        self._exchange: Exchange | None = None
+        self._body: IncomingBody | None = None
+        """Of the last request that began, while it is not complete."""
+        self._reading_paused = False
+        self._writable: asyncio.Future[None] | None = None
+        self._dropped = 0
+        self._drops = False
+        """Nothing that arrives is looked at any more."""
+        self._closes_at = _NO_TIME
+        self._waits_until = _NO_TIME
+        """For a head."""
+        self._taken, self._taken_at = 0, 0.0
+        """How much the client had taken of what was written, and when that was noted."""
+        self.closing = False
+        self.address = "unix"
+        self._addresses: tuple[Any, Any] = (None, None)
+
+    # asyncio.Protocol.
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # of a TCP connection
+        """See asyncio.BaseProtocol."""
+        self._transport = transport
+        self._writer = CoalescingWriter(transport, self._loop)
+        peer, here = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
+        if isinstance(peer, tuple):
+            self.address = str(peer[0])
+            self._addresses = (peer[0], peer[1]), (here[0], here[1])
+        if (refusal := self._connections.admit(self)) is not None:
+            self._refuse(refusal)
+            self._closes_at = 0.0
+            self._close()
+            return
+        self._server.connections.add(self)  # type: ignore[arg-type]  # uvicorn's own classes have no common base
+        self._taken_at = self._connections.now
+        self._waits_until = self._connections.now + self._limits.head_seconds
+        self._connections.set_idle(self, idle=True)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See asyncio.BaseProtocol."""
+        self._connections.remove(self)
+        self._server.connections.discard(self)
+        self._drops = True
+        self._buffer = bytearray()
+        self.resume_writing()
+        if self._exchange is not None:
+            self._exchange.disconnect()
+
+    def data_received(self, data: bytes) -> None:
+        """See asyncio.Protocol."""
+        if self._drops:
+            self._dropped += len(data)
+            if self._dropped > self._limits.linger_bytes:
+                if self._exchange is None:
+                    self._transport.abort()
+                else:
+                    self.pause_reading()
+            return
+        self._buffer += data
+        try:
+            self._advance()
+        except RequestRefusedError as error:
+            self._refuse(error.refusal)
+
+    def eof_received(self) -> None:
+        """The client has ended its side. It is taken for gone: a connection of which a half is closed cannot be told
+        from a client that left, whose provider call should end."""
+
+    def pause_writing(self) -> None:
+        """See asyncio.BaseProtocol: the client does not take what is sent."""
+        if self._writable is None:
+            self._writable = self._loop.create_future()
+
+    def resume_writing(self) -> None:
+        """See asyncio.BaseProtocol."""
+        writable, self._writable = self._writable, None
+        if writable is not None and not writable.done():
+            writable.set_result(None)
+
+    def shutdown(self) -> None:
+        """Called by uvicorn when the process stops: end now, or after the response that is being made."""
+        self.closing = True
+        if self._exchange is None:
+            self._close()
+        else:
+            self._exchange.keep_alive = False
+
+    # Reading.
+
+    def _advance(self) -> None:
+        """Go as far as what has arrived allows."""
+        while self._buffer and not self._drops:
+            if self._body is not None:
+                self._take_body(self._body)
+                if self._body is not None:
+                    return
+            elif self._exchange is not None:
+                if len(self._buffer) > self._limits.pipelined_bytes:
+                    self._connections.count(Reason.PIPELINE, self.address)
+                    self._exchange.keep_alive = False
+                    self._drop_input()
+                return
+            elif not self._begin_request():
+                return
+
+    def _take_body(self, body: IncomingBody) -> None:
+        content = body.take(self._buffer)
+        if body.complete:
+            self._body = None
+        if self._exchange is not None:
+            self._exchange.feed(content, complete=body.complete)
+        elif body.complete:
+            self._wait_for_head()
+
+    def _begin_request(self) -> bool:
+        """Read a head and start its request; false where it has not arrived completely."""
+        buffer = self._buffer
+        if self._may_skip_line and buffer.startswith(b"\r\n"):  # RFC 9112, section 2.2: one at least is to be ignored
+            self._may_skip_line = False
+            del buffer[:2]
+        end = buffer.find(HEAD_END, max(0, self._searched - 3))
+        if end < 0:
+            if len(buffer) > self._limits.head_bytes:
+                raise head_too_large(self._limits.head_bytes)
+            refuse_early(buffer, self._searched)
+            if not self._searched and buffer:
+                self._waits_until = self._connections.now + self._limits.head_seconds
+                self._connections.set_idle(self, idle=False)
+            self._searched = len(buffer)
+            return False
+        if end > self._limits.head_bytes:
+            raise head_too_large(self._limits.head_bytes)
+        head = parse_head(bytes(buffer[:end]), self._limits.header_count)
+        del buffer[: end + len(HEAD_END)]
+        self._searched, self._may_skip_line = 0, True
+        self._waits_until = _NO_TIME
+        self._connections.set_idle(self, idle=False)
+        self._start(head)
+        return True
+
+    def _start(self, head: RequestHead) -> None:
+        body: IncomingBody | None = None
+        if head.chunked:
+            body = ChunkedBody(self._limits.trailer_bytes)
+        elif head.content_length:
+            body = LengthBody(head.content_length)
+        self._body = body
+        client, server = self._addresses
+        scope: Scope = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": head.version,
+            "server": server,
+            "client": client,
+            "scheme": "http",
+            "root_path": "",
+            "method": head.method,
+            "path": head.path,
+            "raw_path": head.raw_path,
+            "query_string": head.query,
+            "headers": head.headers,
+            "state": self._app_state.copy(),
+        }
+        exchange = self._exchange = Exchange(self, head, scope, body)
+        scope["extensions"] = exchange.departure.extension()
+        if self.closing:
+            exchange.keep_alive = False
+        task = self._loop.create_task(exchange.run(self._app))
+        self._server.tasks.add(task)
+        task.add_done_callback(self._server.tasks.discard)
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """Answer what is no request, and end the connection. Where a request's body is malformed, its own response
+        comes from the application."""
+        self._connections.count(refusal.reason, self.address)
+        self._drop_input()
+        if self._exchange is not None:
+            self._exchange.break_body(refusal)
+            return
+        self._writer.write(_refusal_response(refusal, self.common_headers()))
+        self._close()
+
+    def _drop_input(self) -> None:
+        self._drops = True
+        self._buffer = bytearray()
+        self._body = None
+
+    # Exchange's side, see ConnectionHandle.
+
+    def write(self, data: bytes) -> None:
+        """See ConnectionHandle."""
+        self._writer.write(data)
+
+    async def drain(self) -> None:
+        """See ConnectionHandle. `check` ends the wait for a client that takes nothing."""
+        while self._writable is not None:
+            await asyncio.shield(self._writable)
+
+    def pause_reading(self) -> None:
+        """See ConnectionHandle."""
+        if not self._reading_paused and not self._transport.is_closing():
+            self._reading_paused = True
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """See ConnectionHandle."""
+        if self._reading_paused and not self._transport.is_closing():
+            self._reading_paused = False
+            self._transport.resume_reading()
+
+    def common_headers(self) -> bytes:
+        """See ConnectionHandle."""
+        return self._connections.common_headers(self._server.default_headers)
+
+    def response_complete(self, *, keep_alive: bool) -> None:
+        """See ConnectionHandle."""
+        self._server.total_requests += 1
+        self._exchange = None
+        if not keep_alive or self.closing or self._drops:
+            self._close()
+            return
+        self.resume_reading()
+        self._wait_for_head()
+        if self._buffer:
+            # Not at once: the handler that has just sent this response goes on first.
+            self._loop.call_soon(self.data_received, b"")
+
+    def abort(self) -> None:
+        """See ConnectionHandle."""
+        self._writer.flush()
+        self._transport.abort()
+
+    def _wait_for_head(self) -> None:
+        """The time for a next request runs, or for the rest of a body that was not wanted."""
+        seconds = self._limits.idle_seconds if self._body is None else self._limits.head_seconds
+        self._waits_until = self._connections.now + seconds
+        self._connections.set_idle(self, idle=True)
+
+    # The end.
+
+    def close_idle(self) -> None:
+        """See connections.Connection."""
+        self._transport.close()
+
+    def _close(self) -> None:
+        """Close once what was written is sent. Where the client may still be sending, read and drop that first: closing
+        a connection with unread data resets it, and the client would not see the response."""
+        if self._closes_at == _NO_TIME and (self._drops or self._body is not None):
+            self._drop_input()
+            self._writer.flush()
+            self.resume_reading()
+            self._closes_at = self._connections.now + self._limits.linger_seconds
+            self._connections.set_idle(self, idle=False)
+            if not self._transport.is_closing():
+                self._transport.write_eof()
+            return
+        self._writer.flush()
+        self._transport.close()
+
+    def check(self, now: float) -> None:
+        """See connections.Connection."""
+        if self._transport.is_closing():
+            if self._unsent() and self._stalls(now):
+                self._transport.abort()
+            return
+        if now >= self._closes_at:
+            self._transport.abort() if self._stalls(now) else self._transport.close()
+        elif self._exchange is None and now >= self._waits_until:
+            self._end_wait()
+        elif self._stalls(now):
+            self._connections.count(Reason.READER_SLOW, self.address)
+            self._transport.abort()
+
+    def _end_wait(self) -> None:
+        """No head came in time."""
+        if self._searched:
+            self._refuse(Refusal(408, "request_timeout", Reason.HEAD_SLOW, "The head did not arrive in time."))
+            return
+        self._connections.count(Reason.UNREAD_BODY if self._body is not None else Reason.IDLE, self.address)
+        self._transport.close()
+
+    def _unsent(self) -> int:
+        return self._transport.get_write_buffer_size()
+
+    def _stalls(self, now: float) -> bool:
+        """Whether the client takes what was written too slowly; looked at once in `write_seconds`."""
+        unsent = self._unsent()
+        taken = self._writer.written - unsent
+        if not unsent:
+            self._taken, self._taken_at = taken, now
+            return False
+        elapsed = now - self._taken_at
+        if elapsed < self._limits.write_seconds:
+            return False
+        slow = taken - self._taken < self._limits.data_rate * elapsed
+        self._taken, self._taken_at = taken, now
+        return slow
+
+
+def protocol_factory(limits: ServerLimits, connections: Connections) -> Callable[..., ServerProtocol]:
+    """For uvicorn's `http` option."""
+
+    def make(**options: Any) -> ServerProtocol:
+        return ServerProtocol(limits, connections, **options)
+
+    return make
+
+
+def _refusal_response(refusal: Refusal, common_headers: bytes) -> bytes:
+    """A whole response, in the form of every error of ours."""
+    request_id = ids.request_id()
+    trace = continue_trace(None)
+    body = orjson.dumps(error_response(refusal.code, refusal.message, request_id, None))
+    return (
+        b"HTTP/1.1 %d %b\r\n%bcontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n"
+        b"x-request-id: %b\r\ntraceparent: %b\r\n\r\n%b"
+    ) % (
+        refusal.status, _PHRASES[refusal.status], common_headers, len(body), request_id.encode(),
+        trace.traceparent.encode(), body,
+    )  # fmt: skip
+
+
+_PHRASES = {
+    400: b"Bad Request",
+    405: b"Method Not Allowed",
+    408: b"Request Timeout",
+    417: b"Expectation Failed",
+    431: b"Request Header Fields Too Large",
+    503: b"Service Unavailable",
+    505: b"HTTP Version Not Supported",
+}

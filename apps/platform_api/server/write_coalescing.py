@@ -1,0 +1,40 @@
+"""One write for all that is written in one turn of the event loop.
+
+uvloop sends what it gets at once, so that the end of a stream would be two system calls and wake its reader twice.
+"""
+
+import asyncio
+
+MAX_BUFFERED_BYTES = 64 * 1024
+"""Maximum bytes buffered per event-loop iteration."""
+
+
+class CoalescingWriter:
+    """Writes to a transport at the end of the loop's iteration."""
+
+    __slots__ = ("_loop", "_parts", "_size", "_transport", "written")
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._parts: list[bytes] = []
+        self._size = 0
+        self.written = 0
+        """Bytes handed to the transport so far."""
+
+    def write(self, data: bytes) -> None:
+        """Send these bytes before the next iteration ends, behind all that was written before."""
+        if not self._parts:
+            self._loop.call_soon(self.flush)
+        self._parts.append(data)
+        self._size += len(data)
+        if self._size > MAX_BUFFERED_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Hand over what is buffered, unless the connection is closing."""
+        parts, self._parts, self._size = self._parts, [], 0
+        if parts and not self._transport.is_closing():
+            data = parts[0] if len(parts) == 1 else b"".join(parts)
+            self.written += len(data)
+            self._transport.write(data)
