@@ -1,6 +1,7 @@
 """The limiter on Redis or Valkey: one script call for all rules of a request."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
@@ -21,6 +22,8 @@ BUCKETS = 64
 """Buckets per window: a unit counts for at most 1/64 of a window too long, so 1.6 % early at worst."""
 MAX_SETTLING = 10_000
 """Settlements on their way. More would mean that nobody takes them."""
+CLOSE_SECONDS = 1.0
+"""Longest wait for calls on their way when the limiter is closed."""
 RENEWED_AT_ONCE = 200
 """Counters in one call, so that no call keeps the server busy for long."""
 
@@ -46,6 +49,7 @@ class RedisLimiter:
         self._by_hash_tag = by_hash_tag
         self._holds = Holds()
         self._settling: set[asyncio.Future[Any]] = set()
+        self._given_up: set[asyncio.Future[Any]] = set()
 
     async def acquire(self, charges: Sequence[Charge]) -> Decision:
         """See RateLimiter.acquire."""
@@ -126,9 +130,13 @@ class RedisLimiter:
         self._settle(parts, at_microseconds)
 
     async def aclose(self) -> None:
-        """Wait a moment for settlements on their way. The client belongs to whoever opened it."""
-        if self._settling:
-            await asyncio.wait(self._settling, timeout=1.0)
+        """Wait at most `CLOSE_SECONDS` for the calls that are still on their way, so that none opens a connection after
+        its client was closed. The caller that opened the client closes it."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                # A call whose request was given up is followed by the settlement that returns what it got.
+                while on_their_way := self._given_up | self._settling:
+                    await asyncio.wait(on_their_way)
 
     @staticmethod
     def _head(holder: str) -> list[str | int]:
@@ -156,10 +164,12 @@ class RedisLimiter:
             self._holds.doubt()
             raise _unavailable() from error
         except asyncio.CancelledError:
+            self._given_up.add(call)
             call.add_done_callback(lambda done: self._give_back(charges, done))
             raise
 
     def _give_back(self, charges: Sequence[Charge], call: asyncio.Future[list[int]]) -> None:
+        self._given_up.discard(call)
         if call.cancelled() or call.exception() is not None:
             self._holds.doubt()
         else:

@@ -2,7 +2,6 @@
 
 import asyncio
 import statistics
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -12,12 +11,13 @@ from redis import Redis as BlockingRedis
 from apps.platform_cli.embedded.valkey import EmbeddedValkey
 from platform_app.config import Settings, load_settings
 from platform_app.errors import LimiterUnavailable
+from platform_app.rate_limit.degrading_limiter import DegradingLimiter
 from platform_app.rate_limit.rule import Kind, Rule
 from platform_app.rate_limit.rules import Charge
 from platform_app.resources import open_limiter
 from tests.support.http import until
 from tests.support.limiter import charge, counter_name, lease, tokens
-from tests.support.stalls import Stalls
+from tests.support.responsive_time import responsive_time
 from tests.support.valkey import own_server
 
 
@@ -27,8 +27,25 @@ def own_valkey() -> Iterator[EmbeddedValkey]:
         yield server
 
 
-def settings_of(server: EmbeddedValkey, replicas: int = 2) -> Settings:
-    return load_settings(database_url="postgresql://unused", redis_url=server.url, replicas=replicas)
+TIMEOUT_SECONDS = 0.4
+"""The gateway has 0.05, in which a busy machine's server does not always respond although nothing is wrong with it."""
+RECOVERY_SECONDS = 5.0
+
+
+def settings_of(server: EmbeddedValkey, replicas: int = 2, timeout_seconds: float = TIMEOUT_SECONDS) -> Settings:
+    return load_settings(
+        database_url="postgresql://unused",
+        redis_url=server.url,
+        replicas=replicas,
+        redis_timeout_ms=int(1000 * timeout_seconds),
+    )
+
+
+async def recovered(limiter: DegradingLimiter) -> float:
+    """Wait until the limiter uses the server again. For how many seconds it had to, see ResponsiveTime."""
+    async with responsive_time() as spent:
+        await until(lambda: not limiter.degraded)
+    return spent.seconds
 
 
 @contextmanager
@@ -77,11 +94,12 @@ async def test_it_degrades_to_a_share_and_recovers_by_itself(own_valkey: Embedde
     begin, end = FAILURES[failure]
     async with open_limiter(settings_of(own_valkey)) as limiter:
         assert (await limiter.acquire([charge()])).allowed
+        await recovered(limiter)
         begin(own_valkey)
         each, weighed, slot = charge(limit=10), tokens(limit=1000, cost=100), lease(limit=4)
-        started = time.perf_counter()
-        first = await limiter.acquire([each])
-        assert time.perf_counter() - started < 0.1
+        async with responsive_time() as spent:
+            first = await limiter.acquire([each])
+        assert spent.seconds < 2 * TIMEOUT_SECONDS
         assert first.states[0].remaining == 4
         assert sum([(await limiter.acquire([each])).allowed for _ in range(10)]) == 4
         held = [await limiter.acquire([weighed, slot]) for _ in range(4)]
@@ -91,9 +109,7 @@ async def test_it_degrades_to_a_share_and_recovers_by_itself(own_valkey: Embedde
         assert [state.remaining for state in await limiter.read([weighed, slot])] == [480, 2]
         assert limiter.degraded
         end(own_valkey)
-        ended = time.perf_counter()
-        await until(lambda: not limiter.degraded, 5)
-        assert time.perf_counter() - ended < 5
+        assert await recovered(limiter) < RECOVERY_SECONDS
         # The shared counter saw nothing of it, but for the request that a frozen server answered too late.
         left = (await limiter.acquire([each])).states[0].remaining
         assert left == (8 if failure == "frozen" else 9)
@@ -109,15 +125,15 @@ async def test_a_closed_rule_refuses_meanwhile(own_valkey: EmbeddedValkey, failu
         (await limiter.acquire([strict])).admission.release()
         begin(own_valkey)
         for _ in range(5):
-            started = time.perf_counter()
-            with pytest.raises(LimiterUnavailable) as caught:
-                await limiter.acquire([charge(), strict])
-            assert time.perf_counter() - started < 0.1
+            async with responsive_time() as spent:
+                with pytest.raises(LimiterUnavailable) as caught:
+                    await limiter.acquire([charge(), strict])
+            assert spent.seconds < 2 * TIMEOUT_SECONDS
             assert caught.value.retry_after is not None
             assert "strict" in caught.value.message
         assert (await limiter.acquire([charge()])).allowed
         end(own_valkey)
-        await until(lambda: not limiter.degraded, 5)
+        assert await recovered(limiter) < RECOVERY_SECONDS
         (await limiter.acquire([strict])).admission.release()
 
 
@@ -144,59 +160,61 @@ async def test_requests_that_ran_through_an_outage_leave_nothing_behind(own_valk
         running[0].admission.release()
         for decision in asked:
             decision.admission.release()
-        await asyncio.sleep(0.1)
         own_valkey.resume()
-        await until(lambda: not limiter.degraded, 5)
+        assert await recovered(limiter) < RECOVERY_SECONDS
         shared = limiter._shared
         assert await shared.renew_now()  # type: ignore[attr-defined]  # the background task's next turn
         assert (await limiter.read([slot]))[0].remaining == 3
         running[1].admission.release()
-        await asyncio.sleep(0.05)
+        await shared.aclose()  # waits for settlements
         assert (await limiter.read([slot]))[0].remaining == 4
 
 
 async def test_frozen_under_load(own_valkey: EmbeddedValkey, show_figure: Callable[[str], None]) -> None:
-    """Requests of ten clients, a hundred a second each at most: before, through 2.5 s of freezing, and after."""
-    finished: list[tuple[float, float]] = []
-    async with open_limiter(settings_of(own_valkey, replicas=1)) as limiter:
-        stalls = Stalls()
-        going = True
+    """Requests of ten clients, a hundred a second each at most: before, through a freeze of 2.5 s or more, and after.
+    With the gateway's own timeout of 50 ms."""
+    took: list[float] = []
+    going = True
+    async with (
+        open_limiter(settings_of(own_valkey, replicas=1, timeout_seconds=0.05)) as limiter,
+        responsive_time() as spent,
+    ):
 
-        async def client(number: int) -> None:
+        async def client() -> None:
             each = [charge(limit=1_000_000), tokens(limit=1_000_000, cost=10), lease(limit=1000)]
             while going:
-                started = time.monotonic()
+                started = spent.seconds
                 decision = await limiter.acquire(each)
-                finished.append((started, time.monotonic() - started))
+                took.append(1000 * (spent.seconds - started))
                 assert decision.allowed
                 decision.admission.settle(5, None)
                 await asyncio.sleep(0.01)
 
-        with stalls:
-            clients = [asyncio.create_task(client(number)) for number in range(10)]
-            await asyncio.sleep(1.0)
-            frozen_at = time.monotonic()
-            own_valkey.pause()
-            await asyncio.sleep(2.5)
-            own_valkey.resume()
-            resumed_at = time.monotonic()
-            await until(lambda: not limiter.degraded, 5)
-            recovered_after = time.monotonic() - resumed_at
-            await asyncio.sleep(0.5)
-            going = False
-            await asyncio.gather(*clients)
+        async def more(seconds: float) -> list[float]:
+            """Milliseconds of the requests from now on; at least 200 of them."""
+            before = len(took)
+            await asyncio.sleep(seconds)
+            await until(lambda: len(took) >= before + 200)
+            return took[before:]
 
-    def took(first: float, last: float) -> list[float]:
-        return sorted(1000 * seconds for at, seconds in finished if frozen_at + first <= at < frozen_at + last)
+        clients = [asyncio.create_task(client()) for _ in range(10)]
+        before = await more(1.0)
+        await recovered(limiter)
+        own_valkey.pause()
+        await until(lambda: limiter.degraded)
+        first, second = await more(1.0), await more(1.5)
+        own_valkey.resume()
+        recovered_after = await recovered(limiter)
+        after = await more(0.5)
+        going = False
+        await asyncio.gather(*clients)
 
-    before, second = took(-1, 0), took(1, 2)
-    slowest = max(1000 * seconds for at, seconds in finished if at >= frozen_at - 0.05)
     show_figure(
-        f"milliseconds, median: before {statistics.median(before):.2f}, second second of the outage "
-        f"{statistics.median(second):.2f} (p99 {second[len(second) * 99 // 100]:.2f}); slowest of all "
-        f"{slowest:.0f} (the machine's longest stall: {stalls.longest_ms:.0f}); recovered after {recovered_after:.2f} s"
+        f"milliseconds, median: before {statistics.median(before):.0f}, in the outage from its second second on "
+        f"{statistics.median(second):.0f}, after {statistics.median(after):.0f}; slowest of all {max(took):.0f}; "
+        f"recovered after {recovered_after:.2f} s"
     )
-    assert slowest < statistics.median(before) + 100 + stalls.longest_ms
-    assert statistics.median(second) < statistics.median(before) + 2
-    assert len(second) > 100
-    assert recovered_after < 5
+    assert max(took) < 150, "50 for the server, and some for the loop"
+    assert max(first + second) < 100
+    assert statistics.median(second) < 5
+    assert recovered_after < RECOVERY_SECONDS

@@ -57,7 +57,11 @@ def metric(text: str, name: str, **labels: str) -> float:
     return total
 
 
-async def until(condition: Callable[[], bool], seconds: float = 3.0) -> None:
+PATIENT_SECONDS = 60.0
+"""How long a test waits for what has to come. No claim about time: nothing that is well takes as long anywhere."""
+
+
+async def until(condition: Callable[[], bool], seconds: float = PATIENT_SECONDS) -> None:
     """Wait until something that cannot be awaited is true."""
     async with asyncio.timeout(seconds):
         while not condition():
@@ -71,7 +75,7 @@ async def metric_becomes(gateway: Gateway, expected: float, name: str, **labels:
 
 async def access_line(gateway: Gateway, request_id: str) -> dict[str, Any]:
     """The access line of a request, waited for without holding up the loop."""
-    return await asyncio.to_thread(gateway.access_line, request_id, 3.0)
+    return await asyncio.to_thread(gateway.access_line, request_id, PATIENT_SECONDS)
 
 
 def workers(gateway: Gateway) -> list[int]:
@@ -105,7 +109,7 @@ async def connect(gateway: Gateway) -> AsyncIterator[Connection]:
     """A connection to the gateway's public port, gone at the end."""
     reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
     try:
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(PATIENT_SECONDS):
             yield Connection(reader, writer)
     finally:
         writer.transport.abort()
