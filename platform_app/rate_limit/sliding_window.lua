@@ -1,3 +1,7 @@
+#!lua flags=allow-oom
+-- allow-oom: these scripts write while the server's memory is full, so that a full Redis does not loosen a limit. They
+-- add small counters alone, which end by themselves; what may fill the memory is bounded elsewhere (docs/adr/0017).
+--
 -- A counter: what was used in a window or a calendar period, and what is held by requests that still run. The other
 -- scripts are appended to this text, so each is one script to the server.
 --

@@ -1,4 +1,4 @@
-"""The whole limiter, as a process opens it, while a real server is refused, frozen, read-only, full, or restarted."""
+"""The whole limiter, as a process opens it, while a real server is refused, frozen, read-only, or restarted (full: test_limiter_full_redis.py)."""
 
 import asyncio
 import statistics
@@ -69,22 +69,10 @@ def make_writable(server: EmbeddedValkey) -> None:
         client.replicaof("NO", "ONE")
 
 
-def fill(server: EmbeddedValkey) -> None:
-    with commanded(server) as client:
-        client.config_set("maxmemory-policy", "noeviction")
-        client.config_set("maxmemory", "1")
-
-
-def make_room(server: EmbeddedValkey) -> None:
-    with commanded(server) as client:
-        client.config_set("maxmemory", "0")
-
-
 FAILURES: dict[str, tuple[Callable[[EmbeddedValkey], None], Callable[[EmbeddedValkey], None]]] = {
     "refused": (kill, EmbeddedValkey.start),
     "frozen": (EmbeddedValkey.pause, EmbeddedValkey.resume),
     "read-only": (make_read_only, make_writable),
-    "out of memory": (fill, make_room),
 }
 
 
