@@ -1,4 +1,4 @@
-"""The whole limiter, as a process opens it, while a real server is refused, frozen, read-only, or restarted (full: test_limiter_full_redis.py)."""
+"""The whole limiter, as a process opens it, while a real server is refused, frozen, read-only, or restarted."""
 
 import asyncio
 import statistics
