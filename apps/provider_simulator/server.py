@@ -149,7 +149,7 @@ class ProviderSimulator:
         self,
         model: str,
         outcome: Outcome,
-        timeout: float = 2.0,  # noqa: ASYNC109 - the record names who waited for what; asyncio.timeout cannot
+        timeout: float = 60.0,  # noqa: ASYNC109 - the record names who waited for what; asyncio.timeout cannot
     ) -> RequestRecord:
         """Waits until a request of the model has this outcome, and returns the latest such.
 
