@@ -113,15 +113,18 @@ async def redis(valkey: EmbeddedValkey) -> AsyncIterator[Redis]:
 
 async def test_a_lease_ends_and_an_answer_too(redis: Redis, claim: Claim, other: Claim) -> None:
     store = RedisIdempotencyStore(redis)
-    await store.begin(claim, 0.15)
-    await asyncio.sleep(0.1)
-    await store.renew(claim, 0.15)
-    await asyncio.sleep(0.1)
-    assert await store.begin(other, 0.15) == Found(State.IN_FLIGHT), "it was renewed"
-    await asyncio.sleep(0.15)
-    assert await store.begin(other, LEASE) == Found(State.BEGUN)
-    await store.finish(other, BYTES, 1)
-    assert 0 < await redis.pttl(other.record) <= 1000
+    await store.begin(claim, 600)
+    assert 300_000 < await redis.pttl(claim.record) <= 600_000
+    await store.renew(claim, 6000)
+    assert 3_000_000 < await redis.pttl(claim.record) <= 6_000_000
+    assert await store.begin(other, LEASE) == Found(State.IN_FLIGHT), "it was renewed"
+    await store.renew(claim, 0.05)
+    async with asyncio.timeout(60):
+        while (found := await store.begin(other, 6000)).state is State.IN_FLIGHT:
+            await asyncio.sleep(0.01)
+    assert found == Found(State.BEGUN)
+    await store.finish(other, BYTES, 600)
+    assert 300_000 < await redis.pttl(other.record) <= 600_000
 
 
 async def test_one_round_trip_and_one_key(redis: Redis, claim: Claim) -> None:

@@ -15,6 +15,8 @@ import pytest
 
 from apps.provider_simulator.server import ProviderSimulator
 from tests.integration.provider_simulator.asking import AUTH, KEY, ask, chat, collect, data_lines, raw_request
+from tests.support.http import until
+from tests.support.responsive_time import responsive_time
 
 # --- faults: statuses
 
@@ -79,14 +81,14 @@ async def test_the_header_wins_over_the_model_name(client: httpx.AsyncClient, si
 async def test_delay_holds_the_headers_back(client: httpx.AsyncClient) -> None:
     started = time.monotonic()
     async with client.stream("POST", "/chat/completions", json=chat("sim-delay-100", stream=True)):
-        assert 0.1 <= time.monotonic() - started < 1
+        assert time.monotonic() - started >= 0.1
 
 
 async def test_slow_first_token_sends_headers_at_once(client: httpx.AsyncClient) -> None:
     started = time.monotonic()
     body = chat("sim-slow-first-token-300", stream=True)
-    async with client.stream("POST", "/chat/completions", json=body) as response:
-        assert time.monotonic() - started < 0.25
+    async with responsive_time() as spent, client.stream("POST", "/chat/completions", json=body) as response:
+        assert spent.seconds < 0.25
         text = "".join([part async for part in response.aiter_text()])
     assert time.monotonic() - started >= 0.3
     assert data_lines(text)[-1] == "[DONE]"
@@ -97,15 +99,13 @@ async def test_slow_first_token_sends_headers_at_once(client: httpx.AsyncClient)
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_slow_stream_pauses_between_parts(client: httpx.AsyncClient, stream: bool) -> None:
-    arrivals = []
-    text = ""
+    started = time.monotonic()
     body = chat("sim-slow-stream-20", stream=stream)
     async with client.stream("POST", "/chat/completions", json=body) as response:
-        async for part in response.aiter_text():
-            arrivals.append(time.monotonic())
-            text += part
-    assert len(arrivals) >= 7
-    assert arrivals[-1] - arrivals[0] >= 0.1
+        parts = [part async for part in response.aiter_text()]
+    text = "".join(parts)
+    assert len(parts) >= 3, "a busy client gets some of the parts together"
+    assert time.monotonic() - started >= 0.1
     assert data_lines(text)[-1] == "[DONE]" if stream else json.loads(text)["choices"]
 
 
@@ -154,17 +154,21 @@ async def test_stream_drop_cuts_inside_a_chunk(client: httpx.AsyncClient, stream
 async def test_stream_hang_goes_silent(client: httpx.AsyncClient, sim: ProviderSimulator, stream: bool) -> None:
     received: list[str] = []
     body = chat("sim-stream-hang", stream=stream)
-    async with client.stream("POST", "/chat/completions", json=body, timeout=0.15) as response:
-        with pytest.raises(httpx.ReadTimeout):
-            await collect(response.aiter_text(), received)
+    async with client.stream("POST", "/chat/completions", json=body, timeout=None) as response:
+        reading = asyncio.create_task(collect(response.aiter_text(), received))
+        await until(lambda: "".join(received).count("\n\n") == 2 if stream else bool(received))
+        await asyncio.sleep(0.1)
+        assert not reading.done()
+        reading.cancel()
+        await asyncio.wait([reading])
     text = "".join(received)
     assert len(data_lines(text)) == 2 if stream else text.startswith('{"id"')
-    await sim.wait_for_outcome("sim-stream-hang", "client_closed", 1)
+    await sim.wait_for_outcome("sim-stream-hang", "client_closed")
 
 
 async def test_hang_never_answers(client: httpx.AsyncClient) -> None:
     with pytest.raises(httpx.ReadTimeout):
-        await client.post("/chat/completions", json=chat("sim-hang"), timeout=0.1)
+        await client.post("/chat/completions", json=chat("sim-hang"), timeout=httpx.Timeout(30, read=0.2))
 
 
 async def test_wrong_bodies_of_json_requests(client: httpx.AsyncClient) -> None:

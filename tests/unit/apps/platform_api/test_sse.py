@@ -6,10 +6,11 @@ from collections.abc import AsyncGenerator
 import pytest
 from starlette.types import Message
 
-from apps.platform_api import byte_stream
+from apps.platform_api.byte_stream import SEND_TIMEOUT_SECONDS
 from apps.platform_api.disconnect import ClientDisconnected
 from apps.platform_api.sse import event, open_event_stream
 from platform_app.errors import ProviderTimeout
+from tests.support.virtual_time import now, virtual_time
 
 
 class Client:
@@ -71,6 +72,7 @@ def test_an_event_is_one_line_of_data() -> None:
     )
 
 
+@virtual_time
 async def test_events_are_sent_as_they_come(client: Client) -> None:
     events = Events(b"one", b"two", b"three")
     await serve(client, events)
@@ -86,6 +88,7 @@ async def test_events_are_sent_as_they_come(client: Client) -> None:
     assert events.closed
 
 
+@virtual_time
 async def test_an_error_before_the_first_event_keeps_its_status(client: Client) -> None:
     events = Events(ProviderTimeout("slow"))
     with pytest.raises(ProviderTimeout):
@@ -94,91 +97,95 @@ async def test_an_error_before_the_first_event_keeps_its_status(client: Client) 
     assert client.messages == []
 
 
+@virtual_time
 async def test_a_client_that_leaves_before_the_first_event_closes_the_source(client: Client) -> None:
     events = Events(b"one", pause=60)
     task = asyncio.create_task(open_event_stream(events.run(), client.receive))
-    await asyncio.sleep(0.01)
+    await asyncio.sleep(1)
     client.gone.set()
+    started = now()
     with pytest.raises(ClientDisconnected):
-        await asyncio.wait_for(task, 1)
+        await task
+    assert now() == started
     assert events.closed
 
 
+@virtual_time
 async def test_a_client_that_leaves_closes_the_source_at_once(client: Client) -> None:
-    events = Events(b"one", b"two", pause=0.02)
+    events = Events(b"one", b"two", pause=10)
     stream = await open_event_stream(events.run(), client.receive)
     client.gone.set()
+    started = now()
     with pytest.raises(ClientDisconnected):
-        await asyncio.wait_for(stream({"type": "http"}, client.receive, client.send), 1)
+        await stream({"type": "http"}, client.receive, client.send)
+    assert now() == started
     assert events.closed
     assert b"two" not in client.text
 
 
+@virtual_time
 async def test_an_answer_that_is_cancelled_closes_the_source(client: Client) -> None:
-    events = Events(b"one", *[b"more"] * 1000, pause=0.01)
+    events = Events(b"one", *[b"more"] * 1000, pause=1)
     task = asyncio.create_task(serve(client, events))
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(5)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     assert events.closed
 
 
-async def test_silence_is_bridged_with_comments(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(byte_stream, "KEEP_ALIVE_SECONDS", 0.06)
-    await serve(client, Events(b"one", b"two", pause=0.25))
-    comments = client.text.count(b": keep-alive\n\n")
-    assert 2 <= comments <= 4
-    assert client.text.replace(b": keep-alive\n\n", b"") == b"onetwo"
+@virtual_time
+async def test_silence_is_bridged_with_comments(client: Client) -> None:
+    await serve(client, Events(b"one", b"two", pause=50))
+    assert client.text == b"one" + b": keep-alive\n\n" * 3 + b"two", "after 15, 30 and 45 seconds"
     assert client.messages[-1] == {"type": "http.response.body", "body": b"", "more_body": False}
 
 
-async def test_while_events_come_there_are_no_comments(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(byte_stream, "KEEP_ALIVE_SECONDS", 0.2)
-    await serve(client, Events(*[b"x"] * 20, pause=0.02))
+@virtual_time
+async def test_while_events_come_there_are_no_comments(client: Client) -> None:
+    await serve(client, Events(*[b"x"] * 20, pause=14))
     assert client.text == b"x" * 20
 
 
-async def test_no_comment_follows_the_end(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(byte_stream, "KEEP_ALIVE_SECONDS", 0.05)
+@virtual_time
+async def test_no_comment_follows_the_end(client: Client) -> None:
     await serve(client, Events(b"one"))
     count = len(client.messages)
-    await asyncio.sleep(0.15)
+    await asyncio.sleep(100)
     assert len(client.messages) == count
 
 
 @pytest.mark.parametrize("when", ["at the start", "in the middle"])
-async def test_a_client_that_takes_nothing_is_gone(
-    client: Client, when: str, monkeypatch: pytest.MonkeyPatch, task_failures: list[str]
-) -> None:
+@virtual_time
+async def test_a_client_that_takes_nothing_is_gone(client: Client, when: str) -> None:
     """Not a failure of ours: it ends like a client that hung up."""
-    monkeypatch.setattr(byte_stream, "SEND_TIMEOUT_SECONDS", 0.05)
-    monkeypatch.setattr(byte_stream, "KEEP_ALIVE_SECONDS", 0.05)
-    events = Events(b"one", *[b"more"] * 100, pause=0.01)
+    events = Events(b"one", *[b"more"] * 100, pause=1)
     stream = await open_event_stream(events.run(), client.receive)
     client.stuck = when == "at the start"
     task = asyncio.create_task(stream({"type": "http"}, client.receive, client.send))
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(5)
     client.stuck = True
+    started = now()
     with pytest.raises(ClientDisconnected):
-        await asyncio.wait_for(task, 1)
+        await task
+    assert SEND_TIMEOUT_SECONDS - 5 <= now() - started <= SEND_TIMEOUT_SECONDS + 1
     assert events.closed
-    await asyncio.sleep(0.1)
-    assert task_failures == []
+    await asyncio.sleep(100)
 
 
-async def test_waiting_for_the_next_event_is_no_slow_client(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(byte_stream, "SEND_TIMEOUT_SECONDS", 0.02)
-    await serve(client, Events(b"one", b"two", pause=0.1))
-    assert client.text == b"onetwo"
+@virtual_time
+async def test_waiting_for_the_next_event_is_no_slow_client(client: Client) -> None:
+    await serve(client, Events(b"one", b"two", pause=3 * SEND_TIMEOUT_SECONDS))
+    assert client.text.replace(b": keep-alive\n\n", b"") == b"onetwo"
 
 
+@virtual_time
 async def test_a_slow_client_slows_the_source_down(client: Client) -> None:
     events = Events(*[b"x"] * 1000)
     stream = await open_event_stream(events.run(), client.receive)
     client.stuck = True
     task = asyncio.create_task(stream({"type": "http"}, client.receive, client.send))
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(1)
     assert events.asked <= 2
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

@@ -200,13 +200,15 @@ class TestOpen:
         setting.then(ProviderError("x"))
         await setting.send(4)
         setting.clock.advance(15)
-        setting.then(5.0, ANSWER)
+        setting.then(5.0, ProviderError("late"), ANSWER)
         probe = setting.probe()
         await asyncio.sleep(0)
         assert setting.phase() is Phase.HALF_OPEN
-        assert await late is not None
-        assert setting.state._good_probes == 0
+        with pytest.raises(ProviderError, match="late"):
+            await late
+        assert setting.phase() is Phase.HALF_OPEN, "a failed probe would have opened it again"
         await probe
+        assert setting.state._good_probes == 1
 
 
 class TestHalfOpen:
