@@ -23,6 +23,7 @@ from platform_app.secret_store.vault_http import VaultHttp
 from platform_app.secret_store.vault_login import Credential, TokenLogin
 from tests.support.aws import CREDENTIALS, REGION, SecretsManager
 from tests.support.openbao import ROOT_TOKEN, OpenBao
+from tests.support.responsive_time import responsive_time
 
 VALUE = "sk-canary-0f8e6d4c2b1a3957"
 TIMEOUT = 4.0
@@ -346,8 +347,8 @@ async def test_a_slow_store_is_given_up_on_in_time(
     if scheme == "aws":  # making the client reads files for longer than the deadline of this test
         with pytest.raises(SecretStoreUnavailable):
             await store.get("KEY")
-    started = time.monotonic()
-    message = await refused(store, "KEY", SecretStoreUnavailable)
-    assert time.monotonic() - started < 0.5
+    async with responsive_time() as spent:
+        message = await refused(store, "KEY", SecretStoreUnavailable)
+    assert spent.seconds < 0.5
     assert message == f"the secret store '{scheme}' did not answer within 0.2 s"
     await store.aclose()

@@ -13,7 +13,6 @@ from platform_app.llm.calls import Operation, UpstreamCall
 from platform_app.llm.chunk_stream import ChunkStream
 from platform_app.llm.provider_response import ProviderLimits
 from platform_app.llm.transport.pool import ConnectionPool
-from tests.support.faults import FIRST_BYTE_SECONDS
 
 KEY = "sk-contract-51f0a9c2"
 MIB = 1024 * 1024
@@ -34,11 +33,11 @@ def adapter_for(
     wire: str,
     pool: ConnectionPool,
     base_url: str,
-    silence: float = FIRST_BYTE_SECONDS,
-    connect: float = 1.0,
+    silence: float = 30.0,
+    connect: float = 30.0,
     **provider: Any,
 ) -> ModelAdapter:
-    """An adapter with the deadlines of tests."""
+    """An adapter with deadlines that only a test of deadlines meets, on any machine."""
     config = ProviderConfig.model_validate(
         {"wire_format": wire, "base_url": base_url, "api_version": _VERSIONS.get(wire), **provider}
     )
@@ -51,7 +50,7 @@ def call(
     /,
     *,
     streams: bool = False,
-    seconds: float = 5.0,
+    seconds: float = 60.0,
     operation: Operation = Operation.CHAT,
     headers: Mapping[str, str] | None = None,
     **fields: Any,
