@@ -33,6 +33,7 @@ if given is None:
     # Alembic's own command line: the same path as `flowbiz-platform migrate up`.
     if context.is_offline_mode():
         raise SystemExit("Offline SQL is not supported; run: flowbiz-platform migrate up")
-    upgrade(load_settings().database_url.get_secret_value())
+    settings = load_settings()
+    upgrade(settings.database_url.get_secret_value(), ca_file=settings.database_ca_file)
 else:
     _migrate(given)

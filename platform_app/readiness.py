@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from platform_app.config import Settings
+from platform_app.db.failures import failure_kind
 from platform_app.db.migrations import current_revision, head_revision, known_revisions
 from platform_app.ledger.base import Ledger
 from platform_app.rate_limit.degrading_limiter import DegradingLimiter
@@ -67,7 +68,7 @@ class Readiness:
             async with asyncio.timeout(CHECK_TIMEOUT_SECONDS):
                 revision = await current_revision(self._engine)
         except (SQLAlchemyError, OSError, TimeoutError) as error:
-            return [Check("database", False, required, f"does not answer ({type(error).__name__})")]
+            return [Check("database", False, required, f"does not answer ({failure_kind(error)})")]
         return [Check("database", True, required, "answers"), self._schema(revision)]
 
     def _schema(self, revision: str | None) -> Check:
@@ -91,7 +92,7 @@ class Readiness:
                 await self._redis.ping()
                 counts = limiter is None or await limiter.probe()
         except (RedisError, OSError, TimeoutError) as error:
-            return Check("redis", False, required, f"does not answer ({type(error).__name__}); {without}")
+            return Check("redis", False, required, f"does not answer ({failure_kind(error)}); {without}")
         if not counts:
             return Check("redis", False, required, f"answers, and does not count; {without}")
         return Check("redis", True, required, "answers")

@@ -202,7 +202,7 @@ def make_redis(settings: Settings) -> "Redis":
     """A client that never waits longer than `redis_timeout_ms` for a connection, a socket or an answer, and never
     retries: what happens next is decided by whoever asked. On a cluster it takes single-key commands, PING and
     pub/sub alike."""
-    url, seconds = settings.redis_url.get_secret_value(), settings.redis_timeout_ms / 1000
+    url, seconds = settings.redis_client_url, settings.redis_timeout_ms / 1000
     timeouts: dict[str, Any] = {"socket_timeout": seconds, "socket_connect_timeout": seconds}
     if settings.redis_cluster:
         cluster = RedisCluster.from_url(url, max_connections=REDIS_CONNECTIONS, retry=Retry(NoBackoff(), 1), **timeouts)
@@ -238,7 +238,7 @@ async def open_limiter(settings: Settings) -> AsyncIterator[DegradingLimiter]:
 
 
 def _script_pipe(settings: Settings) -> ScriptPipe | ClusterPipe:
-    url, seconds = settings.redis_url.get_secret_value(), settings.redis_timeout_ms / 1000
+    url, seconds = settings.redis_client_url, settings.redis_timeout_ms / 1000
     return ClusterPipe(url, seconds) if settings.redis_cluster else ScriptPipe(url, seconds)
 
 

@@ -30,6 +30,9 @@ def run_checks(live: bool = True) -> int:
     for name in unknown_variables():
         typer.echo(_line(Check(f"variable {name}", False, False, "nothing reads it; is it misspelt?")))
 
+    for line in settings.insecure_connections():
+        typer.echo(_line(Check("tls", False, False, line)))
+
     async def main() -> None:
         nonlocal failed
         async for check in _checks(settings, config, live):

@@ -15,6 +15,7 @@ from platform_app.auth.key_records import UNSET, Actor, KeyChanges, KeyFilter, K
 from platform_app.auth.keys import DATABASE_ERRORS
 from platform_app.auth.permissions import ALL, GRANTS
 from platform_app.config import Settings, load_config, load_settings
+from platform_app.db.failures import failure_kind
 from platform_app.errors import AuthUnavailable, ConfigurationError, SecretError, ValidationFailed
 from platform_app.resources import KeyAdmin, open_key_admin
 
@@ -182,7 +183,7 @@ def _run(settings: Settings, work: Callable[[KeyAdmin], Awaitable[T]]) -> T:
         raise AuthUnavailable("The database lacks this version's tables. Run: flowbiz-platform migrate up") from None
     except DATABASE_ERRORS as error:
         raise AuthUnavailable(
-            f"The database does not answer ({type(error).__name__}). Check PLATFORM_DATABASE_URL."
+            f"The database does not answer ({failure_kind(error)}). Check PLATFORM_DATABASE_URL."
         ) from None
 
 

@@ -13,6 +13,7 @@ from platform_app.auth.keys import DATABASE_ERRORS, KeyStore
 from platform_app.config import PlatformConfig, Settings, load_config, load_settings
 from platform_app.config.limit_checks import LIMITED_ROUTES, MODEL_ROUTES
 from platform_app.db.engine import make_engine
+from platform_app.db.failures import failure_kind
 from platform_app.errors import AuthUnavailable, LimiterUnavailable, ValidationFailed
 from platform_app.rate_limit.gate import RateLimitGate
 from platform_app.rate_limit.limiter import RuleState
@@ -70,7 +71,7 @@ async def _explain(
         record = await KeyStore(engine).get(key_id)
     except DATABASE_ERRORS as error:
         raise AuthUnavailable(
-            f"The database does not answer ({type(error).__name__}). Check PLATFORM_DATABASE_URL."
+            f"The database does not answer ({failure_kind(error)}). Check PLATFORM_DATABASE_URL."
         ) from None
     finally:
         await engine.dispose()

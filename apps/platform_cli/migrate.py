@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import typer
 from alembic.util import CommandError
@@ -11,19 +12,22 @@ from platform_app.auth.keys import DATABASE_ERRORS
 from platform_app.config import load_settings
 from platform_app.db import migrations
 from platform_app.db.engine import make_engine
+from platform_app.db.failures import tls_failure
 
 app = typer.Typer(no_args_is_help=True)
 
 
-def _url() -> str:
-    return load_settings().database_url.get_secret_value()
+def _place() -> tuple[str, Path | None]:
+    settings = load_settings()
+    return settings.database_url.get_secret_value(), settings.database_ca_file
 
 
 @app.command()
 def up(revision: str = "head") -> None:
     """Bring the schema up; each migration is a transaction of its own."""
     with _failures_explained():
-        migrations.upgrade(_url(), revision)
+        url, ca_file = _place()
+        migrations.upgrade(url, revision, ca_file=ca_file)
     typer.echo(f"The schema is at {revision}.")
 
 
@@ -31,7 +35,8 @@ def up(revision: str = "head") -> None:
 def down(revision: str) -> None:
     """Take the schema down to a revision; `base` removes everything, data included."""
     with _failures_explained():
-        migrations.downgrade(_url(), revision)
+        url, ca_file = _place()
+        migrations.downgrade(url, revision, ca_file=ca_file)
     typer.echo(f"The schema is at {revision}.")
 
 
@@ -62,7 +67,7 @@ def _failures_explained() -> Iterator[None]:
         raise typer.Exit(1) from None
     except DATABASE_ERRORS as error:
         # The first line says what happened; a statement and its place follow.
-        what = str(error).partition("\n")[0] or type(error).__name__
+        what = tls_failure(error) or str(error).partition("\n")[0] or type(error).__name__
         typer.echo(f"The database refused or does not answer: {what}. Check PLATFORM_DATABASE_URL.", err=True)
         raise typer.Exit(1) from None
 

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from platform_app.auth.keys import DATABASE_ERRORS
 from platform_app.config import load_settings
 from platform_app.db.engine import make_engine
+from platform_app.db.failures import failure_kind
 from platform_app.errors import AuthUnavailable
 
 
@@ -39,7 +40,7 @@ def read_database(work: Callable[[AsyncEngine], Awaitable[None]]) -> None:
             sys.stderr.close()
             raise typer.Exit(0) from None
         raise AuthUnavailable(
-            f"The database does not answer ({type(error).__name__}). Check PLATFORM_DATABASE_URL."
+            f"The database does not answer ({failure_kind(error)}). Check PLATFORM_DATABASE_URL."
         ) from None
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import typer
 from sqlalchemy import text
-from tenacity import RetryError, retry, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
+from tenacity import RetryError, retry, retry_if_exception, stop_after_delay, wait_exponential_jitter
 
 from apps.platform_cli.embedded.child import ChildProcess, describe_exit
 from apps.platform_cli.worker_metrics import forget_worker, serve_metrics
@@ -33,6 +33,7 @@ from platform_app.config import (
 )
 from platform_app.core_contracts import core_problems
 from platform_app.db.engine import make_engine
+from platform_app.db.failures import failure_kind, tls_failure
 from platform_app.db.migrations import current_revision, head_revision
 from platform_app.errors import ConfigurationError
 from platform_app.ledger.spooled import spool_problems
@@ -42,6 +43,10 @@ from platform_app.resources import make_secret_store, secret_problems
 RESTART_PAUSE_SECONDS = 1.0
 LEDGER_CONNECTIONS = 1
 """What a worker opens beside its pool."""
+TLS_ADVICE = (
+    "Name its CA with PLATFORM_DATABASE_CA_FILE or sslrootcert, and use the host name of its certificate; "
+    "sslmode=disable or require in PLATFORM_DATABASE_URL goes without verification."
+)
 _WATCH_SECONDS = 0.1
 
 _log = get_logger("serve")
@@ -61,6 +66,8 @@ def run_serve(flags: Mapping[str, Any]) -> int:
         return 1
     if (wanted := asyncio.run(_connections_beyond(settings))) is not None:
         _log.warning("too_many_database_connections", **wanted)
+    for line in settings.insecure_connections():
+        _log.warning("connection_insecure", problem=line)
     if unknown := unknown_variables():
         _log.warning("unknown_variables", names=unknown)
     with ExitStack() as stack:
@@ -182,7 +189,7 @@ async def _schema_problem(settings: Settings) -> str | None:
     engine = make_engine(settings)
 
     @retry(
-        retry=retry_if_exception_type(DATABASE_ERRORS),
+        retry=retry_if_exception(_may_pass),
         stop=stop_after_delay(START_TIMEOUT_SECONDS),
         wait=wait_exponential_jitter(initial=0.1, max=2),
     )
@@ -194,6 +201,8 @@ async def _schema_problem(settings: Settings) -> str | None:
     except RetryError as error:
         why = type(error.last_attempt.exception()).__name__
         return f"The database did not answer within {START_TIMEOUT_SECONDS:g} s ({why}). Check PLATFORM_DATABASE_URL."
+    except DATABASE_ERRORS as error:
+        return f"No connection to the database: {failure_kind(error)}. {TLS_ADVICE}"
     finally:
         await engine.dispose()
     if current == head_revision():
@@ -202,6 +211,11 @@ async def _schema_problem(settings: Settings) -> str | None:
         f"The database schema is at {current or 'nothing (an empty database)'}, this version needs {head_revision()}. "
         "Run: flowbiz-platform migrate up"
     )
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Whether to try again: not for a certificate, which stays what it is."""
+    return isinstance(error, DATABASE_ERRORS) and tls_failure(error) is None
 
 
 async def _connections_beyond(settings: Settings) -> dict[str, int] | None:

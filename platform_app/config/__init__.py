@@ -4,6 +4,8 @@ Every problem is reported at once, by the name that its owner typed, with what t
 """
 
 from platform_app.config.catalog import ModelConfig, PriceConfig, ProviderConfig, RouteConfig, WireFormat
+from platform_app.config.database_tls import DatabaseTls, make_ssl_context
+from platform_app.config.database_url import DatabaseTarget, parse_database_url
 from platform_app.config.fields import (
     SECRET_NAME,
     ConfigModel,
@@ -32,6 +34,8 @@ __all__ = [
     "START_TIMEOUT_SECONDS",
     "BreakerConfig",
     "ConfigModel",
+    "DatabaseTarget",
+    "DatabaseTls",
     "HttpUrl",
     "LimitRule",
     "ModelConfig",
@@ -50,6 +54,8 @@ __all__ = [
     "environment",
     "load_config",
     "load_settings",
+    "make_ssl_context",
+    "parse_database_url",
     "parse_networks",
     "unknown_variables",
 ]

@@ -5,11 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
-from redis.asyncio.connection import parse_url
-from sqlalchemy.engine import make_url
 
+from platform_app.config.database_url import DatabaseTarget, parse_database_url
 from platform_app.config.fields import (
     HttpUrl,
     ModelName,
@@ -17,9 +16,9 @@ from platform_app.config.fields import (
     RuleName,
     SecretName,
     parse_networks,
-    parses,
     what_is_wrong,
 )
+from platform_app.config.redis_url import check_redis_url, is_unverified, sends_in_clear, with_ca_file
 from platform_app.config.secret_stores import SecretStoreSettings
 from platform_app.errors import ConfigurationError
 
@@ -48,10 +47,14 @@ class Settings(SecretStoreSettings):
     build_sha: str | None = None
     require_core: bool = False
 
+    # Fields that a URL is read with come before it.
+    database_ca_file: Path | None = None
     database_url: SecretStr
     database_pool_size: Annotated[int, Field(ge=1, le=100)] = 5
     database_timeout_seconds: Annotated[float, Field(gt=0, le=60)] = 2.0
     database_statement_cache: bool = True
+    redis_tls: Literal["verify", "off"] = "verify"
+    redis_ca_file: Path | None = None
     redis_url: SecretStr
     redis_cluster: bool = False
     redis_timeout_ms: Annotated[int, Field(ge=1, le=5000)] = 50
@@ -116,24 +119,19 @@ class Settings(SecretStoreSettings):
 
     @field_validator("database_url")
     @classmethod
-    def _postgresql(cls, value: SecretStr) -> SecretStr:
-        scheme, _, rest = value.get_secret_value().partition("://")
-        url = f"postgresql+asyncpg://{rest}"
-        if scheme not in ("postgresql", "postgres", "postgresql+asyncpg") or not parses(make_url, url):
-            raise ValueError(
-                "expected postgresql://user:password@host:5432/database, special characters of the password "
-                "percent-encoded"
-            )
-        return SecretStr(url)
+    def _postgresql(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
+        url = value.get_secret_value()
+        parse_database_url(url, info.data.get("database_ca_file"))
+        return SecretStr(f"postgresql+asyncpg://{url.partition('://')[2]}")
 
     @field_validator("redis_url")
     @classmethod
-    def _redis(cls, value: SecretStr) -> SecretStr:
-        if not parses(parse_url, value.get_secret_value()):
-            raise ValueError(
-                "expected redis://:password@host:6379/0, special characters of the password percent-encoded, "
-                "rediss://… for TLS, or unix:///path/to/socket"
-            )
+    def _redis(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
+        check_redis_url(
+            value.get_secret_value(),
+            in_clear=info.data.get("redis_tls") == "off",
+            ca_file=info.data.get("redis_ca_file"),
+        )
         return value
 
     @field_validator("trusted_proxies")
@@ -147,21 +145,45 @@ class Settings(SecretStoreSettings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        problems = []
         if self.redis_cluster and self.redis_url.get_secret_value().startswith("unix:"):
-            raise ValueError("PLATFORM_REDIS_CLUSTER needs a redis:// or rediss:// URL of one of the cluster's nodes")
+            problems.append("PLATFORM_REDIS_CLUSTER needs a redis:// or rediss:// URL of one of the cluster's nodes")
         if self.max_body_bytes_in_flight_per_key < self.max_body_bytes:
-            raise ValueError(
+            problems.append(
                 "PLATFORM_MAX_BODY_BYTES_IN_FLIGHT_PER_KEY is below PLATFORM_MAX_BODY_BYTES; no key could send the "
                 "largest body. Raise the former or lower the latter"
             )
         if self.max_body_bytes_in_flight < self.max_body_bytes_in_flight_per_key:
-            raise ValueError(
+            problems.append(
                 "PLATFORM_MAX_BODY_BYTES_IN_FLIGHT is below PLATFORM_MAX_BODY_BYTES_IN_FLIGHT_PER_KEY; one key could "
                 "take all of it. Raise the former or lower the latter"
             )
         if self.port == self.metrics_port:
-            raise ValueError("PLATFORM_PORT and PLATFORM_METRICS_PORT are equal; metrics need a port of their own")
+            problems.append("PLATFORM_PORT and PLATFORM_METRICS_PORT are equal; metrics need a port of their own")
+        if problems:
+            raise ValueError("\n".join(problems))
         return self
+
+    @property
+    def database(self) -> DatabaseTarget:
+        """Where the database is and how to connect to it; holds the password."""
+        return parse_database_url(self.database_url.get_secret_value(), self.database_ca_file)
+
+    @property
+    def redis_client_url(self) -> str:
+        """The URL for redis-py, with the CAs to trust; holds the password."""
+        return with_ca_file(self.redis_url.get_secret_value(), self.redis_ca_file)
+
+    def insecure_connections(self) -> list[str]:
+        """A line for each store to which TLS is off or not verified, because the operator said so by name."""
+        found = []
+        if (mode := self.database.insecure_mode) is not None:
+            found.append(f"PLATFORM_DATABASE_URL says sslmode={mode}: the database is not verified")
+        if sends_in_clear(self.redis_client_url):
+            found.append("PLATFORM_REDIS_TLS=off: Redis gets the password and all counters in clear")
+        elif is_unverified(self.redis_client_url):
+            found.append("PLATFORM_REDIS_URL turns verification off (ssl_cert_reqs, ssl_check_hostname)")
+        return found
 
     @property
     def key_environment(self) -> Literal["live", "test"]:
@@ -178,7 +200,8 @@ def load_settings(**overrides: Any) -> Settings:
     try:
         return Settings(**overrides)
     except ValidationError as error:
-        raise ConfigurationError([_settings_problem(item) for item in error.errors()]) from None
+        problems = [line for item in error.errors() for line in _settings_problem(item).split("\n")]
+        raise ConfigurationError(problems) from None
 
 
 def unknown_variables() -> list[str]:

@@ -9,8 +9,11 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import NullPool
+
+from platform_app.config import parse_database_url
+from platform_app.db.engine import open_engine
 
 CONNECT_TIMEOUT_SECONDS = 10.0
 
@@ -46,14 +49,15 @@ async def current_revision(engine: AsyncEngine) -> str | None:
         return await connection.run_sync(read)
 
 
-def upgrade(url: str, revision: str = "head") -> None:
-    """Bring the schema up to `revision`; each migration is a transaction of its own."""
-    _run(url, lambda config: command.upgrade(config, revision))
+def upgrade(url: str, revision: str = "head", *, ca_file: Path | None = None) -> None:
+    """Bring the schema up to `revision`; each migration is a transaction of its own. `ca_file` holds the CAs to trust
+    if the URL names none."""
+    _run(url, ca_file, lambda config: command.upgrade(config, revision))
 
 
-def downgrade(url: str, revision: str) -> None:
+def downgrade(url: str, revision: str, *, ca_file: Path | None = None) -> None:
     """Take the schema down to `revision`; `base` removes everything."""
-    _run(url, lambda config: command.downgrade(config, revision))
+    _run(url, ca_file, lambda config: command.downgrade(config, revision))
 
 
 def new(message: str) -> None:
@@ -67,12 +71,12 @@ def _config() -> Config:
     return config
 
 
-def _run(url: str, action: Callable[[Config], object]) -> None:
+def _run(url: str, ca_file: Path | None, action: Callable[[Config], object]) -> None:
     """Open one connection, hand it to migrations/env.py, and run the Alembic command on it."""
 
     async def main() -> None:
-        engine = create_async_engine(
-            url, poolclass=NullPool, hide_parameters=True, connect_args={"timeout": CONNECT_TIMEOUT_SECONDS}
+        engine = open_engine(
+            parse_database_url(url, ca_file), CONNECT_TIMEOUT_SECONDS, purpose="migrate", poolclass=NullPool
         )
         try:
             async with engine.connect() as connection:

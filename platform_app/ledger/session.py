@@ -12,10 +12,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.pool import NullPool
 
 from platform_app.config import Settings
+from platform_app.db.engine import open_engine
+from platform_app.db.failures import tls_failure
 
 REFUSED_DATA = (
     asyncpg.DataError,
@@ -37,15 +39,12 @@ class DatabaseUnavailableError(Exception):
 
 def make_ledger_engine(settings: Settings) -> AsyncEngine:
     """An engine apart from the requests' pool: what the ledger does never takes a connection from a request."""
-    return create_async_engine(
-        settings.database_url.get_secret_value(),
+    return open_engine(
+        settings.database,
+        settings.database_timeout_seconds,
+        purpose="ledger",
+        statement_cache=settings.database_statement_cache,
         poolclass=NullPool,
-        hide_parameters=True,
-        connect_args={
-            "timeout": settings.database_timeout_seconds,
-            "statement_cache_size": 100 if settings.database_statement_cache else 0,
-            "server_settings": {"application_name": "flowbiz-platform-ledger"},
-        },
     )
 
 
@@ -110,6 +109,6 @@ class LedgerSession:
 
 
 def _kind(error: BaseException) -> str:
-    """The class that says most: asyncpg's, where SQLAlchemy wrapped it."""
+    """What is wrong with TLS, else the class that says most: asyncpg's, where SQLAlchemy wrapped it."""
     original = getattr(error, "orig", None)
-    return type(getattr(original, "__cause__", None) or original or error).__name__
+    return tls_failure(error) or type(getattr(original, "__cause__", None) or original or error).__name__

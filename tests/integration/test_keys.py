@@ -53,7 +53,7 @@ class Keys:
 
 
 async def open_keys(url: str, **settings: Any) -> AsyncIterator[Keys]:
-    engine = make_engine(load_settings(database_url=url, redis_url="redis://unused", **settings))
+    engine = make_engine(load_settings(database_url=url, redis_url="redis://localhost", **settings))
     yield Keys(engine)
     await engine.dispose()
 

@@ -88,11 +88,14 @@ def _is_whole(client: "redis.Redis", nodes: int) -> bool:
 
 
 @asynccontextmanager
-async def tls_in_front(server: EmbeddedValkey, directory: Path) -> AsyncIterator[tuple[int, Path]]:
-    """A port that speaks TLS, and the file of the CA that vouches for it. (The wheel's server is built without TLS.)"""
-    certificate, key, authority = self_made(directory)
+async def tls_in_front(
+    server: EmbeddedValkey, directory: Path, certificate: tuple[Path, Path] | None = None
+) -> AsyncIterator[tuple[int, Path]]:
+    """A port that speaks TLS, and the file of the CA that vouches for it, unless there is a certificate already. (The
+    wheel's server is built without TLS.)"""
+    *made, authority = self_made(directory)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
+    context.load_cert_chain(*(certificate or made))
     tasks: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

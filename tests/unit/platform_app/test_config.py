@@ -21,7 +21,7 @@ from platform_app.errors import ConfigurationError
 
 ROOT = Path(__file__).parents[3]
 DATABASE_URL = "postgresql://fb:pa55word@db:5432/platform"
-REDIS_URL = "redis://:r3dispass@redis:6379/0"
+REDIS_URL = "rediss://:r3dispass@redis:6379/0"
 
 pytestmark = pytest.mark.usefixtures("bare_environment")
 
@@ -87,7 +87,7 @@ class TestSettings:
         url = settings(database_url=f"{prefix}fb:x@db/p").database_url.get_secret_value()
         assert url == "postgresql+asyncpg://fb:x@db/p"
 
-    @pytest.mark.parametrize("url", ["redis://r:6379/0", "rediss://r", "unix:///run/valkey.sock"])
+    @pytest.mark.parametrize("url", ["redis://localhost:6379/0", "rediss://r", "unix:///run/valkey.sock"])
     def test_the_usual_spellings_of_a_redis_url_are_taken(self, url: str) -> None:
         assert settings(redis_url=url).redis_url.get_secret_value() == url
 

@@ -33,7 +33,7 @@ class World:
 
     def settings(self) -> Settings:
         return load_settings(
-            database_url="postgresql://x/y", redis_url="redis://x", config_file=self.path, default_model="small"
+            database_url="postgresql://x/y", redis_url="redis://localhost", config_file=self.path, default_model="small"
         )
 
     async def check(self, _: PlatformConfig) -> list[str]:

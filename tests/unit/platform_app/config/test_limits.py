@@ -121,7 +121,7 @@ def test_a_keys_own_limit(name: str, limit: float, good: bool) -> None:
 
 def test_routes_are_those_of_the_app() -> None:
     """Every route that charges is known here by its way of limiting; a name that the app lacks is only a hope."""
-    app = create_app(load_settings(database_url="postgresql://unused", redis_url="redis://unused"))
+    app = create_app(load_settings(database_url="postgresql://unused", redis_url="redis://localhost"))
     limited_by = {
         route.path_format: guard.limited_by for route in api_routes(app) if (guard := guard_of(route)) is not None
     }
