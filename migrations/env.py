@@ -4,16 +4,14 @@ from alembic import context
 from sqlalchemy import Connection, text
 
 from platform_app.config import load_settings
+from platform_app.db.advisory_locks import AdvisoryLock
 from platform_app.db.migrations import upgrade
 from platform_app.db.models import Base
-
-# Two deployments that migrate at once take turns on this lock; the number is arbitrary and ours.
-_LOCK = 7_202_811_001
 
 
 def _migrate(connection: Connection) -> None:
     # Session-wide, so that it spans the transactions of all migrations; the connection's end releases it.
-    connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": _LOCK})
+    connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": AdvisoryLock.MIGRATIONS})
     connection.commit()
     context.configure(
         connection=connection,
@@ -24,7 +22,7 @@ def _migrate(connection: Connection) -> None:
     )
     with context.begin_transaction():
         context.run_migrations()
-    connection.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": _LOCK})
+    connection.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": AdvisoryLock.MIGRATIONS})
     connection.commit()
 
 

@@ -9,6 +9,7 @@ import random
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
+from platform_app.db.advisory_locks import AdvisoryLock
 from platform_app.ledger.session import REFUSED_DATA, DatabaseUnavailableError, LedgerSession
 from platform_app.ledger.tables import TABLES, USAGE_RECORDS, Retention
 from platform_app.observability.logging import get_logger
@@ -17,8 +18,6 @@ DAYS_AHEAD = 7
 MAINTENANCE_SECONDS = 3600.0
 RETRY_SECONDS = 60.0
 _DEADLINE_SECONDS = 30.0
-_LOCK = 7_202_811_002
-"""The number of the advisory lock; arbitrary and ours."""
 
 _log = get_logger("ledger")
 
@@ -49,7 +48,7 @@ async def maintain(session: LedgerSession, retention: Retention, today: date | N
     try:
         async with session.use(_DEADLINE_SECONDS) as driver, driver.transaction():
             # Released by the transaction's end, which works behind a pooler that shares sessions.
-            if not await driver.fetchval("SELECT pg_try_advisory_xact_lock($1)", _LOCK):
+            if not await driver.fetchval("SELECT pg_try_advisory_xact_lock($1)", AdvisoryLock.PARTITION_MAINTENANCE):
                 return MaintenanceReport(ran=False)
             created = [
                 await driver.fetchval("SELECT ledger_create_partition($1, $2)", table.name, day)
