@@ -12,7 +12,7 @@ from fastapi import Depends, Request
 from apps.platform_api.http.request_body import BoundedRequestBody
 from apps.platform_api.server.state import ServerState
 from platform_app.auth.caller import Caller
-from platform_app.auth.key_records import Actor
+from platform_app.auth.key_records import Actor, ActorKey
 from platform_app.auth.permissions import Scope
 from platform_app.chat import ChatService
 from platform_app.errors import InsufficientScope, InvalidApiKey, MissingCredentials
@@ -136,24 +136,22 @@ EmbeddingsCallerDep = Annotated[Caller, Depends(Guard(Scope.EMBEDDINGS, LimitedB
 ModelsReaderDep = Annotated[Caller, Depends(Guard(Scope.MODELS_READ))]
 """May see which models it may use."""
 KeyReaderDep = Annotated[Caller, Depends(Guard(Scope.API_KEYS_READ))]
-"""May see keys, never their secrets."""
+"""May see keys of its own owner, never their secrets."""
 KeyManagerDep = Annotated[Caller, Depends(Guard(Scope.API_KEYS_MANAGE))]
-"""May create, change, rotate and revoke keys that hold no more than itself."""
+"""May create, change, rotate and revoke keys of its own owner that hold no more than itself."""
 OneselfDep = Annotated[Caller, Depends(Guard(None, LimitedBy.NOTHING_CHARGED))]
 """Any key, about itself."""
 AuditReaderDep = Annotated[Caller, Depends(Guard(Scope.AUDIT_READ))]
-"""May read who did what."""
+"""May read who did what with its own owner's keys."""
 UsageReaderDep = Annotated[Caller, Depends(Guard(Scope.USAGE_READ))]
-"""May read what every key used and what it cost."""
+"""May read what its own owner's keys used and what it cost."""
 
 
 def actor_of(caller: Caller, context: RequestContext) -> Actor:
     """The caller as the one who makes a change, for the audit."""
     return Actor(
         name=f"key:{caller.key_id}",
-        grants=caller.scopes,
-        limits=caller.limits,
-        allowed_models=caller.allowed_models,
+        key=ActorKey(caller.key_id, caller.secret_created_at),
         request_id=context.request_id,
         trace_id=context.trace.trace_id,
         client_address=context.client_address,

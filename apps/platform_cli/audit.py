@@ -13,9 +13,9 @@ def print_audit(wanted: AuditFilter, limit: int | None) -> None:
 
     async def work(engine: AsyncEngine) -> None:
         if limit is not None:
-            write_lines((await AuditReader(engine).page(wanted, limit=limit)).entries)
+            write_lines((await AuditReader(engine).page(wanted, only_owner=None, limit=limit)).entries)
             return
-        async for entries in AuditReader(engine).export(wanted):
+        async for entries in AuditReader(engine).export(wanted, only_owner=None):
             write_lines(entries)
 
     read_database(work)

@@ -80,7 +80,7 @@ def list_keys(
         records: list[KeyRecord] = []
         cursor = None
         while True:
-            page = await admin.keys.list(wanted, limit=200, cursor=cursor)
+            page = await admin.keys.list(wanted, only_owner=None, limit=200, cursor=cursor)
             records += page.keys
             cursor = page.next_cursor
             if cursor is None:
@@ -99,7 +99,7 @@ def list_keys(
 @app.command()
 def show(key_id: str, as_json: _Json = False) -> None:
     """Show everything about a key but its secret."""
-    _print(_run(load_settings(), lambda admin: admin.keys.get(key_id)), as_json)
+    _print(_run(load_settings(), lambda admin: admin.keys.get(key_id, only_owner=None)), as_json)
 
 
 @app.command()

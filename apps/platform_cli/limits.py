@@ -68,7 +68,7 @@ async def _explain(
 ) -> tuple[KeyRecord, _Explained, bool]:
     engine = make_engine(settings)
     try:
-        record = await KeyStore(engine).get(key_id)
+        record = await KeyStore(engine).get(key_id, only_owner=None)
     except DATABASE_ERRORS as error:
         raise AuthUnavailable(
             f"The database does not answer ({failure_kind(error)}). Check PLATFORM_DATABASE_URL."

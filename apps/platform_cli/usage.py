@@ -60,7 +60,7 @@ def print_records(wanted: UsageFilter) -> None:
     """Print every single record that matches as a JSON line, newest first, in bounded memory."""
 
     async def work(engine: AsyncEngine) -> None:
-        async for records in UsageReader(engine).records(wanted):
+        async for records in UsageReader(engine).records(wanted, only_owner=None):
             write_lines(records)
 
     read_database(work)
@@ -71,7 +71,7 @@ async def _pages(
 ) -> AsyncGenerator[UsagePage, None]:
     cursor = None
     while True:
-        page = await reader.page(wanted, group_by, cursor=cursor)
+        page = await reader.page(wanted, group_by, only_owner=None, cursor=cursor)
         yield page
         cursor = page.next_cursor
         if cursor is None:

@@ -249,6 +249,7 @@ def _judge(
         allowed_models=None if record.allowed_models is None else frozenset(record.allowed_models),
         expires_at=record.expires_at,
         limits=record.limits or {},
+        secret_created_at=matched.created_at,
     )
     ends = [end for end in (record.expires_at, matched.not_after) if end is not None]
     return CachedKey(caller, record.key_id, min(ends, default=None), verified_at), matched

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from platform_app.auth.permissions import covers
+from platform_app.auth.permissions import ALL, covers
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,13 @@ class Caller:
     expires_at: datetime | None = None
     limits: Mapping[str, float] = field(default_factory=dict)
     """Other limits than the config file's, by rule name."""
+    secret_created_at: datetime | None = None
+    """When the secret that was sent was created: tells it from the key's other secret."""
+
+    @property
+    def only_owner(self) -> str | None:
+        """The owner whose keys and records this caller may read; None with `platform:*`: every owner's."""
+        return None if ALL in self.scopes else self.owner
 
     def may(self, scope: str) -> bool:
         """Whether the key was granted this scope, by itself or by a wildcard."""

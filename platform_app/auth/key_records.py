@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from platform_app.auth.permissions import ALL, covers
 from platform_app.auth.tokens import KeyEnvironment
 
 KeyStatus = Literal["active", "expired", "revoked"]
@@ -19,28 +18,28 @@ UNSET = Unset()
 
 
 @dataclass(frozen=True, slots=True)
+class ActorKey:
+    """The key, and which of its secrets, that a change is made with.
+
+    What the key holds is not here: it is read again in the change's own transaction, because the cache of callers may
+    be seconds old.
+    """
+
+    key_id: str
+    secret_created_at: datetime | None
+    """Identifies the secret within its key. With None no change is accepted."""
+
+
+@dataclass(frozen=True, slots=True)
 class Actor:
     """Who makes a change, and in which request; goes into the audit event."""
 
     name: str
-    grants: frozenset[str] = frozenset({ALL})
-    """What the actor's own key was granted; somebody at the command line holds the database, so everything."""
-    limits: Mapping[str, float] = field(default_factory=dict)
-    """The actor's own limits, where its key has some."""
-    allowed_models: frozenset[str] | None = None
-    """The models that the actor's own key may use; None: every model."""
+    key: ActorKey | None = None
+    """None: the operator at the command line, who can write to the database anyway and is not restricted."""
     request_id: str | None = None
     trace_id: str | None = None
     client_address: str | None = None
-
-    @property
-    def is_admin(self) -> bool:
-        """Whether nothing is beyond this actor."""
-        return ALL in self.grants
-
-    def may_grant(self, grant: str) -> bool:
-        """Nobody can give, or manage, more than they hold."""
-        return covers(self.grants, grant)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +113,7 @@ class StoredSecret:
     digest: bytes = field(repr=False)
     pepper_version: int
     not_after: datetime | None
+    created_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

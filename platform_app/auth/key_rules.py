@@ -5,13 +5,19 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from platform_app.auth.key_records import Actor, KeyRecord
-from platform_app.auth.permissions import ALL, GRANTS, unknown_grants
+from platform_app.auth.key_records import KeyRecord
+from platform_app.auth.permissions import ALL, GRANTS, covers, unknown_grants
 from platform_app.config import LimitRule
 from platform_app.config.limits import BY_KEY_SCOPES
 from platform_app.errors import InsufficientScope, ValidationFailed
 
 MAX_GRACE_SECONDS = 30 * 86_400
+
+POWERLESS = frozenset(
+    {"key_id", "name", "created_at", "created_by", "revoked_at", "revoked_by", "revoked_reason", "last_used_at"}
+)
+"""Attributes that give a key no power: they are not compared with the holder's own. Every other attribute is, and one
+that has no comparison yet is refused."""
 
 
 class KeyRules:
@@ -46,46 +52,62 @@ class KeyRules:
         if problems:
             raise ValidationFailed("The API key is not valid.", details=problems)
 
-    def check_grant(self, actor: Actor, fields: Mapping[str, Any]) -> None:
-        """Nobody grants beyond what they hold. A field that is there and None counts as what it stands for: every
-        model, and the config file's limits.
+    def check_grant(self, holder: KeyRecord | None, fields: Mapping[str, Any]) -> None:
+        """Refuse to give what the holder lacks. A field that is there and None counts as what it stands for: every
+        model, the config file's limits, no end.
+
+        Args:
+            holder: The key of the actor; None for the operator at the command line, who is not restricted.
+            fields: The fields of the new key, or those that a change names.
 
         Raises:
-            InsufficientScope: naming the first scope that is beyond the actor.
-            ValidationFailed: naming the models and limits that are.
+            InsufficientScope: naming the first scope that the holder lacks.
+            ValidationFailed: naming every other field that is beyond the holder.
         """
-        if beyond := self._beyond(actor, fields):
+        if beyond := self._beyond(holder, fields):
             raise ValidationFailed("You cannot grant more than your own key holds.", details=beyond)
 
-    def check_manage(self, actor: Actor, target: KeyRecord) -> None:
-        """Nobody changes, rotates or revokes a key that holds more than they do: rotating it would hand it over.
+    def check_manage(self, holder: KeyRecord | None, target: KeyRecord) -> None:
+        """Refuse to change, rotate or revoke a key that holds more than the holder: rotating it would hand it over.
 
         Raises:
-            InsufficientScope: naming the first scope of the key that is beyond the actor.
-            ValidationFailed: naming the models and limits that are.
+            InsufficientScope: naming the first scope of the key that the holder lacks.
+            ValidationFailed: naming every other attribute that is beyond the holder.
         """
-        held = {"scopes": target.scopes, "allowed_models": target.allowed_models, "limits": target.limits}
-        if beyond := self._beyond(actor, held):
+        held = {name: getattr(target, name) for name in target.__dataclass_fields__}
+        if beyond := self._beyond(holder, held):
             raise ValidationFailed("You cannot manage a key that holds more than your own.", details=beyond)
 
-    def _beyond(self, actor: Actor, fields: Mapping[str, Any]) -> list[str]:
-        """What a key with these fields would hold beyond the actor; a scope is raised at once."""
-        if actor.is_admin:
+    def _beyond(self, holder: KeyRecord | None, fields: Mapping[str, Any]) -> list[str]:
+        """What a key with these fields would hold beyond the holder; a scope is raised at once."""
+        if holder is None or is_admin(holder):
             return []
         for scope in sorted(fields.get("scopes") or ()):
-            if not actor.may_grant(scope):
+            if not covers(holder.scopes, scope):
                 raise InsufficientScope(scope)
-        beyond = []
-        if "allowed_models" in fields:
-            beyond += _models_beyond(actor, fields["allowed_models"])
-        if "limits" in fields:
-            beyond += self._limits_beyond(actor, fields["limits"] or {})
+        beyond: list[str] = []
+        for name, value in fields.items():
+            match name:
+                case "scopes":
+                    pass  # compared above, since they are an error of their own
+                case "owner":
+                    beyond += _owner_beyond(holder, value)
+                case "environment":
+                    beyond += _environment_beyond(holder, value)
+                case "allowed_models":
+                    beyond += _models_beyond(holder, value)
+                case "limits":
+                    beyond += self._limits_beyond(holder, value or {})
+                case "expires_at":
+                    beyond += _expiry_beyond(holder, value)
+                case _ if name not in POWERLESS:
+                    beyond.append(f"{name}: only an administrator's key may give or manage this")
         return beyond
 
-    def _limits_beyond(self, actor: Actor, limits: Mapping[str, float]) -> list[str]:
+    def _limits_beyond(self, holder: KeyRecord, limits: Mapping[str, float]) -> list[str]:
         problems = []
         for name, rule in self._limits.items():
-            own, limit = _limit_of(actor.limits, rule), _limit_of(limits, rule)
+            own, limit = _limit_of(holder.limits or {}, rule), _limit_of(limits, rule)
             if limit > own:
                 source = "" if name in limits else ", the config file's,"
                 what = "no limit" if limit == math.inf else f"{limit:.15g}{source}"
@@ -131,20 +153,52 @@ def is_admin(record: KeyRecord) -> bool:
     return ALL in record.scopes
 
 
+def is_active_admin(record: KeyRecord) -> bool:
+    """Whether the key holds everything, and works."""
+    return is_admin(record) and record.status() == "active"
+
+
+def weakens_admin(before: KeyRecord, changes: Mapping[str, Any]) -> bool:
+    """Whether these changes make an administrator's key end sooner, or be one no more."""
+    if not is_active_admin(before):
+        return False
+    end = changes.get("expires_at", before.expires_at)
+    ends_sooner = end is not None and (before.expires_at is None or end < before.expires_at)
+    return ends_sooner or ALL not in changes.get("scopes", [ALL])
+
+
 def _limit_of(limits: Mapping[str, float], rule: LimitRule) -> float:
     """What holds for a key with these limits of its own."""
     default = math.inf if rule.limit is None else float(rule.limit)
     return limits.get(rule.name, default)
 
 
-def _models_beyond(actor: Actor, models: Collection[str] | None) -> list[str]:
-    if actor.allowed_models is None:
+def _owner_beyond(holder: KeyRecord, owner: str) -> list[str]:
+    if owner == holder.owner:
         return []
+    return [f"owner: your key manages keys of its own owner only, which is {holder.owner!r}"]
+
+
+def _environment_beyond(holder: KeyRecord, environment: str) -> list[str]:
+    if environment == holder.environment:
+        return []
+    return [f"environment: your key is a {holder.environment} key and manages no {environment} keys"]
+
+
+def _models_beyond(holder: KeyRecord, models: Collection[str] | None) -> list[str]:
+    if holder.allowed_models is None:
+        return []
+    own = set(holder.allowed_models)
     if models is None:
-        return [
-            f"allowed_models: without it every model is allowed, and you may use only {_some(actor.allowed_models)}"
-        ]
-    return [f"allowed_models: you may not use {name!r} yourself" for name in sorted(set(models) - actor.allowed_models)]
+        return [f"allowed_models: without it every model is allowed, and you may use only {_some(own)}"]
+    return [f"allowed_models: you may not use {name!r} yourself" for name in sorted(set(models) - own)]
+
+
+def _expiry_beyond(holder: KeyRecord, expires_at: datetime | None) -> list[str]:
+    if holder.expires_at is None or (expires_at is not None and expires_at <= holder.expires_at):
+        return []
+    what = "without it a key does not end" if expires_at is None else f"{expires_at.isoformat()} is too late"
+    return [f"expires_at: {what}, and your own key ends at {holder.expires_at.isoformat()}"]
 
 
 def _scope_problems(scopes: Sequence[str]) -> list[str]:

@@ -5,7 +5,7 @@ import binascii
 import re
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import RowMapping, Select, func, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, RowMapping, Select, func, or_, select, tuple_, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -23,6 +23,12 @@ what SQLAlchemy makes of "too many clients" and of a session that an administrat
 
 _KEY_ID = re.compile(KEY_ID_PATTERN, re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SECRET_COLUMNS = (
+    ApiKeySecret.digest,
+    ApiKeySecret.pepper_version,
+    ApiKeySecret.not_after,
+    ApiKeySecret.created_at.label("secret_created_at"),
+)
 
 
 class KeyStore:
@@ -35,7 +41,7 @@ class KeyStore:
     async def lookup(self, key_id: str) -> StoredKey | None:
         """The key and its secrets, or None."""
         statement = (
-            select(ApiKey.__table__, ApiKeySecret.digest, ApiKeySecret.pepper_version, ApiKeySecret.not_after)
+            select(ApiKey.__table__, *_SECRET_COLUMNS)
             .join(ApiKeySecret, ApiKeySecret.key_id == ApiKey.key_id)
             .where(ApiKey.key_id == key_id)
         )
@@ -43,7 +49,10 @@ class KeyStore:
             rows = (await connection.execute(statement)).mappings().all()
         if not rows:
             return None
-        secrets = tuple(StoredSecret(row["digest"], row["pepper_version"], row["not_after"]) for row in rows)
+        secrets = tuple(
+            StoredSecret(row["digest"], row["pepper_version"], row["not_after"], row["secret_created_at"])
+            for row in rows
+        )
         return StoredKey(record_of(rows[0]), secrets)
 
     async def rehash(self, digest: bytes, new_digest: bytes, pepper_version: int) -> None:
@@ -56,22 +65,26 @@ class KeyStore:
         async with self._engine.connect() as connection:
             await connection.execute(statement)
 
-    async def get(self, key_id: str) -> KeyRecord:
-        """One key.
+    async def get(self, key_id: str, *, only_owner: str | None) -> KeyRecord:
+        """Return one key. With `only_owner`, another owner's key does not exist.
 
         Raises:
             NotFound: there is none of this id.
         """
         check_key_id(key_id)
+        statement = select(ApiKey.__table__).where(ApiKey.key_id == key_id, *_owned_by(only_owner))
         async with self._engine.connect() as connection:
-            rows = await connection.execute(select(ApiKey.__table__).where(ApiKey.key_id == key_id))
-            row = rows.mappings().one_or_none()
+            row = (await connection.execute(statement)).mappings().one_or_none()
         if row is None:
             raise no_such_key(key_id)
         return record_of(row)
 
-    async def list(self, wanted: KeyFilter = KeyFilter(), *, limit: int = 50, cursor: str | None = None) -> KeyPage:
-        """A page of keys, newest first; `cursor` is the `next_cursor` of the page before.
+    async def list(
+        self, wanted: KeyFilter = KeyFilter(), *, only_owner: str | None, limit: int = 50, cursor: str | None = None
+    ) -> KeyPage:
+        """Return a page of keys, newest first; `cursor` is the `next_cursor` of the page before.
+
+        With `only_owner`, other owners' keys do not exist, whatever the filter and the cursor say.
 
         Raises:
             ValidationFailed: the cursor is none of ours, the limit is not 1 to 200, or a filter is not text.
@@ -81,7 +94,9 @@ class KeyStore:
                 raise ValidationFailed("The request is not valid.", details=[f"{name}: a NUL character is not text"])
         if not 1 <= limit <= MAX_PAGE:
             raise ValidationFailed("The request is not valid.", details=[f"limit: 1 to {MAX_PAGE} is needed"])
-        statement = _filtered(wanted).order_by(ApiKey.created_at.desc(), ApiKey.key_id.desc())
+        statement = (
+            _filtered(wanted).where(*_owned_by(only_owner)).order_by(ApiKey.created_at.desc(), ApiKey.key_id.desc())
+        )
         if cursor is not None:
             statement = statement.where(tuple_(ApiKey.created_at, ApiKey.key_id) < tuple_(*_parse_cursor(cursor)))
         async with self._engine.connect() as connection:
@@ -123,6 +138,10 @@ def _filtered(wanted: KeyFilter) -> Select[tuple[ApiKey]]:
             return statement.where(ApiKey.revoked_at.is_(None), or_(ApiKey.expires_at.is_(None), ~ended))
         case None:
             return statement
+
+
+def _owned_by(only_owner: str | None) -> tuple[ColumnElement[bool], ...]:
+    return () if only_owner is None else (ApiKey.owner == only_owner,)
 
 
 def _cursor(record: KeyRecord) -> str:

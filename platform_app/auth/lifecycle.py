@@ -8,22 +8,25 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, delete, func, insert, literal, or_, select, text, update
+from sqlalchemy import ColumnElement, and_, delete, exists, func, insert, literal, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from platform_app.auth.announcer import KeyAnnouncer
 from platform_app.auth.audit import write_audit_event
 from platform_app.auth.key_records import Actor, KeyChanges, KeyRecord, NewKey
-from platform_app.auth.key_rules import KeyRules, check_grace, check_reason, is_admin
-from platform_app.auth.keys import check_key_id, no_such_key, record_of
+from platform_app.auth.key_rules import KeyRules, check_grace, check_reason, is_active_admin, weakens_admin
+from platform_app.auth.keys import check_key_id, record_of
+from platform_app.auth.locked_keys import LockedKeys, lock_holder, lock_keys
 from platform_app.auth.pepper import Peppers
 from platform_app.auth.permissions import ALL
 from platform_app.auth.tokens import Token, generate_token
+from platform_app.db.advisory_locks import AdvisoryLock
 from platform_app.db.models import ApiKey, ApiKeySecret
-from platform_app.errors import Conflict
+from platform_app.errors import Conflict, PlatformError
+from platform_app.observability import metrics
+from platform_app.observability.logging import get_logger
 
-# Changes that could leave no administrator take turns on this lock; the number is arbitrary and ours.
-_ADMIN_LOCK = 7_202_811_002
+_log = get_logger("auth")
 
 
 class KeyLifecycle:
@@ -39,12 +42,13 @@ class KeyLifecycle:
 
         Raises:
             ValidationFailed: naming each field that is wrong.
-            InsufficientScope: the actor does not hold what it would grant.
+            ValidationFailed, InsufficientScope: the actor does not hold what it would grant.
+            InvalidApiKey: the actor's key or its secret has ended.
         """
         fields = _columns(new)
         self._rules.check_fields(fields)
-        self._rules.check_grant(actor, fields)
-        async with self._engine.begin() as connection:
+        async with _counted("create", actor), self._engine.begin() as connection:
+            self._rules.check_grant(await lock_holder(connection, actor), fields)
             return await _insert(connection, fields, peppers, actor)
 
     async def bootstrap(self, new: NewKey, peppers: Peppers, actor: Actor) -> tuple[KeyRecord, Token]:
@@ -65,14 +69,17 @@ class KeyLifecycle:
         """Change the fields that `changes` names.
 
         Raises:
-            NotFound, ValidationFailed, InsufficientScope: see `create`; the key may not be beyond the actor either.
-            Conflict: it is revoked, or would be the last administrator's key to lose that.
+            NotFound: there is no such key within the actor's reach.
+            ValidationFailed, InsufficientScope, InvalidApiKey: see `create`; the key itself must be within the actor's
+                reach too.
+            Conflict: it is revoked, or no administrator's key without an end would remain.
         """
         fields = changes.fields()
         self._rules.check_fields(fields)
-        self._rules.check_grant(actor, fields)
-        async with self._change(key_id, actor) as (connection, before):
-            if is_admin(before) and (ALL not in fields.get("scopes", [ALL]) or fields.get("expires_at") is not None):
+        async with self._change("update", key_id, actor) as (connection, keys):
+            before = keys.target
+            self._rules.check_grant(keys.holder, fields)
+            if weakens_admin(before, fields):
                 await _keep_an_admin(connection, key_id)
             after = await _write(connection, key_id, _sorted(fields)) if fields else before
             await write_audit_event(connection, actor, "api_key.update", key_id, before=before, after=after)
@@ -82,15 +89,17 @@ class KeyLifecycle:
     async def rotate(
         self, key_id: str, grace_period_seconds: int, peppers: Peppers, actor: Actor
     ) -> tuple[KeyRecord, Token]:
-        """A new secret, valid at once; the one before stays valid for the grace period, any older one ends now.
+        """Add a new secret, valid at once; the one before stays valid for the grace period, any older one ends now.
 
         Raises:
-            NotFound, InsufficientScope: there is no such key, or it is beyond the actor.
+            NotFound: there is no such key within the actor's reach.
+            ValidationFailed, InsufficientScope, InvalidApiKey: as for `update`.
             Conflict: it is revoked or expired.
             ValidationFailed: the grace period is out of range.
         """
         check_grace(grace_period_seconds)
-        async with self._change(key_id, actor) as (connection, record):
+        async with self._change("rotate", key_id, actor) as (connection, keys):
+            record = keys.target
             if record.status() == "expired":
                 raise Conflict(f"The key {key_id} has expired. Change expires_at first, or create a new key.")
             token = generate_token("live" if record.environment == "live" else "test", key_id)
@@ -113,14 +122,16 @@ class KeyLifecycle:
         """End a key for good.
 
         Raises:
-            NotFound, InsufficientScope: there is no such key, or it is beyond the actor.
-            Conflict: it was revoked before (the first revocation stands), or it is the last administrator's key and
-                `force` is not set.
+            NotFound: there is no such key within the actor's reach.
+            ValidationFailed, InsufficientScope, InvalidApiKey: as for `update`.
+            Conflict: it was revoked before (the first revocation stands), or no administrator's key without an end
+                would remain and `force` is not set.
             ValidationFailed: the reason says nothing.
         """
         check_reason(reason)
-        async with self._change(key_id, actor) as (connection, before):
-            if is_admin(before) and not force:
+        async with self._change("revoke", key_id, actor) as (connection, keys):
+            before = keys.target
+            if is_active_admin(before) and not force:
                 await _keep_an_admin(connection, key_id)
             values = {"revoked_at": func.now(), "revoked_by": actor.name, "revoked_reason": reason}
             after = await _write(connection, key_id, values)
@@ -131,19 +142,30 @@ class KeyLifecycle:
         return after
 
     @asynccontextmanager
-    async def _change(self, key_id: str, actor: Actor) -> AsyncIterator[tuple[AsyncConnection, KeyRecord]]:
+    async def _change(
+        self, action: str, key_id: str, actor: Actor
+    ) -> AsyncIterator[tuple[AsyncConnection, LockedKeys]]:
         """A transaction that holds the key's row, which exists, is not revoked, and is the actor's to manage."""
         check_key_id(key_id)
-        async with self._engine.begin() as connection:
-            statement = select(ApiKey.__table__).where(ApiKey.key_id == key_id).with_for_update()
-            row = (await connection.execute(statement)).mappings().one_or_none()
-            if row is None:
-                raise no_such_key(key_id)
-            record = record_of(row)
-            self._rules.check_manage(actor, record)
+        async with _counted(action, actor, key_id), self._engine.begin() as connection:
+            keys = await lock_keys(connection, key_id, actor)
+            record = keys.target
+            self._rules.check_manage(keys.holder, record)
             if record.revoked_at is not None:
                 raise Conflict(f"The key {key_id} was revoked at {record.revoked_at.isoformat()}, and that is final.")
-            yield connection, record
+            yield connection, keys
+
+
+@asynccontextmanager
+async def _counted(action: str, actor: Actor, key_id: str | None = None) -> AsyncIterator[None]:
+    """Count a change by what came of it. A refusal is logged: it may be an attempt to gain power."""
+    try:
+        yield
+    except PlatformError as error:
+        metrics.KEY_CHANGES.labels(action, error.code).inc()
+        _log.warning("key_change_refused", action=action, actor=actor.name, target_key_id=key_id, reason=error.code)
+        raise
+    metrics.KEY_CHANGES.labels(action, "ok").inc()
 
 
 async def _insert(
@@ -159,7 +181,13 @@ async def _insert(
 
 
 async def _insert_secret(connection: AsyncConnection, token: Token, peppers: Peppers) -> None:
-    values = {"digest": peppers.digest(token.text), "key_id": token.key_id, "pepper_version": peppers.current}
+    values = {
+        "digest": peppers.digest(token.text),
+        "key_id": token.key_id,
+        "pepper_version": peppers.current,
+        # Not the transaction's start: the row lock makes this time differ for each secret of a key (see ActorKey).
+        "created_at": func.clock_timestamp(),
+    }
     await connection.execute(insert(ApiKeySecret).values(values))
 
 
@@ -169,20 +197,29 @@ async def _write(connection: AsyncConnection, key_id: str, values: dict[str, Any
 
 
 async def _lock_admins(connection: AsyncConnection) -> None:
-    await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _ADMIN_LOCK})
+    await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": AdvisoryLock.LAST_ADMINISTRATOR})
 
 
-async def _active_admin(connection: AsyncConnection, *, besides: str = "") -> str | None:
-    statement = select(ApiKey.key_id).where(active(), ApiKey.scopes.contains([ALL]), ApiKey.key_id != besides).limit(1)
+async def _active_admin(connection: AsyncConnection) -> str | None:
+    statement = select(ApiKey.key_id).where(active(), ApiKey.scopes.contains([ALL])).limit(1)
     return (await connection.execute(statement)).scalar_one_or_none()
 
 
 async def _keep_an_admin(connection: AsyncConnection, key_id: str) -> None:
+    """Raise Conflict unless another administrator's key stays: neither the key nor its secret has an end."""
     await _lock_admins(connection)
-    if await _active_admin(connection, besides=key_id) is None:
+    endless_secret = exists().where(ApiKeySecret.key_id == ApiKey.key_id, ApiKeySecret.not_after.is_(None))
+    staying = select(ApiKey.key_id).where(
+        ApiKey.key_id != key_id,
+        ApiKey.scopes.contains([ALL]),
+        ApiKey.revoked_at.is_(None),
+        ApiKey.expires_at.is_(None),
+        endless_secret,
+    )
+    if (await connection.execute(staying.limit(1))).scalar_one_or_none() is None:
         raise Conflict(
-            f"The key {key_id} is the last administrator's key. Create another first, or use: "
-            f"flowbiz-platform keys revoke {key_id} --force"
+            f"The key {key_id} is the last administrator's key: no other key with {ALL} and without an end exists. "
+            f"Create one first, or use: flowbiz-platform keys revoke {key_id} --force"
         )
 
 

@@ -96,6 +96,12 @@ class AuditEvent(Base):
     __table_args__ = (
         Index(None, "target", "id"),
         Index(None, "occurred_at"),
+        Index(
+            "ix_audit_events_owner_changes",
+            "target",
+            "id",
+            postgresql_where=text("before ->> 'owner' <> after ->> 'owner'"),
+        ),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)

@@ -18,8 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from platform_app.db.models import AccessDecision, AuditEvent
 from platform_app.errors import ValidationFailed
+from platform_app.ledger.audit_owner import Kind, owned_by, visible_record
 
-Kind = Literal["access", "lifecycle"]
 KINDS: tuple[Kind, Kind] = ("access", "lifecycle")
 MAX_PAGE = 1000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -71,8 +71,12 @@ class AuditReader:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
 
-    async def page(self, wanted: AuditFilter, *, limit: int = 100, cursor: str | None = None) -> AuditPage:
-        """The entries after `cursor`, which is the `next_cursor` of the page before.
+    async def page(
+        self, wanted: AuditFilter, *, only_owner: str | None, limit: int = 100, cursor: str | None = None
+    ) -> AuditPage:
+        """Return the entries after `cursor`, which is the `next_cursor` of the page before.
+
+        With `only_owner`, only what concerns that owner's keys: see audit_owner.py.
 
         Raises:
             ValidationFailed: naming what is wrong with the filter, the limit or the cursor.
@@ -83,18 +87,20 @@ class AuditReader:
         async with self._engine.connect() as connection:
             for kind in wanted.kinds():
                 # One more than asked for, to know whether there is a next page.
-                rows = await connection.execute(_statement(kind, wanted, after).limit(limit + 1))
-                entry = _access_entry if kind == "access" else _lifecycle_entry
-                found += [(_place(kind, row), entry(row)) for row in rows.mappings()]
+                statement = _statement(kind, wanted, after).where(*owned_by(kind, only_owner))
+                rows = await connection.execute(statement.limit(limit + 1))
+                found += [(_place(kind, row), _entry(kind, row, only_owner)) for row in rows.mappings()]
         found.sort(key=_sort_key, reverse=True)
         more = len(found) > limit
         return AuditPage(tuple(entry for _, entry in found[:limit]), _cursor(found[limit - 1][0]) if more else None)
 
-    async def export(self, wanted: AuditFilter) -> AsyncGenerator[Sequence[Mapping[str, Any]], None]:
-        """Everything that matches, a page at a time."""
+    async def export(
+        self, wanted: AuditFilter, *, only_owner: str | None
+    ) -> AsyncGenerator[Sequence[Mapping[str, Any]], None]:
+        """Yield everything that matches, a page at a time; `only_owner` as for `page`."""
         cursor = None
         while True:
-            page = await self.page(wanted, limit=MAX_PAGE, cursor=cursor)
+            page = await self.page(wanted, only_owner=only_owner, limit=MAX_PAGE, cursor=cursor)
             yield page.entries
             cursor = page.next_cursor
             if cursor is None:
@@ -187,6 +193,10 @@ def _sort_key(found: tuple[_Place, Mapping[str, Any]]) -> tuple[datetime, str, i
     return place.occurred_at, place.kind, int(place.id, 16 if place.kind == "access" else 10)
 
 
+def _entry(kind: Kind, row: Mapping[Any, Any], only_owner: str | None) -> Mapping[str, Any]:
+    return _access_entry(row) if kind == "access" else _lifecycle_entry(row, only_owner)
+
+
 def _access_entry(row: Mapping[Any, Any]) -> Mapping[str, Any]:
     return {
         "kind": "access",
@@ -205,7 +215,7 @@ def _access_entry(row: Mapping[Any, Any]) -> Mapping[str, Any]:
     }
 
 
-def _lifecycle_entry(row: Mapping[Any, Any]) -> Mapping[str, Any]:
+def _lifecycle_entry(row: Mapping[Any, Any], only_owner: str | None) -> Mapping[str, Any]:
     return {
         "kind": "lifecycle",
         "id": str(row["id"]),
@@ -213,8 +223,8 @@ def _lifecycle_entry(row: Mapping[Any, Any]) -> Mapping[str, Any]:
         "key_id": row["target"],
         "action": row["action"],
         "actor": row["actor"],
-        "before": row["before"],
-        "after": row["after"],
+        "before": visible_record(row["before"], only_owner),
+        "after": visible_record(row["after"], only_owner),
         "reason": row["reason"],
         "request_id": row["request_id"],
         "trace_id": row["trace_id"],

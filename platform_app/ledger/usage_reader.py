@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from sqlalchemy import BigInteger, Select, cast, func, select, tuple_
+from sqlalchemy import BigInteger, ColumnElement, Select, cast, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from platform_app.db.models import UsageDaily, UsageRecord
@@ -66,10 +66,13 @@ class UsageReader:
         wanted: UsageFilter,
         group_by: Sequence[str] = DEFAULT_GROUPS,
         *,
+        only_owner: str | None,
         limit: int = MAX_GROUPS,
         cursor: str | None = None,
     ) -> UsagePage:
-        """The groups after `cursor` (the `next_cursor` of the page before), sorted by what they are grouped by.
+        """Return the groups after `cursor` (the `next_cursor` of the page before), sorted by what they are grouped by.
+
+        With `only_owner`, nothing of another owner is in the groups or in the totals.
 
         Raises:
             ValidationFailed: naming what is wrong with the filter, the groups, the limit or the cursor.
@@ -78,23 +81,28 @@ class UsageReader:
         groups = check_groups(group_by)
         if not 1 <= limit <= MAX_GROUPS:
             raise ValidationFailed("The request is not valid.", details=[f"limit: 1 to {MAX_GROUPS} is needed"])
-        statement = _grouped(wanted, since, until, groups)
+        matching = (*_matching(wanted, since, until), *_owned_by(UsageDaily, only_owner))
+        statement = _grouped(groups, matching)
         if cursor is not None:
             columns = [_column(group) for group in groups]
             statement = statement.where(tuple_(*columns) > tuple_(*_parse_cursor(cursor, groups)))
+        sums: Mapping[Any, Any]
         async with self._snapshot.connect() as connection:
             # One more than asked for, to know whether there is a next page.
             found = (await connection.execute(statement.limit(limit + 1))).mappings().all()
             more = len(found) > limit
             if more or cursor is not None:
-                sums = (await connection.execute(_matching(wanted, since, until, _sums()))).mappings().one()
+                totals: Select[Any] = select(*_sums()).where(*matching)
+                sums = (await connection.execute(totals)).mappings().one()
             else:  # the page is the whole: no need to read everything twice
                 sums = {name: sum(row[name] for row in found) for name in (*_SUMS, *_TIMES)}
         shown = tuple(_named(row, groups) | _shown(row) for row in found[:limit])
         return UsagePage(shown, _shown(sums), since, until, _cursor(found[limit - 1], groups) if more else None)
 
-    async def records(self, wanted: UsageFilter) -> AsyncGenerator[Sequence[Mapping[str, Any]], None]:
-        """Every single record that matches, newest first, a page at a time, in short statements.
+    async def records(
+        self, wanted: UsageFilter, *, only_owner: str | None
+    ) -> AsyncGenerator[Sequence[Mapping[str, Any]], None]:
+        """Yield every single record that matches, newest first, a page at a time, in short statements.
 
         Raises:
             ValidationFailed: naming what is wrong with the filter.
@@ -103,7 +111,7 @@ class UsageReader:
         statement = (
             select(UsageRecord.__table__)
             .where(UsageRecord.occurred_at >= _midnight(since), UsageRecord.occurred_at < _midnight(until))
-            .where(*(getattr(UsageRecord, name) == value for name, value in wanted.texts().items()))
+            .where(*_texts(UsageRecord, wanted), *_owned_by(UsageRecord, only_owner))
             .order_by(UsageRecord.occurred_at.desc(), UsageRecord.event_id.desc())
             .limit(MAX_RECORDS)
         )
@@ -120,17 +128,22 @@ class UsageReader:
             last = rows[-1]["occurred_at"], rows[-1]["event_id"]
 
 
-def _grouped(wanted: UsageFilter, since: date, until: date, groups: Sequence[GroupBy]) -> Select[Any]:
+def _grouped(groups: Sequence[GroupBy], matching: Sequence[ColumnElement[bool]]) -> Select[Any]:
     columns = [_column(group) for group in groups]
-    return _matching(wanted, since, until, [*columns, *_sums()]).group_by(*columns).order_by(*columns)
+    return select(*columns, *_sums()).where(*matching).group_by(*columns).order_by(*columns)
 
 
-def _matching(wanted: UsageFilter, since: date, until: date, columns: Sequence[Any]) -> Select[Any]:
-    return (
-        select(*columns)
-        .where(UsageDaily.day >= since, UsageDaily.day < until)
-        .where(*(getattr(UsageDaily, name) == value for name, value in wanted.texts().items()))
-    )
+def _matching(wanted: UsageFilter, since: date, until: date) -> Sequence[ColumnElement[bool]]:
+    return (UsageDaily.day >= since, UsageDaily.day < until, *_texts(UsageDaily, wanted))
+
+
+def _texts(table: type[UsageDaily | UsageRecord], wanted: UsageFilter) -> Sequence[ColumnElement[bool]]:
+    return [getattr(table, name) == value for name, value in wanted.texts().items()]
+
+
+def _owned_by(table: type[UsageDaily | UsageRecord], only_owner: str | None) -> Sequence[ColumnElement[bool]]:
+    """The owner of a record is the key's at the time of the request, so a key that moves takes no records along."""
+    return () if only_owner is None else (table.owner == only_owner,)
 
 
 def _sums() -> list[Any]:

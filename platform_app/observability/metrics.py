@@ -91,6 +91,12 @@ IDEMPOTENCY = Counter(
     ["outcome"],
 )
 
+KEY_CHANGES = Counter(
+    "platform_key_changes",
+    "Changes of API keys over HTTP: ok, or the error code of the refusal.",
+    ["action", "outcome"],
+)
+
 SECRET_LOOKUPS = Counter(
     "platform_secret_lookups",
     "Look-ups in the secret store, not those answered from memory: found, missing, unavailable.",

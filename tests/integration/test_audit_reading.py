@@ -72,7 +72,7 @@ async def _all(reader: AuditReader, wanted: AuditFilter, limit: int) -> list[Any
     entries: list[Any] = []
     cursor = None
     while True:
-        page = await reader.page(wanted, limit=limit, cursor=cursor)
+        page = await reader.page(wanted, only_owner=None, limit=limit, cursor=cursor)
         assert len(page.entries) <= limit
         entries += page.entries
         cursor = page.next_cursor
@@ -93,12 +93,12 @@ async def test_pages_hold_everything_once_and_in_order(engine: AsyncEngine, limi
 async def test_an_entry_that_comes_meanwhile_shifts_no_page(engine: AsyncEngine) -> None:
     await _fill(engine, decisions=20, events=0)
     reader = AuditReader(engine)
-    first = await reader.page(AuditFilter(), limit=10)
+    first = await reader.page(AuditFilter(), only_owner=None, limit=10)
     async with engine.begin() as connection:
         await connection.execute(
             text("INSERT INTO audit_events (actor, action, target) VALUES ('a', 'api_key.create', 'x')")
         )
-    second = await reader.page(AuditFilter(), limit=10, cursor=first.next_cursor)
+    second = await reader.page(AuditFilter(), only_owner=None, limit=10, cursor=first.next_cursor)
 
     ids = [entry["id"] for entry in (*first.entries, *second.entries)]
     assert len(set(ids)) == 20
@@ -146,7 +146,7 @@ async def test_what_cannot_be_read_is_named(
     engine: AsyncEngine, wanted: AuditFilter, limit: int, cursor: str | None
 ) -> None:
     with pytest.raises(ValidationFailed) as caught:
-        await AuditReader(engine).page(wanted, limit=limit, cursor=cursor)
+        await AuditReader(engine).page(wanted, only_owner=None, limit=limit, cursor=cursor)
     assert caught.value.details
 
 

@@ -77,7 +77,7 @@ async def test_a_key_is_stored_as_its_hmac_and_found_again(keys: Keys) -> None:
     assert abs(record.created_at - datetime.now(UTC)) < timedelta(minutes=1)
     stored = await keys.store.lookup(token.key_id)
     assert stored is not None
-    assert stored.record == record == await keys.store.get(token.key_id)
+    assert stored.record == record == await keys.store.get(token.key_id, only_owner=None)
     [secret] = stored.secrets
     assert (secret.digest, secret.pepper_version, secret.not_after) == (PEPPERS.digest(token.text), 3, None)
 
@@ -86,7 +86,7 @@ async def test_an_unknown_id_is_none_or_not_found(keys: Keys) -> None:
     unknown = generate_token("test").key_id
     assert await keys.store.lookup(unknown) is None
     with pytest.raises(NotFound, match=unknown):
-        await keys.store.get(unknown)
+        await keys.store.get(unknown, only_owner=None)
     with pytest.raises(NotFound, match=unknown):
         await keys.lifecycle.revoke(unknown, "why", ACTOR)
 
@@ -126,13 +126,13 @@ async def test_lists_are_newest_first_by_owner_and_in_pages(keys: Keys) -> None:
     owner = f"owner {generate_token('test').key_id}"
     made = [(await keys.create(owner=owner, name=str(number)))[0] for number in range(5)]
     await keys.create(owner=f"{owner} and more")
-    page = await keys.store.list(KeyFilter(owner=owner))
+    page = await keys.store.list(KeyFilter(owner=owner), only_owner=None)
     assert list(page.keys) == made[::-1]
     assert page.next_cursor is None
     found: list[KeyRecord] = []
     cursor = None
     while True:
-        page = await keys.store.list(KeyFilter(owner=owner), limit=2, cursor=cursor)
+        page = await keys.store.list(KeyFilter(owner=owner), only_owner=None, limit=2, cursor=cursor)
         found += page.keys
         cursor = page.next_cursor
         if cursor is None:
@@ -147,7 +147,7 @@ async def test_a_revocation_is_final_and_the_first_one_stands(keys: Keys) -> Non
     assert revoked.revoked_at is not None
     with pytest.raises(Conflict, match="revoked"):
         await keys.lifecycle.revoke(record.key_id, "again", Actor("somebody else"))
-    assert await keys.store.get(record.key_id) == revoked
+    assert await keys.store.get(record.key_id, only_owner=None) == revoked
     stored = await keys.store.lookup(record.key_id)
     assert stored is not None
     assert stored.record.revoked_at == revoked.revoked_at
@@ -159,7 +159,7 @@ async def test_a_revocation_needs_a_reason(keys: Keys, reason: str) -> None:
     record, _ = await keys.create()
     with pytest.raises(ValidationFailed):
         await keys.lifecycle.revoke(record.key_id, reason, ACTOR)
-    assert (await keys.store.get(record.key_id)).status() == "active"
+    assert (await keys.store.get(record.key_id, only_owner=None)).status() == "active"
 
 
 async def test_every_change_is_audited_with_who_and_where_and_no_secret(keys: Keys) -> None:

@@ -1,11 +1,12 @@
-"""Nobody gives, or manages, more than they hold: scopes, limits and models, over HTTP."""
+"""A manager gives, and manages, no more than it holds: scopes, limits, models and expiry, over HTTP."""
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from tests.support.keys_api import Api, details
+from tests.support.keys_api import Api, but_its_use, details
 
 DEFAULT_LIMIT = 1_000_000
 """What the session's config file gives every key."""
@@ -22,7 +23,7 @@ BEYOND = ["platform:*", "platform:api_keys:*", "platform:api_keys:read", "platfo
 
 @pytest.mark.parametrize("scope", BEYOND)
 async def test_a_scope_beyond_ones_own_cannot_be_granted(admin: Api, owner: str, scope: str) -> None:
-    lesser, own_id = await manager(admin, "platform:chat")
+    lesser, own_id = await manager(admin, "platform:chat", owner=owner)
     target, _ = await lesser.created(owner=owner)
     scopes = ["platform:chat", scope]
     for response in (
@@ -32,7 +33,7 @@ async def test_a_scope_beyond_ones_own_cannot_be_granted(admin: Api, owner: str,
     ):
         assert (response.status_code, response.json()["error"]["code"]) == (403, "insufficient_scope")
         assert f'scope="{scope}"' in response.headers["www-authenticate"]
-    assert await admin.listed(owner=owner) == [target]
+    assert await admin.listed(owner=owner) == [target, own_id]
     assert (await admin.show(target)).json()["scopes"] == ["platform:chat"]
     assert (await admin.show(own_id)).json()["scopes"] == ["platform:api_keys:manage", "platform:chat"]
 
@@ -63,7 +64,7 @@ async def test_a_key_of_greater_scope_cannot_be_managed(admin: Api, scopes: list
 
 
 async def test_a_limit_beyond_ones_own_cannot_be_granted(admin: Api, owner: str) -> None:
-    lesser, own_id = await manager(admin, "platform:chat", limits={"key-rpm": 50})
+    lesser, own_id = await manager(admin, "platform:chat", owner=owner, limits={"key-rpm": 50})
     target, _ = await lesser.created(owner=owner, limits={"key-rpm": 50})
     for response in (
         await lesser.create(owner=owner, limits={"key-rpm": 51}),
@@ -77,7 +78,7 @@ async def test_a_limit_beyond_ones_own_cannot_be_granted(admin: Api, owner: str)
         assert (response.status_code, response.json()["error"]["code"]) == (422, "validation_error"), response.text
         assert "limits.key-rpm" in details(response)
         assert "50" in details(response)
-    assert await admin.listed(owner=owner) == [target]
+    assert await admin.listed(owner=owner) == [target, own_id]
     assert (await admin.show(target)).json()["limits"] == {"key-rpm": 50}
     assert (await lesser.update(target, limits={"key-rpm": 49})).status_code == 200
     assert (await lesser.update(target, name="still mine")).status_code == 200
@@ -111,9 +112,9 @@ async def test_a_key_of_greater_limits_cannot_be_managed(admin: Api) -> None:
 
 
 async def test_models_beyond_ones_own_cannot_be_granted_or_managed(admin: Api, owner: str) -> None:
-    lesser, own_id = await manager(admin, "platform:chat", allowed_models=["gpt-4o"])
+    lesser, own_id = await manager(admin, "platform:chat", owner=owner, allowed_models=["gpt-4o"])
     target, _ = await lesser.created(owner=owner, allowed_models=["gpt-4o"])
-    every, key = await admin.created()
+    every, key = await admin.created(owner=owner)
     for response in (
         await lesser.create(owner=owner, allowed_models=["gpt-4o", "sim-ok"]),
         await lesser.create(owner=owner),  # every model
@@ -130,9 +131,60 @@ async def test_models_beyond_ones_own_cannot_be_granted_or_managed(admin: Api, o
     assert await admin.use(key) == [200]
 
 
+def in_hours(hours: float) -> str:
+    return (datetime.now(UTC) + timedelta(hours=hours)).isoformat()
+
+
+async def test_manager_that_ends_grants_no_longer_life(admin: Api, owner: str) -> None:
+    own_end, later, sooner = in_hours(2), in_hours(2.01), in_hours(1)
+    lesser, own_id = await manager(admin, "platform:chat", owner=owner, expires_at=own_end)
+    target, _ = await lesser.created(owner=owner, expires_at=sooner)
+    before = (await admin.show(own_id)).json()
+    for response in (
+        await lesser.create(owner=owner),
+        await lesser.create(owner=owner, expires_at=None),
+        await lesser.create(owner=owner, expires_at=later),
+        await lesser.update(target, expires_at=None),
+        await lesser.update(target, expires_at=later),
+        await lesser.update(own_id, expires_at=None),
+        await lesser.update(own_id, expires_at=later),
+    ):
+        assert (response.status_code, response.json()["error"]["code"]) == (422, "validation_error"), response.text
+        assert "expires_at" in details(response)
+        assert "your own key ends at" in details(response)
+    assert await admin.listed(owner=owner) == [target, own_id]
+    assert but_its_use((await admin.show(own_id)).json()) == but_its_use(before)
+    assert (await lesser.update(target, expires_at=own_end)).status_code == 200
+    assert (await lesser.update(own_id, expires_at=sooner)).status_code == 200
+    assert (await lesser.update(own_id, expires_at=own_end)).status_code == 422, "its own end is the earlier one now"
+
+
+async def test_key_that_lives_longer_cannot_be_managed(admin: Api, owner: str) -> None:
+    """Rotating it would give the manager a secret that outlives its own."""
+    lesser, _ = await manager(admin, "platform:chat", owner=owner, expires_at=in_hours(1))
+    for end in (None, in_hours(2)):
+        target, key = await admin.created(owner=owner, expires_at=end)
+        for response in (
+            await lesser.update(target, name="mine"),
+            await lesser.update(target, expires_at=in_hours(0.5)),
+            await lesser.rotate(target, 0),
+            await lesser.revoke(target),
+        ):
+            assert (response.status_code, response.json()["error"]["code"]) == (422, "validation_error")
+            assert "expires_at" in details(response)
+        assert await admin.use(key) == [200]
+
+
+async def test_administrator_that_ends_grants_keys_without_end(admin: Api) -> None:
+    _, key = await admin.created(scopes=["platform:*"], expires_at=in_hours(1))
+    assert (await admin.holding(key).create()).status_code == 201
+
+
 async def test_a_key_without_manage_changes_nothing(admin: Api, owner: str) -> None:
     target, _ = await admin.created(owner=owner)
-    _, key = await admin.created(scopes=["platform:api_keys:read", "platform:chat", "platform:audit:read"])
+    own_id, key = await admin.created(
+        scopes=["platform:api_keys:read", "platform:chat", "platform:audit:read"], owner=owner
+    )
     reader = admin.holding(key)
     for response in (
         await reader.create(owner=owner),
@@ -141,7 +193,7 @@ async def test_a_key_without_manage_changes_nothing(admin: Api, owner: str) -> N
         await reader.revoke(target),
     ):
         assert response.status_code == 403
-    assert await reader.listed(owner=owner) == [target]
+    assert await reader.listed(owner=owner) == [own_id, target]
 
 
 async def test_an_answer_never_repeats_a_key_that_was_typed_as_an_id(admin: Api) -> None:

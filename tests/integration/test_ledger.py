@@ -18,6 +18,7 @@ from apps.platform_cli.embedded.postgres import EmbeddedPostgres
 from platform_app.auth.key_records import Actor, KeyChanges, NewKey
 from platform_app.config import Settings, load_settings
 from platform_app.db import migrations
+from platform_app.db.advisory_locks import AdvisoryLock
 from platform_app.ledger.batch import batch_of
 from platform_app.ledger.keeper import SpoolKeeper
 from platform_app.ledger.partitions import DAYS_AHEAD, MaintenanceReport, maintain
@@ -300,7 +301,7 @@ async def test_one_of_several_processes_does_the_maintenance(own_url: str) -> No
         reports = await asyncio.gather(maintain(one, keeping(30)), maintain(two, keeping(30)))
         assert sum(len(report.created) for report in reports) == (DAYS_AHEAD + 1) * len(TABLES)
         async with connected(own_url) as holder, holder.transaction():
-            await holder.execute("SELECT pg_advisory_xact_lock(7202811002)")
+            await holder.execute("SELECT pg_advisory_xact_lock($1)", AdvisoryLock.PARTITION_MAINTENANCE)
             assert await maintain(one, keeping(30)) == MaintenanceReport(ran=False)
         assert (await maintain(one, keeping(30))).ran
 
@@ -431,7 +432,7 @@ async def test_the_runtime_role_can_do_all_that_keys_need(guarded_url: str) -> N
         assert stored is not None
         await admin.keys.rehash(stored.secrets[0].digest, bytes(32), 2)
         await admin.lifecycle.revoke(record.key_id, "done", actor)
-        assert [key.key_id for key in (await admin.keys.list()).keys] == [record.key_id, first.key_id]
+        assert [key.key_id for key in (await admin.keys.list(only_owner=None)).keys] == [record.key_id, first.key_id]
         assert await admin.keys.secrets_by_pepper() == {1: 1}
     async with session_on(guarded_url) as session:
         assert await Shipper(session).ship(batch_of([access(key_id=first.key_id)])) == []

@@ -297,7 +297,7 @@ def sums(records: Sequence[UsageRecord]) -> dict[str, Any]:
 async def test_groups_are_what_the_records_add_up_to(
     engine: AsyncEngine, records: list[UsageRecord], group_by: tuple[str, ...]
 ) -> None:
-    page = await UsageReader(engine).page(UsageFilter(), group_by)
+    page = await UsageReader(engine).page(UsageFilter(), group_by, only_owner=None)
     assert list(page.groups) == expected(records, group_by)
     assert page.totals == sums(records)
     assert page.next_cursor is None
@@ -320,10 +320,10 @@ async def test_filters_give_exactly_what_matches(
     engine: AsyncEngine, records: list[UsageRecord], wanted: UsageFilter, matches: Any
 ) -> None:
     those = [record for record in records if matches(record)]
-    page = await UsageReader(engine).page(wanted, ("owner", "day"))
+    page = await UsageReader(engine).page(wanted, ("owner", "day"), only_owner=None)
     assert list(page.groups) == expected(those, ("owner", "day"))
     assert page.totals == sums(those)
-    single = [entry async for entries in UsageReader(engine).records(wanted) for entry in entries]
+    single = [entry async for entries in UsageReader(engine).records(wanted, only_owner=None) for entry in entries]
     assert {entry["id"] for entry in single} == {record.event_id for record in those}
     assert len(single) == len(those)
 
@@ -336,7 +336,7 @@ async def test_pages_hold_every_group_once_and_in_order(
     found: list[Any] = []
     cursor = None
     while True:
-        page = await UsageReader(engine).page(UsageFilter(), group_by, limit=limit, cursor=cursor)
+        page = await UsageReader(engine).page(UsageFilter(), group_by, only_owner=None, limit=limit, cursor=cursor)
         assert len(page.groups) <= limit
         assert page.totals == sums(records), "of all pages"
         found += page.groups
@@ -364,7 +364,7 @@ async def test_what_cannot_be_asked_is_named(
     engine: AsyncEngine, group_by: tuple[str, ...], limit: int, cursor: str | None
 ) -> None:
     with pytest.raises(ValidationFailed) as caught:
-        await UsageReader(engine).page(UsageFilter(), group_by, limit=limit, cursor=cursor)
+        await UsageReader(engine).page(UsageFilter(), group_by, only_owner=None, limit=limit, cursor=cursor)
     assert caught.value.details
 
 
@@ -381,13 +381,57 @@ async def test_a_question_over_many_totals_reads_no_record_and_is_fast(own_url: 
         assert any("ix_usage_daily_key_id_day" in row[0] for row in plan)
     engine = create_async_engine(own_url)
     reader = UsageReader(engine)
-    await reader.page(UsageFilter(), ("day",))
+    await reader.page(UsageFilter(), ("day",), only_owner=None)
     started = time.perf_counter()
-    page = await reader.page(UsageFilter(), ("day", "model"))
+    page = await reader.page(UsageFilter(), ("day", "model"), only_owner=None)
     seconds = time.perf_counter() - started
     await engine.dispose()
     assert (page.totals["requests"], len(page.groups)) == (96_000_000, 300)
     assert seconds < 1.5, "0.05 s where nothing else runs"
+
+
+# Within one owner
+
+
+@pytest.mark.parametrize("group_by", [("day", "model"), ("owner",), ("key", "owner", "model", "provider", "day")])
+async def test_usage_within_an_owner_sums_its_records_only(
+    engine: AsyncEngine, records: list[UsageRecord], group_by: tuple[str, ...]
+) -> None:
+    own = [record for record in records if record.owner == "billing"]
+    reader = UsageReader(engine)
+    page = await reader.page(UsageFilter(), group_by, only_owner="billing")
+    assert list(page.groups) == expected(own, group_by)
+    assert page.totals == sums(own)
+    single = [entry async for entries in reader.records(UsageFilter(), only_owner="billing") for entry in entries]
+    assert {entry["id"] for entry in single} == {record.event_id for record in own}
+
+
+@pytest.mark.parametrize("wanted", [UsageFilter(owner="search"), UsageFilter(owner="search", key_id="aaaaaaaaaaaa")])
+async def test_usage_filter_for_another_owner_finds_nothing(
+    engine: AsyncEngine, records: list[UsageRecord], wanted: UsageFilter
+) -> None:
+    reader = UsageReader(engine)
+    assert (await reader.page(wanted, ("key", "model"), only_owner=None)).groups
+    page = await reader.page(wanted, ("key", "model"), only_owner="billing")
+    assert (page.groups, page.totals, page.next_cursor) == ((), sums([]), None)
+    assert [entry async for entries in reader.records(wanted, only_owner="billing") for entry in entries] == []
+
+
+async def test_usage_cursor_of_all_owners_shows_own_groups_only(
+    engine: AsyncEngine, records: list[UsageRecord]
+) -> None:
+    own = [record for record in records if record.owner == "billing"]
+    groups = expected(own, ("owner", "model"))
+    reader = UsageReader(engine)
+    cursor = None
+    while True:
+        theirs = await reader.page(UsageFilter(), ("owner", "model"), only_owner=None, limit=1, cursor=cursor)
+        cursor = theirs.next_cursor
+        if cursor is None:
+            break
+        page = await reader.page(UsageFilter(), ("owner", "model"), only_owner="billing", cursor=cursor)
+        assert all(group in groups for group in page.groups)
+        assert page.totals == sums(own)
 
 
 # Over HTTP and at the command line
@@ -401,7 +445,7 @@ async def test_http_and_the_command_line_say_the_same(
     async with open_ledger(settings_for(platform.environment["PLATFORM_DATABASE_URL"], spool_dir=tmp_path)) as ledger:
         for record in mine:
             ledger.append(record)
-    reader = {"Authorization": f"Bearer {await asyncio.to_thread(platform.key, 'platform:usage:read')}"}
+    reader = {"Authorization": f"Bearer {await asyncio.to_thread(platform.key, 'platform:usage:read', owner=owner)}"}
     url = f"{gateway.base_url}/v1/platform/usage"
 
     answer = await client.get(url, headers=reader, params={"owner": owner, "group_by": ["model", "key"]})
@@ -415,6 +459,14 @@ async def test_http_and_the_command_line_say_the_same(
     first = (await client.get(url, headers=reader, params={"owner": owner, "limit": 1})).json()
     second = await client.get(url, headers=reader, params={"owner": owner, "cursor": first["next_cursor"]})
     assert first["data"] + second.json()["data"] == default["data"]
+
+    unfiltered = (await client.get(url, headers=reader, params={"group_by": ["model", "key"]})).json()
+    assert unfiltered == whole, "without platform:* the caller's owner is the only one"
+    foreign = {"Authorization": f"Bearer {await asyncio.to_thread(platform.key, 'platform:usage:read')}"}
+    nothing = (await client.get(url, headers=foreign, params={"owner": owner})).json()
+    assert (nothing["data"], nothing["totals"]["requests"], nothing["next_cursor"]) == ([], 0, None)
+    admin = {"Authorization": f"Bearer {await asyncio.to_thread(platform.key, 'platform:*')}"}
+    assert (await client.get(url, headers=admin, params={"owner": owner, "group_by": ["model", "key"]})).json() == whole
 
     ask = ["usage", "--owner", owner, "--group-by", "model", "--group-by", "key"]
     told = json.loads(await cli(platform, *ask, "--format", "json"))

@@ -12,7 +12,8 @@ from apps.platform_api.byte_stream import open_byte_stream
 from apps.platform_api.dependencies import AuditReaderDep, ResourcesDep
 from apps.platform_api.openapi.audit import READ
 from apps.platform_api.store_errors import database_errors
-from platform_app.ledger.reader import AuditFilter, AuditReader, Kind
+from platform_app.ledger.audit_owner import Kind
+from platform_app.ledger.reader import AuditFilter, AuditReader
 
 router = APIRouter()
 
@@ -38,14 +39,15 @@ async def read_audit(
     """Newest first: a page, or with `format=jsonl` everything that matches, a JSON object a line."""
     wanted = AuditFilter(kind, key_id, route, decision, trace_id, since, until)
     if format == "jsonl":
-        return await open_byte_stream(_lines(resources.audit, wanted), request.receive, b"application/x-ndjson")
+        lines = _lines(resources.audit, wanted, caller.only_owner)
+        return await open_byte_stream(lines, request.receive, b"application/x-ndjson")
     async with database_errors():
-        page = await resources.audit.page(wanted, limit=limit, cursor=cursor)
+        page = await resources.audit.page(wanted, only_owner=caller.only_owner, limit=limit, cursor=cursor)
     content = orjson.dumps({"data": page.entries, "next_cursor": page.next_cursor})
     return Response(content, media_type="application/json")
 
 
-async def _lines(audit: AuditReader, wanted: AuditFilter) -> AsyncGenerator[bytes, None]:
+async def _lines(audit: AuditReader, wanted: AuditFilter, only_owner: str | None) -> AsyncGenerator[bytes, None]:
     async with database_errors():
-        async for entries in audit.export(wanted):
+        async for entries in audit.export(wanted, only_owner=only_owner):
             yield b"".join(orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE) for entry in entries)

@@ -46,9 +46,10 @@ async def list_keys(
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: _Text = None,
 ) -> Response:
-    """List keys, newest first."""
+    """List keys, newest first; without `platform:*` only those of the caller's owner."""
     async with database_errors():
-        page = await resources.keys.list(KeyFilter(owner, environment, status, scope), limit=limit, cursor=cursor)
+        wanted = KeyFilter(owner, environment, status, scope)
+        page = await resources.keys.list(wanted, only_owner=caller.only_owner, limit=limit, cursor=cursor)
     return _json({"data": [record.plain() for record in page.keys], "next_cursor": page.next_cursor})
 
 
@@ -56,7 +57,7 @@ async def list_keys(
 async def show_key(caller: KeyReaderDep, key_id: KeyId, resources: ResourcesDep) -> Response:
     """Everything about a key but its secret."""
     async with database_errors():
-        return _json((await resources.keys.get(key_id)).plain())
+        return _json((await resources.keys.get(key_id, only_owner=caller.only_owner)).plain())
 
 
 @router.patch("/{key_id}", response_model=None, **UPDATE)

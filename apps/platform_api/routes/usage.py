@@ -47,5 +47,5 @@ async def read_usage(
     """Sums over UTC days, sorted by what they are grouped by; `totals` are of all pages together."""
     wanted = UsageFilter(since, until, key_id, owner, model, provider)
     async with database_errors():
-        page = await resources.usage.page(wanted, group_by, limit=limit, cursor=cursor)
+        page = await resources.usage.page(wanted, group_by, only_owner=caller.only_owner, limit=limit, cursor=cursor)
     return Response(orjson.dumps(page.plain()), media_type="application/json")

@@ -11,7 +11,7 @@ from typing import Any
 from typer.testing import CliRunner, Result
 
 from apps.platform_cli.main import app
-from platform_app.auth.key_records import Actor, KeyRecord, NewKey
+from platform_app.auth.key_records import Actor, ActorKey, KeyRecord, NewKey
 from platform_app.auth.pepper import Peppers, parse_peppers
 from platform_app.auth.tokens import Token
 from platform_app.config import load_settings
@@ -32,13 +32,28 @@ class Keys:
         self.peppers: Peppers = parse_peppers("PEPPER", ONE)
 
     async def new(self, *scopes: str, **fields: Any) -> tuple[KeyRecord, Token]:
-        new = NewKey("a test", "tests", list(scopes) or ["platform:chat"], "test", **fields)
+        owner = fields.pop("owner", "tests")
+        new = NewKey("a test", owner, list(scopes) or ["platform:chat"], "test", **fields)
         return await self.admin.lifecycle.create(new, self.peppers, OPERATOR)
 
     async def new_admin(self, **fields: Any) -> Actor:
         """An administrator's key as an actor."""
-        record, _ = await self.new("platform:*", **fields)
-        return Actor(f"key:{record.key_id}")
+        return await self.new_actor("platform:*", **fields)
+
+    async def new_actor(self, *scopes: str, **fields: Any) -> Actor:
+        """A new key as an actor."""
+        record, _ = await self.new(*scopes, **fields)
+        return await self.actor(record.key_id)
+
+    async def actor(self, key_id: str) -> Actor:
+        """A key with its newest secret as an actor."""
+        stored = await self.admin.keys.lookup(key_id)
+        assert stored is not None
+        created = [secret.created_at for secret in stored.secrets if secret.created_at is not None]
+        return Actor(f"key:{key_id}", ActorKey(key_id, max(created)))
+
+    async def get(self, key_id: str) -> KeyRecord:
+        return await self.admin.keys.get(key_id, only_owner=None)
 
     async def bootstrap(self) -> KeyRecord:
         new = NewKey("first", "operations", ["platform:*"], "test")
@@ -50,7 +65,7 @@ class Keys:
 
     async def admins(self) -> list[str]:
         """The ids of the active ones."""
-        page = await self.admin.keys.list()
+        page = await self.admin.keys.list(only_owner=None)
         return sorted(key.key_id for key in page.keys if "platform:*" in key.scopes and key.status() == "active")
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from platform_app.auth.key_records import Actor, KeyChanges, NewKey
-from platform_app.errors import Conflict, InsufficientScope
+from platform_app.auth.key_records import Actor, ActorKey, KeyChanges, NewKey
+from platform_app.errors import Conflict, InsufficientScope, InvalidApiKey, NotFound, ValidationFailed
 from tests.integration.lifecycle.support import (
     BOTH,
     OPERATOR,
@@ -18,6 +18,8 @@ from tests.integration.lifecycle.support import (
 )
 from tests.support.gateway import Gateway
 from tests.support.keys_api import Api, sql
+
+FAR = datetime(2190, 1, 1, tzinfo=UTC)
 
 # --- the last administrator
 
@@ -68,13 +70,63 @@ async def test_a_key_that_is_no_administrator_any_more_does_not_count(
 )
 async def test_the_last_administrator_cannot_lose_that_by_an_update(keys: Keys, changes: KeyChanges) -> None:
     last = await keys.new_admin()
-    before = await keys.admin.keys.get(id_of(last))
+    before = await keys.get(id_of(last))
     for actor in (last, OPERATOR):
         with pytest.raises(Conflict, match="last administrator"):
             await keys.admin.lifecycle.update(id_of(last), changes, actor)
-    assert await keys.admin.keys.get(id_of(last)) == before
+    assert await keys.get(id_of(last)) == before
     await keys.new_admin()
     await keys.admin.lifecycle.update(id_of(last), changes, last)
+
+
+@pytest.mark.parametrize("way", ["revoke", "demote", "end"])
+async def test_administrator_that_ends_does_not_count_as_other(keys: Keys, own_database: str, way: str) -> None:
+    """Neither a key with an end, however far, nor one whose only secret has one."""
+    last = await keys.new_admin()
+    await keys.new_admin(expires_at=datetime.now(UTC) + timedelta(seconds=4))
+    await keys.new_admin(expires_at=datetime.now(UTC) + timedelta(days=36500))
+    secretless = await keys.new_admin()
+    end = "UPDATE api_key_secrets SET not_after = now() + interval '1 day' WHERE key_id = :id"
+    sql(own_database, end, id=id_of(secretless))
+    changes = KeyChanges(scopes=["platform:chat"]) if way == "demote" else KeyChanges(expires_at=FAR)
+    change = keys.revoke(last) if way == "revoke" else keys.admin.lifecycle.update(id_of(last), changes, last)
+    with pytest.raises(Conflict, match="last administrator"):
+        await change
+    assert id_of(last) in await keys.admins()
+    await keys.new_admin()
+    assert (await keys.revoke(last)).revoked_at is not None
+
+
+async def test_administrator_that_ends_stays_while_none_stays_longer(keys: Keys) -> None:
+    """Without one that stays, an administrator that ends is the last one that can create it."""
+    ending = await keys.new_admin(expires_at=FAR)
+    sooner = KeyChanges(expires_at=FAR - timedelta(days=1))
+    with pytest.raises(Conflict, match="last administrator"):
+        await keys.revoke(ending)
+    with pytest.raises(Conflict, match="last administrator"):
+        await keys.admin.lifecycle.update(id_of(ending), sooner, ending)
+    endless = await keys.admin.lifecycle.update(id_of(ending), KeyChanges(expires_at=None), ending)
+    assert endless.expires_at is None
+
+
+async def test_administrator_that_ends_may_go_beside_one_that_stays(keys: Keys) -> None:
+    stays, ending = await keys.new_admin(), await keys.new_admin(expires_at=FAR)
+    sooner = KeyChanges(expires_at=FAR - timedelta(days=1))
+    await keys.admin.lifecycle.update(id_of(ending), sooner, ending)
+    await keys.revoke(ending)
+    assert await keys.admins() == [id_of(stays)]
+
+
+async def test_concurrent_end_and_revocation_keep_one_that_stays(keys: Keys) -> None:
+    for _ in range(10):
+        one, two = await keys.new_admin(), await keys.new_admin()
+        end = keys.admin.lifecycle.update(id_of(one), KeyChanges(expires_at=FAR), one)
+        outcomes = await asyncio.gather(end, keys.revoke(two), return_exceptions=True)
+        assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Conflict", "KeyRecord"]
+        staying = [key_id for key_id in await keys.admins() if (await keys.get(key_id)).expires_at is None]
+        assert len(staying) == 1
+        for key_id in await keys.admins():
+            await keys.admin.lifecycle.revoke(key_id, "a test", OPERATOR, force=True)
 
 
 async def test_the_last_administrator_may_be_changed_otherwise(keys: Keys) -> None:
@@ -121,7 +173,7 @@ async def test_two_that_revoke_each_other_leave_one(keys: Keys) -> None:
         outcomes = await asyncio.gather(
             revoke(id_of(two), "a test", one), revoke(id_of(one), "a test", two), return_exceptions=True
         )
-        assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Conflict", "KeyRecord"]
+        assert sorted(type(outcome).__name__ for outcome in outcomes) == ["InvalidApiKey", "KeyRecord"]
         (left,) = await keys.admins()
         await revoke(left, "a test", OPERATOR, force=True)
 
@@ -178,8 +230,8 @@ async def test_there_is_no_bootstrap_and_no_force_over_http(
 async def test_an_actor_is_held_to_its_own_grants_whatever_the_way(keys: Keys) -> None:
     """The rules sit in the lifecycle, not in the routes."""
     target, _ = await keys.new("platform:embeddings")
-    lesser = Actor("key:lesser", grants=frozenset({"platform:api_keys:manage", "platform:chat"}))
-    new = NewKey("n", "o", ["platform:embeddings"], "test")
+    lesser = await keys.new_actor("platform:api_keys:manage", "platform:chat")
+    new = NewKey("n", "tests", ["platform:embeddings"], "test")
     lifecycle = keys.admin.lifecycle
     for attempt in (
         lifecycle.create(new, keys.peppers, lesser),
@@ -189,4 +241,104 @@ async def test_an_actor_is_held_to_its_own_grants_whatever_the_way(keys: Keys) -
     ):
         with pytest.raises(InsufficientScope, match="platform:embeddings"):
             await attempt
-    assert (await keys.admin.keys.get(target.key_id)) == target
+    assert (await keys.get(target.key_id)) == target
+
+
+# --- the actor's own key is read again
+
+
+NARROWER: dict[str, KeyChanges] = {
+    "scopes": KeyChanges(scopes=["platform:api_keys:manage"]),
+    "models": KeyChanges(allowed_models=[]),
+    "owner": KeyChanges(owner="another"),
+    "end": KeyChanges(expires_at=FAR),
+}
+
+
+@pytest.mark.parametrize("change", NARROWER)
+async def test_actor_is_held_to_its_key_of_now(keys: Keys, change: str) -> None:
+    """A caller comes from a cache; its key may have changed since."""
+    target, _ = await keys.new()
+    actor = await keys.new_actor("platform:api_keys:manage", "platform:chat")
+    new = NewKey("n", "tests", ["platform:chat"], "test")
+    await keys.admin.lifecycle.create(new, keys.peppers, actor)
+    await keys.admin.lifecycle.update(id_of(actor), NARROWER[change], OPERATOR)
+    for attempt in (
+        keys.admin.lifecycle.create(new, keys.peppers, actor),
+        keys.admin.lifecycle.update(target.key_id, KeyChanges(name="mine"), actor),
+        keys.admin.lifecycle.rotate(target.key_id, 0, keys.peppers, actor),
+        keys.admin.lifecycle.revoke(target.key_id, "a test", actor),
+    ):
+        with pytest.raises((InsufficientScope, ValidationFailed, NotFound)):
+            await attempt
+    assert await keys.get(target.key_id) == target
+
+
+@pytest.mark.parametrize("ended", ["revoked", "expired", "rotated", "grace over", "gone"])
+@pytest.mark.parametrize("scope", ["platform:*", "platform:api_keys:manage"])
+async def test_actor_whose_key_or_secret_ended_changes_nothing(
+    keys: Keys, own_database: str, ended: str, scope: str
+) -> None:
+    """With a secret that rotation ended, its thief could otherwise rotate once more and own the key."""
+    await keys.new_admin()
+    target, _ = await keys.new()
+    actor = await keys.new_actor(scope, "platform:chat")
+    lifecycle = keys.admin.lifecycle
+    match ended:
+        case "revoked":
+            await lifecycle.revoke(id_of(actor), "a test", OPERATOR)
+        case "expired":
+            sql(own_database, "UPDATE api_keys SET expires_at = now() WHERE key_id = :id", id=id_of(actor))
+        case "rotated":
+            await lifecycle.rotate(id_of(actor), 0, keys.peppers, actor)
+        case "grace over":
+            await lifecycle.rotate(id_of(actor), 3600, keys.peppers, actor)
+            sql(own_database, "UPDATE api_key_secrets SET not_after = now() WHERE not_after IS NOT NULL")
+        case _:
+            actor = Actor("key:" + "0" * 12, ActorKey("0" * 12, datetime.now(UTC)))
+    changes = sql(own_database, "SELECT count(*) AS count FROM audit_events")
+    for attempt in (
+        lifecycle.create(NewKey("n", "tests", ["platform:chat"], "test"), keys.peppers, actor),
+        lifecycle.update(target.key_id, KeyChanges(name="mine"), actor),
+        lifecycle.rotate(target.key_id, 0, keys.peppers, actor),
+        lifecycle.rotate(id_of(actor), 0, keys.peppers, actor),
+        lifecycle.revoke(target.key_id, "a test", actor),
+        lifecycle.revoke("1" * 12, "a test", actor),
+    ):
+        with pytest.raises(InvalidApiKey):
+            await attempt
+    assert sql(own_database, "SELECT count(*) AS count FROM audit_events") == changes
+
+
+async def test_both_secrets_of_a_rotation_manage_until_the_grace_ends(keys: Keys) -> None:
+    actor = await keys.new_actor("platform:api_keys:manage")
+    await keys.admin.lifecycle.rotate(id_of(actor), 3600, keys.peppers, actor)
+    newer = await keys.actor(id_of(actor))
+    assert newer.key != actor.key
+    for each in (actor, newer):
+        await keys.admin.lifecycle.update(id_of(actor), KeyChanges(name="x"), each)
+
+
+async def test_actor_without_a_known_secret_changes_nothing(keys: Keys) -> None:
+    actor = await keys.new_admin()
+    unknown = Actor(actor.name, ActorKey(id_of(actor), None))
+    with pytest.raises(InvalidApiKey):
+        await keys.admin.lifecycle.create(NewKey("n", "o", ["platform:chat"], "test"), keys.peppers, unknown)
+
+
+async def test_change_that_waits_for_a_rotation_sees_its_end(keys: Keys, own_database: str) -> None:
+    """The thief's rotation waits for the owner's, and must not read the secrets of before it."""
+    for _ in range(5):
+        owner = await keys.new_actor("platform:api_keys:manage")
+        rotate = keys.admin.lifecycle.rotate
+        outcomes = await asyncio.gather(
+            *(rotate(id_of(owner), 0, keys.peppers, owner) for _ in range(4)), return_exceptions=True
+        )
+        assert sorted(type(outcome).__name__ for outcome in outcomes) == ["InvalidApiKey"] * 3 + ["tuple"]
+
+
+async def test_managers_that_change_each_other_do_not_deadlock(keys: Keys) -> None:
+    actors = [await keys.new_actor("platform:api_keys:manage") for _ in range(4)]
+    update = keys.admin.lifecycle.update
+    changes = [update(id_of(target), KeyChanges(name="x"), actor) for actor in actors for target in actors]
+    assert len(await asyncio.gather(*changes)) == 16

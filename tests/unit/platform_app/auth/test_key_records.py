@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import orjson
 import pytest
 
-from platform_app.auth.key_records import UNSET, Actor, KeyChanges, StoredSecret
+from platform_app.auth.key_records import UNSET, KeyChanges, StoredSecret
 from tests.unit.fakes import key_record
 
 NOW = datetime(2026, 7, 1, tzinfo=UTC)
@@ -49,31 +49,6 @@ def test_a_change_has_every_field_that_can_change() -> None:
     assert set(KeyChanges.__dataclass_fields__) == set(record.__dataclass_fields__) - fixed
     everything = KeyChanges("n", "o", ["platform:chat"], None, None, NOW).fields()
     assert replace(record, **everything).name == "n"
-
-
-def test_an_actor_without_a_key_is_an_administrator() -> None:
-    actor = Actor("cli:somebody")
-    assert actor.is_admin
-    assert actor.may_grant("platform:*")
-    assert actor.allowed_models is None
-
-
-@pytest.mark.parametrize(
-    ("held", "grant", "may"),
-    [
-        ("platform:chat", "platform:chat", True),
-        ("platform:chat", "platform:embeddings", False),
-        ("platform:api_keys:*", "platform:api_keys:read", True),
-        ("platform:api_keys:*", "platform:api_keys:*", True),
-        ("platform:api_keys:manage", "platform:api_keys:*", False),
-        ("platform:api_keys:*", "platform:*", False),
-        ("platform:*", "platform:*", True),
-    ],
-)
-def test_nobody_grants_more_than_they_hold(held: str, grant: str, may: bool) -> None:
-    actor = Actor("key:x", grants=frozenset({held}))
-    assert actor.may_grant(grant) is may
-    assert actor.is_admin is (held == "platform:*")
 
 
 def test_a_digest_is_not_printed() -> None:

@@ -2,22 +2,30 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from platform_app.auth.key_records import Actor
-from platform_app.auth.key_rules import MAX_GRACE_SECONDS, KeyRules, check_grace, check_reason
+from platform_app.auth.key_records import KeyChanges, KeyRecord, NewKey
+from platform_app.auth.key_rules import (
+    MAX_GRACE_SECONDS,
+    POWERLESS,
+    KeyRules,
+    check_grace,
+    check_reason,
+    weakens_admin,
+)
 from platform_app.auth.permissions import GRANTS, Scope, covers
 from platform_app.config import LimitRule
+from platform_app.db.models import ApiKey
 from platform_app.errors import InsufficientScope, ValidationFailed
 from tests.unit.fakes import key_record
 
-ADMIN = Actor("cli:tests")
-MANAGER = Actor("key:manager", grants=frozenset({"platform:api_keys:manage", "platform:chat"}))
+ADMIN = key_record(scopes=["platform:*"])
+MANAGER = key_record(scopes=["platform:api_keys:manage", "platform:chat"])
 
 
 def rule(name: str, scope: Any, limit: int) -> LimitRule:
@@ -41,6 +49,7 @@ def problems(fields: Mapping[str, Any], rules: KeyRules = RULES) -> list[str]:
     return []
 
 
+SOON = datetime(2090, 1, 1, tzinfo=UTC)
 FAR = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 
 
@@ -112,19 +121,21 @@ def test_messages_stay_short_whatever_is_sent() -> None:
 # --- ceilings
 
 
-def beyond(actor: Actor, fields: Mapping[str, Any]) -> list[str]:
+def beyond(holder: KeyRecord | None, fields: Mapping[str, Any]) -> list[str]:
     try:
-        RULES.check_grant(actor, fields)
+        RULES.check_grant(holder, fields)
     except ValidationFailed as error:
         return error.details or []
     return []
 
 
 def test_an_administrator_grants_anything() -> None:
-    weak = replace(ADMIN, limits={"rpm": 1}, allowed_models=frozenset())
-    everything = {"scopes": ["platform:*"], "limits": {"rpm": 10**9}, "allowed_models": None}
-    RULES.check_grant(weak, everything)
-    RULES.check_manage(weak, key_record(scopes=["platform:*"]))
+    weak = replace(ADMIN, limits={"rpm": 1}, allowed_models=[], expires_at=SOON)
+    everything = {"scopes": ["platform:*"], "limits": {"rpm": 10**9}, "allowed_models": None, "expires_at": None,
+                  "owner": "another", "environment": "live", "of tomorrow": 1}  # fmt: skip
+    for holder in (weak, None):  # None: the operator at the command line
+        RULES.check_grant(holder, everything)
+        RULES.check_manage(holder, key_record(scopes=["platform:*"], owner="another"))
 
 
 @given(
@@ -132,7 +143,7 @@ def test_an_administrator_grants_anything() -> None:
     wanted=st.sets(st.sampled_from(sorted(GRANTS)), min_size=1),
 )
 def test_a_grant_never_lets_a_key_do_what_its_giver_may_not(held: set[str], wanted: set[str]) -> None:
-    actor = Actor("key:x", grants=frozenset(held))
+    actor = key_record(scopes=sorted(held))
     could = {scope for scope in Scope if covers(held, scope)}
     checks: list[Callable[[], None]] = [
         lambda: RULES.check_grant(actor, {"scopes": sorted(wanted)}),
@@ -181,7 +192,7 @@ def test_limits_beyond_ones_own(own: dict[str, int], limits: dict[str, int] | No
 
 
 def test_a_change_that_does_not_name_limits_grants_none() -> None:
-    actor = replace(MANAGER, limits={"rpm": 1}, allowed_models=frozenset())
+    actor = replace(MANAGER, limits={"rpm": 1}, allowed_models=[])
     assert beyond(actor, {"name": "x", "scopes": ["platform:chat"]}) == []
 
 
@@ -204,7 +215,7 @@ def test_a_rule_that_is_gone_from_the_config_file_stops_nobody() -> None:
     ],
 )
 def test_models_beyond_ones_own(own: set[str] | None, models: list[str] | None, count: int) -> None:
-    actor = replace(MANAGER, allowed_models=None if own is None else frozenset(own))
+    actor = replace(MANAGER, allowed_models=None if own is None else sorted(own))
     found = beyond(actor, {"allowed_models": models})
     assert len(found) == count
     assert all(problem.startswith("allowed_models: ") for problem in found)
@@ -214,6 +225,116 @@ def test_models_beyond_ones_own(own: set[str] | None, models: list[str] | None, 
             RULES.check_manage(actor, target)
     else:
         RULES.check_manage(actor, target)
+
+
+SECOND = timedelta(seconds=1)
+ELSEWHERE = timezone(timedelta(hours=5))
+
+
+@pytest.mark.parametrize(
+    ("own", "wanted", "says"),
+    [
+        (None, None, ""),
+        (None, SOON, ""),
+        (SOON, SOON, ""),
+        (SOON, SOON - SECOND, ""),
+        (SOON, SOON.astimezone(ELSEWHERE), ""),
+        (SOON, SOON + SECOND, "expires_at: 2090-01-01T00:00:01+00:00 is too late"),
+        (SOON, FAR, "is too late, and your own key ends at 2090-01-01T00:00:00+00:00"),
+        (SOON, None, "expires_at: without it a key does not end"),
+    ],
+)
+def test_expiry_beyond_own_end_is_refused(own: datetime | None, wanted: datetime | None, says: str) -> None:
+    holder, target = replace(MANAGER, expires_at=own), key_record(expires_at=wanted)
+    found = beyond(holder, {"expires_at": wanted})
+    assert bool(found) == bool(says)
+    if not says:
+        RULES.check_manage(holder, target)
+        return
+    assert says in found[0]
+    with pytest.raises(ValidationFailed, match="manage"):
+        RULES.check_manage(holder, target)
+
+
+@pytest.mark.parametrize("owner", ["team-b", "Team-a", "team-a ", " team-a", "team-\u0430", ""])
+def test_other_owner_is_refused(owner: str) -> None:
+    (found,) = beyond(MANAGER, {"owner": owner})
+    assert found.startswith("owner: ")
+    assert "'team-a'" in found
+    with pytest.raises(ValidationFailed, match="manage"):
+        RULES.check_manage(MANAGER, key_record(owner=owner))
+    assert beyond(MANAGER, {"owner": "team-a"}) == []
+
+
+def test_other_environment_is_refused() -> None:
+    (found,) = beyond(MANAGER, {"environment": "live"})
+    assert found.startswith("environment: ")
+    with pytest.raises(ValidationFailed, match="manage"):
+        RULES.check_manage(replace(MANAGER, environment="live"), key_record())
+
+
+# One value beyond MANAGER for each attribute that gives power. An attribute that is added to a key must be added here
+# or to POWERLESS, and compared in key_rules.py.
+BEYOND: Mapping[str, Any] = {
+    "owner": "team-b",
+    "scopes": ["platform:*"],
+    "environment": "live",
+    "allowed_models": None,
+    "limits": {"rpm": 61},
+    "expires_at": None,
+}
+WITHIN: Mapping[str, Any] = {
+    "owner": "team-a",
+    "scopes": ["platform:chat"],
+    "environment": "test",
+    "allowed_models": ["sim-ok"],
+    "limits": {"rpm": 60},
+    "expires_at": SOON,
+}
+NARROW = replace(MANAGER, allowed_models=["sim-ok"], expires_at=SOON)
+
+
+def test_every_key_attribute_is_compared_or_powerless() -> None:
+    """The table's columns, the record, a new key and a change: none has an attribute that nobody decided on."""
+    assert not set(BEYOND) & POWERLESS
+    decided = set(BEYOND) | POWERLESS
+    assert set(ApiKey.__table__.columns.keys()) == set(KeyRecord.__dataclass_fields__) == decided
+    assert set(NewKey.__dataclass_fields__) == set(BEYOND) | {"name"}
+    assert set(KeyChanges.__dataclass_fields__) <= decided
+
+
+@pytest.mark.parametrize("name", BEYOND)
+def test_each_attribute_beyond_is_refused_alone(name: str) -> None:
+    RULES.check_grant(NARROW, WITHIN)
+    RULES.check_manage(NARROW, replace(key_record(), **WITHIN))
+    with pytest.raises((ValidationFailed, InsufficientScope)):
+        RULES.check_grant(NARROW, {name: BEYOND[name]})
+    with pytest.raises((ValidationFailed, InsufficientScope)):
+        RULES.check_manage(NARROW, replace(key_record(), **{**WITHIN, name: BEYOND[name]}))
+
+
+def test_attribute_without_comparison_is_refused() -> None:
+    assert beyond(MANAGER, {"of tomorrow": 1}) == ["of tomorrow: only an administrator's key may give or manage this"]
+
+
+@pytest.mark.parametrize(
+    ("end", "changes", "weakens"),
+    [
+        (None, {"scopes": ["platform:chat"]}, True),
+        (None, {"scopes": ["platform:*", "platform:chat"]}, False),
+        (None, {"expires_at": FAR}, True),
+        (None, {"expires_at": None, "name": "x"}, False),
+        (SOON, {"expires_at": SOON - SECOND}, True),
+        (SOON, {"expires_at": SOON}, False),
+        (SOON, {"expires_at": FAR}, False),
+        (SOON, {"expires_at": None}, False),
+        (SOON, {"scopes": ["platform:chat"]}, True),
+        (datetime(2020, 1, 1, tzinfo=UTC), {"scopes": ["platform:chat"]}, False),
+    ],
+)
+def test_administrator_is_weakened(end: datetime | None, changes: Mapping[str, Any], weakens: bool) -> None:
+    assert weakens_admin(key_record(scopes=["platform:*"], expires_at=end), changes) is weakens
+    assert not weakens_admin(key_record(expires_at=end), changes)
 
 
 # --- small things
