@@ -82,7 +82,7 @@ async def _lock_target(connection: AsyncConnection, key_id: str) -> KeyRecord:
 
 
 async def _lock_holder(connection: AsyncConnection, key: ActorKey) -> KeyRecord:
-    # FOR KEY SHARE keeps other lifecycle changes away (FOR UPDATE), and not the ledger's note of the last use.
+    # FOR KEY SHARE keeps changes of this key away, which take FOR UPDATE, and not other changes by this key.
     statement = (
         select(ApiKey.__table__)
         .where(ApiKey.key_id == key.key_id, ApiKey.revoked_at.is_(None))
