@@ -1,0 +1,25 @@
+"""The corpus through real proxies: the next clients of the shared connections get their own responses."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.attacks.corpus import AREAS
+from tests.attacks.proxies.invariant import Victim, attack
+from tests.attacks.raw_http import Address
+
+pytestmark = pytest.mark.usefixtures("healthy_gateway")
+
+
+@pytest.mark.parametrize("area", AREAS)
+def test_attack_through_proxy_reaches_no_other_client(proxy: Address, chat_key: str, area: str) -> None:
+    """An attacker and a victim take turns, as connections to the gateway are kept and given to the next client."""
+    victim = Victim(proxy, chat_key)
+
+    def attack_then_look(index: int) -> list[str]:
+        return [*attack(proxy, AREAS[area][index], chat_key), *victim.chats(1)]
+
+    with ThreadPoolExecutor(8) as pool:
+        faults = [fault for found in pool.map(attack_then_look, range(len(AREAS[area]))) for fault in found]
+
+    assert faults == []
