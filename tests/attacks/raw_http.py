@@ -84,7 +84,7 @@ def _first_response(received: bytes, method: str, closed: bool) -> tuple[Respons
     while True:
         event = parser.next_event()
         if event is h11.NEED_DATA:
-            if not closed or ended:
+            if not closed or ended or head is None:
                 return None
             ended = True
             parser.receive_data(b"")

@@ -1,4 +1,7 @@
-"""What load balancers, deploys and people ask about the process itself. No credentials, nothing secret."""
+"""What load balancers, deploys and people ask about the process itself. No credentials, nothing secret.
+
+Probes also take HEAD, as some load balancers send it; the server leaves the body out.
+"""
 
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
@@ -13,18 +16,21 @@ from platform_app.errors import Draining
 router = APIRouter()
 
 
+@router.head("/healthz", include_in_schema=False)
 @router.get("/healthz", response_model=None, **HEALTH)
 async def healthz() -> Response:
     """The process runs. No I/O."""
     return JSONResponse(health_response(SERVICE, VERSION))
 
 
+@router.head("/livez", include_in_schema=False)
 @router.get("/livez", response_model=None, **HEALTH)
 async def livez() -> Response:
     """The process runs; restart it when this stops answering. No I/O, so a dead dependency cannot fail it."""
     return JSONResponse(health_response(SERVICE, VERSION))
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get("/readyz", response_model=None, **READY)
 async def readyz(request: Request, resources: ResourcesDep, context: ContextDep) -> Response:
     """Whether to send traffic here: 503 while draining or while a required part is down."""

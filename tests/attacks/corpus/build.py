@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from tests.attacks.corpus.case import CHAT, TOKEN
+from tests.attacks.corpus.case import CHAT, TOKEN, echo_of
 
 
 def head(line: str, *headers: str, host: str | None = "gateway") -> bytes:
@@ -23,7 +23,7 @@ def hidden(path: str = "/livez") -> bytes:
 
 def prompt(name: str = "1") -> bytes:
     """The body of a chat whose response repeats the id."""
-    return f'{{"prompt": "say {TOKEN}-{name}"}}'.encode()
+    return b'{"prompt": "%b"}' % echo_of(f"{TOKEN}-{name}")
 
 
 def chat(body: bytes, *headers: str, name: str = "1", line: str | None = None) -> bytes:

@@ -11,6 +11,13 @@ from tests.attacks.raw_http import Address, Exchange, Response, exchange, split
 CHAT = "/v1/platform/chat"
 TOKEN = "atk-000000000000"
 """Stands in a template for what makes the ids of one run unique, and is as long, so that lengths stay right."""
+
+
+def echo_of(request_id: str) -> bytes:
+    """What the prompt of a request says, and so what its response repeats, apart from the id that every body holds."""
+    return f"say {request_id} again".encode()
+
+
 _FORM = "the form of the refusal:"
 _REFUSED = frozenset({400, 404, 405, 413, 414, 417, 431, 501, 505})
 
@@ -20,7 +27,8 @@ class Reply:
     """One response that a request of its own must get.
 
     `name` is the request's id in the template: the response must carry it as X-Request-ID, unless `anonymous`. With
-    `echo` the body must hold the id too, as the simulator repeats the prompt. `may_continue`: one 100 may precede it.
+    `echo` the body must hold what the prompt said (`echo_of`), as the simulator repeats it. With `may_continue` one 100
+    may precede it.
     """
 
     name: str = "1"
@@ -173,7 +181,7 @@ def _faults_of(run: Run, reply: Reply, response: Response) -> list[str]:
         faults.append(f"request {reply.name}: X-Request-ID {response.request_id!r}, not {wanted!r}")
     if reply.anonymous and run.token in (response.request_id or ""):
         faults.append(f"request {reply.name}: X-Request-ID {response.request_id!r} is of another request")
-    if reply.echo and wanted.encode() not in response.body:
+    if reply.echo and echo_of(wanted) not in response.body:
         faults.append(f"request {reply.name}: the body is not its own: {response.body[:120]!r}")
     if response.interim not in ((), (100,) if reply.may_continue else ()):
         faults.append(f"request {reply.name}: unexpected 1xx {response.interim}")

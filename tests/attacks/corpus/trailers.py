@@ -47,10 +47,8 @@ def _posing() -> Iterator[Case]:
         "authorization-of-another": "Authorization: Bearer nonsense",
     }.items():
         yield Case(f"trailer-{name}", chat(chunked(prompt(), trailers=(trailer,)), CHUNKED), _SERVED, or_refused=True)
-    # A body without a Content-Type is read as JSON; one that is declared as text is refused with 415.
-    plain = ("Content-Type: text/plain",)
-    without_type = head(CHAT_LINE, request_id(), KEY, CHUNKED) + chunked(prompt(), trailers=plain)
-    yield Case("trailer-adds-content-type", without_type, _SERVED)
+    without_type = head(CHAT_LINE, request_id(), KEY, CHUNKED) + chunked(prompt(), trailers=(JSON,))
+    yield Case("trailer-adds-content-type", without_type, (Reply(statuses=frozenset({415})),), ends=None)
     without_id = head(CHAT_LINE, KEY, JSON, CHUNKED) + chunked(prompt(), trailers=(request_id("inner"),))
     yield Case("trailer-adds-request-id", without_id, (Reply(echo=True, anonymous=True),))
 
@@ -76,7 +74,11 @@ def _chunks() -> Iterator[Case]:
     size = f"{len(said):x}".encode()
     good = size + b"\r\n" + said + b"\r\n0\r\n\r\n"
     yield Case("chunk-one", chat(good, CHUNKED), _SERVED)
-    yield Case("chunk-every-byte", chat(chunked(*(said[at : at + 1] for at in range(len(said)))), CHUNKED), _SERVED)
+    start = said.index(TOKEN.encode())  # what is filled in must stay together
+    end = start + len(TOKEN)
+    bytewise = [said[at : at + 1] for at in (*range(start), *range(end, len(said)))]
+    chunks = [*bytewise[:start], said[start:end], *bytewise[start:]]
+    yield Case("chunk-every-byte", chat(chunked(*chunks), CHUNKED), _SERVED)
     yield Case("chunk-upper-case-hex", chat(size.upper() + good[len(size) :], CHUNKED), _SERVED)
     yield Case("chunk-leading-zeros", chat(b"00" + good, CHUNKED), _SERVED, or_refused=True)
     yield Case("chunk-last-of-zeros", chat(good[:-5] + b"000\r\n\r\n", CHUNKED), _SERVED, or_refused=True)

@@ -1,4 +1,4 @@
-"""Real proxies before the gateway, each a child process with a generated config on loopback, ended by its process id."""
+"""Real proxies before the gateway: child processes with generated configs, on loopback, ended by their process ids."""
 
 import os
 import shutil
