@@ -1,18 +1,16 @@
 """The platform's own chat contract: what a client sends, and the shape of what it gets.
 
 Messages are TypedDicts: pydantic checks them in place, and what was checked goes to the provider as it is. Union
-tags start with `@` so that error paths can leave them out.
+tags start with `@` so that error paths can leave them out. Of a list only the first problem is told: a refusal must
+not cost more than an accepted request.
 """
 
-import math
-from typing import Annotated, Any, Literal, NotRequired, Required, Self, TypeVar
+from typing import Annotated, Any, Literal, NotRequired, Required, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator, with_config
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator, with_config
 from typing_extensions import TypedDict
 
 from platform_app.config import ModelName
-
-T = TypeVar("T")
 
 _STRICT = ConfigDict(extra="forbid")
 _Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
@@ -59,26 +57,6 @@ class ToolCall(TypedDict):
     function: FunctionCall
 
 
-def plain_numbers(value: T) -> T:
-    """Free-form JSON whose numbers every JSON parser reads alike.
-
-    pydantic's parser also takes NaN, Infinity and integers of any length, which come out at a provider as something
-    else, or not at all.
-    """
-    stack: list[object] = [value]
-    while stack:
-        item = stack.pop()
-        if isinstance(item, dict):
-            stack.extend(item.values())
-        elif isinstance(item, list):
-            stack.extend(item)
-        elif isinstance(item, float) and not math.isfinite(item):
-            raise ValueError("holds a number that is not finite")
-        elif isinstance(item, int) and not -(2**63) <= item < 2**64:
-            raise ValueError("holds a number beyond 64 bits")
-    return value
-
-
 def _kind(value: object) -> str:
     return "@text" if isinstance(value, str) else "@parts"
 
@@ -98,7 +76,7 @@ _Parts = Annotated[
             ),
         ]
     ],
-    Field(min_length=1, max_length=256),
+    Field(min_length=1, max_length=256, fail_fast=True),
 ]
 _Content = Annotated[Annotated[str, Tag("@text")] | Annotated[_Parts, Tag("@parts")], Discriminator(_kind)]
 
@@ -129,7 +107,7 @@ class AssistantMessage(TypedDict, total=False):
     content: _Content | None
     refusal: str | None
     name: _Name
-    tool_calls: Annotated[list[ToolCall], Field(min_length=1, max_length=128)]
+    tool_calls: Annotated[list[ToolCall], Field(min_length=1, max_length=128, fail_fast=True)]
 
 
 @with_config(_STRICT)
@@ -165,7 +143,7 @@ class FunctionDefinition(TypedDict, total=False):
 
     name: Required[_Name]
     description: str
-    parameters: Annotated[dict[str, Any], AfterValidator(plain_numbers)]
+    parameters: dict[str, Any]
     strict: bool | None
 
 
@@ -202,7 +180,7 @@ _ToolChoice = Annotated[
 ]
 _Stop = Annotated[
     Annotated[str, Tag("@text")]
-    | Annotated[list[str], Field(min_length=1, max_length=4), Tag("@parts")],
+    | Annotated[list[str], Field(min_length=1, max_length=4, fail_fast=True), Tag("@parts")],
     Discriminator(_kind),
 ]  # fmt: skip
 
@@ -219,7 +197,7 @@ class ChatRequestBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
-    messages: Annotated[list[Message], Field(min_length=1, max_length=2048)] | None = Field(
+    messages: Annotated[list[Message], Field(min_length=1, max_length=2048, fail_fast=True)] | None = Field(
         None, description="The conversation so far, in OpenAI's message shape."
     )
     prompt: Annotated[str, Field(min_length=1)] | None = Field(None, description="Shorthand for one user message.")
@@ -230,9 +208,9 @@ class ChatRequestBody(BaseModel):
     max_tokens: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
     stop: _Stop | None = None
     seed: Annotated[int, Field(ge=-(2**63), le=2**63 - 1)] | None = None
-    tools: Annotated[list[Tool], Field(min_length=1, max_length=128)] | None = None
+    tools: Annotated[list[Tool], Field(min_length=1, max_length=128, fail_fast=True)] | None = None
     tool_choice: _ToolChoice | None = None
-    response_format: Annotated[ResponseFormat, AfterValidator(plain_numbers)] | None = None
+    response_format: ResponseFormat | None = None
     conversation_id: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
         None, description="Yours; comes back in the answer."
     )

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
+from apps.platform_api.http.json_text import TextFacts
 from apps.platform_api.http.request_body import BoundedRequestBody
 from apps.platform_api.server.state import ServerState
 from platform_app.auth.caller import Caller
@@ -52,9 +53,11 @@ class Guard:
         context.key_id = caller.key_id
         if self.scope is not None and not caller.may(self.scope):
             raise InsufficientScope(self.scope)
+        usage = Usage(caller.key_id, caller.owner, context.route, limits=caller.limits)
         if self.limited_by is LimitedBy.GUARD:
-            usage = Usage(caller.key_id, caller.owner, context.route, limits=caller.limits)
             await resources.limits.charge(usage, context)
+        elif self.limited_by is LimitedBy.CHAT_SERVICE:
+            resources.limits.refuse_known(usage, context)  # before the body is read: a refusal must cost less
         return caller
 
 
@@ -98,6 +101,12 @@ async def body_of(request: Request) -> bytes:
     state = request.scope.get("state", {})
     body: BoundedRequestBody | None = state.get("body")  # none: without the middleware
     return await (body.read(state["context"].key_id) if body is not None else request.body())
+
+
+def body_facts_of(request: Request) -> TextFacts | None:
+    """What is known of the text of a large body that has been read; None of others."""
+    body: BoundedRequestBody | None = request.scope.get("state", {}).get("body")
+    return body.facts if body is not None else None
 
 
 def resources_of(request: Request) -> Resources:

@@ -30,6 +30,12 @@ _BY_STATUS: Mapping[int, type[PlatformError]] = {
     405: MethodNotAllowed,
     415: UnsupportedMediaType,
 }
+_JSON_WORDS = {
+    "dict_type": "Input should be an object",
+    "model_type": "Input should be an object",
+    "list_type": "Input should be a valid array",
+}
+"""pydantic speaks of Python's types where it is given Python's values."""
 _MAX_DETAILS = 20
 _MAX_PATH = 200  # a client's own names may be of any length
 
@@ -96,6 +102,8 @@ def message_of(item: Mapping[str, Any]) -> str:
     """pydantic's message, without its prefix for errors that our own validators raised."""
     if item["type"] == "extra_forbidden":
         return "is not a field of this request"
+    if item["type"] in _JSON_WORDS:
+        return _JSON_WORDS[item["type"]]
     return str(item["msg"]).removeprefix("Value error, ")
 
 

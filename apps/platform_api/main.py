@@ -51,7 +51,9 @@ def create_app(settings: Settings, server: ServerState | None = None) -> FastAPI
             raise
 
     caps = RequestCaps(
-        BodyLimits(settings.max_body_bytes, settings.body_timeout_seconds, settings.min_data_rate),
+        BodyLimits(
+            settings.max_body_bytes, settings.body_timeout_seconds, settings.max_json_values, settings.min_data_rate
+        ),
         BodyBudget(settings.max_body_bytes_in_flight, settings.max_body_bytes_in_flight_per_key),
         settings.max_concurrent_requests,
         parse_networks(settings.trusted_proxies),

@@ -7,24 +7,15 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
 from fastapi import Request
 
-from apps.platform_api.body import require_json
-from apps.platform_api.dependencies import body_of
-from apps.platform_api.json_fields import (
-    TOO_LONG,
-    fields_with,
-    has_long_integer,
-    is_beyond_64_bits,
-    is_half_a_surrogate_pair,
-)
-from platform_app.errors import InvalidRequest
+from apps.platform_api.dependencies import body_facts_of, body_of
+from apps.platform_api.http.json_body import require_json
+from apps.platform_api.http.json_text import TextFacts, parse_json
+from platform_app.errors import InvalidRequest, ValidationFailed
 from platform_app.llm.calls import ModelRequest, Operation
 
 MAX_MODEL_NAME = 256
-MAX_DEPTH = 254
-"""Of objects and lists inside each other: as deep as the body could be written again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +37,15 @@ def openai_body(operation: Operation) -> Callable[[Request], Awaitable[OpenAIBod
 
     async def read(request: Request) -> OpenAIBody:
         require_json(request)
-        return parse_openai_body(await body_of(request), operation)
+        raw = await body_of(request)
+        return parse_openai_body(raw, operation, body_facts_of(request))
 
     return read
 
 
-def parse_openai_body(raw: bytes, operation: Operation) -> OpenAIBody:
-    """See openai_body."""
-    body = _object(raw)
+def parse_openai_body(raw: bytes, operation: Operation, facts: TextFacts | None = None) -> OpenAIBody:
+    """See openai_body; `facts` as in parse_json."""
+    body = _object(raw, facts)
     model, stream = body.pop("model", None), body.pop("stream", None)
     if model is not None and (not isinstance(model, str) or not 1 <= len(model) <= MAX_MODEL_NAME):
         raise _wrong("model", f"expected a text of 1 to {MAX_MODEL_NAME} characters")
@@ -70,29 +62,20 @@ def parse_openai_body(raw: bytes, operation: Operation) -> OpenAIBody:
     return OpenAIBody(ModelRequest(model, body, operation, bool(stream)), wants_usage)
 
 
-def _object(raw: bytes) -> dict[str, Any]:
-    """The body, of which every value can be sent on as it is: whole numbers of more than 64 bits would lose digits."""
+def _object(raw: bytes, facts: TextFacts | None) -> dict[str, Any]:
+    """The body, of which every value can be sent on as it is."""
     try:
-        body = orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
-        for field in fields_with(is_half_a_surrogate_pair, raw):
-            raise _wrong(field, "half of a surrogate pair is not text") from None
-        raise InvalidRequest(f"The body is not valid JSON: {error.msg} (character {error.pos}).") from None
+        body = parse_json(raw, facts)
+    except ValidationFailed as error:  # OpenAI's contract knows 400 alone
+        raise _wrong_text(error) from None
     if not isinstance(body, dict):
         raise InvalidRequest("The body must be a JSON object.")
-    if has_long_integer(raw):
-        for field in fields_with(is_beyond_64_bits, raw):
-            raise _wrong(field, TOO_LONG)
-    if raw.count(b"{") + raw.count(b"[") > MAX_DEPTH:
-        _require_writable(body)
     return body
 
 
-def _require_writable(body: dict[str, Any]) -> None:
-    try:
-        orjson.dumps(body)
-    except orjson.JSONEncodeError:
-        raise InvalidRequest(f"The body is nested more than {MAX_DEPTH} levels deep.") from None
+def _wrong_text(error: ValidationFailed) -> InvalidRequest:
+    details = error.details or [error.message]
+    return InvalidRequest(f"{details[0]}.", param=details[0].partition(": ")[0])
 
 
 def _check_messages(messages: object) -> None:

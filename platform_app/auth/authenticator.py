@@ -18,6 +18,7 @@ from platform_app.auth.tokens import Token, parse_token
 from platform_app.errors import AuthUnavailable, InvalidApiKey, SecretError
 from platform_app.observability import metrics
 from platform_app.observability.logging import get_logger
+from platform_app.observability.own_stalls import finished_within
 
 PROBE_SECONDS = 1.0
 """While the database is down, it is asked again at most this often."""
@@ -256,14 +257,13 @@ def _judge(
 
 
 async def _within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
-    """The result of `work`, or TimeoutError, on time.
+    """The result of `work`, or TimeoutError, on time; time in which this process was held up itself does not count.
 
     asyncio.timeout would cancel `work` and wait for that: SQLAlchemy then closes the connection politely, which takes
     seconds where the server is frozen. So it is left to end by itself; the pool bounds how many can.
     """
     task = asyncio.ensure_future(work)
-    await asyncio.wait({task}, timeout=seconds)
-    if task.done():
+    if await finished_within(task, seconds):
         return task.result()
     task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
     raise TimeoutError

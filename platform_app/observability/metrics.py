@@ -61,7 +61,11 @@ KEY_LISTENER_CONNECTED = Gauge(
     multiprocess_mode="livemin",
 )
 
-LIMITER = Counter("platform_limiter", "Limiter decisions: allowed, denied, unavailable, closed.", ["decision", "mode"])
+LIMITER = Counter(
+    "platform_limiter",
+    "Limiter decisions: allowed, denied, unavailable, closed; mode remembered: denied again without Redis.",
+    ["decision", "mode"],
+)
 LIMITER_DENIALS = Counter(
     "platform_limiter_denials",
     "Requests that a rule denied (mode enforce), or would have denied (mode shadow).",

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 
 from platform_app.errors import LimiterUnavailable
 from platform_app.observability import metrics
@@ -88,7 +89,7 @@ class DegradingLimiter:
             )
         decision = await self._local.acquire(charges)
         metrics.LIMITER.labels("allowed" if decision.allowed else "denied", "local").inc()
-        return decision
+        return decision if decision.allowed else replace(decision, degraded=True)
 
     def _degrade(self, error: LimiterUnavailable, charges: Sequence[Charge]) -> None:
         metrics.LIMITER.labels("unavailable", "shared").inc()

@@ -10,6 +10,7 @@ from platform_app.observability import metrics
 from platform_app.observability.context import RequestContext
 from platform_app.observability.logging import get_logger
 from platform_app.rate_limit.headers import rate_limit_headers
+from platform_app.rate_limit.known_denials import KnownDenials
 from platform_app.rate_limit.limiter import NOTHING_HELD, Admission, Decision, RateLimiter, RuleState
 from platform_app.rate_limit.rule import Rule
 from platform_app.rate_limit.rules import Charge, Explanation, RuleBook, Usage
@@ -26,7 +27,22 @@ class RateLimitGate:
 
     rules: RuleBook
     limiter: RateLimiter
+    known_denials: KnownDenials = field(default_factory=KnownDenials, repr=False)
     _shadow_logged: "OrderedDict[str, float]" = field(default_factory=OrderedDict, repr=False)
+
+    def refuse_known(self, usage: Usage, context: RequestContext) -> None:
+        """Refuse a request of which nothing but its caller and route is known yet, where the limiter has said that it
+        has no room for it. Asks nobody.
+
+        Raises:
+            RateLimited: as `admit`.
+        """
+        charges = self.rules.charges(usage)
+        known = self.known_denials.find(charges)
+        if known is not None and known.denied_by is not None:
+            context.response_headers.update(rate_limit_headers(known.states, known.denied_by))
+            metrics.LIMITER.labels("denied", "remembered").inc()
+            raise _refusal(charges, known, known.denied_by)
 
     async def admit(self, usage: Usage, context: RequestContext) -> Admission:
         """Charge every rule that applies; the request's answer will carry the rate-limit headers. Whoever gets the
@@ -49,6 +65,7 @@ class RateLimitGate:
             raise
         context.response_headers.update(rate_limit_headers(decision.states, decision.denied_by))
         if decision.denied_by is not None:
+            self.known_denials.note(charges, decision)
             raise _refusal(charges, decision, decision.denied_by)
         if self.rules.watches:
             for state in decision.states:
@@ -88,7 +105,7 @@ def _refusal(charges: Sequence[Charge], decision: Decision, denied_by: RuleState
     rule = denied_by.rule
     metrics.LIMITER_DENIALS.labels(rule.name, "enforce").inc()
     kind = BudgetExceeded if rule.unit == "cost_usd" else RateLimited
-    cost = next(charge.cost for charge in charges if charge.rule is rule)
+    cost = next(charge.cost for charge in charges if charge.rule.name == rule.name)
     if cost > rule.limit:
         return kind(
             f"This request may take {_amount(rule, cost)}, and the limit '{rule.name}' allows "

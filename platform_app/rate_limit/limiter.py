@@ -56,6 +56,8 @@ class Decision:
     admission: Admission = NOTHING_HELD
     at_microseconds: int = 0
     """When, on the clock of whoever decided."""
+    degraded: bool = False
+    """Decided by this process's share alone, since Redis is down."""
 
     @property
     def allowed(self) -> bool:

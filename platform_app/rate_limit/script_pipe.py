@@ -5,13 +5,12 @@ itself. Redis answers in the order of the questions, so one connection serves al
 event loop leaves in one write. redis-py still connects, authenticates, encrypts and parses; hiredis writes, in a
 quarter of its time.
 
-One timer watches over all questions. It counts only what Redis can be blamed for: an answer that has arrived while this
-process was busy with other things is read before anybody is told that it did not come.
+One timer watches over all questions. It counts only what Redis can be blamed for: time in which this process was busy
+with other things does not count (own_stalls.py), and what has arrived is read before anybody is told that it did not.
 """
 
 import asyncio
 import contextlib
-import time
 from collections import deque
 from collections.abc import Iterable
 from typing import Any
@@ -21,12 +20,12 @@ from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 
+from platform_app.observability.own_stalls import LAST_LOOKS, ResponsiveClock, result_within
+
 STALL_SECONDS = 1.0
 """A connection that owes an answer for longer is given up."""
 MAX_PENDING = 20_000
 """Questions without an answer yet. More would mean that nobody gives up in time."""
-
-LAST_LOOK = 3
 
 _Pending = tuple[float, asyncio.Future[Any]]
 
@@ -42,6 +41,7 @@ class ScriptPipe:
             url, socket_timeout=None, socket_connect_timeout=timeout_seconds, health_check_interval=0
         )
         self._timeout = timeout_seconds
+        self._clock = ResponsiveClock(timeout_seconds)
         self._watching = False
         self._connection: AbstractConnection | None = None
         self._connecting = asyncio.Lock()
@@ -94,7 +94,7 @@ class ScriptPipe:
         return await self._send(connection, command)
 
     def _stalled(self) -> bool:
-        return bool(self._pending) and time.monotonic() - self._pending[0][0] > STALL_SECONDS
+        return bool(self._pending) and self._clock.now - self._pending[0][0] > STALL_SECONDS
 
     def _send(self, connection: AbstractConnection, command: tuple[str | int | bytes, ...]) -> "asyncio.Future[Any]":
         loop = asyncio.get_running_loop()
@@ -102,29 +102,29 @@ class ScriptPipe:
         if not self._unsent:
             loop.call_soon(self._flush, connection)
         self._unsent.append(pack_command(command))  # type: ignore[arg-type]  # its stub knows tuples of one
-        self._pending.append((time.monotonic(), future))
+        # The clock stands at its last look, and the question leaves after this turn: it is given a tick more.
+        self._pending.append((self._clock.now + self._clock.tick, future))
         if not self._watching:
             self._watching = True
-            loop.call_later(self._timeout, self._watch, 0)
+            self._clock.begin()
+            loop.call_later(self._clock.tick, self._watch, 0)
         return future
 
     def _watch(self, looks: int) -> None:
-        """Fail whoever waits too long. Looks again a few turns of the event loop later before it does: what has
+        """Fail what waits for too long. Looks again a few turns of the event loop later before it does: what has
         arrived is read in between."""
         loop = asyncio.get_running_loop()
-        now = time.monotonic()
-        waiting = [(asked_at, future) for asked_at, future in self._pending if not future.done()]
-        if not waiting:
-            self._watching = False
-        elif (left := waiting[0][0] + self._timeout - now) > 0:
-            loop.call_later(left, self._watch, 0)
-        elif looks < LAST_LOOK:
+        over = self._clock.look() - self._timeout
+        late = [future for asked_at, future in self._pending if asked_at <= over and not future.done()]
+        if late and looks < LAST_LOOKS:
             loop.call_later(0.001, self._watch, looks + 1)
+            return
+        for future in late:
+            future.set_exception(TimeoutError(f"no answer within {self._timeout:g} s"))
+        if self._pending:
+            loop.call_later(self._clock.tick, self._watch, 0)
         else:
-            for asked_at, future in waiting:
-                if asked_at + self._timeout <= now:
-                    future.set_exception(TimeoutError(f"no answer within {self._timeout:g} s"))
-            loop.call_later(0.001, self._watch, 0)
+            self._watching = False
 
     def _flush(self, connection: AbstractConnection) -> None:
         if connection is not self._connection:
@@ -138,7 +138,10 @@ class ScriptPipe:
     async def _connect(self) -> AbstractConnection:
         # A frozen server accepts and then says nothing: the greeting has no timeout of its own, and whoever waits for
         # its turn to connect waits as well.
-        async with asyncio.timeout(self._timeout), self._connecting:
+        return await result_within(self._timeout, self._connected())
+
+    async def _connected(self) -> AbstractConnection:
+        async with self._connecting:
             if self._connection is None:
                 connection = self._pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py
                 try:

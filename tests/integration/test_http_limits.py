@@ -33,9 +33,9 @@ RULES = {
 def limited_environment(
     platform: Platform, simulator: ProviderSimulator, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, str]:
-    """60 requests a minute for a key, 70 for an owner."""
+    """60 requests a minute for a key, 70 for an owner. Redis is given time: on a busy machine it is no less there."""
     config = write_config(tmp_path_factory.mktemp("limits") / "platform.yaml", simulator.base_url, rate_limits=RULES)
-    return {**platform.environment, "PLATFORM_CONFIG_FILE": str(config)}
+    return {**platform.environment, "PLATFORM_CONFIG_FILE": str(config), "PLATFORM_REDIS_TIMEOUT_MS": "5000"}
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """A request's body, bounded in size, in time, and by what its key and the process hold already."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from starlette.requests import ClientDisconnect
@@ -8,6 +9,7 @@ from starlette.types import Message, Receive, Scope
 
 from apps.platform_api.departure import departure_of
 from apps.platform_api.http.body_budget import BodyBudget
+from apps.platform_api.http.json_text import MAX_VALUES, UNCOUNTED_BYTES, TextFacts, too_many_values
 from apps.platform_api.server.refusal import Reason, RequestRefusedError
 from platform_app.errors import HeadersTooLarge, InvalidRequest, PayloadTooLarge, PlatformError
 from platform_app.observability import metrics
@@ -23,6 +25,8 @@ class BodyLimits:
     max_bytes: int
     max_seconds: float
     """From when the body is wanted to its last byte."""
+    max_values: int = MAX_VALUES
+    """JSON values in a body."""
     min_rate: int = 240
     """Bytes per second at least, after five seconds."""
 
@@ -34,6 +38,8 @@ class BoundedRequestBody:
         self._receive = receive
         self.departure = departure_of(scope)
         """Where the server tells that the client left; None where it does not."""
+        self.facts: TextFacts | None = None
+        """Of the text of a large body, once it was read."""
         self._limits = limits
         self._budget = budget
         self._begun_at: float | None = None
@@ -90,8 +96,21 @@ class BoundedRequestBody:
                 if message["type"] == "http.disconnect":
                     raise ClientDisconnect
                 parts.append(message.get("body", b""))
+            if self._received > UNCOUNTED_BYTES:
+                self.facts = await self._look_at(parts)
             self._whole = parts[0] if len(parts) == 1 else b"".join(parts)
         return self._whole
+
+    async def _look_at(self, parts: Sequence[bytes]) -> TextFacts:
+        """Refuse a body of too many values before it is parsed; the event loop is free between the parts."""
+        facts = TextFacts()
+        for part in parts:
+            facts.add(part)
+            if facts.values > self._limits.max_values:
+                metrics.HTTP_REFUSED.labels(Reason.BODY_TOO_LARGE.value).inc()
+                raise too_many_values(self._limits.max_values)
+            await asyncio.sleep(0)
+        return facts
 
     def release(self) -> None:
         """The request has ended; nothing of its body is held any more."""

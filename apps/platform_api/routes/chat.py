@@ -5,11 +5,11 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
-from apps.platform_api.body import json_body
 from apps.platform_api.chat_answer import answer_events, json_answer
 from apps.platform_api.contract import ChatRequestBody
 from apps.platform_api.dependencies import CallerDep, ChatServiceDep, ContextDep
 from apps.platform_api.disconnect import while_connected
+from apps.platform_api.http.json_body import json_body
 from apps.platform_api.idempotency import once_per_key
 from apps.platform_api.openapi.chat import CHAT
 from apps.platform_api.sse import open_event_stream

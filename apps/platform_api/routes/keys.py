@@ -6,8 +6,8 @@ import orjson
 from fastapi import APIRouter, Depends, Path, Query
 from starlette.responses import Response
 
-from apps.platform_api.body import json_body
 from apps.platform_api.dependencies import ContextDep, KeyManagerDep, KeyReaderDep, ResourcesDep, actor_of
+from apps.platform_api.http.json_body import json_body
 from apps.platform_api.key_contract import CreateKeyBody, RevokeKeyBody, RotateKeyBody, UpdateKeyBody
 from apps.platform_api.openapi.keys import CREATE, LIST, REVOKE, ROTATE, SHOW, UPDATE
 from apps.platform_api.store_errors import database_errors

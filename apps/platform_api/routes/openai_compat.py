@@ -76,7 +76,7 @@ async def show_model(
     resources: ResourcesDep,
 ) -> Response:
     """One model, if this key may use it."""
-    # The server leaves encoded slashes as they are, since they separate nothing; clients encode those of a model name.
+    # The server leaves encoded slashes as they are: they separate nothing. Clients encode those of a model's name.
     found = _allowed(resources.models, unquote(model), caller)
     return Response(orjson.dumps(_model_object(found)), media_type="application/json")
 

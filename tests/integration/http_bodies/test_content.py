@@ -33,10 +33,19 @@ NOT_JSON: dict[str, bytes] = {
     "a raw line feed": b'{"prompt": "a\nb"}',
     "100,000 brackets": b"[" * 100_000,
     "100,000 brackets, closed": b"[" * 100_000 + b"]" * 100_000,
-    "100,000 objects": b'{"messages":' * 100_000,
+    "5,000 objects": b'{"messages":' * 5_000,
     "deep parameters": json.dumps(tool("@")).replace('"@"', '{"a":' * 5000 + "1" + "}" * 5000).encode(),
     "gzip": b"\x1f\x8b\x08\x00",
 }
+
+
+async def test_body_of_too_many_values_is_refused_before_parsing(
+    gateway: Gateway, client: httpx.AsyncClient, headers: dict[str, str]
+) -> None:
+    for content in (b'{"messages":' * 100_000, b'{"prompt": [' + b"[]," * 200_000 + b"[]]}"):
+        response = await client.post(gateway.chat_url, headers=headers, content=content)
+        assert refusal(response)[:2] == (413, "payload_too_large")
+    await still_works(client, gateway, headers)
 
 
 @pytest.mark.parametrize("case", NOT_JSON)

@@ -6,7 +6,8 @@ from typing import Any
 import orjson
 import pytest
 
-from apps.platform_api.openai_body import MAX_DEPTH, OpenAIBody, parse_openai_body
+from apps.platform_api.http.json_text import MAX_DEPTH
+from apps.platform_api.openai_body import OpenAIBody, parse_openai_body
 from platform_app.errors import InvalidRequest
 from platform_app.llm.calls import Operation
 
@@ -87,7 +88,12 @@ def test_wrong_embeddings_are_refused(body: dict[str, Any]) -> None:
     assert refusal(body, Operation.EMBEDDINGS).param in ("input", "stream")
 
 
-@pytest.mark.parametrize("raw", [b"", b"{", b'{"a":NaN}', b'{"a":1e400}', b'{"a":"\xff"}', b"\xef\xbb\xbf{}"])
+@pytest.mark.parametrize("raw", [b'{"a":NaN}', b'{"a":1e400}', b'{"a":-Infinity}'])
+def test_number_that_is_not_finite_is_named(raw: bytes) -> None:
+    assert refusal(raw).message == "a: expected a finite number of at most 64 bits."
+
+
+@pytest.mark.parametrize("raw", [b"", b"{", b'{"a":"\xff"}', b"\xef\xbb\xbf{}"])
 def test_what_is_not_json_is_told_with_its_place(raw: bytes) -> None:
     message = refusal(raw).message
     assert message.startswith("The body is not valid JSON: ")

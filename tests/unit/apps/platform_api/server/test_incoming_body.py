@@ -1,0 +1,84 @@
+"""A body ends where its length or its last chunk says, however its bytes arrive."""
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from apps.platform_api.server.incoming_body import FREE_SMALL_CHUNKS, ChunkedBody, IncomingBody, LengthBody
+from apps.platform_api.server.refusal import Reason, RequestRefusedError
+
+TRAILER_BYTES = 100
+
+
+def take_all(body: IncomingBody, parts: list[bytes]) -> tuple[bytes, bytes]:
+    """The content, and what stands behind the body."""
+    buffer = bytearray()
+    content = b""
+    for part in parts:
+        buffer += part
+        if not body.complete:
+            content += body.take(buffer)
+    return content, bytes(buffer)
+
+
+def refused(data: bytes, split: int = 10_000_000) -> Reason:
+    parts = [data[start : start + split] for start in range(0, len(data), split)]
+    with pytest.raises(RequestRefusedError) as caught:
+        take_all(ChunkedBody(TRAILER_BYTES), parts)
+    return caught.value.refusal.reason
+
+
+def test_length_body_leaves_the_next_request() -> None:
+    body = LengthBody(5)
+    assert take_all(body, [b"ab", b"cdeGET /"]) == (b"abcde", b"GET /")
+    assert (body.complete, body.remaining()) == (True, 0)
+
+
+@pytest.mark.parametrize("trailers", [b"", b"X-Trailer: 1\r\n", b"Authorization: Bearer x\r\nHost: y\r\n"])
+@given(cuts=st.lists(st.integers(1, 60), max_size=8))
+def test_chunked_body_is_the_same_however_it_is_split(trailers: bytes, cuts: list[int]) -> None:
+    data = b"5\r\nhello\r\n1;name=value\r\n \r\n00A\r\n0123456789\r\n0\r\n" + trailers + b"\r\nGET /"
+    edges = sorted({0, *(cut for cut in cuts if cut < len(data)), len(data)})
+    parts = [data[start:end] for start, end in pairwise(edges)]
+    body = ChunkedBody(TRAILER_BYTES)
+    assert take_all(body, parts) == (b"hello 0123456789", b"GET /")
+    assert body.complete
+
+
+@pytest.mark.parametrize("split", [1, 10_000_000])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"5 \r\nhello", b" 5\r\nhello",
+        b"+5\r\nhello", b"0x5\r\nhello", b"5\nhello", b"5\rhello", b"\r\n", b"g\r\n", b"-1\r\n",
+        b"5\r\nhelloX\r\n", b"5\r\nhello\n", b"5\r\nhello\r\r",
+        b"5;a\x00b\r\n", b"5;a\nb\r\n", b"FFFFFFFFFFFFFFFFF\r\n",
+        b"5" + b";" + b"x" * 2000 + b"\r\n", b"5;" + b"x" * 2000, b"5_0\r\n",
+    ],
+)  # fmt: skip
+def test_malformed_chunk_is_refused(data: bytes, split: int) -> None:
+    assert refused(data, split) is Reason.CHUNK
+
+
+@pytest.mark.parametrize("split", [1, 10_000_000])
+@pytest.mark.parametrize(
+    "trailer", [b"X\r\n\r\n", b" X: y\r\n\r\n", b"X : y\r\n\r\n", b"X: y\n\r\n", b"X: \x00\r\n\r\n"]
+)
+def test_malformed_trailer_is_refused(trailer: bytes, split: int) -> None:
+    assert refused(b"0\r\n" + trailer + b"\r\n", split) is Reason.HEADER_FIELD
+
+
+@pytest.mark.parametrize("split", [1, 10_000_000])
+def test_trailers_are_bounded(split: int) -> None:
+    assert refused(b"0\r\n" + b"X: y\r\n" * 50 + b"\r\n", split) is Reason.TRAILERS_TOO_LARGE
+    assert refused(b"0\r\n" + b"X: " + b"y" * 5000, split) is Reason.TRAILERS_TOO_LARGE
+
+
+def test_tiny_chunks_are_bounded() -> None:
+    few = b"1\r\nx\r\n" * FREE_SMALL_CHUNKS
+    assert len(take_all(ChunkedBody(TRAILER_BYTES), [few])[0]) == FREE_SMALL_CHUNKS
+    assert refused(few + b"1\r\nx\r\n") is Reason.CHUNK
+    large = b"400\r\n" + b"x" * 1024 + b"\r\n"
+    assert len(take_all(ChunkedBody(TRAILER_BYTES), [large * 20_000])[0]) == 1024 * 20_000
