@@ -54,10 +54,11 @@ class ChatService:
         context.model = model.name
         if not caller.may_use(model.name):
             raise ModelNotAllowed(f"This API key may not use the model '{model.name}'.")
-        admission = await self.limits.admit(self._usage(request, model, caller, context), context)
+        estimate = self._estimate(request)
+        admission = await self.limits.admit(self._usage(estimate, model, caller, context), context)
         deadline = asyncio.get_running_loop().time() + self.deadline_seconds
         call = ModelCall(request.body, deadline, request.operation, request.stream)
-        meter = CallMeter(call, caller, context, admission, self.ledger)
+        meter = CallMeter(call, caller, context, admission, self.ledger, estimate)
         try:
             answer = await model.upstream.send(call)
         except BaseException as error:
@@ -73,14 +74,16 @@ class ChatService:
         assert route is not None  # noqa: S101 - an answer came along a route
         return Served(model.name, route.provider, route.upstream_model, answer)
 
-    def _usage(self, request: ModelRequest, model: ServedModel, caller: Caller, context: RequestContext) -> Usage:
-        """What the request may use, at most as far as can be told; only guessed where a rule asks."""
+    def _estimate(self, request: ModelRequest) -> TokenUsage:
+        """What the request may use, at most as far as can be told."""
+        prompt = estimate_prompt_tokens(request.body)
+        output = requested_output_tokens(request.body, self.models.default_output_tokens)
+        return TokenUsage(prompt, output, prompt + output)
+
+    def _usage(self, estimate: TokenUsage, model: ServedModel, caller: Caller, context: RequestContext) -> Usage:
         tokens = cost = 0
         if self.limits.rules.weighs:
-            prompt = estimate_prompt_tokens(request.body)
-            output = requested_output_tokens(request.body, self.models.default_output_tokens)
-            tokens = prompt + output
-            cost = model.most_microusd(TokenUsage(prompt, output, tokens))
+            tokens, cost = estimate.total_tokens, model.most_microusd(estimate)
         return Usage(caller.key_id, caller.owner, context.route, model.name, caller.limits, tokens, cost)
 
 

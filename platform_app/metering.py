@@ -5,12 +5,12 @@ from datetime import UTC, datetime
 
 from platform_app.auth.caller import Caller
 from platform_app.errors import ProviderTimeout
-from platform_app.ledger.base import Ledger
-from platform_app.ledger.usage_record import UsageRecord
+from platform_app.ledger.base import Intent, Ledger
+from platform_app.ledger.usage_record import INTERRUPTED, MAX_COST_MICROUSD, MAX_TOKENS, UsageRecord
 from platform_app.llm.answers import Completion
 from platform_app.llm.calls import ModelCall, Operation
 from platform_app.llm.chunk_stream import ChunkStream
-from platform_app.llm.estimate import estimate_prompt_tokens, estimate_text_tokens
+from platform_app.llm.estimate import estimate_text_tokens
 from platform_app.llm.route import Route
 from platform_app.llm.usage import TokenUsage
 from platform_app.observability import ids, metrics
@@ -28,15 +28,29 @@ class CallMeter:
     """
 
     def __init__(
-        self, call: ModelCall, caller: Caller, context: RequestContext, admission: Admission, ledger: Ledger
+        self,
+        call: ModelCall,
+        caller: Caller,
+        context: RequestContext,
+        admission: Admission,
+        ledger: Ledger,
+        estimate: TokenUsage,
     ) -> None:
+        """`estimate`: what the call may use, which is recorded and charged if this process dies before its end."""
         self._call = call
         self._caller = caller
         self._context = context
         self._admission = admission
         self._ledger = ledger
+        # What a client asks for may be absurd, and no column takes it then.
+        prompt, output = min(estimate.prompt_tokens, MAX_TOKENS), min(estimate.completion_tokens, MAX_TOKENS)
+        self._estimate = TokenUsage(prompt, output, prompt + output)
+        self._event_id = ids.trace_id()
+        self._called_at: datetime | None = None
+        self._intent: Intent | None = None
         self._started = time.perf_counter()
         self._first_token_ms: float | None = None
+        call.journal.before_attempt = self._intend
 
     def complete(self, answer: Completion) -> None:
         """The whole answer came."""
@@ -61,7 +75,7 @@ class CallMeter:
         self._close(self._guess(0) if guessed else _NOTHING, guessed, error)
 
     def _guess(self, characters: int) -> TokenUsage:
-        prompt = estimate_prompt_tokens(self._call.body)
+        prompt = self._estimate.prompt_tokens
         made = estimate_text_tokens(characters) if self._call.operation is Operation.CHAT else 0
         return TokenUsage(prompt, made, prompt + made)
 
@@ -72,18 +86,33 @@ class CallMeter:
             self._admission.release()
             return
         cost = route.price.microusd(usage) if route.price is not None else None
+        # In this order: if the process dies in between, the end that is in the spool is known to whoever finds the
+        # intent. Nothing else runs between the first and the last of them.
+        self._ledger.append(self._record(route, usage, estimated, cost, outcome_of(error)))
         self._admission.settle(usage.prompt_tokens + usage.completion_tokens, cost)
+        if self._intent is not None:
+            self._intent.end()
         for direction, count in (("input", usage.prompt_tokens), ("output", usage.completion_tokens)):
             metrics.PROVIDER_TOKENS.labels(route.provider, route.public_model, direction).inc(count)
-        self._ledger.append(self._record(route, usage, estimated, cost, error))
 
-    def _record(
-        self, route: Route, usage: TokenUsage, estimated: bool, cost: int | None, error: BaseException | None
-    ) -> UsageRecord:
+    def _intend(self, route: Route) -> None:
+        """A call is sent now: write down what it may cost."""
+        if self._called_at is None:
+            self._called_at = datetime.now(UTC)
+        estimate = self._estimate
+        cost = min(route.price.microusd(estimate), MAX_COST_MICROUSD) if route.price is not None else None
+        record = self._record(route, estimate, True, cost, INTERRUPTED)
+        settlement = self._admission.settlement()
+        if self._intent is None:
+            self._intent = self._ledger.intend(record, settlement)
+        else:
+            self._intent.update(record, settlement)
+
+    def _record(self, route: Route, usage: TokenUsage, estimated: bool, cost: int | None, outcome: str) -> UsageRecord:
         context, caller = self._context, self._caller
         return UsageRecord(
-            event_id=ids.trace_id(),
-            occurred_at=datetime.now(UTC),
+            event_id=self._event_id,
+            occurred_at=self._called_at or datetime.now(UTC),
             request_id=context.request_id,
             trace_id=context.trace.trace_id,
             key_id=caller.key_id,
@@ -101,5 +130,5 @@ class CallMeter:
             duration_ms=round((time.perf_counter() - self._started) * 1000, 3),
             first_token_ms=None if self._first_token_ms is None else round(self._first_token_ms, 3),
             attempts=self._call.journal.attempts,
-            outcome=outcome_of(error),
+            outcome=outcome,
         )

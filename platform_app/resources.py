@@ -41,6 +41,7 @@ from platform_app.rate_limit.failure_throttle import AddressThrottle
 from platform_app.rate_limit.gate import RateLimitGate
 from platform_app.rate_limit.limiter import RateLimiter
 from platform_app.rate_limit.local_limiter import LocalLimiter
+from platform_app.rate_limit.orphan_settlements import OrphanSettlements
 from platform_app.rate_limit.redis_limiter import RedisLimiter
 from platform_app.rate_limit.rules import RuleBook
 from platform_app.rate_limit.script_pipe import ScriptPipe
@@ -104,7 +105,10 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         stack.push_async_callback(engine.dispose)
         redis = make_redis(settings)
         stack.push_async_callback(redis.aclose)
-        ledger = await stack.enter_async_context(open_ledger(settings))
+        # Of its own too: what dead processes left to be charged is sent at leisure.
+        orphan_scripts = _script_pipe(settings)
+        stack.push_async_callback(orphan_scripts.aclose)
+        ledger = await stack.enter_async_context(open_ledger(settings, OrphanSettlements(orphan_scripts)))
         keys, cache = KeyStore(engine), KeyCache(settings.auth_cache_size)
         rules = RuleBook(config.rate_limits.rules)
         limiter = await stack.enter_async_context(open_limiter(settings))

@@ -135,6 +135,7 @@ def platform(
             "PLATFORM_API_KEY_PEPPER": f"1:{secrets.token_hex(32)}",
             "PLATFORM_SHUTDOWN_DRAIN_SECONDS": "0",
             "PLATFORM_AUTH_FAILURES_PER_MINUTE": "1000000",
+            "PLATFORM_REFUSALS_PER_ADDRESS_PER_MINUTE": "1000000",  # tests look for the row and the line of a request
             "PLATFORM_SHUTDOWN_GRACE_SECONDS": "5",
             "PLATFORM_PROVIDER_FIRST_BYTE_TIMEOUT_SECONDS": "5",  # the simulator shares its loop with the tests
             "PLATFORM_PROVIDER_TOTAL_TIMEOUT_SECONDS": "10",

@@ -7,6 +7,7 @@ from typing import TypedDict
 
 from fastapi import FastAPI
 
+from apps.platform_api.access_log import AccessLog
 from apps.platform_api.app import GatewayApp
 from apps.platform_api.errors import install_error_handlers
 from apps.platform_api.guards import require_guards
@@ -38,6 +39,7 @@ def create_app(settings: Settings, server: ServerState | None = None) -> FastAPI
         UnguardedRouteError: a route lacks auth, scope or limit.
     """
     server = server or ServerState()
+    access_log = AccessLog(settings.refusals_per_address_per_minute)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
@@ -49,6 +51,8 @@ def create_app(settings: Settings, server: ServerState | None = None) -> FastAPI
         except ConfigurationError as error:
             server.configuration_problems = error.problems
             raise
+        finally:
+            access_log.flush()
 
     caps = RequestCaps(
         BodyLimits(
@@ -59,7 +63,7 @@ def create_app(settings: Settings, server: ServerState | None = None) -> FastAPI
         parse_networks(settings.trusted_proxies),
     )
     app = GatewayApp(
-        partial(RequestEnvelope, state=server, caps=caps),
+        partial(RequestEnvelope, state=server, caps=caps, access_log=access_log),
         title=SERVICE, version=VERSION, description=DESCRIPTION, lifespan=lifespan, docs_url=None, redoc_url=None,
         redirect_slashes=False,
     )  # fmt: skip

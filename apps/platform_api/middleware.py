@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from apps.platform_api.access_log import AccessLog, shown_method
 from apps.platform_api.client_address import client_address
 from apps.platform_api.dependencies import route_template
 from apps.platform_api.disconnect import ClientDisconnected
@@ -31,6 +32,8 @@ from platform_app.observability.context import RequestContext, set_current_reque
 from platform_app.observability.logging import get_logger
 from platform_app.observability.tracing import continue_trace
 
+ACCESS_LINES_PER_ADDRESS = 60
+"""Of requests without a key, in a minute; the default of PLATFORM_REFUSALS_PER_ADDRESS_PER_MINUTE."""
 CLIENT_CLOSED = 499
 """The status noted for a client that left; nginx's number, never sent."""
 
@@ -57,10 +60,13 @@ class RequestCaps:
 class RequestEnvelope:
     """The outermost layer of ours: whatever happens inside, the answer has its ids, and a line is written."""
 
-    def __init__(self, app: ASGIApp, state: ServerState, caps: RequestCaps) -> None:
+    def __init__(
+        self, app: ASGIApp, state: ServerState, caps: RequestCaps, access_log: AccessLog | None = None
+    ) -> None:
         self._app = app
         self._state = state
         self._caps = caps
+        self._access_log = access_log or AccessLog(ACCESS_LINES_PER_ADDRESS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request; lifespan and other scopes pass by."""
@@ -94,7 +100,7 @@ class RequestEnvelope:
             self._state.in_flight -= 1
             metrics.HTTP_IN_FLIGHT.dec()
             answer.record()
-            _close_context(context, answer)
+            _close_context(context, answer, self._access_log)
 
     def _refuse_early(self, scope: Scope, ledger: Ledger) -> None:
         """Raise a PlatformError where nothing of the request is to be looked at, its body least of all."""
@@ -124,7 +130,7 @@ class _Answer:
         self._server = server
         self._context = context
         self._head: Message | None = None
-        self._recorded = False
+        self.event: AccessDecision | None = None
         self.ledger = ledger
         self.status = 0
         self.started = False
@@ -153,28 +159,26 @@ class _Answer:
 
     def record(self) -> None:
         """Append the access decision, once per request."""
-        if self._recorded:
+        if self.event is not None:
             return
-        self._recorded = True
         context = self._context
         if context.route == "unmatched":
             context.route = route_template(self._scope)
-        self.ledger.append(
-            AccessDecision(
-                event_id=ids.trace_id(),
-                occurred_at=datetime.now(UTC),
-                request_id=context.request_id,
-                trace_id=context.trace.trace_id,
-                key_id=context.key_id,
-                method=context.method,
-                route=context.route,
-                decision=context.decision,
-                reason=context.reason,
-                status=self.status,
-                client_address=context.client_address,
-                duration_ms=context.elapsed_ms(time.perf_counter()),
-            )
+        self.event = AccessDecision(
+            event_id=ids.trace_id(),
+            occurred_at=datetime.now(UTC),
+            request_id=context.request_id,
+            trace_id=context.trace.trace_id,
+            key_id=context.key_id,
+            method=context.method,
+            route=context.route,
+            decision=context.decision,
+            reason=context.reason,
+            status=self.status,
+            client_address=context.client_address,
+            duration_ms=context.elapsed_ms(time.perf_counter()),
         )
+        self.ledger.append(self.event)
 
 
 def _open_context(scope: Scope, trusted_proxies: Sequence[Network]) -> RequestContext:
@@ -201,27 +205,12 @@ def _ledger_of(scope: Scope) -> Ledger:
     return resources.ledger if resources is not None else _NO_LEDGER  # none: an app whose lifespan never ran
 
 
-def _close_context(context: RequestContext, answer: _Answer) -> None:
+def _close_context(context: RequestContext, answer: _Answer, access_log: AccessLog) -> None:
     duration = time.perf_counter() - context.started
-    method = context.method if context.method in _METHODS else "other"
-    metrics.HTTP_REQUESTS.labels(method, context.route, str(answer.status)).inc()
+    metrics.HTTP_REQUESTS.labels(shown_method(context.method), context.route, str(answer.status)).inc()
     metrics.HTTP_SECONDS.labels(context.route).observe(duration)
-    _log.info(
-        "request",
-        method=method,
-        route=context.route,
-        status=answer.status,
-        duration_ms=round(duration * 1000, 3),
-        key_id=context.key_id,
-        decision=context.decision,
-        reason=context.reason,
-        model=context.model,
-        provider=context.provider,
-        client_address=context.client_address,
-    )
-
-
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+    if answer.event is not None:
+        access_log.write(answer.event, context, duration * 1000)
 
 
 def _header(scope: Scope, wanted: bytes) -> bytes | None:

@@ -84,6 +84,7 @@ class Settings(SecretStoreSettings):
     spool_full_policy: Literal["refuse", "drop_oldest"] = "refuse"
     spool_fsync_seconds: Annotated[float, Field(ge=0, le=60)] = 0.0
     retention_days: Annotated[int, Field(ge=7, le=3650)] = 90
+    refusals_per_address_per_minute: Annotated[int, Field(ge=0, le=1_000_000)] = 60
     usage_retention_days: Annotated[int, Field(ge=7, le=3650)] = 400
 
     idempotency_ttl_seconds: Annotated[int, Field(ge=0, le=7 * 86_400)] = 86_400

@@ -14,6 +14,7 @@ from sqlalchemy import (
     ForeignKey,
     Identity,
     Index,
+    Integer,
     LargeBinary,
     MetaData,
     SmallInteger,
@@ -140,6 +141,8 @@ class AccessDecision(Base):
     status: Mapped[int] = mapped_column(SmallInteger)
     client_address: Mapped[IPv4Address | IPv6Address | None] = mapped_column(INET)
     duration_ms: Mapped[float] = mapped_column(REAL)
+    count: Mapped[int] = mapped_column(Integer, server_default=text("1"), nullable=True)
+    """How many requests this row stands for: sums of requests add this up. Never null (see migration 0005)."""
 
 
 class UsageRecord(Base):

@@ -9,6 +9,12 @@ from platform_app.ledger import fields
 from platform_app.ledger.fields import BadLineError, Members
 
 KIND = "access"
+VARIOUS = "various"
+"""The method or route of a count whose requests had several."""
+MAX_COUNT = 2**31 - 1
+
+# No field is longer than this, whatever a client sends or a bug lets through.
+_REQUEST_ID, _NAME, _CODE, _METHOD, _ADDRESS = 128, 256, 64, 32, 64
 
 
 @dataclass(slots=True)  # frozen ones take three times as long to make, and there are two of each for every request
@@ -34,26 +40,32 @@ class AccessDecision:
     status: int
     """The HTTP status; 499 for a client that left, 0 where no answer was begun."""
     client_address: str | None
-    """As the server knows it. What is no IP address, such as `unix`, is decoded as None."""
+    """As the server knows it. What is no IP address, such as `unix`, is decoded as None. A count of several IPv6
+    addresses has their /64; one of many networks has None."""
     duration_ms: float
+    """Of a count the mean."""
+    count: int = 1
+    """How many requests this event stands for; more than one only without a key (refusal_counts.py). The ids and the
+    time are then those of the first."""
 
     def line(self) -> bytes:
-        """This event as a line of a spool."""
+        """This event as a line of a spool. What is too long is cut."""
         return orjson.dumps(
             {
                 "kind": KIND,
                 "event_id": self.event_id,
                 "occurred_at": self.occurred_at,
-                "request_id": self.request_id,
+                "request_id": self.request_id[:_REQUEST_ID],
                 "trace_id": self.trace_id,
-                "key_id": self.key_id,
-                "method": self.method,
-                "route": self.route,
+                "key_id": self.key_id and self.key_id[:_CODE],
+                "method": self.method[:_METHOD],
+                "route": self.route[:_NAME],
                 "decision": self.decision,
-                "reason": self.reason,
+                "reason": self.reason and self.reason[:_CODE],
                 "status": self.status,
-                "client_address": self.client_address,
+                "client_address": self.client_address and self.client_address[:_ADDRESS],
                 "duration_ms": self.duration_ms,
+                "count": self.count,
             },
             option=orjson.OPT_APPEND_NEWLINE,
         )
@@ -77,4 +89,5 @@ def decode_access(members: Members) -> AccessDecision:
         status=fields.count(members, "status", 999),
         client_address=fields.address(members, "client_address"),
         duration_ms=fields.milliseconds(members, "duration_ms"),
+        count=fields.count(members, "count", MAX_COUNT) if "count" in members else 1,
     )

@@ -2,7 +2,30 @@
 
 from typing import Protocol
 
-from platform_app.ledger.event import LedgerEvent
+from platform_app.ledger.event import LedgerEvent, UsageRecord
+
+
+class Intent(Protocol):
+    """A call to a provider that is recorded before it is sent. If the process dies before `end`, the record is shipped
+    as it stands, and what was reserved for the call is charged."""
+
+    def update(self, record: UsageRecord, settlement: object = None) -> None:
+        """The call is sent once more, perhaps to another provider."""
+        ...
+
+    def end(self) -> None:
+        """Withdraw it: the call is over, and its own record was appended."""
+        ...
+
+
+class NullIntent:
+    """Of a ledger that records nothing."""
+
+    def update(self, record: UsageRecord, settlement: object = None) -> None:
+        """Forget it."""
+
+    def end(self) -> None:
+        """There is nothing to withdraw."""
 
 
 class Ledger(Protocol):
@@ -24,6 +47,15 @@ class Ledger(Protocol):
         """Record an event; called before the answer's last byte. Never raises: an admitted request goes on."""
         ...
 
+    def intend(self, record: UsageRecord, settlement: object = None) -> Intent:
+        """Record a call before it is sent. Never raises.
+
+        Args:
+            record: what is recorded if the process dies before the call's end; its end has the same event id and time.
+            settlement: what the limiter wrote down of the call's reservations (`Admission.settlement`).
+        """
+        ...
+
 
 class NullLedger:
     """Records nothing: for requests that are nobody's decision."""
@@ -37,3 +69,7 @@ class NullLedger:
 
     def append(self, event: LedgerEvent) -> None:
         """Forget it."""
+
+    def intend(self, record: UsageRecord, settlement: object = None) -> Intent:
+        """Forget it."""
+        return NullIntent()

@@ -78,7 +78,8 @@ def time(members: Members, name: str) -> datetime:
 
 
 def address(members: Members, name: str) -> str | None:
-    """Without the zone of an IPv6 address, for which PostgreSQL's inet has no room. What is no IP address is None."""
+    """An address or a network, without the zone of an IPv6 address, for which PostgreSQL's inet has no room. What is
+    neither is None."""
     found = (optional_text(members, name) or "").partition("%")[0]
     return found if _is_address(found) else None
 
@@ -86,7 +87,7 @@ def address(members: Members, name: str) -> str | None:
 @lru_cache(maxsize=4096)
 def _is_address(candidate: str) -> bool:
     try:
-        ipaddress.ip_address(candidate)
+        ipaddress.ip_interface(candidate)
     except ValueError:
         return False
     return True

@@ -209,6 +209,7 @@ def _access_entry(row: Mapping[Any, Any]) -> Mapping[str, Any]:
         "reason": row["reason"],
         "status": row["status"],
         "duration_ms": round(row["duration_ms"], 3),
+        "count": row["count"],
         "request_id": row["request_id"],
         "trace_id": row["trace_id"].hex,
         "client_address": None if row["client_address"] is None else str(row["client_address"]),

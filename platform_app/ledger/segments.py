@@ -12,17 +12,20 @@ import fcntl
 import os
 import re
 import secrets
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 OPEN, CLOSED, LOCK, ASIDE = ".open", ".seg", ".lock", ".bad"
+PENDING, CHARGES = ".pending", ".charges"
+"""See pending.py and orphan_charges.py."""
 MAX_ADOPTED = 32
 """Dead owners whose locks one process holds at once; the rest comes after."""
 
 _OWNER = r"\d+-[0-9a-f]{8}"
 _SEGMENT = re.compile(rf"(\d{{13}})-({_OWNER})-(\d{{6,}})({re.escape(OPEN)}|{re.escape(CLOSED)})")
 _LOCK = re.compile(rf"({_OWNER}){re.escape(LOCK)}")
+_UNFINISHED = re.compile(rf"({_OWNER})(?:{re.escape(PENDING)}|{re.escape(CHARGES)})")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -54,9 +57,11 @@ class Listing:
     segments: Sequence[Segment]
     """Oldest first."""
     owners: frozenset[str]
-    """Of a segment, a lock file, or both."""
+    """Of any file here."""
     aside_bytes: int
     """What lies in `*.bad` files."""
+    unfinished: frozenset[str] = frozenset()
+    """Owners with pending lines or charges that were not sent."""
 
     @property
     def size(self) -> int:
@@ -66,11 +71,14 @@ class Listing:
 
 def list_directory(directory: Path) -> Listing:
     """Look at the directory; files that come and go meanwhile are seen or not. OSError if it cannot be read."""
-    segments, owners, aside_bytes = [], set(), 0
+    segments, owners, unfinished, aside_bytes = [], set(), set(), 0
     with os.scandir(directory) as entries:
         for entry in entries:
             if (lock := _LOCK.fullmatch(entry.name)) is not None:
                 owners.add(lock[1])
+                continue
+            if (other := _UNFINISHED.fullmatch(entry.name)) is not None:
+                unfinished.add(other[1])
                 continue
             match = _SEGMENT.fullmatch(entry.name)
             if match is None and not entry.name.endswith(ASIDE):
@@ -84,7 +92,7 @@ def list_directory(directory: Path) -> Listing:
                 continue
             owners.add(match[2])
             segments.append(Segment(int(match[1]), match[2], int(match[3]), match[4] == CLOSED, size, Path(entry.path)))
-    return Listing(sorted(segments), frozenset(owners), aside_bytes)
+    return Listing(sorted(segments), frozenset(owners | unfinished), aside_bytes, frozenset(unfinished))
 
 
 def drop_oldest(listing: Listing, excess: int) -> tuple[int, int]:
@@ -140,15 +148,36 @@ class Orphans:
         """Whose segments are ours to ship."""
         return self._locks
 
-    def adopt(self, listing: Listing) -> list[str]:
-        """Take the locks of owners that are dead, and give up those with nothing left; whom we got just now."""
+    def adopted(self) -> Sequence[str]:
+        """The dead owners that we have now."""
+        return list(self._locks)
+
+    def adopt(self, listing: Listing, recover: Callable[[str], None] = lambda _: None) -> list[str]:
+        """Take the locks of owners that are dead, and give up those with nothing left.
+
+        Args:
+            listing: the directory.
+            recover: called with each owner that we have got, before its segments are ours to ship. Where it raises an
+                OSError the owner is left for the next time.
+
+        Returns:
+            Whom we got just now.
+        """
         strangers = listing.owners - self._locks.keys() - {self._ourselves}
-        self._release_finished({segment.owner for segment in listing.segments})
+        self._release_finished({segment.owner for segment in listing.segments} | listing.unfinished)
         adopted = []
         for owner in sorted(strangers):
             if len(self._locks) >= MAX_ADOPTED:
                 break
             if (descriptor := self._try(owner)) is not None:
+                try:
+                    recover(owner)
+                except OSError:
+                    os.close(descriptor)
+                    continue
+                except BaseException:
+                    os.close(descriptor)
+                    raise
                 self._locks[owner] = descriptor
                 adopted.append(owner)
         return adopted

@@ -3,13 +3,19 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
 
 from platform_app.config import Settings
 from platform_app.errors import ConfigurationError
-from platform_app.ledger.event import LedgerEvent, UsageRecord
+from platform_app.ledger.base import Intent
+from platform_app.ledger.event import AccessDecision, LedgerEvent, UsageRecord
+from platform_app.ledger.intents import PendingIntent
 from platform_app.ledger.keeper import SpoolKeeper
+from platform_app.ledger.orphan_charges import OrphanCharges, Settler
 from platform_app.ledger.partitions import maintain_forever
-from platform_app.ledger.segments import Orphans
+from platform_app.ledger.pending import PendingLines
+from platform_app.ledger.refusal_counts import RefusalCount, RefusalCounts
+from platform_app.ledger.segments import PENDING, Orphans
 from platform_app.ledger.session import LedgerSession, make_ledger_engine
 from platform_app.ledger.shipper import Shipper
 from platform_app.ledger.spool import Spool
@@ -24,9 +30,12 @@ FLUSH_SECONDS = 1.5
 class SpooledLedger:
     """See Ledger."""
 
-    def __init__(self, spool: Spool) -> None:
+    def __init__(self, spool: Spool, pending: PendingLines, refusals_per_address: int) -> None:
+        """`refusals_per_address`: requests without a key of one address and minute that are recorded one by one."""
         self._spool = spool
+        self._pending = pending
         self._appended = metrics.LEDGER_APPENDED
+        self.refusals = RefusalCounts(refusals_per_address, self._count_changed, self._count_ended)
 
     def admit(self) -> None:
         """See Ledger."""
@@ -42,17 +51,39 @@ class SpooledLedger:
 
     def append(self, event: LedgerEvent) -> None:
         """See Ledger."""
+        if isinstance(event, AccessDecision) and event.key_id is None and not self.refusals.take(event):
+            return
         self._spool.append(event.line())
         self._appended.inc()
         if isinstance(event, UsageRecord) and event.cost_microusd:
             metrics.USAGE_COST.labels(event.provider, event.model).inc(event.cost_microusd / 1e6)
 
+    def intend(self, record: UsageRecord, settlement: object = None) -> Intent:
+        """See Ledger."""
+        return PendingIntent(self._pending, record, settlement)
+
+    def _count_changed(self, count: RefusalCount) -> None:
+        metrics.LEDGER_COUNTED.labels("other" if count.other_addresses else "own").inc()
+        line = count.event.line()
+        if count.slot is None:
+            count.slot = self._pending.put(line)
+        else:
+            self._pending.replace(count.slot, line)
+
+    def _count_ended(self, count: RefusalCount) -> None:
+        # The line is the same as the pending one: if the process dies in between, it is shipped twice and stored once.
+        self._spool.append(count.event.line())
+        self._appended.inc()
+        if count.slot is not None:
+            self._pending.clear(count.slot)
+
 
 @asynccontextmanager
-async def open_ledger(settings: Settings) -> AsyncIterator[SpooledLedger]:
+async def open_ledger(settings: Settings, settler: Settler | None = None) -> AsyncIterator[SpooledLedger]:
     """Open the spool and start what works in the background; at the end ship what can be shipped in 1.5 s.
 
-    A database that is down keeps nothing from starting.
+    A database that is down keeps nothing from starting. `settler` charges the limits for calls of dead processes;
+    without one, what they left to be charged stays for a process that has one.
 
     Raises:
         ConfigurationError: the spool directory cannot be used.
@@ -60,6 +91,9 @@ async def open_ledger(settings: Settings) -> AsyncIterator[SpooledLedger]:
     async with AsyncExitStack() as stack:
         spool = _open_spool(settings)
         stack.callback(spool.close)
+        pending = PendingLines(spool.directory / f"{spool.owner}{PENDING}")
+        stack.callback(pending.close)
+        ledger = SpooledLedger(spool, pending, settings.refusals_per_address_per_minute)
         orphans = Orphans(spool.directory, spool.owner)
         stack.callback(orphans.close)
         engine = make_ledger_engine(settings)
@@ -69,15 +103,18 @@ async def open_ledger(settings: Settings) -> AsyncIterator[SpooledLedger]:
         stack.push_async_callback(maintenance_session.aclose)
         writer = LedgerWriter(spool, orphans, Shipper(session), retention_of(settings))
         spool.wake_writer = writer.wake
-        keeper = SpoolKeeper(spool, orphans, settings.spool_fsync_seconds)
+        charges = OrphanCharges(spool.directory, orphans, settler) if settler is not None else None
+        keeper = SpoolKeeper(spool, orphans, settings.spool_fsync_seconds, charges)
+        keeper.each_round = lambda: ledger.refusals.end_minute(datetime.now(UTC))
         writing = asyncio.create_task(writer.run(), name="ledger-writer")
         keeping = asyncio.create_task(keeper.run(), name="ledger-keeper")
         maintaining = asyncio.create_task(
             maintain_forever(maintenance_session, retention_of(settings)), name="ledger-maintenance"
         )
         try:
-            yield SpooledLedger(spool)
+            yield ledger
         finally:
+            ledger.refusals.end_minute()
             keeper.stop()
             writer.stop()
             await asyncio.wait([writing, keeping], timeout=FLUSH_SECONDS)

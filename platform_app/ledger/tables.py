@@ -10,6 +10,8 @@ from platform_app.config import Settings
 from platform_app.ledger.event import AccessDecision, LedgerEvent, UsageRecord
 
 Row = tuple[Any, ...]
+_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+_Network = ipaddress.IPv4Interface | ipaddress.IPv6Interface
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,7 @@ def _access_row(event: AccessDecision) -> Row:
         event.status,
         _address(event.client_address),
         event.duration_ms,
+        event.count,
     )
 
 
@@ -42,7 +45,7 @@ ACCESS_DECISIONS = Table(
     "access_decisions",
     (
         "occurred_at", "event_id", "trace_id", "request_id", "key_id", "method", "route", "decision", "reason",
-        "status", "client_address", "duration_ms",
+        "status", "client_address", "duration_ms", "count",
     ),
     _access_row,
 )  # fmt: skip
@@ -104,5 +107,7 @@ def retention_of(settings: Settings) -> Retention:
 
 
 @lru_cache(maxsize=4096)
-def _address(text: str | None) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    return ipaddress.ip_address(text) if text is not None else None
+def _address(text: str | None) -> _Address | _Network | None:
+    if text is None:
+        return None
+    return ipaddress.ip_interface(text) if "/" in text else ipaddress.ip_address(text)

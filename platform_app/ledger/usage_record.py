@@ -22,6 +22,8 @@ MAX_ATTEMPTS = 2**15 - 1
 
 OK, CLIENT_CLOSED = "ok", "client_closed"
 """The outcomes that are no error."""
+INTERRUPTED = "interrupted"
+"""The outcome of a call whose process died before the call was over."""
 
 
 @dataclass(slots=True)  # frozen ones take three times as long to make, and there are two of each for every request
@@ -31,7 +33,8 @@ class UsageRecord:
     event_id: str
     """32 lower-case hex digits; two lines with the same one are the same event."""
     occurred_at: datetime
-    """UTC, when the provider's work ended."""
+    """UTC, when the provider was first called: the same in the record of a call that was interrupted and in that of its
+    end, so that of two with the same event id only one is stored."""
     request_id: str
     trace_id: str
     """32 lower-case hex digits."""
@@ -52,7 +55,7 @@ class UsageRecord:
     cached_tokens: int
     """Those of the prompt that the provider had in its cache; prompt_tokens counts them too."""
     estimated: bool
-    """The tokens were estimated here, since the provider did not count."""
+    """The tokens were estimated here, since the provider did not count, or the process died before it had."""
     cost_microusd: int | None
     """Millionths of a US dollar; None: no price is known."""
     duration_ms: float
@@ -61,7 +64,7 @@ class UsageRecord:
     """To a stream's first token; None where there was none."""
     attempts: int
     outcome: str
-    """`ok`, `client_closed`, or the error code that the caller got."""
+    """`ok`, `client_closed`, `interrupted`, or the error code that the caller got."""
 
     def line(self) -> bytes:
         """This event as a line of a spool. What is out of bounds, such as a provider's absurd token count, is cut to

@@ -1,6 +1,6 @@
 """A call to a model on its way out: as the caller asked, and as one attempt at one provider."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -35,6 +35,15 @@ class Journal:
     """Calls that were sent to providers."""
     route: Route | None = None
     """The last one tried: the one that answered, where one did."""
+    before_attempt: Callable[[Route], None] | None = None
+    """Called before each call is sent, when it is counted already."""
+
+    def attempt(self, route: Route) -> None:
+        """A call along this route is sent now."""
+        self.route = route
+        self.attempts += 1
+        if self.before_attempt is not None:
+            self.before_attempt(route)
 
 
 @dataclass(frozen=True, slots=True)

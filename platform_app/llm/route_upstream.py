@@ -39,7 +39,7 @@ class RouteUpstream:
         left = max(0.0, call.deadline - asyncio.get_running_loop().time())
         seconds = left if route.timeout_seconds is None else min(left, route.timeout_seconds)
         attempt = UpstreamCall(route.upstream_model, call.body, seconds, call.operation, call.stream)
-        call.journal.attempts += 1
+        call.journal.attempt(route)
         record = ProviderCall(route.provider, route.public_model)
         try:
             answer = await self._adapter.send(attempt, credential)

@@ -229,6 +229,26 @@ LEDGER_BATCH_SECONDS = Histogram(
     "Shipping one segment to PostgreSQL.",
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
+LEDGER_COUNTED = Counter(
+    "platform_ledger_counted",
+    "Requests without a key that are recorded in a count alone: of their own address (own), or of all addresses beyond "
+    "the bound (other).",
+    ["addresses"],
+)
+LEDGER_INTERRUPTED = Counter(
+    "platform_ledger_interrupted",
+    "Provider calls whose process died before their end; they are recorded with estimates.",
+)
+LEDGER_ORPHAN_CHARGES = Counter(
+    "platform_ledger_orphan_charges",
+    "Reservations of interrupted calls: charged, repeated (it was charged before), expired (Redis took it for six days "
+    "not), invalid.",
+    ["outcome"],
+)
+LEDGER_PENDING_FAILURES = Counter(
+    "platform_ledger_pending_failures",
+    "Intents and counts that the disk refused: the end of the process would lose them.",
+)
 LEDGER_WRITER_FAILURES = Counter("platform_ledger_writer_failures", "Tries to ship that failed.")
 
 CONFIG_RELOADS = Counter("platform_config_reloads", "Changes of the config file: applied, refused.", ["outcome"])

@@ -4,7 +4,6 @@ An address over its limit is refused without any I/O until the limiter says that
 known to be good: clients behind one address with somebody who guesses keep working while their key is cached.
 """
 
-import ipaddress
 import math
 import time
 from collections import OrderedDict
@@ -12,6 +11,7 @@ from collections.abc import Callable
 
 from platform_app.errors import LimiterUnavailable, RateLimited
 from platform_app.observability import metrics
+from platform_app.observability.networks import network_of
 from platform_app.rate_limit.limiter import RateLimiter
 from platform_app.rate_limit.rule import Rule
 from platform_app.rate_limit.rules import Charge
@@ -62,16 +62,3 @@ class AddressThrottle:
             self._refused_until.move_to_end(network)
             if len(self._refused_until) > MAX_ADDRESSES:
                 self._refused_until.popitem(last=False)
-
-
-def network_of(address: str) -> str:
-    """The address itself, or the /64 of an IPv6 address: a single customer has that many addresses."""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return address[:64]
-    if isinstance(parsed, ipaddress.IPv4Address):
-        return address
-    if parsed.ipv4_mapped is not None:
-        return str(parsed.ipv4_mapped)
-    return str(ipaddress.ip_network((parsed, 64), strict=False))

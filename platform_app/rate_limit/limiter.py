@@ -1,9 +1,9 @@
 """The limiter's interface and its answers."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from platform_app.rate_limit.rule import Rule
 from platform_app.rate_limit.rules import Charge
@@ -21,6 +21,10 @@ class RuleState:
     """A shadow rule that would have denied; it was not charged."""
 
 
+Settlement = Sequence[Mapping[str, Any]]
+"""What `OrphanSettlements` takes: for each call of a script the holder, the time of admission and the counters."""
+
+
 class Admission(Protocol):
     """What a request that was let in holds until its end."""
 
@@ -33,6 +37,11 @@ class Admission(Protocol):
         """It is over and used nothing: no provider was called, or it refused."""
         ...
 
+    def settlement(self) -> Settlement:
+        """What must be settled if this process dies before it does that itself, as data for JSON. Empty where nothing
+        outlives the process."""
+        ...
+
 
 class NothingHeld:
     """Of requests to which no rule applies that holds anything."""
@@ -42,6 +51,10 @@ class NothingHeld:
 
     def release(self) -> None:
         """Does nothing."""
+
+    def settlement(self) -> Settlement:
+        """Nothing."""
+        return ()
 
 
 NOTHING_HELD = NothingHeld()

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from platform_app.rate_limit.limiter import NOTHING_HELD, Admission, Decision, RuleState
+from platform_app.rate_limit.limiter import NOTHING_HELD, Admission, Decision, RuleState, Settlement
 from platform_app.rate_limit.rule import Rule
 from platform_app.rate_limit.rules import Charge
 
@@ -180,6 +180,10 @@ class LocalAdmission:
     def release(self) -> None:
         """See Admission.release."""
         self.settle(0, 0)
+
+    def settlement(self) -> Settlement:
+        """See Admission.settlement: the counters end with the process."""
+        return ()
 
     def __del__(self) -> None:
         self.settle(None, None)

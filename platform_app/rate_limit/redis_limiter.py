@@ -12,7 +12,7 @@ from platform_app.errors import LimiterUnavailable
 from platform_app.observability import metrics
 from platform_app.observability.logging import get_logger
 from platform_app.rate_limit.holds import HOLD_SECONDS, RENEW_SECONDS, Holds
-from platform_app.rate_limit.limiter import NOTHING_HELD, Decision, RuleState
+from platform_app.rate_limit.limiter import NOTHING_HELD, Decision, RuleState, Settlement
 from platform_app.rate_limit.rule import Kind, Rule
 from platform_app.rate_limit.rules import Charge, hash_tag
 from platform_app.rate_limit.script_pipe import ScriptPipe
@@ -28,7 +28,7 @@ RENEWED_AT_ONCE = 200
 """Counters in one call, so that no call keeps the server busy for long."""
 
 _WINDOW = Kind.WINDOW  # looking it up in the class costs as much as the comparison
-_HOLD_MS = int(HOLD_SECONDS * 1000)
+HOLD_MS = int(HOLD_SECONDS * 1000)
 _FAILURES = (RedisError, OSError, TimeoutError)
 T = TypeVar("T")
 _Part = tuple[Charge, int, int]
@@ -129,6 +129,20 @@ class RedisLimiter:
             parts.append((charge, charge.cost, max(0, used)))
         self._settle(parts, at_microseconds)
 
+    def settlement_of(self, charges: Sequence[Charge], at_microseconds: int) -> Settlement:
+        """What `end` would send if nobody knew what was used, as `OrphanSettlements` takes it."""
+        counters = [
+            (
+                charge.counter,
+                charge.rule.script_kind,
+                charge.cost,
+                0 if charge.rule.kind is Kind.LEASE else charge.cost,
+                *charge.rule.script_time(),
+            )
+            for charge in charges
+        ]
+        return ({"holder": self._holds.holder, "at": at_microseconds, "counters": counters},)
+
     async def aclose(self) -> None:
         """Wait at most `CLOSE_SECONDS` for the calls that are still on their way, so that none opens a connection after
         its client was closed. The caller that opened the client closes it."""
@@ -140,7 +154,7 @@ class RedisLimiter:
 
     @staticmethod
     def _head(holder: str) -> list[str | int]:
-        return [BUCKETS, holder, _HOLD_MS]
+        return [BUCKETS, holder, HOLD_MS]
 
     def _together(self, things: Iterable[T], counter: Callable[[T], str]) -> Iterable[list[T]]:
         """What may go into one call."""
@@ -273,6 +287,12 @@ class RedisAdmission:
     def release(self) -> None:
         """See Admission.release."""
         self.settle(0, 0)
+
+    def settlement(self) -> Settlement:
+        """See Admission.settlement: what was reserved of tokens and costs is taken for used."""
+        if self._limiter is None or all(charge.rule.kind is Kind.LEASE for charge in self._charges):
+            return ()
+        return self._limiter.settlement_of(self._charges, self._at)
 
     def __del__(self) -> None:
         self.settle(None, None)

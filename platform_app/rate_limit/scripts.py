@@ -56,12 +56,13 @@ def script_of(text: str) -> Script:
     return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
-def _load(name: str) -> Script:
+def _load(*names: str) -> Script:
     """A script of this package, behind the text that all share."""
     package = files("platform_app.rate_limit")
-    parts = ((package / file).read_text(encoding="utf-8") for file in ("sliding_window.lua", name))
+    parts = ((package / f"{name}.lua").read_text(encoding="utf-8") for name in ("sliding_window", *names))
     return script_of("".join(parts))
 
 
-ACQUIRE, SETTLE, RENEW, READ = (_load(f"{name}.lua") for name in ("acquire", "settle", "renew", "read"))
-ALL = (ACQUIRE, SETTLE, RENEW, READ)
+ACQUIRE, SETTLE, RENEW, READ = (_load(name) for name in ("acquire", "settle", "renew", "read"))
+SETTLE_ONCE = _load("once", "settle")
+ALL = (ACQUIRE, SETTLE, RENEW, READ, SETTLE_ONCE)

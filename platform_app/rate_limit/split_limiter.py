@@ -4,7 +4,7 @@ callers share in another, so it takes two calls at most."""
 import asyncio
 from collections.abc import Sequence
 
-from platform_app.rate_limit.limiter import NOTHING_HELD, Admission, Decision, RuleState
+from platform_app.rate_limit.limiter import NOTHING_HELD, Admission, Decision, RuleState, Settlement
 from platform_app.rate_limit.redis_limiter import RedisLimiter
 from platform_app.rate_limit.rules import Charge, hash_tag
 
@@ -63,6 +63,10 @@ class _Both:
         """See Admission.release."""
         for admission in self._admissions:
             admission.release()
+
+    def settlement(self) -> Settlement:
+        """See Admission.settlement."""
+        return [call for admission in self._admissions for call in admission.settlement()]
 
 
 def _together(admissions: Sequence[Admission]) -> Admission:

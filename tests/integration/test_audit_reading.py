@@ -189,14 +189,14 @@ async def test_http_reads_and_exports_what_the_gateway_recorded(
     ]
     async with asyncio.timeout(10):
         while True:
-            params: dict[str, str | int] = {"key_id": record.key_id, "kind": "access", "limit": 2}
-            first = (await client.get(url, headers=reader, params=params)).json()
             lines = await client.get(url, headers=reader, params={"key_id": record.key_id, "format": "jsonl"})
             entries = [json.loads(line) for line in lines.text.splitlines()]
             if len(entries) == 6:
                 break
             await asyncio.sleep(0.1)
 
+    params: dict[str, str | int] = {"key_id": record.key_id, "kind": "access", "limit": 2}
+    first = (await client.get(url, headers=reader, params=params)).json()
     assert lines.headers["content-type"] == "application/x-ndjson"
     assert {entry["request_id"] for entry in entries if entry["kind"] == "access"} == set(asked)
     assert [entry["action"] for entry in entries if entry["kind"] == "lifecycle"] == ["api_key.create"]

@@ -36,6 +36,7 @@ from platform_app.ledger.writer import LedgerWriter
 from tests.conftest import Platform
 from tests.integration.test_ledger import connected, ledger_url, own_url, session_on, settings_for
 from tests.support.gateway import Gateway
+from tests.support.ledger_versions import ship_without_counts
 from tests.support.usage_totals import differences
 from tests.unit.fakes import Count
 from tests.unit.platform_app.ledger.events import access, keeping, spool_in, usage
@@ -215,8 +216,11 @@ async def test_sums_of_large_numbers_do_not_overflow(own_url: str) -> None:
     await totals_are_the_sum(own_url, 50)
 
 
-async def test_the_migration_runs_while_the_version_before_serves(empty_database: str) -> None:
+async def test_the_migration_runs_while_the_version_before_serves(
+    empty_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Neither waits for the other: a request's and a writer's transaction are open all the time."""
+    ship_without_counts(monkeypatch)
     await asyncio.to_thread(migrations.upgrade, empty_database, "0002")
     async with session_on(empty_database) as session, connected(empty_database) as busy:
         shipper = Shipper(session)  # of decisions, as the version before ships them

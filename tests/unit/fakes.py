@@ -8,7 +8,8 @@ from prometheus_client import REGISTRY
 
 from platform_app.auth.key_records import KeyRecord
 from platform_app.errors import LimiterUnavailable, SecretNotFound
-from platform_app.ledger.event import LedgerEvent
+from platform_app.ledger.base import Intent
+from platform_app.ledger.event import LedgerEvent, UsageRecord
 from platform_app.llm.answers import ChatChunk, Completion
 from platform_app.llm.base import Answer
 from platform_app.llm.calls import ModelCall
@@ -190,6 +191,8 @@ class FakeLedger:
 
     def __init__(self) -> None:
         self.events: list[LedgerEvent] = []
+        self.intents: list[tuple[UsageRecord, object]] = []
+        self.open_intents = 0
 
     def admit(self) -> None:
         """Everything is welcome."""
@@ -199,3 +202,21 @@ class FakeLedger:
 
     def append(self, event: LedgerEvent) -> None:
         self.events.append(event)
+
+    def intend(self, record: UsageRecord, settlement: object = None) -> Intent:
+        self.intents.append((record, settlement))
+        return FakeIntent(self)
+
+
+class FakeIntent:
+    """Remembers in its ledger whether it is open."""
+
+    def __init__(self, ledger: FakeLedger) -> None:
+        self._ledger = ledger
+        ledger.open_intents += 1
+
+    def update(self, record: UsageRecord, settlement: object = None) -> None:
+        self._ledger.intents.append((record, settlement))
+
+    def end(self) -> None:
+        self._ledger.open_intents -= 1

@@ -19,6 +19,7 @@ _ACCESS = {
     "reason": "rate_limited",
     "status": 429,
     "duration_ms": 1.2,
+    "count": 1,
     "request_id": REQUEST_ID,
     "trace_id": _TRACE_ID,
     "client_address": "192.0.2.7",

@@ -13,7 +13,7 @@ from apps.platform_api.server.refusal import Reason, Refusal
 from platform_app.config import Network
 from platform_app.observability import metrics
 from platform_app.observability.logging import get_logger
-from platform_app.rate_limit.failure_throttle import network_of
+from platform_app.observability.networks import network_of
 
 SWEEP_SECONDS = 0.5
 LOG_SECONDS = 10.0

@@ -11,22 +11,27 @@ from hypothesis import strategies as st
 from platform_app.ledger.event import MAX_LINE_BYTES, AccessDecision, BadLineError, decode
 from tests.unit.platform_app.ledger.events import access
 
-texts = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=200)
+
+def texts(longest: int) -> st.SearchStrategy[str]:
+    return st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=longest)
+
+
 ids_ = st.integers(0, 2**128 - 1).map(lambda number: f"{number:032x}")
 events = st.builds(
     AccessDecision,
     event_id=ids_,
     occurred_at=st.datetimes(datetime(1970, 1, 2), datetime(9999, 12, 30), timezones=st.just(UTC)),  # noqa: DTZ001 - bounds are naive there
-    request_id=texts,
+    request_id=texts(128),
     trace_id=ids_,
-    key_id=st.none() | texts,
-    method=texts,
-    route=texts,
+    key_id=st.none() | texts(64),
+    method=texts(32),
+    route=texts(256),
     decision=st.sampled_from(["allow", "deny"]),
-    reason=st.none() | texts,
+    reason=st.none() | texts(64),
     status=st.integers(0, 599),
-    client_address=st.none() | st.ip_addresses().map(str),
+    client_address=st.none() | st.ip_addresses().map(str) | st.just("2001:db8::/64"),
     duration_ms=st.floats(0, 1e9, allow_nan=False),
+    count=st.integers(1, 2**31 - 1),
 )
 
 

@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from platform_app.errors import RateLimited
+from platform_app.observability.networks import network_of
 from platform_app.rate_limit import failure_throttle
-from platform_app.rate_limit.failure_throttle import WINDOW_SECONDS, AddressThrottle, network_of
+from platform_app.rate_limit.failure_throttle import WINDOW_SECONDS, AddressThrottle
 from platform_app.rate_limit.local_limiter import LocalLimiter
 from tests.unit.fakes import Count, FakeClock, FakeLimiter
 

@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 from platform_app.config import LimitRule
 from platform_app.errors import BudgetExceeded, LimiterUnavailable, RateLimited
 from platform_app.rate_limit.gate import RateLimitGate
-from platform_app.rate_limit.limiter import NOTHING_HELD, Decision, RuleState
+from platform_app.rate_limit.limiter import NOTHING_HELD, Decision, RuleState, Settlement
 from platform_app.rate_limit.rule import rule_of
 from platform_app.rate_limit.rules import Charge, RuleBook, Usage
 from tests.unit.fakes import Count, FakeLimiter, context
@@ -64,6 +64,9 @@ class Noted:
 
     def release(self) -> None:
         self.settle(0, 0)
+
+    def settlement(self) -> Settlement:
+        return ()
 
 
 TPM = LimitRule(name="key-tpm", scope="key", unit="tokens", limit=1000, window_seconds=60)
