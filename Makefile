@@ -8,7 +8,7 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3 python3.13 python3.14; 
 BIN := .venv/bin
 READY := .venv/.ready-$(shell cat requirements-dev.lock pyproject.toml editable_path_hook.py 2>/dev/null | cksum | tr ' ' -)
 
-.PHONY: help run test check format lock bench clean
+.PHONY: help run test check format lock bench soak clean
 help: ## Show what can be made
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
@@ -44,6 +44,9 @@ lock: $(READY) ## Rewrite both lock files from pyproject.toml (no host names in 
 
 bench: $(READY) ## Compare the gateway with a bare pass-through (ratios; about two minutes)
 	$(BIN)/python -m bench $(ARGS)
+
+soak: $(READY) ## Send all hostile inputs in turn beside a legitimate client (ten minutes; ARGS="--seconds N")
+	$(BIN)/python -m tests.attacks.soak $(ARGS)
 
 clean: ## Remove the virtual environment and the local data directory
 	rm -rf .venv .data
