@@ -152,7 +152,8 @@ class FakeUpstream:
         self.error: BaseException | None = None
         self.wait: asyncio.Event | None = None
         self.waiting = asyncio.Event()
-        self.sends = True
+        self.sends: int = True
+        """How many calls are sent."""
         self.calls: list[ModelCall] = []
         self.streams_closed = 0
         self._steps = steps if steps is not None else []
@@ -161,7 +162,8 @@ class FakeUpstream:
         self._steps.append("upstream")
         self.calls.append(call)
         call.journal.route = self.route
-        call.journal.attempts += self.sends
+        for _ in range(self.sends):
+            call.journal.attempt(self.route)
         if call.stream and self.chunks:
             chunks = self._relay()
             return ChunkStream(await anext(chunks), chunks)

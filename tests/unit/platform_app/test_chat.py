@@ -17,7 +17,8 @@ from platform_app.errors import (
     ProviderTimeout,
     RateLimited,
 )
-from platform_app.ledger.usage_record import UsageRecord
+from platform_app.ledger.event import decode
+from platform_app.ledger.usage_record import MAX_TOKENS, UsageRecord
 from platform_app.llm.answers import ChatChunk, Completion
 from platform_app.llm.calls import ModelRequest, Operation
 from platform_app.llm.chunk_stream import ChunkStream
@@ -272,3 +273,64 @@ async def test_a_stream_that_fails_in_the_middle(world: World) -> None:
         await anext(chunks)
     assert (world.record.outcome, world.record.estimated) == ("provider_timeout", True)
     assert world.upstream.streams_closed == 1
+
+
+async def test_intent_is_written_before_the_call_and_withdrawn(world: World) -> None:
+    """It holds what is recorded if the process dies: the most that the call may use, at that provider's price."""
+    world.upstream.wait = asyncio.Event()
+    task = asyncio.create_task(world.send())
+    await world.upstream.waiting.wait()
+    [(intent, settlement)] = world.ledger.intents
+    assert (world.ledger.open_intents, world.ledger.events) == (1, [])
+    assert (intent.outcome, intent.estimated, intent.attempts) == ("interrupted", True, 1)
+    assert (intent.provider, intent.upstream_model, intent.owner) == ("sim", "up-big", "team-a")
+    assert intent.completion_tokens == 1024, "what an answer is taken to need that says nothing"
+    assert intent.cost_microusd == intent.prompt_tokens * 1 + 1024 * 4
+    assert not settlement, "no rule reserved anything"
+    world.upstream.wait.set()
+    await task
+    assert world.ledger.open_intents == 0
+    assert (world.record.event_id, world.record.occurred_at) == (intent.event_id, intent.occurred_at), "one event"
+
+
+@pytest.mark.parametrize("error", [ProviderError("no"), ProviderTimeout("late"), RuntimeError("a bug")])
+async def test_intent_of_a_failed_call_is_withdrawn(world: World, error: Exception) -> None:
+    world.upstream.error = error
+    with pytest.raises(type(error)):
+        await world.send()
+    assert (len(world.ledger.intents), world.ledger.open_intents, len(world.ledger.events)) == (1, 0, 1)
+
+
+async def test_intent_of_a_stream_is_open_until_its_end(world: World) -> None:
+    world.upstream.chunks = [chunk("a"), chunk("b")]
+    async with aclosing(await world.stream()) as stream:
+        assert world.ledger.open_intents == 1
+        assert [each async for each in stream]
+    assert world.ledger.open_intents == 0
+    assert world.record.event_id == world.ledger.intents[0][0].event_id
+
+
+async def test_retried_call_keeps_its_intent(world: World) -> None:
+    world.upstream.sends = 3
+    await world.send()
+    intents = [record for record, _ in world.ledger.intents]
+    assert [each.attempts for each in intents] == [1, 2, 3]
+    assert len({(each.event_id, each.occurred_at) for each in intents}) == 1
+    assert world.ledger.open_intents == 0
+
+
+async def test_nothing_is_intended_where_no_provider_is_called(world: World) -> None:
+    world.upstream.sends = False
+    world.upstream.error = ProviderNotConfigured("no credential")
+    with pytest.raises(ProviderNotConfigured):
+        await world.send()
+    assert (world.ledger.intents, world.ledger.open_intents) == ([], 0)
+
+
+@pytest.mark.parametrize("wanted", [10**12, 10**40])
+async def test_absurd_estimates_fit_into_a_record(world: World, wanted: int) -> None:
+    request = ModelRequest("big", {**BODY, "max_tokens": wanted})
+    await world.chat.send(request, CALLER, world.context)
+    [(intent, _)] = world.ledger.intents
+    assert intent.completion_tokens == MAX_TOKENS
+    assert decode(intent.line()) == intent
