@@ -130,6 +130,7 @@ def platform(
             "PLATFORM_ENV": "dev",
             "PLATFORM_DATABASE_URL": database,
             "PLATFORM_REDIS_URL": valkey.url,
+            "PLATFORM_REDIS_TIMEOUT_MS": "2000",  # a busy machine's server does not always respond in the usual 50
             "PLATFORM_CONFIG_FILE": str(config),
             "PLATFORM_DEFAULT_MODEL": "sim-ok",
             "PLATFORM_API_KEY_PEPPER": f"1:{secrets.token_hex(32)}",
@@ -137,8 +138,8 @@ def platform(
             "PLATFORM_AUTH_FAILURES_PER_MINUTE": "1000000",
             "PLATFORM_REFUSALS_PER_ADDRESS_PER_MINUTE": "1000000",  # tests look for the row and the line of a request
             "PLATFORM_SHUTDOWN_GRACE_SECONDS": "5",
-            "PLATFORM_PROVIDER_FIRST_BYTE_TIMEOUT_SECONDS": "5",  # the simulator shares its loop with the tests
-            "PLATFORM_PROVIDER_TOTAL_TIMEOUT_SECONDS": "10",
+            "PLATFORM_PROVIDER_FIRST_BYTE_TIMEOUT_SECONDS": "30",  # the simulator shares its loop with the tests
+            "PLATFORM_PROVIDER_TOTAL_TIMEOUT_SECONDS": "60",
             "OPENAI_API_KEY": PROVIDER_KEY,
         }
     )
@@ -160,7 +161,7 @@ def chat_key(platform: Platform) -> str:
 @pytest.fixture
 async def client() -> AsyncIterator[httpx.AsyncClient]:
     """Plain httpx, ignoring the environment's proxies."""
-    async with httpx.AsyncClient(timeout=15, trust_env=False) as http:
+    async with httpx.AsyncClient(timeout=60, trust_env=False) as http:
         yield http
 
 

@@ -5,7 +5,6 @@ import re
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -18,6 +17,7 @@ from apps.provider_simulator.server import ProviderSimulator
 from tests.conftest import Platform
 from tests.support.gateway import Gateway, write_config
 from tests.support.http import chat_request, connect, metric, until, workers
+from tests.support.responsive_time import responsive_time
 from tests.support.valkey import own_server
 
 RULES = {
@@ -56,7 +56,8 @@ def without_redis(
         url = f"redis://127.0.0.1:{bound.getsockname()[1]}/0"
         if request.param == "a missing socket":
             url = f"unix://{directory / 'none.sock'}"
-        with Gateway({**limited_environment, "PLATFORM_REDIS_URL": url}, directory) as running:
+        environment = {**limited_environment, "PLATFORM_REDIS_URL": url, "PLATFORM_REDIS_TIMEOUT_MS": "5000"}
+        with Gateway(environment, directory) as running:
             yield running
 
 
@@ -154,9 +155,9 @@ async def test_without_redis_this_process_limits_by_itself(
     without_redis: Gateway, client: httpx.AsyncClient, platform: Platform
 ) -> None:
     key = platform.key()
-    started = time.monotonic()
-    first = await ask(client, without_redis, key)
-    assert time.monotonic() - started < 0.3
+    async with responsive_time() as spent:
+        first = await ask(client, without_redis, key)
+    assert spent.seconds < 4, "the timeout of 5 s was waited for"
     assert first.status_code == 200
     assert first.headers["x-ratelimit-remaining-requests"] == "59"
 
@@ -240,7 +241,7 @@ async def test_a_closed_rule_follows_its_policy_and_explains_itself(
     explained = await asyncio.to_thread(cli, gateway, "limits", "explain", "--key", record.key_id)
     assert "Redis does not answer" in explained
     server.resume()
-    await until(lambda: metric(gateway.metrics(), "platform_limiter_degraded") == 0, 5)
+    await until(lambda: metric(gateway.metrics(), "platform_limiter_degraded") == 0)
     assert (await ask(client, gateway, key)).status_code == 200
     assert (await client.get(f"{gateway.base_url}/readyz")).status_code == 200
 

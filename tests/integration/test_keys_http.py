@@ -228,7 +228,11 @@ async def test_what_cannot_be_changed(admin: Api, field: str) -> None:
 @pytest.mark.parametrize("field", ["name", "owner", "scopes"])
 async def test_what_cannot_be_removed(admin: Api, field: str) -> None:
     key_id, _ = await admin.created()
-    assert (await admin.update(key_id, **{field: None})).status_code == 422
+    before = (await admin.show(key_id)).json()
+    response = await admin.update(key_id, **{field: None})
+    assert response.status_code == 422
+    assert field in details(response)
+    assert (await admin.show(key_id)).json() == before
 
 
 # --- rotate

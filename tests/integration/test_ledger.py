@@ -3,7 +3,6 @@
 import asyncio
 import os
 import shutil
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -31,6 +30,8 @@ from platform_app.ledger.writer import LedgerWriter
 from platform_app.resources import open_key_admin
 from platform_app.secret_store.env import EnvSecretStore
 from tests.support.apart import run_apart
+from tests.support.http import until
+from tests.support.responsive_time import responsive_time
 from tests.unit.fakes import Count
 from tests.unit.platform_app.ledger.events import access, keeping, spool_in, usage
 
@@ -175,12 +176,10 @@ async def test_a_full_segment_is_shipped_in_one_transaction(ledger_url: str, tmp
     while not list_directory(tmp_path).segments or not list_directory(tmp_path).segments[0].closed:
         events.append(access())
         spool.append(events[-1].line())
-    started = time.perf_counter()
     async with session_on(ledger_url) as session:
         orphans = Orphans(tmp_path, spool.owner)
         assert await LedgerWriter(spool, orphans, Shipper(session), keeping(90)).ship_pending() == 1
         transactions = {row["xmin"] for row in await _xmins(ledger_url, events[0].event_id, events[-1].event_id)}
-    assert time.perf_counter() - started < 3
     assert len(transactions) == 1
     assert len(await stored(ledger_url, *(event.event_id for event in events))) == len(events) > 2000
     orphans.close()
@@ -206,21 +205,21 @@ async def test_a_partition_that_was_dropped_meanwhile_is_made_again(own_url: str
 
 async def test_a_deadline_cuts_the_connection_and_the_next_use_has_a_new_one(ledger_url: str) -> None:
     async with session_on(ledger_url) as session:
-        async with session.use(5) as driver:
+        async with session.use(60) as driver:
             before = await driver.fetchval("SELECT pg_backend_pid()")
-        started = time.perf_counter()
-        with pytest.raises(DatabaseUnavailableError):
-            async with session.use(0.2) as driver:
-                await driver.execute("SELECT pg_sleep(30)")
-        assert time.perf_counter() - started < 2
-        async with session.use(5) as driver:
+        async with responsive_time() as spent:
+            with pytest.raises(DatabaseUnavailableError):
+                async with session.use(0.2) as driver:
+                    await driver.execute("SELECT pg_sleep(30)")
+        assert spent.seconds < 2
+        async with session.use(60) as driver:
             assert await driver.fetchval("SELECT pg_backend_pid()") != before
 
 
 async def test_a_session_that_an_administrator_ended_is_replaced(ledger_url: str) -> None:
     event = access()
     async with session_on(ledger_url) as session, connected(ledger_url) as administrator:
-        async with session.use(5) as driver:
+        async with session.use(60) as driver:
             pid = await driver.fetchval("SELECT pg_backend_pid()")
         await administrator.execute("SELECT pg_terminate_backend($1, 5000)", pid)
         shipper = Shipper(session)
@@ -233,11 +232,11 @@ async def test_a_session_that_an_administrator_ended_is_replaced(ledger_url: str
 
 
 async def test_a_database_that_is_not_there_delays_neither_start_nor_end(tmp_path: Path) -> None:
-    started = time.perf_counter()
-    async with open_ledger(settings_for("postgresql://nobody@127.0.0.1:1/none", spool_dir=tmp_path)) as ledger:
+    settings = settings_for("postgresql://nobody@127.0.0.1:1/none", spool_dir=tmp_path)
+    async with responsive_time() as spent, open_ledger(settings) as ledger:
         ledger.append(access())
         await asyncio.sleep(0.1)
-    assert time.perf_counter() - started < 3
+    assert spent.seconds < 5
     assert len(list_directory(tmp_path).segments) == 1
 
 
@@ -246,12 +245,12 @@ async def test_a_database_that_takes_connections_and_says_nothing_delays_the_end
     frozen = await asyncio.start_server(lambda _, writer: connections.append(writer), "127.0.0.1", 0)
     port = frozen.sockets[0].getsockname()[1]
     try:
-        async with open_ledger(settings_for(f"postgresql://x@127.0.0.1:{port}/x", spool_dir=tmp_path)) as ledger:
+        settings = settings_for(f"postgresql://x@127.0.0.1:{port}/x", spool_dir=tmp_path)
+        async with responsive_time() as spent, open_ledger(settings) as ledger:
             ledger.append(access())
-            await asyncio.sleep(0.7)
-            started = time.perf_counter()
-        assert time.perf_counter() - started < 2.5
-        assert connections
+            await until(lambda: bool(connections))
+            opened = spent.seconds
+        assert spent.seconds - opened < 5
         assert len(list_directory(tmp_path).segments) == 1
     finally:
         for writer in connections:

