@@ -23,7 +23,7 @@ from apps.provider_simulator.wire import masked
 from platform_app.auth.tokens import generate_token
 from tests.conftest import GENEROUS, PROVIDER_KEY, Platform
 from tests.integration.test_ledger import connected
-from tests.support.faults import FIRST_BYTE_SECONDS
+from tests.support.faults import GATEWAY_FIRST_BYTE_SECONDS
 from tests.support.gateway import Gateway
 from tests.support.http import access_line, chat_request, connect
 
@@ -128,7 +128,7 @@ def canaries(
         "PYTHONPATH": str(directory),
         "PLATFORM_CONFIG_FILE": str(config),
         "PLATFORM_LOG_LEVEL": "debug",
-        "PLATFORM_PROVIDER_FIRST_BYTE_TIMEOUT_SECONDS": str(FIRST_BYTE_SECONDS),
+        "PLATFORM_PROVIDER_FIRST_BYTE_TIMEOUT_SECONDS": str(GATEWAY_FIRST_BYTE_SECONDS),
         "PLATFORM_DATABASE_URL": url.replace("postgres@", f"postgres:{DATABASE_PASSWORD}@"),
         # A Redis that cannot be reached: its address has a password, and its failure is logged.
         "PLATFORM_REDIS_URL": f"redis://user:{REDIS_PASSWORD}@127.0.0.1:1/0",
@@ -159,7 +159,7 @@ async def seen(canaries: Gateway, keys: dict[str, str], platform: Platform) -> S
     """What came out of one gateway that was asked everything."""
     seen = Seen()
     good = {"Authorization": f"Bearer {keys['good']}"}
-    async with httpx.AsyncClient(timeout=15, trust_env=False) as client:
+    async with httpx.AsyncClient(timeout=60, trust_env=False) as client:
 
         async def ask(
             what: str, body: Any, headers: dict[str, str] = good, path: str = "/v1/platform/chat", **options: Any
@@ -264,7 +264,7 @@ async def seen(canaries: Gateway, keys: dict[str, str], platform: Platform) -> S
 async def _ledger_of(platform: Platform, key: str) -> str:
     """Every row that this key left in the ledger, as text, once that of the last request is there."""
     key_id = key.split("_")[2]
-    async with connected(platform.environment["PLATFORM_DATABASE_URL"]) as connection, asyncio.timeout(10):
+    async with connected(platform.environment["PLATFORM_DATABASE_URL"]) as connection, asyncio.timeout(60):
         last = "SELECT count(*) FROM usage_records WHERE key_id = $1 AND request_id = 'left'"
         while not await connection.fetchval(last, key_id):
             await asyncio.sleep(0.05)

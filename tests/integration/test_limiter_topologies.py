@@ -52,7 +52,7 @@ async def states(limiter: RateLimiter, charges: list[Charge]) -> list[int]:
 
 async def becomes(limiter: RateLimiter, charges: list[Charge], expected: list[int]) -> None:
     """What is undone or settled is sent without waiting for it."""
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(60):
         while await states(limiter, charges) != expected:
             await asyncio.sleep(0.01)
 
@@ -136,7 +136,7 @@ async def test_a_frozen_node_degrades_and_comes_back(cluster: list[EmbeddedValke
             assert (await limiter.acquire([each])).allowed
         cluster[2].pause()
         try:
-            async with asyncio.timeout(3):
+            async with asyncio.timeout(60):
                 while not limiter.degraded:
                     for each in callers:
                         assert (await limiter.acquire([each])).allowed
@@ -144,7 +144,7 @@ async def test_a_frozen_node_degrades_and_comes_back(cluster: list[EmbeddedValke
             assert limiter.degraded, "a probe of another node is no recovery"
         finally:
             cluster[2].resume()
-        await until(lambda: not limiter.degraded, 5)
+        await until(lambda: not limiter.degraded, 60)
 
 
 async def test_other_users_of_redis_get_a_client_that_works(cluster: list[EmbeddedValkey]) -> None:
@@ -164,9 +164,9 @@ async def test_other_users_of_redis_get_a_client_that_works(cluster: list[Embedd
         cache.forget = forgotten.append  # type: ignore[method-assign, assignment]
         listener = InvalidationListener(other, cache)
         listening = asyncio.create_task(listener.run())
-        await until(lambda: listener.connected, 5)
+        await until(lambda: listener.connected, 60)
         await RedisAnnouncer(redis).changed("KeyId1234567")
-        await until(lambda: forgotten == ["KeyId1234567"], 3)
+        await until(lambda: forgotten == ["KeyId1234567"], 60)
         listening.cancel()
         await asyncio.gather(listening, return_exceptions=True)
     finally:

@@ -25,6 +25,7 @@ from platform_app.secret_store.vault_login import (
 )
 from platform_app.secret_store.vault_token import VaultToken
 from tests.support.openbao import ROOT_TOKEN, OpenBao
+from tests.support.responsive_time import responsive_time
 
 SECRET_ID = "PLATFORM_VAULT_SECRET_ID"
 
@@ -312,7 +313,7 @@ class TestLeases:
                 own.approle(**role)
                 own.call("POST", "auth/approle/role/platform/role-id", {"role_id": role_id})
                 own.call("POST", "auth/approle/role/platform/custom-secret-id", {"secret_id": secret_id})
-                async with asyncio.timeout(8):
+                async with asyncio.timeout(60):
                     while True:
                         with contextlib.suppress(SecretStoreUnavailable):
                             assert (await store.get("KEY")).value == "v2"
@@ -341,10 +342,12 @@ class TestBehindTheCache:
                 own.pause()
                 deadline = asyncio.get_running_loop().time() + 1.6
                 slowest = 0.0
-                while (now := asyncio.get_running_loop().time()) < deadline:
-                    assert (await cache.get("KEY")).value == "v1"
-                    slowest = max(slowest, asyncio.get_running_loop().time() - now)
-                    await asyncio.sleep(0.02)
+                async with responsive_time() as spent:
+                    while asyncio.get_running_loop().time() < deadline:
+                        before = spent.seconds
+                        assert (await cache.get("KEY")).value == "v1"
+                        slowest = max(slowest, spent.seconds - before)
+                        await asyncio.sleep(0.02)
                 own.resume()
                 own.put("app/KEY", "v2")
                 await until(lambda: cache._known(cache._entries["KEY"]).value == "v2")

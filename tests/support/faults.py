@@ -35,6 +35,8 @@ class Expected:
 
 FIRST_BYTE_SECONDS = 0.6
 """The deadline that the numbers below are made for."""
+GATEWAY_FIRST_BYTE_SECONDS = 2.0
+"""The same for a whole gateway, in which calls that are well have the deadline too."""
 
 
 def _always(model: str, kind: type[PlatformError] | None, retry_after: float | None = None) -> Expected:

@@ -15,7 +15,7 @@ import yaml
 from apps.platform_cli.embedded.child import ChildProcess
 from tests.support.ports import free_port
 
-READY_SECONDS = 30.0
+READY_SECONDS = 100.0
 
 
 @dataclass
@@ -70,7 +70,7 @@ class Gateway:
         """Every line of the log so far; each must be JSON."""
         return [json.loads(line) for line in self.log_file.read_text().splitlines()]
 
-    def access_line(self, request_id: str, timeout_seconds: float = 2.0) -> dict[str, Any]:
+    def access_line(self, request_id: str, timeout_seconds: float = 60.0) -> dict[str, Any]:
         """The access line of one request; the log is written a few milliseconds after the answer."""
         deadline = time.monotonic() + timeout_seconds
         while True:

@@ -24,7 +24,7 @@ WEATHER: Any = {
 async def claude(simulator: ProviderSimulator) -> AsyncIterator[anthropic.AsyncAnthropic]:
     """Anthropic's client, which checks what it reads against its types."""
     async with anthropic.AsyncAnthropic(
-        base_url=simulator.anthropic_url, api_key=KEY, max_retries=0, timeout=5, _strict_response_validation=True
+        base_url=simulator.anthropic_url, api_key=KEY, max_retries=0, timeout=60, _strict_response_validation=True
     ) as client:
         yield client
 
@@ -32,7 +32,7 @@ async def claude(simulator: ProviderSimulator) -> AsyncIterator[anthropic.AsyncA
 @pytest.fixture
 async def azure(simulator: ProviderSimulator) -> AsyncIterator[openai.AsyncAzureOpenAI]:
     async with openai.AsyncAzureOpenAI(
-        azure_endpoint=simulator.azure_url, api_key=KEY, api_version="2024-10-21", max_retries=0, timeout=5
+        azure_endpoint=simulator.azure_url, api_key=KEY, api_version="2024-10-21", max_retries=0, timeout=60
     ) as client:
         yield client
 

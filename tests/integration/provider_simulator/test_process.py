@@ -51,7 +51,7 @@ async def process(ready_file: Path) -> AsyncIterator[Process]:
     handle = await start("--port", "0", "--ready-file", str(ready_file))
     try:
         assert handle.stdout is not None
-        line = (await asyncio.wait_for(handle.stdout.readline(), 10)).decode()
+        line = (await asyncio.wait_for(handle.stdout.readline(), 60)).decode()
         ready = loaded(ready_file)
         assert set(ready) == {"base_url", "refused_url", "pid"}
         assert ready["pid"] == handle.pid

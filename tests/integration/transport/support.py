@@ -12,7 +12,7 @@ from tests.support.servers import Server, read_request
 
 Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 OK = b"HTTP/1.1 200 OK\r\n"
-SECONDS = 2.0
+SECONDS = 30.0
 """More than anything here takes."""
 
 

@@ -196,16 +196,24 @@ def test_a_free_connection_is_closed_after_a_while(run: Run) -> None:
 
 
 def test_a_connection_that_the_server_closed_is_not_used(run: Run) -> None:
+    closed = asyncio.Event()
+
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_request(reader)
         writer.write(HELLO)
         await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+        closed.set()
 
     async def scenario() -> None:
         async with talking(serve) as client:
             for _ in range(3):
                 assert await client.body() == b"hello"
-                await asyncio.sleep(0.02)
+                await closed.wait()
+                closed.clear()
+                for _ in range(3):  # the loop looks at its sockets in between
+                    await asyncio.sleep(0.001)
             assert client.pool.made == 3
 
     run(scenario())
@@ -213,18 +221,30 @@ def test_a_connection_that_the_server_closed_is_not_used(run: Run) -> None:
 
 @pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
 def test_a_server_that_hangs_up_at_once_leaves_nothing_behind(run: Run, reset: bool) -> None:
+    """Every turn is free again: as many requests as the pool has connections succeed at the same time."""
+    hangs_up = True
+
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not hangs_up:
+            await read_request(reader)
+            await both.wait()
+            writer.write(HELLO)
+            await writer.drain()
+            return
         if reset:
             accepted: socket.socket = writer.get_extra_info("socket")
             accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         writer.transport.abort()
 
+    both = asyncio.Barrier(2)
+
     async def scenario() -> None:
+        nonlocal hangs_up
         async with talking(serve, connections=2) as client:
             for result in await asyncio.gather(*(client.ask() for _ in range(100)), return_exceptions=True):
                 assert isinstance(result, Disconnected)
-            await asyncio.sleep(0.05)
-            assert not client.pool._open
+            hangs_up = False
+            assert list(await asyncio.gather(client.body(), client.body())) == [b"hello", b"hello"]
 
     run(scenario())
 
