@@ -3,8 +3,10 @@
 import itertools
 import os
 import secrets
+import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
 import pytest
@@ -30,12 +32,17 @@ _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
-    """A PostgreSQL server for the session. Tests that stop or freeze a server start one of their own."""
-    server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres") / "data")
-    server.start()
-    yield server
-    server.stop()
+def postgres() -> Iterator[EmbeddedPostgres]:
+    """A PostgreSQL server for the session. Tests that stop or freeze a server start one of their own.
+
+    Not below pytest's own temporary directory: every pytest that starts closes that to other users, also to the one
+    that the server of another pytest runs as.
+    """
+    with tempfile.TemporaryDirectory(prefix="fb") as directory:
+        server = EmbeddedPostgres(Path(directory) / "postgres" / "data")
+        server.start()
+        yield server
+        server.stop()
 
 
 @pytest.fixture(scope="session")
