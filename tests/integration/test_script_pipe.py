@@ -1,6 +1,7 @@
 """Many questions over one connection, each with its own answer, through everything a server can do."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -121,3 +122,19 @@ async def test_questions_are_bounded(pipe: ScriptPipe, monkeypatch: pytest.Monke
     await pipe.eval(ECHO, 0, "warm")
     outcomes = await asyncio.gather(*(pipe.eval(ECHO, 0, n) for n in range(5)), return_exceptions=True)
     assert [isinstance(outcome, RedisError) for outcome in outcomes] == [False, False, False, True, True]
+
+
+@pytest.mark.parametrize("moment", ["before it is sent", "after it is sent"])
+async def test_own_stall_is_not_blamed_on_the_server(valkey: EmbeddedValkey, moment: str) -> None:
+    """The event loop is held up for many timeouts, before the command leaves or after it has left."""
+    pipe = ScriptPipe(valkey.url, 0.05)
+    try:
+        assert await pipe.eval(ECHO, 0, "warm") == b"warm"
+        asked = asyncio.ensure_future(pipe.eval(ECHO, 0, "patient"))
+        await asyncio.sleep(0)
+        if moment == "after it is sent":
+            await asyncio.sleep(0)
+        time.sleep(1.5)  # noqa: ASYNC251 - the stall
+        assert await asked == b"patient"
+    finally:
+        await pipe.aclose()
