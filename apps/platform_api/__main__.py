@@ -1,4 +1,4 @@
-"""One gateway process, as `flowbiz-platform serve` starts it: `python -m apps.platform_api <descriptor>`."""
+"""One gateway process, as `flowbiz-platform serve` starts it: `python -m apps.platform_api <socket> <heartbeat>`."""
 
 import gc
 

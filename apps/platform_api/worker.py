@@ -19,6 +19,7 @@ from typing import NoReturn
 
 import uvicorn
 
+from apps.platform_api.heartbeat import start_heartbeat
 from apps.platform_api.main import create_app
 from apps.platform_api.server.connections import Connections
 from apps.platform_api.server.limits import server_limits
@@ -46,6 +47,8 @@ class DrainingServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Called once; the application's own start is part of it."""
         await super().startup(sockets)
+        if len(sys.argv) > 2:  # a parent watches
+            start_heartbeat(int(sys.argv[2]))
         # What is there now stays: it need not be looked through again. And requests leave next to no cycles, so looking
         # after every 700 objects, as by default, finds nothing 20 times as often: 6 % of the time under load.
         gc.collect()

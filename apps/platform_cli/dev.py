@@ -29,7 +29,6 @@ from apps.platform_cli.dev_files import (
     real_openai_key,
     simulator_catalog,
     write_env,
-    write_private,
 )
 from apps.platform_cli.dev_signals import StopSignals
 from apps.platform_cli.embedded import (
@@ -43,6 +42,7 @@ from apps.platform_cli.embedded import (
     reap_leftover,
 )
 from apps.platform_cli.embedded.child import describe_exit
+from apps.platform_cli.embedded.private_file import NotPrivateError, check_data_directory, replace_private
 from platform_app.auth.pepper import parse_peppers
 from platform_app.db import migrations
 from platform_app.errors import SecretError
@@ -103,7 +103,7 @@ def run_dev(port: int, metrics_port: int, data_dir: Path, provider_url: str | No
     try:
         with dev.signals:
             return dev.run(port, metrics_port, provider_url)
-    except (CannotStartError, LockedError) as error:
+    except (CannotStartError, LockedError, NotPrivateError) as error:
         _complain(error)
         return EXIT_CANNOT_START
     except (EmbeddedError, OSError) as error:
@@ -130,6 +130,7 @@ class _Dev:
             raise CannotStartError("--provider-url changes nothing while PLATFORM_CONFIG_FILE is set; unset one")
         try:
             self._paths.root.mkdir(parents=True, exist_ok=True)
+            check_data_directory(self._paths.root)
         except OSError as error:
             raise CannotStartError(
                 f"{self._paths.root} cannot be used ({error.strerror}); choose another with --data-dir"
@@ -295,7 +296,7 @@ class _Dev:
             default_model = chosen or first_model(own_config) or catalog.default_model
         else:
             default_model = chosen if chosen and chosen in catalog.models else catalog.default_model
-            write_private(self._paths.config, catalog.to_yaml())
+            replace_private(self._paths.config, catalog.to_yaml())
         values = {
             "PLATFORM_BASE_URL": address.base_url,
             "PLATFORM_METRICS_URL": address.metrics_url,

@@ -1,6 +1,5 @@
 """The files that `flowbiz-platform dev` writes: `dev.env`, which is also its memory, and `platform.yaml`."""
 
-import os
 import re
 import secrets
 import shlex
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import yaml
 
+from apps.platform_cli.embedded.private_file import replace_private
 from apps.provider_simulator.catalog import MODELS
 
 SIMULATED_KEY_PREFIX = "sk-sim-"
@@ -151,14 +151,4 @@ def write_env(path: Path, values: Mapping[str, str], comments: Iterable[str]) ->
     """Write a file that a shell can source; only its owner may read it, at every moment of its life."""
     lines = [f"# {comment}" for comment in comments]
     lines += [f"{name}={shlex.quote(value)}" for name, value in values.items()]
-    write_private(path, "\n".join(lines) + "\n")
-
-
-def write_private(path: Path, text: str) -> None:
-    """Replace a file at once by one of mode 0600."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.unlink(missing_ok=True)
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-    partial.replace(path)
+    replace_private(path, "\n".join(lines) + "\n")

@@ -6,22 +6,17 @@ a port of their own, and passes SIGTERM and SIGHUP (read the config file again) 
 
 import asyncio
 import os
-import signal
 import socket
-import sys
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import typer
 from sqlalchemy import text
 from tenacity import RetryError, retry, retry_if_exception, stop_after_delay, wait_exponential_jitter
 
-from apps.platform_cli.embedded.child import ChildProcess, describe_exit
-from apps.platform_cli.worker_metrics import forget_worker, serve_metrics
+from apps.platform_cli.worker_metrics import serve_metrics
+from apps.platform_cli.workers import Workers
 from platform_app.auth.keys import DATABASE_ERRORS
 from platform_app.config import (
     ENV_PREFIX,
@@ -40,14 +35,12 @@ from platform_app.ledger.spooled import spool_problems
 from platform_app.observability.logging import configure_logging, get_logger
 from platform_app.resources import make_secret_store, secret_problems
 
-RESTART_PAUSE_SECONDS = 1.0
 LEDGER_CONNECTIONS = 1
 """What a worker opens beside its pool."""
 TLS_ADVICE = (
     "Name its CA with PLATFORM_DATABASE_CA_FILE or sslrootcert, and use the host name of its certificate; "
     "sslmode=disable or require in PLATFORM_DATABASE_URL goes without verification."
 )
-_WATCH_SECONDS = 0.1
 
 _log = get_logger("serve")
 
@@ -86,85 +79,6 @@ def run_serve(flags: Mapping[str, Any]) -> int:
             "PROMETHEUS_MULTIPROC_DIR": str(metrics_directory),
         }
         return Workers(settings, listening, environment, metrics_directory).run()
-
-
-class Workers:
-    """The worker processes and their supervision."""
-
-    def __init__(
-        self, settings: Settings, listening: socket.socket, environment: Mapping[str, str], metrics_directory: Path
-    ) -> None:
-        self._settings = settings
-        self._listening = listening
-        self._environment = environment
-        self._metrics_directory = metrics_directory
-        self._workers: list[ChildProcess] = []
-        self._stopping = 0
-        self._reload = False
-
-    def run(self) -> int:
-        """Start them all and keep them running; returns once they stopped on request."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_signal)
-        signal.signal(signal.SIGHUP, self._on_reload)
-        for _ in range(self._settings.workers):
-            self._workers.append(self._spawn())
-        _log.info(
-            "serving", host=self._settings.host, port=self._settings.port, workers=self._settings.workers,
-            metrics_port=self._settings.metrics_port,
-        )  # fmt: skip
-        while not self._stopping:
-            time.sleep(_WATCH_SECONDS)
-            self._replace_dead()
-            self._pass_reload_on()
-        return self._stop()
-
-    def _on_signal(self, number: int, _: FrameType | None) -> None:
-        self._stopping += 1
-
-    def _on_reload(self, _: int, __: FrameType | None) -> None:
-        self._reload = True
-
-    def _pass_reload_on(self) -> None:
-        if self._reload:
-            self._reload = False
-            for worker in self._workers:
-                worker.send(signal.SIGHUP)
-
-    def _spawn(self) -> ChildProcess:
-        descriptor = self._listening.fileno()
-        return ChildProcess(
-            "worker",
-            [sys.executable, "-m", "apps.platform_api", str(descriptor)],
-            env=self._environment,
-            pass_fds=[descriptor],
-        )
-
-    def _replace_dead(self) -> None:
-        for index, worker in enumerate(self._workers):
-            code = worker.poll()
-            if code is None or self._stopping:
-                continue
-            _log.error("worker_died", pid=worker.pid, how=describe_exit(code))
-            forget_worker(worker.pid, self._metrics_directory)
-            worker.kill()  # whatever it may have started
-            time.sleep(RESTART_PAUSE_SECONDS)  # a worker that cannot start must not spin
-            self._workers[index] = self._spawn()
-
-    def _stop(self) -> int:
-        """Drain all workers at once, within one grace period; a second signal ends them at once."""
-        _log.info("stopping", grace_seconds=self._settings.shutdown_grace_seconds)
-        patience = self._settings.shutdown_drain_seconds + self._settings.shutdown_grace_seconds + 2
-        deadline = time.monotonic() + patience
-        for worker in self._workers:
-            worker.send(signal.SIGTERM)
-        while any(worker.poll() is None for worker in self._workers):
-            if self._stopping > 1 or time.monotonic() > deadline:
-                break
-            time.sleep(_WATCH_SECONDS)
-        codes = [worker.kill() for worker in self._workers]
-        _log.info("stopped", exit_codes=codes)
-        return 0 if not any(codes) else 1
 
 
 async def _check_configuration(settings: Settings) -> None:

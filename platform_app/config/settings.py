@@ -43,6 +43,7 @@ class Settings(SecretStoreSettings):
     metrics_host: str | None = None
     metrics_port: Port = 9100
     workers: Annotated[int, Field(ge=1, le=256)] = 1
+    worker_timeout_seconds: Annotated[float, Field(ge=0, le=3600)] = 30.0
     replicas: Annotated[int, Field(ge=1, le=10_000)] = 1
     build_sha: str | None = None
     require_core: bool = False

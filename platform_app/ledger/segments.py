@@ -195,7 +195,9 @@ class Orphans:
     def _try(self, owner: str) -> int | None:
         try:
             # Made if it is missing: segments without a lock file are a dead owner's too.
-            descriptor = os.open(self._directory / f"{owner}{LOCK}", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            descriptor = os.open(
+                self._directory / f"{owner}{LOCK}", os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+            )
         except OSError:
             return None
         if _try_lock(descriptor):

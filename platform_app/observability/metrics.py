@@ -87,6 +87,12 @@ LIMITER_DEGRADED = Gauge(
     multiprocess_mode="livemax",
 )
 
+WORKER_RESTARTS = Counter(
+    "platform_worker_restarts_total",
+    "Workers that the parent process replaced; reason: died, hung (no heartbeat), slow_start (never ready).",
+    ["reason"],
+)
+
 IDEMPOTENCY = Counter(
     "platform_idempotency",
     "Requests with an Idempotency-Key, at their beginning: started, replayed, not_kept (its answer was too large), "

@@ -15,6 +15,7 @@ from typing import BinaryIO
 from apps.platform_cli.embedded import processes
 from apps.platform_cli.embedded.account import Account
 from apps.platform_cli.embedded.errors import EmbeddedError
+from apps.platform_cli.embedded.private_file import open_private, read_private, replace_private
 
 _MAX_LOG_BYTES = 10 * 1024 * 1024
 _PR_SET_PDEATHSIG = 1
@@ -94,7 +95,7 @@ class ChildProcess:
             if log is not None:
                 log.close()
         if pid_file is not None:
-            pid_file.write_text(f"{self.pid}\n{processes.birth_mark(self.pid)}\n")
+            replace_private(pid_file, f"{self.pid}\n{processes.birth_mark(self.pid)}\n")
 
     def __del__(self) -> None:
         """Reap a process that ended by itself and was never stopped."""
@@ -199,7 +200,8 @@ class ChildProcess:
         if self._log_file is None:
             return None
         self._log_file.parent.mkdir(parents=True, exist_ok=True)
-        log = self._log_file.open("ab")
+        log = os.fdopen(open_private(self._log_file, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab")
+        os.set_blocking(log.fileno(), True)
         if log.tell() > _MAX_LOG_BYTES:
             log.truncate(0)
         self._log_start = log.seek(0, os.SEEK_END)
@@ -225,12 +227,12 @@ def reap_leftover(pid_file: Path, grace_seconds: float = 3.0) -> int | None:
     id of the process that was ended.
 
     Raises:
-        EmbeddedError: it does not go away.
+        EmbeddedError: it does not go away, or the file is not ours.
     """
-    try:
-        lines = pid_file.read_text(errors="replace").splitlines()
-    except FileNotFoundError:
+    text = read_private(pid_file)
+    if text is None:
         return None
+    lines = text.splitlines()
     ended = None
     if len(lines) == 2 and lines[0].isdigit():
         pid = int(lines[0])

@@ -2,9 +2,15 @@
 
 import fcntl
 import os
+import re
 from pathlib import Path
 
 from apps.platform_cli.embedded.errors import EmbeddedError
+from apps.platform_cli.embedded.private_file import NotPrivateError, open_private
+
+_MAX_LOCK_BYTES = 32
+_LOCK_TEXT = re.compile(rb"[0-9]{0,10}\s*")
+"""What a lock file holds; another file is not cleared."""
 
 
 class LockedError(EmbeddedError):
@@ -31,20 +37,23 @@ class DirectoryLock:
 
         Raises:
             LockedError: somebody else holds it.
+            NotPrivateError: the file is a link, another user's, or holds something else; it is left as it is.
         """
-        # Python opens files close-on-exec, so no child inherits the lock and outlives us with it.
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+        # Close-on-exec, so that no child inherits the lock and outlives us with it.
+        descriptor = open_private(self._path, os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not _LOCK_TEXT.fullmatch(os.read(descriptor, _MAX_LOCK_BYTES)):
+                raise NotPrivateError(f"{self._path} holds something else than a process id; remove it")
         except BlockingIOError:
-            holder = os.read(descriptor, 32).strip()
+            holder = os.read(descriptor, _MAX_LOCK_BYTES).strip()
             os.close(descriptor)
             raise LockedError(self._path, int(holder) if holder.isdigit() else None) from None
         except BaseException:
             os.close(descriptor)
             raise
         os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"{os.getpid()}\n".encode())
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         self._descriptor = descriptor
 
     def release(self) -> None:

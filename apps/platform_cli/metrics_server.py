@@ -1,0 +1,160 @@
+"""The metrics port: a small HTTP server in a thread of its own, with a bound on everything that a client can hold.
+
+Connections above the bound close the oldest one, so that idle connections never keep a scrape out.
+"""
+
+import asyncio
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from types import TracebackType
+from typing import Self
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+
+MAX_CONNECTIONS = 64
+MAX_HEAD_BYTES = 8192
+REQUEST_SECONDS = 5.0
+"""For the whole head of a request."""
+RESPONSE_SECONDS = 10.0
+"""For the client to take the whole response."""
+CACHE_SECONDS = 1.0
+"""Scrapes within this time get the same text: adding up the workers' files costs more than all the rest."""
+_MAX_CACHED_FORMS = 4
+_END = b"\r\n\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class _Response:
+    status: HTTPStatus
+    body: bytes
+    content_type: str = "text/plain; charset=utf-8"
+    allow: bool = False
+
+    def encode(self, *, head_only: bool) -> bytes:
+        lines = [
+            f"HTTP/1.1 {self.status.value} {self.status.phrase}",
+            f"Content-Type: {self.content_type}",
+            f"Content-Length: {len(self.body)}",
+            *(["Allow: GET, HEAD"] if self.allow else []),
+            "Connection: close",
+        ]
+        return "\r\n".join(lines).encode("latin-1") + _END + (b"" if head_only else self.body)
+
+
+class MetricsCache:
+    """A registry's text in the forms that were asked for, at most so old."""
+
+    def __init__(
+        self, registry: CollectorRegistry, seconds: float = CACHE_SECONDS, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._registry = registry
+        self._seconds = seconds
+        self._clock = clock
+        self._texts: dict[str, tuple[float, bytes]] = {}
+
+    def text(self, accept: str) -> tuple[bytes, str]:
+        """The text in the form that an Accept header prefers, and its content type."""
+        encode, content_type = choose_encoder(accept)
+        made_at, text = self._texts.get(content_type, (float("-inf"), b""))
+        if self._clock() - made_at >= self._seconds:
+            text = encode(self._registry)
+            if content_type not in self._texts and len(self._texts) >= _MAX_CACHED_FORMS:
+                self._texts.clear()
+            self._texts[content_type] = (self._clock(), text)
+        return text, content_type
+
+
+class MetricsServer:
+    """Serves GET and HEAD of `/metrics` on a listening socket while it is entered."""
+
+    def __init__(self, listening: socket.socket, cache: MetricsCache) -> None:
+        self._listening = listening
+        self._cache = cache
+        self._loop = asyncio.new_event_loop()
+        self._stop = asyncio.Event()
+        self._thread = threading.Thread(target=self._run, name="metrics", daemon=True)
+        self._open: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        return len(self._open)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(timeout=5)
+
+    def _run(self) -> None:
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._serve())
+
+    async def _serve(self) -> None:
+        server = await asyncio.start_server(self._on_connection, sock=self._listening, limit=MAX_HEAD_BYTES)
+        await self._stop.wait()
+        server.close()
+        for task, writer in list(self._open.items()):
+            writer.transport.abort()
+            task.cancel()
+        await asyncio.gather(*self._open, return_exceptions=True)
+
+    async def _on_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - start_server runs this as a task
+        while len(self._open) >= MAX_CONNECTIONS:
+            oldest = next(iter(self._open))
+            self._open.pop(oldest).transport.abort()
+            oldest.cancel()
+        self._open[task] = writer
+        try:
+            await self._answer(reader, writer)
+        except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass  # the client left, was too slow, or made room for another
+        finally:
+            self._open.pop(task, None)
+            writer.transport.abort()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            async with asyncio.timeout(REQUEST_SECONDS):
+                head = await reader.readuntil(_END)
+        except asyncio.LimitOverrunError:
+            head = b""
+            response = _Response(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, b"The request head is too large.\n")
+        else:
+            response = self._respond(head)
+        # With this, drain() returns only after the client's kernel took everything.
+        writer.transport.set_write_buffer_limits(0)
+        async with asyncio.timeout(RESPONSE_SECONDS):
+            writer.write(response.encode(head_only=head.startswith(b"HEAD ")))
+            await writer.drain()
+            writer.write_eof()
+            # What is still on its way from the client would make the kernel reset the connection under the response.
+            with contextlib.suppress(OSError):
+                await reader.read(MAX_HEAD_BYTES)
+
+    def _respond(self, head: bytes) -> _Response:
+        request, *fields = head.decode("latin-1").split("\r\n")
+        words = request.split(" ")
+        if len(words) != 3 or not words[2].startswith("HTTP/1."):
+            return _Response(HTTPStatus.BAD_REQUEST, b"This is not an HTTP/1 request.\n")
+        method, target, _ = words
+        if target.partition("?")[0] != "/metrics":
+            return _Response(HTTPStatus.NOT_FOUND, b"Only /metrics is here.\n")
+        if method not in ("GET", "HEAD"):
+            return _Response(HTTPStatus.METHOD_NOT_ALLOWED, b"Only GET and HEAD are allowed.\n", allow=True)
+        pairs = (field.partition(":") for field in fields)
+        accept = ",".join(value.strip() for name, _, value in pairs if name.strip().lower() == "accept")
+        text, content_type = self._cache.text(accept)
+        return _Response(HTTPStatus.OK, text, content_type)
