@@ -50,10 +50,7 @@ class ChatService:
             PlatformError: ModelNotFound, ModelNotAllowed, RateLimited, LimiterUnavailable, or the provider's failure.
                 Nothing is charged before the model is known to exist and to be allowed.
         """
-        model = self.models.find(request.model)
-        context.model = model.name
-        if not caller.may_use(model.name):
-            raise ModelNotAllowed(f"This API key may not use the model '{model.name}'.")
+        model = self._allowed_model(request, caller, context)
         estimate = self._estimate(request)
         admission = await self.limits.admit(self._usage(estimate, model, caller, context), context)
         deadline = asyncio.get_running_loop().time() + self.deadline_seconds
@@ -73,6 +70,23 @@ class ChatService:
         route = call.journal.route
         assert route is not None  # noqa: S101 - an answer came along a route
         return Served(model.name, route.provider, route.upstream_model, answer)
+
+    async def admit_replay(self, request: ModelRequest, caller: Caller, context: RequestContext) -> None:
+        """Let a response of before be given again: its model is still there and allowed, and it counts as a request.
+
+        Raises:
+            PlatformError: ModelNotFound, ModelNotAllowed, RateLimited or LimiterUnavailable, as `send`.
+        """
+        model = self._allowed_model(request, caller, context)
+        usage = Usage(caller.key_id, caller.owner, context.route, model.name, caller.limits)
+        await self.limits.charge_request(usage, context)
+
+    def _allowed_model(self, request: ModelRequest, caller: Caller, context: RequestContext) -> ServedModel:
+        model = self.models.find(request.model)
+        context.model = model.name
+        if not caller.may_use(model.name):
+            raise ModelNotAllowed(f"This API key may not use the model '{model.name}'.")
+        return model
 
     def _estimate(self, request: ModelRequest) -> TokenUsage:
         """What the request may use, at most as far as can be told."""

@@ -27,6 +27,7 @@ from platform_app.errors import ConfigurationError
 from platform_app.idempotency.attempt import KeepingPolicy
 from platform_app.idempotency.keeper import IdempotencyKeeper
 from platform_app.idempotency.redis_store import RedisIdempotencyStore
+from platform_app.idempotency_quota import LimiterQuota, QuotaLimits
 from platform_app.ledger.base import Ledger
 from platform_app.ledger.reader import AuditReader
 from platform_app.ledger.spooled import open_ledger
@@ -113,7 +114,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         rules = RuleBook(config.rate_limits.rules)
         limiter = await stack.enter_async_context(open_limiter(settings))
         # A connection of its own: a long answer on its way must not hold up anybody's limits.
-        answers = _script_pipe(settings)
+        answers = _idempotency_pipe(settings)
         stack.push_async_callback(answers.aclose)
         _run_until_closed(stack, InvalidationListener(redis, cache).run())
         connections = await stack.enter_async_context(provider_connections(settings))
@@ -151,7 +152,9 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
             models=models,
             chat=ChatService(models, limits, ledger, settings.provider_total_timeout_seconds),
             readiness=Readiness(engine, redis, settings, ledger, RedisPolicy(rules, limiter)),
-            idempotency=IdempotencyKeeper(RedisIdempotencyStore(answers), _keeping(settings)),
+            idempotency=IdempotencyKeeper(
+                RedisIdempotencyStore(answers), _keeping(settings), LimiterQuota(limiter, _quota_limits(settings))
+            ),
             ledger=ledger,
             audit=AuditReader(engine),
             usage=UsageReader(engine),
@@ -246,6 +249,13 @@ def _script_pipe(settings: Settings) -> ScriptPipe | ClusterPipe:
     return ClusterPipe(url, seconds) if settings.redis_cluster else ScriptPipe(url, seconds)
 
 
+def _idempotency_pipe(settings: Settings) -> ScriptPipe | ClusterPipe:
+    if settings.idempotency_redis_url is None:
+        return _script_pipe(settings)
+    url, seconds = settings.idempotency_client_url, settings.redis_timeout_ms / 1000
+    return ClusterPipe(url, seconds) if settings.idempotency_redis_cluster else ScriptPipe(url, seconds)
+
+
 def _run_until_closed(stack: AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:
     """Run a task in the background; closing the stack cancels it and waits for its end. One that fails is a bug, which
     the log tells at once."""
@@ -279,4 +289,12 @@ def _keeping(settings: Settings) -> KeepingPolicy:
         settings.idempotency_ttl_seconds,
         settings.idempotency_max_bytes,
         settings.idempotency_failure_policy == "refuse",
+    )
+
+
+def _quota_limits(settings: Settings) -> QuotaLimits:
+    return QuotaLimits(
+        settings.idempotency_key_quota_bytes,
+        settings.idempotency_owner_quota_bytes,
+        settings.idempotency_ttl_seconds,
     )

@@ -1,10 +1,12 @@
 """Idempotency-Key at a route: its work is done once for each key, and the answer given again (docs/adr/0011).
 
-After the caller and the body are known and before anything is charged. Without the header nothing happens here.
+After the caller and the body are known and before anything is charged. A response that is given again counts as a
+request, and its model must still be allowed. Without the header nothing happens here.
 """
 
 import re
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from fastapi import Request
 from starlette.responses import Response
@@ -16,7 +18,9 @@ from platform_app.auth.caller import Caller
 from platform_app.errors import PlatformError, ValidationFailed
 from platform_app.idempotency.answer import KeptAnswer
 from platform_app.idempotency.attempt import Attempt
+from platform_app.idempotency.base import Holder
 from platform_app.idempotency.keeper import HEADER
+from platform_app.llm.calls import ModelRequest
 from platform_app.observability.context import RequestContext
 
 REPLAYED = "idempotent_replay"
@@ -30,19 +34,27 @@ _KEPT_PREFIX = "x-platform-"
 
 
 async def once_per_key(
-    request: Request, caller: Caller, context: RequestContext, work: Callable[[], Awaitable[Response]]
+    request: Request,
+    caller: Caller,
+    context: RequestContext,
+    asked: ModelRequest,
+    work: Callable[[], Awaitable[Response]],
 ) -> Response:
     """The answer of `work`, or where the request carries a key that was used before, the answer of then.
 
     Raises:
-        PlatformError: what `work` raises, or IdempotencyKeeper.begin.
+        PlatformError: what `work` raises, or IdempotencyKeeper.begin, or ChatService.admit_replay.
     """
     key = idempotency_key(request)
     if key is None:
         return await work()
-    keeper = resources_of(request).idempotency
-    found = await keeper.begin(caller.key_id, context.route, key, await body_of(request))
+    resources = resources_of(request)
+    holder = Holder(caller.key_id, caller.owner)
+    found = await resources.idempotency.begin(holder, context.route, key, await body_of(request))
     if isinstance(found, KeptAnswer):
+        # The model that the response came from: without a name in the request, the default may be another one by now.
+        same = replace(asked, model=found.model or asked.model)
+        await resources.idempotency.replay(resources.chat.admit_replay(same, caller, context))
         context.reason = REPLAYED
         return _replay(found)
     if not found.protected:
@@ -90,7 +102,7 @@ def _replay(answer: KeptAnswer) -> Response:
 def _kept(response: Response, context: RequestContext, body: bytes) -> KeptAnswer:
     own = ((name.decode(), value.decode()) for name, value in response.raw_headers if name != b"content-length")
     added = (item for item in context.response_headers.items() if item[0].startswith(_KEPT_PREFIX))
-    return KeptAnswer(response.status_code, (*own, *added), body)
+    return KeptAnswer(response.status_code, (*own, *added), body, context.model)
 
 
 class _Recorder:
@@ -112,7 +124,7 @@ class _Recorder:
                 self._overflowed = True  # one byte too many is enough to say so; the rest is not collected
                 del self._body[self._attempt.max_bytes + 1 :]
         if piece.startswith(_ENDINGS):
-            await self._attempt.finish(KeptAnswer(self._head.status, self._head.headers, bytes(self._body)))
+            await self._attempt.finish(replace(self._head, body=bytes(self._body)))
 
     def __aiter__(self) -> "_Recorder":
         return self

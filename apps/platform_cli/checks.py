@@ -7,6 +7,7 @@ from contextlib import aclosing
 import typer
 
 from apps.platform_cli.provider_probe import probe_provider
+from apps.platform_cli.redis_checks import redis_checks
 from platform_app.config import PlatformConfig, ProviderConfig, Settings, load_config, load_settings, unknown_variables
 from platform_app.core_contracts import core_problems, core_status
 from platform_app.db.engine import make_engine
@@ -72,6 +73,8 @@ async def _servers(settings: Settings, config: PlatformConfig) -> AsyncIterator[
         for check in checks:
             if check.name != "ledger":
                 yield check
+        async for check in redis_checks(settings):
+            yield check
     finally:
         await redis.aclose()
         await engine.dispose()

@@ -90,6 +90,10 @@ class Settings(SecretStoreSettings):
 
     idempotency_ttl_seconds: Annotated[int, Field(ge=0, le=7 * 86_400)] = 86_400
     idempotency_max_bytes: Annotated[int, Field(ge=1024, le=64 * 1024 * 1024)] = 1024 * 1024
+    idempotency_key_quota_bytes: Annotated[int, Field(ge=64 * 1024, le=1 << 40)] = 64 * 1024 * 1024
+    idempotency_owner_quota_bytes: Annotated[int, Field(ge=64 * 1024, le=1 << 40)] = 256 * 1024 * 1024
+    idempotency_redis_url: SecretStr | None = None
+    idempotency_redis_cluster: bool = False
     idempotency_failure_policy: Literal["refuse", "proceed"] = "refuse"
 
     max_body_bytes: Annotated[int, Field(ge=1024, le=256 * 1024 * 1024)] = 10 * 1024 * 1024
@@ -126,14 +130,15 @@ class Settings(SecretStoreSettings):
         parse_database_url(url, info.data.get("database_ca_file"))
         return SecretStr(f"postgresql+asyncpg://{url.partition('://')[2]}")
 
-    @field_validator("redis_url")
+    @field_validator("redis_url", "idempotency_redis_url")
     @classmethod
-    def _redis(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
-        check_redis_url(
-            value.get_secret_value(),
-            in_clear=info.data.get("redis_tls") == "off",
-            ca_file=info.data.get("redis_ca_file"),
-        )
+    def _redis(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if value is not None:
+            check_redis_url(
+                value.get_secret_value(),
+                in_clear=info.data.get("redis_tls") == "off",
+                ca_file=info.data.get("redis_ca_file"),
+            )
         return value
 
     @field_validator("trusted_proxies")
@@ -160,6 +165,12 @@ class Settings(SecretStoreSettings):
                 "PLATFORM_MAX_BODY_BYTES_IN_FLIGHT is below PLATFORM_MAX_BODY_BYTES_IN_FLIGHT_PER_KEY; one key could "
                 "take all of it. Raise the former or lower the latter"
             )
+        own = self.idempotency_redis_url
+        if self.idempotency_redis_cluster and (own is None or own.get_secret_value().startswith("unix:")):
+            problems.append(
+                "PLATFORM_IDEMPOTENCY_REDIS_CLUSTER needs PLATFORM_IDEMPOTENCY_REDIS_URL, a redis:// or rediss:// URL "
+                "of one of the cluster's nodes"
+            )
         if self.port == self.metrics_port:
             problems.append("PLATFORM_PORT and PLATFORM_METRICS_PORT are equal; metrics need a port of their own")
         if problems:
@@ -176,6 +187,13 @@ class Settings(SecretStoreSettings):
         """The URL for redis-py, with the CAs to trust; holds the password."""
         return with_ca_file(self.redis_url.get_secret_value(), self.redis_ca_file)
 
+    @property
+    def idempotency_client_url(self) -> str:
+        """The URL of the Redis with kept responses, for redis-py; holds the password."""
+        if self.idempotency_redis_url is None:
+            return self.redis_client_url
+        return with_ca_file(self.idempotency_redis_url.get_secret_value(), self.redis_ca_file)
+
     def insecure_connections(self) -> list[str]:
         """A line for each store to which TLS is off or not verified, because the operator said so by name."""
         found = []
@@ -185,6 +203,13 @@ class Settings(SecretStoreSettings):
             found.append("PLATFORM_REDIS_TLS=off: Redis gets the password and all counters in clear")
         elif is_unverified(self.redis_client_url):
             found.append("PLATFORM_REDIS_URL turns verification off (ssl_cert_reqs, ssl_check_hostname)")
+        if self.idempotency_redis_url is not None:
+            if sends_in_clear(self.idempotency_client_url):
+                found.append("PLATFORM_REDIS_TLS=off: the idempotency Redis gets the password and responses in clear")
+            elif is_unverified(self.idempotency_client_url):
+                found.append(
+                    "PLATFORM_IDEMPOTENCY_REDIS_URL turns verification off (ssl_cert_reqs, ssl_check_hostname)"
+                )
         return found
 
     @property

@@ -13,10 +13,13 @@ class KeptAnswer:
     headers: tuple[tuple[str, str], ...]
     """Lower-case names. Only what belongs to the answer, and nothing of the request that it came with."""
     body: bytes
+    model: str | None = None
+    """The public name of the model that it came from; who may not use that any more does not get the response again."""
 
     def encode(self) -> bytes:
         """A line of JSON, then the body as it is. Never empty."""
-        head = orjson.dumps({"status": self.status, "headers": self.headers}, option=orjson.OPT_APPEND_NEWLINE)
+        fields = {"status": self.status, "headers": self.headers, "model": self.model}
+        head = orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE)
         return head + self.body
 
     @classmethod
@@ -24,4 +27,5 @@ class KeptAnswer:
         """The reverse."""
         head, _, body = data.partition(b"\n")
         fields = orjson.loads(head)
-        return cls(fields["status"], tuple((name, value) for name, value in fields["headers"]), body)
+        headers = tuple((name, value) for name, value in fields["headers"])
+        return cls(fields["status"], headers, body, fields["model"])

@@ -1,11 +1,12 @@
 """One request's work under an Idempotency-Key, from holding the key to keeping its answer or letting go."""
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from platform_app.errors import IdempotencyUnavailable
 from platform_app.idempotency.answer import KeptAnswer
-from platform_app.idempotency.base import TOO_LARGE, Claim, IdempotencyStore
+from platform_app.idempotency.base import NOT_KEPT, Claim, Finish, Holder, IdempotencyStore, KeepingQuota
 from platform_app.observability import metrics
 from platform_app.observability.logging import get_logger
 
@@ -29,32 +30,66 @@ class KeepingPolicy:
     """What a process that died leaves behind: its keys are free after this. A live one renews it three times over."""
 
 
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """Where an attempt's response goes, and how much room there is."""
+
+    store: IdempotencyStore
+    quota: KeepingQuota
+    policy: KeepingPolicy
+    note_not_kept: Callable[[str, Holder], None]
+    """Is told the reason, and whose response it was."""
+    finishing: set[asyncio.Task[None]] = field(default_factory=set)
+
+
 class Attempt:
     """Holds the key until `finish` or `release`, of which the first counts. Neither raises, and neither waits longer
     than the store does: an answer is not withheld because it cannot be kept."""
 
-    def __init__(self, store: IdempotencyStore, claim: Claim, policy: KeepingPolicy, *, protected: bool) -> None:
+    def __init__(self, keeping: Keeping, claim: Claim, holder: Holder, *, protected: bool) -> None:
         """`protected`: whether the key is known to be held. Where the store could not be asked, renewing takes hold of
         it as soon as it can."""
-        self._store = store
+        self._keeping = keeping
+        self._store = keeping.store
         self._claim = claim
-        self._policy = policy
+        self._holder = holder
+        self._policy = keeping.policy
         self._settled = False
         self.protected = protected
-        self.max_bytes = policy.max_bytes
+        self.max_bytes = keeping.policy.max_bytes
         self._renewing = asyncio.create_task(self._keep_holding(), name="idempotency-lease")
 
     async def finish(self, answer: KeptAnswer) -> None:
-        """Keep the answer; of a larger one than the policy allows, that it was given."""
-        too_large = len(answer.body) > self._policy.max_bytes
-        data = TOO_LARGE if too_large else answer.encode()
+        """Keep the response; where it is too large or there is no room for it, that it was given. A client that leaves
+        meanwhile does not undo it."""
         if self._settle():
-            try:
-                held = await self._store.finish(self._claim, data, self._policy.keep_seconds)
-            except IdempotencyUnavailable as error:
-                self._unavailable("idempotency_answer_not_kept", error)
-            else:
-                metrics.IDEMPOTENCY.labels(("too_large" if too_large else "stored") if held else "lost").inc()
+            task = asyncio.create_task(self._keep(answer), name="idempotency-finish")
+            self._keeping.finishing.add(task)
+            task.add_done_callback(self._keeping.finishing.discard)
+            await asyncio.shield(task)
+
+    async def _keep(self, answer: KeptAnswer) -> None:
+        data, why = answer.encode(), None
+        if len(answer.body) > self._policy.max_bytes:
+            why = "too_large"
+        elif not await self._keeping.quota.take_response(self._holder, len(data)):
+            why = "over_quota"
+        if why is not None:
+            data = NOT_KEPT
+            await self._keeping.quota.take_marker(self._holder)
+        try:
+            finish = await self._store.finish(self._claim, data, self._policy.keep_seconds)
+        except IdempotencyUnavailable as error:
+            self._unavailable("idempotency_answer_not_kept", error)
+            return
+        if finish is Finish.LOST:
+            metrics.IDEMPOTENCY.labels("lost").inc()
+            return
+        if finish is Finish.NO_ROOM:
+            why = "memory_full"
+        metrics.IDEMPOTENCY.labels(why or "stored").inc()
+        if why is not None:
+            self._keeping.note_not_kept(why, self._holder)
 
     async def release(self) -> None:
         """Let go of the key: there is no answer that the next request could be given."""

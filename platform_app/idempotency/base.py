@@ -5,8 +5,9 @@ from enum import StrEnum
 from hashlib import sha256
 from typing import Protocol
 
-TOO_LARGE = b""
-"""Kept in place of an answer that is larger than answers may be: that the work was done is remembered all the same."""
+NOT_KEPT = b""
+"""Stored in place of a response that is too large, or for which there is no room: that the work was done is remembered
+all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +35,20 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What `begin` came to; `answer` where it is DONE, TOO_LARGE among them."""
+    """What `begin` came to; `answer` where it is DONE, NOT_KEPT among them."""
 
     state: State
     answer: bytes = b""
+
+
+class Finish(StrEnum):
+    """What became of a response that was to be kept."""
+
+    KEPT = "held"
+    NO_ROOM = "no_room"
+    """The store's memory is almost full. That the work was done is remembered."""
+    LOST = "lost"
+    """Another request holds the key or has finished, since the lease had ended; nothing was stored."""
 
 
 class IdempotencyStore(Protocol):
@@ -52,8 +63,8 @@ class IdempotencyStore(Protocol):
         """Hold on. False: somebody else holds it or has finished, since the lease had ended."""
         ...
 
-    async def finish(self, claim: Claim, answer: bytes, keep_seconds: int) -> bool:
-        """Keep the answer for whoever sends the key again. False as for `renew`; then nothing is kept."""
+    async def finish(self, claim: Claim, answer: bytes, keep_seconds: int) -> Finish:
+        """Keep the response for the next request with this key."""
         ...
 
     async def release(self, claim: Claim) -> bool:
@@ -61,11 +72,50 @@ class IdempotencyStore(Protocol):
         ...
 
 
-def record_name(key_id: str, route: str, idempotency_key: str) -> str:
-    """A caller's key on one route. Hashed, since it is the client's text; the braces are Redis Cluster's hash tag,
-    around all of it, so that one caller's records spread over all nodes."""
-    digest = sha256(f"{route}\n{idempotency_key}".encode()).hexdigest()
-    return f"fbp:idem:1:{{{key_id}:{digest}}}"
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Whose responses are kept: what quotas are counted by."""
+
+    key_id: str
+    owner: str
+
+
+class KeepingQuota(Protocol):
+    """How much may be stored for an API key and for an owner. Counted from the moment of storing until it ends."""
+
+    async def take_response(self, holder: Holder, size: int) -> bool:
+        """Count a response of so many bytes. False where there is no room for it; then nothing is counted."""
+        ...
+
+    async def take_marker(self, holder: Holder) -> None:
+        """Count a record that says only that the work was done."""
+        ...
+
+    def require_marker(self, holder: Holder) -> None:
+        """Raise RateLimited while there is no room even for such records. Asks nobody, so it costs nothing."""
+        ...
+
+
+class NoQuota:
+    """A quota without an end."""
+
+    async def take_response(self, holder: Holder, size: int) -> bool:
+        """See KeepingQuota.take_response."""
+        return True
+
+    async def take_marker(self, holder: Holder) -> None:
+        """See KeepingQuota.take_marker."""
+
+    def require_marker(self, holder: Holder) -> None:
+        """See KeepingQuota.require_marker."""
+
+
+def record_name(holder: Holder, route: str, idempotency_key: str) -> str:
+    """The record of a caller's key on one route. The owner is part of it: responses do not move with an API key to
+    another owner. Hashed, since it is the client's text; the braces are Redis Cluster's hash tag, around all of it, so
+    that one caller's records spread over all nodes."""
+    digest = sha256(f"{holder.owner}\0{route}\n{idempotency_key}".encode()).hexdigest()
+    return f"fbp:idem:2:{{{holder.key_id}:{digest}}}"
 
 
 def fingerprint_of(body: bytes) -> str:

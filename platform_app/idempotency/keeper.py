@@ -1,11 +1,30 @@
 """What a key's request is told: go on, here is the answer again, or why not. The policies are stated here, once."""
 
 import asyncio
+import time
+from collections.abc import Awaitable
 
-from platform_app.errors import Conflict, IdempotencyInFlight, IdempotencyUnavailable, InvalidRequest, ValidationFailed
+from platform_app.errors import (
+    Conflict,
+    IdempotencyInFlight,
+    IdempotencyUnavailable,
+    InvalidRequest,
+    PlatformError,
+    ValidationFailed,
+)
 from platform_app.idempotency.answer import KeptAnswer
-from platform_app.idempotency.attempt import Attempt, KeepingPolicy
-from platform_app.idempotency.base import Claim, Found, IdempotencyStore, State, fingerprint_of, record_name
+from platform_app.idempotency.attempt import Attempt, Keeping, KeepingPolicy
+from platform_app.idempotency.base import (
+    Claim,
+    Found,
+    Holder,
+    IdempotencyStore,
+    KeepingQuota,
+    NoQuota,
+    State,
+    fingerprint_of,
+    record_name,
+)
 from platform_app.observability import ids, metrics
 from platform_app.observability.logging import get_logger
 
@@ -13,32 +32,40 @@ HEADER = "Idempotency-Key"
 HASH_APART_BYTES = 256 * 1024
 """A larger body is hashed in a thread: ten megabytes take longer than other requests should wait."""
 
+NOT_KEPT_LOG_SECONDS = 1.0
+"""Of one reason at most one line in that time; the counter counts all."""
+
 _log = get_logger("idempotency")
 
 
 class IdempotencyKeeper:
     """Decides for each request that carries a key."""
 
-    def __init__(self, store: IdempotencyStore, policy: KeepingPolicy) -> None:
+    def __init__(self, store: IdempotencyStore, policy: KeepingPolicy, quota: KeepingQuota | None = None) -> None:
         self._store = store
         self._policy = policy
+        self._quota = quota or NoQuota()
+        self._keeping = Keeping(store, self._quota, policy, self._note_not_kept)
+        self._noted: dict[str, float] = {}
         self._down = False
         self._undoing: set[asyncio.Task[bool]] = set()
 
-    async def begin(self, key_id: str, route: str, idempotency_key: str, body: bytes) -> Attempt | KeptAnswer:
-        """The attempt that must be finished or released, or the answer that was given before.
+    async def begin(self, holder: Holder, route: str, idempotency_key: str, body: bytes) -> Attempt | KeptAnswer:
+        """The attempt that must be finished or released, or the response that was given before. Whether its caller may
+        have it still is for the caller of this method to check.
 
         Raises:
             IdempotencyInFlight: another request with this key is being answered.
             ValidationFailed: the key was used for another body.
-            Conflict: the answer was given, and was too large to be kept.
+            Conflict: the response was given, and was not kept: too large, or no room.
+            RateLimited: there is no room to remember even that the work was done; it was not begun.
             IdempotencyUnavailable: keys cannot be checked, and the policy is to refuse then.
             InvalidRequest: this platform takes no keys.
         """
         if not self._policy.keep_seconds:
             raise InvalidRequest(f"This platform takes no {HEADER}. Leave the header out.", param=HEADER)
         fingerprint = await _fingerprint(body)
-        claim = Claim(record_name(key_id, route, idempotency_key), fingerprint, ids.trace_id())
+        claim = Claim(record_name(holder, route, idempotency_key), fingerprint, ids.trace_id())
         try:
             found = await self._store.begin(claim, self._policy.lease_seconds)
         except IdempotencyUnavailable as error:
@@ -46,15 +73,30 @@ class IdempotencyKeeper:
             if self._policy.refuse_when_unavailable:
                 self._undo(claim)
                 raise
-            return Attempt(self._store, claim, self._policy, protected=False)
+            return Attempt(self._keeping, claim, holder, protected=False)
         self._note_up()
-        if found.state is State.BEGUN:
-            metrics.IDEMPOTENCY.labels("started").inc()
-            return Attempt(self._store, claim, self._policy, protected=True)
-        return _again(found)
+        if found.state is not State.BEGUN:
+            return _again(found)
+        try:
+            self._quota.require_marker(holder)
+        except PlatformError:
+            self._undo(claim)
+            metrics.IDEMPOTENCY.labels("refused").inc()
+            raise
+        metrics.IDEMPOTENCY.labels("started").inc()
+        return Attempt(self._keeping, claim, holder, protected=True)
+
+    async def replay(self, admitted: Awaitable[None]) -> None:
+        """Count a response that is given again, or that is refused: `admitted` raises PlatformError then."""
+        try:
+            await admitted
+        except PlatformError:
+            metrics.IDEMPOTENCY.labels("replay_refused").inc()
+            raise
+        metrics.IDEMPOTENCY.labels("replayed").inc()
 
     def _undo(self, claim: Claim) -> None:
-        """A store that was only slow may have given the key to a request that is refused here."""
+        """Free the key of a request that is refused here; a store that was only slow may have given it."""
 
         async def release() -> bool:
             try:
@@ -65,6 +107,12 @@ class IdempotencyKeeper:
         task = asyncio.create_task(release(), name="idempotency-undo")
         self._undoing.add(task)
         task.add_done_callback(self._undoing.discard)
+
+    def _note_not_kept(self, reason: str, holder: Holder) -> None:
+        now = time.monotonic()
+        if now - self._noted.get(reason, -NOT_KEPT_LOG_SECONDS) >= NOT_KEPT_LOG_SECONDS:
+            self._noted[reason] = now
+            _log.info("idempotency_response_not_kept", reason=reason, key_id=holder.key_id, owner=holder.owner)
 
     def _note_down(self, error: IdempotencyUnavailable) -> None:
         metrics.IDEMPOTENCY.labels("unavailable").inc()
@@ -96,11 +144,10 @@ def _again(found: Found) -> KeptAnswer:
     if not found.answer:
         metrics.IDEMPOTENCY.labels("not_kept").inc()
         raise Conflict(
-            f"The request with this {HEADER} was answered before, and its answer is too large to be kept and given "
-            "again. To ask once more, use a new key.",
+            f"The request with this {HEADER} was answered before, and its response was not kept: it is too large to be "
+            "kept, or the room for kept responses was used up. To ask once more, use a new key.",
             param=HEADER,
         )
-    metrics.IDEMPOTENCY.labels("replayed").inc()
     return KeptAnswer.decode(found.answer)
 
 

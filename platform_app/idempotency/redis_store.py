@@ -5,13 +5,19 @@ from collections.abc import Awaitable
 from importlib.resources import files
 from typing import Any, Protocol
 
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError
 
 from platform_app.errors import IdempotencyUnavailable
-from platform_app.idempotency.base import Claim, Found, State
+from platform_app.idempotency.base import NOT_KEPT, Claim, Finish, Found, State
 
-SCRIPT = (files("platform_app.idempotency") / "record.lua").read_text(encoding="utf-8")
-_SHA = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
+_TEXT = (files("platform_app.idempotency") / "record.lua").read_text(encoding="utf-8")
+LARGE_SCRIPT = _TEXT
+"""Stores responses: a server without memory refuses it."""
+SMALL_SCRIPT = "#!lua flags=allow-oom\n" + _TEXT
+"""Stores leases and markers, also while the server's memory is full: requests with keys work on."""
+_SHAS = {text: hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest() for text in (LARGE_SCRIPT, SMALL_SCRIPT)}
+KEEP_BELOW_PERCENT = 80
+"""Of the server's maxmemory: above it no response is kept, so that whatever shares the server has room."""
 
 
 class ScriptClient(Protocol):
@@ -41,9 +47,18 @@ class RedisIdempotencyStore:
         """See IdempotencyStore."""
         return await self._held("renew", claim, _milliseconds(lease_seconds))
 
-    async def finish(self, claim: Claim, answer: bytes, keep_seconds: int) -> bool:
+    async def finish(self, claim: Claim, answer: bytes, keep_seconds: int) -> Finish:
         """See IdempotencyStore."""
-        return await self._held("finish", claim, _milliseconds(keep_seconds), answer)
+        arguments = ("finish", claim, _milliseconds(keep_seconds))
+        try:
+            script = LARGE_SCRIPT if answer else SMALL_SCRIPT
+            state, *_ = await self._call(*arguments, answer, KEEP_BELOW_PERCENT, script=script)
+        except IdempotencyUnavailable as error:
+            if not isinstance(error.__cause__, OutOfMemoryError):
+                raise
+            state, *_ = await self._call(*arguments, NOT_KEPT, KEEP_BELOW_PERCENT)
+            return Finish.NO_ROOM if state == b"held" else Finish(state.decode())
+        return Finish(state.decode())
 
     async def release(self, claim: Claim) -> bool:
         """See IdempotencyStore."""
@@ -53,13 +68,13 @@ class RedisIdempotencyStore:
         state, *_ = await self._call(verb, claim, *arguments)
         return bool(state == b"held")
 
-    async def _call(self, verb: str, claim: Claim, *arguments: int | bytes) -> list[bytes]:
+    async def _call(self, verb: str, claim: Claim, *arguments: int | bytes, script: str = SMALL_SCRIPT) -> list[bytes]:
         given = (claim.record, verb, claim.fingerprint, claim.owner, *arguments)
         try:
             try:
-                answer: list[bytes] = await self._redis.evalsha(_SHA, 1, *given)
+                answer: list[bytes] = await self._redis.evalsha(_SHAS[script], 1, *given)
             except NoScriptError:  # a new or flushed server; EVAL also loads the script
-                answer = await self._redis.eval(SCRIPT, 1, *given)
+                answer = await self._redis.eval(script, 1, *given)
         except (RedisError, OSError, TimeoutError) as error:
             raise IdempotencyUnavailable(
                 "Idempotency keys cannot be checked right now, so nothing was done. Try again shortly, or without "

@@ -95,9 +95,10 @@ WORKER_RESTARTS = Counter(
 
 IDEMPOTENCY = Counter(
     "platform_idempotency",
-    "Requests with an Idempotency-Key, at their beginning: started, replayed, not_kept (its answer was too large), "
-    "in_flight, mismatch; at the end of those that started: stored, too_large, released, lost (the lease had ended and "
-    "another took the key); and at any time: unavailable.",
+    "Requests with an Idempotency-Key, at their beginning: started, replayed, replay_refused (limit or model), "
+    "not_kept (the response of before was not stored), in_flight, mismatch, refused (no room to remember it); at the "
+    "end of those that started: stored, or not stored: too_large, over_quota, memory_full; released, lost (the lease "
+    "had ended and another took the key); and at any time: unavailable.",
     ["outcome"],
 )
 

@@ -53,7 +53,28 @@ class RateLimitGate:
                 rule limits a cost.
             LimiterUnavailable: Redis is down, and a rule says that then nobody passes.
         """
-        charges = self.rules.charges(usage)
+        return await self._admit(self.rules.charges(usage), usage, context)
+
+    async def charge(self, usage: Usage, context: RequestContext) -> None:
+        """As `admit`, for routes that call no model: nothing is held there.
+
+        Raises:
+            RateLimited: as `admit`.
+            LimiterUnavailable: as `admit`.
+        """
+        (await self.admit(usage, context)).release()
+
+    async def charge_request(self, usage: Usage, context: RequestContext) -> None:
+        """Charge the rules that count requests, and no others: the request uses no tokens and reaches no provider.
+
+        Raises:
+            RateLimited: as `admit`.
+            LimiterUnavailable: as `admit`.
+        """
+        charges = [charge for charge in self.rules.charges(usage) if charge.rule.unit == "requests"]
+        (await self._admit(charges, usage, context)).release()
+
+    async def _admit(self, charges: Sequence[Charge], usage: Usage, context: RequestContext) -> Admission:
         if not charges:
             return NOTHING_HELD
         try:
@@ -72,15 +93,6 @@ class RateLimitGate:
                 if state.over:
                     self._note_shadow(state.rule, usage)
         return decision.admission
-
-    async def charge(self, usage: Usage, context: RequestContext) -> None:
-        """As `admit`, for routes that call no model: nothing is held there.
-
-        Raises:
-            RateLimited: as `admit`.
-            LimiterUnavailable: as `admit`.
-        """
-        (await self.admit(usage, context)).release()
 
     async def explain(self, usage: Usage) -> list[tuple[Explanation, RuleState | None]]:
         """Every rule, and how it stands where it applies; charges nothing.

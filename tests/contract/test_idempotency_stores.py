@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from apps.platform_cli.embedded.valkey import EmbeddedValkey
 from platform_app.errors import IdempotencyUnavailable
-from platform_app.idempotency.base import TOO_LARGE, Claim, Found, IdempotencyStore, State, record_name
+from platform_app.idempotency.base import NOT_KEPT, Claim, Finish, Found, Holder, IdempotencyStore, State, record_name
 from platform_app.idempotency.redis_store import RedisIdempotencyStore
 from platform_app.rate_limit.script_pipe import ScriptPipe
 from tests.unit.platform_app.idempotency.memory_store import MemoryStore
@@ -37,7 +37,7 @@ async def store(request: pytest.FixtureRequest, valkey: EmbeddedValkey) -> Async
 
 @pytest.fixture
 def claim() -> Claim:
-    return Claim(record_name("k" * 12, "/a", f"contract-{next(_numbers)}"), "f1", "first")
+    return Claim(record_name(Holder("k" * 12, "team"), "/a", f"contract-{next(_numbers)}"), "f1", "first")
 
 
 @pytest.fixture
@@ -50,15 +50,15 @@ async def test_first_come_first_served(store: IdempotencyStore, claim: Claim, ot
     assert await store.begin(other, LEASE) == Found(State.IN_FLIGHT)
     assert await store.begin(replace(other, fingerprint="f2"), LEASE) == Found(State.OTHER_BODY)
     assert await store.renew(claim, LEASE)
-    assert await store.finish(claim, BYTES, 60)
+    assert await store.finish(claim, BYTES, 60) is Finish.KEPT
     assert await store.begin(other, LEASE) == Found(State.DONE, BYTES)
     assert await store.begin(replace(other, fingerprint="f2"), LEASE) == Found(State.OTHER_BODY)
 
 
 async def test_that_it_was_done_may_be_all_that_is_known(store: IdempotencyStore, claim: Claim, other: Claim) -> None:
     await store.begin(claim, LEASE)
-    assert await store.finish(claim, TOO_LARGE, 60)
-    assert await store.begin(other, LEASE) == Found(State.DONE, TOO_LARGE)
+    assert await store.finish(claim, NOT_KEPT, 60) is Finish.KEPT
+    assert await store.begin(other, LEASE) == Found(State.DONE, NOT_KEPT)
 
 
 async def test_released_it_is_as_new(store: IdempotencyStore, claim: Claim, other: Claim) -> None:
@@ -70,7 +70,7 @@ async def test_released_it_is_as_new(store: IdempotencyStore, claim: Claim, othe
 async def test_only_the_owner_may(store: IdempotencyStore, claim: Claim, other: Claim) -> None:
     await store.begin(claim, LEASE)
     assert not await store.renew(other, LEASE)
-    assert not await store.finish(other, BYTES, 60)
+    assert await store.finish(other, BYTES, 60) is Finish.LOST
     assert not await store.release(other)
     assert await store.begin(other, LEASE) == Found(State.IN_FLIGHT)
     await store.finish(claim, BYTES, 60)
@@ -90,7 +90,7 @@ async def test_what_the_server_lost_is_the_owners_again(
         case "renew":
             assert await store.renew(claim, LEASE)
         case "finish":
-            assert await store.finish(claim, BYTES, 60)
+            assert await store.finish(claim, BYTES, 60) is Finish.KEPT
         case _:
             assert await store.release(claim)
     assert (await store.begin(other, LEASE)).state is expected

@@ -21,6 +21,7 @@ from tests.conftest import Platform
 from tests.support.gateway import Gateway
 from tests.support.http import access_line, chat_request, connect, metric, metric_becomes, until, workers
 from tests.support.responsive_time import responsive_time
+from tests.support.valkey import own_server
 
 PLATFORM, OPENAI, EMBEDDINGS = "/v1/platform/chat", "/v1/chat/completions", "/v1/embeddings"
 OUTCOMES = "platform_idempotency_total"
@@ -122,7 +123,8 @@ async def test_the_same_request_gets_the_same_answer_and_the_provider_one_call(
     assert again.headers["x-request-id"] == f"again-{fresh}"
     assert again.headers["traceparent"] != first.headers["traceparent"]
     assert "ratelimit" in first.headers
-    assert "ratelimit" not in again.headers, "limits are of the moment, and this request was not counted"
+    left = [int(answer.headers["x-ratelimit-remaining-requests"]) for answer in (first, again)]
+    assert left[1] < left[0], "a replay is a request"
     line = await access_line(caller.gateway, f"again-{fresh}")
     assert (line["status"], line["decision"], line["reason"], line["provider"]) == (
         200, "allow", "idempotent_replay", None,
@@ -317,20 +319,45 @@ async def test_a_client_that_leaves_frees_its_key(
 # --- limits, sizes, records
 
 
-async def test_at_its_limit_a_caller_still_gets_answers_that_it_had(
-    caller: Caller, sim: ProviderSimulator, fresh: str, platform: Platform
-) -> None:
+async def _limited(caller: Caller, platform: Platform, requests: int) -> Caller:
+    """Another caller, that may send so many requests a minute."""
     made = await caller.client.post(
         f"{caller.gateway.base_url}/v1/platform/api-keys",
         headers={"Authorization": f"Bearer {platform.key('platform:*')}"},
-        json={"name": "poor", "owner": "tests", "scopes": ["platform:chat"], "limits": {"key-rpm": 1}},
+        json={"name": "poor", "owner": "tests", "scopes": ["platform:chat"], "limits": {"key-rpm": requests}},
     )
-    poor = Caller(caller.client, caller.gateway, made.json()["key"])
+    return Caller(caller.client, caller.gateway, made.json()["key"])
+
+
+async def test_replay_counts_as_a_request(
+    caller: Caller, sim: ProviderSimulator, fresh: str, platform: Platform
+) -> None:
+    poor = await _limited(caller, platform, 3)
     first = await poor.send(fresh)
-    assert (await poor.send(f"{fresh}-b")).status_code == 429
-    for _ in range(3):
-        assert (await poor.send(fresh)).content == first.content
-    assert (await poor.send(f"{fresh}-b")).status_code == 429, "429 was not kept, and the limit still holds"
+    assert [int((await poor.send(fresh)).headers["x-ratelimit-remaining-requests"]) for _ in range(2)] == [1, 0]
+    for key in (fresh, f"{fresh}-b"):
+        refused = await poor.send(key)
+        assert (refused.status_code, _code(refused)) == (429, "rate_limited")
+        assert refused.headers["retry-after"]
+        assert first.text not in refused.text
+    assert _total(sim) == 1
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_replay_ends_with_the_access_to_its_model(
+    caller: Caller, sim: ProviderSimulator, fresh: str, platform: Platform, stream: bool
+) -> None:
+    record, key = platform.new_key("platform:chat", models=["sim-ok", "sim-slow-stream"])
+    own = Caller(caller.client, caller.gateway, key)
+    body = _ask(PLATFORM, stream=stream)  # the default model, which is sim-ok
+    assert (await own.send(fresh, body=body)).status_code == 200
+    assert (await own.send(fresh, body=body)).headers["idempotency-replayed"] == "true"
+    admin = {"Authorization": f"Bearer {platform.key('platform:*')}"}
+    url = f"{caller.gateway.base_url}/v1/platform/api-keys/{record.key_id}"
+    changed = await caller.client.patch(url, headers=admin, json={"allowed_models": ["sim-slow-stream"]})
+    assert changed.status_code == 200
+    refused = await own.send(fresh, body=body)
+    assert (refused.status_code, _code(refused)) == (403, "model_not_allowed")
     assert _total(sim) == 1
 
 
@@ -347,6 +374,32 @@ async def test_an_answer_above_the_bound_is_not_kept_and_the_work_not_done_twice
     assert (again.status_code, _code(again)) == (409, "conflict")
     assert "too large" in again.json()["error"]["message"]
     assert _total(sim) == 1
+
+
+async def test_full_quota_lets_requests_work_without_keeping_them(
+    caller: Caller, second: Gateway, sim: ProviderSimulator, fresh: str, platform: Platform
+) -> None:
+    """The second gateway's quota is 64 KiB: 56 for responses, and what is left for remembering that work was done."""
+    greedy = Caller(caller.client, second, platform.key("platform:chat", owner=f"greedy-{fresh}"))
+    kept = worked = 0
+    for number in range(200):
+        first = await greedy.send(f"{fresh}-{number}", body=_ask(PLATFORM))
+        if first.status_code == 429:
+            break
+        assert first.status_code == 200
+        worked += 1
+        again = await greedy.send(f"{fresh}-{number}", body=_ask(PLATFORM))
+        assert (again.status_code, again.headers.get("idempotency-replayed")) in ((200, "true"), (409, None))
+        kept += again.status_code == 200
+    assert 0 < kept < worked < 200
+    assert _total(sim) == worked, "no work was done twice, and none that was refused"
+    assert (first.status_code, _code(first)) == (429, "rate_limited")
+    assert int(first.headers["retry-after"]) <= 60
+    counted = second.metrics()
+    assert metric(counted, OUTCOMES, outcome="over_quota") >= worked - kept
+    assert metric(counted, OUTCOMES, outcome="refused") >= 1
+    plain = {"Authorization": f"Bearer {greedy.key}"}
+    assert (await caller.client.post(second.chat_url, headers=plain, json=_ask(PLATFORM))).status_code == 200
 
 
 async def test_nothing_of_the_prompt_is_kept_and_all_of_it_ends(
@@ -410,6 +463,7 @@ def second(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Iter
     environment = {
         **platform.environment,
         "PLATFORM_IDEMPOTENCY_MAX_BYTES": "1024",
+        "PLATFORM_IDEMPOTENCY_KEY_QUOTA_BYTES": "65536",
         "PLATFORM_PROVIDER_FIRST_BYTE_TIMEOUT_SECONDS": "60",
     }
     with Gateway(environment, tmp_path_factory.mktemp("second"), workers=2) as running:
@@ -510,3 +564,29 @@ async def test_while_redis_is_frozen_keys_are_refused_at_once_and_other_requests
     assert events().count("idempotency_unavailable") == 1
     assert events().count("idempotency_recovered") == 1
     assert metric(gateway.metrics(), OUTCOMES, outcome="unavailable") >= 3
+
+
+async def test_redis_of_its_own_holds_all_kept_responses(
+    platform: Platform, valkey: EmbeddedValkey, caller: Caller, sim: ProviderSimulator, fresh: str, tmp_path: Path
+) -> None:
+    """And while it is full or down, limits are as exact as before."""
+    with own_server("--maxmemory", "16mb", "--maxmemory-policy", "noeviction") as server:
+        environment = {**platform.environment, "PLATFORM_IDEMPOTENCY_REDIS_URL": server.url}
+        with Gateway(environment, tmp_path) as gateway:
+            own = caller.at(gateway)
+            async with Redis.from_url(server.url) as kept, Redis.from_url(valkey.url) as limits:
+                before = len([name async for name in limits.scan_iter("fbp:idem:*")])
+                first = await own.send(fresh)
+                assert (await own.send(fresh)).content == first.content
+                assert [name async for name in kept.scan_iter("*")] != []
+                assert [name async for name in kept.scan_iter("fbp:rl:*")] == []
+                assert len([name async for name in limits.scan_iter("fbp:idem:*")]) == before
+            server.stop()
+            refused = await own.send(fresh)
+            assert (refused.status_code, _code(refused)) == (503, "idempotency_unavailable")
+            poor = await _limited(own, platform, 2)
+            plain = {"Authorization": f"Bearer {poor.key}"}
+            asked = [await caller.client.post(gateway.chat_url, headers=plain, json=_ask(PLATFORM)) for _ in range(3)]
+            assert [answer.status_code for answer in asked] == [200, 200, 429]
+            assert metric(gateway.metrics(), "platform_limiter_degraded") == 0
+    assert _total(sim) == 3

@@ -27,12 +27,13 @@ async def chat(
 ) -> Response:
     """Ask a model: one JSON answer, or server-sent events with `"stream": true`."""
 
+    asked = ModelRequest(body.model, body.upstream_body(), stream=body.stream)
+
     async def answer() -> Response:
-        asked = ModelRequest(body.model, body.upstream_body(), stream=body.stream)
         served = await while_connected(request.receive, chat.send(asked, caller, context))
         if isinstance(served.answer, Completion):
             return json_answer(served, served.answer, context, body.conversation_id)
         events = answer_events(served, served.answer, context, body.conversation_id)
         return await open_event_stream(events, request.receive)
 
-    return await once_per_key(request, caller, context, answer)
+    return await once_per_key(request, caller, context, asked, answer)

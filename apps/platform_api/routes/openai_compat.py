@@ -45,7 +45,7 @@ async def chat_completions(
         events = completion_events(served, served.answer, body.wants_usage, context)
         return await open_event_stream(events, request.receive)
 
-    return await once_per_key(request, caller, context, answer)
+    return await once_per_key(request, caller, context, body.request, answer)
 
 
 @router.post("/v1/embeddings", response_model=None, **EMBEDDINGS)
@@ -59,7 +59,7 @@ async def embeddings(
         assert isinstance(served.answer, Completion)  # noqa: S101 - for mypy: nothing else answers without stream
         return whole_answer(served, served.answer)
 
-    return await once_per_key(request, caller, context, answer)
+    return await once_per_key(request, caller, context, body.request, answer)
 
 
 @router.get("/v1/models", response_model=None, **MODELS)

@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import aclosing
+from dataclasses import replace
 
 import pytest
 
@@ -128,6 +129,25 @@ async def test_a_forbidden_model_spends_nothing(world: World) -> None:
     # The default model is no way around it.
     with pytest.raises(ModelNotAllowed):
         await world.send(None, Caller("k" * 12, "n", "o", "test", frozenset(), frozenset({"big"})))
+
+
+async def test_replay_is_charged_and_calls_no_provider(world: World) -> None:
+    await world.chat.admit_replay(ModelRequest("big", BODY), CALLER, world.context)
+    assert [[charge.rule.name for charge in asked] for asked in world.limiter.asked] == [["key-rpm", "model-rpm"]]
+    assert world.context.model == "big"
+    assert world.steps == ["limiter"]
+    assert world.ledger.events == []
+    world.limiter.deny_seconds = 1
+    with pytest.raises(RateLimited):
+        await world.chat.admit_replay(ModelRequest("big", BODY), CALLER, world.context)
+
+
+@pytest.mark.parametrize(("model", "error"), [("gone", ModelNotFound), ("big", ModelNotAllowed)])
+async def test_replay_of_a_model_without_access_is_refused(world: World, model: str, error: type[Exception]) -> None:
+    caller = replace(CALLER, allowed_models=frozenset({"small"}))
+    with pytest.raises(error):
+        await world.chat.admit_replay(ModelRequest(model, BODY), caller, world.context)
+    assert world.limiter.asked == []
 
 
 async def test_a_limited_request_asks_no_provider(world: World) -> None:

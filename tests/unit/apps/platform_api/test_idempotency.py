@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,6 +21,7 @@ from platform_app.errors import (
     IdempotencyInFlight,
     IdempotencyUnavailable,
     ModelNotAllowed,
+    ModelNotFound,
     PlatformError,
     ProviderRejectedRequest,
     ProviderTimeout,
@@ -30,11 +31,14 @@ from platform_app.errors import (
 from platform_app.idempotency.answer import KeptAnswer
 from platform_app.idempotency.attempt import KeepingPolicy
 from platform_app.idempotency.keeper import IdempotencyKeeper
-from tests.unit.fakes import context
+from platform_app.llm.calls import ModelRequest
+from platform_app.observability.context import RequestContext
+from tests.unit.fakes import Count, context
 from tests.unit.platform_app.idempotency.memory_store import MemoryStore
 
 POLICY = KeepingPolicy(keep_seconds=3600, max_bytes=1000)
-CALLER: Any = SimpleNamespace(key_id="k" * 12)
+CALLER: Any = SimpleNamespace(key_id="k" * 12, owner="team")
+ASKED = ModelRequest("gpt-4o", {})
 DONE = b"data: [DONE]\n\n"
 
 
@@ -64,6 +68,9 @@ class Route:
     store: MemoryStore
     policy: KeepingPolicy = POLICY
     worked: int = 0
+    admitted: list[str | None] = field(default_factory=list)
+    """The models whose responses were to be given again."""
+    refusal: PlatformError | None = None
 
     def __post_init__(self) -> None:
         self.keeper = IdempotencyKeeper(self.store, self.policy)
@@ -83,12 +90,20 @@ class Route:
         scope = {
             "type": "http", "method": "POST", "path": "/x", "query_string": b"",
             "headers": [(b"idempotency-key", key.encode("latin-1")) for key in keys],
-            "state": {"resources": SimpleNamespace(idempotency=self.keeper), "context": self.context},
+            "state": {
+                "resources": SimpleNamespace(idempotency=self.keeper, chat=SimpleNamespace(admit_replay=self.admit)),
+                "context": self.context,
+            },
         }  # fmt: skip
         request = Request(scope, self.client.receive)
         request._body = b"{}"
         caller: Caller = CALLER
-        return await once_per_key(request, caller, self.context, counted)
+        return await once_per_key(request, caller, self.context, ASKED, counted)
+
+    async def admit(self, asked: ModelRequest, caller: Caller, context: RequestContext) -> None:
+        self.admitted.append(asked.model)
+        if self.refusal is not None:
+            raise self.refusal
 
     async def send(self, response: Response) -> None:
         await response({"type": "http"}, self.client.receive, self.client.send)
@@ -144,6 +159,33 @@ async def test_an_answer_is_given_again_with_its_own_headers_only(route: Route) 
     ]  # fmt: skip
     assert (route.context.reason, route.context.decision) == ("idempotent_replay", "allow")
     assert route.context.response_headers == {}
+
+
+async def test_replay_is_admitted_by_the_model_it_came_from(route: Route) -> None:
+    """Which may be another one than the request would get today: it may have named none."""
+
+    async def work() -> Response:
+        route.context.model = "a-former-default"
+        return Response(b"{}", media_type="application/json")
+
+    await route.ask(work, "one")
+    assert route.admitted == [], "the work itself is admitted elsewhere"
+    await route.ask(work, "one")
+    assert route.admitted == ["a-former-default"]
+
+
+@pytest.mark.parametrize("refusal", [RateLimited("r", retry_after=9), ModelNotAllowed("m"), ModelNotFound("n")])
+async def test_refused_replay_gives_nothing(route: Route, refusal: PlatformError) -> None:
+    counts = {name: Count("platform_idempotency_total", outcome=name) for name in ("replayed", "replay_refused")}
+    await route.ask(Response(b"{}"), "one")
+    route.refusal = refusal
+    with pytest.raises(type(refusal)):
+        await route.ask(Response(b"{}"), "one")
+    assert route.context.reason is None
+    route.refusal = None
+    assert (await route.ask(Response(b"{}"), "one")).body == b"{}"
+    assert route.worked == 1
+    assert {name: count.grown for name, count in counts.items()} == {"replayed": 1, "replay_refused": 1}
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import dataclass
 
 from platform_app.errors import IdempotencyUnavailable
-from platform_app.idempotency.base import Claim, Found, State
+from platform_app.idempotency.base import NOT_KEPT, Claim, Finish, Found, State
 
 
 @dataclass
@@ -24,6 +24,7 @@ class MemoryStore:
         self.records: dict[str, Record] = {}
         self.steps: list[str] = []
         self.down = False
+        self.full = False
         self.slow: asyncio.Event | None = None
 
     async def begin(self, claim: Claim, lease_seconds: float) -> Found:
@@ -40,9 +41,12 @@ class MemoryStore:
         await self._step("renew")
         return self._held(claim, Record(claim.fingerprint, claim.owner, seconds=lease_seconds))
 
-    async def finish(self, claim: Claim, answer: bytes, keep_seconds: int) -> bool:
+    async def finish(self, claim: Claim, answer: bytes, keep_seconds: int) -> Finish:
         await self._step("finish")
-        return self._held(claim, Record(claim.fingerprint, None, answer, keep_seconds))
+        no_room = self.full and answer != NOT_KEPT
+        if not self._held(claim, Record(claim.fingerprint, None, NOT_KEPT if no_room else answer, keep_seconds)):
+            return Finish.LOST
+        return Finish.NO_ROOM if no_room else Finish.KEPT
 
     async def release(self, claim: Claim) -> bool:
         await self._step("release")

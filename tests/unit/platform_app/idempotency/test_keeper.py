@@ -4,22 +4,25 @@ import asyncio
 from dataclasses import replace
 
 import pytest
+from structlog.testing import capture_logs
 
 from platform_app.errors import (
     Conflict,
     IdempotencyInFlight,
     IdempotencyUnavailable,
     InvalidRequest,
+    RateLimited,
     ValidationFailed,
 )
 from platform_app.idempotency.answer import KeptAnswer
 from platform_app.idempotency.attempt import Attempt, KeepingPolicy
+from platform_app.idempotency.base import Holder
 from platform_app.idempotency.keeper import HASH_APART_BYTES, IdempotencyKeeper
 from tests.unit.fakes import Count
 from tests.unit.platform_app.idempotency.memory_store import MemoryStore
 
 POLICY = KeepingPolicy(keep_seconds=3600, max_bytes=100, lease_seconds=0.06)
-ANSWER = KeptAnswer(200, (("content-type", "application/json"),), b'{"a":\n1}')
+ANSWER = KeptAnswer(200, (("content-type", "application/json"),), b'{"a":\n1}', "gpt-4o")
 OUTCOMES = "platform_idempotency_total"
 
 
@@ -34,9 +37,15 @@ def keeper(store: MemoryStore) -> IdempotencyKeeper:
 
 
 async def begin(
-    keeper: IdempotencyKeeper, *, caller: str = "k1", route: str = "/a", key: str = "one", body: bytes = b"{}"
+    keeper: IdempotencyKeeper,
+    *,
+    caller: str = "k1",
+    owner: str = "team",
+    route: str = "/a",
+    key: str = "one",
+    body: bytes = b"{}",
 ) -> Attempt | KeptAnswer:
-    return await keeper.begin(caller, route, key, body)
+    return await keeper.begin(Holder(caller, owner), route, key, body)
 
 
 async def begun(keeper: IdempotencyKeeper, **more: str) -> Attempt:
@@ -52,13 +61,13 @@ def test_an_answer_survives_its_keeping() -> None:
 
 
 async def test_the_answer_is_given_again(keeper: IdempotencyKeeper, store: MemoryStore) -> None:
-    counts = {name: Count(OUTCOMES, outcome=name) for name in ("started", "stored", "replayed")}
+    counts = {name: Count(OUTCOMES, outcome=name) for name in ("started", "stored")}
     attempt = await begun(keeper)
     assert attempt.protected
     await attempt.finish(ANSWER)
     assert await begin(keeper) == ANSWER
     assert [record.seconds for record in store.records.values()] == [3600]
-    assert {name: count.grown for name, count in counts.items()} == {"started": 1, "stored": 1, "replayed": 1}
+    assert {name: count.grown for name, count in counts.items()} == {"started": 1, "stored": 1}
 
 
 async def test_while_it_is_worked_on_and_with_another_body(keeper: IdempotencyKeeper) -> None:
@@ -78,11 +87,11 @@ async def test_while_it_is_worked_on_and_with_another_body(keeper: IdempotencyKe
 async def test_callers_and_routes_are_apart_and_names_have_one_slot(
     keeper: IdempotencyKeeper, store: MemoryStore
 ) -> None:
-    for more in ({}, {"caller": "k2"}, {"route": "/b"}, {"key": "two"}, {"key": "{}"}):
+    for more in ({}, {"caller": "k2"}, {"owner": "other"}, {"route": "/b"}, {"key": "two"}, {"key": "{}"}):
         await (await begun(keeper, **more)).finish(ANSWER)
-    assert len(store.records) == 5
+    assert len(store.records) == 6
     for name in store.records:
-        assert name.startswith("fbp:idem:1:{")
+        assert name.startswith("fbp:idem:2:{")
         assert name.endswith("}")
         assert name.count("{") == 1
 
@@ -118,6 +127,100 @@ async def test_a_large_body_is_told_apart_too(keeper: IdempotencyKeeper) -> None
     assert await begin(keeper, body=large) == ANSWER
     with pytest.raises(ValidationFailed):
         await begin(keeper, body=large[:-1] + b"y")
+
+
+class Quota:
+    """A quota that has room, or not."""
+
+    def __init__(self, *, responses: bool = True, markers: bool = True) -> None:
+        self.responses, self.markers = responses, markers
+        self.taken: list[int] = []
+        self.marked = 0
+
+    async def take_response(self, holder: Holder, size: int) -> bool:
+        self.taken.append(size)
+        return self.responses
+
+    async def take_marker(self, holder: Holder) -> None:
+        self.marked += 1
+
+    def require_marker(self, holder: Holder) -> None:
+        if not self.markers:
+            raise RateLimited("full", retry_after=7)
+
+
+async def test_response_within_quota_is_counted_by_its_size(store: MemoryStore) -> None:
+    quota = Quota()
+    keeper = IdempotencyKeeper(store, POLICY, quota)
+    await (await begun(keeper)).finish(ANSWER)
+    assert quota.taken == [len(ANSWER.encode())]
+    assert quota.marked == 0
+    assert await begin(keeper) == ANSWER
+
+
+async def test_response_over_quota_is_not_kept_nor_worked_on_twice(store: MemoryStore) -> None:
+    quota, over_quota = Quota(responses=False), Count(OUTCOMES, outcome="over_quota")
+    keeper = IdempotencyKeeper(store, POLICY, quota)
+    with capture_logs() as logs:
+        await (await begun(keeper)).finish(ANSWER)
+        await (await begun(keeper, key="two")).finish(ANSWER)
+    assert [(line["event"], line["reason"], line["key_id"], line["owner"]) for line in logs] == [
+        ("idempotency_response_not_kept", "over_quota", "k1", "team")
+    ], "at most one line a second"
+    assert (over_quota.grown, quota.marked) == (2, 2)
+    with pytest.raises(Conflict):
+        await begin(keeper)
+
+
+async def test_too_large_response_takes_a_marker_alone(store: MemoryStore) -> None:
+    quota = Quota()
+    await (await begun(IdempotencyKeeper(store, POLICY, quota))).finish(KeptAnswer(200, (), b"x" * 101))
+    assert (quota.taken, quota.marked) == ([], 1)
+
+
+async def test_full_store_keeps_no_response(keeper: IdempotencyKeeper, store: MemoryStore) -> None:
+    memory_full = Count(OUTCOMES, outcome="memory_full")
+    store.full = True
+    await (await begun(keeper)).finish(ANSWER)
+    assert memory_full.grown == 1
+    with pytest.raises(Conflict):
+        await begin(keeper)
+
+
+async def test_without_room_for_markers_no_work_is_begun(store: MemoryStore) -> None:
+    quota = Quota()
+    keeper = IdempotencyKeeper(store, POLICY, quota)
+    await (await begun(keeper)).finish(ANSWER)
+    quota.markers = False
+    counts = {name: Count(OUTCOMES, outcome=name) for name in ("refused", "started")}
+    with pytest.raises(RateLimited):
+        await begin(keeper, key="new")
+    assert await begin(keeper) == ANSWER, "what was kept is given again"
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert len(store.records) == 1, "the new key is free again"
+    assert {name: count.grown for name, count in counts.items()} == {"refused": 1, "started": 0}
+
+
+async def test_client_that_leaves_while_quota_is_asked_has_its_response_kept(store: MemoryStore) -> None:
+    asked = asyncio.Event()
+
+    class Slow(Quota):
+        async def take_response(self, holder: Holder, size: int) -> bool:
+            await asked.wait()
+            return True
+
+    keeper = IdempotencyKeeper(store, POLICY, Slow())
+    attempt = await begun(keeper)
+    finishing = asyncio.create_task(attempt.finish(ANSWER))
+    await asyncio.sleep(0)
+    finishing.cancel()
+    await asyncio.gather(finishing, return_exceptions=True)
+    await attempt.release()
+    asked.set()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert await begin(keeper) == ANSWER
 
 
 # --- the lease

@@ -177,3 +177,15 @@ async def test_rules_are_replaced_at_once_and_go_on_counting_under_their_names()
     assert book.needs_redis
     await gate.charge(USAGE, context())
     assert limiter.asked[-1][0].counter != before.counter, "another window counts apart"
+
+
+async def test_charge_request_asks_only_rules_that_count_requests() -> None:
+    limiter, request = FakeLimiter(), context()
+    slots = LimitRule(name="key-slots", scope="key", unit="concurrent", limit=4)
+    gate = RateLimitGate(RuleBook([TPM, RULE, DAILY, slots]), limiter)
+    await gate.charge_request(Usage("k" * 12, "team-a", "/v1/platform/chat", "big"), request)
+    assert [[charge.rule.name for charge in asked] for asked in limiter.asked] == [["key-rpm"]]
+    assert request.response_headers["x-ratelimit-remaining-requests"] == "59"
+    limiter.deny_seconds = 3
+    with pytest.raises(RateLimited):
+        await gate.charge_request(USAGE, context())
