@@ -19,6 +19,7 @@ from platform_app.rate_limit.limiter import RateLimiter
 from platform_app.rate_limit.redis_limiter import RedisLimiter
 from platform_app.rate_limit.rules import Charge
 from platform_app.rate_limit.script_pipe import ScriptPipe
+from platform_app.rate_limit.scripts import ALL as SCRIPTS
 from platform_app.rate_limit.split_limiter import SplitLimiter
 from platform_app.resources import make_redis, open_limiter, open_redis_limiter
 from tests.support.http import until
@@ -206,6 +207,7 @@ async def test_as_an_acl_user_with_only_the_rights_that_the_operator_guide_gives
     await tell(admin, "ACL", "SETUSER", "gateway", "reset", "on", ">a p@ss", *documented[0].split())
     pipe = ScriptPipe(f"unix://gateway:a%20p%40ss@{valkey.socket}", 2)
     try:
+        assert await pipe.warm([script.text for script in SCRIPTS], 5)
         limiter = RedisLimiter(pipe)
         own = [Charge(each.rule, f"fbp:rl:{each.counter}") for each in (charge(limit=2), tokens(), lease())]
         decision = await limiter.acquire(own)
