@@ -162,7 +162,7 @@ def test_refusal_costs_no_more_than_an_accepted_body(name: str, way: tuple[Calla
 
 
 def require_cheap(raw: bytes, parser: Callable[..., object], accepted: Cost, size: int) -> None:
-    """Within the bounds. What else runs on a core makes its caches slow: CPU time is measured again before it counts."""
+    """What else runs on a core makes its caches slow, so CPU time is measured again before it counts."""
     share = len(raw) / size
     allowed = CPU_MULTIPLE * accepted.seconds * share + FIXED_SECONDS
     cost = cost_of(raw, parser, times=2)
