@@ -47,7 +47,8 @@ class ChatService:
         The response headers of the context say who answered, and after how many calls, also where that failed.
 
         Raises:
-            PlatformError: ModelNotFound, ModelNotAllowed, RateLimited, LimiterUnavailable, or the provider's failure.
+            PlatformError: ModelNotFound, ModelNotAllowed, InvalidRequest for a field that its providers must not get,
+                RateLimited, LimiterUnavailable, or the provider's failure.
                 Nothing is charged before the model is known to exist and to be allowed.
         """
         model = self._allowed_model(request, caller, context)
@@ -75,7 +76,7 @@ class ChatService:
         """Let a response of before be given again: its model is still there and allowed, and it counts as a request.
 
         Raises:
-            PlatformError: ModelNotFound, ModelNotAllowed, RateLimited or LimiterUnavailable, as `send`.
+            PlatformError: ModelNotFound, ModelNotAllowed, InvalidRequest, RateLimited, LimiterUnavailable, as `send`.
         """
         model = self._allowed_model(request, caller, context)
         usage = Usage(caller.key_id, caller.owner, context.route, model.name, caller.limits)
@@ -86,6 +87,7 @@ class ChatService:
         context.model = model.name
         if not caller.may_use(model.name):
             raise ModelNotAllowed(f"This API key may not use the model '{model.name}'.")
+        model.require_fields(request.extra_fields)
         return model
 
     def _estimate(self, request: ModelRequest) -> TokenUsage:

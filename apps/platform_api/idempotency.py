@@ -15,7 +15,7 @@ from apps.platform_api.byte_stream import ByteStream, Pieces
 from apps.platform_api.dependencies import body_of, resources_of
 from apps.platform_api.errors import render
 from platform_app.auth.caller import Caller
-from platform_app.errors import PlatformError, ValidationFailed
+from platform_app.errors import InvalidRequest, PlatformError, ValidationFailed
 from platform_app.idempotency.answer import KeptAnswer
 from platform_app.idempotency.attempt import Attempt
 from platform_app.idempotency.base import Holder
@@ -77,15 +77,17 @@ def idempotency_key(request: Request) -> str | None:
 
 
 async def _attempt(attempt: Attempt, context: RequestContext, work: Callable[[], Awaitable[Response]]) -> Response:
+    done = True
     try:
         response = await work()
     except PlatformError as error:
         response = render(error, context)
+        done = not isinstance(error, InvalidRequest)  # our own refusal; a provider's is ProviderRejectedRequest
     if isinstance(response, ByteStream):
         recorder = _Recorder(response.pieces, attempt, _kept(response, context, b""))
         await recorder.take(response.first)
         response.pieces = recorder
-    elif response.status_code == 429 or response.status_code >= 500 or context.decision == "deny":
+    elif not done or response.status_code == 429 or response.status_code >= 500 or context.decision == "deny":
         await attempt.release()
     else:
         await attempt.finish(_kept(response, context, bytes(response.body)))

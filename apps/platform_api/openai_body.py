@@ -1,6 +1,7 @@
 """What an OpenAI client sends: checked only as far as the gateway must understand it, and forwarded as it is.
 
-Unlike the platform's own contract this one is OpenAI's to define: fields that did not exist when this was written pass.
+Unlike the platform's own contract this one is OpenAI's to define: fields that did not exist when this was written pass,
+but for those that could choose another model, provider, address or price (platform_app/llm/request_fields.py).
 """
 
 from collections.abc import Awaitable, Callable
@@ -14,6 +15,7 @@ from apps.platform_api.http.json_body import require_json
 from apps.platform_api.http.json_text import TextFacts, parse_json
 from platform_app.errors import InvalidRequest, ValidationFailed
 from platform_app.llm.calls import ModelRequest, Operation
+from platform_app.llm.request_fields import extra_fields
 
 MAX_MODEL_NAME = 256
 
@@ -59,7 +61,7 @@ def parse_openai_body(raw: bytes, operation: Operation, facts: TextFacts | None 
         _check_input(body)
         if stream:
             raise _wrong("stream", "embeddings are not streamed; leave it out")
-    return OpenAIBody(ModelRequest(model, body, operation, bool(stream)), wants_usage)
+    return OpenAIBody(ModelRequest(model, body, operation, bool(stream), extra_fields(body)), wants_usage)
 
 
 def _object(raw: bytes, facts: TextFacts | None) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from platform_app.config.fields import ConfigModel, HttpUrl, ModelName, RuleName
 WireFormat = Literal["openai", "azure", "anthropic"]
 HeaderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]{1,64}$")]
 HeaderValue = Annotated[str, StringConstraints(pattern=r"^[\x20-\x7e]{1,512}$")]
+FieldName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:-]{1,128}$")]
 Usd = Annotated[Decimal, Field(ge=0, le=1_000_000, decimal_places=6)]
 
 OWN_HEADERS = frozenset(
@@ -51,6 +52,17 @@ class ProviderConfig(ConfigModel):
     )
     api_version: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.-]{1,40}$")] | None = Field(
         None, description="azure: api-version, required. anthropic: anthropic-version, 2023-06-01 without it."
+    )
+    allow_fields: Annotated[tuple[FieldName, ...], Field(max_length=128)] = Field(
+        (),
+        description="Fields of requests that may pass although they can choose another model, provider, address or "
+        "price there, such as data_sources, service_tier or tools.web_search. What they cause is neither checked "
+        "against keys' models nor priced.",
+    )
+    only_known_fields: bool = Field(
+        False,
+        description="Refuse every field that is not OpenAI's and not in allow_fields, for upstreams that route "
+        "requests themselves.",
     )
     max_concurrent: Annotated[int, Field(ge=1, le=100_000)] | None = Field(
         None, description="Calls at once from each process; unlimited without it."

@@ -25,6 +25,8 @@ class ModelRequest:
     """OpenAI's request fields but model and stream."""
     operation: Operation = Operation.CHAT
     stream: bool = False
+    extra_fields: tuple[str, ...] = ()
+    """Of the body, from request_fields.extra_fields: not every provider may get them."""
 
 
 @dataclass(slots=True)

@@ -19,5 +19,7 @@ def _route(public_model: str, route: RouteConfig, config: PlatformConfig) -> Rou
         secret_name=provider.api_key_secret,
         weight=route.weight,
         timeout_seconds=route.timeout_seconds,
+        allow_fields=frozenset(provider.allow_fields),
+        only_known_fields=provider.only_known_fields,
         price=configured_price(route.price) if route.price else listed_price(route.model, provider.base_url),
     )

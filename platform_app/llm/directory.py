@@ -1,9 +1,9 @@
 """The models that are served now: each public name with its routes and the way to them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from platform_app.errors import ModelNotFound
+from platform_app.errors import InvalidRequest, ModelNotFound
 from platform_app.llm.base import Upstream
 from platform_app.llm.provider_errors import mask_keys
 from platform_app.llm.route import Route
@@ -20,6 +20,22 @@ class ServedModel:
     routes: tuple[Route, ...]
     upstream: Upstream
     """All its routes with their policies."""
+
+    def require_fields(self, names: Sequence[str]) -> None:
+        """Check the extra fields of a request against every route, since any of them may serve it.
+
+        Raises:
+            InvalidRequest: naming the first that one of the providers must not get.
+        """
+        for name in names:
+            if any(route.refuses(name) for route in self.routes):
+                shown = mask_keys(name[:512])[:128]
+                raise InvalidRequest(
+                    f"{shown}: is not taken for the model '{self.name}': it could choose another model, provider, "
+                    "address or price than was checked. Leave it out, or ask your platform operator to allow it "
+                    "(allow_fields).",
+                    param=shown,
+                )
 
     def most_microusd(self, usage: TokenUsage) -> int:
         """What these tokens cost at most, whichever route answers; 0 where no price is known."""

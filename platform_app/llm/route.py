@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from platform_app.llm.prices import Price
+from platform_app.llm.request_fields import steers
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,5 +20,13 @@ class Route:
     a model where none has a weight)."""
     timeout_seconds: float | None = None
     """For one attempt; None: what is left of the request's deadline."""
+    allow_fields: frozenset[str] = frozenset()
+    """Fields of requests that may pass although they steer, or are not OpenAI's; as the catalog says."""
+    only_known_fields: bool = False
+    """Fields that are not OpenAI's are refused unless they are allowed."""
     price: Price | None = None
     """None: nobody knows what its tokens cost."""
+
+    def refuses(self, field: str) -> bool:
+        """Whether this field of `request_fields.extra_fields` must not reach the provider."""
+        return field not in self.allow_fields and (self.only_known_fields or steers(field))

@@ -32,7 +32,8 @@ class OpenAIErrorResponse(BaseModel):
 
 
 class ChatCompletionBody(BaseModel):
-    """`POST /v1/chat/completions`: OpenAI's request; fields that are not named here are forwarded as they are."""
+    """`POST /v1/chat/completions`: OpenAI's request; fields that are not named here are forwarded as they are, but for
+    those that could choose another model, provider, address or price: 400."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -43,7 +44,8 @@ class ChatCompletionBody(BaseModel):
 
 
 class EmbeddingsBody(BaseModel):
-    """`POST /v1/embeddings`: OpenAI's request; fields that are not named here are forwarded as they are."""
+    """`POST /v1/embeddings`: OpenAI's request; fields that are not named here are forwarded as they are, but for
+    those that could choose another model, provider, address or price: 400."""
 
     model_config = ConfigDict(extra="allow")
 
