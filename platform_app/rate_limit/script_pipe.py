@@ -45,6 +45,7 @@ class ScriptPipe:
         self._watching = False
         self._connection: AbstractConnection | None = None
         self._connecting = asyncio.Lock()
+        self._closed = False
         self._pending: deque[_Pending] = deque()
         self._unsent: list[bytes] = []
         self._reader: asyncio.Task[None] | None = None
@@ -80,6 +81,7 @@ class ScriptPipe:
 
     async def aclose(self) -> None:
         """Close the connection; whoever still waits gets an error."""
+        self._closed = True  # for a command that is still connecting
         await self._drop(self._connection, RedisConnectionError("closed"))
 
     async def _ask(self, *command: str | int | bytes) -> Any:
@@ -145,7 +147,10 @@ class ScriptPipe:
             if self._connection is None:
                 connection = self._pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py
                 try:
-                    await connection.connect()
+                    if not self._closed:
+                        await connection.connect()
+                    if self._closed:  # also meanwhile: nothing would close the connection again
+                        raise RedisConnectionError("closed")
                 except BaseException:
                     await _close(connection)
                     raise

@@ -152,7 +152,7 @@ def test_large_and_many_headers(gateway: Gateway, reader: str) -> None:
         [b"X-API-Key: " + reader.encode()] * 600,
         [b"x" * 40_000 + b": y"],
     ):
-        assert refused(gateway, request([good, *headers])) in ([431], [400])
+        assert refused(gateway, request([good, *headers])) == [431]
     assert refused(gateway, request([b"Authorization: Bearer " + b"a" * 31_000])) == [401]
 
 

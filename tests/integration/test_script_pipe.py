@@ -117,6 +117,19 @@ async def test_closing_fails_whoever_waits(valkey: EmbeddedValkey) -> None:
         await waiting
 
 
+async def test_close_while_a_command_connects_leaves_no_connection(valkey: EmbeddedValkey) -> None:
+    pipe = ScriptPipe(valkey.url, GENEROUS_SECONDS)
+    connecting = asyncio.create_task(pipe.eval(ECHO, 0, "late"))
+    while not pipe._connecting.locked():
+        await asyncio.sleep(0)
+    await pipe.aclose()
+    with pytest.raises(RedisError):
+        await connecting
+    with pytest.raises(RedisError):
+        await pipe.eval(ECHO, 0, "later")
+    assert pipe._connection is None
+
+
 async def test_questions_are_bounded(pipe: ScriptPipe, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(script_pipe, "MAX_PENDING", 3)
     await pipe.eval(ECHO, 0, "warm")
