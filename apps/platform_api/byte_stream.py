@@ -55,7 +55,7 @@ class ByteStream(Response):
         self.background = None
         self.raw_headers = [
             (b"content-type", content_type),
-            (b"cache-control", b"no-cache, no-transform"),
+            (b"cache-control", b"no-cache, no-store, no-transform"),
             (b"x-accel-buffering", b"no"),  # nginx would hold small pieces back
         ]
         self.first = first

@@ -7,12 +7,23 @@ not cost more than an accepted request.
 
 from typing import Annotated, Any, Literal, NotRequired, Required, Self
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator, with_config
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator, with_config
 from typing_extensions import TypedDict
 
 from platform_app.config import ModelName
+from platform_app.observability import metrics
+from platform_app.observability.credential_forms import holds_credential
 
 _STRICT = ConfigDict(extra="forbid")
+
+
+def _without_key(value: str) -> str:
+    if holds_credential(value.encode(errors="replace")):
+        metrics.MISPLACED_CREDENTIALS.labels("conversation_id").inc()
+        raise ValueError("holds an API key, and this text comes back in responses; leave the key out")
+    return value
+
+
 _Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 
 
@@ -211,7 +222,7 @@ class ChatRequestBody(BaseModel):
     tools: Annotated[list[Tool], Field(min_length=1, max_length=128, fail_fast=True)] | None = None
     tool_choice: _ToolChoice | None = None
     response_format: ResponseFormat | None = None
-    conversation_id: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
+    conversation_id: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_without_key)] | None = Field(
         None, description="Yours; comes back in the answer."
     )
     metadata: (

@@ -24,6 +24,7 @@ from platform_app.errors import (
     ValidationFailed,
 )
 from platform_app.observability.context import RequestContext
+from platform_app.observability.credential_forms import mask_credentials
 
 _BY_STATUS: Mapping[int, type[PlatformError]] = {
     404: NotFound,
@@ -66,7 +67,8 @@ def render(error: PlatformError, context: RequestContext) -> Response:
     if (wait := error.wait_seconds) is not None:
         headers["retry-after"] = str(max(1, math.ceil(wait)))
     body = openai_error_body(error, context) if context.openai else error_body(error, context)
-    return Response(orjson.dumps(body), error.status, headers, "application/json")
+    # A message may repeat what the client sent: a model's name, a field of the body.
+    return Response(mask_credentials(orjson.dumps(body)), error.status, headers, "application/json")
 
 
 def error_body(error: PlatformError, context: RequestContext) -> dict[str, Any]:

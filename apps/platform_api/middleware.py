@@ -29,6 +29,7 @@ from platform_app.ledger.base import Ledger, NullLedger
 from platform_app.ledger.event import AccessDecision
 from platform_app.observability import ids, metrics
 from platform_app.observability.context import RequestContext, set_current_request
+from platform_app.observability.credential_forms import id_may_hold_credential
 from platform_app.observability.logging import get_logger
 from platform_app.observability.tracing import continue_trace
 
@@ -143,6 +144,7 @@ class _Answer:
             headers.append((b"x-request-id", context.request_id.encode()))
             headers.append((b"traceparent", context.trace.traceparent.encode()))
             headers.extend((name.encode(), value.encode()) for name, value in context.response_headers.items())
+            _forbid_storing(headers)
             if self._server.draining and (b"connection", b"close") not in headers:
                 # A kept-alive connection moves to another instance with its next request.
                 headers.append((b"connection", b"close"))
@@ -181,13 +183,24 @@ class _Answer:
         self.ledger.append(self.event)
 
 
+def _forbid_storing(headers: list[tuple[bytes, bytes]]) -> None:
+    """No cache keeps any response of ours: most belong to one key, which caches do not know (X-API-Key), and the others
+    are about this moment."""
+    for index, (name, value) in enumerate(headers):
+        if name == b"cache-control":
+            if b"no-store" not in value:
+                headers[index] = (name, value + b", no-store")
+            return
+    headers.append((b"cache-control", b"no-store"))
+
+
 def _open_context(scope: Scope, trusted_proxies: Sequence[Network]) -> RequestContext:
-    given_id, traceparent = _header(scope, b"x-request-id"), _header(scope, b"traceparent")
-    sane = given_id is not None and _SANE_REQUEST_ID.fullmatch(given_id)
+    traceparent = _header(scope, b"traceparent")
     context = RequestContext(
-        request_id=given_id.decode() if given_id and sane else ids.request_id(),
+        request_id=_request_id(_header(scope, b"x-request-id")),
         trace=continue_trace(traceparent.decode("latin-1") if traceparent else None),
-        method=scope["method"],
+        # A method is any word that the client likes, and this one is stored.
+        method=shown_method(scope["method"]),
         client_address=client_address(scope, trusted_proxies),
         started=time.perf_counter(),
         openai=speaks_openai(scope["path"]),
@@ -195,6 +208,16 @@ def _open_context(scope: Scope, trusted_proxies: Sequence[Network]) -> RequestCo
     scope.setdefault("state", {})["context"] = context
     set_current_request(context)
     return context
+
+
+def _request_id(given: bytes | None) -> str:
+    """The client's own id if it is sane, else a new one. It is stored and sent back, so it must not hold a key."""
+    if given is None or not _SANE_REQUEST_ID.fullmatch(given):
+        return ids.request_id()
+    if id_may_hold_credential(given):
+        metrics.MISPLACED_CREDENTIALS.labels("x-request-id").inc()
+        return ids.request_id()
+    return given.decode()
 
 
 def _ledger_of(scope: Scope) -> Ledger:
@@ -207,7 +230,7 @@ def _ledger_of(scope: Scope) -> Ledger:
 
 def _close_context(context: RequestContext, answer: _Answer, access_log: AccessLog) -> None:
     duration = time.perf_counter() - context.started
-    metrics.HTTP_REQUESTS.labels(shown_method(context.method), context.route, str(answer.status)).inc()
+    metrics.HTTP_REQUESTS.labels(context.method, context.route, str(answer.status)).inc()
     metrics.HTTP_SECONDS.labels(context.route).observe(duration)
     if answer.event is not None:
         access_log.write(answer.event, context, duration * 1000)

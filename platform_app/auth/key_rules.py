@@ -10,6 +10,8 @@ from platform_app.auth.permissions import ALL, GRANTS, covers, unknown_grants
 from platform_app.config import LimitRule
 from platform_app.config.limits import BY_KEY_SCOPES
 from platform_app.errors import InsufficientScope, ValidationFailed
+from platform_app.observability import metrics
+from platform_app.observability.credential_forms import holds_credential
 
 MAX_GRACE_SECONDS = 30 * 86_400
 
@@ -224,6 +226,9 @@ def _text_problems(field: str, value: str) -> list[str]:
         return [f"{field}: 1 to 200 characters are needed"]
     if not value.isprintable():
         return [f"{field}: control characters are not allowed"]
+    if holds_credential(value.encode(errors="replace")):
+        metrics.MISPLACED_CREDENTIALS.labels(field).inc()
+        return [f"{field}: holds an API key, and this text is stored and shown; leave the key out"]
     return []
 
 

@@ -6,7 +6,6 @@ keys or a provider's is masked in the finished line, as a last net: nothing shou
 
 import json
 import logging
-import re
 import sys
 import traceback
 from typing import Any, Literal
@@ -17,10 +16,9 @@ from structlog.typing import EventDict, WrappedLogger
 
 from platform_app.errors import ConfigurationError, PlatformError, SecretError
 from platform_app.observability.context import current_request
+from platform_app.observability.credential_forms import mask_credentials
 from platform_app.observability.log_sink import LogSink
 
-_SECRETS = re.compile(rb"(fbp_(?:live|test)_[0-9A-Za-z]{12})_[0-9A-Za-z]+|((?:sk|pk)-)[0-9A-Za-z_-]{8,}")
-_MASK = rb"\1\2[masked]"
 _OUR_OWN = (PlatformError, SecretError, ConfigurationError)
 _MAX_MESSAGE = 300
 _MAX_FRAMES = 20
@@ -63,8 +61,8 @@ class _SinkLogger:
         self._sink = sink
 
     def msg(self, line: bytes) -> None:
-        # Looking for what every secret has in common first is a tenth of the work, and most lines have nothing of it.
-        self._sink.write(_SECRETS.sub(_MASK, line) if b"fbp_" in line or b"k-" in line else line)
+        # Every request writes a line, so only the usual forms are looked for first: ours, and sk- of most providers.
+        self._sink.write(mask_credentials(line) if b"fbp_" in line or b"k-" in line else line)
 
     debug = info = warning = error = critical = exception = msg
 

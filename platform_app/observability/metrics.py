@@ -102,6 +102,11 @@ IDEMPOTENCY = Counter(
     ["outcome"],
 )
 
+MISPLACED_CREDENTIALS = Counter(
+    "platform_misplaced_credentials",
+    "API keys that clients sent in a field that is stored or sent back; none was accepted there.",
+    ["field"],
+)
 KEY_CHANGES = Counter(
     "platform_key_changes",
     "Changes of API keys over HTTP: ok, or the error code of the refusal.",

@@ -104,9 +104,7 @@ async def revoke_key(
 
 
 def _secret(record: KeyRecord, token: Token, status: int) -> Response:
-    response = _json({"key": token.text, "api_key": record.plain()}, status)
-    response.headers["cache-control"] = "no-store"
-    return response
+    return _json({"key": token.text, "api_key": record.plain()}, status)
 
 
 def _json(content: object, status: int = 200) -> Response:

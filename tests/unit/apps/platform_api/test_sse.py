@@ -80,7 +80,7 @@ async def test_events_are_sent_as_they_come(client: Client) -> None:
     assert (start["type"], start["status"]) == ("http.response.start", 200)
     headers = dict(start["headers"])
     assert headers[b"content-type"] == b"text/event-stream; charset=utf-8"
-    assert headers[b"cache-control"] == b"no-cache, no-transform"
+    assert headers[b"cache-control"] == b"no-cache, no-store, no-transform"
     assert headers[b"x-accel-buffering"] == b"no"
     assert [(body["body"], body["more_body"]) for body in bodies] == [
         (b"one", True), (b"two", True), (b"three", True), (b"", False),

@@ -1,0 +1,58 @@
+"""What API keys look like: ours, and those of common providers.
+
+Clients put keys where they do not belong: into a request id, a name, a path. What has the form of a key is not stored
+and not sent back. A form is only a form: nothing here says that a key is valid, or that a text without one is harmless.
+"""
+
+import re
+
+# Each form shows in a group of its own what may stay readable.
+_SURE = (
+    # Ours; the part before the secret is public.
+    rb"(fbp_(?:live|test)_[0-9A-Za-z]{12})_[0-9A-Za-z]+"
+    # Stripe, Groq, xAI, Perplexity.
+    rb"|((?:sk|rk)_(?:live|test)_|gsk_|xai-|pplx-)[0-9A-Za-z_-]{16,}"
+    # Amazon, Google, Hugging Face, Replicate.
+    rb"|(AKIA|ASIA)[0-9A-Z]{16}"
+    rb"|(AIza)[0-9A-Za-z_-]{30,}"
+    rb"|(hf_|r8_)[0-9A-Za-z]{30,}"
+    # GitHub, GitLab, Slack, Vault.
+    rb"|(gh[opsur]_|github_pat_|glpat-)[0-9A-Za-z_-]{20,}"
+    rb"|(xox[abeoprs]-)[0-9A-Za-z-]{10,}"
+    rb"|(hv[bsr]\.)[0-9A-Za-z_-]{20,}"
+    # A JSON web token.
+    rb"|(eyJ)[0-9A-Za-z_-]{16,}(?:\.[0-9A-Za-z_-]+)*"
+)
+# OpenAI, Anthropic, OpenRouter, DeepSeek, Langfuse. Words have this form too: "desk-20261126".
+_LIKELY = re.compile(_SURE + rb"|((?:sk|pk)-)[0-9A-Za-z_-]{8,}")
+_FORMS = re.compile(_SURE)
+_MASKED = rb"\1\2\3\4\5\6\7\8\9\10[masked]"
+_MARKS = (
+    b"fbp_", b"k-", b"k_live_", b"k_test_", b"gsk_", b"xai-", b"pplx-", b"AKIA", b"ASIA", b"AIza", b"hf_", b"r8_",
+    b"gho_", b"ghp_", b"ghs_", b"ghu_", b"ghr_", b"github_pat_", b"glpat-", b"xox", b"hvb.", b"hvs.", b"hvr.", b"eyJ",
+)  # fmt: skip
+"""Every form holds one of these. To look for them first is a fraction of the work, and most texts hold none."""
+
+_LONG = re.compile(rb"(?<![0-9A-Za-z])(?:sk|pk)-(?=[a-zA-Z_-]*[0-9])[0-9A-Za-z_-]{20,}")
+_SHORT = re.compile(rb"(?<![0-9A-Za-z])(?:sk|pk)[-_][0-9A-Za-z_-]{8,}")
+# A long run of letters and digits that mixes both cases and digits: the secret part of a key without its prefix, and
+# the keys of Mistral, Cohere and Azure, which have no prefix. Hexadecimal ids, UUIDs and ULIDs do not mix cases.
+_MIXED_RUN = re.compile(rb"(?=[A-Za-z]*[0-9])(?=[0-9a-z]*[A-Z])(?=[0-9A-Z]*[a-z])[0-9A-Za-z]{32,}")
+
+
+def mask_credentials(text: bytes) -> bytes:
+    """Return the text with everything masked that has the form of a key."""
+    for mark in _MARKS:
+        if mark in text:
+            return _LIKELY.sub(_MASKED, text)
+    return text
+
+
+def holds_credential(text: bytes) -> bool:
+    """Whether a text that a person chose holds a key. In doubt it does not, since the text would be refused."""
+    return _FORMS.search(text) is not None or _LONG.search(text) is not None
+
+
+def id_may_hold_credential(text: bytes) -> bool:
+    """Whether a short id that a client chose may hold a key. In doubt it may, since an id of ours serves as well."""
+    return any(form.search(text) is not None for form in (_FORMS, _SHORT, _MIXED_RUN))
