@@ -142,9 +142,9 @@ def _unwanted_bodies(attacker: Attacker, _: int) -> None:
 
 def _slow_readers(attacker: Attacker, _: int) -> None:
     """Large streams that are not read."""
-    body = b'{"prompt": "tokens:100000", "stream": true}'
+    body = b'{"prompt": "tokens:30000", "stream": true}'
     with ExitStack() as held:
-        for _index in range(4):
+        for _index in range(2):
             held.enter_context(connection := attacker.connect())
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
             connection.sendall(attacker.filled(head(CHAT_LINE, KEY, JSON, sized(body))) + body)
@@ -171,7 +171,7 @@ def _bad_keys(attacker: Attacker, number: int) -> None:
 
 def _half_closed(attacker: Attacker, _: int) -> None:
     """Ask, and leave at once."""
-    body = b'{"prompt": "tokens:5000", "stream": true}'
+    body = b'{"prompt": "tokens:500", "stream": true}'
     with attacker.connect() as connection:
         connection.sendall(attacker.filled(head(CHAT_LINE, KEY, JSON, sized(body))) + body)
         connection.shutdown(random.choice((socket.SHUT_WR, socket.SHUT_RDWR)))
