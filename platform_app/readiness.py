@@ -1,8 +1,15 @@
 """Whether this process should get traffic, part by part. It follows the failure policies: what the gateway can do
-without does not make it unready."""
+without does not make it unready.
+
+Anyone may ask, and as often as they like: the answer is kept for a second, found on a connection that no request uses,
+and finding it changes nothing for requests.
+"""
 
 import asyncio
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -17,6 +24,7 @@ from platform_app.rate_limit.degrading_limiter import DegradingLimiter
 from platform_app.rate_limit.rules import RuleBook
 
 CHECK_TIMEOUT_SECONDS = 1.0
+CACHE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +44,53 @@ class RedisPolicy:
     rules: RuleBook
     limiter: DegradingLimiter | None = None
     """Also asked whether it counts: a server may answer and take no writes."""
+
+
+class ReadinessChecks(Protocol):
+    """What can say whether this process should get traffic."""
+
+    async def checks(self) -> list[Check]:
+        """Each part's state."""
+
+
+class CachedReadiness:
+    """Asks at most once a second, and once for all who wait at the same time."""
+
+    def __init__(
+        self,
+        readiness: ReadinessChecks,
+        seconds: float = CACHE_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._readiness = readiness
+        self._seconds = seconds
+        self._clock = clock
+        self._found: list[Check] = []
+        self._found_at = float("-inf")
+        self._running: asyncio.Task[list[Check]] | None = None
+
+    async def checks(self) -> list[Check]:
+        """See Readiness.checks; at most a second old."""
+        if self._clock() - self._found_at < self._seconds:
+            return self._found
+        if self._running is None:
+            self._running = asyncio.create_task(self._find(), name="readiness")
+        # A client that leaves must not end it for the others.
+        return await asyncio.shield(self._running)
+
+    async def aclose(self) -> None:
+        """End a check that runs."""
+        if self._running is not None:
+            self._running.cancel()
+            await asyncio.gather(self._running, return_exceptions=True)
+
+    async def _find(self) -> list[Check]:
+        try:
+            found = await self._readiness.checks()
+            self._found, self._found_at = found, self._clock()
+            return found
+        finally:
+            self._running = None
 
 
 class Readiness:
@@ -90,7 +145,7 @@ class Readiness:
         try:
             async with asyncio.timeout(CHECK_TIMEOUT_SECONDS):
                 await self._redis.ping()
-                counts = limiter is None or await limiter.probe()
+                counts = limiter is None or await limiter.counts()
         except (RedisError, OSError, TimeoutError) as error:
             return Check("redis", False, required, f"does not answer ({failure_kind(error)}); {without}")
         if not counts:

@@ -22,7 +22,8 @@ from platform_app.auth.throttle import FailureThrottle, NoThrottle
 from platform_app.chat import ChatService
 from platform_app.config import PlatformConfig, Settings, environment, load_config
 from platform_app.config_reload import ConfigReload
-from platform_app.db.engine import make_engine
+from platform_app.core_contracts import CoreStatus, core_status
+from platform_app.db.engine import make_engine, make_probe_engine
 from platform_app.errors import ConfigurationError
 from platform_app.idempotency.attempt import KeepingPolicy
 from platform_app.idempotency.keeper import IdempotencyKeeper
@@ -48,7 +49,7 @@ from platform_app.rate_limit.rules import RuleBook
 from platform_app.rate_limit.script_pipe import ScriptPipe
 from platform_app.rate_limit.scripts import ALL as SCRIPTS
 from platform_app.rate_limit.split_limiter import SplitLimiter
-from platform_app.readiness import Readiness, RedisPolicy
+from platform_app.readiness import CachedReadiness, Readiness, RedisPolicy
 from platform_app.required_secrets import look_up_required
 from platform_app.secret_store.base import RefreshableSecretStore, SecretStore
 from platform_app.secret_store.cache import CachedSecretStore
@@ -74,7 +75,8 @@ class Resources:
     models: ModelDirectory
     chat: ChatService
     idempotency: IdempotencyKeeper
-    readiness: Readiness
+    readiness: CachedReadiness
+    core: CoreStatus
     ledger: Ledger
     audit: AuditReader
     usage: UsageReader
@@ -104,6 +106,8 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
             raise ConfigurationError(problems)
         engine = make_engine(settings)
         stack.push_async_callback(engine.dispose)
+        probe_engine = make_probe_engine(settings)
+        stack.push_async_callback(probe_engine.dispose)
         redis = make_redis(settings)
         stack.push_async_callback(redis.aclose)
         # Of its own too: what dead processes left to be charged is sent at leisure.
@@ -132,6 +136,8 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         reload = ConfigReload(settings, lambda changed: secret_problems(settings, changed, secrets), apply)
         if settings.config_file is not None:
             _run_until_closed(stack, reload.run())
+        readiness = CachedReadiness(Readiness(probe_engine, redis, settings, ledger, RedisPolicy(rules, limiter)))
+        stack.push_async_callback(readiness.aclose)
         yield Resources(
             settings=settings,
             keys=keys,
@@ -151,7 +157,8 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
             limits=limits,
             models=models,
             chat=ChatService(models, limits, ledger, settings.provider_total_timeout_seconds),
-            readiness=Readiness(engine, redis, settings, ledger, RedisPolicy(rules, limiter)),
+            readiness=readiness,
+            core=core_status(),
             idempotency=IdempotencyKeeper(
                 RedisIdempotencyStore(answers), _keeping(settings), LimiterQuota(limiter, _quota_limits(settings))
             ),

@@ -35,8 +35,8 @@ from platform_app.ledger.spooled import spool_problems
 from platform_app.observability.logging import configure_logging, get_logger
 from platform_app.resources import make_secret_store, secret_problems
 
-LEDGER_CONNECTIONS = 1
-"""What a worker opens beside its pool."""
+CONNECTIONS_BESIDE_POOL = 2
+"""What a worker opens beside its pool: the ledger's and that of readiness."""
 TLS_ADVICE = (
     "Name its CA with PLATFORM_DATABASE_CA_FILE or sslrootcert, and use the host name of its certificate; "
     "sslmode=disable or require in PLATFORM_DATABASE_URL goes without verification."
@@ -144,7 +144,7 @@ async def _connections_beyond(settings: Settings) -> dict[str, int] | None:
         return None  # it answered a moment ago; the workers will tell
     finally:
         await engine.dispose()
-    wanted = (settings.database_pool_size + LEDGER_CONNECTIONS) * settings.workers * settings.replicas
+    wanted = (settings.database_pool_size + CONNECTIONS_BESIDE_POOL) * settings.workers * settings.replicas
     return {"wanted": wanted, "allowed": allowed - reserved} if wanted > allowed - reserved else None
 
 

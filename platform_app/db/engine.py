@@ -30,6 +30,22 @@ def make_engine(settings: Settings) -> AsyncEngine:
     )
 
 
+def make_probe_engine(settings: Settings) -> AsyncEngine:
+    """An engine of one connection for readiness, so that probes take none from requests."""
+    timeout = settings.database_timeout_seconds
+    return open_engine(
+        settings.database,
+        timeout,
+        purpose="readiness",
+        command_seconds=timeout,
+        statement_cache=settings.database_statement_cache,
+        pool_size=1,
+        max_overflow=0,
+        pool_timeout=timeout,
+        pool_pre_ping=True,  # it idles between probes
+    )
+
+
 def open_engine(
     target: DatabaseTarget,
     connect_seconds: float,

@@ -6,6 +6,7 @@ keys or a provider's is masked in the finished line, as a last net: nothing shou
 
 import json
 import logging
+import re
 import sys
 import traceback
 from typing import Any, Literal
@@ -19,6 +20,12 @@ from platform_app.observability.context import current_request
 from platform_app.observability.credential_forms import mask_credentials
 from platform_app.observability.log_sink import LogSink
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
+"""C0, DEL and C1, line and paragraph separators, marks that reorder or hide text (Unicode TR 36)."""
+_UNSAFE_BYTES = re.compile(
+    rb"\x7f|\xc2[\x80-\x9f]|\xd8\x9c|\xe2\x80[\x8b-\x8f\xa8-\xae]|\xe2\x81[\xa0-\xaf]|\xef\xbb\xbf|\xef\xbf[\xb9-\xbb]"
+)
+"""The same in UTF-8, less what JSON escapes by itself."""
 _OUR_OWN = (PlatformError, SecretError, ConfigurationError)
 _MAX_MESSAGE = 300
 _MAX_FRAMES = 20
@@ -61,6 +68,9 @@ class _SinkLogger:
         self._sink = sink
 
     def msg(self, line: bytes) -> None:
+        # JSON leaves DEL, the C1 codes, line separators and bidirectional marks as they are; a terminal does not.
+        if not line.isascii() or b"\x7f" in line:
+            line = _UNSAFE_BYTES.sub(_escape_bytes, line)
         # Every request writes a line, so only the usual forms are looked for first: ours, and sk- of most providers.
         self._sink.write(mask_credentials(line) if b"fbp_" in line or b"k-" in line else line)
 
@@ -117,4 +127,17 @@ def _render_console(_: WrappedLogger, __: str, event: EventDict) -> bytes:
     event.pop("trace_id", None)
     fields = " ".join(f"{key}={value}" for key, value in event.items() if key != "event" and value is not None)
     tail = f" [{request_id}]" if request_id else ""
-    return f"{time} {level:<7} {name:<8} {event['event']} {fields}{tail}\n".encode(errors="backslashreplace")
+    line = f"{time} {level:<7} {name:<8} {event['event']} {fields}{tail}"
+    if not line.isprintable():
+        line = _CONTROL.sub(_escape_control, line)
+    return f"{line}\n".encode(errors="backslashreplace")
+
+
+def _escape_control(match: re.Match[str]) -> str:
+    """As in a Python literal; a line of the log stays one line, and moves no cursor."""
+    return match[0].encode("unicode_escape").decode("ascii")
+
+
+def _escape_bytes(match: re.Match[bytes]) -> bytes:
+    """As JSON escapes characters of the basic plane, which all of these are."""
+    return "".join(f"\\u{ord(each):04x}" for each in match[0].decode()).encode()

@@ -78,6 +78,15 @@ class DegradingLimiter:
             self._recover()
         return True
 
+    async def counts(self) -> bool:
+        """Whether the shared limiter counts now. Changes nothing: no probe from outside decides how requests are
+        limited."""
+        try:
+            await self._shared.acquire([probe_of("fbp:rl:{shared}")])
+        except LimiterUnavailable:
+            return False
+        return True
+
     async def _decide_locally(self, charges: Sequence[Charge]) -> Decision:
         closed = next((charge.rule for charge in charges if charge.rule.closed and not charge.rule.shadow), None)
         if closed is not None:

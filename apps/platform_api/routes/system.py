@@ -10,7 +10,7 @@ from apps.platform_api.dependencies import ContextDep, ResourcesDep, server_stat
 from apps.platform_api.errors import error_body
 from apps.platform_api.openapi.system import HEALTH, META, READY
 from apps.platform_api.version import SERVICE, VERSION
-from platform_app.core_contracts import core_status, health_response, runtime_meta
+from platform_app.core_contracts import health_response, runtime_meta
 from platform_app.errors import Draining
 
 router = APIRouter()
@@ -34,12 +34,13 @@ async def livez() -> Response:
 @router.get("/readyz", response_model=None, **READY)
 async def readyz(request: Request, resources: ResourcesDep, context: ContextDep) -> Response:
     """Whether to send traffic here: 503 while draining or while a required part is down."""
-    if server_state_of(request).draining:
+    state = server_state_of(request)
+    checks = [] if state.draining else await resources.readiness.checks()
+    if state.draining:  # never from the cache, and it may have begun meanwhile
         return JSONResponse(
             {"status": "draining", "checks": [], **error_body(Draining("This instance is shutting down."), context)},
             503,
         )
-    checks = await resources.readiness.checks()
     ready = all(check.ok or not check.required for check in checks)
     body = {
         "status": "ready" if ready else "unready",
@@ -54,7 +55,7 @@ async def readyz(request: Request, resources: ResourcesDep, context: ContextDep)
 async def meta(resources: ResourcesDep) -> Response:
     """What runs here, and how it stands to flowbiz-ai-core."""
     settings = resources.settings
-    core = core_status()
+    core = resources.core
     runtime = runtime_meta(SERVICE, settings.env, VERSION, settings.build_sha)
     return JSONResponse(
         {

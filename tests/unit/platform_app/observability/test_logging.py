@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import structlog
@@ -230,3 +230,40 @@ def test_console_lines_are_for_people(lines: Lines, request_id: str) -> None:
     text = lines.raw[-1].decode()
     assert text.endswith(f"warning auth     key_revoked key_id=k1 key=fbp_live_0123456789AB[masked] [{request_id}]\n")
     assert "trace_id" not in text
+
+
+HOSTILE = [
+    "\r\n12:00:00 error    auth     forged",
+    "\x1b[2J\x1b]0;owned\x07", "\x00", "\x7f", "\x85", "\x9b31m", "\u2028", "\u2029",
+    "\u202e", "\u2066", "\u200b", "\u200f", "\u061c", "\ufeff",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_control_characters_are_escaped(form: Literal["json", "console"], text: str) -> None:
+    sink = Lines()
+    configure_logging("debug", form, sink)
+    get_logger("access").info(f"request{text}", request_id=f"a{text}b", path=[text], **{f"key{text}": text})
+    try:
+        raise SecretError(f"cannot be read{text}")
+    except SecretError:
+        get_logger("secrets").exception("failed")
+    logging.getLogger("uvicorn.error").warning("odd %s", text)
+    assert len(sink.raw) == 3
+    for raw in sink.raw:
+        line = raw.decode()
+        assert line.endswith("\n")
+        assert line[:-1].isprintable(), line
+        if form == "json":
+            json.loads(line)
+    if form == "json":
+        first = json.loads(sink.raw[0])
+        assert (first["request_id"], first["path"]) == (f"a{text}b", [text])
+
+
+def test_ordinary_text_is_not_escaped() -> None:
+    sink = Lines()
+    configure_logging("debug", "console", sink)
+    get_logger("access").info("Grüße, 日本語 🙂")
+    assert "Grüße, 日本語 🙂" in sink.raw[0].decode()

@@ -118,15 +118,17 @@ async def test_it_recovers_with_the_first_good_probe(world: World) -> None:
     assert len(world.local.asked) == asked
 
 
-async def test_a_probe_from_outside_ends_and_begins_it(world: World) -> None:
-    """As readiness asks, whether or not there is traffic."""
-    assert await world.limiter.probe()
+async def test_readiness_probe_changes_no_state(world: World) -> None:
+    """However often a probe asks: only requests and the limiter's own task decide."""
+    assert await world.limiter.counts()
     world.shared.down = True
-    assert not await world.limiter.probe()
+    assert not await world.limiter.counts()
+    assert not world.is_degraded()
+    await world.acquire()
     assert world.is_degraded()
     world.shared.down = False
-    assert await world.limiter.probe()
-    assert not world.is_degraded()
+    assert await world.limiter.counts()
+    assert world.is_degraded()
 
 
 async def test_it_logs_once_for_each_change(world: World) -> None:
