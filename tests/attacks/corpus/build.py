@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from tests.attacks.corpus.case import CHAT, TOKEN, echo_of
+from tests.attacks.corpus.case import CHAT, KEY_TEXT, TOKEN, echo_of
 
 
 def head(line: str, *headers: str, host: str | None = "gateway") -> bytes:
@@ -19,6 +19,27 @@ def get(path: str = "/livez", *headers: str, name: str = "1", host: str | None =
 def hidden(path: str = "/livez") -> bytes:
     """A request that hides in another one's body: it must never get a response."""
     return head(f"GET {path} HTTP/1.1", f"X-Request-ID: {TOKEN}-inner")
+
+
+def hidden_slow() -> bytes:
+    """A hidden request that takes a while: a proxy gives the connection to a victim before the response is there."""
+    body = b'{"model": "sim-delay", "prompt": "%b"}' % echo_of(f"{TOKEN}-inner")
+    return chat(body, sized(body), name="inner")
+
+
+def hidden_prefix() -> bytes:
+    """The start of a hidden request: a victim's head would become the value of its last header."""
+    return head("GET /v1/models HTTP/1.1", f"X-Request-ID: {TOKEN}-inner", "X-Swallowed: ").removesuffix(b"\r\n\r\n")
+
+
+def hidden_far() -> bytes:
+    """A slow one behind so many empty lines that a server reads it apart from the head, even if a proxy sends all at
+    once."""
+    return b"\r\n" * 200_000 + hidden_slow()
+
+
+HIDDEN = {"slow": hidden_slow, "prefix": hidden_prefix, "far": hidden_far}
+"""Requests that hide in a body, and harm the next client of a shared connection."""
 
 
 def prompt(name: str = "1") -> bytes:
@@ -48,6 +69,6 @@ def chunked(*chunks: bytes, extension: str = "", trailers: Sequence[str] = ()) -
 
 
 CHAT_LINE = f"POST {CHAT} HTTP/1.1"
-KEY = "Authorization: Bearer @KEY@"
+KEY = f"Authorization: Bearer {KEY_TEXT}"
 JSON = "Content-Type: application/json"
 CHUNKED = "Transfer-Encoding: chunked"

@@ -6,11 +6,14 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from platform_app.auth.tokens import generate_token
 from tests.attacks.raw_http import Address, Exchange, Response, exchange, split
 
 CHAT = "/v1/platform/chat"
 TOKEN = "atk-000000000000"
 """Stands in a template for what makes the ids of one run unique, and is as long, so that lengths stay right."""
+KEY_TEXT = "K" * len(generate_token("test").text)
+"""Stands in a template for a good key, and is as long."""
 
 
 def echo_of(request_id: str) -> bytes:
@@ -42,8 +45,9 @@ class Reply:
 class Case:
     """Bytes of a client, and the responses that it must get.
 
-    In `data`, `@KEY@` becomes a good key, and `TOKEN` becomes a text that is unique to one run; `TOKEN-1`, `TOKEN-2`, …
-    are ids of requests. `TOKEN-inner` is the id of a request that hides in another's bytes: no response may carry it.
+    In `data`, `KEY_TEXT` becomes a good key, and `TOKEN` becomes a text that is unique to one run. `TOKEN-1`, `TOKEN-2`
+    and so on are ids of requests. `TOKEN-inner` is the id of a request that hides in another's bytes: no response may
+    carry it.
 
     `refused`: behind the responses to `replies` comes one refusal of ours (a JSON error and `connection: close`) with a
     status of `refusals`, and the connection ends. Otherwise the connection goes on, and a probe that is sent behind it
@@ -94,7 +98,7 @@ class Judgement:
 def fill(case: Case, key: str) -> Run:
     """Put a key and fresh ids into a case."""
     token = f"atk-{secrets.token_hex(6)}"
-    return Run(case, token, case.data.replace(b"@KEY@", key.encode()).replace(TOKEN.encode(), token.encode()))
+    return Run(case, token, case.data.replace(KEY_TEXT.encode(), key.encode()).replace(TOKEN.encode(), token.encode()))
 
 
 def probe(run: Run) -> bytes:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from tests.attacks.corpus.build import (
     CHAT_LINE,
     CHUNKED,
+    HIDDEN,
     JSON,
     KEY,
     chat,
@@ -86,6 +87,12 @@ def _pairs() -> Iterator[Case]:
     yield Case("cl-te", chat(b"0\r\n\r\n" + body, f"Content-Length: {5 + len(body)}", CHUNKED), refused=True)
     te_cl = f"{len(body):x}\r\n".encode() + body + b"\r\n0\r\n\r\n"
     yield Case("te-cl", chat(te_cl, CHUNKED, "Content-Length: 4"), refused=True)
+    for kind, hide in HIDDEN.items():
+        harmful = b"0\r\n\r\n" + hide()
+        yield Case(f"cl-te-{kind}", get("/livez", sized(harmful), CHUNKED) + harmful, refused=True)
+        size = f"{len(hide()):x}\r\n".encode()
+        te_cl = size + hide() + b"\r\n0\r\n\r\n"
+        yield Case(f"te-cl-{kind}", get("/livez", CHUNKED, f"Content-Length: {len(size)}") + te_cl, refused=True)
     yield Case("cl-te-keyless", get("/livez", "Content-Length: 4", CHUNKED) + chunked(body), refused=True)
     yield Case(
         "both-in-http-1.0", chat(chunked(said), sized(said), CHUNKED, line=f"POST {CHAT} HTTP/1.0"), refused=True

@@ -14,7 +14,7 @@ from tests.attacks.corpus.build import (
     request_id,
     sized,
 )
-from tests.attacks.corpus.case import TOKEN, Case, Reply
+from tests.attacks.corpus.case import KEY_TEXT, TOKEN, Case, Reply
 
 _SERVED = (Reply(echo=True),)
 _UNAUTHORIZED = (Reply(statuses=frozenset({401})),)
@@ -30,8 +30,8 @@ def cases() -> Iterator[Case]:
 def _posing() -> Iterator[Case]:
     for name, trailer in {
         "authorization": KEY,
-        "x-api-key": "X-API-Key: @KEY@",
-        "api-key": "api-key: @KEY@",
+        "x-api-key": f"X-API-Key: {KEY_TEXT}",
+        "api-key": f"api-key: {KEY_TEXT}",
     }.items():
         data = head(CHAT_LINE, request_id(), JSON, CHUNKED) + chunked(prompt(), trailers=(trailer,))
         # The refusal comes before the body is read, so the connection may end behind it.

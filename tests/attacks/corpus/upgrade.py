@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from tests.attacks.corpus.build import CHUNKED, chat, chunked, get, head, hidden, prompt, request_id, sized
+from tests.attacks.corpus.build import CHUNKED, HIDDEN, chat, chunked, get, head, hidden, prompt, request_id, sized
 from tests.attacks.corpus.case import Case, Reply
 
 OFFERS = {
@@ -52,6 +52,15 @@ def cases() -> Iterator[Case]:
             or_refused=True,
             ends=None,
         )
+        for kind, hide in HIDDEN.items():
+            harmful = hide()
+            yield Case(
+                f"upgrade-{name}-keyless-{kind}",
+                get("/livez", *offer, sized(harmful)) + harmful,
+                _SERVED,
+                or_refused=True,
+                ends=None,
+            )
         said = prompt()
         yield Case(f"upgrade-{name}-chat-length", chat(said, *offer, sized(said)), (Reply(echo=True),))
         yield Case(

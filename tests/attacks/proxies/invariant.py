@@ -16,25 +16,44 @@ _IDS_OF_REQUESTS = (*"12345678", "probe")
 READ_BY_A_PROXY: set[str] = set()
 """Ids of hidden requests in bytes that a proxy may itself read as two requests, and hand over as two."""
 _AMBIGUOUS = frozenset(
-    {"cl-te", "cl-te-keyless", "te-cl", "garbage-both-framings-behind-chat", "garbage-both-framings-behind-probe"}
+    {
+        "cl-te",
+        "cl-te-keyless",
+        "cl-te-slow",
+        "cl-te-prefix",
+        "te-cl",
+        "te-cl-slow",
+        "te-cl-prefix",
+        "garbage-both-framings-behind-chat",
+        "garbage-both-framings-behind-probe",
+    }
 )
 
 
-def attack(address: Address, case: Case, key: str) -> list[str]:
-    """Send a case through a proxy; return what was wrong with the responses."""
+def attack(address: Address, case: Case, key: str, victim: "Victim | None" = None) -> list[str]:
+    """Send a case through a proxy; return what was wrong with the responses.
+
+    A victim comes as soon as the attacker has its first response: then the proxy may have given the connection back,
+    while a hidden request is still being worked on.
+    """
+    faults: list[str] = []
     run = fill(case, key)
     if case.name in _AMBIGUOUS:
         READ_BY_A_PROXY.add(run.request_id("inner"))
     with RawConnection(address, case.methods, WINDOW_SECONDS) as connection:
         try:
-            connection.send(run.data + probe(run))
+            connection.send(run.data)
+            if victim:
+                connection.receive()
+                faults += victim.chats(1)
+            connection.send(probe(run))
             received = connection.until_closed()
-        except TimeoutError:
-            return []  # the proxy does not take all of it
+        except TimeoutError:  # the proxy waits for more, or does not take all of it
+            return faults + (victim.chats(1) if victim else [])
         except h11.RemoteProtocolError:
             # A proxy may answer HTTP/0.9 with a bare body, or HTTP/2 with frames.
             return [f"{case.name}: {fault}" for fault in _ids_of_others(run, connection.reader.received)]
-    return [f"{case.name}: {fault}" for fault in _foreign(run, received.responses)]
+    return [f"{case.name}: {fault}" for fault in (*faults, *_foreign(run, received.responses))]
 
 
 def _foreign(run: Run, responses: Sequence[Response]) -> list[str]:

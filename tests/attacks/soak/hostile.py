@@ -19,7 +19,7 @@ from contextlib import ExitStack, suppress
 
 from tests.attacks.corpus import CORPUS
 from tests.attacks.corpus.build import CHAT_LINE, CHUNKED, JSON, KEY, chunked, get, head, sized
-from tests.attacks.corpus.case import fill, probe
+from tests.attacks.corpus.case import KEY_TEXT, fill, probe
 from tests.attacks.fuzz import fuzzed
 
 _SOURCE = ("127.0.0.2", 0)
@@ -60,7 +60,7 @@ class Attacker:
 
     def filled(self, data: bytes) -> bytes:
         """Put the key into a request."""
-        return data.replace(b"@KEY@", self._key.encode())
+        return data.replace(KEY_TEXT.encode(), self._key.encode())
 
     def running(self) -> bool:
         """Whether there is time left."""
