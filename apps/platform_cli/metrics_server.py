@@ -23,8 +23,6 @@ REQUEST_SECONDS = 5.0
 """For the whole head of a request."""
 RESPONSE_SECONDS = 10.0
 """For the client to take the whole response."""
-CACHE_SECONDS = 1.0
-"""Scrapes within this time get the same text: adding up the workers' files costs more than all the rest."""
 _MAX_CACHED_FORMS = 4
 _END = b"\r\n\r\n"
 
@@ -48,10 +46,11 @@ class _Response:
 
 
 class MetricsCache:
-    """A registry's text in the forms that were asked for, at most so old."""
+    """A registry's text in the forms that were asked for, at most so old: adding up the workers' files costs more than
+    all the rest of a scrape."""
 
     def __init__(
-        self, registry: CollectorRegistry, seconds: float = CACHE_SECONDS, clock: Callable[[], float] = time.monotonic
+        self, registry: CollectorRegistry, seconds: float = 1.0, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._registry = registry
         self._seconds = seconds

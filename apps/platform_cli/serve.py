@@ -70,7 +70,9 @@ def run_serve(flags: Mapping[str, Any]) -> int:
         except OSError as error:
             return _complain(error, settings.host, settings.port, "--port")
         try:
-            metrics_directory = stack.enter_context(serve_metrics(metrics_host, settings.metrics_port))
+            metrics_directory = stack.enter_context(
+                serve_metrics(metrics_host, settings.metrics_port, settings.metrics_cache_seconds)
+            )
         except OSError as error:
             return _complain(error, metrics_host, settings.metrics_port, "--metrics-port")
         environment = {

@@ -25,7 +25,7 @@ _BACKLOG = 128
 
 
 @contextmanager
-def serve_metrics(host: str, port: int) -> Iterator[Path]:
+def serve_metrics(host: str, port: int, cache_seconds: float = 1.0) -> Iterator[Path]:
     """Serve `/metrics`; yields the directory that workers count in (PROMETHEUS_MULTIPROC_DIR).
 
     Raises:
@@ -38,7 +38,7 @@ def serve_metrics(host: str, port: int) -> Iterator[Path]:
             registry = CollectorRegistry()
             MultiProcessCollector(registry, path=str(directory))  # type: ignore[no-untyped-call]  # prometheus_client
             registry.register(WORKER_RESTARTS)  # counted by the parent
-            with MetricsServer(listening, MetricsCache(registry)):
+            with MetricsServer(listening, MetricsCache(registry, cache_seconds)):
                 yield directory
     finally:
         shutil.rmtree(directory, ignore_errors=True)

@@ -42,6 +42,7 @@ class Settings(SecretStoreSettings):
     port: Port = 8100
     metrics_host: str | None = None
     metrics_port: Port = 9100
+    metrics_cache_seconds: Annotated[float, Field(ge=0, le=60)] = 1.0
     workers: Annotated[int, Field(ge=1, le=256)] = 1
     worker_timeout_seconds: Annotated[float, Field(ge=0, le=3600)] = 30.0
     replicas: Annotated[int, Field(ge=1, le=10_000)] = 1
