@@ -112,6 +112,7 @@ class Settings(SecretStoreSettings):
     head_timeout_seconds: Annotated[float, Field(gt=0, le=600)] = 10.0
     keep_alive_seconds: Annotated[float, Field(gt=0, le=3600)] = 75.0
     write_timeout_seconds: Annotated[float, Field(gt=0, le=600)] = 30.0
+    max_unsent_bytes: Annotated[int, Field(ge=64 * 1024, le=1 << 40)] = 32 * 1024 * 1024
     min_data_rate: Annotated[int, Field(ge=1, le=1024 * 1024)] = 240
     shutdown_drain_seconds: Annotated[float, Field(ge=0, le=300)] = 2.0
     shutdown_grace_seconds: Annotated[int, Field(ge=1, le=3600)] = 30

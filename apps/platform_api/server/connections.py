@@ -33,6 +33,17 @@ class Connection(Protocol):
     def close_idle(self) -> None:
         """Give way to another connection."""
 
+    def unsent(self) -> int:
+        """Bytes that were written and that the client has not taken."""
+        ...
+
+    def stands_still(self, now: float) -> bool:
+        """Whether the client has taken nothing of them for a second."""
+        ...
+
+    def end_slow_reader(self) -> None:
+        """Disconnect a client that does not take its response."""
+
 
 class Connections:
     """Admits connections, and looks at each of them twice a second: one timer for all, instead of several for each."""
@@ -111,6 +122,16 @@ class Connections:
                 return True
         return False
 
+    def _bound_unsent(self) -> None:
+        sizes = {connection: size for connection in self._all if (size := connection.unsent())}
+        excess = sum(sizes.values()) - self._limits.unsent_bytes
+        if excess <= 0:
+            return
+        for connection in sorted(sizes, key=sizes.__getitem__, reverse=True):
+            if excess > 0 and connection.stands_still(self.now):
+                excess -= sizes[connection]
+                connection.end_slow_reader()
+
     def _is_trusted(self, address: str) -> bool:
         return _in_networks(address, tuple(self._limits.trusted_proxies))
 
@@ -120,6 +141,7 @@ class Connections:
         self._swept_at = at
         for connection in list(self._all):
             connection.check(self.now)
+        self._bound_unsent()
         metrics.HTTP_CONNECTIONS.set(len(self._all))
         self._timer = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep) if self._all else None
 

@@ -17,6 +17,8 @@ HIGH_WATER_BYTES = 64 * 1024
 SKIPPED_BODY_BYTES = 64 * 1024
 """A body that the application did not read, and of which no more than this is to come, does not end the connection."""
 
+LARGE_BYTES = 64 * 1024
+
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _WITHOUT_BODY = frozenset({204, 304})
 _log = logging.getLogger("uvicorn.error")
@@ -210,19 +212,29 @@ class Exchange:
                 self._framing -= len(body)
                 if self._framing < 0 or (self._framing and not more):
                     raise RuntimeError("the response's body is not as long as its content-length says")
-            data = head + body
+            self._write(head, body)
         elif self._chunked:
             ending = b"" if more else b"0\r\n\r\n"
-            data = b"%b%x\r\n%b\r\n%b" % (head, len(body), body, ending) if body else head + ending
+            if len(body) > LARGE_BYTES:
+                self._write(b"%b%x\r\n" % (head, len(body)), body, b"\r\n" + ending)
+            else:
+                data = b"%b%x\r\n%b\r\n%b" % (head, len(body), body, ending) if body else head + ending
+                self._write(data)
         else:
-            data = head + body
-        if data:
-            self._connection.write(data)
+            self._write(head, body)
         if not more:
             self.complete = True
             self._parts = []
             self._wake()
             self._connection.response_complete(keep_alive=self.keep_alive)
+
+    def _write(self, *parts: bytes) -> None:
+        """Small parts leave as one; large ones are not copied for that."""
+        if sum(map(len, parts)) <= LARGE_BYTES:
+            parts = (b"".join(parts),)
+        for part in parts:
+            if part:
+                self._connection.write(part)
 
 
 def _status_line(status: int) -> bytes:

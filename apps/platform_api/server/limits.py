@@ -28,6 +28,9 @@ class ServerLimits:
     """Before the rate counts."""
     write_seconds: float = 30.0
     """A client that takes less than the rate for so long is disconnected."""
+    unsent_bytes: int = 32 * 1024 * 1024
+    """Of responses that clients do not take, in this process. Beyond it those that took nothing for a second are
+    disconnected, the one that holds most first."""
     linger_seconds: float = 2.0
     """What arrives behind a last response is read and dropped for so long: closing a connection with unread data resets
     it, and the client would never see the response."""
@@ -53,6 +56,7 @@ def server_limits(settings: Settings, open_files: int) -> ServerLimits:
         idle_seconds=settings.keep_alive_seconds,
         data_rate=settings.min_data_rate,
         write_seconds=settings.write_timeout_seconds,
+        unsent_bytes=settings.max_unsent_bytes,
         connections=min(settings.max_connections, max(16, open_files * 3 // 4)),
         connections_per_address=settings.max_connections_per_address,
         trusted_proxies=parse_networks(settings.trusted_proxies),

@@ -24,6 +24,7 @@ from platform_app.observability import ids
 from platform_app.observability.tracing import continue_trace
 
 _NO_TIME = float("inf")
+STANDS_STILL_SECONDS = 1.0
 
 
 class ServerProtocol(asyncio.Protocol):
@@ -60,6 +61,8 @@ class ServerProtocol(asyncio.Protocol):
         """For a head."""
         self._taken, self._taken_at = 0, 0.0
         """How much the client had taken of what was written, and when that was noted."""
+        self._seen, self._moved_at = 0, 0.0
+        """The same at the last look, and when it moved last."""
         self.closing = False
         self.address = "unix"
         self._addresses: tuple[Any, Any] = (None, None)
@@ -308,7 +311,7 @@ class ServerProtocol(asyncio.Protocol):
     def check(self, now: float) -> None:
         """See connections.Connection."""
         if self._transport.is_closing():
-            if self._unsent() and self._stalls(now):
+            if self.unsent() and self._stalls(now):
                 self._transport.abort()
             return
         if now >= self._closes_at:
@@ -316,8 +319,20 @@ class ServerProtocol(asyncio.Protocol):
         elif self._exchange is None and now >= self._waits_until:
             self._end_wait()
         elif self._stalls(now):
-            self._connections.count(Reason.READER_SLOW, self.address)
-            self._transport.abort()
+            self.end_slow_reader()
+
+    def unsent(self) -> int:
+        """See connections.Connection."""
+        return self._transport.get_write_buffer_size()
+
+    def stands_still(self, now: float) -> bool:
+        """See connections.Connection."""
+        return now - self._moved_at >= STANDS_STILL_SECONDS
+
+    def end_slow_reader(self) -> None:
+        """See connections.Connection."""
+        self._connections.count(Reason.READER_SLOW, self.address)
+        self._transport.abort()
 
     def _end_wait(self) -> None:
         """No head came in time."""
@@ -327,13 +342,12 @@ class ServerProtocol(asyncio.Protocol):
         self._connections.count(Reason.UNREAD_BODY if self._body is not None else Reason.IDLE, self.address)
         self._transport.close()
 
-    def _unsent(self) -> int:
-        return self._transport.get_write_buffer_size()
-
     def _stalls(self, now: float) -> bool:
         """Whether the client takes what was written too slowly; looked at once in `write_seconds`."""
-        unsent = self._unsent()
+        unsent = self.unsent()
         taken = self._writer.written - unsent
+        if taken != self._seen:
+            self._seen, self._moved_at = taken, now
         if not unsent:
             self._taken, self._taken_at = taken, now
             return False

@@ -33,8 +33,13 @@ class CoalescingWriter:
 
     def flush(self) -> None:
         """Hand over what is buffered, unless the connection is closing."""
-        parts, self._parts, self._size = self._parts, [], 0
-        if parts and not self._transport.is_closing():
-            data = parts[0] if len(parts) == 1 else b"".join(parts)
-            self.written += len(data)
+        parts, size, self._parts, self._size = self._parts, self._size, [], 0
+        if not parts or self._transport.is_closing():
+            return
+        if size > MAX_BUFFERED_BYTES:
+            parts_to_write = parts  # a copy of a large response would take its memory twice
+        else:
+            parts_to_write = [parts[0] if len(parts) == 1 else b"".join(parts)]
+        for data in parts_to_write:
             self._transport.write(data)
+        self.written += size

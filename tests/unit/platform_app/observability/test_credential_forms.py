@@ -48,7 +48,8 @@ BARE = {
 }
 """Keys without a prefix: known by their length and their mix of letters alone."""
 NOT_KEYS = [
-    "order-4711", "req_2026.11.26:0001", str(uuid.UUID(int=2**127 + 7)), "5d9f69adf0d1d8bad6ebaae0ffdf8971", "01ARZ3NDEKTSV4RRFFQ69G5FAV",
+    "order-4711", "req_2026.11.26:0001", str(uuid.UUID(int=2**127 + 7)), "5d9f69adf0d1d8bad6ebaae0ffdf8971",
+    "01ARZ3NDEKTSV4RRFFQ69G5FAV",
     "task-2026-11-26-0001", "desk-reservation-20261126", "risk-assessment-2026-11-26", "b" * 128, "A1" * 30, "0" * 64,
     "deploy/eu-west-1/blue".replace("/", ":"), "x-1", "fbp_live_0123456789AB", "sk-1", "skunk-works", "pk-2026",
     "2aE8bXkP0qLmZ4sWcR7tY", "1-67891233-abcdef012345678912345678",
