@@ -36,10 +36,8 @@ class CoalescingWriter:
         parts, size, self._parts, self._size = self._parts, self._size, [], 0
         if not parts or self._transport.is_closing():
             return
-        if size > MAX_BUFFERED_BYTES:
-            parts_to_write = parts  # a copy of a large response would take its memory twice
-        else:
-            parts_to_write = [parts[0] if len(parts) == 1 else b"".join(parts)]
-        for data in parts_to_write:
+        if len(parts) > 1 and max(map(len, parts)) <= MAX_BUFFERED_BYTES:
+            parts = [b"".join(parts)]  # a large part would take its memory twice
+        for data in parts:
             self._transport.write(data)
         self.written += size
