@@ -22,9 +22,10 @@ $(READY):
 run: $(READY) ## Start the whole gateway on this machine (Ctrl-C stops all of it)
 	@exec $(BIN)/flowbiz-platform dev $(ARGS)
 
-# Two processes, each with servers of its own; a file stays in one. ARGS="-n 0" runs without, ARGS="-n 8" with more.
+# Four processes, each with servers of its own; a file stays in one. Many tests wait more than they work, so there are
+# more processes than cores. ARGS="-n 0" runs without, ARGS="-n 8" with more.
 test: check ## Run everything: linters, types, import rules and all tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n 4 --dist loadfile $(ARGS)
 
 check: $(READY) ## Linters, types and import rules only
 	$(BIN)/ruff check .

@@ -42,6 +42,10 @@ TLS_ADVICE = (
     "sslmode=disable or require in PLATFORM_DATABASE_URL goes without verification."
 )
 
+ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "262144", "MALLOC_TRIM_THRESHOLD_": "1048576", "MALLOC_ARENA_MAX": "2"}
+"""For glibc: large bodies get memory of their own, which goes back to the system when they are done. By default the
+threshold grows with the first large body, and all later ones stay in the heap."""
+
 _log = get_logger("serve")
 
 
@@ -80,6 +84,8 @@ def run_serve(flags: Mapping[str, Any]) -> int:
             **{f"{ENV_PREFIX}{name.upper()}": str(value) for name, value in flags.items()},
             "PROMETHEUS_MULTIPROC_DIR": str(metrics_directory),
         }
+        for name, value in ALLOCATOR.items():
+            environment.setdefault(name, value)
         return Workers(settings, listening, environment, metrics_directory).run()
 
 

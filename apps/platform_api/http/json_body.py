@@ -48,11 +48,12 @@ def parse(model: type[Body], raw: bytes, facts: TextFacts | None = None) -> Body
     """See json_body; `facts` as in parse_json."""
     facts = facts or facts_of(raw)
     data = parse_json(raw, facts)
-    if facts.nul:
-        refuse_nul(data)
     if not isinstance(data, dict):
         raise ValidationFailed("The request is not valid.", details=["body: Input should be an object"])
     try:
-        return model.model_validate(data)
+        body = model.model_validate(data)
     except ValidationError as error:
         raise validation_failed(error.errors(include_url=False, include_input=False)) from None
+    if facts.nul:
+        refuse_nul(data)
+    return body

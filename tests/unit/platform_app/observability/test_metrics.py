@@ -15,6 +15,7 @@ from tests.unit.fakes import Count
 ALL = {name: value for name, value in vars(metrics).items() if isinstance(value, MetricWrapperBase)}
 
 CLOSED = {
+    "addresses",  # own or other
     "action",  # of a key's lifecycle
     "field",  # of ours that a client fills in
     "method",  # of HTTP, `other` for what is not known
