@@ -48,6 +48,7 @@ class CallMeter:
         self._event_id = ids.trace_id()
         self._called_at: datetime | None = None
         self._intent: Intent | None = None
+        self._intended: tuple[UsageRecord, Route] | None = None
         self._started = time.perf_counter()
         self._first_token_ms: float | None = None
         call.journal.before_attempt = self._intend
@@ -88,7 +89,7 @@ class CallMeter:
         cost = route.price.microusd(usage) if route.price is not None else None
         # In this order: if the process dies in between, the end that is in the spool is known to whoever finds the
         # intent. Nothing else runs between the first and the last of them.
-        self._ledger.append(self._record(route, usage, estimated, cost, outcome_of(error)))
+        self._ledger.append(self._ended(route, usage, estimated, cost, outcome_of(error)))
         self._admission.settle(usage.prompt_tokens + usage.completion_tokens, cost)
         if self._intent is not None:
             self._intent.end()
@@ -102,11 +103,29 @@ class CallMeter:
         estimate = self._estimate
         cost = min(route.price.microusd(estimate), MAX_COST_MICROUSD) if route.price is not None else None
         record = self._record(route, estimate, True, cost, INTERRUPTED)
+        self._intended = record, route
         settlement = self._admission.settlement()
         if self._intent is None:
             self._intent = self._ledger.intend(record, settlement)
         else:
             self._intent.update(record, settlement)
+
+    def _ended(self, route: Route, usage: TokenUsage, estimated: bool, cost: int | None, outcome: str) -> UsageRecord:
+        """The record of the call's end: that of its intent, which has been written, with what is known now. Making a
+        record costs as much as writing one."""
+        record, intended_route = self._intended or (None, None)
+        if record is None or intended_route is not route:
+            return self._record(route, usage, estimated, cost, outcome)
+        record.prompt_tokens = usage.prompt_tokens
+        record.completion_tokens = usage.completion_tokens
+        record.cached_tokens = usage.cached_tokens
+        record.estimated = estimated
+        record.cost_microusd = cost
+        record.duration_ms = round((time.perf_counter() - self._started) * 1000, 3)
+        record.first_token_ms = None if self._first_token_ms is None else round(self._first_token_ms, 3)
+        record.attempts = self._call.journal.attempts
+        record.outcome = outcome
+        return record
 
     def _record(self, route: Route, usage: TokenUsage, estimated: bool, cost: int | None, outcome: str) -> UsageRecord:
         context, caller = self._context, self._caller

@@ -53,12 +53,16 @@ class Guard:
         context.key_id = caller.key_id
         if self.scope is not None and not caller.may(self.scope):
             raise InsufficientScope(self.scope)
-        usage = Usage(caller.key_id, caller.owner, context.route, limits=caller.limits)
         if self.limited_by is LimitedBy.GUARD:
-            await resources.limits.charge(usage, context)
-        elif self.limited_by is LimitedBy.CHAT_SERVICE:
-            resources.limits.refuse_known(usage, context)  # before the body is read: a refusal must cost less
+            await resources.limits.charge(_usage(caller, context), context)
+        elif self.limited_by is LimitedBy.CHAT_SERVICE and resources.limits.known_denials:
+            # Before the body is read: a refusal must cost less than what it refuses.
+            resources.limits.refuse_known(_usage(caller, context), context)
         return caller
+
+
+def _usage(caller: Caller, context: RequestContext) -> Usage:
+    return Usage(caller.key_id, caller.owner, context.route, limits=caller.limits)
 
 
 def credentials(request: Request) -> str:

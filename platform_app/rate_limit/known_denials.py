@@ -27,6 +27,10 @@ class KnownDenials:
         self._clock = clock
         self._known: OrderedDict[tuple[str, int], tuple[float, float, Decision]] = OrderedDict()
 
+    def __bool__(self) -> bool:
+        """Whether any denial is remembered."""
+        return bool(self._known)
+
     def note(self, charges: Sequence[Charge], decision: Decision) -> None:
         """The limiter has denied a request with these charges."""
         denied_by = decision.denied_by

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from prometheus_client import REGISTRY
@@ -206,7 +207,7 @@ class FakeLedger:
         self.events.append(event)
 
     def intend(self, record: UsageRecord, settlement: object = None) -> Intent:
-        self.intents.append((record, settlement))
+        self.intents.append((replace(record), settlement))  # as it is now: the real one is written down
         return FakeIntent(self)
 
 
@@ -218,7 +219,7 @@ class FakeIntent:
         ledger.open_intents += 1
 
     def update(self, record: UsageRecord, settlement: object = None) -> None:
-        self._ledger.intents.append((record, settlement))
+        self._ledger.intents.append((replace(record), settlement))
 
     def end(self) -> None:
         self._ledger.open_intents -= 1
