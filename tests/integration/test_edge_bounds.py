@@ -221,3 +221,15 @@ async def test_spent_key_is_refused_before_its_body(bounded: Gateway, platform: 
     after = bounded.metrics()
     assert metric(after, "platform_limiter_total", mode="shared") == before
     assert metric(after, "platform_limiter_total", mode="remembered", decision="denied") == 1
+
+
+@pytest.mark.parametrize("parts", [[b"\r\n", LIVEZ], [b"\r", b"\n" + LIVEZ], [b"\r\n" + LIVEZ], [b"\r", b"\n", LIVEZ]])
+async def test_one_empty_line_before_a_request_is_skipped(bounded: Gateway, parts: list[bytes]) -> None:
+    """However it arrives (RFC 9112, section 2.2); a second one is refused."""
+    async with connect(bounded) as connection:
+        for part in parts:
+            await connection.send(part)
+            await asyncio.sleep(0.02)
+        assert (await connection.answer())[0] == 200
+        await connection.send(b"\r\n\r\n" + LIVEZ)
+        assert (await connection.answer())[0] == 400

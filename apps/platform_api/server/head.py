@@ -26,9 +26,9 @@ _HOST = re.compile(rb"(?:[A-Za-z0-9\-._~%!$&'()*+,;=]++|\[[0-9A-Fa-f:.]++\])(?::
 _ABSOLUTE = re.compile(rb"https?://([^/?#]*+)(.*+)", re.IGNORECASE)
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _SLASH = re.compile("(%2f)", re.IGNORECASE)
-# In the part of a head that has arrived: line ends that are none, and bytes that no head holds.
 _FIRST = re.compile(_TOKEN)
-_NEVER = re.compile(rb"(?<!\r)\n|\r[^\n]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+FORBIDDEN = re.compile(rb"(?<!\r)\n|\r[^\n]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+"""Line ends that are none, and bytes that no head and no trailer holds."""
 
 
 @dataclass(slots=True)
@@ -86,7 +86,7 @@ def refuse_early(data: bytes | bytearray, seen: int = 0) -> None:
     Raises:
         RequestRefusedError: a byte that no head holds, a bare CR or LF, or no method at the begin.
     """
-    if _NEVER.search(data, max(0, seen - 1)) is not None or (not seen and _FIRST.match(data) is None):
+    if FORBIDDEN.search(data, max(0, seen - 1)) is not None or (not seen and _FIRST.match(data) is None):
         raise refuse(Reason.HEADER_FIELD, "The head holds a control character, or a line end other than CRLF.")
 
 

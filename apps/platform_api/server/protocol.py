@@ -169,6 +169,8 @@ class ServerProtocol(asyncio.Protocol):
         if self._may_skip_line and buffer.startswith(b"\r\n"):  # RFC 9112, section 2.2: one at least is to be ignored
             self._may_skip_line = False
             del buffer[:2]
+        if not buffer or (self._may_skip_line and buffer == b"\r"):  # a line feed may follow
+            return False
         end = buffer.find(HEAD_END, max(0, self._searched - 3))
         if end < 0:
             if len(buffer) > self._limits.head_bytes:
