@@ -23,10 +23,10 @@ def main() -> int:
     """Cold start, warm start, and a start after a SIGKILL; each answers the curl line that it printed."""
     data = Path(tempfile.mkdtemp(prefix="make-run-")) / "data"
     try:
-        once(data, "cold", signal.SIGINT)
+        cold = once(data, "cold", signal.SIGINT)
         warm = once(data, "warm", signal.SIGTERM)
-        if warm > 6:
-            fail(f"a warm start took {warm:.1f} s")
+        if warm > cold + 2:  # it reuses what the cold one made; how fast both are is the machine's
+            fail(f"a warm start took {warm:.1f} s, the cold one {cold:.1f} s")
         once(data, "to be killed", signal.SIGKILL)
         once(data, "after SIGKILL", signal.SIGTERM)
     finally:
