@@ -143,7 +143,7 @@ class Workers:
                     slot.worker = Worker(self._listening, self._environment, now)
                 continue
             if stalled > _STALL_SECONDS:
-                # This process was stopped, or the machine: nobody could see the heartbeats of that time.
+                # This process was stopped, or the machine: the heartbeats of that time were not read.
                 slot.worker.seen_at += stalled
             was_ready = slot.worker.ready
             slot.worker.listen(now)

@@ -10,7 +10,7 @@ class BodyBudget:
     """Counts bytes from their arrival to the end of their request.
 
     For a key counts what its requests have declared, so that the last one is refused before any of it is read; for the
-    process what has arrived, so that nobody can take it up by declaring alone.
+    process what has arrived, so that declaring alone takes up nothing of it.
     """
 
     def __init__(self, process_bytes: int, key_bytes: int) -> None:

@@ -1,5 +1,5 @@
 """Files that other users of the machine cannot exchange for theirs: in a shared temporary directory, or in a data
-directory that somebody else prepared."""
+directory that another user prepared."""
 
 import os
 import stat
@@ -13,7 +13,7 @@ class NotPrivateError(EmbeddedError):
 
 
 def is_private_directory(path: Path) -> bool:
-    """Whether this is a directory of ours, no link to one, that nobody else may write to or list."""
+    """Whether this is a directory of ours, no link to one, that no other user may write to or list."""
     try:
         status = path.lstat()
     except OSError:
