@@ -63,6 +63,20 @@ class ConfigModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
+def renamed(names: Mapping[str, str]) -> Callable[[Any], Any]:
+    """Return a validator (mode "before") that accepts fields under their former names, `{old: new}`."""
+
+    def take_former_names(value: Any) -> Any:
+        if not isinstance(value, Mapping) or not names.keys() & value.keys():
+            return value
+        for old in names.keys() & value.keys():
+            if names[old] in value:
+                raise ValueError(f"'{old}' is the former name of '{names[old]}'; state only the latter")
+        return {names.get(key, key): item for key, item in value.items()}
+
+    return take_former_names
+
+
 def what_is_wrong(item: Mapping[str, Any]) -> str:
     """A finding of pydantic in its own words, or in those of our validators."""
     return str(item["msg"]).removeprefix("Value error, ")

@@ -4,7 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from platform_app.config.fields import ConfigModel
+from platform_app.config.fields import ConfigModel, renamed
 
 Seconds = Annotated[float, Field(gt=0, le=600)]
 
@@ -20,10 +20,17 @@ class RetryConfig(ConfigModel):
     )
     max_seconds: Seconds = 4.0
     retry_after_cap_seconds: Annotated[float, Field(ge=0, le=600)] = Field(
-        10.0, description="A provider that asks for a longer wait (Retry-After) is not tried again for this request."
+        10.0,
+        description="A model's only route is not tried again for a request if it asks for a longer wait (Retry-After).",
     )
-    retry_after_cap_with_fallback_seconds: Annotated[float, Field(ge=0, le=600)] = Field(
-        0.5, description="The same for models that have other routes, which can answer sooner."
+    retry_after_max_seconds: Annotated[float, Field(ge=0, le=600)] = Field(
+        3.0,
+        description="For models with several routes: a Retry-After up to this is waited for on the same route, a "
+        "longer one ends its tries; no other wait between two tries is longer either.",
+    )
+
+    _renamed = model_validator(mode="before")(
+        renamed({"retry_after_cap_with_fallback_seconds": "retry_after_max_seconds"})
     )
 
     @model_validator(mode="after")

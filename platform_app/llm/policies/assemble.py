@@ -41,13 +41,13 @@ def assemble(config: PlatformConfig, routes: Sequence[Route], make_route: MakeRo
     """The upstream of one public model, which has at least one route."""
     retry = config.policies.retry
     alone = len(routes) == 1
-    cap = retry.retry_after_cap_seconds if alone else retry.retry_after_cap_with_fallback_seconds
+    max_wait = None if alone else retry.retry_after_max_seconds
     choices = []
     for route in routes:
         upstream = make_route(route)
         if (slots := state.slots(route.provider, config)) is not None:
             upstream = Concurrency(upstream, slots)
         upstream = Breaker(upstream, state.breaker(route, config.policies.breaker))
-        choices.append(Choice(route, Retry(upstream, route, retry, cap)))
+        choices.append(Choice(route, Retry(upstream, route, retry, max_wait)))
     tried = choices[0].upstream if alone else Fallback(choices)
     return CountedFailures(Deadline(tried), routes[0].public_model)

@@ -1,6 +1,7 @@
 """Another try of the same route, after an error that may not come twice."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -25,6 +26,7 @@ class Retry:
 
     `send` returns with a stream's first chunk, so nothing is retried after it. No wait passes the call's deadline:
     rather than sleep towards a certain timeout it raises the last error at once, which also leaves the time to others.
+    While another route could respond, no wait is longer than `max_wait_seconds`, jitter included.
     """
 
     def __init__(
@@ -32,12 +34,15 @@ class Retry:
         upstream: Upstream,
         route: Route,
         policy: RetryConfig,
-        retry_after_cap_seconds: float,
+        max_wait_seconds: float | None,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
+        """Bound each wait by `max_wait_seconds`, or, where it is None because the model has no other route, only a wait
+        that the provider asks for, by `policy.retry_after_cap_seconds`."""
         self._upstream = upstream
         self._route = route
-        self._cap = retry_after_cap_seconds
+        self._retry_after_max = policy.retry_after_cap_seconds if max_wait_seconds is None else max_wait_seconds
+        self._max_wait = math.inf if max_wait_seconds is None else max_wait_seconds
         self._sleep = sleep
         self._enough = stop_after_attempt(policy.max_attempts)
         self._backoff = wait_random_exponential(policy.base_seconds, policy.max_seconds)
@@ -69,12 +74,12 @@ class Retry:
             isinstance(error, PlatformError)
             and verdict_of(error).retry
             # To come earlier than asked would only be refused again, and count against us.
-            and (error.retry_after or 0) <= self._cap
+            and (error.retry_after or 0) <= self._retry_after_max
         )
 
     def _wait(self, state: RetryCallState) -> float:
         """As long as the provider asked for, and a random time on top, so that waiters do not come back as a crowd."""
-        return (_error(state).retry_after or 0) + self._backoff(state)
+        return min((_error(state).retry_after or 0) + self._backoff(state), self._max_wait)
 
     def _note(self, state: RetryCallState) -> None:
         reason = reason_of(_error(state))

@@ -7,11 +7,13 @@ from typing import Any
 import jsonschema  # type: ignore[import-untyped] # it ships no types
 import pytest
 import yaml
+from pydantic import ValidationError
 from pydantic_core import PydanticUndefined
 
 from platform_app.config import (
     DEFAULT_RULES,
     PlatformConfig,
+    RetryConfig,
     Settings,
     load_config,
     load_settings,
@@ -268,6 +270,13 @@ models:
         ]
         assert "providers.openai.base_url: expected an http:// or https:// URL with a host" in problems
         assert "sk-secret-in-the-file" not in " ".join(problems)
+
+    def test_renamed_policy_fields_are_read_by_their_former_names(self) -> None:
+        retry = RetryConfig.model_validate({"retry_after_cap_with_fallback_seconds": 0.5})
+        assert retry.retry_after_max_seconds == 0.5
+        both = {"retry_after_cap_with_fallback_seconds": 0.5, "retry_after_max_seconds": 1}
+        with pytest.raises(ValidationError, match="former name of 'retry_after_max_seconds'"):
+            RetryConfig.model_validate(both)
 
     def test_every_wrong_reference_is_named(self, path: Path) -> None:
         models = {

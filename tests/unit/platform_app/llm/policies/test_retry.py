@@ -29,10 +29,10 @@ POLICY = RetryConfig(max_attempts=3, base_seconds=1.0, max_seconds=4.0)
 def retry(
     upstream: ScriptedUpstream,
     policy: RetryConfig = POLICY,
-    cap: float = 10.0,
+    max_wait: float | None = None,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> Retry:
-    return Retry(upstream, a_route(), policy, cap, sleep)
+    return Retry(upstream, a_route(), policy, max_wait, sleep)
 
 
 @virtual_time
@@ -131,8 +131,33 @@ async def test_retry_after_is_waited_for_and_a_little_more() -> None:
 async def test_a_provider_that_asks_for_a_longer_wait_is_not_asked_again() -> None:
     upstream, began = ScriptedUpstream(ProviderRateLimited("x", retry_after=11)), now()
     with pytest.raises(ProviderRateLimited):
-        await retry(upstream, cap=10.0).send(a_call())
+        await retry(upstream).send(a_call())
     assert (upstream.calls, now() - began) == (1, 0)
+
+
+LONG_WAITS = RetryConfig(max_attempts=5, base_seconds=600, max_seconds=600)
+
+
+@virtual_time
+async def test_backoff_with_another_route_left_is_bounded() -> None:
+    for _ in range(20):
+        upstream = ScriptedUpstream(ProviderUnavailable("refused"))
+        with pytest.raises(ProviderUnavailable):
+            await retry(upstream, LONG_WAITS, max_wait=3.0).send(a_call(60))
+        waits = [b - a for a, b in zip(upstream.sent_at, upstream.sent_at[1:], strict=False)]
+        assert len(waits) == 4  # none was so long that it would have passed the deadline
+        assert max(waits) <= 3.0 + 1e-6
+
+
+@pytest.mark.parametrize(("asked", "calls"), [(0.5, 2), (3.0, 2), (3.1, 1), (60, 1)])
+@virtual_time
+async def test_retry_after_with_another_route_left_is_bounded(asked: float, calls: int) -> None:
+    """A short one is waited for, jitter included in the bound; a longer one leaves the request to the next route."""
+    upstream, began = ScriptedUpstream(ProviderRateLimited("x", retry_after=asked)), now()
+    with pytest.raises(ProviderRateLimited):
+        await retry(upstream, RetryConfig(max_attempts=2), max_wait=3.0).send(a_call())
+    assert upstream.calls == calls
+    assert (asked if calls == 2 else 0) - 1e-6 <= now() - began <= (3.0 + 1e-6 if calls == 2 else 0)
 
 
 @virtual_time
