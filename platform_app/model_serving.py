@@ -29,7 +29,7 @@ class ModelServing:
         """Every model of the catalog by its public name."""
         limits = ProviderLimits(
             connect_seconds=self._settings.provider_connect_timeout_seconds,
-            silence_seconds=self._settings.provider_first_byte_timeout_seconds,
+            silence_seconds=self._settings.provider_idle_timeout_seconds,
             max_response_bytes=self._settings.provider_max_response_bytes,
         )
         adapters = {name: make_adapter(provider, self._pool, limits) for name, provider in config.providers.items()}

@@ -146,7 +146,7 @@ def platform(
             "PLATFORM_REFUSALS_PER_ADDRESS_PER_MINUTE": "1000000",  # tests look for the row and the line of a request
             "PLATFORM_METRICS_CACHE_SECONDS": "0",  # tests read a metric right after what it counts
             "PLATFORM_SHUTDOWN_GRACE_SECONDS": "5",
-            "PLATFORM_PROVIDER_FIRST_BYTE_TIMEOUT_SECONDS": "30",  # the simulator shares its loop with the tests
+            "PLATFORM_PROVIDER_IDLE_TIMEOUT_SECONDS": "30",  # the simulator shares its loop with the tests
             "PLATFORM_PROVIDER_TOTAL_TIMEOUT_SECONDS": "60",
             "OPENAI_API_KEY": PROVIDER_KEY,
         }

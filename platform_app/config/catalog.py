@@ -98,6 +98,11 @@ class RouteConfig(ConfigModel):
     timeout_seconds: Annotated[float, Field(gt=0, le=3600)] | None = Field(
         None, description="For one try; without it what is left of PLATFORM_PROVIDER_TOTAL_TIMEOUT_SECONDS."
     )
+    first_token_seconds: Annotated[float, Field(gt=0, le=600)] | None = Field(
+        None,
+        description="A stream without content by then is given up and the next route tried; without it as "
+        "policies.first_token_seconds.",
+    )
     price: PriceConfig | None = Field(None, description="Without it the price list of the library genai-prices.")
 
 

@@ -59,6 +59,11 @@ class PoliciesConfig(ConfigModel):
 
     retry: RetryConfig = RetryConfig()
     breaker: BreakerConfig = BreakerConfig()
+    first_token_seconds: Seconds | None = Field(
+        None,
+        description="For routes without one of their own: a stream that has no content by then is given up and the "
+        "next route tried.",
+    )
     queue_seconds: Seconds = Field(
         5.0, description="A call waits no longer for its turn at a provider with max_concurrent."
     )

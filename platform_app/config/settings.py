@@ -26,6 +26,9 @@ ENV_PREFIX = "PLATFORM_"
 
 # Names that `flowbiz-platform dev` writes for people and scripts; the gateway itself does not read them.
 _FOR_PEOPLE = frozenset({"BASE_URL", "METRICS_URL", "ADMIN_KEY", "CHAT_KEY", "API_KEY_PEPPER"})
+_FORMER_NAMES = {"PROVIDER_FIRST_BYTE_TIMEOUT_SECONDS": "provider_idle_timeout_seconds"}
+"""Settings by the names that they had once, which are still read."""
+
 # Files, secrets and servers are looked for this long at start before the process gives up.
 START_TIMEOUT_SECONDS = 30.0
 
@@ -67,7 +70,7 @@ class Settings(SecretStoreSettings):
     openai_base_url: HttpUrl = "https://api.openai.com/v1"
     openai_api_key_secret_name: SecretName = "OPENAI_API_KEY"  # noqa: S105 - the name of a secret, not one
     provider_connect_timeout_seconds: Annotated[float, Field(gt=0, le=60)] = 5.0
-    provider_first_byte_timeout_seconds: Annotated[float, Field(gt=0, le=600)] = 60.0
+    provider_idle_timeout_seconds: Annotated[float, Field(gt=0, le=600)] = 60.0
     provider_total_timeout_seconds: Annotated[float, Field(gt=0, le=3600)] = 300.0
     provider_max_connections: Annotated[int, Field(ge=1, le=10_000)] = 500
     provider_max_response_bytes: Annotated[int, Field(ge=1024, le=1 << 30)] = 32 * 1024 * 1024
@@ -226,11 +229,27 @@ def load_settings(**overrides: Any) -> Settings:
     Raises:
         ConfigurationError: with one line for every problem.
     """
+    former, problems = _read_former_names()
     try:
-        return Settings(**overrides)
+        settings = Settings(**{**former, **overrides})
     except ValidationError as error:
-        problems = [line for item in error.errors() for line in _settings_problem(item).split("\n")]
+        problems += [line for item in error.errors() for line in _settings_problem(item).split("\n")]
+    if problems:
         raise ConfigurationError(problems) from None
+    return settings
+
+
+def _read_former_names() -> tuple[dict[str, str], list[str]]:
+    """Return the settings that the environment states by their former names, and a problem for each that it also states
+    by its name."""
+    found, problems = {}, []
+    for former, name in _FORMER_NAMES.items():
+        old, new = ENV_PREFIX + former, ENV_PREFIX + name.upper()
+        if value := os.environ.get(old):
+            if os.environ.get(new):
+                problems.append(f"{old}: is the former name of {new}, which is set too; unset it")
+            found[name] = value
+    return found, problems
 
 
 def unknown_variables() -> list[str]:
@@ -238,7 +257,7 @@ def unknown_variables() -> list[str]:
 
     A warning and no error, since Kubernetes injects such names (`PLATFORM_SERVICE_HOST`) by itself.
     """
-    known = {name.upper() for name in Settings.model_fields} | _FOR_PEOPLE
+    known = {name.upper() for name in Settings.model_fields} | _FOR_PEOPLE | _FORMER_NAMES.keys()
     return sorted(
         name for name in os.environ if name.startswith(ENV_PREFIX) and name.removeprefix(ENV_PREFIX) not in known
     )

@@ -12,6 +12,9 @@ def catalog_routes(config: PlatformConfig) -> dict[str, tuple[Route, ...]]:
 
 def _route(public_model: str, route: RouteConfig, config: PlatformConfig) -> Route:
     provider = config.providers[route.provider]
+    first_token = route.first_token_seconds
+    if first_token is None:
+        first_token = config.policies.first_token_seconds
     return Route(
         public_model=public_model,
         provider=route.provider,
@@ -19,6 +22,7 @@ def _route(public_model: str, route: RouteConfig, config: PlatformConfig) -> Rou
         secret_name=provider.api_key_secret,
         weight=route.weight,
         timeout_seconds=route.timeout_seconds,
+        first_token_seconds=first_token,
         allow_fields=frozenset(provider.allow_fields),
         only_known_fields=provider.only_known_fields,
         price=configured_price(route.price) if route.price else listed_price(route.model, provider.base_url),

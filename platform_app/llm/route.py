@@ -20,6 +20,8 @@ class Route:
     a model where none has a weight)."""
     timeout_seconds: float | None = None
     """For one attempt; None: what is left of the request's deadline."""
+    first_token_seconds: float | None = None
+    """From sending a request for a stream until its first content; None: as long as the other limits allow."""
     allow_fields: frozenset[str] = frozenset()
     """Fields of requests that may pass although they steer, or are not OpenAI's; as the catalog says."""
     only_known_fields: bool = False

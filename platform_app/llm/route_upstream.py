@@ -1,12 +1,14 @@
 """The innermost upstream: one route of the catalog, its adapter and its credential."""
 
 import asyncio
+from collections.abc import Coroutine
+from typing import Any
 
 from platform_app.errors import ProviderAuthFailed
 from platform_app.llm.base import Answer, Credentials, ModelAdapter
 from platform_app.llm.calls import ModelCall, UpstreamCall
 from platform_app.llm.chunk_stream import ChunkStream
-from platform_app.llm.provider_errors import mask_credential
+from platform_app.llm.provider_errors import mask_credential, timed_out
 from platform_app.llm.route import Route
 from platform_app.observability.provider_call import ProviderCall
 
@@ -41,8 +43,11 @@ class RouteUpstream:
         attempt = UpstreamCall(route.upstream_model, call.body, seconds, call.operation, call.stream)
         call.journal.attempt(route)
         record = ProviderCall(route.provider, route.public_model)
+        sending = self._adapter.send(attempt, credential)
+        if call.stream and route.first_token_seconds is not None:
+            sending = _with_content_within(route.first_token_seconds, sending)
         try:
-            answer = await self._adapter.send(attempt, credential)
+            answer = await sending
         except BaseException as error:
             mask_credential(error, credential)
             record.end(error)
@@ -54,3 +59,19 @@ class RouteUpstream:
         else:
             record.end(None)
         return answer
+
+
+async def _with_content_within(seconds: float, sending: Coroutine[Any, Any, Answer]) -> Answer:
+    """Return the stream once its first content is there; cancel the attempt, which closes its connection, if that takes
+    longer. Only for streams: a response that comes as a whole has no first token to wait for.
+
+    Raises:
+        ProviderTimeout: there was none in time; like every timeout it is not retried, but falls back.
+    """
+    try:
+        async with asyncio.timeout(seconds) as limit:
+            return await sending
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise timed_out(f"no content within {seconds:g} s (first_token_seconds)") from None

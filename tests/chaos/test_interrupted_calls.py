@@ -122,7 +122,7 @@ async def stage(
         "PLATFORM_DATABASE_URL": url,
         "PLATFORM_CONFIG_FILE": str(config),
         "PLATFORM_SPOOL_DIR": str(directory / "spool"),
-        "PLATFORM_PROVIDER_FIRST_BYTE_TIMEOUT_SECONDS": "120",
+        "PLATFORM_PROVIDER_IDLE_TIMEOUT_SECONDS": "120",
         "PLATFORM_PROVIDER_TOTAL_TIMEOUT_SECONDS": "120",
     }
     gateway = Gateway(environment, directory, workers=2)

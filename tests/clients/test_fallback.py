@@ -49,7 +49,8 @@ def _gateway(
             },
             "dies": [("simulator", "sim-stream-drop@first"), ("simulator", "sim-ok@second")],
             "claude-first": [("anthropic", "sim-ok"), ("simulator", "sim-ok@second")],
-            "wrong": [("simulator", "sim-context-length@first"), ("simulator", "sim-ok@second")],
+            "filtered": [("simulator", "sim-content-filter@first"), ("simulator", "sim-ok@second")],
+            "too-long": [("simulator", "sim-context-length@first"), ("anthropic", "sim-ok@second")],
             "all-down": [("simulator", "sim-quota@first"), ("simulator", "sim-rate-limited-7@second")],
             "flaky": [("simulator", f"sim-flaky-{MINIMUM_CALLS}@breaker")],
             "flaky-first": [("simulator", f"sim-flaky-{MINIMUM_CALLS}@breaker"), ("azure", "sim-ok@second")],
@@ -61,7 +62,7 @@ def _gateway(
         **platform.environment,
         "PLATFORM_CONFIG_FILE": str(config),
         "PLATFORM_DEFAULT_MODEL": "plain",
-        "PLATFORM_PROVIDER_FIRST_BYTE_TIMEOUT_SECONDS": "0.5",
+        "PLATFORM_PROVIDER_IDLE_TIMEOUT_SECONDS": "0.5",
     }
     return Gateway(environment, directory)
 
@@ -127,10 +128,19 @@ async def test_a_stream_that_has_begun_stays_with_its_route(client: AsyncOpenAI,
 async def test_a_request_that_is_wrong_goes_nowhere_else(client: AsyncOpenAI, simulator: ProviderSimulator) -> None:
     before = simulator.count("sim-ok@second")
     with pytest.raises(openai.BadRequestError) as caught:
-        await text_of(client, "wrong", stream=False)
-    assert caught.value.code == "context_length_exceeded"
+        await text_of(client, "filtered", stream=False)
+    assert caught.value.code == "content_filtered"
     assert caught.value.response.headers["x-platform-attempts"] == "1"
     assert simulator.count("sim-ok@second") == before
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["json", "stream"])
+async def test_context_length_goes_on_to_another_model(
+    client: AsyncOpenAI, simulator: ProviderSimulator, stream: bool
+) -> None:
+    before = simulator.count("sim-context-length@first")
+    assert await text_of(client, "too-long", stream=stream)
+    assert simulator.count("sim-context-length@first") == before + 1, "the same model is not asked again"
 
 
 async def test_what_one_format_cannot_say_another_can(client: AsyncOpenAI) -> None:

@@ -7,7 +7,7 @@ import pytest
 from apps.provider_simulator.server import ProviderSimulator
 from platform_app.llm.base import ModelAdapter
 from platform_app.llm.transport.pool import ConnectionPool
-from tests.support.faults import FIRST_BYTE_SECONDS
+from tests.support.faults import IDLE_SECONDS
 from tests.support.wires import WIRES, adapter_for, url_of
 
 
@@ -32,5 +32,5 @@ def adapter(
 ) -> ModelAdapter:
     """The wire format's adapter, against the simulator. Tests whose parameters name a fault that hangs meet its
     deadline; no other test does, on any machine."""
-    silence = {"silence": FIRST_BYTE_SECONDS} if "hang" in request.node.name else {}
+    silence = {"silence": IDLE_SECONDS} if "hang" in request.node.name else {}
     return adapter_for(wire, pool, url_of(wire, simulator), **silence)

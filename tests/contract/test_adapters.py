@@ -25,7 +25,7 @@ from platform_app.llm.base import ModelAdapter
 from platform_app.llm.calls import Operation
 from platform_app.llm.transport.pool import ConnectionPool
 from platform_app.llm.usage import TokenUsage
-from tests.support.faults import EXPECTED, FIRST_BYTE_SECONDS
+from tests.support.faults import EXPECTED, IDLE_SECONDS
 from tests.support.responsive_time import responsive_time
 from tests.support.servers import Server, answering, canned, read_request
 from tests.support.wires import KEY, MIB, adapter_for, call, collect, complete, text_of, url_of
@@ -281,7 +281,7 @@ async def test_a_fault_becomes_one_of_our_errors(
     root = url_of(wire, simulator)
     if fault == "refused":
         root = root.replace(str(simulator.port), str(simulator.refused_port))
-    adapter = adapter_for(wire, pool, root, silence=FIRST_BYTE_SECONDS if "hang" in fault else 30)
+    adapter = adapter_for(wire, pool, root, silence=IDLE_SECONDS if "hang" in fault else 30)
     kind = expected.stream if streams else expected.json
     chunks: list[ChatChunk] = []
     asked = call(expected.model, "Hello, world", streams=streams)

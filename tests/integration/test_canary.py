@@ -23,7 +23,7 @@ from apps.provider_simulator.wire import masked
 from platform_app.auth.tokens import generate_token
 from tests.conftest import GENEROUS, PROVIDER_KEY, Platform
 from tests.integration.test_ledger import connected
-from tests.support.faults import GATEWAY_FIRST_BYTE_SECONDS
+from tests.support.faults import GATEWAY_IDLE_SECONDS
 from tests.support.gateway import Gateway
 from tests.support.http import access_line, chat_request, connect
 
@@ -128,7 +128,7 @@ def canaries(
         "PYTHONPATH": str(directory),
         "PLATFORM_CONFIG_FILE": str(config),
         "PLATFORM_LOG_LEVEL": "debug",
-        "PLATFORM_PROVIDER_FIRST_BYTE_TIMEOUT_SECONDS": str(GATEWAY_FIRST_BYTE_SECONDS),
+        "PLATFORM_PROVIDER_IDLE_TIMEOUT_SECONDS": str(GATEWAY_IDLE_SECONDS),
         "PLATFORM_DATABASE_URL": url.replace("postgres@", f"postgres:{DATABASE_PASSWORD}@"),
         # A Redis that cannot be reached: its address has a password, and its failure is logged.
         "PLATFORM_REDIS_URL": f"redis://user:{REDIS_PASSWORD}@127.0.0.1:1/0",

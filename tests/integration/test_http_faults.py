@@ -13,7 +13,7 @@ import yaml
 from apps.provider_simulator.catalog import FAULTS
 from apps.provider_simulator.server import ProviderSimulator
 from tests.conftest import GENEROUS, PROVIDER_KEY, Platform
-from tests.support.faults import EXPECTED, GATEWAY_FIRST_BYTE_SECONDS, Expected
+from tests.support.faults import EXPECTED, GATEWAY_IDLE_SECONDS, Expected
 from tests.support.gateway import Gateway
 from tests.support.http import access_line, metric, parse_events, workers
 from tests.support.responsive_time import responsive_time
@@ -43,7 +43,7 @@ def faulty(
     environment = {
         **platform.environment,
         "PLATFORM_CONFIG_FILE": str(config),
-        "PLATFORM_PROVIDER_FIRST_BYTE_TIMEOUT_SECONDS": str(GATEWAY_FIRST_BYTE_SECONDS),
+        "PLATFORM_PROVIDER_IDLE_TIMEOUT_SECONDS": str(GATEWAY_IDLE_SECONDS),
     }
     with Gateway(environment, directory) as running:
         yield running
@@ -159,7 +159,7 @@ async def test_a_provider_that_says_nothing_is_given_up_at_the_deadline(
         response = await client.post(
             faulty.chat_url, headers=headers, json={"prompt": "Hello", "model": "sim-hang", "stream": stream}
         )
-    assert time.monotonic() - started >= GATEWAY_FIRST_BYTE_SECONDS
+    assert time.monotonic() - started >= GATEWAY_IDLE_SECONDS
     assert response.status_code == 504
     assert spent.seconds < 5, "the total timeout was waited for"
     # And the call is over: nobody goes on generating.

@@ -464,7 +464,7 @@ def second(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Iter
         **platform.environment,
         "PLATFORM_IDEMPOTENCY_MAX_BYTES": "1024",
         "PLATFORM_IDEMPOTENCY_KEY_QUOTA_BYTES": "65536",
-        "PLATFORM_PROVIDER_FIRST_BYTE_TIMEOUT_SECONDS": "60",
+        "PLATFORM_PROVIDER_IDLE_TIMEOUT_SECONDS": "60",
     }
     with Gateway(environment, tmp_path_factory.mktemp("second"), workers=2) as running:
         yield running

@@ -249,8 +249,48 @@ async def test_a_provider_that_cannot_be_reached(simulator: ProviderSimulator, c
 
 async def test_a_request_that_is_wrong_goes_nowhere_else(chains: MakeChains, simulator: ProviderSimulator) -> None:
     with pytest.raises(PlatformError) as caught:
-        await chains(to("sim-context-length"), to("sim-ok", "two")).send()
+        await chains(to("sim-content-filter"), to("sim-ok", "two")).send()
+    assert caught.value.code == "content_filtered"
+    assert simulator.count("sim-ok") == 0
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["json", "stream"])
+async def test_context_length_goes_to_the_next_other_model(
+    chains: MakeChains, simulator: ProviderSimulator, stream: bool
+) -> None:
+    """The same model at another provider would refuse it as well, so it is not asked."""
+    made = chains(to("sim-context-length"), to("sim-context-length", "two"), to("sim-ok", "three"))
+    call = made.call(stream=stream)
+    await drain(await made.upstream.send(call))
+    assert call.journal.attempts == 2
+    assert simulator.count("sim-context-length") == 1
+
+
+async def test_context_length_of_all_models_is_told(chains: MakeChains) -> None:
+    with pytest.raises(PlatformError) as caught:
+        await chains(to("sim-context-length@a"), to("sim-context-length@b", "two")).send()
     assert caught.value.code == "context_length_exceeded"
+
+
+@pytest.mark.parametrize("model", ["sim-hang", "sim-slow-first-token-20000"])
+async def test_stream_without_content_in_time_goes_to_the_next_route(
+    model: str, chains: MakeChains, simulator: ProviderSimulator
+) -> None:
+    """Whether the provider sends nothing at all or a head alone; and it is not asked again."""
+    made = chains(to(model, first_token_seconds=0.3), to("sim-ok", "two"))
+    call = made.call(stream=True)
+    async with responsive_time() as spent:
+        await drain(await made.upstream.send(call))
+    assert call.journal.route is not None
+    assert (call.journal.route.provider, call.journal.attempts) == ("two", 2)
+    assert simulator.count(model) == 1
+    await simulator.wait_for_outcome(model, "client_closed")
+    assert spent.seconds < 10
+
+
+async def test_first_token_limit_is_not_for_whole_responses(chains: MakeChains, simulator: ProviderSimulator) -> None:
+    made = chains(to("sim-delay-600", first_token_seconds=0.1), to("sim-ok", "two"))
+    assert isinstance(await made.send(), Completion)
     assert simulator.count("sim-ok") == 0
 
 

@@ -33,9 +33,9 @@ class Expected:
     """Seconds that a caller is told to wait; None where waiting does not help."""
 
 
-FIRST_BYTE_SECONDS = 0.6
+IDLE_SECONDS = 0.6
 """The deadline that the numbers below are made for."""
-GATEWAY_FIRST_BYTE_SECONDS = 2.0
+GATEWAY_IDLE_SECONDS = 2.0
 """The same for a whole gateway, in which calls that are well have the deadline too."""
 
 

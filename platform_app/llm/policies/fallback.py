@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from platform_app.errors import PlatformError
+from platform_app.errors import PlatformError, RequestRefused
 from platform_app.llm.base import Answer, Upstream
 from platform_app.llm.calls import ModelCall
 from platform_app.llm.policies.verdicts import reason_of, verdict_of
@@ -40,23 +40,29 @@ class Fallback:
         self._draw = draw
 
     async def send(self, call: ModelCall) -> Answer:
-        """See Upstream.send. Goes on to the next route where the table says so; a request error ends it at once.
+        """See Upstream.send. Goes on to the next route where the table says so; a request error ends it at once, except
+        one that only says so of the route's own model.
 
-        Raises the most useful error: the one that says soonest when to come again, which is what a caller can act on;
-        where none does, that of the first route, which is the one that the operator wanted.
+        Raises the most useful error: see `most_useful`.
         """
         failures: list[PlatformError] = []
-        order = self._order()
-        for choice, after in zip(order, (*order[1:], None), strict=True):
+        left = list(self._order())
+        while left:
+            choice = left.pop(0)
             try:
                 return await choice.upstream.send(call)
             except PlatformError as error:
-                if not verdict_of(error).fall_back:
+                verdict = verdict_of(error)
+                if not verdict.fall_back:
                     raise
                 failures.append(error)
-                if after is None or asyncio.get_running_loop().time() >= call.deadline:
+                if verdict.other_model_only:
+                    model = choice.route.upstream_model
+                    left = [other for other in left if other.route.upstream_model != model]
+                if asyncio.get_running_loop().time() >= call.deadline:
                     break
-                _note(choice.route, after.route, error)
+                if left:
+                    _note(choice.route, left[0].route, error)
         raise most_useful(failures)
 
     def _order(self) -> tuple[Choice, ...]:
@@ -66,7 +72,10 @@ class Fallback:
 
 
 def most_useful(failures: Sequence[PlatformError]) -> PlatformError:
-    """The error that a caller gets where every route failed; see Fallback.send."""
+    """The error that a caller gets where every route failed: the one that says soonest when to come again, which is
+    what a caller can act on; where none does, that of the first route, which is the one that the operator wanted. That
+    the request is wrong for one model counts only where no route failed otherwise: later another may take it."""
+    failures = [error for error in failures if not isinstance(error, RequestRefused)] or failures
     waits = [error for error in failures if error.wait_seconds is not None]
     return min(waits, key=lambda error: error.wait_seconds or 0) if waits else failures[0]
 

@@ -7,6 +7,7 @@ from enum import Enum
 from platform_app.errors import (
     AuthUnavailable,
     CallerRefused,
+    ContextLengthExceeded,
     Draining,
     IdempotencyUnavailable,
     InternalError,
@@ -47,6 +48,8 @@ class Verdict:
     """Another route may answer."""
     health: Health
     why: str
+    other_model_only: bool = False
+    """Falls back only to a route whose model at its provider is another one: the same model says the same anywhere."""
 
 
 _OURS = Verdict(False, False, Health.UNKNOWN, "comes from in front of the routes; here it would be a bug")
@@ -54,6 +57,13 @@ _OURS = Verdict(False, False, Health.UNKNOWN, "comes from in front of the routes
 VERDICTS: Mapping[type[PlatformError], Verdict] = {
     RequestRefused: Verdict(
         False, False, Health.UNKNOWN, "the request is as wrong everywhere; some adapters know without asking"
+    ),
+    ContextLengthExceeded: Verdict(
+        False,
+        True,
+        Health.UNKNOWN,
+        "as wrong for this model everywhere; one of another size may take it",
+        other_model_only=True,
     ),
     NotExpressible: Verdict(
         False, True, Health.UNKNOWN, "only this wire format cannot say it; a route of another one may"

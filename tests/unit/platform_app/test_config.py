@@ -151,6 +151,19 @@ class TestSettings:
             monkeypatch.setenv(name, "1")
         assert unknown_variables() == ["PLATFORM_PROT", "PLATFORM_SERVICE_HOST"]
 
+    def test_renamed_settings_are_read_by_their_former_names(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        former, name = "PLATFORM_PROVIDER_FIRST_BYTE_TIMEOUT_SECONDS", "PLATFORM_PROVIDER_IDLE_TIMEOUT_SECONDS"
+        monkeypatch.setenv(former, "7")
+        assert settings().provider_idle_timeout_seconds == 7
+        assert unknown_variables() == []
+        monkeypatch.setenv(former, "soon")
+        [problem] = problems_of()
+        assert problem.startswith(f"{name}: ")
+        monkeypatch.setenv(former, "7")
+        monkeypatch.setenv(name, "8")
+        [problem] = problems_of()
+        assert problem.startswith(f"{former}: is the former name of {name}")
+
 
 PROVIDER = {"base_url": "http://x/v1", "api_key_secret": "KEY"}
 MODEL = {"routes": [{"provider": "openai", "model": "gpt-4o-mini"}]}

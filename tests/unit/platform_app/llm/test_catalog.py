@@ -37,6 +37,15 @@ def test_routes_are_in_the_files_order_with_what_they_take() -> None:
     assert third.price == FlatPrice(1.0, 2.5, 1.0, 1.0, 1.0)
 
 
+def test_first_token_limit_of_a_route_wins_over_the_default() -> None:
+    content = CONFIG.model_dump(mode="json")
+    content["policies"]["first_token_seconds"] = 8
+    content["models"]["big"]["routes"][1]["first_token_seconds"] = 30
+    routes = catalog_routes(PlatformConfig.model_validate(content))["big"]
+    assert [route.first_token_seconds for route in routes] == [8, 30, 8]
+    assert catalog_routes(CONFIG)["big"][0].first_token_seconds is None
+
+
 def test_prices_are_listed_by_the_providers_address() -> None:
     """The same model's name at an address that nobody knows has no price."""
     first, second, _ = catalog_routes(CONFIG)["big"]

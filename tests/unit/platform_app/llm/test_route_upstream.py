@@ -11,6 +11,7 @@ from platform_app.errors import (
     ProviderError,
     ProviderNotConfigured,
     ProviderRejectedRequest,
+    ProviderTimeout,
 )
 from platform_app.llm.answers import ChatChunk, Completion
 from platform_app.llm.base import Answer
@@ -19,6 +20,7 @@ from platform_app.llm.chunk_stream import ChunkStream
 from platform_app.llm.route import Route
 from platform_app.llm.route_upstream import RouteUpstream
 from platform_app.observability import metrics
+from tests.support.virtual_time import virtual_time
 
 DONE = Completion(b"{}", {"choices": [{"message": {}}]})
 
@@ -180,3 +182,46 @@ async def test_nor_does_one_in_the_middle_of_a_stream() -> None:
     with pytest.raises(ContentFiltered) as caught:
         _ = [chunk async for chunk in answer]
     assert caught.value.details == ["not with [masked]"]
+
+
+class SlowAdapter(Adapter):
+    """Waits before its response; remembers whether it was cancelled."""
+
+    cancelled = False
+
+    async def send(self, call: UpstreamCall, credential: str | None) -> Answer:
+        try:
+            await asyncio.sleep(5)
+        except asyncio.CancelledError:
+            self.cancelled = True
+            raise
+        return await super().send(call, credential)
+
+
+@virtual_time
+async def test_stream_without_content_in_time_is_a_timeout() -> None:
+    """It is counted as one of the provider, not as a client that left."""
+    before = counted("provider_timeout")
+    adapter = SlowAdapter(DONE)
+    with pytest.raises(ProviderTimeout) as caught:
+        await upstream(adapter, Credentials("k1"), first_token_seconds=2.0).send(model_call(60, stream=True))
+    assert caught.value.details == ["no content within 2 s (first_token_seconds)"]
+    assert adapter.cancelled
+    assert counted("provider_timeout") == before + 1
+
+
+@virtual_time
+async def test_first_token_limit_leaves_whole_responses_alone() -> None:
+    adapter = SlowAdapter(DONE)
+    assert await upstream(adapter, Credentials("k1"), first_token_seconds=2.0).send(model_call(60)) is DONE
+
+
+@virtual_time
+async def test_client_that_leaves_before_the_first_token_stays_gone() -> None:
+    adapter = SlowAdapter(DONE)
+    sending = upstream(adapter, Credentials("k1"), first_token_seconds=2.0).send(model_call(60, stream=True))
+    task = asyncio.create_task(sending)
+    await asyncio.sleep(1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task

@@ -4,6 +4,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from platform_app.errors import (
+    ContentFiltered,
     ContextLengthExceeded,
     Overloaded,
     PlatformError,
@@ -102,7 +103,7 @@ class TestGoingOn:
         assert await Fallback(made).send(a_call()) is ANSWER
         assert [upstream.calls for upstream in upstreams] == [1, 1]
 
-    @pytest.mark.parametrize("error", [ContextLengthExceeded("x"), KeyError("a bug")], ids=["request", "bug"])
+    @pytest.mark.parametrize("error", [ContentFiltered("x"), ContextLengthExceeded("x"), KeyError("a bug")], ids=str)
     @virtual_time
     async def test_a_wrong_request_or_a_bug_ends_it_at_once(self, error: Exception) -> None:
         made, upstreams = choices(error, ANSWER)
@@ -113,10 +114,27 @@ class TestGoingOn:
 
     @virtual_time
     async def test_also_where_only_the_second_route_finds_it_wrong(self) -> None:
-        made, upstreams = choices(ProviderError("x"), ContextLengthExceeded("x"), ANSWER)
-        with pytest.raises(ContextLengthExceeded):
+        made, upstreams = choices(ProviderError("x"), ContentFiltered("x"), ANSWER)
+        with pytest.raises(ContentFiltered):
             await Fallback(made).send(a_call())
         assert upstreams[2].calls == 0
+
+    @virtual_time
+    async def test_context_length_skips_routes_of_the_same_model(self) -> None:
+        made, upstreams = choices(ContextLengthExceeded("x"), ANSWER, ANSWER)
+        made[2] = Choice(a_route("p2", model="larger"), upstreams[2])
+        with capture_logs() as lines:
+            assert await Fallback(made).send(a_call()) is ANSWER
+        assert [upstream.calls for upstream in upstreams] == [1, 0, 1]
+        assert [(line["to_model"], line["reason"]) for line in lines] == [("larger", "context_length_exceeded")]
+
+    @virtual_time
+    async def test_context_length_after_a_failure_leaves_the_failure(self) -> None:
+        """A client that tries again later may reach the larger model, so it is not told that its request is wrong."""
+        made, upstreams = choices(ContextLengthExceeded("x"), ProviderTimeout("x"))
+        made[1] = Choice(a_route("p1", model="larger"), upstreams[1])
+        with pytest.raises(ProviderTimeout):
+            await Fallback(made).send(a_call())
 
     @virtual_time
     async def test_no_route_is_begun_when_the_time_is_over(self) -> None:

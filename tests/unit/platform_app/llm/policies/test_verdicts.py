@@ -50,7 +50,7 @@ def test_every_row_is_of_the_tree_and_has_its_reason() -> None:
     assert all(len(verdict.why) > 10 for verdict in VERDICTS.values())
 
 
-@pytest.mark.parametrize("kind", by_name(leaves(RequestRefused) - {NotExpressible}))
+@pytest.mark.parametrize("kind", by_name(leaves(RequestRefused) - {NotExpressible, errors.ContextLengthExceeded}))
 def test_a_wrong_request_goes_nowhere_else(kind: type[PlatformError]) -> None:
     verdict = verdict_of(make(kind))
     assert (verdict.retry, verdict.fall_back, verdict.health) == (False, False, Health.UNKNOWN)
@@ -60,6 +60,13 @@ def test_what_one_wire_format_cannot_say_another_may() -> None:
     verdict = verdict_of(make(NotExpressible))
     assert (verdict.retry, verdict.fall_back, verdict.health) == (False, True, Health.UNKNOWN)
     assert (NotExpressible.code, NotExpressible.status) == ("provider_rejected_request", 400)
+
+
+def test_context_length_falls_back_to_other_models_only() -> None:
+    rows = {kind for kind, verdict in VERDICTS.items() if verdict.other_model_only}
+    assert rows == {errors.ContextLengthExceeded}
+    verdict = VERDICTS[errors.ContextLengthExceeded]
+    assert (verdict.retry, verdict.fall_back, verdict.health) == (False, True, Health.UNKNOWN)
 
 
 @pytest.mark.parametrize("kind", by_name(leaves(ProviderFailed)))
