@@ -20,6 +20,7 @@ from platform_app.config.limits import DEFAULT_RULES, LimitRule, RateLimitsConfi
 from platform_app.config.policies import BreakerConfig, PoliciesConfig, RetryConfig
 from platform_app.config.settings import (
     ENV_PREFIX,
+    FORMER_NAMES,
     START_TIMEOUT_SECONDS,
     Settings,
     environment,
@@ -30,6 +31,7 @@ from platform_app.config.settings import (
 __all__ = [
     "DEFAULT_RULES",
     "ENV_PREFIX",
+    "FORMER_NAMES",
     "SECRET_NAME",
     "START_TIMEOUT_SECONDS",
     "BreakerConfig",

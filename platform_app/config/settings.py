@@ -26,7 +26,7 @@ ENV_PREFIX = "PLATFORM_"
 
 # Names that `flowbiz-platform dev` writes for people and scripts; the gateway itself does not read them.
 _FOR_PEOPLE = frozenset({"BASE_URL", "METRICS_URL", "ADMIN_KEY", "CHAT_KEY", "API_KEY_PEPPER"})
-_FORMER_NAMES = {"PROVIDER_FIRST_BYTE_TIMEOUT_SECONDS": "provider_idle_timeout_seconds"}
+FORMER_NAMES = {"PROVIDER_FIRST_BYTE_TIMEOUT_SECONDS": "provider_idle_timeout_seconds"}
 """Settings by the names that they had once, which are still read."""
 
 # Files, secrets and servers are looked for this long at start before the process gives up.
@@ -243,7 +243,7 @@ def _read_former_names() -> tuple[dict[str, str], list[str]]:
     """Return the settings that the environment states by their former names, and a problem for each that it also states
     by its name."""
     found, problems = {}, []
-    for former, name in _FORMER_NAMES.items():
+    for former, name in FORMER_NAMES.items():
         old, new = ENV_PREFIX + former, ENV_PREFIX + name.upper()
         if value := os.environ.get(old):
             if os.environ.get(new):
@@ -257,7 +257,7 @@ def unknown_variables() -> list[str]:
 
     A warning and no error, since Kubernetes injects such names (`PLATFORM_SERVICE_HOST`) by itself.
     """
-    known = {name.upper() for name in Settings.model_fields} | _FOR_PEOPLE | _FORMER_NAMES.keys()
+    known = {name.upper() for name in Settings.model_fields} | _FOR_PEOPLE | FORMER_NAMES.keys()
     return sorted(
         name for name in os.environ if name.startswith(ENV_PREFIX) and name.removeprefix(ENV_PREFIX) not in known
     )

@@ -23,7 +23,7 @@ from apps.platform_api.main import create_app
 from apps.platform_api.openapi.usage import UsageGroup
 from platform_app import config
 from platform_app.auth.permissions import GRANTS
-from platform_app.config import ConfigModel, Settings, load_config, load_settings
+from platform_app.config import FORMER_NAMES, ConfigModel, Settings, load_config, load_settings
 from platform_app.errors import PlatformError
 from platform_app.ledger.batch import batch_of
 from platform_app.ledger.shipper import Shipper
@@ -281,7 +281,7 @@ async def test_the_operator_guide_lists_every_field_of_the_access_line(gateway: 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
 def test_a_page_names_files_and_variables_that_exist(page: Path) -> None:
     text = page.read_text()
-    known = {f"PLATFORM_{name.upper()}" for name in Settings.model_fields} | {
+    known = {f"PLATFORM_{name.upper()}" for name in (*Settings.model_fields, *FORMER_NAMES)} | {
         *("PLATFORM_BASE_URL", "PLATFORM_METRICS_URL", "PLATFORM_CHAT_KEY", "PLATFORM_ADMIN_KEY"),
         *("PLATFORM_API_KEY_PEPPER", "PLATFORM_"),
     }

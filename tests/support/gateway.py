@@ -116,16 +116,23 @@ def write_catalog(
     path: Path,
     providers: Mapping[str, Mapping[str, Any]],
     models: Mapping[str, Sequence[tuple[str, str]]],
+    route_fields: Mapping[str, Mapping[str, Any]] | None = None,
     **sections: Any,
 ) -> Path:
     """A config file with several providers, which share the simulator's key unless they say otherwise.
 
-    `models` maps public names to their routes, each a provider and the model's name there.
+    `models` maps public names to their routes, each a provider and the model's name there; `route_fields` adds to the
+    routes of an upstream model.
     """
+    more = route_fields or {}
     config = {
         "providers": {name: {"api_key_secret": "OPENAI_API_KEY", **fields} for name, fields in providers.items()},
         "models": {
-            public: {"routes": [{"provider": provider, "model": upstream} for provider, upstream in routes]}
+            public: {
+                "routes": [
+                    {"provider": provider, "model": upstream, **more.get(upstream, {})} for provider, upstream in routes
+                ]
+            }
             for public, routes in models.items()
         },
         **sections,

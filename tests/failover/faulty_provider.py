@@ -1,0 +1,163 @@
+"""A provider in OpenAI's format that fails on purpose, byte by byte; the model's name says how."""
+
+import asyncio
+import json
+import socket
+import struct
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+WORDS = [f"word{number}" for number in range(60)]
+TEXT = " ".join(WORDS)
+"""What every good response says: sixty words, so that none is missed unnoticed."""
+USAGE = {"prompt_tokens": 12, "completion_tokens": 60, "total_tokens": 72}
+CUT_AFTER, STALL_AFTER, MALFORMED_AT = 40, 20, 10
+RETRY_AFTER_SECONDS = 1
+
+
+@dataclass
+class Attempt:
+    """One request that arrived."""
+
+    model: str
+    at: float
+    messages: list[dict[str, Any]]
+    client_gone: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the gateway closed the connection before the response was complete."""
+
+
+@dataclass
+class Call:
+    """What a fault works with."""
+
+    attempt: Attempt
+    number: int
+    """1 for the first request for this model since the last reset."""
+    stream: bool
+    writer: asyncio.StreamWriter
+
+    async def send(self, data: bytes) -> None:
+        self.writer.write(data)
+        await self.writer.drain()
+
+    async def respond(self, status: int, body: Mapping[str, Any], headers: str = "") -> None:
+        content = json.dumps(body).encode()
+        head = (
+            f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {len(content)}\r\n{headers}\r\n"
+        )
+        await self.send(head.encode() + content)
+
+    async def fail(self, status: int, code: str | None, message: str, headers: str = "") -> None:
+        error = {"message": message, "type": "an_error", "param": None, "code": code}
+        await self.respond(status, {"error": error}, headers)
+
+    async def begin_stream(self) -> None:
+        await self.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+
+    async def event(self, data: bytes) -> None:
+        line = b"data: " + data + b"\n\n"
+        await self.send(b"%x\r\n%b\r\n" % (len(line), line))
+
+    async def chunk(self, delta: Mapping[str, Any], finish: str | None = None) -> None:
+        choice = {"index": 0, "delta": delta, "finish_reason": finish}
+        await self.event(json.dumps(self._body("chat.completion.chunk", choices=[choice])).encode())
+
+    async def words(self, first: int, last: int) -> None:
+        if first == 0:
+            await self.chunk({"role": "assistant", "content": ""})
+        for number in range(first, last):
+            await self.chunk({"content": f" {WORDS[number]}" if number else WORDS[number]})
+
+    async def finish(self, *, done: bool = True) -> None:
+        await self.chunk({}, "stop")
+        await self.event(json.dumps(self._body("chat.completion.chunk", choices=[], usage=USAGE)).encode())
+        if done:
+            await self.event(b"[DONE]")
+        await self.send(b"0\r\n\r\n")
+
+    async def good(self) -> None:
+        if self.stream:
+            await self.begin_stream()
+            await self.words(0, len(WORDS))
+            await self.finish()
+        else:
+            choice = {"index": 0, "message": {"role": "assistant", "content": TEXT}, "finish_reason": "stop"}
+            await self.respond(200, self._body("chat.completion", choices=[choice], usage=USAGE))
+
+    async def silence(self) -> None:
+        """Until the gateway hangs up."""
+        await self.attempt.client_gone.wait()
+        raise ConnectionResetError
+
+    def cut(self, *, reset: bool = False) -> None:
+        if reset:
+            sock = self.writer.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.writer.close()
+        raise ConnectionResetError
+
+    def _body(self, kind: str, **fields: Any) -> dict[str, Any]:
+        return {"id": "chatcmpl-1", "object": kind, "created": 1, "model": self.attempt.model, **fields}
+
+
+Fault = Callable[[Call], Awaitable[None]]
+
+
+class FaultyProvider:
+    """`async with FaultyProvider(faults) as provider:`; `faults` by the model's name, and other models are good."""
+
+    def __init__(self, faults: Mapping[str, Fault]) -> None:
+        self._faults = faults
+        self._server: asyncio.Server | None = None
+        self.attempts: list[Attempt] = []
+        self.down = False
+        """For the scenario of a provider that recovers."""
+
+    @property
+    def base_url(self) -> str:
+        assert self._server is not None
+        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/v1"
+
+    def reset(self) -> None:
+        self.attempts.clear()
+        self.down = False
+
+    def of(self, model: str) -> list[Attempt]:
+        return [attempt for attempt in self.attempts if attempt.model == model]
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._server is not None
+        self._server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).lower()
+                length = int(head.partition(b"content-length:")[2].partition(b"\r\n")[0])
+                await self._respond(json.loads(await reader.readexactly(length)), reader, writer)
+        except (OSError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+    async def _respond(self, body: dict[str, Any], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        attempt = Attempt(body["model"], time.monotonic(), body["messages"])
+        self.attempts.append(attempt)
+        call = Call(attempt, len(self.of(attempt.model)), bool(body.get("stream")), writer)
+        watching = asyncio.create_task(_watch(reader, attempt))
+        try:
+            await self._faults.get(attempt.model, Call.good)(call)
+        finally:
+            watching.cancel()
+
+
+async def _watch(reader: asyncio.StreamReader, attempt: Attempt) -> None:
+    """The gateway sends nothing while it waits, so an end of its side is its leaving."""
+    if not await reader.read(1):
+        attempt.client_gone.set()
