@@ -1,19 +1,22 @@
 """Lines that become events of the ledger if this process dies before it withdraws them.
 
 Each process has one file, `<owner>.pending` in the spool directory, with a slot for each line: a call to a provider
-that is not over yet (an intent), or a count that still grows. A line is in the system's page cache when `put` or
-`replace` returns, as lines of the spool are. The process that adopts a dead one's spool takes its lines over
-(recovery.py).
+that is not over yet (an intent), or a count that still grows. The file is mapped into memory, so that a line takes no
+system call: it is in the system's page cache when `put` or `replace` returns, as lines of the spool are. The process
+that adopts a dead one's spool takes its lines over (recovery.py).
 
-Slots are reused, so the file is as large as the most lines that there were at once.
+Slots are reused, so the file is as large as the most lines that there were at once. It grows by writing zeros: a full
+disk refuses that, where a mapped page without room on the disk would end the process.
 """
 
 import contextlib
 import heapq
+import mmap
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -23,7 +26,9 @@ from platform_app.observability.logging import get_logger
 SLOT_BYTES = 8 * 1024
 """Room for one line. A line of a call has some 500 bytes; one with every name at its longest has about 4,000."""
 MAX_SLOTS = 20_000
-_FREE = b"\n"
+GROW_SLOTS = 16
+"""So many more slots whenever there are too few."""
+_FREE = ord("\n")
 
 _log = get_logger("ledger")
 
@@ -32,11 +37,15 @@ class PendingLines:
     """The pending lines of this process. A line that cannot be written is counted and the request continues: only the
     end of the process would lose it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, head: Mapping[str, Any] | None = None) -> None:
+        """`head`: what the reader of the lines must know, see LeftBehind.head."""
         self._path = path
+        self._head = head or {}
         self._descriptor: int | None = None
+        self._map: mmap.mmap | None = None
         self._free: list[int] = []
         self._used = 0
+        self._there = 0
         self._failing = False
 
     def put(self, line: bytes) -> int | None:
@@ -44,6 +53,8 @@ class PendingLines:
         if self._free:
             slot = heapq.heappop(self._free)  # the lowest one, so that the file stays small
         elif self._used < MAX_SLOTS:
+            if self._used == self._there and not self._grow():
+                return None
             self._used += 1
             slot = self._used  # the first slot of the file is its head
         else:
@@ -55,47 +66,61 @@ class PendingLines:
         return None
 
     def replace(self, slot: int, line: bytes) -> bool:
-        """Put another line into a slot; False where it could not be written, and the slot is as it was."""
-        if len(line) > SLOT_BYTES:
+        """Put another line into a slot; False where it is too long, and the slot is as it was."""
+        size = len(line)
+        if size > SLOT_BYTES:
             self._failed("a line is too long")
             return False
-        return self._write(slot, line)
+        mapped, start = self._map, slot * SLOT_BYTES
+        assert mapped is not None  # noqa: S101 - for mypy: there is a slot, so the file is mapped
+        # A line counts from when its first byte is there, so nobody reads half of one.
+        mapped[start] = _FREE
+        mapped[start + 1 : start + size] = line[1:]
+        mapped[start] = line[0]
+        return True
 
     def clear(self, slot: int) -> None:
         """Withdraw a line: its event is in the spool now."""
-        self._write(slot, _FREE)
-        heapq.heappush(self._free, slot)
+        if self._map is not None:
+            self._map[slot * SLOT_BYTES] = _FREE
+            heapq.heappush(self._free, slot)
 
     def close(self) -> None:
         """Close the file, and remove it if no line is left. Else the next process takes the lines over."""
         if self._descriptor is None:
             return
+        if self._map is not None:
+            self._map.close()
         os.close(self._descriptor)
-        self._descriptor = None
+        self._descriptor = self._map = None
         if len(self._free) == self._used:
             with contextlib.suppress(OSError):
                 self._path.unlink(missing_ok=True)
 
-    def _write(self, slot: int, data: bytes) -> bool:
+    def _grow(self) -> bool:
+        """Make room for more slots; False where the disk has none."""
         try:
             if self._descriptor is None:
                 self._open()
-            written = os.pwrite(self._descriptor, data, slot * SLOT_BYTES)  # type: ignore[arg-type]  # _open has set it
-        except OSError as error:
-            self._failed(error.strerror or type(error).__name__)
+            more = bytes(GROW_SLOTS * SLOT_BYTES)
+            written = os.pwrite(self._descriptor, more, (self._there + 1) * SLOT_BYTES)  # type: ignore[arg-type]  # open
+            if written != len(more):
+                raise OSError(0, "the disk took only a part of the room for more lines")
+            there = self._there + GROW_SLOTS
+            mapped = mmap.mmap(self._descriptor, (there + 1) * SLOT_BYTES)  # type: ignore[arg-type]  # open
+        except (OSError, ValueError) as error:
+            self._failed(getattr(error, "strerror", None) or type(error).__name__)
             return False
-        if written != len(data):
-            self._failed("the disk took only a part of a line")
-            with contextlib.suppress(OSError):
-                os.pwrite(self._descriptor, _FREE, slot * SLOT_BYTES)  # type: ignore[arg-type]
-            return False
-        self._failing = False
+        if self._map is not None:
+            self._map.close()
+        self._map, self._there, self._failing = mapped, there, False
         return True
 
     def _open(self) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         self._descriptor = os.open(self._path, flags, 0o600)
-        os.pwrite(self._descriptor, orjson.dumps({"boot": boot_id()}, option=orjson.OPT_APPEND_NEWLINE), 0)
+        head = orjson.dumps({**self._head, "boot": boot_id()}, option=orjson.OPT_APPEND_NEWLINE)
+        os.pwrite(self._descriptor, head, 0)
 
     def _failed(self, why: str) -> None:
         metrics.LEDGER_PENDING_FAILURES.inc()
@@ -111,6 +136,8 @@ class LeftBehind:
     lines: Sequence[bytes]
     same_boot: bool
     """False after a restart of the machine: the file may be older than what the process knew when it died."""
+    head: Mapping[str, Any] = field(default_factory=dict)
+    """What the process wrote for the reader of its lines."""
 
 
 def read_pending(path: Path) -> LeftBehind | None:
@@ -127,7 +154,8 @@ def read_pending(path: Path) -> LeftBehind | None:
     finally:
         os.close(descriptor)
     whole = [line + end for line, end, _ in lines if end and line.startswith(b"{")]
-    return LeftBehind(whole, _boot_of(head[0]) == boot_id())
+    members = _members(head[0])
+    return LeftBehind(whole, members.get("boot") == boot_id(), members)
 
 
 def boot_id() -> str:
@@ -138,9 +166,9 @@ def boot_id() -> str:
         return ""
 
 
-def _boot_of(head: bytes) -> object:
+def _members(head: bytes) -> Mapping[str, Any]:
     try:
         members = orjson.loads(head)
     except orjson.JSONDecodeError:
-        return None
-    return members.get("boot") if isinstance(members, dict) else None
+        return {}
+    return members if isinstance(members, dict) else {}

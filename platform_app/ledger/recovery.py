@@ -5,7 +5,7 @@ event ids name what comes out of it, and the file that it begins with is removed
 """
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import orjson
 
 from platform_app.ledger.fields import BadLineError
 from platform_app.ledger.intents import is_intent, read_intent
-from platform_app.ledger.pending import read_pending
+from platform_app.ledger.pending import LeftBehind, read_pending
 from platform_app.ledger.segments import CHARGES, CLOSED, PENDING, Listing, list_directory, segment_path
 from platform_app.ledger.usage_record import INTERRUPTED, UsageRecord
 
@@ -55,7 +55,7 @@ def recover(directory: Path, owner: str, now_ms: int) -> Recovered | None:
     if left is None:
         return None
     listing = list_directory(directory)
-    pending = _read(left.lines)
+    pending = _read(left)
     ended = _ended(listing, owner, {record.event_id for record, _ in pending.calls})
     due = [(record, settlement) for record, settlement in pending.calls if record.event_id not in ended]
     charges = [
@@ -80,15 +80,15 @@ def recover(directory: Path, owner: str, now_ms: int) -> Recovered | None:
     )
 
 
-def _read(lines: Iterable[bytes]) -> _Pending:
+def _read(left: LeftBehind) -> _Pending:
     pending = _Pending()
-    for line in lines:
+    for line in left.lines:
         try:
             members = orjson.loads(line)
             if not isinstance(members, dict):
                 raise BadLineError("not an object")
             if is_intent(members):
-                pending.calls.append(read_intent(members))
+                pending.calls.append(read_intent(members, left.head))
             else:
                 pending.counts.append(line)
         except (orjson.JSONDecodeError, BadLineError):

@@ -9,7 +9,7 @@ from platform_app.config import Settings
 from platform_app.errors import ConfigurationError
 from platform_app.ledger.base import Intent
 from platform_app.ledger.event import AccessDecision, LedgerEvent, UsageRecord
-from platform_app.ledger.intents import PendingIntent
+from platform_app.ledger.intents import HEAD, PendingIntent
 from platform_app.ledger.keeper import SpoolKeeper
 from platform_app.ledger.orphan_charges import OrphanCharges, Settler
 from platform_app.ledger.partitions import maintain_forever
@@ -91,7 +91,7 @@ async def open_ledger(settings: Settings, settler: Settler | None = None) -> Asy
     async with AsyncExitStack() as stack:
         spool = _open_spool(settings)
         stack.callback(spool.close)
-        pending = PendingLines(spool.directory / f"{spool.owner}{PENDING}")
+        pending = PendingLines(spool.directory / f"{spool.owner}{PENDING}", HEAD)
         stack.callback(pending.close)
         ledger = SpooledLedger(spool, pending, settings.refusals_per_address_per_minute)
         orphans = Orphans(spool.directory, spool.owner)

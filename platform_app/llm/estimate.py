@@ -76,7 +76,10 @@ def _of_message(message: object) -> int:
         if field == "role":
             continue
         if field == "content":
-            total += sum(_of_part(part) for part in _items(value))
+            if isinstance(value, str):
+                total += _of_text(value)
+            else:
+                total += sum(_of_part(part) for part in _items(value))
         else:
             total += _of_text(value) if isinstance(value, str) else _of_json(value)
     return total

@@ -5,16 +5,14 @@ With several workers each process counts in memory-mapped files and the parent a
 (prometheus_client's multiprocess mode), which is why gauges say how they add up.
 """
 
-import os
 from functools import lru_cache
 
 from prometheus_client import Counter, Gauge, Histogram, values
 
+from platform_app.observability.mapped_values import mapped_value_class
+
 if getattr(values.ValueClass, "_multiprocess", False):
-    # By default every single increment asks the kernel for the process id, in case of a fork. Workers are started
-    # fresh and never fork, so the id is asked for once: 7 % of the gateway's time under load.
-    _PID = os.getpid()
-    values.ValueClass = values.MultiProcessValue(lambda: _PID)  # type: ignore[no-untyped-call]  # no types there
+    values.ValueClass = mapped_value_class()
 
 # The gateway itself adds about a millisecond; providers take seconds.
 _REQUEST_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)

@@ -10,9 +10,9 @@ import pytest
 from platform_app.ledger import pending as pending_module
 from platform_app.ledger import recovery
 from platform_app.ledger.event import AccessDecision, UsageRecord, decode
-from platform_app.ledger.intents import PendingIntent
+from platform_app.ledger.intents import HEAD, PendingIntent
 from platform_app.ledger.keeper import SpoolKeeper
-from platform_app.ledger.pending import MAX_SLOTS, SLOT_BYTES, PendingLines, read_pending
+from platform_app.ledger.pending import GROW_SLOTS, MAX_SLOTS, SLOT_BYTES, PendingLines, read_pending
 from platform_app.ledger.recovery import Recovered, recover
 from platform_app.ledger.segments import CHARGES, PENDING, Orphans, list_directory
 from platform_app.ledger.spool import Spool
@@ -27,7 +27,7 @@ SETTLEMENT = [{"holder": "abc", "at": 1, "counters": [["fbp:rl:{k}:c", 3, 10, 10
 @pytest.fixture
 def left(tmp_path: Path) -> PendingLines:
     """The pending lines of a process that will not live to end them."""
-    return PendingLines(tmp_path / f"{DEAD}{PENDING}")
+    return PendingLines(tmp_path / f"{DEAD}{PENDING}", HEAD)
 
 
 def begun(**fields: object) -> UsageRecord:
@@ -73,11 +73,11 @@ def test_close_keeps_lines_that_are_not_over(left: PendingLines, tmp_path: Path)
 
 def test_the_file_stays_as_large_as_the_most_lines_at_once(left: PendingLines, tmp_path: Path) -> None:
     for _ in range(100):
-        slots = [left.put(begun().line()) for _ in range(5)]
+        slots = [left.put(begun().line()) for _ in range(GROW_SLOTS + 1)]
         for slot in slots:
             assert slot is not None
             left.clear(slot)
-    assert (tmp_path / f"{DEAD}{PENDING}").stat().st_size <= 6 * SLOT_BYTES
+    assert (tmp_path / f"{DEAD}{PENDING}").stat().st_size == (1 + 2 * GROW_SLOTS) * SLOT_BYTES
 
 
 def test_longest_call_fits_into_its_slot(left: PendingLines, tmp_path: Path) -> None:
@@ -87,12 +87,36 @@ def test_longest_call_fits_into_its_slot(left: PendingLines, tmp_path: Path) -> 
     assert [each.owner for each in recovered(tmp_path).calls] == [name]
 
 
+def test_lines_survive_growth_and_half_a_line_is_none(left: PendingLines, tmp_path: Path) -> None:
+    """A process may die at any time; what it wrote last is whole or not there."""
+    lines = [b'{"a":%d}\n' % number for number in range(3 * GROW_SLOTS)]
+    assert [left.put(line) for line in lines] == list(range(1, len(lines) + 1))
+    found = read_pending(tmp_path / f"{DEAD}{PENDING}")
+    assert found is not None
+    assert list(found.lines) == lines
+    half = (tmp_path / f"{DEAD}{PENDING}").read_bytes()
+    (tmp_path / f"{DEAD}{PENDING}").write_bytes(half[:SLOT_BYTES] + b"\n" + half[SLOT_BYTES + 1 :])
+    found = read_pending(tmp_path / f"{DEAD}{PENDING}")
+    assert found is not None
+    assert list(found.lines) == lines[1:], "a line counts from when its first byte is there"
+
+
+def test_intent_of_an_earlier_version_is_recovered(left: PendingLines, tmp_path: Path) -> None:
+    """It wrote the record as an object, and no names into the head."""
+    record = begun()
+    PendingLines(tmp_path / f"{DEAD}{PENDING}").put(
+        orjson.dumps({"intent": record, "settlement": SETTLEMENT}, option=orjson.OPT_APPEND_NEWLINE)
+    )
+    assert recovered(tmp_path).calls == [record]
+
+
 @pytest.mark.parametrize("fault", ["full disk", "no directory", "too long", "too many"])
 def test_line_that_cannot_be_written_is_counted(
     left: PendingLines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
     failures = Count("platform_ledger_pending_failures_total")
     line = begun().line()
+    monkeypatch.setattr(pending_module, "GROW_SLOTS", 1)
 
     def refuse(*_: object) -> int:
         raise OSError(28, "No space left on device")
@@ -140,7 +164,7 @@ def test_updated_intent_tells_the_last_provider(left: PendingLines, tmp_path: Pa
 def test_call_whose_end_is_in_the_spool_is_left_alone(tmp_path: Path) -> None:
     """The process died between writing the end and withdrawing the intent."""
     spool = spool_in(tmp_path)
-    left = PendingLines(tmp_path / f"{spool.owner}{PENDING}")
+    left = PendingLines(tmp_path / f"{spool.owner}{PENDING}", HEAD)
     record = begun()
     PendingIntent(left, record, SETTLEMENT)
     end = usage(event_id=record.event_id, occurred_at=record.occurred_at)
