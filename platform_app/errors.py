@@ -180,19 +180,20 @@ class MissingCredentials(CallerRefused):
 
     def __init__(self) -> None:
         super().__init__(
-            "No API key was sent. Send it as 'Authorization: Bearer <key>' or 'X-API-Key: <key>'.",
+            "No API key was sent. Send it as 'Authorization: Bearer <key>', 'X-API-Key: <key>' or 'api-key: <key>'.",
             headers={"www-authenticate": _REALM},
         )
 
 
 class InvalidApiKey(CallerRefused):
-    """One answer for malformed, unknown, revoked and expired keys, so that none can be told apart."""
+    """One message for malformed, unknown, revoked and expired keys, so that none can be told apart. Another one says
+    what is wrong with how a key was sent, before anything is known of the key itself."""
 
     code, status = "invalid_api_key", 401
 
-    def __init__(self) -> None:
+    def __init__(self, message: str | None = None) -> None:
         super().__init__(
-            "This API key is not valid. Check that it was copied whole, or ask your operator for a new one.",
+            message or "This API key is not valid. Check that it was copied whole, or ask your operator for a new one.",
             headers={"www-authenticate": f'{_REALM}, error="invalid_token"'},
         )
 

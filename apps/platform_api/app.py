@@ -9,6 +9,7 @@ from fastapi.routing import APIRoute
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from apps.platform_api.azure_paths import serve_azure_path
 from apps.platform_api.direct_routes import DirectRoutes
 from apps.platform_api.routes import chat, openai_compat
 
@@ -45,4 +46,4 @@ class GatewayApp(FastAPI):
     def build_middleware_stack(self) -> ASGIApp:
         """See Starlette, which calls it with the first request."""
         routed = ExceptionMiddleware(AsyncExitStackMiddleware(self.router), handlers=self.exception_handlers)
-        return self._envelope(DirectRoutes(routed, _DIRECT))
+        return self._envelope(DirectRoutes(routed, _DIRECT, serve_azure_path))

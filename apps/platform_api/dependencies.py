@@ -3,26 +3,24 @@
 The only reader of request state.
 """
 
-import re
 from enum import StrEnum
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
+from apps.platform_api.credentials import credentials
 from apps.platform_api.http.json_text import TextFacts
+from apps.platform_api.http.query import refuse_unknown_parameters
 from apps.platform_api.http.request_body import BoundedRequestBody
 from apps.platform_api.server.state import ServerState
 from platform_app.auth.caller import Caller
 from platform_app.auth.key_records import Actor, ActorKey
 from platform_app.auth.permissions import Scope
 from platform_app.chat import ChatService
-from platform_app.errors import InsufficientScope, InvalidApiKey, MissingCredentials
-from platform_app.observability import metrics
+from platform_app.errors import InsufficientScope
 from platform_app.observability.context import RequestContext
 from platform_app.rate_limit.rules import Usage
 from platform_app.resources import Resources
-
-_BEARER = re.compile(r"bearer +(\S+)", re.IGNORECASE)
 
 
 class LimitedBy(StrEnum):
@@ -49,10 +47,12 @@ class Guard:
         """Authenticate, check the scope, and charge the route's rules where the handler's service does not."""
         resources, context = resources_of(request), context_of(request)
         context.route = route_template(request.scope)
-        caller = await resources.authenticator.authenticate(credentials(request), context.client_address)
+        caller = await resources.authenticator.authenticate(credentials(request.scope), context.client_address)
         context.key_id = caller.key_id
         if self.scope is not None and not caller.may(self.scope):
             raise InsufficientScope(self.scope)
+        if request.scope["query_string"]:
+            refuse_unknown_parameters(request.scope, openai=context.openai)
         if self.limited_by is LimitedBy.GUARD:
             await resources.limits.charge(_usage(caller, context), context)
         elif self.limited_by is LimitedBy.CHAT_SERVICE and resources.limits.known_denials:
@@ -63,28 +63,6 @@ class Guard:
 
 def _usage(caller: Caller, context: RequestContext) -> Usage:
     return Usage(caller.key_id, caller.owner, context.route, limits=caller.limits)
-
-
-def credentials(request: Request) -> str:
-    """The key as the client sent it: `Authorization: Bearer <key>` or `X-API-Key: <key>`.
-
-    Raises:
-        MissingCredentials: neither header is there.
-        InvalidApiKey: another scheme, an empty key, or two different keys.
-    """
-    authorizations = request.headers.getlist("authorization")
-    keys = request.headers.getlist("x-api-key")
-    if not authorizations and not keys:
-        metrics.AUTH.labels("missing").inc()
-        raise MissingCredentials
-    found = set(keys)
-    for value in authorizations:
-        match = _BEARER.fullmatch(value.strip())
-        found.add(match[1] if match else "")
-    if len(found) != 1 or "" in found:
-        metrics.AUTH.labels("malformed").inc()
-        raise InvalidApiKey
-    return found.pop()
 
 
 def route_template(scope: Any) -> str:

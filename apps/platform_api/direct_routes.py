@@ -22,15 +22,24 @@ class NotDirectError(Exception):
 class DirectRoutes:
     """Answers these routes itself, by exact path and method; everything else goes on to `app`."""
 
-    def __init__(self, app: ASGIApp, routes: Iterable[APIRoute]) -> None:
-        """Raises NotDirectError, naming the route."""
+    def __init__(
+        self, app: ASGIApp, routes: Iterable[APIRoute], rewrite: Callable[[Scope], bool] = lambda _: False
+    ) -> None:
+        """`rewrite` is asked about paths that are not among the routes: it changes a path that is another name of a
+        route, and says whether it did.
+
+        Raises NotDirectError, naming the route.
+        """
         self._app = app
+        self._rewrite = rewrite
         self._direct = {(method, route.path): _DirectRoute(route) for route in routes for method in route.methods or ()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Dispatch one request. Errors of ours are left to the envelope, which renders them."""
         if scope["type"] == "http":
             direct = self._direct.get((scope["method"], scope["path"]))
+            if direct is None and self._rewrite(scope):
+                direct = self._direct.get((scope["method"], scope["path"]))
             if direct is not None:
                 await direct(scope, receive, send)
                 return

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from apps.platform_api.dependencies import context_of
+from apps.platform_api.http.addresses import hint_for, methods_at
 from apps.platform_api.openai_errors import openai_error_body
 from platform_app.core_contracts import error_response
 from platform_app.errors import (
@@ -54,7 +55,7 @@ def install_error_handlers(app: FastAPI) -> None:
 
     async def on_http_exception(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101 - likewise
-        return render(_from_router(error), context_of(request))
+        return render(_from_router(error, request), context_of(request))
 
     app.add_exception_handler(PlatformError, on_platform_error)
     app.add_exception_handler(RequestValidationError, on_validation_error)
@@ -114,12 +115,13 @@ def internal_error() -> InternalError:
     return InternalError("Something went wrong inside the platform. Quote the request id to your operator.")
 
 
-def _from_router(error: HTTPException) -> PlatformError:
+def _from_router(error: HTTPException, request: Request) -> PlatformError:
     kind = _BY_STATUS.get(error.status_code)
+    path, routes = request.scope["path"], request.app.routes
     if kind is NotFound:
-        return NotFound("There is nothing at this address.")
+        return NotFound(hint_for(path, routes))
     if kind is MethodNotAllowed:
-        allowed = (error.headers or {}).get("Allow", "")
+        allowed = ", ".join(methods_at(path, routes))
         return MethodNotAllowed(f"This address takes {allowed or 'other methods'}.", headers={"allow": allowed})
     if kind is not None:
         return kind(HTTPStatus(error.status_code).phrase)

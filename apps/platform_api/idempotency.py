@@ -11,6 +11,7 @@ from dataclasses import replace
 from fastapi import Request
 from starlette.responses import Response
 
+from apps.platform_api.azure_paths import deployment_of
 from apps.platform_api.byte_stream import ByteStream, Pieces
 from apps.platform_api.dependencies import body_of, resources_of
 from apps.platform_api.errors import render
@@ -50,7 +51,7 @@ async def once_per_key(
         return await work()
     resources = resources_of(request)
     holder = Holder(caller.key_id, caller.owner)
-    found = await resources.idempotency.begin(holder, context.route, key, await body_of(request))
+    found = await resources.idempotency.begin(holder, context.route, key, await _content(request))
     if isinstance(found, KeptAnswer):
         # The model that the response came from: without a name in the request, the default may be another one by now.
         same = replace(asked, model=found.model or asked.model)
@@ -74,6 +75,13 @@ def idempotency_key(request: Request) -> str | None:
     if len(set(values)) == 1 and _KEY.fullmatch(values[0]):
         return values[0]
     raise ValidationFailed(f"{HEADER}: expected 1 to 255 printable ASCII characters, once.", param=HEADER)
+
+
+async def _content(request: Request) -> bytes:
+    """What makes two requests the same: the body, and the model where the path names it. No body begins like that, for
+    it has been read as JSON."""
+    body, deployment = await body_of(request), deployment_of(request.scope)
+    return body if deployment is None else b"deployment %b\n%b" % (deployment.encode(errors="replace"), body)
 
 
 async def _attempt(attempt: Attempt, context: RequestContext, work: Callable[[], Awaitable[Response]]) -> Response:

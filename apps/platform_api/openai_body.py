@@ -10,6 +10,7 @@ from typing import Any
 
 from fastapi import Request
 
+from apps.platform_api.azure_paths import deployment_of
 from apps.platform_api.dependencies import body_facts_of, body_of
 from apps.platform_api.http.json_body import require_json
 from apps.platform_api.http.json_text import TextFacts, parse_json
@@ -40,15 +41,20 @@ def openai_body(operation: Operation) -> Callable[[Request], Awaitable[OpenAIBod
     async def read(request: Request) -> OpenAIBody:
         require_json(request)
         raw = await body_of(request)
-        return parse_openai_body(raw, operation, body_facts_of(request))
+        return parse_openai_body(raw, operation, body_facts_of(request), deployment_of(request.scope))
 
     return read
 
 
-def parse_openai_body(raw: bytes, operation: Operation, facts: TextFacts | None = None) -> OpenAIBody:
-    """See openai_body; `facts` as in parse_json."""
+def parse_openai_body(
+    raw: bytes, operation: Operation, facts: TextFacts | None = None, deployment: str | None = None
+) -> OpenAIBody:
+    """See openai_body; `facts` as in parse_json. A `deployment`, from an Azure path, is the model whatever the body
+    says, as it is with Azure."""
     body = _object(raw, facts)
     model, stream = body.pop("model", None), body.pop("stream", None)
+    if deployment is not None:
+        model = deployment
     if model is not None and (not isinstance(model, str) or not 1 <= len(model) <= MAX_MODEL_NAME):
         raise _wrong("model", f"expected a text of 1 to {MAX_MODEL_NAME} characters")
     if stream is not None and not isinstance(stream, bool):

@@ -20,9 +20,9 @@ _OWN = ("/v1/platform/", "/v1/meta")
 
 
 def speaks_openai(path: str) -> bool:
-    """Whether whoever calls this path is an OpenAI client: everything under /v1 that is not the platform's own, so that
-    a client that tries what does not exist here reads a sentence too."""
-    return path.startswith("/v1/") and not path.startswith(_OWN)
+    """Whether whoever calls this path is an OpenAI client: everything under /v1 that is not the platform's own, and
+    everything under Azure's /openai, so that a client that tries what does not exist here reads a sentence too."""
+    return path.startswith(("/v1/", "/openai/")) and not path.startswith(_OWN)
 
 
 def openai_error_body(error: PlatformError, context: RequestContext) -> dict[str, Any]:

@@ -63,7 +63,7 @@ class ModelDirectory:
         Raises:
             ModelNotFound: naming the model and where to see which there are.
         """
-        wanted = name or self._default
+        wanted = self._default if name is None else name
         model = self._models.get(wanted)
         if model is None:
             raise unknown_model(wanted)

@@ -266,7 +266,7 @@ def test_only_guarded_routes_ask_for_credentials(operations: list[tuple[str, dic
         guarded = operation.get("security")
         assert bool(guarded) == ("platform" in label or not speaks_own(label)), label
         if guarded:
-            assert guarded == [{"bearer": []}, {"apiKey": []}]
+            assert guarded == [{"bearer": []}, {"apiKey": []}, {"azureApiKey": []}]
             any_key = "Scope: none, any key" in operation["description"]
             assert any_key == (label == "GET /v1/platform/limits")
             assert any_key or "Scope: `platform:" in operation["description"]

@@ -13,12 +13,13 @@ from pydantic import BaseModel, ValidationError
 
 from apps.platform_api.dependencies import body_facts_of, body_of
 from apps.platform_api.errors import validation_failed
+from apps.platform_api.http.body_encoding import refuse_encoded
 from apps.platform_api.http.json_text import TextFacts, facts_of, parse_json, refuse_nul
 from platform_app.errors import UnsupportedMediaType, ValidationFailed
 
 Body = TypeVar("Body", bound=BaseModel)
 
-_JSON = re.compile(r"application/(?:[a-z0-9.+-]+\+)?json\s*(?:;.*)?", re.IGNORECASE)
+_JSON = re.compile(rb"[ \t]*application/(?:[a-z0-9.+-]+\+)?json[ \t]*(?:;.*)?", re.IGNORECASE)
 
 
 def json_body(model: type[Body]) -> Callable[[Request], Awaitable[Body]]:
@@ -39,8 +40,14 @@ def json_body(model: type[Body]) -> Callable[[Request], Awaitable[Body]]:
 
 
 def require_json(request: Request) -> None:
-    """Raises UnsupportedMediaType where the body is not declared as JSON."""
-    if not _JSON.fullmatch(request.headers.get("content-type", "").strip()):
+    """Raises UnsupportedMediaType where the body is not declared as JSON, or is declared as compressed."""
+    content_type = None
+    for name, value in request.scope["headers"]:
+        if name == b"content-type":
+            content_type = value if content_type is None else content_type
+        elif name == b"content-encoding":
+            refuse_encoded(value)
+    if content_type is None or not _JSON.fullmatch(content_type):
         raise UnsupportedMediaType("Send the body as JSON, with the header 'Content-Type: application/json'.")
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import orjson
 
+from apps.platform_api.http.body_encoding import unreadable
 from apps.platform_api.http.json_fields import (
     TOO_LONG,
     fields_with,
@@ -23,7 +24,7 @@ from apps.platform_api.http.json_fields import (
     is_half_a_surrogate_pair,
     lost_digits,
 )
-from platform_app.errors import InvalidRequest, PayloadTooLarge, ValidationFailed
+from platform_app.errors import InvalidRequest, PayloadTooLarge, PlatformError, ValidationFailed
 
 MAX_VALUES = 100_000
 UNCOUNTED_BYTES = 128 * 1024
@@ -105,6 +106,7 @@ def parse_json(raw: bytes, facts: TextFacts | None = None) -> Any:
 
     Raises:
         InvalidRequest: it is no JSON, or nested too deeply.
+        UnsupportedMediaType: it is compressed, or text in another encoding than UTF-8.
         ValidationFailed: a text holds half of a surrogate pair, a number has more than 64 bits, or an object has too
             many members; each detail names a field.
     """
@@ -122,7 +124,9 @@ def parse_json(raw: bytes, facts: TextFacts | None = None) -> Any:
     return data
 
 
-def _no_json(raw: bytes, error: orjson.JSONDecodeError) -> InvalidRequest | ValidationFailed:
+def _no_json(raw: bytes, error: orjson.JSONDecodeError) -> PlatformError:
+    if (named := unreadable(raw)) is not None:
+        return named
     if len(raw) <= NAMED_BYTES:
         try:
             data = json.loads(raw, parse_int=_any_length)

@@ -15,7 +15,8 @@ from apps.platform_api.openapi.openai_compat import ChatCompletionBody, Embeddin
 
 DESCRIPTION = (
     "The guarded gateway in front of LLM providers. Errors are `{error: {code, message, request_id}}`, "
-    "and OpenAI's `{error: {message, type, param, code}}` on the routes of its contract."
+    "and OpenAI's `{error: {message, type, param, code}}` on the routes of its contract. Azure's paths below /openai "
+    "are other names of the same routes."
 )
 
 _BODIES = (
@@ -52,12 +53,13 @@ def _add_security(document: dict[str, Any], routes: Iterable[APIRoute]) -> None:
     document["components"]["securitySchemes"] = {
         "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "fbp_…"},
         "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+        "azureApiKey": {"type": "apiKey", "in": "header", "name": "api-key"},
     }
     for route in routes:
         guard = guard_of(route)
         for method in route.methods or ():
             operation = document["paths"].get(route.path_format, {}).get(method.lower())
             if operation is not None and guard is not None:
-                operation["security"] = [{"bearer": []}, {"apiKey": []}]
+                operation["security"] = [{"bearer": []}, {"apiKey": []}, {"azureApiKey": []}]
                 scope = f"Scope: `{guard.scope}`" if guard.scope else "Scope: none, any key"
                 operation["description"] = f"{operation.get('description', '')}\n\n{scope}".strip()

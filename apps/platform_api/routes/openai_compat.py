@@ -22,6 +22,7 @@ from apps.platform_api.openai_body import OpenAIBody, openai_body
 from apps.platform_api.openapi.openai_compat import COMPLETIONS, EMBEDDINGS, MODEL, MODELS
 from apps.platform_api.sse import open_event_stream
 from platform_app.auth.caller import Caller
+from platform_app.errors import NotFound
 from platform_app.llm.answers import Completion
 from platform_app.llm.calls import Operation
 from platform_app.llm.directory import ModelDirectory, ServedModel, unknown_model
@@ -76,6 +77,8 @@ async def show_model(
     resources: ResourcesDep,
 ) -> Response:
     """One model, if this key may use it."""
+    if not model:
+        raise NotFound("There is nothing at this address. Use GET /v1/models, without a slash at the end.")
     # The server leaves encoded slashes as they are: they separate nothing. Clients encode those of a model's name.
     found = _allowed(resources.models, unquote(model), caller)
     return Response(orjson.dumps(_model_object(found)), media_type="application/json")

@@ -97,7 +97,7 @@ def test_number_that_is_not_finite_is_named(raw: bytes) -> None:
 def test_what_is_not_json_is_told_with_its_place(raw: bytes) -> None:
     message = refusal(raw).message
     assert message.startswith("The body is not valid JSON: ")
-    assert "character" in message
+    assert "character" in message or "position" in message or "begins with" in message
 
 
 @pytest.mark.parametrize("raw", [b"[]", b"null", b'"text"', b"7"])

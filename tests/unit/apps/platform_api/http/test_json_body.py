@@ -38,7 +38,7 @@ def test_a_good_body() -> None:
 
 
 @pytest.mark.parametrize(
-    "raw", [b"", b" ", b"{", b"{]", b'{"name": }', b"nul", b"\xff\xfe", b'{"name": "\xff"}', b"{} {}", b"{'name': 1}"]
+    "raw", [b"", b" ", b"{", b"{]", b'{"name": }', b"nul", b'{"name": "\xff"}', b"{} {}", b"{'name': 1}"]
 )
 def test_what_is_not_json_is_an_invalid_request(raw: bytes) -> None:
     error = refused(raw)
@@ -144,7 +144,7 @@ _CHAT = st.fixed_dictionaries(
 
 def told(error: PlatformError) -> None:
     """Whether an error is the client's, and can be written as JSON."""
-    assert error.status in (400, 422)
+    assert error.status in (400, 415, 422)
     orjson.dumps(error_body(error, context()))
 
 
