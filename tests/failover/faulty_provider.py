@@ -1,6 +1,7 @@
 """A provider in OpenAI's format that fails on purpose, byte by byte; the model's name says how."""
 
 import asyncio
+import contextlib
 import json
 import socket
 import struct
@@ -153,11 +154,16 @@ class FaultyProvider:
         watching = asyncio.create_task(_watch(reader, attempt))
         try:
             await self._faults.get(attempt.model, Call.good)(call)
+        except OSError:
+            attempt.client_gone.set()
+            raise
         finally:
             watching.cancel()
 
 
 async def _watch(reader: asyncio.StreamReader, attempt: Attempt) -> None:
     """The gateway sends nothing while it waits, so an end of its side is its leaving."""
-    if not await reader.read(1):
-        attempt.client_gone.set()
+    with contextlib.suppress(OSError):
+        if await reader.read(1):
+            return
+    attempt.client_gone.set()

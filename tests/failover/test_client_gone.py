@@ -1,0 +1,215 @@
+"""A client that leaves ends the provider's call at once, whatever the gateway waits for at that moment.
+
+Each provider here would wait for minutes, so only the client's leaving can end its call. How fast that is on an idle
+machine is printed, not judged: `AT_ONCE_SECONDS` is far below every timeout in play.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from tests.conftest import GENEROUS, Platform
+from tests.failover.faulty_provider import Attempt, Call, FaultyProvider
+from tests.failover.scenarios import no_response, overloaded, slow_first_token, stream_stall
+from tests.support.gateway import Gateway, write_catalog
+from tests.support.http import OPENAI_CHAT, PLATFORM_CHAT, chat_request, connect, until
+
+AT_ONCE_SECONDS = 10.0
+LARGE = "x" * 6_000_000
+
+
+async def role_chunk(call: Call) -> None:
+    await call.begin_stream()
+    await call.chunk({"role": "assistant", "content": ""})
+    await call.silence()
+
+
+async def error_body(call: Call) -> None:
+    await call.send(b"HTTP/1.1 500 X\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n{")
+    await call.silence()
+
+
+async def json_body(call: Call) -> None:
+    await call.send(b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n{"id": ')
+    await call.silence()
+
+
+async def flood(call: Call) -> None:
+    """Words without an end, so that a client that reads nothing fills every buffer on the way."""
+    await call.begin_stream()
+    while True:
+        await call.chunk({"content": "x" * 50_000})
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What the gateway waits for."""
+
+    model: str
+    stream: bool
+    reads: bytes = b""
+    """What the client has read before it leaves."""
+    reads_nothing: bool = False
+
+
+PHASES = {
+    "head of a response": Phase("silent", stream=False),
+    "head of a stream": Phase("silent", stream=True),
+    "first token": Phase("slow", stream=True),
+    "first token, limited": Phase("limited", stream=True),
+    "content after a role chunk": Phase("role", stream=True),
+    "next chunk": Phase("stalls", stream=True, reads=b"word19"),
+    "rest of a response": Phase("body", stream=False),
+    "rest of an error": Phase("error", stream=True),
+    "second route": Phase("second", stream=True),
+    "slow reader": Phase("flood", stream=True, reads=b"xxxx", reads_nothing=True),
+}
+FAULTS = {
+    "silent": no_response,
+    "slow": slow_first_token,
+    "limited": slow_first_token,
+    "role": role_chunk,
+    "stalls": stream_stall,
+    "body": json_body,
+    "error": error_body,
+    "overloaded": overloaded,
+    "flood": flood,
+}
+
+
+@dataclass
+class Bare:
+    """A server that accepts connections and does no more: no TLS handshake, and it reads only when told to."""
+
+    connections: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = field(default_factory=list)
+    port: int = 0
+
+    async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections.append((reader, writer))
+
+    async def end_of(self, number: int) -> int:
+        """Read a connection to its end; how many bytes came."""
+        reader, writer = self.connections[number]
+        size = 0
+        try:
+            while data := await reader.read(1 << 20):
+                size += len(data)
+        except ConnectionError:
+            pass
+        writer.close()
+        return size
+
+
+@pytest.fixture(scope="module")
+async def provider() -> AsyncIterator[FaultyProvider]:
+    """Faults that last."""
+    async with FaultyProvider(FAULTS) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+async def bare() -> AsyncIterator[Bare]:
+    """A server that says nothing, ever."""
+    found = Bare()
+    server = await asyncio.start_server(found.accept, "127.0.0.1", 0, limit=64 * 1024)
+    found.port = server.sockets[0].getsockname()[1]
+    yield found
+    server.close()
+    for _, writer in found.connections:
+        writer.close()
+
+
+@pytest.fixture(scope="module")
+def patient(
+    platform: Platform, provider: FaultyProvider, bare: Bare, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Gateway]:
+    """A gateway that would wait for minutes."""
+    directory = tmp_path_factory.mktemp("patient")
+    config = write_catalog(
+        directory / "platform.yaml",
+        {
+            "faulty": {"base_url": provider.base_url},
+            "bare": {"base_url": f"http://127.0.0.1:{bare.port}/v1"},
+            "bare-tls": {"base_url": f"https://127.0.0.1:{bare.port}/v1"},
+        },
+        {
+            **{model: [("faulty", model)] for model in FAULTS},
+            "second": [("faulty", "overloaded"), ("faulty", "silent")],
+            "reads-nothing": [("bare", "m")],
+            "no-handshake": [("bare-tls", "m")],
+        },
+        route_fields={"limited": {"first_token_seconds": 300}},
+        rate_limits=GENEROUS,
+        policies={"retry": {"max_attempts": 1}, "breaker": {"minimum_calls": 100_000}},
+    )
+    environment = {
+        **platform.environment,
+        "PLATFORM_CONFIG_FILE": str(config),
+        "PLATFORM_DEFAULT_MODEL": "silent",
+        "PLATFORM_PROVIDER_IDLE_TIMEOUT_SECONDS": "300",
+        "PLATFORM_PROVIDER_CONNECT_TIMEOUT_SECONDS": "60",
+        "PLATFORM_PROVIDER_TOTAL_TIMEOUT_SECONDS": "600",
+    }
+    with Gateway(environment, directory) as running:
+        yield running
+
+
+def body_of(model: str, text: str = "hi", **fields: Any) -> dict[str, Any]:
+    return {"model": model, "messages": [{"role": "user", "content": text}], **fields}
+
+
+@pytest.mark.parametrize("path", [OPENAI_CHAT, PLATFORM_CHAT])
+@pytest.mark.parametrize("waits_for", PHASES)
+async def test_client_that_leaves_ends_the_call(
+    waits_for: str, path: str, patient: Gateway, provider: FaultyProvider, chat_key: str,
+    show_figure: Callable[[str], None],
+) -> None:  # fmt: skip
+    phase = PHASES[waits_for]
+    model = "silent" if phase.model == "second" else phase.model
+    provider.reset()
+    async with connect(patient) as connection:
+        await connection.send(chat_request(chat_key, body_of(phase.model, stream=phase.stream), "leaves", path))
+        await until(lambda: len(provider.of(model)) == 1)
+        [attempt] = provider.of(model)
+        if phase.reads:
+            await connection.reader.readuntil(phase.reads)
+        await asyncio.sleep(0.3 if phase.reads_nothing else 0.05)  # until the gateway waits for what is to come
+        assert not attempt.client_gone.is_set()
+        took = await _seconds_until_gone(connection.writer.transport.abort, attempt)
+    show_figure(f"{waits_for}: closed after {took * 1000:.1f} ms")
+
+
+async def test_client_that_leaves_ends_a_connect(patient: Gateway, bare: Bare, chat_key: str) -> None:
+    """The TCP connection stands, the TLS handshake never ends."""
+    number = len(bare.connections)
+    async with connect(patient) as connection:
+        await connection.send(chat_request(chat_key, body_of("no-handshake"), "leaves"))
+        await until(lambda: len(bare.connections) > number)
+        connection.writer.transport.abort()
+        async with asyncio.timeout(AT_ONCE_SECONDS):
+            await bare.end_of(number)
+
+
+async def test_client_that_leaves_ends_an_upload(patient: Gateway, bare: Bare, chat_key: str) -> None:
+    """The provider does not read the request, so most of it is still here; that part is never sent."""
+    number = len(bare.connections)
+    async with connect(patient) as connection:
+        await connection.send(chat_request(chat_key, body_of("reads-nothing", LARGE), "leaves"))
+        await until(lambda: len(bare.connections) > number)
+        await asyncio.sleep(0.2)
+        connection.writer.transport.abort()
+        await asyncio.sleep(1)
+        async with asyncio.timeout(AT_ONCE_SECONDS):
+            assert await bare.end_of(number) < len(LARGE)
+
+
+async def _seconds_until_gone(leave: Callable[[], None], attempt: Attempt) -> float:
+    began = time.monotonic()
+    leave()
+    async with asyncio.timeout(AT_ONCE_SECONDS):
+        await attempt.client_gone.wait()
+    return time.monotonic() - began
