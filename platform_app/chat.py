@@ -28,6 +28,8 @@ class Served:
     provider: str
     upstream_model: str
     answer: Answer
+    usage: TokenUsage | None = None
+    """What the provider counted, of a whole answer; None where that is not used. A stream's is its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +66,14 @@ class ChatService:
             raise
         finally:
             _tell(call.journal, context)
+        usage = None
         if isinstance(answer, Completion):
-            meter.complete(answer)
+            usage = meter.complete(answer)
         else:
             meter.follow(answer)
         route = call.journal.route
         assert route is not None  # noqa: S101 - an answer came along a route
-        return Served(model.name, route.provider, route.upstream_model, answer)
+        return Served(model.name, route.provider, route.upstream_model, answer, usage)
 
     async def admit_replay(self, request: ModelRequest, caller: Caller, context: RequestContext) -> None:
         """Let a response of before be given again: its model is still there and allowed, and it counts as a request.

@@ -1,7 +1,11 @@
 """What a call used: settled with the limiter, counted, and recorded in the ledger, however the call ends."""
 
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
+
+import orjson
 
 from platform_app.auth.caller import Caller
 from platform_app.errors import ProviderTimeout
@@ -10,15 +14,21 @@ from platform_app.ledger.usage_record import INTERRUPTED, MAX_COST_MICROUSD, MAX
 from platform_app.llm.answers import Completion
 from platform_app.llm.calls import ModelCall, Operation
 from platform_app.llm.chunk_stream import ChunkStream
-from platform_app.llm.estimate import estimate_text_tokens
+from platform_app.llm.plausible_usage import CallFacts, SettledUsage, settle_usage
 from platform_app.llm.route import Route
-from platform_app.llm.usage import TokenUsage
+from platform_app.llm.usage import TokenUsage, number_leaves
 from platform_app.observability import ids, metrics
 from platform_app.observability.context import RequestContext
+from platform_app.observability.logging import get_logger
 from platform_app.observability.provider_call import outcome_of
 from platform_app.rate_limit.limiter import Admission
 
-_NOTHING = TokenUsage()
+REFUSED_LOG_SECONDS = 60.0
+"""Of one route at most one line in that time; the counter counts all."""
+_NOTHING = SettledUsage(TokenUsage(), estimated=False)
+_refused_logged: "dict[tuple[str, str], float]" = {}
+
+_log = get_logger("metering")
 
 
 class CallMeter:
@@ -53,18 +63,24 @@ class CallMeter:
         self._first_token_ms: float | None = None
         call.journal.before_attempt = self._intend
 
-    def complete(self, answer: Completion) -> None:
-        """The whole answer came."""
-        usage = answer.usage
-        estimated = usage is None
-        self._close(usage or self._guess(answer.characters), estimated, None)
+    def complete(self, answer: Completion) -> TokenUsage | None:
+        """The whole answer came. Returns the provider's counts; None where they are not used."""
+        reported = answer.reported
+        raw, counts = (None, None) if reported is None else reported
+        settled = settle_usage(counts, self._facts(answer.characters))
+        self._close(settled, raw, None)
+        return None if settled.estimated else settled.usage
 
     def follow(self, stream: ChunkStream) -> None:
-        """A stream began; its end will be the call's."""
+        """A stream began; its end will be the call's. Its `usage` is then the provider's counts; None where they are
+        not used."""
         self._first_token_ms = (time.perf_counter() - self._started) * 1000
 
         def ended(error: BaseException | None) -> None:
-            self._close(stream.usage or self._guess(stream.characters), stream.usage is None, error)
+            facts = self._facts(stream.characters, complete=stream.counted_all(error))
+            settled = settle_usage(stream.usage, facts)
+            stream.usage = None if settled.estimated else settled.usage
+            self._close(settled, stream.provider_usage, error)
 
         stream.on_end(ended)
 
@@ -73,20 +89,22 @@ class CallMeter:
         the prompt counts, since a provider that works on it charges for it."""
         left_alone = not isinstance(error, Exception) or isinstance(error, ProviderTimeout)
         guessed = left_alone and self._call.journal.attempts > 0
-        self._close(self._guess(0) if guessed else _NOTHING, guessed, error)
+        self._close(settle_usage(None, self._facts(0)) if guessed else _NOTHING, None, error)
 
-    def _guess(self, characters: int) -> TokenUsage:
-        prompt = self._estimate.prompt_tokens
-        made = estimate_text_tokens(characters) if self._call.operation is Operation.CHAT else 0
-        return TokenUsage(prompt, made, prompt + made)
+    def _facts(self, characters: int, *, complete: bool = True) -> CallFacts:
+        call = self._call
+        return CallFacts(
+            call.body, self._estimate.prompt_tokens, call.operation is Operation.CHAT, characters, complete
+        )  # fmt: skip
 
-    def _close(self, usage: TokenUsage, estimated: bool, error: BaseException | None) -> None:
+    def _close(self, settled: SettledUsage, raw: Mapping[str, Any] | None, error: BaseException | None) -> None:
         journal = self._call.journal
         route = journal.route
         if route is None or journal.attempts == 0:
             self._admission.release()
             return
-        cost = route.price.microusd(usage) if route.price is not None else None
+        usage, estimated = settled.usage, settled.estimated
+        cost = _cost(route, usage)
         # In this order: if the process dies in between, the end that is in the spool is known to whoever finds the
         # intent. Nothing else runs between the first and the last of them.
         self._ledger.append(self._ended(route, usage, estimated, cost, outcome_of(error)))
@@ -95,13 +113,15 @@ class CallMeter:
             self._intent.end()
         for direction, count in (("input", usage.prompt_tokens), ("output", usage.completion_tokens)):
             metrics.PROVIDER_TOKENS.labels(route.provider, route.public_model, direction).inc(count)
+        if settled.refused:
+            _tell_refused(route, raw)
 
     def _intend(self, route: Route) -> None:
         """A call is sent now: write down what it may cost."""
         if self._called_at is None:
             self._called_at = datetime.now(UTC)
         estimate = self._estimate
-        cost = min(route.price.microusd(estimate), MAX_COST_MICROUSD) if route.price is not None else None
+        cost = _cost(route, estimate)
         record = self._record(route, estimate, True, cost, INTERRUPTED)
         self._intended = record, route
         settlement = self._admission.settlement()
@@ -151,3 +171,18 @@ class CallMeter:
             attempts=self._call.journal.attempts,
             outcome=outcome,
         )
+
+
+def _cost(route: Route, usage: TokenUsage) -> int | None:
+    """At most what a record holds: the same is charged to the limits."""
+    return None if route.price is None else min(route.price.microusd(usage), MAX_COST_MICROUSD)
+
+
+def _tell_refused(route: Route, raw: Mapping[str, Any] | None) -> None:
+    """A provider's counts were not plausible: somebody must look at it, or bills will differ."""
+    metrics.PROVIDER_USAGE_REFUSED.labels(route.provider, route.public_model).inc()
+    name, now = (route.provider, route.public_model), time.monotonic()
+    if now - _refused_logged.get(name, -REFUSED_LOG_SECONDS) >= REFUSED_LOG_SECONDS:
+        _refused_logged[name] = now  # bounded by the catalog's routes
+        counts = orjson.dumps(number_leaves(raw)).decode()
+        _log.warning("provider_usage_refused", provider=route.provider, model=route.public_model, counts=counts)

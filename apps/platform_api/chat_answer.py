@@ -28,7 +28,7 @@ def json_answer(
         **_ids(completion.id, served, context),
         "output": content if isinstance(content, str) else None,
         "message": completion.message,
-        **_end(completion.finish_reason, completion.usage, context, conversation_id),
+        **_end(completion.finish_reason, served.usage, context, conversation_id),
     }
     with _writing():
         return Response(orjson.dumps(answer), media_type="application/json")

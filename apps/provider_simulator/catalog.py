@@ -62,6 +62,7 @@ _ALL = (
     Fault("stream-error", "some good chunks, an error object as a data line, end; JSON: 200 with it", 2, "chunks"),
     Fault("stream-truncated", "some good chunks, a clean end, no [DONE]; JSON: half of the body", 2, "chunks"),
     Fault("flaky", "500 for the first requests, then correct; counted by x-sim-key, user or model", 2, "requests"),
+    Fault("odd-usage", "a correct answer whose usage counts what cannot be; by number, see odd_usage.py", 0, "shape"),
     Fault("refused", "connection refused: use the simulator's refused_url; over a connection it acts as drop"),
     Fault("redirect", "302 to a path that counts how often it was followed; clients must not"),
 )

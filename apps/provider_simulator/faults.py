@@ -15,6 +15,7 @@ from urllib.parse import quote
 from aiohttp import web
 
 from apps.provider_simulator.catalog import FAULTS
+from apps.provider_simulator.odd_usage import events_with_odd_usage, with_odd_usage
 from apps.provider_simulator.simulated_model import Answer
 from apps.provider_simulator.wire import JSON_TYPE, Pouring, Problem, Wire, headers_of
 
@@ -177,6 +178,13 @@ async def _flaky(x: Exchange) -> web.StreamResponse:
     return await (_refuse(x) if x.attempt() <= x.value else _ok(x))
 
 
+async def _odd_usage(x: Exchange) -> web.StreamResponse:
+    if not x.stream:
+        body = with_odd_usage(x.answer.json(), x.value)
+        return web.Response(body=body, headers=headers_of(x.request_id, JSON_TYPE))
+    return await _stream_of(x, events_with_odd_usage(x.answer.events(), x.value))
+
+
 async def _redirect(x: Exchange) -> web.StreamResponse:
     headers = headers_of(x.request_id, JSON_TYPE)
     headers["Location"] = f"{REDIRECTED_PATH}{x.request.path}?model={quote(x.model, safe='')}"
@@ -206,6 +214,7 @@ _BEHAVIOURS: Mapping[str, Behaviour] = {
     "stream-error": _stream_error,
     "stream-truncated": _stream_truncated,
     "flaky": _flaky,
+    "odd-usage": _odd_usage,
     "redirect": _redirect,
 }
 

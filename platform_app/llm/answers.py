@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from platform_app.llm.usage import TokenUsage, parse_usage
+from platform_app.llm.estimate import latin_length
+from platform_app.llm.usage import Reported, TokenUsage, parse_usage, read_usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +15,8 @@ class Completion:
     raw: bytes
     """The provider's bytes as they came, where its wire format is OpenAI's; else `body` as JSON."""
     body: Mapping[str, Any]
+    counted: Mapping[str, Any] | None = None
+    """The provider's own usage object, where its wire format is not OpenAI's."""
 
     @property
     def id(self) -> str | None:
@@ -33,12 +36,18 @@ class Completion:
 
     @property
     def usage(self) -> TokenUsage | None:
-        """Tokens, None where the provider did not count."""
-        return parse_usage(self.body.get("usage"))
+        """Tokens as the client is told them; None where the provider did not count."""
+        reported = read_usage(self.body)
+        return None if reported is None else reported[1]
+
+    @property
+    def reported(self) -> Reported | None:
+        """The provider's usage object and what it says; None where it did not count."""
+        return _reported(self.counted) if self.counted is not None else read_usage(self.body)
 
     @property
     def characters(self) -> int:
-        """Of everything that the model made, for when the provider did not count."""
+        """Of everything that the model made, in Latin script, for when the provider did not count."""
         choices = self.body.get("choices")
         return sum(_characters(choice, "message") for choice in choices) if isinstance(choices, list) else 0
 
@@ -50,6 +59,8 @@ class ChatChunk:
     raw: bytes
     """The event's data as it came, where the provider's wire format is OpenAI's; else `body` as JSON."""
     body: Mapping[str, Any]
+    counted: Mapping[str, Any] | None = None
+    """The provider's own usage object so far, where its wire format is not OpenAI's."""
 
     @property
     def id(self) -> str | None:
@@ -71,12 +82,32 @@ class ChatChunk:
 
     @property
     def usage(self) -> TokenUsage | None:
-        """Tokens of the whole answer; on the last chunk."""
+        """Tokens of the whole answer as the client is told them; on the last chunk."""
         return parse_usage(self.body.get("usage"))
 
     @property
+    def reported(self) -> Reported | None:
+        """The provider's usage object and what it says of the answer so far; None where this chunk has none."""
+        if self.counted is not None:
+            return _reported(self.counted)
+        if not self.body.get("usage") and not self.last:
+            return None  # other places than OpenAI's are used on the last chunk alone
+        return read_usage(self.body)
+
+    @property
+    def last(self) -> bool:
+        """Whether the answer has ended with this chunk, or had before."""
+        choices = self.body.get("choices")
+        if not isinstance(choices, list):
+            return False
+        for choice in choices:
+            if isinstance(choice, dict) and choice.get("finish_reason"):
+                return True
+        return not choices
+
+    @property
     def characters(self) -> int:
-        """Of everything that the answer gained."""
+        """Of everything that the answer gained, in Latin script."""
         choices = self.body.get("choices")
         return sum(_characters(choice, "delta") for choice in choices) if isinstance(choices, list) else 0
 
@@ -88,20 +119,42 @@ class ChatChunk:
         return None
 
 
+def _reported(counted: Mapping[str, Any]) -> Reported | None:
+    counts = parse_usage(counted)
+    return None if counts is None else (counted, counts)
+
+
 def _characters(choice: object, member: str) -> int:
-    """Of a choice's text, reasoning and tool arguments. Odd shapes count as nothing."""
+    """Of a choice's text, reasoning and tool calls. Odd shapes count as nothing."""
     made = choice.get(member) if isinstance(choice, dict) else None
     if not isinstance(made, dict):
         return 0
-    count = sum(len(value) for name in _MADE if isinstance(value := made.get(name), str))
-    calls = made.get("tool_calls")
-    if isinstance(calls, list):
-        functions = (call.get("function") for call in calls if isinstance(call, dict))
-        count += sum(len(str(function.get("arguments") or "")) for function in functions if isinstance(function, dict))
+    count = 0
+    for name in _MADE:
+        if value := made.get(name):
+            count += latin_length(value) if isinstance(value, str) else _nested(value)
+    if not count:  # what is said in other ways: audio, a call of before tools, reasoning in parts
+        count = sum(_nested(value) for name, value in made.items() if name not in _NOT_MADE)
     return count
 
 
-_MADE = ("content", "refusal", "reasoning_content", "reasoning")
+_MADE = ("content", "refusal", "reasoning_content", "reasoning", "tool_calls")
+_NOT_MADE = frozenset(
+    {"role", "id", "type", "index", "format", "signature", "data", "encrypted_content", "b64_json", "url", "citations",
+     "annotations"}
+)  # fmt: skip
+_MAX_DEPTH = 8
+
+
+def _nested(value: object, depth: int = 0) -> int:
+    """Of all text in lists and objects, such as content in parts or a call's name and arguments."""
+    if isinstance(value, str):
+        return latin_length(value)
+    if depth == _MAX_DEPTH:
+        return 0
+    if isinstance(value, dict):
+        return sum(_nested(inner, depth + 1) for name, inner in value.items() if name not in _NOT_MADE)
+    return sum(_nested(inner, depth + 1) for inner in value) if isinstance(value, list) else 0
 
 
 def _text(value: object) -> str | None:

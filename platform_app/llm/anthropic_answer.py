@@ -13,6 +13,7 @@ import orjson
 from platform_app.llm import anthropic_errors
 from platform_app.llm import provider_errors as errors
 from platform_app.llm.answers import Completion
+from platform_app.llm.usage import TokenUsage, parse_usage, whole_count
 
 FINISH_REASONS: Mapping[str, str] = {
     "end_turn": "stop",
@@ -44,9 +45,11 @@ def read_message(raw: bytes) -> Completion:
         "finish_reason": finish_reason(message.get("stop_reason")),
     }
     body = {**envelope(message, "chat.completion"), "choices": [choice]}
-    if isinstance(message.get("usage"), dict):
-        body["usage"] = usage_of(message["usage"])
-    return Completion(orjson.dumps(body), body)
+    counted = message.get("usage")
+    if not isinstance(counted, dict):
+        return Completion(orjson.dumps(body), body)
+    body["usage"] = usage_of(counted)
+    return Completion(orjson.dumps(body), body, counted)
 
 
 def envelope(message: Mapping[str, Any], kind: str) -> dict[str, Any]:
@@ -73,23 +76,23 @@ def refusal_of(holder: Mapping[str, Any]) -> str | None:
 
 def usage_of(usage: Mapping[str, Any]) -> dict[str, Any]:
     """OpenAI's usage. Anthropic counts tokens that were read from, or written to, its cache apart from other input."""
-    read, written = _count(usage, "cache_read_input_tokens"), _count(usage, "cache_creation_input_tokens")
-    prompt = _count(usage, "input_tokens") + read + written
-    completion = _count(usage, "output_tokens")
-    made = usage.get("output_tokens_details")
-    thinking = _count(made, "thinking_tokens") if isinstance(made, dict) else 0
-    details: dict[str, Any] = {"cached_tokens": read, "cache_creation_tokens": written}
+    counts = parse_usage(usage) or TokenUsage()
+    details: dict[str, Any] = {
+        "cached_tokens": counts.cached_tokens,
+        "cache_creation_tokens": counts.cache_write_tokens,
+    }
     by_lifetime = usage.get("cache_creation")
     if isinstance(by_lifetime, dict):
         details["cache_creation_token_details"] = {
-            name: _count(by_lifetime, name) for name in ("ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")
+            name: whole_count(by_lifetime.get(name))
+            for name in ("ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")
         }
     return {
-        "prompt_tokens": prompt,
-        "completion_tokens": completion,
-        "total_tokens": prompt + completion,
+        "prompt_tokens": counts.prompt_tokens,
+        "completion_tokens": counts.completion_tokens,
+        "total_tokens": counts.prompt_tokens + counts.completion_tokens,
         "prompt_tokens_details": details,
-        "completion_tokens_details": {"reasoning_tokens": thinking},
+        "completion_tokens_details": {"reasoning_tokens": counts.reasoning_tokens},
     }
 
 
@@ -117,8 +120,3 @@ def _call(block: Mapping[str, Any]) -> dict[str, Any]:
 
 def _thought(blocks: Iterable[Mapping[str, Any]]) -> str:
     return "".join(block["thinking"] for block in blocks if isinstance(block.get("thinking"), str))
-
-
-def _count(counts: Mapping[str, Any], name: str) -> int:
-    value = counts.get(name)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0

@@ -13,6 +13,7 @@ from platform_app.llm import anthropic_errors
 from platform_app.llm import provider_errors as errors
 from platform_app.llm.answers import ChatChunk
 from platform_app.llm.anthropic_answer import envelope, finish_reason, refusal_of, usage_of
+from platform_app.llm.usage import merged_counts
 
 Fields = dict[str, Any]
 
@@ -57,7 +58,8 @@ class MessageReader:
         message = _object(event, "message")
         self._envelope = envelope(message, "chat.completion.chunk")
         self._count(message.get("usage"))
-        return self._chunk({"role": "assistant", "content": ""})
+        self._usage.pop("output_tokens", None)  # counted before there was any content
+        return self._counted({"role": "assistant", "content": ""})
 
     def _start_block(self, event: Fields) -> ChatChunk | None:
         block = self._block = dict(_object(event, "content_block"))
@@ -101,23 +103,27 @@ class MessageReader:
         self._count(event.get("usage"))
         self._finished = True
         refusal = refusal_of(delta)
-        return self._chunk({"refusal": refusal} if refusal else {}, finish_reason(delta.get("stop_reason")))
+        return self._counted({"refusal": refusal} if refusal else {}, finish_reason(delta.get("stop_reason")))
 
     def _stop(self, event: Fields) -> ChatChunk:
         if not self._finished:
             raise errors.bad_response("the stream ended before the answer was complete")
         self.complete = True
         body = {**(self._envelope or {}), "choices": [], "usage": usage_of(self._usage)}
-        return ChatChunk(orjson.dumps(body), body)
+        return ChatChunk(orjson.dumps(body), body, self._usage)
 
     def _arguments(self, piece: str) -> ChatChunk:
         self._had_input = True
         return self._chunk({"tool_calls": [{"index": self._calls - 1, "function": {"arguments": piece}}]})
 
     def _count(self, usage: object) -> None:
-        """Counts are cumulative, and the last event repeats only some of them."""
-        if isinstance(usage, dict):
-            self._usage.update({name: value for name, value in usage.items() if value is not None})
+        """Counts are cumulative, and the last event repeats only some of them, or says 0 of the others."""
+        self._usage = merged_counts(self._usage, usage)
+
+    def _counted(self, delta: Fields, reason: str | None = None) -> ChatChunk:
+        """A chunk that says what has been counted so far; the client is told at the end."""
+        made = self._chunk(delta, reason)
+        return ChatChunk(made.raw, made.body, self._usage) if self._usage else made
 
     def _chunk(self, delta: Fields, reason: str | None = None) -> ChatChunk:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}

@@ -1,7 +1,7 @@
 """A streamed answer on its way to a caller."""
 
-from collections.abc import Awaitable, Callable
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol
 
 from platform_app.llm.answers import ChatChunk
 from platform_app.llm.usage import TokenUsage
@@ -34,11 +34,19 @@ class ChunkStream:
         self._first: ChatChunk | None = first
         self._rest = rest
         self.usage: TokenUsage | None = None
-        """What the provider counted so far; some report a running total with every chunk: the last word counts."""
+        """What the provider counted so far; some report a running total with every chunk."""
+        self.provider_usage: Mapping[str, Any] | None = None
+        """Its last usage object, as it came."""
         self.characters = 0
-        """Of text, reasoning and tool arguments so far, for when the provider counts nothing."""
+        """Of text, reasoning and tool calls so far, in Latin script, for when the provider counts nothing."""
+        self._counted_at: int | None = None
+        self._counted_last = False
         self._endings: list[Ending] = []
         self._ended = False
+
+    def counted_all(self, error: BaseException | None) -> bool:
+        """Whether the provider counted all of what it made, in a stream that ended so."""
+        return self._counted_at == self.characters and (error is None or self._counted_last)
 
     def on_end(self, ending: Ending) -> None:
         """Call this once, when the stream ends, however it does. The latest added is called first. Must not raise."""
@@ -59,8 +67,12 @@ class ChunkStream:
             except BaseException as error:
                 self._end(error)
                 raise
-        self.usage = chunk.usage or self.usage
         self.characters += chunk.characters
+        if (reported := chunk.reported) is not None:
+            self.provider_usage, counts = reported
+            self.usage = counts if self.usage is None else self.usage.merged(counts)
+            if counts.completion_tokens or counts.total_tokens:
+                self._counted_at, self._counted_last = self.characters, chunk.last
         return chunk
 
     async def aclose(self) -> None:

@@ -7,6 +7,7 @@ one token a character, as Chinese, Japanese, Korean and emoji do at worst. So it
 English prose, by up to half for Cyrillic or Greek. What was really used replaces it when the answer has come.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -27,6 +28,14 @@ FILE_CHARACTERS_PER_TOKEN = 6
 def estimate_text_tokens(characters: int) -> int:
     """Tokens of so many characters in Latin script, rounded up."""
     return -int(-characters // LATIN_CHARACTERS_PER_TOKEN)
+
+
+def latin_length(text: str) -> int:
+    """How many characters of Latin script take as many tokens as a text."""
+    if text.isascii():
+        return len(text)
+    latin = len(text.encode("latin-1", "ignore"))
+    return latin + math.ceil((len(text) - latin) * LATIN_CHARACTERS_PER_TOKEN)
 
 
 def estimate_prompt_tokens(body: Mapping[str, Any]) -> int:

@@ -1,11 +1,22 @@
-"""Tokens of one call, as the provider counted them."""
+"""Tokens of one call, as the provider counted them, whatever it calls its fields.
 
+This module reads; `plausible_usage.py` decides what of it is used. A count that is missing, or that no count can be
+(negative, a fraction, text, a boolean, more than a billion), is 0 here, which no response with content has.
+Input includes cached input everywhere.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
+
+MAX_COUNT = 1_000_000_000
+"""More tokens than any call has; what is beyond it is no count."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenUsage:
-    """Tokens as the provider counted them."""
+    """Tokens of one call; 0: not counted."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -16,31 +27,190 @@ class TokenUsage:
     """Of the prompt's tokens, those that were written to it, where a provider tells: there they cost more."""
     cache_write_1h_tokens: int = 0
     """Of the written ones, those that stay there for an hour."""
+    reasoning_tokens: int = 0
+    """Of the completion's tokens, those of the model's thinking; some providers count them apart."""
+
+    def merged(self, later: "TokenUsage") -> "TokenUsage":
+        """Return the larger of each count. Counts in a stream are running totals, so none of them falls."""
+        return TokenUsage(
+            max(self.prompt_tokens, later.prompt_tokens),
+            max(self.completion_tokens, later.completion_tokens),
+            max(self.total_tokens, later.total_tokens),
+            max(self.cached_tokens, later.cached_tokens),
+            max(self.cache_write_tokens, later.cache_write_tokens),
+            max(self.cache_write_1h_tokens, later.cache_write_1h_tokens),
+            max(self.reasoning_tokens, later.reasoning_tokens),
+        )
+
+
+_NOTHING = TokenUsage()
+Reported = tuple[Mapping[str, Any], TokenUsage]
+"""A usage object as the provider sent it, and what it says."""
+
+
+def whole_count(value: object) -> int:
+    """Return a count of tokens, also one that is written as 500.0; 0 for what is none."""
+    if type(value) is float and value.is_integer():
+        value = int(value)
+    return value if type(value) is int and 0 < value <= MAX_COUNT else 0
 
 
 def parse_usage(usage: object) -> TokenUsage | None:
-    """OpenAI's usage object; None where it is missing. Odd members count as 0.
+    """Read a usage object of any format; None where it is missing.
 
-    OpenAI has no word for tokens that were written to a cache: `cache_creation_tokens` is LiteLLM's, and ours for
-    Anthropic; `cache_write_tokens` is OpenRouter's.
+    OpenAI's names are read first. OpenAI has no name for tokens that were written to a cache: `cache_creation_tokens`
+    is LiteLLM's, and ours for Anthropic; `cache_write_tokens` is OpenRouter's.
     """
     if not isinstance(usage, dict):
         return None
+    prompt, completion = whole_count(usage.get("prompt_tokens")), whole_count(usage.get("completion_tokens"))
+    if not prompt:
+        prompt = _first(usage, _PROMPT)
+    if not completion:
+        completion = _first(usage, _COMPLETION)
+    read = written = hour = reasoning = 0
     details = usage.get("prompt_tokens_details")
-    read = written = hour = 0
     if isinstance(details, dict):
-        read = _count(details.get("cached_tokens"))
-        written = _count(details.get("cache_creation_tokens")) or _count(details.get("cache_write_tokens"))
+        read = whole_count(details.get("cached_tokens"))
+        written = _first(details, _DETAILED_WRITES)
         hour = _hour(details.get("cache_creation_token_details")) if written else 0
-    return TokenUsage(
-        _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens")), _count(usage.get("total_tokens")),
-        read, written, hour,
-    )  # fmt: skip
+    details = usage.get("completion_tokens_details")
+    if isinstance(details, dict):
+        reasoning = whole_count(details.get("reasoning_tokens"))
+    total = whole_count(usage.get("total_tokens"))
+    if len(usage) > _OPENAI_MEMBERS or not total or not prompt:
+        return _with_other_names(usage, TokenUsage(prompt, completion, total, read, written, hour, reasoning))
+    return TokenUsage(prompt, completion, total, read, written, hour, reasoning)
+
+
+def read_usage(body: Mapping[str, Any]) -> Reported | None:
+    """Return the usage of a response or a chunk in OpenAI's shape, wherever its server puts it; None where there is
+    none."""
+    usage = body.get("usage")
+    counts = parse_usage(usage) if usage else None
+    if counts is None or counts == _NOTHING:
+        found = _elsewhere(body)
+        if found is not None:
+            return found
+    return None if usage is None or counts is None else (usage, counts)
+
+
+def merged_counts(before: Mapping[str, Any], later: object, depth: int = 0) -> dict[str, Any]:
+    """Merge a usage object with one that came later in the same stream: counts are cumulative, so the larger one is
+    used, and what a later event leaves out, or calls 0 or null, stays."""
+    merged = dict(before)
+    for name, value in later.items() if isinstance(later, Mapping) else ():
+        known = merged.get(name)
+        if whole_count(known):
+            merged[name] = max(whole_count(value), whole_count(known))
+        elif isinstance(value, dict) and depth < _MAX_DEPTH:
+            merged[name] = merged_counts(known if isinstance(known, dict) else {}, value, depth + 1)
+        elif value is not None and not isinstance(known, dict):
+            merged[name] = value
+    return merged
+
+
+def number_leaves(usage: Mapping[str, Any] | None, depth: int = 0) -> dict[str, Any]:
+    """Return the numbers of a usage object as they came, and no text that is not a number: providers may put anything
+    there, and what is kept holds no prompt and no response."""
+    kept: dict[str, Any] = {}
+    for name, value in (usage or {}).items():
+        if len(kept) == _MAX_LEAVES:
+            break
+        if len(name) > _MAX_NAME or not name.isprintable():
+            continue
+        if isinstance(value, dict):
+            if depth < _MAX_DEPTH and (inner := number_leaves(value, depth + 1)):
+                kept[name] = inner
+        elif value is None or isinstance(value, bool | float):
+            kept[name] = value
+        elif isinstance(value, int):
+            kept[name] = value if -_LARGEST_INTEGER <= value <= _LARGEST_INTEGER else str(value)[:_MAX_DIGITS]
+        elif isinstance(value, str) and len(value) <= _MAX_DIGITS and _NUMBER.fullmatch(value):
+            kept[name] = value
+    return kept
+
+
+_MAX_LEAVES, _MAX_DEPTH, _MAX_NAME, _MAX_DIGITS = 32, 3, 64, 32
+_LARGEST_INTEGER = 2**63 - 1
+_NUMBER = re.compile(r"[-+0-9.eE]+", re.ASCII)
+
+_OPENAI_MEMBERS = 5
+"""Members of OpenAI's own usage object; one with more may hold another server's names."""
+_PROMPT = (
+    "input_tokens", "promptTokens", "inputTokens", "promptTokenCount", "inputTokenCount", "prompt_token_count",
+    "prompt_eval_count", "prompt_n",
+)  # fmt: skip
+_COMPLETION = (
+    "output_tokens", "completionTokens", "outputTokens", "candidatesTokenCount", "outputTokenCount",
+    "candidates_token_count", "eval_count", "predicted_n",
+)  # fmt: skip
+_TOTAL = ("totalTokens", "totalTokenCount", "total_token_count")
+_READ = ("cached_tokens", "prompt_cache_hit_tokens", "cachedContentTokenCount", "cached_content_token_count")
+_READ_APART = ("cache_read_input_tokens", "cacheReadInputTokens", "cache_n")
+_WRITES = ("cache_creation_input_tokens", "cacheWriteInputTokens")
+"""Names that servers use which count tokens of the cache beside other input, as Anthropic does."""
+_DETAILED_WRITES = ("cache_creation_tokens", "cache_write_tokens")
+_THOUGHTS = ("reasoning_tokens", "thoughtsTokenCount", "thoughts_token_count")
+
+
+def _with_other_names(usage: Mapping[str, Any], counts: TokenUsage) -> TokenUsage:
+    """The counts, completed by what other formats than OpenAI's call them."""
+    prompt, completion, read = counts.prompt_tokens, counts.completion_tokens, counts.cached_tokens
+    written, hour, reasoning = counts.cache_write_tokens, counts.cache_write_1h_tokens, counts.reasoning_tokens
+    inputs, outputs = usage.get("input_tokens_details"), usage.get("output_tokens_details")
+    if isinstance(inputs, dict):
+        read = read or whole_count(inputs.get("cached_tokens"))
+    if isinstance(outputs, dict):
+        reasoning = reasoning or _first(outputs, ("reasoning_tokens", "thinking_tokens"))
+    read = read or _first(usage, _READ)
+    apart = _first(usage, _READ_APART)
+    writes = _first(usage, _WRITES)
+    if (apart or writes) and not whole_count(usage.get("prompt_tokens")):
+        prompt += apart + writes
+    read, written = read or apart, written or writes
+    if written and not hour:
+        hour = _hour(usage.get("cache_creation"))
+    if not prompt and whole_count(usage.get("prompt_cache_miss_tokens")):
+        prompt = read + whole_count(usage.get("prompt_cache_miss_tokens"))
+    thoughts = _first(usage, _THOUGHTS)
+    if thoughts and "candidatesTokenCount" in usage:  # Gemini's own format counts thoughts beside the response
+        completion += thoughts
+    total = counts.total_tokens or _first(usage, _TOTAL)
+    return TokenUsage(prompt, completion, total, read, written, hour, reasoning or thoughts)
+
+
+def _elsewhere(body: Mapping[str, Any]) -> Reported | None:
+    """Where servers put it that leave OpenAI's place empty: Groq, Moonshot, Gemini, llama.cpp, Ollama, Cohere."""
+    if "x_groq" in body and (found := _usable(body["x_groq"], "usage")):
+        return found
+    choices = body.get("choices")
+    for choice in choices if isinstance(choices, list) else ():
+        if found := _usable(choice, "usage"):
+            return found
+    for name in ("usageMetadata", "usage_metadata", "timings"):
+        if name in body and (found := _usable(body, name)):
+            return found
+    if "meta" in body and (found := _usable(body["meta"], "tokens")):
+        return found
+    if "eval_count" in body:
+        return _usable({"usage": {name: body.get(name) for name in ("prompt_eval_count", "eval_count")}}, "usage")
+    return None
+
+
+def _usable(holder: object, name: str) -> Reported | None:
+    usage = holder.get(name) if isinstance(holder, dict) else None
+    counts = parse_usage(usage)
+    return None if not isinstance(usage, dict) or counts is None or counts == _NOTHING else (usage, counts)
+
+
+def _first(usage: Mapping[str, Any], names: Iterable[str]) -> int:
+    """The first of these that counts something."""
+    for name in names:
+        if name in usage and (count := whole_count(usage[name])):
+            return count
+    return 0
 
 
 def _hour(details: object) -> int:
-    return _count(details.get("ephemeral_1h_input_tokens")) if isinstance(details, dict) else 0
-
-
-def _count(value: object) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+    return whole_count(details.get("ephemeral_1h_input_tokens")) if isinstance(details, dict) else 0

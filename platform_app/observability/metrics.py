@@ -155,6 +155,12 @@ PROVIDER_TOKENS = Counter(
     "Tokens as the provider counted them; estimated where it did not.",
     ["provider", "model", "direction"],
 )
+PROVIDER_USAGE_REFUSED = Counter(
+    "platform_provider_usage_refused",
+    "Calls whose provider counted tokens that cannot be (nothing for a response with content, absurdly many, no "
+    "number): these counts were not used, and the call is recorded and charged with estimates.",
+    ["provider", "model"],
+)
 
 USAGE_COST = Counter(
     "platform_usage_cost_usd",

@@ -71,6 +71,7 @@ EXPECTED: Mapping[str, Expected] = {
     "huge-line": _always("sim-huge-line-40", ProviderBadResponse),
     "stream-error": Expected("sim-stream-error", ProviderError, ProviderError, after_deltas=True),
     "stream-truncated": Expected("sim-stream-truncated", ProviderBadResponse, ProviderBadResponse, after_deltas=True),
+    "odd-usage": _always("sim-odd-usage-2", None),
     "flaky": _always("sim-flaky-1000", ProviderError),
     "refused": _always("sim-refused", ProviderUnavailable, 1),
     "redirect": _always("sim-redirect", ProviderBadResponse),

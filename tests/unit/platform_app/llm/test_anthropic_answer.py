@@ -51,7 +51,7 @@ def test_text() -> None:
 
 def test_usage_counts_cached_input_too() -> None:
     done = read(message(TEXT, usage={**USAGE, "output_tokens_details": {"thinking_tokens": 3}}))
-    assert done.usage == TokenUsage(42, 7, 49, 30, 2)
+    assert done.usage == TokenUsage(42, 7, 49, 30, 2, 0, 3)
     assert done.body["usage"]["prompt_tokens_details"] == {"cached_tokens": 30, "cache_creation_tokens": 2}
     assert done.body["usage"]["completion_tokens_details"] == {"reasoning_tokens": 3}
     assert read_message(json.dumps({**message(TEXT), "usage": None}).encode()).usage is None

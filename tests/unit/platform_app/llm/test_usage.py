@@ -32,7 +32,7 @@ def test_no_usage(usage: object) -> None:
     assert parse_usage(usage) is None
 
 
-@pytest.mark.parametrize("odd", [None, "9", 9.0, -1, [9], {"n": 9}, True, float("nan")])
+@pytest.mark.parametrize("odd", [None, "9", 9.5, -1, [9], {"n": 9}, True, float("nan"), float("inf"), 2**63, 1e19])
 def test_odd_members_count_as_nothing(odd: object) -> None:
     usage = parse_usage({"prompt_tokens": odd, "total_tokens": 2, "prompt_tokens_details": {"cached_tokens": odd}})
     assert usage == TokenUsage(0, 0, 2, 0)
