@@ -142,7 +142,7 @@ def _unwanted_bodies(attacker: Attacker, _: int) -> None:
 
 def _slow_readers(attacker: Attacker, _: int) -> None:
     """Large responses that are not read. They repeat the prompt, so that the attack is the waiting and not the work."""
-    body = b'{"prompt": "' + b"x" * 1_000_000 + b'"}'
+    body = b'{"prompt": "' + b"x" * 4_000_000 + b'"}'
     with ExitStack() as held:
         for _index in range(2):
             held.enter_context(connection := attacker.connect())
