@@ -13,7 +13,7 @@ from platform_app.llm.calls import Journal, ModelCall, ModelRequest
 from platform_app.llm.directory import ModelDirectory, ServedModel
 from platform_app.llm.estimate import estimate_prompt_tokens, requested_output_tokens
 from platform_app.llm.usage import TokenUsage
-from platform_app.metering import CallMeter
+from platform_app.metering import CallMeter, assumed_costs
 from platform_app.observability.context import RequestContext
 from platform_app.rate_limit.gate import RateLimitGate
 from platform_app.rate_limit.rules import Usage
@@ -50,7 +50,7 @@ class ChatService:
 
         Raises:
             PlatformError: ModelNotFound, ModelNotAllowed, InvalidRequest for a field that its providers must not get,
-                RateLimited, LimiterUnavailable, or the provider's failure.
+                RateLimited, LimiterUnavailable, PriceUnknown, or the provider's failure.
                 Nothing is charged before the model is known to exist and to be allowed.
         """
         model = self._allowed_model(request, caller, context)
@@ -58,7 +58,7 @@ class ChatService:
         admission = await self.limits.admit(self._usage(estimate, model, caller, context), context)
         deadline = asyncio.get_running_loop().time() + self.deadline_seconds
         call = ModelCall(request.body, deadline, request.operation, request.stream)
-        meter = CallMeter(call, caller, context, admission, self.ledger, estimate)
+        meter = CallMeter(call, caller, context, admission, self.ledger, estimate, self.limits.rules.assumed_prices)
         try:
             answer = await model.upstream.send(call)
         except BaseException as error:
@@ -100,10 +100,15 @@ class ChatService:
         return TokenUsage(prompt, output, prompt + output)
 
     def _usage(self, estimate: TokenUsage, model: ServedModel, caller: Caller, context: RequestContext) -> Usage:
-        tokens = cost = 0
-        if self.limits.rules.weighs:
-            tokens, cost = estimate.total_tokens, model.most_microusd(estimate)
-        return Usage(caller.key_id, caller.owner, context.route, model.name, caller.limits, tokens, cost)
+        key_id, owner, route = caller.key_id, caller.owner, context.route
+        rules = self.limits.rules
+        if not rules.weighs:
+            return Usage(key_id, owner, route, model.name, caller.limits)
+        tokens, cost = estimate.total_tokens, model.most_microusd(estimate)
+        if model.unpriced is None:
+            return Usage(key_id, owner, route, model.name, caller.limits, tokens, cost)
+        assumed = assumed_costs(rules.assumed_prices, estimate)
+        return Usage(key_id, owner, route, model.name, caller.limits, tokens, cost, model.unpriced, assumed)
 
 
 def _tell(journal: Journal, context: RequestContext) -> None:

@@ -21,7 +21,8 @@ The tree (status and code beside each leaf)::
     │   ├── MissingCredentials         401 missing_credentials
     │   ├── InvalidApiKey              401 invalid_api_key
     │   ├── InsufficientScope          403 insufficient_scope
-    │   └── ModelNotAllowed            403 model_not_allowed
+    │   ├── ModelNotAllowed            403 model_not_allowed
+    │   └── PriceUnknown               403 price_unknown
     ├── RateLimited                    429 rate_limited
     │   └── BudgetExceeded             429 budget_exceeded
     ├── Unavailable                    ours to mend; waiting helps where retry_after is set
@@ -214,6 +215,12 @@ class ModelNotAllowed(CallerRefused):
     """The model exists, but not for this key."""
 
     code, status = "model_not_allowed", 403
+
+
+class PriceUnknown(CallerRefused):
+    """A budget applies, and what the model would cost is not known: the operator must state a price."""
+
+    code, status = "price_unknown", 403
 
 
 class RateLimited(PlatformError):

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from platform_app.auth.caller import Caller
+from platform_app.config import PriceConfig
 from platform_app.errors import ProviderTimeout
 from platform_app.ledger.base import Intent, Ledger
 from platform_app.ledger.usage_record import INTERRUPTED, MAX_COST_MICROUSD, MAX_TOKENS, UsageRecord
@@ -15,6 +16,7 @@ from platform_app.llm.answers import Completion
 from platform_app.llm.calls import ModelCall, Operation
 from platform_app.llm.chunk_stream import ChunkStream
 from platform_app.llm.plausible_usage import CallFacts, SettledUsage, settle_usage
+from platform_app.llm.prices import configured_price
 from platform_app.llm.route import Route
 from platform_app.llm.usage import TokenUsage, number_leaves
 from platform_app.observability import ids, metrics
@@ -45,13 +47,24 @@ class CallMeter:
         admission: Admission,
         ledger: Ledger,
         estimate: TokenUsage,
+        assumed_prices: Mapping[str, PriceConfig] | None = None,
     ) -> None:
-        """`estimate`: what the call may use, which is recorded and charged if this process dies before its end."""
+        """
+        Args:
+            call: what is sent.
+            caller: who is charged.
+            context: the request.
+            admission: what was reserved.
+            ledger: where the call is recorded.
+            estimate: what the call may use, which is recorded and charged if this process dies before its end.
+            assumed_prices: what limit rules take a call for whose price is not known, by rule name.
+        """
         self._call = call
         self._caller = caller
         self._context = context
         self._admission = admission
         self._ledger = ledger
+        self._assumed_prices = assumed_prices or {}
         # What a client asks for may be absurd, and no column takes it then.
         prompt, output = min(estimate.prompt_tokens, MAX_TOKENS), min(estimate.completion_tokens, MAX_TOKENS)
         self._estimate = TokenUsage(prompt, output, prompt + output)
@@ -108,7 +121,8 @@ class CallMeter:
         # In this order: if the process dies in between, the end that is in the spool is known to whoever finds the
         # intent. Nothing else runs between the first and the last of them.
         self._ledger.append(self._ended(route, usage, estimated, cost, outcome_of(error)))
-        self._admission.settle(usage.prompt_tokens + usage.completion_tokens, cost)
+        assumed = assumed_costs(self._assumed_prices, usage) if cost is None and self._assumed_prices else None
+        self._admission.settle(usage.prompt_tokens + usage.completion_tokens, cost, assumed)
         if self._intent is not None:
             self._intent.end()
         for direction, count in (("input", usage.prompt_tokens), ("output", usage.completion_tokens)):
@@ -171,6 +185,13 @@ class CallMeter:
             attempts=self._call.journal.attempts,
             outcome=outcome,
         )
+
+
+def assumed_costs(prices: Mapping[str, PriceConfig], usage: TokenUsage) -> Mapping[str, int]:
+    """What limit rules take a call for whose price is not known, by rule name."""
+    return {
+        name: min(configured_price(price).microusd(usage), MAX_COST_MICROUSD) for name, price in prices.items()
+    }  # fmt: skip
 
 
 def _cost(route: Route, usage: TokenUsage) -> int | None:

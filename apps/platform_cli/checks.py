@@ -6,6 +6,7 @@ from contextlib import aclosing
 
 import typer
 
+from apps.platform_cli.price_checks import price_checks
 from apps.platform_cli.provider_probe import probe_provider
 from apps.platform_cli.redis_checks import redis_checks
 from platform_app.config import PlatformConfig, ProviderConfig, Settings, load_config, load_settings, unknown_variables
@@ -33,6 +34,10 @@ def run_checks(live: bool = True) -> int:
 
     for line in settings.insecure_connections():
         typer.echo(_line(Check("tls", False, False, line)))
+
+    for check in price_checks(config):
+        typer.echo(_line(check))
+        failed = failed or (check.required and not check.ok)
 
     async def main() -> None:
         nonlocal failed

@@ -7,6 +7,7 @@ from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, Field, model_validator
 
+from platform_app.config.catalog import PriceConfig
 from platform_app.config.fields import ConfigModel, ModelName, RuleName
 from platform_app.config.limit_checks import check_routes, unreachable_rules
 
@@ -62,6 +63,11 @@ class LimitRule(ConfigModel):
         "degrade",
         description="While Redis is down: degrade to limit ÷ processes in each process, or refuse (closed).",
     )
+    on_no_price: Literal["refuse", "warn"] | PriceConfig = Field(
+        "refuse",
+        description="For cost_usd, where a route's price is not known: refuse requests for its model, warn (count them "
+        "as nothing, and log it), or the price that they are counted at.",
+    )
 
     @property
     def calls_model_only(self) -> bool:
@@ -82,6 +88,7 @@ class LimitRule(ConfigModel):
         problems = [
             *self._window_problems(),
             *self._limit_problems(),
+            *self._price_problems(),
             *check_routes(self.routes, self.calls_model_only),
         ]
         if problems:
@@ -108,6 +115,11 @@ class LimitRule(ConfigModel):
         elif self.unit != "cost_usd" and self.limit != int(self.limit):
             return [f"limit: {self.unit} are whole numbers"]
         return []
+
+    def _price_problems(self) -> list[str]:
+        if self.unit == "cost_usd" or self.on_no_price == "refuse":
+            return []
+        return ["on_no_price is for cost_usd; leave it out"]
 
 
 DEFAULT_RULES = (

@@ -1,7 +1,7 @@
 """The models that are served now: each public name with its routes and the way to them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from platform_app.errors import InvalidRequest, ModelNotFound
 from platform_app.llm.base import Upstream
@@ -20,6 +20,12 @@ class ServedModel:
     routes: tuple[Route, ...]
     upstream: Upstream
     """All its routes with their policies."""
+    unpriced: str | None = field(init=False, default=None)
+    """The routes whose price is not known, for people; None where all are known."""
+
+    def __post_init__(self) -> None:
+        unknown = [f"{route.provider}/{route.upstream_model}" for route in self.routes if route.price is None]
+        object.__setattr__(self, "unpriced", ", ".join(unknown) or None)
 
     def require_fields(self, names: Sequence[str]) -> None:
         """Check the extra fields of a request against every route, since any of them may serve it.

@@ -82,6 +82,8 @@ def listed_price(model: str, base_url: str) -> Price | None:
     rates = (
         price.input_mtok, price.output_mtok, price.cache_read_mtok, price.cache_write_mtok, price.cache_write_1h_mtok,
     )  # fmt: skip
+    if price.input_mtok is None and price.output_mtok is None:
+        return None  # charged by the request, or in another way that tokens do not tell
     if any(rate is not None and not isinstance(rate, Decimal) for rate in rates):
         return TieredPrice(price)
     return _flat(*(rate if isinstance(rate, Decimal) else None for rate in rates))

@@ -73,6 +73,12 @@ LIMITER_CLOSED = Counter(
     "platform_limiter_closed", "Requests refused because Redis is down and this rule says that then nobody passes.",
     ["rule"],
 )  # fmt: skip
+BUDGET_UNPRICED = Counter(
+    "platform_budget_unpriced",
+    "Requests that a budget applies to, for a model with a route whose price is not known: refused, warned (they count "
+    "nothing), counted (at the rule's price).",
+    ["rule", "action"],
+)
 LIMITER_SETTLEMENTS = Counter(
     "platform_limiter_settlements",
     "Ends of requests that had reserved something, told to Redis: sent, failed, dropped; and renewals that failed.",

@@ -5,7 +5,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from platform_app.errors import BudgetExceeded, LimiterUnavailable, RateLimited
+from platform_app.errors import BudgetExceeded, LimiterUnavailable, PriceUnknown, RateLimited
 from platform_app.observability import metrics
 from platform_app.observability.context import RequestContext
 from platform_app.observability.logging import get_logger
@@ -18,6 +18,9 @@ from platform_app.rate_limit.rules import Charge, Explanation, RuleBook, Usage
 SHADOW_LOG_SECONDS = 1.0
 """Of one rule at most one line in that time; the counter counts all."""
 
+UNPRICED_LOG_SECONDS = 60.0
+"""The same of one rule and model whose price is not known."""
+
 _log = get_logger("rate_limit")
 
 
@@ -29,6 +32,7 @@ class RateLimitGate:
     limiter: RateLimiter
     known_denials: KnownDenials = field(default_factory=KnownDenials, repr=False)
     _shadow_logged: "OrderedDict[str, float]" = field(default_factory=OrderedDict, repr=False)
+    _unpriced_logged: dict[str, float] = field(default_factory=dict, repr=False)
 
     def refuse_known(self, usage: Usage, context: RequestContext) -> None:
         """Refuse a request of which nothing but its caller and route is known yet, where the limiter has said that it
@@ -52,8 +56,12 @@ class RateLimitGate:
             RateLimited: naming the rule, its limit and its window; then nothing was charged. BudgetExceeded where the
                 rule limits a cost.
             LimiterUnavailable: Redis is down, and a rule says that then nobody passes.
+            PriceUnknown: a rule limits a cost, and the model's is not known.
         """
-        return await self._admit(self.rules.charges(usage), usage, context)
+        charges = self.rules.charges(usage)
+        if usage.unpriced is not None:
+            self._require_prices(charges, usage)
+        return await self._admit(charges, usage, context)
 
     async def charge(self, usage: Usage, context: RequestContext) -> None:
         """As `admit`, for routes that call no model: nothing is held there.
@@ -104,6 +112,28 @@ class RateLimitGate:
         charges = [Charge(each.rule, each.counter) for each in explained if each.counter is not None]
         states = iter(await self.limiter.read(charges) if charges else ())
         return [(each, next(states) if each.counter is not None else None) for each in explained]
+
+    def _require_prices(self, charges: Sequence[Charge], usage: Usage) -> None:
+        """Of a model with a route whose price is not known: do what each budget says."""
+        for rule in [charge.rule for charge in charges if charge.rule.unit == "cost_usd"]:
+            if rule.refuses_unpriced and not rule.shadow:
+                self._note_unpriced(rule, usage, "refused")
+                raise PriceUnknown(
+                    f"The budget '{rule.name}' applies, and the price of the model '{usage.model}' is not known "
+                    f"({usage.unpriced}). Use another model, or ask your platform operator for a price of the route, "
+                    "or for on_no_price in the rule.",
+                    details=[rule.sentence],
+                )
+            self._note_unpriced(rule, usage, "warned" if rule.assumed_price is None else "counted")
+
+    def _note_unpriced(self, rule: Rule, usage: Usage, action: str) -> None:
+        metrics.BUDGET_UNPRICED.labels(rule.name, action).inc()
+        now, name = time.monotonic(), f"{rule.name} {usage.model}"
+        if action != "counted" and now - self._unpriced_logged.get(name, -UNPRICED_LOG_SECONDS) >= UNPRICED_LOG_SECONDS:
+            self._unpriced_logged[name] = now  # rules and models are the config file's
+            _log.warning(
+                "budget_price_unknown", rule=rule.name, model=usage.model, routes=usage.unpriced, action=action
+            )
 
     def _note_shadow(self, rule: Rule, usage: Usage) -> None:
         metrics.LIMITER_DENIALS.labels(rule.name, "shadow").inc()

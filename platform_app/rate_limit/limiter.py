@@ -28,9 +28,12 @@ Settlement = Sequence[Mapping[str, Any]]
 class Admission(Protocol):
     """What a request that was let in holds until its end."""
 
-    def settle(self, tokens: int | None, cost_microusd: int | None) -> None:
-        """It is over, and used so much; None where nobody knows: what was reserved is taken for used. The first call
-        counts; returns at once and never fails, since nothing is left to be done about it."""
+    def settle(
+        self, tokens: int | None, cost_microusd: int | None, assumed_costs: Mapping[str, int] | None = None
+    ) -> None:
+        """It is over, and used so much; None where nobody knows: what was reserved is taken for used, or, of a cost,
+        what the rule takes it for (`assumed_costs`, by rule name). The first call counts; returns at once and never
+        fails, since nothing is left to be done about it."""
         ...
 
     def release(self) -> None:
@@ -46,7 +49,9 @@ class Admission(Protocol):
 class NothingHeld:
     """Of requests to which no rule applies that holds anything."""
 
-    def settle(self, tokens: int | None, cost_microusd: int | None) -> None:
+    def settle(
+        self, tokens: int | None, cost_microusd: int | None, assumed_costs: Mapping[str, int] | None = None
+    ) -> None:
         """Does nothing."""
 
     def release(self) -> None:

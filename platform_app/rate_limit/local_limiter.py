@@ -3,7 +3,7 @@
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from platform_app.rate_limit.limiter import NOTHING_HELD, Admission, Decision, RuleState, Settlement
@@ -168,12 +168,17 @@ class LocalAdmission:
     def __init__(self, held: Sequence[_Held]) -> None:
         self._held = held
 
-    def settle(self, tokens: int | None, cost_microusd: int | None) -> None:
+    def settle(
+        self, tokens: int | None, cost_microusd: int | None, assumed_costs: Mapping[str, int] | None = None
+    ) -> None:
         """See Admission.settle."""
         held, self._held = self._held, ()
         for each in held:
             each.counter.held -= each.charge.cost
-            used = {"tokens": tokens, "cost_usd": cost_microusd}.get(each.charge.rule.unit, 0)
+            rule = each.charge.rule
+            used = {"tokens": tokens, "cost_usd": cost_microusd}.get(rule.unit, 0)
+            if used is None and assumed_costs and rule.unit == "cost_usd":
+                used = assumed_costs.get(rule.name)
             if units := each.charge.cost if used is None else max(0, used):
                 each.counter.use(each.bucket, units)
 

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from redis.exceptions import NoScriptError, RedisError
@@ -114,7 +114,14 @@ class RedisLimiter:
                 self._holds.former.remove(name)
         return True
 
-    def end(self, charges: Sequence[Charge], at_microseconds: int, tokens: int | None, cost: int | None) -> None:
+    def end(
+        self,
+        charges: Sequence[Charge],
+        at_microseconds: int,
+        tokens: int | None,
+        cost: int | None,
+        assumed_costs: Mapping[str, int] | None = None,
+    ) -> None:
         """Let go what was held, and count what was used, without waiting for it."""
         parts = []
         for charge in charges:
@@ -123,7 +130,7 @@ class RedisLimiter:
                 case "tokens":
                     used = charge.cost if tokens is None else tokens
                 case "cost_usd":
-                    used = charge.cost if cost is None else cost
+                    used = cost if cost is not None else (assumed_costs or {}).get(charge.rule.name, charge.cost)
                 case _:
                     used = 0
             parts.append((charge, charge.cost, max(0, used)))
@@ -278,11 +285,13 @@ class RedisAdmission:
         self._charges = charges
         self._at = at_microseconds
 
-    def settle(self, tokens: int | None, cost_microusd: int | None) -> None:
+    def settle(
+        self, tokens: int | None, cost_microusd: int | None, assumed_costs: Mapping[str, int] | None = None
+    ) -> None:
         """See Admission.settle."""
         limiter, self._limiter = self._limiter, None
         if limiter is not None:
-            limiter.end(self._charges, self._at, tokens, cost_microusd)
+            limiter.end(self._charges, self._at, tokens, cost_microusd, assumed_costs)
 
     def release(self) -> None:
         """See Admission.release."""

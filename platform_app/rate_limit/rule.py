@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
-from platform_app.config import LimitRule
+from platform_app.config import LimitRule, PriceConfig
 from platform_app.config.limits import BY_KEY_SCOPES, LimitScope, LimitUnit
 from platform_app.rate_limit.calendar import Calendar
 
@@ -45,6 +45,10 @@ class Rule:
     """It counts, and denies nothing."""
     closed: bool = False
     """Without Redis it refuses."""
+    refuses_unpriced: bool = False
+    """It refuses requests whose price is not known."""
+    assumed_price: PriceConfig | None = None
+    """What such requests are counted at instead; None: they count as nothing."""
     tag: str = field(init=False, default="")
     """What its counters are called: the name and what they count, so that a rule whose limit changes goes on, and one
     whose window or unit changes starts anew."""
@@ -117,5 +121,7 @@ def rule_of(config: LimitRule) -> Rule:
         models=frozenset(config.models),
         shadow=config.mode == "shadow",
         closed=config.on_outage == "closed",
+        refuses_unpriced=config.unit == "cost_usd" and config.on_no_price == "refuse",
+        assumed_price=config.on_no_price if isinstance(config.on_no_price, PriceConfig) else None,
     )
     return replace(rule, limit=rule.units(float(config.limit))) if config.limit is not None else rule

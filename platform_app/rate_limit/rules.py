@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from hashlib import blake2b
 
-from platform_app.config import LimitRule
+from platform_app.config import LimitRule, PriceConfig
 from platform_app.rate_limit.rule import Rule, rule_of
 
 MAX_OWN_LIMITS = 10_000
@@ -33,6 +33,10 @@ class Usage:
     """How many it may use, at most as far as is known."""
     cost_microusd: int = 0
     """What those may cost."""
+    unpriced: str | None = None
+    """Routes of the model whose price is not known; None where it is known of all."""
+    assumed_costs: Mapping[str, int] = field(default_factory=dict)
+    """What they may cost by rules that state a price for such, by rule name."""
 
     def cost(self, rule: Rule) -> int:
         """Units of this rule."""
@@ -40,7 +44,8 @@ class Usage:
             case "tokens":
                 return self.tokens
             case "cost_usd":
-                return self.cost_microusd
+                assumed = self.assumed_costs
+                return max(self.cost_microusd, assumed.get(rule.name, 0)) if assumed else self.cost_microusd
             case _:
                 return 1
 
@@ -90,6 +95,11 @@ class RuleBook:
         return self._book.weighs
 
     @property
+    def assumed_prices(self) -> Mapping[str, PriceConfig]:
+        """The prices that rules state for what has none, by rule name."""
+        return self._book.assumed_prices
+
+    @property
     def watches(self) -> bool:
         """Whether any rule is in shadow mode."""
         return self._book.watches
@@ -131,6 +141,7 @@ class _Book:
     def __init__(self, rules: Sequence[LimitRule]) -> None:
         self.rules = tuple(rule_of(rule) for rule in rules)
         self.weighs = any(rule.unit in ("tokens", "cost_usd") for rule in self.rules)
+        self.assumed_prices = {rule.name: rule.assumed_price for rule in self.rules if rule.assumed_price is not None}
         self.watches = any(rule.shadow for rule in self.rules)
         self.needs_redis = any(rule.closed and not rule.shadow for rule in self.rules)
         self._applying: dict[tuple[str, str | None], tuple[Rule, ...]] = {}

@@ -2,7 +2,7 @@
 callers share in another, so it takes two calls at most."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from platform_app.rate_limit.limiter import NOTHING_HELD, Admission, Decision, RuleState, Settlement
 from platform_app.rate_limit.redis_limiter import RedisLimiter
@@ -54,10 +54,12 @@ class _Both:
     def __init__(self, admissions: Sequence[Admission]) -> None:
         self._admissions = admissions
 
-    def settle(self, tokens: int | None, cost_microusd: int | None) -> None:
+    def settle(
+        self, tokens: int | None, cost_microusd: int | None, assumed_costs: Mapping[str, int] | None = None
+    ) -> None:
         """See Admission.settle."""
         for admission in self._admissions:
-            admission.settle(tokens, cost_microusd)
+            admission.settle(tokens, cost_microusd, assumed_costs)
 
     def release(self) -> None:
         """See Admission.release."""

@@ -178,7 +178,8 @@ CLOSED = {
         {"name": "strict", "scope": "key", "limit": 60, "window_seconds": 60, "on_outage": "closed",
          "routes": ["/v1/platform/chat"]},
         {"name": "key-rpm", "scope": "key", "limit": 100, "window_seconds": 60},
-        {"name": "key-usd", "scope": "key", "unit": "cost_usd", "limit": 5, "window": "day", "time_zone": "UTC"},
+        {"name": "key-usd", "scope": "key", "unit": "cost_usd", "limit": 5, "window": "day", "time_zone": "UTC",
+         "on_no_price": "warn"},
         {"name": "watched", "scope": "owner", "limit": 1, "window_seconds": 60, "mode": "shadow"},
         {"name": "managers", "scope": "key", "limit": 7, "window_seconds": 60, "routes": ["/v1/platform/api-keys"]},
     ]

@@ -1,5 +1,6 @@
 """What a call is recorded and charged with, whatever its provider counts (issue 11, kinds 1 and 2)."""
 
+from collections.abc import Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -28,7 +29,9 @@ class Settled:
     def __init__(self) -> None:
         self.with_: list[tuple[int | None, int | None]] = []
 
-    def settle(self, tokens: int | None, cost_microusd: int | None) -> None:
+    def settle(
+        self, tokens: int | None, cost_microusd: int | None, assumed_costs: Mapping[str, int] | None = None
+    ) -> None:
         self.with_.append((tokens, cost_microusd))
 
     def release(self) -> None:
@@ -45,8 +48,9 @@ def world() -> World:
 
 @pytest.fixture
 def admission(world: World) -> Settled:
-    world.limiter.admission = Settled()
-    return world.limiter.admission
+    admission = Settled()
+    world.limiter.admission = admission
+    return admission
 
 
 def completion(usage: object, text: str = TEXT) -> Completion:

@@ -1,6 +1,6 @@
 """The gate: headers on every answer, words on a refusal."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import pytest
@@ -59,7 +59,9 @@ class Noted:
     def __init__(self) -> None:
         self.ends: list[tuple[int | None, int | None]] = []
 
-    def settle(self, tokens: int | None, cost_microusd: int | None) -> None:
+    def settle(
+        self, tokens: int | None, cost_microusd: int | None, assumed_costs: Mapping[str, int] | None = None
+    ) -> None:
         self.ends.append((tokens, cost_microusd))
 
     def release(self) -> None:
