@@ -62,6 +62,8 @@ class PlatformError(Exception):
     status: ClassVar[int] = 500
     default_retry_after: ClassVar[float | None] = None
     """Seconds that a caller is told to wait where nobody said how long; None where waiting does not help."""
+    provider_words: str | None = None
+    """What a provider said of its failure, for the log: masked, one line, and never told to a caller."""
 
     def __init__(
         self,

@@ -5,13 +5,13 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
 from typing import Any
 
-import orjson
 from starlette.responses import Response
 
 from apps.platform_api.errors import error_body
 from apps.platform_api.sse import event
 from platform_app.chat import Served
 from platform_app.errors import PlatformError
+from platform_app.llm import lenient_json
 from platform_app.llm.answers import Completion
 from platform_app.llm.chunk_stream import ChunkStream
 from platform_app.llm.provider_errors import bad_response
@@ -31,7 +31,7 @@ def json_answer(
         **_end(completion.finish_reason, served.usage, context, conversation_id),
     }
     with _writing():
-        return Response(orjson.dumps(answer), media_type="application/json")
+        return Response(lenient_json.dumps(answer), media_type="application/json")
 
 
 async def answer_events(
@@ -68,7 +68,7 @@ def _writing() -> Iterator[None]:
     """What a provider sent is parsed deeper than it can be written: then it is the provider's fault."""
     try:
         yield
-    except orjson.JSONEncodeError:
+    except ValueError:
         raise bad_response("the answer is nested too deeply") from None
 
 

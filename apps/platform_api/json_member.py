@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 
+from platform_app.llm import lenient_json
 from platform_app.llm.provider_errors import bad_response
 
 
@@ -40,8 +41,8 @@ def without(raw: bytes, body: Mapping[str, Any], name: str) -> bytes:
 
 def _written(body: Mapping[str, Any]) -> bytes:
     try:
-        return orjson.dumps(body)
-    except orjson.JSONEncodeError:  # the parser reads deeper than it writes
+        return lenient_json.dumps(body)
+    except ValueError:  # the parser reads deeper than it writes
         raise bad_response("the answer is nested too deeply") from None
 
 

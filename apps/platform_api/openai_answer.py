@@ -54,7 +54,7 @@ def _data(chunk: ChatChunk, alias: str | None, wants_usage: bool) -> bytes | Non
     """The event's data; None for what the client did not ask for. The gateway always asks the provider to count, which
     adds a chunk without choices and a `usage` to the others."""
     hide_usage = not wants_usage and "usage" in chunk.body
-    if hide_usage and chunk.body["usage"] is not None and not chunk.body["choices"]:
+    if hide_usage and chunk.body["usage"] is not None and not chunk.body.get("choices"):
         return None
     data = chunk.raw
     if alias is not None:

@@ -14,8 +14,10 @@ from urllib.parse import quote
 
 from aiohttp import web
 
+from apps.provider_simulator.anthropic_wire import AnthropicWire
 from apps.provider_simulator.catalog import FAULTS
 from apps.provider_simulator.odd_usage import events_with_odd_usage, with_odd_usage
+from apps.provider_simulator.oddities import ANSWERS, FAILURE_IN_200, REFUSALS
 from apps.provider_simulator.simulated_model import Answer
 from apps.provider_simulator.wire import JSON_TYPE, Pouring, Problem, Wire, headers_of
 
@@ -191,6 +193,39 @@ async def _redirect(x: Exchange) -> web.StreamResponse:
     return web.Response(status=302, body=b"{}", headers=headers)
 
 
+async def _refuse_oddly(x: Exchange) -> web.StreamResponse:
+    refusal = REFUSALS[x.fault]
+    headers = headers_of(x.request_id, refusal.content_type)
+    return web.Response(status=refusal.status, body=refusal.body, headers=headers)
+
+
+async def _answer_oddly(x: Exchange) -> web.StreamResponse:
+    odd, anthropic = ANSWERS[x.fault], isinstance(x.wire, AnthropicWire)
+    if x.stream:
+        return await _stream_of(x, odd.events(x.answer, anthropic))
+    return web.Response(body=odd.body(x.answer, anthropic), headers=headers_of(x.request_id, JSON_TYPE))
+
+
+async def _failure_in_200(x: Exchange) -> web.StreamResponse:
+    return web.Response(body=FAILURE_IN_200, headers=headers_of(x.request_id, JSON_TYPE))
+
+
+async def _odd_type(x: Exchange) -> web.StreamResponse:
+    body = b"".join(x.answer.events()) if x.stream else x.answer.json()
+    return web.Response(body=body, headers=headers_of(x.request_id, "application/octet-stream"))
+
+
+async def _always_stream(x: Exchange) -> web.StreamResponse:
+    events = x.answer.events()
+    if not events:  # embeddings are never streamed
+        return await _ok(x)
+    return web.Response(body=b"".join(events), headers=headers_of(x.request_id, STREAM_TYPE))
+
+
+async def _never_stream(x: Exchange) -> web.StreamResponse:
+    return web.Response(body=x.answer.json(), headers=headers_of(x.request_id, JSON_TYPE))
+
+
 Behaviour = Callable[[Exchange], Awaitable[web.StreamResponse]]
 _BEHAVIOURS: Mapping[str, Behaviour] = {
     # Whatever has no behaviour of its own is an error status.
@@ -216,6 +251,12 @@ _BEHAVIOURS: Mapping[str, Behaviour] = {
     "flaky": _flaky,
     "odd-usage": _odd_usage,
     "redirect": _redirect,
+    **dict.fromkeys(REFUSALS, _refuse_oddly),
+    **dict.fromkeys(ANSWERS, _answer_oddly),
+    "failure-in-200": _failure_in_200,
+    "odd-type": _odd_type,
+    "always-stream": _always_stream,
+    "never-stream": _never_stream,
 }
 
 

@@ -25,9 +25,9 @@ class Completion:
 
     @property
     def message(self) -> Mapping[str, Any]:
-        """The first choice's message."""
-        message: Mapping[str, Any] = self.body["choices"][0]["message"]
-        return message
+        """The first choice's message; empty where a filter left none of it, and only of it."""
+        message = self.body["choices"][0].get("message")
+        return message if isinstance(message, dict) else {}
 
     @property
     def finish_reason(self) -> str | None:
@@ -106,6 +106,15 @@ class ChatChunk:
         return not choices
 
     @property
+    def carries_content(self) -> bool:
+        """Whether something was said: content of any kind, why a choice ended, or the usage of it all. A role, empty
+        texts and what a filter found in the prompt are not."""
+        choices = self.body.get("choices")
+        if not isinstance(choices, list) or not choices:
+            return bool(self.body.get("usage"))
+        return any(_says_something(choice) for choice in choices if isinstance(choice, dict))
+
+    @property
     def characters(self) -> int:
         """Of everything that the answer gained, in Latin script."""
         choices = self.body.get("choices")
@@ -122,6 +131,13 @@ class ChatChunk:
 def _reported(counted: Mapping[str, Any]) -> Reported | None:
     counts = parse_usage(counted)
     return None if counts is None else (counted, counts)
+
+
+def _says_something(choice: Mapping[str, Any]) -> bool:
+    if choice.get("finish_reason"):
+        return True
+    delta = choice.get("delta") or choice.get("message")
+    return isinstance(delta, dict) and any(value for name, value in delta.items() if name != "role")
 
 
 def _characters(choice: object, member: str) -> int:

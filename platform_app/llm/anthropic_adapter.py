@@ -11,7 +11,7 @@ from platform_app.llm.anthropic_request import messages_request
 from platform_app.llm.anthropic_stream import MessageReader
 from platform_app.llm.base import Answer
 from platform_app.llm.calls import Operation, UpstreamCall
-from platform_app.llm.event_chunks import open_stream
+from platform_app.llm.event_chunks import open_stream, read_whole
 from platform_app.llm.provider_http import ProviderHttp
 
 DEFAULT_VERSION = "2023-06-01"
@@ -33,8 +33,8 @@ class AnthropicAdapter:
         headers = self._headers_with(credential, call.headers)
         response = await self._http.post(f"{self._root}/messages", headers, body, call.timeout_seconds)
         if call.stream:
-            return await open_stream(response, MessageReader())
-        return read_message(await response.read_json())
+            return await open_stream(response, MessageReader(), read_message)
+        return await read_whole(response, read_message, MessageReader)
 
     async def probe(self, credential: str | None, timeout_seconds: float) -> None:
         """See ModelAdapter.probe. Lists the models."""

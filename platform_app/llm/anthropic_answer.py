@@ -8,11 +8,11 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import orjson
-
-from platform_app.llm import anthropic_errors
+from platform_app.errors import ContentFiltered
+from platform_app.llm import anthropic_errors, lenient_json
 from platform_app.llm import provider_errors as errors
 from platform_app.llm.answers import Completion
+from platform_app.llm.failure_body import is_failure
 from platform_app.llm.usage import TokenUsage, parse_usage, whole_count
 
 FINISH_REASONS: Mapping[str, str] = {
@@ -29,14 +29,20 @@ FINISH_REASONS: Mapping[str, str] = {
 def read_message(raw: bytes) -> Completion:
     """The chat completion that a whole answer amounts to. Raises ProviderFailed where it is no message."""
     try:
-        message = orjson.loads(raw)
-    except orjson.JSONDecodeError:
+        message = lenient_json.loads(raw)
+    except ValueError:
         raise errors.bad_response("the answer is not valid JSON") from None
+    if isinstance(message, list) and message and isinstance(message[0], dict) and is_failure(message[0]):
+        raise anthropic_errors.error_from_event(message)
     if not isinstance(message, dict):
         raise errors.bad_response("the answer is not an object")
-    if message.get("type") == "error":
-        raise anthropic_errors.error_from_event(message.get("error"))
     if message.get("type") != "message" or not isinstance(message.get("content"), list):
+        if is_failure(message):
+            raise anthropic_errors.error_from_event(message)
+        if finish_reason(message.get("stop_reason")) == "content_filter":
+            raise errors.make_error(
+                ContentFiltered, refusal_of(message) or "the provider returned no content (refusal)"
+            )
         raise errors.bad_response("the answer is not a message")
     choice = {
         "index": 0,
@@ -47,9 +53,9 @@ def read_message(raw: bytes) -> Completion:
     body = {**envelope(message, "chat.completion"), "choices": [choice]}
     counted = message.get("usage")
     if not isinstance(counted, dict):
-        return Completion(orjson.dumps(body), body)
+        return Completion(lenient_json.dumps(body), body)
     body["usage"] = usage_of(counted)
-    return Completion(orjson.dumps(body), body, counted)
+    return Completion(lenient_json.dumps(body), body, counted)
 
 
 def envelope(message: Mapping[str, Any], kind: str) -> dict[str, Any]:
@@ -114,7 +120,7 @@ def _message(message: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _call(block: Mapping[str, Any]) -> dict[str, Any]:
-    function = {"name": str(block.get("name")), "arguments": orjson.dumps(block.get("input") or {}).decode()}
+    function = {"name": str(block.get("name")), "arguments": lenient_json.dumps(block.get("input") or {}).decode()}
     return {"id": str(block.get("id")), "type": "function", "function": function}
 
 

@@ -1,15 +1,14 @@
 """Anthropic's error answers as ours. Source: https://docs.claude.com/en/api/errors.
 
 `{"type": "error", "error": {"type", "message", "details": {"error_code"}}}`. Some things that a gateway must tell apart
-have no type or code of their own; for these alone the message is read.
+have no type or code of their own; for these alone the message is read. A failure without one of these types, as from a
+proxy in between or a server that only resembles Anthropic's, is judged as one in OpenAI's format.
 """
 
 import re
 from collections.abc import Mapping
 
 from platform_app.errors import (
-    ContentFiltered,
-    ContextLengthExceeded,
     PlatformError,
     ProviderAuthFailed,
     ProviderError,
@@ -20,7 +19,10 @@ from platform_app.errors import (
     ProviderTimeout,
     ProviderUnavailable,
 )
-from platform_app.llm.provider_errors import error_object, kind_of_status, make_error, retry_after_of
+from platform_app.llm.failure_body import FailureBody, failure_of, read_failure
+from platform_app.llm.failure_words import kind_by_words, names_object_of_request, says_cannot
+from platform_app.llm.openai_errors import kind_of_failure
+from platform_app.llm.provider_errors import UnsupportedByRoute, make_error, retry_after_of
 
 _BY_TYPE: Mapping[str, type[PlatformError]] = {
     "invalid_request_error": ProviderRejectedRequest,
@@ -41,45 +43,44 @@ _BY_CODE: Mapping[str, type[PlatformError]] = {
     "linked_organization_billing_unavailable": ProviderQuotaExhausted,
     "organization_on_hold": ProviderAuthFailed,
 }
-_BY_WORDS: tuple[tuple[str, type[PlatformError]], ...] = (
-    ("prompt is too long", ContextLengthExceeded),
-    ("exceed context limit", ContextLengthExceeded),
-    ("content filtering policy", ContentFiltered),
-    ("credit balance is too low", ProviderQuotaExhausted),
-    ("specified api usage limits", ProviderQuotaExhausted),
-)
-"""What an `invalid_request_error` says that is more than that."""
 _FIELD = re.compile(r"([a-z][a-z0-9_.]{0,99}): ")
-_STATUS_OVERLOADED = 529
 
 
 def error_from_response(status: int, headers: Mapping[str, str], body: bytes) -> PlatformError:
-    """The error for an answer that is not a 200."""
-    error = error_object(body)
-    kind = _kind(error)
-    if kind is None:
-        kind = ProviderUnavailable if status == _STATUS_OVERLOADED else kind_of_status(status)
-    return make_error(kind, error.get("message"), retry_after_of(headers), _field(error))
+    """The error for a response that is not a 200."""
+    failure = read_failure(headers, body)
+    retry_after = retry_after_of(headers)
+    # A type never makes a refused credential, or an account without credit, the caller's fault.
+    kind = _by_code(failure) if status in (401, 402, 403) else _kind(failure)
+    kind = kind or kind_of_failure(status, failure, comes_back=retry_after is not None)
+    return make_error(kind, failure.words, retry_after, _field(failure))
 
 
 def error_from_event(error: object) -> PlatformError:
-    """The error for the `error` object of an event, or of a 200."""
-    fields = error if isinstance(error, dict) else {}
-    return make_error(_kind(fields) or ProviderError, fields.get("message"), param=_field(fields))
+    """The error for what a 200 or an event of a stream holds instead of a message."""
+    failure = failure_of(error)
+    return make_error(_kind(failure) or kind_of_failure(None, failure), failure.words, param=_field(failure))
 
 
-def _field(error: Mapping[str, object]) -> str | None:
+def _field(failure: FailureBody) -> str | None:
     """The field that a message about one begins with: `messages.0.content: …`, under Anthropic's name for it."""
-    named = _FIELD.match(str(error.get("message")))
-    return named[1] if named else None
+    named = _FIELD.match(failure.words or "")
+    return named[1] if named else failure.field
 
 
-def _kind(error: Mapping[str, object]) -> type[PlatformError] | None:
-    details = error.get("details")
-    if isinstance(details, dict) and (kind := _BY_CODE.get(str(details.get("error_code")))):
+def _by_code(failure: FailureBody) -> type[PlatformError] | None:
+    details = failure.fields.get("details")
+    return _BY_CODE.get(str(details.get("error_code"))) if isinstance(details, dict) else None
+
+
+def _kind(failure: FailureBody) -> type[PlatformError] | None:
+    if (kind := _by_code(failure)) is not None:
         return kind
-    kind = _BY_TYPE.get(str(error.get("type")))
+    kind = _BY_TYPE.get(str(failure.fields.get("type")))
     if kind is ProviderRejectedRequest:
-        words = str(error.get("message")).lower()
-        return next((more for part, more in _BY_WORDS if part in words), kind)
+        return kind_by_words(failure.words) or kind
+    if kind is ProviderNotConfigured:
+        if says_cannot(failure.words):
+            return UnsupportedByRoute
+        return ProviderRejectedRequest if names_object_of_request(failure.words) else kind
     return kind

@@ -9,50 +9,88 @@ from typing import Any
 
 import orjson
 
-from platform_app.llm import anthropic_errors
+from platform_app.errors import PlatformError
+from platform_app.llm import lenient_json
 from platform_app.llm import provider_errors as errors
 from platform_app.llm.answers import ChatChunk
 from platform_app.llm.anthropic_answer import envelope, finish_reason, refusal_of, usage_of
+from platform_app.llm.anthropic_errors import error_from_event
+from platform_app.llm.failure_body import is_failure
 from platform_app.llm.usage import merged_counts
 
 Fields = dict[str, Any]
 
 
-class MessageReader:
-    """Reads one message's events; see EventReader. Events of types that are not known here are passed over."""
+class _Block:
+    """One content block while it is open. Blocks may be open side by side; `index` tells them apart."""
 
-    __slots__ = ("_block", "_calls", "_envelope", "_finished", "_had_input", "_usage", "complete")
+    __slots__ = ("call", "fields", "had_input", "thinking")
+
+    def __init__(self, fields: Fields, call: int) -> None:
+        self.fields = fields
+        self.call = call
+        """The index of the tool call that it is, if it is one."""
+        self.had_input = False
+        self.thinking: list[str] = []
+
+
+class MessageReader:
+    """Reads one message's events; see EventReader. Events of types that are not known here are passed over, and so are
+    events that are no object, which carry nothing of the message."""
+
+    __slots__ = ("_blocks", "_calls", "_envelope", "_finished", "_last", "_stray", "_usage", "complete")
 
     def __init__(self) -> None:
         self.complete = False
         self._envelope: Fields | None = None
         self._usage: Fields = {}
-        self._block: Fields = {}  # the one that is open
-        self._had_input = False
+        self._blocks: dict[object, _Block] = {}
+        self._last: object = None  # the index of the block that was opened last
         self._calls = 0
         self._finished = False
+        self._stray = b""
 
     def read(self, data: bytes) -> ChatChunk | None:
         """See EventReader.read."""
         try:
             event = orjson.loads(data)
         except orjson.JSONDecodeError:
-            raise errors.bad_response("an event of the stream is not valid JSON") from None
-        if not isinstance(event, dict) or not isinstance(event.get("type"), str):
-            raise errors.bad_response("an event of the stream has no type")
-        kind = event["type"]
-        if kind == "error":
-            raise anthropic_errors.error_from_event(event.get("error"))
+            return self._read_odd(data.strip())
+        return self._chunk_of(event)
+
+    def _chunk_of(self, event: Any) -> ChatChunk | None:
+        if not isinstance(event, dict):
+            if isinstance(event, list) and event and isinstance(event[0], dict) and is_failure(event[0]):
+                raise error_from_event(event)
+            return None
+        kind = event.get("type")
+        handler = _HANDLERS.get(kind) if isinstance(kind, str) else None
+        if handler is None:
+            if is_failure(event):
+                raise error_from_event(event)
+            return None
         if self.complete:
             return None
-        if self._envelope is None and kind in _HANDLERS and kind != "message_start":
+        if self._envelope is None and kind != "message_start":
             raise errors.bad_response("the stream does not begin with a message")
-        handler = _HANDLERS.get(kind)
-        return handler(self, event) if handler else None
+        return handler(self, event)
+
+    def _read_odd(self, text: bytes) -> ChatChunk | None:
+        if not text.removeprefix(lenient_json.BOM).startswith((b"{", b"[")):
+            self._stray = text if b"error" in text.lower() else self._stray
+            return None
+        try:
+            event = lenient_json.loads(text)
+        except ValueError:
+            raise errors.bad_response("an event of the stream is not valid JSON") from None
+        return self._chunk_of(event)
 
     def at_end(self) -> None:
         """See EventReader.at_end."""
-        raise errors.bad_response("the stream ended before the answer was complete")
+        raise self._incomplete()
+
+    def _incomplete(self) -> PlatformError:
+        return errors.bad_response("the stream ended before the answer was complete", self._stray)
 
     def _start(self, event: Fields) -> ChatChunk:
         message = _object(event, "message")
@@ -62,14 +100,14 @@ class MessageReader:
         return self._counted({"role": "assistant", "content": ""})
 
     def _start_block(self, event: Fields) -> ChatChunk | None:
-        block = self._block = dict(_object(event, "content_block"))
-        self._had_input = False
-        match block.get("type"):
+        fields = dict(_object(event, "content_block"))
+        block = self._open(event.get("index"), fields)
+        match fields.get("type"):
             case "text":
-                return self._chunk({"content": block["text"]}) if block.get("text") else None
+                return self._chunk({"content": fields["text"]}) if fields.get("text") else None
             case "tool_use":
-                function = {"name": str(block.get("name")), "arguments": ""}
-                call = {"index": self._calls, "id": str(block.get("id")), "type": "function", "function": function}
+                function = {"name": str(fields.get("name")), "arguments": ""}
+                call = {"index": block.call, "id": str(fields.get("id")), "type": "function", "function": function}
                 self._calls += 1
                 return self._chunk({"tool_calls": [call]})
             case _:
@@ -79,24 +117,43 @@ class MessageReader:
         match _object(event, "delta"):
             case {"type": "text_delta", "text": str(text)}:
                 return self._chunk({"content": text})
-            case {"type": "input_json_delta", "partial_json": str(piece)} if self._block.get("type") == "tool_use":
-                return self._arguments(piece) if piece else None
+            case {"type": "input_json_delta", "partial_json": str(piece)}:
+                block = self._block(event)
+                is_call = block.fields.get("type") == "tool_use"
+                return self._arguments(block, piece) if piece and is_call else None
             case {"type": "thinking_delta", "thinking": str(text)}:
-                self._block["thinking"] = str(self._block.get("thinking") or "") + text
+                self._block(event).thinking.append(text)
                 return self._chunk({"reasoning_content": text})
             case {"type": "signature_delta", "signature": str(signature)}:
-                self._block["signature"] = str(self._block.get("signature") or "") + signature
+                fields = self._block(event).fields
+                fields["signature"] = str(fields.get("signature") or "") + signature
         return None
 
     def _stop_block(self, event: Fields) -> ChatChunk | None:
-        block, self._block = self._block, {}
-        match block.get("type"):
-            case "tool_use" if not self._had_input:
-                return self._arguments(orjson.dumps(block.get("input") or {}).decode())
+        block = self._block(event)
+        self._blocks = {key: each for key, each in self._blocks.items() if each is not block}
+        fields = block.fields
+        match fields.get("type"):
+            case "tool_use" if not block.had_input:
+                return self._arguments(block, lenient_json.dumps(fields.get("input") or {}).decode())
             case "thinking" | "redacted_thinking":
-                return self._chunk({"thinking_blocks": [block]})
+                if block.thinking:
+                    fields["thinking"] = str(fields.get("thinking") or "") + "".join(block.thinking)
+                return self._chunk({"thinking_blocks": [fields]})
             case _:
                 return None
+
+    def _open(self, index: object, fields: Fields) -> _Block:
+        key = index if isinstance(index, int) else self._last
+        self._last = key
+        block = self._blocks[key] = _Block(fields, self._calls)
+        return block
+
+    def _block(self, event: Fields) -> _Block:
+        """The block of an event; the one that was opened last where the event names none."""
+        index = event.get("index", self._last)
+        block = self._blocks.get(index if isinstance(index, int) else self._last)
+        return block if block is not None else _Block({}, 0)
 
     def _end_message(self, event: Fields) -> ChatChunk:
         delta = _object(event, "delta")
@@ -107,14 +164,14 @@ class MessageReader:
 
     def _stop(self, event: Fields) -> ChatChunk:
         if not self._finished:
-            raise errors.bad_response("the stream ended before the answer was complete")
+            raise self._incomplete()
         self.complete = True
         body = {**(self._envelope or {}), "choices": [], "usage": usage_of(self._usage)}
-        return ChatChunk(orjson.dumps(body), body, self._usage)
+        return ChatChunk(lenient_json.dumps(body), body, self._usage)
 
-    def _arguments(self, piece: str) -> ChatChunk:
-        self._had_input = True
-        return self._chunk({"tool_calls": [{"index": self._calls - 1, "function": {"arguments": piece}}]})
+    def _arguments(self, block: _Block, piece: str) -> ChatChunk:
+        block.had_input = True
+        return self._chunk({"tool_calls": [{"index": block.call, "function": {"arguments": piece}}]})
 
     def _count(self, usage: object) -> None:
         """Counts are cumulative, and the last event repeats only some of them, or says 0 of the others."""
@@ -128,7 +185,7 @@ class MessageReader:
     def _chunk(self, delta: Fields, reason: str | None = None) -> ChatChunk:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
         body = {**(self._envelope or {}), "choices": [choice]}
-        return ChatChunk(orjson.dumps(body), body)
+        return ChatChunk(lenient_json.dumps(body), body)
 
 
 _HANDLERS: Mapping[str, Callable[[MessageReader, Fields], ChatChunk | None]] = {

@@ -1,6 +1,7 @@
 """A streamed answer on its way to a caller."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from platform_app.llm.answers import ChatChunk
@@ -24,14 +25,16 @@ class Chunks(Protocol):
 
 
 class ChunkStream:
-    """The chunks of an answer, of which the first has arrived. Whoever gets one must close it.
+    """The chunks of an answer, of which the first has arrived, and usually the first content too. Whoever gets one must
+    close it.
 
     Iterate once. Ends normally only after the provider said that the answer is complete; raises the provider's
     failure, one of the PlatformErrors, else.
     """
 
-    def __init__(self, first: ChatChunk, rest: Chunks) -> None:
-        self._first: ChatChunk | None = first
+    def __init__(self, first: ChatChunk, rest: Chunks, held: Sequence[ChatChunk] = ()) -> None:
+        """`held`: further chunks that have arrived, in order."""
+        self._arrived = deque((first, *held))
         self._rest = rest
         self.usage: TokenUsage | None = None
         """What the provider counted so far; some report a running total with every chunk."""
@@ -56,8 +59,8 @@ class ChunkStream:
         return self
 
     async def __anext__(self) -> ChatChunk:
-        if self._first is not None:
-            chunk, self._first = self._first, None
+        if self._arrived:
+            chunk = self._arrived.popleft()
         else:
             try:
                 chunk = await self._rest.__anext__()
@@ -77,7 +80,7 @@ class ChunkStream:
 
     async def aclose(self) -> None:
         """Close the connection to the provider at once where the answer is not complete."""
-        self._first = None
+        self._arrived.clear()
         try:
             await self._rest.aclose()
         finally:

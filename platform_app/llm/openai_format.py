@@ -8,12 +8,16 @@ from typing import Any
 
 import orjson
 
-from platform_app.llm import openai_errors
+from platform_app.errors import ContentFiltered, PlatformError
+from platform_app.llm import lenient_json
 from platform_app.llm import provider_errors as errors
 from platform_app.llm.answers import ChatChunk, Completion
 from platform_app.llm.base import Answer
 from platform_app.llm.calls import Operation, UpstreamCall
-from platform_app.llm.event_chunks import open_stream
+from platform_app.llm.content_filter import is_filtered
+from platform_app.llm.event_chunks import open_stream, read_whole
+from platform_app.llm.failure_body import is_failure
+from platform_app.llm.openai_errors import error_from_event
 from platform_app.llm.provider_http import ProviderHttp
 
 _DONE = b"[DONE]"
@@ -28,71 +32,126 @@ async def send_openai(
     if call.stream and call.operation is Operation.CHAT:
         body = {**body, "stream": True, "stream_options": _options(body)}
         response = await http.post(url, headers, body, call.timeout_seconds)
-        return await open_stream(response, ChunkReader())
+        return await open_stream(response, ChunkReader(), read_completion)
     response = await http.post(url, headers, body, call.timeout_seconds)
-    raw = await response.read_json()
-    return read_completion(raw) if call.operation is Operation.CHAT else read_embeddings(raw)
+    if call.operation is Operation.CHAT:
+        return await read_whole(response, read_completion, ChunkReader)
+    return read_embeddings(await response.read_body())
 
 
 def read_completion(raw: bytes) -> Completion:
-    """A chat completion. Raises ProviderFailed where it is none."""
-    body = _object(raw)
+    """A chat completion. Raises ProviderFailed where it is none, and ContentFiltered where a filter left nothing."""
+    body, raw = _object(raw)
     choices = body.get("choices")
     if isinstance(choices, list) and choices and all(_has_message(choice) for choice in choices):
         return Completion(raw, body)
-    if body.get("error"):
-        raise openai_errors.error_from_event(body["error"])
+    if is_failure(body):
+        raise error_from_event(body)
+    listed = choices if isinstance(choices, list) else []
+    _raise_choice_error(listed)
+    if is_filtered(body):
+        if any(_has_message(choice) for choice in listed):
+            return Completion(raw, body)
+        raise _filtered()
     raise errors.bad_response("the answer is not a chat completion")
 
 
 def read_embeddings(raw: bytes) -> Completion:
     """An embeddings answer. Raises ProviderFailed where it is none."""
-    body = _object(raw)
+    body, raw = _object(raw)
     if isinstance(body.get("data"), list) and body["data"]:
         return Completion(raw, body)
-    if body.get("error"):
-        raise openai_errors.error_from_event(body["error"])
+    if is_failure(body):
+        raise error_from_event(body)
     raise errors.bad_response("the answer holds no embeddings")
 
 
 class ChunkReader:
-    """Reads `chat.completion.chunk` events; see EventReader."""
+    """Reads `chat.completion.chunk` events; see EventReader.
 
-    __slots__ = ("_finished", "_started", "complete")
+    Chunks pass as they came, also those without choices. Events that are no object carry nothing of the answer and are
+    passed over: empty ones, `null`, words of proxies. A broken object is a failure: it may have carried something.
+    """
+
+    __slots__ = ("_filtered", "_finished", "_started", "_stray", "complete")
 
     def __init__(self) -> None:
         self.complete = False
         self._started = False
         self._finished = False
+        self._filtered = False
+        self._stray = b""
 
     def read(self, data: bytes) -> ChatChunk | None:
         """See EventReader.read."""
         if data == _DONE:
-            if not self._started:
-                raise errors.bad_response("the stream ended without an answer")
-            self.complete = True
-            return None
+            return self._done()
         try:
             body = orjson.loads(data)
         except orjson.JSONDecodeError:
-            raise errors.bad_response("an event of the stream is not valid JSON") from None
-        if not isinstance(body, dict):
-            raise errors.bad_response("an event of the stream is not an object")
-        if body.get("error"):
-            raise openai_errors.error_from_event(body["error"])
+            return self._read_odd(data.strip())
+        if self._finished or not self._started or not isinstance(body, dict):
+            return self._chunk(data, body)
+        # The way of nearly every chunk: further content of a response that began and goes on.
         choices = body.get("choices")
-        if not isinstance(choices, list):
-            raise errors.bad_response("an event of the stream is not a piece of a chat completion")
-        if choices:
-            self._started = True
-            if not self._finished:
-                self._finished = any(isinstance(choice, dict) and choice.get("finish_reason") for choice in choices)
+        if not choices or not isinstance(choices, list) or "error" in body or len(choices) != 1:
+            return self._chunk(data, body)
+        choice = choices[0]
+        if not isinstance(choice, dict) or choice.get("finish_reason"):
+            return self._chunk(data, body)
         return ChatChunk(data, body)
 
     def at_end(self) -> None:
         """See EventReader.at_end. Some servers end without [DONE], but none without a finish_reason."""
         if not self._finished:
-            raise errors.bad_response("the stream ended before the answer was complete")
+            raise self._failure("the stream ended before the answer was complete")
+
+    def _chunk(self, data: bytes, body: Any) -> ChatChunk | None:
+        if not isinstance(body, dict):
+            return self._no_object(body)
+        choices = body.get("choices")
+        if choices and isinstance(choices, list):
+            if body.get("error"):
+                raise error_from_event(body)
+            self._started = True
+            if not self._finished and any(isinstance(each, dict) and each.get("finish_reason") for each in choices):
+                _raise_choice_error(choices)
+                self._finished = True
+            return ChatChunk(data, body)
+        if is_failure(body):
+            raise error_from_event(body)
+        self._filtered = self._filtered or is_filtered(body)
+        return ChatChunk(data, body) if body else None
+
+    def _done(self) -> ChatChunk | None:
+        if not self._started:
+            raise self._failure("the stream ended without an answer")
+        self.complete = True
+        return None
+
+    def _read_odd(self, text: bytes) -> ChatChunk | None:
+        if text.startswith(_DONE):
+            return self._done()
+        if not text.removeprefix(lenient_json.BOM).startswith((b"{", b"[")):
+            self._stray = text if b"error" in text.lower() else self._stray
+            return None
+        try:
+            return self._chunk(lenient_json.sendable(text), lenient_json.loads(text))
+        except ValueError:
+            raise errors.bad_response("an event of the stream is not valid JSON") from None
+
+    def _no_object(self, body: object) -> ChatChunk | None:
+        if isinstance(body, list) and body and isinstance(body[0], dict) and is_failure(body[0]):
+            raise error_from_event(body)
+        if body == "[DONE]":
+            return self._done()
+        if isinstance(body, str) and "error" in body.lower():
+            self._stray = body.encode("utf-8", "replace")
+        return None
+
+    def _failure(self, why: str) -> PlatformError:
+        """What it means that the stream ends here; a filter that lets nothing through ends it so."""
+        return _filtered() if self._filtered else errors.bad_response(why, self._stray)
 
 
 def _options(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -101,15 +160,34 @@ def _options(body: Mapping[str, Any]) -> dict[str, Any]:
     return {**options, "include_usage": True} if isinstance(options, dict) else {"include_usage": True}
 
 
-def _object(raw: bytes) -> dict[str, Any]:
+def _object(raw: bytes) -> tuple[dict[str, Any], bytes]:
+    """A body that must be an object, and its bytes to pass on."""
     try:
         body = orjson.loads(raw)
     except orjson.JSONDecodeError:
-        raise errors.bad_response("the answer is not valid JSON") from None
+        try:
+            body, raw = lenient_json.loads(raw), lenient_json.sendable(raw)
+        except ValueError:
+            raise errors.bad_response("the answer is not valid JSON") from None
+    if isinstance(body, list) and body and isinstance(body[0], dict) and is_failure(body[0]):
+        raise error_from_event(body)
     if not isinstance(body, dict):
         raise errors.bad_response("the answer is not an object")
-    return body
+    return body, raw
 
 
 def _has_message(choice: object) -> bool:
-    return isinstance(choice, dict) and isinstance(choice.get("message"), dict)
+    return (
+        isinstance(choice, dict) and isinstance(choice.get("message"), dict) and choice.get("finish_reason") != "error"
+    )
+
+
+def _raise_choice_error(choices: list[Any]) -> None:
+    """OpenRouter tells of a failure of its own provider in the choice."""
+    for choice in choices:
+        if isinstance(choice, dict) and choice.get("finish_reason") == "error":
+            raise error_from_event(choice.get("error") or {})
+
+
+def _filtered() -> PlatformError:
+    return errors.make_error(ContentFiltered, "the provider returned no content (finish_reason: content_filter)")

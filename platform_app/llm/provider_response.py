@@ -47,20 +47,28 @@ class ProviderResponse:
         """Names in lower case."""
         return {name.decode("latin-1"): value.decode("latin-1") for name, value in self._exchange.headers.items()}
 
-    def require(self, content_type: bytes, called: str) -> None:
-        """Raises ProviderBadResponse where the answer is of another type; `called` is what to call the expected one."""
-        headers = self._exchange.headers
-        given = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
-        if given != content_type:
-            raise errors.bad_response(f"expected {called}, got {given[:100].decode('latin-1')!r}")
-        if headers.get(b"content-encoding", b"identity").lower() != b"identity":
+    @property
+    def is_event_stream(self) -> bool:
+        """Whether the provider declares server-sent events."""
+        return self._content_type() == b"text/event-stream"
+
+    def require_uncompressed(self) -> None:
+        """Raises ProviderBadResponse where the body is compressed."""
+        if self._exchange.headers.get(b"content-encoding", b"identity").lower() != b"identity":
             raise errors.bad_response("the answer is compressed, which was not asked for")
 
-    async def read_json(self) -> bytes:
-        """The whole body, closing the response. Raises ProviderFailed where it is not JSON, too large or breaks off."""
-        parts = []
+    def unexpected(self, called: str, start: bytes) -> PlatformError:
+        """The error for a body that is neither JSON nor events; `called` is what to call what was expected. The text of
+        a page is kept for the log: a proxy in between says there what is wrong."""
+        given = self._content_type()[:100].decode("latin-1") or "a body without a type"
+        return errors.bad_response(f"expected {called}, got {given!r}", start if start.lstrip()[:1] == b"<" else b"")
+
+    async def read_body(self, first: bytes = b"") -> bytes:
+        """The whole body, closing the response; `first` was read before. Raises ProviderFailed where it is compressed,
+        too large or breaks off."""
+        parts = [first] if first else []
         try:
-            self.require(b"application/json", "JSON")
+            self.require_uncompressed()
             length = self._exchange.headers.get(b"content-length", b"0")
             if int(length) > self._limits.max_response_bytes:  # httptools took it, so it is a number
                 raise self._too_large()
@@ -113,8 +121,11 @@ class ProviderResponse:
         """At once: it waits for nothing."""
         self._exchange.close()
 
+    def _content_type(self) -> bytes:
+        return self._exchange.headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+
     def _too_large(self) -> PlatformError:
-        return errors.bad_response(f"the answer is larger than {self._limits.max_response_bytes} bytes")
+        return errors.too_large(f"the answer is larger than {self._limits.max_response_bytes} bytes")
 
 
 def translate(error: TransportError | TimeoutError, limits: ProviderLimits, patience: Patience) -> PlatformError:

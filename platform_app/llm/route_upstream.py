@@ -4,13 +4,16 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
-from platform_app.errors import ProviderAuthFailed
+from platform_app.errors import PlatformError, ProviderAuthFailed
 from platform_app.llm.base import Answer, Credentials, ModelAdapter
 from platform_app.llm.calls import ModelCall, UpstreamCall
 from platform_app.llm.chunk_stream import ChunkStream
 from platform_app.llm.provider_errors import mask_credential, timed_out
 from platform_app.llm.route import Route
+from platform_app.observability.logging import get_logger
 from platform_app.observability.provider_call import ProviderCall
+
+_log = get_logger("providers")
 
 
 class RouteUpstream:
@@ -49,16 +52,28 @@ class RouteUpstream:
         try:
             answer = await sending
         except BaseException as error:
-            mask_credential(error, credential)
+            self._note(error, credential)
             record.end(error)
             raise
         if isinstance(answer, ChunkStream):
             record.first_chunk()
             answer.on_end(record.end)
-            answer.on_end(lambda error: mask_credential(error, credential))
+            answer.on_end(lambda error: self._note(error, credential))
         else:
             record.end(None)
         return answer
+
+    def _note(self, error: BaseException | None, credential: str | None) -> None:
+        """Mask our credential in a failure. What the provider said of it is logged where no caller is told."""
+        mask_credential(error, credential)
+        if isinstance(error, PlatformError) and error.provider_words:
+            _log.warning(
+                "provider_call_failed",
+                provider=self.route.provider,
+                model=self.route.upstream_model,
+                code=error.code,
+                words=error.provider_words,
+            )
 
 
 async def _with_content_within(seconds: float, sending: Coroutine[Any, Any, Answer]) -> Answer:

@@ -17,6 +17,7 @@ from platform_app.errors import (
     ProviderTimeout,
     ProviderUnavailable,
 )
+from platform_app.llm.provider_errors import ResponseTooLarge, UnsupportedByRoute
 
 
 @dataclass(frozen=True)
@@ -67,13 +68,34 @@ EXPECTED: Mapping[str, Expected] = {
     "malformed-json": _always("sim-malformed-json", ProviderBadResponse),
     "wrong-shape": _always("sim-wrong-shape", ProviderBadResponse),
     "wrong-content-type": _always("sim-wrong-content-type", ProviderBadResponse),
-    "huge-body": Expected("sim-huge-body-40", ProviderBadResponse, ProviderBadResponse, after_deltas=True),
-    "huge-line": _always("sim-huge-line-40", ProviderBadResponse),
+    "huge-body": Expected("sim-huge-body-40", ResponseTooLarge, ResponseTooLarge, after_deltas=True),
+    "huge-line": _always("sim-huge-line-40", ResponseTooLarge),
     "stream-error": Expected("sim-stream-error", ProviderError, ProviderError, after_deltas=True),
     "stream-truncated": Expected("sim-stream-truncated", ProviderBadResponse, ProviderBadResponse, after_deltas=True),
     "odd-usage": _always("sim-odd-usage-2", None),
     "flaky": _always("sim-flaky-1000", ProviderError),
     "refused": _always("sim-refused", ProviderUnavailable, 1),
     "redirect": _always("sim-redirect", ProviderBadResponse),
+    "detail-list": _always("sim-detail-list", ProviderRejectedRequest),
+    "flat-error": _always("sim-flat-error", ProviderRejectedRequest),
+    "error-text": _always("sim-error-text", ProviderRejectedRequest),
+    "plain-text": _always("sim-plain-text", ProviderRejectedRequest),
+    "payment-required": _always("sim-payment-required", ProviderQuotaExhausted),
+    "method-not-allowed": _always("sim-method-not-allowed", ProviderNotConfigured),
+    "conflict": _always("sim-conflict", ProviderRejectedRequest),
+    "no-endpoints": _always("sim-no-endpoints", UnsupportedByRoute),
+    "moderation": _always("sim-moderation", ContentFiltered),
+    "context-words": _always("sim-context-words", ContextLengthExceeded),
+    "failure-in-200": _always("sim-failure-in-200", ContextLengthExceeded),
+    "odd-type": _always("sim-odd-type", None),
+    "always-stream": _always("sim-always-stream", None),
+    "never-stream": _always("sim-never-stream", None),
+    "filtered": _always("sim-filtered", ContentFiltered),
+    "half-surrogate": _always("sim-half-surrogate", None),
+    "null-choices": _always("sim-null-choices", None),
+    "empty-events": _always("sim-empty-events", None),
+    "bom": _always("sim-bom", None),
+    "role-then-error": _always("sim-role-then-error", ProviderError),
+    "interleaved": _always("sim-interleaved", None),
 }
 """By fault name. A fault that the simulator learns needs its line here: a test compares the names."""

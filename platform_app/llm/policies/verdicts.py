@@ -27,7 +27,7 @@ from platform_app.errors import (
     RequestRefused,
 )
 from platform_app.llm.policies.breaker_open import BreakerOpen
-from platform_app.llm.provider_errors import NotExpressible
+from platform_app.llm.provider_errors import ResponseTooLarge, UnsupportedByRoute
 
 
 class Health(Enum):
@@ -65,8 +65,8 @@ VERDICTS: Mapping[type[PlatformError], Verdict] = {
         "as wrong for this model everywhere; one of another size may take it",
         other_model_only=True,
     ),
-    NotExpressible: Verdict(
-        False, True, Health.UNKNOWN, "only this wire format cannot say it; a route of another one may"
+    UnsupportedByRoute: Verdict(
+        False, True, Health.UNKNOWN, "only this wire format, model or account cannot do it; those of another route may"
     ),
     CallerRefused: _OURS,
     RateLimited: _OURS,
@@ -87,6 +87,12 @@ VERDICTS: Mapping[type[PlatformError], Verdict] = {
     ProviderError: Verdict(True, True, Health.FAILS, "a 5xx passes, or it is an outage"),
     ProviderBadResponse: Verdict(
         True, True, Health.FAILS, "an answer cut short passes; a provider that talks nonsense is down"
+    ),
+    ResponseTooLarge: Verdict(
+        False,
+        True,
+        Health.UNKNOWN,
+        "what was asked for makes it large, as often as it is asked; a smaller model may do",
     ),
     ProviderTimeout: Verdict(
         False, True, Health.FAILS, "the time is spent, the same again is likely, and the first may still be billed"

@@ -18,18 +18,41 @@ BY_STATUS = [
     (302, errors.ProviderBadResponse),
     (400, errors.ProviderRejectedRequest),
     (401, errors.ProviderAuthFailed),
-    (402, errors.ProviderError),
+    (402, errors.ProviderQuotaExhausted),
     (403, errors.ProviderAuthFailed),
     (404, errors.ProviderNotConfigured),
+    (405, errors.ProviderNotConfigured),
+    (406, errors.ProviderRejectedRequest),
+    (407, errors.ProviderNotConfigured),
     (408, errors.ProviderTimeout),
+    (409, errors.ProviderRejectedRequest),
+    (410, errors.ProviderNotConfigured),
+    (412, errors.ProviderRejectedRequest),
     (413, errors.ProviderRejectedRequest),
-    (418, errors.ProviderError),
+    (414, errors.ProviderRejectedRequest),
+    (415, errors.ProviderRejectedRequest),
+    (418, errors.ProviderRejectedRequest),
+    (421, errors.ProviderNotConfigured),
     (422, errors.ProviderRejectedRequest),
+    (423, errors.ProviderRejectedRequest),
+    (424, errors.ProviderRejectedRequest),
+    (425, errors.ProviderUnavailable),
+    (426, errors.ProviderNotConfigured),
     (429, errors.ProviderRateLimited),
+    (431, errors.ProviderRejectedRequest),
+    (451, errors.ProviderRejectedRequest),
+    (498, errors.ProviderRateLimited),
     (500, errors.ProviderError),
+    (501, provider_errors.UnsupportedByRoute),
     (502, errors.ProviderError),
     (503, errors.ProviderUnavailable),
     (504, errors.ProviderTimeout),
+    (520, errors.ProviderError),
+    (521, errors.ProviderUnavailable),
+    (522, errors.ProviderUnavailable),
+    (523, errors.ProviderUnavailable),
+    (524, errors.ProviderTimeout),
+    (529, errors.ProviderUnavailable),
     (599, errors.ProviderError),
 ]
 BY_CODE = [
@@ -47,6 +70,12 @@ BY_CODE = [
     (400, "invalid_api_key", errors.ProviderAuthFailed),
     (400, "model_not_found", errors.ProviderNotConfigured),
     (400, "never_heard_of", errors.ProviderRejectedRequest),
+    (400, "tokens_limit_reached", errors.ContextLengthExceeded),
+    (400, "3051", errors.ContextLengthExceeded),
+    (400, "moderation_blocked", errors.ContentFiltered),
+    (400, "data_inspection_failed", errors.ContentFiltered),
+    (400, "1301", errors.ContentFiltered),
+    (429, "1113", errors.ProviderQuotaExhausted),
     (400, "ResponsibleAIPolicyViolation", errors.ContentFiltered),
     # A code never makes a 401 anything but the operator's to mend.
     (401, "rate_limit_exceeded", errors.ProviderAuthFailed),
@@ -121,7 +150,6 @@ def test_any_other_event_is_the_providers_error(event: object) -> None:
         b"null",
         b"[]",
         b"[5]",
-        b'{"error": "text"}',
         b'{"error": null}',
         b'{"error": []}',
         b"{",
@@ -200,8 +228,10 @@ def test_the_providers_words_come_through_only_where_the_caller_must_act(
     status: int, kind: type[errors.PlatformError]
 ) -> None:
     error = error_from_response(status, {}, body(message="temperature must be at most 2"))
-    told = ["temperature must be at most 2"] if kind is errors.ProviderRejectedRequest else None
-    assert error.details == told
+    words = "temperature must be at most 2"
+    refused = issubclass(kind, errors.RequestRefused)
+    assert error.details == ([words] if refused else None)
+    assert error.provider_words == (None if refused else words), "the log has them"
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 422, 429, 500])

@@ -1,5 +1,6 @@
 """Server-sent events from a provider: however the bytes are cut, the same events come out."""
 
+import re
 import time
 
 import pytest
@@ -28,8 +29,9 @@ LINES = st.one_of(
 )
 
 
-def expected_events(lines: list[bytes]) -> list[bytes]:
-    """The standard's algorithm on whole lines, each of which had its end."""
+def expected_events(stream: bytes) -> list[bytes]:
+    """The standard's algorithm on the lines of a whole stream that had their end."""
+    lines = re.split(rb"\r\n|\n|\r", stream.removeprefix(sse.BOM))[:-1]
     events: list[bytes] = []
     data: list[bytes] = []
     for line in lines:
@@ -42,17 +44,23 @@ def expected_events(lines: list[bytes]) -> list[bytes]:
     return events
 
 
-@given(st.lists(st.tuples(LINES, st.sampled_from([b"\n", b"\r\n"])), max_size=20), st.binary(max_size=5), st.data())
+@given(
+    st.sampled_from([b"", sse.BOM]),
+    st.lists(st.tuples(LINES, st.sampled_from([b"\n", b"\r\n", b"\r"])), max_size=20),
+    st.binary(max_size=5),
+    st.data(),
+)
 def test_any_cutting_of_a_stream_gives_the_same_events(
-    lines: list[tuple[bytes, bytes]], rest: bytes, data: st.DataObject
+    bom: bytes, lines: list[tuple[bytes, bytes]], rest: bytes, data: st.DataObject
 ) -> None:
-    stream = b"".join(line + end for line, end in lines) + rest.replace(b"\n", b"")
+    """Kind 17: a byte order mark and a lone CR as line end among them."""
+    stream = bom + b"".join(line + end for line, end in lines) + rest
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=12)))
     parser = SseParser()
     found: list[bytes] = []
     for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
         found += parser.feed(stream[start:end])
-    assert found == expected_events([line for line, _ in lines])
+    assert found == expected_events(stream)
 
 
 def test_byte_by_byte() -> None:
@@ -67,6 +75,27 @@ def test_an_event_comes_out_as_soon_as_it_is_complete() -> None:
     assert parser.feed(b"data: a\n") == []
     assert parser.feed(b"\ndata: b") == [b"a"]
     assert parser.feed(b"\n\n") == [b"b"]
+
+
+def test_lone_cr_ends_an_event_without_the_next_byte() -> None:
+    """Kind 17: a provider that ends lines with CR would else be one event behind."""
+    parser = SseParser()
+    assert parser.feed(b"data: a\r\r") == [b"a"]
+    assert parser.feed(b"\ndata: b\r\n\r") == [b"b"]
+    assert parser.feed(b"\ndata: c\n\n") == [b"c"]
+
+
+@pytest.mark.parametrize(
+    "line", [b'{"error": {"message": "m"}}', b'error: {"message": "m"}', b'{ "id": 1, "error": "m" }']
+)
+def test_bare_error_line_is_read_as_data(line: bytes) -> None:
+    """Kind 4, in streams: llama.cpp and proxies write errors beside the format."""
+    assert SseParser().feed(line + b"\n\n") == [line.removeprefix(b"error: ")]
+
+
+@pytest.mark.parametrize("line", [b'{"id": 1}', b"error: none", b"{", b"errors: x"])
+def test_other_bare_lines_are_passed_over(line: bytes) -> None:
+    assert SseParser().feed(line + b"\n\ndata: a\n\n")[-1] == b"a"
 
 
 @pytest.mark.parametrize("part", [b"x" * 10, b"data: " + b"x" * 10 + b"\n", b": " + b"x" * 8, b"data:\n"])

@@ -1,0 +1,153 @@
+"""A chat response in the form that was asked for: chunks of a whole one, and a whole one of chunks.
+
+Some servers stream whatever was asked, and some never do. What they respond is good, and asking again would only get
+the same once more.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from platform_app.llm import lenient_json
+from platform_app.llm.answers import ChatChunk, Completion
+
+_OF_CHUNKS = ("choices", "usage", "object")
+_TEXTS = ("content", "refusal", "reasoning_content", "reasoning")
+
+
+def chunks_of(completion: Completion) -> list[ChatChunk]:
+    """The chunks of a stream with this response: the messages, the ends, the usage."""
+    body = completion.body
+    envelope = {name: value for name, value in body.items() if name not in _OF_CHUNKS}
+    envelope["object"] = "chat.completion.chunk"
+    choices = [choice for choice in body["choices"] if isinstance(choice, dict)]
+    chunks = [
+        _chunk(envelope, [_choice(index, choice, _delta(choice), None) for index, choice in enumerate(choices)]),
+        _chunk(envelope, [_choice(index, choice, {}, "finish_reason") for index, choice in enumerate(choices)]),
+    ]
+    if body.get("usage") is not None:
+        last = _chunk({**envelope, "usage": body["usage"]}, [])
+        chunks.append(ChatChunk(last.raw, last.body, completion.counted))
+    return chunks
+
+
+def completion_of(chunks: Iterable[ChatChunk]) -> Completion:
+    """The whole response that these chunks make; without choices where they have none."""
+    envelope: dict[str, Any] = {}
+    choices: dict[int, _Choice] = {}
+    usage: object = None
+    counted: Mapping[str, Any] | None = None
+    for chunk in chunks:
+        body = chunk.body
+        counted = chunk.counted or counted
+        usage = body.get("usage") or usage
+        for name, value in body.items():
+            if name not in _OF_CHUNKS and value and name not in envelope:
+                envelope[name] = value
+        for choice in body.get("choices") or ():
+            if isinstance(choice, dict):
+                number = choice.get("index")
+                index = number if isinstance(number, int) else 0
+                choices.setdefault(index, _Choice(index)).add(choice)
+    made: dict[str, Any] = {**envelope, "object": "chat.completion"}
+    made["choices"] = [choices[index].whole() for index in sorted(choices)]
+    if usage is not None:
+        made["usage"] = usage
+    return Completion(lenient_json.dumps(made), made, counted)
+
+
+class _Choice:
+    """One choice while its deltas are put together; texts are joined once, at the end."""
+
+    def __init__(self, index: int) -> None:
+        self._index = index
+        self._texts: dict[str, list[str]] = {}
+        self._others: dict[str, Any] = {}
+        self._calls: dict[int, _ToolCall] = {}
+        self._logprobs: list[Any] = []
+        self._reason: object = None
+        self._usage: object = None
+
+    def add(self, choice: Mapping[str, Any]) -> None:
+        """Take over what one chunk adds."""
+        self._reason = choice.get("finish_reason") or self._reason
+        self._usage = choice.get("usage") or self._usage
+        logprobs = choice.get("logprobs")
+        if isinstance(logprobs, dict) and isinstance(logprobs.get("content"), list):
+            self._logprobs += logprobs["content"]
+        delta = choice.get("delta") or choice.get("message")
+        for name, value in delta.items() if isinstance(delta, dict) else ():
+            if name == "tool_calls":
+                self._add_calls(value)
+            elif name in _TEXTS and isinstance(value, str):
+                self._texts.setdefault(name, []).append(value)
+            elif isinstance(value, list) and isinstance(self._others.get(name), list):
+                self._others[name] = self._others[name] + value
+            elif value is not None:
+                self._others[name] = value
+
+    def whole(self) -> dict[str, Any]:
+        """The choice of a whole response."""
+        texts = {name: "".join(parts) for name, parts in self._texts.items()}
+        message: dict[str, Any] = {"role": "assistant", "content": None, **self._others}
+        message |= {name: text for name, text in texts.items() if text or name == "content"}
+        if self._calls:
+            message["tool_calls"] = [self._calls[index].whole() for index in sorted(self._calls)]
+            message["content"] = message["content"] or None
+        logprobs = {"content": self._logprobs} if self._logprobs else None
+        whole = {"index": self._index, "message": message, "logprobs": logprobs, "finish_reason": self._reason}
+        return whole if self._usage is None else {**whole, "usage": self._usage}  # Moonshot counts there
+
+    def _add_calls(self, calls: object) -> None:
+        for position, call in enumerate(calls if isinstance(calls, list) else ()):
+            if isinstance(call, dict):
+                number = call.get("index")
+                index = number if isinstance(number, int) else position
+                self._calls.setdefault(index, _ToolCall()).add(call)
+
+
+class _ToolCall:
+    """One tool call while its parts are put together."""
+
+    def __init__(self) -> None:
+        self._call: dict[str, Any] = {"id": None, "type": "function"}
+        self._name = ""
+        self._arguments: list[str] = []
+
+    def add(self, call: Mapping[str, Any]) -> None:
+        """Take over what one chunk adds."""
+        self._call |= {name: value for name, value in call.items() if value and name not in ("index", "function")}
+        function = call.get("function")
+        if isinstance(function, dict):
+            name, arguments = function.get("name"), function.get("arguments")
+            self._name = name if isinstance(name, str) and name else self._name
+            if isinstance(arguments, str):
+                self._arguments.append(arguments)
+
+    def whole(self) -> dict[str, Any]:
+        """The call of a whole message."""
+        return {**self._call, "function": {"name": self._name, "arguments": "".join(self._arguments)}}
+
+
+def _chunk(envelope: Mapping[str, Any], choices: list[dict[str, Any]]) -> ChatChunk:
+    body = {**envelope, "choices": choices}
+    return ChatChunk(lenient_json.dumps(body), body)
+
+
+def _choice(index: int, choice: Mapping[str, Any], delta: dict[str, Any], end: str | None) -> dict[str, Any]:
+    number = choice.get("index")
+    made = {
+        "index": number if isinstance(number, int) else index,
+        "delta": delta,
+        "logprobs": None if end else choice.get("logprobs"),
+        "finish_reason": choice.get(end) if end else None,
+    }
+    return {**made, "usage": choice["usage"]} if end and choice.get("usage") else made
+
+
+def _delta(choice: Mapping[str, Any]) -> dict[str, Any]:
+    message = choice.get("message")
+    delta = dict(message) if isinstance(message, dict) else {}
+    calls = delta.get("tool_calls")
+    if isinstance(calls, list):
+        delta["tool_calls"] = [{"index": i, **call} for i, call in enumerate(calls) if isinstance(call, dict)]
+    return delta
