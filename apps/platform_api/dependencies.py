@@ -3,12 +3,14 @@
 The only reader of request state.
 """
 
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
 from apps.platform_api.credentials import credentials
+from apps.platform_api.detached_work import DetachedWork
 from apps.platform_api.http.json_text import TextFacts
 from apps.platform_api.http.query import refuse_unknown_parameters
 from apps.platform_api.http.request_body import BoundedRequestBody
@@ -101,6 +103,18 @@ def server_state_of(request: Request) -> ServerState:
     """What this process says about itself."""
     state: ServerState = request.scope["state"]["server"]
     return state
+
+
+def detached_work_of(request: Request) -> DetachedWork:
+    """Where work that may outlive its client is started."""
+    detached: DetachedWork = request.scope["state"]["detached"]
+    return detached
+
+
+def keep_body_of(request: Request) -> Callable[[], Callable[[], None]]:
+    """Counts the request's body on after its end; see BoundedRequestBody.keep."""
+    body: BoundedRequestBody | None = request.scope.get("state", {}).get("body")
+    return body.keep if body is not None else lambda: lambda: None
 
 
 # Dependencies are coroutines: FastAPI sends plain functions to a thread each, which costs more than the request.

@@ -9,11 +9,23 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TypeVar
 
-from starlette.types import Receive
+from starlette.types import Message, Receive
 
 from apps.platform_api.departure import Departure
 
 T = TypeVar("T")
+
+
+class _Staying:
+    """A `receive` whose client never leaves, for work that has other reasons to end."""
+
+    departure = Departure()
+
+    async def __call__(self) -> Message:
+        return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return] # it never ends
+
+
+STAYS: Receive = _Staying()
 
 
 class ClientDisconnected(Exception):

@@ -7,18 +7,21 @@ request, and its model must still be allowed. Without the header nothing happens
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 
 from fastapi import Request
 from starlette.responses import Response
+from starlette.types import Receive
 
 from apps.platform_api.azure_paths import deployment_of
-from apps.platform_api.byte_stream import ByteStream, Pieces
-from apps.platform_api.dependencies import body_of, resources_of
+from apps.platform_api.byte_stream import ByteStream
+from apps.platform_api.dependencies import body_of, detached_work_of, keep_body_of, resources_of
+from apps.platform_api.disconnect import STAYS, while_connected
 from apps.platform_api.errors import render
+from apps.platform_api.keyed_work import KeyedWork, Outcome
 from platform_app.auth.caller import Caller
 from platform_app.errors import InvalidRequest, PlatformError, ValidationFailed
 from platform_app.idempotency.answer import KeptAnswer
-from platform_app.idempotency.attempt import Attempt
 from platform_app.idempotency.base import Holder
 from platform_app.idempotency.keeper import HEADER
 from platform_app.llm.calls import ModelRequest
@@ -27,9 +30,9 @@ from platform_app.observability.context import RequestContext
 REPLAYED = "idempotent_replay"
 """The reason in access line and access decision where an answer was given again."""
 
+Work = Callable[[Receive], Awaitable[Response]]
+"""A route's work for the client that is behind this `receive`."""
 _KEY = re.compile(r"[\x20-\x7e]{1,255}")
-_ENDINGS = (b"event: done\n", b"data: [DONE]\n")
-"""How the last event of a complete stream begins."""
 _KEPT_PREFIX = "x-platform-"
 """Of the headers that the context adds to an answer, those that say how it came about; limits are of the moment."""
 
@@ -39,19 +42,23 @@ async def once_per_key(
     caller: Caller,
     context: RequestContext,
     asked: ModelRequest,
-    work: Callable[[], Awaitable[Response]],
+    work: Work,
 ) -> Response:
-    """The answer of `work`, or where the request carries a key that was used before, the answer of then.
+    """The response of `work`, or where the request carries a key that was used before, the response of then.
+
+    With a key the work goes on when the client leaves.
 
     Raises:
         PlatformError: what `work` raises, or IdempotencyKeeper.begin, or ChatService.admit_replay.
+        ClientDisconnected: the client left.
     """
     key = idempotency_key(request)
     if key is None:
-        return await work()
+        return await work(request.receive)
     resources = resources_of(request)
     holder = Holder(caller.key_id, caller.owner)
-    found = await resources.idempotency.begin(holder, context.route, key, await _content(request))
+    beginning = resources.idempotency.begin(holder, context.route, key, await body_of(request))
+    found = await while_connected(request.receive, beginning)
     if isinstance(found, KeptAnswer):
         # The model that the response came from: without a name in the request, the default may be another one by now.
         same = replace(asked, model=found.model or asked.model)
@@ -60,11 +67,8 @@ async def once_per_key(
         return _replay(found)
     if not found.protected:
         context.response_headers["idempotency-unavailable"] = "true"
-    try:
-        return await _attempt(found, context, work)
-    except BaseException:  # the client left, a shutdown, a bug: whoever comes back works for real
-        await found.release()
-        raise
+    keyed = KeyedWork(found, detached_work_of(request), partial(_outcome, context, work), keep_body_of(request))
+    return await keyed.response(request.receive)
 
 
 def idempotency_key(request: Request) -> str | None:
@@ -84,22 +88,17 @@ async def _content(request: Request) -> bytes:
     return body if deployment is None else b"deployment %b\n%b" % (deployment.encode(errors="replace"), body)
 
 
-async def _attempt(attempt: Attempt, context: RequestContext, work: Callable[[], Awaitable[Response]]) -> Response:
-    done = True
+async def _outcome(context: RequestContext, work: Work) -> Outcome:
+    keep = True
     try:
-        response = await work()
+        response = await work(STAYS)
     except PlatformError as error:
         response = render(error, context)
-        done = not isinstance(error, InvalidRequest)  # our own refusal; a provider's is ProviderRejectedRequest
+        keep = not isinstance(error, InvalidRequest)  # our own refusal; a provider's is ProviderRejectedRequest
     if isinstance(response, ByteStream):
-        recorder = _Recorder(response.pieces, attempt, _kept(response, context, b""))
-        await recorder.take(response.first)
-        response.pieces = recorder
-    elif not done or response.status_code == 429 or response.status_code >= 500 or context.decision == "deny":
-        await attempt.release()
-    else:
-        await attempt.finish(_kept(response, context, bytes(response.body)))
-    return response
+        return Outcome(response, _kept(response, context, b""))
+    keep = keep and response.status_code != 429 and response.status_code < 500 and context.decision != "deny"
+    return Outcome(response, _kept(response, context, bytes(response.body)), keep)
 
 
 def _replay(answer: KeptAnswer) -> Response:
@@ -113,40 +112,3 @@ def _kept(response: Response, context: RequestContext, body: bytes) -> KeptAnswe
     own = ((name.decode(), value.decode()) for name, value in response.raw_headers if name != b"content-length")
     added = (item for item in context.response_headers.items() if item[0].startswith(_KEPT_PREFIX))
     return KeptAnswer(response.status_code, (*own, *added), body, context.model)
-
-
-class _Recorder:
-    """The pieces of a stream on their way to the client. The last one of a complete stream leaves only after the answer
-    is kept; a stream that ends without it, however that comes, frees the key."""
-
-    def __init__(self, pieces: Pieces, attempt: Attempt, head: KeptAnswer) -> None:
-        self._pieces = pieces
-        self._attempt = attempt
-        self._head = head
-        self._body = bytearray()
-        self._overflowed = False
-
-    async def take(self, piece: bytes) -> None:
-        """Look at a piece that is about to be sent."""
-        if not self._overflowed:
-            self._body += piece
-            if len(self._body) > self._attempt.max_bytes:
-                self._overflowed = True  # one byte too many is enough to say so; the rest is not collected
-                del self._body[self._attempt.max_bytes + 1 :]
-        if piece.startswith(_ENDINGS):
-            await self._attempt.finish(replace(self._head, body=bytes(self._body)))
-
-    def __aiter__(self) -> "_Recorder":
-        return self
-
-    async def __anext__(self) -> bytes:
-        piece = await anext(self._pieces)
-        await self.take(piece)
-        return piece
-
-    async def aclose(self) -> None:
-        """Close the source first: the provider is told at once."""
-        try:
-            await self._pieces.aclose()
-        finally:
-            await self._attempt.release()

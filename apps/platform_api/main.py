@@ -9,6 +9,7 @@ from fastapi import FastAPI
 
 from apps.platform_api.access_log import AccessLog
 from apps.platform_api.app import GatewayApp
+from apps.platform_api.detached_work import DetachedWork
 from apps.platform_api.errors import install_error_handlers
 from apps.platform_api.guards import require_guards
 from apps.platform_api.http.body_budget import BodyBudget
@@ -30,6 +31,7 @@ class State(TypedDict):
 
     resources: Resources
     server: ServerState
+    detached: DetachedWork
 
 
 def create_app(settings: Settings, server: ServerState | None = None) -> FastAPI:
@@ -39,6 +41,7 @@ def create_app(settings: Settings, server: ServerState | None = None) -> FastAPI
         UnguardedRouteError: a route lacks auth, scope or limit.
     """
     server = server or ServerState()
+    detached = DetachedWork(server, settings.max_concurrent_requests)
     access_log = AccessLog(settings.refusals_per_address_per_minute)
 
     @asynccontextmanager
@@ -47,7 +50,8 @@ def create_app(settings: Settings, server: ServerState | None = None) -> FastAPI
         try:
             async with open_resources(settings) as resources:
                 server.reload_config = resources.reload.request
-                yield {"resources": resources, "server": server}
+                yield {"resources": resources, "server": server, "detached": detached}
+                await detached.aclose(settings.shutdown_grace_seconds)
         except ConfigurationError as error:
             server.configuration_problems = error.problems
             raise

@@ -41,6 +41,7 @@ class DrainingServer(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, state: ServerState, drain_seconds: float) -> None:
         super().__init__(config)
         self._state = state
+        state.tasks = self.server_state.tasks
         self._drain_seconds = drain_seconds
         self._stop_at: float | None = None
 

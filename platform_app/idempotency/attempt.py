@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from platform_app.errors import IdempotencyUnavailable
 from platform_app.idempotency.answer import KeptAnswer
@@ -39,7 +40,7 @@ class Keeping:
     policy: KeepingPolicy
     note_not_kept: Callable[[str, Holder], None]
     """Is told the reason, and whose response it was."""
-    finishing: set[asyncio.Task[None]] = field(default_factory=set)
+    finishing: set[asyncio.Task[Any]] = field(default_factory=set)
 
 
 class Attempt:
@@ -55,9 +56,18 @@ class Attempt:
         self._holder = holder
         self._policy = keeping.policy
         self._settled = False
+        self._left = False
         self.protected = protected
         self.max_bytes = keeping.policy.max_bytes
         self._renewing = asyncio.create_task(self._keep_holding(), name="idempotency-lease")
+
+    def client_left(self) -> None:
+        """Note that the client has left and the work goes on, so that whoever asks with the key waits for it. Does not
+        wait: where it cannot be noted at once, the next renewal of the lease does it."""
+        self._left = True
+        task = asyncio.create_task(self._renew(), name="idempotency-left")
+        self._keeping.finishing.add(task)
+        task.add_done_callback(self._keeping.finishing.discard)
 
     async def finish(self, answer: KeptAnswer) -> None:
         """Keep the response; where it is too large or there is no room for it, that it was given. A client that leaves
@@ -112,15 +122,24 @@ class Attempt:
         failing = False
         while asyncio.get_running_loop().time() < ends_at:
             await asyncio.sleep(self._policy.lease_seconds / 3)
-            try:
-                if not await self._store.renew(self._claim, self._policy.lease_seconds):
-                    _log.warning("idempotency_lease_lost")  # counted when the request ends
-                    return
-                failing = False
-            except IdempotencyUnavailable as error:
-                if not failing:
-                    self._unavailable("idempotency_lease_not_renewed", error)
-                failing = True
+            held = await self._renew(quiet=failing)
+            if held is False:
+                return
+            failing = held is None
+
+    async def _renew(self, *, quiet: bool = False) -> bool | None:
+        """Whether the key is held; None where the store does not say."""
+        try:
+            held = await self._store.renew(self._claim, self._policy.lease_seconds, client_left=self._left)
+        except IdempotencyUnavailable as error:
+            if not quiet:
+                self._unavailable("idempotency_lease_not_renewed", error)
+            return None
+        if held:
+            self.protected = True
+        elif not self._settled:
+            _log.warning("idempotency_lease_lost")  # counted when the request ends
+        return held
 
     def _unavailable(self, event: str, error: IdempotencyUnavailable) -> None:
         metrics.IDEMPOTENCY.labels("unavailable").inc()

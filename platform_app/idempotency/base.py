@@ -29,6 +29,8 @@ class State(StrEnum):
     """Nothing was; now the claim holds it."""
     IN_FLIGHT = "in_flight"
     """Another request holds it."""
+    LEFT = "left"
+    """Another request holds it, whose client has left; its work goes on."""
     OTHER_BODY = "other_body"
     DONE = "done"
 
@@ -56,11 +58,13 @@ class IdempotencyStore(Protocol):
     whether the change was made is unknown then."""
 
     async def begin(self, claim: Claim, lease_seconds: float) -> Found:
-        """Look the key up and, where nothing is known of it, hold it for the lease: one atomic step."""
+        """Look the key up and, where nothing is known of it, hold it for the lease: one atomic step. A claim that holds
+        it already begins again."""
         ...
 
-    async def renew(self, claim: Claim, lease_seconds: float) -> bool:
-        """Hold on. False: somebody else holds it or has finished, since the lease had ended."""
+    async def renew(self, claim: Claim, lease_seconds: float, *, client_left: bool = False) -> bool:
+        """Hold on, and say that the client has left where it has. False: another request holds it or has finished,
+        since the lease had ended."""
         ...
 
     async def finish(self, claim: Claim, answer: bytes, keep_seconds: int) -> Finish:

@@ -1,6 +1,7 @@
 """What a key's request is told: go on, here is the answer again, or why not. The policies are stated here, once."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable
 
@@ -32,6 +33,11 @@ HEADER = "Idempotency-Key"
 HASH_APART_BYTES = 256 * 1024
 """A larger body is hashed in a thread: ten megabytes take longer than other requests should wait."""
 
+WAIT_SECONDS = 50.0
+"""For the response of a request whose client has left. Below 60 s, after which hops on the way often cut a silent
+connection; then 409, and the client may ask again."""
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.05, 0.5
+"""Between two looks at the record, which another process may write."""
 NOT_KEPT_LOG_SECONDS = 1.0
 """Of one reason at most one line in that time; the counter counts all."""
 
@@ -52,7 +58,8 @@ class IdempotencyKeeper:
 
     async def begin(self, holder: Holder, route: str, idempotency_key: str, body: bytes) -> Attempt | KeptAnswer:
         """The attempt that must be finished or released, or the response that was given before. Whether its caller may
-        have it still is for the caller of this method to check.
+        have it still is for the caller of this method to check. Waits for a request whose client has left, up to
+        WAIT_SECONDS.
 
         Raises:
             IdempotencyInFlight: another request with this key is being answered.
@@ -67,7 +74,10 @@ class IdempotencyKeeper:
         fingerprint = await _fingerprint(body)
         claim = Claim(record_name(holder, route, idempotency_key), fingerprint, ids.trace_id())
         try:
-            found = await self._store.begin(claim, self._policy.lease_seconds)
+            found = await self._find(claim)
+        except asyncio.CancelledError:  # the client left while its request waited
+            self._undo(claim)
+            raise
         except IdempotencyUnavailable as error:
             self._note_down(error)
             if self._policy.refuse_when_unavailable:
@@ -85,6 +95,25 @@ class IdempotencyKeeper:
             raise
         metrics.IDEMPOTENCY.labels("started").inc()
         return Attempt(self._keeping, claim, holder, protected=True)
+
+    async def _find(self, claim: Claim) -> Found:
+        """Look the key up. While its request goes on without its client, wait for the end of that: a client that asks
+        again after its own timeout has come for that response."""
+        found = await self._store.begin(claim, self._policy.lease_seconds)
+        if found.state is not State.LEFT:
+            return found
+        metrics.IDEMPOTENCY.labels("waited").inc()
+        loop, pause = asyncio.get_running_loop(), FIRST_PAUSE_SECONDS
+        until = loop.time() + WAIT_SECONDS
+        while loop.time() < until:
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+            # A store that cannot be asked says nothing new: the work may still go on, so none is begun.
+            with contextlib.suppress(IdempotencyUnavailable):
+                found = await self._store.begin(claim, self._policy.lease_seconds)
+                if found.state is not State.LEFT:
+                    break
+        return found
 
     async def replay(self, admitted: Awaitable[None]) -> None:
         """Count a response that is given again, or that is refused: `admitted` raises PlatformError then."""
@@ -134,11 +163,12 @@ def _again(found: Found) -> KeptAnswer:
         raise ValidationFailed(
             f"This {HEADER} was used for a request with another body. Use a new key for a new request.", param=HEADER
         )
-    if found.state is State.IN_FLIGHT:
+    if found.state in (State.IN_FLIGHT, State.LEFT):
         metrics.IDEMPOTENCY.labels("in_flight").inc()
         raise IdempotencyInFlight(
             f"The first request with this {HEADER} is still being answered. Try again shortly for its answer.",
             retry_after=1,
+            headers={"x-should-retry": "true"},
             param=HEADER,
         )
     if not found.answer:

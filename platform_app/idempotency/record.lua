@@ -1,8 +1,9 @@
 -- One Idempotency-Key: which request works on it, and the response that came of it. One key, so it runs on a cluster as
 -- it is.
 --
--- KEYS[1]   the record, a hash: 'fingerprint' of the body, 'owner' while a request works on it, 'answer' afterwards
--- ARGV[1]   begin, renew, finish or release
+-- KEYS[1]   the record, a hash: 'fingerprint' of the body, 'owner' while a request works on it, 'left' once its client
+--           has gone, 'answer' afterwards
+-- ARGV[1]   begin, renew, leave (renews too), finish or release
 -- ARGV[2]   fingerprint
 -- ARGV[3]   owner
 -- ARGV[4]   milliseconds that the record lives from now on (all but release)
@@ -11,7 +12,7 @@
 -- Returns {state} or {'done', answer}.
 
 local verb, fingerprint, owner, lifetime = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local found = redis.call('HMGET', KEYS[1], 'fingerprint', 'owner')
+local found = redis.call('HMGET', KEYS[1], 'fingerprint', 'owner', 'left')
 
 local function hold()
   redis.call('HSET', KEYS[1], 'fingerprint', fingerprint, 'owner', owner)
@@ -35,8 +36,11 @@ if verb == 'begin' then
     return { 'begun' }
   elseif found[1] ~= fingerprint then
     return { 'other_body' }
+  elseif found[2] == owner then
+    hold()
+    return { 'begun' }
   elseif found[2] then
-    return { 'in_flight' }
+    return { found[3] and 'left' or 'in_flight' }
   end
   return { 'done', redis.call('HGET', KEYS[1], 'answer') }
 end
@@ -47,11 +51,14 @@ if found[1] and found[2] ~= owner then
 end
 if verb == 'renew' then
   hold()
+elseif verb == 'leave' then
+  hold()
+  redis.call('HSET', KEYS[1], 'left', '1')
 elseif verb == 'finish' then
   local answer = ARGV[5]
   local room = answer == '' or has_room(#answer)
   redis.call('HSET', KEYS[1], 'fingerprint', fingerprint, 'answer', room and answer or '')
-  redis.call('HDEL', KEYS[1], 'owner')
+  redis.call('HDEL', KEYS[1], 'owner', 'left')
   redis.call('PEXPIRE', KEYS[1], lifetime)
   if not room then
     return { 'no_room' }

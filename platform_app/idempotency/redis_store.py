@@ -43,9 +43,9 @@ class RedisIdempotencyStore:
         state, *answer = await self._call("begin", claim, _milliseconds(lease_seconds))
         return Found(State(state.decode()), answer[0] if answer else b"")
 
-    async def renew(self, claim: Claim, lease_seconds: float) -> bool:
+    async def renew(self, claim: Claim, lease_seconds: float, *, client_left: bool = False) -> bool:
         """See IdempotencyStore."""
-        return await self._held("renew", claim, _milliseconds(lease_seconds))
+        return await self._held("leave" if client_left else "renew", claim, _milliseconds(lease_seconds))
 
     async def finish(self, claim: Claim, answer: bytes, keep_seconds: int) -> Finish:
         """See IdempotencyStore."""

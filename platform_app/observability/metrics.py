@@ -100,10 +100,17 @@ WORKER_RESTARTS = Counter(
 IDEMPOTENCY = Counter(
     "platform_idempotency",
     "Requests with an Idempotency-Key, at their beginning: started, replayed, replay_refused (limit or model), "
-    "not_kept (the response of before was not stored), in_flight, mismatch, refused (no room to remember it); at the "
-    "end of those that started: stored, or not stored: too_large, over_quota, memory_full; released, lost (the lease "
-    "had ended and another took the key); and at any time: unavailable.",
+    "not_kept (the response of before was not stored), in_flight, waited (for work whose client had left), mismatch, "
+    "refused (no room to remember it); where the client of a started one leaves: client_left (the work goes on), "
+    "abandoned (it does not); at the end of those that started: stored, or not stored: too_large, over_quota, "
+    "memory_full; released, lost (the lease had ended and another took the key); and at any time: unavailable.",
     ["outcome"],
+)
+
+IDEMPOTENCY_DETACHED = Gauge(
+    "platform_idempotency_detached",
+    "Requests with an Idempotency-Key that are worked on now although their client has left.",
+    multiprocess_mode="livesum",
 )
 
 MISPLACED_CREDENTIALS = Counter(

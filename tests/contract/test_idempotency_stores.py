@@ -55,6 +55,26 @@ async def test_first_come_first_served(store: IdempotencyStore, claim: Claim, ot
     assert await store.begin(replace(other, fingerprint="f2"), LEASE) == Found(State.OTHER_BODY)
 
 
+async def test_request_whose_client_left_is_told_apart(store: IdempotencyStore, claim: Claim, other: Claim) -> None:
+    await store.begin(claim, LEASE)
+    assert await store.renew(claim, LEASE, client_left=True)
+    assert await store.begin(other, LEASE) == Found(State.LEFT)
+    assert await store.begin(replace(other, fingerprint="f2"), LEASE) == Found(State.OTHER_BODY)
+    assert await store.renew(claim, LEASE)
+    assert await store.begin(other, LEASE) == Found(State.LEFT)
+    assert not await store.renew(other, LEASE, client_left=True)
+    assert await store.finish(claim, BYTES, 60) is Finish.KEPT
+    assert await store.begin(other, LEASE) == Found(State.DONE, BYTES)
+    assert not await store.renew(claim, LEASE, client_left=True), "it is over"
+
+
+async def test_same_claim_begins_again(store: IdempotencyStore, claim: Claim, other: Claim) -> None:
+    """Its first response was lost on the way."""
+    await store.begin(claim, LEASE)
+    assert await store.begin(claim, LEASE) == Found(State.BEGUN)
+    assert await store.begin(other, LEASE) == Found(State.IN_FLIGHT)
+
+
 async def test_that_it_was_done_may_be_all_that_is_known(store: IdempotencyStore, claim: Claim, other: Claim) -> None:
     await store.begin(claim, LEASE)
     assert await store.finish(claim, NOT_KEPT, 60) is Finish.KEPT

@@ -298,24 +298,6 @@ async def test_a_stream_that_fails_in_the_middle_is_not_kept(
         assert _total(sim) == calls
 
 
-@pytest.mark.parametrize(("model", "stream"), [("sim-hang", False), ("sim-slow-stream", True)])
-async def test_a_client_that_leaves_frees_its_key(
-    caller: Caller, sim: ProviderSimulator, fresh: str, model: str, stream: bool
-) -> None:
-    body = {"prompt": "Hello", "model": model, "stream": stream}
-    async with connect(caller.gateway) as connection:
-        await connection.send(_chat(caller.key, body, fresh))
-        await sim.wait_for_outcome(model, "open")
-        if stream:
-            await connection.reader.readuntil(b"event: delta")
-        connection.writer.close()
-    await sim.wait_for_outcome(model, "client_closed")
-    await access_line(caller.gateway, f"raw-{fresh}")
-    after = await caller.send(fresh)  # another body, so the key is free and not only idle
-    assert after.status_code == 200
-    assert "idempotency-replayed" not in after.headers
-
-
 # --- limits, sizes, records
 
 

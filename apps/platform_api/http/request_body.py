@@ -1,7 +1,7 @@
 """A request's body, bounded in size, in time, and by what its key and the process hold already."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from starlette.requests import ClientDisconnect
@@ -50,6 +50,7 @@ class BoundedRequestBody:
         self._key_id: str | None = None
         self._reserved = 0
         self._held = 0
+        self._kept = False
 
     def check_declared(self) -> None:
         """Refuse a body that says itself that it is too large. Raises PayloadTooLarge."""
@@ -112,9 +113,18 @@ class BoundedRequestBody:
             await asyncio.sleep(0)
         return facts
 
+    def keep(self) -> Callable[[], None]:
+        """Count the body on after the request has ended, since work on it goes on; returns what gives it back."""
+        self._kept = True
+        return self._give_back
+
     def release(self) -> None:
-        """The request has ended; nothing of its body is held any more."""
+        """The request has ended; nothing of its body is held any more, unless it is kept."""
         self._whole = None
+        if not self._kept:
+            self._give_back()
+
+    def _give_back(self) -> None:
         if self._key_id is not None:
             self._budget.give_back(self._key_id, self._reserved, self._held)
             self._reserved = self._held = 0

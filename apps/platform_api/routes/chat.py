@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
+from starlette.types import Receive
 
 from apps.platform_api.chat_answer import answer_events, json_answer
 from apps.platform_api.contract import ChatRequestBody
@@ -29,11 +30,11 @@ async def chat(
 
     asked = ModelRequest(body.model, body.upstream_body(), stream=body.stream)
 
-    async def answer() -> Response:
-        served = await while_connected(request.receive, chat.send(asked, caller, context))
+    async def answer(receive: Receive) -> Response:
+        served = await while_connected(receive, chat.send(asked, caller, context))
         if isinstance(served.answer, Completion):
             return json_answer(served, served.answer, context, body.conversation_id)
         events = answer_events(served, served.answer, context, body.conversation_id)
-        return await open_event_stream(events, request.receive)
+        return await open_event_stream(events, receive)
 
     return await once_per_key(request, caller, context, asked, answer)

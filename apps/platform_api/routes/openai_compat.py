@@ -6,6 +6,7 @@ from urllib.parse import unquote
 import orjson
 from fastapi import APIRouter, Depends, Path, Request
 from starlette.responses import Response
+from starlette.types import Receive
 
 from apps.platform_api.dependencies import (
     CallerDep,
@@ -39,12 +40,12 @@ async def chat_completions(
 ) -> Response:
     """Ask a model, as OpenAI's API does: one JSON answer, or events with `"stream": true`."""
 
-    async def answer() -> Response:
-        served = await while_connected(request.receive, chat.send(body.request, caller, context))
+    async def answer(receive: Receive) -> Response:
+        served = await while_connected(receive, chat.send(body.request, caller, context))
         if isinstance(served.answer, Completion):
             return whole_answer(served, served.answer)
         events = completion_events(served, served.answer, body.wants_usage, context)
-        return await open_event_stream(events, request.receive)
+        return await open_event_stream(events, receive)
 
     return await once_per_key(request, caller, context, body.request, answer)
 
@@ -55,8 +56,8 @@ async def embeddings(
 ) -> Response:
     """Vectors of texts, as OpenAI's API gives them."""
 
-    async def answer() -> Response:
-        served = await while_connected(request.receive, chat.send(body.request, caller, context))
+    async def answer(receive: Receive) -> Response:
+        served = await while_connected(receive, chat.send(body.request, caller, context))
         assert isinstance(served.answer, Completion)  # noqa: S101 - for mypy: nothing else answers without stream
         return whole_answer(served, served.answer)
 

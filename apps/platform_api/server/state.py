@@ -1,7 +1,9 @@
 """What one process says about itself."""
 
+import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(slots=True)
@@ -12,5 +14,7 @@ class ServerState:
     draining: bool = False
     in_flight: int = 0
     configuration_problems: Sequence[str] = ()
+    tasks: "set[asyncio.Task[Any]]" = field(default_factory=set)
+    """What the server waits for when it stops, beside connections; our worker puts the server's own set here."""
     reload_config: Callable[[], None] | None = None
     """Reads the config file again; set while the resources are open."""

@@ -15,6 +15,7 @@ class Record:
     owner: str | None
     answer: bytes = b""
     seconds: float = 0.0
+    left: bool = False
 
 
 class MemoryStore:
@@ -35,11 +36,17 @@ class MemoryStore:
             return Found(State.BEGUN)
         if record.fingerprint != claim.fingerprint:
             return Found(State.OTHER_BODY)
-        return Found(State.DONE, record.answer) if record.owner is None else Found(State.IN_FLIGHT)
+        if record.owner == claim.owner:
+            return Found(State.BEGUN)
+        if record.owner is not None:
+            return Found(State.LEFT if record.left else State.IN_FLIGHT)
+        return Found(State.DONE, record.answer)
 
-    async def renew(self, claim: Claim, lease_seconds: float) -> bool:
-        await self._step("renew")
-        return self._held(claim, Record(claim.fingerprint, claim.owner, seconds=lease_seconds))
+    async def renew(self, claim: Claim, lease_seconds: float, *, client_left: bool = False) -> bool:
+        await self._step("leave" if client_left else "renew")
+        found = self.records.get(claim.record)
+        left = client_left or (found is not None and found.left)
+        return self._held(claim, Record(claim.fingerprint, claim.owner, seconds=lease_seconds, left=left))
 
     async def finish(self, claim: Claim, answer: bytes, keep_seconds: int) -> Finish:
         await self._step("finish")

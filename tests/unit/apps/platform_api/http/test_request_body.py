@@ -101,6 +101,20 @@ async def test_process_holds_what_has_arrived_and_no_more() -> None:
     assert budget._by_key == {}
 
 
+async def test_kept_body_counts_after_its_request() -> None:
+    """Work on it goes on although its client has left."""
+    budget = BodyBudget(2000, 1000)
+    body = body_of(receiving(b"x" * 900), budget, declared=900)
+    await body.read("key")
+    give_back = body.keep()
+    body.release()
+    assert budget.held == 900
+    with pytest.raises(RateLimited):
+        await body_of(receiving(b"x" * 300), budget, declared=300).read("key")
+    give_back()
+    assert (budget.held, budget._by_key) == (0, {})
+
+
 async def test_many_values_are_refused_before_parsing() -> None:
     limits = BodyLimits(1 << 20, 30, max_values=1000)
     large = b"[" + b"0," * 100_000 + b"0]"
