@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 import orjson
 
+from apps.provider_simulator.anthropic_rules import require_what_anthropic_does
 from apps.provider_simulator.anthropic_wire import event
 from apps.provider_simulator.openai_answers import label_of
 from apps.provider_simulator.simulated_model import (
@@ -90,7 +91,7 @@ class MessageAnswer:
         if self._choice.text:
             yield {"type": "text", "text": self._choice.text}
         for call in self._choice.tool_calls:
-            arguments = orjson.loads(call.arguments)
+            arguments = orjson.Fragment(call.arguments)
             yield {"type": "tool_use", "id": call.id.replace("call", "toolu"), "name": call.name, "input": arguments}
 
     def _ending(self) -> JsonObject:
@@ -127,6 +128,7 @@ def _check(body: Mapping[str, object]) -> None:
     open_calls: set[object] = set()
     for index, message in enumerate(messages_of(body)):
         open_calls = _check_message(message, f"messages.{index}", open_calls)
+    require_what_anthropic_does(body)
 
 
 def _check_message(message: JsonObject, where: str, open_calls: set[object]) -> set[object]:
@@ -134,8 +136,11 @@ def _check_message(message: JsonObject, where: str, open_calls: set[object]) -> 
     if message.get("role") not in ("user", "assistant"):
         raise InvalidRequestError("unexpected role", f"{where}.role")
     blocks = _blocks_of(message)
-    if any(block.get("type") == "text" and not block.get("text") for block in blocks):
+    texts = [block.get("text") for block in blocks if block.get("type") == "text"]
+    if not all(texts):
         raise InvalidRequestError("text content blocks must be non-empty", where)
+    if not all(str(text).strip() for text in texts):
+        raise InvalidRequestError("text content blocks must contain non-whitespace text", where)
     results = {block.get("tool_use_id") for block in blocks if block.get("type") == "tool_result"}
     if results != open_calls:
         message_text = "each tool_use must have a tool_result in the next message, and each tool_result its tool_use"

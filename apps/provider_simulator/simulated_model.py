@@ -20,6 +20,9 @@ MAX_ANSWER_TOKENS = 100_000
 _CALL = re.compile(r"call:\s*([\w.,-]+)")
 _TOKENS = re.compile(r"tokens:\s*(\d{1,6})\b")
 _REFUSE = "refuse:"
+_EXACT = "exact:"
+EXACT_ARGUMENTS = '{"order":123456789012345678901234567890,"least":-9223372036854775809,"rate":0.10,"mass":1.50E+25}'
+"""Numbers that a parser would round or spell in another way."""
 
 JsonObject = dict[str, object]
 
@@ -115,10 +118,10 @@ def messages_of(body: Mapping[str, object]) -> list[JsonObject]:
 def choices_of(body: Mapping[str, object], label: str) -> list[Choice]:
     """What the model answers; `label` goes into the ids of its calls.
 
-    The text follows from the last user message: `You said: <text>`. Three messages steer it: `tokens:<n>` answers n
-    tokens of filler; `call:<tool>[,<tool>…]`, if the request has tools, calls these; `refuse:` refuses. `tool_choice`
-    "required" or of a named function calls too. A tool's result is answered with text, or a client's loop would never
-    end. With a `reasoning_effort` the model thinks first.
+    The text follows from the last user message: `You said: <text>`. Four messages steer it: `tokens:<n>` answers n
+    tokens of filler; `call:<tool>[,<tool>…]`, if the request has tools, calls these; `exact:<tool>` calls one with
+    EXACT_ARGUMENTS; `refuse:` refuses. `tool_choice` "required" or of a named function calls too. A tool's result is
+    answered with text, or a client's loop would never end. With a `reasoning_effort` the model thinks first.
 
     Raises:
         InvalidRequestError: messages are missing, or a field is malformed.
@@ -206,6 +209,8 @@ def _positive(body: Mapping[str, object], name: str, at_most: int | None) -> int
 
 def _tool_calls(body: Mapping[str, object], messages: list[JsonObject], said: str, label: str) -> tuple[ToolCall, ...]:
     functions = _functions(body.get("tools"))
+    if functions and said.startswith(_EXACT) and messages[-1].get("role") != "tool":
+        return (ToolCall(f"call_{label}_0", said.removeprefix(_EXACT).strip(), EXACT_ARGUMENTS),)
     names = _names_to_call(body.get("tool_choice"), functions, said, answered=messages[-1].get("role") == "tool")
     if body.get("parallel_tool_calls") is False:
         names = names[:1]

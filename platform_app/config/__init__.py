@@ -3,7 +3,14 @@
 Every problem is reported at once, by the name that its owner typed, with what to do about it.
 """
 
-from platform_app.config.catalog import ModelConfig, PriceConfig, ProviderConfig, RouteConfig, WireFormat
+from platform_app.config.catalog import (
+    CapabilitiesConfig,
+    ModelConfig,
+    PriceConfig,
+    ProviderConfig,
+    RouteConfig,
+    WireFormat,
+)
 from platform_app.config.database_tls import DatabaseTls, make_ssl_context
 from platform_app.config.database_url import DatabaseTarget, parse_database_url
 from platform_app.config.fields import (
@@ -35,6 +42,7 @@ __all__ = [
     "SECRET_NAME",
     "START_TIMEOUT_SECONDS",
     "BreakerConfig",
+    "CapabilitiesConfig",
     "ConfigModel",
     "DatabaseTarget",
     "DatabaseTls",

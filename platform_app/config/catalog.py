@@ -85,6 +85,21 @@ class ProviderConfig(ConfigModel):
         return self
 
 
+class CapabilitiesConfig(ConfigModel):
+    """What a model behind `wire_format: anthropic` takes, where it is not what the gateway's own table says."""
+
+    efforts: tuple[Literal["low", "medium", "high", "xhigh", "max"], ...] | None = Field(
+        None, description="Levels of its effort parameter; an empty list: it has none."
+    )
+    thinking_budget: bool | None = Field(
+        None, description="It thinks with a budget of tokens; what reasoning_effort becomes where efforts is empty."
+    )
+    structured_outputs: bool | None = Field(None, description="It takes a JSON Schema as response_format.")
+    max_output_tokens: Annotated[int, Field(ge=1, le=10_000_000)] | None = Field(
+        None, description="The most that max_tokens may be there."
+    )
+
+
 class RouteConfig(ConfigModel):
     """One way to serve a model: which provider, and what the model is called there."""
 
@@ -104,6 +119,9 @@ class RouteConfig(ConfigModel):
         "policies.first_token_seconds.",
     )
     price: PriceConfig | None = Field(None, description="Without it the price list of the library genai-prices.")
+    capabilities: CapabilitiesConfig | None = Field(
+        None, description="Only of wire_format anthropic: overrides what the gateway knows of the model."
+    )
 
 
 class ModelConfig(ConfigModel):

@@ -32,6 +32,14 @@ class PlatformConfig(ConfigModel):
             for index, route in enumerate(model.routes)
             if route.provider not in self.providers
         ]
+        problems += [
+            f"models.{name}.routes.{index}.capabilities: are for providers of wire_format anthropic; leave them out"
+            for name, model in self.models.items()
+            for index, route in enumerate(model.routes)
+            if route.capabilities is not None
+            and (provider := self.providers.get(route.provider)) is not None
+            and provider.wire_format != "anthropic"
+        ]
         if problems:
             raise ValueError("; ".join(problems))
         return self

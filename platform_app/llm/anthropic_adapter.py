@@ -29,7 +29,7 @@ class AnthropicAdapter:
         """See ModelAdapter.send. A request that cannot be translated is refused before anything is sent."""
         if call.operation is not Operation.CHAT:
             raise errors.not_available(call.operation.value, "this model's provider has no such operation")
-        body = messages_request(call.model, call.body, stream=call.stream)
+        body = messages_request(call.model, call.body, stream=call.stream, capabilities=call.capabilities)
         headers = self._headers_with(credential, call.headers)
         response = await self._http.post(f"{self._root}/messages", headers, body, call.timeout_seconds)
         if call.stream:

@@ -5,13 +5,14 @@ the same with Anthropic's signatures: sent back with the message, as a tool's re
 """
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from platform_app.errors import ContentFiltered
 from platform_app.llm import anthropic_errors, lenient_json
 from platform_app.llm import provider_errors as errors
 from platform_app.llm.answers import Completion
+from platform_app.llm.exact_json import may_lose_digits, parse_exactly, written_exactly
 from platform_app.llm.failure_body import is_failure
 from platform_app.llm.usage import TokenUsage, parse_usage, whole_count
 
@@ -46,7 +47,7 @@ def read_message(raw: bytes) -> Completion:
         raise errors.bad_response("the answer is not a message")
     choice = {
         "index": 0,
-        "message": _message(message),
+        "message": _message(message, _exact_blocks(raw, message)),
         "logprobs": None,
         "finish_reason": finish_reason(message.get("stop_reason")),
     }
@@ -102,10 +103,37 @@ def usage_of(usage: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _message(message: Mapping[str, Any]) -> dict[str, Any]:
+def arguments_of(block: Mapping[str, Any], exact: Mapping[str, Any] | None) -> str:
+    """A call's arguments as text; `exact` is the block with its numbers as they were written, where they need it.
+
+    Raises:
+        ProviderBadResponse: they are nested too deeply.
+    """
+    if exact is not None and (written := written_exactly(exact.get("input") or {})) is not None:
+        return written
+    try:
+        return lenient_json.dumps(block.get("input") or {}).decode()
+    except ValueError:
+        raise errors.bad_response("the arguments of a call are nested too deeply") from None
+
+
+def _exact_blocks(raw: bytes, message: Mapping[str, Any]) -> Sequence[Any] | None:
+    """The content with its numbers as they were written, where a call's arguments may need that."""
+    calls = any(isinstance(block, dict) and block.get("type") == "tool_use" for block in message["content"])
+    if not calls or not may_lose_digits(raw):
+        return None
+    exact = parse_exactly(raw)
+    return None if exact is None else exact["content"]  # as long as the other reading's
+
+
+def _message(message: Mapping[str, Any], exact: Sequence[Any] | None) -> dict[str, Any]:
     blocks = [block for block in message["content"] if isinstance(block, dict)]
     texts = [block["text"] for block in blocks if block.get("type") == "text" and isinstance(block.get("text"), str)]
-    calls = [_call(block) for block in blocks if block.get("type") == "tool_use"]
+    calls = [
+        _call(block, None if exact is None else exact[index])
+        for index, block in enumerate(message["content"])
+        if isinstance(block, dict) and block.get("type") == "tool_use"
+    ]
     made: dict[str, Any] = {
         "role": "assistant",
         "content": "".join(texts) if texts or not calls else None,
@@ -119,8 +147,8 @@ def _message(message: Mapping[str, Any]) -> dict[str, Any]:
     return made
 
 
-def _call(block: Mapping[str, Any]) -> dict[str, Any]:
-    function = {"name": str(block.get("name")), "arguments": lenient_json.dumps(block.get("input") or {}).decode()}
+def _call(block: Mapping[str, Any], exact: Mapping[str, Any] | None) -> dict[str, Any]:
+    function = {"name": str(block.get("name")), "arguments": arguments_of(block, exact)}
     return {"id": str(block.get("id")), "type": "function", "function": function}
 
 

@@ -7,15 +7,13 @@ or refused by name. Nothing that would change the answer is dropped in silence.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from platform_app.llm.anthropic_messages import system_and_messages
+from platform_app.llm.anthropic_messages import Conversation, mark, read_messages, tool_name
+from platform_app.llm.anthropic_models import ModelCapabilities, known_capabilities
+from platform_app.llm.anthropic_schemas import input_schema, output_schema
+from platform_app.llm.anthropic_thinking import set_effort, set_max_tokens
 from platform_app.llm.provider_errors import not_available
 
-DEFAULT_MAX_TOKENS = 8192
-"""Anthropic wants a limit with every request, OpenAI none."""
 MAX_TEMPERATURE = 1
-EFFORTS: Mapping[str, str] = {
-    "minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh", "max": "max",
-}  # fmt: skip
 OWN_FIELDS = frozenset({"thinking", "top_k", "cache_control", "inference_geo"})
 """Of Anthropic's request, without a counterpart in OpenAI's: sent as they are."""
 LEFT_OUT = frozenset(
@@ -39,20 +37,23 @@ _UNKNOWN = "is not available on this model"
 Fields = dict[str, Any]
 
 
-def messages_request(model: str, body: Mapping[str, Any], *, stream: bool) -> Fields:
-    """The request's body.
+def messages_request(
+    model: str, body: Mapping[str, Any], *, stream: bool, capabilities: ModelCapabilities | None = None
+) -> Fields:
+    """The request's body; `capabilities` are the table's without it.
 
     Raises:
         ProviderRejectedRequest: naming the field that cannot be translated.
     """
-    system, messages = system_and_messages(body.get("messages"))
-    request: Fields = {"model": model, "max_tokens": DEFAULT_MAX_TOKENS, "messages": messages}
-    if system:
-        request["system"] = system
+    takes = capabilities or known_capabilities(model)
+    conversation = read_messages(body.get("messages"))
+    request: Fields = {"model": model, "messages": conversation.turns}
+    if conversation.system:
+        request["system"] = conversation.system
     if stream:
         request["stream"] = True
     for name, value in body.items():
-        if value is None or name == "messages":
+        if value is None or name in _READ_ELSEWHERE:
             continue
         if name in _TRANSLATED:
             _TRANSLATED[name](value, request)
@@ -60,15 +61,29 @@ def messages_request(model: str, body: Mapping[str, Any], *, stream: bool) -> Fi
             request[name] = value
         elif name not in LEFT_OUT and value not in ONLY_AT_DEFAULT.get(name, ()):
             raise not_available(name, _UNKNOWN)
-    if body.get("max_completion_tokens") is not None:  # the newer name wins, whatever their order
-        request["max_tokens"] = body["max_completion_tokens"]
+    _require_tools(request, conversation)
     if body.get("parallel_tool_calls") is False and "tools" in request:
         _one_call_at_most(request)
+    if "output_config" in request and "format" in request["output_config"] and not takes.structured_outputs:
+        raise not_available("response_format", "must be of type text on this model")
+    # The newer name wins, whatever their order.
+    newer = body.get("max_completion_tokens")
+    limit = newer if newer is not None else body.get("max_tokens")
+    set_effort(request, body.get("reasoning_effort"), limit, takes)
+    set_max_tokens(request, limit, takes)
     return request
 
 
-def _max_tokens(value: Any, request: Fields) -> None:
-    request["max_tokens"] = value
+def _require_tools(request: Fields, conversation: Conversation) -> None:
+    if "tools" in request:
+        choice = request.get("tool_choice", {})
+        if choice.get("type") == "tool" and choice["name"] not in (tool["name"] for tool in request["tools"]):
+            raise not_available("tool_choice.function.name", "must be the name of one of the tools")
+        return
+    if "tool_choice" in request:
+        raise not_available("tool_choice", "is only available with tools")
+    if conversation.ids.any:
+        raise not_available("tools", "is required on this model where messages hold tool calls")
 
 
 def _temperature(value: Any, request: Fields) -> None:
@@ -93,22 +108,15 @@ def _user(value: Any, request: Fields) -> None:
     request["metadata"] = {"user_id": value}
 
 
-def _effort(value: Any, request: Fields) -> None:
-    if value == "none":
-        request.setdefault("thinking", {"type": "disabled"})
-        return
-    effort = EFFORTS.get(value) if isinstance(value, str) else None
-    if effort is None:
-        raise not_available("reasoning_effort", f"must be none, {', '.join(EFFORTS)}")
-    request.setdefault("output_config", {})["effort"] = effort
-
-
 def _response_format(value: Any, request: Fields) -> None:
     match value:
         case {"type": "text"}:
             return
         case {"type": "json_schema", "json_schema": {"schema": dict(schema)}}:
-            request.setdefault("output_config", {})["format"] = {"type": "json_schema", "schema": schema}
+            request.setdefault("output_config", {})["format"] = {
+                "type": "json_schema",
+                "schema": output_schema(schema, "response_format.json_schema.schema"),
+            }
         case {"type": "json_schema"}:
             raise not_available("response_format.json_schema.schema", "is required")
         case _:
@@ -123,21 +131,21 @@ def _tools(value: Any, request: Fields) -> None:
 
 
 def _tool(tool: Any, index: int) -> Fields:
+    where = f"tools.{index}"
     match tool:
         case {"type": "function", "function": {"name": str(name), **function}}:
-            made: Fields = {
-                "name": name,
-                "input_schema": function.get("parameters") or {"type": "object", "properties": {}},
-            }
+            inside = f"{where}.function"
+            schema = input_schema(function.get("parameters"), f"{inside}.parameters")
+            made: Fields = {"name": tool_name(name, f"{inside}.name"), "input_schema": schema}
             if function.get("description"):
                 made["description"] = function["description"]
             if function.get("strict"):
                 made["strict"] = True
-            if "cache_control" in tool:
-                made["cache_control"] = tool["cache_control"]
+                made["input_schema"] = output_schema(schema, f"{inside}.parameters")
+            mark(made, tool.get("cache_control") or function.get("cache_control"), where)
             return made
         case _:
-            raise not_available(f"tools.{index}", "must be a function with a name on this model")
+            raise not_available(where, "must be a function with a name on this model")
 
 
 def _tool_choice(value: Any, request: Fields) -> None:
@@ -158,21 +166,16 @@ def _one_call_at_most(request: Fields) -> None:
         choice["disable_parallel_tool_use"] = True
 
 
-def _nothing(value: Any, request: Fields) -> None:
-    """For fields that are read elsewhere."""
-
-
+_READ_ELSEWHERE = frozenset(
+    {"messages", "max_tokens", "max_completion_tokens", "reasoning_effort", "parallel_tool_calls"}
+)
 _TRANSLATED: Mapping[str, Callable[[Any, Fields], None]] = {
-    "max_tokens": _max_tokens,
-    "max_completion_tokens": _max_tokens,
     "temperature": _temperature,
     "top_p": _top_p,
     "stop": _stop,
     "user": _user,
     "safety_identifier": _user,
-    "reasoning_effort": _effort,
     "response_format": _response_format,
     "tools": _tools,
     "tool_choice": _tool_choice,
-    "parallel_tool_calls": _nothing,
 }

@@ -13,8 +13,9 @@ from platform_app.errors import PlatformError
 from platform_app.llm import lenient_json
 from platform_app.llm import provider_errors as errors
 from platform_app.llm.answers import ChatChunk
-from platform_app.llm.anthropic_answer import envelope, finish_reason, refusal_of, usage_of
+from platform_app.llm.anthropic_answer import arguments_of, envelope, finish_reason, refusal_of, usage_of
 from platform_app.llm.anthropic_errors import error_from_event
+from platform_app.llm.exact_json import may_lose_digits, parse_exactly
 from platform_app.llm.failure_body import is_failure
 from platform_app.llm.usage import merged_counts
 
@@ -24,13 +25,15 @@ Fields = dict[str, Any]
 class _Block:
     """One content block while it is open. Blocks may be open side by side; `index` tells them apart."""
 
-    __slots__ = ("call", "fields", "had_input", "thinking")
+    __slots__ = ("call", "fields", "had_input", "input", "thinking")
 
     def __init__(self, fields: Fields, call: int) -> None:
         self.fields = fields
         self.call = call
         """The index of the tool call that it is, if it is one."""
         self.had_input = False
+        self.input = "{}"
+        """The arguments of a tool call that came with its begin."""
         self.thinking: list[str] = []
 
 
@@ -38,7 +41,7 @@ class MessageReader:
     """Reads one message's events; see EventReader. Events of types that are not known here are passed over, and so are
     events that are no object, which carry nothing of the message."""
 
-    __slots__ = ("_blocks", "_calls", "_envelope", "_finished", "_last", "_stray", "_usage", "complete")
+    __slots__ = ("_blocks", "_calls", "_data", "_envelope", "_finished", "_last", "_stray", "_usage", "complete")
 
     def __init__(self) -> None:
         self.complete = False
@@ -49,9 +52,11 @@ class MessageReader:
         self._calls = 0
         self._finished = False
         self._stray = b""
+        self._data = b""
 
     def read(self, data: bytes) -> ChatChunk | None:
         """See EventReader.read."""
+        self._data = data
         try:
             event = orjson.loads(data)
         except orjson.JSONDecodeError:
@@ -109,6 +114,8 @@ class MessageReader:
                 function = {"name": str(fields.get("name")), "arguments": ""}
                 call = {"index": block.call, "id": str(fields.get("id")), "type": "function", "function": function}
                 self._calls += 1
+                if fields.get("input"):  # all of it at once, as some servers send it
+                    block.input = self._input_of(fields)
                 return self._chunk({"tool_calls": [call]})
             case _:
                 return None
@@ -135,13 +142,17 @@ class MessageReader:
         fields = block.fields
         match fields.get("type"):
             case "tool_use" if not block.had_input:
-                return self._arguments(block, lenient_json.dumps(fields.get("input") or {}).decode())
+                return self._arguments(block, block.input)
             case "thinking" | "redacted_thinking":
                 if block.thinking:
                     fields["thinking"] = str(fields.get("thinking") or "") + "".join(block.thinking)
                 return self._chunk({"thinking_blocks": [fields]})
             case _:
                 return None
+
+    def _input_of(self, fields: Fields) -> str:
+        exact = parse_exactly(self._data) if may_lose_digits(self._data) else None
+        return arguments_of(fields, None if exact is None else exact["content_block"])
 
     def _open(self, index: object, fields: Fields) -> _Block:
         key = index if isinstance(index, int) else self._last

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from platform_app.llm.anthropic_models import ModelCapabilities
 from platform_app.llm.route import Route
 
 
@@ -74,3 +75,5 @@ class UpstreamCall:
     stream: bool = False
     headers: Mapping[str, str] = field(default_factory=dict)
     """Sent along, beside the provider's own: trace context. Nothing else of a caller's headers reaches a provider."""
+    capabilities: ModelCapabilities | None = None
+    """What the model takes, where the adapter has to know."""

@@ -1,6 +1,7 @@
 """The public models of the config file and how each is served."""
 
 from platform_app.config import PlatformConfig, RouteConfig
+from platform_app.llm.anthropic_models import capabilities_of
 from platform_app.llm.prices import configured_price, listed_price
 from platform_app.llm.route import Route
 
@@ -25,5 +26,8 @@ def _route(public_model: str, route: RouteConfig, config: PlatformConfig) -> Rou
         first_token_seconds=first_token,
         allow_fields=frozenset(provider.allow_fields),
         only_known_fields=provider.only_known_fields,
+        capabilities=(
+            capabilities_of(route.model, route.capabilities) if provider.wire_format == "anthropic" else None
+        ),
         price=configured_price(route.price) if route.price else listed_price(route.model, provider.base_url),
     )

@@ -69,7 +69,7 @@ class ModelDirectory:
         Raises:
             ModelNotFound: naming the model and where to see which there are.
         """
-        wanted = self._default if name is None else name
+        wanted = name or self._default
         model = self._models.get(wanted)
         if model is None:
             raise unknown_model(wanted)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from platform_app.llm.anthropic_models import ModelCapabilities
 from platform_app.llm.prices import Price
 from platform_app.llm.request_fields import steers
 
@@ -26,6 +27,8 @@ class Route:
     """Fields of requests that may pass although they steer, or are not OpenAI's; as the catalog says."""
     only_known_fields: bool = False
     """Fields that are not OpenAI's are refused unless they are allowed."""
+    capabilities: ModelCapabilities | None = None
+    """What the model takes; None where the wire format is OpenAI's, and the provider judges that itself."""
     price: Price | None = None
     """None: nobody knows what its tokens cost."""
 

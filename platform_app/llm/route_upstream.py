@@ -43,7 +43,9 @@ class RouteUpstream:
         route = self.route
         left = max(0.0, call.deadline - asyncio.get_running_loop().time())
         seconds = left if route.timeout_seconds is None else min(left, route.timeout_seconds)
-        attempt = UpstreamCall(route.upstream_model, call.body, seconds, call.operation, call.stream)
+        attempt = UpstreamCall(
+            route.upstream_model, call.body, seconds, call.operation, call.stream, capabilities=route.capabilities
+        )
         call.journal.attempt(route)
         record = ProviderCall(route.provider, route.public_model)
         sending = self._adapter.send(attempt, credential)

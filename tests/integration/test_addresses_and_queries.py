@@ -44,7 +44,7 @@ async def test_models_with_a_final_slash_is_not_the_default_model(
 
 async def test_empty_model_name_is_not_the_default_model(gateway: Gateway, client: httpx.AsyncClient, key: str) -> None:
     url = f"{gateway.base_url}/v1/platform/limits"
-    assert (await client.get(url, params={"model": ""}, headers=bearer(key))).status_code == 404
+    assert (await client.get(url, params={"model": ""}, headers=bearer(key))).status_code == 422
 
 
 @pytest.mark.parametrize("path", JSON_ROUTES)

@@ -23,7 +23,9 @@ async def read_limits(
     context: ContextDep,
     resources: ResourcesDep,
     route: Annotated[str, Query(max_length=200, description="A route template.")] = "/v1/platform/chat",
-    model: Annotated[str | None, Query(max_length=128, description="The default model without it.")] = None,
+    model: Annotated[
+        str | None, Query(min_length=1, max_length=128, description="The default model without it.")
+    ] = None,
 ) -> Response:
     """Every rule as it is for a request of the caller to that route and model; charges nothing."""
     if route not in LIMITED_ROUTES:

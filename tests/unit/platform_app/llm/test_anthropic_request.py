@@ -3,6 +3,7 @@
 from itertools import pairwise
 from typing import Any
 
+import orjson
 import pytest
 from anthropic.types import message_create_params
 from hypothesis import given, settings
@@ -11,13 +12,12 @@ from pydantic import TypeAdapter
 
 from platform_app.errors import ProviderRejectedRequest
 from platform_app.llm.anthropic_request import (
-    DEFAULT_MAX_TOKENS,
-    EFFORTS,
     LEFT_OUT,
     ONLY_AT_DEFAULT,
     OWN_FIELDS,
     messages_request,
 )
+from platform_app.llm.anthropic_thinking import DEFAULT_MAX_TOKENS, LEVELS
 
 PARAMS: TypeAdapter[Any] = TypeAdapter(message_create_params.MessageCreateParamsNonStreaming)
 """The official package's word on what a request is."""
@@ -29,18 +29,22 @@ WEATHER = {
     "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
     "strict": True,
 }
+CLOSED = {"type": "object", "additionalProperties": False}
 PNG = "data:image/png;base64,iVBORw0KGgo="
 
 
-def translated(**body: Any) -> dict[str, Any]:
-    request = messages_request("claude", {"messages": [USER], **body}, stream=False)
+def translated(model: str = "claude", **body: Any) -> dict[str, Any]:
+    """The request as it is sent."""
+    request: dict[str, Any] = orjson.loads(
+        orjson.dumps(messages_request(model, {"messages": [USER], **body}, stream=False))
+    )
     PARAMS.validate_python(request)
     return request
 
 
-def refused(**body: Any) -> str:
+def refused(model: str = "claude", **body: Any) -> str:
     with pytest.raises(ProviderRejectedRequest) as caught:
-        messages_request("claude", {"messages": [USER], **body}, stream=False)
+        messages_request(model, {"messages": [USER], **body}, stream=False)
     assert caught.value.details is not None
     return caught.value.details[0]
 
@@ -78,7 +82,7 @@ def test_the_least_request() -> None:
         ({"cache_control": {"type": "ephemeral"}}, {"cache_control": {"type": "ephemeral"}}),
         (
             {"response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "object"}}}},
-            {"output_config": {"format": {"type": "json_schema", "schema": {"type": "object"}}}},
+            {"output_config": {"format": {"type": "json_schema", "schema": CLOSED}}},
         ),
     ],
 )
@@ -91,7 +95,7 @@ def test_fields_with_a_counterpart(fields: dict[str, Any], made: dict[str, Any])
 def test_effort_and_schema_share_a_place() -> None:
     form = {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "object"}}}
     assert translated(response_format=form, reasoning_effort="low")["output_config"] == {
-        "effort": "low", "format": {"type": "json_schema", "schema": {"type": "object"}},
+        "effort": "low", "format": {"type": "json_schema", "schema": CLOSED},
     }  # fmt: skip
 
 
@@ -128,8 +132,8 @@ def test_what_cannot_be_said_is_refused_by_name(field: str, value: Any) -> None:
     ("fields", "told"),
     [
         ({"temperature": 1.5}, "temperature: must be at most 1 on this model"),
-        ({"reasoning_effort": "huge"}, f"reasoning_effort: must be none, {', '.join(EFFORTS)}"),
-        ({"reasoning_effort": 5}, f"reasoning_effort: must be none, {', '.join(EFFORTS)}"),
+        ({"reasoning_effort": "huge"}, f"reasoning_effort: must be none, {', '.join(LEVELS)}"),
+        ({"reasoning_effort": 5}, f"reasoning_effort: must be none, {', '.join(LEVELS)}"),
         (
             {"response_format": {"type": "json_object"}},
             "response_format: must be of type text or json_schema on this model",
@@ -156,7 +160,7 @@ def test_tools() -> None:
         {
             "name": "weather",
             "description": "What the sky does",
-            "input_schema": WEATHER["parameters"],
+            "input_schema": {**WEATHER["parameters"], "additionalProperties": False},  # type: ignore[dict-item]
             "strict": True,
         },
         {
@@ -198,8 +202,11 @@ def test_parallel_tool_calls_need_tools() -> None:
 # --- messages
 
 
+TOOLS = [{"type": "function", "function": {"name": name}} for name in ("clock", "weather")]
+
+
 def turns(*messages: dict[str, Any]) -> list[dict[str, Any]]:
-    made: list[dict[str, Any]] = translated(messages=list(messages))["messages"]
+    made: list[dict[str, Any]] = translated(messages=list(messages), tools=TOOLS)["messages"]
     return made
 
 
