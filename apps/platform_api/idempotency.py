@@ -57,7 +57,7 @@ async def once_per_key(
         return await work(request.receive)
     resources = resources_of(request)
     holder = Holder(caller.key_id, caller.owner)
-    beginning = resources.idempotency.begin(holder, context.route, key, await body_of(request))
+    beginning = resources.idempotency.begin(holder, context.route, key, await _content(request))
     found = await while_connected(request.receive, beginning)
     if isinstance(found, KeptAnswer):
         # The model that the response came from: without a name in the request, the default may be another one by now.
