@@ -23,10 +23,9 @@ def json_answer(
     served: Served, completion: Completion, context: RequestContext, conversation_id: str | None
 ) -> Response:
     """The whole answer, as contract.ChatResponse documents it."""
-    content = completion.message.get("content")
     answer = {
         **_ids(completion.id, served, context),
-        "output": content if isinstance(content, str) else None,
+        "output": text_of_content(completion.message.get("content")),
         "message": completion.message,
         **_end(completion.finish_reason, served.usage, context, conversation_id),
     }
@@ -61,6 +60,31 @@ async def answer_events(
         return
     end = _end(finish_reason, chunks.usage, context, conversation_id)
     yield event("done", {**_ids(answer_id, served, context), **end})
+
+
+def text_of_content(content: object) -> str | None:
+    """The text of a message's content: as it is, or what the text parts of a list say together, as some providers
+    (Mistral) send it. Thinking, references and the like are no text. None where there is none."""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, dict):
+        content = [content]
+    if not isinstance(content, list):
+        return None
+    texts = [text for part in content if (text := _text_of_part(part)) is not None]
+    return "".join(texts) if texts else None
+
+
+def _text_of_part(part: object) -> str | None:
+    match part:
+        case str(text):
+            return text
+        case {"type": "text" | "output_text", "text": str(text)}:
+            return text
+        case {"type": "text" | "output_text", "text": {"value": str(text)}}:
+            return text
+        case _:
+            return None
 
 
 @contextmanager

@@ -272,7 +272,9 @@ class ChatResponse(BaseModel):
     trace_id: str
     provider: str
     model: str = Field(description="The public model name.")
-    output: str | None = Field(description="The text, or null where the model called tools instead.")
+    output: str | None = Field(
+        description="The text, that of all text parts where the provider sends parts; null where there is none."
+    )
     message: dict[str, Any] = Field(description="The assistant's message, as the provider sent it.")
     finish_reason: str | None
     usage: Usage | None

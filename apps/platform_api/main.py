@@ -13,13 +13,14 @@ from apps.platform_api.detached_work import DetachedWork
 from apps.platform_api.errors import install_error_handlers
 from apps.platform_api.guards import require_guards
 from apps.platform_api.http.body_budget import BodyBudget
+from apps.platform_api.http.cors import CorsPolicy
 from apps.platform_api.http.request_body import BodyLimits
 from apps.platform_api.middleware import RequestCaps, RequestEnvelope
 from apps.platform_api.openapi.install import DESCRIPTION, install_openapi
 from apps.platform_api.routes import audit, chat, keys, limits, openai_compat, system, usage
 from apps.platform_api.server.state import ServerState
 from apps.platform_api.version import SERVICE, VERSION
-from platform_app.config import Settings, load_settings, parse_networks
+from platform_app.config import Settings, load_settings, parse_networks, parse_origins
 from platform_app.errors import ConfigurationError
 from platform_app.observability import metrics
 from platform_app.observability.logging import configure_logging
@@ -65,6 +66,7 @@ def create_app(settings: Settings, server: ServerState | None = None) -> FastAPI
         BodyBudget(settings.max_body_bytes_in_flight, settings.max_body_bytes_in_flight_per_key),
         settings.max_concurrent_requests,
         parse_networks(settings.trusted_proxies),
+        CorsPolicy(origins) if (origins := parse_origins(settings.cors_origins)) else None,
     )
     app = GatewayApp(
         partial(RequestEnvelope, state=server, caps=caps, access_log=access_log),

@@ -15,6 +15,8 @@ from apps.platform_api.dependencies import route_template
 from apps.platform_api.disconnect import ClientDisconnected
 from apps.platform_api.errors import internal_error, render
 from apps.platform_api.http.body_budget import BodyBudget
+from apps.platform_api.http.cors import ROUTE as PREFLIGHT
+from apps.platform_api.http.cors import CorsPolicy
 from apps.platform_api.http.request_body import BodyLimits, BoundedRequestBody
 from apps.platform_api.openai_errors import speaks_openai
 from apps.platform_api.server.state import ServerState
@@ -56,6 +58,8 @@ class RequestCaps:
     concurrent_requests: int
     trusted_proxies: Sequence[Network] = ()
     """Whose X-Forwarded-For is believed."""
+    cors: CorsPolicy | None = None
+    """Pages of which origins may call; None: of none."""
 
 
 class RequestEnvelope:
@@ -76,7 +80,7 @@ class RequestEnvelope:
             return
         context = _open_context(scope, self._caps.trusted_proxies)
         ledger = _ledger_of(scope)
-        answer = _Answer(scope, send, context, self._state, ledger)
+        answer = _Answer(scope, send, context, self._state, ledger, self._caps.cors)
         self._state.in_flight += 1
         metrics.HTTP_IN_FLIGHT.inc()
         body = BoundedRequestBody(scope, receive, self._caps.body, self._caps.body_budget)
@@ -84,6 +88,8 @@ class RequestEnvelope:
         try:
             self._refuse_early(scope, ledger)
             body.check_declared()
+            if self._caps.cors is not None and await self._answer_preflight(scope, context, answer):
+                return
             await self._app(scope, body, answer.send)
         except (ClientDisconnected, ClientDisconnect):  # Starlette's: it left while it sent its body
             context.reason = "client_closed"
@@ -102,6 +108,17 @@ class RequestEnvelope:
             metrics.HTTP_IN_FLIGHT.dec()
             answer.record()
             _close_context(context, answer, self._access_log)
+
+    async def _answer_preflight(self, scope: Scope, context: RequestContext, answer: "_Answer") -> bool:
+        """Answer a browser that asks, without a key, whether a page may call. Costs as little as a refusal."""
+        cors = self._caps.cors
+        assert cors is not None  # noqa: S101 - for mypy
+        response = cors.preflight(scope) if scope["method"] == "OPTIONS" else None
+        if response is None:
+            return False
+        context.route = PREFLIGHT
+        await response(scope, _nothing_to_receive, answer.send)
+        return True
 
     def _refuse_early(self, scope: Scope, ledger: Ledger) -> None:
         """Raise a PlatformError where nothing of the request is to be looked at, its body least of all."""
@@ -125,8 +142,17 @@ class _Answer:
     """`send` that adds the headers every answer has, remembers what was sent, and records the access decision before
     the client can have the whole answer."""
 
-    def __init__(self, scope: Scope, send: Send, context: RequestContext, server: ServerState, ledger: Ledger) -> None:
+    def __init__(
+        self,
+        scope: Scope,
+        send: Send,
+        context: RequestContext,
+        server: ServerState,
+        ledger: Ledger,
+        cors: CorsPolicy | None = None,
+    ) -> None:
         self._scope = scope
+        self._cors = cors
         self._send = send
         self._server = server
         self._context = context
@@ -144,6 +170,8 @@ class _Answer:
             headers.append((b"x-request-id", context.request_id.encode()))
             headers.append((b"traceparent", context.trace.traceparent.encode()))
             headers.extend((name.encode(), value.encode()) for name, value in context.response_headers.items())
+            if self._cors is not None:
+                headers.extend(self._cors.headers(self._scope))
             _forbid_storing(headers)
             if self._server.draining and (b"connection", b"close") not in headers:
                 # A kept-alive connection moves to another instance with its next request.

@@ -134,7 +134,7 @@ def _message(choice: Choice, *, speaks: bool) -> JsonObject:
     silent = choice.tool_calls or choice.refusal or speaks
     message: JsonObject = {
         "role": "assistant",
-        "content": None if silent else choice.text,
+        "content": None if silent else _content(choice.text),
         "refusal": choice.refusal or None,
         "annotations": [],
     }
@@ -151,12 +151,24 @@ def _message(choice: Choice, *, speaks: bool) -> JsonObject:
     return message
 
 
+def _in_parts(text: str) -> bool:
+    return text.startswith("You said: parts:")
+
+
+def _content(text: str) -> object:
+    """For a message that begins with `parts:` a list, as Mistral's reasoning models send it."""
+    if not _in_parts(text):
+        return text
+    thought = {"type": "thinking", "thinking": [{"type": "text", "text": "They want parts."}]}
+    return [thought, *({"type": "text", "text": piece} for piece in pieces(text))]
+
+
 def _deltas(choice: Choice) -> Iterator[tuple[JsonObject, str | None]]:
     """The deltas of one choice, with the finish reason beside the last."""
     yield {"role": "assistant", "content": None if choice.tool_calls else "", "refusal": None}, None
     for name, text in (("reasoning_content", choice.reasoning), ("content", choice.text), ("refusal", choice.refusal)):
         for piece in pieces(text):
-            yield {name: piece}, None
+            yield {name: [{"type": "text", "text": piece}] if _in_parts(choice.text) else piece}, None
     for index, call in enumerate(choice.tool_calls):
         head = {"name": call.name, "arguments": ""}
         yield {"tool_calls": [{"index": index, "id": call.id, "type": "function", "function": head}]}, None

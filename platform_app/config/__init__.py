@@ -24,6 +24,7 @@ from platform_app.config.fields import (
 )
 from platform_app.config.file import PlatformConfig, load_config
 from platform_app.config.limits import DEFAULT_RULES, LimitRule, RateLimitsConfig
+from platform_app.config.origins import parse_origins
 from platform_app.config.policies import BreakerConfig, PoliciesConfig, RetryConfig
 from platform_app.config.settings import (
     ENV_PREFIX,
@@ -67,5 +68,6 @@ __all__ = [
     "make_ssl_context",
     "parse_database_url",
     "parse_networks",
+    "parse_origins",
     "unknown_variables",
 ]

@@ -18,6 +18,7 @@ from platform_app.config.fields import (
     parse_networks,
     what_is_wrong,
 )
+from platform_app.config.origins import parse_origins
 from platform_app.config.redis_url import check_redis_url, is_unverified, sends_in_clear, with_ca_file
 from platform_app.config.secret_stores import SecretStoreSettings
 from platform_app.errors import ConfigurationError
@@ -83,6 +84,7 @@ class Settings(SecretStoreSettings):
 
     auth_failures_per_minute: Annotated[int, Field(ge=0, le=1_000_000)] = 60
     trusted_proxies: str = ""
+    cors_origins: str = ""
 
     spool_dir: Path = Path(".data/spool")
     spool_max_bytes: Annotated[int, Field(ge=64 * 1024, le=1 << 40)] = 1 << 30
@@ -144,6 +146,12 @@ class Settings(SecretStoreSettings):
                 in_clear=info.data.get("redis_tls") == "off",
                 ca_file=info.data.get("redis_ca_file"),
             )
+        return value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _cors_origins(cls, value: str) -> str:
+        parse_origins(value)
         return value
 
     @field_validator("trusted_proxies")

@@ -84,6 +84,13 @@ async def test_body_that_is_not_utf8_is_named(
     assert "UTF-8" in error_of(response)["message"]
 
 
+async def test_output_is_the_text_of_a_list_of_parts(gateway: Gateway, client: httpx.AsyncClient, key: str) -> None:
+    """Kind 32."""
+    response = await client.post(gateway.chat_url, headers=bearer(key), json={"prompt": "parts: a, b"})
+    assert response.json()["output"] == "You said: parts: a, b"
+    assert isinstance(response.json()["message"]["content"], list)
+
+
 # --- credentials
 
 

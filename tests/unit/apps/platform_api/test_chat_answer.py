@@ -40,6 +40,32 @@ def test_a_whole_answer() -> None:
     assert (body["output"], body["model"], body["provider"], body["conversation_id"]) == ("hi", "m", "sim", "t1")
 
 
+@pytest.mark.parametrize(
+    ("content", "output"),
+    [
+        ("hi", "hi"),
+        ("", ""),
+        (None, None),
+        ([], None),
+        ([{"type": "text", "text": "h"}, {"type": "text", "text": "i"}], "hi"),
+        ([{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, {"type": "text", "text": "hi"}], "hi"),
+        ([{"type": "text", "text": "hi"}, {"type": "reference", "reference_ids": [1]}], "hi"),
+        ([{"type": "output_text", "text": "hi", "annotations": []}], "hi"),
+        ([{"type": "text", "text": {"value": "hi"}}], "hi"),
+        (["h", "i"], "hi"),
+        ({"type": "text", "text": "hi"}, "hi"),
+        ([{"type": "image_url", "image_url": {"url": "https://a.example/b"}}], None),
+        ([{"type": "text"}, 5, None, {"text": 5}], None),
+        (5, None),
+    ],
+)
+def test_output_is_the_text_of_every_shape_of_content(content: object, output: str | None) -> None:
+    """Kind 32: a list of parts, as Mistral sends it, has text too."""
+    answer = completion(content=content)
+    body = json.loads(bytes(json_answer(served(answer), answer, context(), None).body))
+    assert (body["output"], body["message"]["content"]) == (output, content)
+
+
 def test_one_that_cannot_be_written_is_the_providers_fault() -> None:
     answer = completion(content="hi", extra=deep(300))
     with pytest.raises(ProviderBadResponse):

@@ -1,0 +1,76 @@
+"""CORS: which pages of other origins may call the gateway from a browser. Off unless PLATFORM_CORS_ORIGINS names some.
+
+A page sends the key itself, in a header. Nothing here depends on cookies, so credentials are never allowed, and a page
+learns nothing that a program with the same key would not.
+Source: https://fetch.spec.whatwg.org/#http-cors-protocol.
+"""
+
+import re
+from collections.abc import Sequence
+
+from starlette.responses import Response
+from starlette.types import Scope
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+EXPOSED = (
+    "x-request-id", "traceparent", "retry-after", "x-should-retry", "ratelimit", "ratelimit-policy",
+    "x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests",
+    "x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens", "x-platform-provider",
+    "x-platform-model", "x-platform-attempts", "idempotency-replayed", "idempotency-unavailable", "www-authenticate",
+)  # fmt: skip
+"""Response headers that a page may read, besides those that every page may."""
+METHODS = "GET, POST, PATCH"
+MAX_AGE_SECONDS = 600
+"""A browser asks again after so long."""
+MAX_REQUESTED_BYTES = 2048
+ROUTE = "preflight"
+"""What preflights are called in metrics and records."""
+
+_ANY = "*"
+_REQUESTED = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?:[ \t]*,[ \t]*[!#$%&'*+\-.^_`|~0-9A-Za-z]+)*")
+_VARY = (b"vary", b"Origin")
+
+
+class CorsPolicy:
+    """The origins that are allowed, and the headers that say so."""
+
+    def __init__(self, origins: Sequence[str]) -> None:
+        """`origins` as browsers send them, `https://app.example.com`; or `*` alone for all of them."""
+        self._any = list(origins) == [_ANY]
+        self._origins = frozenset(origin.encode() for origin in origins)
+        self._exposed = (b"access-control-expose-headers", ", ".join(EXPOSED).encode())
+
+    def headers(self, scope: Scope) -> Headers:
+        """What every response to this request has, an error too: with a list of origins they differ by origin, which
+        caches must know."""
+        allowed = self._allowed(scope)
+        return (_VARY,) if allowed is None else (_VARY, allowed, self._exposed)
+
+    def preflight(self, scope: Scope) -> Response | None:
+        """The response to a browser's question whether it may send a request; None where it is no such question, or of
+        another origin."""
+        requested_method, requested = None, b""
+        for name, value in scope["headers"]:
+            if name == b"access-control-request-method":
+                requested_method = value
+            elif name == b"access-control-request-headers":
+                requested = value
+        if requested_method is None or self._allowed(scope) is None:
+            return None
+        headers = {
+            "access-control-allow-methods": METHODS,
+            "access-control-max-age": str(MAX_AGE_SECONDS),
+        }
+        # Clients send headers of their own (x-stainless-…); which ones there are does not matter without credentials.
+        if len(requested) <= MAX_REQUESTED_BYTES and _REQUESTED.fullmatch(requested) is not None:
+            headers["access-control-allow-headers"] = requested.decode().lower()
+        return Response(status_code=204, headers=headers)
+
+    def _allowed(self, scope: Scope) -> tuple[bytes, bytes] | None:
+        origins = [value for name, value in scope["headers"] if name == b"origin"]
+        if len(origins) != 1:
+            return None
+        if self._any:
+            return (b"access-control-allow-origin", b"*")
+        return (b"access-control-allow-origin", origins[0]) if origins[0] in self._origins else None
