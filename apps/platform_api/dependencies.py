@@ -148,8 +148,8 @@ OneselfDep = Annotated[Caller, Depends(Guard(None, LimitedBy.NOTHING_CHARGED))]
 """Any key, about itself."""
 AuditReaderDep = Annotated[Caller, Depends(Guard(Scope.AUDIT_READ))]
 """May read who did what with its own owner's keys."""
-UsageReaderDep = Annotated[Caller, Depends(Guard(Scope.USAGE_READ))]
-"""May read what its own owner's keys used and what it cost."""
+UsageReaderDep = Annotated[Caller, Depends(Guard(None))]
+"""Any key, about its own usage; with platform:usage:read about that of its own owner's keys. Limited by the guard."""
 
 
 def actor_of(caller: Caller, context: RequestContext) -> Actor:

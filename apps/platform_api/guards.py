@@ -13,8 +13,9 @@ PUBLIC = frozenset(
 )
 """The only routes without a guard. They read, say nothing secret, and are listed here by hand."""
 
-ANY_KEY = frozenset({("GET", "/v1/platform/limits")})
-"""The only guarded routes without a scope: what a key may always read about itself. Nothing is charged there."""
+ANY_KEY = frozenset({("GET", "/v1/platform/limits"), ("GET", "/v1/platform/usage")})
+"""The only guarded routes without a scope: what a key may always read about itself. Who may read more of the usage is
+decided in routes/usage.py."""
 
 
 class UnguardedRouteError(Exception):

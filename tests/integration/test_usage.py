@@ -436,6 +436,37 @@ async def test_usage_cursor_of_all_owners_shows_own_groups_only(
 # Over HTTP and at the command line
 
 
+async def test_any_key_reads_its_own_usage_and_no_other(
+    gateway: Gateway, platform: Platform, client: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    """With no scope for usage: its own key's records, whatever is asked for."""
+    owner = f"own-{time.time_ns()}"
+    record, key = await asyncio.to_thread(platform.new_key, "platform:chat", owner=owner)
+    other, _ = await asyncio.to_thread(platform.new_key, "platform:chat", owner=owner)
+    mine = [replace(one, owner=owner, key_id=record.key_id) for one in varied(20, seed=5)]
+    theirs = [replace(one, owner=owner, key_id=other.key_id) for one in varied(10, seed=6)]
+    async with open_ledger(settings_for(platform.environment["PLATFORM_DATABASE_URL"], spool_dir=tmp_path)) as ledger:
+        for each in (*mine, *theirs):
+            ledger.append(each)
+    url, headers = f"{gateway.base_url}/v1/platform/usage", {"Authorization": f"Bearer {key}"}
+
+    async def ask(**params: Any) -> httpx.Response:
+        return await client.get(url, headers=headers, params=params)
+
+    own = (await ask(group_by=["model", "key"])).json()
+    assert (own["data"], own["totals"]) == (expected(mine, ("model", "key")), sums(mine))
+    assert (await ask(group_by=["model", "key"], key_id=record.key_id, owner=owner)).json() == own
+    first = (await ask(limit=1)).json()
+    second = (await ask(cursor=first["next_cursor"])).json()
+    assert first["data"] + second["data"] == expected(mine, ("day", "model"))
+    for refused in ({"key_id": other.key_id}, {"owner": "tests"}, {"key_id": ""}, {"owner": ""}):
+        response = await ask(**refused)
+        assert (response.status_code, response.json()["error"]["code"]) == (403, "insufficient_scope"), refused
+    reader = await asyncio.to_thread(platform.key, "platform:usage:read", owner=owner)
+    everything = await client.get(url, headers={"Authorization": f"Bearer {reader}"}, params={"group_by": "model"})
+    assert everything.json()["totals"] == sums([*mine, *theirs])
+
+
 async def test_http_and_the_command_line_say_the_same(
     gateway: Gateway, platform: Platform, client: httpx.AsyncClient, tmp_path: Path
 ) -> None:

@@ -1,6 +1,7 @@
 """GET /v1/platform/usage: what was used and what it cost, by key, owner, model, provider and day."""
 
 import re
+from dataclasses import replace
 from datetime import date
 from typing import Annotated
 
@@ -12,6 +13,9 @@ from starlette.responses import Response
 from apps.platform_api.dependencies import ResourcesDep, UsageReaderDep
 from apps.platform_api.openapi.usage import READ
 from apps.platform_api.store_errors import database_errors
+from platform_app.auth.caller import Caller
+from platform_app.auth.permissions import Scope
+from platform_app.errors import InsufficientScope
 from platform_app.ledger.usage_query import DEFAULT_GROUPS, FIELDS, GroupBy, UsageFilter
 from platform_app.ledger.usage_reader import MAX_GROUPS
 
@@ -30,6 +34,19 @@ _Text = Annotated[str | None, Query(max_length=200)]
 _Groups = Annotated[list[GroupBy], Query(min_length=1, max_length=len(FIELDS))]
 
 
+def _readable(wanted: UsageFilter, caller: Caller) -> UsageFilter:
+    """What the caller may read of it: without the scope only what its own key used.
+
+    Raises:
+        InsufficientScope: another key's usage, or another owner's, is asked for.
+    """
+    if caller.may(Scope.USAGE_READ):
+        return wanted
+    if wanted.key_id not in (None, caller.key_id) or wanted.owner not in (None, caller.owner):
+        raise InsufficientScope(Scope.USAGE_READ)
+    return replace(wanted, key_id=caller.key_id)
+
+
 @router.get("/v1/platform/usage", response_model=None, **READ)
 async def read_usage(
     caller: UsageReaderDep,
@@ -45,7 +62,7 @@ async def read_usage(
     cursor: Annotated[str | None, Query(max_length=4000)] = None,
 ) -> Response:
     """Sums over UTC days, sorted by what they are grouped by; `totals` are of all pages together."""
-    wanted = UsageFilter(since, until, key_id, owner, model, provider)
+    wanted = _readable(UsageFilter(since, until, key_id, owner, model, provider), caller)
     async with database_errors():
         page = await resources.usage.page(wanted, group_by, only_owner=caller.only_owner, limit=limit, cursor=cursor)
     return Response(orjson.dumps(page.plain()), media_type="application/json")
