@@ -19,6 +19,7 @@ from platform_app.auth.key_rules import KeyRules
 from platform_app.auth.keys import KeyStore
 from platform_app.auth.lifecycle import KeyLifecycle
 from platform_app.auth.throttle import FailureThrottle, NoThrottle
+from platform_app.budget_history import LedgerHistory
 from platform_app.chat import ChatService
 from platform_app.config import PlatformConfig, Settings, environment, load_config
 from platform_app.config_reload import ConfigReload
@@ -31,6 +32,7 @@ from platform_app.idempotency.redis_store import RedisIdempotencyStore
 from platform_app.idempotency_quota import LimiterQuota, QuotaLimits
 from platform_app.ledger.base import Ledger
 from platform_app.ledger.reader import AuditReader
+from platform_app.ledger.spent import SpentReader
 from platform_app.ledger.spooled import open_ledger
 from platform_app.ledger.usage_reader import UsageReader
 from platform_app.llm.directory import ModelDirectory
@@ -48,6 +50,7 @@ from platform_app.rate_limit.redis_limiter import RedisLimiter
 from platform_app.rate_limit.rules import RuleBook
 from platform_app.rate_limit.script_pipe import ScriptPipe
 from platform_app.rate_limit.scripts import ALL as SCRIPTS
+from platform_app.rate_limit.seeding import BudgetHistory, Seeder, StaleBudgets
 from platform_app.rate_limit.split_limiter import SplitLimiter
 from platform_app.readiness import CachedReadiness, Readiness, RedisPolicy
 from platform_app.required_secrets import look_up_required
@@ -116,7 +119,8 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         ledger = await stack.enter_async_context(open_ledger(settings, OrphanSettlements(orphan_scripts)))
         keys, cache = KeyStore(engine), KeyCache(settings.auth_cache_size)
         rules = RuleBook(config.rate_limits.rules)
-        limiter = await stack.enter_async_context(open_limiter(settings))
+        history = LedgerHistory(SpentReader(engine, settings.spool_dir))
+        limiter = await stack.enter_async_context(open_limiter(settings, history))
         # A connection of its own: a long answer on its way must not hold up anybody's limits.
         answers = _idempotency_pipe(settings)
         stack.push_async_callback(answers.aclose)
@@ -228,23 +232,35 @@ def make_redis(settings: Settings) -> "Redis":
 
 
 @asynccontextmanager
-async def open_redis_limiter(settings: Settings) -> AsyncIterator[RateLimiter]:
-    """The limiter that all processes share, with the task that renews what this one holds."""
+async def open_redis_limiter(
+    settings: Settings, history: BudgetHistory | None = None, stale: StaleBudgets | None = None
+) -> AsyncIterator[RateLimiter]:
+    """The limiter that all processes share, with the task that renews what this one holds.
+
+    Args:
+        settings: where Redis is.
+        history: tells what was spent of budgets whose counters begin their life; without it they begin at zero.
+        stale: the budgets that must be told anew.
+    """
     async with AsyncExitStack() as stack:
         scripts = _script_pipe(settings)
         stack.push_async_callback(scripts.aclose)
         await scripts.warm([script.text for script in SCRIPTS], WARM_SECONDS)
-        counting = RedisLimiter(scripts, by_hash_tag=settings.redis_cluster)
+        seeder = Seeder(scripts, history, stale) if history is not None else None
+        counting = RedisLimiter(scripts, by_hash_tag=settings.redis_cluster, seeder=seeder)
         _run_until_closed(stack, counting.renew_holds())
         stack.push_async_callback(counting.aclose)
         yield SplitLimiter(counting) if settings.redis_cluster else counting
 
 
 @asynccontextmanager
-async def open_limiter(settings: Settings) -> AsyncIterator[DegradingLimiter]:
-    """The limiter of a process: the shared one, and its own while that cannot be reached."""
-    async with open_redis_limiter(settings) as shared:
-        limiter = DegradingLimiter(shared, LocalLimiter(processes=settings.replicas * settings.workers))
+async def open_limiter(settings: Settings, history: BudgetHistory | None = None) -> AsyncIterator[DegradingLimiter]:
+    """The limiter of a process: the shared one, and its own while that cannot be reached. `history`: see
+    open_redis_limiter."""
+    stale = StaleBudgets() if history is not None else None
+    async with open_redis_limiter(settings, history, stale) as shared:
+        local = LocalLimiter(processes=settings.replicas * settings.workers, stale=stale)
+        limiter = DegradingLimiter(shared, local)
         try:
             yield limiter
         finally:

@@ -73,6 +73,12 @@ LIMITER_CLOSED = Counter(
     "platform_limiter_closed", "Requests refused because Redis is down and this rule says that then nobody passes.",
     ["rule"],
 )  # fmt: skip
+BUDGET_SEEDS = Counter(
+    "platform_budget_seeds",
+    "Calendar counters that begin their life, as after a restart of Redis, by what became of what was used before: "
+    "told (by the ledger), failed (the ledger cannot be read), late (a request did not wait any longer).",
+    ["outcome"],
+)
 BUDGET_UNPRICED = Counter(
     "platform_budget_unpriced",
     "Requests that a budget applies to, for a model with a route whose price is not known: refused, warned (they count "

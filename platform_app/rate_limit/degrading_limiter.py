@@ -8,7 +8,7 @@ from dataclasses import replace
 from platform_app.errors import LimiterUnavailable
 from platform_app.observability import metrics
 from platform_app.observability.logging import get_logger
-from platform_app.rate_limit.limiter import Decision, RateLimiter, RuleState
+from platform_app.rate_limit.limiter import CountersUnknown, Decision, RateLimiter, RuleState
 from platform_app.rate_limit.rule import Rule
 from platform_app.rate_limit.rules import Charge, hash_tag
 
@@ -52,6 +52,9 @@ class DegradingLimiter:
             return await self._decide_locally(charges)
         try:
             decision = await self._shared.acquire(charges)
+        except CountersUnknown:
+            # Redis is there, and what it lost is not known: for this request it is as if Redis were down.
+            return await self._decide_locally(charges)
         except LimiterUnavailable as error:
             self._degrade(error, charges)
             return await self._decide_locally(charges)
@@ -92,8 +95,8 @@ class DegradingLimiter:
         if closed is not None:
             metrics.LIMITER.labels("closed", "local").inc()
             raise LimiterUnavailable(
-                f"The rate limiter cannot be reached right now, and without it the limit '{closed.name}' lets nobody "
-                "pass. Try again shortly.",
+                f"The rate limiter cannot count right now, and then the limit '{closed.name}' lets no request pass. "
+                "Try again shortly.",
                 retry_after=1,
             )
         decision = await self._local.acquire(charges)

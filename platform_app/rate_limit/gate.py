@@ -109,7 +109,7 @@ class RateLimitGate:
             LimiterUnavailable: the counters cannot be reached.
         """
         explained = self.rules.explain(usage)
-        charges = [Charge(each.rule, each.counter) for each in explained if each.counter is not None]
+        charges = [Charge(each.rule, each.counter, usage=usage) for each in explained if each.counter is not None]
         states = iter(await self.limiter.read(charges) if charges else ())
         return [(each, next(states) if each.counter is not None else None) for each in explained]
 

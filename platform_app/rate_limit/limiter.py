@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from platform_app.errors import LimiterUnavailable
 from platform_app.rate_limit.rule import Rule
 from platform_app.rate_limit.rules import Charge
 
@@ -86,6 +87,10 @@ class Decision:
     def retry_after(self) -> int:
         """Whole seconds, rounded up, at least 1."""
         return max(1, math.ceil(self.denied_by.reset_seconds)) if self.denied_by else 0
+
+
+class CountersUnknown(LimiterUnavailable):
+    """Redis has lost a budget's counter, and what was spent before is not known right now."""
 
 
 class RateLimiter(Protocol):

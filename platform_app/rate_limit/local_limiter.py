@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from platform_app.rate_limit.limiter import NOTHING_HELD, Admission, Decision, RuleState, Settlement
 from platform_app.rate_limit.rule import Rule
 from platform_app.rate_limit.rules import Charge
+from platform_app.rate_limit.seeding import StaleBudgets
 
 BUCKETS = 64
 MAX_COUNTERS = 10_000
@@ -49,7 +50,16 @@ class LocalLimiter:
         processes: int,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
+        stale: StaleBudgets | None = None,
     ) -> None:
+        """
+        Args:
+            processes: how many share each limit.
+            clock: for windows.
+            wall_clock: for calendars.
+            stale: is told which budgets were charged here, since Redis does not know of it.
+        """
+        self._stale = stale
         self._processes = processes
         self._clock = clock
         self._wall_clock = wall_clock
@@ -67,7 +77,7 @@ class LocalLimiter:
                 states = self._states(charges, counters, [True] * len(charges), denied=True)
                 return Decision(states, states[index])
         held = [
-            _Held(charge, counter, self._bucket(charge.rule))
+            _Held(charge, counter, self._bucket(charge.rule), self._stale)
             for charge, counter, fit in zip(charges, counters, fits, strict=True)
             if fit and charge.rule.reserves
         ]
@@ -158,6 +168,7 @@ class _Held:
     counter: _Counter
     bucket: int
     """Of its admission, in which its use will count."""
+    stale: StaleBudgets | None = None
 
 
 class LocalAdmission:
@@ -181,6 +192,8 @@ class LocalAdmission:
                 used = assumed_costs.get(rule.name)
             if units := each.charge.cost if used is None else max(0, used):
                 each.counter.use(each.bucket, units)
+                if each.stale is not None and rule.calendar is not None:
+                    each.stale.add(each.charge.counter)
 
     def release(self) -> None:
         """See Admission.release."""

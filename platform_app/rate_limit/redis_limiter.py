@@ -12,11 +12,12 @@ from platform_app.errors import LimiterUnavailable
 from platform_app.observability import metrics
 from platform_app.observability.logging import get_logger
 from platform_app.rate_limit.holds import HOLD_SECONDS, RENEW_SECONDS, Holds
-from platform_app.rate_limit.limiter import NOTHING_HELD, Decision, RuleState, Settlement
+from platform_app.rate_limit.limiter import NOTHING_HELD, CountersUnknown, Decision, RuleState, Settlement
 from platform_app.rate_limit.rule import Kind, Rule
 from platform_app.rate_limit.rules import Charge, hash_tag
 from platform_app.rate_limit.script_pipe import ScriptPipe
 from platform_app.rate_limit.scripts import ACQUIRE, READ, RENEW, SETTLE, Script, ScriptClient
+from platform_app.rate_limit.seeding import Seeder
 
 BUCKETS = 64
 """Buckets per window: a unit counts for at most 1/64 of a window too long, so 1.6 % early at worst."""
@@ -27,7 +28,9 @@ CLOSE_SECONDS = 1.0
 RENEWED_AT_ONCE = 200
 """Counters in one call, so that no call keeps the server busy for long."""
 
-_WINDOW = Kind.WINDOW  # looking it up in the class costs as much as the comparison
+SEED_TRIES = 3
+
+_WINDOW, _CALENDAR = Kind.WINDOW, Kind.RESERVED_CALENDAR  # looking it up in the class costs as much as the comparison
 HOLD_MS = int(HOLD_SECONDS * 1000)
 _FAILURES = (RedisError, OSError, TimeoutError)
 T = TypeVar("T")
@@ -40,10 +43,16 @@ _log = get_logger("rate_limit")
 class RedisLimiter:
     """Exact across processes: the server's clock and atomic scripts. How long a call may take is up to the client."""
 
-    def __init__(self, scripts: ScriptClient, *, by_hash_tag: bool = False) -> None:
-        """`by_hash_tag`: counters of different tags are never in one call, as a cluster demands; then `acquire` and
-        `read` must be given such alone, see SplitLimiter."""
+    def __init__(self, scripts: ScriptClient, *, by_hash_tag: bool = False, seeder: Seeder | None = None) -> None:
+        """
+        Args:
+            scripts: runs them.
+            by_hash_tag: counters of different tags are never in one call, as a cluster demands; then `acquire` and
+                `read` must be given such alone, see SplitLimiter.
+            seeder: tells budgets that begin their life what was spent before; without it they begin at zero.
+        """
         self._scripts = scripts
+        self._seeder = seeder
         # A task for each call costs more than the script: where the client can, the way of most requests has none.
         self._eager = scripts if isinstance(scripts, ScriptPipe) and not by_hash_tag else None
         self._by_hash_tag = by_hash_tag
@@ -52,7 +61,21 @@ class RedisLimiter:
         self._given_up: set[asyncio.Future[Any]] = set()
 
     async def acquire(self, charges: Sequence[Charge]) -> Decision:
-        """See RateLimiter.acquire."""
+        """See RateLimiter.acquire. Raises CountersUnknown where a budget begins its life and nobody knows at what."""
+        decision = await self._acquire(charges)
+        if isinstance(decision, Decision):
+            return decision
+        for _ in range(SEED_TRIES):
+            assert self._seeder is not None  # noqa: S101 - for mypy: without one no script asks
+            await self._seeder.seed(charges, decision, self._head(self._holds.holder))
+            decision = await self._acquire(charges)
+            if isinstance(decision, Decision):
+                return decision
+        raise CountersUnknown("A budget's counter is lost again and again. Try again shortly.", retry_after=1)
+
+    async def _acquire(self, charges: Sequence[Charge]) -> Decision | Sequence[int]:
+        """The decision, or what the script asks for."""
+        seeder = self._seeder
         keys = [charge.counter for charge in charges]
         arguments = self._head(self._holds.claim_name())
         holding = False
@@ -63,22 +86,33 @@ class RedisLimiter:
             else:
                 holding = True
                 known = self._holds.known(charge.counter)
-                arguments += (rule.script_kind, rule.limit, charge.cost, known, *rule.script_time())
+                if rule.kind is _CALENDAR:
+                    asks = 0 if seeder is None else seeder.asks(charge.counter)
+                    arguments += (rule.script_kind, rule.limit, charge.cost, known, asks, *rule.script_time())
+                else:
+                    arguments += (rule.script_kind, rule.limit, charge.cost, known, *rule.script_time())
         started = time.perf_counter()
         if holding:
             answer = await self._claim(charges, keys, arguments)
         else:
             answer = await self._call(ACQUIRE, keys, arguments)
         metrics.LIMITER_SECONDS.observe(time.perf_counter() - started)
-        return self._decision(charges, answer, holding)
+        return answer[2:] if answer[0] < 0 else self._decision(charges, answer, holding)
 
     async def read(self, charges: Sequence[Charge]) -> tuple[RuleState, ...]:
         """See RateLimiter.read."""
+        answer = await self._read(charges)
+        if self._seeder is not None and len(answer) > 2 + 2 * len(charges):
+            with contextlib.suppress(CountersUnknown):  # then they are told as they stand
+                await self._seeder.seed(charges, answer[2 + 2 * len(charges) :], self._head(self._holds.holder))
+                answer = await self._read(charges)
+        return tuple(_state(charge.rule, answer, index) for index, charge in enumerate(charges))
+
+    async def _read(self, charges: Sequence[Charge]) -> list[int]:
         arguments = self._head(self._holds.holder)
         for charge in charges:
             arguments += (charge.rule.script_kind, charge.rule.limit, *charge.rule.script_time())
-        answer = await self._call(READ, [charge.counter for charge in charges], arguments)
-        return tuple(_state(charge.rule, answer, index) for index, charge in enumerate(charges))
+        return await self._call(READ, [charge.counter for charge in charges], arguments)
 
     def undo(self, charges: Sequence[Charge], decision: Decision) -> None:
         """Take back what was charged, without waiting for it."""
@@ -151,8 +185,10 @@ class RedisLimiter:
         return ({"holder": self._holds.holder, "at": at_microseconds, "counters": counters},)
 
     async def aclose(self) -> None:
-        """Wait at most `CLOSE_SECONDS` for the calls that are still on their way, so that none opens a connection after
-        its client was closed. The caller that opened the client closes it."""
+        """End what the seeder does, and wait at most `CLOSE_SECONDS` for the calls that are still on their way, so that
+        none opens a connection after its client was closed. The caller that opened the client closes it."""
+        if self._seeder is not None:
+            await self._seeder.aclose()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
                 # A call whose request was given up is followed by the settlement that returns what it got.
@@ -193,7 +229,7 @@ class RedisLimiter:
         self._given_up.discard(call)
         if call.cancelled() or call.exception() is not None:
             self._holds.doubt()
-        else:
+        elif call.result()[0] >= 0:
             self._decision(charges, call.result(), True).admission.release()
 
     async def _call(self, script: Script, keys: list[str], arguments: list[str | int]) -> list[int]:

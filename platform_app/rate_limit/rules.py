@@ -57,6 +57,8 @@ class Charge:
     rule: Rule
     counter: str
     cost: int = 1
+    usage: Usage | None = field(default=None, repr=False, compare=False)
+    """Whose counter it is; None where nothing but the counter knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +115,9 @@ class RuleBook:
         """Every rule that applies, each with its counter; all of them must have room."""
         rules = self._book.applying(usage.route, usage.model)
         if not usage.limits:
-            return [Charge(rule, counter_name(rule, usage), usage.cost(rule)) for rule in rules if rule.limit]
+            return [Charge(rule, counter_name(rule, usage), usage.cost(rule), usage) for rule in rules if rule.limit]
         own_rules = (self.own(rule, usage.limits) for rule in rules)
-        return [Charge(own, counter_name(own, usage), usage.cost(own)) for own in own_rules if own.limit]
+        return [Charge(own, counter_name(own, usage), usage.cost(own), usage) for own in own_rules if own.limit]
 
     def explain(self, usage: Usage) -> list[Explanation]:
         """Every rule in the file's order, also those that do not apply to such a request."""

@@ -65,4 +65,5 @@ def _load(*names: str) -> Script:
 
 ACQUIRE, SETTLE, RENEW, READ = (_load(name) for name in ("acquire", "settle", "renew", "read"))
 SETTLE_ONCE = _load("once", "settle")
-ALL = (ACQUIRE, SETTLE, RENEW, READ, SETTLE_ONCE)
+SEED = _load("seed")
+ALL = (ACQUIRE, SETTLE, RENEW, READ, SETTLE_ONCE, SEED)

@@ -18,6 +18,7 @@
 --              buckets, the oldest live bucket
 --   p<id>      "units end": what a process holds, and until when (milliseconds) unless it renews that
 --   H, E       the units of all holds; a time before which none of them ends
+--   s          a calendar's: it was told what the ledger knows, so it is complete as long as it lives
 --
 -- A bucket is live while any part of it can lie within the last window, that is while the current bucket's number is
 -- at most B higher. So every unit of the last window is counted (the limit is never exceeded), and a unit is counted
@@ -113,7 +114,8 @@ local function rarely()
       c.periods = { take(), take(), take(), take() }
       c.bucket, c.period_end = period(now, c.periods)
     end
-    local seen = call('HMGET', key, 'h', 't', 'o', 'H', 'E', holder)
+    local seen = call('HMGET', key, 'h', 't', 'o', 'H', 'E', holder, 's')
+    c.seeded = seen[7]
     local head, stale = tonumber(seen[1]), false
     if seen[5] then
       c.held, c.ends = tonumber(seen[4]), tonumber(seen[5])
