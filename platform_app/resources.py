@@ -1,4 +1,4 @@
-"""Everything that is opened once per process: the only place that names concrete classes."""
+"""Everything that is opened once per process: the place that names concrete classes."""
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine

@@ -37,7 +37,19 @@ ROOT = Path(__file__).resolve().parents[2]
 HTTP, CONFIGURATION, OPERATIONS = (
     (ROOT / "docs" / f"{name}.md").read_text() for name in ("http", "configuration", "operations")
 )
-PAGES = sorted([*(ROOT / "docs").glob("*.md"), *(ROOT / "runbooks").glob("*.md"), ROOT / "CHANGELOG.md"])
+PAGES = sorted(
+    [
+        *(ROOT / "docs").glob("*.md"),
+        *(ROOT / "runbooks").glob("*.md"),
+        *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")),
+    ]
+)
+SOURCES = {
+    path.name
+    for folder in ("apps", "platform_app", "tests", "bench", "migrations")
+    for path in (ROOT / folder).glob("**/*.py")
+}
+DECISIONS = sorted((ROOT / "docs/adr").glob("[0-9]*.md"))
 URLS = {"database_url": "postgresql://a:b@localhost/c", "redis_url": "redis://localhost"}
 
 EXAMPLES = re.findall(r"^```bash\n(.*?)^```\n+^```(json|text)\n(.*?)^```", HTTP, re.M | re.S)
@@ -286,9 +298,29 @@ def test_a_page_names_files_and_variables_that_exist(page: Path) -> None:
         *("PLATFORM_API_KEY_PEPPER", "PLATFORM_"),
     }
     assert set(re.findall(r"PLATFORM_[A-Z_]*", text)) <= known
-    files = re.findall(r"(?<![\w./{-])((?:docs|runbooks|alerts|dashboards|apps|platform_app)/[\w./-]*\w/?)", text)
-    missing = {name for name in files if not (ROOT / name).exists()}
-    assert not missing
+    assert not missing_files(text)
+
+
+@pytest.mark.parametrize("page", DECISIONS, ids=lambda path: path.stem)
+def test_a_decision_names_files_that_exist_and_is_in_the_index(page: Path) -> None:
+    """Also files named without their folder; a decision that was replaced may name what is gone, without its ending."""
+    text = page.read_text()
+    assert not missing_files(text)
+    assert not set(re.findall(r"`(\w+\.py)`", text)) - SOURCES
+    title = text.splitlines()[0].removeprefix("# ")
+    status = re.search(r"^Date: \d{4}-\d\d-\d\d\. Status: ((?:accepted|replaced)[^\n]*(?:\n\S[^\n]*)*)\.$", text, re.M)
+    assert status is not None, "the second paragraph says date and status"
+    number, _, name = title.partition(". ")
+    row = f"| [{int(number):04}]({page.name}) | {name} | {' '.join(status[1].split())} |"
+    assert row in (ROOT / "docs/adr/README.md").read_text().splitlines(), f"docs/adr/README.md has the line\n{row}"
+
+
+def missing_files(text: str) -> set[str]:
+    files = re.findall(
+        r"(?<![\w./{-])((?:docs|runbooks|alerts|dashboards|apps|platform_app|tests|bench|deploy|migrations)/[\w./-]*\w/?)",
+        text,
+    )
+    return {name for name in files if not (ROOT / name).exists()}
 
 
 @pytest.mark.timeout(700)
