@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from platform_app.errors import LimiterUnavailable
 from platform_app.rate_limit.rule import Rule
 from platform_app.rate_limit.rules import Charge
 
@@ -89,8 +88,9 @@ class Decision:
         return max(1, math.ceil(self.denied_by.reset_seconds)) if self.denied_by else 0
 
 
-class CountersUnknown(LimiterUnavailable):
-    """Redis has lost a budget's counter, and what was spent before is not known right now."""
+class CountersUnknown(Exception):
+    """Redis has lost a budget's counter, and what was spent before is not known right now. Never reaches a caller: the
+    request is decided as while Redis is down."""
 
 
 class RateLimiter(Protocol):

@@ -62,16 +62,18 @@ class RedisLimiter:
 
     async def acquire(self, charges: Sequence[Charge]) -> Decision:
         """See RateLimiter.acquire. Raises CountersUnknown where a budget begins its life and nobody knows at what."""
+        started = time.perf_counter()
         decision = await self._acquire(charges)
         if isinstance(decision, Decision):
             return decision
         for _ in range(SEED_TRIES):
             assert self._seeder is not None  # noqa: S101 - for mypy: without one no script asks
-            await self._seeder.seed(charges, decision, self._head(self._holds.holder))
+            await self._seeder.seed(charges, decision, self._head(self._holds.holder), started)
+            started = time.perf_counter()
             decision = await self._acquire(charges)
             if isinstance(decision, Decision):
                 return decision
-        raise CountersUnknown("A budget's counter is lost again and again. Try again shortly.", retry_after=1)
+        raise CountersUnknown("a budget's counter is lost again and again")
 
     async def _acquire(self, charges: Sequence[Charge]) -> Decision | Sequence[int]:
         """The decision, or what the script asks for."""
@@ -101,10 +103,12 @@ class RedisLimiter:
 
     async def read(self, charges: Sequence[Charge]) -> tuple[RuleState, ...]:
         """See RateLimiter.read."""
+        started = time.perf_counter()
         answer = await self._read(charges)
         if self._seeder is not None and len(answer) > 2 + 2 * len(charges):
             with contextlib.suppress(CountersUnknown):  # then they are told as they stand
-                await self._seeder.seed(charges, answer[2 + 2 * len(charges) :], self._head(self._holds.holder))
+                asked, head = answer[2 + 2 * len(charges) :], self._head(self._holds.holder)
+                await self._seeder.seed(charges, asked, head, started)
                 answer = await self._read(charges)
         return tuple(_state(charge.rule, answer, index) for index, charge in enumerate(charges))
 

@@ -7,7 +7,9 @@ cannot be read, they are decided as while Redis is down (docs/adr/0025).
 """
 
 import asyncio
+import math
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol
@@ -26,6 +28,8 @@ WAIT_SECONDS = 1.0
 RETRY_SECONDS = 1.0
 """After a failure no request waits, and nothing is asked, for so long."""
 MAX_STALE = 10_000
+MAX_TOLD = 1000
+"""Counters that were told a moment ago; for those on their way that were asked for before."""
 
 _log = get_logger("rate_limit")
 
@@ -80,19 +84,23 @@ class Seeder:
         self.stale = stale or StaleBudgets()
         self._clock = clock
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._told: OrderedDict[str, float] = OrderedDict()
         self._failed_at: float | None = None
 
     def asks(self, counter: str) -> int:
         """What `acquire` does about a counter: asks if it begins its life (1), or in any case (2)."""
         return 2 if counter in self.stale else 1
 
-    async def seed(self, charges: Sequence[Charge], asked: Sequence[int], head: Sequence[str | int]) -> None:
+    async def seed(
+        self, charges: Sequence[Charge], asked: Sequence[int], head: Sequence[str | int], started: float
+    ) -> None:
         """Tell the counters that a script has asked for.
 
         Args:
             charges: those that the script was called with.
             asked: for each counter its number, its units and the start of its period, as the script returned them.
             head: the first arguments of every script.
+            started: when the script was called, on time.perf_counter; what was told since needs no second question.
 
         Raises:
             CountersUnknown: it takes too long, or the ledger cannot be read.
@@ -102,12 +110,16 @@ class Seeder:
         tasks = []
         for at in range(0, len(asked), 3):
             charge = charges[asked[at] - 1]
+            if self._told.get(charge.counter, -math.inf) >= started and charge.counter not in self.stale:
+                continue
             task = self._tasks.get(charge.counter)
             if task is None:
                 work = self._tell(charge, asked[at + 1], asked[at + 2], head)
                 task = self._tasks[charge.counter] = asyncio.create_task(work, name="budget-seed")
                 task.add_done_callback(partial(self._end, charge.counter))
             tasks.append(task)
+        if not tasks:
+            return
         done, waiting = await asyncio.wait(tasks, timeout=WAIT_SECONDS)
         if waiting:
             metrics.BUDGET_SEEDS.labels("late").inc()
@@ -134,6 +146,10 @@ class Seeder:
             if anew:
                 self.stale.add(counter)
             raise
+        self._told[counter] = time.perf_counter()
+        self._told.move_to_end(counter)
+        if len(self._told) > MAX_TOLD:
+            self._told.popitem(last=False)
         if told:  # else another process was first
             metrics.BUDGET_SEEDS.labels("told").inc()
         if told and used:
@@ -157,6 +173,4 @@ class Seeder:
 
 
 def _unknown(why: str) -> CountersUnknown:
-    return CountersUnknown(
-        f"What was spent of a budget is not known right now: {why}. Try again shortly.", retry_after=1
-    )
+    return CountersUnknown(f"what was spent of a budget is not known right now: {why}")
