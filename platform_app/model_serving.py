@@ -8,6 +8,7 @@ from platform_app.llm.adapters import make_adapter
 from platform_app.llm.base import Credentials
 from platform_app.llm.catalog import catalog_routes
 from platform_app.llm.directory import ServedModel
+from platform_app.llm.model_facts import facts_of
 from platform_app.llm.policies.assemble import assemble_all
 from platform_app.llm.policies.shared_state import SharedState
 from platform_app.llm.provider_response import ProviderLimits
@@ -39,7 +40,13 @@ class ModelServing:
             return RouteUpstream(route, adapters[route.provider], self._credentials)
 
         upstreams = assemble_all(config, routes, make_route, self._state)
-        return {name: ServedModel(name, routes[name], upstream) for name, upstream in upstreams.items()}
+        base_urls = {name: provider.base_url for name, provider in config.providers.items()}
+        return {
+            name: ServedModel(
+                name, routes[name], upstream, facts_of(name, config.models[name], routes[name], base_urls)
+            )
+            for name, upstream in upstreams.items()
+        }
 
 
 @asynccontextmanager

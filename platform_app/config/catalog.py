@@ -11,6 +11,7 @@ WireFormat = Literal["openai", "azure", "anthropic"]
 HeaderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]{1,64}$")]
 HeaderValue = Annotated[str, StringConstraints(pattern=r"^[\x20-\x7e]{1,512}$")]
 FieldName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:-]{1,128}$")]
+Feature = Literal["tools", "images", "audio", "documents", "json_schema", "reasoning", "prompt_caching"]
 Usd = Annotated[Decimal, Field(ge=0, le=1_000_000, decimal_places=6)]
 
 OWN_HEADERS = frozenset(
@@ -128,6 +129,18 @@ class ModelConfig(ConfigModel):
     """A public model name and the routes that serve it, best first."""
 
     routes: Annotated[tuple[RouteConfig, ...], Field(min_length=1, max_length=16)]
+    kind: Literal["chat", "embedding"] | None = Field(
+        None, description="What it is for, as /v1/models tells it; without it by the name."
+    )
+    context_tokens: Annotated[int, Field(ge=1, le=100_000_000)] | None = Field(
+        None, description="How much it can read, as /v1/models tells it; without it as genai-prices has it."
+    )
+    max_output_tokens: Annotated[int, Field(ge=1, le=10_000_000)] | None = Field(
+        None, description="How much it can write, as /v1/models tells it."
+    )
+    features: tuple[Feature, ...] | None = Field(
+        None, description="Its capabilities, as /v1/models tells them; without it what is known of Anthropic's models."
+    )
 
     @model_validator(mode="after")
     def _routes_differ(self) -> Self:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from platform_app.errors import InvalidRequest, ModelNotFound
 from platform_app.llm.base import Upstream
@@ -20,6 +21,8 @@ class ServedModel:
     routes: tuple[Route, ...]
     upstream: Upstream
     """All its routes with their policies."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What is told of it besides its name: see model_facts.py."""
     unpriced: str | None = field(init=False, default=None)
     """The routes whose price is not known, for people; None where all are known."""
 

@@ -268,6 +268,6 @@ def test_only_guarded_routes_ask_for_credentials(operations: list[tuple[str, dic
         if guarded:
             assert guarded == [{"bearer": []}, {"apiKey": []}, {"azureApiKey": []}]
             any_key = "Scope: none, any key" in operation["description"]
-            assert any_key == (label == "GET /v1/platform/limits")
+            assert any_key == (label in ("GET /v1/platform/limits", "GET /v1/platform/usage"))
             assert any_key or "Scope: `platform:" in operation["description"]
             assert {"401", "403"} <= set(operation["responses"])

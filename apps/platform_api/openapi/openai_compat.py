@@ -53,6 +53,16 @@ class EmbeddingsBody(BaseModel):
     input: str | list[Any] = Field(min_length=1)
 
 
+class ModelPrice(BaseModel):
+    """US dollars for a million tokens, as exact decimals."""
+
+    input_usd_per_million: str | None = None
+    output_usd_per_million: str | None = None
+    cached_input_usd_per_million: str | None = Field(None, description="Read from the provider's cache.")
+    cache_write_usd_per_million: str | None = Field(None, description="Written to it, where that has its own price.")
+    tiered: bool | None = Field(None, description="True: these are the prices of the first tier.")
+
+
 class ModelObject(BaseModel):
     """A model that the key may use."""
 
@@ -60,6 +70,11 @@ class ModelObject(BaseModel):
     object: Literal["model"]
     created: int = Field(description="Always 0; OpenAI's clients want a number.")
     owned_by: str = Field(description="The provider of its first route.")
+    kind: Literal["chat", "embedding"] = Field(description="What it is for.")
+    context_window: int | None = Field(None, description="Tokens that it can read, where that is known.")
+    max_output_tokens: int | None = Field(None, description="Tokens that it can write, where that is known.")
+    price: ModelPrice | None = Field(None, description="Of its first route, where it is known.")
+    capabilities: list[str] | None = Field(None, description="What every route of it can do, where that is known.")
 
 
 class ModelList(BaseModel):
@@ -83,7 +98,13 @@ _VECTORS = {
     "object": "list", "data": [{"object": "embedding", "index": 0, "embedding": [0.0023, -0.0093]}],
     "model": "text-embedding-3-small", "usage": {"prompt_tokens": 2, "total_tokens": 2},
 }  # fmt: skip
-_MODEL = {"id": "gpt-4o-mini", "object": "model", "created": 0, "owned_by": "openai"}
+_MODEL = {
+    "id": "gpt-4o-mini", "object": "model", "created": 0, "owned_by": "openai", "kind": "chat",
+    "context_window": 128000,
+    "price": {
+        "input_usd_per_million": "0.15", "output_usd_per_million": "0.6", "cached_input_usd_per_million": "0.075",
+    },
+}  # fmt: skip
 _PROVIDER_ERRORS = (
     errors.ContextLengthExceeded, errors.ContentFiltered, errors.ProviderRejectedRequest, errors.ModelNotAllowed,
     errors.ModelNotFound, errors.ProviderError, errors.ProviderBadResponse, errors.ProviderAuthFailed,
