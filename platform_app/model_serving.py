@@ -15,6 +15,7 @@ from platform_app.llm.provider_response import ProviderLimits
 from platform_app.llm.route import Route
 from platform_app.llm.route_upstream import RouteUpstream
 from platform_app.llm.transport.pool import ConnectionPool
+from platform_app.llm.transport.tls import TlsContexts
 
 
 class ModelServing:
@@ -52,7 +53,9 @@ class ModelServing:
 @asynccontextmanager
 async def provider_connections(settings: Settings) -> AsyncIterator[ConnectionPool]:
     """One pool of connections for all providers."""
-    pool = ConnectionPool(settings.provider_max_connections)
+    pool = ConnectionPool(
+        settings.provider_max_connections, tls=TlsContexts(settings.ca_bundle), egress=settings.egress
+    )
     try:
         yield pool
     finally:

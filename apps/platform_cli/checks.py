@@ -15,6 +15,8 @@ from platform_app.db.engine import make_engine
 from platform_app.errors import SecretError
 from platform_app.ledger.base import NullLedger
 from platform_app.ledger.spooled import spool_problems
+from platform_app.llm.transport.pool import ConnectionPool
+from platform_app.model_serving import provider_connections
 from platform_app.rate_limit.rules import RuleBook
 from platform_app.readiness import Check, Readiness, RedisPolicy
 from platform_app.required_secrets import look_up_required, provider_secrets
@@ -39,6 +41,9 @@ def run_checks(live: bool = True) -> int:
         typer.echo(_line(check))
         failed = failed or (check.required and not check.ok)
 
+    if (proxy := settings.egress.proxy) is not None:
+        typer.echo(_line(Check("egress", True, True, f"calls to providers go through {proxy.host}:{proxy.port}")))
+
     async def main() -> None:
         nonlocal failed
         async for check in _checks(settings, config, live):
@@ -62,8 +67,9 @@ async def _checks(settings: Settings, config: PlatformConfig, live: bool) -> Asy
         async for check in _servers(settings, config):
             yield check
         if live:
-            for name, provider in config.providers.items():
-                yield await _provider(name, provider, provider_secrets(config)[name], secrets)
+            async with provider_connections(settings) as pool:
+                for name, provider in config.providers.items():
+                    yield await _provider(name, provider, provider_secrets(config)[name], secrets, pool)
     spool = spool_problems(settings)
     yield Check("spool", not spool, True, "; ".join(spool) or f"{settings.spool_dir} can be written")
     yield _core(settings)
@@ -85,12 +91,14 @@ async def _servers(settings: Settings, config: PlatformConfig) -> AsyncIterator[
         await engine.dispose()
 
 
-async def _provider(name: str, provider: ProviderConfig, secret: str | None, secrets: SecretStore) -> Check:
+async def _provider(
+    name: str, provider: ProviderConfig, secret: str | None, secrets: SecretStore, pool: ConnectionPool
+) -> Check:
     try:
         credential = (await secrets.get(secret)).value if secret is not None else None
     except SecretError:
         return Check(f"provider {name}", False, True, "not asked, its credential is missing")
-    return await probe_provider(name, provider, credential)
+    return await probe_provider(name, provider, credential, pool)
 
 
 def _core(settings: Settings) -> Check:

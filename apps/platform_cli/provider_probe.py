@@ -1,13 +1,16 @@
 """One cheap call to a provider, to see whether it answers and takes our credential."""
 
+import asyncio
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-import httpx
-
 from platform_app.config import ProviderConfig
+from platform_app.llm.adapters import client_certificate
 from platform_app.llm.anthropic_adapter import DEFAULT_VERSION
+from platform_app.llm.transport.errors import ProxyRefused, TransportError
+from platform_app.llm.transport.pool import ConnectionPool
+from platform_app.llm.transport.target import header_lines, request_head, target_of
 from platform_app.readiness import Check
 
 PROVIDER_TIMEOUT_SECONDS = 5.0
@@ -46,19 +49,25 @@ PROBES: Mapping[str, Callable[[ProviderConfig, str | None], ProbeRequest]] = {
 """By wire format: the list of models, as that format asks for it. A new format adds its line here."""
 
 
-async def probe_provider(name: str, provider: ProviderConfig, credential: str | None) -> Check:
-    """Ask for the list of models; what it says is not looked at. Not every compatible server has one: 404 is fine."""
+async def probe_provider(name: str, provider: ProviderConfig, credential: str | None, pool: ConnectionPool) -> Check:
+    """Ask for the list of models, the way that the gateway's calls go; what it says is not looked at. Not every
+    compatible server has one: 404 is fine."""
     what, where = f"provider {name}", provider.base_url
     request = PROBES[provider.wire_format](provider, credential)
+    target = target_of(request.url, client_certificate(provider))
+    until = asyncio.get_running_loop().time() + PROVIDER_TIMEOUT_SECONDS
     try:
-        async with httpx.AsyncClient(
-            trust_env=False, timeout=PROVIDER_TIMEOUT_SECONDS, verify=ssl.create_default_context()
-        ) as client:
-            status = (await client.get(request.url, headers=request.headers)).status_code
-    except (httpx.LocalProtocolError, UnicodeError):
+        head = request_head(b"GET", target, header_lines(request.headers), None)
+        exchange = await pool.send(target.address, head, b"", until)
+        try:
+            await exchange.head(until)
+        finally:
+            exchange.close()
+    except ValueError:
         return Check(what, False, True, "the credential has characters that a header cannot carry")
-    except httpx.HTTPError as error:
-        return Check(what, False, True, f"{where} does not answer ({type(error).__name__})")
+    except (TransportError, TimeoutError) as error:
+        return Check(what, False, True, f"{where} does not answer ({_why(error)})")
+    status = exchange.status
     if status in (401, 403):
         return Check(what, False, True, f"{where} refuses the credential ({status})")
     if status == 404:
@@ -66,3 +75,13 @@ async def probe_provider(name: str, provider: ProviderConfig, credential: str | 
     if not 200 <= status < 300:
         return Check(what, False, True, f"{where} answers {status}")
     return Check(what, True, True, f"{where} answers" + (" and takes the credential" if credential else ""))
+
+
+def _why(error: Exception) -> str:
+    """In a few words, of which none is a secret."""
+    if isinstance(error, ProxyRefused):
+        return str(error)
+    cause = error.__cause__
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted: {cause.verify_message}"
+    return type(cause or error).__name__

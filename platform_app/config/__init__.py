@@ -13,6 +13,7 @@ from platform_app.config.catalog import (
 )
 from platform_app.config.database_tls import DatabaseTls, make_ssl_context
 from platform_app.config.database_url import DatabaseTarget, parse_database_url
+from platform_app.config.egress import Egress, EgressProxy, parse_proxy, read_egress
 from platform_app.config.fields import (
     SECRET_NAME,
     ConfigModel,
@@ -47,6 +48,8 @@ __all__ = [
     "ConfigModel",
     "DatabaseTarget",
     "DatabaseTls",
+    "Egress",
+    "EgressProxy",
     "HttpUrl",
     "LimitRule",
     "ModelConfig",
@@ -69,5 +72,7 @@ __all__ = [
     "parse_database_url",
     "parse_networks",
     "parse_origins",
+    "parse_proxy",
+    "read_egress",
     "unknown_variables",
 ]

@@ -1,11 +1,13 @@
 """The catalog's models: which providers there are, and which of their models serve which public name."""
 
 from decimal import Decimal
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
 from platform_app.config.fields import ConfigModel, HttpUrl, ModelName, RuleName, SecretName
+from platform_app.config.tls_files import certificate_problem
 
 WireFormat = Literal["openai", "azure", "anthropic"]
 HeaderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]{1,64}$")]
@@ -54,6 +56,12 @@ class ProviderConfig(ConfigModel):
     api_version: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.-]{1,40}$")] | None = Field(
         None, description="azure: api-version, required. anthropic: anthropic-version, 2023-06-01 without it."
     )
+    client_cert_file: Path | None = Field(
+        None, description="PEM file of the certificate that the gateway shows to this provider (mutual TLS)."
+    )
+    client_key_file: Path | None = Field(
+        None, description="PEM file of its private key, without a passphrase; without it client_cert_file holds it too."
+    )
     allow_fields: Annotated[tuple[FieldName, ...], Field(max_length=128)] = Field(
         (),
         description="Fields of requests that may pass although they can choose another model, provider, address or "
@@ -77,6 +85,13 @@ class ProviderConfig(ConfigModel):
         problems = [
             f"headers: {name} is set by the gateway itself" for name in self.headers if name.lower() in OWN_HEADERS
         ]
+        if self.client_key_file is not None and self.client_cert_file is None:
+            problems.append("client_key_file: is the key of client_cert_file, which is missing")
+        if self.client_cert_file is not None:
+            if self.base_url.startswith("http:"):
+                problems.append("client_cert_file: needs a base_url with https://")
+            if (problem := certificate_problem(self.client_cert_file, self.client_key_file)) is not None:
+                problems.append(f"client_cert_file: {problem}")
         if self.wire_format == "azure" and self.api_version is None:
             problems.append("api_version: azure needs one, such as 2024-10-21")
         if self.wire_format == "openai" and self.api_version is not None:

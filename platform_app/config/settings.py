@@ -9,6 +9,7 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic_settings import SettingsConfigDict
 
 from platform_app.config.database_url import DatabaseTarget, parse_database_url
+from platform_app.config.egress import DIRECT, Egress, parse_proxy, read_egress
 from platform_app.config.fields import (
     HttpUrl,
     ModelName,
@@ -21,6 +22,7 @@ from platform_app.config.fields import (
 from platform_app.config.origins import parse_origins
 from platform_app.config.redis_url import check_redis_url, is_unverified, sends_in_clear, with_ca_file
 from platform_app.config.secret_stores import SecretStoreSettings
+from platform_app.config.tls_files import ca_problem
 from platform_app.errors import ConfigurationError
 
 ENV_PREFIX = "PLATFORM_"
@@ -74,6 +76,8 @@ class Settings(SecretStoreSettings):
     provider_idle_timeout_seconds: Annotated[float, Field(gt=0, le=600)] = 60.0
     provider_total_timeout_seconds: Annotated[float, Field(gt=0, le=3600)] = 300.0
     provider_max_connections: Annotated[int, Field(ge=1, le=10_000)] = 500
+    egress_proxy: SecretStr | None = None
+    ca_bundle: Path | None = None
     provider_max_response_bytes: Annotated[int, Field(ge=1024, le=1 << 30)] = 32 * 1024 * 1024
 
     api_key_pepper_secret_name: SecretName = "PLATFORM_API_KEY_PEPPER"  # noqa: S105 - a name
@@ -154,6 +158,20 @@ class Settings(SecretStoreSettings):
         parse_origins(value)
         return value
 
+    @field_validator("egress_proxy")
+    @classmethod
+    def _proxy(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and value.get_secret_value() != DIRECT:
+            parse_proxy(value.get_secret_value())
+        return value
+
+    @field_validator("ca_bundle")
+    @classmethod
+    def _certificates(cls, value: Path | None) -> Path | None:
+        if value is not None and (problem := ca_problem(value)) is not None:
+            raise ValueError(problem)
+        return value
+
     @field_validator("trusted_proxies")
     @classmethod
     def _networks(cls, value: str) -> str:
@@ -207,6 +225,12 @@ class Settings(SecretStoreSettings):
             return self.redis_client_url
         return with_ca_file(self.idempotency_redis_url.get_secret_value(), self.redis_ca_file)
 
+    @property
+    def egress(self) -> Egress:
+        """The way out to providers; holds the proxy's credentials."""
+        own = self.egress_proxy
+        return read_egress(None if own is None else own.get_secret_value(), os.environ)
+
     def insecure_connections(self) -> list[str]:
         """A line for each store to which TLS is off or not verified, because the operator said so by name."""
         found = []
@@ -242,9 +266,24 @@ def load_settings(**overrides: Any) -> Settings:
         settings = Settings(**{**former, **overrides})
     except ValidationError as error:
         problems += [line for item in error.errors() for line in _settings_problem(item).split("\n")]
+    else:
+        problems += _standard_problems(settings)
     if problems:
         raise ConfigurationError(problems) from None
     return settings
+
+
+def _standard_problems(settings: Settings) -> list[str]:
+    """What is wrong with variables that other programs read too, where they matter here."""
+    problems = []
+    try:
+        _ = settings.egress
+    except ValueError as error:
+        problems.append(f"HTTPS_PROXY: {error}; or set PLATFORM_EGRESS_PROXY={DIRECT} to use no proxy")
+    path = os.environ.get("SSL_CERT_FILE")
+    if path and (problem := ca_problem(Path(path))) is not None:
+        problems.append(f"SSL_CERT_FILE: {problem}, or unset it")
+    return problems
 
 
 def _read_former_names() -> tuple[dict[str, str], list[str]]:

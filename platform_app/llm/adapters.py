@@ -9,12 +9,21 @@ from platform_app.llm.openai_adapter import OpenAIAdapter
 from platform_app.llm.provider_http import ProviderHttp
 from platform_app.llm.provider_response import ProviderLimits
 from platform_app.llm.transport.pool import ConnectionPool
+from platform_app.llm.transport.tls import ClientCertificate
+
+
+def client_certificate(provider: ProviderConfig) -> ClientCertificate | None:
+    """As whom the provider gets its connections."""
+    if provider.client_cert_file is None:
+        return None
+    key = provider.client_key_file
+    return ClientCertificate(str(provider.client_cert_file), None if key is None else str(key))
 
 
 def make_adapter(provider: ProviderConfig, pool: ConnectionPool, limits: ProviderLimits) -> ModelAdapter:
     """Speaks the provider's wire format over the pool, which stays its owner's."""
     errors = anthropic_errors if provider.wire_format == "anthropic" else openai_errors
-    http = ProviderHttp(pool, limits, provider.headers, errors.error_from_response)
+    http = ProviderHttp(pool, limits, provider.headers, errors.error_from_response, client_certificate(provider))
     match provider.wire_format:
         case "openai":
             return OpenAIAdapter(http, provider.base_url)

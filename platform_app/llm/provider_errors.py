@@ -169,6 +169,16 @@ def timed_out(what: str) -> ProviderTimeout:
     return ProviderTimeout(_MESSAGES[ProviderTimeout], details=[what])
 
 
+def proxy_refused(status: int) -> PlatformError:
+    """The proxy between us and the provider opened no tunnel: a refusal of ours is for the operator to correct."""
+    if status >= 500:
+        return unavailable()
+    return ProviderNotConfigured(
+        "The proxy on the way to this model's provider refuses the platform's connection. Contact your operator.",
+        details=[f"the proxy answered {status}"],
+    )
+
+
 def bad_response(why: str, said: bytes = b"") -> ProviderBadResponse:
     """The provider's answer is not its documented shape; `said` is what it holds instead, for the log."""
     error = ProviderBadResponse(_MESSAGES[ProviderBadResponse], details=[why])

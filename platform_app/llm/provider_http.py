@@ -14,6 +14,7 @@ from platform_app.llm.provider_response import ProviderLimits, ProviderResponse,
 from platform_app.llm.transport.errors import TransportError
 from platform_app.llm.transport.pool import ConnectionPool
 from platform_app.llm.transport.target import header_lines, request_head, target_of
+from platform_app.llm.transport.tls import ClientCertificate
 
 # Answers are small, and unpacked there is no bomb among them.
 _HEADERS = {"User-Agent": "flowbiz-platform", "Accept": "*/*", "Accept-Encoding": "identity"}
@@ -25,11 +26,17 @@ class ProviderHttp:
     """The requests of one provider. The pool belongs to whoever opened it."""
 
     def __init__(
-        self, pool: ConnectionPool, limits: ProviderLimits, headers: Mapping[str, str], error_of: ErrorOf
+        self,
+        pool: ConnectionPool,
+        limits: ProviderLimits,
+        headers: Mapping[str, str],
+        error_of: ErrorOf,
+        client: ClientCertificate | None = None,
     ) -> None:
         self._pool = pool
         self._limits = limits
         self._error_of = error_of
+        self._client = client
         ours = {name.lower() for name in headers}
         defaults = {name: value for name, value in _HEADERS.items() if name.lower() not in ours}
         self._headers = header_lines({**defaults, **headers})
@@ -60,7 +67,7 @@ class ProviderHttp:
     ) -> ProviderResponse:
         if seconds <= 0:
             raise errors.timed_out("no time was left for this call")
-        target = target_of(url)
+        target = target_of(url, self._client)
         head = request_head(method, target, headers, None if body is None else len(body))
         patience = Patience(self._limits.silence_seconds, seconds)
         until = patience.until()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from platform_app.errors import PlatformError
 from platform_app.llm import provider_errors as errors
 from platform_app.llm.patience import Patience
-from platform_app.llm.transport.errors import BrokenOff, ConnectTimeout, Disconnected, TransportError
+from platform_app.llm.transport.errors import BrokenOff, ConnectTimeout, Disconnected, ProxyRefused, TransportError
 from platform_app.llm.transport.exchange import Exchange
 
 _MAX_ERROR_BYTES = 64 * 1024
@@ -137,6 +137,8 @@ def translate(error: TransportError | TimeoutError, limits: ProviderLimits, pati
             return errors.timed_out(f"no connection within {limits.connect_seconds:g} s")
         case BrokenOff():
             return errors.bad_response("the connection ended in the middle of the answer")
+        case ProxyRefused():
+            return errors.proxy_refused(error.status)
         case Disconnected():
             return errors.unavailable()
         case _:

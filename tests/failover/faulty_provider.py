@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import socket
+import ssl
 import struct
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -109,8 +110,9 @@ Fault = Callable[[Call], Awaitable[None]]
 class FaultyProvider:
     """`async with FaultyProvider(faults) as provider:`; `faults` by the model's name, and other models are good."""
 
-    def __init__(self, faults: Mapping[str, Fault]) -> None:
+    def __init__(self, faults: Mapping[str, Fault], tls: ssl.SSLContext | None = None) -> None:
         self._faults = faults
+        self._tls = tls
         self._server: asyncio.Server | None = None
         self.attempts: list[Attempt] = []
         self.down = False
@@ -119,7 +121,8 @@ class FaultyProvider:
     @property
     def base_url(self) -> str:
         assert self._server is not None
-        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/v1"
+        scheme = "http" if self._tls is None else "https"
+        return f"{scheme}://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/v1"
 
     def reset(self) -> None:
         self.attempts.clear()
@@ -129,12 +132,16 @@ class FaultyProvider:
         return [attempt for attempt in self.attempts if attempt.model == model]
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         assert self._server is not None
         self._server.close()
+
+    @property
+    def port(self) -> int:
+        return int(self.base_url.rpartition(":")[2].partition("/")[0])
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

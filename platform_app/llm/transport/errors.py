@@ -13,6 +13,14 @@ class Disconnected(TransportError):
     """The other end could not be reached, or hung up before it answered."""
 
 
+class ProxyRefused(TransportError):
+    """The proxy on the way out opened no tunnel; `status` is what it answered."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"the proxy answered {status}")
+        self.status = status
+
+
 class BrokenOff(TransportError):
     """The connection ended in the middle of an answer."""
 

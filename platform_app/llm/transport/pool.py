@@ -2,16 +2,20 @@
 
 import asyncio
 import contextlib
-import ssl
+import socket
 from collections import deque
+from collections.abc import Callable
 
 import aiohappyeyeballs
 
+from platform_app.config import Egress, EgressProxy
 from platform_app.llm.transport.connection import Connection
-from platform_app.llm.transport.errors import ConnectTimeout, Disconnected
+from platform_app.llm.transport.errors import ConnectTimeout, Disconnected, ProxyRefused
 from platform_app.llm.transport.exchange import Exchange
 from platform_app.llm.transport.resolver import Resolver
 from platform_app.llm.transport.target import Address
+from platform_app.llm.transport.tls import TlsContexts
+from platform_app.llm.transport.tunnel import open_tunnel
 from platform_app.observability import metrics
 from platform_app.observability.logging import get_logger
 
@@ -30,13 +34,20 @@ class ConnectionPool:
     """For one event loop. Whoever made it closes it."""
 
     def __init__(
-        self, max_connections: int, *, keep_seconds: float = KEEP_SECONDS, tls: ssl.SSLContext | None = None
+        self,
+        max_connections: int,
+        *,
+        keep_seconds: float = KEEP_SECONDS,
+        tls: TlsContexts | None = None,
+        egress: Egress | None = None,
     ) -> None:
-        """`tls` is for servers of one's own; without it certificates are checked against OpenSSL's default store."""
+        """Without `tls` certificates are checked against OpenSSL's default store; without `egress` nothing goes through
+        a proxy."""
         self._max = max_connections
         self._free = asyncio.Semaphore(max_connections)
         self._keep_seconds = keep_seconds
-        self._tls = tls or _default_tls()
+        self._tls = tls or TlsContexts()
+        self._egress = egress or Egress()
         self._resolver = Resolver()
         self._open: set[Connection] = set()
         self._idle: dict[Address, deque[tuple[Connection, float]]] = {}
@@ -144,8 +155,11 @@ class ConnectionPool:
         except TimeoutError as error:
             self._note_failure(address, "timed_out", error, "no answer in time")
             raise ConnectTimeout from None
+        except ProxyRefused as error:
+            self._note_failure(address, "proxy_refused", error, str(error))
+            raise
         except (OSError, UnicodeError) as error:  # refused, unknown, no TLS; a name that can be none
-            self._resolver.forget(address.host, address.port)
+            self._resolver.forget(*self._next_hop(address))
             self._note_failure(address, "failed", error, getattr(error, "verify_message", None) or str(error))
             raise Disconnected from error
         self.made += 1
@@ -159,12 +173,13 @@ class ConnectionPool:
         if now - self._noted.get(address, -_LOG_SECONDS) >= _LOG_SECONDS:
             self._noted[address] = now
             _log.warning(
-                "provider_connection_failed", host=address.host, port=address.port, error=type(error).__name__, why=why
-            )
+                "provider_connection_failed", host=address.host, port=address.port, error=type(error).__name__, why=why,
+                via=_shown(self._proxy_for(address)),
+            )  # fmt: skip
 
     async def _open_connection(self, address: Address) -> Connection:
         loop = asyncio.get_running_loop()
-        found = await self._resolver.resolve(address.host, address.port)
+        found = await self._resolver.resolve(*self._next_hop(address))
         sock = await aiohappyeyeballs.start_connection(
             found, happy_eyeballs_delay=_NEXT_ADDRESS_SECONDS if len(found) > 1 else None, loop=loop
         )
@@ -173,9 +188,11 @@ class ConnectionPool:
             return Connection(self, address, loop)
 
         try:
+            if (proxy := self._proxy_for(address)) is not None:
+                return await self._through(proxy, sock, address, make)
             if address.tls:
                 _, connection = await loop.create_connection(
-                    make, sock=sock, ssl=self._tls, server_hostname=address.host
+                    make, sock=sock, ssl=self._tls.context(address.client), server_hostname=address.host
                 )
             else:
                 _, connection = await loop.create_connection(make, sock=sock)
@@ -183,6 +200,38 @@ class ConnectionPool:
             sock.close()
             raise
         return connection
+
+    async def _through(
+        self, proxy: EgressProxy, sock: socket.socket, address: Address, make: Callable[[], Connection]
+    ) -> Connection:
+        transport: asyncio.Transport | None = await open_tunnel(
+            sock, proxy, address.host, address.port, self._tls.context(None)
+        )
+        assert transport is not None  # noqa: S101 - for mypy: start_tls may return None
+        connection = make()
+        try:
+            if address.tls:
+                transport = await asyncio.get_running_loop().start_tls(
+                    transport, connection, self._tls.context(address.client), server_hostname=address.host
+                )
+            else:
+                transport.set_protocol(connection)
+            if transport is None or transport.is_closing():
+                raise ConnectionResetError("the connection ended while it was opened")
+        except BaseException:
+            if transport is not None:
+                transport.abort()
+            raise
+        connection.connection_made(transport)
+        return connection
+
+    def _proxy_for(self, address: Address) -> EgressProxy | None:
+        return self._egress.proxy_for(address.host, address.port, tls=address.tls)
+
+    def _next_hop(self, address: Address) -> tuple[str, int]:
+        """Where a connection for this address goes first."""
+        proxy = self._proxy_for(address)
+        return (address.host, address.port) if proxy is None else (proxy.host, proxy.port)
 
     def _sweep(self) -> None:
         """Close what nobody used for long."""
@@ -195,7 +244,6 @@ class ConnectionPool:
         self._sweeping = loop.call_later(self._keep_seconds / 3, self._sweep) if some else None
 
 
-def _default_tls() -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    context.set_alpn_protocols(["http/1.1"])
-    return context
+def _shown(proxy: EgressProxy | None) -> str | None:
+    """Without its credentials."""
+    return None if proxy is None else f"{proxy.host}:{proxy.port}"

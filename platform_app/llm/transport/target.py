@@ -7,6 +7,8 @@ from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from platform_app.llm.transport.tls import ClientCertificate
+
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a token of RFC 9110, section 5.6.2
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\U0010ffff]*")  # no line ends: whoever could write one could write headers
 
@@ -17,6 +19,7 @@ class Address(NamedTuple):
     host: str
     port: int
     tls: bool
+    client: ClientCertificate | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +34,7 @@ class Target:
 
 
 @lru_cache(maxsize=1024)
-def target_of(url: str) -> Target:
+def target_of(url: str, client: ClientCertificate | None = None) -> Target:
     """The target of an http:// or https:// URL that comes from the config file. Raises ValueError where it is none."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -44,7 +47,7 @@ def target_of(url: str) -> Target:
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     if not path.isascii() or not path.isprintable() or " " in path:
         raise ValueError("expected a URL whose path is percent-encoded")
-    return Target(Address(name, port, tls), path.encode(), host.encode())
+    return Target(Address(name, port, tls, client), path.encode(), host.encode())
 
 
 def header_lines(headers: Mapping[str, str]) -> bytes:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from platform_app.llm.transport.exchange import Exchange
 from platform_app.llm.transport.pool import ConnectionPool
 from platform_app.llm.transport.target import Target, request_head, target_of
+from platform_app.llm.transport.tls import TlsContexts
 from tests.support.servers import Server, read_request
 
 Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -68,7 +69,7 @@ async def talking(
     tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Client]:
     """A client of a server that serves each connection with this coroutine."""
-    pool = ConnectionPool(connections, keep_seconds=keep_seconds, tls=tls)
+    pool = ConnectionPool(connections, keep_seconds=keep_seconds, tls=TlsContexts(plain=tls))
     async with Server(serve, server_tls) as server:
         try:
             yield Client(pool, target_of(f"{server.url}/v1"))

@@ -1,0 +1,134 @@
+"""The way out to providers: directly, or through a proxy, as PLATFORM_EGRESS_PROXY, HTTPS_PROXY and NO_PROXY say."""
+
+import ipaddress
+import re
+from base64 import b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from platform_app.config.fields import Network
+
+DIRECT = "off"
+"""As PLATFORM_EGRESS_PROXY: no proxy, whatever HTTPS_PROXY says."""
+EXPECTED = (
+    "expected http://host:port or https://host:port of a proxy, with user:password@ in front of the host where it asks "
+    "for credentials (special characters percent-encoded)"
+)
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_SEPARATORS = re.compile(r"[,\s]+")
+
+
+@dataclass(frozen=True, slots=True)
+class EgressProxy:
+    """An HTTP proxy that opens tunnels (CONNECT)."""
+
+    host: str
+    port: int
+    tls: bool = False
+    """Whether the connection to the proxy itself is TLS."""
+    authorization: str | None = field(default=None, repr=False)
+    """The value of Proxy-Authorization: a secret."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Exception:
+    """An entry of NO_PROXY."""
+
+    host: str = ""
+    """With all hosts below it; empty for all."""
+    network: Network | None = None
+    port: int | None = None
+
+    def matches(self, host: str, port: int) -> bool:
+        if self.port is not None and self.port != port:
+            return False
+        if self.network is None:
+            return not self.host or host == self.host or host.endswith(f".{self.host}")
+        try:
+            return ipaddress.ip_address(host) in self.network
+        except ValueError:
+            return False
+
+
+@dataclass(frozen=True, slots=True)
+class Egress:
+    """Which connections to providers go through a proxy."""
+
+    proxy: EgressProxy | None = None
+    tls_only: bool = False
+    """Only those to https:// addresses, as HTTPS_PROXY means it."""
+    exceptions: tuple[_Exception, ...] = ()
+
+    def proxy_for(self, host: str, port: int, *, tls: bool) -> EgressProxy | None:
+        """The proxy for this server; None: it is reached directly. Host names are not resolved for this."""
+        if self.proxy is None or (self.tls_only and not tls):
+            return None
+        host = host.lower().rstrip(".")
+        return None if any(entry.matches(host, port) for entry in self.exceptions) else self.proxy
+
+
+def parse_proxy(value: str) -> EgressProxy:
+    """Read a proxy's URL; without a scheme it is http://, as for other programs.
+
+    Raises:
+        ValueError: it is none; says what was expected and repeats nothing of it, as it may hold a password.
+    """
+    parts = _split(value if "://" in value else f"http://{value}")
+    if parts is None or parts.scheme not in _DEFAULT_PORTS or not parts.hostname or not value.isprintable():
+        raise ValueError(EXPECTED)
+    if parts.path not in ("", "/") or parts.query or parts.fragment or " " in value:
+        raise ValueError(EXPECTED)
+    authorization = None
+    if parts.username is not None:
+        pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        authorization = f"Basic {b64encode(pair.encode()).decode()}"
+    port = _DEFAULT_PORTS[parts.scheme] if parts.port is None else parts.port
+    return EgressProxy(parts.hostname, port, parts.scheme == "https", authorization)
+
+
+def _split(url: str) -> SplitResult | None:
+    try:
+        parts = urlsplit(url)
+        return None if parts.port == 0 else parts
+    except ValueError:  # a port or an address that is none
+        return None
+
+
+def read_egress(own: str | None, environ: Mapping[str, str]) -> Egress:
+    """Read the way out from PLATFORM_EGRESS_PROXY, whose value is `own`, else from HTTPS_PROXY; NO_PROXY holds for
+    both. The lower-case names win, as for other programs.
+
+    Raises:
+        ValueError: HTTPS_PROXY is no proxy's URL.
+    """
+    exceptions = parse_exceptions(environ.get("no_proxy") or environ.get("NO_PROXY") or "")
+    if own is not None:
+        return Egress() if own == DIRECT else Egress(parse_proxy(own), exceptions=exceptions)
+    standard = environ.get("https_proxy") or environ.get("HTTPS_PROXY")
+    if not standard:
+        return Egress()
+    return Egress(parse_proxy(standard), tls_only=True, exceptions=exceptions)
+
+
+def parse_exceptions(value: str) -> tuple[_Exception, ...]:
+    """Read NO_PROXY: hosts (with all below them), addresses and networks, each with a port where one is given, or `*`.
+    What is none of these matches nothing, as for other programs: the variable is not ours."""
+    return tuple(_exception(entry) for entry in _SEPARATORS.split(value.lower()) if entry)
+
+
+def _exception(entry: str) -> _Exception:
+    if entry == "*":
+        return _Exception()
+    try:
+        return _Exception(network=ipaddress.ip_network(entry.strip("[]"), strict=False))
+    except ValueError:
+        pass
+    host, colon, port = entry.rpartition(":")
+    if not colon or not port.isdecimal():
+        host, port = entry, ""
+    number = int(port) if port else None
+    try:
+        return _Exception(network=ipaddress.ip_network(host.strip("[]")), port=number)
+    except ValueError:
+        return _Exception(host.removeprefix("*").strip(".") or entry, port=number)
