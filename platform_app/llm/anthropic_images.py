@@ -38,7 +38,7 @@ def image_source(url: str, where: str) -> dict[str, Any]:
 
 def document(url: str, name: object, where: str) -> dict[str, Any]:
     """A PDF. Raises ProviderRejectedRequest where it is none."""
-    media_type, data = _data_url(url)
+    media_type, data = _data_url(url if url[:5].lower() == "data:" else f"data:;base64,{url}")
     if media_type != "application/pdf":
         raise not_available(where, "must be a base64 data: URL of a PDF on this model")
     block: dict[str, Any] = {"type": "document", "source": {"type": "base64", "media_type": media_type, "data": data}}

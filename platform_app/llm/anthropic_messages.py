@@ -205,6 +205,8 @@ def _part(part: Any, where: str) -> list[Block]:
             return _text(text)
         case {"type": "image_url", "image_url": {"url": str(url)}}:
             return [{"type": "image", "source": image_source(url, where)}]
+        case {"type": "image_url", "image_url": str(url)}:
+            return [{"type": "image", "source": image_source(url, where)}]
         case {"type": "file", "file": {"file_data": str(url), **file}}:
             return [document(url, file.get("filename"), where)]
         case {"type": str(kind)}:

@@ -87,6 +87,7 @@ def _enforced(given: object, where: str, depth: int) -> Schema:
         raise not_available(where, f"is nested more than {MAX_DEPTH} levels deep")
     if not isinstance(given, dict):
         raise not_available(where, "must be a JSON Schema")
+    given = _plain_reference(given, where)
     made: Schema = {}
     told: Schema = {}
     for name, value in given.items():
@@ -111,6 +112,18 @@ def _enforced(given: object, where: str, depth: int) -> Schema:
     return _finished(made, told, given.get("additionalProperties"), where)
 
 
+def _plain_reference(given: Schema, where: str) -> Schema:
+    """A reference stands alone: Anthropic takes none in `allOf`, where pydantic writes one that has a description."""
+    parts = given.get("allOf")
+    if isinstance(parts, list) and any(isinstance(part, dict) and "$ref" in part for part in parts):
+        if len(parts) > 1:
+            raise not_available(f"{where}.allOf", "must not hold references on this model")
+        given = {**given, "$ref": parts[0]["$ref"]}
+    if "$ref" not in given:
+        return given
+    return {name: value for name, value in given.items() if name == "$ref" or name in _DEFINITIONS}
+
+
 def _can_enforce(name: str, value: object) -> bool:
     return (name == "format" and value in _FORMATS) or (name == "minItems" and value in (0, 1))
 
@@ -119,6 +132,8 @@ def _finished(made: Schema, told: Schema, others: object, where: str) -> Schema:
     enum = made.get("enum")
     if isinstance(enum, list) and any(isinstance(value, dict | list) for value in enum):
         told["enum"] = made.pop("enum")
+    if isinstance(made.get("const"), dict | list):
+        told["const"] = made.pop("const")
     if _is_object(made):
         if others not in (None, False) and not made.get("properties"):
             raise not_available(f"{where}.additionalProperties", "must be false on this model: name the properties")

@@ -72,6 +72,15 @@ async def test_large_compressed_body_is_refused_before_it_is_read(
     assert (response.status_code, error_of(response)["code"]) == (415, "unsupported_media_type")
 
 
+async def test_large_compressed_body_without_a_header_is_named_too(
+    gateway: Gateway, client: httpx.AsyncClient, key: str
+) -> None:
+    """Not counted as JSON of too many values, which its bytes look like."""
+    headers = bearer(key, **{"Content-Type": "application/json"})
+    response = await client.post(gateway.chat_url, headers=headers, content=b"\x1f\x8b" + b"[]," * 1_000_000)
+    assert (response.status_code, error_of(response)["code"]) == (415, "unsupported_media_type")
+
+
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-32-be", "latin-1"])
 @pytest.mark.parametrize("path", ["/v1/platform/chat", "/v1/chat/completions"])
 async def test_body_that_is_not_utf8_is_named(

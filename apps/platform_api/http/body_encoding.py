@@ -38,18 +38,24 @@ def refuse_encoded(content_encoding: bytes) -> None:
         raise _compressed(encoded[0].decode("latin-1"), "the header Content-Encoding says so")
 
 
-def unreadable(raw: bytes) -> PlatformError | None:
-    """The error for a body that is not UTF-8 text, or not text at all; None for text that may be wrong otherwise."""
+def of_another_form(raw: bytes) -> UnsupportedMediaType | None:
+    """The error for a body that begins as compressed data does, or as text of another encoding; None for any other."""
     for start, name in _COMPRESSED.items():
         if raw.startswith(start):
             return _compressed(name, "its first bytes say so, although no Content-Encoding was sent")
     for start, name in _ENCODINGS.items():
         if raw.startswith(start):
             return _other_encoding(name)
+    wide = _wide_encoding(raw)
+    return None if wide is None else _other_encoding(wide)
+
+
+def unreadable(raw: bytes) -> PlatformError | None:
+    """The error for a body that is not UTF-8 text, or not text at all; None for text that may be wrong otherwise."""
+    if (other := of_another_form(raw)) is not None:
+        return other
     if raw.startswith(_MARK):
         return _no_text("it begins with a byte order mark (EF BB BF), which JSON does not have; leave it out")
-    if wide := _wide_encoding(raw):
-        return _other_encoding(wide)
     try:
         raw.decode()
     except UnicodeDecodeError as error:

@@ -9,6 +9,7 @@ from starlette.types import Message, Receive, Scope
 
 from apps.platform_api.departure import departure_of
 from apps.platform_api.http.body_budget import BodyBudget
+from apps.platform_api.http.body_encoding import of_another_form
 from apps.platform_api.http.json_text import MAX_VALUES, UNCOUNTED_BYTES, TextFacts, too_many_values
 from apps.platform_api.server.refusal import Reason, RequestRefusedError
 from platform_app.errors import HeadersTooLarge, InvalidRequest, PayloadTooLarge, PlatformError
@@ -109,7 +110,7 @@ class BoundedRequestBody:
             facts.add(part)
             if facts.values > self._limits.max_values:
                 metrics.HTTP_REFUSED.labels(Reason.BODY_TOO_LARGE.value).inc()
-                raise too_many_values(self._limits.max_values)
+                raise of_another_form(parts[0]) or too_many_values(self._limits.max_values)
             await asyncio.sleep(0)
         return facts
 

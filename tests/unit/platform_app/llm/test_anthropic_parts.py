@@ -119,6 +119,20 @@ def test_good_schema_stays_as_it_is() -> None:
     assert output_schema(given, "here") == given
 
 
+@pytest.mark.parametrize(
+    ("given", "made"),
+    [
+        ({"allOf": [{"$ref": "#/$defs/A"}], "description": "d", "default": 1}, {"$ref": "#/$defs/A"}),
+        ({"$ref": "#/$defs/A", "description": "d"}, {"$ref": "#/$defs/A"}),
+        ({"const": {"a": 1}}, {"description": '{const: {"a":1}}'}),
+        ({"enum": [[1], 2], "type": "array"}, {"type": "array", "description": "{enum: [[1],2]}"}),
+        ({"type": ["string", "null"]}, {"type": ["string", "null"]}),
+    ],
+)
+def test_references_stand_alone_and_values_are_plain(given: dict[str, Any], made: dict[str, Any]) -> None:
+    assert output_schema(given, "here") == made
+
+
 # --- 26
 
 
@@ -191,6 +205,16 @@ def test_arguments_nested_too_deeply_are_still_arguments() -> None:
 )
 def test_images_as_programs_label_them(url: str, media_type: str, data: str) -> None:
     assert image_source(url, "here") == {"type": "base64", "media_type": media_type, "data": data}
+
+
+def test_parts_that_are_nearly_right_are_taken() -> None:
+    """An image's address without its object, as older clients write it; a PDF without `data:`."""
+    image = {"type": "image_url", "image_url": "https://a.example/b.png"}
+    pdf = {"type": "file", "file": {"file_data": "JVBERi0xLjQ="}}
+    assert [block["source"]["type"] for block in sent(user([image, pdf]))["messages"][0]["content"]] == [
+        "url",
+        "base64",
+    ]
 
 
 # --- 28
