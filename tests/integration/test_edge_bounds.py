@@ -80,6 +80,24 @@ async def test_half_a_head_gets_408(bounded: Gateway) -> None:
     assert f"x-request-id: {body['error']['request_id']}".encode() in received
 
 
+@pytest.mark.parametrize(
+    "parts", [[LIVEZ[:-4]], [LIVEZ[:-4], b"\0\r\n\r\n"], [b"GET", b" /\0 HTTP/1.1\r\n\r\n"], [LIVEZ + b"G"]],
+    ids=["half a head", "a bad end of a head", "a bad line in two parts", "one byte behind a response"],
+)  # fmt: skip
+async def test_refused_client_that_stays_leaves_bounds_of_others(bounded: Gateway, parts: list[bytes]) -> None:
+    """It got its refusal and holds its own side open, past the time for a head: nothing more is written to it, and the
+    watch over all connections goes on."""
+    async with connect(bounded) as refused_one:
+        for part in parts:
+            await refused_one.send(part)
+            await asyncio.sleep(0.1)
+        assert await rest(refused_one) != b"", "it is told, and this side of the connection ends"
+        for _ in range(2):  # each waits for the time of a head at least
+            async with counted(bounded, "idle"), connect(bounded) as silent:
+                assert await rest(silent) == b""
+    assert not [line for line in bounded.log_lines() if line.get("component") == "asyncio"]
+
+
 async def test_dripped_head_does_not_extend_its_time(bounded: Gateway) -> None:
     async with connect(bounded) as connection:
         reading = asyncio.create_task(rest(connection))

@@ -44,6 +44,9 @@ class Connection(Protocol):
     def end_slow_reader(self) -> None:
         """Disconnect a client that does not take its response."""
 
+    def abort(self) -> None:
+        """End the connection at once."""
+
 
 class Connections:
     """Admits connections, and looks at each of them twice a second: one timer for all, instead of several for each."""
@@ -139,11 +142,23 @@ class Connections:
         at = self._clock()
         self.now += min(at - self._swept_at, 2 * SWEEP_SECONDS)
         self._swept_at = at
+        # First of all: whatever goes wrong with one connection, the bounds of the others hold.
+        self._timer = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep)
         for connection in list(self._all):
-            connection.check(self.now)
+            try:
+                connection.check(self.now)
+            except Exception as error:
+                self._drop(connection, error)
         self._bound_unsent()
         metrics.HTTP_CONNECTIONS.set(len(self._all))
-        self._timer = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep) if self._all else None
+        if not self._all:
+            self._timer.cancel()
+            self._timer = None
+
+    def _drop(self, connection: Connection, error: Exception) -> None:
+        """A bug: end the connection that cannot be looked at."""
+        _log.error("http_connection_check_failed", client_address=connection.address, exc_info=error)
+        connection.abort()
 
 
 def _too_many(reason: Reason, message: str) -> Refusal:

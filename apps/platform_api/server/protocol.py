@@ -303,9 +303,10 @@ class ServerProtocol(asyncio.Protocol):
             self._writer.flush()
             self.resume_reading()
             self._closes_at = self._connections.now + self._limits.linger_seconds
+            self._waits_until = _NO_TIME  # for a head: there will be none
             self._connections.set_idle(self, idle=False)
             if not self._transport.is_closing():
-                self._transport.write_eof()
+                self._writer.end()
             return
         self._writer.flush()
         self._transport.close()

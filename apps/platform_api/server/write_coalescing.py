@@ -12,18 +12,21 @@ MAX_BUFFERED_BYTES = 64 * 1024
 class CoalescingWriter:
     """Writes to a transport at the end of the loop's iteration."""
 
-    __slots__ = ("_loop", "_parts", "_size", "_transport", "written")
+    __slots__ = ("_ended", "_loop", "_parts", "_size", "_transport", "written")
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport = transport
         self._loop = loop
         self._parts: list[bytes] = []
         self._size = 0
+        self._ended = False
         self.written = 0
         """Bytes handed to the transport so far."""
 
     def write(self, data: bytes) -> None:
-        """Send these bytes before the next iteration ends, behind all that was written before."""
+        """Send these bytes before the next iteration ends, behind all that was written before; drop them after `end`."""
+        if self._ended:
+            return
         if not self._parts:
             self._loop.call_soon(self.flush)
         self._parts.append(data)
@@ -41,3 +44,10 @@ class CoalescingWriter:
         for data in parts:
             self._transport.write(data)
         self.written += size
+
+    def end(self) -> None:
+        """Send what is buffered, and then the end of this side. The other side may still send."""
+        self.flush()
+        if not self._ended and not self._transport.is_closing():
+            self._ended = True
+            self._transport.write_eof()

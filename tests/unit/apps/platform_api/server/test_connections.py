@@ -44,6 +44,14 @@ class FakeConnection:
         self.did.append("ended")
         self.size = 0
 
+    def abort(self) -> None:
+        self.did.append("aborted")
+
+
+class BrokenConnection(FakeConnection):
+    def check(self, now: float) -> None:
+        raise RuntimeError("a bug")
+
 
 @pytest.fixture
 def clock() -> Clock:
@@ -124,3 +132,14 @@ async def test_unread_responses_are_bounded_together(connections: Connections) -
     assert (large.did, small.did, moving.did) == (["ended"], [], [])
     connections._sweep()
     assert (small.did, moving.did) == ([], [])
+
+
+async def test_connection_that_cannot_be_checked_is_ended_alone(connections: Connections, clock: Clock) -> None:
+    broken, other = BrokenConnection(), FakeConnection()
+    for each in (broken, other):
+        assert connections.admit(each) is None
+    for looks in (1, 2):
+        clock.now += SWEEP_SECONDS
+        connections._sweep()
+        assert (broken.did, len(other.checked_at)) == (["aborted"] * looks, looks)
+        assert connections._timer is not None, "the next look is due"

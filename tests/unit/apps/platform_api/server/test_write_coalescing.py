@@ -12,10 +12,14 @@ class Recorded:
     def __init__(self) -> None:
         self.writes: list[bytes] = []
         self.closing = False
+        self.ends = 0
 
     def write(self, data: bytes) -> None:
         assert not self.closing, "uvloop raises here"
         self.writes.append(bytes(data))
+
+    def write_eof(self) -> None:
+        self.ends += 1
 
     def is_closing(self) -> bool:
         return self.closing
@@ -57,3 +61,14 @@ async def test_closing_connection_is_not_written_to() -> None:
     await asyncio.sleep(0)
     assert recorded.writes == []
     assert writer.written == 0
+
+
+async def test_nothing_is_written_behind_the_end() -> None:
+    writer, recorded = coalescing()
+    writer.write(b"last")
+    writer.end()
+    writer.write(b"more")
+    writer.end()
+    await asyncio.sleep(0)
+    assert recorded.writes == [b"last"]
+    assert recorded.ends == 1, "uvloop raises at writes behind it"
