@@ -62,6 +62,11 @@ class PlatformError(Exception):
     status: ClassVar[int] = 500
     default_retry_after: ClassVar[float | None] = None
     """Seconds that a caller is told to wait where nobody said how long; None where waiting does not help."""
+    should_retry: bool = True
+    """Whether a client may send the same request again by itself. False where waiting cannot help, and where the
+    gateway has used up its own tries."""
+    tries: int = 0
+    """How often the route that failed so was tried for this request."""
     provider_words: str | None = None
     """What a provider said of its failure, for the log: masked, one line, and never told to a caller."""
 
@@ -73,6 +78,7 @@ class PlatformError(Exception):
         retry_after: float | None = None,
         headers: Mapping[str, str] | None = None,
         param: str | None = None,
+        should_retry: bool | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -80,15 +86,21 @@ class PlatformError(Exception):
         self.details = list(details) if details else None
         self.retry_after = retry_after
         self.headers = dict(headers) if headers else {}
+        if should_retry is not None:
+            self.should_retry = should_retry
 
     @property
     def wait_seconds(self) -> float | None:
         """What a caller is told: `retry_after`, else the kind's default, for which our own retries do not wait."""
-        return self.default_retry_after if self.retry_after is None else self.retry_after
+        if self.retry_after is not None:
+            return self.retry_after
+        return self.default_retry_after if self.should_retry else None
 
 
 class RequestRefused(PlatformError):
     """The request itself must change before it can succeed."""
+
+    should_retry = False
 
 
 class InvalidRequest(RequestRefused):
@@ -143,6 +155,7 @@ class IdempotencyInFlight(RequestRefused):
     """Another request with the same Idempotency-Key is being answered; `retry_after` is always set."""
 
     code, status = "idempotency_in_flight", 409
+    should_retry = True
 
 
 class PayloadTooLarge(RequestRefused):
@@ -171,6 +184,8 @@ class HeadersTooLarge(RequestRefused):
 
 class CallerRefused(PlatformError):
     """The credentials, or what they allow, are not enough."""
+
+    should_retry = False
 
 
 _REALM = 'Bearer realm="flowbiz-platform"'
@@ -270,6 +285,7 @@ class ProviderNotConfigured(Unavailable):
     """The provider's credential is missing, or the provider does not know the route's model."""
 
     code, status = "provider_not_configured", 503
+    should_retry = False
 
 
 class Overloaded(Unavailable):
@@ -304,6 +320,7 @@ class ProviderAuthFailed(ProviderFailed):
     """The provider refused our credential."""
 
     code, status = "provider_auth_failed", 502
+    should_retry = False
 
 
 class ProviderUnavailable(ProviderFailed):
@@ -324,18 +341,21 @@ class ProviderQuotaExhausted(ProviderFailed):
     """Our account at the provider is used up; waiting does not help."""
 
     code, status = "provider_quota_exhausted", 503
+    should_retry = False
 
 
 class ProviderTimeout(ProviderFailed):
     """The provider did not answer within the deadline."""
 
     code, status = "provider_timeout", 504
+    should_retry = False  # the time is spent, and the first try may still be billed
 
 
 class InternalError(PlatformError):
     """A bug of ours."""
 
     code, status = "internal_error", 500
+    should_retry = False
 
 
 class ConfigurationError(Exception):

@@ -9,8 +9,8 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from apps.platform_api.disconnect import ClientDisconnected, while_connected
+from apps.platform_api.stream_head import StreamHead
 
-KEEP_ALIVE_SECONDS = 15.0
 SEND_TIMEOUT_SECONDS = 30.0
 """A client that takes nothing for this long is gone, whatever its socket says."""
 
@@ -27,9 +27,7 @@ class Pieces(Protocol):
         ...
 
 
-async def open_byte_stream(
-    pieces: AsyncGenerator[bytes, None], receive: Receive, content_type: bytes, keep_alive: bytes = b""
-) -> "ByteStream":
+async def open_byte_stream(pieces: AsyncGenerator[bytes, None], receive: Receive, content_type: bytes) -> "ByteStream":
     """The answer that sends these pieces. Waits for the first one, so that an early failure keeps its status.
 
     Raises:
@@ -40,64 +38,58 @@ async def open_byte_stream(
     except BaseException:
         await pieces.aclose()
         raise
-    return ByteStream(first, pieces, content_type, keep_alive)
+    return ByteStream(first, pieces, content_type)
+
+
+def stream_headers(content_type: bytes) -> list[tuple[bytes, bytes]]:
+    """The headers of every stream: nothing in between is to keep, change or collect it."""
+    return [
+        (b"content-type", content_type),
+        (b"cache-control", b"no-cache, no-store, no-transform"),
+        (b"x-accel-buffering", b"no"),  # nginx would hold small pieces back
+    ]
 
 
 class ByteStream(Response):
-    """Pieces as they come; `keep_alive` through silent times where the format has something that means nothing.
+    """Pieces as they come. With a `head`, which may be sent already, comments come through silent times.
 
     A slow client slows the source down: the next piece is asked for when the last one was taken. Until it is sent,
     `pieces` may be replaced by what passes them on.
     """
 
-    def __init__(self, first: bytes, pieces: Pieces, content_type: bytes, keep_alive: bytes = b"") -> None:
+    def __init__(self, first: bytes, pieces: Pieces, content_type: bytes, head: StreamHead | None = None) -> None:
         self.status_code = 200
         self.background = None
-        self.raw_headers = [
-            (b"content-type", content_type),
-            (b"cache-control", b"no-cache, no-store, no-transform"),
-            (b"x-accel-buffering", b"no"),  # nginx would hold small pieces back
-        ]
+        self.raw_headers = stream_headers(content_type)
         self.first = first
         self.pieces = pieces
-        self._keep_alive = keep_alive
-        self._last_sent = 0.0
+        self._head = head
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send everything; ends by ClientDisconnected when the client leaves first, or takes nothing any more."""
-        pulse = asyncio.create_task(self._pulse(send)) if self._keep_alive else None
+        head = self._head or StreamHead(send, self.raw_headers, b"", 0)
+        head.watch()
         try:
             async with aclosing(self.pieces):
-                await while_connected(receive, self._send_all(send))
+                await while_connected(receive, self._send_all(head))
         finally:
-            if pulse is not None:
-                pulse.cancel()
+            head.close()
 
-    async def _send_all(self, send: Send) -> None:
+    async def _send_all(self, head: StreamHead) -> None:
         loop = asyncio.get_running_loop()
         limit = asyncio.timeout(SEND_TIMEOUT_SECONDS)
         try:
             async with limit:
-                await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-                await send({"type": "http.response.body", "body": self.first, "more_body": True})
+                await head.start()
+                await head.send_body(self.first)
                 limit.reschedule(None)
                 async for data in self.pieces:
                     limit.reschedule(loop.time() + SEND_TIMEOUT_SECONDS)
-                    await send({"type": "http.response.body", "body": data, "more_body": True})
+                    await head.send_body(data)
                     limit.reschedule(None)
-                    self._last_sent = loop.time()
                 limit.reschedule(loop.time() + SEND_TIMEOUT_SECONDS)
-                await send({"type": "http.response.body", "body": b"", "more_body": False})
+                await head.send_body(b"", more=False)
         except TimeoutError:
             if limit.expired():
                 raise ClientDisconnected from None
             raise
-
-    async def _pulse(self, send: Send) -> None:
-        loop = asyncio.get_running_loop()
-        self._last_sent = loop.time()
-        while True:
-            await asyncio.sleep(max(0.05, self._last_sent + KEEP_ALIVE_SECONDS - loop.time()))
-            if loop.time() - self._last_sent >= KEEP_ALIVE_SECONDS:
-                await send({"type": "http.response.body", "body": self._keep_alive, "more_body": True})
-                self._last_sent = loop.time()

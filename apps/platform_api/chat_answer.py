@@ -17,6 +17,7 @@ from platform_app.llm.chunk_stream import ChunkStream
 from platform_app.llm.provider_errors import bad_response
 from platform_app.llm.usage import TokenUsage
 from platform_app.observability.context import RequestContext
+from platform_app.observability.credential_forms import mask_credentials
 
 
 def json_answer(
@@ -56,7 +57,7 @@ async def answer_events(
     except PlatformError as error:
         if not started:
             raise
-        yield event("error", error_body(error, context))
+        yield error_event(error, context)
         return
     end = _end(finish_reason, chunks.usage, context, conversation_id)
     yield event("done", {**_ids(answer_id, served, context), **end})
@@ -85,6 +86,11 @@ def _text_of_part(part: object) -> str | None:
             return text
         case _:
             return None
+
+
+def error_event(error: PlatformError, context: RequestContext) -> bytes:
+    """The event that ends a stream which failed; it has the request's id."""
+    return mask_credentials(event("error", error_body(error, context)))
 
 
 @contextmanager

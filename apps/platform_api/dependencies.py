@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
+from starlette.types import Send
 
 from apps.platform_api.credentials import credentials
 from apps.platform_api.detached_work import DetachedWork
@@ -91,6 +92,17 @@ def body_facts_of(request: Request) -> TextFacts | None:
     """What is known of the text of a large body that has been read; None of others."""
     body: BoundedRequestBody | None = request.scope.get("state", {}).get("body")
     return body.facts if body is not None else None
+
+
+def send_of(request: Request) -> Send:
+    """What sends to this request's client, for a handler that must send before it returns."""
+    send: Send = request.scope["state"]["send"]
+    return send
+
+
+def keep_alive_seconds_of(request: Request) -> float:
+    """How long a stream may be silent before a comment is sent."""
+    return resources_of(request).settings.stream_keep_alive_seconds
 
 
 def resources_of(request: Request) -> Resources:

@@ -67,6 +67,8 @@ def render(error: PlatformError, context: RequestContext) -> Response:
     headers = dict(error.headers)
     if (wait := error.wait_seconds) is not None:
         headers["retry-after"] = str(max(1, math.ceil(wait)))
+    if not error.should_retry:
+        headers["x-should-retry"] = "false"  # clients made from OpenAI's generator would try again
     body = openai_error_body(error, context) if context.openai else error_body(error, context)
     # A message may repeat what the client sent: a model's name, a field of the body.
     return Response(mask_credentials(orjson.dumps(body)), error.status, headers, "application/json")

@@ -85,6 +85,7 @@ class RequestEnvelope:
         metrics.HTTP_IN_FLIGHT.inc()
         body = BoundedRequestBody(scope, receive, self._caps.body, self._caps.body_budget)
         scope["state"]["body"] = body
+        scope["state"]["send"] = answer.send
         try:
             self._refuse_early(scope, ledger)
             body.check_declared()

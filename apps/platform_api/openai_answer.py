@@ -13,6 +13,7 @@ from platform_app.errors import PlatformError
 from platform_app.llm.answers import ChatChunk, Completion
 from platform_app.llm.chunk_stream import ChunkStream
 from platform_app.observability.context import RequestContext
+from platform_app.observability.credential_forms import mask_credentials
 
 DONE = b"data: [DONE]\n\n"
 
@@ -45,9 +46,14 @@ async def completion_events(
     except PlatformError as error:
         if not started:
             raise
-        yield b"data: %b\n\n" % orjson.dumps(openai_error_body(error, context))
+        yield error_event(error, context)
         return
     yield DONE
+
+
+def error_event(error: PlatformError, context: RequestContext) -> bytes:
+    """The event that ends a stream which failed; it has the request's id."""
+    return mask_credentials(b"data: %b\n\n" % orjson.dumps(openai_error_body(error, context)))
 
 
 def _data(chunk: ChatChunk, alias: str | None, wants_usage: bool) -> bytes | None:

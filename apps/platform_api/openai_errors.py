@@ -26,12 +26,21 @@ def speaks_openai(path: str) -> bool:
 
 
 def openai_error_body(error: PlatformError, context: RequestContext) -> dict[str, Any]:
-    """`{"error": {"message", "type", "param", "code"}}`; details become part of the message, for there is no field."""
+    """`{"error": {"message", "type", "param", "code", "request_id"}}`; details become part of the message, for there is
+    no field. The id is ours: clients that raise an error from a stream show nothing of the response's headers."""
     context.note_error(error)
     message = error.message
     if error.details:
         message = f"{message} {'; '.join(error.details)}"
-    return {"error": {"message": message, "type": _type(error), "param": error.param, "code": error.code}}
+    return {
+        "error": {
+            "message": message,
+            "type": _type(error),
+            "param": error.param,
+            "code": error.code,
+            "request_id": context.request_id,
+        }
+    }
 
 
 def _type(error: PlatformError) -> str:

@@ -120,6 +120,7 @@ class Settings(SecretStoreSettings):
     max_connections_per_address: Annotated[int, Field(ge=1, le=1_000_000)] = 1_000
     head_timeout_seconds: Annotated[float, Field(gt=0, le=600)] = 10.0
     keep_alive_seconds: Annotated[float, Field(gt=0, le=3600)] = 75.0
+    stream_keep_alive_seconds: Annotated[float, Field(gt=0, le=300)] = 15.0
     write_timeout_seconds: Annotated[float, Field(gt=0, le=600)] = 30.0
     max_unsent_bytes: Annotated[int, Field(ge=64 * 1024, le=1 << 40)] = 32 * 1024 * 1024
     min_data_rate: Annotated[int, Field(ge=1, le=1024 * 1024)] = 240

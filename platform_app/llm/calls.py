@@ -41,6 +41,14 @@ class Journal:
     before_attempt: Callable[[Route], None] | None = None
     """Called before each call is sent, when it is counted already."""
 
+    failed: list[Route] | None = None
+    """The route of each call that failed."""
+
+    def fail(self, route: Route) -> int:
+        """A call along this route failed: how often it has now."""
+        self.failed = [*(self.failed or ()), route]
+        return sum(each is route for each in self.failed)
+
     def attempt(self, route: Route) -> None:
         """A call along this route is sent now."""
         self.route = route

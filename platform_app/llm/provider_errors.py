@@ -61,6 +61,8 @@ class ResponseTooLarge(ProviderBadResponse):
     """The response, or one event of it, is larger than the gateway takes: what was asked for decides that, and it says
     nothing of the provider."""
 
+    should_retry = False
+
 
 BY_STATUS: Mapping[int, type[PlatformError]] = {
     401: ProviderAuthFailed,

@@ -54,6 +54,8 @@ class RouteUpstream:
         try:
             answer = await sending
         except BaseException as error:
+            if isinstance(error, PlatformError):
+                error.tries = call.journal.fail(route)
             self._note(error, credential)
             record.end(error)
             raise

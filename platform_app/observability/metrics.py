@@ -163,6 +163,11 @@ PROVIDER_FIRST_CHUNK_SECONDS = Histogram(
     ["provider", "model"],
     buckets=_REQUEST_BUCKETS,
 )
+STREAM_EARLY_HEADS = Counter(
+    "platform_stream_early_heads",
+    "Streams whose head was sent before their first event, since that took longer than "
+    "PLATFORM_STREAM_KEEP_ALIVE_SECONDS; a failure after it is an event and no status.",
+)
 PROVIDER_CONNECTIONS = Counter(
     "platform_provider_connections",
     "New connections to providers, by the host of the config file: made, failed (refused, unknown name, bad "

@@ -21,6 +21,9 @@ SHADOW_LOG_SECONDS = 1.0
 UNPRICED_LOG_SECONDS = 60.0
 """The same of one rule and model whose price is not known."""
 
+MAX_CLIENT_WAIT_SECONDS = 60
+"""OpenAI's clients wait no longer by themselves: where more is asked they come again after seconds, for nothing."""
+
 _log = get_logger("rate_limit")
 
 
@@ -154,14 +157,14 @@ def _refusal(charges: Sequence[Charge], decision: Decision, denied_by: RuleState
             f"{_amount(rule, rule.limit)} in all. Waiting does not help; ask for less, with a smaller max_tokens for "
             "example.",
             details=[rule.sentence],
-            retry_after=decision.retry_after,
-            headers={"x-should-retry": "false"},  # clients made from OpenAI's generator would try again
+            should_retry=False,
         )
     what = "budget" if rule.unit == "cost_usd" else "rate limit"
     return kind(
         f"The {what} '{rule.name}' is reached. Try again in {decision.retry_after} s.",
         details=[rule.sentence],
         retry_after=decision.retry_after,
+        should_retry=decision.retry_after <= MAX_CLIENT_WAIT_SECONDS,
     )
 
 

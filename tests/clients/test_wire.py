@@ -213,7 +213,8 @@ async def test_a_refusal_differs_in_message_and_code_alone(wire: Wire, name: str
     assert (through.status, ours["type"], ours["param"]) == (past.status, error["type"], error["param"])
     assert error["message"] in ours["message"]
     assert ours["code"] == CODES.get(error["code"], "provider_rejected_request")
-    assert ours.keys() == error.keys()
+    assert ours.keys() == error.keys() | {"request_id"}
+    assert ours["request_id"] == through.headers["x-request-id"]
 
 
 async def test_headers_that_differ_are_documented(wire: Wire) -> None:

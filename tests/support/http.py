@@ -23,10 +23,12 @@ class Event:
 def parse_events(text: str) -> list[Event]:
     """Every event of a whole stream, strictly: `event:`, `data:`, an empty line; comment lines are left out."""
     *blocks, rest = text.split("\n\n")
-    assert rest == "", f"the stream ends in the middle of an event: {rest!r}"
+    assert re.sub(r"(?m)^:.*\n", "", rest) == "", f"the stream ends in the middle of an event: {rest!r}"
     events = []
     for block in blocks:
-        if block.startswith(":"):
+        while block.startswith(":"):
+            block = block.partition("\n")[2]
+        if not block:
             continue
         match = re.fullmatch(r"event: (\w+)\ndata: (.*)", block)
         assert match is not None, f"not an event: {block!r}"

@@ -1,14 +1,16 @@
 """POST /v1/platform/chat."""
 
+from collections.abc import AsyncGenerator
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 from starlette.types import Receive
 
-from apps.platform_api.chat_answer import answer_events, json_answer
+from apps.platform_api.chat_answer import answer_events, error_event, json_answer
 from apps.platform_api.contract import ChatRequestBody
-from apps.platform_api.dependencies import CallerDep, ChatServiceDep, ContextDep
+from apps.platform_api.dependencies import CallerDep, ChatServiceDep, ContextDep, keep_alive_seconds_of, send_of
 from apps.platform_api.disconnect import while_connected
 from apps.platform_api.http.json_body import json_body
 from apps.platform_api.idempotency import once_per_key
@@ -16,6 +18,7 @@ from apps.platform_api.openapi.chat import CHAT
 from apps.platform_api.sse import open_event_stream
 from platform_app.llm.answers import Completion
 from platform_app.llm.calls import ModelRequest
+from platform_app.llm.chunk_stream import ChunkStream
 
 router = APIRouter()
 
@@ -30,11 +33,17 @@ async def chat(
 
     asked = ModelRequest(body.model, body.upstream_body(), stream=body.stream)
 
+    async def events() -> AsyncGenerator[bytes, None]:
+        served = await chat.send(asked, caller, context)
+        assert isinstance(served.answer, ChunkStream)  # noqa: S101 - for mypy: a stream was asked for
+        return answer_events(served, served.answer, context, body.conversation_id)
+
     async def answer(receive: Receive) -> Response:
+        if asked.stream:
+            failure, seconds = partial(error_event, context=context), keep_alive_seconds_of(request)
+            return await open_event_stream(events, failure, receive, send_of(request), seconds)
         served = await while_connected(receive, chat.send(asked, caller, context))
-        if isinstance(served.answer, Completion):
-            return json_answer(served, served.answer, context, body.conversation_id)
-        events = answer_events(served, served.answer, context, body.conversation_id)
-        return await open_event_stream(events, receive)
+        assert isinstance(served.answer, Completion)  # noqa: S101 - for mypy: nothing else answers without stream
+        return json_answer(served, served.answer, context, body.conversation_id)
 
     return await once_per_key(request, caller, context, asked, answer)

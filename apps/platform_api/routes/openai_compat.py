@@ -1,5 +1,7 @@
 """OpenAI's contract: any OpenAI client works here with only its base URL and key changed."""
 
+from collections.abc import AsyncGenerator
+from functools import partial
 from typing import Annotated
 from urllib.parse import unquote
 
@@ -15,10 +17,12 @@ from apps.platform_api.dependencies import (
     EmbeddingsCallerDep,
     ModelsReaderDep,
     ResourcesDep,
+    keep_alive_seconds_of,
+    send_of,
 )
 from apps.platform_api.disconnect import while_connected
 from apps.platform_api.idempotency import once_per_key
-from apps.platform_api.openai_answer import completion_events, whole_answer
+from apps.platform_api.openai_answer import completion_events, error_event, whole_answer
 from apps.platform_api.openai_body import OpenAIBody, openai_body
 from apps.platform_api.openapi.openai_compat import COMPLETIONS, EMBEDDINGS, MODEL, MODELS
 from apps.platform_api.sse import open_event_stream
@@ -26,6 +30,7 @@ from platform_app.auth.caller import Caller
 from platform_app.errors import NotFound
 from platform_app.llm.answers import Completion
 from platform_app.llm.calls import Operation
+from platform_app.llm.chunk_stream import ChunkStream
 from platform_app.llm.directory import ModelDirectory, ServedModel, unknown_model
 
 router = APIRouter()
@@ -40,12 +45,18 @@ async def chat_completions(
 ) -> Response:
     """Ask a model, as OpenAI's API does: one JSON answer, or events with `"stream": true`."""
 
+    async def events() -> AsyncGenerator[bytes, None]:
+        served = await chat.send(body.request, caller, context)
+        assert isinstance(served.answer, ChunkStream)  # noqa: S101 - for mypy: a stream was asked for
+        return completion_events(served, served.answer, body.wants_usage, context)
+
     async def answer(receive: Receive) -> Response:
+        if body.request.stream:
+            failure, seconds = partial(error_event, context=context), keep_alive_seconds_of(request)
+            return await open_event_stream(events, failure, receive, send_of(request), seconds)
         served = await while_connected(receive, chat.send(body.request, caller, context))
-        if isinstance(served.answer, Completion):
-            return whole_answer(served, served.answer)
-        events = completion_events(served, served.answer, body.wants_usage, context)
-        return await open_event_stream(events, receive)
+        assert isinstance(served.answer, Completion)  # noqa: S101 - for mypy: nothing else answers without stream
+        return whole_answer(served, served.answer)
 
     return await once_per_key(request, caller, context, body.request, answer)
 

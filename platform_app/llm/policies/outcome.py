@@ -19,5 +19,15 @@ class CountedFailures:
         try:
             return await self._upstream.send(call)
         except PlatformError as error:
+            _note_used_up(error, call)
             metrics.MODEL_CALL_FAILURES.labels(self._model, error.code).inc()
             raise
+
+
+def _note_used_up(error: PlatformError, call: ModelCall) -> None:
+    """Tell the caller not to retry what was retried here, or on every route: clients that retry by themselves would
+    multiply the tries. A time to wait that the provider named, and that was too long to wait here, stays: after it a
+    retry is the first."""
+    if call.journal.attempts > 1 and (error.tries > 1 or error.retry_after is None):
+        error.should_retry = False
+        error.retry_after = None

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -53,6 +54,35 @@ def test_the_answers_shape() -> None:
 @pytest.mark.parametrize(("seconds", "header"), [(0.0, "1"), (0.2, "1"), (1.0, "1"), (1.01, "2"), (59.5, "60")])
 def test_retry_after_is_whole_seconds_rounded_up(seconds: float, header: str) -> None:
     assert render(errors.Draining("Bye.", retry_after=seconds), context()).headers["retry-after"] == header
+
+
+HELPS = {
+    errors.RateLimited, errors.BudgetExceeded, errors.AuthUnavailable, errors.LimiterUnavailable,
+    errors.LedgerUnavailable, errors.IdempotencyUnavailable, errors.IdempotencyInFlight, errors.Overloaded,
+    errors.Draining, errors.ProviderError, errors.ProviderBadResponse, errors.ProviderUnavailable,
+    errors.ProviderRateLimited,
+}  # fmt: skip
+"""Where the same request may succeed later."""
+
+
+@pytest.mark.parametrize("kind", [kind for kind in LEAVES if kind.__module__ == "platform_app.errors"])
+@pytest.mark.parametrize("openai", [False, True])
+def test_only_what_waiting_helps_may_be_retried(kind: type[PlatformError], openai: bool) -> None:
+    """Kind 11: OpenAI's and Anthropic's clients retry 408, 409, 429 and every 5xx unless they are told not to."""
+    error = kind.__new__(kind)
+    PlatformError.__init__(error, "No.")
+    response = render(error, replace(context(), openai=openai))
+    assert ("x-should-retry" in response.headers) is (kind not in HELPS)
+    if kind not in HELPS:
+        assert response.headers["x-should-retry"] == "false"
+        assert "retry-after" not in response.headers
+
+
+@pytest.mark.parametrize("openai", [False, True])
+def test_every_error_carries_the_request_id(openai: bool) -> None:
+    """Kind 11c."""
+    body = json.loads(bytes(render(errors.Conflict("No."), replace(context(), openai=openai)).body))
+    assert body["error"]["request_id"] == "req-1"
 
 
 @pytest.mark.parametrize("kind", [errors.ProviderUnavailable, errors.ProviderRateLimited])

@@ -12,12 +12,12 @@ from fastapi import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive
 
-from apps.platform_api.byte_stream import ByteStream
+from apps.platform_api.byte_stream import ByteStream, open_byte_stream
 from apps.platform_api.detached_work import DetachedWork
 from apps.platform_api.disconnect import STAYS, ClientDisconnected
 from apps.platform_api.idempotency import once_per_key
 from apps.platform_api.server.state import ServerState
-from apps.platform_api.sse import open_event_stream
+from apps.platform_api.sse import CONTENT_TYPE
 from platform_app.auth.caller import Caller
 from platform_app.errors import (
     IdempotencyInFlight,
@@ -139,7 +139,7 @@ def events(*pieces: bytes | Exception) -> AsyncGenerator[bytes, None]:
 
 
 def streaming(route: Route, *pieces: bytes | Exception) -> Any:
-    return lambda: open_event_stream(events(*pieces), STAYS)
+    return lambda: open_byte_stream(events(*pieces), STAYS, CONTENT_TYPE)
 
 
 async def test_without_the_header_nothing_happens(route: Route) -> None:
@@ -394,7 +394,7 @@ async def test_stream_goes_on_without_its_client(route: Route, at: bytes) -> Non
         await may_end.wait()
         yield DONE
 
-    response = await route.ask(lambda: open_event_stream(source(), STAYS), "one")
+    response = await route.ask(lambda: open_byte_stream(source(), STAYS, CONTENT_TYPE), "one")
     assert route.held
     route.client.leaves_at = at
     with pytest.raises(ClientDisconnected):
@@ -421,7 +421,7 @@ async def test_stream_without_a_client_is_not_slowed_down(route: Route) -> None:
 async def test_stream_too_large_to_keep_ends_with_its_client(route: Route) -> None:
     chunks = [b"data: %d %b\n\n" % (number, b"x" * 300) for number in range(50)]
     source = events(*chunks, DONE)
-    response = await route.ask(lambda: open_event_stream(source, STAYS), "one")
+    response = await route.ask(lambda: open_byte_stream(source, STAYS, CONTENT_TYPE), "one")
     route.client.leaves_at = chunks[5]
     with pytest.raises(ClientDisconnected):
         await route.send(response)

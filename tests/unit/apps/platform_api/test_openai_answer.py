@@ -100,5 +100,6 @@ def test_a_stream_that_fails_ends_in_an_error_and_not_in_done() -> None:
             "type": "server_error",
             "param": None,
             "code": "provider_bad_response",
+            "request_id": "req-1",
         }
     }

@@ -116,7 +116,17 @@ async def test_what_can_never_fit_is_told_so_and_not_to_be_tried_again() -> None
     with pytest.raises(RateLimited) as caught:
         await RateLimitGate(RuleBook([TPM]), limiter).admit(replace(CHAT, tokens=1001), context())
     assert "may take 1001 tokens, and the limit 'key-tpm' allows 1000 tokens" in caught.value.message
-    assert caught.value.headers["x-should-retry"] == "false"
+    assert (caught.value.should_retry, caught.value.wait_seconds) == (False, None)
+
+
+@pytest.mark.parametrize(("seconds", "should_retry"), [(60.0, True), (61.0, False), (383_975.0, False)])
+async def test_wait_beyond_what_clients_wait_is_no_retry(seconds: float, should_retry: bool) -> None:
+    """Kind 11: they would come again after seconds, for nothing. The time to wait is told all the same."""
+    limiter = FakeLimiter()
+    limiter.deny_seconds = seconds
+    with pytest.raises(RateLimited) as caught:
+        await RateLimitGate(RuleBook([TPM]), limiter).admit(replace(CHAT, tokens=1), context())
+    assert (caught.value.should_retry, caught.value.wait_seconds) == (should_retry, seconds)
 
 
 class Shadowing(FakeLimiter):

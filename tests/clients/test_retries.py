@@ -1,0 +1,93 @@
+"""The official clients' own retries beside the gateway's: a request is tried as often as one of them tries, and not as
+often as both do together (kind 11)."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import openai
+import pytest
+from openai import AsyncOpenAI
+
+from apps.provider_simulator.server import ProviderSimulator
+from tests.conftest import GENEROUS, Platform
+from tests.support.gateway import Gateway, write_catalog
+
+HELLO: Any = [{"role": "user", "content": "Hello"}]
+WIRES = ("openai", "azure", "anthropic")
+TRIES = 3
+CALLS = {
+    "server-error": TRIES,
+    "bad-gateway-html": TRIES,
+    "malformed-json": TRIES,
+    "role-then-error": TRIES,
+    "unauthorized": 1,
+    "payment-required": 1,
+    "quota": 1,
+    "method-not-allowed": 1,
+    "conflict": 1,
+    "detail-list": 1,
+    "filtered": 1,
+    "hang": 1,
+}
+"""Calls of the provider for one request of a client that retries twice; without the header 3 or 9."""
+
+
+@pytest.fixture(scope="module")
+def retrying(
+    platform: Platform, simulator: ProviderSimulator, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Gateway]:
+    """A gateway that tries three times."""
+    directory = tmp_path_factory.mktemp("retries")
+    tokens = {"name": "tokens", "scope": "key", "unit": "tokens", "limit": 50, "window_seconds": 60}
+    config = write_catalog(
+        directory / "platform.yaml",
+        {
+            "openai": {"base_url": simulator.base_url},
+            "azure": {"wire_format": "azure", "base_url": simulator.azure_url, "api_version": "2024-10-21"},
+            "anthropic": {"wire_format": "anthropic", "base_url": simulator.anthropic_url},
+        },
+        {f"{wire}-{fault}": [(wire, f"sim-{fault}@retries-{wire}")] for wire in WIRES for fault in (*CALLS, "ok")},
+        rate_limits={"rules": [*GENEROUS["rules"], {**tokens, "models": [f"{wire}-ok" for wire in WIRES]}]},
+        policies={
+            "retry": {"max_attempts": TRIES, "base_seconds": 0.01, "max_seconds": 0.02},
+            "breaker": {"minimum_calls": 100_000},
+        },
+    )
+    environment = {
+        **platform.environment,
+        "PLATFORM_CONFIG_FILE": str(config),
+        "PLATFORM_DEFAULT_MODEL": "openai-ok",
+        "PLATFORM_PROVIDER_IDLE_TIMEOUT_SECONDS": "1",
+    }
+    with Gateway(environment, directory) as running:
+        yield running
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["json", "stream"])
+@pytest.mark.parametrize("fault", CALLS)
+@pytest.mark.parametrize("wire", WIRES)
+async def test_client_does_not_multiply_the_gateways_tries(
+    retrying: Gateway, simulator: ProviderSimulator, platform: Platform, wire: str, fault: str, stream: bool
+) -> None:
+    upstream = f"sim-{fault}@retries-{wire}"
+    before = simulator.count(upstream)
+    key = platform.key("platform:chat")
+    async with AsyncOpenAI(base_url=f"{retrying.base_url}/v1", api_key=key, max_retries=2) as client:
+        with pytest.raises(openai.APIStatusError) as raised:
+            await client.chat.completions.create(model=f"{wire}-{fault}", messages=HELLO, stream=stream)
+    assert raised.value.response.headers["x-should-retry"] == "false"
+    assert "retry-after" not in raised.value.response.headers
+    assert raised.value.body["request_id"] == raised.value.request_id  # type: ignore[index]
+    assert simulator.count(upstream) - before == CALLS[fault]
+
+
+async def test_request_above_its_limit_is_sent_once(
+    retrying: Gateway, simulator: ProviderSimulator, platform: Platform
+) -> None:
+    """What waiting cannot help says so, and names no time to wait."""
+    key = platform.key("platform:chat")
+    async with AsyncOpenAI(base_url=f"{retrying.base_url}/v1", api_key=key, max_retries=2) as client:
+        with pytest.raises(openai.RateLimitError) as raised:
+            await client.chat.completions.create(model="openai-ok", messages=HELLO, max_tokens=1000)
+    assert raised.value.response.headers["x-should-retry"] == "false"
+    assert "retry-after" not in raised.value.response.headers
