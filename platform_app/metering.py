@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-import orjson
-
 from platform_app.auth.caller import Caller
 from platform_app.config import PriceConfig
 from platform_app.errors import ProviderTimeout
@@ -18,7 +16,7 @@ from platform_app.llm.chunk_stream import ChunkStream
 from platform_app.llm.plausible_usage import CallFacts, SettledUsage, settle_usage
 from platform_app.llm.prices import configured_price
 from platform_app.llm.route import Route
-from platform_app.llm.usage import TokenUsage, number_leaves
+from platform_app.llm.usage import TokenUsage, kept_usage, stated_microusd
 from platform_app.observability import ids, metrics
 from platform_app.observability.context import RequestContext
 from platform_app.observability.logging import get_logger
@@ -118,9 +116,13 @@ class CallMeter:
             return
         usage, estimated = settled.usage, settled.estimated
         cost = _cost(route, usage)
+        if cost is None and raw is not None and not settled.refused:
+            cost = stated_microusd(raw, usage.total_tokens)
         # In this order: if the process dies in between, the end that is in the spool is known to whoever finds the
         # intent. Nothing else runs between the first and the last of them.
-        self._ledger.append(self._ended(route, usage, estimated, cost, outcome_of(error)))
+        record = self._ended(route, usage, estimated, cost, outcome_of(error))
+        record.provider_usage = None if raw is None else kept_usage(raw)
+        self._ledger.append(record)
         assumed = assumed_costs(self._assumed_prices, usage) if cost is None and self._assumed_prices else None
         self._admission.settle(usage.prompt_tokens + usage.completion_tokens, cost, assumed)
         if self._intent is not None:
@@ -205,5 +207,5 @@ def _tell_refused(route: Route, raw: Mapping[str, Any] | None) -> None:
     name, now = (route.provider, route.public_model), time.monotonic()
     if now - _refused_logged.get(name, -REFUSED_LOG_SECONDS) >= REFUSED_LOG_SECONDS:
         _refused_logged[name] = now  # bounded by the catalog's routes
-        counts = orjson.dumps(number_leaves(raw)).decode()
+        counts = None if raw is None else kept_usage(raw)
         _log.warning("provider_usage_refused", provider=route.provider, model=route.public_model, counts=counts)

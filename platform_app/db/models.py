@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
+    JSON,
     REAL,
     BigInteger,
     CheckConstraint,
@@ -174,6 +175,8 @@ class UsageRecord(Base):
     model: Mapped[str]
     upstream_model: Mapped[str]
     outcome: Mapped[str]
+    provider_usage: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    """What the provider counted, as it came; prompt_tokens and the other columns are what is used of it."""
 
 
 class UsageDaily(Base):

@@ -73,6 +73,7 @@ def _usage_row(event: UsageRecord) -> Row:
         event.model,
         event.upstream_model,
         event.outcome,
+        event.provider_usage,
     )
 
 
@@ -81,7 +82,7 @@ USAGE_RECORDS = Table(
     (
         "occurred_at", "event_id", "trace_id", "cost_microusd", "prompt_tokens", "completion_tokens", "cached_tokens",
         "duration_ms", "first_token_ms", "attempts", "stream", "estimated", "request_id", "key_id", "owner", "route",
-        "provider", "model", "upstream_model", "outcome",
+        "provider", "model", "upstream_model", "outcome", "provider_usage",
     ),
     _usage_row,
 )  # fmt: skip

@@ -193,6 +193,7 @@ def _record(row: Mapping[Any, Any]) -> Mapping[str, Any]:
         "completion_tokens": row["completion_tokens"],
         "cached_tokens": row["cached_tokens"],
         "estimated": row["estimated"],
+        "provider_usage": row["provider_usage"],
         "cost_usd": None if row["cost_microusd"] is None else dollars(row["cost_microusd"]),
         "duration_ms": round(row["duration_ms"], 3),
         "first_token_ms": None if first_token is None else round(first_token, 3),

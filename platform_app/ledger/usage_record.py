@@ -19,6 +19,8 @@ MAX_TOKENS = 2**31 - 1
 MAX_COST_MICROUSD = 10**12
 """A million dollars for one request."""
 MAX_ATTEMPTS = 2**15 - 1
+MAX_PROVIDER_USAGE = 1024
+"""Characters of a provider's own counts; longer ones are left out."""
 
 OK, CLIENT_CLOSED = "ok", "client_closed"
 """The outcomes that are no error."""
@@ -65,6 +67,8 @@ class UsageRecord:
     attempts: int
     outcome: str
     """`ok`, `client_closed`, `interrupted`, or the error code that the caller got."""
+    provider_usage: str | None = None
+    """The counts that the provider sent, as JSON, numbers alone; None where it sent none."""
 
     def line(self) -> bytes:
         """This event as a line of a spool. What is out of bounds, such as a provider's absurd token count, is cut to
@@ -92,6 +96,7 @@ class UsageRecord:
                 "first_token_ms": None if self.first_token_ms is None else _within(self.first_token_ms, MAX_MS),
                 "attempts": _within(self.attempts, MAX_ATTEMPTS),
                 "outcome": self.outcome[:MAX_NAME],
+                "provider_usage": self.provider_usage,
             },
             option=orjson.OPT_APPEND_NEWLINE,
         )
@@ -120,7 +125,19 @@ def decode_usage(members: Members) -> UsageRecord:
         first_token_ms=_first_token(members),
         attempts=fields.count(members, "attempts", MAX_ATTEMPTS),
         outcome=fields.text(members, "outcome", MAX_NAME),
+        provider_usage=_provider_usage(members),
     )
+
+
+def _provider_usage(members: Members) -> str | None:
+    """What is no object is left out: it is not worth the whole record."""
+    text = members.get("provider_usage")
+    if not isinstance(text, str) or len(text) > MAX_PROVIDER_USAGE or "\\" in text:
+        return None
+    try:
+        return text if isinstance(orjson.loads(text), dict) else None
+    except orjson.JSONDecodeError:
+        return None
 
 
 def _cost(members: Members) -> int | None:

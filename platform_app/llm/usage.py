@@ -5,10 +5,13 @@ This module reads; `plausible_usage.py` decides what of it is used. A count that
 Input includes cached input everywhere.
 """
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+import orjson
 
 MAX_COUNT = 1_000_000_000
 """More tokens than any call has; what is beyond it is no count."""
@@ -78,7 +81,8 @@ def parse_usage(usage: object) -> TokenUsage | None:
     if isinstance(details, dict):
         reasoning = whole_count(details.get("reasoning_tokens"))
     total = whole_count(usage.get("total_tokens"))
-    if len(usage) > _OPENAI_MEMBERS or not total or not prompt:
+    openai = 3 + ("prompt_tokens_details" in usage) + ("completion_tokens_details" in usage)
+    if len(usage) != openai or not total or not prompt:
         return _with_other_names(usage, TokenUsage(prompt, completion, total, read, written, hour, reasoning))
     return TokenUsage(prompt, completion, total, read, written, hour, reasoning)
 
@@ -110,6 +114,31 @@ def merged_counts(before: Mapping[str, Any], later: object, depth: int = 0) -> d
     return merged
 
 
+def stated_microusd(usage: Mapping[str, Any], tokens: int) -> int | None:
+    """Return what the provider itself says that a call cost (OpenRouter, Perplexity), in millionths of a dollar,
+    rounded up; None where it says nothing that can be: at most `MAX_TOKEN_MICROUSD` for each token."""
+    cost = usage.get("cost")
+    if isinstance(cost, dict):
+        cost = cost.get("total_cost")
+    if isinstance(cost, bool) or not isinstance(cost, int | float):
+        return None
+    microusd = cost * 1_000_000
+    return math.ceil(microusd - 1e-6) if 0 < microusd <= tokens * MAX_TOKEN_MICROUSD else None
+
+
+def kept_usage(usage: Mapping[str, Any]) -> str | None:
+    """Return a usage object as the ledger keeps it: JSON of at most `MAX_KEPT` characters, without any text that is not
+    a number; None where nothing of it can be kept."""
+    try:
+        plain = orjson.dumps(usage)
+    except (TypeError, RecursionError):  # a number of more than 64 bits, read exactly
+        plain = b""
+    # What almost every usage object is: numbers in objects. A text would follow a colon, a comma or a bracket.
+    if not 0 < len(plain) <= MAX_KEPT or _TEXT.search(plain) is not None:
+        plain = orjson.dumps(number_leaves(usage))
+    return plain.decode() if len(plain) <= MAX_KEPT else None
+
+
 def number_leaves(usage: Mapping[str, Any] | None, depth: int = 0) -> dict[str, Any]:
     """Return the numbers of a usage object as they came, and no text that is not a number: providers may put anything
     there, and what is kept holds no prompt and no response."""
@@ -131,12 +160,14 @@ def number_leaves(usage: Mapping[str, Any] | None, depth: int = 0) -> dict[str, 
     return kept
 
 
+MAX_KEPT = 1024
+MAX_TOKEN_MICROUSD = 10_000
+"""A cent: ten thousand dollars for a million tokens."""
+_TEXT = re.compile(rb'[\[\\]|:"')
 _MAX_LEAVES, _MAX_DEPTH, _MAX_NAME, _MAX_DIGITS = 32, 3, 64, 32
 _LARGEST_INTEGER = 2**63 - 1
 _NUMBER = re.compile(r"[-+0-9.eE]+", re.ASCII)
 
-_OPENAI_MEMBERS = 5
-"""Members of OpenAI's own usage object; one with more may hold another server's names."""
 _PROMPT = (
     "input_tokens", "promptTokens", "inputTokens", "promptTokenCount", "inputTokenCount", "prompt_token_count",
     "prompt_eval_count", "prompt_n",

@@ -36,7 +36,7 @@ from platform_app.ledger.writer import LedgerWriter
 from tests.conftest import Platform
 from tests.integration.test_ledger import connected, ledger_url, own_url, session_on, settings_for
 from tests.support.gateway import Gateway
-from tests.support.ledger_versions import ship_without_counts
+from tests.support.ledger_versions import ship_without_counts, ship_without_provider_usage
 from tests.support.usage_totals import differences
 from tests.unit.fakes import Count
 from tests.unit.platform_app.ledger.events import access, keeping, spool_in, usage
@@ -234,6 +234,26 @@ async def test_the_migration_runs_while_the_version_before_serves(
         await busy.execute("SELECT ledger_drop_partitions('access_decisions', current_date - 90)")
         assert await shipper.ship(batch_of([access(), usage()])) == []
     await totals_are_the_sum(empty_database, 1)
+
+
+async def test_provider_usage_arrives_while_the_version_before_ships(
+    empty_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The version before loses no record, and totals stay the sum of both versions' records."""
+    await asyncio.to_thread(migrations.upgrade, empty_database, "0005")
+    kept = '{"prompt_tokens": 10000000000000000000}'
+    async with session_on(empty_database) as session:
+        with monkeypatch.context() as before:
+            ship_without_provider_usage(before)
+            shipper = Shipper(session)
+            assert await shipper.ship(batch_of([usage(), access()])) == []
+            await asyncio.to_thread(migrations.upgrade, empty_database, "0006")
+            assert await shipper.ship(batch_of([usage(), access()])) == []
+        assert await Shipper(session).ship(batch_of([usage(provider_usage=kept), usage(provider_usage=None)])) == []
+    async with connected(empty_database) as connection:
+        rows = await connection.fetch("SELECT provider_usage FROM usage_records WHERE provider_usage IS NOT NULL")
+    assert [row["provider_usage"] for row in rows] == [kept], "to the letter"
+    await totals_are_the_sum(empty_database, 4)
 
 
 # Questions

@@ -3,13 +3,27 @@
 import pytest
 
 from platform_app.ledger import batch, tables
-from platform_app.ledger.event import AccessDecision
+from platform_app.ledger.event import AccessDecision, LedgerEvent, UsageRecord
 from platform_app.ledger.tables import ACCESS_DECISIONS, USAGE_RECORDS, Table
 
 
 def ship_without_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Write access decisions as the version before migration 0005 does, which knows no column `count`."""
-    assert ACCESS_DECISIONS.columns[-1] == "count"
-    before = Table(ACCESS_DECISIONS.name, ACCESS_DECISIONS.columns[:-1], lambda event: ACCESS_DECISIONS.row(event)[:-1])
-    monkeypatch.setattr(batch, "TABLES", (before, USAGE_RECORDS))
-    monkeypatch.setitem(tables._TABLES, AccessDecision, before)
+    """Write as the version before migration 0005 does, which knows no column `count`, and none of later ones."""
+    _ship_as(monkeypatch, _without(ACCESS_DECISIONS, "count"), _without(USAGE_RECORDS, "provider_usage"))
+
+
+def ship_without_provider_usage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write as the version before migration 0006 does, which knows no column `provider_usage`."""
+    _ship_as(monkeypatch, ACCESS_DECISIONS, _without(USAGE_RECORDS, "provider_usage"))
+
+
+def _without(table: Table, column: str) -> Table:
+    assert table.columns[-1] == column
+    return Table(table.name, table.columns[:-1], lambda event: table.row(event)[:-1])
+
+
+def _ship_as(monkeypatch: pytest.MonkeyPatch, decisions: Table, usage: Table) -> None:
+    monkeypatch.setattr(batch, "TABLES", (decisions, usage))
+    kinds: dict[type[LedgerEvent], Table] = {AccessDecision: decisions, UsageRecord: usage}
+    for kind, table in kinds.items():
+        monkeypatch.setitem(tables._TABLES, kind, table)

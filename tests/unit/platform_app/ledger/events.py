@@ -58,6 +58,7 @@ def usage(**fields: Any) -> UsageRecord:
             "first_token_ms": None,
             "attempts": 1,
             "outcome": "ok",
+            "provider_usage": '{"prompt_tokens": 100, "completion_tokens": 20}',
             **fields,
         }
     )

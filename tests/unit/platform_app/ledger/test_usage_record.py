@@ -144,9 +144,20 @@ def test_members_of_a_later_version_are_ignored_and_no_member_may_be_missing() -
     record = usage()
     members = orjson.loads(record.line())
     assert decode(orjson.dumps(members | {"tenant": "later"})) == record
-    for name in members.keys() - {"cost_microusd", "first_token_ms"}:
+    for name in members.keys() - {"cost_microusd", "first_token_ms", "provider_usage"}:
         with pytest.raises(BadLineError):
             decode(orjson.dumps({each: value for each, value in members.items() if each != name}))
+    before = {name: value for name, value in members.items() if name != "provider_usage"}
+    assert decode(orjson.dumps(before)) == replace(record, provider_usage=None)
     without = decode(orjson.dumps(members | {"cost_microusd": None}))
     assert without == replace(record, cost_microusd=None)
     assert {field.name for field in fields(UsageRecord)} == members.keys() - {"kind"}
+
+
+@pytest.mark.parametrize("odd", [5, "", "[]", "{", "null", '{"a":"\\u0000"}', "{" + " " * 1024 + "}", ["{}"]])
+def test_odd_counts_of_a_provider_are_left_out(odd: object) -> None:
+    """They are kept for people to look at, and not worth the record."""
+    record = usage(provider_usage='{"prompt_tokens":1e30}')
+    assert decode(record.line()) == record
+    members = orjson.loads(record.line()) | {"provider_usage": odd}
+    assert decode(orjson.dumps(members)) == replace(record, provider_usage=None)
