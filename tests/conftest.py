@@ -169,7 +169,7 @@ def chat_key(platform: Platform) -> str:
 @pytest.fixture
 async def client() -> AsyncIterator[httpx.AsyncClient]:
     """Plain httpx, ignoring the environment's proxies."""
-    async with httpx.AsyncClient(timeout=60, trust_env=False) as http:
+    async with httpx.AsyncClient(timeout=300, trust_env=False) as http:
         yield http
 
 

@@ -35,7 +35,7 @@ class Pair:
 
     async def listening(self, *, connected: bool) -> None:
         """Wait until both gateways say so."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(300):
             while {metric(each.metrics(), CONNECTED) for each in self.gateways} != {float(connected)}:
                 await asyncio.sleep(0.02)
 

@@ -222,7 +222,7 @@ def test_an_outage_of_the_database_loses_and_doubles_nothing(stage: Stage, stead
             stage.postgres.pause()
         else:
             stage.postgres.stop()
-        refused = httpx.post(steady.chat_url, headers={"X-API-Key": stranger}, json={"prompt": "x"}, timeout=60)
+        refused = httpx.post(steady.chat_url, headers={"X-API-Key": stranger}, json={"prompt": "x"}, timeout=300)
         time.sleep(OUTAGE_SECONDS)
         during = len(load.statuses) - before
         if how == "frozen":

@@ -74,7 +74,7 @@ async def test_nobody_notices(
     environment = {**platform.environment, "PLATFORM_REDIS_URL": own_valkey.url, "PLATFORM_REDIS_TIMEOUT_MS": "50"}
     stopping = asyncio.Event()
     with Gateway(environment, tmp_path) as gateway:
-        async with httpx.AsyncClient(trust_env=False, timeout=60) as client, responsive_time() as spent:
+        async with httpx.AsyncClient(trust_env=False, timeout=300) as client, responsive_time() as spent:
             load = Load(gateway, platform.key(), spent)
             running = asyncio.create_task(load.run(client, stopping))
             await asyncio.sleep(2)

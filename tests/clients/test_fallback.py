@@ -91,7 +91,7 @@ def breaking(
 
 @pytest.fixture
 async def client(patient: Gateway, chat_key: str) -> AsyncIterator[AsyncOpenAI]:
-    async with AsyncOpenAI(base_url=f"{patient.base_url}/v1", api_key=chat_key, max_retries=0, timeout=60) as official:
+    async with AsyncOpenAI(base_url=f"{patient.base_url}/v1", api_key=chat_key, max_retries=0, timeout=300) as official:
         yield official
 
 

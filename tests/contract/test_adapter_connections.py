@@ -31,7 +31,7 @@ def patient(pool: ConnectionPool, simulator: ProviderSimulator, wire: str) -> Mo
 @asynccontextmanager
 async def at_once() -> AsyncIterator[None]:
     """What happens in this takes less than AT_ONCE, in time that the event loop had."""
-    async with responsive_time() as spent, asyncio.timeout(60):
+    async with responsive_time() as spent, asyncio.timeout(300):
         yield
     assert spent.seconds < AT_ONCE
 
@@ -282,7 +282,7 @@ async def test_a_slow_reader_slows_the_provider_down(pool: ConnectionPool, wire:
         adapter = adapter_for(wire, pool, server.url, silence=1.0)
         chunks = await open_stream(adapter, call(streams=True, seconds=100))
         before = -1
-        async with asyncio.timeout(60):  # the kernel's buffers grow for a while
+        async with asyncio.timeout(300):  # the kernel's buffers grow for a while
             while written != before:
                 before = written
                 await asyncio.sleep(1.1)  # longer than silence may last: it is ours

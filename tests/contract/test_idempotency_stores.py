@@ -139,7 +139,7 @@ async def test_a_lease_ends_and_an_answer_too(redis: Redis, claim: Claim, other:
     assert 3_000_000 < await redis.pttl(claim.record) <= 6_000_000
     assert await store.begin(other, LEASE) == Found(State.IN_FLIGHT), "it was renewed"
     await store.renew(claim, 0.05)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(300):
         while (found := await store.begin(other, 6000)).state is State.IN_FLIGHT:
             await asyncio.sleep(0.01)
     assert found == Found(State.BEGUN)

@@ -222,7 +222,7 @@ async def test_http_audit_stays_within_the_owner(
     foreign, foreign_key = await admin.created(owner=f"not {owner}")
     assert await admin.use(own_key, foreign_key) == [200, 200]
     await client.get(f"{gateway.base_url}/v1/models")  # without a key
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(300):
         while len(await lines_of(client, gateway, admin.key, kind="access", key_id=foreign)) < 1:
             await asyncio.sleep(0.1)
         while len(await lines_of(client, gateway, reader, kind="access", key_id=own)) < 1:

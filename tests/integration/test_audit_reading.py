@@ -168,7 +168,7 @@ async def test_an_export_of_many_rows_takes_bounded_memory(engine: AsyncEngine, 
         "sys.stderr.write(str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before))\n"
     )
     done = await asyncio.to_thread(
-        subprocess.run, [sys.executable, "-c", program], env=environment, capture_output=True, timeout=110, check=True
+        subprocess.run, [sys.executable, "-c", program], env=environment, capture_output=True, timeout=300, check=True
     )
     lines = done.stdout.splitlines()
     grown_kib = int(done.stderr)
@@ -187,7 +187,7 @@ async def test_http_reads_and_exports_what_the_gateway_recorded(
         (await client.post(gateway.chat_url, headers={"X-API-Key": key}, json={"prompt": "x"})).headers["x-request-id"]
         for _ in range(5)
     ]
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(300):
         while True:
             lines = await client.get(url, headers=reader, params={"key_id": record.key_id, "format": "jsonl"})
             entries = [json.loads(line) for line in lines.text.splitlines()]
@@ -218,7 +218,7 @@ async def test_the_last_use_of_a_key_is_noted_with_its_records(
 
     before = datetime.now(UTC)
     await client.post(gateway.chat_url, headers={"X-API-Key": key}, json={"prompt": "x"})
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(300):
         while (used_at := (await client.get(url, headers=admin)).json()["last_used_at"]) is None:
             await asyncio.sleep(0.1)
     assert before <= datetime.fromisoformat(used_at) <= datetime.now(UTC)

@@ -56,7 +56,7 @@ def proxied(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactor
 async def coming_from(address: str) -> AsyncIterator[httpx.AsyncClient]:
     """A client that connects from this loopback address."""
     transport = httpx.AsyncHTTPTransport(local_address=address)
-    async with httpx.AsyncClient(transport=transport, timeout=60, trust_env=False) as http:
+    async with httpx.AsyncClient(transport=transport, timeout=300, trust_env=False) as http:
         yield http
 
 

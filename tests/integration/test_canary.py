@@ -159,7 +159,7 @@ async def seen(canaries: Gateway, keys: dict[str, str], platform: Platform) -> S
     """What came out of one gateway that was asked everything."""
     seen = Seen()
     good = {"Authorization": f"Bearer {keys['good']}"}
-    async with httpx.AsyncClient(timeout=60, trust_env=False) as client:
+    async with httpx.AsyncClient(timeout=300, trust_env=False) as client:
 
         async def ask(
             what: str, body: Any, headers: dict[str, str] = good, path: str = "/v1/platform/chat", **options: Any
@@ -264,7 +264,7 @@ async def seen(canaries: Gateway, keys: dict[str, str], platform: Platform) -> S
 async def _ledger_of(platform: Platform, key: str) -> str:
     """Every row that this key left in the ledger, as text, once that of the last request is there."""
     key_id = key.split("_")[2]
-    async with connected(platform.environment["PLATFORM_DATABASE_URL"]) as connection, asyncio.timeout(60):
+    async with connected(platform.environment["PLATFORM_DATABASE_URL"]) as connection, asyncio.timeout(300):
         last = "SELECT count(*) FROM usage_records WHERE key_id = $1 AND request_id = 'left'"
         while not await connection.fetchval(last, key_id):
             await asyncio.sleep(0.05)

@@ -47,7 +47,7 @@ def cli(environment: Mapping[str, str], *arguments: str) -> Outcome:
         env={"PATH": os.environ.get("PATH", ""), "COLUMNS": "200", **environment},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     outcome = Outcome(done.returncode, done.stdout, done.stderr)

@@ -159,7 +159,7 @@ async def send(connection: Connection, route: str, visitor: Visitor, body: dict[
 async def usage_of(platform: Platform, visitor: Visitor, count: int = 1) -> list[asyncpg.Record]:
     """This key's usage records, once there are so many; they come within a second."""
     query = "SELECT * FROM usage_records WHERE key_id = $1 ORDER BY occurred_at"
-    async with connected(platform.environment["PLATFORM_DATABASE_URL"]) as connection, asyncio.timeout(5):
+    async with connected(platform.environment["PLATFORM_DATABASE_URL"]) as connection, asyncio.timeout(300):
         rows: list[asyncpg.Record] = []
         while len(rows := await connection.fetch(query, visitor.key_id)) < count:
             await asyncio.sleep(0.05)

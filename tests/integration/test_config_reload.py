@@ -82,6 +82,6 @@ async def test_sighup_reads_the_file_again(platform: Platform, config: Path, tmp
 
 
 async def _becomes(ask: Callable[[], Awaitable[set[Any]]], expected: set[Any]) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(300):
         while await ask() != expected:
             await asyncio.sleep(0.1)

@@ -92,7 +92,7 @@ class Dev:
         url = next(word for word in words if word.startswith("http"))
         headers = dict(words[i + 1].split(": ", 1) for i, word in enumerate(words) if word == "-H")
         body = words[words.index("-d") + 1]
-        return httpx.post(url, headers=headers, content=body, timeout=60, trust_env=False)
+        return httpx.post(url, headers=headers, content=body, timeout=300, trust_env=False)
 
     def end(self) -> None:
         if self.process.poll() is None:

@@ -204,7 +204,7 @@ async def test_bodies_of_one_key_are_bounded_together(bounded: Gateway, platform
         while True:  # the first may not have been looked at yet
             async with connect(bounded) as asking:
                 await asking.send(chat_head(key, "holds-more", "Content-Length: 100000"))
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(300):
                     status, headers, body = await asking.answer()
             if status == 429:
                 break
@@ -230,7 +230,7 @@ async def test_spent_key_is_refused_before_its_body(bounded: Gateway, platform: 
             assert (await connection.answer())[0] == expected
         before = metric(bounded.metrics(), "platform_limiter_total", mode="shared")
         await connection.send(chat_head(key, "spent", "Content-Length: 1000000", path=OPENAI_CHAT))  # and no body
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(300):
             status, headers, content = await connection.answer()
     assert status == 429
     assert "one-a-minute" in json.loads(content)["error"]["message"]

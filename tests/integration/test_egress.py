@@ -188,7 +188,7 @@ def check(platform: Platform, providers: Providers, directory: Path, **environme
     spool = {"PLATFORM_SPOOL_DIR": str(directory / "spool")}
     done = subprocess.run(
         [sys.executable, "-m", "apps.platform_cli", "check"],
-        env={**platform.environment, **spool, **own}, capture_output=True, text=True, timeout=120, check=False,
+        env={**platform.environment, **spool, **own}, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     return done.stdout + done.stderr
 

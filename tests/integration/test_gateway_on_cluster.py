@@ -105,5 +105,5 @@ def announced_revocation(platform: Platform, gateway: Gateway, key_id: str) -> N
     """Over HTTP, where the gateway itself announces it on the cluster."""
     admin = {"Authorization": f"Bearer {platform.key('platform:api_keys:manage', 'platform:chat')}"}
     url = f"{gateway.base_url}/v1/platform/api-keys/{key_id}/revoke"
-    answer = httpx.post(url, headers=admin, json={"reason": "a test"}, trust_env=False, timeout=60)
+    answer = httpx.post(url, headers=admin, json={"reason": "a test"}, trust_env=False, timeout=300)
     assert answer.status_code == 200, answer.text

@@ -113,7 +113,7 @@ class TestStart:
                 pass_fds=[listening.fileno()],
                 capture_output=True,
                 text=True,
-                timeout=30,
+                timeout=300,
                 check=False,
             )
         assert done.returncode == 2, done.stdout + done.stderr
@@ -131,7 +131,7 @@ class Traffic:
     async def running(self, gateway: Gateway, key: str) -> AsyncIterator[None]:
         async def chat() -> None:
             headers = {"Authorization": f"Bearer {key}"}
-            async with httpx.AsyncClient(timeout=60, trust_env=False, headers=headers) as client:
+            async with httpx.AsyncClient(timeout=300, trust_env=False, headers=headers) as client:
                 while True:
                     answer = await client.post(gateway.chat_url, json={"prompt": "hi"})
                     self.statuses.append(answer.status_code)

@@ -251,7 +251,7 @@ def cli(gateway: Gateway, *arguments: str) -> str:
     """What a command prints."""
     done = subprocess.run(
         [sys.executable, "-m", "apps.platform_cli", *arguments],
-        env=dict(gateway.environment), capture_output=True, text=True, timeout=60, check=True,
+        env=dict(gateway.environment), capture_output=True, text=True, timeout=300, check=True,
     )  # fmt: skip
     return done.stdout
 

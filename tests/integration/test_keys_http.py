@@ -266,7 +266,7 @@ async def test_the_old_secret_ends_with_the_grace_period(admin: Api) -> None:
     key_id, old = await admin.created()
     asked = datetime.now(UTC)
     new = await admin.rotated(key_id, 1)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(300):
         while await admin.use(old) == [200]:
             pass
     ended = datetime.now(UTC)
@@ -344,7 +344,7 @@ async def test_a_revocation_needs_a_reason(admin: Api, body: dict[str, Any]) -> 
 async def test_a_key_expires_and_can_be_given_more_time(admin: Api) -> None:
     key_id, key = await admin.created(expires_at=(datetime.now(UTC) + timedelta(seconds=5)).isoformat())
     assert await admin.use(key) == [200]
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(300):
         while await admin.use(key) == [200]:
             pass
     assert (await admin.show(key_id)).json()["status"] == "expired"

@@ -115,7 +115,7 @@ async def test_events_arrive_while_the_service_runs(ledger_url: str, tmp_path: P
         for _ in range(2):
             event = access()
             ledger.append(event)
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(300):
                 while not await stored(ledger_url, event.event_id):
                     await asyncio.sleep(0.05)
 
@@ -316,7 +316,7 @@ async def test_a_new_day_is_made_while_others_read_and_write(own_url: str) -> No
         await Shipper(session).ship(batch_of([access()]))
         async with reader.transaction():
             await reader.fetchval("SELECT count(*) FROM access_decisions")
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(300):
                 report = await maintain(session, keeping(30))
     assert len(report.created) == (DAYS_AHEAD + 1) * len(TABLES) - 1
 

@@ -57,7 +57,7 @@ def counting(
 async def refused(gateway: Gateway, count: int, addresses: list[str]) -> Counter[int]:
     """Requests without a key of several kinds, from these addresses in turn; what they got, by status."""
     seen = Counter[int]()
-    async with httpx.AsyncClient(timeout=15, trust_env=False, base_url=gateway.base_url) as client:
+    async with httpx.AsyncClient(timeout=300, trust_env=False, base_url=gateway.base_url) as client:
         for number in range(count):
             method, path, headers = _request(number)
             headers["X-Forwarded-For"] = addresses[number % len(addresses)]
@@ -76,7 +76,7 @@ def _request(number: int) -> tuple[str, str, dict[str, str]]:
 
 async def rows_of(url: str, requests: int) -> list[asyncpg.Record]:
     """All decisions without a key, once they stand for so many requests."""
-    async with connected(url) as connection, asyncio.timeout(30):
+    async with connected(url) as connection, asyncio.timeout(300):
         while True:
             rows = list(await connection.fetch("SELECT * FROM access_decisions WHERE key_id IS NULL"))
             if sum(row["count"] for row in rows) >= requests:
@@ -126,10 +126,10 @@ async def test_requests_with_a_key_are_rows_of_their_own(counting: tuple[Gateway
     gateway, environment = counting
     key = await asyncio.to_thread(Platform(environment).key, "platform:models:read")
     headers = {"Authorization": f"Bearer {key}"}
-    async with httpx.AsyncClient(timeout=15, trust_env=False, base_url=gateway.base_url, headers=headers) as client:
+    async with httpx.AsyncClient(timeout=300, trust_env=False, base_url=gateway.base_url, headers=headers) as client:
         statuses = [(await client.get(path)).status_code for path in ["/v1/models", "/v1/platform/audit"] * BOUND * 2]
     assert Counter(statuses) == {200: 10, 403: 10}
-    async with connected(environment["PLATFORM_DATABASE_URL"]) as connection, asyncio.timeout(15):
+    async with connected(environment["PLATFORM_DATABASE_URL"]) as connection, asyncio.timeout(300):
         while await connection.fetchval("SELECT count(*) FROM access_decisions WHERE key_id IS NOT NULL") < 20:
             await asyncio.sleep(0.1)
         assert await connection.fetchval("SELECT max(count) FROM access_decisions WHERE key_id IS NOT NULL") == 1

@@ -65,7 +65,7 @@ async def records(roles_url: str) -> AsyncIterator[asyncpg.Connection]:
 
 async def decision_of(records: asyncpg.Connection, request_id: str) -> Mapping[str, Any]:
     """The only decision of a request, once it is there."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(300):
         while True:
             rows = await records.fetch("SELECT * FROM access_decisions WHERE request_id = $1", request_id)
             if rows:
@@ -207,7 +207,7 @@ async def test_a_full_spool_refuses_requests_before_any_work_and_lets_probes_thr
 
     async def both_workers_answer(status: int) -> None:
         """Twelve answers in a row, each over a connection of its own."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(300):
             in_a_row = 0
             while in_a_row < 12:
                 async with httpx.AsyncClient(trust_env=False) as each:

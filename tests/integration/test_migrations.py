@@ -216,7 +216,7 @@ def test_migrations_at_the_same_time_take_turns(empty_database: str) -> None:
         subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         for _ in range(3)
     ]
-    outcomes = [(process.communicate(timeout=60)[0], process.returncode) for process in started]
+    outcomes = [(process.communicate(timeout=300)[0], process.returncode) for process in started]
     assert [code for _, code in outcomes] == [0, 0, 0], outcomes
     assert rows(empty_database, "SELECT version_num FROM alembic_version") == [(migrations.head_revision(),)]
     assert rows(empty_database, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == [(0,)]

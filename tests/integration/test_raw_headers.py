@@ -56,7 +56,7 @@ def exchange(gateway: Gateway, data: bytes) -> list[int]:
 def answer(gateway: Gateway, data: bytes) -> bytes:
     """Everything that comes back until the gateway closes the connection, or says no more; fails where nothing does."""
     received = b""
-    with socket.create_connection(("127.0.0.1", gateway.port), timeout=60) as connection:
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=300) as connection:
         try:
             connection.sendall(data)
             while piece := connection.recv(65_536):

@@ -54,7 +54,7 @@ def test_readme_example_runs(home: Path, language: str, code: str) -> None:
     script.write_text(f"set -euo pipefail\n{code}" if language == "bash" else code)
 
     source = f"set -a; . .data/dev.env; set +a; exec {program} {script.name}"
-    done = subprocess.run(["bash", "-c", source], cwd=home, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(["bash", "-c", source], cwd=home, capture_output=True, text=True, timeout=300, check=False)
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert '"error"' not in done.stdout

@@ -19,7 +19,7 @@ async def test_flood_of_probes_leaves_requests_alone(platform: Platform, chat_ke
     headers = {"Authorization": f"Bearer {chat_key}"}
     with Gateway(environment, tmp_path) as gateway:
         limits = httpx.Limits(max_connections=CLIENTS)
-        async with httpx.AsyncClient(timeout=60, trust_env=False, limits=limits) as client:
+        async with httpx.AsyncClient(timeout=300, trust_env=False, limits=limits) as client:
 
             async def probe() -> set[int]:
                 return {(await client.get(f"{gateway.base_url}/readyz")).status_code for _ in range(PROBES_EACH)}

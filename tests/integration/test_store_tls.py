@@ -203,7 +203,7 @@ async def test_ledger_and_migrations_verify_too(postgres: EmbeddedPostgres, empt
 def run_command(environment: Mapping[str, str], *arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [sys.executable, "-m", "apps.platform_cli", *arguments],
-        env=dict(environment), capture_output=True, text=True, timeout=90, check=False,
+        env=dict(environment), capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
 
 

@@ -112,7 +112,7 @@ def cluster(bao: OpenBao) -> Iterator[None]:
 
 def logging_in(bao: OpenBao, login: KubernetesLogin) -> VaultSecretStore:
     http = VaultHttp(bao.address, None, ssl.create_default_context(cafile=bao.ca_file))
-    return VaultSecretStore(http, login, "secret", "app")
+    return VaultSecretStore(http, login, "secret", "app", timeout_seconds=60)
 
 
 class TestKubernetes:

@@ -58,7 +58,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 async def opened(
     bao: OpenBao, login: VaultLogin, namespace: str | None = None, prefix: str = "app"
 ) -> AsyncIterator[VaultSecretStore]:
-    store = VaultSecretStore(VaultHttp(bao.address, namespace, ssl.create_default_context()), login, "secret", prefix)
+    http = VaultHttp(bao.address, namespace, ssl.create_default_context())
+    store = VaultSecretStore(http, login, "secret", prefix, timeout_seconds=60)
     try:
         yield store
     finally:
@@ -313,7 +314,7 @@ class TestLeases:
                 own.approle(**role)
                 own.call("POST", "auth/approle/role/platform/role-id", {"role_id": role_id})
                 own.call("POST", "auth/approle/role/platform/custom-secret-id", {"secret_id": secret_id})
-                async with asyncio.timeout(60):
+                async with asyncio.timeout(300):
                     while True:
                         with contextlib.suppress(SecretStoreUnavailable):
                             assert (await store.get("KEY")).value == "v2"

@@ -147,7 +147,7 @@ class Connections:
         for connection in list(self._all):
             try:
                 connection.check(self.now)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - a bug in one connection must not end the watch over all
                 self._drop(connection, error)
         self._bound_unsent()
         metrics.HTTP_CONNECTIONS.set(len(self._all))

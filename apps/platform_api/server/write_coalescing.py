@@ -24,7 +24,7 @@ class CoalescingWriter:
         """Bytes handed to the transport so far."""
 
     def write(self, data: bytes) -> None:
-        """Send these bytes before the next iteration ends, behind all that was written before; drop them after `end`."""
+        """Send these bytes before the next iteration ends, behind what was written before; drop them after `end`."""
         if self._ended:
             return
         if not self._parts:

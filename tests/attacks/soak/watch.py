@@ -91,7 +91,7 @@ async def _probe(stack: Stack, watched: Watched, stop: Event) -> None:
     while not stop.is_set():
         started = time.perf_counter()
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(300):
                 reader, writer = await asyncio.open_connection("127.0.0.1", stack.gateway.port)
                 writer.write(request)
                 response = await reader.read()

@@ -100,4 +100,4 @@ def cli_json(environment: dict[str, str], *arguments: str) -> Any:
 def run_cli(environment: dict[str, str], *arguments: str) -> "subprocess.CompletedProcess[str]":
     """The same in a process of its own."""
     command = [sys.executable, "-m", "apps.platform_cli", "keys", *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)

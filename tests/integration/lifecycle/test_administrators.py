@@ -219,7 +219,7 @@ async def test_there_is_no_bootstrap_and_no_force_over_http(
     forced = await api.call("POST", f"/{record.key_id}/revoke", json={"reason": "a test", "force": True})
     assert forced.status_code == 422
     queried = await api.call("POST", f"/{record.key_id}/revoke?force=true", json={"reason": "a test"})
-    assert (queried.status_code, queried.json()["error"]["code"]) == (409, "conflict")
+    assert (queried.status_code, queried.json()["error"]["code"]) == (422, "validation_error")
     demoted = await api.update(record.key_id, scopes=["platform:chat"])
     assert (demoted.status_code, demoted.json()["error"]["code"]) == (409, "conflict")
     assert (await api.show(record.key_id)).json()["scopes"] == ["platform:*"]

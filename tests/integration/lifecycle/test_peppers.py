@@ -95,7 +95,7 @@ async def test_a_grace_period_outlives_a_rotation_of_the_pepper(own_environment:
     url = own_environment["PLATFORM_DATABASE_URL"]
     record, old = await keys.new()
     await keys.admin.lifecycle.rotate(record.key_id, 1, keys.peppers, OPERATOR)
-    async with verifier(url, BOTH) as status, asyncio.timeout(60):
+    async with verifier(url, BOTH) as status, asyncio.timeout(300):
         assert await status(old.text) == 200
         while await status(old.text) == 200:
             pass

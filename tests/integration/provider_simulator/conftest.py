@@ -18,11 +18,11 @@ async def sim() -> AsyncIterator[ProviderSimulator]:
 
 @pytest.fixture
 async def client(sim: ProviderSimulator) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=sim.base_url, headers=AUTH, timeout=60) as http:
+    async with httpx.AsyncClient(base_url=sim.base_url, headers=AUTH, timeout=300) as http:
         yield http
 
 
 @pytest.fixture
 async def sdk(sim: ProviderSimulator) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with openai.AsyncOpenAI(base_url=sim.base_url, api_key=KEY, max_retries=0, timeout=60) as official:
+    async with openai.AsyncOpenAI(base_url=sim.base_url, api_key=KEY, max_retries=0, timeout=300) as official:
         yield official

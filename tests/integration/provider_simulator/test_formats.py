@@ -24,7 +24,7 @@ WEATHER: Any = {
 async def claude(simulator: ProviderSimulator) -> AsyncIterator[anthropic.AsyncAnthropic]:
     """Anthropic's client, which checks what it reads against its types."""
     async with anthropic.AsyncAnthropic(
-        base_url=simulator.anthropic_url, api_key=KEY, max_retries=0, timeout=60, _strict_response_validation=True
+        base_url=simulator.anthropic_url, api_key=KEY, max_retries=0, timeout=300, _strict_response_validation=True
     ) as client:
         yield client
 

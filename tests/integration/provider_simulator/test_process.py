@@ -117,7 +117,7 @@ async def test_process_flushes_before_it_drops(process: Process) -> None:
 
 async def until_open(process: Process) -> None:
     """Wait until the simulator works on a request."""
-    async with httpx.AsyncClient(base_url=process.admin_url) as admin, asyncio.timeout(60):
+    async with httpx.AsyncClient(base_url=process.admin_url) as admin, asyncio.timeout(300):
         while "open" not in [record["outcome"] for record in (await admin.get("/requests")).json()]:
             await asyncio.sleep(0.02)
 
@@ -125,7 +125,7 @@ async def until_open(process: Process) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_process_stops_on_a_signal_although_requests_hang(process: Process, number: signal.Signals) -> None:
     async with httpx.AsyncClient(base_url=process.base_url, headers=AUTH) as http:
-        hanging = asyncio.create_task(http.post("/chat/completions", json=chat("sim-hang"), timeout=100))
+        hanging = asyncio.create_task(http.post("/chat/completions", json=chat("sim-hang"), timeout=300))
         await until_open(process)
         process.handle.send_signal(number)
         assert await asyncio.wait_for(process.handle.wait(), 60) == 0

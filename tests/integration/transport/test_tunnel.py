@@ -205,7 +205,7 @@ def test_caller_that_leaves_ends_the_handshake(run: Run, tmp_path: Path, authori
             sending.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await sending
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(300):
                 while len(outer._tasks):
                     await asyncio.sleep(0.01)
             await pool.aclose()

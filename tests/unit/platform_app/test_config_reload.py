@@ -125,6 +125,6 @@ async def test_a_bug_does_not_end_the_watching(world: World, monkeypatch: pytest
 
 
 async def _applied(world: World, times: int) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(300):
         while len(world.applied) < times:
             await asyncio.sleep(0.01)

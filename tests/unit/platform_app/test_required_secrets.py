@@ -49,7 +49,7 @@ class TestRequired:
     async def test_a_store_that_is_down_is_asked_for_all_at_the_same_time(self) -> None:
         class Down(FakeSecrets):
             async def get(self, name: str) -> Secret:
-                async with asyncio.timeout(60):
+                async with asyncio.timeout(300):
                     await all_asked.wait()
                 raise SecretStoreUnavailable("down")
 

@@ -26,7 +26,7 @@ async def test_a_task_that_fails_is_told_at_once_and_hinders_no_other() -> None:
         async with AsyncExitStack() as stack:
             _run_until_closed(stack, runs(running))
             _run_until_closed(stack, fails())
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(300):
                 await running.wait()
                 while not logs:
                     await asyncio.sleep(0)

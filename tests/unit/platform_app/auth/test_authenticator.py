@@ -106,7 +106,7 @@ def world() -> World:
 @pytest.fixture(autouse=True)
 async def nothing_hangs(task_failures: list[str]) -> AsyncIterator[None]:
     """No test may take long, and no exception may be left behind unseen."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(300):
         yield
     await asyncio.sleep(0)
     assert task_failures == []

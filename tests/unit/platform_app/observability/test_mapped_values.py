@@ -49,7 +49,7 @@ def counted(how: str, directory: Path) -> list[str]:
         env={"PROMETHEUS_MULTIPROC_DIR": str(directory)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=True,
     )
     return done.stdout.splitlines()
@@ -71,5 +71,5 @@ def test_prometheus_client_still_has_what_we_use(name: str, tmp_path: Path) -> N
         "assert value._file._positions[value._key] > 0 and value._file._m is not None"
     )
     subprocess.run(
-        [sys.executable, "-c", script], env={"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}, timeout=60, check=True
+        [sys.executable, "-c", script], env={"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}, timeout=300, check=True
     )
