@@ -139,10 +139,17 @@ def _finished(made: Schema, told: Schema, others: object, where: str) -> Schema:
             raise not_available(f"{where}.additionalProperties", "must be false on this model: name the properties")
         made["additionalProperties"] = False
     if told:
-        note = ", ".join(f"{name}: {orjson.dumps(value).decode()}" for name, value in told.items())
+        note = ", ".join(f"{name}: {_shown(value)}" for name, value in told.items())
         description = made.get("description")
         made["description"] = f"{description}\n\n{{{note}}}" if isinstance(description, str) else f"{{{note}}}"
     return made
+
+
+def _shown(value: object) -> str:
+    try:
+        return orjson.dumps(value).decode()
+    except orjson.JSONEncodeError:  # an integer beyond 64 bits; the request's parser lets none through
+        return str(value)
 
 
 def _is_object(schema: Schema) -> bool:
