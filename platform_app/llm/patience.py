@@ -3,7 +3,7 @@
 import asyncio
 
 from platform_app.errors import ProviderTimeout
-from platform_app.llm.provider_errors import timed_out
+from platform_app.llm.provider_errors import cut_off, timed_out
 
 
 class Patience:
@@ -22,8 +22,9 @@ class Patience:
         """The loop's time at which a wait that begins now ends."""
         return min(self._deadline, self._now() + self._silence_seconds)
 
-    def exhausted(self) -> ProviderTimeout:
-        """What it means that a wait took too long."""
+    def exhausted(self, sending: bool = False) -> ProviderTimeout:
+        """What it means that a wait took too long, of a provider that was `sending` before it or not."""
         if self._now() >= self._deadline:
-            return timed_out("no complete answer within the time that this call had")
+            what = "no complete answer within the time that this call had"
+            return cut_off(what) if sending else timed_out(what)
         return timed_out(f"silence for {self._silence_seconds:g} s")

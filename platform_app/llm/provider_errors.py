@@ -64,6 +64,11 @@ class ResponseTooLarge(ProviderBadResponse):
     should_retry = False
 
 
+class CutOff(ProviderTimeout):
+    """The call's time ended while the provider was sending: a long response was asked for, and that says nothing of the
+    provider's health. One that was silent is a ProviderTimeout."""
+
+
 BY_STATUS: Mapping[int, type[PlatformError]] = {
     401: ProviderAuthFailed,
     402: ProviderQuotaExhausted,
@@ -179,6 +184,11 @@ def proxy_refused(status: int) -> PlatformError:
         "The proxy on the way to this model's provider refuses the platform's connection. Contact your operator.",
         details=[f"the proxy answered {status}"],
     )
+
+
+def cut_off(what: str) -> CutOff:
+    """The provider was sending when the call's time ended; `what` says which deadline."""
+    return CutOff("The response was not complete in time. Ask for less, or for a stream.", details=[what])
 
 
 def bad_response(why: str, said: bytes = b"") -> ProviderBadResponse:

@@ -86,7 +86,9 @@ class ProviderResponse:
         """
         try:
             piece = await self._exchange.read(self._patience.until())
-        except (TransportError, TimeoutError) as error:
+        except TimeoutError as error:
+            raise self._patience.exhausted(sending=self._received > 0) from error
+        except TransportError as error:
             raise translate(error, self._limits, self._patience) from error
         self._received += len(piece)
         if self._received > self._limits.max_response_bytes:

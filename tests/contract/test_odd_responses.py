@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from apps.provider_simulator.server import ProviderSimulator
 from platform_app.errors import (
     ContentFiltered,
     ContextLengthExceeded,
@@ -15,14 +16,16 @@ from platform_app.errors import (
     ProviderQuotaExhausted,
     ProviderRateLimited,
     ProviderRejectedRequest,
+    ProviderTimeout,
 )
 from platform_app.llm.answers import ChatChunk
 from platform_app.llm.base import ModelAdapter
 from platform_app.llm.calls import Operation
 from platform_app.llm.event_chunks import MAX_HELD_CHUNKS
+from platform_app.llm.policies.verdicts import Health, verdict_of
 from platform_app.llm.transport.pool import ConnectionPool
 from tests.support.servers import answering, canned
-from tests.support.wires import adapter_for, call, collect, complete, open_stream, text_of
+from tests.support.wires import adapter_for, call, collect, complete, open_stream, text_of, url_of
 
 OPENAI_SHAPED = pytest.mark.parametrize("wire", ["openai", "azure"], indirect=True)
 ANTHROPIC = pytest.mark.parametrize("wire", ["anthropic"], indirect=True)
@@ -611,3 +614,33 @@ async def test_interleaved_calls_of_the_simulator(adapter: ModelAdapter, streams
         made[1] += piece["function"]["arguments"]
     assert sorted(name for name, _ in calls.values()) == ["clock", "weather"]
     assert all(json.loads(arguments) == {} for _, arguments in calls.values())
+
+
+# --- kind 5: what says nothing of the provider's health
+
+
+@BOTH_STREAM
+async def test_deadline_of_a_provider_that_is_sending_is_no_failure_of_it(
+    pool: ConnectionPool, simulator: ProviderSimulator, wire: str, streams: bool
+) -> None:
+    """Kind 5: one caller's long responses take the model from nobody. A provider that is silent is another matter."""
+    adapter = adapter_for(wire, pool, url_of(wire, simulator))
+    for model, health in (("sim-slow-stream-400@cut", Health.UNKNOWN), ("sim-hang@cut", Health.FAILS)):
+        asked = call(model, "tokens:50", streams=streams, seconds=1.0)
+        with pytest.raises(ProviderTimeout) as caught:
+            await (collect(adapter, asked, []) if streams else complete(adapter, asked))
+        verdict = verdict_of(caught.value)
+        assert (verdict.retry, verdict.fall_back, verdict.health) == (False, True, health)
+
+
+@BOTH_STREAM
+async def test_response_above_the_bound_is_no_failure_of_the_provider(
+    pool: ConnectionPool, simulator: ProviderSimulator, wire: str, streams: bool
+) -> None:
+    """Kind 5: it would be as large again."""
+    adapter = adapter_for(wire, pool, url_of(wire, simulator))
+    asked = call("sim-huge-body-40", streams=streams)
+    with pytest.raises(ProviderBadResponse) as caught:
+        await (collect(adapter, asked, []) if streams else complete(adapter, asked))
+    verdict = verdict_of(caught.value)
+    assert (verdict.retry, verdict.health) == (False, Health.UNKNOWN)

@@ -27,7 +27,7 @@ from platform_app.errors import (
     RequestRefused,
 )
 from platform_app.llm.policies.breaker_open import BreakerOpen
-from platform_app.llm.provider_errors import ResponseTooLarge, UnsupportedByRoute
+from platform_app.llm.provider_errors import CutOff, ResponseTooLarge, UnsupportedByRoute
 
 
 class Health(Enum):
@@ -96,6 +96,9 @@ VERDICTS: Mapping[type[PlatformError], Verdict] = {
     ),
     ProviderTimeout: Verdict(
         False, True, Health.FAILS, "the time is spent, the same again is likely, and the first may still be billed"
+    ),
+    CutOff: Verdict(
+        False, True, Health.UNKNOWN, "the provider was sending: what was asked for is longer than the call's time"
     ),
     ProviderRateLimited: Verdict(
         True, True, Health.WORKS, "it says when to come again; a breaker would make a limit an outage"

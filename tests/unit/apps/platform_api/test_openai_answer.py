@@ -1,6 +1,7 @@
 """A provider's answer leaves as it came, but for the model's name and a count of tokens that nobody asked for."""
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from apps.platform_api.openai_answer import DONE, completion_events, whole_answer
 from platform_app.chat import Served
 from platform_app.errors import PlatformError, ProviderBadResponse
+from platform_app.llm import lenient_json
 from platform_app.llm.answers import ChatChunk, Completion
 from platform_app.llm.chunk_stream import ChunkStream
 from tests.unit.fakes import context
@@ -19,7 +21,7 @@ USAGE = b'{"id":"c","model":"up","choices":[],"usage":{"prompt_tokens":1,"comple
 
 
 def chunk(raw: bytes) -> ChatChunk:
-    return ChatChunk(raw, orjson.loads(raw))
+    return ChatChunk(raw, lenient_json.loads(raw))
 
 
 def events(*raws: bytes, alias: str = "up", wants_usage: bool, error: PlatformError | None = None) -> list[bytes]:
@@ -103,3 +105,19 @@ def test_a_stream_that_fails_ends_in_an_error_and_not_in_done() -> None:
             "request_id": "req-1",
         }
     }
+
+
+HALF = b'{"id":"c","model":"up","choices":[{"index":0,"delta":{"content":"\\ud83d"}}],"usage":null}'
+
+
+@pytest.mark.parametrize("alias", ["up", "mine"])
+@pytest.mark.parametrize("raw", [HALF, HALF.replace(b'"id":"c"', b'"id":"c","x":{"model":"y","usage":null}')])
+def test_half_an_emoji_passes_also_where_a_member_changes(alias: str, raw: bytes) -> None:
+    """Kind 16: as the escape that it came as, with the model's name and the usage replaced or written anew."""
+    for wants_usage in (True, False):
+        event, done = events(raw, alias=alias, wants_usage=wants_usage)
+        assert done == DONE
+        assert rb"\ud83d" in event
+        body = json.loads(event.removeprefix(b"data: "))
+        assert body["choices"][0]["delta"]["content"] == "\ud83d"
+        assert (body["model"], "usage" in body) == (alias, wants_usage)
