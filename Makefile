@@ -25,7 +25,7 @@ run: $(READY) ## Start the whole gateway on this machine (Ctrl-C stops all of it
 # Four processes, each with servers of its own; a file stays in one. Many tests wait more than they work, so there are
 # more processes than cores. ARGS="-n 0" runs without, ARGS="-n 8" with more.
 test: check ## Run everything: linters, types, import rules and all tests
-	$(BIN)/python -m pytest -n 4 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(READY) ## Linters, types and import rules only
 	$(BIN)/ruff check .

@@ -4,6 +4,7 @@ import itertools
 import os
 import secrets
 import tempfile
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -177,6 +178,25 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
 def show_figure(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """Takes a figure that somebody wants to read; all of them stand at the end of the run."""
     return lambda text: request.node.user_properties.append(("figure", text))
+
+
+_LONGEST = [
+    "integration/test_cli.py", "integration/test_core_collision.py", "chaos/test_ledger_chaos.py",
+    "integration/test_dev_command.py", "attacks/soak/test_soak.py", "attacks/test_refusal_cost.py",
+    "integration/test_schemathesis.py", "chaos/test_interrupted_calls.py", "attacks/differential/test_differential.py",
+    "integration/test_edge_bounds.py", "integration/http_bodies/test_anything.py", "integration/test_docs.py",
+    "integration/test_readme.py", "integration/test_limiter_processes.py", "integration/transport/test_chance.py",
+    "chaos/test_rotation_under_load.py", "chaos/test_key_propagation.py", "integration/test_idempotency.py",
+]  # fmt: skip
+"""Files that take long, whatever the number of their tests; the longest first."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest, then those with the most tests: a file runs in one process, and at the
+    end no process is to wait for another one's long file."""
+    rank = {Path(__file__).parent / name: number for number, name in enumerate(_LONGEST)}
+    tests = Counter(item.path for item in items)
+    items.sort(key=lambda item: (rank.get(item.path, len(rank)), -tests[item.path], str(item.path)))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
