@@ -64,14 +64,22 @@ def messages_request(
     _require_tools(request, conversation)
     if body.get("parallel_tool_calls") is False and "tools" in request:
         _one_call_at_most(request)
-    if "output_config" in request and "format" in request["output_config"] and not takes.structured_outputs:
-        raise not_available("response_format", "must be of type text on this model")
+    if not takes.structured_outputs:
+        _leave_structure_out(request)
     # The newer name wins, whatever their order.
     newer = body.get("max_completion_tokens")
     limit = newer if newer is not None else body.get("max_tokens")
     set_effort(request, body.get("reasoning_effort"), limit, takes)
     set_max_tokens(request, limit, takes)
     return request
+
+
+def _leave_structure_out(request: Fields) -> None:
+    """For models that enforce no schema: tools keep theirs, unenforced, a response cannot be promised."""
+    if "format" in request.get("output_config", {}):
+        raise not_available("response_format", "must be of type text on this model")
+    for tool in request.get("tools", ()):
+        tool.pop("strict", None)
 
 
 def _require_tools(request: Fields, conversation: Conversation) -> None:
@@ -100,8 +108,13 @@ def _top_p(value: Any, request: Fields) -> None:
 
 def _stop(value: Any, request: Fields) -> None:
     stops = [value] if isinstance(value, str) else value
-    if stops:
-        request["stop_sequences"] = stops
+    if not stops:
+        return
+    for index, each in enumerate(stops if isinstance(stops, list) else ()):
+        if isinstance(each, str) and not each.strip():
+            where = "stop" if isinstance(value, str) else f"stop.{index}"
+            raise not_available(where, "must hold more than white space on this model")
+    request["stop_sequences"] = stops
 
 
 def _user(value: Any, request: Fields) -> None:

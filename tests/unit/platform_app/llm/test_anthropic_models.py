@@ -128,6 +128,13 @@ def test_none_sends_nothing_to_a_model_that_does_not_think() -> None:
     assert made(BUDGET, reasoning_effort="none")["thinking"] == {"type": "disabled"}
 
 
+def test_strict_is_left_out_where_schemas_are_not_enforced() -> None:
+    """Clients' helpers always send it."""
+    tools = [{"type": "function", "function": {"name": "f", "strict": True, "parameters": {"type": "object"}}}]
+    assert "strict" not in made(ModelCapabilities(structured_outputs=False), tools=tools)["tools"][0]
+    assert made(ModelCapabilities(), tools=tools)["tools"][0]["strict"]
+
+
 @pytest.mark.parametrize(
     ("takes", "fields", "limit"),
     [

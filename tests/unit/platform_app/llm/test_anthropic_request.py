@@ -140,6 +140,8 @@ def test_what_cannot_be_said_is_refused_by_name(field: str, value: Any) -> None:
         ),
         ({"response_format": {"type": "json_schema"}}, "response_format.json_schema.schema: is required"),
         ({"tools": 5}, "tools: must be a list"),
+        ({"stop": "\n\n"}, "stop: must hold more than white space on this model"),
+        ({"stop": ["END", " "]}, "stop.1: must hold more than white space on this model"),
         ({"tools": [{"type": "custom"}]}, "tools.0: must be a function with a name on this model"),
         (
             {"tool_choice": {"type": "allowed_tools"}},
