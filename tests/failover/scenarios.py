@@ -94,6 +94,40 @@ async def no_prefill(call: Call) -> None:
         await call.good()
 
 
+async def role_then_silence(call: Call) -> None:
+    """A chunk that says who speaks, and nothing more."""
+    await call.begin_stream()
+    await call.chunk({"role": "assistant", "content": ""})
+    await call.silence()
+
+
+async def comments_then_silence(call: Call) -> None:
+    """What OpenRouter sends while it queues."""
+    await call.begin_stream()
+    await call.send(b"19\r\n: OPENROUTER PROCESSING\n\n\r\n")
+    await call.silence()
+
+
+async def anthropic_start_then_silence(call: Call) -> None:
+    """A message begins, with a ping behind it."""
+    message = (
+        b'event: message_start\ndata: {"type":"message_start","message":{"id":"m","type":"message","role":"assistant",'
+        b'"model":"m","content":[],"stop_reason":null,"usage":{"input_tokens":3,"output_tokens":1}}}\n\n'
+        b'event: ping\ndata: {"type":"ping"}\n\n'
+    )
+    await call.begin_stream()
+    await call.send(b"%x\r\n%b\r\n" % (len(message), message))
+    await call.silence()
+
+
+CONTENTLESS: Mapping[str, Fault] = {
+    "role-only": role_then_silence,
+    "comments-only": comments_then_silence,
+    "anthropic-start-only": anthropic_start_then_silence,
+}
+"""Streams that begin and say nothing."""
+
+
 async def ends_early(call: Call) -> None:
     """Cut short although HTTP says that it is whole."""
     await call.begin_stream()

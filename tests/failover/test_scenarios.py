@@ -12,7 +12,17 @@ import pytest
 from tests.conftest import GENEROUS, Platform
 from tests.failover.faulty_provider import TEXT, Call, FaultyProvider
 from tests.failover.judging import Check, Response, Seen, Verdict, alive, ask, elapsed_since, judge
-from tests.failover.scenarios import FLAPPING, FLAPPING_TITLE, SCENARIOS, TRUNCATED, Scenario, no_prefill, overloaded
+from tests.failover.scenarios import (
+    CONTENTLESS,
+    FIRST_TOKEN_SECONDS,
+    FLAPPING,
+    FLAPPING_TITLE,
+    SCENARIOS,
+    TRUNCATED,
+    Scenario,
+    no_prefill,
+    overloaded,
+)
 from tests.support.gateway import Gateway, write_catalog
 
 PAGE = Path(__file__).parents[2] / "docs" / "resilience.md"
@@ -31,6 +41,7 @@ _flapping_provider = FaultyProvider(
         f"{FLAPPING}-primary": _flapping,
         "no-prefill": no_prefill,
         **{name: fault for name, (fault, _) in TRUNCATED.items()},
+        **CONTENTLESS,
     }
 )
 
@@ -57,14 +68,21 @@ def failing_over(
     directory = tmp_path_factory.mktemp("failover")
     models = {name: [("faulty", f"{name}-primary"), ("faulty", each.fallback)] for name, each in SCENARIOS.items()}
     models |= {name: [("faulty", name)] for name in TRUNCATED}
+    models |= {name: [(name.partition("-start")[0], name), ("faulty", "healthy")] for name in CONTENTLESS}
     models |= {FLAPPING: [("faulty", f"{FLAPPING}-primary"), ("faulty", "healthy")], "healthy": [("faulty", "healthy")]}
     config = write_catalog(
         directory / "platform.yaml",
-        {"faulty": {"base_url": running_provider.base_url}},
+        {
+            **{name: {"base_url": running_provider.base_url} for name in ("faulty", "role-only", "comments-only")},
+            "anthropic": {"wire_format": "anthropic", "base_url": running_provider.base_url},
+        },
         models,
         route_fields={
-            f"{name}-primary": {"first_token_seconds": scenario.first_token_seconds}
-            for name, scenario in SCENARIOS.items()
+            **{name: {"first_token_seconds": FIRST_TOKEN_SECONDS} for name in CONTENTLESS},
+            **{
+                f"{name}-primary": {"first_token_seconds": scenario.first_token_seconds}
+                for name, scenario in SCENARIOS.items()
+            },
         },
         rate_limits=GENEROUS,
         policies={"breaker": BREAKER},
@@ -119,6 +137,17 @@ async def test_scenario_without_a_stream_gets_the_same(
     observed = seen(response, provider, name, scenario.fallback, alive_after=True)
     verdict, broken = judge(observed, scenario.checks(observed), ideal_error=scenario.ideal_error)
     assert (verdict, broken) == (Verdict.PASS, []), observed
+
+
+@pytest.mark.parametrize("name", CONTENTLESS)
+async def test_stream_that_begins_without_content_is_left(
+    name: str, failing_over: Gateway, provider: FaultyProvider, client: httpx.AsyncClient, chat_key: str
+) -> None:
+    """Its head, a role, a comment or a ping are no first token."""
+    response = await ask(client, failing_over, chat_key, name, stream=True)
+    assert (response.text, response.model) == (TEXT, "healthy")
+    [attempt] = provider.of(name)
+    assert attempt.client_gone.is_set()
 
 
 @pytest.mark.parametrize("name", TRUNCATED)
