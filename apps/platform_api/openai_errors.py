@@ -30,8 +30,8 @@ def openai_error_body(error: PlatformError, context: RequestContext) -> dict[str
     no field. The id is ours: clients that raise an error from a stream show nothing of the response's headers."""
     context.note_error(error)
     message = error.message
-    if error.details:
-        message = f"{message} {'; '.join(error.details)}"
+    if further := [detail for detail in error.details or () if detail not in message]:
+        message = f"{message} {'; '.join(further)}"
     return {
         "error": {
             "message": message,

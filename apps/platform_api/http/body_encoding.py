@@ -69,7 +69,7 @@ def unreadable(raw: bytes) -> PlatformError | None:
 def _compressed(name: str, why: str) -> UnsupportedMediaType:
     shown = name if _CODING.fullmatch(name) else "unknown"
     return UnsupportedMediaType(
-        f"The body is encoded ({shown}): {why}. {_SEND_PLAIN}: send it without Content-Encoding.",
+        f"The body is compressed ({shown}): {why}. {_SEND_PLAIN}: send it without Content-Encoding.",
         headers={"accept-encoding": "identity"},
     )
 

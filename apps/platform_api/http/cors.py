@@ -21,6 +21,8 @@ EXPOSED = (
 )  # fmt: skip
 """Response headers that a page may read, besides those that every page may."""
 METHODS = "GET, POST, PATCH"
+REQUEST_HEADERS = "authorization, x-api-key, api-key, content-type, idempotency-key, x-request-id, traceparent"
+"""What a page may send where its browser does not ask for certain headers."""
 MAX_AGE_SECONDS = 600
 """A browser asks again after so long."""
 MAX_REQUESTED_BYTES = 2048
@@ -58,13 +60,13 @@ class CorsPolicy:
                 requested = value
         if requested_method is None or self._allowed(scope) is None:
             return None
+        # Clients send headers of their own (x-stainless-…); which ones there are does not matter without credentials.
+        sane = len(requested) <= MAX_REQUESTED_BYTES and _REQUESTED.fullmatch(requested) is not None
         headers = {
             "access-control-allow-methods": METHODS,
+            "access-control-allow-headers": requested.decode().lower() if sane else REQUEST_HEADERS,
             "access-control-max-age": str(MAX_AGE_SECONDS),
         }
-        # Clients send headers of their own (x-stainless-…); which ones there are does not matter without credentials.
-        if len(requested) <= MAX_REQUESTED_BYTES and _REQUESTED.fullmatch(requested) is not None:
-            headers["access-control-allow-headers"] = requested.decode().lower()
         return Response(status_code=204, headers=headers)
 
     def _allowed(self, scope: Scope) -> tuple[bytes, bytes] | None:

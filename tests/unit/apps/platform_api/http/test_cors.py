@@ -3,7 +3,7 @@
 import pytest
 from starlette.types import Scope
 
-from apps.platform_api.http.cors import EXPOSED, MAX_REQUESTED_BYTES, CorsPolicy
+from apps.platform_api.http.cors import EXPOSED, MAX_REQUESTED_BYTES, REQUEST_HEADERS, CorsPolicy
 from platform_app.config import parse_origins
 
 APP = "https://app.example.com"
@@ -62,15 +62,15 @@ def test_credentials_are_never_allowed(origins: list[str]) -> None:
     [
         ("authorization,content-type", "authorization,content-type"),
         ("Authorization, X-Stainless-OS", "authorization, x-stainless-os"),
-        ("", None),
-        ("a b", None),
-        ("a,,b", None),
-        ("a\r\nx: y", None),
-        ("é", None),
-        ("x" * (MAX_REQUESTED_BYTES + 1), None),
+        ("", REQUEST_HEADERS),
+        ("a b", REQUEST_HEADERS),
+        ("a,,b", REQUEST_HEADERS),
+        ("a\r\nx: y", REQUEST_HEADERS),
+        ("é", REQUEST_HEADERS),
+        ("x" * (MAX_REQUESTED_BYTES + 1), REQUEST_HEADERS),
     ],
 )
-def test_preflight_allows_the_headers_that_are_asked_for(requested: str, allowed: str | None) -> None:
+def test_preflight_allows_the_headers_that_are_asked_for(requested: str, allowed: str) -> None:
     asked = [
         ("origin", APP), ("access-control-request-method", "POST"), ("access-control-request-headers", requested),
     ]  # fmt: skip

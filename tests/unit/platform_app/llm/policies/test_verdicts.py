@@ -32,7 +32,9 @@ def make(kind: type[PlatformError]) -> PlatformError:
 
 
 def test_the_tree_is_found() -> None:
-    assert {errors.ProviderQuotaExhausted, errors.Overloaded, errors.ContentFiltered, BreakerOpen} <= leaves(PlatformError)
+    assert {errors.ProviderQuotaExhausted, errors.Overloaded, errors.ContentFiltered, BreakerOpen} <= leaves(
+        PlatformError
+    )
 
 
 @pytest.mark.parametrize("kind", by_name(leaves(ProviderFailed) | leaves(Unavailable)))
