@@ -142,9 +142,9 @@ def _unwanted_bodies(attacker: Attacker, _: int) -> None:
 
 def _slow_readers(attacker: Attacker, _: int) -> None:
     """Large responses that are not read. They repeat the prompt, so that the attack is the waiting and not the work."""
-    body = b'{"prompt": "' + b"x" * 4_000_000 + b'"}'
+    body = b'{"prompt": "' + b"x" * 1_000_000 + b'"}'
     with ExitStack() as held:
-        for _index in range(2):
+        for _index in range(4):
             held.enter_context(connection := attacker.connect())
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
             connection.sendall(attacker.filled(head(CHAT_LINE, KEY, JSON, sized(body))) + body)
