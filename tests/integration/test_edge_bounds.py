@@ -2,8 +2,12 @@
 
 import asyncio
 import json
+import random
+import socket
+import struct
+import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import pytest
 
@@ -96,6 +100,38 @@ async def test_refused_client_that_stays_leaves_bounds_of_others(bounded: Gatewa
             async with counted(bounded, "idle"), connect(bounded) as silent:
                 assert await rest(silent) == b""
     assert not [line for line in bounded.log_lines() if line.get("component") == "asyncio"]
+
+
+def _visit(gateway: Gateway, chance: random.Random, request: bytes) -> None:
+    """Send something, wait for about as long as a bound, and end the connection in one of the ways there are."""
+    starts = [
+        b"", LIVEZ[: chance.randrange(1, len(LIVEZ))], LIVEZ, LIVEZ + b"G", request, 5 * LIVEZ + request, b"\0\r\n\r\n",
+        b"POST /v1/platform/chat HTTP/1.1\r\nHost: gateway\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 1000,
+    ]  # fmt: skip
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=300) as connection, suppress(OSError):
+        connection.sendall(chance.choice(starts))
+        if chance.random() < 0.3:
+            connection.shutdown(socket.SHUT_WR)
+        time.sleep(chance.choice([0, 0.01, 0.3, 0.9, 1.0, 1.1, 1.5, 2.2, 3.1]))
+        if chance.random() < 0.3:
+            connection.settimeout(0.1)
+            connection.recv(100)
+        if chance.random() < 0.6:  # closed with a reset
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+async def test_any_way_to_end_a_connection_leaves_the_bounds(bounded: Gateway, platform: Platform) -> None:
+    request = chat_request(platform.key("platform:chat"), {"prompt": "tokens:5000"}, "visits")
+
+    def visits(seed: int) -> None:
+        chance = random.Random(seed)
+        for _ in range(6):
+            _visit(bounded, chance, request)
+
+    await asyncio.gather(*(asyncio.to_thread(visits, seed) for seed in range(CONNECTIONS - 2)))
+    async with counted(bounded, "idle"), connect(bounded) as silent:
+        assert await rest(silent) == b""
+    assert [line for line in bounded.log_lines() if line.get("level") == "error"] == []
 
 
 async def test_dripped_head_does_not_extend_its_time(bounded: Gateway) -> None:
