@@ -8,7 +8,12 @@ from typing import Any
 
 from platform_app.auth.tokens import checksum, generate_token
 
-_MODEL_ROUTES = (("POST", "/v1/platform/chat"), ("POST", "/v1/chat/completions"), ("POST", "/v1/embeddings"))
+_MODEL_ROUTES = (
+    ("POST", "/v1/platform/chat"),
+    ("POST", "/v1/chat/completions"),
+    ("POST", "/v1/embeddings"),
+    ("POST", "/openai/deployments/sim-ok/chat/completions?api-version=2024-10-21"),
+)
 ROUTES = (
     *_MODEL_ROUTES * 5,
     ("GET", "/v1/models"),
@@ -19,6 +24,11 @@ ROUTES = (
     ("GET", "/v1/platform/usage"),
     ("DELETE", "/v1/platform/chat"),
     ("GET", "/nowhere"),
+    ("GET", "/v1/models/"),
+    ("GET", "/openai/models?api-version=2024-10-21"),
+    ("POST", "/openai/v1/chat/completions/"),
+    ("OPTIONS", "/v1/chat/completions"),
+    ("GET", "/v1/platform/audit?key_di=abc"),
 )
 _WRONG_PLACES = ("Proxy-Authorization: Bearer {}", "X-Authorization: Bearer {}", "Cookie: Authorization={}",
                  "X-Forwarded-Authorization: Bearer {}", "Authorization: Basic {}", "Authorization-Key: {}",

@@ -10,7 +10,7 @@ from apps.platform_api.azure_paths import serve_azure_path
 from apps.provider_simulator.server import ProviderSimulator
 from tests.conftest import Platform
 from tests.support.gateway import Gateway, write_config
-from tests.support.http import access_line, metric
+from tests.support.http import access_line, chat_head, connect, metric
 
 CHAT = "/v1/chat/completions"
 MESSAGES = {"messages": [{"role": "user", "content": "Hello"}]}
@@ -58,6 +58,20 @@ async def test_rule_of_the_route_holds_at_every_address(
         response = await client.post(limited.base_url + path, headers={"api-key": key}, json=body)
         found.append(response.status_code)
     assert found == [200, 200, 429, 429, 429]
+
+
+async def test_known_denial_comes_before_the_body(
+    limited: Gateway, client: httpx.AsyncClient, platform: Platform
+) -> None:
+    """A caller that is over its limit is refused without its body being asked for, at Azure's paths too."""
+    key = platform.key()
+    for _ in range(3):
+        await ask(client, limited, deployment("sim-ok"), key)
+    head = chat_head(key, "early", "Content-Length: 1000000", "Expect: 100-continue", path=deployment("sim-ok"))
+    async with connect(limited) as connection:
+        await connection.send(head)
+        status_line = await connection.reader.readline()
+    assert status_line.startswith(b"HTTP/1.1 429 ")
 
 
 async def test_requests_are_recorded_under_the_routes_name(
