@@ -1,10 +1,11 @@
 """The command `flowbiz-platform`: what there is to type. Each command's work is in a file of its own.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.
+Exit codes: 0 done, 1 failed, 2 wrong usage or configuration; `usage reconcile` has another, 3: the bill differs.
 """
 
 import sys
 from datetime import datetime
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
@@ -32,6 +33,7 @@ app.add_typer(keys.app, name="keys", help="Create, change, rotate and revoke API
 app.add_typer(limits.app, name="limits", help="Explain which limits hold for a key.")
 app.add_typer(migrate.app, name="migrate", help="Change the database schema.")
 
+BillFormat = Literal["openai", "openai-cost", "anthropic", "anthropic-cost"]
 _Moment = Annotated[datetime | None, typer.Option(help="UTC where no zone is given.")]
 _day_option = partial(typer.Option, formats=["%Y-%m-%d"])
 _Day = Annotated[datetime | None, _day_option(help="The first day, UTC; thirty days before the end without it.")]
@@ -100,8 +102,13 @@ def audit(
     print_audit(wanted, limit)
 
 
-@app.command()
+usage_app = typer.Typer(invoke_without_command=True)
+app.add_typer(usage_app, name="usage")
+
+
+@usage_app.callback()
 def usage(
+    context: typer.Context,
     group_by: Annotated[
         list[str] | None, typer.Option(help="day, key, owner, model or provider; may be repeated. Else day and model.")
     ] = None,
@@ -115,6 +122,8 @@ def usage(
     records: Annotated[bool, typer.Option("--records", help="Export single records as JSON lines instead.")] = False,
 ) -> None:
     """Show what was used and what it cost, by the day, key, owner, model and provider."""
+    if context.invoked_subcommand is not None:
+        return
     first, end = (None if moment is None else moment.date() for moment in (since, until))
     wanted = UsageFilter(first, end, key_id, owner, model, provider)
     if not records:
@@ -123,6 +132,47 @@ def usage(
         raise typer.BadParameter("--records are JSON lines and have no groups: leave --group-by and --format out")
     else:
         print_records(wanted)
+
+
+@usage_app.command()
+def reconcile(
+    bill: Annotated[Path, typer.Argument(help="A CSV file, such as an export of OpenAI or Anthropic.")],
+    provider: Annotated[str, typer.Option(help="The provider's name in the config file.")] = "openai",
+    since: _Day = None,
+    until: Annotated[datetime | None, _day_option(help="The day after the last one; the bill's without it.")] = None,
+    form: Annotated[BillFormat | None, typer.Option("--format", help="The header says it without this.")] = None,
+    day_column: str | None = None,
+    model_column: str | None = None,
+    input_column: Annotated[list[str] | None, typer.Option(help="Of all input; several are added up.")] = None,
+    cached_column: Annotated[list[str] | None, typer.Option(help="Of cached input.")] = None,
+    output_column: list[str] | None = None,
+    requests_column: str | None = None,
+    cost_column: Annotated[str | None, typer.Option(help="In US dollars.")] = None,
+    delimiter: Annotated[str | None, typer.Option(help="Comma, semicolon or tab by the header without it.")] = None,
+    model: Annotated[list[str] | None, typer.Option(help="BILL=ROUTE, where names differ; may be repeated.")] = None,
+    tolerance: Annotated[float, typer.Option(min=0, max=100, help="Percent.")] = 1.0,
+    everything: Annotated[bool, typer.Option("--all", help="Show also what agrees.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+) -> None:
+    """Compare a provider's bill with the ledger by UTC day and model.
+
+    Exit code 0: they agree. 3: they differ. 2: the bill cannot be read. 1: the ledger cannot.
+    """
+    from apps.platform_cli.reconcile import Wanted, run_reconcile  # noqa: PLC0415 - as for serve
+
+    if delimiter is not None and len(delimiter) != 1:
+        raise typer.BadParameter("--delimiter: one character is needed")
+    names = dict(pair.partition("=")[::2] for pair in model or ())
+    if any(not ours for ours in names.values()):
+        raise typer.BadParameter("--model: expected BILL=ROUTE, such as gpt-4o-mini=my-deployment")
+    columns = {
+        "day": day_column, "model": model_column, "input": tuple(input_column or ()),
+        "cached": tuple(cached_column or ()), "output": tuple(output_column or ()), "requests": requests_column,
+        "cost": cost_column,
+    }  # fmt: skip
+    first, end = (None if moment is None else moment.date() for moment in (since, until))
+    wanted = Wanted(bill, provider, form, columns, delimiter, names, first, end, Decimal(str(tolerance)))
+    raise typer.Exit(run_reconcile(wanted, everything=everything, as_json=as_json))
 
 
 @app.command()

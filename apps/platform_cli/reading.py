@@ -17,15 +17,19 @@ from platform_app.db.failures import failure_kind
 from platform_app.errors import AuthUnavailable
 
 
-def read_database(work: Callable[[AsyncEngine], Awaitable[None]]) -> None:
-    """Run `work`; a reader of our output that leaves, as `head` does, ends the command well.
+def read_database(work: Callable[[AsyncEngine], Awaitable[None]], timeout_seconds: float | None = None) -> None:
+    """Run `work`, whose statements may take `timeout_seconds`, or as long as the settings say. A reader of our output
+    that leaves, as `head` does, ends the command well.
 
     Raises:
         AuthUnavailable: the database does not answer, or lacks the tables.
     """
 
     async def main() -> None:
-        engine = make_engine(load_settings())
+        settings = load_settings()
+        if timeout_seconds is not None:
+            settings = settings.model_copy(update={"database_timeout_seconds": timeout_seconds})
+        engine = make_engine(settings)
         try:
             await work(engine)
         finally:

@@ -8,7 +8,8 @@ import base64
 import binascii
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -126,6 +127,60 @@ class UsageReader:
             if len(rows) < MAX_RECORDS:
                 return
             last = rows[-1]["occurred_at"], rows[-1]["event_id"]
+
+    async def by_upstream_model(self, provider: str, since: date, until: date) -> Sequence["UpstreamUsage"]:
+        """Return what a provider's bill can be compared with: sums by UTC day and the model's name there. Reads the
+        records, a day at a time."""
+        day = since
+        found: list[UpstreamUsage] = []
+        async with self._engine.connect() as connection:
+            while day < until:
+                following = day + timedelta(days=1)
+                statement = _BY_UPSTREAM_MODEL.where(
+                    UsageRecord.provider == provider,
+                    UsageRecord.occurred_at >= _midnight(day),
+                    UsageRecord.occurred_at < _midnight(following),
+                )
+                rows: Sequence[Sequence[Any]] = (await connection.execute(statement)).all()
+                found += [UpstreamUsage(day, *row) for row in rows]
+                day = following
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamUsage:
+    """What was used of one model of a provider on one day."""
+
+    day: date
+    upstream_model: str
+    requests: int
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+    estimated_requests: int
+    requests_without_price: int
+    cost_microusd: int
+
+    @property
+    def cost_usd(self) -> Decimal:
+        """US dollars, without the requests that have no price."""
+        return Decimal(self.cost_microusd) / 1_000_000
+
+
+def _whole(column: Any) -> Any:
+    return cast(func.coalesce(func.sum(column), 0), BigInteger)
+
+
+_BY_UPSTREAM_MODEL: Select[Any] = select(
+    UsageRecord.upstream_model,
+    func.count(),
+    _whole(UsageRecord.prompt_tokens),
+    _whole(UsageRecord.cached_tokens),
+    _whole(UsageRecord.completion_tokens),
+    func.count().filter(UsageRecord.estimated),
+    func.count().filter(UsageRecord.cost_microusd.is_(None)),
+    _whole(UsageRecord.cost_microusd),
+).group_by(UsageRecord.upstream_model)
 
 
 def _grouped(groups: Sequence[GroupBy], matching: Sequence[ColumnElement[bool]]) -> Select[Any]:
