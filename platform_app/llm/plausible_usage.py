@@ -13,8 +13,7 @@ A count is used where it is plausible, and estimated where it is not:
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -42,8 +41,7 @@ _PLAIN_PARTS = frozenset({"text", "refusal", "input_audio", "thinking", "redacte
 _THINKING_FIELDS = ("reasoning_effort", "reasoning", "thinking", "enable_thinking", "chat_template_kwargs")
 
 
-@dataclass(frozen=True, slots=True)
-class CallFacts:
+class CallFacts(NamedTuple):
     """What is known of a call without its provider's counts."""
 
     body: Mapping[str, Any]
@@ -57,8 +55,7 @@ class CallFacts:
     """Whether the provider counted at the end of the response."""
 
 
-@dataclass(frozen=True, slots=True)
-class SettledUsage:
+class SettledUsage(NamedTuple):
     """The tokens that are recorded and charged."""
 
     usage: TokenUsage
@@ -84,7 +81,7 @@ def settle_usage(counts: TokenUsage | None, facts: CallFacts) -> SettledUsage:
         and (facts.makes_text or not completion)
     ):
         if not counts.total_tokens:
-            counts = replace(counts, total_tokens=prompt + completion)
+            counts = counts._replace(total_tokens=prompt + completion)
         return SettledUsage(counts, False)
     return _work_out(counts, facts)
 
@@ -134,8 +131,8 @@ def _work_out(counts: TokenUsage, facts: CallFacts) -> SettledUsage:
     refused = estimated
     if not facts.complete:
         completion, estimated = max(completion, guess.completion_tokens), True
-    usage = replace(
-        read, prompt_tokens=prompt, completion_tokens=completion, total_tokens=prompt + completion,
+    usage = read._replace(
+        prompt_tokens=prompt, completion_tokens=completion, total_tokens=prompt + completion,
         reasoning_tokens=min(counts.reasoning_tokens, completion),
     )  # fmt: skip
     return SettledUsage(usage, estimated, refused)
@@ -163,9 +160,9 @@ def _consistent(counts: TokenUsage, most_output: int, facts: CallFacts) -> Token
         if prompt and (not total or total >= prompt + cached + completion) and _may_be_prompt(prompt + cached, facts):
             prompt += cached
         else:
-            counts = replace(counts, cached_tokens=0, cache_write_tokens=0, cache_write_1h_tokens=0)
+            counts = counts._replace(cached_tokens=0, cache_write_tokens=0, cache_write_1h_tokens=0)
     if not facts.makes_text:
-        return replace(counts, prompt_tokens=prompt or total, completion_tokens=completion)
+        return counts._replace(prompt_tokens=prompt or total, completion_tokens=completion)
     if not total and counts.reasoning_tokens > completion > 0:
         completion += counts.reasoning_tokens
     if total > prompt + completion:
@@ -173,7 +170,7 @@ def _consistent(counts: TokenUsage, most_output: int, facts: CallFacts) -> Token
             prompt = max(0, total - (completion or _estimate(facts).completion_tokens))
         elif total - prompt <= most_output:
             completion = total - prompt
-    return replace(counts, prompt_tokens=prompt, completion_tokens=completion)
+    return counts._replace(prompt_tokens=prompt, completion_tokens=completion)
 
 
 def _estimate(facts: CallFacts) -> TokenUsage:
