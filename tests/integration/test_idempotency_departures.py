@@ -26,8 +26,8 @@ from tests.support.http import metric_becomes as becomes
 DETACHED = "platform_idempotency_detached"
 IN_FLIGHT = "platform_http_requests_in_flight"
 TOTAL_SECONDS = 8
-HELD = "held"
-"""The model whose responses wait for the test."""
+HELD, SILENT = "held", "silent"
+"""Models whose responses wait for the test: a stream of the one begins before that, of the other it does not."""
 
 
 class Gate:
@@ -52,6 +52,11 @@ async def _held(call: Call) -> None:
         await call.good()
 
 
+async def _silent(call: Call) -> None:
+    await _held_until_open(call)
+    await call.good()
+
+
 async def _held_until_open(call: Call) -> None:
     opened, gone = (asyncio.ensure_future(event.wait()) for event in (_gate.open, call.attempt.client_gone))
     await asyncio.wait([opened, gone], return_when=asyncio.FIRST_COMPLETED)
@@ -64,7 +69,7 @@ async def _held_until_open(call: Call) -> None:
 @pytest.fixture(scope="module")
 async def running_provider() -> AsyncIterator[FaultyProvider]:
     """A provider that waits for the gate."""
-    async with FaultyProvider({HELD: _held}) as running:
+    async with FaultyProvider({HELD: _held, SILENT: _silent}) as running:
         yield running
 
 
@@ -81,7 +86,7 @@ def environment_of(platform: Platform, provider: FaultyProvider, directory: Path
     config = write_catalog(
         directory / "platform.yaml",
         {"faulty": {"base_url": provider.base_url, "max_concurrent": 4, "max_waiting": 0}},
-        {HELD: [("faulty", HELD)], "healthy": [("faulty", "healthy")]},
+        {HELD: [("faulty", HELD)], SILENT: [("faulty", SILENT)], "healthy": [("faulty", "healthy")]},
         rate_limits={
             "rules": [*GENEROUS["rules"], {"name": "at-once", "scope": "key", "unit": "concurrent", "limit": 1}]
         },
@@ -92,6 +97,7 @@ def environment_of(platform: Platform, provider: FaultyProvider, directory: Path
         "PLATFORM_CONFIG_FILE": str(config),
         "PLATFORM_DEFAULT_MODEL": "healthy",
         "PLATFORM_MAX_CONCURRENT_REQUESTS": "8",
+        "PLATFORM_STREAM_KEEP_ALIVE_SECONDS": "0.3",
         **more,
     }
 
@@ -324,6 +330,32 @@ async def test_shutdown_ends_work_after_the_grace_period(
     assert "idempotency-replayed" not in response.headers
     rows: list[asyncpg.Record] = await usage_of(platform, key, 2)
     assert [(row["outcome"], row["estimated"]) for row in rows] == [("client_closed", True), ("ok", False)]
+
+
+async def test_stream_whose_head_was_sent_early_goes_on(
+    first_gateway: Gateway, provider: FaultyProvider, client: httpx.AsyncClient, key: BilledKey
+) -> None:
+    """The client leaves after the head and a comment; further comments are sent to nobody."""
+    body = body_of(stream=True, model=SILENT)
+    async with connect(first_gateway) as connection:
+        await connection.send(raw(key, "one", body, OPENAI_CHAT))
+        await connection.reader.readuntil(b": keep-alive")
+        connection.writer.transport.abort()
+    await becomes(first_gateway, 1, DETACHED)
+    await asyncio.sleep(1)
+    _gate.open.set()
+    await becomes(first_gateway, 0, DETACHED)
+    response = await client.post(
+        first_gateway.base_url + OPENAI_CHAT,
+        headers={**key.headers, "Idempotency-Key": "one"},
+        content=json.dumps(body),
+    )
+    assert response.headers["idempotency-replayed"] == "true"
+    assert text_of(response, OPENAI_CHAT, stream=True) == TEXT
+    assert response.text.endswith("data: [DONE]\n\n")
+    assert ": keep-alive" not in response.text, "comments are of the moment"
+    assert len(provider.attempts) == 1
+    assert not [line for line in first_gateway.log_lines() if line["level"] == "error"]
 
 
 async def test_stream_that_was_begun_is_kept_whole(
