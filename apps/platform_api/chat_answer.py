@@ -1,8 +1,8 @@
 """A chat result in the platform's own contract: one JSON answer, or events."""
 
 import time
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
 from starlette.responses import Response
@@ -30,8 +30,10 @@ def json_answer(
         "message": completion.message,
         **_end(completion.finish_reason, served.usage, context, conversation_id),
     }
-    with _writing():
+    try:
         return Response(lenient_json.dumps(answer), media_type="application/json")
+    except ValueError:
+        raise _too_deep() from None
 
 
 async def answer_events(
@@ -50,8 +52,10 @@ async def answer_events(
                 answer_id = answer_id or chunk.id
                 finish_reason = chunk.finish_reason or finish_reason
                 if delta := chunk.delta:
-                    with _writing():
+                    try:
                         data = event("delta", delta)
+                    except ValueError:
+                        raise _too_deep() from None
                     started = True
                     yield data
     except PlatformError as error:
@@ -93,13 +97,9 @@ def error_event(error: PlatformError, context: RequestContext) -> bytes:
     return mask_credentials(event("error", error_body(error, context)))
 
 
-@contextmanager
-def _writing() -> Iterator[None]:
+def _too_deep() -> PlatformError:
     """What a provider sent is parsed deeper than it can be written: then it is the provider's fault."""
-    try:
-        yield
-    except ValueError:
-        raise bad_response("the answer is nested too deeply") from None
+    return bad_response("the answer is nested too deeply")
 
 
 def _ids(answer_id: str | None, served: Served, context: RequestContext) -> dict[str, Any]:

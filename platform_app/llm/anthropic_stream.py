@@ -61,6 +61,8 @@ class MessageReader:
             event = orjson.loads(data)
         except orjson.JSONDecodeError:
             return self._read_odd(data.strip())
+        if isinstance(event, dict) and event.get("type") == "content_block_delta" and self._envelope is not None:
+            return self._delta(event)  # the way of nearly every event
         return self._chunk_of(event)
 
     def _chunk_of(self, event: Any) -> ChatChunk | None:
