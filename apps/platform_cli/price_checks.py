@@ -30,7 +30,7 @@ def _of_route(model: str, route: Route, budgets: list[Rule]) -> Iterator[Check]:
     where = f"route {route.provider}/{route.upstream_model}: no price is known"
     applying = [rule for rule in budgets if any(why_not(rule, path, model) is None for path in MODEL_ROUTES)]
     if not applying:
-        yield Check(what, False, False, f"{where}; its calls cost nothing in the ledger, and no budget applies")
+        yield Check(what, True, False, f"{where}; the ledger records no cost of it, and no budget applies")
     for rule in applying:
         if rule.assumed_price is not None:
             yield Check(what, True, True, f"{where}; rule '{rule.name}' counts it at its own price")

@@ -180,8 +180,8 @@ def rule(**fields: Any) -> dict[str, Any]:
         ([rule(mode="shadow")], False, False, "rule 'usd' counts it as nothing"),
         ([rule(on_no_price="warn")], False, False, "rule 'usd' counts it as nothing"),
         ([rule(on_no_price=PRICE)], True, True, "at its own price"),
-        ([rule(models=["other"])], False, False, "no budget applies"),
-        ([], False, False, "no budget applies"),
+        ([rule(models=["other"])], True, False, "no budget applies"),
+        ([], True, False, "no budget applies"),
     ],
 )
 def test_check_names_each_route_without_a_price(
