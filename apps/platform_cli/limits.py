@@ -2,19 +2,23 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Annotated
 
 import typer
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from apps.platform_api.limits_contract import limit_view
 from platform_app.auth.key_records import KeyRecord
 from platform_app.auth.keys import DATABASE_ERRORS, KeyStore
+from platform_app.budget_history import LedgerHistory
 from platform_app.config import PlatformConfig, Settings, load_config, load_settings
 from platform_app.config.limit_checks import LIMITED_ROUTES, MODEL_ROUTES
 from platform_app.db.engine import make_engine
 from platform_app.db.failures import failure_kind
 from platform_app.errors import AuthUnavailable, LimiterUnavailable, ValidationFailed
+from platform_app.ledger.spent import SpentReader
 from platform_app.rate_limit.gate import RateLimitGate
 from platform_app.rate_limit.limiter import RuleState
 from platform_app.rate_limit.rules import Explanation, RuleBook, Usage
@@ -66,22 +70,32 @@ def explain(
 async def _explain(
     settings: Settings, config: PlatformConfig, key_id: str, route: str, model: str | None
 ) -> tuple[KeyRecord, _Explained, bool]:
+    async with aclosing_engine(settings) as engine:
+        try:
+            record = await KeyStore(engine).get(key_id, only_owner=None)
+        except DATABASE_ERRORS as error:
+            raise AuthUnavailable(
+                f"The database does not answer ({failure_kind(error)}). Check PLATFORM_DATABASE_URL."
+            ) from None
+        usage = Usage(record.key_id, record.owner, route, model, record.limits or {})
+        # With what the ledger knows, so that a budget that Redis has lost is not told to be unspent.
+        history = LedgerHistory(SpentReader(engine, settings.spool_dir))
+        async with open_redis_limiter(settings, history) as limiter:
+            gate = RateLimitGate(RuleBook(config.rate_limits.rules), limiter)
+            try:
+                return record, await gate.explain(usage), True
+            except LimiterUnavailable:
+                return record, [(each, None) for each in gate.rules.explain(usage)], False
+
+
+@asynccontextmanager
+async def aclosing_engine(settings: Settings) -> AsyncIterator[AsyncEngine]:
+    """An engine for the time of the command."""
     engine = make_engine(settings)
     try:
-        record = await KeyStore(engine).get(key_id, only_owner=None)
-    except DATABASE_ERRORS as error:
-        raise AuthUnavailable(
-            f"The database does not answer ({failure_kind(error)}). Check PLATFORM_DATABASE_URL."
-        ) from None
+        yield engine
     finally:
         await engine.dispose()
-    usage = Usage(record.key_id, record.owner, route, model, record.limits or {})
-    async with open_redis_limiter(settings) as limiter:
-        gate = RateLimitGate(RuleBook(config.rate_limits.rules), limiter)
-        try:
-            return record, await gate.explain(usage), True
-        except LimiterUnavailable:
-            return record, [(each, None) for each in gate.rules.explain(usage)], False
 
 
 def _lines(explained: Explanation, state: RuleState | None) -> list[str]:

@@ -1,5 +1,6 @@
 """Budgets hold against providers that count wrongly and models without a price, over HTTP (issue 11, money)."""
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ import yaml
 from apps.provider_simulator.odd_usage import SHAPES
 from apps.provider_simulator.server import ProviderSimulator
 from tests.conftest import PATIENT, PROVIDER_KEY, Platform
+from tests.integration.test_cli import cli
 from tests.support.gateway import Gateway
 from tests.support.wires import WIRES, url_of
 
@@ -130,3 +132,15 @@ async def test_embeddings_without_a_price_are_refused(
     body = {"model": "unpriced", "input": "Hello"}
     response = await client.post(f"{budgets.base_url}/v1/embeddings", headers=headers, json=body)
     assert (response.status_code, response.json()["error"]["code"]) == (403, "price_unknown")
+
+
+async def test_check_names_rule_and_route_and_fails(budgets: Gateway) -> None:
+    """Before anybody is refused: one line for each route without a price and each budget that applies to it."""
+    outcome = await asyncio.to_thread(cli, budgets.environment, "check", "--no-live")
+    assert outcome.code == 1, outcome.all
+    told = [line for line in outcome.out.splitlines() if "no price is known" in line]
+    assert sorted(line.split()[3] for line in told) == ["half-priced", "unpriced"]
+    assert all(line.startswith("FAIL  price of ") for line in told)
+    routes = {line.split()[3]: line.partition("route ")[2].partition(":")[0] for line in told}
+    assert routes == {"half-priced": "azure/sim-ok", "unpriced": "openai/sim-ok"}
+    assert all("rule 'usd' refuses" in line for line in told)
