@@ -193,3 +193,27 @@ async def test_many_early_heads_leave_nothing_behind(early: Gateway, client: htt
     responses = await asyncio.gather(*(ask(client, early, chat_key, path, "slow") for path in paths))
     assert {said(response.text) for response in responses} == {"You said: Hello"}
     await until(lambda: metric(early.metrics(), "platform_http_requests_in_flight") == 0)
+
+
+@pytest.mark.parametrize("path", ROUTES)
+async def test_early_head_under_an_idempotency_key(
+    early: Gateway, client: httpx.AsyncClient, chat_key: str, simulator: ProviderSimulator, path: str
+) -> None:
+    """The work has a task of its own there; its kept response has the events, and no comment of the first sending."""
+    headers = {"Authorization": f"Bearer {chat_key}", "Idempotency-Key": f"early-{path}"}
+    asked = {"model": "slow", "messages": [{"role": "user", "content": "Hello"}], "stream": True}
+    before = simulator.count("sim-delay-1000@early")
+    first = await client.post(early.base_url + path, headers=headers, json=asked)
+    again = await client.post(early.base_url + path, headers=headers, json=asked)
+    assert first.text.startswith(KEEP_ALIVE)
+    assert again.headers["idempotency-replayed"] == "true"
+    assert again.text == first.text.replace(KEEP_ALIVE, "")
+    assert said(again.text) == "You said: Hello"
+    assert simulator.count("sim-delay-1000@early") == before + 1
+    failed = await client.post(
+        early.base_url + path,
+        headers={**headers, "Idempotency-Key": f"fails-{path}"},
+        json={**asked, "model": "silent"},
+    )
+    assert failed.text.startswith(KEEP_ALIVE)
+    assert '"provider_timeout"' in failed.text
