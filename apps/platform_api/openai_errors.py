@@ -11,6 +11,7 @@ from platform_app.errors import (
     InsufficientScope,
     ModelNotAllowed,
     PlatformError,
+    PriceUnknown,
     RateLimited,
     RequestRefused,
 )
@@ -45,7 +46,7 @@ def openai_error_body(error: PlatformError, context: RequestContext) -> dict[str
 
 def _type(error: PlatformError) -> str:
     match error:
-        case InsufficientScope() | ModelNotAllowed():
+        case InsufficientScope() | ModelNotAllowed() | PriceUnknown():
             return "permission_error"
         case CallerRefused():
             return "authentication_error"

@@ -121,6 +121,7 @@ async def test_models_without_a_price_are_refused(
     error = response.json()["error"]
     assert (response.status_code, error["code"]) == (403, "price_unknown")
     assert "budget 'usd'" in error["message"]
+    assert error.get("type", "permission_error") == "permission_error"
     assert model in error["message"]
     assert simulator.count("sim-ok") == before
 

@@ -18,6 +18,10 @@ _EXAMPLE_MESSAGES: Mapping[type[errors.PlatformError], str] = {
     errors.ProviderRejectedRequest: "The provider refused this request as invalid.",
     errors.ModelNotFound: "There is no model 'gpt-9' here. GET /v1/models lists those that this key may use.",
     errors.ModelNotAllowed: "This API key may not use the model 'gpt-4o'.",
+    errors.PriceUnknown: (
+        "The budget 'usd' applies, and the price of the model 'in-house' is not known (vllm/qwen). Use another model, "
+        "or ask your platform operator for a price of the route, or for on_no_price in the rule."
+    ),
     errors.PayloadTooLarge: "The body is larger than 10485760 bytes.",
     errors.UnsupportedMediaType: "Send the body as JSON, with the header 'Content-Type: application/json'.",
     errors.ValidationFailed: "The request is not valid.",

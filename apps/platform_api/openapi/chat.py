@@ -65,6 +65,7 @@ CHAT: dict[str, Any] = {
             errors.ProviderRejectedRequest,
             errors.BudgetExceeded,
             errors.ModelNotAllowed,
+            errors.PriceUnknown,
             errors.ModelNotFound,
             errors.ProviderError,
             errors.ProviderBadResponse,

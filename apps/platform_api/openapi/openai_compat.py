@@ -107,8 +107,8 @@ _MODEL = {
 }  # fmt: skip
 _PROVIDER_ERRORS = (
     errors.ContextLengthExceeded, errors.ContentFiltered, errors.ProviderRejectedRequest, errors.ModelNotAllowed,
-    errors.ModelNotFound, errors.ProviderError, errors.ProviderBadResponse, errors.ProviderAuthFailed,
-    errors.ProviderNotConfigured, errors.ProviderUnavailable, errors.ProviderRateLimited,
+    errors.PriceUnknown, errors.ModelNotFound, errors.ProviderError, errors.ProviderBadResponse,
+    errors.ProviderAuthFailed, errors.ProviderNotConfigured, errors.ProviderUnavailable, errors.ProviderRateLimited,
     errors.ProviderQuotaExhausted, errors.ProviderTimeout,
 )  # fmt: skip
 _CALL_ERRORS = error_responses(*GUARDED, *WITH_BODY, *ONCE, *_PROVIDER_ERRORS, openai=OpenAIErrorResponse)
