@@ -226,8 +226,8 @@ def test_every_code_that_chat_can_answer_is_documented(operations: list[tuple[st
         for kind in (
             errors.InvalidRequest, errors.MissingCredentials, errors.InvalidApiKey, errors.InsufficientScope,
             errors.ModelNotAllowed, errors.PriceUnknown, errors.ModelNotFound, errors.PayloadTooLarge,
-            errors.UnsupportedMediaType, errors.ValidationFailed, errors.HeadersTooLarge, errors.RateLimited, errors.AuthUnavailable,
-            errors.LimiterUnavailable, errors.ProviderNotConfigured, errors.Overloaded, errors.Draining,
+            errors.UnsupportedMediaType, errors.ValidationFailed, errors.HeadersTooLarge, errors.RateLimited,
+            errors.AuthUnavailable, errors.LimiterUnavailable, errors.ProviderNotConfigured, errors.Overloaded, errors.Draining,
             errors.InternalError,
         )
     }  # fmt: skip
