@@ -227,8 +227,8 @@ def test_every_code_that_chat_can_answer_is_documented(operations: list[tuple[st
             errors.InvalidRequest, errors.MissingCredentials, errors.InvalidApiKey, errors.InsufficientScope,
             errors.ModelNotAllowed, errors.PriceUnknown, errors.ModelNotFound, errors.PayloadTooLarge,
             errors.UnsupportedMediaType, errors.ValidationFailed, errors.HeadersTooLarge, errors.RateLimited,
-            errors.AuthUnavailable, errors.LimiterUnavailable, errors.ProviderNotConfigured, errors.Overloaded, errors.Draining,
-            errors.InternalError,
+            errors.AuthUnavailable, errors.LimiterUnavailable, errors.ProviderNotConfigured, errors.Overloaded,
+            errors.Draining, errors.InternalError,
         )
     }  # fmt: skip
     assert by_us | by_providers <= documented
