@@ -143,6 +143,8 @@ class Connections:
         self.now += min(at - self._swept_at, 2 * SWEEP_SECONDS)
         self._swept_at = at
         # First of all: whatever goes wrong with one connection, the bounds of the others hold.
+        if self._timer is not None:
+            self._timer.cancel()
         self._timer = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep)
         for connection in list(self._all):
             try:

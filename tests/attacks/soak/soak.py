@@ -103,4 +103,4 @@ def _attack(stack: Stack, turn: str, seconds: float) -> None:
         str(seconds),
     ]
     # Strangers bring machines of their own: the attacker leaves the processor to the gateway.
-    subprocess.run(["nice", "-n", "15", *command], check=True, timeout=seconds + 60)
+    subprocess.run(["nice", "-n", "15", *command], check=True, timeout=seconds + 600)
