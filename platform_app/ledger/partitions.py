@@ -81,6 +81,9 @@ async def maintain_forever(session: LedgerSession, retention: Retention) -> None
             if not failing:
                 failing = True
                 _log.warning("ledger_maintenance_failed", why=error.why)
+        except Exception:  # noqa: BLE001 - a bug here must not end the maintenance: without partitions no row is stored
+            pause = RETRY_SECONDS
+            _log.exception("ledger_maintenance_bug")
         finally:
             await session.aclose()  # an hour is too long to keep a connection for
         await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311 - so that workers do not meet

@@ -116,7 +116,10 @@ class DegradingLimiter:
     async def _probe_until_recovered(self) -> None:
         while self.degraded:
             await self._sleep(PROBE_SECONDS)
-            await self.probe()
+            try:
+                await self.probe()
+            except Exception:  # noqa: BLE001 - a bug here must not leave this process degraded for ever
+                _log.exception("limiter_probe_bug")
 
     def _recover(self) -> None:
         self.degraded = False

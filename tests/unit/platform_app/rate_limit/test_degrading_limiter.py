@@ -118,6 +118,23 @@ async def test_it_recovers_with_the_first_good_probe(world: World) -> None:
     assert len(world.local.asked) == asked
 
 
+async def test_probe_that_raises_anything_is_followed_by_others(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.shared.down = True
+    await world.acquire()
+
+    async def raise_anything() -> bool:
+        raise ValueError("a bug")
+
+    monkeypatch.setattr(world.limiter, "probe", raise_anything)
+    with capture_logs() as logs:
+        await world.pass_time(probes=2)
+    assert [line["event"] for line in logs] == ["limiter_probe_bug"] * 2
+    monkeypatch.undo()
+    world.shared.down = False
+    await world.pass_time(probes=1)
+    assert not world.is_degraded()
+
+
 async def test_readiness_probe_changes_no_state(world: World) -> None:
     """However often a probe asks: only requests and the limiter's own task decide."""
     assert await world.limiter.counts()
