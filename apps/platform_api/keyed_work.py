@@ -1,5 +1,5 @@
 """One request's work under an Idempotency-Key. It has a task of its own, so it goes on when its client has left, and
-whoever asks again with the key gets its response (docs/adr/0030)."""
+a client that asks again with the key gets its response (docs/adr/0030)."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -118,7 +118,7 @@ class KeyedWork:
                 if not self._left:
                     await self._chunks.put(chunk)
                 elif recording.overflowed:
-                    break  # nobody can ever get it
+                    break  # it is too large to be kept, so no client can get it
         finally:
             await source.aclose()  # first: the provider is told at once
         await self._attempt.release()

@@ -21,7 +21,7 @@ _OWN = ("/v1/platform/", "/v1/meta")
 
 
 def speaks_openai(path: str) -> bool:
-    """Whether whoever calls this path is an OpenAI client: everything under /v1 that is not the platform's own, and
+    """Whether a caller of this path is an OpenAI client: everything under /v1 that is not the platform's own, and
     everything under Azure's /openai, so that a client that tries what does not exist here reads a sentence too."""
     return path.startswith(("/v1/", "/openai/")) and not path.startswith(_OWN)
 
