@@ -85,8 +85,14 @@ async def test_half_a_head_gets_408(bounded: Gateway) -> None:
 
 
 @pytest.mark.parametrize(
-    "parts", [[LIVEZ[:-4]], [LIVEZ[:-4], b"\0\r\n\r\n"], [b"GET", b" /\0 HTTP/1.1\r\n\r\n"], [LIVEZ + b"G"]],
-    ids=["half a head", "a bad end of a head", "a bad line in two parts", "one byte behind a response"],
+    "parts",
+    [
+        [LIVEZ[:-4]], [LIVEZ[:-4], b"\0\r\n\r\n"], [b"GET", b" /\0 HTTP/1.1\r\n\r\n"], [LIVEZ + b"G"],
+        [LIVEZ[:-2] + 500 * b"A: b\r\n" + b"\r\n"],
+        [b"POST /v1/platform/chat HTTP/1.1\r\nHost: gateway\r\nContent-Length: 900000\r\n\r\n", 1000 * b"x"],
+    ],
+    ids=["half a head", "a bad end of a head", "a bad line in two parts", "one byte behind a response",
+         "too many headers", "a body that is not wanted"],
 )  # fmt: skip
 async def test_refused_client_that_stays_leaves_bounds_of_others(bounded: Gateway, parts: list[bytes]) -> None:
     """It got its refusal and holds its own side open, past the time for a head: nothing more is written to it, and the
