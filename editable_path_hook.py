@@ -4,7 +4,7 @@ flowbiz-ai-core ships a top-level package `apps` too. In a normal install both s
 together. In an editable install a plain `.pth` line appends the checkout *behind* site-packages, where
 core's empty `apps/__init__.py` wins and ours is gone. The editable wheel therefore carries a `.pth` that
 puts the checkout in front; `apps/__init__.py` then extends its path, so that core's `apps.api` stays
-importable as well. tests/integration/test_core_collision.py proves it with a stand-in wheel.
+importable as well. tests/integration/cli/test_core_collision.py proves it with a stand-in wheel.
 """
 
 from pathlib import Path

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 
-from apps.platform_cli.bootstrap import ensure_dev_keys
+from apps.platform_cli.dev.keys import ensure_dev_keys
 from apps.platform_cli.embedded.child import ChildProcess
 from apps.platform_cli.embedded.postgres import EmbeddedPostgres
 from apps.platform_cli.embedded.processes import descendants

@@ -6,21 +6,21 @@ from dataclasses import dataclass
 
 from platform_app.auth.caller import Caller
 from platform_app.errors import ModelNotAllowed
-from platform_app.ledger.base import Ledger
-from platform_app.llm.answers import Completion
-from platform_app.llm.base import Answer
-from platform_app.llm.calls import Journal, ModelCall, ModelRequest
-from platform_app.llm.directory import ModelDirectory, ServedModel
-from platform_app.llm.estimate import estimate_prompt_tokens, requested_output_tokens
-from platform_app.llm.usage import TokenUsage
+from platform_app.ledger.interfaces import Ledger
+from platform_app.llm.interfaces import Answer
+from platform_app.llm.models.registry import ModelRegistry, ServedModel
+from platform_app.llm.requests import AttemptLog, ModelCall, ModelRequest
+from platform_app.llm.responses import ModelResponse
+from platform_app.llm.usage.counts import TokenUsage
+from platform_app.llm.usage.token_estimate import estimate_prompt_tokens, requested_output_tokens
 from platform_app.metering import CallMeter, assumed_costs
 from platform_app.observability.context import RequestContext
-from platform_app.rate_limit.gate import RateLimitGate
-from platform_app.rate_limit.rules import Usage
+from platform_app.rate_limit.matching import LimitedRequest
+from platform_app.rate_limit.service import RateLimitService
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class ChatResult:
     """What a caller gets: which model, by which provider, and the answer."""
 
     model: str
@@ -37,13 +37,13 @@ class ChatService:
     """Everything between a verified caller and a provider, for chats and embeddings alike. Its fields are interfaces,
     so that a test builds it from fakes in one line."""
 
-    models: ModelDirectory
-    limits: RateLimitGate
+    models: ModelRegistry
+    limits: RateLimitService
     ledger: Ledger
     deadline_seconds: float
     """For a request as a whole: waits, retries, fallbacks and the last byte."""
 
-    async def send(self, request: ModelRequest, caller: Caller, context: RequestContext) -> Served:
+    async def send(self, request: ModelRequest, caller: Caller, context: RequestContext) -> ChatResult:
         """The answer: whole, or a stream whose first chunk is there, which whoever gets it must close.
 
         The response headers of the context say who answered, and after how many calls, also where that failed.
@@ -67,13 +67,13 @@ class ChatService:
         finally:
             _tell(call.journal, context)
         usage = None
-        if isinstance(answer, Completion):
+        if isinstance(answer, ModelResponse):
             usage = meter.complete(answer)
         else:
             meter.follow(answer)
         route = call.journal.route
         assert route is not None  # noqa: S101 - an answer came along a route
-        return Served(model.name, route.provider, route.upstream_model, answer, usage)
+        return ChatResult(model.name, route.provider, route.upstream_model, answer, usage)
 
     async def admit_replay(self, request: ModelRequest, caller: Caller, context: RequestContext) -> None:
         """Let a response of before be given again: its model is still there and allowed, and it counts as a request.
@@ -82,7 +82,7 @@ class ChatService:
             PlatformError: ModelNotFound, ModelNotAllowed, InvalidRequest, RateLimited, LimiterUnavailable, as `send`.
         """
         model = self._allowed_model(request, caller, context)
-        usage = Usage(caller.key_id, caller.owner, context.route, model.name, caller.limits)
+        usage = LimitedRequest(caller.key_id, caller.owner, context.route, model.name, caller.limits)
         await self.limits.charge_request(usage, context)
 
     def _allowed_model(self, request: ModelRequest, caller: Caller, context: RequestContext) -> ServedModel:
@@ -99,19 +99,21 @@ class ChatService:
         output = requested_output_tokens(request.body, self.models.default_output_tokens)
         return TokenUsage(prompt, output, prompt + output)
 
-    def _usage(self, estimate: TokenUsage, model: ServedModel, caller: Caller, context: RequestContext) -> Usage:
+    def _usage(
+        self, estimate: TokenUsage, model: ServedModel, caller: Caller, context: RequestContext
+    ) -> LimitedRequest:
         key_id, owner, route = caller.key_id, caller.owner, context.route
         rules = self.limits.rules
         if not rules.weighs:
-            return Usage(key_id, owner, route, model.name, caller.limits)
+            return LimitedRequest(key_id, owner, route, model.name, caller.limits)
         tokens, cost = estimate.total_tokens, model.most_microusd(estimate)
         if model.unpriced is None:
-            return Usage(key_id, owner, route, model.name, caller.limits, tokens, cost)
+            return LimitedRequest(key_id, owner, route, model.name, caller.limits, tokens, cost)
         assumed = assumed_costs(rules.assumed_prices, estimate)
-        return Usage(key_id, owner, route, model.name, caller.limits, tokens, cost, model.unpriced, assumed)
+        return LimitedRequest(key_id, owner, route, model.name, caller.limits, tokens, cost, model.unpriced, assumed)
 
 
-def _tell(journal: Journal, context: RequestContext) -> None:
+def _tell(journal: AttemptLog, context: RequestContext) -> None:
     """Note who was asked, for the access line and the answer's headers."""
     if journal.route is None:
         return

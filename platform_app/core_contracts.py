@@ -17,9 +17,9 @@ from annotated_types import Ge, Le
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from platform_app.auth.key_records import KeyRecord
+from platform_app.auth.keys.records import KeyRecord
 from platform_app.errors import PlatformError
-from platform_app.llm.answers import Completion
+from platform_app.llm.responses import ModelResponse
 
 if TYPE_CHECKING:
     from packages.core.contracts.auth import APIKeyInfo
@@ -232,7 +232,7 @@ def error_response(code: str, message: str, request_id: str, details: Sequence[s
     return {"error": error_payload(code, message, request_id, details)}
 
 
-def llm_response_fields(completion: Completion, *, trace_id: str, model: str) -> dict[str, str | None]:
+def llm_response_fields(completion: ModelResponse, *, trace_id: str, model: str) -> dict[str, str | None]:
     """A chat result as the fields of core's LLMResponse; `model` is the public name."""
     content = completion.message.get("content")
     return {
@@ -276,7 +276,7 @@ def api_key_info_fields(record: KeyRecord) -> dict[str, Any]:
     }
 
 
-def as_llm_response(completion: Completion, *, trace_id: str, model: str) -> "LLMResponse":
+def as_llm_response(completion: ModelResponse, *, trace_id: str, model: str) -> "LLMResponse":
     """A chat result as core's own LLMResponse.
 
     Raises:

@@ -8,15 +8,15 @@ from typing import Any
 from platform_app.auth.caller import Caller
 from platform_app.config import PriceConfig
 from platform_app.errors import ProviderTimeout
-from platform_app.ledger.base import Intent, Ledger
-from platform_app.ledger.usage_record import INTERRUPTED, MAX_COST_MICROUSD, MAX_TOKENS, UsageRecord
-from platform_app.llm.answers import Completion
-from platform_app.llm.calls import ModelCall, Operation
+from platform_app.ledger.events.usage_record import INTERRUPTED, MAX_COST_MICROUSD, MAX_TOKENS, UsageRecord
+from platform_app.ledger.interfaces import Intent, Ledger
 from platform_app.llm.chunk_stream import ChunkStream
-from platform_app.llm.plausible_usage import CallFacts, SettledUsage, settle_usage
-from platform_app.llm.prices import configured_price
-from platform_app.llm.route import Route
-from platform_app.llm.usage import TokenUsage, kept_usage, stated_microusd
+from platform_app.llm.models.route import Route
+from platform_app.llm.requests import ModelCall, Operation
+from platform_app.llm.responses import ModelResponse
+from platform_app.llm.usage.counts import TokenUsage, kept_usage, stated_microusd
+from platform_app.llm.usage.plausible import CallFacts, SettledUsage, settle_usage
+from platform_app.llm.usage.pricing import configured_price
 from platform_app.observability import ids, metrics
 from platform_app.observability.context import RequestContext
 from platform_app.observability.logging import get_logger
@@ -74,7 +74,7 @@ class CallMeter:
         self._first_token_ms: float | None = None
         call.journal.before_attempt = self._intend
 
-    def complete(self, answer: Completion) -> TokenUsage | None:
+    def complete(self, answer: ModelResponse) -> TokenUsage | None:
         """The whole answer came. Returns the provider's counts; None where they are not used."""
         reported = answer.reported
         raw, counts = (None, None) if reported is None else reported

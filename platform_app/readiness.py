@@ -19,9 +19,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from platform_app.config import Settings
 from platform_app.db.failures import failure_kind
 from platform_app.db.migrations import current_revision, head_revision, known_revisions
-from platform_app.ledger.base import Ledger
-from platform_app.rate_limit.degrading_limiter import DegradingLimiter
-from platform_app.rate_limit.rules import RuleBook
+from platform_app.ledger.interfaces import Ledger
+from platform_app.rate_limit.limiters.failover import FailoverLimiter
+from platform_app.rate_limit.matching import RuleBook
 
 CHECK_TIMEOUT_SECONDS = 1.0
 CACHE_SECONDS = 1.0
@@ -42,7 +42,7 @@ class RedisPolicy:
     """Whether this process is of use without Redis."""
 
     rules: RuleBook
-    limiter: DegradingLimiter | None = None
+    limiter: FailoverLimiter | None = None
     """Also asked whether it counts: a server may answer and take no writes."""
 
 

@@ -14,15 +14,15 @@ import pytest
 
 from apps.platform_cli.embedded.postgres import EmbeddedPostgres
 from apps.platform_cli.embedded.valkey import EmbeddedValkey
-from apps.provider_simulator.catalog import MODELS
+from apps.provider_simulator.faults.catalog import MODELS
 from apps.provider_simulator.server import ProviderSimulator
-from platform_app.auth.key_records import Actor, KeyRecord, NewKey
+from platform_app.auth.keys.records import Actor, KeyRecord, NewKey
 from platform_app.config import Settings, load_settings
 from platform_app.db import migrations
 from platform_app.resources import open_key_admin
 from platform_app.secret_store.env import EnvSecretStore
-from tests.support.apart import run_apart
-from tests.support.gateway import Gateway, write_config
+from tests.support.gateway.process import Gateway, write_config
+from tests.support.timing.apart import run_apart
 
 PROVIDER_KEY = "sk-canary-5d8c2f6ab1904e37"
 PATIENT = {"retry": {"max_attempts": 1}, "breaker": {"minimum_calls": 100_000}}
@@ -181,12 +181,14 @@ def show_figure(request: pytest.FixtureRequest) -> Callable[[str], None]:
 
 
 _LONGEST = [
-    "integration/test_cli.py", "integration/test_core_collision.py", "chaos/test_ledger_chaos.py",
-    "integration/test_dev_command.py", "attacks/soak/test_soak.py", "attacks/test_refusal_cost.py",
-    "integration/test_schemathesis.py", "chaos/test_interrupted_calls.py", "attacks/differential/test_differential.py",
-    "integration/test_edge_bounds.py", "integration/http_bodies/test_anything.py", "integration/test_docs.py",
-    "integration/test_readme.py", "integration/test_limiter_processes.py", "integration/transport/test_chance.py",
-    "chaos/test_rotation_under_load.py", "chaos/test_key_propagation.py", "integration/test_idempotency.py",
+    "integration/cli/test_commands.py", "integration/cli/test_core_collision.py", "chaos/test_ledger_chaos.py",
+    "integration/cli/test_dev_command.py", "attacks/soak/test_soak.py", "attacks/test_refusal_cost.py",
+    "integration/http/test_schemathesis.py", "chaos/test_interrupted_calls.py",
+    "attacks/differential/test_differential.py",
+    "integration/http/test_edge_bounds.py", "integration/http/bodies/test_anything.py", "integration/docs/test_docs.py",
+    "integration/docs/test_readme.py", "integration/limits/test_processes.py",
+    "integration/providers/transport/test_chance.py",
+    "chaos/test_rotation_under_load.py", "chaos/test_key_propagation.py", "integration/idempotency/test_idempotency.py",
 ]  # fmt: skip
 """Files that take long, whatever the number of their tests; the longest first."""
 

@@ -5,7 +5,7 @@ import gc
 # Collecting garbage while modules load finds none, and takes a quarter of the time until the process is ready.
 gc.disable()
 
-from apps.platform_api.worker import main  # noqa: E402 - see above
+from apps.platform_api.server.worker import main  # noqa: E402 - see above
 
 if __name__ == "__main__":
     gc.freeze()

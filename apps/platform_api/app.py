@@ -9,9 +9,10 @@ from fastapi.routing import APIRoute
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from apps.platform_api.azure_paths import serve_azure_path
-from apps.platform_api.direct_routes import DirectRoutes
-from apps.platform_api.routes import chat, openai_compat
+from apps.platform_api.chat import routes as chat
+from apps.platform_api.http.direct_routes import DirectRoutes
+from apps.platform_api.openai import routes as openai_compat
+from apps.platform_api.openai.azure_paths import serve_azure_path
 
 _DIRECT = [
     route

@@ -10,19 +10,19 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 from starlette.types import Send
 
-from apps.platform_api.credentials import credentials
-from apps.platform_api.detached_work import DetachedWork
-from apps.platform_api.http.json_text import TextFacts
-from apps.platform_api.http.query import refuse_unknown_parameters
-from apps.platform_api.http.request_body import BoundedRequestBody
+from apps.platform_api.http.body.json_text import TextFacts
+from apps.platform_api.http.body.request_body import BoundedRequestBody
+from apps.platform_api.http.idempotency.detached_work import DetachedWork
+from apps.platform_api.http.query_parameters import refuse_unknown_parameters
+from apps.platform_api.security.credentials import credentials
 from apps.platform_api.server.state import ServerState
 from platform_app.auth.caller import Caller
-from platform_app.auth.key_records import Actor, ActorKey
+from platform_app.auth.keys.records import Actor, ActorKey
 from platform_app.auth.permissions import Scope
 from platform_app.chat import ChatService
 from platform_app.errors import InsufficientScope
 from platform_app.observability.context import RequestContext
-from platform_app.rate_limit.rules import Usage
+from platform_app.rate_limit.matching import LimitedRequest
 from platform_app.resources import Resources
 
 
@@ -64,8 +64,8 @@ class Guard:
         return caller
 
 
-def _usage(caller: Caller, context: RequestContext) -> Usage:
-    return Usage(caller.key_id, caller.owner, context.route, limits=caller.limits)
+def _usage(caller: Caller, context: RequestContext) -> LimitedRequest:
+    return LimitedRequest(caller.key_id, caller.owner, context.route, limits=caller.limits)
 
 
 def route_template(scope: Any) -> str:
@@ -156,7 +156,7 @@ KeyReaderDep = Annotated[Caller, Depends(Guard(Scope.API_KEYS_READ))]
 """May see keys of its own owner, never their secrets."""
 KeyManagerDep = Annotated[Caller, Depends(Guard(Scope.API_KEYS_MANAGE))]
 """May create, change, rotate and revoke keys of its own owner that hold no more than itself."""
-OneselfDep = Annotated[Caller, Depends(Guard(None, LimitedBy.NOTHING_CHARGED))]
+AnyKeyDep = Annotated[Caller, Depends(Guard(None, LimitedBy.NOTHING_CHARGED))]
 """Any key, about itself."""
 AuditReaderDep = Annotated[Caller, Depends(Guard(Scope.AUDIT_READ))]
 """May read who did what with its own owner's keys."""

@@ -7,18 +7,24 @@ from typing import TypedDict
 
 from fastapi import FastAPI
 
-from apps.platform_api.access_log import AccessLog
 from apps.platform_api.app import GatewayApp
-from apps.platform_api.detached_work import DetachedWork
-from apps.platform_api.errors import install_error_handlers
-from apps.platform_api.guards import require_guards
-from apps.platform_api.http.body_budget import BodyBudget
+from apps.platform_api.audit import routes as audit
+from apps.platform_api.chat import routes as chat
+from apps.platform_api.http.access_log import AccessLog
+from apps.platform_api.http.body.budget import BodyBudget
+from apps.platform_api.http.body.request_body import BodyLimits
 from apps.platform_api.http.cors import CorsPolicy
-from apps.platform_api.http.request_body import BodyLimits
-from apps.platform_api.middleware import RequestCaps, RequestEnvelope
+from apps.platform_api.http.errors import install_error_handlers
+from apps.platform_api.http.idempotency.detached_work import DetachedWork
+from apps.platform_api.http.middleware import RequestLimits, RequestMiddleware
+from apps.platform_api.keys import routes as keys
+from apps.platform_api.limits import routes as limits
+from apps.platform_api.openai import routes as openai_compat
 from apps.platform_api.openapi.install import DESCRIPTION, install_openapi
-from apps.platform_api.routes import audit, chat, keys, limits, openai_compat, system, usage
+from apps.platform_api.security.route_check import require_guards
 from apps.platform_api.server.state import ServerState
+from apps.platform_api.system import routes as system
+from apps.platform_api.usage import routes as usage
 from apps.platform_api.version import SERVICE, VERSION
 from platform_app.config import Settings, load_settings, parse_networks, parse_origins
 from platform_app.errors import ConfigurationError
@@ -59,7 +65,7 @@ def create_app(settings: Settings, server: ServerState | None = None) -> FastAPI
         finally:
             access_log.flush()
 
-    caps = RequestCaps(
+    caps = RequestLimits(
         BodyLimits(
             settings.max_body_bytes, settings.body_timeout_seconds, settings.max_json_values, settings.min_data_rate
         ),
@@ -69,7 +75,7 @@ def create_app(settings: Settings, server: ServerState | None = None) -> FastAPI
         CorsPolicy(origins) if (origins := parse_origins(settings.cors_origins)) else None,
     )
     app = GatewayApp(
-        partial(RequestEnvelope, state=server, caps=caps, access_log=access_log),
+        partial(RequestMiddleware, state=server, caps=caps, access_log=access_log),
         title=SERVICE, version=VERSION, description=DESCRIPTION, lifespan=lifespan, docs_url=None, redoc_url=None,
         redirect_slashes=False,
     )  # fmt: skip

@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from apps.platform_cli.reading import read_database, write_lines
-from platform_app.ledger.reader import AuditFilter, AuditReader
+from apps.platform_cli.database_commands import read_database, write_lines
+from platform_app.ledger.reading.audit import AuditFilter, AuditReader
 
 
 def print_audit(wanted: AuditFilter, limit: int | None) -> None:

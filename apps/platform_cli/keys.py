@@ -11,8 +11,8 @@ from typing import Annotated, TypeVar
 import typer
 from sqlalchemy.exc import ProgrammingError
 
-from platform_app.auth.key_records import UNSET, Actor, KeyChanges, KeyFilter, KeyRecord, KeyStatus, NewKey, Unset
-from platform_app.auth.keys import DATABASE_ERRORS
+from platform_app.auth.keys.records import UNSET, Actor, KeyChanges, KeyFilter, KeyRecord, KeyStatus, NewKey, Unset
+from platform_app.auth.keys.store import DATABASE_ERRORS
 from platform_app.auth.permissions import ALL, GRANTS
 from platform_app.config import Settings, load_config, load_settings
 from platform_app.db.failures import failure_kind

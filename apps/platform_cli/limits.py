@@ -9,20 +9,20 @@ from typing import Annotated
 import typer
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from apps.platform_api.limits_contract import limit_view
-from platform_app.auth.key_records import KeyRecord
-from platform_app.auth.keys import DATABASE_ERRORS, KeyStore
-from platform_app.budget_history import LedgerHistory
+from apps.platform_api.limits.schemas import limit_view
+from platform_app.auth.keys.records import KeyRecord
+from platform_app.auth.keys.store import DATABASE_ERRORS, KeyStore
 from platform_app.config import PlatformConfig, Settings, load_config, load_settings
 from platform_app.config.limit_checks import LIMITED_ROUTES, MODEL_ROUTES
 from platform_app.db.engine import make_engine
 from platform_app.db.failures import failure_kind
 from platform_app.errors import AuthUnavailable, LimiterUnavailable, ValidationFailed
-from platform_app.ledger.spent import SpentReader
-from platform_app.rate_limit.gate import RateLimitGate
+from platform_app.ledger.reading.spent import SpentReader
 from platform_app.rate_limit.limiter import RuleState
-from platform_app.rate_limit.rules import Explanation, RuleBook, Usage
+from platform_app.rate_limit.matching import Explanation, LimitedRequest, RuleBook
+from platform_app.rate_limit.service import RateLimitService
 from platform_app.resources import open_redis_limiter
+from platform_app.resources.budget_history import LedgerHistory
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -77,11 +77,11 @@ async def _explain(
             raise AuthUnavailable(
                 f"The database does not answer ({failure_kind(error)}). Check PLATFORM_DATABASE_URL."
             ) from None
-        usage = Usage(record.key_id, record.owner, route, model, record.limits or {})
+        usage = LimitedRequest(record.key_id, record.owner, route, model, record.limits or {})
         # With what the ledger knows, so that a budget that Redis has lost is not told to be unspent.
         history = LedgerHistory(SpentReader(engine, settings.spool_dir))
         async with open_redis_limiter(settings, history) as limiter:
-            gate = RateLimitGate(RuleBook(config.rate_limits.rules), limiter)
+            gate = RateLimitService(RuleBook(config.rate_limits.rules), limiter)
             try:
                 return record, await gate.explain(usage), True
             except LimiterUnavailable:

@@ -15,10 +15,10 @@ import typer
 from apps.platform_cli import keys, limits, migrate
 from apps.platform_cli.audit import print_audit, utc
 from apps.platform_cli.maintenance import run_maintenance
-from apps.platform_cli.usage import Format, print_records, print_usage
+from apps.platform_cli.usage.command import Format, print_records, print_usage
 from platform_app.errors import ConfigurationError, PlatformError
-from platform_app.ledger.reader import AuditFilter
-from platform_app.ledger.usage_query import DEFAULT_GROUPS, UsageFilter, check_groups
+from platform_app.ledger.reading.audit import AuditFilter
+from platform_app.ledger.reading.usage_query import DEFAULT_GROUPS, UsageFilter, check_groups
 from platform_app.observability.log_sink import LogSink
 from platform_app.observability.logging import configure_logging
 
@@ -51,7 +51,7 @@ def dev(
 ) -> None:
     """Start everything on this machine, with nothing installed: databases, simulator, gateway."""
     # Imported here, since the embedded servers are an extra that production does not install.
-    from apps.platform_cli.dev import run_dev  # noqa: PLC0415 - see above
+    from apps.platform_cli.dev.command import run_dev  # noqa: PLC0415 - see above
 
     raise typer.Exit(run_dev(port, metrics_port, data_dir, provider_url))
 
@@ -64,7 +64,7 @@ def serve(
     workers: Annotated[int | None, typer.Option(min=1, max=256, help="Wins over PLATFORM_WORKERS.")] = None,
 ) -> None:
     """Run the gateway. Refuses to start on a database schema that is not at head."""
-    from apps.platform_cli.serve import run_serve  # noqa: PLC0415 - keeps the other commands quick to start
+    from apps.platform_cli.serve.command import run_serve  # noqa: PLC0415 - keeps the other commands quick to start
 
     flags = {"host": host, "port": port, "metrics_port": metrics_port, "workers": workers}
     raise typer.Exit(run_serve({name: value for name, value in flags.items() if value is not None}))
@@ -75,7 +75,7 @@ def check(
     live: Annotated[bool, typer.Option(help="Also make one cheap call to each provider: its list of models.")] = True,
 ) -> None:
     """Check configuration, secrets, database, Redis, providers and core: a line each, exit code 1 if any fails."""
-    from apps.platform_cli.checks import run_checks  # noqa: PLC0415 - loads what the other commands do not need
+    from apps.platform_cli.checks.command import run_checks  # noqa: PLC0415 - loads what the other commands do not need
 
     raise typer.Exit(run_checks(live))
 
@@ -158,7 +158,7 @@ def reconcile(
 
     Exit code 0: they agree. 3: they differ. 2: the bill cannot be read. 1: the ledger cannot.
     """
-    from apps.platform_cli.reconcile import Wanted, run_reconcile  # noqa: PLC0415 - as for serve
+    from apps.platform_cli.usage.reconcile import Wanted, run_reconcile  # noqa: PLC0415 - as for serve
 
     if delimiter is not None and len(delimiter) != 1:
         raise typer.BadParameter("--delimiter: one character is needed")

@@ -5,9 +5,9 @@ import asyncio
 import typer
 
 from platform_app.config import Settings, load_settings
-from platform_app.ledger.partitions import MaintenanceReport, maintain
-from platform_app.ledger.session import DatabaseUnavailableError, LedgerSession, make_ledger_engine
-from platform_app.ledger.tables import retention_of
+from platform_app.ledger.shipping.partitions import MaintenanceReport, maintain
+from platform_app.ledger.shipping.tables import retention_of
+from platform_app.ledger.spool.session import DatabaseUnavailableError, LedgerSession, make_ledger_engine
 
 
 def run_maintenance() -> int:

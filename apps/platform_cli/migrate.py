@@ -8,7 +8,7 @@ from pathlib import Path
 import typer
 from alembic.util import CommandError
 
-from platform_app.auth.keys import DATABASE_ERRORS
+from platform_app.auth.keys.store import DATABASE_ERRORS
 from platform_app.config import load_settings
 from platform_app.db import migrations
 from platform_app.db.engine import make_engine

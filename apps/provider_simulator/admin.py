@@ -3,7 +3,7 @@
 import orjson
 from aiohttp import web
 
-from apps.provider_simulator.faults import REDIRECTED_PATH
+from apps.provider_simulator.faults.faults import REDIRECTED_PATH
 from apps.provider_simulator.record import Ledger
 
 

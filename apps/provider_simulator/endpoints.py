@@ -13,15 +13,15 @@ from urllib.parse import unquote
 import orjson
 from aiohttp import web
 
-from apps.provider_simulator.anthropic_answers import MessageAnswer
-from apps.provider_simulator.anthropic_wire import AnthropicWire
-from apps.provider_simulator.azure_wire import AzureChatAnswer, AzureWire
-from apps.provider_simulator.catalog import MODELS
-from apps.provider_simulator.embeddings import EmbeddingAnswer
-from apps.provider_simulator.openai_answers import ChatAnswer
-from apps.provider_simulator.openai_wire import OpenAIWire
-from apps.provider_simulator.simulated_model import Answer
-from apps.provider_simulator.wire import Problem, Wire
+from apps.provider_simulator.faults.catalog import MODELS
+from apps.provider_simulator.formats.anthropic_responses import MessageAnswer
+from apps.provider_simulator.formats.anthropic_wire import AnthropicWire
+from apps.provider_simulator.formats.azure_wire import AzureChatAnswer, AzureWire
+from apps.provider_simulator.formats.openai_responses import ChatAnswer
+from apps.provider_simulator.formats.openai_wire import OpenAIWire
+from apps.provider_simulator.formats.wire import Problem, Wire
+from apps.provider_simulator.model.embeddings import EmbeddingAnswer
+from apps.provider_simulator.model.simulated_model import Answer
 
 _CREATED = 1_735_689_600  # 2025-01-01, when every simulated model was made
 _CREATED_AT = "2025-01-01T00:00:00Z"

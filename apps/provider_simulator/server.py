@@ -15,18 +15,18 @@ from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestHandler
 
 from apps.provider_simulator.admin import administer
-from apps.provider_simulator.catalog import (
+from apps.provider_simulator.endpoints import Endpoint, RefusedError, endpoint_of
+from apps.provider_simulator.faults.catalog import (
     FAULT_HEADER,
     ScriptedFault,
     UnknownFaultError,
     fault_of_header,
     fault_of_model,
 )
-from apps.provider_simulator.endpoints import Endpoint, RefusedError, endpoint_of
-from apps.provider_simulator.faults import DroppedError, Exchange, misbehave
+from apps.provider_simulator.faults.faults import DroppedError, Exchange, misbehave
+from apps.provider_simulator.formats.wire import Problem, Wire
+from apps.provider_simulator.model.simulated_model import InvalidRequestError
 from apps.provider_simulator.record import Entry, FinalOutcome, Ledger, Outcome, RequestRecord
-from apps.provider_simulator.simulated_model import InvalidRequestError
-from apps.provider_simulator.wire import Problem, Wire
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 GRACE_SECONDS = 0.25

@@ -10,8 +10,8 @@ from typing import Any, Protocol, TypeVar
 
 from platform_app.auth.cache import CachedKey, KeyCache
 from platform_app.auth.caller import Caller
-from platform_app.auth.key_records import StoredKey, StoredSecret
-from platform_app.auth.keys import DATABASE_ERRORS
+from platform_app.auth.keys.records import StoredKey, StoredSecret
+from platform_app.auth.keys.store import DATABASE_ERRORS
 from platform_app.auth.pepper import Peppers, parse_peppers
 from platform_app.auth.throttle import FailureThrottle, NoThrottle
 from platform_app.auth.tokens import Token, parse_token

@@ -11,9 +11,9 @@ from platform_app.config.catalog import (
     RouteConfig,
     WireFormat,
 )
-from platform_app.config.database_tls import DatabaseTls, make_ssl_context
-from platform_app.config.database_url import DatabaseTarget, parse_database_url
-from platform_app.config.egress import Egress, EgressProxy, parse_proxy, read_egress
+from platform_app.config.connections.database_tls import DatabaseTls, make_ssl_context
+from platform_app.config.connections.database_url import DatabaseTarget, parse_database_url
+from platform_app.config.connections.egress import Egress, EgressProxy, parse_proxy, read_egress
 from platform_app.config.fields import (
     SECRET_NAME,
     ConfigModel,

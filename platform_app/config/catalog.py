@@ -6,8 +6,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
+from platform_app.config.connections.tls_files import certificate_problem
 from platform_app.config.fields import ConfigModel, HttpUrl, ModelName, RuleName, SecretName
-from platform_app.config.tls_files import certificate_problem
 
 WireFormat = Literal["openai", "azure", "anthropic"]
 HeaderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]{1,64}$")]

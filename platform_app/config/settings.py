@@ -8,8 +8,10 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from platform_app.config.database_url import DatabaseTarget, parse_database_url
-from platform_app.config.egress import DIRECT, Egress, parse_proxy, read_egress
+from platform_app.config.connections.database_url import DatabaseTarget, parse_database_url
+from platform_app.config.connections.egress import DIRECT, Egress, parse_proxy, read_egress
+from platform_app.config.connections.redis_url import check_redis_url, is_unverified, sends_in_clear, with_ca_file
+from platform_app.config.connections.tls_files import ca_problem
 from platform_app.config.fields import (
     HttpUrl,
     ModelName,
@@ -20,9 +22,7 @@ from platform_app.config.fields import (
     what_is_wrong,
 )
 from platform_app.config.origins import parse_origins
-from platform_app.config.redis_url import check_redis_url, is_unverified, sends_in_clear, with_ca_file
 from platform_app.config.secret_stores import SecretStoreSettings
-from platform_app.config.tls_files import ca_problem
 from platform_app.errors import ConfigurationError
 
 ENV_PREFIX = "PLATFORM_"

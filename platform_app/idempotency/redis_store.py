@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError
 
 from platform_app.errors import IdempotencyUnavailable
-from platform_app.idempotency.base import NOT_KEPT, Claim, Finish, Found, State
+from platform_app.idempotency.store import NOT_KEPT, Claim, Finish, Found, State
 
 _TEXT = (files("platform_app.idempotency") / "record.lua").read_text(encoding="utf-8")
 LARGE_SCRIPT = _TEXT

@@ -4,8 +4,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from platform_app.llm.answers import ChatChunk
-from platform_app.llm.usage import TokenUsage
+from platform_app.llm.responses import ChatChunk
+from platform_app.llm.usage.counts import TokenUsage
 
 Ending = Callable[[BaseException | None], None]
 """Is told how a stream ended: None, complete; an Exception, it failed; GeneratorExit or CancelledError, nobody wanted

@@ -7,14 +7,14 @@ the same once more.
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from platform_app.llm import lenient_json
-from platform_app.llm.answers import ChatChunk, Completion
+from platform_app.llm.codecs import lenient_json
+from platform_app.llm.responses import ChatChunk, ModelResponse
 
 _OF_CHUNKS = ("choices", "usage", "object")
 _TEXTS = ("content", "refusal", "reasoning_content", "reasoning")
 
 
-def chunks_of(completion: Completion) -> list[ChatChunk]:
+def chunks_of(completion: ModelResponse) -> list[ChatChunk]:
     """The chunks of a stream with this response: the messages, the ends, the usage."""
     body = completion.body
     envelope = {name: value for name, value in body.items() if name not in _OF_CHUNKS}
@@ -30,7 +30,7 @@ def chunks_of(completion: Completion) -> list[ChatChunk]:
     return chunks
 
 
-def completion_of(chunks: Iterable[ChatChunk]) -> Completion:
+def completion_of(chunks: Iterable[ChatChunk]) -> ModelResponse:
     """The whole response that these chunks make; without choices where they have none."""
     envelope: dict[str, Any] = {}
     choices: dict[int, _Choice] = {}
@@ -52,7 +52,7 @@ def completion_of(chunks: Iterable[ChatChunk]) -> Completion:
     made["choices"] = [choices[index].whole() for index in sorted(choices)]
     if usage is not None:
         made["usage"] = usage
-    return Completion(lenient_json.dumps(made), made, counted)
+    return ModelResponse(lenient_json.dumps(made), made, counted)
 
 
 class _Choice:

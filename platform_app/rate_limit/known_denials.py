@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from platform_app.rate_limit.limiter import Decision
-from platform_app.rate_limit.rules import Charge
+from platform_app.rate_limit.matching import Charge
 
 MAX_COUNTERS = 10_000
 LONGEST_SECONDS = 60.0

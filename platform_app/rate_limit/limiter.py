@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from platform_app.rate_limit.matching import Charge
 from platform_app.rate_limit.rule import Rule
-from platform_app.rate_limit.rules import Charge
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,9 @@ from platform_app.errors import ConfigurationError
 from platform_app.secret_store.base import SecretStore
 from platform_app.secret_store.env import EnvSecretStore
 from platform_app.secret_store.file import FileSecretStore
-from platform_app.secret_store.vault import VaultSecretStore
-from platform_app.secret_store.vault_http import VaultHttp
-from platform_app.secret_store.vault_login import AppRoleLogin, Credential, KubernetesLogin, TokenLogin, VaultLogin
+from platform_app.secret_store.vault.http import VaultHttp
+from platform_app.secret_store.vault.login import AppRoleLogin, Credential, KubernetesLogin, TokenLogin, VaultLogin
+from platform_app.secret_store.vault.store import VaultSecretStore
 
 LOCAL_REFRESH_SECONDS = 1.0
 _AWS = "platform_app.secret_store.aws"

@@ -6,8 +6,8 @@ import pytest
 
 from tests.attacks.proxies.invariant import READ_BY_A_PROXY
 from tests.attacks.raw_http import Address
-from tests.support.gateway import Gateway
-from tests.support.http import metric
+from tests.support.gateway.http import metric
+from tests.support.gateway.process import Gateway
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from platform_app.db import migrations
 from tests.attacks.fuzz import fuzzed
 from tests.attacks.raw_http import Address, Response, exchange
 from tests.conftest import Platform
-from tests.support.gateway import Gateway
+from tests.support.gateway.process import Gateway
 
 REQUESTS = int(os.environ.get("ATTACKS_FUZZ_REQUESTS", "1500"))
 """The long form is 10,000."""

@@ -18,13 +18,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.types import Message
 
-from apps.platform_api.contract import ChatRequestBody
-from apps.platform_api.http.body_budget import BodyBudget
-from apps.platform_api.http.json_body import parse
-from apps.platform_api.http.request_body import BodyLimits, BoundedRequestBody
-from apps.platform_api.openai_body import parse_openai_body
+from apps.platform_api.chat.schemas import ChatRequestBody
+from apps.platform_api.http.body.budget import BodyBudget
+from apps.platform_api.http.body.json_body import parse
+from apps.platform_api.http.body.request_body import BodyLimits, BoundedRequestBody
+from apps.platform_api.openai.requests import parse_openai_body
 from platform_app.errors import PlatformError
-from platform_app.llm.calls import Operation
+from platform_app.llm.requests import Operation
 
 MIB = 1024 * 1024
 CAP = 10 * MIB

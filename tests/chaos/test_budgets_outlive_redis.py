@@ -12,8 +12,8 @@ import yaml
 from apps.platform_cli.embedded.valkey import EmbeddedValkey
 from apps.provider_simulator.server import ProviderSimulator
 from tests.conftest import PATIENT, PROVIDER_KEY, Platform
-from tests.support.gateway import Gateway
-from tests.support.valkey import own_server
+from tests.support.gateway.process import Gateway
+from tests.support.servers.valkey import own_server
 
 BUDGET, EACH = 200, 28
 """US dollars: of the month, and of one request."""

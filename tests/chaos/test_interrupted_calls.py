@@ -21,13 +21,13 @@ from apps.platform_cli.embedded.postgres import EmbeddedPostgres
 from apps.provider_simulator.server import ProviderSimulator
 from platform_app.config import load_config
 from platform_app.db import migrations
-from platform_app.ledger.pending import read_pending
-from platform_app.rate_limit.holds import HOLD_SECONDS
-from platform_app.rate_limit.rules import RuleBook, Usage
+from platform_app.ledger.spool.pending import read_pending
+from platform_app.rate_limit.matching import LimitedRequest, RuleBook
+from platform_app.rate_limit.reservations import HOLD_SECONDS
 from tests.conftest import Platform
-from tests.support.gateway import Gateway, write_config
-from tests.support.http import until
-from tests.support.usage_totals import differences
+from tests.support.gateway.http import until
+from tests.support.gateway.process import Gateway, write_config
+from tests.support.gateway.usage_totals import differences
 
 RULES = [
     {"name": "hourly-tokens", "scope": "key", "unit": "tokens", "limit": 1_000_000, "window_seconds": 3600},
@@ -90,7 +90,7 @@ class Stage:
     async def counted(self, key_id: str, owner: str) -> dict[str, tuple[int, int]]:
         """Of each rule what was used and what is reserved."""
         book = RuleBook(load_config(self.platform.settings()).rate_limits.rules)
-        charges = book.charges(Usage(key_id, owner, "/v1/platform/chat", "sim-ok"))
+        charges = book.charges(LimitedRequest(key_id, owner, "/v1/platform/chat", "sim-ok"))
         redis = Redis.from_url(self.platform.environment["PLATFORM_REDIS_URL"])
         try:
             found = {each.rule.name: await redis.hmget(each.counter, ["t", "H"]) for each in charges}

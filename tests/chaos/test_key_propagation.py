@@ -12,9 +12,9 @@ import redis as sync_redis
 
 from apps.platform_cli.embedded.valkey import EmbeddedValkey
 from tests.conftest import Platform
-from tests.support.gateway import Gateway
-from tests.support.http import metric, metric_becomes
-from tests.support.keys_api import Api
+from tests.support.gateway.http import metric, metric_becomes
+from tests.support.gateway.keys_api import Api
+from tests.support.gateway.process import Gateway
 
 CONNECTED = "platform_key_listener_connected"
 LONG_TTL, SHORT_TTL = 60, 1

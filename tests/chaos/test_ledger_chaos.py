@@ -31,9 +31,9 @@ from apps.platform_cli.embedded.postgres import EmbeddedPostgres
 from apps.platform_cli.embedded.valkey import EmbeddedValkey
 from platform_app.db import migrations
 from tests.conftest import GENEROUS, Platform
-from tests.support.apart import run_apart
-from tests.support.gateway import Gateway, write_config
-from tests.support.usage_totals import differences
+from tests.support.gateway.process import Gateway, write_config
+from tests.support.gateway.usage_totals import differences
+from tests.support.timing.apart import run_apart
 
 OUTAGE_SECONDS = float(os.environ.get("LEDGER_OUTAGE_SECONDS", "3"))
 KILLS = 20

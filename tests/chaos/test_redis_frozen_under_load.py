@@ -12,10 +12,10 @@ import pytest
 
 from apps.platform_cli.embedded.valkey import EmbeddedValkey
 from tests.conftest import Platform
-from tests.support.gateway import Gateway
-from tests.support.http import metric, until
-from tests.support.responsive_time import ResponsiveTime, responsive_time
-from tests.support.valkey import own_server
+from tests.support.gateway.http import metric, until
+from tests.support.gateway.process import Gateway
+from tests.support.servers.valkey import own_server
+from tests.support.timing.responsive_time import ResponsiveTime, responsive_time
 
 CLIENTS = 4
 FREEZE_SECONDS, HANG_SECONDS = 5, 2

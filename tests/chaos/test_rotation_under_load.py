@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from tests.conftest import Platform
-from tests.support.gateway import Gateway
-from tests.support.keys_api import Api
+from tests.support.gateway.keys_api import Api
+from tests.support.gateway.process import Gateway
 
 CLIENTS = 50
 LEAST_GRACE_SECONDS = 5

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from apps.provider_simulator.catalog import MODELS
+from apps.provider_simulator.faults.catalog import MODELS
 from apps.provider_simulator.server import ProviderSimulator
 from tests.conftest import GENEROUS, PATIENT, Platform
-from tests.support.gateway import Gateway, write_catalog
+from tests.support.gateway.process import Gateway, write_catalog
 
 ALIAS = "house-model"
 AZURE = "azure-gpt"

@@ -10,8 +10,8 @@ from openai import AsyncOpenAI
 
 from apps.provider_simulator.server import ProviderSimulator
 from tests.conftest import GENEROUS, Platform
-from tests.support.gateway import Gateway, write_catalog
-from tests.support.http import metric, metric_becomes
+from tests.support.gateway.http import metric, metric_becomes
+from tests.support.gateway.process import Gateway, write_catalog
 
 HELLO: Any = [{"role": "user", "content": "Hello there"}]
 MINIMUM_CALLS, PROBES, OPEN_SECONDS = 4, 2, 1.0

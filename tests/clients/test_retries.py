@@ -10,7 +10,7 @@ from openai import AsyncOpenAI
 
 from apps.provider_simulator.server import ProviderSimulator
 from tests.conftest import GENEROUS, Platform
-from tests.support.gateway import Gateway, write_catalog
+from tests.support.gateway.process import Gateway, write_catalog
 
 HELLO: Any = [{"role": "user", "content": "Hello"}]
 WIRES = ("openai", "azure", "anthropic")

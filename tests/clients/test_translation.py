@@ -7,10 +7,10 @@ from typing import Any
 import httpx
 import pytest
 
+from apps.provider_simulator.model.simulated_model import EXACT_ARGUMENTS
 from apps.provider_simulator.server import ProviderSimulator
-from apps.provider_simulator.simulated_model import EXACT_ARGUMENTS
 from tests.clients.conftest import CLAUDE
-from tests.support.gateway import Gateway
+from tests.support.gateway.process import Gateway
 
 PLATFORM, OPENAI = "/v1/platform/chat", "/v1/chat/completions"
 HI: dict[str, Any] = {"role": "user", "content": "hi"}

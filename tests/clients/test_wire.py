@@ -4,7 +4,6 @@ answers as the client does. docs/http.md says what may differ, and here nothing 
 import json
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,9 +12,10 @@ import pytest
 from apps.provider_simulator.server import ProviderSimulator
 from tests.clients.conftest import ALIAS
 from tests.conftest import PROVIDER_KEY
-from tests.support.gateway import Gateway
+from tests.support.gateway.process import Gateway
+from tests.support.paths import ROOT
 
-DOCUMENTED = (Path(__file__).resolve().parents[2] / "docs" / "http.md").read_text()
+DOCUMENTED = (ROOT / "docs" / "http.md").read_text()
 PIXEL = (
     "data:image/png;base64,"
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="

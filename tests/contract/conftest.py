@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from apps.provider_simulator.server import ProviderSimulator
-from platform_app.llm.base import ModelAdapter
-from platform_app.llm.transport.pool import ConnectionPool
-from tests.support.faults import IDLE_SECONDS
-from tests.support.wires import WIRES, adapter_for, url_of
+from platform_app.llm.http.transport.pool import ConnectionPool
+from platform_app.llm.interfaces import ModelAdapter
+from tests.support.providers.faults import IDLE_SECONDS
+from tests.support.providers.wires import WIRES, adapter_for, url_of
 
 
 @pytest.fixture

@@ -9,13 +9,13 @@ import pytest
 
 from apps.provider_simulator.server import ProviderSimulator
 from platform_app.errors import PlatformError, ProviderFailed, ProviderTimeout
-from platform_app.llm.answers import ChatChunk
-from platform_app.llm.base import ModelAdapter
-from platform_app.llm.transport.pool import ConnectionPool
-from tests.support.http import until
-from tests.support.responsive_time import responsive_time
-from tests.support.servers import Server, read_request, silent
-from tests.support.wires import MIB, adapter_for, call, collect, complete, open_stream, url_of
+from platform_app.llm.http.transport.pool import ConnectionPool
+from platform_app.llm.interfaces import ModelAdapter
+from platform_app.llm.responses import ChatChunk
+from tests.support.gateway.http import until
+from tests.support.providers.wires import MIB, adapter_for, call, collect, complete, open_stream, url_of
+from tests.support.servers.tcp import Server, read_request, silent
+from tests.support.timing.responsive_time import responsive_time
 
 BOTH_STREAM = pytest.mark.parametrize("streams", [False, True], ids=["json", "stream"])
 AT_ONCE = 0.1

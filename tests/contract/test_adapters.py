@@ -20,15 +20,15 @@ from platform_app.errors import (
     ProviderTimeout,
     ProviderUnavailable,
 )
-from platform_app.llm.answers import ChatChunk
-from platform_app.llm.base import ModelAdapter
-from platform_app.llm.calls import Operation
-from platform_app.llm.transport.pool import ConnectionPool
-from platform_app.llm.usage import TokenUsage
-from tests.support.faults import EXPECTED, IDLE_SECONDS
-from tests.support.responsive_time import responsive_time
-from tests.support.servers import Server, answering, canned, read_request
-from tests.support.wires import KEY, MIB, adapter_for, call, collect, complete, text_of, url_of
+from platform_app.llm.http.transport.pool import ConnectionPool
+from platform_app.llm.interfaces import ModelAdapter
+from platform_app.llm.requests import Operation
+from platform_app.llm.responses import ChatChunk
+from platform_app.llm.usage.counts import TokenUsage
+from tests.support.providers.faults import EXPECTED, IDLE_SECONDS
+from tests.support.providers.wires import KEY, MIB, adapter_for, call, collect, complete, text_of, url_of
+from tests.support.servers.tcp import Server, answering, canned, read_request
+from tests.support.timing.responsive_time import responsive_time
 
 CLOCK = {"type": "function", "function": {"name": "clock"}}
 WEATHER = {

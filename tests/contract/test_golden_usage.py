@@ -15,24 +15,25 @@ from platform_app.auth.caller import Caller
 from platform_app.chat import ChatService
 from platform_app.config import PriceConfig
 from platform_app.errors import PlatformError
-from platform_app.ledger.event import decode
-from platform_app.ledger.usage_record import UsageRecord
-from platform_app.llm.calls import ModelRequest, Operation
+from platform_app.ledger.events.event import decode
+from platform_app.ledger.events.usage_record import UsageRecord
 from platform_app.llm.chunk_stream import ChunkStream
-from platform_app.llm.directory import ModelDirectory, ServedModel
-from platform_app.llm.prices import configured_price
-from platform_app.llm.route import Route
-from platform_app.llm.route_upstream import RouteUpstream
-from platform_app.llm.transport.pool import ConnectionPool
-from platform_app.rate_limit.gate import RateLimitGate
-from platform_app.rate_limit.rules import RuleBook
-from tests.support.servers import canned
-from tests.support.wires import KEY, adapter_for
-from tests.unit.fakes import FakeLedger, FakeLimiter, context
+from platform_app.llm.http.transport.pool import ConnectionPool
+from platform_app.llm.models.provider_route import ProviderRoute
+from platform_app.llm.models.registry import ModelRegistry, ServedModel
+from platform_app.llm.models.route import Route
+from platform_app.llm.requests import ModelRequest, Operation
+from platform_app.llm.usage.pricing import configured_price
+from platform_app.rate_limit.matching import RuleBook
+from platform_app.rate_limit.service import RateLimitService
+from tests.support.fakes.core import FakeLedger, FakeLimiter, context
+from tests.support.paths import ROOT
+from tests.support.providers.wires import KEY, adapter_for
+from tests.support.servers.tcp import canned
 
 GOLDEN: Mapping[str, Any] = json.loads(Path(__file__).with_name("golden_usage.json").read_text(encoding="utf-8"))
 SHAPES: list[dict[str, Any]] = GOLDEN["shapes"]
-DOCUMENT = Path(__file__).parents[2] / "docs" / "billing.md"
+DOCUMENT = ROOT / "docs" / "billing.md"
 BEGIN, END = "<!-- golden set: made by tests/contract/test_golden_usage.py -->\n", "<!-- end of the golden set -->\n"
 PRICE = configured_price(PriceConfig.model_validate(GOLDEN["price"]))
 CALLER = Caller("k" * 12, "golden", "team-a", "test", frozenset({"platform:chat"}))
@@ -125,9 +126,9 @@ async def recorded(shape: Mapping[str, Any]) -> UsageRecord:
     async with server:
         adapter = adapter_for(shape["wire"], pool, server.url)
         route = Route("m", shape["wire"], "up", "KEY", price=PRICE if shape.get("priced", True) else None)
-        models = {"m": ServedModel("m", (route,), RouteUpstream(route, adapter, Credentials()))}
-        gate = RateLimitGate(RuleBook([]), FakeLimiter())
-        chat = ChatService(ModelDirectory(models, "m"), gate, ledger, 60.0)
+        models = {"m": ServedModel("m", (route,), ProviderRoute(route, adapter, Credentials()))}
+        gate = RateLimitService(RuleBook([]), FakeLimiter())
+        chat = ChatService(ModelRegistry(models, "m"), gate, ledger, 60.0)
         try:
             await drive(chat, shape)
         finally:

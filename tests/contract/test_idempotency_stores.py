@@ -10,10 +10,10 @@ from redis.asyncio import Redis
 
 from apps.platform_cli.embedded.valkey import EmbeddedValkey
 from platform_app.errors import IdempotencyUnavailable
-from platform_app.idempotency.base import NOT_KEPT, Claim, Finish, Found, Holder, IdempotencyStore, State, record_name
 from platform_app.idempotency.redis_store import RedisIdempotencyStore
-from platform_app.rate_limit.script_pipe import ScriptPipe
-from tests.unit.platform_app.idempotency.memory_store import MemoryStore
+from platform_app.idempotency.store import NOT_KEPT, Claim, Finish, Found, Holder, IdempotencyStore, State, record_name
+from platform_app.redis.client import PipelinedRedis
+from tests.support.fakes.memory_store import MemoryStore
 
 LEASE = 30.0
 BYTES = bytes(range(256)) * 4
@@ -26,7 +26,7 @@ async def store(request: pytest.FixtureRequest, valkey: EmbeddedValkey) -> Async
     if request.param == "memory":
         yield MemoryStore()
     elif request.param == "pipe":
-        pipe = ScriptPipe(valkey.url, 1)
+        pipe = PipelinedRedis(valkey.url, 1)
         yield RedisIdempotencyStore(pipe)
         await pipe.aclose()
     else:
@@ -160,7 +160,7 @@ async def test_one_round_trip_and_one_key(redis: Redis, claim: Claim) -> None:
 
 
 async def test_no_server_is_unavailable(claim: Claim) -> None:
-    pipe = ScriptPipe("unix:///nowhere/none.sock", 0.05)
+    pipe = PipelinedRedis("unix:///nowhere/none.sock", 0.05)
     store = RedisIdempotencyStore(pipe)
     for call in (store.begin(claim, 1), store.renew(claim, 1), store.finish(claim, b"", 1), store.release(claim)):
         with pytest.raises(IdempotencyUnavailable) as caught:

@@ -18,14 +18,14 @@ from platform_app.errors import (
     ProviderRejectedRequest,
     ProviderTimeout,
 )
-from platform_app.llm.answers import ChatChunk
-from platform_app.llm.base import ModelAdapter
-from platform_app.llm.calls import Operation
-from platform_app.llm.event_chunks import MAX_HELD_CHUNKS
-from platform_app.llm.policies.verdicts import Health, verdict_of
-from platform_app.llm.transport.pool import ConnectionPool
-from tests.support.servers import answering, canned
-from tests.support.wires import adapter_for, call, collect, complete, open_stream, text_of, url_of
+from platform_app.llm.http.event_stream import MAX_HELD_CHUNKS
+from platform_app.llm.http.transport.pool import ConnectionPool
+from platform_app.llm.interfaces import ModelAdapter
+from platform_app.llm.policies.failure_table import Health, verdict_of
+from platform_app.llm.requests import Operation
+from platform_app.llm.responses import ChatChunk
+from tests.support.providers.wires import adapter_for, call, collect, complete, open_stream, text_of, url_of
+from tests.support.servers.tcp import answering, canned
 
 OPENAI_SHAPED = pytest.mark.parametrize("wire", ["openai", "azure"], indirect=True)
 ANTHROPIC = pytest.mark.parametrize("wire", ["anthropic"], indirect=True)

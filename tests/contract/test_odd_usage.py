@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-from apps.provider_simulator.odd_usage import ABSENT, SHAPES
-from platform_app.llm.base import ModelAdapter
-from platform_app.llm.calls import Operation
-from platform_app.llm.estimate import estimate_prompt_tokens, estimate_text_tokens
-from platform_app.llm.plausible_usage import CallFacts, SettledUsage, settle_usage
-from tests.support.wires import call, complete, open_stream
+from apps.provider_simulator.faults.odd_usage import ABSENT, SHAPES
+from platform_app.llm.interfaces import ModelAdapter
+from platform_app.llm.requests import Operation
+from platform_app.llm.usage.plausible import CallFacts, SettledUsage, settle_usage
+from platform_app.llm.usage.token_estimate import estimate_prompt_tokens, estimate_text_tokens
+from tests.support.providers.wires import call, complete, open_stream
 
 TEXT = "You said: Hello"
 GUESS_OUT = estimate_text_tokens(len(TEXT))

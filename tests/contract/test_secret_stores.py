@@ -18,12 +18,12 @@ from platform_app.secret_store.base import Secret, SecretStore
 from platform_app.secret_store.cache import CachedSecretStore
 from platform_app.secret_store.env import EnvSecretStore
 from platform_app.secret_store.file import FileSecretStore
-from platform_app.secret_store.vault import VaultSecretStore
-from platform_app.secret_store.vault_http import VaultHttp
-from platform_app.secret_store.vault_login import Credential, TokenLogin
-from tests.support.aws import CREDENTIALS, REGION, SecretsManager
-from tests.support.openbao import ROOT_TOKEN, OpenBao
-from tests.support.responsive_time import responsive_time
+from platform_app.secret_store.vault.http import VaultHttp
+from platform_app.secret_store.vault.login import Credential, TokenLogin
+from platform_app.secret_store.vault.store import VaultSecretStore
+from tests.support.servers.aws import CREDENTIALS, REGION, SecretsManager
+from tests.support.servers.openbao import ROOT_TOKEN, OpenBao
+from tests.support.timing.responsive_time import responsive_time
 
 VALUE = "sk-canary-0f8e6d4c2b1a3957"
 TIMEOUT = 4.0

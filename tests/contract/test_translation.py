@@ -7,13 +7,13 @@ from typing import Any
 import orjson
 import pytest
 
+from apps.provider_simulator.model.simulated_model import EXACT_ARGUMENTS
 from apps.provider_simulator.server import ProviderSimulator
-from apps.provider_simulator.simulated_model import EXACT_ARGUMENTS
 from platform_app.errors import ProviderRejectedRequest
-from platform_app.llm.answers import ChatChunk
-from platform_app.llm.base import ModelAdapter
-from platform_app.llm.provider_errors import NotExpressible
-from tests.support.wires import call, collect, complete, text_of
+from platform_app.llm.errors import UnsupportedByProvider
+from platform_app.llm.interfaces import ModelAdapter
+from platform_app.llm.responses import ChatChunk
+from tests.support.providers.wires import call, collect, complete, text_of
 
 BOTH_STREAM = pytest.mark.parametrize("streams", [False, True], ids=["json", "stream"])
 HI: dict[str, Any] = {"role": "user", "content": "hi"}
@@ -292,7 +292,7 @@ async def test_request_that_cannot_be_said_is_refused_before_it_is_sent(
     before = len(simulator.requests())
     with pytest.raises(ProviderRejectedRequest) as caught:
         await adapter.send(call("sim-ok@claude-3-haiku", streams=streams, **{"messages": [HI], **fields}), "sk-x")
-    assert isinstance(caught.value, NotExpressible)
+    assert isinstance(caught.value, UnsupportedByProvider)
     assert caught.value.param == place
     assert caught.value.details is not None
     assert caught.value.details[0].startswith(f"{place}: ")

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 
 from tests.failover.faulty_provider import TEXT, Attempt
-from tests.support.gateway import Gateway
+from tests.support.gateway.process import Gateway
 
 HANG_SECONDS = 90.0
 """No response by then is a hang; everything that the gateway waits for in these tests is a few seconds."""

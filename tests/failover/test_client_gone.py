@@ -15,8 +15,8 @@ import pytest
 from tests.conftest import GENEROUS, Platform
 from tests.failover.faulty_provider import Attempt, Call, FaultyProvider
 from tests.failover.scenarios import no_response, overloaded, slow_first_token, stream_stall
-from tests.support.gateway import Gateway, write_catalog
-from tests.support.http import OPENAI_CHAT, PLATFORM_CHAT, chat_request, connect, until
+from tests.support.gateway.http import OPENAI_CHAT, PLATFORM_CHAT, chat_request, connect, until
+from tests.support.gateway.process import Gateway, write_catalog
 
 AT_ONCE_SECONDS = 10.0
 LARGE = "x" * 6_000_000

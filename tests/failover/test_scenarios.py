@@ -4,7 +4,6 @@ import asyncio
 import re
 import time
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import httpx
 import pytest
@@ -23,9 +22,10 @@ from tests.failover.scenarios import (
     no_prefill,
     overloaded,
 )
-from tests.support.gateway import Gateway, write_catalog
+from tests.support.gateway.process import Gateway, write_catalog
+from tests.support.paths import ROOT
 
-PAGE = Path(__file__).parents[2] / "docs" / "resilience.md"
+PAGE = ROOT / "docs" / "resilience.md"
 DOWN_REQUESTS, RECOVERY_SECONDS = 10, 60.0
 IDLE_SECONDS = 4
 BREAKER = {"failure_ratio": 0.5, "minimum_calls": 6, "window_seconds": 60, "open_seconds": 1, "probes": 1}

@@ -15,11 +15,12 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from platform_app import core_contracts
-from platform_app.auth.key_records import KeyRecord
+from platform_app.auth.keys.records import KeyRecord
 from platform_app.core_contracts import CONTRACTS, PINNED, CoreStatus
 from platform_app.errors import ProviderTimeout
-from platform_app.llm.answers import Completion
+from platform_app.llm.responses import ModelResponse
 from tests.stand_in_core.build import Edits, build_wheel
+from tests.support.paths import ROOT
 
 RECORD = KeyRecord(
     key_id="k1",
@@ -81,12 +82,12 @@ def core_model(name: str) -> type[BaseModel]:
     return model
 
 
-def completion(message: dict[str, Any], finish_reason: str | None = "stop") -> Completion:
-    return Completion(raw=b"", body={"choices": [{"message": message, "finish_reason": finish_reason}]})
+def completion(message: dict[str, Any], finish_reason: str | None = "stop") -> ModelResponse:
+    return ModelResponse(raw=b"", body={"choices": [{"message": message, "finish_reason": finish_reason}]})
 
 
 def test_the_pin_is_the_one_of_the_extra() -> None:
-    pyproject = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     assert pyproject["project"]["optional-dependencies"]["core"] == [f"flowbiz-ai-core=={PINNED}"]
 
 

@@ -13,8 +13,8 @@ import yaml
 from prometheus_client import Counter, Gauge, Histogram
 
 from platform_app.observability import metrics
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 HEADINGS = ["Meaning", "Impact", "Check", "Mitigate", "Escalate"]
 ADDED_BY_PROMETHEUS = {"job", "instance"}
 CHOSEN_BY_OPERATORS = ADDED_BY_PROMETHEUS | {"provider", "model", "rule", "host"}

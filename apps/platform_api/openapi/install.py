@@ -7,11 +7,11 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
 
-from apps.platform_api.contract import ChatRequestBody
-from apps.platform_api.guards import api_routes, guard_of
-from apps.platform_api.key_contract import CreateKeyBody, RevokeKeyBody, RotateKeyBody, UpdateKeyBody
-from apps.platform_api.openapi.blocks import REF
-from apps.platform_api.openapi.openai_compat import ChatCompletionBody, EmbeddingsBody
+from apps.platform_api.chat.schemas import ChatRequestBody
+from apps.platform_api.keys.schemas import CreateKeyBody, RevokeKeyBody, RotateKeyBody, UpdateKeyBody
+from apps.platform_api.openai.openapi import ChatCompletionBody, EmbeddingsBody
+from apps.platform_api.openapi.components import REF
+from apps.platform_api.security.route_check import api_routes, guard_of
 
 DESCRIPTION = (
     "The guarded gateway in front of LLM providers. Errors are `{error: {code, message, request_id}}`, "

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from starlette.types import ASGIApp, Message, Scope
 
-from apps.platform_api.departure import Departure
+from apps.platform_api.http.disconnect_signal import DisconnectSignal
 from apps.platform_api.server.head import RequestHead
 from apps.platform_api.server.incoming_body import IncomingBody
 from apps.platform_api.server.refusal import Refusal, RequestRefusedError
@@ -79,7 +79,7 @@ class Exchange:
         self.started = False
         self.complete = False
         self.disconnected = False
-        self.departure = Departure(connection.resume_reading)
+        self.departure = DisconnectSignal(connection.resume_reading)
 
     async def run(self, app: ASGIApp) -> None:
         """Let the application handle the request; whatever it leaves undone ends the connection."""

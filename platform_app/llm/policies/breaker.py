@@ -2,11 +2,11 @@
 
 import asyncio
 
-from platform_app.llm.base import Answer, Upstream
-from platform_app.llm.calls import ModelCall
 from platform_app.llm.chunk_stream import ChunkStream
+from platform_app.llm.interfaces import Answer, Upstream
 from platform_app.llm.policies.breaker_state import BreakerState, Permit
-from platform_app.llm.policies.verdicts import Health, verdict_of
+from platform_app.llm.policies.failure_table import Health, verdict_of
+from platform_app.llm.requests import ModelCall
 
 _TIMER_SLACK_SECONDS = 0.01
 """Event loops fire timers up to some milliseconds early."""

@@ -6,8 +6,8 @@ from enum import IntEnum
 
 from platform_app.config import BreakerConfig
 from platform_app.llm.policies.breaker_open import BreakerOpen
+from platform_app.llm.policies.failure_table import Health
 from platform_app.llm.policies.health_window import HealthWindow
-from platform_app.llm.policies.verdicts import Health
 from platform_app.observability import metrics
 from platform_app.observability.logging import get_logger
 

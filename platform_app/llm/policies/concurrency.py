@@ -1,15 +1,15 @@
 """No more calls to a provider at once than its operator allows."""
 
-from platform_app.llm.base import Answer, Upstream
-from platform_app.llm.calls import ModelCall
 from platform_app.llm.chunk_stream import ChunkStream
-from platform_app.llm.policies.slots import Slots
+from platform_app.llm.interfaces import Answer, Upstream
+from platform_app.llm.policies.concurrency_limit import ConcurrencyLimit
+from platform_app.llm.requests import ModelCall
 
 
 class Concurrency:
     """Holds one of the provider's slots from before the call until its answer is complete, streams included."""
 
-    def __init__(self, upstream: Upstream, slots: Slots) -> None:
+    def __init__(self, upstream: Upstream, slots: ConcurrencyLimit) -> None:
         self._upstream = upstream
         self._slots = slots
 

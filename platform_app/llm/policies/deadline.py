@@ -3,8 +3,8 @@
 import asyncio
 
 from platform_app.errors import ProviderTimeout
-from platform_app.llm.base import Answer, Upstream
-from platform_app.llm.calls import ModelCall
+from platform_app.llm.interfaces import Answer, Upstream
+from platform_app.llm.requests import ModelCall
 
 
 class Deadline:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from platform_app.errors import PlatformError, RequestRefused
-from platform_app.llm.base import Answer, Upstream
-from platform_app.llm.calls import ModelCall
-from platform_app.llm.policies.verdicts import reason_of, verdict_of
-from platform_app.llm.route import Route
+from platform_app.llm.interfaces import Answer, Upstream
+from platform_app.llm.models.route import Route
+from platform_app.llm.policies.failure_table import reason_of, verdict_of
+from platform_app.llm.requests import ModelCall
 from platform_app.observability import metrics
 from platform_app.observability.logging import get_logger
 
@@ -19,7 +19,7 @@ _log = get_logger("policies")
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class RouteCandidate:
     """A route and the way along it."""
 
     route: Route
@@ -30,7 +30,7 @@ class Fallback:
     """Routes with a weight share the traffic; whichever was drawn, all others follow in the catalog's order, those with
     a weight before those without. Where no route has a weight, the first gets all."""
 
-    def __init__(self, choices: Sequence[Choice], draw: Callable[[], float] = random.random) -> None:
+    def __init__(self, choices: Sequence[RouteCandidate], draw: Callable[[], float] = random.random) -> None:
         """`draw` gives numbers in [0, 1)."""
         weighted = [choice for choice in choices if choice.route.weight is not None]
         rest = [choice for choice in choices if choice.route.weight is None]
@@ -65,7 +65,7 @@ class Fallback:
                     _note(choice.route, left[0].route, error)
         raise most_useful(failures)
 
-    def _order(self) -> tuple[Choice, ...]:
+    def _order(self) -> tuple[RouteCandidate, ...]:
         if len(self._orders) == 1:
             return self._orders[0]
         return self._orders[bisect_right(self._bounds, self._draw() * self._bounds[-1])]

@@ -9,10 +9,10 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_aft
 
 from platform_app.config import RetryConfig
 from platform_app.errors import PlatformError
-from platform_app.llm.base import Answer, Upstream
-from platform_app.llm.calls import ModelCall
-from platform_app.llm.policies.verdicts import reason_of, verdict_of
-from platform_app.llm.route import Route
+from platform_app.llm.interfaces import Answer, Upstream
+from platform_app.llm.models.route import Route
+from platform_app.llm.policies.failure_table import reason_of, verdict_of
+from platform_app.llm.requests import ModelCall
 from platform_app.observability import metrics
 from platform_app.observability.logging import get_logger
 

@@ -10,8 +10,8 @@ from tests.attacks.corpus.case import Case, fill, probe
 from tests.attacks.proxies.proxy import PROXIES
 from tests.attacks.raw_http import Address, exchange
 from tests.conftest import Platform
-from tests.support.gateway import Gateway
-from tests.support.ports import free_port
+from tests.support.gateway.process import Gateway
+from tests.support.servers.ports import free_port
 
 CLAIMED = "6.6.6.6"
 CASE = Case("forwarded", chat(chunked(prompt(), trailers=(f"X-Forwarded-For: {CLAIMED}",)), CHUNKED))

@@ -14,9 +14,9 @@ from apps.platform_cli.embedded.postgres import EmbeddedPostgres
 from apps.platform_cli.embedded.valkey import EmbeddedValkey
 from platform_app.db import migrations
 from tests.conftest import GENEROUS, Platform
-from tests.support.gateway import Gateway, write_config
-from tests.support.http import workers
-from tests.support.ports import free_port
+from tests.support.gateway.http import workers
+from tests.support.gateway.process import Gateway, write_config
+from tests.support.servers.ports import free_port
 
 
 @dataclass(frozen=True, slots=True)

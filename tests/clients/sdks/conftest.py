@@ -8,10 +8,10 @@ from threading import Thread
 import pytest
 
 from apps.provider_simulator.server import ProviderSimulator
-from tests.clients.sdks.models import EMBEDDING, FALLBACK, FAULTS, TIGHT, TIGHT_WINDOW_SECONDS, WIRES
 from tests.conftest import GENEROUS, PATIENT, Platform
-from tests.support.gateway import Gateway, write_catalog
-from tests.support.node import installed_modules
+from tests.support.gateway.process import Gateway, write_catalog
+from tests.support.providers.client_models import EMBEDDING, FALLBACK, FAULTS, TIGHT, TIGHT_WINDOW_SECONDS, WIRES
+from tests.support.servers.node import installed_modules
 
 
 @pytest.fixture(scope="session")
@@ -33,7 +33,7 @@ def provider() -> Iterator[ProviderSimulator]:
 def clients_platform(
     platform: Platform, provider: ProviderSimulator, tmp_path_factory: pytest.TempPathFactory
 ) -> Platform:
-    """The platform with the models that tests/clients/sdks/models.py names."""
+    """The platform with the models that tests/support/providers/client_models.py names."""
     config = _write_config(tmp_path_factory.mktemp("sdks") / "platform.yaml", provider)
     chosen = {"PLATFORM_CONFIG_FILE": str(config), "PLATFORM_DEFAULT_MODEL": "openai-ok"}
     return Platform({**platform.environment, **chosen})

@@ -8,9 +8,9 @@ from pathlib import Path
 import openai
 import pytest
 
-from tests.clients.sdks.models import EMBEDDING, HELLO
-from tests.support.gateway import Gateway
-from tests.support.node import PROJECT, run_node
+from tests.support.gateway.process import Gateway
+from tests.support.providers.client_models import EMBEDDING, HELLO
+from tests.support.servers.node import PROJECT, run_node
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 from pydantic import BaseModel, SecretStr
 
-from tests.clients.sdks.models import EMBEDDING
-from tests.support.gateway import Gateway
+from tests.support.gateway.process import Gateway
+from tests.support.providers.client_models import EMBEDDING
 
 
 class Answer(BaseModel):

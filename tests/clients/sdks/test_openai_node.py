@@ -5,9 +5,9 @@ import os
 import re
 from pathlib import Path
 
-from tests.clients.sdks.models import PIXEL
-from tests.support.gateway import Gateway
-from tests.support.node import LOCK, PROJECT, run_node
+from tests.support.gateway.process import Gateway
+from tests.support.providers.client_models import PIXEL
+from tests.support.servers.node import LOCK, PROJECT, run_node
 
 
 def test_the_scenario(clients_gateway: Gateway, client_key: str, tight_key: str, wire: str, node_modules: Path) -> None:

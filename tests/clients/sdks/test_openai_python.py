@@ -10,8 +10,8 @@ from openai.types.chat import ChatCompletionMessageFunctionToolCall
 from pydantic import BaseModel, Field
 
 from apps.provider_simulator.server import ProviderSimulator
-from tests.clients.sdks.models import EMBEDDING, HELLO, PIXEL, WIRES, asking
-from tests.support.gateway import Gateway
+from tests.support.gateway.process import Gateway
+from tests.support.providers.client_models import EMBEDDING, HELLO, PIXEL, WIRES, asking
 
 OPENAI_LIKE = ("openai", "azure")
 

@@ -8,9 +8,9 @@ import openai
 import pytest
 
 from apps.provider_simulator.server import ProviderSimulator
-from tests.clients.sdks.models import EMBEDDING, FALLBACK, HELLO, asking
 from tests.clients.sdks.test_openai_python import Answer, Weather
-from tests.support.gateway import Gateway
+from tests.support.gateway.process import Gateway
+from tests.support.providers.client_models import EMBEDDING, FALLBACK, HELLO, asking
 
 
 @pytest.fixture

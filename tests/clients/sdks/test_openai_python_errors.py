@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import openai
 import pytest
 
-from tests.clients.sdks.models import HELLO, TIGHT_WINDOW_SECONDS
 from tests.conftest import PROVIDER_KEY, Platform
-from tests.support.gateway import Gateway
+from tests.support.gateway.process import Gateway
+from tests.support.providers.client_models import HELLO, TIGHT_WINDOW_SECONDS
 
 
 def client_for(gateway: Gateway, key: str, retries: int = 0) -> openai.OpenAI:

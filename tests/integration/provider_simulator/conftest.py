@@ -7,7 +7,7 @@ import openai
 import pytest
 
 from apps.provider_simulator.server import ProviderSimulator
-from tests.integration.provider_simulator.asking import AUTH, KEY
+from tests.support.providers.simulator_requests import AUTH, KEY
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ import openai
 import orjson
 import pytest
 
-from apps.provider_simulator.catalog import FAULTS, MODELS
+from apps.provider_simulator.faults.catalog import FAULTS, MODELS
 from apps.provider_simulator.record import credential_digest
 from apps.provider_simulator.server import ProviderSimulator
-from tests.integration.provider_simulator.asking import AUTH, KEY, ask, chat, data_lines
+from tests.support.providers.simulator_requests import AUTH, KEY, ask, chat, data_lines
 
 WEATHER: dict[str, Any] = {
     "type": "function",

@@ -14,9 +14,9 @@ import orjson
 import pytest
 
 from apps.provider_simulator.server import ProviderSimulator
-from tests.integration.provider_simulator.asking import AUTH, KEY, ask, chat, collect, data_lines, raw_request
-from tests.support.http import until
-from tests.support.responsive_time import responsive_time
+from tests.support.gateway.http import until
+from tests.support.providers.simulator_requests import AUTH, KEY, ask, chat, collect, data_lines, raw_request
+from tests.support.timing.responsive_time import responsive_time
 
 # --- faults: statuses
 

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from apps.provider_simulator.server import ProviderSimulator
-from tests.integration.provider_simulator.asking import AUTH, ask, chat, collect, data_lines, raw_request
+from tests.support.providers.simulator_requests import AUTH, ask, chat, collect, data_lines, raw_request
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 
 from apps.provider_simulator.record import KEPT_BODIES, KEPT_BODY_BYTES, KEPT_RECORDS, credential_digest
 from apps.provider_simulator.server import ProviderSimulator
-from tests.integration.provider_simulator.asking import AUTH, KEY, ask, chat, raw_request
+from tests.support.providers.simulator_requests import AUTH, KEY, ask, chat, raw_request
 
 # --- a client that leaves
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from platform_app.auth.caller import Caller
-from platform_app.chat import ChatService, Served
+from platform_app.chat import ChatResult, ChatService
 from platform_app.config import LimitRule
 from platform_app.errors import (
     LimiterUnavailable,
@@ -18,17 +18,17 @@ from platform_app.errors import (
     ProviderTimeout,
     RateLimited,
 )
-from platform_app.ledger.event import decode
-from platform_app.ledger.usage_record import MAX_TOKENS, UsageRecord
-from platform_app.llm.answers import ChatChunk, Completion
-from platform_app.llm.calls import ModelRequest, Operation
+from platform_app.ledger.events.event import decode
+from platform_app.ledger.events.usage_record import MAX_TOKENS, UsageRecord
 from platform_app.llm.chunk_stream import ChunkStream
-from platform_app.llm.directory import ModelDirectory, ServedModel
-from platform_app.llm.prices import FlatPrice
-from platform_app.llm.route import Route
-from platform_app.rate_limit.gate import RateLimitGate
-from platform_app.rate_limit.rules import RuleBook
-from tests.unit.fakes import Count, FakeLedger, FakeLimiter, FakeUpstream, context
+from platform_app.llm.models.registry import ModelRegistry, ServedModel
+from platform_app.llm.models.route import Route
+from platform_app.llm.requests import ModelRequest, Operation
+from platform_app.llm.responses import ChatChunk, ModelResponse
+from platform_app.llm.usage.pricing import FlatPrice
+from platform_app.rate_limit.matching import RuleBook
+from platform_app.rate_limit.service import RateLimitService
+from tests.support.fakes.core import Count, FakeLedger, FakeLimiter, FakeUpstream, context
 
 ROUTE = Route("big", "sim", "up-big", price=FlatPrice(1.0, 4.0, 0.5, 1.0, 1.0))
 RULES = [
@@ -52,10 +52,10 @@ class World:
         self.ledger = FakeLedger()
         self.context = context()
         small = ServedModel("small", (), FakeUpstream(Route("small", "sim", "up-small"), self.steps))
-        models = ModelDirectory({"big": ServedModel("big", (ROUTE,), self.upstream), "small": small}, "small")
-        self.chat = ChatService(models, RateLimitGate(RuleBook(RULES), self.limiter), self.ledger, 60.0)
+        models = ModelRegistry({"big": ServedModel("big", (ROUTE,), self.upstream), "small": small}, "small")
+        self.chat = ChatService(models, RateLimitService(RuleBook(RULES), self.limiter), self.ledger, 60.0)
 
-    async def send(self, model: str | None = "big", caller: Caller = CALLER, stream: bool = False) -> Served:
+    async def send(self, model: str | None = "big", caller: Caller = CALLER, stream: bool = False) -> ChatResult:
         return await self.chat.send(ModelRequest(model, BODY, stream=stream), caller, self.context)
 
     async def stream(self) -> ChunkStream:
@@ -169,7 +169,7 @@ async def test_a_limiter_that_is_closed_lets_nobody_pass(world: World) -> None:
 
 async def test_a_good_answer_is_counted_and_recorded(world: World) -> None:
     usage = {**USAGE, "prompt_tokens_details": {"cached_tokens": 4}}
-    world.upstream.completion = Completion(b"", {**world.upstream.completion.body, "usage": usage})
+    world.upstream.completion = ModelResponse(b"", {**world.upstream.completion.body, "usage": usage})
     prompt, completion = tokens("input"), tokens("output")
     await world.send()
     assert (prompt.grown, completion.grown) == (7, 3)
@@ -184,7 +184,7 @@ async def test_a_good_answer_is_counted_and_recorded(world: World) -> None:
 
 async def test_an_answer_that_counts_nothing_is_estimated(world: World) -> None:
     text = "x" * 400
-    world.upstream.completion = Completion(b"", {"choices": [{"message": {"role": "assistant", "content": text}}]})
+    world.upstream.completion = ModelResponse(b"", {"choices": [{"message": {"role": "assistant", "content": text}}]})
     await world.send()
     record = world.record
     assert record.estimated

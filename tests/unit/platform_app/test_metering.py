@@ -10,14 +10,14 @@ from structlog.testing import capture_logs
 
 from platform_app import metering
 from platform_app.errors import ProviderTimeout
-from platform_app.ledger.event import decode
-from platform_app.ledger.usage_record import MAX_COST_MICROUSD
-from platform_app.llm.answers import ChatChunk, Completion
+from platform_app.ledger.events.event import decode
+from platform_app.ledger.events.usage_record import MAX_COST_MICROUSD
 from platform_app.llm.chunk_stream import ChunkStream
-from platform_app.llm.prices import FlatPrice
-from platform_app.llm.route import Route
+from platform_app.llm.models.route import Route
+from platform_app.llm.responses import ChatChunk, ModelResponse
+from platform_app.llm.usage.pricing import FlatPrice
 from platform_app.rate_limit.limiter import Settlement
-from tests.unit.fakes import Count
+from tests.support.fakes.core import Count
 from tests.unit.platform_app.test_chat import ROUTE, USAGE, World, chunk
 
 TEXT = "x" * 350
@@ -53,8 +53,8 @@ def admission(world: World) -> Settled:
     return admission
 
 
-def completion(usage: object, text: str = TEXT) -> Completion:
-    return Completion(b"", {"choices": [{"message": {"role": "assistant", "content": text}}], "usage": usage})
+def completion(usage: object, text: str = TEXT) -> ModelResponse:
+    return ModelResponse(b"", {"choices": [{"message": {"role": "assistant", "content": text}}], "usage": usage})
 
 
 @pytest.mark.parametrize("count", [0, 10**19, 2**63, -1, 0.5, "9", True, None])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from apps.provider_simulator.catalog import FAULTS, MODELS, UnknownFaultError, fault_of_header, fault_of_model
+from apps.provider_simulator.faults.catalog import FAULTS, MODELS, UnknownFaultError, fault_of_header, fault_of_model
 
 
 @pytest.mark.parametrize(

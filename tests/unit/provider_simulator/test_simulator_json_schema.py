@@ -5,7 +5,7 @@ from typing import Any
 import jsonschema  # type: ignore[import-untyped] # it ships no types
 import pytest
 
-from apps.provider_simulator.json_schema import conforming_value
+from apps.provider_simulator.model.json_schema import conforming_value
 
 SCHEMAS: tuple[dict[str, Any], ...] = (
     {"type": "object", "properties": {"a": {"type": "array", "items": {"enum": ["x", "y"]}, "minItems": 2}}},

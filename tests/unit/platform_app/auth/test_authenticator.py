@@ -11,11 +11,11 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from platform_app.auth.authenticator import Authenticator, AuthPolicy, SecretPeppers
 from platform_app.auth.cache import KeyCache
-from platform_app.auth.key_records import KeyRecord, StoredKey, StoredSecret
+from platform_app.auth.keys.records import KeyRecord, StoredKey, StoredSecret
 from platform_app.auth.pepper import Peppers, parse_peppers
 from platform_app.auth.tokens import Token, generate_token
 from platform_app.errors import AuthUnavailable, InvalidApiKey, SecretStoreUnavailable
-from tests.unit.fakes import Count, FakeClock, FakeSecrets, key_record
+from tests.support.fakes.core import Count, FakeClock, FakeSecrets, key_record
 
 TTL, STALE = 5.0, 300.0
 ONE, TWO = "1a" * 32, "2b" * 32

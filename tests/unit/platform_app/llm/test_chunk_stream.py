@@ -6,9 +6,9 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from platform_app.errors import ProviderBadResponse
-from platform_app.llm.answers import ChatChunk
 from platform_app.llm.chunk_stream import ChunkStream
-from platform_app.llm.usage import TokenUsage
+from platform_app.llm.responses import ChatChunk
+from platform_app.llm.usage.counts import TokenUsage
 
 
 def chunk(text: str, **body: object) -> ChatChunk:

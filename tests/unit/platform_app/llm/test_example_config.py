@@ -1,19 +1,18 @@
 """deploy/platform.example.yaml is what it says: each provider with its adapter, each model served, prices known."""
 
-from pathlib import Path
-
 import pytest
 
 from platform_app.config import PlatformConfig, load_config, load_settings
-from platform_app.llm.adapters import make_adapter
-from platform_app.llm.anthropic_adapter import AnthropicAdapter
-from platform_app.llm.azure_adapter import AzureOpenAIAdapter
-from platform_app.llm.catalog import catalog_routes
-from platform_app.llm.openai_adapter import OpenAIAdapter
-from platform_app.llm.provider_response import ProviderLimits
-from platform_app.llm.transport.pool import ConnectionPool
+from platform_app.llm.http.response import ProviderLimits
+from platform_app.llm.http.transport.pool import ConnectionPool
+from platform_app.llm.models.catalog import catalog_routes
+from platform_app.llm.providers.anthropic.adapter import AnthropicAdapter
+from platform_app.llm.providers.factory import make_adapter
+from platform_app.llm.providers.openai.adapter import OpenAIAdapter
+from platform_app.llm.providers.openai.azure import AzureOpenAIAdapter
+from tests.support.paths import ROOT
 
-EXAMPLE = Path(__file__).resolve().parents[4] / "deploy" / "platform.example.yaml"
+EXAMPLE = ROOT / "deploy" / "platform.example.yaml"
 ADAPTERS = {"azure": AzureOpenAIAdapter, "anthropic": AnthropicAdapter, "openai": OpenAIAdapter}
 
 

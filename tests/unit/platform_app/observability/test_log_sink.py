@@ -9,7 +9,7 @@ import pytest
 
 from platform_app.observability import log_sink
 from platform_app.observability.log_sink import LogSink
-from tests.unit.fakes import Count
+from tests.support.fakes.core import Count
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from platform_app.errors import SecretError
 from platform_app.observability.context import _current, set_current_request
 from platform_app.observability.log_sink import LogSink
 from platform_app.observability.logging import configure_logging, get_logger
-from tests.unit.fakes import context
+from tests.support.fakes.core import context
 
 KEY = "fbp_live_0123456789AB_" + "s3cr3tS3CR3T" * 3 + "abc"
 

@@ -7,8 +7,8 @@ import pytest
 from platform_app.config.limits import LimitUnit
 from platform_app.rate_limit.known_denials import LONGEST_DEGRADED_SECONDS, LONGEST_SECONDS, MAX_COUNTERS, KnownDenials
 from platform_app.rate_limit.limiter import Decision, RuleState
+from platform_app.rate_limit.matching import Charge
 from platform_app.rate_limit.rule import Kind, Rule
-from platform_app.rate_limit.rules import Charge
 
 RULE = Rule("rpm", "key", "requests", 60, window_seconds=60)
 OTHER = RuleState(Rule("owner-rpm", "owner", "requests", 600, window_seconds=60), 5, 7.0)

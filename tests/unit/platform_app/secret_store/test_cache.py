@@ -10,8 +10,8 @@ from platform_app.errors import SecretNotFound, SecretStoreUnavailable
 from platform_app.secret_store import cache as cache_module
 from platform_app.secret_store.base import Secret
 from platform_app.secret_store.cache import FETCH_TIMEOUT_SECONDS, PROBE_SECONDS, REFETCH_SECONDS, CachedSecretStore
-from tests.support.virtual_time import now, virtual_time
-from tests.unit.fakes import FakeClock, FakeSecrets
+from tests.support.fakes.core import FakeClock, FakeSecrets
+from tests.support.timing.virtual_time import now, virtual_time
 
 TTL = 300.0
 DUE = 0.8 * TTL

@@ -15,16 +15,15 @@ from platform_app.errors import (
     ProviderRejectedRequest,
     ProviderTimeout,
 )
-from platform_app.llm.base import Answer
-from platform_app.llm.calls import ModelCall
 from platform_app.llm.chunk_stream import ChunkStream
+from platform_app.llm.interfaces import Answer
 from platform_app.llm.policies.breaker import Breaker
 from platform_app.llm.policies.breaker_open import BreakerOpen
 from platform_app.llm.policies.breaker_state import BreakerState, Phase
 from platform_app.llm.policies.deadline import Deadline
-from tests.support.virtual_time import virtual_time
-from tests.unit.fakes import Count, FakeClock
-from tests.unit.platform_app.llm.policies.upstreams import (
+from platform_app.llm.requests import ModelCall
+from tests.support.fakes.core import Count, FakeClock
+from tests.support.fakes.upstreams import (
     ANSWER,
     ScriptedUpstream,
     SlowUpstream,
@@ -32,6 +31,7 @@ from tests.unit.platform_app.llm.policies.upstreams import (
     a_call,
     a_stream,
 )
+from tests.support.timing.virtual_time import virtual_time
 
 CONFIG = BreakerConfig(failure_ratio=0.5, minimum_calls=4, window_seconds=10, open_seconds=15, probes=2)
 

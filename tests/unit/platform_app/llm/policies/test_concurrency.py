@@ -9,21 +9,23 @@ from prometheus_client import REGISTRY
 from platform_app.errors import Overloaded, ProviderError, ProviderTimeout
 from platform_app.llm.chunk_stream import ChunkStream
 from platform_app.llm.policies.concurrency import Concurrency
+from platform_app.llm.policies.concurrency_limit import ConcurrencyLimit
 from platform_app.llm.policies.deadline import Deadline
-from platform_app.llm.policies.slots import Slots
-from tests.support.virtual_time import VirtualTimeLoop, now, virtual_time
-from tests.unit.fakes import Count
-from tests.unit.platform_app.llm.policies.upstreams import (
+from tests.support.fakes.core import Count
+from tests.support.fakes.upstreams import (
     ANSWER,
     ScriptedUpstream,
     SlowUpstream,
     a_call,
     a_stream,
 )
+from tests.support.timing.virtual_time import VirtualTimeLoop, now, virtual_time
 
 
-def slots(limit: int = 1, max_waiting: int = 10, queue_seconds: float = 5.0, provider: str = "alpha") -> Slots:
-    return Slots(provider, limit, max_waiting, queue_seconds)
+def slots(
+    limit: int = 1, max_waiting: int = 10, queue_seconds: float = 5.0, provider: str = "alpha"
+) -> ConcurrencyLimit:
+    return ConcurrencyLimit(provider, limit, max_waiting, queue_seconds)
 
 
 def gauges(provider: str) -> tuple[float | None, ...]:
@@ -31,7 +33,7 @@ def gauges(provider: str) -> tuple[float | None, ...]:
     return tuple(REGISTRY.get_sample_value(name, {"provider": provider}) for name in names)
 
 
-def waiter(own: Slots, seconds: float = 60.0) -> "asyncio.Task[None]":
+def waiter(own: ConcurrencyLimit, seconds: float = 60.0) -> "asyncio.Task[None]":
     return asyncio.create_task(own.acquire(now() + seconds))
 
 
@@ -180,7 +182,7 @@ class TestSlots:
         chance = random.Random(seed)
         times = [0.0, 0.5, 1.0, 1.5]  # few, so that many things happen in the same moment
 
-        async def caller(own: Slots) -> None:
+        async def caller(own: ConcurrencyLimit) -> None:
             await asyncio.sleep(chance.choice(times))
             await own.acquire(now() + chance.choice(times) + 0.5)
             try:

@@ -3,11 +3,11 @@ import asyncio
 import pytest
 
 from platform_app.errors import ProviderTimeout
-from platform_app.llm.base import Answer
-from platform_app.llm.calls import ModelCall
+from platform_app.llm.interfaces import Answer
 from platform_app.llm.policies.deadline import Deadline
-from tests.support.virtual_time import now, virtual_time
-from tests.unit.platform_app.llm.policies.upstreams import ANSWER, ScriptedUpstream, SlowUpstream, a_call
+from platform_app.llm.requests import ModelCall
+from tests.support.fakes.upstreams import ANSWER, ScriptedUpstream, SlowUpstream, a_call
+from tests.support.timing.virtual_time import now, virtual_time
 
 
 @virtual_time

@@ -17,10 +17,9 @@ from platform_app.errors import (
     ProviderUnavailable,
 )
 from platform_app.llm.policies.breaker_open import BreakerOpen
-from platform_app.llm.policies.fallback import Choice, Fallback, most_useful
-from tests.support.virtual_time import now, virtual_time
-from tests.unit.fakes import Count
-from tests.unit.platform_app.llm.policies.upstreams import (
+from platform_app.llm.policies.fallback import Fallback, RouteCandidate, most_useful
+from tests.support.fakes.core import Count
+from tests.support.fakes.upstreams import (
     ANSWER,
     ScriptedUpstream,
     SlowUpstream,
@@ -28,14 +27,15 @@ from tests.unit.platform_app.llm.policies.upstreams import (
     a_call,
     a_route,
 )
+from tests.support.timing.virtual_time import now, virtual_time
 
 
-def choices(*steps: Step, weights: tuple[int | None, ...] = ()) -> tuple[list[Choice], list[ScriptedUpstream]]:
+def choices(*steps: Step, weights: tuple[int | None, ...] = ()) -> tuple[list[RouteCandidate], list[ScriptedUpstream]]:
     """Routes of the providers p0, p1 …, each with one step."""
     upstreams = [ScriptedUpstream(step) for step in steps]
     weights = weights or (None,) * len(steps)
     made = [
-        Choice(a_route(f"p{number}", weight=weight), upstream)
+        RouteCandidate(a_route(f"p{number}", weight=weight), upstream)
         for number, (upstream, weight) in enumerate(zip(upstreams, weights, strict=True))
     ]
     return made, upstreams
@@ -122,7 +122,7 @@ class TestGoingOn:
     @virtual_time
     async def test_context_length_skips_routes_of_the_same_model(self) -> None:
         made, upstreams = choices(ContextLengthExceeded("x"), ANSWER, ANSWER)
-        made[2] = Choice(a_route("p2", model="larger"), upstreams[2])
+        made[2] = RouteCandidate(a_route("p2", model="larger"), upstreams[2])
         with capture_logs() as lines:
             assert await Fallback(made).send(a_call()) is ANSWER
         assert [upstream.calls for upstream in upstreams] == [1, 0, 1]
@@ -132,14 +132,14 @@ class TestGoingOn:
     async def test_context_length_after_a_failure_leaves_the_failure(self) -> None:
         """A client that tries again later may reach the larger model, so it is not told that its request is wrong."""
         made, upstreams = choices(ContextLengthExceeded("x"), ProviderTimeout("x"))
-        made[1] = Choice(a_route("p1", model="larger"), upstreams[1])
+        made[1] = RouteCandidate(a_route("p1", model="larger"), upstreams[1])
         with pytest.raises(ProviderTimeout):
             await Fallback(made).send(a_call())
 
     @virtual_time
     async def test_no_route_is_begun_when_the_time_is_over(self) -> None:
         upstreams = [SlowUpstream(10.0, ProviderTimeout("x")), ScriptedUpstream(ANSWER)]
-        made = [Choice(a_route(f"p{number}"), upstream) for number, upstream in enumerate(upstreams)]
+        made = [RouteCandidate(a_route(f"p{number}"), upstream) for number, upstream in enumerate(upstreams)]
         began = now()
         with pytest.raises(ProviderTimeout):
             await Fallback(made).send(a_call(10.0))

@@ -19,9 +19,9 @@ from platform_app.llm.chunk_stream import ChunkStream
 from platform_app.llm.policies import retry as retry_module
 from platform_app.llm.policies.breaker_open import BreakerOpen
 from platform_app.llm.policies.retry import Retry
-from tests.support.virtual_time import now, virtual_time
-from tests.unit.fakes import Count
-from tests.unit.platform_app.llm.policies.upstreams import ANSWER, ScriptedUpstream, a_call, a_route, a_stream
+from tests.support.fakes.core import Count
+from tests.support.fakes.upstreams import ANSWER, ScriptedUpstream, a_call, a_route, a_stream
+from tests.support.timing.virtual_time import now, virtual_time
 
 POLICY = RetryConfig(max_attempts=3, base_seconds=1.0, max_seconds=4.0)
 

@@ -1,0 +1,1 @@
+"""The platform's own chat API: POST /v1/platform/chat."""

@@ -1,0 +1,76 @@
+"""The access line of each request, with the bound that the ledger has: lines of requests without a verified key are
+written one by one up to a number per client address and minute, and then counted in one line."""
+
+import asyncio
+
+from platform_app.ledger.events.event import AccessDecision
+from platform_app.ledger.events.refusal_counts import RefusalCount, RefusalCounts
+from platform_app.observability.context import RequestContext
+from platform_app.observability.logging import get_logger
+
+COUNTED_SECONDS = 60.0
+"""A count is written so long after its first request at most."""
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+_log = get_logger("access")
+
+
+class AccessLog:
+    """Writes access lines. Unlike the ledger's, its counts are in memory alone: `kill -9` loses those of a minute."""
+
+    def __init__(self, lines_per_address: int) -> None:
+        """`lines_per_address`: of requests without a key, in a minute, that are written one by one."""
+        self._counts = RefusalCounts(lines_per_address, self._changed, _write_count)
+        self._timer: asyncio.TimerHandle | None = None
+
+    def write(self, event: AccessDecision, context: RequestContext, duration_ms: float) -> None:
+        """Write the line of a request that is over, or count it."""
+        if event.key_id is None and not self._counts.take(event):
+            return
+        _log.info(
+            "request",
+            method=shown_method(context.method),
+            route=context.route,
+            status=event.status,
+            duration_ms=round(duration_ms, 3),
+            key_id=context.key_id,
+            decision=context.decision,
+            reason=context.reason,
+            model=context.model,
+            provider=context.provider,
+            client_address=context.client_address,
+        )
+
+    def flush(self) -> None:
+        """Write the counts now."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._counts.end_minute()
+
+    def _changed(self, _: RefusalCount) -> None:
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(COUNTED_SECONDS, self.flush)
+
+
+def shown_method(method: str) -> str:
+    """The method, as metrics and log lines have it: of a closed set."""
+    return method if method in _METHODS else "other"
+
+
+def _write_count(count: RefusalCount) -> None:
+    event = count.event
+    _log.info(
+        "request",
+        method=event.method,
+        route=event.route,
+        status=event.status,
+        duration_ms=round(event.duration_ms, 3),
+        key_id=None,
+        decision=event.decision,
+        reason=event.reason,
+        client_address=event.client_address,
+        count=event.count,
+        request_id=event.request_id,
+        trace_id=event.trace_id,
+    )

@@ -1,0 +1,174 @@
+"""A request's body, bounded in size, in time, and by what its key and the process hold already."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from starlette.requests import ClientDisconnect
+from starlette.types import Message, Receive, Scope
+
+from apps.platform_api.http.body.budget import BodyBudget
+from apps.platform_api.http.body.encoding import of_another_form
+from apps.platform_api.http.body.json_text import MAX_VALUES, UNCOUNTED_BYTES, TextFacts, too_many_values
+from apps.platform_api.http.disconnect_signal import departure_of
+from apps.platform_api.server.refusal import Reason, RequestRefusedError
+from platform_app.errors import HeadersTooLarge, InvalidRequest, PayloadTooLarge, PlatformError
+from platform_app.observability import metrics
+
+GRACE_SECONDS = 5.0
+"""Before the least rate counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class BodyLimits:
+    """Bounds on one body."""
+
+    max_bytes: int
+    max_seconds: float
+    """From when the body is wanted to its last byte."""
+    max_values: int = MAX_VALUES
+    """JSON values in a body."""
+    min_rate: int = 240
+    """Bytes per second at least, after five seconds."""
+
+
+class BoundedRequestBody:
+    """ASGI's `receive` for the application, within the bounds. Raises a PlatformError where one is reached."""
+
+    def __init__(self, scope: Scope, receive: Receive, limits: BodyLimits, budget: BodyBudget) -> None:
+        self._receive = receive
+        self.departure = departure_of(scope)
+        """Where the server tells that the client left; None where it does not."""
+        self.facts: TextFacts | None = None
+        """Of the text of a large body, once it was read."""
+        self._limits = limits
+        self._budget = budget
+        self._begun_at: float | None = None
+        self._received = 0
+        self._complete = False
+        self._whole: bytes | None = None
+        self._declared = _declared_length(scope)
+        self._key_id: str | None = None
+        self._reserved = 0
+        self._held = 0
+        self._kept = False
+
+    def check_declared(self) -> None:
+        """Refuse a body that says itself that it is too large. Raises PayloadTooLarge."""
+        if self._declared is not None and self._declared > self._limits.max_bytes:
+            raise self._too_large()
+
+    async def __call__(self) -> Message:
+        """The next message, as ASGI's receive.
+
+        Raises:
+            PayloadTooLarge, InvalidRequest: the body is too large, too slow, or malformed.
+            RateLimited, Overloaded: the key, or the process, holds too many bytes of bodies.
+        """
+        if self._complete:  # the only message left is the disconnect, which may take its time
+            return await self._receive()
+        try:
+            async with asyncio.timeout_at(self._due_at()):
+                message = await self._receive()
+        except TimeoutError:
+            metrics.HTTP_REFUSED.labels(Reason.BODY_SLOW.value).inc()
+            raise InvalidRequest(
+                f"The body did not arrive within {self._limits.max_seconds:g} s, or at less than "
+                f"{self._limits.min_rate} bytes per second. Send it faster or make it smaller."
+            ) from None
+        except RequestRefusedError as refused:
+            raise _malformed(refused) from None
+        self._take(message)
+        return message
+
+    async def read(self, key_id: str | None = None) -> bytes:
+        """The whole body, the same however often it is asked for; counted for this key until `release`.
+
+        Raises:
+            ClientDisconnect: the client left.
+            PlatformError: as `__call__`.
+        """
+        if self._whole is None:
+            if key_id is not None and self._key_id is None:
+                self._key_id = key_id
+                self._reserve(self._declared or 0)
+            parts = []
+            while not self._complete:
+                message = await self()
+                if message["type"] == "http.disconnect":
+                    raise ClientDisconnect
+                parts.append(message.get("body", b""))
+            if self._received > UNCOUNTED_BYTES:
+                self.facts = await self._look_at(parts)
+            self._whole = parts[0] if len(parts) == 1 else b"".join(parts)
+        return self._whole
+
+    async def _look_at(self, parts: Sequence[bytes]) -> TextFacts:
+        """Refuse a body of too many values before it is parsed; the event loop is free between the parts."""
+        facts = TextFacts()
+        for part in parts:
+            facts.add(part)
+            if facts.values > self._limits.max_values:
+                metrics.HTTP_REFUSED.labels(Reason.BODY_TOO_LARGE.value).inc()
+                raise of_another_form(parts[0]) or too_many_values(self._limits.max_values)
+            await asyncio.sleep(0)
+        return facts
+
+    def keep(self) -> Callable[[], None]:
+        """Count the body on after the request has ended, since work on it goes on; returns what gives it back."""
+        self._kept = True
+        return self._give_back
+
+    def release(self) -> None:
+        """The request has ended; nothing of its body is held any more, unless it is kept."""
+        self._whole = None
+        if not self._kept:
+            self._give_back()
+
+    def _give_back(self) -> None:
+        if self._key_id is not None:
+            self._budget.give_back(self._key_id, self._reserved, self._held)
+            self._reserved = self._held = 0
+
+    def _due_at(self) -> float:
+        """When the next part of the body must have arrived."""
+        now = asyncio.get_running_loop().time()
+        if self._begun_at is None:
+            self._begun_at = now
+        by_rate = GRACE_SECONDS + self._received / self._limits.min_rate
+        return self._begun_at + min(self._limits.max_seconds, by_rate)
+
+    def _take(self, message: Message) -> None:
+        size = len(message.get("body", b""))
+        self._received += size
+        self._complete = not message.get("more_body", False)  # also for a disconnect
+        if self._received > self._limits.max_bytes:
+            raise self._too_large()
+        if self._key_id is not None:
+            if self._received > self._reserved:
+                self._reserve(self._received - self._reserved)
+            self._budget.hold(size)
+            self._held += size
+
+    def _reserve(self, size: int) -> None:
+        assert self._key_id is not None  # noqa: S101 - for mypy: bodies are counted for a key
+        self._budget.reserve(self._key_id, size)
+        self._reserved += size
+
+    def _too_large(self) -> PayloadTooLarge:
+        metrics.HTTP_REFUSED.labels(Reason.BODY_TOO_LARGE.value).inc()
+        return PayloadTooLarge(f"The body is larger than {self._limits.max_bytes} bytes.")
+
+
+def _declared_length(scope: Scope) -> int | None:
+    for name, value in scope["headers"]:
+        if name == b"content-length" and value.isdigit():
+            return int(value)
+    return None
+
+
+def _malformed(refused: RequestRefusedError) -> PlatformError:
+    """Found by the server when it read the body."""
+    refusal = refused.refusal
+    kind = HeadersTooLarge if refusal.status == HeadersTooLarge.status else InvalidRequest
+    return kind(refusal.message)

@@ -1,0 +1,130 @@
+"""Every error becomes an answer here, and only here."""
+
+import math
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from apps.platform_api.dependencies import context_of
+from apps.platform_api.http.unknown_paths import hint_for, methods_at
+from apps.platform_api.openai.errors import openai_error_body
+from platform_app.core_contracts import error_response
+from platform_app.errors import (
+    InternalError,
+    InvalidRequest,
+    MethodNotAllowed,
+    NotFound,
+    PlatformError,
+    UnsupportedMediaType,
+    ValidationFailed,
+)
+from platform_app.observability.context import RequestContext
+from platform_app.observability.credential_forms import mask_credentials
+
+_BY_STATUS: Mapping[int, type[PlatformError]] = {
+    404: NotFound,
+    405: MethodNotAllowed,
+    415: UnsupportedMediaType,
+}
+_JSON_WORDS = {
+    "dict_type": "Input should be an object",
+    "model_type": "Input should be an object",
+    "list_type": "Input should be a valid array",
+}
+"""pydantic speaks of Python's types where it is given Python's values."""
+_MAX_DETAILS = 20
+_MAX_PATH = 200  # a client's own names may be of any length
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Render our errors, FastAPI's validation errors and the router's own 404 and 405."""
+
+    async def on_platform_error(request: Request, error: Exception) -> Response:
+        assert isinstance(error, PlatformError)  # noqa: S101 - for mypy: registered for this class alone
+        return render(error, context_of(request))
+
+    async def on_validation_error(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)  # noqa: S101 - likewise
+        return render(validation_failed(error.errors()), context_of(request))
+
+    async def on_http_exception(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)  # noqa: S101 - likewise
+        return render(_from_router(error, request), context_of(request))
+
+    app.add_exception_handler(PlatformError, on_platform_error)
+    app.add_exception_handler(RequestValidationError, on_validation_error)
+    app.add_exception_handler(HTTPException, on_http_exception)
+
+
+def render(error: PlatformError, context: RequestContext) -> Response:
+    """The answer for this error."""
+    headers = dict(error.headers)
+    if (wait := error.wait_seconds) is not None:
+        headers["retry-after"] = str(max(1, math.ceil(wait)))
+    if not error.should_retry:
+        headers["x-should-retry"] = "false"  # clients made from OpenAI's generator would try again
+    body = openai_error_body(error, context) if context.openai else error_body(error, context)
+    # A message may repeat what the client sent: a model's name, a field of the body.
+    return Response(mask_credentials(orjson.dumps(body)), error.status, headers, "application/json")
+
+
+def error_body(error: PlatformError, context: RequestContext) -> dict[str, Any]:
+    """The error as the platform's own routes show it; also notes decision and reason for the access line."""
+    context.note_error(error)
+    return error_response(error.code, error.message, context.request_id, error.details)
+
+
+def validation_failed(items: Sequence[Mapping[str, Any]]) -> PlatformError:
+    """pydantic's findings as one error: each detail starts with the field's path, and no value is repeated."""
+    for item in items:
+        if item["type"] == "json_invalid":
+            why = (item.get("ctx") or {}).get("error") or item["msg"]
+            return InvalidRequest("The body is not valid JSON.", details=[str(why)])
+    details = [f"{field_path(item['loc'])}: {message_of(item)}" for item in items[:_MAX_DETAILS]]
+    return ValidationFailed("The request is not valid.", details=list(dict.fromkeys(details)))
+
+
+def field_path(location: Sequence[Any]) -> str:
+    """`messages[0].content` for ("body", "messages", 0, "@user", "content"); marks of unions are left out."""
+    path = ""
+    if len(location) > 1 and location[0] in ("body", "query", "path", "header"):
+        location = location[1:]
+    for part in location:
+        if isinstance(part, int):
+            path += f"[{part}]"
+        elif not str(part).startswith("@"):
+            path += f".{part}" if path else str(part)
+    return path[:_MAX_PATH] or "body"
+
+
+def message_of(item: Mapping[str, Any]) -> str:
+    """pydantic's message, without its prefix for errors that our own validators raised."""
+    if item["type"] == "extra_forbidden":
+        return "is not a field of this request"
+    if item["type"] in _JSON_WORDS:
+        return _JSON_WORDS[item["type"]]
+    return str(item["msg"]).removeprefix("Value error, ")
+
+
+def internal_error() -> InternalError:
+    """A bug; says nothing but where to look."""
+    return InternalError("Something went wrong inside the platform. Quote the request id to your operator.")
+
+
+def _from_router(error: HTTPException, request: Request) -> PlatformError:
+    kind = _BY_STATUS.get(error.status_code)
+    path, routes = request.scope["path"], request.app.routes
+    if kind is NotFound:
+        return NotFound(hint_for(path, routes))
+    if kind is MethodNotAllowed:
+        allowed = ", ".join(methods_at(path, routes))
+        return MethodNotAllowed(f"This address takes {allowed or 'other methods'}.", headers={"allow": allowed})
+    if kind is not None:
+        return kind(HTTPStatus(error.status_code).phrase)
+    return internal_error() if error.status_code >= 500 else InvalidRequest("The request is not valid.")

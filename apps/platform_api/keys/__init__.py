@@ -1,0 +1,1 @@
+"""The API of API keys: create, change, rotate and revoke."""

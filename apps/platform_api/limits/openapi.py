@@ -1,0 +1,51 @@
+"""The limits route in the OpenAPI document."""
+
+from typing import Any
+
+from apps.platform_api.limits.schemas import LimitList
+from apps.platform_api.openapi.components import error_responses, json_response
+from platform_app import errors
+
+_EXAMPLE = {
+    "route": "/v1/platform/chat",
+    "model": "gpt-4o-mini",
+    "data": [
+        {
+            "rule": "key-rpm",
+            "scope": "key",
+            "unit": "requests",
+            "limit": 60,
+            "window_seconds": 60,
+            "window": None,
+            "time_zone": None,
+            "mode": "enforce",
+            "own_limit": False,
+            "applies": True,
+            "why_not": None,
+            "remaining": 41,
+            "reset_seconds": 12.5,
+        }
+    ],
+}
+
+READ: dict[str, Any] = {
+    "summary": "Read one's own limits",
+    "tags": ["limits"],
+    "responses": {
+        200: json_response("Every rule, and what is left of it.", LimitList, _EXAMPLE),
+        **error_responses(
+            errors.MissingCredentials,
+            errors.InvalidApiKey,
+            errors.ModelNotAllowed,
+            errors.ModelNotFound,
+            errors.ValidationFailed,
+            errors.RateLimited,
+            errors.HeadersTooLarge,
+            errors.InternalError,
+            errors.AuthUnavailable,
+            errors.LimiterUnavailable,
+            errors.Overloaded,
+            errors.Draining,
+        ),
+    },
+}

@@ -1,0 +1,60 @@
+"""What a caller, or an operator about a key, is told of the limits."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+from platform_app.config.limits import LimitScope, LimitUnit
+from platform_app.rate_limit.limiter import RuleState
+from platform_app.rate_limit.matching import Explanation
+from platform_app.rate_limit.rule import MICRO_USD, Rule
+
+
+class LimitView(BaseModel):
+    """One rule, as it is for this key, route and model."""
+
+    rule: str
+    scope: LimitScope = Field(description="What it counts apart.")
+    unit: LimitUnit
+    limit: float | None = Field(description="In units, US dollars for cost_usd; null: none for this key.")
+    window_seconds: int | None = Field(description="Of a sliding window.")
+    window: Literal["day", "month"] | None = Field(description="A calendar period in `time_zone`.")
+    time_zone: str | None
+    mode: Literal["enforce", "shadow"] = Field(description="shadow: counted only, and nobody is refused.")
+    own_limit: bool = Field(description="Whether the limit is the key's own.")
+    applies: bool
+    why_not: str | None
+    remaining: float | None = Field(description="Null where the rule does not apply.")
+    reset_seconds: float | None = Field(description="Until some of it comes back; 0 where nothing is used.")
+
+
+class LimitList(BaseModel):
+    """Every rule, in the order of the config file."""
+
+    route: str
+    model: str | None
+    data: list[LimitView]
+
+
+def limit_view(explained: Explanation, state: RuleState | None) -> dict[str, Any]:
+    """A LimitView as plain data; without a state where the counters were not read."""
+    rule = explained.rule
+    return {
+        "rule": rule.name,
+        "scope": rule.scope,
+        "unit": rule.unit,
+        "limit": _amount(rule, rule.limit) if rule.limit else None,
+        "window_seconds": rule.window_seconds,
+        "window": rule.calendar.period if rule.calendar else None,
+        "time_zone": rule.calendar.time_zone if rule.calendar else None,
+        "mode": "shadow" if rule.shadow else "enforce",
+        "own_limit": explained.own,
+        "applies": explained.why_not is None,
+        "why_not": explained.why_not,
+        "remaining": _amount(rule, state.remaining) if state else None,
+        "reset_seconds": round(state.reset_seconds, 3) if state else None,
+    }
+
+
+def _amount(rule: Rule, units: int) -> float:
+    return units / MICRO_USD if rule.unit == "cost_usd" else units

@@ -1,0 +1,69 @@
+"""One member of a JSON object changed in the object's text; every other byte stays as it came.
+
+Parsing and writing it anew would spell numbers otherwise, and take longer.
+"""
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import orjson
+
+from platform_app.llm.codecs import lenient_json
+from platform_app.llm.errors import bad_response
+
+
+def with_text(raw: bytes, body: Mapping[str, Any], name: str, value: str) -> bytes:
+    """The object with this member, where it has it, set to a text. `body` is `raw` parsed; `name` is ASCII and needs no
+    escapes.
+
+    Raises:
+        ProviderBadResponse: it can only be written anew, and is nested too deeply for that.
+    """
+    if name not in body:
+        return raw
+    found = _only(_texts(name), raw) if _only(_keys(name), raw) else None
+    if found is None:
+        return _written({**body, name: value})
+    return b"%b%b%b" % (raw[: found.start(1)], orjson.dumps(value), raw[found.end(1) :])
+
+
+def without(raw: bytes, body: Mapping[str, Any], name: str) -> bytes:
+    """The object without this member, if it has it; see with_text."""
+    if name not in body:
+        return raw
+    found = _only(_nulls(name), raw) if body[name] is None and _only(_keys(name), raw) else None
+    if found is None:
+        return _written({member: value for member, value in body.items() if member != name})
+    return raw[: found.start()] + raw[found.end() :]
+
+
+def _written(body: Mapping[str, Any]) -> bytes:
+    try:
+        return lenient_json.dumps(body)
+    except ValueError:  # the parser reads deeper than it writes
+        raise bad_response("the answer is nested too deeply") from None
+
+
+def _only(pattern: re.Pattern[bytes], raw: bytes) -> re.Match[bytes] | None:
+    """The one place that matches: where an inner object has a member of the same name, this cannot tell them apart."""
+    found = pattern.search(raw)
+    return found if found is not None and pattern.search(raw, found.end()) is None else None
+
+
+# An unescaped quote inside of a text ends it, so what follows these names and a colon is a member at some level.
+@lru_cache(16)
+def _keys(name: str) -> re.Pattern[bytes]:
+    return re.compile(rb'(?<!\\)"%b"\s*:' % name.encode())
+
+
+@lru_cache(16)
+def _texts(name: str) -> re.Pattern[bytes]:
+    return re.compile(rb'(?<!\\)"%b"\s*:\s*("(?:[^"\\]|\\.)*"|null)' % name.encode())
+
+
+@lru_cache(16)
+def _nulls(name: str) -> re.Pattern[bytes]:
+    member = rb'(?<!\\)"%b"\s*:\s*null\s*' % name.encode()
+    return re.compile(rb",\s*%b(?=[,}])|(?<=\{)\s*%b(?:,|(?=\}))" % (member, member))

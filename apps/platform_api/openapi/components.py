@@ -1,0 +1,155 @@
+"""Building blocks: answers with examples, bodies that FastAPI does not parse itself."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from apps.platform_api.chat.schemas import ErrorResponse
+from platform_app import errors
+
+REF = "#/components/schemas/{model}"
+REQUEST_ID = "5f0c9b7a4b0e4f5f9d7f3b0a6d0f2c11"
+
+_EXAMPLE_MESSAGES: Mapping[type[errors.PlatformError], str] = {
+    errors.InvalidRequest: "The body is not valid JSON.",
+    errors.ContextLengthExceeded: "The request is longer than the model's context. Shorten it or lower max_tokens.",
+    errors.ContentFiltered: "The provider's content policy refused this request.",
+    errors.ProviderRejectedRequest: "The provider refused this request as invalid.",
+    errors.ModelNotFound: "There is no model 'gpt-9' here. GET /v1/models lists those that this key may use.",
+    errors.ModelNotAllowed: "This API key may not use the model 'gpt-4o'.",
+    errors.PriceUnknown: (
+        "The budget 'usd' applies, and the price of the model 'in-house' is not known (vllm/qwen). Use another model, "
+        "or ask your platform operator for a price of the route, or for on_no_price in the rule."
+    ),
+    errors.PayloadTooLarge: "The body is larger than 10485760 bytes.",
+    errors.UnsupportedMediaType: "Send the body as JSON, with the header 'Content-Type: application/json'.",
+    errors.ValidationFailed: "The request is not valid.",
+    errors.HeadersTooLarge: "The headers are larger than 32768 bytes together.",
+    errors.RateLimited: "The rate limit 'key-rpm' is reached. Try again in 12 s.",
+    errors.IdempotencyInFlight: (
+        "The first request with this Idempotency-Key is still being answered. Try again shortly for its answer."
+    ),
+    errors.IdempotencyUnavailable: (
+        "Idempotency keys cannot be checked right now, so nothing was done. Try again shortly, or without the header "
+        "Idempotency-Key."
+    ),
+    errors.BudgetExceeded: "The budget 'owner-daily-usd' is reached. Try again in 5001 s.",
+    errors.AuthUnavailable: "API keys cannot be verified right now. Try again shortly.",
+    errors.LimiterUnavailable: "The rate limiter cannot be reached right now. Try again shortly.",
+    errors.ProviderNotConfigured: "The provider has no usable credential, or no such model: the operator's to mend.",
+    errors.Overloaded: "This instance is at its limit of concurrent requests. Try again shortly.",
+    errors.NotFound: "There is no API key with the id 'x3Fp0aQm81Zz'.",
+    errors.Conflict: "The key x3Fp0aQm81Zz was revoked at 2026-11-23T08:00:00+00:00, and that is final.",
+    errors.Draining: "This instance is shutting down. Try again.",
+    errors.ProviderError: "The provider failed to answer this request.",
+    errors.ProviderBadResponse: "The provider's answer was not understood.",
+    errors.ProviderAuthFailed: "The provider refused the platform's credential. This is the operator's to mend.",
+    errors.ProviderUnavailable: "The provider is unavailable right now. Try again shortly.",
+    errors.ProviderRateLimited: "The provider is limiting the platform's requests. Try again shortly.",
+    errors.ProviderQuotaExhausted: ("The platform's quota at the provider is used up. This is the operator's to mend."),
+    errors.ProviderTimeout: "The provider did not answer in time.",
+    errors.InternalError: "Something went wrong inside the platform. Quote the request id to your operator.",
+}
+
+
+def _example(kind: type[errors.PlatformError]) -> dict[str, Any]:
+    match kind:
+        case errors.MissingCredentials | errors.InvalidApiKey:
+            message = kind().message
+        case errors.InsufficientScope:
+            message = kind("platform:chat").message
+        case _:
+            message = _EXAMPLE_MESSAGES[kind]
+    return {"value": {"error": {"code": kind.code, "message": message, "request_id": REQUEST_ID}}}
+
+
+def _openai_example(kind: type[errors.PlatformError]) -> dict[str, Any]:
+    message = _example(kind)["value"]["error"]["message"]
+    error = {"message": message, "type": "invalid_request_error", "param": None, "code": kind.code}
+    return {"value": {"error": error}}
+
+
+def error_responses(
+    *kinds: type[errors.PlatformError], openai: type[BaseModel] | None = None
+) -> dict[int | str, dict[str, Any]]:
+    """One response per status, with an example of each of these errors; in OpenAI's shape with its model."""
+    responses: dict[int | str, dict[str, Any]] = {}
+    for kind in kinds:
+        response = responses.setdefault(
+            kind.status,
+            {
+                "model": openai or ErrorResponse,
+                "description": "",
+                "content": {"application/json": {"examples": {}}},
+            },
+        )
+        response["description"] = ", ".join(filter(None, [response["description"], kind.code]))
+        response["content"]["application/json"]["examples"][kind.code] = (
+            _openai_example(kind) if openai else _example(kind)
+        )
+    return responses
+
+
+GUARDED = (
+    errors.MissingCredentials,
+    errors.InvalidApiKey,
+    errors.InsufficientScope,
+    errors.RateLimited,
+    errors.HeadersTooLarge,
+    errors.InternalError,
+    errors.AuthUnavailable,
+    errors.LimiterUnavailable,
+    errors.Overloaded,
+    errors.Draining,
+)
+"""What every route behind a guard can answer."""
+WITH_JSON = (errors.InvalidRequest, errors.PayloadTooLarge, errors.UnsupportedMediaType)
+"""What every route that takes JSON can answer."""
+WITH_BODY = (*WITH_JSON, errors.ValidationFailed)
+"""The same for a body of a declared shape."""
+
+ONCE = (errors.Conflict, errors.IdempotencyInFlight, errors.IdempotencyUnavailable)
+"""What a route that takes an Idempotency-Key can answer besides; ValidationFailed too."""
+IDEMPOTENCY_KEY: Mapping[str, Any] = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "Your name for this request. Sent again with the same body, it gets the first one's answer.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
+}
+REPLAYED: dict[str, Any] = {
+    "idempotency-replayed": {
+        "schema": {"type": "string", "const": "true"},
+        "description": "The answer was given before, to a request with the same Idempotency-Key.",
+    },
+    "idempotency-unavailable": {
+        "schema": {"type": "string", "const": "true"},
+        "description": "The Idempotency-Key could not be checked, and the platform's policy is to go on then.",
+    },
+}
+
+
+def json_response(description: str, model: type[BaseModel] | None, example: Mapping[str, Any]) -> dict[str, Any]:
+    """A success with one example."""
+    content: dict[str, Any] = {"examples": {"example": {"value": example}}}
+    response: dict[str, Any] = {"description": description, "content": {"application/json": content}}
+    if model is not None:
+        response["model"] = model
+    else:
+        content["schema"] = {"type": "object"}
+    return response
+
+
+def request_once(model: type[BaseModel], **examples: Mapping[str, Any]) -> dict[str, Any]:
+    """As request_body, for a route that takes an Idempotency-Key."""
+    return {**request_body(model, **examples), "parameters": [IDEMPOTENCY_KEY]}
+
+
+def request_body(model: type[BaseModel], **examples: Mapping[str, Any]) -> dict[str, Any]:
+    """A JSON body for `openapi_extra`; its schema is added by `install`."""
+    content = {
+        "schema": {"$ref": REF.format(model=model.__name__)},
+        "examples": {name: {"value": value} for name, value in examples.items()},
+    }
+    return {"requestBody": {"required": True, "content": {"application/json": content}}}

@@ -1,1 +1,0 @@
-"""Routes: each reads its typed parameters, calls one service and returns a response."""

@@ -1,0 +1,1 @@
+"""Probes and metadata: /livez, /readyz, /healthz, /v1/meta."""

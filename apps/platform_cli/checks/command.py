@@ -1,0 +1,120 @@
+"""`flowbiz-platform check`: can this configuration run? One line for each part; nothing is changed."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+import typer
+
+from apps.platform_cli.checks.prices import price_checks
+from apps.platform_cli.checks.provider_probe import probe_provider
+from apps.platform_cli.checks.redis import redis_checks
+from platform_app.config import PlatformConfig, ProviderConfig, Settings, load_config, load_settings, unknown_variables
+from platform_app.core_contracts import core_problems, core_status
+from platform_app.db.engine import make_engine
+from platform_app.errors import SecretError
+from platform_app.ledger.interfaces import NullLedger
+from platform_app.ledger.service import spool_problems
+from platform_app.llm.http.transport.pool import ConnectionPool
+from platform_app.llm.models.builder import provider_connections
+from platform_app.rate_limit.matching import RuleBook
+from platform_app.readiness import Check, Readiness, RedisPolicy
+from platform_app.resources import make_redis, make_secret_store, open_limiter
+from platform_app.resources.required_secrets import look_up_required, provider_secrets
+from platform_app.secret_store.base import SecretStore
+
+
+def run_checks(live: bool = True) -> int:
+    """Print the lines, with `live` also what each provider answers. Returns 0 where every part is fine, 1 where
+    any is not; raises ConfigurationError."""
+    settings = load_settings()
+    config = load_config(settings)
+    typer.echo(_line(Check("configuration", True, True, _summary(config))))
+    failed = False
+    for name in unknown_variables():
+        typer.echo(_line(Check(f"variable {name}", False, False, "nothing reads it; is it misspelt?")))
+
+    for line in settings.insecure_connections():
+        typer.echo(_line(Check("tls", False, False, line)))
+
+    for check in price_checks(config):
+        typer.echo(_line(check))
+        failed = failed or (check.required and not check.ok)
+
+    if (proxy := settings.egress.proxy) is not None:
+        typer.echo(_line(Check("egress", True, True, f"calls to providers go through {proxy.host}:{proxy.port}")))
+
+    async def main() -> None:
+        nonlocal failed
+        async for check in _checks(settings, config, live):
+            typer.echo(_line(check))
+            failed = failed or not check.ok
+
+    asyncio.run(main())
+    return 1 if failed else 0
+
+
+async def _checks(settings: Settings, config: PlatformConfig, live: bool) -> AsyncIterator[Check]:
+    secrets = make_secret_store(settings)
+    async with aclosing(secrets):
+        for need in await look_up_required(settings, config, secrets):
+            where = f"'{need.name}' in the store '{need.store}'"
+            detail = f"{where}: {need.problem}" if need.problem else where
+            yield Check(f"secret of {need.provider or 'the pepper'}", need.problem is None, True, detail)
+        for name, secret in provider_secrets(config).items():
+            if secret is None:
+                yield Check(f"secret of {name}", True, True, "none needed")
+        async for check in _servers(settings, config):
+            yield check
+        if live:
+            async with provider_connections(settings) as pool:
+                for name, provider in config.providers.items():
+                    yield await _provider(name, provider, provider_secrets(config)[name], secrets, pool)
+    spool = spool_problems(settings)
+    yield Check("spool", not spool, True, "; ".join(spool) or f"{settings.spool_dir} can be written")
+    yield _core(settings)
+
+
+async def _servers(settings: Settings, config: PlatformConfig) -> AsyncIterator[Check]:
+    engine, redis = make_engine(settings), make_redis(settings)
+    try:
+        async with open_limiter(settings) as limiter:
+            policy = RedisPolicy(RuleBook(config.rate_limits.rules), limiter)
+            checks = await Readiness(engine, redis, settings, NullLedger(), policy).checks()
+        for check in checks:
+            if check.name != "ledger":
+                yield check
+        async for check in redis_checks(settings):
+            yield check
+    finally:
+        await redis.aclose()
+        await engine.dispose()
+
+
+async def _provider(
+    name: str, provider: ProviderConfig, secret: str | None, secrets: SecretStore, pool: ConnectionPool
+) -> Check:
+    try:
+        credential = (await secrets.get(secret)).value if secret is not None else None
+    except SecretError:
+        return Check(f"provider {name}", False, True, "not asked, its credential is missing")
+    return await probe_provider(name, provider, credential, pool)
+
+
+def _core(settings: Settings) -> Check:
+    status, problems = core_status(), core_problems()
+    if status.installed is None and not settings.require_core:
+        return Check("core", True, False, f"not installed (pinned {status.pinned}); nothing needs it")
+    detail = "; ".join(problems) or f"{status.installed}, the same contracts"
+    return Check("core", not problems, settings.require_core, detail)
+
+
+def _summary(config: PlatformConfig) -> str:
+    return (
+        f"{len(config.models)} models, {len(config.providers)} providers, {len(config.rate_limits.rules)} limit rules"
+    )
+
+
+def _line(check: Check) -> str:
+    mark = "ok  " if check.ok else ("FAIL" if check.required else "warn")
+    return f"{mark}  {check.name:<24} {check.detail}"

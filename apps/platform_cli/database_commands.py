@@ -1,0 +1,55 @@
+"""What the reading commands share: an engine for the time of the command, and what to say when nothing can be read."""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any
+
+import orjson
+import typer
+from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from platform_app.auth.keys.store import DATABASE_ERRORS
+from platform_app.config import load_settings
+from platform_app.db.engine import make_engine
+from platform_app.db.failures import failure_kind
+from platform_app.errors import AuthUnavailable
+
+
+def read_database(work: Callable[[AsyncEngine], Awaitable[None]], timeout_seconds: float | None = None) -> None:
+    """Run `work`, whose statements may take `timeout_seconds`, or as long as the settings say. A reader of our output
+    that leaves, as `head` does, ends the command well.
+
+    Raises:
+        AuthUnavailable: the database does not answer, or lacks the tables.
+    """
+
+    async def main() -> None:
+        settings = load_settings()
+        if timeout_seconds is not None:
+            settings = settings.model_copy(update={"database_timeout_seconds": timeout_seconds})
+        engine = make_engine(settings)
+        try:
+            await work(engine)
+        finally:
+            await engine.dispose()
+
+    try:
+        asyncio.run(main())
+    except ProgrammingError:
+        raise AuthUnavailable("The database lacks this version's tables. Run: flowbiz-platform migrate up") from None
+    except DATABASE_ERRORS as error:
+        if isinstance(error, BrokenPipeError):
+            sys.stderr.close()
+            raise typer.Exit(0) from None
+        raise AuthUnavailable(
+            f"The database does not answer ({failure_kind(error)}). Check PLATFORM_DATABASE_URL."
+        ) from None
+
+
+def write_lines(entries: Iterable[Mapping[str, Any]]) -> None:
+    """JSON lines on stdout."""
+    lines = b"".join(orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE) for entry in entries)
+    sys.stdout.buffer.write(lines)
+    sys.stdout.buffer.flush()

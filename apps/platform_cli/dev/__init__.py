@@ -1,0 +1,1 @@
+"""`flowbiz-platform dev`."""

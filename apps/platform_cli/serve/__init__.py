@@ -1,0 +1,1 @@
+"""`flowbiz-platform serve`: the parent process, its workers and the metrics port."""

@@ -1,0 +1,172 @@
+"""`flowbiz-platform serve`: one parent that binds the ports, and N workers that answer.
+
+The parent checks everything first, starts the workers, starts a new one for each that dies, adds up their metrics on
+a port of their own, and passes SIGTERM and SIGHUP (read the config file again) on. It handles no request.
+"""
+
+import asyncio
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import typer
+from sqlalchemy import text
+from tenacity import RetryError, retry, retry_if_exception, stop_after_delay, wait_exponential_jitter
+
+from apps.platform_cli.serve.supervisor import Supervisor
+from apps.platform_cli.serve.worker_metrics import serve_metrics
+from platform_app.auth.keys.store import DATABASE_ERRORS
+from platform_app.config import (
+    ENV_PREFIX,
+    START_TIMEOUT_SECONDS,
+    Settings,
+    load_config,
+    load_settings,
+    unknown_variables,
+)
+from platform_app.core_contracts import core_problems
+from platform_app.db.engine import make_engine
+from platform_app.db.failures import failure_kind, tls_failure
+from platform_app.db.migrations import current_revision, head_revision
+from platform_app.errors import ConfigurationError
+from platform_app.ledger.service import spool_problems
+from platform_app.observability.logging import configure_logging, get_logger
+from platform_app.resources import make_secret_store, secret_problems
+
+CONNECTIONS_BESIDE_POOL = 2
+"""What a worker opens beside its pool: the ledger's and that of readiness."""
+TLS_ADVICE = (
+    "Name its CA with PLATFORM_DATABASE_CA_FILE or sslrootcert, and use the host name of its certificate; "
+    "sslmode=disable or require in PLATFORM_DATABASE_URL goes without verification."
+)
+
+ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "262144", "MALLOC_TRIM_THRESHOLD_": "1048576", "MALLOC_ARENA_MAX": "2"}
+"""For glibc: large bodies get memory of their own, which goes back to the system when they are done. By default the
+threshold grows with the first large body, and all later ones stay in the heap."""
+
+_log = get_logger("serve")
+
+
+def run_serve(flags: Mapping[str, Any]) -> int:
+    """Serve until SIGTERM or SIGINT; `flags` win over the environment. Returns the exit code.
+
+    Raises:
+        ConfigurationError: naming every problem.
+    """
+    settings = load_settings(**flags)
+    configure_logging(settings.log_level, settings.log_format)
+    asyncio.run(_check_configuration(settings))
+    if (problem := asyncio.run(_schema_problem(settings))) is not None:
+        typer.echo(problem, err=True)
+        return 1
+    if (wanted := asyncio.run(_connections_beyond(settings))) is not None:
+        _log.warning("too_many_database_connections", **wanted)
+    for line in settings.insecure_connections():
+        _log.warning("connection_insecure", problem=line)
+    if unknown := unknown_variables():
+        _log.warning("unknown_variables", names=unknown)
+    with ExitStack() as stack:
+        metrics_host = settings.metrics_host or settings.host
+        try:
+            listening = stack.enter_context(_listen(settings.host, settings.port))
+        except OSError as error:
+            return _complain(error, settings.host, settings.port, "--port")
+        try:
+            metrics_directory = stack.enter_context(
+                serve_metrics(metrics_host, settings.metrics_port, settings.metrics_cache_seconds)
+            )
+        except OSError as error:
+            return _complain(error, metrics_host, settings.metrics_port, "--metrics-port")
+        environment = {
+            **os.environ,
+            **{f"{ENV_PREFIX}{name.upper()}": str(value) for name, value in flags.items()},
+            "PROMETHEUS_MULTIPROC_DIR": str(metrics_directory),
+        }
+        for name, value in ALLOCATOR.items():
+            environment.setdefault(name, value)
+        return Supervisor(settings, listening, environment, metrics_directory).run()
+
+
+async def _check_configuration(settings: Settings) -> None:
+    problems = spool_problems(settings)
+    if settings.require_core:
+        problems += [f"PLATFORM_REQUIRE_CORE is set: {problem}" for problem in core_problems()]
+    try:
+        config = load_config(settings)
+    except ConfigurationError as error:
+        raise ConfigurationError(error.problems + problems) from None
+    secrets = make_secret_store(settings)
+    try:
+        problems += await secret_problems(settings, config, secrets)
+    finally:
+        await secrets.aclose()
+    if problems:
+        raise ConfigurationError(problems)
+
+
+async def _schema_problem(settings: Settings) -> str | None:
+    """Why this database cannot be served from, or None. Waits for a database that is still starting."""
+    engine = make_engine(settings)
+
+    @retry(
+        retry=retry_if_exception(_may_pass),
+        stop=stop_after_delay(START_TIMEOUT_SECONDS),
+        wait=wait_exponential_jitter(initial=0.1, max=2),
+    )
+    async def revision() -> str | None:
+        return await current_revision(engine)
+
+    try:
+        current = await revision()
+    except RetryError as error:
+        why = type(error.last_attempt.exception()).__name__
+        return f"The database did not answer within {START_TIMEOUT_SECONDS:g} s ({why}). Check PLATFORM_DATABASE_URL."
+    except DATABASE_ERRORS as error:
+        return f"No connection to the database: {failure_kind(error)}. {TLS_ADVICE}"
+    finally:
+        await engine.dispose()
+    if current == head_revision():
+        return None
+    return (
+        f"The database schema is at {current or 'nothing (an empty database)'}, this version needs {head_revision()}. "
+        "Run: flowbiz-platform migrate up"
+    )
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Whether to try again: not for a certificate, which stays what it is."""
+    return isinstance(error, DATABASE_ERRORS) and tls_failure(error) is None
+
+
+async def _connections_beyond(settings: Settings) -> dict[str, int] | None:
+    """What all workers of all replicas may open and what the server allows, where the former is more. (Behind
+    PgBouncer the server's limit is not the one that counts; hence a warning.)"""
+    engine = make_engine(settings)
+    try:
+        async with engine.connect() as connection:
+            allowed = int((await connection.execute(text("SHOW max_connections"))).scalar_one())
+            reserved = int((await connection.execute(text("SHOW superuser_reserved_connections"))).scalar_one())
+    except DATABASE_ERRORS:
+        return None  # it answered a moment ago; the workers will tell
+    finally:
+        await engine.dispose()
+    wanted = (settings.database_pool_size + CONNECTIONS_BESIDE_POOL) * settings.workers * settings.replicas
+    return {"wanted": wanted, "allowed": allowed - reserved} if wanted > allowed - reserved else None
+
+
+def _complain(error: OSError, host: str, port: int, flag: str) -> int:
+    typer.echo(f"{error.strerror or error}: {host}:{port} (choose another with {flag})", err=True)
+    return 2
+
+
+@contextmanager
+def _listen(host: str, port: int) -> Iterator[socket.socket]:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen(2048)
+        listening.setblocking(False)
+        yield listening

@@ -1,0 +1,1 @@
+"""Faults: what the simulator does wrong on purpose."""

@@ -1,0 +1,1 @@
+"""The simulated model: what it answers, its embeddings and structured output."""

@@ -1,0 +1,250 @@
+"""What the simulated model says: from a request's fields in OpenAI's shape to texts and tool calls. Pure.
+
+A token is up to four characters of text. That is OpenAI's own rule of thumb for English, it makes counts easy to
+foretell in a test, and the same four characters are one chunk of a stream.
+"""
+
+import itertools
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import orjson
+
+from apps.provider_simulator.model.json_schema import conforming_value
+
+CHARACTERS_PER_TOKEN = 4
+MAX_CHOICES = 128
+MAX_ANSWER_TOKENS = 100_000
+_CALL = re.compile(r"call:\s*([\w.,-]+)")
+_TOKENS = re.compile(r"tokens:\s*(\d{1,6})\b")
+_REFUSE = "refuse:"
+_EXACT = "exact:"
+EXACT_ARGUMENTS = '{"order":123456789012345678901234567890,"least":-9223372036854775809,"rate":0.10,"mass":1.50E+25}'
+"""Numbers that a parser would round or spell in another way."""
+
+JsonObject = dict[str, object]
+
+
+class InvalidRequestError(Exception):
+    """A request that providers answer with 400. `param` is the field at fault."""
+
+    def __init__(self, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+
+
+class Answer(Protocol):
+    """A correct answer, ready to be rendered either way."""
+
+    @property
+    def before_text(self) -> int:
+        """How many of `events` come before the first that has text."""
+
+    @property
+    def after_text(self) -> int:
+        """How many of them are the last that has text and what follows it."""
+
+    def json(self) -> bytes:
+        """The whole response body."""
+
+    def events(self) -> list[bytes]:
+        """The server-sent events, each with its blank line, the end marker last."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """One call the simulated model makes; `arguments` is JSON text."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One choice: text, or calls, or a refusal; `reasoning` is what was thought before it."""
+
+    text: str
+    tool_calls: tuple[ToolCall, ...]
+    finish_reason: str
+    reasoning: str = ""
+    refusal: str = ""
+
+    @property
+    def tokens(self) -> int:
+        """Completion tokens of this choice."""
+        calls = sum(count_tokens(c.name + c.arguments) for c in self.tool_calls)
+        return count_tokens(self.text) + count_tokens(self.refusal) + count_tokens(self.reasoning) + calls
+
+
+def count_tokens(text: str) -> int:
+    """Tokens of a text: a quarter of its characters, rounded up."""
+    return -(-len(text) // CHARACTERS_PER_TOKEN)
+
+
+def text_of(message: Mapping[str, object]) -> str:
+    """The text of a message, whose content is a string or a list of parts."""
+    content = message.get("content")
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        return ""
+    parts = (part.get("text") for part in content if isinstance(part, dict))
+    return " ".join(part for part in parts if isinstance(part, str))
+
+
+def pieces(text: str) -> Iterator[str]:
+    """The text as it is streamed, a token at a time."""
+    return (text[at : at + CHARACTERS_PER_TOKEN] for at in range(0, len(text), CHARACTERS_PER_TOKEN))
+
+
+def messages_of(body: Mapping[str, object]) -> list[JsonObject]:
+    """The request's messages.
+
+    Raises:
+        InvalidRequestError: there are none, or one is no object.
+    """
+    messages = body.get("messages")
+    if not isinstance(messages, list) or not messages:
+        raise InvalidRequestError("Missing required parameter: 'messages'.", "messages")
+    if not all(isinstance(message, dict) for message in messages):
+        raise InvalidRequestError("Every one of 'messages' must be an object.", "messages")
+    return messages
+
+
+def choices_of(body: Mapping[str, object], label: str) -> list[Choice]:
+    """What the model answers; `label` goes into the ids of its calls.
+
+    The text follows from the last user message: `You said: <text>`. Four messages steer it: `tokens:<n>` answers n
+    tokens of filler; `call:<tool>[,<tool>…]`, if the request has tools, calls these; `exact:<tool>` calls one with
+    EXACT_ARGUMENTS; `refuse:` refuses. `tool_choice` "required" or of a named function calls too. A tool's result is
+    answered with text, or a client's loop would never end. With a `reasoning_effort` the model thinks first.
+
+    Raises:
+        InvalidRequestError: messages are missing, or a field is malformed.
+    """
+    messages = messages_of(body)
+    said = _what_was_said(messages)
+    effort = body.get("reasoning_effort")
+    reasoning = f"They say: {said[:200]}" if effort not in (None, "none") else ""
+    return [replace(choice, reasoning=reasoning) for choice in _choices(body, messages, said, label)]
+
+
+def _choices(body: Mapping[str, object], messages: list[JsonObject], said: str, label: str) -> list[Choice]:
+    count = _positive(body, "n", MAX_CHOICES) or 1
+    calls = _tool_calls(body, messages, said, label)
+    if calls:
+        return [Choice("", calls, "tool_calls")] * count
+    if said.startswith(_REFUSE):
+        return [Choice("", (), "stop", refusal="I cannot help with that.")] * count
+    text = _formatted(body.get("response_format"), _plain_text(messages, said))
+    limit = _positive(body, "max_completion_tokens", None) or _positive(body, "max_tokens", None)
+    stops = _stops(body.get("stop"))
+    if count == 1:
+        return [_cut(text, stops, limit)]
+    return [_cut(text if index == 0 else f"{text} [{index + 1}]", stops, limit) for index in range(count)]
+
+
+def _what_was_said(messages: list[JsonObject]) -> str:
+    asked = next((m for m in reversed(messages) if m.get("role") == "user"), messages[-1])
+    return text_of(asked)
+
+
+def _plain_text(messages: list[JsonObject], said: str) -> str:
+    if messages[-1].get("role") == "tool":
+        return f"The tool said: {text_of(messages[-1])}"
+    filler = _TOKENS.match(said)
+    if filler:
+        tokens = min(int(filler[1]), MAX_ANSWER_TOKENS)
+        return "".join(itertools.islice(itertools.cycle(("one ", "two ", "six ", "ten ")), tokens))
+    return f"You said: {said}"
+
+
+def _formatted(response_format: object, text: str) -> str:
+    if not isinstance(response_format, dict):
+        return text
+    match response_format.get("type"):
+        case "json_object":
+            return orjson.dumps({"answer": text}).decode()
+        case "json_schema":
+            described = response_format.get("json_schema")
+            if not isinstance(described, dict) or not isinstance(described.get("schema"), dict):
+                raise InvalidRequestError("Missing 'response_format.json_schema.schema'.", "response_format")
+            return orjson.dumps(conforming_value(described["schema"], text)).decode()
+        case _:
+            return text
+
+
+def _cut(text: str, stops: list[str], limit: int | None) -> Choice:
+    ends = [end for end in (text.find(stop) for stop in stops) if end >= 0]
+    if ends:
+        text = text[: min(ends)]
+    if limit is not None and count_tokens(text) > limit:
+        return Choice(text[: limit * CHARACTERS_PER_TOKEN], (), "length")
+    return Choice(text, (), "stop")
+
+
+def _stops(stop: object) -> list[str]:
+    if stop is None:
+        return []
+    stops = [stop] if isinstance(stop, str) else stop
+    if not isinstance(stops, list) or not all(isinstance(item, str) and item for item in stops):
+        raise InvalidRequestError("'stop' must be a string or a list of strings.", "stop")
+    return stops
+
+
+def _positive(body: Mapping[str, object], name: str, at_most: int | None) -> int | None:
+    value = body.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise InvalidRequestError(f"'{name}' must be an integer of at least 1.", name)
+    if at_most is not None and value > at_most:
+        raise InvalidRequestError(f"'{name}' must be at most {at_most}.", name)
+    return value
+
+
+def _tool_calls(body: Mapping[str, object], messages: list[JsonObject], said: str, label: str) -> tuple[ToolCall, ...]:
+    functions = _functions(body.get("tools"))
+    if functions and said.startswith(_EXACT) and messages[-1].get("role") != "tool":
+        return (ToolCall(f"call_{label}_0", said.removeprefix(_EXACT).strip(), EXACT_ARGUMENTS),)
+    names = _names_to_call(body.get("tool_choice"), functions, said, answered=messages[-1].get("role") == "tool")
+    if body.get("parallel_tool_calls") is False:
+        names = names[:1]
+    calls = []
+    for index, name in enumerate(names):
+        parameters = functions.get(name) or {"type": "object"}
+        arguments = orjson.dumps(conforming_value(parameters, "text")).decode()
+        calls.append(ToolCall(f"call_{label}_{index}", name, arguments))
+    return tuple(calls)
+
+
+def _functions(tools: object) -> dict[str, object]:
+    """The parameter schemas of the offered tools by function name."""
+    if not tools:
+        return {}
+    functions = {}
+    for tool in tools if isinstance(tools, list) else [None]:
+        function = tool.get("function") if isinstance(tool, dict) else None
+        if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+            raise InvalidRequestError("Every one of 'tools' must have a function with a name.", "tools")
+        functions[function["name"]] = function.get("parameters")
+    return functions
+
+
+def _names_to_call(choice: object, functions: dict[str, object], said: str, *, answered: bool) -> list[str]:
+    if not functions or choice == "none":
+        return []
+    if isinstance(choice, dict) and isinstance(choice.get("function"), dict):
+        name = choice["function"].get("name")
+        if name not in functions:
+            raise InvalidRequestError("'tool_choice' names a function that 'tools' lacks.", "tool_choice")
+        return [str(name)]
+    asked = _CALL.match(said)
+    if asked and not answered:
+        # A name that was never offered is called as well: real models do that, and gateways must cope.
+        return [name for name in asked[1].split(",") if name]
+    return [next(iter(functions))] if choice == "required" else []

@@ -1,0 +1,1 @@
+"""API keys: store, lifecycle, rules, and announcements of changes."""

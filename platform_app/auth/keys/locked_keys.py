@@ -1,0 +1,103 @@
+"""The two keys of a change, read and locked in its transaction: the one that changes, and the one that the actor holds.
+
+The actor's key is read again although the request was authenticated: a caller's attributes come from a cache, and a
+body may arrive long after the credentials. Whoever changes or revokes the actor's key at the same time waits for this
+transaction, or this transaction for that change.
+"""
+
+from dataclasses import dataclass
+
+from sqlalchemy import exists, func, or_, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.orm import aliased
+
+from platform_app.auth.keys.records import Actor, ActorKey, KeyRecord
+from platform_app.auth.keys.store import no_such_key, record_of
+from platform_app.auth.permissions import ALL
+from platform_app.db.models import ApiKey, ApiKeySecret
+from platform_app.errors import InvalidApiKey
+
+
+@dataclass(frozen=True, slots=True)
+class LockedKeys:
+    """A change's keys; neither changes until the transaction ends."""
+
+    target: KeyRecord
+    holder: KeyRecord | None
+    """The actor's own key; None for the operator at the command line."""
+
+
+async def lock_keys(connection: AsyncConnection, key_id: str, actor: Actor) -> LockedKeys:
+    """Lock the key of this id, and the actor's.
+
+    Raises:
+        NotFound: no key has this id, or it is another owner's and the actor lacks `platform:*`.
+        InvalidApiKey: the actor's key or its secret has ended.
+    """
+    if actor.key is None:
+        return LockedKeys(await _lock_target(connection, key_id), None)
+    # Another owner's key is not even locked: how long a refusal takes must not tell that the key exists.
+    if not await _is_within_reach(connection, key_id, actor.key):
+        await lock_holder(connection, actor)
+        raise no_such_key(key_id)
+    # In the order of their ids, so that two administrators who change each other do not wait for each other.
+    if key_id <= actor.key.key_id:
+        target = await _lock_target(connection, key_id)
+        holder = await _lock_holder(connection, actor.key)
+    else:
+        holder = await _lock_holder(connection, actor.key)
+        target = await _lock_target(connection, key_id)
+    if ALL not in holder.scopes and target.owner != holder.owner:
+        raise no_such_key(key_id)
+    return LockedKeys(target, holder)
+
+
+async def lock_holder(connection: AsyncConnection, actor: Actor) -> KeyRecord | None:
+    """Lock the actor's own key; None for the operator at the command line.
+
+    Raises:
+        InvalidApiKey: the key or its secret has ended.
+    """
+    return None if actor.key is None else await _lock_holder(connection, actor.key)
+
+
+async def _is_within_reach(connection: AsyncConnection, key_id: str, key: ActorKey) -> bool:
+    target, holder = aliased(ApiKey), aliased(ApiKey)
+    statement = select(
+        exists().where(
+            target.key_id == key_id,
+            holder.key_id == key.key_id,
+            or_(holder.scopes.contains([ALL]), holder.owner == target.owner),
+        )
+    )
+    return bool((await connection.execute(statement)).scalar_one())
+
+
+async def _lock_target(connection: AsyncConnection, key_id: str) -> KeyRecord:
+    statement = select(ApiKey.__table__).where(ApiKey.key_id == key_id).with_for_update()
+    row = (await connection.execute(statement)).mappings().one_or_none()
+    if row is None:
+        raise no_such_key(key_id)
+    return record_of(row)
+
+
+async def _lock_holder(connection: AsyncConnection, key: ActorKey) -> KeyRecord:
+    # FOR KEY SHARE keeps changes of this key away, which take FOR UPDATE, and not other changes by this key.
+    statement = (
+        select(ApiKey.__table__)
+        .where(ApiKey.key_id == key.key_id, ApiKey.revoked_at.is_(None))
+        .where(or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > func.clock_timestamp()))
+        .with_for_update(read=True, key_share=True)
+    )
+    row = (await connection.execute(statement)).mappings().one_or_none()
+    # A statement of its own: one that waited for the lock would still see the secrets of before a rotation.
+    live = select(
+        exists().where(
+            ApiKeySecret.key_id == key.key_id,
+            ApiKeySecret.created_at == key.secret_created_at,
+            or_(ApiKeySecret.not_after.is_(None), ApiKeySecret.not_after > func.clock_timestamp()),
+        )
+    )
+    if row is None or not (await connection.execute(live)).scalar_one():
+        raise InvalidApiKey
+    return record_of(row)

@@ -1,0 +1,238 @@
+"""Creating, changing, rotating and revoking keys. HTTP and command line both go through here.
+
+Each change and its audit event share one transaction, and every process is told after the commit.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, delete, exists, func, insert, literal, or_, select, text, update
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from platform_app.auth.keys.announcer import KeyAnnouncer
+from platform_app.auth.keys.audit import write_audit_event
+from platform_app.auth.keys.locked_keys import LockedKeys, lock_holder, lock_keys
+from platform_app.auth.keys.records import Actor, KeyChanges, KeyRecord, NewKey
+from platform_app.auth.keys.rules import KeyRules, check_grace, check_reason, is_active_admin, weakens_admin
+from platform_app.auth.keys.store import check_key_id, record_of
+from platform_app.auth.pepper import Peppers
+from platform_app.auth.permissions import ALL
+from platform_app.auth.tokens import Token, generate_token
+from platform_app.db.advisory_locks import AdvisoryLock
+from platform_app.db.models import ApiKey, ApiKeySecret
+from platform_app.errors import Conflict, PlatformError
+from platform_app.observability import metrics
+from platform_app.observability.logging import get_logger
+
+_log = get_logger("auth")
+
+
+class KeyLifecycle:
+    """Every method is one short transaction; raises the errors of PlatformError and DATABASE_ERRORS as they come."""
+
+    def __init__(self, engine: AsyncEngine, rules: KeyRules, announcer: KeyAnnouncer) -> None:
+        self._engine = engine
+        self._rules = rules
+        self._announcer = announcer
+
+    async def create(self, new: NewKey, peppers: Peppers, actor: Actor) -> tuple[KeyRecord, Token]:
+        """Make a key; the token in the answer is the only time that the secret is seen.
+
+        Raises:
+            ValidationFailed: naming each field that is wrong.
+            ValidationFailed, InsufficientScope: the actor does not hold what it would grant.
+            InvalidApiKey: the actor's key or its secret has ended.
+        """
+        fields = _columns(new)
+        self._rules.check_fields(fields)
+        async with _counted("create", actor), self._engine.begin() as connection:
+            self._rules.check_grant(await lock_holder(connection, actor), fields)
+            return await _insert(connection, fields, peppers, actor)
+
+    async def bootstrap(self, new: NewKey, peppers: Peppers, actor: Actor) -> tuple[KeyRecord, Token]:
+        """Make the first administrator's key.
+
+        Raises:
+            Conflict: an active one exists, which can make others.
+        """
+        fields = _columns(new) | {"scopes": [ALL]}
+        self._rules.check_fields(fields)
+        async with self._engine.begin() as connection:
+            await _lock_admins(connection)
+            if (existing := await _active_admin(connection)) is not None:
+                raise Conflict(f"An active administrator's key exists ({existing}). Use it to create others.")
+            return await _insert(connection, fields, peppers, actor)
+
+    async def update(self, key_id: str, changes: KeyChanges, actor: Actor) -> KeyRecord:
+        """Change the fields that `changes` names.
+
+        Raises:
+            NotFound: there is no such key within the actor's reach.
+            ValidationFailed, InsufficientScope, InvalidApiKey: see `create`; the key itself must be within the actor's
+                reach too.
+            Conflict: it is revoked, or no administrator's key without an end would remain.
+        """
+        fields = changes.fields()
+        self._rules.check_fields(fields)
+        async with self._change("update", key_id, actor) as (connection, keys):
+            before = keys.target
+            self._rules.check_grant(keys.holder, fields)
+            if weakens_admin(before, fields):
+                await _keep_an_admin(connection, key_id)
+            after = await _write(connection, key_id, _sorted(fields)) if fields else before
+            await write_audit_event(connection, actor, "api_key.update", key_id, before=before, after=after)
+        await self._announcer.changed(key_id)
+        return after
+
+    async def rotate(
+        self, key_id: str, grace_period_seconds: int, peppers: Peppers, actor: Actor
+    ) -> tuple[KeyRecord, Token]:
+        """Add a new secret, valid at once; the one before stays valid for the grace period, any older one ends now.
+
+        Raises:
+            NotFound: there is no such key within the actor's reach.
+            ValidationFailed, InsufficientScope, InvalidApiKey: as for `update`.
+            Conflict: it is revoked or expired.
+            ValidationFailed: the grace period is out of range.
+        """
+        check_grace(grace_period_seconds)
+        async with self._change("rotate", key_id, actor) as (connection, keys):
+            record = keys.target
+            if record.status() == "expired":
+                raise Conflict(f"The key {key_id} has expired. Change expires_at first, or create a new key.")
+            token = generate_token("live" if record.environment == "live" else "test", key_id)
+            old = ApiKeySecret.key_id == key_id
+            await connection.execute(delete(ApiKeySecret).where(old, ApiKeySecret.not_after.is_not(None)))
+            if grace_period_seconds:
+                until = func.now() + literal(timedelta(seconds=grace_period_seconds))
+                await connection.execute(update(ApiKeySecret).where(old).values(not_after=until))
+            else:
+                await connection.execute(delete(ApiKeySecret).where(old))
+            await _insert_secret(connection, token, peppers)
+            reason = f"grace period {grace_period_seconds} s"
+            await write_audit_event(
+                connection, actor, "api_key.rotate", key_id, before=record, after=record, reason=reason
+            )
+        await self._announcer.changed(key_id)
+        return record, token
+
+    async def revoke(self, key_id: str, reason: str, actor: Actor, *, force: bool = False) -> KeyRecord:
+        """End a key for good.
+
+        Raises:
+            NotFound: there is no such key within the actor's reach.
+            ValidationFailed, InsufficientScope, InvalidApiKey: as for `update`.
+            Conflict: it was revoked before (the first revocation stands), or no administrator's key without an end
+                would remain and `force` is not set.
+            ValidationFailed: the reason says nothing.
+        """
+        check_reason(reason)
+        async with self._change("revoke", key_id, actor) as (connection, keys):
+            before = keys.target
+            if is_active_admin(before) and not force:
+                await _keep_an_admin(connection, key_id)
+            values = {"revoked_at": func.now(), "revoked_by": actor.name, "revoked_reason": reason}
+            after = await _write(connection, key_id, values)
+            await write_audit_event(
+                connection, actor, "api_key.revoke", key_id, before=before, after=after, reason=reason
+            )
+        await self._announcer.changed(key_id)
+        return after
+
+    @asynccontextmanager
+    async def _change(
+        self, action: str, key_id: str, actor: Actor
+    ) -> AsyncIterator[tuple[AsyncConnection, LockedKeys]]:
+        """A transaction that holds the key's row, which exists, is not revoked, and is the actor's to manage."""
+        check_key_id(key_id)
+        async with _counted(action, actor, key_id), self._engine.begin() as connection:
+            keys = await lock_keys(connection, key_id, actor)
+            record = keys.target
+            self._rules.check_manage(keys.holder, record)
+            if record.revoked_at is not None:
+                raise Conflict(f"The key {key_id} was revoked at {record.revoked_at.isoformat()}, and that is final.")
+            yield connection, keys
+
+
+@asynccontextmanager
+async def _counted(action: str, actor: Actor, key_id: str | None = None) -> AsyncIterator[None]:
+    """Count a change by what came of it. A refusal is logged: it may be an attempt to gain power."""
+    try:
+        yield
+    except PlatformError as error:
+        metrics.KEY_CHANGES.labels(action, error.code).inc()
+        _log.warning("key_change_refused", action=action, actor=actor.name, target_key_id=key_id, reason=error.code)
+        raise
+    metrics.KEY_CHANGES.labels(action, "ok").inc()
+
+
+async def _insert(
+    connection: AsyncConnection, fields: dict[str, Any], peppers: Peppers, actor: Actor
+) -> tuple[KeyRecord, Token]:
+    token = generate_token(fields["environment"])
+    values = {**_sorted(fields), "key_id": token.key_id, "created_by": actor.name}
+    row = await connection.execute(insert(ApiKey).values(values).returning(ApiKey.__table__))
+    record = record_of(row.mappings().one())
+    await _insert_secret(connection, token, peppers)
+    await write_audit_event(connection, actor, "api_key.create", record.key_id, after=record)
+    return record, token
+
+
+async def _insert_secret(connection: AsyncConnection, token: Token, peppers: Peppers) -> None:
+    values = {
+        "digest": peppers.digest(token.text),
+        "key_id": token.key_id,
+        "pepper_version": peppers.current,
+        # Not the transaction's start: the row lock makes this time differ for each secret of a key (see ActorKey).
+        "created_at": func.clock_timestamp(),
+    }
+    await connection.execute(insert(ApiKeySecret).values(values))
+
+
+async def _write(connection: AsyncConnection, key_id: str, values: dict[str, Any]) -> KeyRecord:
+    statement = update(ApiKey).where(ApiKey.key_id == key_id).values(values).returning(ApiKey.__table__)
+    return record_of((await connection.execute(statement)).mappings().one())
+
+
+async def _lock_admins(connection: AsyncConnection) -> None:
+    await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": AdvisoryLock.LAST_ADMINISTRATOR})
+
+
+async def _active_admin(connection: AsyncConnection) -> str | None:
+    statement = select(ApiKey.key_id).where(active(), ApiKey.scopes.contains([ALL])).limit(1)
+    return (await connection.execute(statement)).scalar_one_or_none()
+
+
+async def _keep_an_admin(connection: AsyncConnection, key_id: str) -> None:
+    """Raise Conflict unless another administrator's key stays: neither the key nor its secret has an end."""
+    await _lock_admins(connection)
+    endless_secret = exists().where(ApiKeySecret.key_id == ApiKey.key_id, ApiKeySecret.not_after.is_(None))
+    staying = select(ApiKey.key_id).where(
+        ApiKey.key_id != key_id,
+        ApiKey.scopes.contains([ALL]),
+        ApiKey.revoked_at.is_(None),
+        ApiKey.expires_at.is_(None),
+        endless_secret,
+    )
+    if (await connection.execute(staying.limit(1))).scalar_one_or_none() is None:
+        raise Conflict(
+            f"The key {key_id} is the last administrator's key: no other key with {ALL} and without an end exists. "
+            f"Create one first, or use: flowbiz-platform keys revoke {key_id} --force"
+        )
+
+
+def active() -> ColumnElement[bool]:
+    """The SQL of KeyRecord.status() == "active"."""
+    return and_(ApiKey.revoked_at.is_(None), or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > func.now()))
+
+
+def _columns(new: NewKey) -> dict[str, Any]:
+    return {name: getattr(new, name) for name in new.__dataclass_fields__}
+
+
+def _sorted(fields: dict[str, Any]) -> dict[str, Any]:
+    """Lists as sets are written: without doubles, in order."""
+    lists = {name: sorted(set(fields[name])) for name in ("scopes", "allowed_models") if fields.get(name) is not None}
+    return fields | lists

@@ -1,0 +1,1 @@
+"""Connections to other services: URLs, TLS files and proxies."""

@@ -1,0 +1,1 @@
+"""Reading: queries over access decisions and usage records."""

@@ -1,0 +1,235 @@
+"""What was used since a moment, according to the ledger: for budgets whose counters were lost.
+
+Records in PostgreSQL, and those that wait in this machine's spool, each once. What other machines have not shipped yet,
+about a second's, is not known here.
+"""
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import orjson
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from platform_app.db.failures import failure_kind
+from platform_app.ledger.spool.segments import CLOSED, Segment, list_directory
+
+MAX_SPOOL_BYTES = 16 * 1024 * 1024
+"""A larger spool is behind: what it holds would not be counted, so nothing is told until it was shipped."""
+QUERY_SECONDS = 20.0
+"""For a question; the sums of a month take about a second with four million totals (docs/adr/0009)."""
+_FAILURES = (OSError, TimeoutError, SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError)
+
+
+class SpentUnknown(Exception):
+    """It cannot be told now; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpentFilter:
+    """Whose use counts. None or nothing: everybody's."""
+
+    key_id: str | None = None
+    owner: str | None = None
+    models: tuple[str, ...] = ()
+    """Public names."""
+    routes: tuple[str, ...] = ()
+    """Route templates. Totals do not know them, so with these every record of the period is read."""
+
+    def matches(self, members: Mapping[str, Any]) -> bool:
+        """Whether a usage record's members are of this."""
+        return (
+            (self.key_id is None or members.get("key_id") == self.key_id)
+            and (self.owner is None or members.get("owner") == self.owner)
+            and (not self.models or members.get("model") in self.models)
+            and (not self.routes or members.get("route") in self.routes)
+        )
+
+    def conditions(self, first: int, *, totals: bool) -> tuple[str, list[Any]]:
+        """As SQL whose parameters are numbered from `first` on."""
+        wanted: list[tuple[str, Any]] = []
+        if self.key_id is not None:
+            wanted.append(("key_id = ${}", self.key_id))
+        if self.owner is not None:
+            wanted.append(("owner = ${}", self.owner))
+        if self.models:
+            wanted.append(("model = ANY (${})", list(self.models)))
+        if self.routes and not totals:
+            wanted.append(("route = ANY (${})", list(self.routes)))
+        texts = [text.format(number) for number, (text, _) in enumerate(wanted, first)]
+        return "".join(f" AND {text}" for text in texts), [value for _, value in wanted]
+
+
+@dataclass(slots=True)
+class UnpricedTokens:
+    """Tokens of calls whose price was not known; only where they were asked for."""
+
+    prompt: int = 0
+    completion: int = 0
+    cached: int = 0
+
+    def add(self, prompt: int, completion: int, cached: int) -> None:
+        """Count another call."""
+        self.prompt += prompt
+        self.completion += completion
+        self.cached += cached
+
+
+@dataclass(slots=True)
+class Spent:
+    """What was used."""
+
+    tokens: int = 0
+    cost_microusd: int = 0
+    unpriced: UnpricedTokens = field(default_factory=UnpricedTokens)
+
+
+@dataclass(frozen=True, slots=True)
+class _Spooled:
+    event_id: str
+    occurred_at: datetime
+    prompt: int
+    completion: int
+    cached: int
+    cost: int | None
+
+
+class SpentReader:
+    """Asks one question at a time, so that a Redis that lost everything does not take the database with it."""
+
+    def __init__(self, engine: AsyncEngine, spool_directory: Path) -> None:
+        self._engine = engine
+        self._directory = spool_directory
+        self._turn = asyncio.Semaphore(1)
+
+    async def spent(self, wanted: SpentFilter, since: datetime, *, unpriced: bool = False) -> Spent:
+        """Return what was used from `since` on. `unpriced`: also the tokens of calls without a known price.
+
+        Raises:
+            SpentUnknown: the database cannot be read, or the spool is too far behind.
+        """
+        async with self._turn:
+            try:
+                # The spool first: what is shipped meanwhile is found in both, and counted once.
+                spooled = await asyncio.to_thread(self._read_spool, wanted, since)
+                async with asyncio.timeout(QUERY_SECONDS):
+                    return await self._ask(wanted, since, spooled, unpriced=unpriced)
+            except _FAILURES as error:
+                raise SpentUnknown(f"the database does not answer ({failure_kind(error)})") from error
+
+    async def _ask(self, wanted: SpentFilter, since: datetime, spooled: Sequence[_Spooled], *, unpriced: bool) -> Spent:
+        spent = Spent()
+        async with self._engine.connect() as connection:
+            driver = (await connection.get_raw_connection()).driver_connection
+            assert driver is not None  # noqa: S101 - for mypy: a connection has its driver's
+            async with driver.transaction(isolation="repeatable_read", readonly=True):
+                for statement, parameters in _statements(wanted, since):
+                    row = await driver.fetchrow(statement, *parameters, timeout=QUERY_SECONDS)
+                    spent.tokens += row["tokens"]
+                    spent.cost_microusd += row["cost"]
+                if unpriced:
+                    statement, parameters = _unpriced(wanted, since)
+                    row = await driver.fetchrow(statement, *parameters, timeout=QUERY_SECONDS)
+                    spent.unpriced.add(row["prompt"], row["completion"], row["cached"])
+                shipped = await _shipped(driver, spooled) if spooled else frozenset()
+        for each in spooled:
+            if each.event_id not in shipped:
+                spent.tokens += each.prompt + each.completion
+                spent.cost_microusd += each.cost or 0
+                if unpriced and each.cost is None:
+                    spent.unpriced.add(each.prompt, each.completion, each.cached)
+        return spent
+
+    def _read_spool(self, wanted: SpentFilter, since: datetime) -> Sequence[_Spooled]:
+        listing = list_directory(self._directory)
+        if listing.size > MAX_SPOOL_BYTES:
+            raise SpentUnknown("the spool of this machine has not been shipped")
+        found: dict[str, _Spooled] = {}
+        for segment in listing.segments:
+            for each in _usage_lines(segment, wanted):
+                if each.occurred_at >= since:
+                    found[each.event_id] = each
+        return list(found.values())
+
+
+def _usage_lines(segment: Segment, wanted: SpentFilter) -> Iterator[_Spooled]:
+    for path in (segment.path, segment.path.with_suffix(CLOSED)):  # it may be closed between listing and reading
+        try:
+            data = path.read_bytes()
+            break
+        except FileNotFoundError:
+            continue
+    else:
+        return  # shipped meanwhile
+    mark = b'"kind":"usage"' if wanted.key_id is None else wanted.key_id.encode()
+    for line in data.split(b"\n"):
+        if mark in line and b'"kind":"usage"' in line and (each := _read_line(line, wanted)) is not None:
+            yield each
+
+
+def _read_line(line: bytes, wanted: SpentFilter) -> _Spooled | None:
+    try:
+        members = orjson.loads(line)
+        if not wanted.matches(members):
+            return None
+        return _Spooled(
+            members["event_id"], datetime.fromisoformat(members["occurred_at"]).astimezone(UTC),
+            members["prompt_tokens"], members["completion_tokens"], members["cached_tokens"], members["cost_microusd"],
+        )  # fmt: skip
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+        return None  # a line that is being written, or that no reader takes
+
+
+def _statements(wanted: SpentFilter, since: datetime) -> Iterator[tuple[str, list[Any]]]:
+    """Sums of tokens and cost: of the totals of whole UTC days, and of the records of the day that the period begins
+    in. All names are constants of ours."""
+    if wanted.routes:
+        conditions, values = wanted.conditions(2, totals=False)
+        yield f"{_SUMS} usage_records WHERE occurred_at >= $1{conditions}", [since, *values]
+        return
+    first_day = _first_whole_day(since)
+    conditions, values = wanted.conditions(2, totals=True)
+    yield f"{_SUMS} usage_daily WHERE day >= $1{conditions}", [first_day, *values]
+    midnight = datetime.combine(first_day, time(), UTC)
+    if midnight > since:
+        conditions, values = wanted.conditions(3, totals=False)
+        part = f"{_SUMS} usage_records WHERE occurred_at >= $1 AND occurred_at < $2{conditions}"
+        yield part, [since, midnight, *values]
+
+
+def _unpriced(wanted: SpentFilter, since: datetime) -> tuple[str, list[Any]]:
+    conditions, values = wanted.conditions(2, totals=False)
+    return (
+        "SELECT coalesce(sum(prompt_tokens), 0)::bigint AS prompt, "  # noqa: S608 - constants, and numbered parameters
+        "coalesce(sum(completion_tokens), 0)::bigint AS completion, coalesce(sum(cached_tokens), 0)::bigint AS cached "
+        f"FROM usage_records WHERE cost_microusd IS NULL AND occurred_at >= $1{conditions}",
+        [since, *values],
+    )
+
+
+_SUMS = (
+    "SELECT coalesce(sum(prompt_tokens + completion_tokens), 0)::bigint AS tokens, "
+    "coalesce(sum(cost_microusd), 0)::bigint AS cost FROM"
+)
+
+
+def _first_whole_day(since: datetime) -> date:
+    day = since.astimezone(UTC).date()
+    return day if since == datetime.combine(day, time(), UTC) else day + timedelta(days=1)
+
+
+async def _shipped(driver: Any, spooled: Sequence[_Spooled]) -> frozenset[str]:
+    """The event ids of those that the database has."""
+    rows = await driver.fetch(
+        "SELECT r.event_id FROM unnest($1::timestamptz[], $2::uuid[]) AS s (at, id) "
+        "JOIN usage_records AS r ON r.occurred_at = s.at AND r.event_id = s.id",
+        [each.occurred_at for each in spooled],
+        [each.event_id for each in spooled],
+        timeout=QUERY_SECONDS,
+    )
+    return frozenset(row["event_id"].hex for row in rows)

@@ -1,0 +1,152 @@
+"""The ledger that the service runs on: a spool, its housekeeping, the writer and the partitions' maintenance."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
+
+from platform_app.config import Settings
+from platform_app.errors import ConfigurationError
+from platform_app.ledger.events.event import AccessDecision, LedgerEvent, UsageRecord
+from platform_app.ledger.events.intents import HEAD, PendingIntent
+from platform_app.ledger.events.refusal_counts import RefusalCount, RefusalCounts
+from platform_app.ledger.interfaces import Intent
+from platform_app.ledger.shipping.orphan_charges import OrphanCharges, Settler
+from platform_app.ledger.shipping.partitions import maintain_forever
+from platform_app.ledger.shipping.shipper import Shipper
+from platform_app.ledger.shipping.tables import retention_of
+from platform_app.ledger.shipping.writer import LedgerWriter
+from platform_app.ledger.spool.maintenance import SpoolMaintenance
+from platform_app.ledger.spool.pending import PendingLines
+from platform_app.ledger.spool.segments import PENDING, Orphans
+from platform_app.ledger.spool.session import LedgerSession, make_ledger_engine
+from platform_app.ledger.spool.spool import Spool
+from platform_app.observability import metrics
+
+FLUSH_SECONDS = 1.5
+"""How long the end of the process waits for the database; what is not shipped then waits for the next start."""
+
+
+class SpooledLedger:
+    """See Ledger."""
+
+    def __init__(self, spool: Spool, pending: PendingLines, refusals_per_address: int) -> None:
+        """`refusals_per_address`: requests without a key of one address and minute that are recorded one by one."""
+        self._spool = spool
+        self._pending = pending
+        self._appended = metrics.LEDGER_APPENDED
+        self.refusals = RefusalCounts(refusals_per_address, self._count_changed, self._count_ended)
+
+    def admit(self) -> None:
+        """See Ledger."""
+        self._spool.admit()
+
+    def problem(self) -> str | None:
+        """See Ledger."""
+        if self._spool.policy != "refuse":
+            return None
+        if self._spool.failing:
+            return "the disk of the spool refuses writes"
+        return "the spool is full" if self._spool.full else None
+
+    def append(self, event: LedgerEvent) -> None:
+        """See Ledger."""
+        if isinstance(event, AccessDecision) and event.key_id is None and not self.refusals.take(event):
+            return
+        self._spool.append(event.line())
+        self._appended.inc()
+        if isinstance(event, UsageRecord) and event.cost_microusd:
+            metrics.USAGE_COST.labels(event.provider, event.model).inc(event.cost_microusd / 1e6)
+
+    def intend(self, record: UsageRecord, settlement: object = None) -> Intent:
+        """See Ledger."""
+        return PendingIntent(self._pending, record, settlement)
+
+    def _count_changed(self, count: RefusalCount) -> None:
+        metrics.LEDGER_COUNTED.labels("other" if count.other_addresses else "own").inc()
+        line = count.event.line()
+        if count.slot is None:
+            count.slot = self._pending.put(line)
+        else:
+            self._pending.replace(count.slot, line)
+
+    def _count_ended(self, count: RefusalCount) -> None:
+        # The line is the same as the pending one: if the process dies in between, it is shipped twice and stored once.
+        self._spool.append(count.event.line())
+        self._appended.inc()
+        if count.slot is not None:
+            self._pending.clear(count.slot)
+
+
+@asynccontextmanager
+async def open_ledger(settings: Settings, settler: Settler | None = None) -> AsyncIterator[SpooledLedger]:
+    """Open the spool and start what works in the background; at the end ship what can be shipped in 1.5 s.
+
+    A database that is down keeps nothing from starting. `settler` charges the limits for calls of dead processes;
+    without one, what they left to be charged stays for a process that has one.
+
+    Raises:
+        ConfigurationError: the spool directory cannot be used.
+    """
+    async with AsyncExitStack() as stack:
+        spool = _open_spool(settings)
+        stack.callback(spool.close)
+        pending = PendingLines(spool.directory / f"{spool.owner}{PENDING}", HEAD)
+        stack.callback(pending.close)
+        ledger = SpooledLedger(spool, pending, settings.refusals_per_address_per_minute)
+        orphans = Orphans(spool.directory, spool.owner)
+        stack.callback(orphans.close)
+        engine = make_ledger_engine(settings)
+        stack.push_async_callback(engine.dispose)
+        session, maintenance_session = LedgerSession(engine), LedgerSession(engine)
+        stack.push_async_callback(session.aclose)
+        stack.push_async_callback(maintenance_session.aclose)
+        writer = LedgerWriter(spool, orphans, Shipper(session), retention_of(settings))
+        spool.wake_writer = writer.wake
+        charges = OrphanCharges(spool.directory, orphans, settler) if settler is not None else None
+        keeper = SpoolMaintenance(spool, orphans, settings.spool_fsync_seconds, charges)
+        keeper.each_round = lambda: ledger.refusals.end_minute(datetime.now(UTC))
+        writing = asyncio.create_task(writer.run(), name="ledger-writer")
+        keeping = asyncio.create_task(keeper.run(), name="ledger-keeper")
+        maintaining = asyncio.create_task(
+            maintain_forever(maintenance_session, retention_of(settings)), name="ledger-maintenance"
+        )
+        try:
+            yield ledger
+        finally:
+            ledger.refusals.end_minute()
+            keeper.stop()
+            writer.stop()
+            await asyncio.wait([writing, keeping], timeout=FLUSH_SECONDS)
+            # Fails whatever still waits for the database, sooner than a cancellation would.
+            session.terminate()
+            maintenance_session.terminate()
+            await asyncio.wait([writing, maintaining], timeout=0.2)
+            tasks = [writing, keeping, maintaining]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def spool_problems(settings: Settings) -> list[str]:
+    """What keeps this process from writing its spool; empty where nothing does. Leaves nothing behind but the
+    directory."""
+    try:
+        _open_spool(settings).close()
+    except ConfigurationError as error:
+        return error.problems
+    return []
+
+
+def _open_spool(settings: Settings) -> Spool:
+    try:
+        return Spool(
+            settings.spool_dir,
+            max_bytes=settings.spool_max_bytes,
+            policy=settings.spool_full_policy,
+            keep_for_sync=settings.spool_fsync_seconds > 0,
+        )
+    except OSError as error:
+        raise ConfigurationError(
+            [f"PLATFORM_SPOOL_DIR ({settings.spool_dir}): cannot be written: {error.strerror}; check path and owner"]
+        ) from None

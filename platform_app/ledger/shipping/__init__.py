@@ -1,0 +1,1 @@
+"""Shipping: move events from the spool to PostgreSQL."""

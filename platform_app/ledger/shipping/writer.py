@@ -1,0 +1,148 @@
+"""The background writer: takes closed segments to PostgreSQL, oldest first, and removes what is committed."""
+
+import asyncio
+import random
+import time
+from pathlib import Path
+
+from platform_app.ledger.shipping.batch import parse
+from platform_app.ledger.shipping.shipper import Shipper
+from platform_app.ledger.shipping.tables import Retention
+from platform_app.ledger.spool.segments import ASIDE, Orphans, Segment, list_directory
+from platform_app.ledger.spool.session import DatabaseUnavailableError
+from platform_app.ledger.spool.spool import Spool
+from platform_app.observability import metrics
+from platform_app.observability.logging import get_logger
+
+SHIP_SECONDS = 0.5
+"""How long a decision waits at most while everything is well."""
+MAX_BACKOFF_SECONDS = 5.0
+MAX_ASIDE_BYTES = 64 * 1024 * 1024
+"""What all `*.bad` files may take together; lines past it are only counted."""
+
+_log = get_logger("ledger")
+
+
+class LedgerWriter:
+    """Ships this process's own segments and those of the dead owners that it adopted."""
+
+    def __init__(self, spool: Spool, orphans: Orphans, shipper: Shipper, retention: Retention) -> None:
+        self._spool = spool
+        self._orphans = orphans
+        self._shipper = shipper
+        self._retention = retention
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self._failures = 0
+
+    def wake(self) -> None:
+        """There is a segment that should not wait."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        """Ship once more, then end."""
+        self._stopping = True
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Until stopped, and then once more. While the database is away, tries ever more rarely."""
+        last = False
+        while not last:
+            await self._pause()
+            last = self._stopping
+            try:
+                await self.ship_pending()
+            except DatabaseUnavailableError as error:
+                self._failed(error.why)
+            except OSError as error:
+                self._failed(f"{type(error).__name__} at the spool")
+            except Exception as error:  # noqa: BLE001 - a bug here must not end the writing
+                _log.exception("ledger_writer_bug")
+                self._failed(type(error).__name__)
+            else:
+                self._recovered()
+
+    async def ship_pending(self) -> int:
+        """Ship everything that there is; the number of segments.
+
+        Raises:
+            DatabaseUnavailableError: what was not shipped stays.
+        """
+        if self._failures == 0:  # else segments would come to be as fast as they cannot be shipped
+            self._spool.roll()
+        segments = await self._pending()
+        if not segments and self._failures:
+            self._spool.roll()
+            segments = await self._pending()
+        for segment in segments:
+            await self._ship(segment)
+        return len(segments)
+
+    async def _pending(self) -> list[Segment]:
+        listing = await asyncio.to_thread(list_directory, self._spool.directory)
+        return [
+            segment
+            for segment in listing.segments
+            if (segment.owner == self._spool.owner and not self._spool.is_current(segment))
+            or segment.owner in self._orphans.owners
+        ]
+
+    async def _ship(self, segment: Segment) -> None:
+        try:
+            data = await asyncio.to_thread(segment.path.read_bytes)
+        except FileNotFoundError:
+            return  # another worker dropped it, for want of room
+        parsed = await parse(data, self._retention)
+        started = time.perf_counter()
+        refused = await self._shipper.ship(parsed.batch)
+        metrics.LEDGER_BATCH_SECONDS.observe(time.perf_counter() - started)
+        aside = [*parsed.bad, *(event.line() for event in refused)]
+        if parsed.torn:
+            aside.append(parsed.torn + b"\n")
+        if aside:
+            await asyncio.to_thread(_set_aside, segment.path, aside)
+        await asyncio.to_thread(segment.path.unlink, missing_ok=True)
+        self._spool.removed(segment.size)
+        counts = {"undecodable": len(parsed.bad), "refused": len(refused), "torn": int(bool(parsed.torn))}
+        for reason, count in counts.items():
+            if count:
+                metrics.LEDGER_BAD_LINES.labels(reason).inc(count)
+                _log.error("ledger_lines_set_aside", reason=reason, lines=count, segment=segment.path.name)
+        if parsed.expired:
+            metrics.LEDGER_DROPPED.labels("expired").inc(parsed.expired)
+            _log.warning("ledger_lines_expired", lines=parsed.expired, segment=segment.path.name)
+
+    async def _pause(self) -> None:
+        seconds = SHIP_SECONDS
+        if self._failures:
+            longest = min(MAX_BACKOFF_SECONDS, SHIP_SECONDS * 2 ** min(self._failures - 1, 10))
+            seconds = longest * random.uniform(0.5, 1.0)  # noqa: S311 - so that workers do not try in step
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+                while self._failures and not self._stopping:  # a full segment is no reason to try sooner
+                    self._wake.clear()
+                    await self._wake.wait()
+        except TimeoutError:
+            pass
+        self._wake.clear()
+
+    def _failed(self, why: str) -> None:
+        metrics.LEDGER_WRITER_FAILURES.inc()
+        if not self._failures:
+            _log.warning("ledger_shipping_failed", why=why)
+        self._failures += 1
+
+    def _recovered(self) -> None:
+        if self._failures:
+            self._failures = 0
+            _log.warning("ledger_shipping_recovered")
+
+
+def _set_aside(path: Path, lines: list[bytes]) -> None:
+    """Write lines beside their segment: in one go, so that shipping it again writes the same file again."""
+    if list_directory(path.parent).aside_bytes > MAX_ASIDE_BYTES:
+        return
+    aside = path.with_suffix(ASIDE)
+    aside.touch(mode=0o600)
+    aside.write_bytes(b"".join(lines))

@@ -1,0 +1,1 @@
+"""JSON as providers write it."""

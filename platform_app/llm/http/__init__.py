@@ -1,0 +1,1 @@
+"""HTTP to providers: client, responses, timeouts and event streams."""

@@ -1,0 +1,98 @@
+"""HTTP to providers, over one shared pool: deadlines, bounded bodies, and every failure one of our errors.
+
+Why neither through a provider's package nor through aiohttp: docs/adr/0014-our-own-http-client.md, with figures.
+"""
+
+from collections.abc import Callable, Mapping
+
+import orjson
+
+from platform_app.errors import PlatformError, ProviderNotConfigured, ProviderRejectedRequest
+from platform_app.llm import errors
+from platform_app.llm.http.response import ProviderLimits, ProviderResponse, translate
+from platform_app.llm.http.timeouts import CallTimeouts
+from platform_app.llm.http.transport.errors import TransportError
+from platform_app.llm.http.transport.pool import ConnectionPool
+from platform_app.llm.http.transport.target import header_lines, request_head, target_of
+from platform_app.llm.http.transport.tls import ClientCertificate
+
+# Answers are small, and unpacked there is no bomb among them.
+_HEADERS = {"User-Agent": "flowbiz-platform", "Accept": "*/*", "Accept-Encoding": "identity"}
+ErrorOf = Callable[[int, Mapping[str, str], bytes], PlatformError]
+"""A wire format's error table: status, headers (names in lower case) and the first bytes of the body."""
+
+
+class ProviderHttp:
+    """The requests of one provider. The pool belongs to whoever opened it."""
+
+    def __init__(
+        self,
+        pool: ConnectionPool,
+        limits: ProviderLimits,
+        headers: Mapping[str, str],
+        error_of: ErrorOf,
+        client: ClientCertificate | None = None,
+    ) -> None:
+        self._pool = pool
+        self._limits = limits
+        self._error_of = error_of
+        self._client = client
+        ours = {name.lower() for name in headers}
+        defaults = {name: value for name, value in _HEADERS.items() if name.lower() not in ours}
+        self._headers = header_lines({**defaults, **headers})
+        self._json_headers = self._headers + b"Content-Type: application/json\r\n"
+
+    async def post(
+        self, url: str, headers: Mapping[str, str], body: Mapping[str, object], seconds: float
+    ) -> ProviderResponse:
+        """The response of a 200, its body unread; whoever gets it closes it. All of it has `seconds`, the reading too.
+
+        Raises:
+            ProviderFailed, RequestRefused: every other outcome.
+        """
+        try:
+            content = orjson.dumps(body)
+        except orjson.JSONEncodeError:  # what a translation made of texts that hold JSON
+            why = "the request is nested too deeply, or holds an integer of more than 64 bits"
+            raise errors.make_error(ProviderRejectedRequest, why) from None
+        return await self._request(b"POST", url, self._json_headers + _lines(headers), content, seconds)
+
+    async def probe(self, url: str, headers: Mapping[str, str], seconds: float) -> None:
+        """GET something whose content does not matter. Raises like `post`."""
+        response = await self._request(b"GET", url, self._headers + _lines(headers), None, seconds)
+        response.close()
+
+    async def _request(
+        self, method: bytes, url: str, headers: bytes, body: bytes | None, seconds: float
+    ) -> ProviderResponse:
+        if seconds <= 0:
+            raise errors.timed_out("no time was left for this call")
+        target = target_of(url, self._client)
+        head = request_head(method, target, headers, None if body is None else len(body))
+        patience = CallTimeouts(self._limits.silence_seconds, seconds)
+        until = patience.until()
+        connect_until = min(until, patience.started + self._limits.connect_seconds)
+        exchange = None
+        try:
+            exchange = await self._pool.send(target.address, head, body or b"", connect_until)
+            await exchange.head(until)
+        except BaseException as error:
+            if exchange is not None:
+                exchange.close()
+            if isinstance(error, TransportError | TimeoutError):
+                raise translate(error, self._limits, patience) from error
+            raise
+        response = ProviderResponse(exchange, self._limits, patience)
+        if exchange.status == 200:
+            return response
+        raise self._error_of(exchange.status, response.headers, await response.read_error())
+
+
+def _lines(headers: Mapping[str, str]) -> bytes:
+    """Raises ProviderNotConfigured for a credential that cannot be sent."""
+    try:
+        return header_lines(headers)
+    except ValueError:
+        raise ProviderNotConfigured(
+            "The credential of this model's provider holds a character that no header can have. Tell an operator."
+        ) from None

@@ -1,0 +1,249 @@
+"""Connections to providers: at most so many in use, and those that are free kept for a while."""
+
+import asyncio
+import contextlib
+import socket
+from collections import deque
+from collections.abc import Callable
+
+import aiohappyeyeballs
+
+from platform_app.config import Egress, EgressProxy
+from platform_app.llm.http.transport.connection import Connection
+from platform_app.llm.http.transport.errors import ConnectionLost, ConnectTimeout, ProxyRefused
+from platform_app.llm.http.transport.resolver import Resolver
+from platform_app.llm.http.transport.response_stream import ResponseStream
+from platform_app.llm.http.transport.target import Address
+from platform_app.llm.http.transport.tls import TlsContexts
+from platform_app.llm.http.transport.tunnel import open_tunnel
+from platform_app.observability import metrics
+from platform_app.observability.logging import get_logger
+
+KEEP_SECONDS = 15.0
+"""How long a free connection is kept: shorter than servers keep theirs, which are seldom less patient than a minute."""
+_CLOSE_SECONDS = 1.0
+_LOG_SECONDS = 1.0
+"""Of one address at most one line in that time; the counter counts all."""
+_NEXT_ADDRESS_SECONDS = 0.25
+"""After which the next address is tried as well (RFC 8305, section 5)."""
+
+_log = get_logger("provider")
+
+
+class ConnectionPool:
+    """For one event loop. Whoever made it closes it."""
+
+    def __init__(
+        self,
+        max_connections: int,
+        *,
+        keep_seconds: float = KEEP_SECONDS,
+        tls: TlsContexts | None = None,
+        egress: Egress | None = None,
+    ) -> None:
+        """Without `tls` certificates are checked against OpenSSL's default store; without `egress` nothing goes through
+        a proxy."""
+        self._max = max_connections
+        self._free = asyncio.Semaphore(max_connections)
+        self._keep_seconds = keep_seconds
+        self._tls = tls or TlsContexts()
+        self._egress = egress or Egress()
+        self._resolver = Resolver()
+        self._open: set[Connection] = set()
+        self._idle: dict[Address, deque[tuple[Connection, float]]] = {}
+        self._sweeping: asyncio.TimerHandle | None = None
+        self._noted: dict[Address, float] = {}
+        self._closed = False
+        self._all_lost = asyncio.Event()
+        self.made = 0
+        """Connections so far."""
+
+    async def send(self, address: Address, head: bytes, body: bytes, connect_until: float) -> ResponseStream:
+        """Send a request over a free connection or a new one.
+
+        Args:
+            address: of the server.
+            head: of the request, with the empty line.
+            body: of the request.
+            connect_until: the loop's time at which waiting for a connection ends.
+
+        Raises:
+            ConnectTimeout: none was to be had by then.
+            ConnectionLost: the server cannot be reached.
+        """
+        connection = await self._acquire(address, connect_until)
+        return connection.send(head, body)
+
+    async def aclose(self) -> None:
+        """Close every connection, also those in use."""
+        self._closed = True
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+        for connection in list(self._open):
+            connection.abort()
+        if self._open:  # their sockets close with the next turns of the loop
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_CLOSE_SECONDS):
+                    await self._all_lost.wait()
+
+    # Owner
+
+    def opened(self, connection: Connection) -> None:
+        """See Owner.opened."""
+        self._open.add(connection)
+        if self._closed:
+            connection.abort()
+
+    def finished(self, connection: Connection, reusable: bool) -> None:
+        """See Owner.finished."""
+        if reusable and not self._closed and len(self._open) <= self._max:
+            idle = self._idle.get(connection.address)
+            if idle is None:
+                idle = self._idle[connection.address] = deque()
+            loop = asyncio.get_running_loop()
+            idle.append((connection, loop.time()))
+            if self._sweeping is None:
+                self._sweeping = loop.call_later(self._keep_seconds, self._sweep)
+        else:
+            connection.abort()
+        self._free.release()
+
+    def lost(self, connection: Connection) -> None:
+        """See Owner.lost."""
+        self._open.discard(connection)
+        if self._closed and not self._open:
+            self._all_lost.set()
+
+    async def _acquire(self, address: Address, connect_until: float) -> Connection:
+        if self._free.locked():
+            await self._wait_for_a_turn(address, connect_until)
+        else:
+            await self._free.acquire()  # at once
+        try:
+            if self._closed:
+                raise ConnectionLost
+            return self._reused(address) or await self._connect(address, connect_until)
+        except BaseException:
+            self._free.release()
+            raise
+
+    async def _wait_for_a_turn(self, address: Address, until: float) -> None:
+        try:
+            async with asyncio.timeout_at(until):
+                await self._free.acquire()
+        except TimeoutError as error:
+            self._note_failure(address, "timed_out", error, "none was free")
+            raise ConnectTimeout from None
+
+    def _reused(self, address: Address) -> Connection | None:
+        """The connection that was used last: so the others grow old and close."""
+        idle = self._idle.get(address)
+        if not idle:
+            return None
+        oldest = asyncio.get_running_loop().time() - self._keep_seconds
+        while idle:
+            connection, since = idle.pop()
+            if connection.usable and since >= oldest:
+                return connection
+            connection.abort()
+        return None
+
+    async def _connect(self, address: Address, until: float) -> Connection:
+        try:
+            async with asyncio.timeout_at(until):
+                connection = await self._open_connection(address)
+        except TimeoutError as error:
+            self._note_failure(address, "timed_out", error, "no answer in time")
+            raise ConnectTimeout from None
+        except ProxyRefused as error:
+            self._note_failure(address, "proxy_refused", error, str(error))
+            raise
+        except (OSError, UnicodeError) as error:  # refused, unknown, no TLS; a name that can be none
+            self._resolver.forget(*self._next_hop(address))
+            self._note_failure(address, "failed", error, getattr(error, "verify_message", None) or str(error))
+            raise ConnectionLost from error
+        self.made += 1
+        metrics.PROVIDER_CONNECTIONS.labels(address.host, "made").inc()
+        return connection
+
+    def _note_failure(self, address: Address, outcome: str, error: Exception, why: str) -> None:
+        """Count it, and say why: callers are told only that the provider cannot be reached."""
+        metrics.PROVIDER_CONNECTIONS.labels(address.host, outcome).inc()
+        now = asyncio.get_running_loop().time()
+        if now - self._noted.get(address, -_LOG_SECONDS) >= _LOG_SECONDS:
+            self._noted[address] = now
+            _log.warning(
+                "provider_connection_failed", host=address.host, port=address.port, error=type(error).__name__, why=why,
+                via=_shown(self._proxy_for(address)),
+            )  # fmt: skip
+
+    async def _open_connection(self, address: Address) -> Connection:
+        loop = asyncio.get_running_loop()
+        found = await self._resolver.resolve(*self._next_hop(address))
+        sock = await aiohappyeyeballs.start_connection(
+            found, happy_eyeballs_delay=_NEXT_ADDRESS_SECONDS if len(found) > 1 else None, loop=loop
+        )
+
+        def make() -> Connection:
+            return Connection(self, address, loop)
+
+        try:
+            if (proxy := self._proxy_for(address)) is not None:
+                return await self._through(proxy, sock, address, make)
+            if address.tls:
+                _, connection = await loop.create_connection(
+                    make, sock=sock, ssl=self._tls.context(address.client), server_hostname=address.host
+                )
+            else:
+                _, connection = await loop.create_connection(make, sock=sock)
+        except BaseException:
+            sock.close()
+            raise
+        return connection
+
+    async def _through(
+        self, proxy: EgressProxy, sock: socket.socket, address: Address, make: Callable[[], Connection]
+    ) -> Connection:
+        transport: asyncio.Transport | None = await open_tunnel(
+            sock, proxy, address.host, address.port, self._tls.context(None)
+        )
+        assert transport is not None  # noqa: S101 - for mypy: start_tls may return None
+        connection = make()
+        try:
+            if address.tls:
+                transport = await asyncio.get_running_loop().start_tls(
+                    transport, connection, self._tls.context(address.client), server_hostname=address.host
+                )
+            else:
+                transport.set_protocol(connection)
+            if transport is None or transport.is_closing():
+                raise ConnectionResetError("the connection ended while it was opened")
+        except BaseException:
+            if transport is not None:
+                transport.abort()
+            raise
+        connection.connection_made(transport)
+        return connection
+
+    def _proxy_for(self, address: Address) -> EgressProxy | None:
+        return self._egress.proxy_for(address.host, address.port, tls=address.tls)
+
+    def _next_hop(self, address: Address) -> tuple[str, int]:
+        """Where a connection for this address goes first."""
+        proxy = self._proxy_for(address)
+        return (address.host, address.port) if proxy is None else (proxy.host, proxy.port)
+
+    def _sweep(self) -> None:
+        """Close what nobody used for long."""
+        loop = asyncio.get_running_loop()
+        oldest = loop.time() - self._keep_seconds
+        for idle in self._idle.values():  # as many as addresses in the config file
+            while idle and (idle[0][1] < oldest or not idle[0][0].usable):
+                idle.popleft()[0].abort()
+        some = any(self._idle.values())
+        self._sweeping = loop.call_later(self._keep_seconds / 3, self._sweep) if some else None
+
+
+def _shown(proxy: EgressProxy | None) -> str | None:
+    """Without its credentials."""
+    return None if proxy is None else f"{proxy.host}:{proxy.port}"

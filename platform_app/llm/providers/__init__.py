@@ -1,0 +1,1 @@
+"""Providers: one folder per wire format, and what all formats share."""

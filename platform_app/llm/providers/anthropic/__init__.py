@@ -1,0 +1,1 @@
+"""Anthropic's Messages API, translated from and to OpenAI's format."""

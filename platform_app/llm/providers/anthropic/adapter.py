@@ -1,0 +1,50 @@
+"""Anthropic's Messages API (https://docs.claude.com/en/api/messages) behind OpenAI's shape, both ways.
+
+What can be said in both languages is translated, the rest is refused by name: docs/configuration.md has the table.
+"""
+
+from collections.abc import Mapping
+
+from platform_app.llm import errors
+from platform_app.llm.http.client import ProviderHttp
+from platform_app.llm.http.event_stream import open_stream, read_whole
+from platform_app.llm.interfaces import Answer
+from platform_app.llm.providers.anthropic.request import messages_request
+from platform_app.llm.providers.anthropic.response import read_message
+from platform_app.llm.providers.anthropic.stream import AnthropicEventDecoder
+from platform_app.llm.requests import Operation, UpstreamCall
+
+DEFAULT_VERSION = "2023-06-01"
+
+
+class AnthropicAdapter:
+    """`base_url` is the address before /v1/messages; `http` has the error table of anthropic_errors."""
+
+    def __init__(self, http: ProviderHttp, base_url: str, version: str | None = None) -> None:
+        self._http = http
+        self._root = f"{base_url}/v1"
+        self._version = version or DEFAULT_VERSION
+
+    async def send(self, call: UpstreamCall, credential: str | None) -> Answer:
+        """See ModelAdapter.send. A request that cannot be translated is refused before anything is sent."""
+        if call.operation is not Operation.CHAT:
+            raise errors.not_available(call.operation.value, "this model's provider has no such operation")
+        body = messages_request(call.model, call.body, stream=call.stream, capabilities=call.capabilities)
+        headers = self._headers_with(credential, call.headers)
+        response = await self._http.post(f"{self._root}/messages", headers, body, call.timeout_seconds)
+        if call.stream:
+            return await open_stream(response, AnthropicEventDecoder(), read_message)
+        return await read_whole(response, read_message, AnthropicEventDecoder)
+
+    async def probe(self, credential: str | None, timeout_seconds: float) -> None:
+        """See ModelAdapter.probe. Lists the models."""
+        await self._http.probe(f"{self._root}/models", self._headers_with(credential, {}), timeout_seconds)
+
+    async def aclose(self) -> None:
+        """Nothing of its own to release."""
+
+    def _headers_with(self, credential: str | None, extra: Mapping[str, str]) -> Mapping[str, str]:
+        headers = {**extra, "anthropic-version": self._version}
+        if credential is not None:
+            headers["x-api-key"] = credential
+        return headers

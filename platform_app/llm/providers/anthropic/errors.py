@@ -1,0 +1,86 @@
+"""Anthropic's error answers as ours. Source: https://docs.claude.com/en/api/errors.
+
+`{"type": "error", "error": {"type", "message", "details": {"error_code"}}}`. Some things that a gateway must tell apart
+have no type or code of their own; for these alone the message is read. A failure without one of these types, as from a
+proxy in between or a server that only resembles Anthropic's, is judged as one in OpenAI's format.
+"""
+
+import re
+from collections.abc import Mapping
+
+from platform_app.errors import (
+    PlatformError,
+    ProviderAuthFailed,
+    ProviderError,
+    ProviderNotConfigured,
+    ProviderQuotaExhausted,
+    ProviderRateLimited,
+    ProviderRejectedRequest,
+    ProviderTimeout,
+    ProviderUnavailable,
+)
+from platform_app.llm.errors import UnsupportedByRoute, make_error, retry_after_of
+from platform_app.llm.providers.failure_body import FailureBody, failure_of, read_failure
+from platform_app.llm.providers.failure_words import kind_by_words, names_object_of_request, says_cannot
+from platform_app.llm.providers.openai.errors import kind_of_failure
+
+_BY_TYPE: Mapping[str, type[PlatformError]] = {
+    "invalid_request_error": ProviderRejectedRequest,
+    "request_too_large": ProviderRejectedRequest,
+    "authentication_error": ProviderAuthFailed,
+    "permission_error": ProviderAuthFailed,
+    "not_found_error": ProviderNotConfigured,
+    "billing_error": ProviderQuotaExhausted,
+    "rate_limit_error": ProviderRateLimited,
+    "api_error": ProviderError,
+    "overloaded_error": ProviderUnavailable,
+    "timeout_error": ProviderTimeout,
+}
+_BY_CODE: Mapping[str, type[PlatformError]] = {
+    "contract_spend_limit_reached": ProviderQuotaExhausted,
+    "enforced_spend_limit_reached": ProviderQuotaExhausted,
+    "linked_organization_spend_limit_reached": ProviderQuotaExhausted,
+    "linked_organization_billing_unavailable": ProviderQuotaExhausted,
+    "organization_on_hold": ProviderAuthFailed,
+}
+_FIELD = re.compile(r"([a-z][a-z0-9_.]{0,99}): ")
+
+
+def error_from_response(status: int, headers: Mapping[str, str], body: bytes) -> PlatformError:
+    """The error for a response that is not a 200."""
+    failure = read_failure(headers, body)
+    retry_after = retry_after_of(headers)
+    # A type never makes a refused credential, or an account without credit, the caller's fault.
+    kind = _by_code(failure) if status in (401, 402, 403) else _kind(failure)
+    kind = kind or kind_of_failure(status, failure, comes_back=retry_after is not None)
+    return make_error(kind, failure.words, retry_after, _field(failure))
+
+
+def error_from_event(error: object) -> PlatformError:
+    """The error for what a 200 or an event of a stream holds instead of a message."""
+    failure = failure_of(error)
+    return make_error(_kind(failure) or kind_of_failure(None, failure), failure.words, param=_field(failure))
+
+
+def _field(failure: FailureBody) -> str | None:
+    """The field that a message about one begins with: `messages.0.content: …`, under Anthropic's name for it."""
+    named = _FIELD.match(failure.words or "")
+    return named[1] if named else failure.field
+
+
+def _by_code(failure: FailureBody) -> type[PlatformError] | None:
+    details = failure.fields.get("details")
+    return _BY_CODE.get(str(details.get("error_code"))) if isinstance(details, dict) else None
+
+
+def _kind(failure: FailureBody) -> type[PlatformError] | None:
+    if (kind := _by_code(failure)) is not None:
+        return kind
+    kind = _BY_TYPE.get(str(failure.fields.get("type")))
+    if kind is ProviderRejectedRequest:
+        return kind_by_words(failure.words) or kind
+    if kind is ProviderNotConfigured:
+        if says_cannot(failure.words):
+            return UnsupportedByRoute
+        return ProviderRejectedRequest if names_object_of_request(failure.words) else kind
+    return kind

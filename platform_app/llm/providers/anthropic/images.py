@@ -1,0 +1,62 @@
+"""Images and documents of OpenAI's parts as Anthropic's sources."""
+
+import re
+from typing import Any
+from urllib.parse import unquote
+
+from platform_app.llm.errors import not_available
+
+IMAGE_TYPES = ("image/jpeg", "image/png", "image/gif", "image/webp")
+_ALIASES = {
+    "image/jpg": "image/jpeg",
+    "image/pjpeg": "image/jpeg",
+    "image/jfif": "image/jpeg",
+    "image/x-png": "image/png",
+    "application/x-pdf": "application/pdf",
+}
+"""What programs write for the registered types."""
+_SIGNATURES = (
+    ("/9j/", "image/jpeg"),
+    ("iVBORw0KGgo", "image/png"),
+    ("R0lGOD", "image/gif"),
+    ("UklGR", "image/webp"),
+    ("JVBERi", "application/pdf"),
+)
+"""How the data begins in base64: Anthropic compares it with the media type, and refuses a PNG that is called a JPEG."""
+_DATA_URL = re.compile(r"data:[ \t]*([\w.+/-]*)[ \t]*((?:;[^;,]*)*),", re.ASCII | re.IGNORECASE)
+
+
+def image_source(url: str, where: str) -> dict[str, Any]:
+    """The source of an image. Raises ProviderRejectedRequest where it is none that Anthropic takes."""
+    if url[:8].lower() == "https://":
+        return {"type": "url", "url": url}
+    media_type, data = _data_url(url)
+    if media_type not in IMAGE_TYPES:
+        raise not_available(where, "must be an https:// URL, or a base64 data: URL of a JPEG, PNG, GIF or WebP image")
+    return {"type": "base64", "media_type": media_type, "data": data}
+
+
+def document(url: str, name: object, where: str) -> dict[str, Any]:
+    """A PDF. Raises ProviderRejectedRequest where it is none."""
+    media_type, data = _data_url(url if url[:5].lower() == "data:" else f"data:;base64,{url}")
+    if media_type != "application/pdf":
+        raise not_available(where, "must be a base64 data: URL of a PDF on this model")
+    block: dict[str, Any] = {"type": "document", "source": {"type": "base64", "media_type": media_type, "data": data}}
+    if isinstance(name, str) and name:
+        block["title"] = name
+    return block
+
+
+def _data_url(url: str) -> tuple[str | None, str]:
+    """The media type, which the data itself tells better than its label, and the data as plain base64."""
+    match = _DATA_URL.match(url)
+    if match is None or "base64" not in (option.strip().lower() for option in match[2].split(";")):
+        return None, ""
+    data = url[match.end() :]
+    if "%" in data:
+        data = unquote(data)
+    if any(space in data for space in " \r\n\t"):
+        data = "".join(data.split())
+    declared = match[1].lower()
+    told = next((kind for start, kind in _SIGNATURES if data.startswith(start)), None)
+    return told or _ALIASES.get(declared, declared), data

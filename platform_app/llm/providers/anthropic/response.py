@@ -1,0 +1,157 @@
+"""Anthropic's message as OpenAI's chat completion.
+
+Beyond OpenAI's own fields a message has `reasoning_content`, the text of the model's thinking, and `thinking_blocks`,
+the same with Anthropic's signatures: sent back with the message, as a tool's result needs, they are thinking again.
+"""
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from platform_app.errors import ContentFiltered
+from platform_app.llm import errors
+from platform_app.llm.codecs import lenient_json
+from platform_app.llm.codecs.exact_json import may_lose_digits, parse_exactly, written_exactly
+from platform_app.llm.providers.anthropic import errors as anthropic_errors
+from platform_app.llm.providers.failure_body import is_failure
+from platform_app.llm.responses import ModelResponse
+from platform_app.llm.usage.counts import TokenUsage, parse_usage, whole_count
+
+FINISH_REASONS: Mapping[str, str] = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "pause_turn": "stop",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "tool_use": "tool_calls",
+    "refusal": "content_filter",
+}
+
+
+def read_message(raw: bytes) -> ModelResponse:
+    """The chat completion that a whole answer amounts to. Raises ProviderFailed where it is no message."""
+    try:
+        message = lenient_json.loads(raw)
+    except ValueError:
+        raise errors.bad_response("the answer is not valid JSON") from None
+    if isinstance(message, list) and message and isinstance(message[0], dict) and is_failure(message[0]):
+        raise anthropic_errors.error_from_event(message)
+    if not isinstance(message, dict):
+        raise errors.bad_response("the answer is not an object")
+    if message.get("type") != "message" or not isinstance(message.get("content"), list):
+        if is_failure(message):
+            raise anthropic_errors.error_from_event(message)
+        if finish_reason(message.get("stop_reason")) == "content_filter":
+            raise errors.make_error(
+                ContentFiltered, refusal_of(message) or "the provider returned no content (refusal)"
+            )
+        raise errors.bad_response("the answer is not a message")
+    choice = {
+        "index": 0,
+        "message": _message(message, _exact_blocks(raw, message)),
+        "logprobs": None,
+        "finish_reason": finish_reason(message.get("stop_reason")),
+    }
+    body = {**envelope(message, "chat.completion"), "choices": [choice]}
+    counted = message.get("usage")
+    if not isinstance(counted, dict):
+        return ModelResponse(lenient_json.dumps(body), body)
+    body["usage"] = usage_of(counted)
+    return ModelResponse(lenient_json.dumps(body), body, counted)
+
+
+def envelope(message: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    """What OpenAI's answers and chunks begin with."""
+    return {
+        "id": str(message.get("id")),
+        "object": kind,
+        "created": int(time.time()),
+        "model": str(message.get("model")),
+    }
+
+
+def finish_reason(stop_reason: object) -> str:
+    """OpenAI's word for it; `stop` for one that is not known here."""
+    return FINISH_REASONS.get(str(stop_reason), "stop")
+
+
+def refusal_of(holder: Mapping[str, Any]) -> str | None:
+    """Why a message, or the last delta of one, was refused, if it says so."""
+    details = holder.get("stop_details")
+    explanation = details.get("explanation") if isinstance(details, dict) else None
+    return explanation if isinstance(explanation, str) and holder.get("stop_reason") == "refusal" else None
+
+
+def usage_of(usage: Mapping[str, Any]) -> dict[str, Any]:
+    """OpenAI's usage. Anthropic counts tokens that were read from, or written to, its cache apart from other input."""
+    counts = parse_usage(usage) or TokenUsage()
+    details: dict[str, Any] = {
+        "cached_tokens": counts.cached_tokens,
+        "cache_creation_tokens": counts.cache_write_tokens,
+    }
+    by_lifetime = usage.get("cache_creation")
+    if isinstance(by_lifetime, dict):
+        details["cache_creation_token_details"] = {
+            name: whole_count(by_lifetime.get(name))
+            for name in ("ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")
+        }
+    return {
+        "prompt_tokens": counts.prompt_tokens,
+        "completion_tokens": counts.completion_tokens,
+        "total_tokens": counts.prompt_tokens + counts.completion_tokens,
+        "prompt_tokens_details": details,
+        "completion_tokens_details": {"reasoning_tokens": counts.reasoning_tokens},
+    }
+
+
+def arguments_of(block: Mapping[str, Any], exact: Mapping[str, Any] | None) -> str:
+    """A call's arguments as text; `exact` is the block with its numbers as they were written, where they need it.
+
+    Raises:
+        ProviderBadResponse: they are nested too deeply.
+    """
+    if exact is not None and (written := written_exactly(exact.get("input") or {})) is not None:
+        return written
+    try:
+        return lenient_json.dumps(block.get("input") or {}).decode()
+    except ValueError:
+        raise errors.bad_response("the arguments of a call are nested too deeply") from None
+
+
+def _exact_blocks(raw: bytes, message: Mapping[str, Any]) -> Sequence[Any] | None:
+    """The content with its numbers as they were written, where a call's arguments may need that."""
+    calls = any(isinstance(block, dict) and block.get("type") == "tool_use" for block in message["content"])
+    if not calls or not may_lose_digits(raw):
+        return None
+    exact = parse_exactly(raw)
+    return None if exact is None else exact["content"]  # as long as the other reading's
+
+
+def _message(message: Mapping[str, Any], exact: Sequence[Any] | None) -> dict[str, Any]:
+    blocks = [block for block in message["content"] if isinstance(block, dict)]
+    texts = [block["text"] for block in blocks if block.get("type") == "text" and isinstance(block.get("text"), str)]
+    calls = [
+        _call(block, None if exact is None else exact[index])
+        for index, block in enumerate(message["content"])
+        if isinstance(block, dict) and block.get("type") == "tool_use"
+    ]
+    made: dict[str, Any] = {
+        "role": "assistant",
+        "content": "".join(texts) if texts or not calls else None,
+        "refusal": refusal_of(message),
+    }
+    if calls:
+        made["tool_calls"] = calls
+    if thinking := [block for block in blocks if block.get("type") in ("thinking", "redacted_thinking")]:
+        made["reasoning_content"] = _thought(thinking)
+        made["thinking_blocks"] = thinking
+    return made
+
+
+def _call(block: Mapping[str, Any], exact: Mapping[str, Any] | None) -> dict[str, Any]:
+    function = {"name": str(block.get("name")), "arguments": arguments_of(block, exact)}
+    return {"id": str(block.get("id")), "type": "function", "function": function}
+
+
+def _thought(blocks: Iterable[Mapping[str, Any]]) -> str:
+    return "".join(block["thinking"] for block in blocks if isinstance(block.get("thinking"), str))

@@ -1,0 +1,157 @@
+"""JSON Schemas as Anthropic takes them, for the input of tools and for structured outputs.
+
+Sources: https://platform.claude.com/docs/en/build-with-claude/structured-outputs ("JSON Schema limitations") and what
+Anthropic's own clients make of a schema: constraints that cannot be enforced become part of the description, where the
+model reads them.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from platform_app.llm.errors import not_available
+
+Schema = dict[str, Any]
+MAX_DEPTH = 100
+_FORMATS = frozenset(
+    {"date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"}
+)  # fmt: skip
+_COMBINED = ("anyOf", "oneOf", "allOf")
+_DEFINITIONS = ("$defs", "definitions")
+_LEFT_OUT = frozenset({"$schema", "$id", "$comment", "examples", "deprecated", "readOnly", "writeOnly", "strict"})
+"""Without effect on what is valid."""
+_KEPT = frozenset({"type", "enum", "const", "$ref", "description", "title", "default", "required"})
+
+
+def input_schema(given: object, where: str) -> Schema:
+    """The schema of a tool's input: an object, said so.
+
+    Raises:
+        ProviderRejectedRequest: it is none, or a choice between several.
+    """
+    if given is None:
+        return {"type": "object", "properties": {}}
+    if not isinstance(given, dict):
+        raise not_available(where, "must be a JSON Schema of an object")
+    schema = _resolved(given)
+    for name in _COMBINED:
+        if schema.get(name):
+            raise not_available(f"{where}.{name}", "is not available at the top of a tool's parameters on this model")
+    kind = schema.get("type")
+    if kind is None or (isinstance(kind, str | list) and "object" in kind):
+        kind = "object"
+    if not isinstance(kind, str) or kind.lower() != "object":
+        raise not_available(f"{where}.type", "must be object")
+    if not schema:
+        return {"type": "object", "properties": {}}
+    return schema if schema.get("type") == "object" else {**schema, "type": "object"}
+
+
+def output_schema(given: Mapping[str, Any], where: str) -> Schema:
+    """A schema that Anthropic can enforce; what it cannot is told to the model in descriptions.
+
+    Raises:
+        ProviderRejectedRequest: it refers to another document, or is nested too deeply.
+    """
+    return _enforced(given, where, 0)
+
+
+def _resolved(schema: Mapping[str, Any]) -> Schema:
+    """A top that is only a reference, or one of a list of one, written out."""
+    for _ in range(8):
+        parts = schema.get("allOf")
+        if isinstance(parts, list) and len(parts) == 1 and isinstance(parts[0], dict):
+            schema = {**{name: value for name, value in schema.items() if name != "allOf"}, **parts[0]}
+            continue
+        target = _target(schema, schema.get("$ref"))
+        if target is None:
+            break
+        schema = {**{name: value for name, value in schema.items() if name != "$ref"}, **target}
+    return dict(schema)
+
+
+def _target(schema: Mapping[str, Any], reference: object) -> Schema | None:
+    if not isinstance(reference, str):
+        return None
+    for name in _DEFINITIONS:
+        found = schema.get(name)
+        if reference.startswith(f"#/{name}/") and isinstance(found, dict):
+            target = found.get(reference.removeprefix(f"#/{name}/"))
+            return target if isinstance(target, dict) else None
+    return None
+
+
+def _enforced(given: object, where: str, depth: int) -> Schema:
+    if depth > MAX_DEPTH:
+        raise not_available(where, f"is nested more than {MAX_DEPTH} levels deep")
+    if not isinstance(given, dict):
+        raise not_available(where, "must be a JSON Schema")
+    given = _plain_reference(given, where)
+    made: Schema = {}
+    told: Schema = {}
+    for name, value in given.items():
+        if name in _DEFINITIONS or name == "properties":
+            if not isinstance(value, dict):
+                raise not_available(f"{where}.{name}", "must be an object")
+            made[name] = {inner: _enforced(each, f"{where}.{name}.{inner}", depth + 1) for inner, each in value.items()}
+        elif name in _COMBINED:
+            if not isinstance(value, list):
+                raise not_available(f"{where}.{name}", "must be a list")
+            # oneOf cannot be enforced: anyOf is the nearest.
+            combined = "anyOf" if name == "oneOf" else name
+            made[combined] = [_enforced(each, f"{where}.{name}.{index}", depth + 1) for index, each in enumerate(value)]
+        elif name == "items" and isinstance(value, dict):
+            made[name] = _enforced(value, f"{where}.{name}", depth + 1)
+        elif name == "$ref" and not (isinstance(value, str) and value.startswith("#")):
+            raise not_available(f"{where}.$ref", "must refer to this schema itself on this model")
+        elif name in _KEPT or _can_enforce(name, value):
+            made[name] = value
+        elif name not in _LEFT_OUT and name != "additionalProperties":
+            told[name] = value
+    return _finished(made, told, given.get("additionalProperties"), where)
+
+
+def _plain_reference(given: Schema, where: str) -> Schema:
+    """A reference stands alone: Anthropic takes none in `allOf`, where pydantic writes one that has a description."""
+    parts = given.get("allOf")
+    if isinstance(parts, list) and any(isinstance(part, dict) and "$ref" in part for part in parts):
+        if len(parts) > 1:
+            raise not_available(f"{where}.allOf", "must not hold references on this model")
+        given = {**given, "$ref": parts[0]["$ref"]}
+    if "$ref" not in given:
+        return given
+    return {name: value for name, value in given.items() if name == "$ref" or name in _DEFINITIONS}
+
+
+def _can_enforce(name: str, value: object) -> bool:
+    return (name == "format" and value in _FORMATS) or (name == "minItems" and value in (0, 1))
+
+
+def _finished(made: Schema, told: Schema, others: object, where: str) -> Schema:
+    enum = made.get("enum")
+    if isinstance(enum, list) and any(isinstance(value, dict | list) for value in enum):
+        told["enum"] = made.pop("enum")
+    if isinstance(made.get("const"), dict | list):
+        told["const"] = made.pop("const")
+    if _is_object(made):
+        if others not in (None, False) and not made.get("properties"):
+            raise not_available(f"{where}.additionalProperties", "must be false on this model: name the properties")
+        made["additionalProperties"] = False
+    if told:
+        note = ", ".join(f"{name}: {_shown(value)}" for name, value in told.items())
+        description = made.get("description")
+        made["description"] = f"{description}\n\n{{{note}}}" if isinstance(description, str) else f"{{{note}}}"
+    return made
+
+
+def _shown(value: object) -> str:
+    try:
+        return orjson.dumps(value).decode()
+    except orjson.JSONEncodeError:  # an integer beyond 64 bits; the request's parser lets none through
+        return str(value)
+
+
+def _is_object(schema: Schema) -> bool:
+    kind = schema.get("type")
+    return kind == "object" or (isinstance(kind, list) and "object" in kind) or "properties" in schema

@@ -1,0 +1,35 @@
+"""The adapter that a provider's entry in the config file asks for."""
+
+from platform_app.config import ProviderConfig
+from platform_app.llm.http.client import ProviderHttp
+from platform_app.llm.http.response import ProviderLimits
+from platform_app.llm.http.transport.pool import ConnectionPool
+from platform_app.llm.http.transport.tls import ClientCertificate
+from platform_app.llm.interfaces import ModelAdapter
+from platform_app.llm.providers.anthropic import errors as anthropic_errors
+from platform_app.llm.providers.anthropic.adapter import AnthropicAdapter
+from platform_app.llm.providers.openai import errors as openai_errors
+from platform_app.llm.providers.openai.adapter import OpenAIAdapter
+from platform_app.llm.providers.openai.azure import AzureOpenAIAdapter
+
+
+def client_certificate(provider: ProviderConfig) -> ClientCertificate | None:
+    """As whom the provider gets its connections."""
+    if provider.client_cert_file is None:
+        return None
+    key = provider.client_key_file
+    return ClientCertificate(str(provider.client_cert_file), None if key is None else str(key))
+
+
+def make_adapter(provider: ProviderConfig, pool: ConnectionPool, limits: ProviderLimits) -> ModelAdapter:
+    """Speaks the provider's wire format over the pool, which stays its owner's."""
+    errors = anthropic_errors if provider.wire_format == "anthropic" else openai_errors
+    http = ProviderHttp(pool, limits, provider.headers, errors.error_from_response, client_certificate(provider))
+    match provider.wire_format:
+        case "openai":
+            return OpenAIAdapter(http, provider.base_url)
+        case "azure":
+            # The config file's own check: azure has a version.
+            return AzureOpenAIAdapter(http, provider.base_url, provider.api_version or "")
+        case "anthropic":
+            return AnthropicAdapter(http, provider.base_url, provider.api_version)

@@ -1,0 +1,190 @@
+"""What a provider says in the body of a failure, whatever form it has.
+
+OpenAI's and Anthropic's `{"error": {…}}` are two of many: FastAPI's `{"detail": [{"loc", "msg"}]}` (Mistral), vLLM's
+`{"object": "error", "message"}`, `{"error": "text"}` (Ollama, TGI), `{"message"}`, RFC 9457's `title` and `detail`,
+OpenRouter's `metadata.raw`, a list of any of them, JSON within a text, plain text, and a proxy's HTML page.
+"""
+
+import html
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from platform_app.llm.codecs import lenient_json
+
+MAX_WORDS = 2000
+"""Characters that are kept of what a provider says; callers and the log get less."""
+_MAX_TEXT_BYTES = 16 * 1024
+_MAX_DEPTH = 8
+_MAX_ITEMS = 8
+_SAID = (
+    "message", "detail", "msg", "error", "errors", "error_message", "error_msg", "errorMessage", "error_description",
+    "description", "details", "fieldViolations", "reason", "title", "fault", "faultstring", "metadata", "raw",
+)  # fmt: skip
+"""Members that hold words for a person, or what holds such members; the most telling first."""
+_BY_FIELD = ("errors", "detail")
+"""Members that may be an object of messages by the name of a field."""
+_WITHIN = ("error", "detail", "errors", "message", "fault")
+"""Members that may be the error object itself."""
+_NAMES = ("code", "type", "param", "status", "status_code", "statusCode")
+_CUT = re.compile(rb'"(?:message|detail|msg|error|error_description)"\s*:\s*("(?:[^"\\]|\\.){1,2000})')
+_TAGS = re.compile(r"<[^<>]*>")
+_UNSEEN = re.compile(r"</?(?:script|style)\b[^<>]*>", re.IGNORECASE)
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+# Control characters, and characters that reorder or hide what stands around them.
+_CONTROLS = re.compile(r"[\x00-\x20\x7f-\xa0\u061c\u200b-\u200f\u2028-\u202f\u2060-\u206f\ufeff\ufff9-\ufffb]+")
+_HALVES = re.compile("[\ud800-\udfff]")
+_TELLING = re.compile(r"\w")
+
+
+@dataclass(frozen=True, slots=True)
+class FailureBody:
+    """A provider's failure, as it says it."""
+
+    fields: Mapping[str, object]
+    """The error object's members: `code`, `type`, `param` and so on, as they came."""
+    words: str | None = None
+    """For a person; one line without control characters. Not masked."""
+    field: str | None = None
+    """The path of the request's field that is wrong, where a validation error names it."""
+
+
+def read_failure(headers: Mapping[str, str], body: bytes) -> FailureBody:
+    """Read the body of a response that is not a 200; it may be cut off."""
+    if headers.get("content-encoding", "identity").lower() != "identity":
+        return FailureBody({})
+    try:
+        value = lenient_json.loads(body)
+    except ValueError:
+        return _read_text(body)
+    return failure_of(value)
+
+
+def failure_of(value: object) -> FailureBody:
+    """Read a failure that is JSON: a whole body, an event's data, or the error object within."""
+    said: list[str] = []
+    _collect(value, said, 0)
+    found = value[0] if isinstance(value, list) and value else value
+    fields = _error_object(found, 0) if isinstance(found, dict) else {}
+    if not said:
+        said = [text for name in ("code", "type", "status") if isinstance(text := fields.get(name), str)][:1]
+    return FailureBody(fields, clean("; ".join(said)), _field(fields))
+
+
+def is_failure(body: Mapping[str, object]) -> bool:
+    """Whether an object that should be a response, or a part of one, is a provider's error instead. For one without
+    choices: a `message` alone says little."""
+    if body.get("error") or body.get("object") == "error" or body.get("type") == "error":
+        return True
+    if any(isinstance(body.get(name), str | list | dict) and body[name] for name in ("detail", "errors")):
+        return True
+    named = any(body.get(name) for name in _NAMES) or len(body) == 1
+    return isinstance(body.get("message"), str) and bool(body["message"]) and named and "object" not in body
+
+
+def clean(text: str) -> str | None:
+    """Return the text as one line that a log or a terminal shows as it is; None where nothing is left."""
+    text = _ESCAPES.sub("", text[: 2 * MAX_WORDS])
+    text = _HALVES.sub("\ufffd", _CONTROLS.sub(" ", text)).strip()[:MAX_WORDS]
+    return text if _TELLING.search(text) else None
+
+
+def _collect(value: object, into: list[str], depth: int) -> None:
+    """Add every text for a person to `into`, each once."""
+    if depth > _MAX_DEPTH or len(into) >= _MAX_ITEMS:
+        return
+    if isinstance(value, str):
+        _collect_text(value, into, depth)
+    elif isinstance(value, list):
+        for item in value[:_MAX_ITEMS]:
+            _collect(item, into, depth + 1)
+    elif isinstance(value, dict):
+        where = _path(value.get("loc") or value.get("field"))
+        before = len(into)
+        for name in _SAID:
+            if name in value:
+                _collect(value[name], into, depth + 1)
+                if len(into) == before and name in _BY_FIELD and isinstance(value[name], dict):
+                    _collect_by_field(value[name], into, depth + 1)
+        if where and len(into) > before:
+            into[before] = f"{where}: {into[before]}"
+
+
+def _collect_text(text: str, into: list[str], depth: int) -> None:
+    text = text[: 2 * MAX_WORDS].strip()
+    if text.startswith(("{", "[")):  # a server behind the provider said it in JSON
+        try:
+            return _collect(lenient_json.loads(text.encode("utf-8", "replace")), into, depth + 1)
+        except ValueError:
+            pass
+    if text and not any(text in said for said in into):
+        into.append(text)
+
+
+def _collect_by_field(errors: Mapping[str, object], into: list[str], depth: int) -> None:
+    for name, value in list(errors.items())[:_MAX_ITEMS]:
+        before = len(into)
+        _collect(value, into, depth)
+        if len(into) > before:
+            into[before] = f"{name}: {into[before]}"
+
+
+def _error_object(value: Mapping[str, object], depth: int) -> Mapping[str, object]:
+    """The innermost error object, with what the objects around it say besides."""
+    for name in _WITHIN:
+        child = value.get(name)
+        if isinstance(child, list) and child:
+            child = child[0]
+        if isinstance(child, dict) and depth < _MAX_DEPTH:
+            around = {each: value[each] for each in _NAMES if value.get(each) is not None}
+            return {**around, **_error_object(child, depth + 1)}
+    return value
+
+
+def _field(fields: Mapping[str, object]) -> str | None:
+    return _path(fields.get("loc") or fields.get("field"))
+
+
+def _path(location: object) -> str | None:
+    """`messages.0.content` for ["body", "messages", 0, "content"]."""
+    if isinstance(location, str):
+        return location or None
+    if not isinstance(location, list) or not all(isinstance(part, str | int) for part in location[:20]):
+        return None
+    parts = location[1:] if len(location) > 1 and location[0] in ("body", "query", "path") else location
+    return ".".join(str(part) for part in parts[:20])[:200] or None
+
+
+def _read_text(body: bytes) -> FailureBody:
+    """A body that is no JSON: a text, a page, an event stream, or JSON that was cut off."""
+    start = body[:_MAX_TEXT_BYTES].removeprefix(lenient_json.BOM).lstrip()
+    if start.startswith((b"data:", b"event:", b":")):
+        return _read_events(start)
+    if start.startswith((b"{", b"[")):
+        return FailureBody({}, _cut_words(start))
+    text = start.decode("utf-8", "replace")
+    if start.startswith(b"<"):
+        text = " ".join(_TAGS.sub(" ", part) for part in _UNSEEN.split(text)[::2])
+        text = html.unescape(text)
+    return FailureBody({}, clean(text))
+
+
+def _read_events(start: bytes) -> FailureBody:
+    for line in start.splitlines():
+        if line.startswith(b"data:"):
+            try:
+                return failure_of(lenient_json.loads(line[5:].strip()))
+            except ValueError:
+                return FailureBody({}, clean(line[5:].decode("utf-8", "replace")))
+    return FailureBody({})
+
+
+def _cut_words(start: bytes) -> str | None:
+    found = _CUT.search(start)
+    if found is None:
+        return None
+    text = found[1]
+    try:
+        return clean(str(lenient_json.loads(text + b'"')))
+    except ValueError:
+        return clean(text[1:].decode("utf-8", "replace"))

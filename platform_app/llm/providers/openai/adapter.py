@@ -1,0 +1,34 @@
+"""Any server that speaks OpenAI's format under OpenAI's paths."""
+
+from collections.abc import Mapping
+
+from platform_app.llm.http.client import ProviderHttp
+from platform_app.llm.interfaces import Answer
+from platform_app.llm.providers.openai.format import PATHS, send_openai
+from platform_app.llm.requests import UpstreamCall
+
+
+class OpenAIAdapter:
+    """`base_url` is the address before /chat/completions; `http` has the error table of openai_errors."""
+
+    def __init__(self, http: ProviderHttp, base_url: str) -> None:
+        self._http = http
+        self._base_url = base_url
+        self._urls = {operation: f"{base_url}/{path}" for operation, path in PATHS.items()}
+
+    async def send(self, call: UpstreamCall, credential: str | None) -> Answer:
+        """See ModelAdapter.send."""
+        body = {**call.body, "model": call.model}
+        url = self._urls[call.operation]
+        return await send_openai(self._http, url, _headers(credential, call.headers), call, body)
+
+    async def probe(self, credential: str | None, timeout_seconds: float) -> None:
+        """See ModelAdapter.probe. Lists the models."""
+        await self._http.probe(f"{self._base_url}/models", _headers(credential, {}), timeout_seconds)
+
+    async def aclose(self) -> None:
+        """Nothing of its own to release."""
+
+
+def _headers(credential: str | None, extra: Mapping[str, str]) -> Mapping[str, str]:
+    return extra if credential is None else {**extra, "Authorization": f"Bearer {credential}"}

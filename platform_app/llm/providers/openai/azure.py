@@ -1,0 +1,39 @@
+"""Azure OpenAI: OpenAI's format under a deployment's path, with a key header of its own.
+
+Source: https://learn.microsoft.com/azure/ai-foundry/openai/reference. A route's model is the name of a deployment,
+which says which model answers; none is sent.
+"""
+
+from collections.abc import Mapping
+from urllib.parse import quote
+
+from platform_app.llm.http.client import ProviderHttp
+from platform_app.llm.interfaces import Answer
+from platform_app.llm.providers.openai.format import PATHS, send_openai
+from platform_app.llm.requests import UpstreamCall
+
+
+class AzureOpenAIAdapter:
+    """`base_url` is the resource, without a path; `http` has the error table of openai_errors."""
+
+    def __init__(self, http: ProviderHttp, base_url: str, api_version: str) -> None:
+        self._http = http
+        self._root = f"{base_url}/openai"
+        self._version = f"api-version={quote(api_version)}"
+
+    async def send(self, call: UpstreamCall, credential: str | None) -> Answer:
+        """See ModelAdapter.send."""
+        path = f"deployments/{quote(call.model, safe='')}/{PATHS[call.operation]}"
+        url = f"{self._root}/{path}?{self._version}"
+        return await send_openai(self._http, url, _headers(credential, call.headers), call, call.body)
+
+    async def probe(self, credential: str | None, timeout_seconds: float) -> None:
+        """See ModelAdapter.probe. Lists the models that the resource could deploy."""
+        await self._http.probe(f"{self._root}/models?{self._version}", _headers(credential, {}), timeout_seconds)
+
+    async def aclose(self) -> None:
+        """Nothing of its own to release."""
+
+
+def _headers(credential: str | None, extra: Mapping[str, str]) -> Mapping[str, str]:
+    return extra if credential is None else {**extra, "api-key": credential}

@@ -1,0 +1,173 @@
+"""OpenAI's error answers as ours: the one table for every server that speaks its wire format, Azure's among them.
+
+Sources: https://platform.openai.com/docs/guides/error-codes and
+https://learn.microsoft.com/azure/ai-foundry/openai/concepts/content-filter for `innererror`. Codes and types of other
+servers stand beside OpenAI's with their names. Where there is neither, the words are read (`failure_words.py`).
+"""
+
+from collections.abc import Mapping
+
+from platform_app.errors import (
+    ContentFiltered,
+    ContextLengthExceeded,
+    PlatformError,
+    ProviderAuthFailed,
+    ProviderError,
+    ProviderNotConfigured,
+    ProviderQuotaExhausted,
+    ProviderRateLimited,
+    ProviderRejectedRequest,
+    ProviderTimeout,
+    ProviderUnavailable,
+)
+from platform_app.llm.errors import (
+    UnsupportedByRoute,
+    kind_of_status,
+    make_error,
+    retry_after_of,
+)
+from platform_app.llm.providers.failure_body import FailureBody, failure_of, read_failure
+from platform_app.llm.providers.failure_words import (
+    kind_by_words,
+    names_object_of_request,
+    says_above_limit,
+    says_cannot,
+    says_filtered,
+    says_no_credit,
+)
+
+_BY_CODE: Mapping[str, type[PlatformError]] = {
+    "context_length_exceeded": ContextLengthExceeded,
+    "string_above_max_length": ContextLengthExceeded,
+    "tokens_limit_reached": ContextLengthExceeded,  # GitHub Models
+    "3051": ContextLengthExceeded,  # Mistral
+    "content_filter": ContentFiltered,
+    "content_policy_violation": ContentFiltered,
+    "moderation_blocked": ContentFiltered,
+    "data_inspection_failed": ContentFiltered,  # DashScope
+    "1301": ContentFiltered,  # Zhipu
+    "insufficient_quota": ProviderQuotaExhausted,
+    "billing_hard_limit_reached": ProviderQuotaExhausted,
+    "1113": ProviderQuotaExhausted,  # Zhipu
+    "rate_limit_exceeded": ProviderRateLimited,
+    "server_is_overloaded": ProviderUnavailable,
+    "invalid_api_key": ProviderAuthFailed,
+    "model_not_found": ProviderNotConfigured,
+    "server_error": ProviderError,
+    "ResponsibleAIPolicyViolation": ContentFiltered,  # Azure, in innererror
+}
+_BY_TYPE: Mapping[str, type[PlatformError]] = {
+    "insufficient_quota": ProviderQuotaExhausted,
+    "exceeded_current_quota_error": ProviderQuotaExhausted,  # Moonshot
+    "exceed_context_size_error": ContextLengthExceeded,  # llama.cpp
+    "content_filter": ContentFiltered,  # Moonshot
+}
+"""Types that say more than a status."""
+_BY_GENERAL_TYPE: Mapping[str, type[PlatformError]] = {
+    "invalid_request_error": ProviderRejectedRequest,
+    "BadRequestError": ProviderRejectedRequest,  # vLLM
+    "UnprocessableEntityError": ProviderRejectedRequest,
+    "validation_error": ProviderRejectedRequest,
+    "authentication_error": ProviderAuthFailed,
+    "permission_error": ProviderAuthFailed,
+    "not_found_error": ProviderNotConfigured,
+    "NotFoundError": ProviderNotConfigured,
+    "tokens": ProviderRateLimited,
+    "requests": ProviderRateLimited,
+    "rate_limit_error": ProviderRateLimited,
+    "rate_limit_reached_error": ProviderRateLimited,
+    "overloaded_error": ProviderUnavailable,
+    "service_unavailable_error": ProviderUnavailable,
+    "engine_overloaded_error": ProviderUnavailable,
+    "timeout_error": ProviderTimeout,
+}
+"""Types that stand for a status: read where there is none, and where it is a 500."""
+
+
+def error_from_response(status: int, headers: Mapping[str, str], body: bytes) -> PlatformError:
+    """The error for a response that is not a 200."""
+    failure = read_failure(headers, body)
+    retry_after = retry_after_of(headers)
+    kind = kind_of_failure(status, failure, comes_back=retry_after is not None)
+    return _made(kind, failure, retry_after)
+
+
+def error_from_event(error: object) -> PlatformError:
+    """The error for what a 200 or an event of a stream holds instead of a response."""
+    failure = failure_of(error)
+    return _made(kind_of_failure(None, failure), failure)
+
+
+def kind_of_failure(status: int | None, failure: FailureBody, comes_back: bool = False) -> type[PlatformError]:
+    """The kind of a failure. `status` is None within a 200; `comes_back` says that the provider named a time to retry.
+
+    Code and type count before the status, and the words tell apart what is left. A status that is about our credential
+    stays that, unless the failure is about content or credit.
+    """
+    if status in (401, 403):
+        return _kind_of_refused_credential(status, failure)
+    kind = _by_code(failure.fields) if status in (None, 400, 413, 422, 429) or status >= 500 else None
+    given = str(failure.fields.get("type"))
+    kind = kind or _BY_TYPE.get(given)
+    if kind is None and status in (None, 500):
+        kind = _BY_CODE.get(given) or _BY_GENERAL_TYPE.get(given) or _refused_by_field(failure)
+    if kind is None:
+        kind = ProviderError if status is None else kind_of_status(status)
+    return _by_words(kind, status, failure, comes_back)
+
+
+def _made(kind: type[PlatformError], failure: FailureBody, retry_after: float | None = None) -> PlatformError:
+    return make_error(kind, failure.words, retry_after, failure.fields.get("param") or failure.field)
+
+
+def _kind_of_refused_credential(status: int, failure: FailureBody) -> type[PlatformError]:
+    """A 401 is always the operator's to solve. A 403 may be the refusal of a moderation in front of the model."""
+    if status == 403:
+        metadata = failure.fields.get("metadata")
+        if isinstance(metadata, dict) and metadata.get("reasons"):  # OpenRouter
+            return ContentFiltered
+        if _by_code(failure.fields) is ContentFiltered or says_filtered(failure.words):
+            return ContentFiltered
+        if says_no_credit(failure.words):
+            return ProviderQuotaExhausted
+    return ProviderAuthFailed
+
+
+def _by_words(
+    kind: type[PlatformError], status: int | None, failure: FailureBody, comes_back: bool
+) -> type[PlatformError]:
+    words = failure.words
+    if kind is ProviderRejectedRequest or (kind is ProviderError and status in (None, 500)):
+        if status == 413 and says_above_limit(words):
+            return UnsupportedByRoute
+        return kind_by_words(words) or kind
+    if kind is ProviderRateLimited:
+        if says_above_limit(words):
+            return UnsupportedByRoute
+        return ProviderQuotaExhausted if not comes_back and says_no_credit(words) else kind
+    if kind is ProviderNotConfigured:
+        if says_cannot(words):
+            return UnsupportedByRoute
+        if failure.fields.get("param") not in (None, "", "model") or names_object_of_request(words):
+            return ProviderRejectedRequest
+    return kind
+
+
+def _refused_by_field(failure: FailureBody) -> type[PlatformError] | None:
+    """A validation error names a field, whatever else it lacks."""
+    return ProviderRejectedRequest if failure.field else None
+
+
+def _by_code(error: Mapping[str, object]) -> type[PlatformError] | None:
+    code, inner = error.get("code"), error.get("innererror")
+    if kind := _BY_CODE.get(str(code)):
+        return kind
+    if isinstance(inner, dict) and (kind := _BY_CODE.get(str(inner.get("code")))):
+        return kind
+    # OpenRouter, vLLM and others put a status there, some as a text.
+    for given in (code, error.get("status_code"), error.get("statusCode"), error.get("status")):
+        if isinstance(given, str) and len(given) == 3 and given.isascii() and given.isdigit():
+            given = int(given)
+        if isinstance(given, int) and 400 <= given <= 599:
+            return kind_of_status(given)
+    return None

@@ -1,0 +1,193 @@
+"""OpenAI's wire format (https://platform.openai.com/docs/api-reference/chat), wherever it is spoken.
+
+Requests and answers pass as they are: fields that nobody here has heard of too.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from platform_app.errors import ContentFiltered, PlatformError
+from platform_app.llm import errors
+from platform_app.llm.codecs import lenient_json
+from platform_app.llm.http.client import ProviderHttp
+from platform_app.llm.http.event_stream import open_stream, read_whole
+from platform_app.llm.interfaces import Answer
+from platform_app.llm.providers.content_filter import is_filtered
+from platform_app.llm.providers.failure_body import is_failure
+from platform_app.llm.providers.openai.errors import error_from_event
+from platform_app.llm.requests import Operation, UpstreamCall
+from platform_app.llm.responses import ChatChunk, ModelResponse
+
+_DONE = b"[DONE]"
+PATHS: Mapping[Operation, str] = {Operation.CHAT: "chat/completions", Operation.EMBEDDINGS: "embeddings"}
+"""Where each operation is, below the API's root."""
+
+
+async def send_openai(
+    http: ProviderHttp, url: str, headers: Mapping[str, str], call: UpstreamCall, body: Mapping[str, Any]
+) -> Answer:
+    """See ModelAdapter.send. `body` is the call's, with what the provider wants besides."""
+    if call.stream and call.operation is Operation.CHAT:
+        body = {**body, "stream": True, "stream_options": _options(body)}
+        response = await http.post(url, headers, body, call.timeout_seconds)
+        return await open_stream(response, OpenAIEventDecoder(), read_completion)
+    response = await http.post(url, headers, body, call.timeout_seconds)
+    if call.operation is Operation.CHAT:
+        return await read_whole(response, read_completion, OpenAIEventDecoder)
+    return read_embeddings(await response.read_body())
+
+
+def read_completion(raw: bytes) -> ModelResponse:
+    """A chat completion. Raises ProviderFailed where it is none, and ContentFiltered where a filter left nothing."""
+    body, raw = _object(raw)
+    choices = body.get("choices")
+    if isinstance(choices, list) and choices and all(_has_message(choice) for choice in choices):
+        return ModelResponse(raw, body)
+    if is_failure(body):
+        raise error_from_event(body)
+    listed = choices if isinstance(choices, list) else []
+    _raise_choice_error(listed)
+    if is_filtered(body):
+        if any(_has_message(choice) for choice in listed):
+            return ModelResponse(raw, body)
+        raise _filtered()
+    raise errors.bad_response("the answer is not a chat completion")
+
+
+def read_embeddings(raw: bytes) -> ModelResponse:
+    """An embeddings answer. Raises ProviderFailed where it is none."""
+    body, raw = _object(raw)
+    if isinstance(body.get("data"), list) and body["data"]:
+        return ModelResponse(raw, body)
+    if is_failure(body):
+        raise error_from_event(body)
+    raise errors.bad_response("the answer holds no embeddings")
+
+
+class OpenAIEventDecoder:
+    """Reads `chat.completion.chunk` events; see EventReader.
+
+    Chunks pass as they came, also those without choices. Events that are no object carry nothing of the answer and are
+    passed over: empty ones, `null`, words of proxies. A broken object is a failure: it may have carried something.
+    """
+
+    __slots__ = ("_filtered", "_finished", "_started", "_stray", "complete")
+
+    def __init__(self) -> None:
+        self.complete = False
+        self._started = False
+        self._finished = False
+        self._filtered = False
+        self._stray = b""
+
+    def read(self, data: bytes) -> ChatChunk | None:
+        """See EventReader.read."""
+        if data == _DONE:
+            return self._done()
+        try:
+            body = orjson.loads(data)
+        except orjson.JSONDecodeError:
+            return self._read_odd(data.strip())
+        if self._finished or not self._started or not isinstance(body, dict):
+            return self._chunk(data, body)
+        # The way of nearly every chunk: further content of a response that began and goes on.
+        choices = body.get("choices")
+        if not choices or not isinstance(choices, list) or "error" in body or len(choices) != 1:
+            return self._chunk(data, body)
+        choice = choices[0]
+        if not isinstance(choice, dict) or choice.get("finish_reason"):
+            return self._chunk(data, body)
+        return ChatChunk(data, body)
+
+    def at_end(self) -> None:
+        """See EventReader.at_end. Some servers end without [DONE], but none without a finish_reason."""
+        if not self._finished:
+            raise self._failure("the stream ended before the answer was complete")
+
+    def _chunk(self, data: bytes, body: Any) -> ChatChunk | None:
+        if not isinstance(body, dict):
+            return self._no_object(body)
+        choices = body.get("choices")
+        if choices and isinstance(choices, list):
+            if body.get("error"):
+                raise error_from_event(body)
+            self._started = True
+            if not self._finished and any(isinstance(each, dict) and each.get("finish_reason") for each in choices):
+                _raise_choice_error(choices)
+                self._finished = True
+            return ChatChunk(data, body)
+        if is_failure(body):
+            raise error_from_event(body)
+        self._filtered = self._filtered or is_filtered(body)
+        return ChatChunk(data, body) if body else None
+
+    def _done(self) -> ChatChunk | None:
+        if not self._started:
+            raise self._failure("the stream ended without an answer")
+        self.complete = True
+        return None
+
+    def _read_odd(self, text: bytes) -> ChatChunk | None:
+        if text.startswith(_DONE):
+            return self._done()
+        if not text.removeprefix(lenient_json.BOM).startswith((b"{", b"[")):
+            self._stray = text if b"error" in text.lower() else self._stray
+            return None
+        try:
+            return self._chunk(lenient_json.sendable(text), lenient_json.loads(text))
+        except ValueError:
+            raise errors.bad_response("an event of the stream is not valid JSON") from None
+
+    def _no_object(self, body: object) -> ChatChunk | None:
+        if isinstance(body, list) and body and isinstance(body[0], dict) and is_failure(body[0]):
+            raise error_from_event(body)
+        if body == "[DONE]":
+            return self._done()
+        if isinstance(body, str) and "error" in body.lower():
+            self._stray = body.encode("utf-8", "replace")
+        return None
+
+    def _failure(self, why: str) -> PlatformError:
+        """What it means that the stream ends here; a filter that lets nothing through ends it so."""
+        return _filtered() if self._filtered else errors.bad_response(why, self._stray)
+
+
+def _options(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The caller's own stream_options, and always the usage: it is what calls are charged by."""
+    options = body.get("stream_options")
+    return {**options, "include_usage": True} if isinstance(options, dict) else {"include_usage": True}
+
+
+def _object(raw: bytes) -> tuple[dict[str, Any], bytes]:
+    """A body that must be an object, and its bytes to pass on."""
+    try:
+        body = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        try:
+            body, raw = lenient_json.loads(raw), lenient_json.sendable(raw)
+        except ValueError:
+            raise errors.bad_response("the answer is not valid JSON") from None
+    if isinstance(body, list) and body and isinstance(body[0], dict) and is_failure(body[0]):
+        raise error_from_event(body)
+    if not isinstance(body, dict):
+        raise errors.bad_response("the answer is not an object")
+    return body, raw
+
+
+def _has_message(choice: object) -> bool:
+    return (
+        isinstance(choice, dict) and isinstance(choice.get("message"), dict) and choice.get("finish_reason") != "error"
+    )
+
+
+def _raise_choice_error(choices: list[Any]) -> None:
+    """OpenRouter tells of a failure of its own provider in the choice."""
+    for choice in choices:
+        if isinstance(choice, dict) and choice.get("finish_reason") == "error":
+            raise error_from_event(choice.get("error") or {})
+
+
+def _filtered() -> PlatformError:
+    return errors.make_error(ContentFiltered, "the provider returned no content (finish_reason: content_filter)")

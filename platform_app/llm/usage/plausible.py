@@ -1,0 +1,187 @@
+"""The one place that decides which of a provider's counts are used: the ledger, the limiter and the metrics take what
+comes from here.
+
+A count is used where it is plausible, and estimated where it is not:
+
+- The prompt has at least one token, and at most what its bytes can be: `most_prompt_tokens`.
+- A response with content has at least one token, and at most what was asked for: `most_output_tokens`.
+- Neither is far less than the text that it counts: `LONGEST_TOKEN`, `USUAL_TOKEN`.
+- A total that is larger than its parts counts output that was not shown (Gemini, xAI); a total without parts is split.
+- Cached input is part of the prompt. Where it is more than the prompt, the provider counts it apart, if its total says
+  so or it gives none; else the count of cached input is not used, and all input costs the full price.
+- A stream that was cut before its last count used at least what arrived of it.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import orjson
+
+from platform_app.llm.providers.openai.request_fields import extra_fields, steers
+from platform_app.llm.usage.counts import TokenUsage
+from platform_app.llm.usage.token_estimate import estimate_text_tokens
+
+LONGEST_TOKEN = 256
+"""Characters that one token may stand for; runs of spaces are the longest that tokenizers have, with 128."""
+USUAL_TOKEN = 32
+"""Characters that the tokens of a long response stand for on average, at most; prose has four, indented code ten."""
+TEMPLATE_TOKENS = 16_384
+"""What a provider may add to any prompt: templates, instructions of its own, descriptions of tools."""
+IMAGE_TOKENS = 65_536
+"""For one image; OpenAI's smaller models charge up to some 50,000."""
+REMOTE_TOKENS = 2_000_000
+"""Where a request names data that is not in it: files, videos, searches at the provider. The largest usual context."""
+LARGEST_OUTPUT_TOKENS = 262_144
+"""For a response whose request sets no limit."""
+LARGEST_LIMIT_TOKENS = 1_000_000
+"""A request's max_tokens beyond this says nothing."""
+HIDDEN_TOKENS = 131_072
+"""Thinking that a provider may count beyond max_tokens, where the request or the response shows that it thinks."""
+_PLAIN_PARTS = frozenset({"text", "refusal", "input_audio", "thinking", "redacted_thinking"})
+_THINKING_FIELDS = ("reasoning_effort", "reasoning", "thinking", "enable_thinking", "chat_template_kwargs")
+
+
+class CallFacts(NamedTuple):
+    """What is known of a call without its provider's counts."""
+
+    body: Mapping[str, Any]
+    """OpenAI's request fields."""
+    prompt_estimate: int
+    makes_text: bool
+    """Whether it is a chat; embeddings have no output tokens."""
+    characters: int
+    """Of what the model made, in Latin script; of a cut stream, what arrived."""
+    complete: bool = True
+    """Whether the provider counted at the end of the response."""
+
+
+class SettledUsage(NamedTuple):
+    """The tokens that are recorded and charged."""
+
+    usage: TokenUsage
+    estimated: bool
+    """Whether any of it is an estimate."""
+    refused: bool = False
+    """Whether the provider counted something that is not used."""
+
+
+def settle_usage(counts: TokenUsage | None, facts: CallFacts) -> SettledUsage:
+    """Decide what a call used. `counts`: what the provider counted; None where it counted nothing."""
+    if counts is None:
+        return SettledUsage(_estimate(facts), True)
+    prompt, completion = counts.prompt_tokens, counts.completion_tokens
+    if (  # what almost every response is: nothing needs to be worked out
+        facts.complete
+        and counts.total_tokens in (0, prompt + completion)
+        and 0 < prompt <= 4 * facts.prompt_estimate + TEMPLATE_TOKENS
+        and facts.prompt_estimate <= prompt * LONGEST_TOKEN
+        and counts.cached_tokens + counts.cache_write_tokens <= prompt
+        and counts.reasoning_tokens <= completion <= 4 * facts.characters
+        and not _too_few(completion, facts)
+        and (facts.makes_text or not completion)
+    ):
+        if not counts.total_tokens:
+            counts = counts._replace(total_tokens=prompt + completion)
+        return SettledUsage(counts, False)
+    return _work_out(counts, facts)
+
+
+def most_prompt_tokens(body: Mapping[str, Any], estimate: int) -> int:
+    """How many tokens a request's prompt can be at most. A token is at least one byte of text, so the request's own
+    bytes bound it, with what stands for more than its bytes."""
+    try:
+        size = len(orjson.dumps(body))
+    except (TypeError, RecursionError):  # a number of more than 64 bits; never in what orjson read
+        size = 4 * estimate
+    parts = list(_parts(body.get("messages")))
+    images = sum("image" in kind for kind in parts)
+    remote = any(kind not in _PLAIN_PARTS and "image" not in kind for kind in parts)
+    remote = remote or any(steers(name) for name in extra_fields(body))
+    return size + TEMPLATE_TOKENS + images * IMAGE_TOKENS + (REMOTE_TOKENS if remote else 0)
+
+
+def most_output_tokens(body: Mapping[str, Any], characters: int, *, thinks: bool) -> int:
+    """How many tokens a response can have at most: what the request allows, twice for servers that count otherwise, and
+    what arrived of it. `thinks`: the response shows that the model thinks."""
+    limits = (body.get("max_completion_tokens"), body.get("max_tokens"))
+    limit = next((value for value in limits if type(value) is int and value > 0), None)
+    each = LARGEST_OUTPUT_TOKENS if limit is None else 2 * min(limit, LARGEST_LIMIT_TOKENS)
+    if thinks or any(body.get(name) for name in _THINKING_FIELDS):
+        each += HIDDEN_TOKENS
+    if body.get("prediction"):  # what the model refuses of it is charged as output
+        each += HIDDEN_TOKENS
+    choices = body.get("n")
+    count = choices if type(choices) is int and 1 < choices <= LONGEST_TOKEN else 1
+    return each * count + 4 * characters
+
+
+def _work_out(counts: TokenUsage, facts: CallFacts) -> SettledUsage:
+    most_output = 0
+    if facts.makes_text:
+        most_output = most_output_tokens(facts.body, facts.characters, thinks=counts.reasoning_tokens > 0)
+    read = _consistent(counts, most_output, facts)
+    guess = _estimate(facts)
+    prompt, completion = read.prompt_tokens, read.completion_tokens
+    # What is not used of the cache makes the same tokens dearer, so that too is no longer the provider's count.
+    estimated = read.cached_tokens + read.cache_write_tokens < counts.cached_tokens + counts.cache_write_tokens
+    if not _may_be_prompt(prompt, facts):
+        read, prompt, estimated = TokenUsage(), guess.prompt_tokens, True
+    if (facts.complete and _too_few(completion, facts)) or completion > most_output:
+        completion, estimated = guess.completion_tokens, True
+    refused = estimated
+    if not facts.complete:
+        completion, estimated = max(completion, guess.completion_tokens), True
+    usage = read._replace(
+        prompt_tokens=prompt, completion_tokens=completion, total_tokens=prompt + completion,
+        reasoning_tokens=min(counts.reasoning_tokens, completion),
+    )  # fmt: skip
+    return SettledUsage(usage, estimated, refused)
+
+
+def _too_few(completion: int, facts: CallFacts) -> bool:
+    """Whether the response is longer than so many tokens are; short ones may be one token."""
+    return facts.characters > completion * USUAL_TOKEN + LONGEST_TOKEN or (not completion and facts.characters > 0)
+
+
+def _may_be_prompt(tokens: int, facts: CallFacts) -> bool:
+    if tokens <= 0 or facts.prompt_estimate > tokens * LONGEST_TOKEN:
+        return False
+    # The exact bound reads the whole body, which may be large.
+    usual = 4 * facts.prompt_estimate + TEMPLATE_TOKENS
+    return tokens <= usual or tokens <= most_prompt_tokens(facts.body, facts.prompt_estimate)
+
+
+def _consistent(counts: TokenUsage, most_output: int, facts: CallFacts) -> TokenUsage:
+    """The same counts with one meaning: input includes cached input, output includes thinking, and a part that is
+    missing follows from the total."""
+    prompt, completion, total = counts.prompt_tokens, counts.completion_tokens, counts.total_tokens
+    cached = counts.cached_tokens + counts.cache_write_tokens
+    if prompt < cached:
+        if prompt and (not total or total >= prompt + cached + completion) and _may_be_prompt(prompt + cached, facts):
+            prompt += cached
+        else:
+            counts = counts._replace(cached_tokens=0, cache_write_tokens=0, cache_write_1h_tokens=0)
+    if not facts.makes_text:
+        return counts._replace(prompt_tokens=prompt or total, completion_tokens=completion)
+    if not total and counts.reasoning_tokens > completion > 0:
+        completion += counts.reasoning_tokens
+    if total > prompt + completion:
+        if not prompt:
+            prompt = max(0, total - (completion or _estimate(facts).completion_tokens))
+        elif total - prompt <= most_output:
+            completion = total - prompt
+    return counts._replace(prompt_tokens=prompt, completion_tokens=completion)
+
+
+def _estimate(facts: CallFacts) -> TokenUsage:
+    output = estimate_text_tokens(facts.characters) if facts.makes_text else 0
+    return TokenUsage(facts.prompt_estimate, output, facts.prompt_estimate + output)
+
+
+def _parts(messages: object) -> Iterator[str]:
+    """The kinds of the parts of all messages' contents."""
+    for message in messages if isinstance(messages, list | tuple) else ():
+        content = message.get("content") if isinstance(message, Mapping) else None
+        for part in content if isinstance(content, list | tuple) else ():
+            if isinstance(part, Mapping):
+                yield str(part.get("type"))

@@ -1,0 +1,1 @@
+"""Implementations of the limiter: Redis, Redis Cluster, local, and failover between them."""

@@ -1,0 +1,358 @@
+"""The limiter on Redis or Valkey: one script call for all rules of a request."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from redis.exceptions import NoScriptError, RedisError
+
+from platform_app.errors import LimiterUnavailable
+from platform_app.observability import metrics
+from platform_app.observability.logging import get_logger
+from platform_app.rate_limit.limiter import NOTHING_HELD, CountersUnknown, Decision, RuleState, Settlement
+from platform_app.rate_limit.limiters.scripts import ACQUIRE, READ, RENEW, SETTLE, Script, ScriptClient
+from platform_app.rate_limit.limiters.seeding import Seeder
+from platform_app.rate_limit.matching import Charge, hash_tag
+from platform_app.rate_limit.reservations import HOLD_SECONDS, RENEW_SECONDS, Reservations
+from platform_app.rate_limit.rule import Kind, Rule
+from platform_app.redis.client import PipelinedRedis
+
+BUCKETS = 64
+"""Buckets per window: a unit counts for at most 1/64 of a window too long, so 1.6 % early at worst."""
+MAX_SETTLING = 10_000
+"""Settlements on their way. More would mean that nobody takes them."""
+CLOSE_SECONDS = 1.0
+"""Longest wait for calls on their way when the limiter is closed."""
+RENEWED_AT_ONCE = 200
+"""Counters in one call, so that no call keeps the server busy for long."""
+
+SEED_TRIES = 3
+
+_WINDOW, _CALENDAR = Kind.WINDOW, Kind.RESERVED_CALENDAR  # looking it up in the class costs as much as the comparison
+HOLD_MS = int(HOLD_SECONDS * 1000)
+_FAILURES = (RedisError, OSError, TimeoutError)
+T = TypeVar("T")
+_Part = tuple[Charge, int, int]
+"""What is settled of one counter: units no longer held, and units used."""
+
+_log = get_logger("rate_limit")
+
+
+class RedisLimiter:
+    """Exact across processes: the server's clock and atomic scripts. How long a call may take is up to the client."""
+
+    def __init__(self, scripts: ScriptClient, *, by_hash_tag: bool = False, seeder: Seeder | None = None) -> None:
+        """
+        Args:
+            scripts: runs them.
+            by_hash_tag: counters of different tags are never in one call, as a cluster demands; then `acquire` and
+                `read` must be given such alone, see SplitLimiter.
+            seeder: tells budgets that begin their life what was spent before; without it they begin at zero.
+        """
+        self._scripts = scripts
+        self._seeder = seeder
+        # A task for each call costs more than the script: where the client can, the way of most requests has none.
+        self._eager = scripts if isinstance(scripts, PipelinedRedis) and not by_hash_tag else None
+        self._by_hash_tag = by_hash_tag
+        self._holds = Reservations()
+        self._settling: set[asyncio.Future[Any]] = set()
+        self._given_up: set[asyncio.Future[Any]] = set()
+
+    async def acquire(self, charges: Sequence[Charge]) -> Decision:
+        """See RateLimiter.acquire. Raises CountersUnknown where a budget begins its life and nobody knows at what."""
+        started = time.perf_counter()
+        decision = await self._acquire(charges)
+        if isinstance(decision, Decision):
+            return decision
+        for _ in range(SEED_TRIES):
+            assert self._seeder is not None  # noqa: S101 - for mypy: without one no script asks
+            await self._seeder.seed(charges, decision, self._head(self._holds.holder), started)
+            started = time.perf_counter()
+            decision = await self._acquire(charges)
+            if isinstance(decision, Decision):
+                return decision
+        raise CountersUnknown("a budget's counter is lost again and again")
+
+    async def _acquire(self, charges: Sequence[Charge]) -> Decision | Sequence[int]:
+        """The decision, or what the script asks for."""
+        seeder = self._seeder
+        keys = [charge.counter for charge in charges]
+        arguments = self._head(self._holds.claim_name())
+        holding = False
+        for charge in charges:
+            rule = charge.rule
+            if rule.kind is _WINDOW:
+                arguments += (rule.script_kind, rule.limit, charge.cost, rule.window_microseconds)
+            else:
+                holding = True
+                known = self._holds.known(charge.counter)
+                if rule.kind is _CALENDAR:
+                    asks = 0 if seeder is None else seeder.asks(charge.counter)
+                    arguments += (rule.script_kind, rule.limit, charge.cost, known, asks, *rule.script_time())
+                else:
+                    arguments += (rule.script_kind, rule.limit, charge.cost, known, *rule.script_time())
+        started = time.perf_counter()
+        if holding:
+            answer = await self._claim(charges, keys, arguments)
+        else:
+            answer = await self._call(ACQUIRE, keys, arguments)
+        metrics.LIMITER_SECONDS.observe(time.perf_counter() - started)
+        return answer[2:] if answer[0] < 0 else self._decision(charges, answer, holding)
+
+    async def read(self, charges: Sequence[Charge]) -> tuple[RuleState, ...]:
+        """See RateLimiter.read."""
+        started = time.perf_counter()
+        answer = await self._read(charges)
+        if self._seeder is not None and len(answer) > 2 + 2 * len(charges):
+            with contextlib.suppress(CountersUnknown):  # then they are told as they stand
+                asked, head = answer[2 + 2 * len(charges) :], self._head(self._holds.holder)
+                await self._seeder.seed(charges, asked, head, started)
+                answer = await self._read(charges)
+        return tuple(_state(charge.rule, answer, index) for index, charge in enumerate(charges))
+
+    async def _read(self, charges: Sequence[Charge]) -> list[int]:
+        arguments = self._head(self._holds.holder)
+        for charge in charges:
+            arguments += (charge.rule.script_kind, charge.rule.limit, *charge.rule.script_time())
+        return await self._call(READ, [charge.counter for charge in charges], arguments)
+
+    def undo(self, charges: Sequence[Charge], decision: Decision) -> None:
+        """Take back what was charged, without waiting for it."""
+        decision.admission.release()
+        parts = [
+            (charge, 0, -charge.cost)
+            for charge, state in zip(charges, decision.states, strict=True)
+            if charge.rule.kind is Kind.WINDOW and not state.over
+        ]
+        if parts:
+            self._settle(parts, decision.at_microseconds)
+
+    async def renew_holds(self) -> None:
+        """Keep what this process holds from ending; a task for its whole life."""
+        while True:
+            await asyncio.sleep(RENEW_SECONDS)
+            await self.renew_now()
+
+    async def renew_now(self) -> bool:
+        """Renew once. Whether all of it was renewed."""
+        holder, former = self._holds.claim_name(), tuple(self._holds.former)
+        for counters in self._together(self._holds.counters(), lambda counter: counter):
+            for first in range(0, len(counters), RENEWED_AT_ONCE):
+                some = counters[first : first + RENEWED_AT_ONCE]
+                known = [self._holds.known(counter) for counter in some]
+                try:
+                    await RENEW.run(self._scripts, some, [*self._head(holder), len(former), *former, *known])
+                except _FAILURES:
+                    metrics.LIMITER_SETTLEMENTS.labels("renewal_failed").inc()
+                    return False
+        for name in former:
+            if name in self._holds.former:
+                self._holds.former.remove(name)
+        return True
+
+    def end(
+        self,
+        charges: Sequence[Charge],
+        at_microseconds: int,
+        tokens: int | None,
+        cost: int | None,
+        assumed_costs: Mapping[str, int] | None = None,
+    ) -> None:
+        """Let go what was held, and count what was used, without waiting for it."""
+        parts = []
+        for charge in charges:
+            self._holds.remove(charge.counter, charge.cost)
+            match charge.rule.unit:
+                case "tokens":
+                    used = charge.cost if tokens is None else tokens
+                case "cost_usd":
+                    used = cost if cost is not None else (assumed_costs or {}).get(charge.rule.name, charge.cost)
+                case _:
+                    used = 0
+            parts.append((charge, charge.cost, max(0, used)))
+        self._settle(parts, at_microseconds)
+
+    def settlement_of(self, charges: Sequence[Charge], at_microseconds: int) -> Settlement:
+        """What `end` would send if nobody knew what was used, as `OrphanSettlements` takes it."""
+        counters = [
+            (
+                charge.counter,
+                charge.rule.script_kind,
+                charge.cost,
+                0 if charge.rule.kind is Kind.LEASE else charge.cost,
+                *charge.rule.script_time(),
+            )
+            for charge in charges
+        ]
+        return ({"holder": self._holds.holder, "at": at_microseconds, "counters": counters},)
+
+    async def aclose(self) -> None:
+        """End what the seeder does, and wait at most `CLOSE_SECONDS` for the calls that are still on their way, so that
+        none opens a connection after its client was closed. The caller that opened the client closes it."""
+        if self._seeder is not None:
+            await self._seeder.aclose()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                # A call whose request was given up is followed by the settlement that returns what it got.
+                while on_their_way := self._given_up | self._settling:
+                    await asyncio.wait(on_their_way)
+
+    @staticmethod
+    def _head(holder: str) -> list[str | int]:
+        return [BUCKETS, holder, HOLD_MS]
+
+    def _together(self, things: Iterable[T], counter: Callable[[T], str]) -> Iterable[list[T]]:
+        """What may go into one call."""
+        groups: dict[str, list[T]] = {}
+        for thing in things:
+            groups.setdefault(hash_tag(counter(thing)) if self._by_hash_tag else "", []).append(thing)
+        return groups.values()
+
+    async def _claim(self, charges: Sequence[Charge], keys: list[str], arguments: list[str | int]) -> list[int]:
+        """A call whose answer is needed even if the request is given up meanwhile: it may have got what it asked."""
+        call = ACQUIRE.begin(self._eager, keys, arguments) if self._eager is not None else None
+        if call is None:
+            call = asyncio.ensure_future(ACQUIRE.run(self._scripts, keys, arguments))
+        try:
+            try:
+                return await asyncio.shield(call)
+            except NoScriptError:  # nothing was done
+                call = asyncio.ensure_future(ACQUIRE.run(self._scripts, keys, arguments))
+                return await asyncio.shield(call)
+        except _FAILURES as error:
+            self._holds.doubt()
+            raise _unavailable() from error
+        except asyncio.CancelledError:
+            self._given_up.add(call)
+            call.add_done_callback(lambda done: self._give_back(charges, done))
+            raise
+
+    def _give_back(self, charges: Sequence[Charge], call: asyncio.Future[list[int]]) -> None:
+        self._given_up.discard(call)
+        if call.cancelled() or call.exception() is not None:
+            self._holds.doubt()
+        elif call.result()[0] >= 0:
+            self._decision(charges, call.result(), True).admission.release()
+
+    async def _call(self, script: Script, keys: list[str], arguments: list[str | int]) -> list[int]:
+        try:
+            answer: list[int] = await script.run(self._scripts, keys, arguments)
+        except _FAILURES as error:
+            raise _unavailable() from error
+        return answer
+
+    def _decision(self, charges: Sequence[Charge], answer: list[int], holding: bool) -> Decision:
+        states = tuple([_state(charge.rule, answer, index) for index, charge in enumerate(charges)])
+        if answer[0]:
+            return Decision(states, states[answer[0] - 1], at_microseconds=answer[1])
+        if not holding:
+            return Decision(states, at_microseconds=answer[1])
+        held = [
+            charge
+            for charge, state in zip(charges, states, strict=True)
+            if charge.rule.kind is not Kind.WINDOW and not state.over
+        ]
+        for charge in held:
+            self._holds.add(charge.counter, charge.cost)
+        admission = RedisAdmission(self, held, answer[1]) if held else NOTHING_HELD
+        return Decision(states, None, admission, answer[1])
+
+    def _settle(self, parts: Sequence[_Part], at_microseconds: int) -> None:
+        """Send it without waiting: the next request of this process comes after it on the connection."""
+        if len(self._settling) >= MAX_SETTLING:
+            metrics.LIMITER_SETTLEMENTS.labels("dropped").inc()
+            return
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # it is over: what is held ends by itself
+            return
+        if self._eager is not None:
+            keys, arguments = self._settlement(parts, at_microseconds)
+            call = SETTLE.begin(self._eager, keys, arguments)
+            if call is not None:
+                self._settling.add(call)
+                call.add_done_callback(lambda done: self._settled(parts, at_microseconds, done))
+                return
+        self._send_later(loop, parts, at_microseconds)
+
+    def _settled(self, parts: Sequence[_Part], at_microseconds: int, call: asyncio.Future[Any]) -> None:
+        self._settling.discard(call)
+        error = None if call.cancelled() else call.exception()
+        if isinstance(error, NoScriptError):  # nothing was done
+            self._send_later(call.get_loop(), parts, at_microseconds)
+        else:
+            self._note_settlement(error)
+
+    def _send_later(self, loop: asyncio.AbstractEventLoop, parts: Sequence[_Part], at_microseconds: int) -> None:
+        task = loop.create_task(self._send_settlements(parts, at_microseconds))
+        self._settling.add(task)
+        task.add_done_callback(self._settling.discard)
+
+    async def _send_settlements(self, parts: Sequence[_Part], at_microseconds: int) -> None:
+        for together in self._together(parts, lambda part: part[0].counter):
+            try:
+                await SETTLE.run(self._scripts, *self._settlement(together, at_microseconds))
+            except _FAILURES as error:
+                self._note_settlement(error)
+            else:
+                self._note_settlement(None)
+
+    def _settlement(self, parts: Sequence[_Part], at_microseconds: int) -> tuple[list[str], list[str | int]]:
+        """Keys and arguments of the script."""
+        arguments = [*self._head(self._holds.holder), at_microseconds]
+        for charge, released, used in parts:
+            arguments += (charge.rule.script_kind, released, used, *charge.rule.script_time())
+        return [charge.counter for charge, _, _ in parts], arguments
+
+    def _note_settlement(self, error: BaseException | None) -> None:
+        if error is None:
+            metrics.LIMITER_SETTLEMENTS.labels("sent").inc()
+            return
+        self._holds.doubt()
+        metrics.LIMITER_SETTLEMENTS.labels("failed").inc()
+        _log.debug("settlement_failed", error=type(error).__name__)
+
+
+class RedisAdmission:
+    """See Admission. One that is thrown away unsettled, as after a bug, is settled with what it reserved."""
+
+    __slots__ = ("_at", "_charges", "_limiter")
+
+    def __init__(self, limiter: RedisLimiter, charges: Sequence[Charge], at_microseconds: int) -> None:
+        self._limiter: RedisLimiter | None = limiter
+        self._charges = charges
+        self._at = at_microseconds
+
+    def settle(
+        self, tokens: int | None, cost_microusd: int | None, assumed_costs: Mapping[str, int] | None = None
+    ) -> None:
+        """See Admission.settle."""
+        limiter, self._limiter = self._limiter, None
+        if limiter is not None:
+            limiter.end(self._charges, self._at, tokens, cost_microusd, assumed_costs)
+
+    def release(self) -> None:
+        """See Admission.release."""
+        self.settle(0, 0)
+
+    def settlement(self) -> Settlement:
+        """See Admission.settlement: what was reserved of tokens and costs is taken for used."""
+        if self._limiter is None or all(charge.rule.kind is Kind.LEASE for charge in self._charges):
+            return ()
+        return self._limiter.settlement_of(self._charges, self._at)
+
+    def __del__(self) -> None:
+        self.settle(None, None)
+
+
+def _unavailable() -> LimiterUnavailable:
+    return LimiterUnavailable("The rate limiter cannot be reached right now. Try again shortly.", retry_after=1)
+
+
+def _state(rule: Rule, answer: Any, index: int) -> RuleState:
+    remaining: int = answer[2 * index + 2]
+    if remaining < 0:
+        return RuleState(rule, -1 - remaining, answer[2 * index + 3] / 1e6, over=True)
+    return RuleState(rule, remaining, answer[2 * index + 3] / 1e6)

@@ -1,0 +1,209 @@
+"""Which rules apply to a request, and which counter each of them counts in.
+
+Precedence: every rule that applies must have room, and one that has none refuses the request. A key's own limit
+replaces the rule's limit, for rules that count by key; nothing else overrides anything.
+"""
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from hashlib import blake2b
+
+from platform_app.config import LimitRule, PriceConfig
+from platform_app.rate_limit.rule import Rule, rule_of
+
+MAX_OWN_LIMITS = 10_000
+_MODEL_SCOPES = ("model", "key_model")
+
+
+@dataclass(frozen=True, slots=True)
+class LimitedRequest:
+    """Who asks for what."""
+
+    key_id: str
+    owner: str
+    route: str
+    """The route's template."""
+    model: str | None = None
+    """The public model name, from the catalog; None where no model is called."""
+    limits: Mapping[str, float] = field(default_factory=dict)
+    """The key's own limits, by rule name; they replace the rule's."""
+    tokens: int = 0
+    """How many it may use, at most as far as is known."""
+    cost_microusd: int = 0
+    """What those may cost."""
+    unpriced: str | None = None
+    """Routes of the model whose price is not known; None where it is known of all."""
+    assumed_costs: Mapping[str, int] = field(default_factory=dict)
+    """What they may cost by rules that state a price for such, by rule name."""
+
+    def cost(self, rule: Rule) -> int:
+        """Units of this rule."""
+        match rule.unit:
+            case "tokens":
+                return self.tokens
+            case "cost_usd":
+                assumed = self.assumed_costs
+                return max(self.cost_microusd, assumed.get(rule.name, 0)) if assumed else self.cost_microusd
+            case _:
+                return 1
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """One rule applied to one request: `cost` units in the counter `counter`."""
+
+    rule: Rule
+    counter: str
+    cost: int = 1
+    usage: LimitedRequest | None = field(default=None, repr=False, compare=False)
+    """Whose counter it is; None where nothing but the counter knows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What one rule means to one request."""
+
+    rule: Rule
+    """With the key's own limit, where it has one."""
+    own: bool
+    """Whether the limit is the key's own."""
+    why_not: str | None
+    """Why the rule does not apply; None where it does."""
+    counter: str | None
+    """Where it counts, where it applies."""
+
+
+class RuleBook:
+    """The rules of the config file, sorted by the route that they apply to."""
+
+    def __init__(self, rules: Sequence[LimitRule]) -> None:
+        self._book = _Book(rules)
+
+    def replace(self, rules: Sequence[LimitRule]) -> None:
+        """Use other rules from the next request on. Counters are named after rules and what they count, so a rule that
+        stays, or only gets another limit, goes on where it was; requests that run end by the rules they began with."""
+        self._book = _Book(rules)
+
+    @property
+    def rules(self) -> Sequence[Rule]:
+        """All of them, in the file's order."""
+        return self._book.rules
+
+    @property
+    def weighs(self) -> bool:
+        """Whether any rule asks how large a request is."""
+        return self._book.weighs
+
+    @property
+    def assumed_prices(self) -> Mapping[str, PriceConfig]:
+        """The prices that rules state for what has none, by rule name."""
+        return self._book.assumed_prices
+
+    @property
+    def watches(self) -> bool:
+        """Whether any rule is in shadow mode."""
+        return self._book.watches
+
+    @property
+    def needs_redis(self) -> bool:
+        """Whether any rule refuses requests while Redis is down."""
+        return self._book.needs_redis
+
+    def charges(self, usage: LimitedRequest) -> list[Charge]:
+        """Every rule that applies, each with its counter; all of them must have room."""
+        rules = self._book.applying(usage.route, usage.model)
+        if not usage.limits:
+            return [Charge(rule, counter_name(rule, usage), usage.cost(rule), usage) for rule in rules if rule.limit]
+        own_rules = (self.own(rule, usage.limits) for rule in rules)
+        return [Charge(own, counter_name(own, usage), usage.cost(own), usage) for own in own_rules if own.limit]
+
+    def explain(self, usage: LimitedRequest) -> list[Explanation]:
+        """Every rule in the file's order, also those that do not apply to such a request."""
+        found = []
+        for rule in self.rules:
+            own = self.own(rule, usage.limits)
+            why = why_not(rule, usage.route, usage.model)
+            if why is None and not own.limit:
+                why = "only for keys that have a limit of their own by this name"
+            name = counter_name(own, usage) if why is None else None
+            found.append(Explanation(own, own is not rule, why, name))
+        return found
+
+    def own(self, rule: Rule, limits: Mapping[str, float]) -> Rule:
+        """The rule with the key's own limit in it, where it has one."""
+        given = limits.get(rule.name)
+        return rule if given is None or not rule.by_key else self._book.with_limit(rule, rule.units(given))
+
+
+class _Book:
+    """One state of the rules, with what was worked out about them."""
+
+    def __init__(self, rules: Sequence[LimitRule]) -> None:
+        self.rules = tuple(rule_of(rule) for rule in rules)
+        self.weighs = any(rule.unit in ("tokens", "cost_usd") for rule in self.rules)
+        self.assumed_prices = {rule.name: rule.assumed_price for rule in self.rules if rule.assumed_price is not None}
+        self.watches = any(rule.shadow for rule in self.rules)
+        self.needs_redis = any(rule.closed and not rule.shadow for rule in self.rules)
+        self._applying: dict[tuple[str, str | None], tuple[Rule, ...]] = {}
+        self._with_limit: OrderedDict[tuple[str, int], Rule] = OrderedDict()
+
+    def applying(self, route: str, model: str | None) -> tuple[Rule, ...]:
+        rules = self._applying.get((route, model))
+        if rules is None:
+            # Routes are templates of this app and models are the catalog's, so this memory is bounded.
+            rules = tuple(rule for rule in self.rules if why_not(rule, route, model) is None)
+            self._applying[route, model] = rules
+        return rules
+
+    def with_limit(self, rule: Rule, limit: int) -> Rule:
+        """Remembered, since making one costs more than limiting."""
+        own = self._with_limit.get((rule.name, limit))
+        if own is None:
+            own = self._with_limit[rule.name, limit] = replace(rule, limit=limit)
+            if len(self._with_limit) > MAX_OWN_LIMITS:
+                self._with_limit.popitem(last=False)
+        return own
+
+
+def why_not(rule: Rule, route: str, model: str | None) -> str | None:
+    """Why a rule does not apply to such a request, for people; None where it does."""
+    if rule.routes and route not in rule.routes:
+        return f"only on {', '.join(sorted(rule.routes))}"
+    if rule.models and model not in rule.models:
+        return f"only for {', '.join(sorted(rule.models))}"
+    if model is None and (rule.unit != "requests" or rule.scope in _MODEL_SCOPES):
+        return "only for requests that call a model"
+    return None
+
+
+@lru_cache(maxsize=10_000)
+def _owner_tag(owner: str) -> str:
+    """An owner's name is free text; its hash keeps braces and spaces out of the key."""
+    return blake2b(owner.encode(), digest_size=12).hexdigest()
+
+
+def counter_name(rule: Rule, usage: LimitedRequest) -> str:
+    """The Redis key. The braces are Redis Cluster's hash tag: one caller's counters share a slot, and the
+    counters that callers share sit together in another."""
+    match rule.scope:
+        case "key":
+            return f"fbp:rl:{{{usage.key_id}}}:{rule.tag}"
+        case "key_route":
+            return f"fbp:rl:{{{usage.key_id}}}:{rule.tag}:{usage.route}"
+        case "key_model":
+            return f"fbp:rl:{{{usage.key_id}}}:{rule.tag}:{usage.model}"
+        case "owner":
+            return f"fbp:rl:{{shared}}:{rule.tag}:{_owner_tag(usage.owner)}"
+        case "route":
+            return f"fbp:rl:{{shared}}:{rule.tag}:{usage.route}"
+        case "model":
+            return f"fbp:rl:{{shared}}:{rule.tag}:{usage.model}"
+        case "global":
+            return f"fbp:rl:{{shared}}:{rule.tag}"
+
+
+def hash_tag(counter: str) -> str:
+    """What Redis Cluster chooses the slot by: the part between the braces."""
+    return counter[counter.find("{") + 1 : counter.find("}")]

@@ -1,0 +1,1 @@
+"""The Redis client: script calls over one pipelined connection per server or cluster node."""

@@ -1,0 +1,122 @@
+"""Ways to get a token from Vault or OpenBao: one that exists already, AppRole, Kubernetes."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from platform_app.errors import SecretStoreUnavailable
+from platform_app.secret_store.vault.http import VaultHttp
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A token and how long it lives."""
+
+    token: str = field(repr=False)
+    seconds: float
+    """0: it does not end."""
+    renewable: bool
+    ours: bool
+    """We made it by logging in, so we end it when we close."""
+
+
+class VaultLogin(Protocol):
+    """One way to log in."""
+
+    @property
+    def method(self) -> str:
+        """What messages call it."""
+        ...
+
+    async def log_in(self, http: VaultHttp) -> Lease:
+        """A token that works now.
+
+        Raises:
+            SecretStoreUnavailable: the credential is refused or cannot be read, or Vault does not answer.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A text from a setting, or from a file that is read anew at each login."""
+
+    variable: str
+    """Which setting to mend, in messages."""
+    text: str | None = field(default=None, repr=False)
+    file: Path | None = None
+
+    async def read(self) -> str:
+        """The text, without white space around it. Raises SecretStoreUnavailable naming the file."""
+        if self.file is None:
+            return self.text or ""
+        try:
+            text = (await asyncio.to_thread(self.file.read_text, "utf-8")).strip()
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "is not UTF-8 text"
+            raise SecretStoreUnavailable(f"{self.variable} ({self.file}) cannot be read: {why}") from None
+        if not text:
+            raise SecretStoreUnavailable(f"{self.variable} ({self.file}) is empty")
+        return text
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogin:
+    """A token that somebody else made, an agent's file for example."""
+
+    credential: Credential
+    method: ClassVar[str] = "token"
+
+    async def log_in(self, http: VaultHttp) -> Lease:
+        """See VaultLogin.log_in; asks how long the token lives."""
+        token = await self.credential.read()
+        status, answer = await http.send("GET", "auth/token/lookup-self", token)
+        if status != 200:
+            raise SecretStoreUnavailable(
+                f"Vault at {http.address} refuses the token ({status}); renew what {self.credential.variable} says"
+            )
+        about = answer.get("data") or {}
+        return Lease(token, float(about.get("ttl") or 0), bool(about.get("renewable")), ours=False)
+
+
+@dataclass(frozen=True, slots=True)
+class AppRoleLogin:
+    """A role id and a secret id."""
+
+    mount: str
+    role_id: str = field(repr=False)
+    secret_id: Credential
+    method: ClassVar[str] = "approle"
+
+    async def log_in(self, http: VaultHttp) -> Lease:
+        """See VaultLogin.log_in."""
+        body = {"role_id": self.role_id, "secret_id": await self.secret_id.read()}
+        hint = f"check PLATFORM_VAULT_ROLE_ID and {self.secret_id.variable}"
+        return await _exchange(http, self.mount, body, hint)
+
+
+@dataclass(frozen=True, slots=True)
+class KubernetesLogin:
+    """The token of the pod's service account, which the cluster replaces from time to time."""
+
+    mount: str
+    role: str
+    account_token: Credential
+    method: ClassVar[str] = "kubernetes"
+
+    async def log_in(self, http: VaultHttp) -> Lease:
+        """See VaultLogin.log_in."""
+        body = {"role": self.role, "jwt": await self.account_token.read()}
+        hint = f"check that PLATFORM_VAULT_ROLE '{self.role}' is bound to this service account"
+        return await _exchange(http, self.mount, body, hint)
+
+
+async def _exchange(http: VaultHttp, mount: str, body: Mapping[str, str], hint: str) -> Lease:
+    status, answer = await http.send("POST", f"auth/{mount}/login", body=body)
+    granted: Any = answer.get("auth")
+    if status != 200 or not isinstance(granted, dict) or not granted.get("client_token"):
+        raise SecretStoreUnavailable(f"Vault at {http.address} refuses the login at auth/{mount} ({status}); {hint}")
+    seconds, renewable = float(granted.get("lease_duration") or 0), bool(granted.get("renewable"))
+    return Lease(str(granted["client_token"]), seconds, renewable, ours=True)

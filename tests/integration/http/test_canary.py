@@ -1,0 +1,395 @@
+"""No secret and no prompt comes out anywhere: every kind of request is made, and everything that came out is searched.
+
+Canaries stand for what must stay inside. One gateway serves them all, at the log level `debug`.
+"""
+
+import asyncio
+import json
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+import platform_app
+from apps.provider_simulator.faults.catalog import MODELS
+from apps.provider_simulator.formats.wire import masked
+from apps.provider_simulator.server import ProviderSimulator
+from platform_app.auth.tokens import generate_token
+from tests.conftest import GENEROUS, PROVIDER_KEY, Platform
+from tests.integration.ledger.test_ledger import connected
+from tests.support.gateway.http import access_line, chat_request, connect
+from tests.support.gateway.process import Gateway
+from tests.support.providers.faults import GATEWAY_IDLE_SECONDS
+
+PROMPT = "canary-prompt-7d1f0c"
+QUOTED = "canary-quoted-2b8e41"
+DATABASE_PASSWORD = "canary-db-pw-93ab"
+REDIS_PASSWORD = "canary-redis-pw-5e07"
+PROVIDER_KEYS = {
+    "simulator": PROVIDER_KEY,
+    "azure": "canary-azure-9f1b64d2a7c05e83",
+    "anthropic": "sk-ant-canary-0c7e52f8b91d4a36",
+}
+WIRES = {name: f"{name.upper()}_CANARY_KEY" for name in PROVIDER_KEYS}
+"""One provider for each wire format, and the name of its secret."""
+ENDLESS = ("sim-huge-body", "sim-huge-line")
+MESSAGES = [{"role": "user", "content": PROMPT}]
+BUG_MODEL = "a-model-that-meets-a-bug"
+# A module that Python imports by itself when it is on the path: the only way to put a bug into a real worker.
+BUG = f'''
+import sys
+
+sys.path.insert(0, {str(Path(platform_app.__file__).parents[1])!r})  # not yet there, so early
+import platform_app.llm.providers.openai.adapter as adapter
+
+send = adapter.OpenAIAdapter.send
+
+class BuggyRest:
+    def __init__(self, rest):
+        self.aclose = rest.aclose
+
+    async def __anext__(self):
+        raise LookupError("a bug in the middle of a stream")
+
+async def buggy_send(self, call, credential):
+    if call.model == "{BUG_MODEL}":
+        prompt = call.body["messages"][0]["content"]
+        if call.body.get("seed") == 7:
+            {{}}[prompt]
+        raise RuntimeError(f"a bug near {{credential}}")
+    answer = await send(self, call, credential)
+    if call.body.get("seed") == 13:
+        answer._rest = BuggyRest(answer._rest)
+    return answer
+
+adapter.OpenAIAdapter.send = buggy_send
+'''
+
+
+@dataclass
+class Seen:
+    """Everything that came out, by where it did."""
+
+    answers: dict[str, str] = field(default_factory=dict)
+    statuses: dict[str, int] = field(default_factory=dict)
+    log: str = ""
+    metrics: str = ""
+    ledger: str = ""
+
+    def add(self, what: str, response: httpx.Response) -> None:
+        head = "\n".join(f"{name}: {value}" for name, value in response.headers.items())
+        self.answers[what] = f"{response.status_code}\n{head}\n\n{response.text}"
+        self.statuses[what] = response.status_code
+
+
+@pytest.fixture(scope="module")
+def canaries(
+    platform: Platform, simulator: ProviderSimulator, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Gateway]:
+    directory = tmp_path_factory.mktemp("canaries")
+    (directory / "sitecustomize.py").write_text(BUG)
+    urls = {"simulator": simulator.base_url, "azure": simulator.azure_url, "anthropic": simulator.anthropic_url}
+    more: dict[str, dict[str, str]] = {
+        "simulator": {},
+        "azure": {"wire_format": "azure", "api_version": "2024-10-21"},
+        "anthropic": {"wire_format": "anthropic"},
+    }
+    routes = {name: [("simulator", name)] for name in (*MODELS, BUG_MODEL)}
+    routes |= {f"{wire}/{name}": [(wire, name)] for wire in ("azure", "anthropic") for name in MODELS}
+    routes["falls-back"] = [("azure", "sim-unauthorized"), ("anthropic", "sim-not-found"), ("simulator", "sim-ok")]
+    strict = {"name": "strict", "scope": "key_model", "limit": 100, "window_seconds": 60}
+    sections = {
+        "providers": {
+            wire: {"base_url": urls[wire], "api_key_secret": secret, **more[wire]} for wire, secret in WIRES.items()
+        },
+        "models": {
+            name: {"routes": [{"provider": wire, "model": model} for wire, model in ways]}
+            for name, ways in routes.items()
+        },
+        "policies": {
+            "retry": {"max_attempts": 2, "base_seconds": 0.01, "max_seconds": 0.02},
+            "breaker": {"minimum_calls": 100_000},
+        },
+        "rate_limits": {"rules": [*GENEROUS["rules"], strict]},
+    }
+    config = directory / "platform.yaml"
+    config.write_text(yaml.safe_dump(sections))
+    url = platform.environment["PLATFORM_DATABASE_URL"]
+    assert "://postgres@/" in url
+    environment = {
+        **platform.environment,
+        **{WIRES[wire]: key for wire, key in PROVIDER_KEYS.items()},
+        "PYTHONPATH": str(directory),
+        "PLATFORM_CONFIG_FILE": str(config),
+        "PLATFORM_LOG_LEVEL": "debug",
+        "PLATFORM_PROVIDER_IDLE_TIMEOUT_SECONDS": str(GATEWAY_IDLE_SECONDS),
+        "PLATFORM_DATABASE_URL": url.replace("postgres@", f"postgres:{DATABASE_PASSWORD}@"),
+        # A Redis that cannot be reached: its address has a password, and its failure is logged.
+        "PLATFORM_REDIS_URL": f"redis://user:{REDIS_PASSWORD}@127.0.0.1:1/0",
+    }
+    with Gateway(environment, directory) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def keys(platform: Platform) -> dict[str, str]:
+    """Keys of every kind; all of them are secrets."""
+    revoked, text = platform.new_key()
+    platform.revoke(revoked.key_id)
+    good = platform.key("platform:chat", "platform:embeddings", "platform:models:read", "platform:usage:read")
+    return {
+        "good": good,
+        "revoked": text,
+        "expiring": platform.key(expires_at=datetime.now(UTC) + timedelta(seconds=0.2)),
+        "without scope": platform.key("platform:usage:read"),
+        "of one model": platform.key(models=["gpt-4o"]),
+        "unknown": generate_token("test").text,
+        "mistyped": good[:-1] + ("0" if good[-1] != "0" else "1"),
+    }
+
+
+@pytest.fixture(scope="module")
+async def seen(canaries: Gateway, keys: dict[str, str], platform: Platform) -> Seen:
+    """What came out of one gateway that was asked everything."""
+    seen = Seen()
+    good = {"Authorization": f"Bearer {keys['good']}"}
+    async with httpx.AsyncClient(timeout=300, trust_env=False) as client:
+
+        async def ask(
+            what: str, body: Any, headers: dict[str, str] = good, path: str = "/v1/platform/chat", **options: Any
+        ) -> None:
+            content = body if isinstance(body, bytes) else json.dumps(body)
+            headers = {"Content-Type": "application/json", **headers}
+            seen.add(what, await client.post(canaries.base_url + path, content=content, headers=headers, **options))
+
+        async def ask_as_openai(what: str, body: Any, operation: str = "chat/completions", **headers: str) -> None:
+            await ask(f"OpenAI: {what}", body, {**good, **headers}, f"/v1/{operation}")
+
+        for name, key in keys.items():
+            await ask(f"key: {name}", {"prompt": PROMPT}, {"Authorization": f"Bearer {key}"})
+            await ask(f"X-API-Key: {name}", {"prompt": PROMPT}, {"X-API-Key": key})
+        await ask("key: as a scheme", {"prompt": PROMPT}, {"Authorization": keys["good"]})
+        await ask("key: twice", {"prompt": PROMPT}, {**good, "X-API-Key": keys["unknown"]})
+        await ask("key: none", {"prompt": PROMPT}, {})
+        await ask("key: as the request id", {"prompt": PROMPT}, {**good, "X-Request-ID": f"<{keys['good']}>"})
+        await ask("key: in the URL", {"prompt": PROMPT}, good, params={"api_key": keys["good"]})
+        await asyncio.gather(
+            *(
+                ask(f"{name} {stream}", {"prompt": PROMPT, "model": name, "stream": stream})
+                for name in MODELS
+                for stream in (False, True)
+                if name not in ENDLESS
+            )
+        )
+        await asyncio.gather(
+            *(
+                ask_as_openai(
+                    f"{wire}{name} {stream}",
+                    {"messages": MESSAGES, "model": f"{wire}{name}", "stream": stream, "user": PROMPT},
+                )
+                for wire in ("", "azure/", "anthropic/")
+                for name in MODELS
+                for stream in (False, True)
+                if name not in ENDLESS
+            )
+        )
+        for model in ("text-embedding-3-small", "sim-unauthorized", "azure/sim-unauthorized", "anthropic/sim-ok"):
+            await ask_as_openai(f"vectors of {model}", {"input": [PROMPT], "model": model}, "embeddings")
+        await ask_as_openai("falls back", {"messages": MESSAGES, "model": "falls-back"})
+        for attempt in (1, 2):
+            once = {"Idempotency-Key": f"{PROMPT}-{keys['good']}"}
+            await ask_as_openai(f"once, {attempt}", {"messages": MESSAGES, "model": "sim-ok"}, **once)
+        await ask("once, ours", {"prompt": PROMPT}, {**good, "Idempotency-Key": f"{PROMPT}-{keys['good']}"})
+        await ask("a bad Idempotency-Key", {"prompt": PROMPT}, {**good, "Idempotency-Key": PROMPT * 30})
+        for name, key in keys.items():
+            await ask(
+                f"OpenAI: key: {name}",
+                {"messages": MESSAGES, "model": "sim-ok"},
+                {"Authorization": f"Bearer {key}"},
+                "/v1/chat/completions",
+            )
+        unfit: dict[str, Any] = {
+            "not JSON": f"{{{PROMPT}".encode(), "a list": [PROMPT], "no messages": {"messages": PROMPT},
+            "no role": {"messages": [{"content": PROMPT}]}, "long": {"messages": MESSAGES, "a": [2**70, PROMPT]},
+            "surrogate": {"messages": [{"role": "user", "content": PROMPT + "\ud800"}]},
+            "deep": b'{"messages": ["%b", %b%b]}' % (PROMPT.encode(), b"[" * 400, b"]" * 400),
+            "options": {"messages": MESSAGES, "stream_options": PROMPT},
+            "no model": {"messages": MESSAGES, "model": "x"},
+            "not Anthropic's": {"messages": MESSAGES, "model": "anthropic/sim-ok", "n": 2, "logit_bias": {PROMPT: 1}},
+            "a bug": {"messages": MESSAGES, "model": BUG_MODEL},
+            "a bug that quotes": {"messages": [{"role": "user", "content": QUOTED}], "model": BUG_MODEL, "seed": 7},
+        }  # fmt: skip
+        for name, body in unfit.items():
+            await ask_as_openai(f"body: {name}", body)
+        bodies: dict[str, Any] = {
+            "not JSON": f"{{{PROMPT}".encode(), "unknown field": {"prompt": PROMPT, PROMPT[:3]: PROMPT},
+            "wrong type": {"prompt": [PROMPT]}, "wrong role": {"messages": [{"role": PROMPT, "content": PROMPT}]},
+            "surrogate": {"prompt": PROMPT + "\ud800"}, "NUL": {"prompt": PROMPT + "\0"},
+            "both": {"prompt": PROMPT, "messages": [{"role": "user", "content": PROMPT}]},
+            "huge": {"prompt": PROMPT * 600_000}, "deep": PROMPT.encode() + b"[" * 100_000,
+            "invalid UTF-8": PROMPT.encode() + b"\xff", "no model": {"prompt": PROMPT, "model": "none"},
+            "metadata": {"prompt": PROMPT, "metadata": {"a": [PROMPT]}},
+            "tools": {"prompt": PROMPT, "tools": [{"type": "function", "function": {"name": "f", "strict": PROMPT}}]},
+            "a bug": {"prompt": PROMPT, "model": BUG_MODEL},
+            "a bug that quotes": {"prompt": QUOTED, "model": BUG_MODEL, "seed": 7},
+            "a bug in a stream": {"prompt": PROMPT, "seed": 13, "stream": True},
+        }  # fmt: skip
+        for name, body in bodies.items():
+            try:
+                await ask(f"body: {name}", body)
+            except httpx.TransportError as error:  # a stream that a bug cut off, or a body that was refused half-way
+                seen.answers[f"body: {name}"] = repr(error)
+        await ask("body: another type", {"prompt": PROMPT}, {**good, "Content-Type": f"text/{PROMPT[:6]}"})
+        asked = ("/", "/readyz", "/v1/meta", "/openapi.json", "/metrics", f"/{PROMPT}", f"/v1/{PROMPT}", "/v1/models")
+        mine = ("/v1/models/gpt-4o", "/v1/models/none", "/v1/platform/usage?group_by=key", "/v1/platform/limits")
+        for path in (*asked, *mine):
+            seen.add(path, await client.get(canaries.base_url + path, headers=good))
+        async with connect(canaries) as connection:
+            body = {"prompt": PROMPT, "model": "sim-slow-stream", "stream": True}
+            await connection.send(chat_request(keys["good"], body, "left"))
+            await connection.reader.readuntil(b"event: delta")
+    await access_line(canaries, "left")
+    seen.ledger = await _ledger_of(platform, keys["good"])
+    seen.log = canaries.log_file.read_text()
+    seen.metrics = canaries.metrics()
+    return seen
+
+
+async def _ledger_of(platform: Platform, key: str) -> str:
+    """Every row that this key left in the ledger, as text, once that of the last request is there."""
+    key_id = key.split("_")[2]
+    async with connected(platform.environment["PLATFORM_DATABASE_URL"]) as connection, asyncio.timeout(300):
+        last = "SELECT count(*) FROM usage_records WHERE key_id = $1 AND request_id = 'left'"
+        while not await connection.fetchval(last, key_id):
+            await asyncio.sleep(0.05)
+        rows = [
+            row[0]
+            for table in ("usage_records", "access_decisions", "usage_daily")
+            for row in await connection.fetch(f"SELECT t::text FROM {table} t WHERE key_id = $1", key_id)
+        ]
+    return "\n".join(rows)
+
+
+def test_everything_was_met(seen: Seen) -> None:
+    """What the searches below lean on."""
+    assert set(seen.statuses.values()) >= {200, 400, 401, 403, 404, 415, 422, 500, 502, 503, 504}
+    assert seen.statuses["key: good"] == seen.statuses["X-API-Key: good"] == 200
+    assert seen.statuses["body: a bug"] == 500
+    assert f"You said: {PROMPT}" in seen.answers["key: good"], "an answer is the one place for a prompt"
+    lines = [json.loads(line) for line in seen.log.splitlines()]
+    events = {line["event"] for line in lines}
+    assert {"request", "unhandled_error", "limiter_degraded"} <= events
+    reasons = {line.get("reason") for line in lines}
+    assert {"client_closed", "invalid_api_key", "internal_error", "provider_auth_failed", "validation_error"} <= reasons
+    assert "platform_provider_requests_total" in seen.metrics
+    assert {"provider_retry", "provider_fallback"} <= events
+    assert {"provider_rejected_request", "provider_not_configured", "idempotency_unavailable"} <= reasons
+    for wire in ("", "azure/", "anthropic/"):
+        assert seen.statuses[f"OpenAI: {wire}sim-ok False"] == seen.statuses[f"OpenAI: {wire}sim-ok True"] == 200
+        assert seen.statuses[f"OpenAI: {wire}sim-unauthorized False"] == 502
+        assert f"You said: {PROMPT}" in seen.answers[f"OpenAI: {wire}sim-ok False"]
+    assert seen.statuses["OpenAI: falls back"] == seen.statuses["OpenAI: vectors of text-embedding-3-small"] == 200
+    assert seen.statuses["OpenAI: body: a bug"] == 500
+    assert seen.statuses["/v1/platform/usage?group_by=key"] == seen.statuses["/v1/models"] == 200
+    assert seen.ledger.count("client_closed") >= 2
+    assert "provider_auth_failed" in seen.ledger
+
+
+def _secret_parts(keys: dict[str, str]) -> dict[str, str]:
+    """What must not be seen of a key: all behind its public id, and each half of that."""
+    parts = {}
+    for name, key in keys.items():
+        secret = key.rsplit("_", 1)[1]
+        parts[f"secret of the key {name}"] = secret
+        parts[f"start of the key {name}"] = secret[:12]
+        parts[f"end of the key {name}"] = secret[-12:]
+    return parts
+
+
+def _hidden(keys: dict[str, str], platform: Platform) -> dict[str, str]:
+    pepper = platform.environment["PLATFORM_API_KEY_PEPPER"].split(":")[1]
+    return {
+        **_secret_parts(keys),
+        **{f"key of {name}": key for name, key in PROVIDER_KEYS.items()},
+        **{f"start of the key of {name}": key[:14] for name, key in PROVIDER_KEYS.items()},
+        **{f"end of the key of {name}": key[-8:] for name, key in PROVIDER_KEYS.items()},
+        **{f"key of {name} as providers show it": masked(key) for name, key in PROVIDER_KEYS.items()},
+        "pepper": pepper,
+        "database password": DATABASE_PASSWORD,
+        "Redis password": REDIS_PASSWORD,
+    }
+
+
+def test_no_secret_is_in_an_answer(seen: Seen, keys: dict[str, str], platform: Platform) -> None:
+    found = [
+        (name, what) for name, secret in _hidden(keys, platform).items() for what, text in seen.answers.items()
+        if secret in text
+    ]  # fmt: skip
+    assert not found
+
+
+@pytest.mark.parametrize("where", ["log", "metrics", "ledger"])
+def test_no_secret_is_in_what_operators_see(seen: Seen, keys: dict[str, str], platform: Platform, where: str) -> None:
+    text = getattr(seen, where)
+    found = [name for name, secret in _hidden(keys, platform).items() if secret in text]
+    assert not found
+
+
+@pytest.mark.parametrize("where", ["log", "metrics", "ledger"])
+def test_no_prompt_is_in_what_operators_see(seen: Seen, where: str) -> None:
+    lines = [line[:400] for line in getattr(seen, where).splitlines() if PROMPT in line]
+    assert not lines
+
+
+def test_errors_do_not_repeat_the_prompt(seen: Seen) -> None:
+    found = [
+        what for what, text in seen.answers.items()
+        if PROMPT in text and what in seen.statuses and seen.statuses[what] != 200
+    ]  # fmt: skip
+    assert not found
+
+
+def test_no_traceback_and_no_place_in_our_code_is_told(seen: Seen) -> None:
+    for what, text in seen.answers.items():
+        for sign in ("Traceback", 'File "', ".py", "RuntimeError", "LookupError", "sqlalchemy", "api_key_secrets"):
+            if what != "/openapi.json":
+                assert sign not in text, (what, sign)
+    assert "Traceback" not in seen.log
+    assert "Traceback" not in seen.metrics
+
+
+def test_a_bug_is_told_by_its_request_id_and_found_by_it(seen: Seen) -> None:
+    head, _, body = seen.answers["body: a bug"].partition("\n\n")
+    error = json.loads(body)["error"]
+    assert set(error) == {"code", "message", "request_id"}
+    assert error["code"] == "internal_error"
+    assert f"x-request-id: {error['request_id']}" in head
+    (line,) = [
+        found for found in map(json.loads, seen.log.splitlines())
+        if found["event"] == "unhandled_error" and found["request_id"] == error["request_id"]
+    ]  # fmt: skip
+    assert line["error"] == "RuntimeError"
+    assert any("buggy_send" in place for place in line["error_at"])
+
+
+def test_the_search_finds_what_is_there() -> None:
+    """A canary of the canaries: each of them is a text that the searches above would find."""
+    pepper = secrets.token_hex(32)
+    platform = Platform({"PLATFORM_API_KEY_PEPPER": f"1:{pepper}"})
+    key = generate_token("live").text
+    provider_keys = " ".join(f"{key} {masked(key)}" for key in PROVIDER_KEYS.values())
+    leak = f"{key} {provider_keys} {pepper} {DATABASE_PASSWORD} {REDIS_PASSWORD}"
+    assert all(secret in leak and len(secret) >= 8 for secret in _hidden({"leaked": key}, platform).values())
+
+
+def test_a_bug_whose_message_quotes_what_it_met_is_logged_without_the_quote(seen: Seen) -> None:
+    """Many exceptions quote the value that they choked on; the line that reports one must not pass it on."""
+    lines = [json.loads(line) for line in seen.log.splitlines() if '"KeyError"' in line]
+    assert lines, "the bug was not met"
+    assert not [line for line in lines if QUOTED in json.dumps(line)]

@@ -1,0 +1,296 @@
+"""A client that leaves, or reads slowly, on both contracts: what it held is free at once, and the books say why.
+
+One slot at the provider and one request at a time for each key, so that whatever is not given back is missed.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+from aiohttp import web
+
+from apps.provider_simulator.server import ProviderSimulator
+from tests.conftest import GENEROUS, Platform
+from tests.integration.ledger.test_ledger import connected
+from tests.support.gateway.http import Connection, access_line, connect, metric, until, workers
+from tests.support.gateway.process import Gateway, write_config
+
+PROVIDER_TIMEOUT_SECONDS = 6
+AT_ONCE_SECONDS = 5.0
+"""Before the provider's own timeout would end the call. How fast it is on an idle machine is printed, not judged."""
+PLATFORM, OPENAI = "/v1/platform/chat", "/v1/chat/completions"
+ROUTES = (PLATFORM, OPENAI)
+HEARTBEAT_SECONDS = 0.3
+
+
+@dataclass(frozen=True)
+class Leave:
+    """Where in the answer a client leaves."""
+
+    model: str
+    stream: bool
+    wait_for: bytes = b""
+    """What the client has read before it leaves."""
+    between_tries: bool = False
+    """The provider has answered, and asked to come again later."""
+    text: str = "Hello, world"
+    sends_ahead: bool = False
+    """Its next request is on the connection already."""
+
+
+LEAVES = {
+    "JSON, before the answer": Leave("sim-hang@leave", False),
+    "JSON, with the next request sent ahead": Leave("sim-hang@leave", False, sends_ahead=True),
+    "stream, with the next request sent ahead": Leave("sim-slow-stream@leave", True, b"data: ", sends_ahead=True),
+    "JSON, before the answer to a large body": Leave("sim-hang@leave", False, text="x" * 1_000_000),
+    "stream, between two chunks of the answer to one": Leave(
+        "sim-slow-stream@leave", True, b"data: ", text="x" * 200_000
+    ),
+    "JSON, in the middle of the provider's body": Leave("sim-stream-hang@leave", False),
+    "stream, before the provider's headers": Leave("sim-hang@leave", True),
+    "stream, before the first token": Leave("sim-slow-first-token-5000@leave", True),
+    "stream, between two chunks": Leave("sim-slow-stream@leave", True, b"data: "),
+    "stream, the provider is silent": Leave("sim-stream-hang@leave", True, b"data: "),
+    "stream, while it pours": Leave("sim-huge-body-1024@leave", True, b"aaaa"),
+    "JSON, while a retry waits": Leave("sim-rate-limited-5@leave", False, between_tries=True),
+    "stream, while a retry waits": Leave("sim-overloaded-5@leave", True, between_tries=True),
+}
+DIES = {
+    "sim-stream-drop@dies": "provider_bad_response",
+    "sim-stream-truncated@dies": "provider_bad_response",
+    "sim-stream-error@dies": "provider_error",
+    "sim-stream-hang@dies": "provider_timeout",
+}
+MODELS = sorted(
+    {"sim-ok", "sim-huge-body-256@slow", "sim-slow-stream-1000@beats", *DIES, *(each.model for each in LEAVES.values())}
+)
+
+
+@pytest.fixture(scope="module")
+def single(
+    platform: Platform, simulator: ProviderSimulator, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Gateway]:
+    """A gateway that lets one call through to the provider at a time, and one of each key."""
+    directory = tmp_path_factory.mktemp("single")
+    rules = [*GENEROUS["rules"], {"name": "one-at-a-time", "scope": "key", "unit": "concurrent", "limit": 1}]
+    provider = {"base_url": simulator.base_url, "api_key_secret": "OPENAI_API_KEY", "max_concurrent": 1}
+    config = write_config(
+        directory / "platform.yaml",
+        simulator.base_url,
+        {name: name for name in MODELS},
+        providers={"simulator": {**provider, "max_waiting": 0}},
+        rate_limits={"rules": rules},
+        policies={"retry": {"max_attempts": 3}, "breaker": {"minimum_calls": 100_000}},
+    )
+    own = {
+        "PLATFORM_STREAM_KEEP_ALIVE_SECONDS": str(HEARTBEAT_SECONDS),
+        "PLATFORM_CONFIG_FILE": str(config),
+        "PLATFORM_PROVIDER_IDLE_TIMEOUT_SECONDS": str(PROVIDER_TIMEOUT_SECONDS),
+        "PLATFORM_PROVIDER_TOTAL_TIMEOUT_SECONDS": "30",
+        "PLATFORM_PROVIDER_MAX_RESPONSE_BYTES": str(1 << 30),
+    }
+    with Gateway({**platform.environment, **own}, directory) as running:
+        yield running
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """A key of its own, so that its books are its own too."""
+
+    key_id: str
+    key: str
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
+
+
+@pytest.fixture
+def visitor(platform: Platform) -> Visitor:
+    record, text = platform.new_key("platform:chat")
+    return Visitor(record.key_id, text)
+
+
+@pytest.fixture
+def sim(simulator: ProviderSimulator) -> ProviderSimulator:
+    """The simulator without a memory of other tests."""
+    simulator.reset()
+    return simulator
+
+
+class Poured:
+    """Bytes that the simulator was able to hand to its sockets."""
+
+    bytes = 0
+
+
+@pytest.fixture
+def poured(monkeypatch: pytest.MonkeyPatch) -> Poured:
+    """Counts what the simulator, which runs in this process, writes."""
+    count, write = Poured(), web.StreamResponse.write
+
+    async def counting(self: web.StreamResponse, data: bytes) -> None:
+        await write(self, data)
+        count.bytes += len(data)
+
+    monkeypatch.setattr(web.StreamResponse, "write", counting)
+    return count
+
+
+def ask(model: str, text: str = "Hello, world", **fields: Any) -> dict[str, Any]:
+    """A body that both contracts take."""
+    return {"model": model, "messages": [{"role": "user", "content": text}], **fields}
+
+
+async def send(connection: Connection, route: str, visitor: Visitor, body: dict[str, Any], request_id: str) -> None:
+    content = json.dumps(body)
+    head = {"Host": "gateway", "X-Request-ID": request_id, "Content-Length": str(len(content)), **visitor.headers}
+    lines = [f"POST {route} HTTP/1.1", *(f"{name}: {value}" for name, value in head.items()), "", content]
+    await connection.send("\r\n".join(lines).encode())
+
+
+async def usage_of(platform: Platform, visitor: Visitor, count: int = 1) -> list[asyncpg.Record]:
+    """This key's usage records, once there are so many; they come within a second."""
+    query = "SELECT * FROM usage_records WHERE key_id = $1 ORDER BY occurred_at"
+    async with connected(platform.environment["PLATFORM_DATABASE_URL"]) as connection, asyncio.timeout(300):
+        rows: list[asyncpg.Record] = []
+        while len(rows := await connection.fetch(query, visitor.key_id)) < count:
+            await asyncio.sleep(0.05)
+    return list(rows)
+
+
+def in_use(gateway: Gateway) -> float:
+    return metric(gateway.metrics(), "platform_provider_slots_in_use", provider="simulator")
+
+
+@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize("where", LEAVES)
+async def test_who_leaves_frees_everything_at_once(
+    single: Gateway,
+    sim: ProviderSimulator,
+    client: httpx.AsyncClient,
+    platform: Platform,
+    visitor: Visitor,
+    where: str,
+    route: str,
+) -> None:
+    leave = LEAVES[where]
+    request_id = f"leaves-{visitor.key_id}"
+    async with connect(single) as connection:
+        await send(connection, route, visitor, ask(leave.model, leave.text, stream=leave.stream), request_id)
+        if leave.sends_ahead:
+            await send(connection, route, visitor, ask("sim-ok"), "ahead")
+        await sim.wait_for_outcome(leave.model, "completed" if leave.between_tries else "open")
+        if leave.between_tries:
+            await until(lambda: in_use(single) == 0)  # a wait holds no slot
+            await asyncio.sleep(0.05)
+        elif leave.wait_for:
+            await connection.reader.readuntil(leave.wait_for)
+        # What is to be free afterwards is taken now.
+        second = await client.post(single.base_url + route, headers=visitor.headers, json=ask("sim-ok"))
+        assert (second.status_code, "one-at-a-time" in second.text) == (429, True)
+        assert in_use(single) == (0 if leave.between_tries else 1)
+        left_at = time.monotonic()
+        connection.writer.transport.abort()
+        if not leave.between_tries:
+            record = await sim.wait_for_outcome(leave.model, "client_closed")
+            assert record.ended is not None
+            assert record.ended - left_at < AT_ONCE_SECONDS
+
+    # Slot and lease are free: the same key is let in, and its call is sent without a queue to wait in.
+    again = await client.post(single.base_url + route, headers=visitor.headers, json=ask("sim-ok"))
+    while again.status_code == 429 and time.monotonic() < left_at + 10:  # the lease goes back over the network
+        again = await client.post(single.base_url + route, headers=visitor.headers, json=ask("sim-ok"))
+    assert again.status_code == 200, again.text
+    assert in_use(single) == 0
+    assert sim.count(leave.model) == 1, "it was tried again for nobody"
+    line = await access_line(single, request_id)
+    assert (line["status"], line["reason"], line["route"]) == (499, "client_closed", route)
+    left, _ = await usage_of(platform, visitor, 2)
+    assert (left["outcome"], left["attempts"], left["model"]) == ("client_closed", 1, leave.model)
+    assert left["estimated"]
+    assert left["prompt_tokens"] > 0
+    assert left["request_id"] == request_id
+
+
+@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize("model", DIES)
+async def test_an_upstream_that_dies_in_the_middle_ends_in_an_error_event(
+    single: Gateway, sim: ProviderSimulator, client: httpx.AsyncClient, platform: Platform, visitor: Visitor,
+    model: str, route: str,
+) -> None:  # fmt: skip
+    response = await client.post(single.base_url + route, headers=visitor.headers, json=ask(model, stream=True))
+    assert response.status_code == 200
+    blocks = [block for block in response.text.replace(": keep-alive\n", "").split("\n\n") if block]
+    assert len(blocks) >= 2, "chunks came before"
+    data = json.loads(blocks[-1].rpartition("data: ")[2])
+    assert data["error"]["code"] == DIES[model]
+    if route == OPENAI:
+        assert set(data["error"]) == {"message", "type", "param", "code", "request_id"}
+        assert data["error"]["request_id"] == response.headers["x-request-id"]
+        assert "[DONE]" not in response.text
+        assert not any('"error"' in block for block in blocks[:-1])
+    else:
+        assert blocks[-1].startswith("event: error\n")
+        assert "event: done" not in response.text
+    [row] = await usage_of(platform, visitor)
+    assert (row["outcome"], row["estimated"], row["stream"]) == (DIES[model], True, True)
+    assert row["completion_tokens"] > 0, "what was made is counted"
+    assert row["first_token_ms"] is not None
+
+
+@pytest.mark.parametrize("route", ROUTES)
+async def test_a_slow_reader_slows_the_provider_and_grows_no_memory(
+    single: Gateway, sim: ProviderSimulator, visitor: Visitor, poured: Poured, route: str
+) -> None:
+    """256 MiB are on offer. The gateway may hold what its sockets' buffers and a few pieces take."""
+    model = "sim-huge-body-256@slow"
+    async with connect(single) as connection:
+        await send(connection, route, visitor, ask(model, stream=True), f"slow-{visitor.key_id}")
+        await connection.reader.readuntil(b"aaaa")
+        at = -1
+        while at != poured.bytes:  # until every buffer on the way is full
+            at = poured.bytes
+            await asyncio.sleep(0.5)
+        before = _resident_mib(single)
+        await asyncio.sleep(0.7)
+        assert poured.bytes == at, "the provider goes on writing although nobody reads"
+        assert _resident_mib(single) - before < 4
+        assert sim.stats()[model]["open"] == 1
+        read = 0
+        while read < 64 * 1024 * 1024:  # and it goes on as soon as somebody does
+            piece = await connection.reader.read(1 << 20)
+            assert piece, "the stream ended"
+            read += len(piece)
+        assert _resident_mib(single) - before < 32
+    await sim.wait_for_outcome(model, "client_closed")
+
+
+@pytest.mark.parametrize("route", ROUTES)
+async def test_a_silent_stream_beats(
+    single: Gateway, sim: ProviderSimulator, client: httpx.AsyncClient, visitor: Visitor, route: str
+) -> None:
+    body = ask("sim-slow-stream-1000@beats", "refuse:", stream=True, max_tokens=1)
+    text, began = "", time.monotonic()
+    async with client.stream("POST", single.base_url + route, headers=visitor.headers, json=body) as response:
+        async for piece in response.aiter_text():
+            text += piece
+            if text.count("data: ") == 3:  # the first, without content, comes with the second
+                break
+    between = text.rpartition("data: ")[0].rpartition("\n\n")[2]
+    took = time.monotonic() - began
+    assert 1 <= between.count(": keep-alive\n") <= took / HEARTBEAT_SECONDS, "a comment for each 0.3 s of silence"
+    assert between.replace(": keep-alive\n", "") in ("", "event: delta\n")
+
+
+def _resident_mib(gateway: Gateway) -> float:
+    """Of all workers together."""
+    pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in workers(gateway))
+    return pages * 4096 / 2**20

@@ -1,0 +1,307 @@
+"""API keys on a real PostgreSQL, below HTTP: what is stored, what is audited, and what no error says."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from apps.platform_cli.embedded.postgres import EmbeddedPostgres
+from platform_app.auth.keys.announcer import SilentAnnouncer
+from platform_app.auth.keys.records import Actor, KeyFilter, KeyRecord, NewKey
+from platform_app.auth.keys.rules import KeyRules
+from platform_app.auth.keys.service import KeyLifecycle
+from platform_app.auth.keys.store import DATABASE_ERRORS, KeyStore
+from platform_app.auth.pepper import parse_peppers
+from platform_app.auth.tokens import Token, generate_token
+from platform_app.config import load_settings
+from platform_app.db.engine import make_engine
+from platform_app.errors import Conflict, NotFound, ValidationFailed
+from tests.integration.ledger.test_migrations import up
+
+PEPPERS = parse_peppers("PEPPER", f"3:{'1a' * 32}")
+ACTOR = Actor("ops", request_id="req-7", trace_id="ab" * 16, client_address="10.0.0.1")
+
+
+class Keys:
+    """The two halves, on one engine."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self.engine = engine
+        self.store = KeyStore(engine)
+        self.lifecycle = KeyLifecycle(engine, KeyRules(), SilentAnnouncer())
+
+    async def create(self, **fields: Any) -> tuple[KeyRecord, Token]:
+        new = NewKey(**({"name": "n", "owner": "o", "scopes": ["platform:chat"], "environment": "test"} | fields))
+        return await self.lifecycle.create(new, PEPPERS, ACTOR)
+
+    async def rows(self, statement: str, **values: Any) -> list[dict[str, Any]]:
+        async with self.engine.connect() as connection:
+            return [dict(row) for row in (await connection.execute(text(statement), values)).mappings()]
+
+    async def run(self, *statements: str) -> None:
+        async with self.engine.begin() as connection:
+            for statement in statements:
+                await connection.execute(text(statement))
+
+    async def audit(self, key_id: str) -> list[dict[str, Any]]:
+        return await self.rows("SELECT * FROM audit_events WHERE target = :key_id ORDER BY id", key_id=key_id)
+
+
+async def open_keys(url: str, **settings: Any) -> AsyncIterator[Keys]:
+    engine = make_engine(load_settings(database_url=url, redis_url="redis://localhost", **settings))
+    yield Keys(engine)
+    await engine.dispose()
+
+
+@pytest.fixture
+async def keys(database: str) -> AsyncIterator[Keys]:
+    async for opened in open_keys(database):
+        yield opened
+
+
+async def test_a_key_is_stored_as_its_hmac_and_found_again(keys: Keys) -> None:
+    expires_at = datetime(2099, 1, 31, 12, tzinfo=UTC)
+    record, token = await keys.create(
+        owner="team-é", scopes=["platform:usage:read", "platform:chat", "platform:chat"],
+        allowed_models=["b", "a", "b"], expires_at=expires_at,
+    )  # fmt: skip
+    assert record.key_id == token.key_id
+    assert (record.name, record.owner, record.environment, record.created_by) == ("n", "team-é", "test", "ops")
+    assert (record.scopes, record.allowed_models) == (["platform:chat", "platform:usage:read"], ["a", "b"])
+    assert (record.expires_at, record.status()) == (expires_at, "active")
+    assert abs(record.created_at - datetime.now(UTC)) < timedelta(minutes=1)
+    stored = await keys.store.lookup(token.key_id)
+    assert stored is not None
+    assert stored.record == record == await keys.store.get(token.key_id, only_owner=None)
+    [secret] = stored.secrets
+    assert (secret.digest, secret.pepper_version, secret.not_after) == (PEPPERS.digest(token.text), 3, None)
+
+
+async def test_an_unknown_id_is_none_or_not_found(keys: Keys) -> None:
+    unknown = generate_token("test").key_id
+    assert await keys.store.lookup(unknown) is None
+    with pytest.raises(NotFound, match=unknown):
+        await keys.store.get(unknown, only_owner=None)
+    with pytest.raises(NotFound, match=unknown):
+        await keys.lifecycle.revoke(unknown, "why", ACTOR)
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"name": ""}, "name: 1 to 200 characters are needed"),
+        ({"name": "x" * 201}, "name: 1 to 200 characters are needed"),
+        ({"owner": " \t"}, "owner: 1 to 200 characters are needed"),
+        ({"owner": "a\x00b"}, "owner: control characters are not allowed"),
+        ({"name": "a\nb"}, "name: control characters are not allowed"),
+        ({"scopes": []}, "scopes: at least one is needed, of platform:*"),
+        ({"scopes": ["platform:chat", "admin"]}, "scopes: 'admin' does not exist; choose from platform:*"),
+        ({"expires_at": datetime(2099, 1, 1)}, "expires_at: a time zone is needed"),  # noqa: DTZ001 - that is the point
+        ({"expires_at": datetime(2020, 1, 1, tzinfo=UTC)}, "expires_at: lies in the past"),
+    ],
+)
+async def test_a_wrong_field_is_named_and_nothing_is_stored(keys: Keys, fields: dict[str, Any], problem: str) -> None:
+    [before] = await keys.rows("SELECT count(*) FROM api_keys")
+    with pytest.raises(ValidationFailed) as caught:
+        await keys.create(**fields)
+    [found] = caught.value.details or []
+    assert found.startswith(problem)
+    assert await keys.rows("SELECT count(*) FROM api_keys") == [before]
+
+
+async def test_every_wrong_field_is_named_at_once(keys: Keys) -> None:
+    with pytest.raises(ValidationFailed) as caught:
+        await keys.create(name="", owner="", scopes=["x"], expires_at=datetime(2020, 1, 1, tzinfo=UTC))
+    assert [problem.split(":")[0] for problem in caught.value.details or []] == [
+        "name", "owner", "scopes", "expires_at",
+    ]  # fmt: skip
+
+
+async def test_lists_are_newest_first_by_owner_and_in_pages(keys: Keys) -> None:
+    owner = f"owner {generate_token('test').key_id}"
+    made = [(await keys.create(owner=owner, name=str(number)))[0] for number in range(5)]
+    await keys.create(owner=f"{owner} and more")
+    page = await keys.store.list(KeyFilter(owner=owner), only_owner=None)
+    assert list(page.keys) == made[::-1]
+    assert page.next_cursor is None
+    found: list[KeyRecord] = []
+    cursor = None
+    while True:
+        page = await keys.store.list(KeyFilter(owner=owner), only_owner=None, limit=2, cursor=cursor)
+        found += page.keys
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+    assert found == made[::-1]
+
+
+async def test_a_revocation_is_final_and_the_first_one_stands(keys: Keys) -> None:
+    record, _ = await keys.create()
+    revoked = await keys.lifecycle.revoke(record.key_id, "leaked in a ticket", ACTOR)
+    assert (revoked.status(), revoked.revoked_by, revoked.revoked_reason) == ("revoked", "ops", "leaked in a ticket")
+    assert revoked.revoked_at is not None
+    with pytest.raises(Conflict, match="revoked"):
+        await keys.lifecycle.revoke(record.key_id, "again", Actor("somebody else"))
+    assert await keys.store.get(record.key_id, only_owner=None) == revoked
+    stored = await keys.store.lookup(record.key_id)
+    assert stored is not None
+    assert stored.record.revoked_at == revoked.revoked_at
+    assert len(await keys.audit(record.key_id)) == 2
+
+
+@pytest.mark.parametrize("reason", ["", "  "])
+async def test_a_revocation_needs_a_reason(keys: Keys, reason: str) -> None:
+    record, _ = await keys.create()
+    with pytest.raises(ValidationFailed):
+        await keys.lifecycle.revoke(record.key_id, reason, ACTOR)
+    assert (await keys.store.get(record.key_id, only_owner=None)).status() == "active"
+
+
+async def test_every_change_is_audited_with_who_and_where_and_no_secret(keys: Keys) -> None:
+    record, token = await keys.create()
+    await keys.lifecycle.revoke(record.key_id, "why", ACTOR)
+    created, revoked = await keys.audit(record.key_id)
+    assert (created["action"], revoked["action"]) == ("api_key.create", "api_key.revoke")
+    for event in (created, revoked):
+        who = (event["actor"], event["request_id"], event["trace_id"], event["client_address"])
+        assert who == ("ops", "req-7", "ab" * 16, "10.0.0.1")
+    assert created["before"] is None
+    assert created["after"]["scopes"] == ["platform:chat"]
+    assert revoked["before"]["revoked_at"] is None
+    assert revoked["after"]["revoked_by"] == "ops"
+    assert revoked["reason"] == "why"
+    digest = PEPPERS.digest(token.text)
+    assert digest is not None
+    written = repr([created, revoked])
+    for secret in (token.text, token.text.split("_")[3], digest.hex(), repr(digest)[2:-1], "digest"):
+        assert secret not in written
+
+
+async def change(keys: Keys, action: str, key_id: str) -> None:
+    match action:
+        case "create":
+            await keys.create()
+        case "revoke":
+            await keys.lifecycle.revoke(key_id, "why", ACTOR)
+        case "rotate":
+            await keys.lifecycle.rotate(key_id, 60, PEPPERS, ACTOR)
+
+
+@pytest.mark.parametrize("action", ["create", "revoke", "rotate"])
+async def test_a_change_that_cannot_be_audited_does_not_happen(empty_database: str, action: str) -> None:
+    up(empty_database)
+    async for keys in open_keys(empty_database):
+        record, token = await keys.create()
+        before = await keys.rows("SELECT * FROM api_keys JOIN api_key_secrets USING (key_id)")
+        await keys.run(
+            f"ALTER TABLE audit_events ADD CONSTRAINT no_more CHECK (action <> 'api_key.{action}') NOT VALID"
+        )
+        with pytest.raises(DBAPIError) as caught:
+            await change(keys, action, record.key_id)
+        assert token.text not in str(caught.value)
+        assert await keys.rows("SELECT * FROM api_keys JOIN api_key_secrets USING (key_id)") == before
+        assert len(await keys.rows("SELECT * FROM audit_events")) == 1
+
+
+async def test_a_change_that_is_not_stored_is_not_audited(empty_database: str) -> None:
+    up(empty_database)
+    async for keys in open_keys(empty_database):
+        await keys.run("ALTER TABLE api_key_secrets ADD CONSTRAINT none CHECK (pepper_version <> 3)")
+        with pytest.raises(DBAPIError):
+            await keys.create()
+        assert await keys.rows("SELECT * FROM api_keys") == []
+        assert await keys.rows("SELECT * FROM audit_events") == []
+
+
+async def test_no_error_carries_a_digest_or_a_parameter(empty_database: str) -> None:
+    """SQLAlchemy's own messages would, and they end in logs."""
+    up(empty_database)
+    async for keys in open_keys(empty_database):
+        _, token = await keys.create(owner="an owner to look for")
+        digest = PEPPERS.digest(token.text)
+        assert digest is not None
+        await keys.run(
+            "ALTER TABLE api_key_secrets ADD CONSTRAINT short CHECK (octet_length(digest) < 5) NOT VALID",
+            "ALTER TABLE api_keys ADD CONSTRAINT named CHECK (name = 'x') NOT VALID",
+        )
+        errors: list[BaseException] = []
+        for work in (
+            keys.create(owner="an owner to look for", name="x"),
+            keys.store.rehash(digest, b"y" * 32, 1),
+            keys.lifecycle.revoke(token.key_id, "why", ACTOR),
+        ):
+            with pytest.raises(DBAPIError) as caught:
+                await work
+            errors.append(caught.value)
+        for error in errors:
+            said = f"{error} {error!r} {error.args}"
+            assert digest.hex() not in said
+            assert repr(digest)[2:-1] not in said
+            assert "hidden" in said
+
+
+async def test_two_revocations_at_once_are_one(keys: Keys, database: str) -> None:
+    record, _ = await keys.create()
+    outcomes = await asyncio.gather(
+        *(keys.lifecycle.revoke(record.key_id, f"reason {number}", ACTOR) for number in range(4)),
+        return_exceptions=True,
+    )
+    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Conflict"] * 3 + ["KeyRecord"]
+    assert len(await keys.audit(record.key_id)) == 2
+
+
+class TestWhatADatabaseRaisesThatIsDown:
+    """Everything that DATABASE_ERRORS promises: a class that is missing there would be a 500."""
+
+    @staticmethod
+    async def lookup(url: str, **settings: Any) -> None:
+        async for keys in open_keys(url, database_timeout_seconds=0.5, **settings):
+            with pytest.raises(DATABASE_ERRORS):
+                await keys.store.lookup("A" * 12)
+
+    async def test_a_database_that_does_not_exist(self, postgres: EmbeddedPostgres) -> None:
+        await self.lookup(postgres.url("nowhere"))
+
+    async def test_nothing_listens(self) -> None:
+        await self.lookup("postgresql://u:p@127.0.0.1:1/p")
+
+    async def test_no_tables(self, empty_database: str) -> None:
+        await self.lookup(empty_database)
+
+    async def test_no_free_connection_in_the_pool(self, database: str) -> None:
+        async for keys in open_keys(database, database_timeout_seconds=0.3, database_pool_size=1):
+            async with keys.engine.connect():
+                with pytest.raises(DATABASE_ERRORS):
+                    await keys.store.lookup("A" * 12)
+            assert await keys.store.lookup("A" * 12) is None
+
+    async def test_no_connections_left_on_the_server(self, postgres: EmbeddedPostgres, empty_database: str) -> None:
+        name = empty_database.partition("@/")[2].partition("?")[0]
+        async for keys in open_keys(postgres.url("postgres")):
+            async with keys.engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+                await connection.execute(text(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false"))
+        await self.lookup(empty_database)
+
+    async def test_a_session_that_is_ended_while_it_works(self, empty_database: str) -> None:
+        up(empty_database)
+        async for other in open_keys(empty_database):
+            async for keys in open_keys(empty_database, database_timeout_seconds=5):
+                async with other.engine.begin() as blocker:
+                    await blocker.execute(text("LOCK TABLE api_keys IN ACCESS EXCLUSIVE MODE"))
+                    waiting = asyncio.create_task(keys.store.lookup("A" * 12))
+                    await asyncio.sleep(0.2)
+                    await blocker.execute(
+                        text(
+                            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                        )
+                    )
+                    with pytest.raises(DATABASE_ERRORS):
+                        await waiting
+                # The next one works again.
+                assert await keys.store.lookup("A" * 12) is None

@@ -1,0 +1,164 @@
+"""How long the server remembers a counter: for as long as it counts, and no longer. On the test's clock."""
+
+import math
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
+
+import pytest
+from redis.asyncio import Redis
+
+from apps.platform_cli.embedded.valkey import EmbeddedValkey
+from platform_app.rate_limit import rule
+from platform_app.rate_limit.limiter import Admission
+from platform_app.rate_limit.limiters.redis import BUCKETS, RedisLimiter
+from platform_app.rate_limit.matching import Charge
+from platform_app.rate_limit.reservations import HOLD_SECONDS
+from tests.support.limits.limiter import SECOND, TimedScripts, charge, cheaper, cost, lease, tokens
+from tests.support.servers.valkey import connect
+
+HOLD_MS = round(1000 * HOLD_SECONDS)
+DAY_MS = 86_400_000
+
+
+@pytest.fixture
+async def redis(valkey: EmbeddedValkey) -> AsyncIterator["Redis"]:
+    client = connect(valkey.url)
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+def timed(redis: "Redis", monkeypatch: pytest.MonkeyPatch) -> TimedScripts:
+    """Scripts on the test's clock; calendars follow it."""
+    clock = TimedScripts(redis)
+    monkeypatch.setattr(rule, "time", SimpleNamespace(time=lambda: clock.now / SECOND))
+    return clock
+
+
+async def admit(limiter: RedisLimiter, *charges: Charge) -> Admission:
+    decision = await limiter.acquire(charges)
+    assert decision.allowed
+    return decision.admission
+
+
+def window_ms(seconds: int) -> int:
+    """The time in which a unit of a window can count: its own bucket, 64 more, and one for the rounding."""
+    return math.ceil(math.ceil(seconds * SECOND / BUCKETS) * (BUCKETS + 2) / 1000)
+
+
+def until_midnight_ms(timed: TimedScripts) -> int:
+    """To the end of the day in UTC."""
+    return math.ceil((DAY_MS * 1000 - timed.now % (DAY_MS * 1000)) / 1000)
+
+
+@pytest.mark.parametrize("seconds", [1, 60, 3600, 86_400])
+async def test_window_lives_until_its_units_ended(timed: TimedScripts, seconds: int) -> None:
+    each = charge(window=seconds)
+    await admit(RedisLimiter(timed), each)
+    assert await timed.lifetime_ms(each.counter) == window_ms(seconds)
+
+
+async def test_window_charged_again_in_a_bucket_keeps_its_end(timed: TimedScripts) -> None:
+    limiter, each = RedisLimiter(timed), charge(window=3200)  # buckets of 50 s
+    timed.now -= timed.now % (50 * SECOND)
+    await admit(limiter, each)
+    timed.advance(49)
+    await admit(limiter, each)
+    assert await timed.lifetime_ms(each.counter) == window_ms(3200) - 49_000
+    timed.advance(1)
+    await admit(limiter, each)
+    assert await timed.lifetime_ms(each.counter) == window_ms(3200)
+
+
+async def test_window_after_a_denial_keeps_its_end(timed: TimedScripts) -> None:
+    limiter, each = RedisLimiter(timed), charge(limit=1, window=3200)
+    await admit(limiter, each)
+    timed.advance(100)
+    assert not (await limiter.acquire([each])).allowed
+    assert await timed.lifetime_ms(each.counter) == window_ms(3200) - 100_000
+
+
+@pytest.mark.parametrize("seconds", [1, 60])
+async def test_reserved_window_lives_as_long_as_its_hold(timed: TimedScripts, seconds: int) -> None:
+    """A window shorter than a hold must not end the hold."""
+    each = tokens(window=seconds)
+    admission = await admit(RedisLimiter(timed), each)
+    assert await timed.lifetime_ms(each.counter) == max(HOLD_MS, window_ms(seconds))
+    admission.release()
+
+
+async def test_settlement_of_a_window_renews_its_life(timed: TimedScripts) -> None:
+    limiter, each = RedisLimiter(timed), tokens(window=60)
+    admission = await admit(limiter, each)
+    timed.advance(10)
+    admission.settle(5, None)
+    await limiter.aclose()
+    assert await timed.lifetime_ms(each.counter) == window_ms(60)
+
+
+async def test_budget_lives_to_its_period_end_and_a_hold(timed: TimedScripts) -> None:
+    limiter, each = RedisLimiter(timed), cost(zone="UTC")
+    admission = await admit(limiter, each)
+    assert await timed.lifetime_ms(each.counter) == until_midnight_ms(timed) + HOLD_MS
+    timed.advance(3600)
+    admission.settle(None, 5)
+    await limiter.aclose()
+    assert await timed.lifetime_ms(each.counter) == until_midnight_ms(timed) + HOLD_MS
+
+
+async def test_lease_lives_as_long_as_its_hold(timed: TimedScripts) -> None:
+    limiter, each = RedisLimiter(timed), lease()
+    first = await admit(limiter, each)
+    assert await timed.lifetime_ms(each.counter) == HOLD_MS
+    timed.advance(7)
+    second = await admit(limiter, each)
+    assert await timed.lifetime_ms(each.counter) == HOLD_MS
+    first.release()
+    second.release()
+    await limiter.aclose()
+    assert await timed.lifetime_ms(each.counter) is None, "nothing is left behind"
+
+
+async def test_renewal_gives_a_hold_its_whole_life_again(timed: TimedScripts) -> None:
+    limiter, slot = RedisLimiter(timed), lease()
+    admission = await admit(limiter, slot)
+    timed.advance(HOLD_SECONDS - 1)
+    assert await limiter.renew_now()
+    assert await timed.lifetime_ms(slot.counter) == HOLD_MS
+    admission.release()
+
+
+async def test_renewal_of_a_longer_life_leaves_it(timed: TimedScripts) -> None:
+    limiter, each = RedisLimiter(timed), tokens(window=3600)
+    admission = await admit(limiter, each)
+    timed.advance(5)
+    assert await limiter.renew_now()
+    assert await timed.lifetime_ms(each.counter) == window_ms(3600) - 5000
+    admission.release()
+
+
+async def test_renewal_of_a_forgotten_counter_gives_it_a_life(timed: TimedScripts, redis: "Redis") -> None:
+    limiter, slot = RedisLimiter(timed), lease()
+    admission = await admit(limiter, slot)
+    await redis.delete(slot.counter)
+    assert await limiter.renew_now()
+    assert await timed.lifetime_ms(slot.counter) == HOLD_MS
+    admission.release()
+
+
+async def test_counter_after_its_life_is_as_new(timed: TimedScripts, redis: "Redis") -> None:
+    limiter, each = RedisLimiter(timed), charge(limit=3, window=60)
+    await admit(limiter, each)
+    timed.now += window_ms(60) * 1000
+    assert (await limiter.read([each]))[0].remaining == 3
+    assert await redis.exists(each.counter) == 0
+
+
+async def test_negative_settlement_of_an_ended_counter_leaves_none(timed: TimedScripts, redis: "Redis") -> None:
+    """Taking back what the server forgot makes no counter without an end."""
+    limiter, each = RedisLimiter(timed), charge(window=60)
+    decision = await limiter.acquire([each])
+    timed.now += window_ms(60) * 1000
+    limiter.undo([cheaper(each, 1)], decision)
+    await limiter.aclose()
+    assert await redis.exists(each.counter) == 0

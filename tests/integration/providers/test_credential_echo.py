@@ -1,0 +1,112 @@
+"""A provider, or a proxy in front of one, that repeats our credential in whatever it says: nobody is told it.
+
+Azure's keys have no form by which they could be known; the key here has none either.
+"""
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from tests.conftest import GENEROUS, PATIENT, Platform
+from tests.support.gateway.http import OPENAI_CHAT, PLATFORM_CHAT
+from tests.support.gateway.process import Gateway, write_catalog
+from tests.support.servers.tcp import Server
+
+KEY = "0ca7a21e5b3d4f60817293a4b5c6d7e8"
+WIRES = {
+    "openai": {},
+    "azure": {"wire_format": "azure", "api_version": "2024-10-21"},
+    "anthropic": {"wire_format": "anthropic"},
+}
+STATUSES = {
+    200: "invalid_request_error",
+    400: "invalid_request_error",
+    401: "authentication_error",
+    429: "rate_limit_error",
+    500: "api_error",
+}
+"""With the type that Anthropic gives it; 200 is a stream that begins with an error, whatever was asked for."""
+
+
+async def _echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """The status is in the model's name."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    asked = head + await reader.readexactly(int(re.findall(rb"content-length: (\d+)", head, re.I)[0]))
+    key = re.findall(rb"(?:authorization: Bearer|x-api-key:|api-key:) (\S+)", head, re.I)[0].decode()
+    status = int(re.findall(rb"echo-(\d+)", asked)[0])
+    error = {
+        "type": STATUSES[status],
+        "code": "content_filter" if status == 200 else key,
+        "message": f"'{key}' is wrong",
+    }
+    body = json.dumps({"type": "error", "error": {**error, "param": f"headers.{key}"}}).encode()
+    content_type = "application/json"
+    if status == 200:
+        body, content_type = b"event: error\ndata: %b\n\n" % body, "text/event-stream"
+    lines = [
+        f"HTTP/1.1 {status} Echo",
+        f"Content-Type: {content_type}",
+        f"X-Echo: {key}",
+        f"Content-Length: {len(body)}",
+    ]
+    writer.write("\r\n".join([*lines, "", ""]).encode() + body)
+    await writer.drain()
+
+
+@pytest.fixture(scope="module")
+async def echoing(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gateway]:
+    """A gateway whose every provider echoes."""
+    directory = tmp_path_factory.mktemp("echo")
+    async with Server(_echo) as echo:
+        config = write_catalog(
+            directory / "platform.yaml",
+            {wire: {"base_url": echo.url, **fields} for wire, fields in WIRES.items()},
+            {f"{wire}-{status}": [(wire, f"echo-{status}")] for wire in WIRES for status in STATUSES},
+            rate_limits=GENEROUS,
+            policies=PATIENT,
+        )
+        environment = {
+            **platform.environment,
+            "OPENAI_API_KEY": KEY,
+            "PLATFORM_CONFIG_FILE": str(config),
+            "PLATFORM_DEFAULT_MODEL": "openai-400",
+            "PLATFORM_LOG_LEVEL": "debug",
+        }
+        gateway = Gateway(environment, directory)
+        await asyncio.to_thread(gateway.start)
+        try:
+            yield gateway
+        finally:
+            await asyncio.to_thread(gateway.stop)
+
+
+@pytest.mark.parametrize("wire", WIRES)
+@pytest.mark.parametrize("path", [PLATFORM_CHAT, OPENAI_CHAT])
+async def test_nobody_is_told_our_credential(
+    echoing: Gateway, client: httpx.AsyncClient, chat_key: str, path: str, wire: str
+) -> None:
+    for status in STATUSES:
+        for stream in (False, True):
+            answer = await client.post(
+                echoing.base_url + path,
+                headers={"Authorization": f"Bearer {chat_key}"},
+                json={
+                    "model": f"{wire}-{status}",
+                    "messages": [{"role": "user", "content": "Hello"}],
+                    "stream": stream,
+                },
+            )
+            assert answer.status_code >= 400
+            whole = f"{answer.headers}{answer.text}"
+            assert KEY[:8] not in whole
+            assert KEY[-8:] not in whole
+            # The words are told where the caller must act on them: so something was there to be masked.
+            told = status in (200, 400)
+            assert ("'[masked]' is wrong" in whole) is told
+    output = echoing.log_file.read_text() + echoing.metrics()
+    assert KEY[:8] not in output
+    assert KEY[-8:] not in output

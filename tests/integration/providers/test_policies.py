@@ -1,0 +1,452 @@
+"""The policies around real routes, over real sockets: what the simulator saw is what the tables say."""
+
+import asyncio
+import functools
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from apps.provider_simulator.record import RequestRecord
+from apps.provider_simulator.server import ProviderSimulator
+from platform_app.config import PlatformConfig
+from platform_app.errors import (
+    Overloaded,
+    PlatformError,
+    ProviderError,
+    ProviderRateLimited,
+    ProviderTimeout,
+    ProviderUnavailable,
+)
+from platform_app.llm.chunk_stream import ChunkStream
+from platform_app.llm.http.response import ProviderLimits
+from platform_app.llm.http.transport.pool import ConnectionPool
+from platform_app.llm.interfaces import Answer, Upstream
+from platform_app.llm.models.catalog import catalog_routes
+from platform_app.llm.models.provider_route import ProviderRoute
+from platform_app.llm.policies import state as shared_state
+from platform_app.llm.policies.breaker_open import BreakerOpen
+from platform_app.llm.policies.breaker_state import BreakerState
+from platform_app.llm.policies.chain import assemble_all
+from platform_app.llm.policies.failure_table import verdict_of
+from platform_app.llm.policies.state import PolicyState
+from platform_app.llm.providers.factory import make_adapter
+from platform_app.llm.requests import ModelCall
+from platform_app.llm.responses import ModelResponse
+from tests.support.fakes.core import FakeClock
+from tests.support.gateway.http import until
+from tests.support.providers.faults import EXPECTED, Expected
+from tests.support.timing.responsive_time import responsive_time
+
+QUICK = {"max_attempts": 2, "base_seconds": 0.01, "max_seconds": 0.02, "retry_after_cap_seconds": 2}
+NO_RETRY = {"max_attempts": 1}
+SHORT = {"rate-limited": "sim-rate-limited-0.05", "overloaded": "sim-overloaded-0.05"}
+"""The same faults as in EXPECTED, with waits that keep the tests short."""
+
+
+class FixedCredentials:
+    """One key for every provider, which is never exchanged."""
+
+    async def get(self, name: str) -> str:
+        return "sk-policies-27c1"
+
+    async def refresh(self, name: str, rejected: str) -> str:
+        return rejected
+
+
+class Chains:
+    """The upstreams of one model `m`, made from a config file's sections. The provider `one` is given up when it sent
+    nothing for `silence_seconds`."""
+
+    def __init__(
+        self,
+        pool: ConnectionPool,
+        base_url: str,
+        routes: list[dict[str, Any]],
+        providers: dict[str, dict[str, Any]] | None = None,
+        silence_seconds: float = 30,
+        **policies: Any,
+    ) -> None:
+        names = {route["provider"] for route in routes}
+        sections = {
+            name: {"base_url": base_url, "api_key_secret": "KEY", **(providers or {}).get(name, {})} for name in names
+        }
+        config = PlatformConfig.model_validate(
+            {"providers": sections, "models": {"m": {"routes": routes}}, "policies": {"retry": QUICK, **policies}}
+        )
+        adapters = {
+            name: make_adapter(
+                provider, pool, ProviderLimits(30, silence_seconds if name == "one" else 30, 1024 * 1024)
+            )
+            for name, provider in config.providers.items()
+        }
+        self.state = PolicyState()
+        self.upstream: Upstream = assemble_all(
+            config,
+            catalog_routes(config),
+            lambda route: ProviderRoute(route, adapters[route.provider], FixedCredentials()),
+            self.state,
+        )["m"]
+
+    def call(self, seconds: float = 60.0, stream: bool = False) -> ModelCall:
+        body = {"messages": [{"role": "user", "content": "Hello, how are you?"}]}
+        return ModelCall(body, asyncio.get_running_loop().time() + seconds, stream=stream)
+
+    async def send(self, seconds: float = 60.0, stream: bool = False) -> Answer:
+        return await self.upstream.send(self.call(seconds, stream))
+
+    def in_use(self, provider: str) -> tuple[int, int]:
+        slots = self.state._slots[provider]
+        return slots.in_use, slots.waiting
+
+
+MakeChains = Callable[..., Chains]
+
+
+@pytest.fixture
+async def pool() -> AsyncIterator[ConnectionPool]:
+    opened = ConnectionPool(10_000)
+    yield opened
+    await opened.aclose()
+
+
+@pytest.fixture
+def chains(pool: ConnectionPool, simulator: ProviderSimulator) -> MakeChains:
+    """Makes chains to the simulator, whose records are this test's alone."""
+    simulator.reset()
+    return lambda *routes, **more: Chains(pool, simulator.base_url, list(routes), **more)
+
+
+def to(model: str, provider: str = "one", **fields: Any) -> dict[str, Any]:
+    return {"provider": provider, "model": model, **fields}
+
+
+async def drain(answer: Answer) -> None:
+    if isinstance(answer, ChunkStream):
+        try:
+            async for _ in answer:
+                pass
+        finally:
+            await answer.aclose()
+
+
+def most_at_once(records: list[RequestRecord]) -> int:
+    marks = sorted((at, step) for r in records for at, step in ((r.started, 1), (r.ended or r.started, -1)))
+    running = most = 0
+    for _, step in marks:
+        running += step
+        most = max(most, running)
+    return most
+
+
+# --- retries
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["json", "stream"])
+@pytest.mark.parametrize("fault", sorted(EXPECTED))
+async def test_every_fault_is_retried_or_not_as_the_table_says(
+    fault: str, stream: bool, chains: MakeChains, simulator: ProviderSimulator
+) -> None:
+    expected: Expected = EXPECTED[fault]
+    kind = expected.stream if stream else expected.json
+    model = SHORT.get(fault, expected.model)
+    made = chains(to(model), silence_seconds=0.5 if "hang" in fault else 30)
+    call = made.call(stream=stream)
+    if kind is None:
+        await drain(await made.upstream.send(call))
+        tries = 1
+    elif stream and expected.after_deltas:
+        answer = await made.upstream.send(call)
+        with pytest.raises(kind):
+            await drain(answer)
+        tries = 1
+    else:
+        with pytest.raises(kind) as caught:
+            await made.upstream.send(call)
+        assert type(caught.value) is kind
+        tries = 2 if verdict_of(caught.value).retry else 1
+    assert simulator.count(model) == tries
+    assert call.journal.attempts == tries
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["json", "stream"])
+async def test_a_fault_that_passes_is_not_seen(chains: MakeChains, simulator: ProviderSimulator, stream: bool) -> None:
+    made = chains(to("sim-flaky-2"), retry={**QUICK, "max_attempts": 3})
+    await drain(await made.send(stream=stream))
+    assert simulator.count("sim-flaky-2") == 3
+
+
+async def test_retry_after_is_honoured(chains: MakeChains, simulator: ProviderSimulator) -> None:
+    made = chains(to("sim-rate-limited-0.3"))
+    with pytest.raises(ProviderRateLimited):
+        await made.send()
+    first, second = simulator.requests("sim-rate-limited-0.3")
+    assert second.started - first.started >= 0.29
+
+
+async def test_one_beyond_the_cap_is_not_waited_for(chains: MakeChains, simulator: ProviderSimulator) -> None:
+    async with responsive_time() as spent:
+        with pytest.raises(ProviderRateLimited) as caught:
+            await chains(to("sim-rate-limited-30")).send()
+    assert caught.value.retry_after == 30  # the caller is told
+    assert simulator.count("sim-rate-limited-30") == 1
+    assert spent.seconds < 2
+
+
+async def test_no_wait_passes_the_deadline(chains: MakeChains, simulator: ProviderSimulator) -> None:
+    patient = {**QUICK, "retry_after_cap_seconds": 600}
+    async with responsive_time() as spent:
+        with pytest.raises(ProviderRateLimited):
+            await chains(to("sim-rate-limited-50"), retry=patient).send(seconds=40)
+    assert simulator.count("sim-rate-limited-50") == 1
+    assert spent.seconds < 2
+
+
+async def test_a_hanging_provider_is_left_at_the_deadline(chains: MakeChains, simulator: ProviderSimulator) -> None:
+    made = chains(to("sim-hang"), silence_seconds=30)
+    began = time.monotonic()
+    async with responsive_time() as spent:
+        with pytest.raises(ProviderTimeout):
+            await made.send(seconds=0.4)
+        await simulator.wait_for_outcome("sim-hang", "client_closed")
+    assert time.monotonic() - began >= 0.35
+    assert spent.seconds < 0.6
+
+
+# --- fallback
+
+
+@pytest.mark.parametrize(
+    "down", ["sim-server-error", "sim-drop", "sim-quota", "sim-unauthorized", "sim-rate-limited-1", "sim-hang"]
+)
+@pytest.mark.parametrize("stream", [False, True], ids=["json", "stream"])
+async def test_the_second_route_answers_while_the_first_is_down(down: str, stream: bool, chains: MakeChains) -> None:
+    made = chains(to(down), to("sim-ok", "two"), silence_seconds=0.5 if down == "sim-hang" else 30)
+    call = made.call(stream=stream)
+    answer = await made.upstream.send(call)
+    await drain(answer)
+    assert isinstance(answer, ChunkStream if stream else ModelResponse)
+    assert call.journal.route is not None
+    assert (call.journal.route.provider, call.journal.route.upstream_model) == ("two", "sim-ok")
+
+
+async def test_a_provider_that_cannot_be_reached(simulator: ProviderSimulator, chains: MakeChains) -> None:
+    """However long the back-off may be: no wait is longer than the bound while another route can respond."""
+    made = chains(
+        to("sim-ok"),
+        to("sim-ok@two", "two"),
+        providers={"one": {"base_url": simulator.refused_url}},
+        retry={"max_attempts": 2, "base_seconds": 600, "max_seconds": 600, "retry_after_max_seconds": 0.1},
+    )
+    call = made.call()
+    async with responsive_time() as spent:
+        assert isinstance(await made.upstream.send(call), ModelResponse)
+    assert simulator.count("sim-ok@two") == 1
+    assert call.journal.attempts == 3
+    assert spent.seconds < 5
+
+
+async def test_a_request_that_is_wrong_goes_nowhere_else(chains: MakeChains, simulator: ProviderSimulator) -> None:
+    with pytest.raises(PlatformError) as caught:
+        await chains(to("sim-content-filter"), to("sim-ok", "two")).send()
+    assert caught.value.code == "content_filtered"
+    assert simulator.count("sim-ok") == 0
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["json", "stream"])
+async def test_context_length_goes_to_the_next_other_model(
+    chains: MakeChains, simulator: ProviderSimulator, stream: bool
+) -> None:
+    """The same model at another provider would refuse it as well, so it is not asked."""
+    made = chains(to("sim-context-length"), to("sim-context-length", "two"), to("sim-ok", "three"))
+    call = made.call(stream=stream)
+    await drain(await made.upstream.send(call))
+    assert call.journal.attempts == 2
+    assert simulator.count("sim-context-length") == 1
+
+
+async def test_context_length_of_all_models_is_told(chains: MakeChains) -> None:
+    with pytest.raises(PlatformError) as caught:
+        await chains(to("sim-context-length@a"), to("sim-context-length@b", "two")).send()
+    assert caught.value.code == "context_length_exceeded"
+
+
+@pytest.mark.parametrize("model", ["sim-hang", "sim-slow-first-token-20000"])
+async def test_stream_without_content_in_time_goes_to_the_next_route(
+    model: str, chains: MakeChains, simulator: ProviderSimulator
+) -> None:
+    """Whether the provider sends nothing at all or a head alone; and it is not asked again."""
+    made = chains(to(model, first_token_seconds=0.3), to("sim-ok", "two"))
+    call = made.call(stream=True)
+    async with responsive_time() as spent:
+        await drain(await made.upstream.send(call))
+    assert call.journal.route is not None
+    assert (call.journal.route.provider, call.journal.attempts) == ("two", 2)
+    assert simulator.count(model) == 1
+    await simulator.wait_for_outcome(model, "client_closed")
+    assert spent.seconds < 10
+
+
+async def test_first_token_limit_is_not_for_whole_responses(chains: MakeChains, simulator: ProviderSimulator) -> None:
+    made = chains(to("sim-delay-600", first_token_seconds=0.1), to("sim-ok", "two"))
+    assert isinstance(await made.send(), ModelResponse)
+    assert simulator.count("sim-ok") == 0
+
+
+async def test_when_all_are_down_the_caller_hears_when_to_come_again(chains: MakeChains) -> None:
+    made = chains(to("sim-server-error"), to("sim-rate-limited-7", "two"), to("sim-quota", "three"))
+    with pytest.raises(ProviderRateLimited) as caught:
+        await made.send()
+    assert caught.value.retry_after == 7
+
+
+async def test_weights_hold_within_five_percent_over_2000_calls(
+    chains: MakeChains, simulator: ProviderSimulator
+) -> None:
+    made = chains(to("sim-ok@a", weight=70), to("sim-ok@b", "two", weight=20), to("sim-ok@c", "three", weight=10))
+
+    async def caller() -> None:
+        for _ in range(100):
+            await made.send()
+
+    await asyncio.gather(*(caller() for _ in range(20)))
+    shares = [simulator.count(f"sim-ok@{name}") / 2000 for name in "abc"]
+    assert shares == [pytest.approx(share, abs=0.05) for share in (0.7, 0.2, 0.1)]
+
+
+# --- the breaker
+
+BREAKER = {"failure_ratio": 0.5, "minimum_calls": 5, "window_seconds": 60, "open_seconds": 0.3, "probes": 2}
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
+    """The time of the breakers that the test makes."""
+    fake = FakeClock()
+    monkeypatch.setattr(shared_state, "BreakerState", functools.partial(BreakerState, clock=fake))
+    return fake
+
+
+async def test_it_opens_and_closes_at_the_declared_counts(
+    chains: MakeChains, simulator: ProviderSimulator, clock: FakeClock
+) -> None:
+    made = chains(to("sim-flaky-6"), breaker=BREAKER, retry=NO_RETRY)
+    for _ in range(5):
+        with pytest.raises(ProviderError):
+            await made.send()
+    for _ in range(10):
+        with pytest.raises(BreakerOpen) as caught:
+            await made.send()
+        assert 0 < (caught.value.retry_after or 0) <= 0.3
+    assert simulator.count("sim-flaky-6") == 5
+    clock.advance(0.3)
+    with pytest.raises(ProviderError):  # the probe meets the sixth failure, and it is open again
+        await made.send()
+    with pytest.raises(BreakerOpen):
+        await made.send()
+    assert simulator.count("sim-flaky-6") == 6
+    clock.advance(0.3)
+    for _ in range(2):
+        assert isinstance(await made.send(), ModelResponse)
+    answers = await asyncio.gather(*(made.send() for _ in range(10)))  # closed: as many as like
+    assert len(answers) == 10
+    assert simulator.count("sim-flaky-6") == 18
+
+
+async def test_half_open_lets_only_the_probes_through(
+    chains: MakeChains, simulator: ProviderSimulator, clock: FakeClock
+) -> None:
+    made = chains(to("sim-drop"), breaker=BREAKER, retry=NO_RETRY)
+    for _ in range(5):
+        with pytest.raises(ProviderUnavailable):
+            await made.send()
+    clock.advance(0.3)
+    results = await asyncio.gather(*(made.send() for _ in range(10)), return_exceptions=True)
+    assert sum(isinstance(result, BreakerOpen) for result in results) == 8
+    assert simulator.count("sim-drop") == 7
+
+
+@pytest.mark.usefixtures("clock")
+async def test_streams_that_break_off_open_it(chains: MakeChains, simulator: ProviderSimulator) -> None:
+    made = chains(to("sim-stream-drop"), breaker=BREAKER)
+    for _ in range(5):
+        with pytest.raises(PlatformError):
+            await drain(await made.send(stream=True))
+    with pytest.raises(BreakerOpen):
+        await made.send(stream=True)
+    assert simulator.count("sim-stream-drop") == 5
+
+
+@pytest.mark.usefixtures("clock")
+async def test_callers_who_leave_do_not_open_it(chains: MakeChains, simulator: ProviderSimulator) -> None:
+    made = chains(to("sim-hang"), breaker=BREAKER)
+    tasks = [asyncio.create_task(made.send()) for _ in range(10)]
+    await until(lambda: simulator.count("sim-hang") == 10)
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+    streaming = asyncio.create_task(made.send())
+    await until(lambda: simulator.count("sim-hang") == 11 or streaming.done())
+    assert not streaming.done()
+    streaming.cancel()
+    await asyncio.wait([streaming])
+
+
+# --- concurrency
+
+CAPPED = {"one": {"max_concurrent": 2, "max_waiting": 4}}
+
+
+async def test_a_cap_holds_and_the_queue_is_bounded(chains: MakeChains, simulator: ProviderSimulator) -> None:
+    made = chains(to("sim-delay-100"), providers=CAPPED)
+    results = await asyncio.gather(*(made.send() for _ in range(9)), return_exceptions=True)
+    assert sum(isinstance(result, Overloaded) for result in results) == 3
+    assert sum(isinstance(result, ModelResponse) for result in results) == 6
+    assert most_at_once(simulator.requests("sim-delay-100")) == 2
+    assert made.in_use("one") == (0, 0)
+
+
+@pytest.mark.parametrize("moment", ["before the first token", "in the stream", "in a retry wait", "in the queue"])
+async def test_a_caller_who_leaves_frees_everything(
+    moment: str, chains: MakeChains, simulator: ProviderSimulator
+) -> None:
+    model = {"before the first token": "sim-slow-first-token-30000", "in a retry wait": "sim-rate-limited-30"}.get(
+        moment, "sim-slow-stream-1000"
+    )
+    made = chains(to(model), providers={"one": {"max_concurrent": 1}}, retry={**QUICK, "retry_after_cap_seconds": 600})
+    held = await made.send(stream=True) if moment == "in the queue" else None
+    got_chunk = asyncio.Event()
+
+    async def read() -> None:
+        answer = await made.send(stream=True)
+        assert isinstance(answer, ChunkStream)
+        try:
+            async for _ in answer:
+                got_chunk.set()
+        finally:
+            await answer.aclose()
+
+    task = asyncio.create_task(read())
+    await until(lambda: moment == "in the queue" or simulator.count(model) == 1)
+    if moment == "in the stream":
+        await got_chunk.wait()
+    if moment == "in a retry wait":
+        await simulator.wait_for_outcome(model, "completed")
+        await until(lambda: made.in_use("one") == (0, 0))
+    if moment == "in the queue":
+        await until(lambda: made.in_use("one") == (1, 1))
+    async with responsive_time() as spent:
+        task.cancel()
+        await asyncio.wait([task])
+    assert task.cancelled()
+    assert spent.seconds < 0.1
+    assert made.in_use("one") == ((1, 0) if held else (0, 0))
+    if moment in ("before the first token", "in the stream"):
+        async with responsive_time() as spent:
+            await simulator.wait_for_outcome(model, "client_closed")
+        assert spent.seconds < 0.2
+    if isinstance(held, ChunkStream):
+        await held.aclose()
+        assert made.in_use("one") == (0, 0)
+    assert simulator.count(model) == 1

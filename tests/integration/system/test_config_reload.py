@@ -1,0 +1,87 @@
+"""A running gateway whose config file changes: by watch, by SIGHUP, and not at all where it is wrong."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from apps.provider_simulator.server import ProviderSimulator
+from tests.conftest import PATIENT, Platform
+from tests.support.gateway.http import metric_becomes
+from tests.support.gateway.process import Gateway, write_config
+
+RULES = {"rules": [{"name": "key-rpm", "scope": "key", "limit": 1_000_000, "window_seconds": 60}]}
+TIGHT = {"rules": [{"name": "key-rpm", "scope": "key", "limit": 1, "window_seconds": 60}]}
+
+
+@pytest.fixture
+def config(tmp_path: Path, simulator: ProviderSimulator) -> Path:
+    return write_config(tmp_path / "platform.yaml", simulator.base_url, rate_limits=RULES, policies=PATIENT)
+
+
+def replace_text(path: Path, old: str, new: str) -> None:
+    path.write_text(path.read_text().replace(old, new))
+
+
+async def test_a_changed_file_is_taken_over_by_every_worker(
+    platform: Platform, config: Path, simulator: ProviderSimulator, client: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    key = platform.key("platform:*")
+    headers = {"Authorization": f"Bearer {key}"}
+    models = {"sim-ok": "sim-ok", "new": "sim-ok"}
+    environment = {**platform.environment, "PLATFORM_CONFIG_FILE": str(config)}
+    with Gateway(environment, tmp_path, workers=2) as gateway:
+
+        async def names() -> set[str]:
+            # A connection of its own for each, so that both workers are asked.
+            found = set()
+            for _ in range(8):
+                async with httpx.AsyncClient(trust_env=False) as fresh:
+                    listed = await fresh.get(f"{gateway.base_url}/v1/models", headers=headers)
+                found.add(",".join(model["id"] for model in listed.json()["data"]))
+            return found
+
+        async def ask(model: str) -> httpx.Response:
+            return await client.post(gateway.chat_url, headers=headers, json={"model": model, "prompt": "Hello"})
+
+        assert await names() == {"sim-ok"}
+        assert (await ask("new")).status_code == 404
+        write_config(config, simulator.base_url, models, rate_limits=RULES, policies=PATIENT)
+        await _becomes(names, {"new,sim-ok"})
+        assert (await ask("new")).json()["model"] == "new"
+
+        # A file with a problem changes nothing, and says so; so does one whose secret is missing.
+        replace_text(config, "OPENAI_API_KEY", "NO_SUCH_SECRET")
+        await metric_becomes(gateway, 1, "platform_config_refused")
+        assert (await ask("new")).status_code == 200
+        [line] = [line for line in gateway.log_lines() if line["event"] == "config_reload_refused"][:1]
+        assert "provider 'simulator', secret 'NO_SUCH_SECRET', store 'env'" in line["problems"][0]
+        replace_text(config, "NO_SUCH_SECRET", "OPENAI_API_KEY")
+        await metric_becomes(gateway, 0, "platform_config_refused")
+
+        # Limits change too, and the counters go on.
+        write_config(config, simulator.base_url, rate_limits=TIGHT, policies=PATIENT)
+
+        async def statuses() -> set[int]:
+            return {(await ask("sim-ok")).status_code for _ in range(4)}
+
+        await _becomes(statuses, {429})
+
+
+async def test_sighup_reads_the_file_again(platform: Platform, config: Path, tmp_path: Path) -> None:
+    environment = {**platform.environment, "PLATFORM_CONFIG_FILE": str(config)}
+    with Gateway(environment, tmp_path) as gateway:
+        assert gateway.child is not None
+        os.kill(gateway.child.pid, signal.SIGHUP)
+        await metric_becomes(gateway, 1, "platform_config_reloads_total", outcome="applied")
+
+
+async def _becomes(ask: Callable[[], Awaitable[set[Any]]], expected: set[Any]) -> None:
+    async with asyncio.timeout(300):
+        while await ask() != expected:
+            await asyncio.sleep(0.1)

@@ -1,0 +1,1 @@
+"""A gateway as operators run it, and what tests ask of it."""

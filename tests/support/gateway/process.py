@@ -1,0 +1,141 @@
+"""A gateway as operators run it: `flowbiz-platform serve` in processes of its own."""
+
+import json
+import signal
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+import yaml
+
+from apps.platform_cli.embedded.child import ChildProcess
+from tests.support.servers.ports import free_port
+
+READY_SECONDS = 100.0
+
+
+@dataclass
+class Gateway:
+    """`with Gateway(environment, directory) as gateway:`, then talk to `gateway.base_url`."""
+
+    environment: Mapping[str, str]
+    directory: Path
+    workers: int = 1
+    port: int = field(default_factory=free_port)
+    metrics_port: int = field(default_factory=free_port)
+    child: ChildProcess | None = None
+
+    @property
+    def base_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def chat_url(self) -> str:
+        return f"{self.base_url}/v1/platform/chat"
+
+    @property
+    def log_file(self) -> Path:
+        return self.directory / f"gateway-{self.port}.log"
+
+    def start(self) -> Self:
+        arguments = ["--port", str(self.port), "--metrics-port", str(self.metrics_port), "--workers", str(self.workers)]
+        self.child = ChildProcess(
+            "the gateway",
+            [sys.executable, "-m", "apps.platform_cli", "serve", *arguments],
+            env={"PLATFORM_SPOOL_DIR": str(self.directory / "spool"), **self.environment},
+            log_file=self.log_file,
+        )
+        try:
+            self.child.wait_ready(self._answers, READY_SECONDS)
+        except BaseException:
+            self.child.kill()
+            raise
+        return self
+
+    def stop(self) -> int:
+        assert self.child is not None
+        return self.child.stop(grace_seconds=20)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def log_lines(self) -> list[dict[str, Any]]:
+        """Every line of the log so far; each must be JSON."""
+        return [json.loads(line) for line in self.log_file.read_text().splitlines()]
+
+    def access_line(self, request_id: str, timeout_seconds: float = 60.0) -> dict[str, Any]:
+        """The access line of one request; the log is written a few milliseconds after the answer."""
+        deadline = time.monotonic() + timeout_seconds
+        while True:
+            for line in self.log_lines():
+                if line.get("event") == "request" and line.get("request_id") == request_id:
+                    return line
+            assert time.monotonic() < deadline, f"no access line for {request_id} in {self.log_file}"
+            time.sleep(0.02)
+
+    def metrics(self) -> str:
+        return httpx.get(f"http://127.0.0.1:{self.metrics_port}/metrics").text
+
+    def kill(self) -> None:
+        """SIGKILL for the parent alone."""
+        assert self.child is not None
+        self.child.send(signal.SIGKILL)
+
+    def _answers(self) -> bool:
+        try:
+            return httpx.get(f"{self.base_url}/livez", timeout=1).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+
+def write_config(path: Path, base_url: str, models: Mapping[str, str] | None = None, **sections: Any) -> Path:
+    """A config file whose models all go to one OpenAI-compatible server.
+
+    `models` maps public names to upstream names; `sections` are added as they are (`rate_limits=…`).
+    """
+    models = models or {"sim-ok": "sim-ok"}
+    config = {
+        "providers": {"simulator": {"base_url": base_url, "api_key_secret": "OPENAI_API_KEY"}},
+        "models": {
+            public: {"routes": [{"provider": "simulator", "model": upstream}]} for public, upstream in models.items()
+        },
+        **sections,
+    }
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+def write_catalog(
+    path: Path,
+    providers: Mapping[str, Mapping[str, Any]],
+    models: Mapping[str, Sequence[tuple[str, str]]],
+    route_fields: Mapping[str, Mapping[str, Any]] | None = None,
+    **sections: Any,
+) -> Path:
+    """A config file with several providers, which share the simulator's key unless they say otherwise.
+
+    `models` maps public names to their routes, each a provider and the model's name there; `route_fields` adds to the
+    routes of an upstream model.
+    """
+    more = route_fields or {}
+    config = {
+        "providers": {name: {"api_key_secret": "OPENAI_API_KEY", **fields} for name, fields in providers.items()},
+        "models": {
+            public: {
+                "routes": [
+                    {"provider": provider, "model": upstream, **more.get(upstream, {})} for provider, upstream in routes
+                ]
+            }
+            for public, routes in models.items()
+        },
+        **sections,
+    }
+    path.write_text(yaml.safe_dump(config))
+    return path

@@ -1,0 +1,1 @@
+"""Providers: adapters for each wire format, the simulator's faults and requests."""

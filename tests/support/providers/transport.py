@@ -1,0 +1,110 @@
+"""A pool and a scripted server for one scenario."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from platform_app.llm.http.transport.pool import ConnectionPool
+from platform_app.llm.http.transport.response_stream import ResponseStream
+from platform_app.llm.http.transport.target import Target, request_head, target_of
+from platform_app.llm.http.transport.tls import TlsContexts
+from tests.support.servers.tcp import Server, read_request
+
+Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+OK = b"HTTP/1.1 200 OK\r\n"
+SECONDS = 30.0
+"""More than anything here takes."""
+
+
+class Client:
+    """Asks one server, over a pool."""
+
+    def __init__(self, pool: ConnectionPool, target: Target) -> None:
+        self.pool = pool
+        self.target = target
+
+    async def ask(self, body: bytes = b"{}", connect_seconds: float = SECONDS) -> ResponseStream:
+        """An exchange whose head has arrived."""
+        exchange = await self.send(body, connect_seconds)
+        await exchange.head(until())
+        return exchange
+
+    async def send(self, body: bytes = b"{}", connect_seconds: float = SECONDS) -> ResponseStream:
+        """An exchange that was begun."""
+        head = request_head(b"POST", self.target, b"", len(body))
+        return await self.pool.send(self.target.address, head, body, until(connect_seconds))
+
+    async def body(self) -> bytes:
+        """The whole body of an answer."""
+        return await read(await self.ask())
+
+
+def until(seconds: float = SECONDS) -> float:
+    """The running loop's time so many seconds from now."""
+    return asyncio.get_running_loop().time() + seconds
+
+
+async def read(exchange: ResponseStream, seconds: float = SECONDS) -> bytes:
+    """The rest of an answer."""
+    parts = []
+    while part := await exchange.read(until(seconds)):
+        parts.append(part)
+    return b"".join(parts)
+
+
+async def whole(exchange: ResponseStream) -> bytes:
+    """An answer's body, its head awaited too."""
+    await exchange.head(until())
+    return await read(exchange)
+
+
+@asynccontextmanager
+async def talking(
+    serve: Answer,
+    *,
+    connections: int = 10,
+    keep_seconds: float = 15,
+    server_tls: ssl.SSLContext | None = None,
+    tls: ssl.SSLContext | None = None,
+) -> AsyncIterator[Client]:
+    """A client of a server that serves each connection with this coroutine."""
+    pool = ConnectionPool(connections, keep_seconds=keep_seconds, tls=TlsContexts(plain=tls))
+    async with Server(serve, server_tls) as server:
+        try:
+            yield Client(pool, target_of(f"{server.url}/v1"))
+        finally:
+            await pool.aclose()
+
+
+def always(*answers: bytes, pause: float = 0.0) -> Answer:
+    """Reads requests, and answers the first with the first of these, and so on, the last again and again; with a pause
+    in front of every byte where one is given."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        left = list(answers)
+        while True:
+            await read_request(reader)
+            answer = left.pop(0) if len(left) > 1 else left[0]
+            for piece in [answer] if not pause else [answer[i : i + 1] for i in range(len(answer))]:
+                await asyncio.sleep(pause)
+                writer.write(piece)
+            await writer.drain()
+
+    return serve
+
+
+def once(answer: bytes) -> Answer:
+    """Answers one request with these bytes and closes the connection."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(answer)
+        await writer.drain()
+
+    return serve
+
+
+def sized(body: bytes, more: bytes = b"") -> bytes:
+    """A good answer."""
+    return OK + more + b"Content-Length: %d\r\n\r\n" % len(body) + body

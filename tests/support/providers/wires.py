@@ -1,0 +1,86 @@
+"""Adapters for each wire format, as the config file makes them, against the simulator or any other address."""
+
+from collections.abc import Mapping
+from contextlib import aclosing
+from typing import Any
+
+from apps.provider_simulator.server import ProviderSimulator
+from platform_app.config import ProviderConfig
+from platform_app.llm.chunk_stream import ChunkStream
+from platform_app.llm.http.response import ProviderLimits
+from platform_app.llm.http.transport.pool import ConnectionPool
+from platform_app.llm.interfaces import ModelAdapter
+from platform_app.llm.providers.factory import make_adapter
+from platform_app.llm.requests import Operation, UpstreamCall
+from platform_app.llm.responses import ChatChunk, ModelResponse
+
+KEY = "sk-contract-51f0a9c2"
+MIB = 1024 * 1024
+WIRES = ("openai", "azure", "anthropic")
+_VERSIONS = {"azure": "2024-10-21"}
+
+
+def url_of(wire: str, simulator: ProviderSimulator) -> str:
+    """The simulator's base URL for a wire format."""
+    return {
+        "openai": simulator.base_url,
+        "azure": simulator.azure_url,
+        "anthropic": simulator.anthropic_url,
+    }[wire]
+
+
+def adapter_for(
+    wire: str,
+    pool: ConnectionPool,
+    base_url: str,
+    silence: float = 30.0,
+    connect: float = 30.0,
+    **provider: Any,
+) -> ModelAdapter:
+    """An adapter with deadlines that only a test of deadlines meets, on any machine."""
+    config = ProviderConfig.model_validate(
+        {"wire_format": wire, "base_url": base_url, "api_version": _VERSIONS.get(wire), **provider}
+    )
+    return make_adapter(config, pool, ProviderLimits(connect, silence, 32 * MIB))
+
+
+def call(
+    model: str = "sim-ok",
+    text: str = "Hello",
+    /,
+    *,
+    streams: bool = False,
+    seconds: float = 60.0,
+    operation: Operation = Operation.CHAT,
+    headers: Mapping[str, str] | None = None,
+    **fields: Any,
+) -> UpstreamCall:
+    """One attempt; `fields` are added to a body with one user message."""
+    body = {"messages": [{"role": "user", "content": text}], **fields}
+    return UpstreamCall(model, body, seconds, operation, streams, headers or {})
+
+
+async def complete(adapter: ModelAdapter, asked: UpstreamCall, key: str | None = KEY) -> ModelResponse:
+    """A whole answer."""
+    answer = await adapter.send(asked, key)
+    assert isinstance(answer, ModelResponse)
+    return answer
+
+
+async def open_stream(adapter: ModelAdapter, asked: UpstreamCall, key: str | None = KEY) -> ChunkStream:
+    """A stream whose first chunk is there."""
+    answer = await adapter.send(asked, key)
+    assert isinstance(answer, ChunkStream)
+    return answer
+
+
+async def collect(adapter: ModelAdapter, asked: UpstreamCall, into: list[ChatChunk]) -> None:
+    """Keeps what came although the rest fails."""
+    async with aclosing(await open_stream(adapter, asked)) as chunks:
+        async for chunk in chunks:
+            into.append(chunk)  # noqa: PERF401 - see the docstring
+
+
+def text_of(chunks: list[ChatChunk]) -> str:
+    """What all chunks say together."""
+    return "".join(chunk.delta.get("content") or "" for chunk in chunks)

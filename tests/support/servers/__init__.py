@@ -1,0 +1,1 @@
+"""Real servers that tests start: Valkey, OpenBao, moto, proxies, TLS in front of PostgreSQL."""

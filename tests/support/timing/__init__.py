@@ -1,0 +1,1 @@
+"""Clocks: virtual time, and durations that a slow machine does not lengthen."""

@@ -1,0 +1,74 @@
+"""Access lines of requests without a key have the bound that the ledger has."""
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+import pytest
+
+from apps.platform_api.http import access_log
+from apps.platform_api.http.access_log import AccessLog
+from platform_app.ledger.events.access_decision import AccessDecision
+from platform_app.observability.context import RequestContext
+from platform_app.observability.tracing import continue_trace
+from tests.support.gateway.ledger_events import access
+
+NOON = datetime(2026, 11, 26, 12, tzinfo=UTC)
+
+
+class Lines:
+    """In place of the logger."""
+
+    def __init__(self) -> None:
+        self.written: list[dict[str, Any]] = []
+
+    def info(self, event: str, **fields: Any) -> None:
+        self.written.append({"event": event, **orjson.loads(orjson.dumps(fields))})
+
+
+@pytest.fixture
+def lines(monkeypatch: pytest.MonkeyPatch) -> Lines:
+    lines = Lines()
+    monkeypatch.setattr(access_log, "_log", lines)
+    return lines
+
+
+def write(log: AccessLog, **fields: Any) -> AccessDecision:
+    event = access(**{"key_id": None, "status": 401, "occurred_at": NOON, **fields})
+    context = RequestContext(
+        event.request_id, continue_trace(None), event.method, "192.0.2.1", 0.0, key_id=event.key_id
+    )
+    log.write(event, context, event.duration_ms)
+    return event
+
+
+async def test_lines_beyond_the_bound_are_counted_in_one(lines: Lines) -> None:
+    log = AccessLog(3)
+    events = [write(log) for _ in range(10)]
+    assert len(lines.written) == 3
+    assert all("count" not in line for line in lines.written)
+    log.flush()
+    [line] = lines.written[3:]
+    assert (line["event"], line["count"], line["status"]) == ("request", 7, 401)
+    assert (line["request_id"], line["trace_id"]) == (events[3].request_id, events[3].trace_id)
+    log.flush()
+    assert len(lines.written) == 4
+
+
+async def test_lines_with_a_key_are_never_counted(lines: Lines) -> None:
+    log = AccessLog(0)
+    for _ in range(20):
+        write(log, key_id="k" * 12)
+    log.flush()
+    assert len(lines.written) == 20
+
+
+async def test_counts_are_written_though_no_request_follows(lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(access_log, "COUNTED_SECONDS", 0.01)
+    log = AccessLog(0)
+    write(log)
+    async with asyncio.timeout(300):
+        while not lines.written:
+            await asyncio.sleep(0.01)
+    assert lines.written[0]["count"] == 1

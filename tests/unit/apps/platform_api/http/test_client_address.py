@@ -1,0 +1,91 @@
+"""Whose address a request came from: what proxies wrote, and what somebody made up."""
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from apps.platform_api.http.client_address import MAX_HOPS, client_address
+from platform_app.config import parse_networks
+
+TRUSTED = "10.0.0.0/8,127.0.0.1/32,2001:db8:aa::/48"
+
+
+def address(peer: str | None, forwarded: Sequence[bytes | str] = (), trusted: str = TRUSTED) -> str:
+    values = [value.encode("latin-1") if isinstance(value, str) else value for value in forwarded]
+    headers = [(b"host", b"gateway"), *((b"x-forwarded-for", value) for value in values)]
+    scope = {"type": "http", "client": None if peer is None else (peer, 1234), "headers": headers}
+    return client_address(scope, parse_networks(trusted))
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "expected"),
+    [
+        ("192.0.2.9", ["192.0.2.1"], "192.0.2.9"),  # no proxy of ours
+        ("10.0.0.1", [], "10.0.0.1"),
+        ("10.0.0.1", [""], "10.0.0.1"),
+        ("10.0.0.1", ["192.0.2.1"], "192.0.2.1"),
+        ("10.0.0.1", ["  192.0.2.1\t"], "192.0.2.1"),
+        ("10.0.0.1", ["203.0.113.7, 192.0.2.1"], "192.0.2.1"),  # the left one is the client's own writing
+        ("10.0.0.1", ["203.0.113.7,192.0.2.1,10.0.0.2,10.0.0.3"], "192.0.2.1"),
+        ("10.0.0.1", ["203.0.113.7", "192.0.2.1"], "192.0.2.1"),  # two headers are one list
+        ("10.0.0.1", ["192.0.2.1", "10.0.0.2"], "192.0.2.1"),
+        ("10.0.0.1", ["10.0.0.2, 10.0.0.3"], "10.0.0.2"),  # everybody is trusted: the first of them asked
+        ("10.0.0.1", ["192.0.2.1, garbage"], "10.0.0.1"),
+        ("10.0.0.1", ["192.0.2.1, garbage, 10.0.0.2"], "10.0.0.2"),
+        ("10.0.0.1", ["garbage, 192.0.2.1"], "192.0.2.1"),
+        ("10.0.0.1", ["192.0.2.1,"], "10.0.0.1"),
+        ("10.0.0.1", ["192.0.2.1:443"], "10.0.0.1"),
+        ("10.0.0.1", ["[2001:db8::1]"], "10.0.0.1"),
+        ("10.0.0.1", ["2001:db8::1"], "2001:db8::1"),
+        ("2001:db8:aa::1", ["192.0.2.1"], "192.0.2.1"),
+        ("2001:db8:ab::1", ["192.0.2.1"], "2001:db8:ab::1"),
+        ("10.0.0.1", [b"\xff\xfe"], "10.0.0.1"),
+        ("10.0.0.1", ["0300.0.2.1"], "10.0.0.1"),  # octal, to some
+        ("10.0.0.1", ["3221225985"], "10.0.0.1"),
+        ("unix", ["192.0.2.1"], "unix"),
+        # A socket for both families shows IPv4 peers in IPv6 clothes.
+        ("::ffff:10.0.0.1", ["192.0.2.1"], "192.0.2.1"),
+        ("::ffff:192.0.2.9", ["192.0.2.1"], "192.0.2.9"),
+        ("10.0.0.1", ["192.0.2.1, ::ffff:10.0.0.2"], "192.0.2.1"),
+        ("10.0.0.1", ["::ffff:192.0.2.1"], "192.0.2.1"),
+    ],
+)
+def test_with_trusted_proxies(peer: str, forwarded: list[str], expected: str) -> None:
+    assert address(peer, forwarded) == expected
+
+
+def test_without_trusted_proxies_the_header_means_nothing() -> None:
+    for peer in ("192.0.2.9", "10.0.0.1", "127.0.0.1"):
+        assert address(peer, ["192.0.2.1"], trusted="") == peer
+
+
+def test_a_socket_in_the_file_system_has_no_address() -> None:
+    assert address(None) == "unix"
+    assert address(None, ["192.0.2.1"]) == "unix"
+
+
+@pytest.mark.parametrize(
+    ("peer", "expected"),
+    [("::ffff:192.0.2.9", "192.0.2.9"), ("2001:DB8::9", "2001:db8::9"), ("fe80::1%eth0", "fe80::1%eth0"), ("", "")],
+)
+def test_a_peer_is_written_in_one_way(peer: str, expected: str) -> None:
+    assert address(peer) == address(peer, trusted="") == expected
+
+
+def test_a_long_list_is_read_from_its_end_only() -> None:
+    trusted = ["10.0.0.1"] * (MAX_HOPS + 10)
+    assert address("10.0.0.1", [",".join(["192.0.2.1", *trusted])]) == "10.0.0.1"
+    assert address("10.0.0.1", [",".join(["203.0.113.1"] * 10_000 + ["192.0.2.1"])]) == "192.0.2.1"
+
+
+def test_a_zone_is_no_way_to_be_somebody_else() -> None:
+    """`%` and any text may follow an IPv6 address; text that a client chose gets nowhere."""
+    assert address("10.0.0.1", ["fe80::1%" + "x" * 1000]) == "10.0.0.1"
+
+
+@given(made_up=st.lists(st.text(st.characters(max_codepoint=255), max_size=30), max_size=5))
+def test_nothing_that_a_client_writes_changes_what_the_proxy_saw(made_up: list[str]) -> None:
+    assert address("10.0.0.1", [",".join([*made_up, "192.0.2.1"])]) == "192.0.2.1"
+    assert address("192.0.2.9", made_up) == "192.0.2.9"

@@ -1,0 +1,159 @@
+"""Errors as answers."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from apps.platform_api.http.errors import error_body, field_path, internal_error, render
+from platform_app import errors
+from platform_app.errors import PlatformError
+from tests.support.fakes.core import context
+
+
+def tree(kind: type[PlatformError] = PlatformError) -> Iterator[type[PlatformError]]:
+    for child in kind.__subclasses__():
+        yield child
+        yield from tree(child)
+
+
+LEAVES = [kind for kind in tree() if "code" in vars(kind)]
+
+
+@pytest.mark.parametrize(
+    ("location", "path"),
+    [
+        ((), "body"),
+        (("body",), "body"),
+        (("body", "messages", 0, "@user", "content"), "messages[0].content"),
+        (("messages", 0, "@user", "content", "@parts", 2, "@image_url", "url"), "messages[0].content[2].url"),
+        (("body", 5), "[5]"),
+        (("query", "limit"), "limit"),
+        (("header", "x-y"), "x-y"),
+        (("metadata", "a", "[key]"), "metadata.a.[key]"),
+        (("stop", "@text"), "stop"),
+        (("a", "body", "b"), "a.body.b"),
+    ],
+)  # fmt: skip
+def test_field_paths(location: tuple[str | int, ...], path: str) -> None:
+    assert field_path(location) == path
+
+
+def test_the_answers_shape() -> None:
+    request = context()
+    response = render(errors.ValidationFailed("No.", details=["a: b"]), request)
+    assert response.status_code == 422
+    assert response.headers["content-type"] == "application/json"
+    assert json.loads(bytes(response.body)) == {
+        "error": {"code": "validation_error", "message": "No.", "request_id": "req-1", "details": ["a: b"]}
+    }
+    assert "details" not in json.loads(bytes(render(errors.Conflict("No."), request).body))["error"]
+
+
+@pytest.mark.parametrize(("seconds", "header"), [(0.0, "1"), (0.2, "1"), (1.0, "1"), (1.01, "2"), (59.5, "60")])
+def test_retry_after_is_whole_seconds_rounded_up(seconds: float, header: str) -> None:
+    assert render(errors.Draining("Bye.", retry_after=seconds), context()).headers["retry-after"] == header
+
+
+HELPS = {
+    errors.RateLimited, errors.BudgetExceeded, errors.AuthUnavailable, errors.LimiterUnavailable,
+    errors.LedgerUnavailable, errors.IdempotencyUnavailable, errors.IdempotencyInFlight, errors.Overloaded,
+    errors.Draining, errors.ProviderError, errors.ProviderBadResponse, errors.ProviderUnavailable,
+    errors.ProviderRateLimited,
+}  # fmt: skip
+"""Where the same request may succeed later."""
+
+
+@pytest.mark.parametrize("kind", [kind for kind in LEAVES if kind.__module__ == "platform_app.errors"])
+@pytest.mark.parametrize("openai", [False, True])
+def test_only_what_waiting_helps_may_be_retried(kind: type[PlatformError], openai: bool) -> None:
+    """Kind 11: OpenAI's and Anthropic's clients retry 408, 409, 429 and every 5xx unless they are told not to."""
+    error = kind.__new__(kind)
+    PlatformError.__init__(error, "No.")
+    response = render(error, replace(context(), openai=openai))
+    assert ("x-should-retry" in response.headers) is (kind not in HELPS)
+    if kind not in HELPS:
+        assert response.headers["x-should-retry"] == "false"
+        assert "retry-after" not in response.headers
+
+
+@pytest.mark.parametrize("openai", [False, True])
+def test_every_error_carries_the_request_id(openai: bool) -> None:
+    """Kind 11c."""
+    body = json.loads(bytes(render(errors.Conflict("No."), replace(context(), openai=openai)).body))
+    assert body["error"]["request_id"] == "req-1"
+
+
+@pytest.mark.parametrize("kind", [errors.ProviderUnavailable, errors.ProviderRateLimited])
+def test_where_waiting_helps_and_nobody_said_how_long_it_is_a_second(kind: type[errors.PlatformError]) -> None:
+    assert render(kind("No."), context()).headers["retry-after"] == "1"
+    assert render(kind("No.", retry_after=7), context()).headers["retry-after"] == "7"
+
+
+def test_no_retry_after_where_waiting_does_not_help() -> None:
+    assert "retry-after" not in render(errors.ProviderQuotaExhausted("No."), context()).headers
+
+
+def test_a_challenge_comes_with_a_401_and_a_missing_scope() -> None:
+    challenge = {
+        kind: render(error, context()).headers["www-authenticate"]
+        for kind, error in {
+            "missing": errors.MissingCredentials(),
+            "invalid": errors.InvalidApiKey(),
+            "scope": errors.InsufficientScope("platform:chat"),
+        }.items()
+    }
+    assert challenge == {
+        "missing": 'Bearer realm="flowbiz-platform"',
+        "invalid": 'Bearer realm="flowbiz-platform", error="invalid_token"',
+        "scope": 'Bearer realm="flowbiz-platform", error="insufficient_scope", scope="platform:chat"',
+    }
+
+
+def test_codes_are_unique_and_statuses_are_the_documented_ones() -> None:
+    assert len({kind.code for kind in LEAVES}) == len(LEAVES)
+    assert {kind.status for kind in LEAVES} <= {
+        400,
+        401,
+        403,
+        404,
+        405,
+        409,
+        413,
+        415,
+        422,
+        429,
+        431,
+        500,
+        502,
+        503,
+        504,
+    }
+    for kind in LEAVES:
+        if issubclass(kind, errors.ProviderFailed):
+            assert kind.status in (502, 503, 504), "an upstream failure is never the client's"
+
+
+def test_the_drawn_tree_is_the_real_one() -> None:
+    assert errors.__doc__ is not None
+    drawn = [line.split() for line in errors.__doc__.splitlines()]
+    found = {words[-3]: (int(words[-2]), words[-1]) for words in drawn if len(words) > 3 and words[-2].isdigit()}
+    found |= {"InternalError": (500, "internal_error")}  # its line says more
+    assert found == {kind.__name__: (kind.status, kind.code) for kind in LEAVES}
+
+
+@pytest.mark.parametrize("kind", LEAVES)
+def test_what_is_a_denial(kind: type[PlatformError]) -> None:
+    request = context()
+    knows_its_words = kind in (errors.MissingCredentials, errors.InvalidApiKey)
+    error_body(kind() if knows_its_words else kind("platform:chat"), request)  # type: ignore[call-arg]  # those two
+    assert request.reason == kind.code
+    denied = issubclass(kind, errors.CallerRefused | errors.RateLimited | errors.ModelNotFound)
+    assert request.decision == ("deny" if denied else "allow")
+
+
+def test_a_bug_says_nothing_but_where_to_look() -> None:
+    error = internal_error()
+    assert (error.status, error.code, error.details) == (500, "internal_error", None)
+    assert "request id" in error.message

@@ -1,0 +1,88 @@
+"""The directory of workers' metrics is there while it is served, and nobody's leftovers pile up."""
+
+import os
+import tempfile
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from apps.platform_cli.embedded.lock import DirectoryLock
+from apps.platform_cli.serve import worker_metrics
+from apps.platform_cli.serve.worker_metrics import serve_metrics
+from tests.support.servers.ports import free_port
+
+
+@pytest.fixture(autouse=True)
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
+def _directory(parent: Path, name: str, age_seconds: float) -> Path:
+    directory = parent / f"flowbiz-platform-metrics-{name}"
+    directory.mkdir(mode=0o700)
+    (directory / "counter_1.db").touch()
+    moment = time.time() - age_seconds
+    os.utime(directory, (moment, moment))
+    return directory
+
+
+def test_it_is_gone_with_its_parent() -> None:
+    port = free_port()
+    with serve_metrics("127.0.0.1", port) as directory:
+        assert httpx.get(f"http://127.0.0.1:{port}/metrics").status_code == 200
+        assert directory.is_dir()
+    assert not directory.exists()
+
+
+def test_leftovers_of_the_dead_are_removed_and_those_of_the_living_are_not(temporary: Path) -> None:
+    dead, living = _directory(temporary, "dead", 3600), _directory(temporary, "living", 3600)
+    young = _directory(temporary, "young", 1)
+    with DirectoryLock(living / ".lock"):
+        os.utime(living, (0, 0))
+        with serve_metrics("127.0.0.1", free_port()):
+            assert not dead.exists()
+            assert living.exists()
+            assert young.exists()
+
+
+def test_sweep_changes_nothing_behind_a_link(temporary: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A stranger's directory with a link to a file of ours, and a link to a directory of ours."""
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    precious = elsewhere / "precious"
+    precious.write_text("all of it")
+    trap = _directory(temporary, "trap", 3600)
+    (trap / ".lock").symlink_to(precious)
+    open_to_all = _directory(temporary, "open", 3600)
+    open_to_all.chmod(0o755)
+    linked = elsewhere / "linked"
+    linked.mkdir(mode=0o700)
+    (linked / "kept").touch()
+    (temporary / "flowbiz-platform-metrics-link").symlink_to(linked)
+    for each in (trap, linked):
+        os.utime(each, (0, 0))
+    with serve_metrics("127.0.0.1", free_port()):
+        pass
+    assert precious.read_text() == "all of it"
+    assert open_to_all.exists()
+    assert (linked / "kept").exists()
+    assert not (linked / ".lock").exists()
+
+
+def test_sweep_leaves_directories_of_others(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs = _directory(temporary, "theirs", 3600)
+    ours = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: ours + 1)
+    worker_metrics._sweep()
+    assert sorted(path.name for path in theirs.iterdir()) == ["counter_1.db"]
+
+
+def test_a_port_in_use_is_an_error_and_leaves_no_directory(temporary: Path) -> None:
+    port = free_port()
+    with serve_metrics("127.0.0.1", port):
+        before = set(temporary.iterdir())
+        with pytest.raises(OSError, match="in use"), serve_metrics("127.0.0.1", port):
+            pass
+        assert set(temporary.iterdir()) == before

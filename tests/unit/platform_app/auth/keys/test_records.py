@@ -1,0 +1,56 @@
+"""Plain data about keys: status, what a change names, and what is shown."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import orjson
+import pytest
+
+from platform_app.auth.keys.records import UNSET, KeyChanges, StoredSecret
+from tests.support.fakes.core import key_record
+
+NOW = datetime(2026, 7, 1, tzinfo=UTC)
+MOMENT = timedelta(microseconds=1)
+
+
+@pytest.mark.parametrize(
+    ("revoked_at", "expires_at", "status"),
+    [
+        (None, None, "active"),
+        (None, NOW + MOMENT, "active"),
+        (None, NOW, "expired"),
+        (None, NOW - MOMENT, "expired"),
+        (NOW, None, "revoked"),
+        (NOW, NOW - MOMENT, "revoked"),
+        (NOW + MOMENT, None, "revoked"),  # by another clock than ours
+    ],
+)
+def test_status(revoked_at: datetime | None, expires_at: datetime | None, status: str) -> None:
+    assert key_record(revoked_at=revoked_at, expires_at=expires_at).status(NOW) == status
+
+
+def test_plain_is_json_with_the_status_of_now() -> None:
+    plain = key_record(scopes=["platform:chat"], expires_at=NOW - timedelta(days=3650)).plain()
+    assert plain["status"] == "expired"
+    assert plain["expires_at"] == (NOW - timedelta(days=3650)).isoformat()
+    assert orjson.loads(orjson.dumps(plain)) == plain
+
+
+def test_a_change_names_what_is_set_and_none_is_a_value() -> None:
+    assert KeyChanges().fields() == {}
+    changes = KeyChanges(name="x", allowed_models=None, limits={}, scopes=UNSET)
+    assert changes.fields() == {"name": "x", "allowed_models": None, "limits": {}}
+
+
+def test_a_change_has_every_field_that_can_change() -> None:
+    fixed = {"key_id", "environment", "created_at", "created_by", "revoked_at", "revoked_by", "revoked_reason",
+             "last_used_at"}  # fmt: skip
+    record = key_record()
+    assert set(KeyChanges.__dataclass_fields__) == set(record.__dataclass_fields__) - fixed
+    everything = KeyChanges("n", "o", ["platform:chat"], None, None, NOW).fields()
+    assert replace(record, **everything).name == "n"
+
+
+def test_a_digest_is_not_printed() -> None:
+    assert "d1d1" not in repr(StoredSecret(bytes.fromhex("d1" * 32), 1, None))
+    assert r"\xd1" not in repr(StoredSecret(bytes.fromhex("d1" * 32), 1, None))

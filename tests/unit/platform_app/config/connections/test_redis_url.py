@@ -1,0 +1,81 @@
+"""Redis' URLs: TLS to other machines unless told otherwise by name, and no parameter that fails later."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from platform_app.config import Settings, load_settings
+from platform_app.errors import ConfigurationError
+from tests.support.servers.certificates import Authority
+
+pytestmark = pytest.mark.usefixtures("bare_environment")
+
+
+def settings(url: str, **fields: Any) -> Settings:
+    return load_settings(database_url="postgresql://localhost/p", redis_url=url, **fields)
+
+
+def problem_of(url: str, **fields: Any) -> str:
+    with pytest.raises(ConfigurationError) as caught:
+        settings(url, **fields)
+    [problem] = caught.value.problems
+    assert "pa55word" not in problem
+    return problem
+
+
+@pytest.mark.parametrize("url", ["redis://:pa55word@redis:6379/0", "redis://10.0.0.7", "redis://[2001:db8::1]:6379"])
+def test_clear_redis_url_to_another_machine_needs_permission(url: str) -> None:
+    assert "rediss://, or set PLATFORM_REDIS_TLS=off" in problem_of(url)
+    [line] = settings(url, redis_tls="off").insecure_connections()
+    assert line.startswith("PLATFORM_REDIS_TLS=off: ")
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["redis://localhost", "redis://", "redis://127.0.0.1:1/0", "redis://[::1]", "unix:///x.sock", "rediss://redis"],
+)
+def test_secure_redis_url_needs_no_permission(url: str) -> None:
+    assert settings(url).insecure_connections() == []
+
+
+@pytest.mark.parametrize("query", ["ssl_cert_reqs=none", "ssl_cert_reqs=optional", "ssl_check_hostname=false"])
+def test_unverified_redis_url_is_reported(query: str) -> None:
+    [line] = settings(f"rediss://redis?{query}").insecure_connections()
+    assert "turns verification off" in line
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("rediss://redis?ssl_cert_reqs=pa55word", "ssl_cert_reqs must be one of none, optional, required"),
+        ("rediss://redis?ssl_ca_certs=/nowhere/pa55word", "ssl_ca_certs (or PLATFORM_REDIS_CA_FILE): the file cannot"),
+        ("rediss://redis?ssl_certfile=/etc/hostname", "ssl_certfile: OpenSSL does not take"),
+        ("rediss://redis?ssl_min_version=771&ssl_ciphers=pa55word", "OpenSSL does not take"),
+        ("rediss://redis?ssl_min_version=1", "ssl_min_version: OpenSSL does not take"),
+        ("redis://localhost?ssl_cert_reqs=none", "ssl_cert_reqs needs a rediss:// URL"),
+        ("redis://localhost?socket_timeout=9", "socket_timeout is not supported here: use PLATFORM_REDIS_TIMEOUT_MS"),
+        ("redis://localhost?max_connections=1", "max_connections is not supported here"),
+        ("redis://localhost?pa55word=1", "parameter number 1 behind the question mark is not known"),
+        ("redis://localhost?db=1&db=2", "db is given more than once"),
+        ("redis://localhost?protocol=9", "protocol must be 2 or 3"),
+    ],
+)  # fmt: skip
+def test_unusable_redis_parameter_is_refused_by_name(url: str, words: str) -> None:
+    assert words in problem_of(url)
+
+
+def test_redis_ca_file_is_added_to_tls_urls(tmp_path: Path) -> None:
+    ca_file = Authority().write(tmp_path / "my ca.pem")
+    for url, expected in (
+        ("rediss://redis", f"rediss://redis?ssl_ca_certs={tmp_path}/my%20ca.pem"),
+        ("rediss://redis/0?db=1", f"rediss://redis/0?db=1&ssl_ca_certs={tmp_path}/my%20ca.pem"),
+        ("redis://localhost", "redis://localhost"),
+    ):
+        assert settings(url, redis_ca_file=ca_file).redis_client_url == expected
+    named = f"rediss://redis?ssl_ca_certs={ca_file}"
+    assert settings(named, redis_ca_file=Path("/nowhere")).redis_client_url == named
+
+
+def test_missing_redis_ca_file_is_refused() -> None:
+    assert "PLATFORM_REDIS_CA_FILE): the file cannot be read" in problem_of("rediss://redis", redis_ca_file=Path("/no"))

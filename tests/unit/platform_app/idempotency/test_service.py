@@ -1,0 +1,323 @@
+"""What a request with a key is told, and what its end leaves behind."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+from structlog.testing import capture_logs
+
+from platform_app.errors import (
+    Conflict,
+    IdempotencyInFlight,
+    IdempotencyUnavailable,
+    InvalidRequest,
+    RateLimited,
+    ValidationFailed,
+)
+from platform_app.idempotency.in_flight import InFlightRequest, KeepingPolicy
+from platform_app.idempotency.service import HASH_APART_BYTES, IdempotencyService
+from platform_app.idempotency.store import Holder
+from platform_app.idempotency.stored_response import StoredResponse
+from tests.support.fakes.core import Count
+from tests.support.fakes.memory_store import MemoryStore
+
+POLICY = KeepingPolicy(keep_seconds=3600, max_bytes=100, lease_seconds=0.06)
+ANSWER = StoredResponse(200, (("content-type", "application/json"),), b'{"a":\n1}', "gpt-4o")
+OUTCOMES = "platform_idempotency_total"
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+@pytest.fixture
+def keeper(store: MemoryStore) -> IdempotencyService:
+    return IdempotencyService(store, POLICY)
+
+
+async def begin(
+    keeper: IdempotencyService,
+    *,
+    caller: str = "k1",
+    owner: str = "team",
+    route: str = "/a",
+    key: str = "one",
+    body: bytes = b"{}",
+) -> InFlightRequest | StoredResponse:
+    return await keeper.begin(Holder(caller, owner), route, key, body)
+
+
+async def begun(keeper: IdempotencyService, **more: str) -> InFlightRequest:
+    attempt = await begin(keeper, **more)  # type: ignore[arg-type]
+    assert isinstance(attempt, InFlightRequest)
+    return attempt
+
+
+def test_an_answer_survives_its_keeping() -> None:
+    odd = StoredResponse(200, (("x-platform-model", "模"),), bytes(range(256)))
+    for answer in (ANSWER, StoredResponse(400, (), b""), odd):
+        assert answer.encode()
+        assert StoredResponse.decode(answer.encode()) == answer
+
+
+async def test_the_answer_is_given_again(keeper: IdempotencyService, store: MemoryStore) -> None:
+    counts = {name: Count(OUTCOMES, outcome=name) for name in ("started", "stored")}
+    attempt = await begun(keeper)
+    assert attempt.protected
+    await attempt.finish(ANSWER)
+    assert await begin(keeper) == ANSWER
+    assert [record.seconds for record in store.records.values()] == [3600]
+    assert {name: count.grown for name, count in counts.items()} == {"started": 1, "stored": 1}
+
+
+async def test_while_it_is_worked_on_and_with_another_body(keeper: IdempotencyService) -> None:
+    counts = {name: Count(OUTCOMES, outcome=name) for name in ("in_flight", "mismatch")}
+    attempt = await begun(keeper)
+    with pytest.raises(IdempotencyInFlight) as caught:
+        await begin(keeper)
+    assert caught.value.retry_after
+    with pytest.raises(ValidationFailed):
+        await begin(keeper, body=b"{ }")
+    await attempt.finish(ANSWER)
+    with pytest.raises(ValidationFailed):
+        await begin(keeper, body=b"{ }")
+    assert {name: count.grown for name, count in counts.items()} == {"in_flight": 1, "mismatch": 2}
+
+
+async def test_callers_and_routes_are_apart_and_names_have_one_slot(
+    keeper: IdempotencyService, store: MemoryStore
+) -> None:
+    for more in ({}, {"caller": "k2"}, {"owner": "other"}, {"route": "/b"}, {"key": "two"}, {"key": "{}"}):
+        await (await begun(keeper, **more)).finish(ANSWER)
+    assert len(store.records) == 6
+    for name in store.records:
+        assert name.startswith("fbp:idem:2:{")
+        assert name.endswith("}")
+        assert name.count("{") == 1
+
+
+async def test_released_the_next_one_works(keeper: IdempotencyService, store: MemoryStore) -> None:
+    released = Count(OUTCOMES, outcome="released")
+    attempt = await begun(keeper)
+    await attempt.release()
+    assert store.records == {}
+    await (await begun(keeper)).finish(ANSWER)
+    await attempt.release()  # a second end changes nothing
+    await attempt.finish(StoredResponse(200, (), b"late"))
+    assert await begin(keeper) == ANSWER
+    assert released.grown == 1
+
+
+async def test_too_large_an_answer_is_remembered_as_given(keeper: IdempotencyService, store: MemoryStore) -> None:
+    counts = {name: Count(OUTCOMES, outcome=name) for name in ("too_large", "not_kept", "stored")}
+    await (await begun(keeper)).finish(StoredResponse(200, (), b"x" * 101))
+    assert [record.answer for record in store.records.values()] == [b""]
+    with pytest.raises(Conflict):
+        await begin(keeper)
+    await (await begun(keeper, key="fits")).finish(StoredResponse(200, (), b"x" * 100))
+    assert isinstance(await begin(keeper, key="fits"), StoredResponse)
+    assert {name: count.grown for name, count in counts.items()} == {"too_large": 1, "not_kept": 1, "stored": 1}
+
+
+async def test_a_large_body_is_told_apart_too(keeper: IdempotencyService) -> None:
+    large = b"x" * (HASH_APART_BYTES + 1)
+    attempt = await begin(keeper, body=large)
+    assert isinstance(attempt, InFlightRequest)
+    await attempt.finish(ANSWER)
+    assert await begin(keeper, body=large) == ANSWER
+    with pytest.raises(ValidationFailed):
+        await begin(keeper, body=large[:-1] + b"y")
+
+
+class Quota:
+    """A quota that has room, or not."""
+
+    def __init__(self, *, responses: bool = True, markers: bool = True) -> None:
+        self.responses, self.markers = responses, markers
+        self.taken: list[int] = []
+        self.marked = 0
+
+    async def take_response(self, holder: Holder, size: int) -> bool:
+        self.taken.append(size)
+        return self.responses
+
+    async def take_marker(self, holder: Holder) -> None:
+        self.marked += 1
+
+    def require_marker(self, holder: Holder) -> None:
+        if not self.markers:
+            raise RateLimited("full", retry_after=7)
+
+
+async def test_response_within_quota_is_counted_by_its_size(store: MemoryStore) -> None:
+    quota = Quota()
+    keeper = IdempotencyService(store, POLICY, quota)
+    await (await begun(keeper)).finish(ANSWER)
+    assert quota.taken == [len(ANSWER.encode())]
+    assert quota.marked == 0
+    assert await begin(keeper) == ANSWER
+
+
+async def test_response_over_quota_is_not_kept_nor_worked_on_twice(store: MemoryStore) -> None:
+    quota, over_quota = Quota(responses=False), Count(OUTCOMES, outcome="over_quota")
+    keeper = IdempotencyService(store, POLICY, quota)
+    with capture_logs() as logs:
+        await (await begun(keeper)).finish(ANSWER)
+        await (await begun(keeper, key="two")).finish(ANSWER)
+    assert [(line["event"], line["reason"], line["key_id"], line["owner"]) for line in logs] == [
+        ("idempotency_response_not_kept", "over_quota", "k1", "team")
+    ], "at most one line a second"
+    assert (over_quota.grown, quota.marked) == (2, 2)
+    with pytest.raises(Conflict):
+        await begin(keeper)
+
+
+async def test_too_large_response_takes_a_marker_alone(store: MemoryStore) -> None:
+    quota = Quota()
+    await (await begun(IdempotencyService(store, POLICY, quota))).finish(StoredResponse(200, (), b"x" * 101))
+    assert (quota.taken, quota.marked) == ([], 1)
+
+
+async def test_full_store_keeps_no_response(keeper: IdempotencyService, store: MemoryStore) -> None:
+    memory_full = Count(OUTCOMES, outcome="memory_full")
+    store.full = True
+    await (await begun(keeper)).finish(ANSWER)
+    assert memory_full.grown == 1
+    with pytest.raises(Conflict):
+        await begin(keeper)
+
+
+async def test_without_room_for_markers_no_work_is_begun(store: MemoryStore) -> None:
+    quota = Quota()
+    keeper = IdempotencyService(store, POLICY, quota)
+    await (await begun(keeper)).finish(ANSWER)
+    quota.markers = False
+    counts = {name: Count(OUTCOMES, outcome=name) for name in ("refused", "started")}
+    with pytest.raises(RateLimited):
+        await begin(keeper, key="new")
+    assert await begin(keeper) == ANSWER, "what was kept is given again"
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert len(store.records) == 1, "the new key is free again"
+    assert {name: count.grown for name, count in counts.items()} == {"refused": 1, "started": 0}
+
+
+async def test_client_that_leaves_while_quota_is_asked_has_its_response_kept(store: MemoryStore) -> None:
+    asked = asyncio.Event()
+
+    class Slow(Quota):
+        async def take_response(self, holder: Holder, size: int) -> bool:
+            await asked.wait()
+            return True
+
+    keeper = IdempotencyService(store, POLICY, Slow())
+    attempt = await begun(keeper)
+    finishing = asyncio.create_task(attempt.finish(ANSWER))
+    await asyncio.sleep(0)
+    finishing.cancel()
+    await asyncio.gather(finishing, return_exceptions=True)
+    await attempt.release()
+    asked.set()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert await begin(keeper) == ANSWER
+
+
+# --- the lease
+
+
+async def test_a_running_request_renews_its_lease_until_it_ends(keeper: IdempotencyService, store: MemoryStore) -> None:
+    attempt = await begun(keeper)
+    await asyncio.sleep(POLICY.lease_seconds)
+    assert store.steps.count("renew") >= 2
+    await attempt.finish(ANSWER)
+    renewed = store.steps.count("renew")
+    await asyncio.sleep(POLICY.lease_seconds)
+    assert store.steps.count("renew") == renewed
+
+
+async def test_a_record_that_the_server_lost_is_taken_back(keeper: IdempotencyService, store: MemoryStore) -> None:
+    attempt = await begun(keeper)
+    store.forget()
+    await asyncio.sleep(POLICY.lease_seconds)
+    with pytest.raises(IdempotencyInFlight):
+        await begin(keeper)
+    await attempt.release()
+
+
+async def test_who_lost_the_key_leaves_the_other_one_alone(keeper: IdempotencyService, store: MemoryStore) -> None:
+    lost = Count(OUTCOMES, outcome="lost")
+    late = await begun(keeper)
+    store.forget()
+    other = await begun(keeper)
+    await late.finish(StoredResponse(200, (), b"late"))
+    with pytest.raises(IdempotencyInFlight):
+        await begin(keeper)
+    await other.finish(ANSWER)
+    assert await begin(keeper) == ANSWER
+    assert lost.grown == 1
+
+
+# --- the store is down
+
+
+async def test_down_a_request_is_refused_and_a_late_hold_taken_back(
+    keeper: IdempotencyService, store: MemoryStore
+) -> None:
+    unavailable = Count(OUTCOMES, outcome="unavailable")
+    store.down = True
+    with pytest.raises(IdempotencyUnavailable):
+        await begin(keeper)
+    assert unavailable.grown == 1
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert store.steps == ["begin", "release"]
+    store.down = False
+    await (await begun(keeper)).release()
+
+
+async def test_with_the_other_policy_it_goes_on_and_is_protected_as_soon_as_can_be(store: MemoryStore) -> None:
+    keeper = IdempotencyService(store, replace(POLICY, refuse_when_unavailable=False))
+    store.down = True
+    attempt = await begun(keeper)
+    assert not attempt.protected
+    store.down = False
+    await asyncio.sleep(POLICY.lease_seconds)
+    with pytest.raises(IdempotencyInFlight):
+        await begin(keeper)
+    await attempt.finish(ANSWER)
+    assert await begin(keeper) == ANSWER
+
+
+@pytest.mark.parametrize("end", ["finish", "release"])
+async def test_an_end_while_it_is_down_is_counted_and_raises_nothing(
+    keeper: IdempotencyService, store: MemoryStore, end: str
+) -> None:
+    unavailable = Count(OUTCOMES, outcome="unavailable")
+    attempt = await begun(keeper)
+    store.down = True
+    await (attempt.finish(ANSWER) if end == "finish" else attempt.release())
+    assert unavailable.grown == 1
+
+
+async def test_being_cancelled_while_it_is_kept_does_not_free_the_key(
+    keeper: IdempotencyService, store: MemoryStore
+) -> None:
+    """The store was told already; to release now would undo it."""
+    attempt = await begun(keeper)
+    store.slow = asyncio.Event()
+    finishing = asyncio.create_task(attempt.finish(ANSWER))
+    await asyncio.sleep(0)
+    finishing.cancel()
+    await asyncio.gather(finishing, return_exceptions=True)
+    store.slow = None
+    await attempt.release()
+    assert store.steps == ["begin", "finish"]
+
+
+async def test_without_keeping_no_keys_are_taken(store: MemoryStore) -> None:
+    keeper = IdempotencyService(store, replace(POLICY, keep_seconds=0))
+    with pytest.raises(InvalidRequest):
+        await begin(keeper)
+    assert store.steps == []

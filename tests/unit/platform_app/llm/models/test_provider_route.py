@@ -1,0 +1,227 @@
+"""One route: its credential, its time, its journal."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+import pytest
+
+from platform_app.errors import (
+    ContentFiltered,
+    ProviderAuthFailed,
+    ProviderError,
+    ProviderNotConfigured,
+    ProviderRejectedRequest,
+    ProviderTimeout,
+)
+from platform_app.llm.chunk_stream import ChunkStream
+from platform_app.llm.interfaces import Answer
+from platform_app.llm.models.provider_route import ProviderRoute
+from platform_app.llm.models.route import Route
+from platform_app.llm.requests import ModelCall, Operation, UpstreamCall
+from platform_app.llm.responses import ChatChunk, ModelResponse
+from platform_app.observability import metrics
+from tests.support.timing.virtual_time import virtual_time
+
+DONE = ModelResponse(b"{}", {"choices": [{"message": {}}]})
+
+
+class Adapter:
+    """Answers one after the other; remembers what it was sent."""
+
+    def __init__(self, *answers: Answer | Exception) -> None:
+        self._answers = list(answers)
+        self.sent: list[tuple[UpstreamCall, str | None]] = []
+
+    async def send(self, call: UpstreamCall, credential: str | None) -> Answer:
+        self.sent.append((call, credential))
+        answer = self._answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def probe(self, credential: str | None, timeout_seconds: float) -> None:
+        raise NotImplementedError
+
+    async def aclose(self) -> None:
+        raise NotImplementedError
+
+
+class Credentials:
+    def __init__(self, *values: str) -> None:
+        self._values = list(values)
+        self.refreshed: list[tuple[str, str]] = []
+
+    async def get(self, name: str) -> str:
+        if not self._values:
+            raise ProviderNotConfigured(f"no {name}")
+        return self._values[0]
+
+    async def refresh(self, name: str, rejected: str) -> str:
+        self.refreshed.append((name, rejected))
+        return self._values[-1]
+
+
+def upstream(adapter: Adapter, credentials: Credentials, **fields: object) -> ProviderRoute:
+    route = Route("public", "openai", "gpt", **{"secret_name": "KEY", **fields})  # type: ignore[arg-type]
+    return ProviderRoute(route, adapter, credentials)
+
+
+def model_call(seconds: float = 5.0, **fields: object) -> ModelCall:
+    deadline = asyncio.get_running_loop().time() + seconds
+    return ModelCall({"messages": []}, deadline, **fields)  # type: ignore[arg-type]
+
+
+async def test_an_answer() -> None:
+    adapter = Adapter(DONE)
+    route = upstream(adapter, Credentials("k1"))
+    call = model_call(operation=Operation.EMBEDDINGS)
+    assert await route.send(call) is DONE
+    sent, credential = adapter.sent[0]
+    assert (sent.model, sent.body, sent.operation, sent.stream) == ("gpt", call.body, Operation.EMBEDDINGS, False)
+    assert 4.5 < sent.timeout_seconds <= 5
+    assert credential == "k1"
+    assert (call.journal.attempts, call.journal.route) == (1, route.route)
+
+
+@pytest.mark.parametrize(("route_seconds", "left", "expected"), [(2.0, 5.0, 2.0), (9.0, 5.0, 5.0), (2.0, -1.0, 0.0)])
+async def test_an_attempt_has_the_routes_time_but_never_more_than_is_left(
+    route_seconds: float, left: float, expected: float
+) -> None:
+    adapter = Adapter(DONE)
+    await upstream(adapter, Credentials("k1"), timeout_seconds=route_seconds).send(model_call(left))
+    assert adapter.sent[0][0].timeout_seconds == pytest.approx(expected, abs=0.2)
+
+
+async def test_a_route_without_a_secret() -> None:
+    adapter = Adapter(DONE)
+    await upstream(adapter, Credentials(), secret_name=None).send(model_call())
+    assert adapter.sent[0][1] is None
+
+
+async def test_a_refused_credential_is_fetched_anew_and_tried_once() -> None:
+    adapter, credentials = Adapter(ProviderAuthFailed("old"), DONE), Credentials("k1", "k2")
+    call = model_call()
+    assert await upstream(adapter, credentials).send(call) is DONE
+    assert [credential for _, credential in adapter.sent] == ["k1", "k2"]
+    assert credentials.refreshed == [("KEY", "k1")]
+    assert call.journal.attempts == 2
+
+    adapter = Adapter(ProviderAuthFailed("old"), ProviderAuthFailed("new"))
+    with pytest.raises(ProviderAuthFailed, match="new"):
+        await upstream(adapter, Credentials("k1", "k2")).send(model_call())
+
+
+async def test_a_refused_credential_that_did_not_change_is_not_tried_again() -> None:
+    adapter = Adapter(ProviderAuthFailed("old"))
+    with pytest.raises(ProviderAuthFailed):
+        await upstream(adapter, Credentials("k1")).send(model_call())
+    assert len(adapter.sent) == 1
+
+
+async def test_without_a_credential_nothing_is_sent_but_the_route_is_named() -> None:
+    adapter, call = Adapter(), model_call()
+    route = upstream(adapter, Credentials())
+    with pytest.raises(ProviderNotConfigured):
+        await route.send(call)
+    assert (call.journal.attempts, call.journal.route) == (0, route.route)
+
+
+def counted(outcome: str) -> float:
+    return float(metrics.PROVIDER_REQUESTS.labels("openai", "public", outcome)._value.get())
+
+
+async def test_calls_are_counted_by_how_they_end() -> None:
+    before = {outcome: counted(outcome) for outcome in ("ok", "provider_error", "client_closed")}
+
+    async def rest() -> AsyncGenerator[ChatChunk, None]:
+        yield ChatChunk(b"", {"choices": []})
+
+    streams = [ChunkStream(ChatChunk(b"", {"choices": []}), rest()) for _ in range(2)]
+    route = upstream(Adapter(ProviderError("x"), DONE, *streams), Credentials("k1"))
+    with pytest.raises(ProviderError):
+        await route.send(model_call())
+    await route.send(model_call())
+    assert counted("ok") == before["ok"] + 1
+    whole, broken = [await route.send(model_call(stream=True)) for _ in range(2)]
+    assert isinstance(whole, ChunkStream)
+    assert isinstance(broken, ChunkStream)
+    assert counted("ok") == before["ok"] + 1  # not before its end
+    assert len([chunk async for chunk in whole]) == 2
+    await broken.aclose()
+    made = {outcome: counted(outcome) - before[outcome] for outcome in before}
+    assert made == {"ok": 2, "provider_error": 1, "client_closed": 1}
+
+
+SECRET = "0f1e2d3c4b5a69788796a5b4c3d2e1f0"
+
+
+@pytest.mark.parametrize(
+    ("told", "shown"),
+    [
+        (f"bad header '{SECRET}' and {SECRET}!", "bad header '[masked]' and [masked]!"),
+        (f"cut off at {SECRET[:20]}", "cut off at [masked]"),
+        ("nothing of it", "nothing of it"),
+    ],
+)
+async def test_no_error_tells_the_credential(told: str, shown: str) -> None:
+    error = ProviderRejectedRequest("refused", details=[told], param=f"headers.{SECRET}")
+    with pytest.raises(ProviderRejectedRequest) as caught:
+        await upstream(Adapter(error), Credentials(SECRET)).send(model_call())
+    assert caught.value.details == [shown]
+    assert caught.value.param is None
+
+
+async def test_nor_does_one_in_the_middle_of_a_stream() -> None:
+    async def rest() -> AsyncGenerator[ChatChunk, None]:
+        yield ChatChunk(b"{}", {})
+        raise ContentFiltered("refused", details=[f"not with {SECRET}"])
+
+    adapter = Adapter(ChunkStream(ChatChunk(b"{}", {}), rest()))
+    answer = await upstream(adapter, Credentials(SECRET)).send(model_call(stream=True))
+    assert isinstance(answer, ChunkStream)
+    with pytest.raises(ContentFiltered) as caught:
+        _ = [chunk async for chunk in answer]
+    assert caught.value.details == ["not with [masked]"]
+
+
+class SlowAdapter(Adapter):
+    """Waits before its response; remembers whether it was cancelled."""
+
+    cancelled = False
+
+    async def send(self, call: UpstreamCall, credential: str | None) -> Answer:
+        try:
+            await asyncio.sleep(5)
+        except asyncio.CancelledError:
+            self.cancelled = True
+            raise
+        return await super().send(call, credential)
+
+
+@virtual_time
+async def test_stream_without_content_in_time_is_a_timeout() -> None:
+    """It is counted as one of the provider, not as a client that left."""
+    before = counted("provider_timeout")
+    adapter = SlowAdapter(DONE)
+    with pytest.raises(ProviderTimeout) as caught:
+        await upstream(adapter, Credentials("k1"), first_token_seconds=2.0).send(model_call(60, stream=True))
+    assert caught.value.details == ["no content within 2 s (first_token_seconds)"]
+    assert adapter.cancelled
+    assert counted("provider_timeout") == before + 1
+
+
+@virtual_time
+async def test_first_token_limit_leaves_whole_responses_alone() -> None:
+    adapter = SlowAdapter(DONE)
+    assert await upstream(adapter, Credentials("k1"), first_token_seconds=2.0).send(model_call(60)) is DONE
+
+
+@virtual_time
+async def test_client_that_leaves_before_the_first_token_stays_gone() -> None:
+    adapter = SlowAdapter(DONE)
+    sending = upstream(adapter, Credentials("k1"), first_token_seconds=2.0).send(model_call(60, stream=True))
+    task = asyncio.create_task(sending)
+    await asyncio.sleep(1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task

@@ -1,0 +1,220 @@
+"""The whole chain, from a config file's sections, around routes that do as told."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from platform_app.config import PlatformConfig
+from platform_app.errors import (
+    ProviderError,
+    ProviderRateLimited,
+    ProviderTimeout,
+    ProviderUnavailable,
+)
+from platform_app.llm.interfaces import Upstream
+from platform_app.llm.models.catalog import catalog_routes
+from platform_app.llm.models.route import Route
+from platform_app.llm.policies.breaker_open import BreakerOpen
+from platform_app.llm.policies.breaker_state import Phase
+from platform_app.llm.policies.chain import assemble_all
+from platform_app.llm.policies.fallback import Fallback
+from platform_app.llm.policies.state import PolicyState
+from tests.support.fakes.upstreams import ANSWER, ScriptedUpstream, SlowUpstream, a_call
+from tests.support.timing.virtual_time import now, virtual_time
+
+BREAKER = {"minimum_calls": 4, "window_seconds": 600, "open_seconds": 15, "probes": 1}
+
+
+def a_config(models: dict[str, list[str]], providers: dict[str, Any] | None = None, **policies: Any) -> PlatformConfig:
+    """Routes are written `provider/model`."""
+    names = {route.split("/")[0] for routes in models.values() for route in routes}
+    return PlatformConfig.model_validate(
+        {
+            "providers": {
+                name: {"base_url": "http://127.0.0.1:1/v1", **(providers or {}).get(name, {})} for name in names
+            },
+            "models": {
+                public: {
+                    "routes": [dict(zip(("provider", "model"), route.split("/"), strict=True)) for route in routes]
+                }
+                for public, routes in models.items()
+            },
+            "policies": {"breaker": BREAKER, **policies},
+        }
+    )
+
+
+class Setting:
+    """Chains of a config; `routes` are the scripted ends, by `provider/model`."""
+
+    def __init__(self, config: PlatformConfig, **routes: ScriptedUpstream) -> None:
+        self.routes = {name.replace("__", "/"): upstream for name, upstream in routes.items()}
+        self.state = PolicyState()
+        self.load(config)
+
+    def load(self, config: PlatformConfig) -> None:
+        catalog = catalog_routes(config)
+        self.upstreams = assemble_all(config, catalog, self._route, self.state)
+
+    def _route(self, route: Route) -> Upstream:
+        return self.routes.setdefault(f"{route.provider}/{route.upstream_model}", ScriptedUpstream(ANSWER))
+
+
+@virtual_time
+async def test_the_second_route_answers_while_the_first_is_down() -> None:
+    setting = Setting(a_config({"m": ["a/x", "b/x"]}), a__x=ScriptedUpstream(ProviderError("x")))
+    call = a_call()
+    assert await setting.upstreams["m"].send(call) is ANSWER
+    assert (setting.routes["a/x"].calls, setting.routes["b/x"].calls) == (3, 1)
+    assert call.journal.attempts == 4
+
+
+@virtual_time
+async def test_an_open_breaker_costs_neither_time_nor_a_call() -> None:
+    setting = Setting(a_config({"m": ["a/x", "b/x"]}), a__x=ScriptedUpstream(ProviderError("x")))
+    for _ in range(2):
+        await setting.upstreams["m"].send(a_call())
+    assert setting.routes["a/x"].calls == 4  # the fourth failure opened it, in the middle of the second call's tries
+    began = now()
+    for _ in range(5):
+        assert await setting.upstreams["m"].send(a_call()) is ANSWER
+    assert (setting.routes["a/x"].calls, now() - began) == (4, 0)
+
+
+@virtual_time
+async def test_with_another_route_nobody_waits_long_for_this_one() -> None:
+    limited = ProviderRateLimited("x", retry_after=4)
+    setting = Setting(a_config({"m": ["a/x", "b/x"], "alone": ["a/x"]}), a__x=ScriptedUpstream(limited))
+    began = now()
+    assert await setting.upstreams["m"].send(a_call()) is ANSWER
+    assert (setting.routes["a/x"].calls, now() - began) == (1, 0)
+    with pytest.raises(ProviderRateLimited):
+        await setting.upstreams["alone"].send(a_call())
+    assert setting.routes["a/x"].calls == 4
+    assert now() - began >= 8
+
+
+@virtual_time
+async def test_a_single_route_has_no_fallback_and_an_uncapped_provider_no_slots() -> None:
+    setting = Setting(a_config({"m": ["a/x"]}))
+    names = []
+    at: Any = setting.upstreams["m"]
+    while hasattr(at, "_upstream"):
+        names.append(type(at).__name__)
+        at = at._upstream
+    assert names == ["CountedFailures", "Deadline", "Retry", "Breaker"]
+
+
+@virtual_time
+async def test_the_order_of_the_whole_chain() -> None:
+    setting = Setting(a_config({"m": ["a/x", "b/x"]}, {"a": {"max_concurrent": 1}}))
+    outer: Any = setting.upstreams["m"]
+    fallback = outer._upstream._upstream
+    assert isinstance(fallback, Fallback)
+    at: Any = fallback._orders[0][0].upstream
+    names = []
+    while hasattr(at, "_upstream"):
+        names.append(type(at).__name__)
+        at = at._upstream
+    assert names == ["Retry", "Breaker", "Concurrency"]
+
+
+@virtual_time
+async def test_a_wait_for_another_try_holds_no_slot() -> None:
+    config = a_config({"m": ["a/x"]}, {"a": {"max_concurrent": 1, "max_waiting": 0}})
+    setting = Setting(config, a__x=ScriptedUpstream(ProviderRateLimited("x", retry_after=5), ANSWER))
+    waiting = asyncio.create_task(setting.upstreams["m"].send(a_call()))
+    await asyncio.sleep(1)
+    assert await setting.upstreams["m"].send(a_call()) is ANSWER
+    assert await waiting is ANSWER
+
+
+@virtual_time
+async def test_a_full_provider_falls_back_at_once() -> None:
+    config = a_config({"m": ["a/x", "b/x"]}, {"a": {"max_concurrent": 1, "max_waiting": 0}})
+    setting = Setting(config, a__x=SlowUpstream(30.0))
+    busy = asyncio.create_task(setting.upstreams["m"].send(a_call()))
+    await asyncio.sleep(1)
+    began = now()
+    assert await setting.upstreams["m"].send(a_call()) is ANSWER
+    assert (now() - began, setting.routes["b/x"].calls) == (0, 1)
+    await busy
+
+
+@virtual_time
+async def test_a_cap_holds_over_all_models_of_its_provider() -> None:
+    config = a_config({"m": ["a/x"], "n": ["a/y"]}, {"a": {"max_concurrent": 2}}, queue_seconds=600)
+    shared = SlowUpstream(1.0)
+    setting = Setting(config, a__x=shared, a__y=shared)
+    await asyncio.gather(*(setting.upstreams[model].send(a_call()) for model in ("m", "n") * 4))
+    assert (shared.most_running, shared.calls) == (2, 8)
+
+
+@virtual_time
+async def test_a_breaker_is_shared_by_all_public_names_of_a_route() -> None:
+    down = ScriptedUpstream(ProviderUnavailable("x"))
+    setting = Setting(a_config({"m": ["a/x"], "n": ["a/x"], "o": ["a/y"]}), a__x=down)
+    for _ in range(2):
+        with pytest.raises(ProviderUnavailable):
+            await setting.upstreams["m"].send(a_call())
+    with pytest.raises(BreakerOpen):
+        await setting.upstreams["n"].send(a_call())
+    assert await setting.upstreams["o"].send(a_call()) is ANSWER
+
+
+@virtual_time
+async def test_nothing_outlives_the_deadline_whatever_the_routes_do() -> None:
+    config = a_config({"m": ["a/x", "b/x"]}, {"a": {"max_concurrent": 1}})
+    setting = Setting(config, a__x=SlowUpstream(4.0, ProviderError("x")), b__x=SlowUpstream(1000.0))
+    began = now()
+    with pytest.raises(ProviderTimeout):
+        await setting.upstreams["m"].send(a_call(30.0))
+    assert now() - began <= 30.1
+    assert setting.routes["b/x"].running == 0
+
+
+class TestReload:
+    @virtual_time
+    async def test_routes_that_stay_keep_their_breaker_and_their_slots(self) -> None:
+        capped = {"a": {"max_concurrent": 1}}
+        setting = Setting(
+            a_config({"m": ["a/x"], "n": ["b/x"]}, capped, queue_seconds=100),
+            a__x=SlowUpstream(30.0),
+            b__x=ScriptedUpstream(ProviderError("x")),
+        )
+        for _ in range(2):
+            with pytest.raises(ProviderError if setting.routes["b/x"].calls == 0 else BreakerOpen):
+                await setting.upstreams["n"].send(a_call())
+        before = asyncio.create_task(setting.upstreams["m"].send(a_call()))
+        await asyncio.sleep(1)
+        setting.load(a_config({"m": ["a/x"], "n": ["b/x"], "new": ["c/x"]}, capped, queue_seconds=100))
+        with pytest.raises(BreakerOpen):
+            await setting.upstreams["n"].send(a_call())
+        began = now()
+        await setting.upstreams["m"].send(a_call(200))
+        assert now() - began == pytest.approx(59.0)  # 29 s until the call from before the reload gave its slot back
+        await before
+
+    @virtual_time
+    async def test_what_no_route_needs_is_forgotten(self) -> None:
+        setting = Setting(a_config({"m": ["a/x", "b/x"]}, {"a": {"max_concurrent": 1}, "b": {"max_concurrent": 1}}))
+        for number in range(50):
+            setting.load(a_config({"m": [f"a/x{number}"]}, {"a": {"max_concurrent": 1}}))
+        assert len(setting.state._breakers) == 1
+        assert len(setting.state._slots) == 1
+        setting.load(a_config({"m": ["a/x"]}))
+        assert len(setting.state._slots) == 0
+
+    @virtual_time
+    async def test_other_numbers_start_the_breaker_anew(self) -> None:
+        config = a_config({"m": ["a/x"]})
+        setting = Setting(config, a__x=ScriptedUpstream(ProviderError("x")))
+        for _ in range(2):
+            with pytest.raises((ProviderError, BreakerOpen)):
+                await setting.upstreams["m"].send(a_call())
+        route = catalog_routes(config)["m"][0]
+        assert setting.state.breaker(route, config.policies.breaker).phase is Phase.OPEN
+        setting.load(a_config({"m": ["a/x"]}, breaker={**BREAKER, "minimum_calls": 5}))
+        setting.routes["a/x"].steps = [ANSWER]
+        assert await setting.upstreams["m"].send(a_call()) is ANSWER

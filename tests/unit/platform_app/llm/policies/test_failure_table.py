@@ -1,0 +1,118 @@
+"""The table of errors is whole, and says what it must never say otherwise."""
+
+import pytest
+
+import platform_app.llm.policies.breaker_open  # noqa: F401 - its class belongs to the tree
+from platform_app import errors
+from platform_app.errors import PlatformError, ProviderFailed, RequestRefused, Unavailable
+from platform_app.llm.errors import UnsupportedByProvider
+from platform_app.llm.policies.breaker_open import BreakerOpen
+from platform_app.llm.policies.failure_table import FAILURE_POLICIES, Health, reason_of, verdict_of
+
+
+def subclasses(kind: type[PlatformError]) -> set[type[PlatformError]]:
+    """Every class of ours beneath this one. Other tests define some of their own; they are not the tree's."""
+    found = set()
+    for each in kind.__subclasses__():
+        if each.__module__.startswith("platform_app."):
+            found |= {each} | subclasses(each)
+    return found
+
+
+def leaves(kind: type[PlatformError]) -> set[type[PlatformError]]:
+    return {each for each in subclasses(kind) if not subclasses(each)}
+
+
+def by_name(kinds: set[type[PlatformError]]) -> list[type[PlatformError]]:
+    return sorted(kinds, key=lambda kind: kind.__name__)
+
+
+def make(kind: type[PlatformError]) -> PlatformError:
+    return kind.__new__(kind)
+
+
+def test_the_tree_is_found() -> None:
+    assert {errors.ProviderQuotaExhausted, errors.Overloaded, errors.ContentFiltered, BreakerOpen} <= leaves(
+        PlatformError
+    )
+
+
+@pytest.mark.parametrize("kind", by_name(leaves(ProviderFailed) | leaves(Unavailable)))
+def test_every_failure_has_a_row_of_its_own(kind: type[PlatformError]) -> None:
+    assert kind in FAILURE_POLICIES
+
+
+@pytest.mark.parametrize("kind", by_name(leaves(PlatformError)))
+def test_every_error_is_judged(kind: type[PlatformError]) -> None:
+    assert verdict_of(make(kind)) in FAILURE_POLICIES.values()
+
+
+def test_every_row_is_of_the_tree_and_has_its_reason() -> None:
+    assert FAILURE_POLICIES.keys() <= subclasses(PlatformError)
+    assert all(len(verdict.why) > 10 for verdict in FAILURE_POLICIES.values())
+
+
+FINAL = leaves(RequestRefused) - {UnsupportedByProvider, errors.ContextLengthExceeded}
+
+
+@pytest.mark.parametrize("kind", by_name(FINAL))
+def test_a_wrong_request_goes_nowhere_else(kind: type[PlatformError]) -> None:
+    verdict = verdict_of(make(kind))
+    assert (verdict.retry, verdict.fall_back, verdict.health) == (False, False, Health.UNKNOWN)
+
+
+def test_what_one_wire_format_cannot_say_another_may() -> None:
+    verdict = verdict_of(make(UnsupportedByProvider))
+    assert (verdict.retry, verdict.fall_back, verdict.health) == (False, True, Health.UNKNOWN)
+    assert (UnsupportedByProvider.code, UnsupportedByProvider.status) == ("provider_rejected_request", 400)
+
+
+def test_context_length_falls_back_to_other_models_only() -> None:
+    rows = {kind for kind, verdict in FAILURE_POLICIES.items() if verdict.other_model_only}
+    assert rows == {errors.ContextLengthExceeded}
+    verdict = FAILURE_POLICIES[errors.ContextLengthExceeded]
+    assert (verdict.retry, verdict.fall_back, verdict.health) == (False, True, Health.UNKNOWN)
+
+
+@pytest.mark.parametrize("kind", by_name(leaves(ProviderFailed)))
+def test_every_failure_of_a_provider_falls_back(kind: type[PlatformError]) -> None:
+    assert verdict_of(make(kind)).fall_back
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        errors.ProviderQuotaExhausted,
+        errors.ProviderAuthFailed,
+        errors.ProviderNotConfigured,
+        errors.ProviderTimeout,
+        errors.Overloaded,
+        BreakerOpen,
+    ],
+)
+def test_what_a_second_try_cannot_mend_gets_none(kind: type[PlatformError]) -> None:
+    assert not verdict_of(make(kind)).retry
+
+
+def test_what_is_retried() -> None:
+    assert {kind for kind, verdict in FAILURE_POLICIES.items() if verdict.retry} == {
+        errors.ProviderUnavailable,
+        errors.ProviderError,
+        errors.ProviderBadResponse,
+        errors.ProviderRateLimited,
+    }
+
+
+def test_what_was_not_sent_says_nothing_of_the_route() -> None:
+    for kind in (BreakerOpen, errors.Overloaded, errors.ProviderNotConfigured):
+        assert verdict_of(make(kind)).health is Health.UNKNOWN
+
+
+def test_a_bug_is_neither_retried_nor_hidden() -> None:
+    verdict = verdict_of(KeyError("x"))
+    assert (verdict.retry, verdict.fall_back, verdict.health) == (False, False, Health.UNKNOWN)
+
+
+def test_reasons() -> None:
+    assert reason_of(BreakerOpen("x")) == "breaker_open"
+    assert reason_of(errors.ProviderUnavailable("x")) == "provider_unavailable"

@@ -1,0 +1,59 @@
+"""Kind 20: ids of tool calls that Anthropic takes: one for each call, the same in its result and in later turns."""
+
+import re
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from platform_app.llm.providers.anthropic.tool_ids import ToolIds
+
+GOOD = re.compile(r"[a-zA-Z0-9_-]{1,64}", re.ASCII)
+
+
+def sent(*given: str) -> list[str]:
+    """The ids of calls in this order, each with its result."""
+    ids, made = ToolIds(), []
+    for each in given:
+        made.append(ids.call(each, "here"))
+        assert ids.result(each) == made[-1]
+    return made
+
+
+@given(st.lists(st.text(max_size=80) | st.sampled_from(["a", "a:0", "call_0", ""]), max_size=8))
+def test_every_call_gets_an_id_of_its_own(given: list[str]) -> None:
+    made = sent(*given)
+    assert all(GOOD.fullmatch(each) for each in made)
+    assert len(set(made)) == len(made)
+    assert sent(*given, "one more turn")[: len(made)] == made  # a later turn changes nothing
+
+
+def test_good_ids_are_kept() -> None:
+    for good in ("toolu_01A09q90qw90lq917835lq9", "call_abc-1", "x" * 64):
+        assert sent(good) == [good]
+
+
+def test_our_own_ids_come_back_unchanged() -> None:
+    [made] = sent("functions.f:0")
+    assert sent(made) == [made]
+
+
+def test_ids_that_could_be_mistaken_are_told_apart() -> None:
+    """A good id that is another one's hash, and ids that differ only in what Anthropic refuses."""
+    [hashed] = sent("functions.f:0")
+    assert len(set(sent("functions.f:0", hashed))) == 2
+    assert len(set(sent("f:0", "f.0", "f_0", "f 0"))) == 4
+
+
+def test_results_of_repeated_ids_go_to_calls_in_order() -> None:
+    ids = ToolIds()
+    first, second = ids.call("a", "1"), ids.call("a", "2")
+    assert (ids.result("a"), ids.result("a"), ids.result("a")) == (first, second, None)
+
+
+def test_call_without_a_result_is_known_by_its_place() -> None:
+    ids = ToolIds()
+    assert (ids.any, ids.without_result()) == (False, None)
+    ids.call("a", "messages.1.tool_calls.0")
+    assert (ids.any, ids.without_result()) == (True, "messages.1.tool_calls.0")
+    ids.result("a")
+    assert ids.without_result() is None

@@ -1,0 +1,85 @@
+"""What comes back from a provider, odd shapes among it."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from platform_app.llm.responses import ChatChunk, ModelResponse
+from platform_app.llm.usage.counts import TokenUsage
+
+
+def test_a_completion() -> None:
+    message = {"role": "assistant", "content": "hi"}
+    completion = ModelResponse(b"raw", {"id": "c1", "choices": [{"message": message, "finish_reason": "stop"}]})
+    assert (completion.id, completion.message, completion.finish_reason, completion.usage) == (
+        "c1", message, "stop", None,
+    )  # fmt: skip
+
+
+def test_a_completions_odd_members_are_absent() -> None:
+    completion = ModelResponse(b"raw", {"id": 5, "choices": [{"message": {}, "finish_reason": 1}], "usage": "none"})
+    assert (completion.id, completion.finish_reason, completion.usage) == (None, None, None)
+
+
+def test_a_chunk() -> None:
+    chunk = ChatChunk(b"", {"id": "c1", "choices": [{"delta": {"content": "h"}, "finish_reason": "stop"}], "usage": {}})
+    assert (chunk.id, chunk.delta, chunk.finish_reason, chunk.usage) == ("c1", {"content": "h"}, "stop", TokenUsage())
+
+
+@pytest.mark.parametrize(
+    "choices", [None, [], {}, "x", [None], [[]], ["x"], [{}], [{"delta": None}], [{"delta": "text"}], [{"delta": []}]]
+)
+def test_a_chunk_without_a_usable_choice(choices: Any) -> None:
+    chunk = ChatChunk(b"", {"choices": choices})
+    assert (dict(chunk.delta), chunk.finish_reason) == ({}, None)
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["id", "choices", "delta", "finish_reason", "usage", "prompt_tokens", "total_tokens"]),
+            inner,
+        )
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("made", "characters"),
+    [
+        ({"content": "four"}, 4),
+        ({"content": None, "reasoning_content": "ab", "refusal": "c"}, 3),
+        (
+            {
+                "tool_calls": [
+                    {"function": {"arguments": "{}"}},
+                    {"function": None},
+                    5,
+                    {"function": {"arguments": None}},
+                ]
+            },
+            2,
+        ),
+        ({"content": 5, "tool_calls": {}}, 0),
+        (None, 0),
+        ([], 0),
+    ],
+)
+def test_characters_for_when_nobody_counts_tokens(made: Any, characters: int) -> None:
+    assert ChatChunk(b"", {"choices": [{"delta": made}, {"delta": made}]}).characters == 2 * characters
+    assert ModelResponse(b"", {"choices": [{"message": made}]}).characters == characters
+    assert ModelResponse(b"", {"data": []}).characters == 0
+
+
+@given(st.dictionaries(st.sampled_from(["id", "choices", "usage"]), _JSON))
+def test_no_chunk_raises(body: dict[str, Any]) -> None:
+    chunk = ChatChunk(b"", body)
+    assert chunk.id is None or isinstance(chunk.id, str)
+    assert isinstance(chunk.delta, dict)
+    assert chunk.finish_reason is None or isinstance(chunk.finish_reason, str)
+    assert chunk.usage is None or chunk.usage.total_tokens >= 0
+    assert chunk.characters >= 0

@@ -1,0 +1,201 @@
+"""When the shared limiter fails: the breaker, its probes, and what is said about it."""
+
+import asyncio
+
+import pytest
+from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
+
+from platform_app.errors import LimiterUnavailable
+from platform_app.rate_limit.limiter import Decision
+from platform_app.rate_limit.limiters.failover import PROBE_SECONDS, FailoverLimiter
+from platform_app.rate_limit.matching import Charge
+from platform_app.rate_limit.rule import Rule
+from tests.support.fakes.core import Count, FakeLimiter
+
+CHARGES = [Charge(Rule("r", "key", "requests", 5, window_seconds=60), "fbp:rl:{c}:r")]
+
+
+class World:
+    def __init__(self) -> None:
+        self.shared, self.local = FakeLimiter(), FakeLimiter()
+        self.ticks = asyncio.Semaphore(0)
+        self.limiter = FailoverLimiter(self.shared, self.local, self._sleep)
+
+    async def _sleep(self, seconds: float) -> None:
+        assert seconds == PROBE_SECONDS
+        await self.ticks.acquire()
+
+    async def pass_time(self, probes: int) -> None:
+        """Let the probing task take so many turns."""
+        for _ in range(probes):
+            self.ticks.release()
+            for _ in range(5):
+                await asyncio.sleep(0)
+
+    def is_degraded(self) -> bool:
+        return self.limiter.degraded
+
+    async def acquire(self) -> Decision:
+        return await self.limiter.acquire(CHARGES)
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def gauge() -> float | None:
+    return REGISTRY.get_sample_value("platform_limiter_degraded")
+
+
+async def test_while_all_is_well_the_shared_limiter_decides_alone(world: World) -> None:
+    allowed = Count("platform_limiter_total", decision="allowed", mode="shared")
+    denied = Count("platform_limiter_total", decision="denied", mode="shared")
+    assert (await world.acquire()).allowed
+    world.shared.deny_seconds = 3.0
+    assert not (await world.acquire()).allowed
+    assert world.local.asked == []
+    assert (allowed.grown, denied.grown) == (1, 1)
+
+
+async def test_a_failure_is_decided_locally_and_opens_the_breaker(world: World) -> None:
+    world.shared.down = True
+    world.local.deny_seconds = 2.0
+    unavailable = Count("platform_limiter_total", decision="unavailable", mode="shared")
+    denied = Count("platform_limiter_total", decision="denied", mode="local")
+    for _ in range(10):
+        assert not (await world.acquire()).allowed
+    assert len(world.shared.asked) == 1
+    assert world.local.asked == [CHARGES] * 10
+    assert world.is_degraded()
+    assert gauge() == 1
+    assert (unavailable.grown, denied.grown) == (1, 10)
+
+
+async def test_no_request_probes_while_it_is_degraded(world: World) -> None:
+    world.shared.down = True
+    await world.acquire()
+    for _ in range(100):
+        await world.acquire()
+    assert world.shared.asked == [CHARGES]
+    await world.pass_time(probes=3)
+    assert [[charge.counter for charge in asked] for asked in world.shared.asked[1:]] == [["fbp:rl:{c}:probe"]] * 3
+    assert len(world.local.asked) == 101
+
+
+async def test_nobody_waits_for_a_probe_of_a_frozen_server(world: World) -> None:
+    world.shared.down = True
+    await world.acquire()
+
+    class Frozen(FakeLimiter):
+        async def acquire(self, charges: object) -> Decision:
+            self.asked.append([])
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    frozen = Frozen()
+    world.limiter._shared = frozen
+    await world.pass_time(probes=1)
+    assert len(frozen.asked) == 1
+    async with asyncio.timeout(300):
+        for _ in range(20):
+            await world.acquire()
+    await world.limiter.aclose()
+
+
+async def test_it_recovers_with_the_first_good_probe(world: World) -> None:
+    world.shared.down = True
+    await world.acquire()
+    world.shared.down = False
+    await world.acquire()
+    assert world.is_degraded()
+    await world.pass_time(probes=1)
+    assert not world.is_degraded()
+    assert gauge() == 0
+    asked = len(world.local.asked)
+    await world.acquire()
+    assert len(world.local.asked) == asked
+
+
+async def test_probe_that_raises_anything_is_followed_by_others(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.shared.down = True
+    await world.acquire()
+
+    async def raise_anything() -> bool:
+        raise ValueError("a bug")
+
+    monkeypatch.setattr(world.limiter, "probe", raise_anything)
+    with capture_logs() as logs:
+        await world.pass_time(probes=2)
+    assert [line["event"] for line in logs] == ["limiter_probe_bug"] * 2
+    monkeypatch.undo()
+    world.shared.down = False
+    await world.pass_time(probes=1)
+    assert not world.is_degraded()
+
+
+async def test_readiness_probe_changes_no_state(world: World) -> None:
+    """However often a probe asks: only requests and the limiter's own task decide."""
+    assert await world.limiter.counts()
+    world.shared.down = True
+    assert not await world.limiter.counts()
+    assert not world.is_degraded()
+    await world.acquire()
+    assert world.is_degraded()
+    world.shared.down = False
+    assert await world.limiter.counts()
+    assert world.is_degraded()
+
+
+async def test_it_logs_once_for_each_change(world: World) -> None:
+    with capture_logs() as lines:
+        for _ in range(2):
+            world.shared.down = True
+            for _ in range(30):
+                await world.acquire()
+            await world.pass_time(probes=5)
+            world.shared.down = False
+            await world.pass_time(probes=1)
+            for _ in range(30):
+                await world.acquire()
+    assert [line["event"] for line in lines] == ["limiter_degraded", "limiter_recovered"] * 2
+    assert lines[0]["error"] == "ConnectionRefusedError"
+    assert {line["log_level"] for line in lines} == {"warning"}
+
+
+def closed(*, shadow: bool = False) -> Charge:
+    rule = Rule("strict", "key", "requests", 5, window_seconds=60, closed=True, shadow=shadow)
+    return Charge(rule, "fbp:rl:{c}:strict")
+
+
+async def test_a_closed_rule_lets_nobody_pass(world: World) -> None:
+    refused = Count("platform_limiter_total", decision="closed", mode="local")
+    assert (await world.limiter.acquire([*CHARGES, closed()])).allowed
+    world.shared.down = True
+    for _ in range(3):
+        with pytest.raises(LimiterUnavailable) as caught:
+            await world.limiter.acquire([*CHARGES, closed()])
+        assert "'strict'" in caught.value.message
+        assert caught.value.retry_after == 1
+    assert refused.grown == 3
+    assert world.local.asked == []
+    assert (await world.acquire()).allowed, "where only other rules apply, they degrade"
+
+
+async def test_a_closed_rule_in_shadow_mode_refuses_nobody(world: World) -> None:
+    world.shared.down = True
+    assert (await world.limiter.acquire([closed(shadow=True)])).allowed
+
+
+async def test_reading_degrades_too(world: World) -> None:
+    assert (await world.limiter.read(CHARGES))[0].remaining == 5
+    world.shared.down = True
+    assert (await world.limiter.read(CHARGES))[0].remaining == 5
+    assert world.is_degraded()
+
+
+async def test_both_are_closed(world: World) -> None:
+    await world.limiter.aclose()
+    assert world.shared.closed
+    assert world.local.closed

@@ -1,0 +1,253 @@
+"""The limiter of last resort against a model that remembers every unit."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from platform_app.rate_limit.limiters import local as local_limiter
+from platform_app.rate_limit.limiters.local import BUCKETS, LocalLimiter
+from platform_app.rate_limit.matching import Charge
+from platform_app.rate_limit.rule import Rule
+from tests.support.fakes.core import FakeClock
+from tests.support.limits.limiter import cost, lease, tokens
+
+EARLY = 1 / BUCKETS
+"""The part of a window by which a unit may count too long."""
+
+
+def charge(counter: str = "c", *, limit: int = 10, window: int = 60, cost: int = 1) -> Charge:
+    return Charge(Rule("r", "key", "requests", limit, window_seconds=window), counter, cost)
+
+
+class Log:
+    """Every unit that was ever let through, by counter."""
+
+    def __init__(self) -> None:
+        self._taken: dict[str, list[tuple[float, int]]] = {}
+
+    def within(self, counter: str, seconds: float, now: float) -> int:
+        """The units of the last `seconds`, both ends included."""
+        return sum(cost for at, cost in self._taken.get(counter, []) if at >= now - seconds)
+
+    def fits(self, charges: list[Charge], share: int, stretch: float, now: float) -> bool:
+        return all(
+            self.within(each.counter, (each.rule.window_seconds or 0) * stretch, now) + each.cost
+            <= max(1, each.rule.limit // share)
+            for each in charges
+        )
+
+    def take(self, charges: list[Charge], now: float) -> None:
+        for each in charges:
+            self._taken.setdefault(each.counter, []).append((now, each.cost))
+
+
+@st.composite
+def requests(draw: st.DrawFn) -> list[tuple[float, list[Charge]]]:
+    """A sequence of (seconds since the one before, charges of several rules)."""
+    rules = draw(st.lists(st.tuples(st.integers(1, 12), st.sampled_from([1, 7, 60])), min_size=1, max_size=3))
+    steps = draw(
+        st.lists(
+            st.tuples(
+                st.one_of(
+                    st.just(0.0),
+                    st.floats(0, 0.5),
+                    st.integers(1, 70).map(lambda buckets: buckets * 60 / BUCKETS),
+                    st.floats(0, 70),
+                ),
+                st.lists(st.tuples(st.integers(0, len(rules) - 1), st.integers(1, 4)), min_size=1, max_size=3),
+            ),
+            max_size=60,
+        )
+    )
+    found = []
+    for wait, picks in steps:
+        by_rule = dict(picks)  # no rule twice in a request
+        charges = [
+            charge(f"c{index}", limit=rules[index][0], window=rules[index][1], cost=cost)
+            for index, cost in by_rule.items()
+        ]
+        found.append((wait, charges))
+    return found
+
+
+@given(requests(), st.integers(1, 3), st.floats(0, 1e6))
+async def test_never_above_the_limit_and_at_most_a_bucket_early(
+    steps: list[tuple[float, list[Charge]]], processes: int, start: float
+) -> None:
+    clock = FakeClock(start)
+    limiter, log = LocalLimiter(processes, clock), Log()
+    for wait, charges in steps:
+        clock.advance(wait)
+        decision = await limiter.acquire(charges)
+        if decision.allowed:
+            assert log.fits(charges, processes, 1.0, clock.now), "more than the limit in a window"
+            log.take(charges, clock.now)
+        else:
+            # With windows that are a bucket (and a rounding) longer, the model would have denied as well.
+            assert not log.fits(charges, processes, 1 + EARLY + 1e-9, clock.now), "denied without need"
+
+
+@given(requests())
+async def test_a_denial_says_when_the_request_would_fit(steps: list[tuple[float, list[Charge]]]) -> None:
+    clock = FakeClock()
+    limiter = LocalLimiter(1, clock)
+    for wait, charges in steps:
+        clock.advance(wait)
+        decision = await limiter.acquire(charges)
+        if decision.denied_by is not None:
+            [denied] = [each for each in charges if each.rule == decision.denied_by.rule][:1]
+            if denied.cost > denied.rule.limit:
+                continue  # it never will
+            assert 0 < decision.denied_by.reset_seconds <= (denied.rule.window_seconds or 0) * (1 + EARLY)
+            # A rule by itself, once the time is over, lets it in.
+            clock.advance(decision.denied_by.reset_seconds + 1e-6)
+            assert (await limiter.acquire([denied])).allowed
+
+
+@pytest.mark.parametrize("phase", range(BUCKETS))
+async def test_a_unit_counts_for_a_whole_window_wherever_in_a_bucket_it_fell(phase: int) -> None:
+    clock = FakeClock(6000 + phase / BUCKETS * 60 / BUCKETS)
+    limiter = LocalLimiter(1, clock)
+    assert (await limiter.acquire([charge(limit=1)])).allowed
+    clock.advance(60 - 0.001)
+    assert not (await limiter.acquire([charge(limit=1)])).allowed
+    clock.advance(60 * EARLY + 0.002)
+    assert (await limiter.acquire([charge(limit=1)])).allowed
+
+
+async def test_denied_by_one_rule_charges_none() -> None:
+    limiter = LocalLimiter(1, FakeClock())
+    wide, narrow = charge("wide", limit=5), charge("narrow", limit=1)
+    assert (await limiter.acquire([wide, narrow])).allowed
+    for _ in range(10):
+        decision = await limiter.acquire([wide, narrow])
+        assert decision.denied_by is not None
+        assert decision.denied_by.rule.limit == 1
+        assert decision.states[0].remaining == 4
+    assert [(await limiter.acquire([wide])).allowed for _ in range(5)] == [True] * 4 + [False]
+
+
+@pytest.mark.parametrize(("limit", "processes", "share"), [(60, 1, 60), (60, 4, 15), (10, 3, 3), (5, 8, 1)])
+async def test_a_process_allows_its_share(limit: int, processes: int, share: int) -> None:
+    limiter = LocalLimiter(processes, FakeClock())
+    outcomes = [await limiter.acquire([charge(limit=limit)]) for _ in range(limit + 1)]
+    assert sum(outcome.allowed for outcome in outcomes) == share
+    assert outcomes[0].states[0].remaining == share - 1
+
+
+async def test_a_whole_window_later_everything_is_back() -> None:
+    clock = FakeClock()
+    limiter = LocalLimiter(1, clock)
+    assert sum([(await limiter.acquire([charge()])).allowed for _ in range(12)]) == 10
+    clock.advance(60 * (1 + EARLY))
+    assert sum([(await limiter.acquire([charge()])).allowed for _ in range(12)]) == 10
+
+
+async def test_counters_are_bounded_and_the_used_ones_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local_limiter, "MAX_COUNTERS", 10)
+    limiter = LocalLimiter(1, FakeClock())
+    busy = charge("busy", limit=1)
+    assert (await limiter.acquire([busy])).allowed
+    for number in range(1000):
+        await limiter.acquire([charge(f"c{number}")])
+        assert not (await limiter.acquire([busy])).allowed
+    assert len(limiter._counters) == 10
+
+
+async def test_a_counters_memory_does_not_grow_with_its_use() -> None:
+    clock = FakeClock()
+    limiter = LocalLimiter(1, clock)
+    for _ in range(2000):
+        clock.advance(0.1)
+        await limiter.acquire([charge(limit=1_000_000)])
+    [counter] = limiter._counters.values()
+    assert len(counter.buckets) <= BUCKETS + 1
+
+
+async def test_no_rule_allows() -> None:
+    assert (await LocalLimiter(1, FakeClock()).acquire([])).allowed
+
+
+class World:
+    """One process of `processes`, on clocks of the test's own."""
+
+    def __init__(self, processes: int = 1) -> None:
+        self.clock, self.wall = FakeClock(), FakeClock(1_790_000_000.0)
+        self.limiter = LocalLimiter(processes, self.clock, self.wall)
+
+    def advance(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+        self.wall.advance(seconds)
+
+    async def remaining(self, *charges: Charge) -> list[int]:
+        return [state.remaining for state in await self.limiter.read(charges)]
+
+
+async def test_reservations_are_settled_with_what_was_used() -> None:
+    world, each, budget = World(), tokens("t", limit=1000, cost=400), cost("c", limit=1000, cost=300)
+    first = (await world.limiter.acquire([each, budget])).admission
+    second = (await world.limiter.acquire([each, budget])).admission
+    assert await world.remaining(each, budget) == [200, 400]
+    assert not (await world.limiter.acquire([each])).allowed
+    first.settle(150, 70)
+    first.release()  # only the first call counts
+    assert await world.remaining(each, budget) == [450, 630]
+    second.settle(None, None)
+    assert await world.remaining(each, budget) == [450, 630]
+    world.advance(62)
+    assert await world.remaining(each, budget) == [1000, 630]
+    world.advance(86_400)
+    assert await world.remaining(budget) == [1000]
+
+
+async def test_what_was_used_counts_from_its_admission() -> None:
+    world, early, late = World(), tokens("t", limit=1000, cost=100), tokens("t", limit=1000, cost=100)
+    running = (await world.limiter.acquire([early])).admission
+    world.advance(30)
+    (await world.limiter.acquire([late])).admission.settle(100, None)
+    running.settle(100, None)
+    world.advance(32)
+    assert await world.remaining(late) == [900]
+    world.advance(30)
+    assert await world.remaining(late) == [1000]
+
+
+async def test_slots_come_back_when_requests_end() -> None:
+    world, slot = World(processes=2), lease("l", limit=4)
+    held = [await world.limiter.acquire([slot]) for _ in range(3)]
+    assert [decision.allowed for decision in held] == [True, True, False]
+    denied = held[2].denied_by
+    assert denied is not None
+    assert denied.reset_seconds == 1
+    held[0].admission.release()
+    assert (await world.limiter.acquire([slot])).allowed
+
+
+async def test_an_admission_that_is_thrown_away_is_settled() -> None:
+    world, slot = World(), lease("l", limit=1)
+    for _ in range(3):
+        assert (await world.limiter.acquire([slot])).allowed
+
+
+async def test_a_budget_is_told_to_come_back_with_the_next_day() -> None:
+    world, budget = World(), cost("c", limit=100, cost=100)
+    (await world.limiter.acquire([budget])).admission.settle(None, 100)
+    denied = (await world.limiter.acquire([budget])).denied_by
+    assert denied is not None
+    world.advance(denied.reset_seconds - 1)
+    assert not (await world.limiter.acquire([budget])).allowed
+    world.advance(1)
+    assert (await world.limiter.acquire([budget])).allowed
+
+
+async def test_a_shadow_rule_denies_nobody_and_is_not_charged_beyond_its_limit() -> None:
+    world = World()
+    shadow = Charge(Rule("s", "key", "requests", 2, window_seconds=60, shadow=True), "s")
+    states = [(await world.limiter.acquire([shadow, charge(limit=5)])).states[0] for _ in range(4)]
+    assert [(state.remaining, state.over) for state in states] == [(1, False), (0, False), (0, True), (0, True)]
+
+
+async def test_reading_charges_nothing() -> None:
+    world = World()
+    assert await world.remaining(charge(limit=3)) == [3]
+    assert await world.remaining(charge(limit=3)) == [3]

@@ -1,0 +1,149 @@
+"""Counting failed authentications by address, with the real local limiter on a fake clock and with fakes."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from platform_app.errors import RateLimited
+from platform_app.observability.networks import network_of
+from platform_app.rate_limit import auth_failures as failure_throttle
+from platform_app.rate_limit.auth_failures import WINDOW_SECONDS, AddressThrottle
+from platform_app.rate_limit.limiters.local import LocalLimiter
+from tests.support.fakes.core import Count, FakeClock, FakeLimiter
+
+LIMIT = 5
+
+
+class World:
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.throttle = AddressThrottle(LocalLimiter(1, self.clock), LIMIT, self.clock)
+
+    def passes(self, address: str) -> bool:
+        try:
+            self.throttle.check(address)
+        except RateLimited:
+            return False
+        return True
+
+    async def fail(self, address: str, times: int = 1) -> None:
+        for _ in range(times):
+            await self.throttle.failed(address)
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+async def test_as_many_failures_as_allowed_and_no_more(world: World) -> None:
+    for _ in range(LIMIT):
+        assert world.passes("192.0.2.1")
+        await world.fail("192.0.2.1")
+    throttled = Count("platform_auth_throttled_total")
+    assert not world.passes("192.0.2.1")
+    assert throttled.grown == 1
+    assert world.passes("192.0.2.2")
+
+
+async def test_the_refusal_says_how_long(world: World) -> None:
+    await world.fail("192.0.2.1", LIMIT)
+    with pytest.raises(RateLimited) as caught:
+        world.throttle.check("192.0.2.1")
+    wait = caught.value.retry_after
+    assert wait is not None
+    assert WINDOW_SECONDS <= wait <= WINDOW_SECONDS * 1.02
+    assert "192.0.2.1" not in caught.value.message
+
+
+async def test_after_that_time_there_is_room_again(world: World) -> None:
+    await world.fail("192.0.2.1", LIMIT)
+    with pytest.raises(RateLimited) as caught:
+        world.throttle.check("192.0.2.1")
+    wait = caught.value.retry_after or 0.0
+    world.clock.advance(wait - 0.01)
+    assert not world.passes("192.0.2.1")
+    world.clock.advance(0.02)
+    assert world.passes("192.0.2.1")
+    await world.fail("192.0.2.1", LIMIT)
+    assert not world.passes("192.0.2.1")
+
+
+async def test_slow_failures_are_nobodys_concern(world: World) -> None:
+    for _ in range(10 * LIMIT):
+        world.clock.advance(WINDOW_SECONDS / LIMIT + 1)
+        assert world.passes("192.0.2.1")
+        await world.fail("192.0.2.1")
+
+
+async def test_a_check_costs_no_limiter_call(world: World) -> None:
+    limiter = FakeLimiter()
+    throttle = AddressThrottle(limiter, LIMIT, world.clock)
+    throttle.check("192.0.2.1")
+    assert limiter.asked == []
+    await throttle.failed("192.0.2.1")
+    ((charge,),) = limiter.asked
+    assert charge.counter == "fbp:rl:{192.0.2.1}:auth-failures"
+    assert (charge.rule.limit, charge.rule.window_seconds, charge.cost) == (LIMIT, WINDOW_SECONDS, 1)
+
+
+async def test_another_process_may_have_used_it_up(world: World) -> None:
+    """The limiter denies the very first failure that this process counts."""
+    limiter = FakeLimiter()
+    limiter.deny_seconds = 30.0
+    throttle = AddressThrottle(limiter, LIMIT, world.clock)
+    throttle.check("192.0.2.1")
+    await throttle.failed("192.0.2.1")
+    with pytest.raises(RateLimited) as caught:
+        throttle.check("192.0.2.1")
+    assert caught.value.retry_after == 30.0
+
+
+async def test_without_a_limiter_nobody_is_refused(world: World) -> None:
+    limiter = FakeLimiter()
+    limiter.down = True
+    throttle = AddressThrottle(limiter, LIMIT, world.clock)
+    for _ in range(3 * LIMIT):
+        await throttle.failed("192.0.2.1")
+        throttle.check("192.0.2.1")
+
+
+async def test_its_memory_is_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(failure_throttle, "MAX_ADDRESSES", 3)
+    addresses = [f"192.0.2.{number}" for number in range(5)]
+    for address in addresses:
+        await world.fail(address, LIMIT)
+    assert [world.passes(address) for address in addresses] == [True, True, False, False, False]
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("2001:db8::1", "2001:db8::/64"),
+        ("2001:DB8:0:0:FFFF::1", "2001:db8::/64"),
+        ("2001:db8:0:1::1", "2001:db8:0:1::/64"),
+        ("::1", "::/64"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("::ffff:c000:201", "192.0.2.1"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("fe80::1%another", "fe80::/64"),
+        ("unix", "unix"),
+        ("", ""),
+        ("x" * 100, "x" * 64),
+    ],
+)
+def test_network_of(address: str, network: str) -> None:
+    assert network_of(address) == network
+
+
+@given(st.ip_addresses(v=6))
+def test_all_addresses_of_a_64_count_together(address: object) -> None:
+    text = str(address)
+    network = network_of(text)
+    assert network_of(network.partition("/")[0]) == network or network.count(".") == 3
+
+
+@given(st.text(max_size=200) | st.ip_addresses().map(str))
+def test_any_text_has_a_short_network(text: str) -> None:
+    assert len(network_of(text)) <= 64

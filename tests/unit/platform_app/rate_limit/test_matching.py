@@ -1,0 +1,94 @@
+"""Which rules apply, and the names of their counters."""
+
+import re
+
+import pytest
+
+from platform_app.config import LimitRule
+from platform_app.rate_limit.matching import LimitedRequest, RuleBook, counter_name
+from platform_app.rate_limit.rule import Rule, rule_of
+
+USAGE = LimitedRequest("KeyId1234567", "Team {A} \n:x", "/v1/platform/chat", "gpt-4o")
+
+
+def rule(scope: str, *, name: str = "r", routes: tuple[str, ...] = ()) -> LimitRule:
+    return LimitRule(name=name, scope=scope, limit=5, window_seconds=60, routes=routes)
+
+
+def limit(scope: str, *, name: str = "r") -> Rule:
+    return rule_of(rule(scope, name=name))
+
+
+def hash_tag(name: str) -> str:
+    """The part that Redis Cluster hashes: between the first brace and the next closing one."""
+    found = re.search(r"\{([^}]+)\}", name)
+    assert found is not None
+    return found[1]
+
+
+@pytest.mark.parametrize(
+    ("scope", "name"),
+    [
+        ("key", "fbp:rl:{KeyId1234567}:r:requests:60"),
+        ("key_route", "fbp:rl:{KeyId1234567}:r:requests:60:/v1/platform/chat"),
+        ("key_model", "fbp:rl:{KeyId1234567}:r:requests:60:gpt-4o"),
+        ("route", "fbp:rl:{shared}:r:requests:60:/v1/platform/chat"),
+        ("model", "fbp:rl:{shared}:r:requests:60:gpt-4o"),
+        ("global", "fbp:rl:{shared}:r:requests:60"),
+    ],
+)
+def test_counter_names(scope: str, name: str) -> None:
+    assert counter_name(limit(scope), USAGE) == name
+
+
+def test_an_owner_appears_as_a_hash() -> None:
+    # BLAKE2b with a digest of 12 bytes, from coreutils' `b2sum -l 96`.
+    assert (
+        counter_name(limit("owner"), LimitedRequest("k", "team-a", "/r"))
+        == "fbp:rl:{shared}:r:requests:60:b5059a064b672b5bfa064300"
+    )
+    assert re.fullmatch(r"fbp:rl:\{shared\}:r:requests:60:[0-9a-f]{24}", counter_name(limit("owner"), USAGE))
+
+
+def test_a_callers_own_counters_share_one_slot_and_shared_ones_another() -> None:
+    own = {hash_tag(counter_name(limit(scope), USAGE)) for scope in ("key", "key_route", "key_model")}
+    shared = {hash_tag(counter_name(limit(scope), USAGE)) for scope in ("owner", "route", "model", "global")}
+    assert own == {USAGE.key_id}
+    assert shared == {"shared"}
+
+
+@pytest.mark.parametrize(
+    ("scope", "other"),
+    [
+        ("key", LimitedRequest("KeyId7654321", USAGE.owner, USAGE.route, USAGE.model)),
+        ("owner", LimitedRequest(USAGE.key_id, "team-b", USAGE.route, USAGE.model)),
+        ("route", LimitedRequest(USAGE.key_id, USAGE.owner, "/v1/models", USAGE.model)),
+        ("key_route", LimitedRequest(USAGE.key_id, USAGE.owner, "/v1/models", USAGE.model)),
+        ("model", LimitedRequest(USAGE.key_id, USAGE.owner, USAGE.route, "gpt-4o-mini")),
+        ("key_model", LimitedRequest(USAGE.key_id, USAGE.owner, USAGE.route, "gpt-4o-mini")),
+    ],
+)
+def test_each_value_of_the_scope_is_counted_apart(scope: str, other: LimitedRequest) -> None:
+    assert counter_name(limit(scope), other) != counter_name(limit(scope), USAGE)
+
+
+def test_rules_are_counted_apart_from_each_other() -> None:
+    names = [counter_name(limit("key", name=name), USAGE) for name in ("rpm", "rpd")]
+    assert len(set(names)) == 2
+
+
+def test_a_rule_applies_on_its_routes_or_on_all() -> None:
+    book = RuleBook([rule("key", name="all"), rule("key", name="chat", routes=("/v1/platform/chat",))])
+    assert [charge.rule.name for charge in book.charges(USAGE)] == ["all", "chat"]
+    assert [charge.rule.name for charge in book.charges(LimitedRequest("k", "o", "/v1/models"))] == ["all"]
+    assert [charge.rule.name for charge in book.charges(USAGE)] == ["all", "chat"]
+
+
+def test_model_rules_apply_only_where_there_is_a_model() -> None:
+    book = RuleBook([rule(scope, name=scope.replace("_", "-")) for scope in ("key", "model", "key_model")])
+    assert [charge.rule.scope for charge in book.charges(USAGE)] == ["key", "model", "key_model"]
+    assert [charge.rule.scope for charge in book.charges(LimitedRequest("k", "o", USAGE.route))] == ["key"]
+
+
+def test_a_request_costs_one() -> None:
+    assert [charge.cost for charge in RuleBook([rule("key")]).charges(USAGE)] == [1]

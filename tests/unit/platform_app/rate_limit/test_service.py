@@ -1,0 +1,203 @@
+"""The gate: headers on every answer, words on a refusal."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import pytest
+from structlog.testing import capture_logs
+
+from platform_app.config import LimitRule
+from platform_app.errors import BudgetExceeded, LimiterUnavailable, RateLimited
+from platform_app.rate_limit.limiter import NOTHING_HELD, Decision, RuleState, Settlement
+from platform_app.rate_limit.matching import Charge, LimitedRequest, RuleBook
+from platform_app.rate_limit.rule import rule_of
+from platform_app.rate_limit.service import RateLimitService
+from tests.support.fakes.core import Count, FakeLimiter, context
+
+RULE = LimitRule(name="key-rpm", scope="key", limit=60, window_seconds=60)
+USAGE = LimitedRequest("k" * 12, "team-a", "/v1/platform/chat")
+
+
+async def test_an_allowed_request_gets_its_headers() -> None:
+    limiter, request = FakeLimiter(), context()
+    await RateLimitService(RuleBook([RULE]), limiter).charge(USAGE, request)
+    assert request.response_headers["x-ratelimit-remaining-requests"] == "59"
+    [[charge]] = limiter.asked
+    assert (charge.rule, charge.counter, charge.cost) == (rule_of(RULE), "fbp:rl:{kkkkkkkkkkkk}:key-rpm:requests:60", 1)
+
+
+async def test_a_refusal_names_rule_limit_window_and_wait() -> None:
+    limiter, request = FakeLimiter(), context()
+    limiter.deny_seconds = 11.2
+    with pytest.raises(RateLimited) as caught:
+        await RateLimitService(RuleBook([RULE]), limiter).charge(USAGE, request)
+    error = caught.value
+    assert error.message == "The rate limit 'key-rpm' is reached. Try again in 12 s."
+    assert error.details == ["key-rpm: 60 requests in any 60 s, counted by key"]
+    assert error.retry_after == 12
+    assert request.response_headers["ratelimit"] == '"key-rpm";r=0;t=12'
+
+
+async def test_an_unavailable_limiter_is_not_hidden() -> None:
+    limiter, request = FakeLimiter(), context()
+    limiter.down = True
+    with pytest.raises(LimiterUnavailable):
+        await RateLimitService(RuleBook([RULE]), limiter).charge(USAGE, request)
+    assert request.response_headers == {}
+
+
+async def test_all_rules_cost_one_call() -> None:
+    limiter = FakeLimiter()
+    rules = [RULE, LimitRule(name="all-rpm", scope="global", limit=600, window_seconds=60)]
+    await RateLimitService(RuleBook(rules), limiter).charge(USAGE, context())
+    assert [[charge.rule.name for charge in asked] for asked in limiter.asked] == [["key-rpm", "all-rpm"]]
+
+
+class Noted:
+    """An admission that notes how it ended."""
+
+    def __init__(self) -> None:
+        self.ends: list[tuple[int | None, int | None]] = []
+
+    def settle(
+        self, tokens: int | None, cost_microusd: int | None, assumed_costs: Mapping[str, int] | None = None
+    ) -> None:
+        self.ends.append((tokens, cost_microusd))
+
+    def release(self) -> None:
+        self.settle(0, 0)
+
+    def settlement(self) -> Settlement:
+        return ()
+
+
+TPM = LimitRule(name="key-tpm", scope="key", unit="tokens", limit=1000, window_seconds=60)
+DAILY = LimitRule(name="daily", scope="owner", unit="cost_usd", limit="2.50", window="day", time_zone="Europe/Berlin")
+CHAT = LimitedRequest("k" * 12, "team-a", "/v1/platform/chat", "gpt-4o", tokens=300, cost_microusd=40_000)
+
+
+async def test_an_admitted_request_gets_its_admission_and_what_it_may_use_is_charged() -> None:
+    limiter = FakeLimiter()
+    limiter.admission = noted = Noted()
+    admission = await RateLimitService(RuleBook([RULE, TPM, DAILY]), limiter).admit(CHAT, context())
+    admission.settle(120, 9)
+    assert noted.ends == [(120, 9)]
+    assert [[charge.cost for charge in asked] for asked in limiter.asked] == [[1, 300, 40_000]]
+
+
+async def test_a_guard_holds_nothing() -> None:
+    limiter = FakeLimiter()
+    limiter.admission = noted = Noted()
+    await RateLimitService(RuleBook([RULE]), limiter).charge(USAGE, context())
+    assert noted.ends == [(0, 0)]
+
+
+async def test_without_a_rule_nobody_is_asked() -> None:
+    limiter = FakeLimiter()
+    assert await RateLimitService(RuleBook([TPM]), limiter).admit(USAGE, context()) is NOTHING_HELD
+    assert limiter.asked == []
+
+
+async def test_a_budget_is_told_in_dollars_and_with_its_zone() -> None:
+    limiter = FakeLimiter()
+    limiter.deny_seconds = 5000.5
+    denied = Count("platform_limiter_denials_total", rule="daily", mode="enforce")
+    with pytest.raises(BudgetExceeded) as caught:
+        await RateLimitService(RuleBook([DAILY]), limiter).admit(CHAT, context())
+    assert caught.value.code == "budget_exceeded"
+    assert caught.value.message == "The budget 'daily' is reached. Try again in 5001 s."
+    assert caught.value.details == ["daily: 2.5 US dollars in a calendar day (Europe/Berlin), counted by owner"]
+    assert denied.grown == 1
+
+
+async def test_what_can_never_fit_is_told_so_and_not_to_be_tried_again() -> None:
+    limiter = FakeLimiter()
+    limiter.deny_seconds = 60.0
+    with pytest.raises(RateLimited) as caught:
+        await RateLimitService(RuleBook([TPM]), limiter).admit(replace(CHAT, tokens=1001), context())
+    assert "may take 1001 tokens, and the limit 'key-tpm' allows 1000 tokens" in caught.value.message
+    assert (caught.value.should_retry, caught.value.wait_seconds) == (False, None)
+
+
+@pytest.mark.parametrize(("seconds", "should_retry"), [(60.0, True), (61.0, False), (383_975.0, False)])
+async def test_wait_beyond_what_clients_wait_is_no_retry(seconds: float, should_retry: bool) -> None:
+    """Kind 11: they would come again after seconds, for nothing. The time to wait is told all the same."""
+    limiter = FakeLimiter()
+    limiter.deny_seconds = seconds
+    with pytest.raises(RateLimited) as caught:
+        await RateLimitService(RuleBook([TPM]), limiter).admit(replace(CHAT, tokens=1), context())
+    assert (caught.value.should_retry, caught.value.wait_seconds) == (should_retry, seconds)
+
+
+class Shadowing(FakeLimiter):
+    """Says that the first rule would have denied."""
+
+    async def acquire(self, charges: Sequence[Charge]) -> Decision:
+        decision = await super().acquire(charges)
+        return Decision((RuleState(charges[0].rule, 0, 5.0, over=True), *decision.states[1:]))
+
+
+async def test_a_shadow_denial_is_counted_each_time_and_logged_once_a_second() -> None:
+    gate = RateLimitService(RuleBook([LimitRule(**{**dict(RULE), "mode": "shadow"})]), Shadowing())
+    counted = Count("platform_limiter_denials_total", rule="key-rpm", mode="shadow")
+    request = context()
+    with capture_logs() as lines:
+        for _ in range(20):
+            await gate.admit(USAGE, request)
+    assert counted.grown == 20
+    assert [(line["event"], line["rule"], line["key_id"]) for line in lines] == [
+        ("limit_shadow_denied", "key-rpm", "k" * 12)
+    ]
+    assert request.response_headers == {}
+
+
+async def test_a_closed_refusal_is_counted_by_its_rule() -> None:
+    limiter = FakeLimiter()
+    limiter.down = True
+    refused = Count("platform_limiter_closed_total", rule="key-rpm")
+    gate = RateLimitService(RuleBook([LimitRule(**{**dict(RULE), "on_outage": "closed"}), TPM]), limiter)
+    with pytest.raises(LimiterUnavailable):
+        await gate.admit(CHAT, context())
+    assert refused.grown == 1
+
+
+async def test_explaining_charges_nothing_and_tells_of_every_rule() -> None:
+    limiter = FakeLimiter()
+    own_only = LimitRule(name="own", scope="key", unit="requests", window_seconds=1)
+    gate = RateLimitService(RuleBook([RULE, TPM, own_only]), limiter)
+    explained = await gate.explain(replace(USAGE, limits={"key-rpm": 5}))
+    assert limiter.asked == []
+    assert [(each.rule.name, each.rule.limit, each.own) for each, _ in explained] == [
+        ("key-rpm", 5, True), ("key-tpm", 1000, False), ("own", 0, False),
+    ]  # fmt: skip
+    assert [state is not None for _, state in explained] == [True, False, False]
+    assert [each.why_not for each, _ in explained] == [
+        None, "only for requests that call a model", "only for keys that have a limit of their own by this name",
+    ]  # fmt: skip
+
+
+async def test_rules_are_replaced_at_once_and_go_on_counting_under_their_names() -> None:
+    book, limiter = RuleBook([RULE]), FakeLimiter()
+    gate = RateLimitService(book, limiter)
+    await gate.charge(USAGE, context())
+    book.replace([LimitRule(**{**dict(RULE), "limit": 99}), LimitRule(**{**dict(RULE), "name": "new"})])
+    await gate.charge(USAGE, context())
+    [[before], [after, new]] = limiter.asked
+    assert (before.rule.limit, after.rule.limit) == (60, 99)
+    assert before.counter == after.counter != new.counter
+    book.replace([LimitRule(**{**dict(RULE), "on_outage": "closed", "window_seconds": 30})])
+    assert book.needs_redis
+    await gate.charge(USAGE, context())
+    assert limiter.asked[-1][0].counter != before.counter, "another window counts apart"
+
+
+async def test_charge_request_asks_only_rules_that_count_requests() -> None:
+    limiter, request = FakeLimiter(), context()
+    slots = LimitRule(name="key-slots", scope="key", unit="concurrent", limit=4)
+    gate = RateLimitService(RuleBook([TPM, RULE, DAILY, slots]), limiter)
+    await gate.charge_request(LimitedRequest("k" * 12, "team-a", "/v1/platform/chat", "big"), request)
+    assert [[charge.rule.name for charge in asked] for asked in limiter.asked] == [["key-rpm"]]
+    assert request.response_headers["x-ratelimit-remaining-requests"] == "59"
+    limiter.deny_seconds = 3
+    with pytest.raises(RateLimited):
+        await gate.charge_request(USAGE, context())

@@ -1,0 +1,130 @@
+"""The config file's watcher: all or nothing, and the old configuration on any error."""
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+from structlog.testing import capture_logs
+
+from platform_app.config import PlatformConfig, Settings, load_settings
+from platform_app.resources import config_reload
+from platform_app.resources.config_reload import ConfigReload
+from tests.support.fakes.core import Count
+
+
+def text(*models: str) -> str:
+    return yaml.safe_dump(
+        {
+            "providers": {"sim": {"base_url": "http://x/v1", "api_key_secret": "SIM_KEY"}},
+            "models": {name: {"routes": [{"provider": "sim", "model": name}]} for name in models},
+        }
+    )
+
+
+class World:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.write_text(text("small"))
+        self.applied: list[list[str]] = []
+        self.problems: list[str] = []
+        self.reload = ConfigReload(self.settings(), self.check, self.apply)
+
+    def settings(self) -> Settings:
+        return load_settings(
+            database_url="postgresql://x/y", redis_url="redis://localhost", config_file=self.path, default_model="small"
+        )
+
+    async def check(self, _: PlatformConfig) -> list[str]:
+        return self.problems
+
+    def apply(self, config: PlatformConfig) -> None:
+        self.applied.append(sorted(config.models))
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path / "platform.yaml")
+
+
+async def test_a_good_file_is_taken_over(world: World) -> None:
+    applied = Count("platform_config_reloads_total", outcome="applied")
+    world.path.write_text(text("small", "big"))
+    assert await world.reload.reload()
+    assert world.applied == [["big", "small"]]
+    assert applied.grown == 1
+
+
+@pytest.mark.parametrize("broken", ["models: [", "providers: {}\nmodels: {}", text("other"), ""])
+async def test_a_broken_file_changes_nothing(world: World, broken: str) -> None:
+    refused = Count("platform_config_reloads_total", outcome="refused")
+    world.path.write_text(broken)
+    with capture_logs() as lines:
+        assert not await world.reload.reload()
+    assert world.applied == []
+    assert refused.grown == 1
+    [line] = lines
+    assert line["event"] == "config_reload_refused"
+    assert line["problems"]
+
+
+async def test_a_file_that_is_gone_changes_nothing(world: World) -> None:
+    world.path.unlink()
+    assert not await world.reload.reload()
+    assert world.applied == []
+
+
+async def test_a_missing_secret_changes_nothing(world: World) -> None:
+    world.problems = ["provider 'new', secret 'NEW_KEY': not found"]
+    world.path.write_text(text("small", "big"))
+    with capture_logs() as lines:
+        assert not await world.reload.reload()
+    assert lines[0]["problems"] == world.problems
+    assert world.applied == []
+
+
+async def test_it_is_watched(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config_reload, "WATCH_SECONDS", 0.01)
+    task = asyncio.create_task(world.reload.run())
+    try:
+        await asyncio.sleep(0.1)
+        assert world.applied == []  # nothing changed
+        world.path.write_text(text("small", "one"))
+        await _applied(world, 1)
+        # As Kubernetes and editors do it: another file takes the name.
+        other = world.path.with_suffix(".new")
+        other.write_text(text("small", "two"))
+        os.replace(other, world.path)
+        await _applied(world, 2)
+        world.reload.request()
+        await _applied(world, 3)
+    finally:
+        task.cancel()
+    assert world.applied == [["one", "small"], ["small", "two"], ["small", "two"]]
+
+
+async def test_a_bug_does_not_end_the_watching(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config_reload, "WATCH_SECONDS", 0.01)
+    failures = iter([ZeroDivisionError()])
+
+    def apply(config: PlatformConfig) -> None:
+        for error in failures:
+            raise error
+        world.apply(config)
+
+    reload = ConfigReload(world.settings(), world.check, apply)
+    task = asyncio.create_task(reload.run())
+    try:
+        reload.request()
+        await asyncio.sleep(0.1)
+        reload.request()
+        await _applied(world, 1)
+    finally:
+        task.cancel()
+
+
+async def _applied(world: World, times: int) -> None:
+    async with asyncio.timeout(300):
+        while len(world.applied) < times:
+            await asyncio.sleep(0.01)

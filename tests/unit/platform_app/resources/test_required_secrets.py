@@ -1,0 +1,57 @@
+"""Which secrets a configuration needs, and what is said of those that cannot be had."""
+
+import asyncio
+
+import pytest
+
+from platform_app.config import PlatformConfig, load_settings
+from platform_app.errors import SecretStoreUnavailable
+from platform_app.resources.required_secrets import look_up_required
+from platform_app.secret_store.base import Secret
+from tests.support.fakes.core import FakeSecrets
+
+CONFIG = PlatformConfig.model_validate(
+    {
+        "providers": {
+            "openai": {"base_url": "https://a.example/v1", "api_key_secret": "OPENAI_API_KEY"},
+            "in-house": {"base_url": "https://b.example/v1", "api_key_secret": "team/IN_HOUSE#key"},
+        },
+        "models": {"m": {"routes": [{"provider": "openai", "model": "m"}]}},
+    }
+)
+PEPPER = "1:" + "9f" * 32
+
+
+async def problems(store: FakeSecrets) -> list[str]:
+    settings = load_settings(database_url="postgresql://a:b@localhost/c", redis_url="redis://localhost")
+    return [str(need) for need in await look_up_required(settings, CONFIG, store) if need.problem]
+
+
+@pytest.mark.usefixtures("bare_environment")
+class TestRequired:
+    async def test_nothing_is_missing(self) -> None:
+        store = FakeSecrets({"PLATFORM_API_KEY_PEPPER": PEPPER, "OPENAI_API_KEY": "a", "team/IN_HOUSE#key": "b"})
+        assert await problems(store) == []
+        assert sorted(store.asked) == ["OPENAI_API_KEY", "PLATFORM_API_KEY_PEPPER", "team/IN_HOUSE#key"]
+
+    async def test_each_is_listed_by_who_needs_it_its_name_and_the_store(self) -> None:
+        assert await problems(FakeSecrets({"OPENAI_API_KEY": "a"})) == [
+            "API key pepper, secret 'PLATFORM_API_KEY_PEPPER', store 'fake': no secret PLATFORM_API_KEY_PEPPER",
+            "provider 'in-house', secret 'team/IN_HOUSE#key', store 'fake': no secret team/IN_HOUSE#key",
+        ]
+
+    async def test_a_pepper_that_is_none_is_a_problem_and_not_shown(self) -> None:
+        store = FakeSecrets({"PLATFORM_API_KEY_PEPPER": "short", "OPENAI_API_KEY": "a", "team/IN_HOUSE#key": "b"})
+        (problem,) = await problems(store)
+        assert "fewer than 32 characters" in problem
+        assert "short" not in problem
+
+    async def test_a_store_that_is_down_is_asked_for_all_at_the_same_time(self) -> None:
+        class Down(FakeSecrets):
+            async def get(self, name: str) -> Secret:
+                async with asyncio.timeout(300):
+                    await all_asked.wait()
+                raise SecretStoreUnavailable("down")
+
+        all_asked = asyncio.Barrier(3)
+        assert len(await problems(Down({}))) == 3
