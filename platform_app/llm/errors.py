@@ -1,7 +1,7 @@
 """A provider's failure as one of our errors: what all wire formats share.
 
 A provider's words reach the caller where the caller must act on them (the request is wrong), and the log where not
-(`RouteUpstream`). Words about a refused credential, which echo parts of keys, reach the log alone, and masked.
+(`ProviderRoute`). Words about a refused credential, which echo parts of keys, reach the log alone, and masked.
 """
 
 import re

@@ -19,7 +19,7 @@ from platform_app.llm.providers.factory import make_adapter
 
 
 class ModelBuilder:
-    """Builds what a ModelDirectory holds, at the start and whenever the config file changes."""
+    """Builds what a ModelRegistry holds, at the start and whenever the config file changes."""
 
     def __init__(self, pool: ConnectionPool, settings: Settings, credentials: Credentials) -> None:
         self._pool = pool

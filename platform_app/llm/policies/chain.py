@@ -24,7 +24,7 @@ from platform_app.llm.policies.retry import Retry
 from platform_app.llm.policies.state import PolicyState
 
 MakeRoute = Callable[[Route], Upstream]
-"""Makes the innermost upstream of a route, such as RouteUpstream."""
+"""Makes the innermost upstream of a route, such as ProviderRoute."""
 
 
 def assemble_all(

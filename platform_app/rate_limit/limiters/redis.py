@@ -48,7 +48,7 @@ class RedisLimiter:
         Args:
             scripts: runs them.
             by_hash_tag: counters of different tags are never in one call, as a cluster demands; then `acquire` and
-                `read` must be given such alone, see SplitLimiter.
+                `read` must be given such alone, see ClusterLimiter.
             seeder: tells budgets that begin their life what was spent before; without it they begin at zero.
         """
         self._scripts = scripts

@@ -11,7 +11,7 @@ from redis.exceptions import NoScriptError
 
 
 class ScriptClient(Protocol):
-    """What runs scripts: ScriptPipe, ClusterPipe, or redis-py's own client."""
+    """What runs scripts: PipelinedRedis, PipelinedCluster, or redis-py's own client."""
 
     def evalsha(self, sha: str, numkeys: int, *keys_and_args: str | int) -> Awaitable[Any]:
         """Run a script that the server knows; raises NoScriptError where it does not."""
@@ -23,7 +23,7 @@ class ScriptClient(Protocol):
 
 
 class EagerScriptClient(ScriptClient, Protocol):
-    """One that can send before anybody waits: ScriptPipe."""
+    """One that can send before anybody waits: PipelinedRedis."""
 
     def begin(self, sha: str, numkeys: int, *keys_and_args: str | int) -> "asyncio.Future[Any] | None":
         """As `evalsha`: the answer to be, or None where something has to be waited for first."""

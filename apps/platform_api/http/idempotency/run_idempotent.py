@@ -49,7 +49,7 @@ async def run_idempotent(
     With a key the work goes on when the client leaves.
 
     Raises:
-        PlatformError: what `work` raises, or IdempotencyKeeper.begin, or ChatService.admit_replay.
+        PlatformError: what `work` raises, or IdempotencyService.begin, or ChatService.admit_replay.
         ClientDisconnected: the client left.
     """
     key = idempotency_key(request)

@@ -103,7 +103,7 @@ async def test_a_single_route_has_no_fallback_and_an_uncapped_provider_no_slots(
     while hasattr(at, "_upstream"):
         names.append(type(at).__name__)
         at = at._upstream
-    assert names == ["CountedFailures", "Deadline", "Retry", "Breaker"]
+    assert names == ["FailureMetrics", "Deadline", "Retry", "Breaker"]
 
 
 @virtual_time
