@@ -12,10 +12,10 @@ import pytest
 from apps.provider_simulator.server import ProviderSimulator
 from tests.clients.conftest import ALIAS
 from tests.conftest import PROVIDER_KEY
+from tests.support.docs.pages import page_with_parts
 from tests.support.gateway.process import Gateway
-from tests.support.paths import ROOT
 
-DOCUMENTED = (ROOT / "docs" / "http.md").read_text()
+DOCUMENTED = page_with_parts("http")
 PIXEL = (
     "data:image/png;base64,"
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
