@@ -214,7 +214,11 @@ def test_the_http_page_names_every_field_of_a_key() -> None:
 def test_the_http_page_names_every_field_and_parameter_of_usage() -> None:
     fields = [name for row in table(HTTP, "| Field of a sum | Meaning |") for name in re.findall(r"`(\w+)`", row[0])]
     assert set(fields) == UsageGroup.model_fields.keys()
-    asked = [name for row in table((DOCS / "http/usage.md").read_text(), "| Parameter | Meaning |") for name in re.findall(r"`(\w+)`", row[0])]
+    asked = [
+        name
+        for row in table((DOCS / "http/usage.md").read_text(), "| Parameter | Meaning |")
+        for name in re.findall(r"`(\w+)`", row[0])
+    ]
     document = create_app(load_settings(**URLS)).openapi()
     parameters = document["paths"]["/v1/platform/usage"]["get"]["parameters"]
     assert sorted(asked) == sorted(each["name"] for each in parameters)
