@@ -1,4 +1,4 @@
-"""Every error that a caller can be told about: stable code, HTTP status, and how long to wait.
+"""Define every error that a client can get, with its stable code, HTTP status and time to wait.
 
 The tree (status and code beside each leaf)::
 
@@ -17,7 +17,7 @@ The tree (status and code beside each leaf)::
     │   ├── UnsupportedMediaType       415 unsupported_media_type
     │   ├── ValidationFailed           422 validation_error
     │   └── HeadersTooLarge            431 headers_too_large
-    ├── CallerRefused                  who asks, or what they may do
+    ├── CallerRefused                  the credentials, or what they allow
     │   ├── MissingCredentials         401 missing_credentials
     │   ├── InvalidApiKey              401 invalid_api_key
     │   ├── InsufficientScope          403 insufficient_scope
@@ -25,7 +25,7 @@ The tree (status and code beside each leaf)::
     │   └── PriceUnknown               403 price_unknown
     ├── RateLimited                    429 rate_limited
     │   └── BudgetExceeded             429 budget_exceeded
-    ├── Unavailable                    ours to mend; waiting helps where retry_after is set
+    ├── Unavailable                    a part of the gateway; waiting helps where retry_after is set
     │   ├── AuthUnavailable            503 auth_unavailable
     │   ├── LimiterUnavailable         503 limiter_unavailable
     │   ├── LedgerUnavailable          503 ledger_unavailable
@@ -33,7 +33,7 @@ The tree (status and code beside each leaf)::
     │   ├── ProviderNotConfigured      503 provider_not_configured
     │   ├── Overloaded                 503 overloaded
     │   └── Draining                   503 draining
-    ├── ProviderFailed                 the upstream's bad day
+    ├── ProviderFailed                 the provider failed
     │   ├── ProviderError              502 provider_error
     │   ├── ProviderBadResponse        502 provider_bad_response
     │   ├── ProviderAuthFailed         502 provider_auth_failed
@@ -43,8 +43,9 @@ The tree (status and code beside each leaf)::
     │   └── ProviderTimeout            504 provider_timeout
     └── InternalError                  500 internal_error: a bug, and only a bug
 
-Messages are written for the person who must act. They never hold a key, a digest, a secret, a table name
-or an upstream credential.
+A message says what is wrong, what was expected and what to do, for the person who has to act. It never contains a key,
+a digest, a secret, a table name or a provider's credential. `docs/http/errors.md` says what a client does about each code;
+a test compares that page with this tree.
 """
 
 from collections.abc import Mapping, Sequence
@@ -52,23 +53,28 @@ from typing import ClassVar
 
 
 class PlatformError(Exception):
-    """Base of all errors that reach a caller.
+    """Base class of all errors that a client can get.
 
-    `details` are short sentences (one per problem); `retry_after` is in seconds, None where nobody said how long;
-    `headers` are extra response headers, lower-case names; `param` is the field that is wrong, where one is.
+    Args:
+        message: what is wrong and what to do, in one or two sentences.
+        details: one short sentence for each problem.
+        retry_after: seconds to wait before a retry; None if the time is not known.
+        headers: additional response headers, with lower-case names.
+        param: the request field that is wrong, if it is one field.
+        should_retry: overrides the default of the class.
     """
 
     code: ClassVar[str] = "internal_error"
     status: ClassVar[int] = 500
     default_retry_after: ClassVar[float | None] = None
-    """Seconds that a caller is told to wait where nobody said how long; None where waiting does not help."""
+    """Seconds that the client should wait if `retry_after` is not set; None where waiting does not help."""
     should_retry: bool = True
-    """Whether a client may send the same request again by itself. False where waiting cannot help, and where the
-    gateway has used up its own tries."""
+    """Whether a client may retry the same request automatically. False where waiting does not help, and where the
+    gateway has used all its own attempts."""
     tries: int = 0
-    """How often the route that failed so was tried for this request."""
+    """Number of attempts of the failed route for this request."""
     provider_words: str | None = None
-    """What a provider said of its failure, for the log: masked, one line, and never told to a caller."""
+    """The provider's description of its failure, for the log: masked, one line, and never sent to a client."""
 
     def __init__(
         self,
@@ -91,26 +97,27 @@ class PlatformError(Exception):
 
     @property
     def wait_seconds(self) -> float | None:
-        """What a caller is told: `retry_after`, else the kind's default, for which our own retries do not wait."""
+        """Seconds for `Retry-After`: `retry_after`, else the default of the class. The gateway's own retries ignore the
+        default."""
         if self.retry_after is not None:
             return self.retry_after
         return self.default_retry_after if self.should_retry else None
 
 
 class RequestRefused(PlatformError):
-    """The request itself must change before it can succeed."""
+    """The request has to change before it can succeed."""
 
     should_retry = False
 
 
 class InvalidRequest(RequestRefused):
-    """The body is not what HTTP or JSON says it should be."""
+    """The request or its body is not valid HTTP or JSON."""
 
     code, status = "invalid_request", 400
 
 
 class ContextLengthExceeded(RequestRefused):
-    """The provider says that prompt and answer do not fit the model."""
+    """The provider says that prompt and completion exceed the model's context window."""
 
     code, status = "context_length_exceeded", 400
 
@@ -122,19 +129,19 @@ class ContentFiltered(RequestRefused):
 
 
 class ProviderRejectedRequest(RequestRefused):
-    """The provider says that the request itself is wrong."""
+    """The provider says that the request is not valid."""
 
     code, status = "provider_rejected_request", 400
 
 
 class NotFound(RequestRefused):
-    """There is nothing at this address."""
+    """The path or the resource does not exist, or is not visible to the caller."""
 
     code, status = "not_found", 404
 
 
 class MethodNotAllowed(RequestRefused):
-    """The address exists, the method does not."""
+    """The path exists, but not with this method."""
 
     code, status = "method_not_allowed", 405
 
@@ -146,44 +153,44 @@ class ModelNotFound(RequestRefused):
 
 
 class Conflict(RequestRefused):
-    """The thing is not in a state that allows this change."""
+    """The current state of the resource does not allow this request."""
 
     code, status = "conflict", 409
 
 
 class IdempotencyInFlight(RequestRefused):
-    """Another request with the same Idempotency-Key is being answered; `retry_after` is always set."""
+    """Another request with the same Idempotency-Key is running; `retry_after` is always set."""
 
     code, status = "idempotency_in_flight", 409
     should_retry = True
 
 
 class PayloadTooLarge(RequestRefused):
-    """The body is larger than this gateway takes."""
+    """The body exceeds the gateway's limit of bytes or of JSON values."""
 
     code, status = "payload_too_large", 413
 
 
 class UnsupportedMediaType(RequestRefused):
-    """The body is not declared as JSON."""
+    """The body is not declared as uncompressed JSON in UTF-8."""
 
     code, status = "unsupported_media_type", 415
 
 
 class ValidationFailed(RequestRefused):
-    """The body is JSON, but not of the documented shape; each of `details` names a field."""
+    """The body is JSON, but not of the documented shape. Each entry of `details` names a field."""
 
     code, status = "validation_error", 422
 
 
 class HeadersTooLarge(RequestRefused):
-    """One header, or all of them together, are larger than this gateway takes."""
+    """The request line and headers, or the trailers, exceed the gateway's limits."""
 
     code, status = "headers_too_large", 431
 
 
 class CallerRefused(PlatformError):
-    """The credentials, or what they allow, are not enough."""
+    """The credentials are missing or not valid, or do not allow this request."""
 
     should_retry = False
 
@@ -192,7 +199,7 @@ _REALM = 'Bearer realm="flowbiz-platform"'
 
 
 class MissingCredentials(CallerRefused):
-    """No credentials were sent. RFC 6750, section 3: a challenge without an error attribute."""
+    """The request has no credentials. RFC 6750, section 3, asks for a challenge without an error attribute."""
 
     code, status = "missing_credentials", 401
 
@@ -204,8 +211,11 @@ class MissingCredentials(CallerRefused):
 
 
 class InvalidApiKey(CallerRefused):
-    """One message for malformed, unknown, revoked and expired keys, so that none can be told apart. Another one says
-    what is wrong with how a key was sent, before anything is known of the key itself."""
+    """The API key is malformed, unknown, revoked or expired.
+
+    All four cases share one message, so that a client cannot distinguish them. A caller of this class passes another
+    message only for the way in which a key was sent, before the key itself is looked at.
+    """
 
     code, status = "invalid_api_key", 401
 
@@ -217,7 +227,7 @@ class InvalidApiKey(CallerRefused):
 
 
 class InsufficientScope(CallerRefused):
-    """The key is good, but was not granted the scope that the route needs."""
+    """The key is valid, but lacks the scope that the route requires."""
 
     code, status = "insufficient_scope", 403
 
@@ -229,137 +239,136 @@ class InsufficientScope(CallerRefused):
 
 
 class ModelNotAllowed(CallerRefused):
-    """The model exists, but not for this key."""
+    """The model exists, but this key may not use it."""
 
     code, status = "model_not_allowed", 403
 
 
 class PriceUnknown(CallerRefused):
-    """A budget applies, and what the model would cost is not known: the operator must state a price."""
+    """A budget applies, and the price of the model is not known. The operator has to configure a price."""
 
     code, status = "price_unknown", 403
 
 
 class RateLimited(PlatformError):
-    """A limit of ours; `retry_after` is always set."""
+    """A limit of the gateway is reached. `retry_after` is set, unless the request exceeds the whole limit."""
 
     code, status = "rate_limited", 429
 
 
 class BudgetExceeded(RateLimited):
-    """A limit on what requests cost."""
+    """A limit on costs is reached."""
 
     code, status = "budget_exceeded", 429
 
 
 class Unavailable(PlatformError):
-    """Something of ours is down or not set up."""
+    """A part of the gateway is unavailable or not configured."""
 
 
 class AuthUnavailable(Unavailable):
-    """The key store cannot be asked, and nothing recent is known of this key."""
+    """PostgreSQL is unavailable, and this key was not verified recently."""
 
     code, status = "auth_unavailable", 503
 
 
 class LimiterUnavailable(Unavailable):
-    """The limiter cannot be asked, and a rule says that then nobody passes."""
+    """Redis is unavailable, and a rule with `on_outage: closed` applies."""
 
     code, status = "limiter_unavailable", 503
 
 
 class LedgerUnavailable(Unavailable):
-    """What this request does could not be recorded, and the policy says that then nothing is done."""
+    """The ledger cannot record this request, and the policy is to refuse such requests."""
 
     code, status = "ledger_unavailable", 503
 
 
 class IdempotencyUnavailable(Unavailable):
-    """Whether a request's Idempotency-Key was used before cannot be told, and the policy says that then nothing is
-    done."""
+    """Redis is unavailable, so the Idempotency-Key cannot be checked, and the policy is to refuse such requests."""
 
     code, status = "idempotency_unavailable", 503
 
 
 class ProviderNotConfigured(Unavailable):
-    """The provider's credential is missing, or the provider does not know the route's model."""
+    """The provider has no usable credential, or does not know the model or address of the route."""
 
     code, status = "provider_not_configured", 503
     should_retry = False
 
 
 class Overloaded(Unavailable):
-    """This process answers as many requests at once as it is allowed to."""
+    """This worker has reached its limit of concurrent requests, connections or body bytes."""
 
     code, status = "overloaded", 503
 
 
 class Draining(Unavailable):
-    """This process is on its way out and takes no new requests."""
+    """This instance is shutting down and refuses new requests."""
 
     code, status = "draining", 503
 
 
 class ProviderFailed(PlatformError):
-    """The upstream failed; an upstream 401 or 403 is never the client's 401."""
+    """The provider failed. A provider's 401 or 403 is never sent to the client as 401."""
 
 
 class ProviderError(ProviderFailed):
-    """The provider answered with an error of its own."""
+    """The provider responded with a server error."""
 
     code, status = "provider_error", 502
 
 
 class ProviderBadResponse(ProviderFailed):
-    """The provider answered with something that is not its documented shape."""
+    """The provider's response is incomplete, too large, or not of its documented format."""
 
     code, status = "provider_bad_response", 502
 
 
 class ProviderAuthFailed(ProviderFailed):
-    """The provider refused our credential."""
+    """The provider refused the gateway's credential."""
 
     code, status = "provider_auth_failed", 502
     should_retry = False
 
 
 class ProviderUnavailable(ProviderFailed):
-    """The provider cannot be reached, or says that it is overloaded."""
+    """The provider cannot be reached, closed the connection, or is overloaded."""
 
     code, status = "provider_unavailable", 503
     default_retry_after = 1.0
 
 
 class ProviderRateLimited(ProviderFailed):
-    """The provider limits us."""
+    """The provider's rate limit for the gateway is reached."""
 
     code, status = "provider_rate_limited", 503
     default_retry_after = 1.0
 
 
 class ProviderQuotaExhausted(ProviderFailed):
-    """Our account at the provider is used up; waiting does not help."""
+    """The gateway's account at the provider has no quota left; waiting does not help."""
 
     code, status = "provider_quota_exhausted", 503
     should_retry = False
 
 
 class ProviderTimeout(ProviderFailed):
-    """The provider did not answer within the deadline."""
+    """The provider did not respond within a timeout."""
 
     code, status = "provider_timeout", 504
     should_retry = False  # the time is spent, and the first try may still be billed
 
 
 class InternalError(PlatformError):
-    """A bug of ours."""
+    """A bug in the gateway."""
 
     code, status = "internal_error", 500
     should_retry = False
 
 
 class ConfigurationError(Exception):
-    """The process cannot start as configured; `problems` names every one, each with its remedy."""
+    """The configuration is not valid. `problems` has one sentence for each problem, with what to do."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__("; ".join(problems))
@@ -367,12 +376,12 @@ class ConfigurationError(Exception):
 
 
 class SecretError(Exception):
-    """A secret could not be had. Never carries key material."""
+    """A secret could not be read. The message never contains key material."""
 
 
 class SecretNotFound(SecretError):
-    """The store answered that it holds no such secret."""
+    """The secret store responded that the secret does not exist."""
 
 
 class SecretStoreUnavailable(SecretError):
-    """The store did not answer, or refused to: its fault or a permission's, and no word on the secret itself."""
+    """The secret store did not respond or refused the request, so it is not known whether the secret exists."""
