@@ -44,8 +44,8 @@ The tree (status and code beside each leaf)::
     └── InternalError                  500 internal_error: a bug, and only a bug
 
 A message says what is wrong, what was expected and what to do, for the person who has to act. It never contains a key,
-a digest, a secret, a table name or a provider's credential. `docs/http/errors.md` says what a client does about each code;
-a test compares that page with this tree.
+a digest, a secret, a table name or a provider's credential. `docs/http/errors.md` says what a client does about each
+code; a test compares that page with this tree.
 """
 
 from collections.abc import Mapping, Sequence
