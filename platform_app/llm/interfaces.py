@@ -24,12 +24,15 @@ class ModelAdapter(Protocol):
         """
         ...
 
-    async def probe(self, credential: str | None, timeout_seconds: float) -> None:
-        """One cheap call that shows whether address and credential are good. Raises like `send`."""
-        ...
+    async def probe(self, credential: str | None, timeout_seconds: float) -> bool:
+        """Request the provider's list of models, which costs nothing and needs the credential.
 
-    async def aclose(self) -> None:
-        """Release connections; called once, at the end."""
+        Return whether the provider has such a list: False for a 404, which some compatible servers return.
+
+        Raises:
+            ProviderFailed, RequestRefused: like `send`. The error's `__cause__` is a TransportError, a TimeoutError, or
+                an UnexpectedStatus that holds the status of the response.
+        """
         ...
 
 

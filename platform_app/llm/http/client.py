@@ -13,6 +13,7 @@ from platform_app.llm.http.response import ProviderLimits, ProviderResponse, tra
 from platform_app.llm.http.timeouts import CallTimeouts
 from platform_app.llm.http.transport.errors import TransportError
 from platform_app.llm.http.transport.pool import ConnectionPool
+from platform_app.llm.http.transport.response_stream import ResponseStream
 from platform_app.llm.http.transport.target import header_lines, request_head, target_of
 from platform_app.llm.http.transport.tls import ClientCertificate
 
@@ -20,6 +21,14 @@ from platform_app.llm.http.transport.tls import ClientCertificate
 _HEADERS = {"User-Agent": "flowbiz-platform", "Accept": "*/*", "Accept-Encoding": "identity"}
 ErrorOf = Callable[[int, Mapping[str, str], bytes], PlatformError]
 """A wire format's error table: status, headers (names in lower case) and the first bytes of the body."""
+
+
+class UnexpectedStatus(Exception):
+    """The status of a response that is an error; the cause of the error that `get_status` raises."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"status {status}")
+        self.status = status
 
 
 class ProviderHttp:
@@ -55,16 +64,33 @@ class ProviderHttp:
         except orjson.JSONEncodeError:  # what a translation made of texts that hold JSON
             why = "the request is nested too deeply, or holds an integer of more than 64 bits"
             raise errors.make_error(ProviderRejectedRequest, why) from None
-        return await self._request(b"POST", url, self._json_headers + _lines(headers), content, seconds)
+        head = self._json_headers + _lines(headers)
+        exchange, patience = await self._send(b"POST", url, head, content, seconds)
+        response = ProviderResponse(exchange, self._limits, patience)
+        if exchange.status == 200:
+            return response
+        raise self._error_of(exchange.status, response.headers, await response.read_error())
 
-    async def probe(self, url: str, headers: Mapping[str, str], seconds: float) -> None:
-        """GET something whose content does not matter. Raises like `post`."""
-        response = await self._request(b"GET", url, self._headers + _lines(headers), None, seconds)
-        response.close()
+    async def get_status(self, url: str, headers: Mapping[str, str], seconds: float) -> int:
+        """Send a GET and return the status of its response, 200 to 299 or 404. The body is not read.
 
-    async def _request(
+        Raises:
+            ProviderFailed, RequestRefused: like `post`. The cause is the TransportError, the TimeoutError or, for any
+                other status, an UnexpectedStatus.
+        """
+        exchange, patience = await self._send(b"GET", url, self._headers + _lines(headers), None, seconds)
+        status = exchange.status
+        if status == 404 or 200 <= status < 300:
+            exchange.close()
+            return status
+        response = ProviderResponse(exchange, self._limits, patience)
+        error = self._error_of(status, response.headers, await response.read_error())
+        raise error from UnexpectedStatus(status)
+
+    async def _send(
         self, method: bytes, url: str, headers: bytes, body: bytes | None, seconds: float
-    ) -> ProviderResponse:
+    ) -> tuple[ResponseStream, CallTimeouts]:
+        """Send a request and wait for the head of its response."""
         if seconds <= 0:
             raise errors.timed_out("no time was left for this call")
         target = target_of(url, self._client)
@@ -82,10 +108,7 @@ class ProviderHttp:
             if isinstance(error, TransportError | TimeoutError):
                 raise translate(error, self._limits, patience) from error
             raise
-        response = ProviderResponse(exchange, self._limits, patience)
-        if exchange.status == 200:
-            return response
-        raise self._error_of(exchange.status, response.headers, await response.read_error())
+        return exchange, patience
 
 
 def _lines(headers: Mapping[str, str]) -> bytes:

@@ -36,12 +36,12 @@ class AnthropicAdapter:
             return await open_stream(response, AnthropicEventDecoder(), read_message)
         return await read_whole(response, read_message, AnthropicEventDecoder)
 
-    async def probe(self, credential: str | None, timeout_seconds: float) -> None:
+    async def probe(self, credential: str | None, timeout_seconds: float) -> bool:
         """See ModelAdapter.probe. Lists the models."""
-        await self._http.probe(f"{self._root}/models", self._headers_with(credential, {}), timeout_seconds)
-
-    async def aclose(self) -> None:
-        """Nothing of its own to release."""
+        return (
+            await self._http.get_status(f"{self._root}/models", self._headers_with(credential, {}), timeout_seconds)
+            != 404
+        )
 
     def _headers_with(self, credential: str | None, extra: Mapping[str, str]) -> Mapping[str, str]:
         headers = {**extra, "anthropic-version": self._version}

@@ -22,12 +22,9 @@ class OpenAIAdapter:
         url = self._urls[call.operation]
         return await send_openai(self._http, url, _headers(credential, call.headers), call, body)
 
-    async def probe(self, credential: str | None, timeout_seconds: float) -> None:
+    async def probe(self, credential: str | None, timeout_seconds: float) -> bool:
         """See ModelAdapter.probe. Lists the models."""
-        await self._http.probe(f"{self._base_url}/models", _headers(credential, {}), timeout_seconds)
-
-    async def aclose(self) -> None:
-        """Nothing of its own to release."""
+        return await self._http.get_status(f"{self._base_url}/models", _headers(credential, {}), timeout_seconds) != 404
 
 
 def _headers(credential: str | None, extra: Mapping[str, str]) -> Mapping[str, str]:

@@ -27,12 +27,14 @@ class AzureOpenAIAdapter:
         url = f"{self._root}/{path}?{self._version}"
         return await send_openai(self._http, url, _headers(credential, call.headers), call, call.body)
 
-    async def probe(self, credential: str | None, timeout_seconds: float) -> None:
+    async def probe(self, credential: str | None, timeout_seconds: float) -> bool:
         """See ModelAdapter.probe. Lists the models that the resource could deploy."""
-        await self._http.probe(f"{self._root}/models?{self._version}", _headers(credential, {}), timeout_seconds)
-
-    async def aclose(self) -> None:
-        """Nothing of its own to release."""
+        return (
+            await self._http.get_status(
+                f"{self._root}/models?{self._version}", _headers(credential, {}), timeout_seconds
+            )
+            != 404
+        )
 
 
 def _headers(credential: str | None, extra: Mapping[str, str]) -> Mapping[str, str]:

@@ -39,10 +39,7 @@ class Adapter:
             raise answer
         return answer
 
-    async def probe(self, credential: str | None, timeout_seconds: float) -> None:
-        raise NotImplementedError
-
-    async def aclose(self) -> None:
+    async def probe(self, credential: str | None, timeout_seconds: float) -> bool:
         raise NotImplementedError
 
 
