@@ -10,7 +10,7 @@ from platform_app.config import PriceConfig
 from platform_app.errors import ProviderTimeout
 from platform_app.ledger.events.usage_record import INTERRUPTED, MAX_COST_MICROUSD, MAX_TOKENS, UsageRecord
 from platform_app.ledger.interfaces import Intent, Ledger
-from platform_app.llm.chunk_stream import ChunkStream
+from platform_app.llm.chunk_stream import ChunkStream, StreamObserver
 from platform_app.llm.models.route import Route
 from platform_app.llm.requests import ModelCall, Operation
 from platform_app.llm.responses import ModelResponse
@@ -93,7 +93,7 @@ class CallMeter:
             stream.usage = None if settled.estimated else settled.usage
             self._close(settled, stream.provider_usage, error)
 
-        stream.on_end(ended)
+        stream.on_end(StreamObserver.METERING, ended)
 
     def end(self, error: BaseException) -> None:
         """No answer came. Whoever left, or did not wait any longer, cannot know what the provider made meanwhile: then

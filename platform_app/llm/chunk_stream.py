@@ -2,14 +2,33 @@
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from enum import IntEnum
 from typing import Any, Protocol
 
 from platform_app.llm.responses import ChatChunk
 from platform_app.llm.usage.counts import TokenUsage
 
-Ending = Callable[[BaseException | None], None]
-"""Is told how a stream ended: None, complete; an Exception, it failed; GeneratorExit or CancelledError, nobody wanted
-the rest."""
+EndCallback = Callable[[BaseException | None], None]
+"""Called with how a stream ended. None: the response is complete. An Exception: the stream failed. GeneratorExit or
+CancelledError: the reader stopped before the end. Must not raise."""
+
+
+class StreamObserver(IntEnum):
+    """The observers of a stream's end, in the order in which they are called: from the outermost to the innermost.
+
+    Metering comes first, since it replaces the stream's `usage` by the counts that are charged.
+    """
+
+    METERING = 0
+    """Settle, count and record what the call used (metering.py)."""
+    BREAKER = 1
+    """Tell the route's breaker whether the route works (policies/breaker.py)."""
+    CONCURRENCY = 2
+    """Free the provider's slot (policies/concurrency.py)."""
+    FAILURE_LOG = 3
+    """Mask our credential in the failure, and log it (models/provider_route.py)."""
+    PROVIDER_METRICS = 4
+    """Count and time the provider's call (models/provider_route.py)."""
 
 
 class Chunks(Protocol):
@@ -44,16 +63,16 @@ class ChunkStream:
         """Of text, reasoning and tool calls so far, in Latin script, for when the provider counts nothing."""
         self._counted_at: int | None = None
         self._counted_last = False
-        self._endings: list[Ending] = []
+        self._observers: list[EndCallback | None] = [None] * len(StreamObserver)
         self._ended = False
 
     def counted_all(self, error: BaseException | None) -> bool:
         """Whether the provider counted all of what it made, in a stream that ended so."""
         return self._counted_at == self.characters and (error is None or self._counted_last)
 
-    def on_end(self, ending: Ending) -> None:
-        """Call this once, when the stream ends, however it does. The latest added is called first. Must not raise."""
-        self._endings.append(ending)
+    def on_end(self, observer: StreamObserver, callback: EndCallback) -> None:
+        """Call `callback` once, when the stream ends; StreamObserver has the order."""
+        self._observers[observer] = callback
 
     def __aiter__(self) -> "ChunkStream":
         return self
@@ -89,5 +108,6 @@ class ChunkStream:
     def _end(self, error: BaseException | None) -> None:
         if not self._ended:
             self._ended = True
-            while self._endings:
-                self._endings.pop()(error)
+            for callback in self._observers:
+                if callback is not None:
+                    callback(error)

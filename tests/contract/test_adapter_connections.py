@@ -9,6 +9,7 @@ import pytest
 
 from apps.provider_simulator.server import ProviderSimulator
 from platform_app.errors import PlatformError, ProviderFailed, ProviderTimeout
+from platform_app.llm.chunk_stream import StreamObserver
 from platform_app.llm.http.transport.pool import ConnectionPool
 from platform_app.llm.interfaces import ModelAdapter
 from platform_app.llm.responses import ChatChunk
@@ -165,7 +166,7 @@ async def test_closing_a_stream_closes_the_upstream(patient: ModelAdapter, simul
 async def test_closing_a_stream_that_somebody_waits_for(patient: ModelAdapter) -> None:
     chunks = await open_stream(patient, call("sim-stream-hang", streams=True))
     endings: list[BaseException | None] = []
-    chunks.on_end(endings.append)
+    chunks.on_end(StreamObserver.METERING, endings.append)
 
     async def read() -> None:
         async for _ in chunks:

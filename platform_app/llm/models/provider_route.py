@@ -5,7 +5,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from platform_app.errors import PlatformError, ProviderAuthFailed
-from platform_app.llm.chunk_stream import ChunkStream
+from platform_app.llm.chunk_stream import ChunkStream, StreamObserver
 from platform_app.llm.errors import mask_credential, timed_out
 from platform_app.llm.interfaces import Answer, Credentials, ModelAdapter
 from platform_app.llm.models.route import Route
@@ -61,8 +61,8 @@ class ProviderRoute:
             raise
         if isinstance(answer, ChunkStream):
             record.first_chunk()
-            answer.on_end(record.end)
-            answer.on_end(lambda error: self._note(error, credential))
+            answer.on_end(StreamObserver.FAILURE_LOG, lambda error: self._note(error, credential))
+            answer.on_end(StreamObserver.PROVIDER_METRICS, record.end)
         else:
             record.end(None)
         return answer

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from platform_app.llm.chunk_stream import ChunkStream
+from platform_app.llm.chunk_stream import ChunkStream, StreamObserver
 from platform_app.llm.interfaces import Answer, Upstream
 from platform_app.llm.policies.breaker_state import BreakerState, Permit
 from platform_app.llm.policies.failure_table import Health, verdict_of
@@ -34,7 +34,7 @@ class Breaker:
             raise
         if isinstance(answer, ChunkStream):
             permit.first_chunk()
-            answer.on_end(_Ending(permit))
+            answer.on_end(StreamObserver.BREAKER, _Ending(permit))
         else:
             permit.settle(Health.WORKS)
         return answer

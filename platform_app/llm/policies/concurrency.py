@@ -1,6 +1,6 @@
 """No more calls to a provider at once than its operator allows."""
 
-from platform_app.llm.chunk_stream import ChunkStream
+from platform_app.llm.chunk_stream import ChunkStream, StreamObserver
 from platform_app.llm.interfaces import Answer, Upstream
 from platform_app.llm.policies.concurrency_limit import ConcurrencyLimit
 from platform_app.llm.requests import ModelCall
@@ -26,7 +26,7 @@ class Concurrency:
             self._slots.release()
             raise
         if isinstance(answer, ChunkStream):
-            answer.on_end(self._release)
+            answer.on_end(StreamObserver.CONCURRENCY, self._release)
         else:
             self._slots.release()
         return answer

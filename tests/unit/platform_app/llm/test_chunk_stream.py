@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from platform_app.errors import ProviderBadResponse
-from platform_app.llm.chunk_stream import ChunkStream
+from platform_app.llm.chunk_stream import ChunkStream, StreamObserver
 from platform_app.llm.responses import ChatChunk
 from platform_app.llm.usage.counts import TokenUsage
 
@@ -37,7 +37,7 @@ class Source:
 def stream_of(source: Source) -> tuple[ChunkStream, list[BaseException | None]]:
     endings: list[BaseException | None] = []
     stream = ChunkStream(chunk("a"), source.run())
-    stream.on_end(endings.append)
+    stream.on_end(StreamObserver.METERING, endings.append)
     return stream, endings
 
 
@@ -87,13 +87,14 @@ async def test_a_stream_whose_reader_is_cancelled() -> None:
     assert source.closed
 
 
-async def test_the_latest_ending_is_called_first() -> None:
-    called: list[str] = []
+async def test_end_observers_run_in_declared_order() -> None:
+    """The order is that of StreamObserver, whichever observer was registered first."""
+    called: list[StreamObserver] = []
     stream = ChunkStream(chunk("a"), Source().run())
-    stream.on_end(lambda _: called.append("first added"))
-    stream.on_end(lambda _: called.append("last added"))
+    for observer in reversed(StreamObserver):
+        stream.on_end(observer, lambda _, each=observer: called.append(each))  # type: ignore[misc] # a default of a lambda
     await read(stream)
-    assert called == ["last added", "first added"]
+    assert called == list(StreamObserver)
 
 
 async def test_a_source_that_cannot_be_closed_has_ended_all_the_same() -> None:
@@ -106,7 +107,7 @@ async def test_a_source_that_cannot_be_closed_has_ended_all_the_same() -> None:
 
     stream = ChunkStream(chunk("a"), Stubborn())
     endings: list[BaseException | None] = []
-    stream.on_end(endings.append)
+    stream.on_end(StreamObserver.METERING, endings.append)
     with pytest.raises(RuntimeError):
         await stream.aclose()
     assert len(endings) == 1
