@@ -1,35 +1,20 @@
 """Idempotency-Keys in Redis or Valkey: one script, one round trip for each step (record.lua)."""
 
-import hashlib
-from collections.abc import Awaitable
 from importlib.resources import files
-from typing import Any, Protocol
 
-from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError
+from redis.exceptions import OutOfMemoryError, RedisError
 
 from platform_app.errors import IdempotencyUnavailable
 from platform_app.idempotency.store import NOT_KEPT, Claim, Finish, Found, State
+from platform_app.redis.scripts import Script, ScriptClient, make_script
 
 _TEXT = (files("platform_app.idempotency") / "record.lua").read_text(encoding="utf-8")
-LARGE_SCRIPT = _TEXT
-"""Stores responses: a server without memory refuses it."""
-SMALL_SCRIPT = "#!lua flags=allow-oom\n" + _TEXT
-"""Stores leases and markers, also while the server's memory is full: requests with keys work on."""
-_SHAS = {text: hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest() for text in (LARGE_SCRIPT, SMALL_SCRIPT)}
+STORE_RESPONSE = make_script(_TEXT)
+"""Stores responses. A server without free memory refuses it."""
+STORE_MARKER = make_script("#!lua flags=allow-oom\n" + _TEXT)
+"""Stores leases and markers, also while the server has no free memory: requests with keys still work."""
 KEEP_BELOW_PERCENT = 80
-"""Of the server's maxmemory: above it no response is kept, so that whatever shares the server has room."""
-
-
-class ScriptClient(Protocol):
-    """What runs scripts, and gives up in time by itself."""
-
-    def evalsha(self, sha: str, numkeys: int, *keys_and_args: str | int | bytes) -> Awaitable[Any]:
-        """Run a script that the server knows; raises NoScriptError where it does not."""
-        ...
-
-    def eval(self, script: str, numkeys: int, *keys_and_args: str | int | bytes) -> Awaitable[Any]:
-        """Run a script, which the server then knows."""
-        ...
+"""Percentage of the server's maxmemory above which no response is stored, which leaves room for its other users."""
 
 
 class RedisIdempotencyStore:
@@ -51,7 +36,7 @@ class RedisIdempotencyStore:
         """See IdempotencyStore."""
         arguments = ("finish", claim, _milliseconds(keep_seconds))
         try:
-            script = LARGE_SCRIPT if answer else SMALL_SCRIPT
+            script = STORE_RESPONSE if answer else STORE_MARKER
             state, *_ = await self._call(*arguments, answer, KEEP_BELOW_PERCENT, script=script)
         except IdempotencyUnavailable as error:
             if not isinstance(error.__cause__, OutOfMemoryError):
@@ -68,13 +53,12 @@ class RedisIdempotencyStore:
         state, *_ = await self._call(verb, claim, *arguments)
         return bool(state == b"held")
 
-    async def _call(self, verb: str, claim: Claim, *arguments: int | bytes, script: str = SMALL_SCRIPT) -> list[bytes]:
-        given = (claim.record, verb, claim.fingerprint, claim.owner, *arguments)
+    async def _call(
+        self, verb: str, claim: Claim, *arguments: int | bytes, script: Script = STORE_MARKER
+    ) -> list[bytes]:
+        given = (verb, claim.fingerprint, claim.owner, *arguments)
         try:
-            try:
-                answer: list[bytes] = await self._redis.evalsha(_SHAS[script], 1, *given)
-            except NoScriptError:  # a new or flushed server; EVAL also loads the script
-                answer = await self._redis.eval(script, 1, *given)
+            answer: list[bytes] = await self._redis.run(script, [claim.record], given)
         except (RedisError, OSError, TimeoutError) as error:
             raise IdempotencyUnavailable(
                 "Idempotency keys cannot be checked right now, so nothing was done. Try again shortly, or without "

@@ -1,42 +1,48 @@
-"""Script calls over one shared connection: many requests at once, each waiting for its own answer.
+"""Run scripts and commands over one connection that all requests share.
 
-A pool gives each request a connection, a lock, a retry policy and timers of its own, which costs more than the script
-itself. Redis answers in the order of the questions, so one connection serves all: whatever is asked in one turn of the
-event loop leaves in one write. redis-py still connects, authenticates, encrypts and parses; hiredis writes, in a
-quarter of its time.
+A connection pool gives each request a connection, a lock, a retry policy and timers, which costs more than the script
+itself. Redis responds in the order of the commands, so one connection serves all requests: the commands of one
+event-loop iteration are sent in one write. redis-py connects, authenticates, encrypts and parses. hiredis encodes the
+commands, in a quarter of redis-py's time.
 
-One timer watches over all questions. It counts only what Redis can be blamed for: time in which this process was busy
-with other things does not count (own_stalls.py), and what has arrived is read before anybody is told that it did not.
+One timer covers all commands. It counts only time in which this process was responsive (own_stalls.py), and it reads
+what has arrived before it fails a command.
 """
 
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from hiredis import pack_command
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from platform_app.observability.own_stalls import LAST_LOOKS, ResponsiveClock, result_within
+from platform_app.redis.scripts import Script
 
 STALL_SECONDS = 1.0
-"""A connection that owes an answer for longer is given up."""
+"""A connection is closed if its oldest command has waited longer than this for a response."""
 MAX_PENDING = 20_000
-"""Questions without an answer yet. More would mean that nobody gives up in time."""
+"""Most commands without a response. More means that timeouts do not work."""
 
-_Pending = tuple[float, asyncio.Future[Any]]
+_Command = tuple[str | int | bytes, ...]
+_Pending = tuple[float, "asyncio.Future[Any]", _Command, Script | None]
+"""When it was sent, the future of its response, the command, and the script that it names by SHA-1."""
 
 
 class PipelinedRedis:
-    """EVALSHA and EVAL. Connects with the first question, and again with the first one after a failure."""
+    """A ScriptClient for one server. Connects with the first command, and again with the first one after a failure."""
 
     def __init__(self, url: str, timeout_seconds: float) -> None:
-        """`url` as redis-py takes it: redis://, rediss:// or unix://. The timeout is for connecting, and for each
-        answer."""
-        # Reads have no timeout of their own here: silence is normal while nobody asks.
+        """
+        Args:
+            url: in redis-py's form: redis://, rediss:// or unix://.
+            timeout_seconds: to connect, and for each response.
+        """
+        # Reads have no timeout: a connection without commands is idle, which is normal.
         self._pool = ConnectionPool.from_url(
             url, socket_timeout=None, socket_connect_timeout=timeout_seconds, health_check_interval=0
         )
@@ -50,62 +56,65 @@ class PipelinedRedis:
         self._unsent: list[bytes] = []
         self._reader: asyncio.Task[None] | None = None
 
-    async def warm(self, scripts: Iterable[str], seconds: float) -> bool:
-        """Connect and load scripts, so that the first request finds all done. Whether Redis was there in time."""
+    async def load_scripts(self, scripts: Iterable[Script], seconds: float) -> bool:
+        """Connect and load the scripts, so that the first request does not have to. Return False on any failure or
+        after `seconds`; requests then connect and load."""
         try:
             async with asyncio.timeout(seconds):
                 for script in scripts:
-                    await self._ask("SCRIPT", "LOAD", script)
+                    await self.execute_command("SCRIPT", "LOAD", script.text)
         except (RedisError, OSError, TimeoutError):
             return False
         return True
 
-    async def command(self, *command: str | int | bytes) -> Any:
-        """The answer to any command; raises like evalsha."""
-        return await self._ask(*command)
+    def run(self, script: Script, keys: Sequence[str], arguments: Sequence[str | int | bytes]) -> "asyncio.Future[Any]":
+        """See ScriptClient.run. Without a usable connection the script is sent from a task, which connects first. Most
+        requests need no task, which would cost more than the script."""
+        command = ("EVALSHA", script.sha, len(keys), *keys, *arguments)
+        connection = self._connection
+        if connection is None or self._stalled() or len(self._pending) >= MAX_PENDING:
+            return asyncio.ensure_future(self._connect_and_send(command, script))
+        return self._send(connection, command, script)
 
-    async def evalsha(self, sha: str, numkeys: int, *arguments: str | int | bytes) -> Any:
-        """The script's answer; raises RedisError (NoScriptError among them), OSError, or TimeoutError."""
-        return await self._ask("EVALSHA", sha, numkeys, *arguments)
-
-    async def eval(self, script: str, numkeys: int, *arguments: str | int | bytes) -> Any:
-        """The script's answer; raises like evalsha."""
-        return await self._ask("EVAL", script, numkeys, *arguments)
-
-    def begin(self, sha: str, numkeys: int, *arguments: str | int | bytes) -> "asyncio.Future[Any] | None":
-        """As evalsha, without a task to wait in: the answer to be, or None where it would have to be waited for first.
-        The future fails like evalsha; whoever cancels it does not want the answer."""
-        if self._connection is None or self._stalled() or len(self._pending) >= MAX_PENDING:
-            return None
-        return self._send(self._connection, ("EVALSHA", sha, numkeys, *arguments))
+    async def execute_command(self, *command: str | int | bytes) -> Any:
+        """Return the response to any command; raises RedisError, OSError or TimeoutError."""
+        return await self._connect_and_send(command, None)
 
     async def aclose(self) -> None:
-        """Close the connection; whoever still waits gets an error."""
+        """Close the connection; commands without a response fail."""
         self._closed = True  # for a command that is still connecting
         await self._drop(self._connection, RedisConnectionError("closed"))
 
-    async def _ask(self, *command: str | int | bytes) -> Any:
+    async def _connect_and_send(self, command: _Command, script: Script | None) -> Any:
         connection = self._connection
         if connection is None:
             connection = await self._connect()
         elif self._stalled():
-            await self._drop(connection, RedisConnectionError("the server owes an answer for too long"))
+            await self._drop(connection, RedisConnectionError(f"no response for more than {STALL_SECONDS:g} s"))
             connection = await self._connect()
         if len(self._pending) >= MAX_PENDING:
-            raise RedisConnectionError("too many questions wait for an answer")
-        return await self._send(connection, command)
+            raise RedisConnectionError(f"{MAX_PENDING} commands wait for a response")
+        return await self._send(connection, command, script)
 
     def _stalled(self) -> bool:
         return bool(self._pending) and self._clock.now - self._pending[0][0] > STALL_SECONDS
 
-    def _send(self, connection: AbstractConnection, command: tuple[str | int | bytes, ...]) -> "asyncio.Future[Any]":
+    def _send(
+        self,
+        connection: AbstractConnection,
+        command: _Command,
+        script: Script | None,
+        future: "asyncio.Future[Any] | None" = None,
+    ) -> "asyncio.Future[Any]":
+        """Return the future of the response, which is the given one where there is one."""
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[Any] = loop.create_future()
+        if future is None:
+            future = loop.create_future()
         if not self._unsent:
             loop.call_soon(self._flush, connection)
         self._unsent.append(pack_command(command))  # type: ignore[arg-type]  # its stub knows tuples of one
-        # The clock stands at its last look, and the question leaves after this turn: it is given a tick more.
-        self._pending.append((self._clock.now + self._clock.tick, future))
+        # The clock shows its last look, and the command is sent after this iteration: it gets one tick more.
+        self._pending.append((self._clock.now + self._clock.tick, future, command, script))
         if not self._watching:
             self._watching = True
             self._clock.begin()
@@ -113,16 +122,16 @@ class PipelinedRedis:
         return future
 
     def _watch(self, looks: int) -> None:
-        """Fail what waits for too long. Looks again a few turns of the event loop later before it does: what has
+        """Fail commands that wait too long. Before that, look again a few event-loop iterations later: what has
         arrived is read in between."""
         loop = asyncio.get_running_loop()
-        over = self._clock.look() - self._timeout
-        late = [future for asked_at, future in self._pending if asked_at <= over and not future.done()]
+        latest = self._clock.look() - self._timeout
+        late = [future for sent_at, future, *_ in self._pending if sent_at <= latest and not future.done()]
         if late and looks < LAST_LOOKS:
             loop.call_later(0.001, self._watch, looks + 1)
             return
         for future in late:
-            future.set_exception(TimeoutError(f"no answer within {self._timeout:g} s"))
+            future.set_exception(TimeoutError(f"Redis did not respond within {self._timeout:g} s"))
         if self._pending:
             loop.call_later(self._clock.tick, self._watch, 0)
         else:
@@ -130,16 +139,16 @@ class PipelinedRedis:
 
     def _flush(self, connection: AbstractConnection) -> None:
         if connection is not self._connection:
-            return  # it was given up, and with it what it should have sent; what is unsent now has a turn of its own
+            return  # it was dropped with its unsent commands; newer ones have a callback scheduled
         unsent, self._unsent = self._unsent, []
         writer = connection._writer
         if writer is not None:
-            # Not drained: what waits is bounded by MAX_PENDING, and a full buffer shows as answers that stay away.
+            # Not drained: MAX_PENDING bounds the buffer, and a full buffer shows as missing responses.
             writer.writelines(unsent)
 
     async def _connect(self) -> AbstractConnection:
-        # A frozen server accepts and then says nothing: the greeting has no timeout of its own, and whoever waits for
-        # its turn to connect waits as well.
+        # The handshake has no timeout of its own in redis-py, and a frozen server accepts without ever responding.
+        # This timeout also covers waiting for another command that connects.
         return await result_within(self._timeout, self._connected())
 
     async def _connected(self) -> AbstractConnection:
@@ -149,30 +158,33 @@ class PipelinedRedis:
                 try:
                     if not self._closed:
                         await connection.connect()
-                    if self._closed:  # also meanwhile: nothing would close the connection again
+                    if self._closed:  # also if it was closed while connecting: nothing else would close the connection
                         raise RedisConnectionError("closed")
                 except BaseException:
                     await _close(connection)
                     raise
                 self._connection = connection
-                self._reader = asyncio.create_task(self._read(connection), name="script-pipe")
+                self._reader = asyncio.create_task(self._read(connection), name="redis-reader")
             return self._connection
 
     async def _read(self, connection: AbstractConnection) -> None:
-        """Hand each answer to whoever asked; ends with the connection."""
+        """Resolve the commands' futures in order; ends with the connection."""
         try:
             while True:
                 try:
-                    answer = await connection.read_response(disconnect_on_error=False)
+                    response = await connection.read_response(disconnect_on_error=False)
                 except ResponseError as error:
-                    answer = error
-                _, future = self._pending.popleft()
-                if future.done():  # nobody waits any more
+                    response = error
+                _, future, command, script = self._pending.popleft()
+                if future.done():  # cancelled, or timed out
                     continue
-                if isinstance(answer, Exception):
-                    future.set_exception(answer)
+                if not isinstance(response, Exception):
+                    future.set_result(response)
+                elif script is not None and isinstance(response, NoScriptError):
+                    # A new or flushed server, which ran nothing. EVAL also loads the script.
+                    self._send(connection, ("EVAL", script.text, *command[2:]), None, future)
                 else:
-                    future.set_result(answer)
+                    future.set_exception(response)
         except (RedisError, OSError, IndexError) as error:
             await self._drop(connection, error)
 
@@ -182,7 +194,7 @@ class PipelinedRedis:
         self._connection, reader, self._reader = None, self._reader, None
         pending, self._pending = self._pending, deque()
         self._unsent = []
-        for _, future in pending:
+        for _, future, *_ in pending:
             if not future.done():
                 future.set_exception(RedisConnectionError(f"the connection was lost: {type(error).__name__}"))
         if reader is not None and reader is not asyncio.current_task():

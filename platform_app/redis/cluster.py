@@ -1,7 +1,7 @@
-"""Script calls on Redis Cluster or Valkey Cluster: one PipelinedRedis for each node that has slots of ours.
+"""Run scripts on Redis Cluster or Valkey Cluster: one PipelinedRedis for each node that serves slots.
 
-Which node has which slot is asked for with the first call, and again after a node failed or said that a slot moved.
-While a slot moves, scripts on it may fail for a moment (ASK, TRYAGAIN); then the limiter is degraded for that long.
+The map from slots to nodes is fetched with the first call, and again after a node failed or returned MOVED. While a
+slot is migrated, scripts on it may fail for a moment (ASK, TRYAGAIN); the limiter is degraded for that time.
 """
 
 import asyncio
@@ -15,108 +15,109 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import MovedError, RedisError
 
 from platform_app.redis.client import PipelinedRedis
+from platform_app.redis.scripts import Script
 
-_FAILURES = (RedisError, OSError, TimeoutError)
-MAX_NODES = 1000
+MAX_RANGES = 16_000
+"""Most ranges of slots that are accepted from a node."""
 
 
 class PipelinedCluster:
-    """EVALSHA and EVAL, each sent to the node of its first key. All keys of a call must be in one slot."""
+    """A ScriptClient for a cluster: sends each script to the node of its first key. All keys must be in one slot."""
 
     def __init__(self, url: str, timeout_seconds: float) -> None:
-        """`url` of any node, as for PipelinedRedis; the others are reached with the same scheme and credentials."""
+        """`url`: any node's, as for PipelinedRedis. The other nodes are reached with its scheme and credentials."""
         self._url = url
         self._timeout = timeout_seconds
-        self._pipes: dict[str, PipelinedRedis] = {}
+        self._clients: dict[str, PipelinedRedis] = {}
+        """By the node's URL."""
         self._starts: list[int] = []
-        self._owners: list[str] = []
-        """The node of the slots from the start of the same index on."""
-        self._asking = asyncio.Lock()
+        """First slots of the ranges, sorted; empty while the map is not known."""
+        self._nodes: list[str] = []
+        """URL of the node that serves the range with the same index."""
+        self._fetching = asyncio.Lock()
 
-    async def warm(self, scripts: Iterable[str], seconds: float) -> bool:
-        """See PipelinedRedis.warm; on every node."""
+    async def load_scripts(self, scripts: Iterable[Script], seconds: float) -> bool:
+        """Connect and load the scripts on every node; see PipelinedRedis.load_scripts."""
+        scripts = list(scripts)
         try:
             async with asyncio.timeout(seconds):
-                await self._ask_for_slots()
-                texts = list(scripts)
-                loaded = await asyncio.gather(*(self._pipe(url).warm(texts, seconds) for url in set(self._owners)))
-        except _FAILURES:
+                await self._fetch_slots()
+                loading = (self._client(url).load_scripts(scripts, seconds) for url in set(self._nodes))
+                return all(await asyncio.gather(*loading))
+        except (RedisError, OSError, TimeoutError):
             return False
-        return all(loaded)
 
-    async def evalsha(self, sha: str, numkeys: int, *keys_and_args: str | int | bytes) -> Any:
-        """See PipelinedRedis.evalsha."""
-        return await self._send("EVALSHA", sha, numkeys, *keys_and_args)
-
-    async def eval(self, script: str, numkeys: int, *keys_and_args: str | int | bytes) -> Any:
-        """See PipelinedRedis.eval."""
-        return await self._send("EVAL", script, numkeys, *keys_and_args)
+    def run(self, script: Script, keys: Sequence[str], arguments: Sequence[str | int | bytes]) -> "asyncio.Future[Any]":
+        """See ScriptClient.run."""
+        return asyncio.ensure_future(self._run(script, keys, arguments))
 
     async def aclose(self) -> None:
-        """Close every connection."""
-        for pipe in self._pipes.values():
-            await pipe.aclose()
+        """Close all connections."""
+        for client in self._clients.values():
+            await client.aclose()
 
-    async def _send(self, command: str, script: str, numkeys: int, *keys_and_args: str | int | bytes) -> Any:
-        slot = key_slot(str(keys_and_args[0]).encode())
+    async def _run(self, script: Script, keys: Sequence[str], arguments: Sequence[str | int | bytes]) -> Any:
+        slot = key_slot(keys[0].encode())
         try:
-            return await (await self._pipe_of(slot)).command(command, script, numkeys, *keys_and_args)
+            return await (await self._client_for(slot)).run(script, keys, arguments)
         except MovedError:
             self._starts = []
-            return await (await self._pipe_of(slot)).command(command, script, numkeys, *keys_and_args)
+            return await (await self._client_for(slot)).run(script, keys, arguments)
         except (RedisConnectionError, OSError, TimeoutError):
-            self._starts = []  # it may have failed over
+            self._starts = []  # a replica may have taken over
             raise
 
-    async def _pipe_of(self, slot: int) -> PipelinedRedis:
+    async def _client_for(self, slot: int) -> PipelinedRedis:
         if not self._starts:
-            await self._ask_for_slots()
-        return self._pipe(self._owners[bisect.bisect_right(self._starts, slot) - 1])
+            await self._fetch_slots()
+        return self._client(self._nodes[bisect.bisect_right(self._starts, slot) - 1])
 
-    def _pipe(self, url: str) -> PipelinedRedis:
-        pipe = self._pipes.get(url)
-        if pipe is None:
-            pipe = self._pipes[url] = PipelinedRedis(url, self._timeout)
-        return pipe
+    def _client(self, url: str) -> PipelinedRedis:
+        client = self._clients.get(url)
+        if client is None:
+            client = self._clients[url] = PipelinedRedis(url, self._timeout)
+        return client
 
-    async def _ask_for_slots(self) -> None:
-        """Ask all nodes that are known at once; the first answer counts, since a frozen one gives none."""
-        async with asyncio.timeout(self._timeout), self._asking:
+    async def _fetch_slots(self) -> None:
+        """Send CLUSTER SLOTS to all known nodes at once and use the first response: a frozen node sends none."""
+        async with asyncio.timeout(self._timeout), self._fetching:
             if self._starts:
-                return  # somebody else asked meanwhile
-            urls = list({self._url: None, **dict.fromkeys(self._pipes)})
-            asked = [asyncio.ensure_future(self._pipe(url).command("CLUSTER", "SLOTS")) for url in urls]
+                return  # another call has fetched it meanwhile
+            urls = list({self._url: None, **dict.fromkeys(self._clients)})
+            calls = [asyncio.ensure_future(self._client(url).execute_command("CLUSTER", "SLOTS")) for url in urls]
             try:
-                self._note_slots(*await _first_answer(asked, urls))
+                self._note_slots(*await _first_result(calls, urls))
             finally:
-                for each in asked:
-                    each.cancel()
-                await asyncio.gather(*asked, return_exceptions=True)
+                for call in calls:
+                    call.cancel()
+                await asyncio.gather(*calls, return_exceptions=True)
 
-    def _note_slots(self, answer: list[Any], asked_url: str) -> None:
-        ranges = sorted((first, last, master[0], master[1]) for first, last, master, *_ in answer)
-        if not ranges or ranges[0][0] != 0 or len(ranges) > MAX_NODES * 16:
+    def _note_slots(self, slots: list[Any], source_url: str) -> None:
+        ranges = sorted((first, last, master[0], master[1]) for first, last, master, *_ in slots)
+        if not ranges or ranges[0][0] != 0 or len(ranges) > MAX_RANGES:
             raise RedisConnectionError("the cluster does not serve all slots")
-        self._owners = [_url_of(asked_url, host, port) for _, _, host, port in ranges]
+        self._nodes = [_node_url(source_url, host, port) for _, _, host, port in ranges]
         self._starts = [first for first, *_ in ranges]
 
 
-async def _first_answer(asked: Sequence["asyncio.Future[Any]"], urls: Sequence[str]) -> tuple[Any, str]:
+async def _first_result(calls: Sequence["asyncio.Future[Any]"], urls: Sequence[str]) -> tuple[Any, str]:
+    """Return the first successful result and the URL of its node."""
     error: BaseException | None = None
-    waiting = dict(zip(asked, urls, strict=True))
+    waiting = dict(zip(calls, urls, strict=True))
     while waiting:
         done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        for each in done:
-            url = waiting.pop(each)
-            error = each.exception()
+        for call in done:
+            url = waiting.pop(call)
+            error = call.exception()
             if error is None:
-                return each.result(), url
-    raise RedisConnectionError("no node of the cluster answers") from error
+                return call.result(), url
+    raise RedisConnectionError("no node of the cluster responds") from error
 
 
-def _url_of(url: str, host: bytes | str | None, port: int) -> str:
-    """The same URL with another address. A node that does not know its own host says none: it is where we asked."""
-    parts = urlsplit(url)
+def _node_url(source_url: str, host: bytes | str | None, port: int) -> str:
+    """Return the source's URL with a node's address. A node that does not know its own host sends none: then it is the
+    node that was asked."""
+    parts = urlsplit(source_url)
     name = host.decode() if isinstance(host, bytes) else host
     credentials, at, _ = parts.netloc.rpartition("@")
     name = name or parts.hostname or "127.0.0.1"

@@ -59,7 +59,7 @@ from platform_app.secret_store.cache import CachedSecretStore
 from platform_app.secret_store.configured import configured_store, refresh_seconds
 
 REDIS_CONNECTIONS = 16
-WARM_SECONDS = 1.0
+LOAD_SCRIPTS_SECONDS = 1.0
 """How long the start waits for Redis; it goes on without."""
 
 _log = get_logger("resources")
@@ -114,7 +114,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         redis = make_redis(settings)
         stack.push_async_callback(redis.aclose)
         # Of its own too: what dead processes left to be charged is sent at leisure.
-        orphan_scripts = _script_pipe(settings)
+        orphan_scripts = _script_client(settings)
         stack.push_async_callback(orphan_scripts.aclose)
         ledger = await stack.enter_async_context(open_ledger(settings, OrphanSettlements(orphan_scripts)))
         keys, cache = KeyStore(engine), KeyCache(settings.auth_cache_size)
@@ -122,7 +122,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         history = LedgerHistory(SpentReader(engine, settings.spool_dir))
         limiter = await stack.enter_async_context(open_limiter(settings, history))
         # A connection of its own: a long answer on its way must not hold up anybody's limits.
-        answers = _idempotency_pipe(settings)
+        answers = _idempotency_client(settings)
         stack.push_async_callback(answers.aclose)
         _run_until_closed(stack, InvalidationListener(redis, cache).run())
         connections = await stack.enter_async_context(provider_connections(settings))
@@ -243,9 +243,9 @@ async def open_redis_limiter(
         stale: the budgets that must be told anew.
     """
     async with AsyncExitStack() as stack:
-        scripts = _script_pipe(settings)
+        scripts = _script_client(settings)
         stack.push_async_callback(scripts.aclose)
-        await scripts.warm([script.text for script in SCRIPTS], WARM_SECONDS)
+        await scripts.load_scripts(SCRIPTS, LOAD_SCRIPTS_SECONDS)
         seeder = Seeder(scripts, history, stale) if history is not None else None
         counting = RedisLimiter(scripts, by_hash_tag=settings.redis_cluster, seeder=seeder)
         _run_until_closed(stack, counting.renew_holds())
@@ -267,14 +267,14 @@ async def open_limiter(settings: Settings, history: BudgetHistory | None = None)
             await limiter.aclose()
 
 
-def _script_pipe(settings: Settings) -> PipelinedRedis | PipelinedCluster:
+def _script_client(settings: Settings) -> PipelinedRedis | PipelinedCluster:
     url, seconds = settings.redis_client_url, settings.redis_timeout_ms / 1000
     return PipelinedCluster(url, seconds) if settings.redis_cluster else PipelinedRedis(url, seconds)
 
 
-def _idempotency_pipe(settings: Settings) -> PipelinedRedis | PipelinedCluster:
+def _idempotency_client(settings: Settings) -> PipelinedRedis | PipelinedCluster:
     if settings.idempotency_redis_url is None:
-        return _script_pipe(settings)
+        return _script_client(settings)
     url, seconds = settings.idempotency_client_url, settings.redis_timeout_ms / 1000
     return PipelinedCluster(url, seconds) if settings.idempotency_redis_cluster else PipelinedRedis(url, seconds)
 

@@ -1,4 +1,4 @@
-"""One suite for every idempotency store: Valkey through both clients, and the stand-in of the unit tests."""
+"""One suite for every idempotency store: Valkey, and the stand-in of the unit tests."""
 
 import asyncio
 import itertools
@@ -21,18 +21,19 @@ BYTES = bytes(range(256)) * 4
 _numbers = itertools.count(1)
 
 
-@pytest.fixture(params=["pipe", "client", "memory"])
-async def store(request: pytest.FixtureRequest, valkey: EmbeddedValkey) -> AsyncIterator[IdempotencyStore]:
-    if request.param == "memory":
-        yield MemoryStore()
-    elif request.param == "pipe":
-        pipe = PipelinedRedis(valkey.url, 1)
-        yield RedisIdempotencyStore(pipe)
-        await pipe.aclose()
-    else:
-        async with Redis.from_url(valkey.url) as redis:
-            await redis.script_flush()  # a new server: the script is not there yet
-            yield RedisIdempotencyStore(redis)
+@pytest.fixture
+async def scripts(valkey: EmbeddedValkey) -> AsyncIterator[PipelinedRedis]:
+    """A client of a server that has not loaded the scripts."""
+    async with Redis.from_url(valkey.url) as redis:
+        await redis.script_flush()
+    client = PipelinedRedis(valkey.url, 30)
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture(params=["valkey", "memory"])
+def store(request: pytest.FixtureRequest, scripts: PipelinedRedis) -> IdempotencyStore:
+    return MemoryStore() if request.param == "memory" else RedisIdempotencyStore(scripts)
 
 
 @pytest.fixture
@@ -131,8 +132,8 @@ async def redis(valkey: EmbeddedValkey) -> AsyncIterator[Redis]:
         yield client
 
 
-async def test_a_lease_ends_and_an_answer_too(redis: Redis, claim: Claim, other: Claim) -> None:
-    store = RedisIdempotencyStore(redis)
+async def test_lease_and_response_end(scripts: PipelinedRedis, redis: Redis, claim: Claim, other: Claim) -> None:
+    store = RedisIdempotencyStore(scripts)
     await store.begin(claim, 600)
     assert 300_000 < await redis.pttl(claim.record) <= 600_000
     await store.renew(claim, 6000)
@@ -147,10 +148,10 @@ async def test_a_lease_ends_and_an_answer_too(redis: Redis, claim: Claim, other:
     assert 300_000 < await redis.pttl(other.record) <= 600_000
 
 
-async def test_one_round_trip_and_one_key(redis: Redis, claim: Claim) -> None:
+async def test_one_round_trip_and_one_key(scripts: PipelinedRedis, redis: Redis, claim: Claim) -> None:
     """`owner` is gone from a finished record, and nothing else was written anywhere."""
     before = await redis.dbsize()
-    store = RedisIdempotencyStore(redis)
+    store = RedisIdempotencyStore(scripts)
     await store.begin(claim, LEASE)
     calls = (await redis.info("commandstats"))["cmdstat_evalsha"]["calls"]
     await store.finish(claim, b"answer", 60)

@@ -11,8 +11,9 @@ from redis.exceptions import RedisError
 
 from platform_app.errors import LimiterUnavailable
 from platform_app.rate_limit.limiters.redis import BUCKETS, HOLD_MS
-from platform_app.rate_limit.limiters.scripts import SETTLE_ONCE, ScriptClient
+from platform_app.rate_limit.limiters.scripts import SETTLE_ONCE
 from platform_app.rate_limit.matching import hash_tag
+from platform_app.redis.scripts import ScriptClient
 
 _MAX_NUMBERS = 7
 """Of a counter: kind, units let go, units used, and at most four times."""
@@ -34,7 +35,7 @@ class OrphanSettlements:
         settled = False
         for keys, arguments in list(_calls(event_id, settlement)):
             try:
-                settled |= await SETTLE_ONCE.run(self._scripts, keys, arguments) == 0
+                settled |= await self._scripts.run(SETTLE_ONCE, keys, arguments) == 0
             except (RedisError, OSError, TimeoutError) as error:
                 raise LimiterUnavailable("The rate limiter cannot be reached.", retry_after=1) from error
         return settled

@@ -6,18 +6,18 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import RedisError
 
 from platform_app.errors import LimiterUnavailable
 from platform_app.observability import metrics
 from platform_app.observability.logging import get_logger
 from platform_app.rate_limit.limiter import NOTHING_HELD, CountersUnknown, Decision, RuleState, Settlement
-from platform_app.rate_limit.limiters.scripts import ACQUIRE, READ, RENEW, SETTLE, Script, ScriptClient
+from platform_app.rate_limit.limiters.scripts import ACQUIRE, READ, RENEW, SETTLE
 from platform_app.rate_limit.limiters.seeding import Seeder
 from platform_app.rate_limit.matching import Charge, hash_tag
 from platform_app.rate_limit.reservations import HOLD_SECONDS, RENEW_SECONDS, Reservations
 from platform_app.rate_limit.rule import Kind, Rule
-from platform_app.redis.client import PipelinedRedis
+from platform_app.redis.scripts import Script, ScriptClient
 
 BUCKETS = 64
 """Buckets per window: a unit counts for at most 1/64 of a window too long, so 1.6 % early at worst."""
@@ -53,8 +53,6 @@ class RedisLimiter:
         """
         self._scripts = scripts
         self._seeder = seeder
-        # A task for each call costs more than the script: where the client can, the way of most requests has none.
-        self._eager = scripts if isinstance(scripts, PipelinedRedis) and not by_hash_tag else None
         self._by_hash_tag = by_hash_tag
         self._holds = Reservations()
         self._settling: set[asyncio.Future[Any]] = set()
@@ -143,7 +141,7 @@ class RedisLimiter:
                 some = counters[first : first + RENEWED_AT_ONCE]
                 known = [self._holds.known(counter) for counter in some]
                 try:
-                    await RENEW.run(self._scripts, some, [*self._head(holder), len(former), *former, *known])
+                    await self._scripts.run(RENEW, some, [*self._head(holder), len(former), *former, *known])
                 except _FAILURES:
                     metrics.LIMITER_SETTLEMENTS.labels("renewal_failed").inc()
                     return False
@@ -205,22 +203,18 @@ class RedisLimiter:
 
     def _together(self, things: Iterable[T], counter: Callable[[T], str]) -> Iterable[list[T]]:
         """What may go into one call."""
+        if not self._by_hash_tag:
+            return (list(things),)
         groups: dict[str, list[T]] = {}
         for thing in things:
-            groups.setdefault(hash_tag(counter(thing)) if self._by_hash_tag else "", []).append(thing)
+            groups.setdefault(hash_tag(counter(thing)), []).append(thing)
         return groups.values()
 
     async def _claim(self, charges: Sequence[Charge], keys: list[str], arguments: list[str | int]) -> list[int]:
         """A call whose answer is needed even if the request is given up meanwhile: it may have got what it asked."""
-        call = ACQUIRE.begin(self._eager, keys, arguments) if self._eager is not None else None
-        if call is None:
-            call = asyncio.ensure_future(ACQUIRE.run(self._scripts, keys, arguments))
+        call = self._scripts.run(ACQUIRE, keys, arguments)
         try:
-            try:
-                return await asyncio.shield(call)
-            except NoScriptError:  # nothing was done
-                call = asyncio.ensure_future(ACQUIRE.run(self._scripts, keys, arguments))
-                return await asyncio.shield(call)
+            return await asyncio.shield(call)
         except _FAILURES as error:
             self._holds.doubt()
             raise _unavailable() from error
@@ -238,7 +232,7 @@ class RedisLimiter:
 
     async def _call(self, script: Script, keys: list[str], arguments: list[str | int]) -> list[int]:
         try:
-            answer: list[int] = await script.run(self._scripts, keys, arguments)
+            answer: list[int] = await self._scripts.run(script, keys, arguments)
         except _FAILURES as error:
             raise _unavailable() from error
         return answer
@@ -265,39 +259,23 @@ class RedisLimiter:
             metrics.LIMITER_SETTLEMENTS.labels("dropped").inc()
             return
         try:
-            loop = asyncio.get_running_loop()
+            asyncio.get_running_loop()
         except RuntimeError:  # it is over: what is held ends by itself
             return
-        if self._eager is not None:
-            keys, arguments = self._settlement(parts, at_microseconds)
-            call = SETTLE.begin(self._eager, keys, arguments)
-            if call is not None:
-                self._settling.add(call)
-                call.add_done_callback(lambda done: self._settled(parts, at_microseconds, done))
-                return
-        self._send_later(loop, parts, at_microseconds)
+        for together in self._together(parts, lambda part: part[0].counter):
+            call = self._scripts.run(SETTLE, *self._settlement(together, at_microseconds))
+            self._settling.add(call)
+            call.add_done_callback(self._settled)
 
-    def _settled(self, parts: Sequence[_Part], at_microseconds: int, call: asyncio.Future[Any]) -> None:
+    def _settled(self, call: asyncio.Future[Any]) -> None:
         self._settling.discard(call)
         error = None if call.cancelled() else call.exception()
-        if isinstance(error, NoScriptError):  # nothing was done
-            self._send_later(call.get_loop(), parts, at_microseconds)
-        else:
-            self._note_settlement(error)
-
-    def _send_later(self, loop: asyncio.AbstractEventLoop, parts: Sequence[_Part], at_microseconds: int) -> None:
-        task = loop.create_task(self._send_settlements(parts, at_microseconds))
-        self._settling.add(task)
-        task.add_done_callback(self._settling.discard)
-
-    async def _send_settlements(self, parts: Sequence[_Part], at_microseconds: int) -> None:
-        for together in self._together(parts, lambda part: part[0].counter):
-            try:
-                await SETTLE.run(self._scripts, *self._settlement(together, at_microseconds))
-            except _FAILURES as error:
-                self._note_settlement(error)
-            else:
-                self._note_settlement(None)
+        if error is None:
+            metrics.LIMITER_SETTLEMENTS.labels("sent").inc()
+            return
+        self._holds.doubt()
+        metrics.LIMITER_SETTLEMENTS.labels("failed").inc()
+        _log.debug("settlement_failed", error=type(error).__name__)
 
     def _settlement(self, parts: Sequence[_Part], at_microseconds: int) -> tuple[list[str], list[str | int]]:
         """Keys and arguments of the script."""
@@ -305,14 +283,6 @@ class RedisLimiter:
         for charge, released, used in parts:
             arguments += (charge.rule.script_kind, released, used, *charge.rule.script_time())
         return [charge.counter for charge, _, _ in parts], arguments
-
-    def _note_settlement(self, error: BaseException | None) -> None:
-        if error is None:
-            metrics.LIMITER_SETTLEMENTS.labels("sent").inc()
-            return
-        self._holds.doubt()
-        metrics.LIMITER_SETTLEMENTS.labels("failed").inc()
-        _log.debug("settlement_failed", error=type(error).__name__)
 
 
 class RedisAdmission:

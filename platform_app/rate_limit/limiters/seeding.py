@@ -19,9 +19,10 @@ from redis.exceptions import RedisError
 from platform_app.observability import metrics
 from platform_app.observability.logging import get_logger
 from platform_app.rate_limit.limiter import CountersUnknown
-from platform_app.rate_limit.limiters.scripts import SEED, ScriptClient
+from platform_app.rate_limit.limiters.scripts import SEED
 from platform_app.rate_limit.matching import Charge, LimitedRequest
 from platform_app.rate_limit.rule import Rule
+from platform_app.redis.scripts import ScriptClient
 
 WAIT_SECONDS = 1.0
 """How long a request waits for the ledger."""
@@ -141,7 +142,7 @@ class Seeder:
         self.stale.discard(counter)
         try:
             numbers = [start, used, before, int(anew), *rule.script_time()]
-            told = await SEED.run(self._scripts, [counter], [*head, *numbers])
+            told = await self._scripts.run(SEED, [counter], [*head, *numbers])
         except BaseException:
             if anew:
                 self.stale.add(counter)

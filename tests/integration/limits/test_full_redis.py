@@ -1,7 +1,7 @@
 """The limiter while Redis has no memory left: limits stay exact, shared by all processes."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -15,6 +15,7 @@ from platform_app.rate_limit.limiter import RateLimiter
 from platform_app.rate_limit.limiters.failover import FailoverLimiter
 from platform_app.rate_limit.limiters.local import LocalLimiter
 from platform_app.rate_limit.limiters.redis import RedisLimiter
+from platform_app.redis.scripts import Script
 from platform_app.resources import open_limiter
 from tests.support.limits.limiter import charge, cost, lease, tokens
 from tests.support.servers.valkey import own_server
@@ -91,13 +92,12 @@ async def test_new_process_loads_its_scripts_into_full_redis(own_valkey: Embedde
 
 
 class NoMemory:
-    """A server that refuses even these scripts, as one does that knows no flags."""
+    """A ScriptClient for a server that refuses even these scripts, as a server does that knows no flags."""
 
-    async def evalsha(self, sha: str, numkeys: int, *keys_and_args: str | int) -> Any:
-        raise OutOfMemoryError("command not allowed when used memory > 'maxmemory'.")
-
-    async def eval(self, script: str, numkeys: int, *keys_and_args: str | int) -> Any:
-        raise OutOfMemoryError("command not allowed when used memory > 'maxmemory'.")
+    def run(self, script: Script, keys: Sequence[str], arguments: Sequence[str | int | bytes]) -> "asyncio.Future[Any]":
+        response = asyncio.get_running_loop().create_future()
+        response.set_exception(OutOfMemoryError("command not allowed when used memory > 'maxmemory'."))
+        return response
 
 
 @pytest.mark.parametrize("processes", [1, 2, 5])

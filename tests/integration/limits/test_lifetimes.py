@@ -1,38 +1,18 @@
 """How long the server remembers a counter: for as long as it counts, and no longer. On the test's clock."""
 
 import math
-from collections.abc import AsyncIterator
-from types import SimpleNamespace
 
 import pytest
 from redis.asyncio import Redis
 
-from apps.platform_cli.embedded.valkey import EmbeddedValkey
-from platform_app.rate_limit import rule
 from platform_app.rate_limit.limiter import Admission
 from platform_app.rate_limit.limiters.redis import BUCKETS, RedisLimiter
 from platform_app.rate_limit.matching import Charge
 from platform_app.rate_limit.reservations import HOLD_SECONDS
 from tests.support.limits.limiter import SECOND, TimedScripts, charge, cheaper, cost, lease, tokens
-from tests.support.servers.valkey import connect
 
 HOLD_MS = round(1000 * HOLD_SECONDS)
 DAY_MS = 86_400_000
-
-
-@pytest.fixture
-async def redis(valkey: EmbeddedValkey) -> AsyncIterator["Redis"]:
-    client = connect(valkey.url)
-    yield client
-    await client.aclose()
-
-
-@pytest.fixture
-def timed(redis: "Redis", monkeypatch: pytest.MonkeyPatch) -> TimedScripts:
-    """Scripts on the test's clock; calendars follow it."""
-    clock = TimedScripts(redis)
-    monkeypatch.setattr(rule, "time", SimpleNamespace(time=lambda: clock.now / SECOND))
-    return clock
 
 
 async def admit(limiter: RedisLimiter, *charges: Charge) -> Admission:

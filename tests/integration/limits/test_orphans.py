@@ -17,11 +17,8 @@ from platform_app.rate_limit.limiters.redis import RedisLimiter
 from platform_app.rate_limit.matching import Charge
 from platform_app.rate_limit.reservations import HOLD_SECONDS
 from platform_app.redis.client import PipelinedRedis
-from tests.integration.limits.test_reservations import redis, remaining, settled, timed
-from tests.support.limits.limiter import START, TimedScripts, charge, cheaper, cost, lease, tokens
+from tests.support.limits.limiter import START, TimedScripts, charge, cheaper, cost, lease, remaining, settled, tokens
 from tests.support.servers.ports import free_port
-
-__all__ = ["redis", "timed"]
 
 DAY_SECONDS = 86_400
 

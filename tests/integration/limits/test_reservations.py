@@ -1,59 +1,38 @@
 """Tokens, costs and concurrent requests on a real server: what is held, settled, renewed, restored, and left to end."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
-from apps.platform_cli.embedded.valkey import EmbeddedValkey
 from platform_app.errors import LimiterUnavailable
-from platform_app.rate_limit import rule
 from platform_app.rate_limit.limiter import NOTHING_HELD, Admission
 from platform_app.rate_limit.limiters.redis import BUCKETS, RedisLimiter
 from platform_app.rate_limit.matching import Charge
 from platform_app.rate_limit.reservations import HOLD_SECONDS
 from platform_app.rate_limit.rule import Kind, Rule
 from platform_app.redis.client import PipelinedRedis
+from platform_app.redis.scripts import Script
 from tests.support.fakes.core import Count
-from tests.support.limits.limiter import SECOND, TimedScripts, charge, cheaper, cost, lease, tokens
-from tests.support.servers.valkey import connect
+from tests.support.limits.limiter import (
+    SECOND,
+    TimedScripts,
+    admit,
+    charge,
+    cheaper,
+    cost,
+    lease,
+    remaining,
+    settled,
+    tokens,
+)
 
 DAY = 86_400 * SECOND
-
-
-@pytest.fixture
-async def redis(valkey: EmbeddedValkey) -> AsyncIterator["Redis"]:
-    client = connect(valkey.url)
-    yield client
-    await client.aclose()
-
-
-@pytest.fixture
-def timed(redis: "Redis", monkeypatch: pytest.MonkeyPatch) -> TimedScripts:
-    """Scripts on the test's clock; calendars follow it."""
-    clock = TimedScripts(redis)
-    monkeypatch.setattr(rule, "time", SimpleNamespace(time=lambda: clock.now / SECOND))
-    return clock
-
-
-async def settled(limiter: RedisLimiter) -> None:
-    """Wait until no call of the limiter is on its way."""
-    while on_their_way := limiter._given_up | limiter._settling:
-        await asyncio.wait(on_their_way)
-
-
-async def remaining(limiter: RedisLimiter, *charges: Charge) -> list[int]:
-    return [state.remaining for state in await limiter.read(charges)]
-
-
-async def admit(limiter: RedisLimiter, *charges: Charge) -> Admission | None:
-    decision = await limiter.acquire(charges)
-    return decision.admission if decision.allowed else None
 
 
 @dataclass
@@ -136,8 +115,8 @@ async def test_it_decides_as_a_model_that_remembers_every_request(
     await redis.delete(*(each.counter for each in counters))
 
 
-async def test_a_reservation_is_replaced_by_what_was_used(redis: "Redis") -> None:
-    limiter, each, budget = RedisLimiter(redis), tokens(limit=1000, cost=400), cost(limit=1000, cost=300)
+async def test_a_reservation_is_replaced_by_what_was_used(scripts: PipelinedRedis) -> None:
+    limiter, each, budget = RedisLimiter(scripts), tokens(limit=1000, cost=400), cost(limit=1000, cost=300)
     first, second = await admit(limiter, each, budget), await admit(limiter, each, budget)
     assert first is not None
     assert second is not None
@@ -157,8 +136,8 @@ async def test_a_reservation_is_replaced_by_what_was_used(redis: "Redis") -> Non
     assert await remaining(limiter, each, budget) == [450, 630]
 
 
-async def test_more_than_reserved_counts_in_full(redis: "Redis") -> None:
-    limiter, each = RedisLimiter(redis), tokens(limit=1000, cost=100)
+async def test_more_than_reserved_counts_in_full(scripts: PipelinedRedis) -> None:
+    limiter, each = RedisLimiter(scripts), tokens(limit=1000, cost=100)
     admission = await admit(limiter, each)
     assert admission is not None
     admission.settle(1500, None)
@@ -167,8 +146,8 @@ async def test_more_than_reserved_counts_in_full(redis: "Redis") -> None:
     assert await admit(limiter, cheaper(each, 1)) is None
 
 
-async def test_the_next_request_sees_the_settlement_without_anybody_waiting(redis: "Redis") -> None:
-    limiter, each = RedisLimiter(redis), tokens(limit=1000, cost=1000)
+async def test_the_next_request_sees_the_settlement_without_anybody_waiting(scripts: PipelinedRedis) -> None:
+    limiter, each = RedisLimiter(scripts), tokens(limit=1000, cost=1000)
     for _ in range(50):
         admission = await admit(limiter, each)
         assert admission is not None
@@ -176,8 +155,8 @@ async def test_the_next_request_sees_the_settlement_without_anybody_waiting(redi
         await asyncio.sleep(0)
 
 
-async def test_nothing_is_held_where_no_rule_reserves(redis: "Redis") -> None:
-    assert await admit(RedisLimiter(redis), charge(), charge()) is NOTHING_HELD
+async def test_nothing_is_held_where_no_rule_reserves(scripts: PipelinedRedis) -> None:
+    assert await admit(RedisLimiter(scripts), charge(), charge()) is NOTHING_HELD
 
 
 async def test_what_a_request_used_counts_from_its_admission(timed: TimedScripts) -> None:
@@ -264,8 +243,8 @@ async def test_renewed_holds_stay_however_long_a_request_runs(timed: TimedScript
 
 
 @pytest.mark.parametrize("by", ["renewal", "request"])
-async def test_what_a_flushed_server_forgot_is_restored(redis: "Redis", by: str) -> None:
-    limiter, slot = RedisLimiter(redis), lease(limit=3)
+async def test_what_a_flushed_server_forgot_is_restored(scripts: PipelinedRedis, redis: "Redis", by: str) -> None:
+    limiter, slot = RedisLimiter(scripts), lease(limit=3)
     held = [await admit(limiter, slot), await admit(limiter, slot)]
     await redis.delete(slot.counter)
     if by == "renewal":
@@ -281,8 +260,8 @@ async def test_what_a_flushed_server_forgot_is_restored(redis: "Redis", by: str)
     assert await redis.exists(slot.counter) == 0, "nothing is left behind"
 
 
-async def test_ending_what_the_server_forgot_lets_nothing_go_twice(redis: "Redis") -> None:
-    limiter, other, slot = RedisLimiter(redis), RedisLimiter(redis), lease(limit=3)
+async def test_ending_what_the_server_forgot_lets_nothing_go_twice(scripts: PipelinedRedis, redis: "Redis") -> None:
+    limiter, other, slot = RedisLimiter(scripts), RedisLimiter(scripts), lease(limit=3)
     admission = await admit(limiter, slot)
     assert admission is not None
     await redis.delete(slot.counter)
@@ -295,64 +274,58 @@ async def test_ending_what_the_server_forgot_lets_nothing_go_twice(redis: "Redis
     await settled(other)
 
 
-@pytest.mark.parametrize("piped", [False, True], ids=["redis-py", "pipe"])
 @pytest.mark.parametrize("flushed", [False, True], ids=["known", "unknown script"])
 async def test_a_request_that_is_given_up_while_it_asks_holds_nothing(
-    redis: "Redis", valkey: EmbeddedValkey, piped: bool, flushed: bool
+    scripts: PipelinedRedis, redis: "Redis", flushed: bool
 ) -> None:
-    pipe = PipelinedRedis(valkey.url, 30)
-    limiter, slot = RedisLimiter(pipe if piped else redis), lease(limit=1)
-    try:
-        assert await remaining(limiter, slot) == [1]  # connected
-        for turns in (1, 2, 3, 2, 2) * 4:
-            if flushed:
-                await redis.script_flush()
-            asking = asyncio.create_task(limiter.acquire([slot]))
-            for _ in range(turns):
-                await asyncio.sleep(0)
-            asking.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await asking
-            await settled(limiter)
-            assert await remaining(limiter, slot) == [1]
-            assert not limiter._holds.counters()
-    finally:
-        await pipe.aclose()
+    limiter, slot = RedisLimiter(scripts), lease(limit=1)
+    assert await remaining(limiter, slot) == [1]  # connected
+    for turns in (1, 2, 3, 2, 2) * 4:
+        if flushed:
+            await redis.script_flush()
+        asking = asyncio.create_task(limiter.acquire([slot]))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        await settled(limiter)
+        assert await remaining(limiter, slot) == [1]
+        assert not limiter._holds.counters()
 
 
-async def test_an_admission_that_is_thrown_away_is_settled(redis: "Redis") -> None:
-    limiter, slot = RedisLimiter(redis), lease(limit=1)
+async def test_an_admission_that_is_thrown_away_is_settled(scripts: PipelinedRedis) -> None:
+    limiter, slot = RedisLimiter(scripts), lease(limit=1)
     assert await admit(limiter, slot) is not None  # and nobody keeps it
     await settled(limiter)
     assert await remaining(limiter, slot) == [1]
 
 
 class Lossy:
-    """Runs scripts; loses the answers to those whose turn it is."""
+    """A ScriptClient that loses the responses to as many calls as `lose` says."""
 
-    def __init__(self, redis: "Redis") -> None:
-        self._redis = redis
+    def __init__(self, client: PipelinedRedis) -> None:
+        self._client = client
         self.lose = 0
 
-    async def evalsha(self, sha: str, numkeys: int, *keys_and_args: str | int) -> object:
-        answer = await self._redis.evalsha(sha, numkeys, *keys_and_args)
-        if self.lose:
-            self.lose -= 1
-            raise TimeoutError
-        return answer
+    def run(self, script: Script, keys: Sequence[str], arguments: Sequence[str | int | bytes]) -> "asyncio.Future[Any]":
+        lost, self.lose = self.lose > 0, max(0, self.lose - 1)
+        call = self._client.run(script, keys, arguments)
+        return asyncio.ensure_future(self._lose(call)) if lost else call
 
-    async def eval(self, script: str, numkeys: int, *keys_and_args: str | int) -> object:
-        return await self._redis.eval(script, numkeys, *keys_and_args)
+    async def _lose(self, call: "asyncio.Future[Any]") -> None:
+        await call
+        raise TimeoutError
 
 
-async def test_holds_of_calls_without_an_answer_end_and_known_ones_stay(redis: "Redis") -> None:
+async def test_reservations_of_lost_calls_end_and_known_ones_stay(scripts: PipelinedRedis, redis: "Redis") -> None:
     """After a doubt the process goes on under another name, and moves what it knows there."""
-    scripts = Lossy(redis)
-    limiter, each, slot = RedisLimiter(scripts), tokens(limit=1000, cost=100), lease(limit=10)
+    lossy = Lossy(scripts)
+    limiter, each, slot = RedisLimiter(lossy), tokens(limit=1000, cost=100), lease(limit=10)
     known = await admit(limiter, each, slot)
     assert known is not None
     for _ in range(3):
-        scripts.lose = 1
+        lossy.lose = 1
         with pytest.raises(LimiterUnavailable):
             await limiter.acquire([each, slot])
     assert await limiter.renew_now()
@@ -364,26 +337,26 @@ async def test_holds_of_calls_without_an_answer_end_and_known_ones_stay(redis: "
     assert await remaining(limiter, each, slot) == [1000, 10]
 
 
-async def test_a_settlement_that_fails_is_counted_and_harms_nobody(redis: "Redis") -> None:
-    scripts = Lossy(redis)
+async def test_a_settlement_that_fails_is_counted_and_harms_nobody(scripts: PipelinedRedis) -> None:
+    lossy = Lossy(scripts)
     limiter, slot, failed = (
-        RedisLimiter(scripts),
+        RedisLimiter(lossy),
         lease(),
         Count("platform_limiter_settlements_total", outcome="failed"),
     )
     admission = await admit(limiter, slot)
     assert admission is not None
-    scripts.lose = 1
+    lossy.lose = 1
     admission.release()
     await settled(limiter)
     assert failed.grown == 1
     assert await remaining(limiter, slot) == [10]
 
 
-async def test_settlements_are_bounded(redis: "Redis", monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_settlements_are_bounded(scripts: PipelinedRedis, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platform_app.rate_limit.limiters.redis.MAX_SETTLING", 3)
     limiter, slot, dropped = (
-        RedisLimiter(redis),
+        RedisLimiter(scripts),
         lease(),
         Count("platform_limiter_settlements_total", outcome="dropped"),
     )
@@ -396,11 +369,11 @@ async def test_settlements_are_bounded(redis: "Redis", monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("make", [charge, tokens, cost, lease])
-async def test_a_shadow_rule_counts_as_if_it_were_enforced_and_denies_nobody(redis: "Redis", make: object) -> None:
+async def test_shadow_rule_counts_and_denies_no_request(scripts: PipelinedRedis, make: object) -> None:
     assert callable(make)
     each = make(limit=3)
     shadow = Charge(_in_shadow(each.rule), each.counter, 1)
-    limiter, enforced = RedisLimiter(redis), charge(limit=5)
+    limiter, enforced = RedisLimiter(scripts), charge(limit=5)
     kept, over = [], []
     for _ in range(7):
         decision = await limiter.acquire([shadow, enforced])
@@ -417,7 +390,7 @@ def _in_shadow(of: Rule) -> Rule:
 
 
 async def test_memory_is_bounded_by_processes_whatever_the_limit(
-    redis: "Redis", show_figure: Callable[[str], None]
+    scripts: PipelinedRedis, redis: "Redis", show_figure: Callable[[str], None]
 ) -> None:
     usage: dict[str, dict[int, int]] = {}
     fields: dict[str, dict[int, int]] = {}
@@ -427,7 +400,7 @@ async def test_memory_is_bounded_by_processes_whatever_the_limit(
         for limit in (60, 1_000_000):
             each = make(limit=limit)
             for _ in range(4):  # processes
-                limiters.append(limiter := RedisLimiter(redis))
+                limiters.append(limiter := RedisLimiter(scripts))
                 kept += [await admit(limiter, cheaper(each, 1)) for _ in range(15)]
             used = await redis.memory_usage(each.counter)
             usage.setdefault(each.rule.unit, {})[limit] = used or 0

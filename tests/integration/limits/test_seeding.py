@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from apps.platform_cli.embedded.valkey import EmbeddedValkey
 from platform_app.errors import LimiterUnavailable
 from platform_app.rate_limit import rule
 from platform_app.rate_limit.limiter import CountersUnknown
@@ -21,10 +20,10 @@ from platform_app.rate_limit.limiters.scripts import ACQUIRE, SEED
 from platform_app.rate_limit.limiters.seeding import HistoryUnavailable, Seeder, StaleBudgets
 from platform_app.rate_limit.matching import Charge, LimitedRequest
 from platform_app.rate_limit.rule import Rule
-from tests.integration.limits.test_reservations import settled
+from platform_app.redis.client import PipelinedRedis
+from platform_app.redis.scripts import Script
 from tests.support.fakes.core import Count
-from tests.support.limits.limiter import SECOND, TimedScripts, charge, cost, delete, tokens
-from tests.support.servers.valkey import connect
+from tests.support.limits.limiter import SECOND, TimedScripts, charge, cost, delete, settled, tokens
 
 DAY = 86_400 * SECOND
 WHO = LimitedRequest("k" * 12, "team-a", "/v1/platform/chat", "m")
@@ -51,25 +50,18 @@ class History:
 class Counting(TimedScripts):
     """Scripts on the test's clock that are counted."""
 
-    def __init__(self, redis: "Redis") -> None:
-        super().__init__(redis)
-        self.ran: list[str] = []
+    def __init__(self, client: PipelinedRedis) -> None:
+        super().__init__(client)
+        self.ran: list[Script] = []
 
-    async def evalsha(self, sha: str, numkeys: int, *keys_and_args: str | int) -> object:
-        self.ran.append(sha)
-        return await super().evalsha(sha, numkeys, *keys_and_args)
-
-
-@pytest.fixture
-async def redis(valkey: EmbeddedValkey) -> AsyncIterator["Redis"]:
-    client = connect(valkey.url)
-    yield client
-    await client.aclose()
+    def run(self, script: Script, keys: Sequence[str], arguments: Sequence[str | int | bytes]) -> "asyncio.Future[Any]":
+        self.ran.append(script)
+        return super().run(script, keys, arguments)
 
 
 @pytest.fixture
-def scripts(redis: "Redis", monkeypatch: pytest.MonkeyPatch) -> Counting:
-    clock = Counting(redis)
+def counting(scripts: PipelinedRedis, monkeypatch: pytest.MonkeyPatch) -> Counting:
+    clock = Counting(scripts)
     monkeypatch.setattr(rule, "time", SimpleNamespace(time=lambda: clock.now / SECOND))
     return clock
 
@@ -80,8 +72,8 @@ def history() -> History:
 
 
 @pytest.fixture
-async def limiter(scripts: Counting, history: History) -> AsyncIterator[RedisLimiter]:
-    limiter = RedisLimiter(scripts, seeder=Seeder(scripts, history))
+async def limiter(counting: Counting, history: History) -> AsyncIterator[RedisLimiter]:
+    limiter = RedisLimiter(counting, seeder=Seeder(counting, history))
     yield limiter
     await limiter.aclose()
 
@@ -102,30 +94,30 @@ async def left(limiter: RedisLimiter, each: Charge) -> int:
 
 
 async def test_counter_begins_at_what_the_ledger_knows(
-    limiter: RedisLimiter, scripts: Counting, history: History
+    limiter: RedisLimiter, counting: Counting, history: History
 ) -> None:
     """The question is for the period that the server is in, and is asked once."""
     history.units = 560
     each = budget()
     decision = await limiter.acquire([each])
     assert [state.remaining for state in decision.states] == [1000 - 560 - 100]
-    assert history.asked == [("c", WHO.key_id, scripts.now // DAY * DAY)]
+    assert history.asked == [("c", WHO.key_id, counting.now // DAY * DAY)]
     decision.admission.settle(None, 40)
     await settled(limiter)
     assert await left(limiter, each) == 1000 - 560 - 40
 
 
-async def test_warm_requests_ask_nobody(limiter: RedisLimiter, scripts: Counting, history: History) -> None:
+async def test_warm_requests_ask_nobody(limiter: RedisLimiter, counting: Counting, history: History) -> None:
     """No round trip more, and no question to the ledger."""
     each = budget()
     await spend(limiter, each, 10)
-    scripts.ran.clear()
+    counting.ran.clear()
     history.asked.clear()
     for _ in range(5):
         (await limiter.acquire([each])).admission.release()
         await settled(limiter)
-    assert scripts.ran.count(ACQUIRE.sha) == 5
-    assert SEED.sha not in scripts.ran
+    assert counting.ran.count(ACQUIRE) == 5
+    assert SEED not in counting.ran
     assert history.asked == []
 
 
@@ -189,21 +181,21 @@ async def test_concurrent_requests_share_one_question(limiter: RedisLimiter, his
     assert min(decision.states[0].remaining for decision in decisions) == 1000 - 500 - 20 * 10
 
 
-async def test_two_processes_tell_once(scripts: Counting, history: History) -> None:
+async def test_two_processes_tell_once(counting: Counting, history: History) -> None:
     each = budget(units=10)
     history.units = 500
-    limiters = [RedisLimiter(scripts, seeder=Seeder(scripts, history)) for _ in range(2)]
+    limiters = [RedisLimiter(counting, seeder=Seeder(counting, history)) for _ in range(2)]
     await asyncio.gather(*(limiter.acquire([each]) for limiter in limiters for _ in range(5)))
     assert await left(limiters[0], each) == 1000 - 500 - 100
 
 
 async def test_living_counter_goes_into_its_next_period(
-    limiter: RedisLimiter, scripts: Counting, history: History
+    limiter: RedisLimiter, counting: Counting, history: History
 ) -> None:
     """A counter that Redis kept needs no question at midnight."""
     each = budget()
     await spend(limiter, each, 900)
-    scripts.now = (scripts.now // DAY + 1) * DAY + SECOND
+    counting.now = (counting.now // DAY + 1) * DAY + SECOND
     history.units = 999
     (await limiter.acquire([each])).admission.release()
     await settled(limiter)
@@ -212,7 +204,7 @@ async def test_living_counter_goes_into_its_next_period(
 
 
 async def test_period_that_ends_while_the_ledger_is_asked(
-    limiter: RedisLimiter, scripts: Counting, history: History
+    limiter: RedisLimiter, counting: Counting, history: History
 ) -> None:
     """What was spent in the period before is not charged to the new one."""
     each = budget()
@@ -220,7 +212,7 @@ async def test_period_that_ends_while_the_ledger_is_asked(
     asking = asyncio.create_task(limiter.acquire([each]))
     while not history.asked:
         await asyncio.sleep(0.001)
-    scripts.now = (scripts.now // DAY + 1) * DAY + SECOND
+    counting.now = (counting.now // DAY + 1) * DAY + SECOND
     history.units = 30
     history.wait.set()
     (await asking).admission.release()
@@ -285,11 +277,11 @@ async def test_unreadable_ledger_is_told_and_not_asked_at_once_again(limiter: Re
 
 
 async def test_slow_ledger_is_not_waited_for(
-    scripts: Counting, history: History, monkeypatch: pytest.MonkeyPatch
+    counting: Counting, history: History, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The question goes on, and its response counts from then on."""
     monkeypatch.setattr(seeding, "WAIT_SECONDS", 0.01)
-    limiter = RedisLimiter(scripts, seeder=Seeder(scripts, history))
+    limiter = RedisLimiter(counting, seeder=Seeder(counting, history))
     history.units, history.wait, each = 560, asyncio.Event(), budget()
     with pytest.raises(CountersUnknown):
         await limiter.acquire([each])
@@ -300,45 +292,45 @@ async def test_slow_ledger_is_not_waited_for(
     assert len(history.asked) == 1
 
 
-def joined(scripts: Counting, history: History, processes: int = 2) -> FailoverLimiter:
+def joined(counting: Counting, history: History, processes: int = 2) -> FailoverLimiter:
     stale = StaleBudgets()
-    shared = RedisLimiter(scripts, seeder=Seeder(scripts, history, stale))
-    return FailoverLimiter(shared, LocalLimiter(processes, wall_clock=lambda: scripts.now / SECOND, stale=stale))
+    shared = RedisLimiter(counting, seeder=Seeder(counting, history, stale))
+    return FailoverLimiter(shared, LocalLimiter(processes, wall_clock=lambda: counting.now / SECOND, stale=stale))
 
 
-async def test_unknown_budget_gets_its_share_alone(scripts: Counting, history: History) -> None:
+async def test_unknown_budget_gets_its_share_alone(counting: Counting, history: History) -> None:
     """As while Redis is down, and the rest of the limiter stays as it is."""
     history.down = True
-    limiter, each = joined(scripts, history), budget()
+    limiter, each = joined(counting, history), budget()
     admitted = [(await limiter.acquire([each])).allowed for _ in range(8)]
     assert admitted == [True] * 5 + [False] * 3
     assert not limiter.degraded
     assert (await limiter.acquire([charge()])).allowed
 
 
-async def test_unknown_budget_that_is_closed_refuses(scripts: Counting, history: History) -> None:
+async def test_unknown_budget_that_is_closed_refuses(counting: Counting, history: History) -> None:
     history.down = True
-    limiter = joined(scripts, history)
+    limiter = joined(counting, history)
     with pytest.raises(LimiterUnavailable, match="the limit 'c' lets no request pass"):
         await limiter.acquire([budget(closed=True)])
 
 
 async def test_share_that_was_spent_is_counted_afterwards(
-    scripts: Counting, history: History, monkeypatch: pytest.MonkeyPatch
+    counting: Counting, history: History, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What this process decided by itself is in the ledger, and so in the counter once it is told."""
     monkeypatch.setattr(seeding, "RETRY_SECONDS", 0.0)
     history.down = True
-    limiter, each = joined(scripts, history), budget()
+    limiter, each = joined(counting, history), budget()
     (await limiter.acquire([each])).admission.settle(None, 90)
     history.down, history.units = False, 90
     decision = await limiter.acquire([each])
     assert decision.states[0].remaining == 1000 - 90 - 100
 
 
-async def test_counter_lacks_nothing_after_an_outage_of_redis(scripts: Counting, history: History) -> None:
+async def test_counter_lacks_nothing_after_an_outage_of_redis(counting: Counting, history: History) -> None:
     """Redis was away and lost nothing; what was decided without it is told when it is back."""
-    limiter, each = joined(scripts, history), budget()
+    limiter, each = joined(counting, history), budget()
     decision = await limiter.acquire([each])
     decision.admission.settle(None, 200)
     limiter.degraded = True  # as the first failed call makes it
@@ -352,8 +344,8 @@ async def test_counter_lacks_nothing_after_an_outage_of_redis(scripts: Counting,
     assert history.asked == []
 
 
-async def test_without_a_history_budgets_begin_at_zero(scripts: Counting) -> None:
-    assert (await RedisLimiter(scripts).acquire([budget()])).states[0].remaining == 900
+async def test_without_a_history_budgets_begin_at_zero(counting: Counting) -> None:
+    assert (await RedisLimiter(counting).acquire([budget()])).states[0].remaining == 900
 
 
 def test_stale_budgets_are_bounded() -> None:

@@ -208,7 +208,7 @@ async def test_as_an_acl_user_with_only_the_rights_that_the_operator_guide_gives
     await tell(admin, "ACL", "SETUSER", "gateway", "reset", "on", ">a p@ss", *documented[0].split())
     pipe = PipelinedRedis(f"unix://gateway:a%20p%40ss@{valkey.socket}", 2)
     try:
-        assert await pipe.warm([script.text for script in SCRIPTS], 5)
+        assert await pipe.load_scripts(SCRIPTS, 5)
         limiter = RedisLimiter(pipe)
         own = [Charge(each.rule, f"fbp:rl:{each.counter}") for each in (charge(limit=2), tokens(), lease())]
         decision = await limiter.acquire(own)
@@ -217,7 +217,7 @@ async def test_as_an_acl_user_with_only_the_rights_that_the_operator_guide_gives
         await asyncio.sleep(0)
         assert [state.remaining for state in await limiter.read(own)] == [1, 995, 10]
         with pytest.raises(NoPermissionError):
-            await pipe.command("GET", "something else")
+            await pipe.execute_command("GET", "something else")
         wrong = PipelinedRedis(f"unix://gateway:wrong@{valkey.socket}", 2)
         with pytest.raises((LimiterUnavailable, ResponseError)):
             await RedisLimiter(wrong).acquire(own)

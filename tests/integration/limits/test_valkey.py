@@ -18,7 +18,7 @@ from redis.asyncio import Redis
 from apps.platform_cli.embedded.valkey import EmbeddedValkey
 from platform_app.errors import LimiterUnavailable
 from platform_app.rate_limit.limiters.redis import BUCKETS, RedisLimiter
-from platform_app.rate_limit.limiters.scripts import ACQUIRE, ALL, ScriptClient
+from platform_app.rate_limit.limiters.scripts import ACQUIRE, ALL
 from platform_app.rate_limit.matching import Charge
 from platform_app.redis.client import PipelinedRedis
 from tests.support.limits.limiter import (
@@ -32,30 +32,15 @@ from tests.support.limits.limiter import (
     on_test_clock,
     tokens,
 )
-from tests.support.servers.valkey import connect, counting_socket, own_server
+from tests.support.servers.valkey import connect, counting_socket
 from tests.support.timing.responsive_time import responsive_time
-
-
-@pytest.fixture
-async def redis(valkey: EmbeddedValkey) -> AsyncIterator["Redis"]:
-    """A client as the gateway makes it, with more patience."""
-    client = connect(valkey.url)
-    yield client
-    await client.aclose()
-
-
-@pytest.fixture
-def own_valkey() -> Iterator[EmbeddedValkey]:
-    """See own_server."""
-    with own_server() as server:
-        yield server
 
 
 class TimedLimiter(RedisLimiter):
     """The same scripts with the test's clock (in microseconds) in place of the server's."""
 
-    def __init__(self, redis: "Redis") -> None:
-        self._timed = TimedScripts(redis)
+    def __init__(self, client: PipelinedRedis) -> None:
+        self._timed = TimedScripts(client)
         super().__init__(self._timed)
 
     @property
@@ -139,10 +124,10 @@ STEPS = st.lists(
 )  # fmt: skip
 @given(rules=RULES, steps=STEPS, phase=st.integers(0, SECOND))
 async def test_it_decides_as_a_model_that_remembers_every_unit(
-    redis: "Redis", rules: list[tuple[int, int]], steps: list[Step], phase: int
+    scripts: PipelinedRedis, redis: "Redis", rules: list[tuple[int, int]], steps: list[Step], phase: int
 ) -> None:
     """Several rules and costs, any pauses; the server expires idle counters on the test's clock."""
-    limiter, model = TimedLimiter(redis), Model()
+    limiter, model = TimedLimiter(scripts), Model()
     limiter.now += phase
     counters = [charge(limit=limit, window=window) for limit, window in rules]
     for step in steps:
@@ -168,8 +153,8 @@ async def test_it_decides_as_a_model_that_remembers_every_unit(
     await redis.delete(*(each.counter for each in counters))
 
 
-async def test_denied_by_one_rule_charges_none(redis: "Redis") -> None:
-    limiter = RedisLimiter(redis)
+async def test_denied_by_one_rule_charges_none(scripts: PipelinedRedis) -> None:
+    limiter = RedisLimiter(scripts)
     wide, narrow, other = charge(limit=9), charge(limit=2), charge(limit=9)
     outcomes = [await limiter.acquire([wide, narrow, other]) for _ in range(20)]
     assert [outcome.allowed for outcome in outcomes] == [True] * 2 + [False] * 18
@@ -178,8 +163,8 @@ async def test_denied_by_one_rule_charges_none(redis: "Redis") -> None:
     assert (await limiter.acquire([wide])).states[0].remaining == 6
 
 
-async def test_a_cost_beyond_the_limit_is_denied_and_takes_nothing(redis: "Redis") -> None:
-    limiter = RedisLimiter(redis)
+async def test_a_cost_beyond_the_limit_is_denied_and_takes_nothing(scripts: PipelinedRedis) -> None:
+    limiter = RedisLimiter(scripts)
     each = charge(limit=5)
     too_much = Charge(each.rule, each.counter, 6)
     decision = await limiter.acquire([too_much])
@@ -189,13 +174,13 @@ async def test_a_cost_beyond_the_limit_is_denied_and_takes_nothing(redis: "Redis
     assert (await limiter.acquire([each])).states[0].remaining == 4
 
 
-async def test_no_rule_allows(redis: "Redis") -> None:
-    assert (await RedisLimiter(redis).acquire([])).allowed
+async def test_no_rule_allows(scripts: PipelinedRedis) -> None:
+    assert (await RedisLimiter(scripts).acquire([])).allowed
 
 
-async def test_a_counter_that_only_denied_for_a_window_goes_on(redis: "Redis") -> None:
+async def test_a_counter_that_only_denied_for_a_window_goes_on(scripts: PipelinedRedis) -> None:
     """Its units ended at a denied request, so at the next one there is nothing left to drop."""
-    limiter, each = TimedLimiter(redis), charge(limit=3)
+    limiter, each = TimedLimiter(scripts), charge(limit=3)
     too_much = Charge(each.rule, each.counter, 4)
     assert (await limiter.acquire([each])).allowed
     for _ in range(3):
@@ -204,16 +189,16 @@ async def test_a_counter_that_only_denied_for_a_window_goes_on(redis: "Redis") -
     assert (await limiter.acquire([each])).states[0].remaining == 2
 
 
-async def test_a_client_that_stays_a_sixty_fourth_below_its_limit_is_never_denied(redis: "Redis") -> None:
-    limiter, each = TimedLimiter(redis), charge(limit=200, window=60)
+async def test_a_client_that_stays_a_sixty_fourth_below_its_limit_is_never_denied(scripts: PipelinedRedis) -> None:
+    limiter, each = TimedLimiter(scripts), charge(limit=200, window=60)
     spacing = math.ceil(60 * SECOND / 200 * (BUCKETS + 1) / BUCKETS)
     for _ in range(900):  # four and a half windows
         limiter.now += spacing
         assert (await limiter.acquire([each])).allowed
 
 
-async def test_under_steady_pressure_a_sixty_fourth_is_lost_at_most(redis: "Redis") -> None:
-    limiter, each = TimedLimiter(redis), charge(limit=100, window=60)
+async def test_under_steady_pressure_a_sixty_fourth_is_lost_at_most(scripts: PipelinedRedis) -> None:
+    limiter, each = TimedLimiter(scripts), charge(limit=100, window=60)
     allowed: list[int] = []
     for _ in range(5 * 300):  # five windows at three times the limit
         limiter.now += 60 * SECOND // 300
@@ -225,9 +210,9 @@ async def test_under_steady_pressure_a_sixty_fourth_is_lost_at_most(redis: "Redi
     assert len(allowed) >= 5 * 100 * BUCKETS / (BUCKETS + 1) - 1
 
 
-async def test_on_the_servers_own_clock(redis: "Redis") -> None:
+async def test_on_the_servers_own_clock(scripts: PipelinedRedis, redis: "Redis") -> None:
     """The real script, hammered for two windows, decides as the model does at the server's own times."""
-    limiter, model, each = RedisLimiter(redis), Model(), charge(limit=20, window=1)
+    limiter, model, each = RedisLimiter(scripts), Model(), charge(limit=20, window=1)
     allowed, denials = 0, 0
     while allowed <= 2 * each.rule.limit:
         earliest, decision, latest = await redis.time(), await limiter.acquire([each]), await redis.time()
@@ -249,8 +234,8 @@ def microseconds(time: tuple[int, int]) -> int:
     return time[0] * SECOND + time[1]
 
 
-async def test_the_reset_of_a_denial_is_when_it_fits(redis: "Redis") -> None:
-    limiter, each = TimedLimiter(redis), charge(limit=3, window=1)
+async def test_the_reset_of_a_denial_is_when_it_fits(scripts: PipelinedRedis) -> None:
+    limiter, each = TimedLimiter(scripts), charge(limit=3, window=1)
     assert [(await limiter.acquire([each])).allowed for _ in range(4)] == [True, True, True, False]
     denied = (await limiter.acquire([each])).denied_by
     assert denied is not None
@@ -261,8 +246,8 @@ async def test_the_reset_of_a_denial_is_when_it_fits(redis: "Redis") -> None:
 
 
 @pytest.mark.parametrize("back", [1, 30, 3600])
-async def test_a_clock_set_back_never_lets_more_through(redis: "Redis", back: int) -> None:
-    limiter, each = TimedLimiter(redis), charge(limit=10, window=60)
+async def test_a_clock_set_back_never_lets_more_through(scripts: PipelinedRedis, back: int) -> None:
+    limiter, each = TimedLimiter(scripts), charge(limit=10, window=60)
     true_times: list[int] = []
     true_now = 0
 
@@ -295,20 +280,22 @@ async def test_a_clock_set_back_never_lets_more_through(redis: "Redis", back: in
     assert await ask(12) == 10
 
 
-async def test_an_idle_counter_goes_away(redis: "Redis") -> None:
+async def test_an_idle_counter_goes_away(scripts: PipelinedRedis, redis: "Redis") -> None:
     """On the server's own clock; test_limiter_lifetimes.py has the exact lifetimes."""
     each, an_hour = charge(limit=3, window=3600), 3_600_000
-    await RedisLimiter(redis).acquire([each])
+    await RedisLimiter(scripts).acquire([each])
     assert an_hour < await redis.pttl(each.counter) <= an_hour * (BUCKETS + 2) / BUCKETS + 1
     denied = charge(limit=1, window=60)
-    await RedisLimiter(redis).acquire([Charge(denied.rule, denied.counter, 5)])
+    await RedisLimiter(scripts).acquire([Charge(denied.rule, denied.counter, 5)])
     assert await redis.exists(denied.counter) == 0, "a denial leaves nothing behind"
 
 
-async def test_memory_does_not_depend_on_the_limit(redis: "Redis", show_figure: Callable[[str], None]) -> None:
+async def test_memory_does_not_depend_on_the_limit(
+    scripts: PipelinedRedis, redis: "Redis", show_figure: Callable[[str], None]
+) -> None:
     usage: dict[int, int] = {}
     for limit in (60, 1_000_000):
-        limiter, each = TimedLimiter(redis), charge(limit=limit, window=3600)
+        limiter, each = TimedLimiter(scripts), charge(limit=limit, window=3600)
         width = math.ceil(3600 * SECOND / BUCKETS)
         for _ in range(4 * BUCKETS):  # four windows, as many buckets and as full as the limit allows
             limiter.now += width
@@ -328,24 +315,15 @@ async def calls(redis: "Redis") -> dict[str, int]:
 
 
 @asynccontextmanager
-async def scripts(kind: str, url: str, timeout_ms: int = 5000) -> AsyncIterator[ScriptClient]:
-    """What the gateway uses (`pipe`), or redis-py's own client."""
-    if kind == "pipe":
-        pipe = PipelinedRedis(url, timeout_ms / 1000)
-        yield pipe
-        await pipe.aclose()
-    else:
-        client = connect(url, timeout_ms)
-        yield client
-        await client.aclose()
+async def connected(url: str, timeout_ms: int = 5000) -> AsyncIterator[PipelinedRedis]:
+    """A client of its own."""
+    client = PipelinedRedis(url, timeout_ms / 1000)
+    yield client
+    await client.aclose()
 
 
-both = pytest.mark.parametrize("kind", ["pipe", "redis-py"])
-
-
-@both
-async def test_a_flushed_script_cache_costs_nothing(redis: "Redis", valkey: EmbeddedValkey, kind: str) -> None:
-    async with scripts(kind, valkey.url) as client:
+async def test_a_flushed_script_cache_costs_nothing(redis: "Redis", valkey: EmbeddedValkey) -> None:
+    async with connected(valkey.url) as client:
         limiter, each = RedisLimiter(client), charge(limit=3)
         assert (await limiter.acquire([each])).states[0].remaining == 2
         await redis.script_flush()
@@ -354,11 +332,10 @@ async def test_a_flushed_script_cache_costs_nothing(redis: "Redis", valkey: Embe
         assert (await limiter.acquire([each])).states[0].remaining == 0
 
 
-@both
-async def test_one_round_trip_for_all_rules(own_valkey: EmbeddedValkey, kind: str) -> None:
+async def test_one_round_trip_for_all_rules(own_valkey: EmbeddedValkey) -> None:
     redis = connect(own_valkey.url)
     charges = [charge(limit=1000), charge(limit=50), charge(limit=1000)]
-    async with scripts(kind, own_valkey.url) as client:
+    async with connected(own_valkey.url) as client:
         limiter = RedisLimiter(client)
         await limiter.acquire(charges)  # connects, loads the script
         before = await calls(redis)
@@ -382,7 +359,7 @@ async def test_one_round_trip_at_the_socket_whatever_the_number_of_rules(
     charges = [make(limit=1_000_000) for make in itertools.islice(makers, rules)]
     async with counting_socket(valkey, tmp_path) as traffic:
         pipe = PipelinedRedis(f"unix://{traffic.socket}", 5)
-        await pipe.warm([script.text for script in ALL], 5)
+        await pipe.load_scripts(ALL, 5)
         limiter = RedisLimiter(pipe)
         for _ in range(20):
             before = (traffic.asked, traffic.answered)
@@ -395,11 +372,10 @@ async def test_one_round_trip_at_the_socket_whatever_the_number_of_rules(
         await pipe.aclose()
 
 
-@both
-async def test_of_two_hundred_racers_exactly_fifty_get_in(valkey: EmbeddedValkey, kind: str) -> None:
+async def test_of_two_hundred_racers_exactly_fifty_get_in(valkey: EmbeddedValkey) -> None:
     shared = charge(limit=50)
     async with AsyncExitStack() as stack:
-        clients = [await stack.enter_async_context(scripts(kind, valkey.url)) for _ in range(4)]
+        clients = [await stack.enter_async_context(connected(valkey.url)) for _ in range(4)]
         decisions = await asyncio.gather(
             *(RedisLimiter(clients[number % 4]).acquire([shared, charge(limit=5)]) for number in range(200))
         )
@@ -412,10 +388,9 @@ TIMEOUT_SECONDS = 0.5
 """Of clients of a server that fails. The gateway has 0.05, in which a busy machine's server does not always respond."""
 
 
-@both
 @pytest.mark.parametrize("seconds", [0.0, 1.2])
-async def test_a_frozen_server_is_given_up_on_at_once(own_valkey: EmbeddedValkey, kind: str, seconds: float) -> None:
-    async with scripts(kind, own_valkey.url, int(1000 * TIMEOUT_SECONDS)) as client:
+async def test_a_frozen_server_is_given_up_on_at_once(own_valkey: EmbeddedValkey, seconds: float) -> None:
+    async with connected(own_valkey.url, int(1000 * TIMEOUT_SECONDS)) as client:
         limiter = RedisLimiter(client)
         small, large = charge(limit=5), charge(limit=5000)
         await eventually(limiter, small)
@@ -445,9 +420,8 @@ async def eventually(limiter: RedisLimiter, each: Charge) -> int:
                 return (await limiter.acquire([each])).states[0].remaining
 
 
-@both
-async def test_a_server_that_is_gone_is_unavailable_and_used_again(own_valkey: EmbeddedValkey, kind: str) -> None:
-    async with scripts(kind, own_valkey.url, int(1000 * TIMEOUT_SECONDS)) as client:
+async def test_a_server_that_is_gone_is_unavailable_and_used_again(own_valkey: EmbeddedValkey) -> None:
+    async with connected(own_valkey.url, int(1000 * TIMEOUT_SECONDS)) as client:
         limiter, each = RedisLimiter(client), charge(limit=5)
         while await eventually(limiter, each):
             pass
@@ -463,13 +437,10 @@ async def test_a_server_that_is_gone_is_unavailable_and_used_again(own_valkey: E
         assert await eventually(limiter, each) > 0, "a new server: empty counters, empty script cache"
 
 
-@both
-async def test_a_key_of_another_type_is_unavailable_and_no_crash(
-    redis: "Redis", valkey: EmbeddedValkey, kind: str
-) -> None:
+async def test_a_key_of_another_type_is_unavailable_and_no_crash(redis: "Redis", valkey: EmbeddedValkey) -> None:
     each = charge()
     await redis.set(each.counter, "not a hash")
-    async with scripts(kind, valkey.url) as client:
+    async with connected(valkey.url) as client:
         with pytest.raises(LimiterUnavailable):
             await RedisLimiter(client).acquire([each])
         assert (await RedisLimiter(client).acquire([charge()])).allowed

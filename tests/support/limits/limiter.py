@@ -1,5 +1,6 @@
 """What tests of the limiter share: charges, and a clock of the test's own. Quick to import: processes do."""
 
+import asyncio
 import itertools
 import re
 from collections.abc import Sequence
@@ -8,9 +9,13 @@ from typing import Any
 from redis.asyncio import Redis
 
 from platform_app.rate_limit.calendar import Calendar
+from platform_app.rate_limit.limiter import Admission
 from platform_app.rate_limit.limiters import scripts
+from platform_app.rate_limit.limiters.redis import RedisLimiter
 from platform_app.rate_limit.matching import Charge
 from platform_app.rate_limit.rule import Kind, Rule
+from platform_app.redis.client import PipelinedRedis
+from platform_app.redis.scripts import Script, make_script
 
 SECOND = 1_000_000
 START = 1_790_000_000 * SECOND
@@ -69,30 +74,44 @@ def on_test_clock(script: str) -> str:
 
 
 class TimedScripts:
-    """Runs the same scripts with the test's clock (in microseconds) in place of the server's."""
+    """A ScriptClient whose scripts use the test's clock (in microseconds) in place of the server's."""
 
-    def __init__(self, redis: "Redis") -> None:
-        self._redis = redis
-        self._patched = {script.sha: on_test_clock(script.text) for script in scripts.ALL}
+    def __init__(self, client: PipelinedRedis) -> None:
+        self._client = client
+        self._patched = {script: make_script(on_test_clock(script.text)) for script in scripts.ALL}
         self._lifetimes = f"test:lifetimes:{next(_numbers)}"
         self.now = START
 
     def advance(self, seconds: float) -> None:
         self.now += round(seconds * SECOND)
 
-    async def evalsha(self, sha: str, numkeys: int, *keys_and_args: str | int) -> Any:
+    def run(self, script: Script, keys: Sequence[str], arguments: Sequence[str | int | bytes]) -> "asyncio.Future[Any]":
         clock = divmod(self.now, SECOND)
-        return await self._redis.eval(self._patched[sha], numkeys, *keys_and_args, *clock, self._lifetimes)
-
-    async def eval(self, script: str, numkeys: int, *keys_and_args: str | int) -> Any:
-        raise AssertionError("every script is known")
+        return self._client.run(self._patched[script], keys, [*arguments, *clock, self._lifetimes])
 
     async def lifetime_ms(self, key: str) -> int | None:
         """The milliseconds until the server forgets a key; None for a key that does not exist, or never ends."""
-        ends = await self._redis.zscore(self._lifetimes, key)
-        if ends is None or not await self._redis.exists(key):
+        ends = await self._client.execute_command("ZSCORE", self._lifetimes, key)
+        if ends is None or not await self._client.execute_command("EXISTS", key):
             return None
         return int(ends) - self.now // 1000
+
+
+async def settled(limiter: RedisLimiter) -> None:
+    """Wait until no call of the limiter is on its way."""
+    while on_their_way := limiter._given_up | limiter._settling:
+        await asyncio.wait(on_their_way)
+
+
+async def remaining(limiter: RedisLimiter, *charges: Charge) -> list[int]:
+    """What remains of each rule."""
+    return [state.remaining for state in await limiter.read(charges)]
+
+
+async def admit(limiter: RedisLimiter, *charges: Charge) -> Admission | None:
+    """The admission of a request with these charges; None if it is denied."""
+    decision = await limiter.acquire(charges)
+    return decision.admission if decision.allowed else None
 
 
 def cheaper(each: Charge, units: int) -> Charge:

@@ -35,7 +35,7 @@ SMOOTH_WINDOW, SMOOTH_LIMIT = 5, 1000
 async def race(url: str, processes: int, racers: int, rounds: int) -> dict[str, list[int]]:
     """Start with the other processes, all racers at once; how many were admitted in each round."""
     redis, pipe = Redis.from_url(url), PipelinedRedis(url, 5)
-    await pipe.warm([script.text for script in ALL], 5)
+    await pipe.load_scripts(ALL, 5)
     limiter = RedisLimiter(pipe)
     admitted: dict[str, list[int]] = {kind: [] for kind in MAKERS}
     for number in range(rounds):

@@ -1,33 +1,35 @@
 """What a limiter does about calls on their way when it is closed."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from platform_app.rate_limit.limiters.redis import CLOSE_SECONDS, RedisLimiter
 from platform_app.rate_limit.limiters.scripts import ACQUIRE
+from platform_app.redis.scripts import Script
 from tests.support.limits.limiter import lease
 from tests.support.timing.virtual_time import now, virtual_time
 
 
 class SlowScripts:
-    """Responds to each command after `seconds`; `running` names those without a response yet."""
+    """A ScriptClient that responds after `seconds`; `running` lists the calls without a response."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self.running: list[str] = []
-        self.ran: list[str] = []
+        self.running: list[Script] = []
+        self.ran: list[Script] = []
 
-    async def evalsha(self, sha: str, numkeys: int, *keys_and_args: str | int) -> Any:
-        self.running.append(sha)
-        self.ran.append(sha)
+    def run(self, script: Script, keys: Sequence[str], arguments: Sequence[str | int | bytes]) -> "asyncio.Future[Any]":
+        self.running.append(script)
+        self.ran.append(script)
+        return asyncio.ensure_future(self._respond(script))
+
+    async def _respond(self, script: Script) -> object:
         await asyncio.sleep(self._seconds)
-        self.running.remove(sha)
-        return [0, 0, 0, 0] if sha == ACQUIRE.sha else 1
-
-    async def eval(self, script: str, numkeys: int, *keys_and_args: str | int) -> Any:
-        raise AssertionError("every script is known")
+        self.running.remove(script)
+        return [0, 0, 0, 0] if script is ACQUIRE else 1
 
 
 async def _give_up(limiter: RedisLimiter) -> None:
