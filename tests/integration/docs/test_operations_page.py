@@ -1,0 +1,54 @@
+"""The operations page, compared with the metrics and log lines of the code; the alert rules, checked by promtool."""
+
+import re
+import shutil
+import subprocess
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client.metrics import MetricWrapperBase
+
+from platform_app.observability import metrics
+from tests.support.docs.pages import DOCS, names_in, table
+from tests.support.gateway.http import until
+from tests.support.gateway.process import Gateway
+from tests.support.paths import ROOT
+
+OPERATIONS = (DOCS / "operations.md").read_text()
+
+
+def test_operations_page_lists_metrics() -> None:
+    def row(metric: MetricWrapperBase) -> tuple[str, str, set[str]]:
+        kinds = {Counter: "counter", Gauge: "gauge", Histogram: "histogram"}
+        kind = kinds[type(metric)]
+        return metric._name + ("_total" if kind == "counter" else ""), kind, set(metric._labelnames)
+
+    exposed = [row(metric) for metric in vars(metrics).values() if isinstance(metric, MetricWrapperBase)]
+    rows = table(OPERATIONS, "| Metric | Type | Labels | Meaning |")
+    documented = [(name.strip("`"), kind, set(re.findall(r"`(\w+)`", labels))) for name, kind, labels, *_ in rows]
+    assert sorted(documented, key=str) == sorted(exposed, key=str)
+
+
+async def test_operations_page_lists_access_line_fields(gateway: Gateway, client: httpx.AsyncClient) -> None:
+    def access_line() -> dict[str, Any] | None:
+        return next((line for line in gateway.log_lines() if line.get("event") == "request"), None)
+
+    await client.get(f"{gateway.base_url}/v1/models")
+    await until(lambda: access_line() is not None)
+
+    documented = {name for row in table(OPERATIONS, "| Field | Meaning |") for name in names_in(row[0])}
+    of_every_line = {"timestamp", "level", "component", "event", "request_id", "trace_id"}
+    assert documented == (access_line() or {}).keys() - of_every_line
+
+
+@pytest.mark.timeout(700)
+@pytest.mark.parametrize("arguments", [["check", "rules", "platform.yml"], ["test", "rules", "platform_test.yml"]])
+def test_prometheus_accepts_rules_and_their_tests(arguments: list[str]) -> None:
+    if shutil.which("promtool") is None:
+        pytest.skip("promtool is not installed (Debian: apt-get install prometheus)")
+    done = subprocess.run(
+        ["promtool", *arguments], cwd=ROOT / "alerts", capture_output=True, text=True, timeout=600, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
