@@ -104,7 +104,7 @@ class ChatService:
     ) -> LimitedRequest:
         key_id, owner, route = caller.key_id, caller.owner, context.route
         rules = self.limits.rules
-        if not rules.weighs:
+        if not rules.has_token_or_cost_rules:
             return LimitedRequest(key_id, owner, route, model.name, caller.limits)
         tokens, cost = estimate.total_tokens, model.most_microusd(estimate)
         if model.unpriced is None:

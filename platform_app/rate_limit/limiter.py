@@ -17,7 +17,7 @@ class RuleState:
     remaining: int
     reset_seconds: float
     """Allowed: until some of the quota comes back. Denied by this rule: until this request would fit."""
-    over: bool = False
+    shadow_denied: bool = False
     """A shadow rule that would have denied; it was not charged."""
 
 
@@ -46,7 +46,7 @@ class Admission(Protocol):
         ...
 
 
-class NothingHeld:
+class NothingReserved:
     """Of requests to which no rule applies that holds anything."""
 
     def settle(
@@ -62,7 +62,7 @@ class NothingHeld:
         return ()
 
 
-NOTHING_HELD = NothingHeld()
+NOTHING_RESERVED = NothingReserved()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class Decision:
 
     states: tuple[RuleState, ...]
     denied_by: RuleState | None = None
-    admission: Admission = NOTHING_HELD
+    admission: Admission = NOTHING_RESERVED
     at_microseconds: int = 0
     """When, on the clock of whoever decided."""
     degraded: bool = False

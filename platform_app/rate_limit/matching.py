@@ -38,7 +38,7 @@ class LimitedRequest:
     assumed_costs: Mapping[str, int] = field(default_factory=dict)
     """What they may cost by rules that state a price for such, by rule name."""
 
-    def cost(self, rule: Rule) -> int:
+    def units(self, rule: Rule) -> int:
         """Units of this rule."""
         match rule.unit:
             case "tokens":
@@ -52,11 +52,11 @@ class LimitedRequest:
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """One rule applied to one request: `cost` units in the counter `counter`."""
+    """One rule applied to one request: `units` in the counter `counter`."""
 
     rule: Rule
     counter: str
-    cost: int = 1
+    units: int = 1
     usage: LimitedRequest | None = field(default=None, repr=False, compare=False)
     """Whose counter it is; None where nothing but the counter knows."""
 
@@ -92,9 +92,9 @@ class RuleBook:
         return self._book.rules
 
     @property
-    def weighs(self) -> bool:
+    def has_token_or_cost_rules(self) -> bool:
         """Whether any rule asks how large a request is."""
-        return self._book.weighs
+        return self._book.has_token_or_cost_rules
 
     @property
     def assumed_prices(self) -> Mapping[str, PriceConfig]:
@@ -102,9 +102,9 @@ class RuleBook:
         return self._book.assumed_prices
 
     @property
-    def watches(self) -> bool:
+    def has_shadow_rules(self) -> bool:
         """Whether any rule is in shadow mode."""
-        return self._book.watches
+        return self._book.has_shadow_rules
 
     @property
     def needs_redis(self) -> bool:
@@ -115,9 +115,9 @@ class RuleBook:
         """Every rule that applies, each with its counter; all of them must have room."""
         rules = self._book.applying(usage.route, usage.model)
         if not usage.limits:
-            return [Charge(rule, counter_name(rule, usage), usage.cost(rule), usage) for rule in rules if rule.limit]
+            return [Charge(rule, counter_name(rule, usage), usage.units(rule), usage) for rule in rules if rule.limit]
         own_rules = (self.own(rule, usage.limits) for rule in rules)
-        return [Charge(own, counter_name(own, usage), usage.cost(own), usage) for own in own_rules if own.limit]
+        return [Charge(own, counter_name(own, usage), usage.units(own), usage) for own in own_rules if own.limit]
 
     def explain(self, usage: LimitedRequest) -> list[Explanation]:
         """Every rule in the file's order, also those that do not apply to such a request."""
@@ -142,10 +142,10 @@ class _Book:
 
     def __init__(self, rules: Sequence[LimitRule]) -> None:
         self.rules = tuple(rule_of(rule) for rule in rules)
-        self.weighs = any(rule.unit in ("tokens", "cost_usd") for rule in self.rules)
+        self.has_token_or_cost_rules = any(rule.unit in ("tokens", "cost_usd") for rule in self.rules)
         self.assumed_prices = {rule.name: rule.assumed_price for rule in self.rules if rule.assumed_price is not None}
-        self.watches = any(rule.shadow for rule in self.rules)
-        self.needs_redis = any(rule.closed and not rule.shadow for rule in self.rules)
+        self.has_shadow_rules = any(rule.shadow for rule in self.rules)
+        self.needs_redis = any(rule.refuses_on_outage and not rule.shadow for rule in self.rules)
         self._applying: dict[tuple[str, str | None], tuple[Rule, ...]] = {}
         self._with_limit: OrderedDict[tuple[str, int], Rule] = OrderedDict()
 

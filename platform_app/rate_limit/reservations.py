@@ -13,20 +13,20 @@ from collections import deque
 from collections.abc import Sequence
 
 RENEW_SECONDS = 5.0
-HOLD_SECONDS = 20.0
+RESERVATION_SECONDS = 20.0
 """A hold ends so long after its last renewal; three renewals may fail."""
-MAX_FORMER = 8
+MAX_PREVIOUS_HOLDERS = 8
 
 
 class Reservations:
     """Bounded by the requests that run."""
 
     def __init__(self) -> None:
-        self.holder = _name()
-        self.former: deque[str] = deque(maxlen=MAX_FORMER)
+        self.current_holder = _name()
+        self.previous_holders: deque[str] = deque(maxlen=MAX_PREVIOUS_HOLDERS)
         """Names of before, whose holds have not been moved yet; the oldest is forgotten first, and ends by itself."""
         self._units: dict[str, int] = {}
-        self._doubted = False
+        self._uncertain = False
 
     def known(self, counter: str) -> int:
         """The units of a counter that are held for certain."""
@@ -45,17 +45,17 @@ class Reservations:
         else:
             self._units.pop(counter, None)
 
-    def doubt(self) -> None:
+    def mark_uncertain(self) -> None:
         """A call ended without an answer: there may be units under this name that nobody here knows of."""
-        self._doubted = True
+        self._uncertain = True
 
-    def claim_name(self) -> str:
+    def holder_id(self) -> str:
         """The name for a call that may hold something; another one after a doubt."""
-        if self._doubted:
-            self._doubted = False
-            self.former.append(self.holder)
-            self.holder = _name()
-        return self.holder
+        if self._uncertain:
+            self._uncertain = False
+            self.previous_holders.append(self.current_holder)
+            self.current_holder = _name()
+        return self.current_holder
 
     def counters(self) -> Sequence[str]:
         """Every counter of which something is held."""

@@ -16,9 +16,9 @@ MICRO_USD = 1_000_000
 class Kind(IntEnum):
     """How a counter counts; the numbers are what the scripts are told."""
 
-    WINDOW = 1
+    SLIDING_WINDOW = 1
     """Units are charged at once, and count for a window."""
-    LEASE = 2
+    CONCURRENCY = 2
     """Units are held while the request runs."""
     RESERVED_WINDOW = 3
     """Units are held while the request runs; what it used then counts for a window from its admission."""
@@ -35,7 +35,7 @@ class Rule:
     unit: LimitUnit
     limit: int
     """In units; for cost in millionths of a dollar. 0: nobody's but keys' own limits count."""
-    kind: Kind = Kind.WINDOW
+    kind: Kind = Kind.SLIDING_WINDOW
     window_seconds: int | None = None
     """Of sliding windows."""
     calendar: Calendar | None = None
@@ -43,7 +43,7 @@ class Rule:
     models: frozenset[str] = frozenset()
     shadow: bool = False
     """It counts, and denies nothing."""
-    closed: bool = False
+    refuses_on_outage: bool = False
     """Without Redis it refuses."""
     refuses_unpriced: bool = False
     """It refuses requests whose price is not known."""
@@ -65,7 +65,7 @@ class Rule:
     @property
     def reserves(self) -> bool:
         """Whether a request holds something of it until its end."""
-        return self.kind is not Kind.WINDOW
+        return self.kind is not Kind.SLIDING_WINDOW
 
     @property
     def by_key(self) -> bool:
@@ -104,9 +104,9 @@ def rule_of(config: LimitRule) -> Rule:
     """The rule that the config file describes."""
     calendar = Calendar(config.window, config.time_zone) if config.window and config.time_zone else None
     if config.unit == "concurrent":
-        kind = Kind.LEASE
+        kind = Kind.CONCURRENCY
     elif config.unit == "requests":
-        kind = Kind.WINDOW
+        kind = Kind.SLIDING_WINDOW
     else:
         kind = Kind.RESERVED_CALENDAR if calendar is not None else Kind.RESERVED_WINDOW
     rule = Rule(
@@ -120,7 +120,7 @@ def rule_of(config: LimitRule) -> Rule:
         routes=frozenset(config.routes),
         models=frozenset(config.models),
         shadow=config.mode == "shadow",
-        closed=config.on_outage == "closed",
+        refuses_on_outage=config.on_outage == "closed",
         refuses_unpriced=config.unit == "cost_usd" and config.on_no_price == "refuse",
         assumed_price=config.on_no_price if isinstance(config.on_no_price, PriceConfig) else None,
     )

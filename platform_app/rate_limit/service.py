@@ -11,7 +11,7 @@ from platform_app.observability.context import RequestContext
 from platform_app.observability.logging import get_logger
 from platform_app.rate_limit.headers import rate_limit_headers
 from platform_app.rate_limit.known_denials import KnownDenials
-from platform_app.rate_limit.limiter import NOTHING_HELD, Admission, Decision, RateLimiter, RuleState
+from platform_app.rate_limit.limiter import NOTHING_RESERVED, Admission, Decision, RateLimiter, RuleState
 from platform_app.rate_limit.matching import Charge, Explanation, LimitedRequest, RuleBook
 from platform_app.rate_limit.rule import Rule
 
@@ -87,21 +87,21 @@ class RateLimitService:
 
     async def _admit(self, charges: Sequence[Charge], usage: LimitedRequest, context: RequestContext) -> Admission:
         if not charges:
-            return NOTHING_HELD
+            return NOTHING_RESERVED
         try:
             decision = await self.limiter.acquire(charges)
         except LimiterUnavailable:
             for charge in charges:
-                if charge.rule.closed and not charge.rule.shadow:
+                if charge.rule.refuses_on_outage and not charge.rule.shadow:
                     metrics.LIMITER_CLOSED.labels(charge.rule.name).inc()
             raise
         context.response_headers.update(rate_limit_headers(decision.states, decision.denied_by))
         if decision.denied_by is not None:
             self.known_denials.note(charges, decision)
             raise _refusal(charges, decision, decision.denied_by)
-        if self.rules.watches:
+        if self.rules.has_shadow_rules:
             for state in decision.states:
-                if state.over:
+                if state.shadow_denied:
                     self._note_shadow(state.rule, usage)
         return decision.admission
 
@@ -150,7 +150,7 @@ def _refusal(charges: Sequence[Charge], decision: Decision, denied_by: RuleState
     rule = denied_by.rule
     metrics.LIMITER_DENIALS.labels(rule.name, "enforce").inc()
     kind = BudgetExceeded if rule.unit == "cost_usd" else RateLimited
-    cost = next(charge.cost for charge in charges if charge.rule.name == rule.name)
+    cost = next(charge.units for charge in charges if charge.rule.name == rule.name)
     if cost > rule.limit:
         return kind(
             f"This request may take {_amount(rule, cost)}, and the limit '{rule.name}' allows "

@@ -248,7 +248,7 @@ async def open_redis_limiter(
         await scripts.load_scripts(SCRIPTS, LOAD_SCRIPTS_SECONDS)
         seeder = Seeder(scripts, history, stale) if history is not None else None
         counting = RedisLimiter(scripts, by_hash_tag=settings.redis_cluster, seeder=seeder)
-        _run_until_closed(stack, counting.renew_holds())
+        _run_until_closed(stack, counting.renew_reservations())
         stack.push_async_callback(counting.aclose)
         yield ClusterLimiter(counting) if settings.redis_cluster else counting
 

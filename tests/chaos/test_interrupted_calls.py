@@ -23,7 +23,7 @@ from platform_app.config import load_config
 from platform_app.db import migrations
 from platform_app.ledger.spool.pending import read_pending
 from platform_app.rate_limit.matching import LimitedRequest, RuleBook
-from platform_app.rate_limit.reservations import HOLD_SECONDS
+from platform_app.rate_limit.reservations import RESERVATION_SECONDS
 from tests.conftest import Platform
 from tests.support.gateway.http import until
 from tests.support.gateway.process import Gateway, write_config
@@ -188,7 +188,7 @@ async def test_frozen_worker_doubles_nothing_when_it_continues(stage: Stage) -> 
     for pid in frozen:
         os.kill(pid, signal.SIGSTOP)
     try:
-        await asyncio.sleep(HOLD_SECONDS + 5)
+        await asyncio.sleep(RESERVATION_SECONDS + 5)
         assert await stage.records(record.key_id) == [], "nobody took its call for interrupted"
     finally:
         os.kill(holder, signal.SIGCONT)

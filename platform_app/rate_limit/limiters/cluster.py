@@ -4,7 +4,7 @@ callers share in another, so it takes two calls at most."""
 import asyncio
 from collections.abc import Mapping, Sequence
 
-from platform_app.rate_limit.limiter import NOTHING_HELD, Admission, Decision, RuleState, Settlement
+from platform_app.rate_limit.limiter import NOTHING_RESERVED, Admission, Decision, RuleState, Settlement
 from platform_app.rate_limit.limiters.redis import RedisLimiter
 from platform_app.rate_limit.matching import Charge, hash_tag
 
@@ -72,9 +72,9 @@ class _Both:
 
 
 def _together(admissions: Sequence[Admission]) -> Admission:
-    holding = [admission for admission in admissions if admission is not NOTHING_HELD]
+    holding = [admission for admission in admissions if admission is not NOTHING_RESERVED]
     if not holding:
-        return NOTHING_HELD
+        return NOTHING_RESERVED
     return holding[0] if len(holding) == 1 else _Both(holding)
 
 

@@ -91,7 +91,9 @@ class FailoverLimiter:
         return True
 
     async def _decide_locally(self, charges: Sequence[Charge]) -> Decision:
-        closed = next((charge.rule for charge in charges if charge.rule.closed and not charge.rule.shadow), None)
+        closed = next(
+            (charge.rule for charge in charges if charge.rule.refuses_on_outage and not charge.rule.shadow), None
+        )
         if closed is not None:
             metrics.LIMITER.labels("closed", "local").inc()
             raise LimiterUnavailable(

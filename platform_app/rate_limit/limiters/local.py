@@ -6,14 +6,14 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from platform_app.rate_limit.limiter import NOTHING_HELD, Admission, Decision, RuleState, Settlement
+from platform_app.rate_limit.limiter import NOTHING_RESERVED, Admission, Decision, RuleState, Settlement
 from platform_app.rate_limit.limiters.seeding import StaleBudgets
 from platform_app.rate_limit.matching import Charge
 from platform_app.rate_limit.rule import Rule
 
 BUCKETS = 64
 MAX_COUNTERS = 10_000
-HELD_WAIT_SECONDS = 1.0
+RESERVED_WAIT_SECONDS = 1.0
 """What is held comes back when its request ends, which nobody knows."""
 
 
@@ -69,7 +69,7 @@ class LocalLimiter:
         """See RateLimiter.acquire; never unavailable."""
         counters = [self._counter(charge) for charge in charges]
         fits = [
-            counter.taken + charge.cost <= self._share(charge.rule)
+            counter.taken + charge.units <= self._share(charge.rule)
             for charge, counter in zip(charges, counters, strict=True)
         ]
         for index, charge in enumerate(charges):
@@ -82,11 +82,11 @@ class LocalLimiter:
             if fit and charge.rule.reserves
         ]
         for each in held:
-            each.counter.held += each.charge.cost
+            each.counter.held += each.charge.units
         for charge, counter, fit in zip(charges, counters, fits, strict=True):
             if fit and not charge.rule.reserves:
-                counter.use(self._bucket(charge.rule), charge.cost)
-        admission: Admission = LocalAdmission(held) if held else NOTHING_HELD
+                counter.use(self._bucket(charge.rule), charge.units)
+        admission: Admission = LocalAdmission(held) if held else NOTHING_RESERVED
         return Decision(self._states(charges, counters, fits), None, admission)
 
     async def read(self, charges: Sequence[Charge]) -> tuple[RuleState, ...]:
@@ -141,11 +141,11 @@ class LocalLimiter:
     def _until_fits(self, charge: Charge, counter: _Counter) -> float:
         """Seconds until the request fits; it may be soon where only what is held is in the way."""
         rule, share = charge.rule, self._share(charge.rule)
-        if counter.total + charge.cost <= share:
-            return HELD_WAIT_SECONDS
+        if counter.total + charge.units <= share:
+            return RESERVED_WAIT_SECONDS
         if rule.window_seconds is None:
             return self._until_period_ends(rule)
-        excess = counter.taken + charge.cost - share
+        excess = counter.taken + charge.units - share
         for bucket, units in counter.buckets.items():
             excess -= units
             if excess <= 0:
@@ -157,7 +157,7 @@ class LocalLimiter:
 
     def _until_period_ends(self, rule: Rule) -> float:
         if rule.calendar is None:
-            return HELD_WAIT_SECONDS
+            return RESERVED_WAIT_SECONDS
         now = self._wall_clock()
         return rule.calendar.around(now)[2] / 1e6 - now
 
@@ -185,12 +185,12 @@ class LocalAdmission:
         """See Admission.settle."""
         held, self._held = self._held, ()
         for each in held:
-            each.counter.held -= each.charge.cost
+            each.counter.held -= each.charge.units
             rule = each.charge.rule
             used = {"tokens": tokens, "cost_usd": cost_microusd}.get(rule.unit, 0)
             if used is None and assumed_costs and rule.unit == "cost_usd":
                 used = assumed_costs.get(rule.name)
-            if units := each.charge.cost if used is None else max(0, used):
+            if units := each.charge.units if used is None else max(0, used):
                 each.counter.use(each.bucket, units)
                 if each.stale is not None and rule.calendar is not None:
                     each.stale.add(each.charge.counter)

@@ -10,7 +10,7 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from platform_app.errors import LimiterUnavailable
-from platform_app.rate_limit.limiters.redis import BUCKETS, HOLD_MS
+from platform_app.rate_limit.limiters.redis import BUCKETS, RESERVATION_MS
 from platform_app.rate_limit.limiters.scripts import SETTLE_ONCE
 from platform_app.rate_limit.matching import hash_tag
 from platform_app.redis.scripts import ScriptClient
@@ -53,7 +53,7 @@ def _calls(event_id: str, settlement: object) -> Iterable[tuple[list[str], list[
         for tag, group in groups.items():
             numbers = [number for _, each in group for number in each]
             keys = [*(counter for counter, _ in group), f"fbp:rl:{{{tag}}}:settled:{event_id}"]
-            yield keys, [BUCKETS, holder, HOLD_MS, at, *numbers]
+            yield keys, [BUCKETS, holder, RESERVATION_MS, at, *numbers]
 
 
 def _fields(part: object) -> tuple[str, int, list[tuple[str, list[int]]]]:

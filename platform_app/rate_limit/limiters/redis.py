@@ -11,11 +11,11 @@ from redis.exceptions import RedisError
 from platform_app.errors import LimiterUnavailable
 from platform_app.observability import metrics
 from platform_app.observability.logging import get_logger
-from platform_app.rate_limit.limiter import NOTHING_HELD, CountersUnknown, Decision, RuleState, Settlement
+from platform_app.rate_limit.limiter import NOTHING_RESERVED, CountersUnknown, Decision, RuleState, Settlement
 from platform_app.rate_limit.limiters.scripts import ACQUIRE, READ, RENEW, SETTLE
 from platform_app.rate_limit.limiters.seeding import Seeder
 from platform_app.rate_limit.matching import Charge, hash_tag
-from platform_app.rate_limit.reservations import HOLD_SECONDS, RENEW_SECONDS, Reservations
+from platform_app.rate_limit.reservations import RESERVATION_SECONDS, RENEW_SECONDS, Reservations
 from platform_app.rate_limit.rule import Kind, Rule
 from platform_app.redis.scripts import Script, ScriptClient
 
@@ -30,8 +30,11 @@ RENEWED_AT_ONCE = 200
 
 SEED_TRIES = 3
 
-_WINDOW, _CALENDAR = Kind.WINDOW, Kind.RESERVED_CALENDAR  # looking it up in the class costs as much as the comparison
-HOLD_MS = int(HOLD_SECONDS * 1000)
+_WINDOW, _CALENDAR = (
+    Kind.SLIDING_WINDOW,
+    Kind.RESERVED_CALENDAR,
+)  # looking it up in the class costs as much as the comparison
+RESERVATION_MS = int(RESERVATION_SECONDS * 1000)
 _FAILURES = (RedisError, OSError, TimeoutError)
 T = TypeVar("T")
 _Part = tuple[Charge, int, int]
@@ -54,7 +57,7 @@ class RedisLimiter:
         self._scripts = scripts
         self._seeder = seeder
         self._by_hash_tag = by_hash_tag
-        self._holds = Reservations()
+        self._reservations = Reservations()
         self._settling: set[asyncio.Future[Any]] = set()
         self._given_up: set[asyncio.Future[Any]] = set()
 
@@ -66,7 +69,7 @@ class RedisLimiter:
             return decision
         for _ in range(SEED_TRIES):
             assert self._seeder is not None  # noqa: S101 - for mypy: without one no script asks
-            await self._seeder.seed(charges, decision, self._head(self._holds.holder), started)
+            await self._seeder.seed(charges, decision, self._head(self._reservations.current_holder), started)
             started = time.perf_counter()
             decision = await self._acquire(charges)
             if isinstance(decision, Decision):
@@ -77,20 +80,20 @@ class RedisLimiter:
         """The decision, or what the script asks for."""
         seeder = self._seeder
         keys = [charge.counter for charge in charges]
-        arguments = self._head(self._holds.claim_name())
+        arguments = self._head(self._reservations.holder_id())
         holding = False
         for charge in charges:
             rule = charge.rule
             if rule.kind is _WINDOW:
-                arguments += (rule.script_kind, rule.limit, charge.cost, rule.window_microseconds)
+                arguments += (rule.script_kind, rule.limit, charge.units, rule.window_microseconds)
             else:
                 holding = True
-                known = self._holds.known(charge.counter)
+                known = self._reservations.known(charge.counter)
                 if rule.kind is _CALENDAR:
                     asks = 0 if seeder is None else seeder.asks(charge.counter)
-                    arguments += (rule.script_kind, rule.limit, charge.cost, known, asks, *rule.script_time())
+                    arguments += (rule.script_kind, rule.limit, charge.units, known, asks, *rule.script_time())
                 else:
-                    arguments += (rule.script_kind, rule.limit, charge.cost, known, *rule.script_time())
+                    arguments += (rule.script_kind, rule.limit, charge.units, known, *rule.script_time())
         started = time.perf_counter()
         if holding:
             answer = await self._claim(charges, keys, arguments)
@@ -105,13 +108,13 @@ class RedisLimiter:
         answer = await self._read(charges)
         if self._seeder is not None and len(answer) > 2 + 2 * len(charges):
             with contextlib.suppress(CountersUnknown):  # then they are told as they stand
-                asked, head = answer[2 + 2 * len(charges) :], self._head(self._holds.holder)
+                asked, head = answer[2 + 2 * len(charges) :], self._head(self._reservations.current_holder)
                 await self._seeder.seed(charges, asked, head, started)
                 answer = await self._read(charges)
         return tuple(_state(charge.rule, answer, index) for index, charge in enumerate(charges))
 
     async def _read(self, charges: Sequence[Charge]) -> list[int]:
-        arguments = self._head(self._holds.holder)
+        arguments = self._head(self._reservations.current_holder)
         for charge in charges:
             arguments += (charge.rule.script_kind, charge.rule.limit, *charge.rule.script_time())
         return await self._call(READ, [charge.counter for charge in charges], arguments)
@@ -120,14 +123,14 @@ class RedisLimiter:
         """Take back what was charged, without waiting for it."""
         decision.admission.release()
         parts = [
-            (charge, 0, -charge.cost)
+            (charge, 0, -charge.units)
             for charge, state in zip(charges, decision.states, strict=True)
-            if charge.rule.kind is Kind.WINDOW and not state.over
+            if charge.rule.kind is Kind.SLIDING_WINDOW and not state.shadow_denied
         ]
         if parts:
             self._settle(parts, decision.at_microseconds)
 
-    async def renew_holds(self) -> None:
+    async def renew_reservations(self) -> None:
         """Keep what this process holds from ending; a task for its whole life."""
         while True:
             await asyncio.sleep(RENEW_SECONDS)
@@ -135,19 +138,19 @@ class RedisLimiter:
 
     async def renew_now(self) -> bool:
         """Renew once. Whether all of it was renewed."""
-        holder, former = self._holds.claim_name(), tuple(self._holds.former)
-        for counters in self._together(self._holds.counters(), lambda counter: counter):
+        holder, former = self._reservations.holder_id(), tuple(self._reservations.previous_holders)
+        for counters in self._together(self._reservations.counters(), lambda counter: counter):
             for first in range(0, len(counters), RENEWED_AT_ONCE):
                 some = counters[first : first + RENEWED_AT_ONCE]
-                known = [self._holds.known(counter) for counter in some]
+                known = [self._reservations.known(counter) for counter in some]
                 try:
                     await self._scripts.run(RENEW, some, [*self._head(holder), len(former), *former, *known])
                 except _FAILURES:
                     metrics.LIMITER_SETTLEMENTS.labels("renewal_failed").inc()
                     return False
         for name in former:
-            if name in self._holds.former:
-                self._holds.former.remove(name)
+            if name in self._reservations.previous_holders:
+                self._reservations.previous_holders.remove(name)
         return True
 
     def end(
@@ -161,15 +164,15 @@ class RedisLimiter:
         """Let go what was held, and count what was used, without waiting for it."""
         parts = []
         for charge in charges:
-            self._holds.remove(charge.counter, charge.cost)
+            self._reservations.remove(charge.counter, charge.units)
             match charge.rule.unit:
                 case "tokens":
-                    used = charge.cost if tokens is None else tokens
+                    used = charge.units if tokens is None else tokens
                 case "cost_usd":
-                    used = cost if cost is not None else (assumed_costs or {}).get(charge.rule.name, charge.cost)
+                    used = cost if cost is not None else (assumed_costs or {}).get(charge.rule.name, charge.units)
                 case _:
                     used = 0
-            parts.append((charge, charge.cost, max(0, used)))
+            parts.append((charge, charge.units, max(0, used)))
         self._settle(parts, at_microseconds)
 
     def settlement_of(self, charges: Sequence[Charge], at_microseconds: int) -> Settlement:
@@ -178,13 +181,13 @@ class RedisLimiter:
             (
                 charge.counter,
                 charge.rule.script_kind,
-                charge.cost,
-                0 if charge.rule.kind is Kind.LEASE else charge.cost,
+                charge.units,
+                0 if charge.rule.kind is Kind.CONCURRENCY else charge.units,
                 *charge.rule.script_time(),
             )
             for charge in charges
         ]
-        return ({"holder": self._holds.holder, "at": at_microseconds, "counters": counters},)
+        return ({"holder": self._reservations.current_holder, "at": at_microseconds, "counters": counters},)
 
     async def aclose(self) -> None:
         """End what the seeder does, and wait at most `CLOSE_SECONDS` for the calls that are still on their way, so that
@@ -199,7 +202,7 @@ class RedisLimiter:
 
     @staticmethod
     def _head(holder: str) -> list[str | int]:
-        return [BUCKETS, holder, HOLD_MS]
+        return [BUCKETS, holder, RESERVATION_MS]
 
     def _together(self, things: Iterable[T], counter: Callable[[T], str]) -> Iterable[list[T]]:
         """What may go into one call."""
@@ -216,7 +219,7 @@ class RedisLimiter:
         try:
             return await asyncio.shield(call)
         except _FAILURES as error:
-            self._holds.doubt()
+            self._reservations.mark_uncertain()
             raise _unavailable() from error
         except asyncio.CancelledError:
             self._given_up.add(call)
@@ -226,7 +229,7 @@ class RedisLimiter:
     def _give_back(self, charges: Sequence[Charge], call: asyncio.Future[list[int]]) -> None:
         self._given_up.discard(call)
         if call.cancelled() or call.exception() is not None:
-            self._holds.doubt()
+            self._reservations.mark_uncertain()
         elif call.result()[0] >= 0:
             self._decision(charges, call.result(), True).admission.release()
 
@@ -246,11 +249,11 @@ class RedisLimiter:
         held = [
             charge
             for charge, state in zip(charges, states, strict=True)
-            if charge.rule.kind is not Kind.WINDOW and not state.over
+            if charge.rule.kind is not Kind.SLIDING_WINDOW and not state.shadow_denied
         ]
         for charge in held:
-            self._holds.add(charge.counter, charge.cost)
-        admission = RedisAdmission(self, held, answer[1]) if held else NOTHING_HELD
+            self._reservations.add(charge.counter, charge.units)
+        admission = RedisAdmission(self, held, answer[1]) if held else NOTHING_RESERVED
         return Decision(states, None, admission, answer[1])
 
     def _settle(self, parts: Sequence[_Part], at_microseconds: int) -> None:
@@ -273,13 +276,13 @@ class RedisLimiter:
         if error is None:
             metrics.LIMITER_SETTLEMENTS.labels("sent").inc()
             return
-        self._holds.doubt()
+        self._reservations.mark_uncertain()
         metrics.LIMITER_SETTLEMENTS.labels("failed").inc()
         _log.debug("settlement_failed", error=type(error).__name__)
 
     def _settlement(self, parts: Sequence[_Part], at_microseconds: int) -> tuple[list[str], list[str | int]]:
         """Keys and arguments of the script."""
-        arguments = [*self._head(self._holds.holder), at_microseconds]
+        arguments = [*self._head(self._reservations.current_holder), at_microseconds]
         for charge, released, used in parts:
             arguments += (charge.rule.script_kind, released, used, *charge.rule.script_time())
         return [charge.counter for charge, _, _ in parts], arguments
@@ -309,7 +312,7 @@ class RedisAdmission:
 
     def settlement(self) -> Settlement:
         """See Admission.settlement: what was reserved of tokens and costs is taken for used."""
-        if self._limiter is None or all(charge.rule.kind is Kind.LEASE for charge in self._charges):
+        if self._limiter is None or all(charge.rule.kind is Kind.CONCURRENCY for charge in self._charges):
             return ()
         return self._limiter.settlement_of(self._charges, self._at)
 
@@ -324,5 +327,5 @@ def _unavailable() -> LimiterUnavailable:
 def _state(rule: Rule, answer: Any, index: int) -> RuleState:
     remaining: int = answer[2 * index + 2]
     if remaining < 0:
-        return RuleState(rule, -1 - remaining, answer[2 * index + 3] / 1e6, over=True)
+        return RuleState(rule, -1 - remaining, answer[2 * index + 3] / 1e6, shadow_denied=True)
     return RuleState(rule, remaining, answer[2 * index + 3] / 1e6)

@@ -1,7 +1,7 @@
--- Runs what follows once, however often it is called with the same mark.
+-- Runs the script that follows only once for each mark.
 --
--- KEYS: one more at the end, the mark; the script that follows does not see it. It is remembered for seven days.
--- Returns 1 where the mark was there already.
+-- KEYS: the last one is the mark, which the script that follows does not see. The server remembers it for seven days.
+-- Returns 1 if the mark was there already.
 
 if not call('SET', table.remove(KEYS), '1', 'NX', 'EX', 604800) then
   return 1

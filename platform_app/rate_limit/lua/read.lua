@@ -1,22 +1,22 @@
 
--- How the counters stand; charges nothing.
+-- Returns the state of counters and charges nothing.
 --
--- For each of KEYS: kind, limit; then the counter's time. Returns {0, now, remaining 1, reset 1, …} as acquire does, and
--- behind it, of each calendar that was never told what the ledger knows: index, units, start of the period.
+-- For each of KEYS: kind, limit; then the counter's time. Returns {0, now, remaining 1, reset 1, …} as acquire does,
+-- followed by index, units and start of the period of each calendar counter that was not seeded from the ledger.
 
-local answer, asked = { 0, now }, {}
+local reply, unseeded = { 0, now }, {}
 for i, key in ipairs(KEYS) do
-  local kind, limit = math.abs(take()), take()
+  local kind, limit = math.abs(next_arg()), next_arg()
   local c = open(key, kind)
-  answer[2 * i + 1] = math.max(0, limit - c.total - c.held)
-  answer[2 * i + 2] = math.max(0, until_more(c))
+  reply[2 * i + 1] = math.max(0, limit - c.total - c.reserved)
+  reply[2 * i + 2] = math.max(0, until_more(c))
   if kind == CALENDAR and not c.seeded then
-    asked[#asked + 1] = i
-    asked[#asked + 1] = c.total
-    asked[#asked + 1] = c.bucket
+    unseeded[#unseeded + 1] = i
+    unseeded[#unseeded + 1] = c.total
+    unseeded[#unseeded + 1] = c.bucket
   end
 end
-for _, number in ipairs(asked) do
-  answer[#answer + 1] = number
+for _, number in ipairs(unseeded) do
+  reply[#reply + 1] = number
 end
-return answer
+return reply

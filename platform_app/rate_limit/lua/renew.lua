@@ -1,29 +1,30 @@
 
--- Keeps what this process holds from ending.
+-- Renews the reservations of this process.
 --
--- ARGV[4]   how many other ids this process held something under; then each of them: those holds end
--- For each of KEYS: the units that this process knows to hold, which restore what the server forgot.
+-- ARGV[4]   how many previous holder ids this process had; then each of them. Their reservations are deleted.
+-- For each of KEYS: the units that this process knows to have reserved, which restores what the server lost.
 
-local former = {}
-for i = 1, take() do
+local previous = {}
+for i = 1, next_arg() do
   position = position + 1
-  former[i] = 'p' .. ARGV[position]
+  previous[i] = 'p' .. ARGV[position]
 end
 for _, key in ipairs(KEYS) do
-  local known = take()
-  local seen = call('HMGET', key, 'H', 'E', holder, unpack(former))
-  local mine = seen[3] and tonumber(string.match(seen[3], '%d+'))
-  local held = tonumber(seen[1] or 0)
-  for i, name in ipairs(former) do
-    if seen[3 + i] then
-      held = held - tonumber(string.match(seen[3 + i], '%d+'))
+  local known = next_arg()
+  local stored = call('HMGET', key, 'H', 'E', holder, unpack(previous))
+  local mine = stored[3] and tonumber(string.match(stored[3], '%d+'))
+  local reserved = tonumber(stored[1] or 0)
+  for i, name in ipairs(previous) do
+    if stored[3 + i] then
+      reserved = reserved - tonumber(string.match(stored[3 + i], '%d+'))
       call('HDEL', key, name)
     end
   end
-  held = held + (mine and 0 or known)
-  call('HSET', key, holder, rarely().as_hold(mine or known), 'H', held, 'E', seen[2] or now_ms + hold_ms)
-  if call('PTTL', key) < hold_ms then
-    call('PEXPIRE', key, hold_ms)
+  reserved = reserved + (mine and 0 or known)
+  local reservation = slow_path().as_reservation(mine or known)
+  call('HSET', key, holder, reservation, 'H', reserved, 'E', stored[2] or now_ms + reservation_ms)
+  if call('PTTL', key) < reservation_ms then
+    call('PEXPIRE', key, reservation_ms)
   end
 end
 return 0

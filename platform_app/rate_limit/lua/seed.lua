@@ -1,20 +1,21 @@
 
--- Tells calendar counters that begin their life what was used before: Redis had lost them, or did not count it.
+-- Seeds new calendar counters with the units that were used before: Redis had lost them, or had not counted them.
 --
--- For each of KEYS: the start of the period that was asked for, the units that the ledger knows of in it, the units that
--- the counter had when it was asked for, and 1 for a counter that is told anew; then the counter's time.
--- Returns how many were told. A counter that was told meanwhile, or whose period is over, stays as it is.
+-- For each of KEYS: the start of the period that the ledger was read for, the units that the ledger has for it, the
+-- units that the counter had when the ledger was read, and 1 to seed even a counter that was seeded before. Then the
+-- counter's time.
+-- Returns how many counters were seeded. A counter that was seeded meanwhile, or whose period has ended, is not changed.
 --
--- What was settled since the counter was asked for is added; what was settled before is in the ledger's units.
+-- Units that were settled after the ledger was read are added; units that were settled before are in the ledger's.
 
-local told = 0
+local seeded = 0
 for _, key in ipairs(KEYS) do
-  local start, spent, before, anew = take(), take(), take(), take()
+  local start, spent, before, again = next_arg(), next_arg(), next_arg(), next_arg()
   local c = open(key, CALENDAR)
-  if c.bucket == start and (anew == 1 or not c.seeded) then
+  if c.bucket == start and (again == 1 or not c.seeded) then
     call('HSET', key, 'h', c.bucket, 't', math.max(spent, before) + math.max(0, c.total - before), 's', 1)
-    rarely().keep(c)
-    told = told + 1
+    slow_path().keep(c)
+    seeded = seeded + 1
   end
 end
-return told
+return seeded

@@ -1,20 +1,20 @@
 
--- Ends what was charged at one moment: lets go what was held, and counts what was really used.
+-- Settles the charges of one admission: ends its reservations and counts the units that were used.
 --
--- ARGV[4]   that moment, in microseconds, as acquire told it
--- For each of KEYS: kind, units that are no longer held, units that were used (negative: of a charge that is undone);
--- then the counter's time, as it was at that moment.
+-- ARGV[4]   the time of the admission in microseconds, as acquire returned it
+-- For each of KEYS: kind, units whose reservation ends, units that were used (negative to undo a charge); then the
+-- counter's time, as it was at the admission.
 --
--- What was used counts from that moment on, so a long request's units end when those of a short one end that began
--- with it; what has ended by then is not counted any more. Holds that the server does not know any more are not let
--- go twice.
+-- Used units count from the admission on. So the units of a long request return at the same time as those of a short
+-- request that began with it. Units that would have returned already are not counted. Reservations that the server has
+-- lost are not ended twice.
 
-local admitted = take()
+local admitted = next_arg()
 for _, key in ipairs(KEYS) do
-  local kind, released, used = math.abs(take()), take(), take()
+  local kind, released, used = math.abs(next_arg()), next_arg(), next_arg()
   local c = open(key, kind)
   if released > 0 and c.mine then
-    rarely().hold(c, math.max(0, c.mine - released))
+    slow_path().reserve(c, math.max(0, c.mine - released))
   end
   if used ~= 0 and c.width then
     local bucket = math.min(floor(admitted / c.width), c.bucket)
@@ -24,11 +24,11 @@ for _, key in ipairs(KEYS) do
     if used ~= 0 and bucket >= c.bucket - buckets then
       call('HINCRBY', key, bucket, used)
       call('HSET', key, 'h', c.bucket, 't', c.total + used, 'o', math.min(c.oldest, bucket))
-      rarely().keep(c)
+      slow_path().keep(c)
     end
-  elseif used ~= 0 and kind == CALENDAR and rarely().period(admitted, c.periods) == c.bucket then
+  elseif used ~= 0 and kind == CALENDAR and slow_path().period(admitted, c.boundaries) == c.bucket then
     call('HSET', key, 'h', c.bucket, 't', math.max(0, c.total + used))
-    rarely().keep(c)
+    slow_path().keep(c)
   end
 end
 return 0

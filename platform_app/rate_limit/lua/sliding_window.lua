@@ -1,28 +1,31 @@
 #!lua flags=allow-oom
--- allow-oom: these scripts write while the server's memory is full, so that a full Redis does not loosen a limit. They
--- add small counters alone, which end by themselves; what may fill the memory is bounded elsewhere (docs/adr/0017).
+-- allow-oom: these scripts also write while the server's memory is full, so that a full Redis does not loosen a limit.
+-- They add only small counters, which expire. What else may fill the memory is bounded elsewhere (docs/adr/0017).
 --
--- A counter: what was used in a window or a calendar period, and what is held by requests that still run. The other
--- scripts are appended to this text, so each is one script to the server.
+-- The functions that all scripts of the limiter share. Each of the other files is appended to this text, so the server
+-- sees one script. A counter has two parts: the units used in a window or calendar period, and the units reserved by
+-- requests that still run.
 --
 -- ARGV[1]   buckets per window, B
--- ARGV[2]   who holds: an id of the calling process
--- ARGV[3]   how long a hold lives unless it is renewed, in milliseconds
--- Then, for each of KEYS, what the script itself reads, and after it the length or the limits of the counter's time:
---   window (kinds 1 and 3): its length in microseconds; lease (2): nothing;
---   calendar (4): four times in microseconds, the starts of the last, this and the next period and the next one's end
+-- ARGV[2]   the holder: an id under which the calling process reserves units
+-- ARGV[3]   how long a reservation lives unless it is renewed, in milliseconds
+-- Then, for each of KEYS, the arguments that the script itself reads, followed by the counter's time:
+--   sliding windows (kinds 1 and 3): the length in microseconds
+--   concurrency (2): nothing
+--   calendar (4): four times in microseconds: the starts of the previous, the current and the next period, and the end
+--   of the next one
 --
--- The counter is a hash of a bounded number of fields, whatever its limit:
---   <bucket>   units used in that bucket of a window, at most B + 1 of them live
---   h, t, o    the bucket that was current at the last call (a calendar period's start), the units of all live
+-- A counter is a hash whose number of fields is bounded, whatever its limit:
+--   <bucket>   units used in that bucket of a window; at most B + 1 buckets are live
+--   h, t, o    the bucket that was current at the last call (for a calendar the period's start), the units of all live
 --              buckets, the oldest live bucket
---   p<id>      "units end": what a process holds, and until when (milliseconds) unless it renews that
---   H, E       the units of all holds; a time before which none of them ends
---   s          a calendar's: it was told what the ledger knows, so it is complete as long as it lives
+--   p<id>      "units end": the units that a holder has reserved, and when they end (milliseconds) unless renewed
+--   H, E       the units of all reservations, and a time before which none of them ends
+--   s          calendars only: the counter was seeded from the ledger, so it is complete as long as it exists
 --
--- A bucket is live while any part of it can lie within the last window, that is while the current bucket's number is
--- at most B higher. So every unit of the last window is counted (the limit is never exceeded), and a unit is counted
--- for at most 1/B of a window too long (2 % early at B = 50; the caller passes 64).
+-- A bucket is live while any part of it can lie within the last window: while the current bucket's number is at most B
+-- higher. So every unit of the last window is counted, and the limit is never exceeded. A unit is counted for at most
+-- 1/B of a window too long (2 % too early a denial at B = 50; the caller passes 64).
 
 local call, tonumber, floor, ceil = redis.call, tonumber, math.floor, math.ceil
 local time = redis.call('TIME')
@@ -30,39 +33,42 @@ local now = time[1] * 1000000 + time[2]
 local now_ms = floor(now / 1000)
 local buckets = tonumber(ARGV[1])
 local holder = 'p' .. ARGV[2]
-local hold_ms = tonumber(ARGV[3])
-local WINDOW, RESERVED_WINDOW, CALENDAR = 1, 3, 4
-local HELD_WAIT = 1000000 -- what is held comes back when its request ends, which nobody knows: a second is told
+local reservation_ms = tonumber(ARGV[3])
+local SLIDING_WINDOW, RESERVED_WINDOW, CALENDAR = 1, 3, 4
+local RESERVED_WAIT = 1000000 -- reserved units return when their request ends, at an unknown time: return one second
 local position = 3
 
-local function take()
+-- Returns the next argument, a number.
+local function next_arg()
   position = position + 1
   return tonumber(ARGV[position])
 end
 
--- What requests-only rules need seldom or never. Defining it for each call would cost a tenth of the call.
-local rare
-local function rarely()
-  if rare then
-    return rare
+-- Returns the functions that rules for requests seldom or never need. Defining them in each call would cost a tenth of
+-- the call.
+local slow
+local function slow_path()
+  if slow then
+    return slow
   end
-  -- The start and the end of the calendar period of a time; of times beyond the four, the nearest one's.
-  local function period(at, first)
+  -- Returns the start and the end of the calendar period that contains a time. Times outside of the periods that are
+  -- known belong to the nearest one.
+  local function period(at, boundaries)
     local index = 1
-    while index < 3 and at >= first[index + 1] do
+    while index < 3 and at >= boundaries[index + 1] do
       index = index + 1
     end
-    return first[index], first[index + 1]
+    return boundaries[index], boundaries[index + 1]
   end
 
-  local function as_hold(units)
-    return string.format('%.0f %.0f', units, now_ms + hold_ms) -- numbers of more digits than '..' keeps
+  local function as_reservation(units)
+    return string.format('%.0f %.0f', units, now_ms + reservation_ms) -- '..' would round numbers of many digits
   end
 
-  -- Reads the whole counter: forgets buckets that are no longer live, and what processes held that are gone.
+  -- Reads the whole counter, and deletes buckets that are no longer live and reservations that have ended.
   local function rescan(c)
     local fields, ended = call('HGETALL', c.key), {}
-    c.held, c.ends, c.mine = 0, nil, nil
+    c.reserved, c.ends, c.mine = 0, nil, nil
     if c.width then
       c.total, c.oldest = 0, c.bucket
     end
@@ -81,7 +87,7 @@ local function rarely()
         if ends <= now_ms then
           ended[#ended + 1] = name
         else
-          c.held = c.held + units
+          c.reserved = c.reserved + units
           c.ends = math.min(c.ends or ends, ends)
           if name == holder then
             c.mine = units
@@ -93,7 +99,7 @@ local function rarely()
       ended[#ended + 1] = 'H'
       ended[#ended + 1] = 'E'
     else
-      call('HSET', c.key, 'H', c.held, 'E', c.ends)
+      call('HSET', c.key, 'H', c.reserved, 'E', c.ends)
     end
     if c.width then
       call('HSET', c.key, 'h', c.bucket, 't', c.total, 'o', c.oldest)
@@ -103,33 +109,34 @@ local function rarely()
     end
   end
 
-  -- A counter as it stands now. `mine`: what this process holds of it, nil where the server knows of nothing.
+  -- Returns the current state of a counter of any kind but SLIDING_WINDOW. `mine`: the units that this holder has
+  -- reserved, nil if the server knows of none.
   local function open(key, kind)
-    local c = { key = key, kind = kind, total = 0, held = 0, bucket = 0, oldest = 0 }
+    local c = { key = key, kind = kind, total = 0, reserved = 0, bucket = 0, oldest = 0 }
     if kind == RESERVED_WINDOW then
-      c.width = ceil(take() / buckets)
+      c.width = ceil(next_arg() / buckets)
       c.bucket = floor(now / c.width)
       c.oldest = c.bucket
     elseif kind == CALENDAR then
-      c.periods = { take(), take(), take(), take() }
-      c.bucket, c.period_end = period(now, c.periods)
+      c.boundaries = { next_arg(), next_arg(), next_arg(), next_arg() }
+      c.bucket, c.period_end = period(now, c.boundaries)
     end
-    local seen = call('HMGET', key, 'h', 't', 'o', 'H', 'E', holder, 's')
-    c.seeded = seen[7]
-    local head, stale = tonumber(seen[1]), false
-    if seen[5] then
-      c.held, c.ends = tonumber(seen[4]), tonumber(seen[5])
+    local stored = call('HMGET', key, 'h', 't', 'o', 'H', 'E', holder, 's')
+    c.seeded = stored[7]
+    local head, stale = tonumber(stored[1]), false
+    if stored[5] then
+      c.reserved, c.ends = tonumber(stored[4]), tonumber(stored[5])
       stale = c.ends <= now_ms
-      if seen[6] then
-        c.mine = tonumber(string.match(seen[6], '%d+'))
+      if stored[6] then
+        c.mine = tonumber(string.match(stored[6], '%d+'))
       end
     end
     if head and c.width then
       c.bucket = math.max(c.bucket, head)
-      c.total, c.oldest = tonumber(seen[2]), tonumber(seen[3])
+      c.total, c.oldest = tonumber(stored[2]), tonumber(stored[3])
       stale = stale or c.oldest < c.bucket - buckets
     elseif head and head >= c.bucket then -- the same period, or a clock that was set back
-      c.bucket, c.total = head, tonumber(seen[2])
+      c.bucket, c.total = head, tonumber(stored[2])
     end
     if stale then
       rescan(c)
@@ -137,95 +144,101 @@ local function rarely()
     return c
   end
 
-  -- Makes the server remember the counter for as long as it counts.
+  -- Sets the counter's expiry: the server keeps it for as long as its units count.
   local function keep(c)
-    local ms = hold_ms
+    local ms = reservation_ms
     if c.width then
       ms = ceil(c.width * (buckets + 2) / 1000)
-      if c.kind ~= WINDOW then
-        ms = math.max(ms, hold_ms)
+      if c.kind ~= SLIDING_WINDOW then
+        ms = math.max(ms, reservation_ms)
       end
     elseif c.period_end then
-      ms = math.max(0, ceil((c.period_end - now) / 1000)) + hold_ms
+      ms = math.max(0, ceil((c.period_end - now) / 1000)) + reservation_ms
     end
     call('PEXPIRE', c.key, ms)
   end
 
-  -- Sets what this process holds, and with it the sum of all.
-  local function hold(c, units)
-    c.held = c.held - (c.mine or 0) + units
+  -- Sets the units that this holder has reserved, and with them the sum of all reservations.
+  local function reserve(c, units)
+    c.reserved = c.reserved - (c.mine or 0) + units
     c.mine = units
-    c.ends = math.min(c.ends or now_ms + hold_ms, now_ms + hold_ms)
+    c.ends = math.min(c.ends or now_ms + reservation_ms, now_ms + reservation_ms)
     if units > 0 then
-      call('HSET', c.key, holder, as_hold(units), 'H', c.held, 'E', c.ends)
-    elseif c.held > 0 then
-      call('HSET', c.key, 'H', c.held)
+      call('HSET', c.key, holder, as_reservation(units), 'H', c.reserved, 'E', c.ends)
+    elseif c.reserved > 0 then
+      call('HSET', c.key, 'H', c.reserved)
       call('HDEL', c.key, holder)
     else
       call('HDEL', c.key, holder, 'H', 'E')
     end
   end
 
-  rare = { period = period, as_hold = as_hold, rescan = rescan, open = open, keep = keep, hold = hold }
-  return rare
+  slow = {
+    period = period, as_reservation = as_reservation, rescan = rescan, open = open, keep = keep, reserve = reserve,
+  }
+  return slow
 end
 
--- A window's counter as it stands now.
+-- Returns the current state of a counter of the kind SLIDING_WINDOW.
 local function open_window(key)
-  local width = ceil(take() / buckets)
+  local width = ceil(next_arg() / buckets)
   local bucket = floor(now / width)
-  local seen = call('HMGET', key, 'h', 't', 'o', bucket)
-  local head = tonumber(seen[1])
+  local stored = call('HMGET', key, 'h', 't', 'o', bucket)
+  local head = tonumber(stored[1])
   if not head then
-    return { key = key, kind = WINDOW, width = width, bucket = bucket, oldest = bucket, total = 0, held = 0 }
+    return {
+      key = key, kind = SLIDING_WINDOW, width = width, bucket = bucket, oldest = bucket, total = 0, reserved = 0,
+    }
   end
-  local c = { key = key, kind = WINDOW, width = width, bucket = bucket, oldest = tonumber(seen[3]),
-    total = tonumber(seen[2]), held = 0, in_bucket = tonumber(seen[4]) }
-  if head > bucket then -- never back, even where the clock was set back
+  local c = {
+    key = key, kind = SLIDING_WINDOW, width = width, bucket = bucket, oldest = tonumber(stored[3]),
+    total = tonumber(stored[2]), reserved = 0, in_bucket = tonumber(stored[4]),
+  }
+  if head > bucket then -- buckets never go back, even if the clock was set back
     c.bucket, c.in_bucket = head, tonumber(call('HGET', key, head))
   end
   if c.oldest < c.bucket - buckets then
-    rarely().rescan(c)
+    slow_path().rescan(c)
   end
   return c
 end
 
 local function open(key, kind)
-  return kind == WINDOW and open_window(key) or rarely().open(key, kind)
+  return kind == SLIDING_WINDOW and open_window(key) or slow_path().open(key, kind)
 end
 
--- Charges a window. The first units of a bucket make the server remember the counter until they end; the bucket's
--- later ones need no more.
+-- Charges a window. The first units of a bucket set the counter's expiry, which then covers the bucket's later units
+-- too.
 local function charge(c, units)
   c.total = c.total + units
   if c.in_bucket then
     call('HSET', c.key, c.bucket, c.in_bucket + units, 't', c.total)
   else
     call('HSET', c.key, c.bucket, units, 't', c.total, 'h', c.bucket, 'o', c.oldest)
-    rarely().keep(c)
+    slow_path().keep(c)
   end
 end
 
--- Microseconds until some of what is used comes back; 0 where nothing is.
+-- Returns the microseconds until some used units return; 0 if none is used.
 local function until_more(c)
-  if c.total + c.held == 0 then
+  if c.total + c.reserved == 0 then
     return 0
   elseif c.width then
     return (c.oldest + buckets + 1) * c.width - now
   elseif c.period_end then
     return c.period_end - now
   end
-  return HELD_WAIT
+  return RESERVED_WAIT
 end
 
--- Microseconds until `cost` fits. Where only what is held is in the way it may be soon.
-local function until_fits(c, cost, limit)
-  if c.total + cost <= limit then
-    return HELD_WAIT
+-- Returns the microseconds until `units` fit. If only reserved units are in the way, they may fit soon.
+local function until_fits(c, units, limit)
+  if c.total + units <= limit then
+    return RESERVED_WAIT
   elseif not c.width then
-    return c.period_end and c.period_end - now or HELD_WAIT
+    return c.period_end and c.period_end - now or RESERVED_WAIT
   end
-  local fields, live, excess = call('HGETALL', c.key), {}, c.total + c.held + cost - limit
+  local fields, live, excess = call('HGETALL', c.key), {}, c.total + c.reserved + units - limit
   for i = 1, #fields, 2 do
     local number = tonumber(fields[i])
     if number then
@@ -239,5 +252,6 @@ local function until_fits(c, cost, limit)
       return (entry[1] + buckets + 1) * c.width - now
     end
   end
-  return c.width * (buckets + 1) -- the cost alone is more than the limit, or all of it must come back
+  return c.width * (buckets + 1) -- the units alone exceed the limit, or all used units must return first
 end
+

@@ -84,7 +84,7 @@ async def test_it_degrades_to_a_share_and_recovers_by_itself(own_valkey: Embedde
         assert (await limiter.acquire([charge()])).allowed
         await recovered(limiter)
         begin(own_valkey)
-        each, weighed, slot = charge(limit=10), tokens(limit=1000, cost=100), lease(limit=4)
+        each, weighed, slot = charge(limit=10), tokens(limit=1000, units=100), lease(limit=4)
         async with responsive_time() as spent:
             first = await limiter.acquire([each])
         assert spent.seconds < 2 * TIMEOUT_SECONDS
@@ -107,7 +107,9 @@ async def test_it_degrades_to_a_share_and_recovers_by_itself(own_valkey: Embedde
 async def test_a_closed_rule_refuses_meanwhile(own_valkey: EmbeddedValkey, failure: str) -> None:
     begin, end = FAILURES[failure]
     strict = Charge(
-        Rule("strict", "key", "tokens", 1000, Kind.RESERVED_WINDOW, window_seconds=60, closed=True), counter_name(), 100
+        Rule("strict", "key", "tokens", 1000, Kind.RESERVED_WINDOW, window_seconds=60, refuses_on_outage=True),
+        counter_name(),
+        100,
     )
     async with open_limiter(settings_of(own_valkey)) as limiter:
         (await limiter.acquire([strict])).admission.release()
@@ -127,7 +129,7 @@ async def test_a_closed_rule_refuses_meanwhile(own_valkey: EmbeddedValkey, failu
 
 async def test_flushed_scripts_are_loaded_again_without_a_failure(own_valkey: EmbeddedValkey) -> None:
     async with open_limiter(settings_of(own_valkey)) as limiter:
-        each, weighed = charge(limit=10), tokens(cost=100)
+        each, weighed = charge(limit=10), tokens(units=100)
         decision = await limiter.acquire([each, weighed])
         with commanded(own_valkey) as client:
             client.script_flush()
@@ -169,7 +171,7 @@ async def test_frozen_under_load(own_valkey: EmbeddedValkey, show_figure: Callab
     ):
 
         async def client() -> None:
-            each = [charge(limit=1_000_000), tokens(limit=1_000_000, cost=10), lease(limit=1000)]
+            each = [charge(limit=1_000_000), tokens(limit=1_000_000, units=10), lease(limit=1000)]
             while going:
                 started = spent.seconds
                 decision = await limiter.acquire(each)

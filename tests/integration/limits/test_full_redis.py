@@ -62,7 +62,7 @@ async def test_full_redis_keeps_limits_exact(limiters: list[FailoverLimiter], re
     assert (await one.acquire([old])).allowed
     await fill(redis)
     kinds = {
-        9: old, 10: charge(limit=10), 5: tokens(limit=500, cost=100), 4: cost(limit=400, cost=100), 3: lease(limit=3),
+        9: old, 10: charge(limit=10), 5: tokens(limit=500, units=100), 4: cost(limit=400, units=100), 3: lease(limit=3),
     }  # fmt: skip
     for room, each in kinds.items():
         asked = await asyncio.gather(*(limiters[number % 2].acquire([each]) for number in range(30)))
@@ -71,7 +71,7 @@ async def test_full_redis_keeps_limits_exact(limiters: list[FailoverLimiter], re
 
 
 async def test_full_redis_settles_and_renews(limiters: list[FailoverLimiter], redis: Redis) -> None:
-    weighed, slot = tokens(limit=1000, cost=100), lease(limit=4)
+    weighed, slot = tokens(limit=1000, units=100), lease(limit=4)
     held = [await limiter.acquire([weighed, slot]) for limiter in limiters]
     await fill(redis)
     assert await limiters[0]._shared.renew_now()  # type: ignore[attr-defined]  # the background task's next turn

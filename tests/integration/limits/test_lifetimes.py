@@ -8,10 +8,10 @@ from redis.asyncio import Redis
 from platform_app.rate_limit.limiter import Admission
 from platform_app.rate_limit.limiters.redis import BUCKETS, RedisLimiter
 from platform_app.rate_limit.matching import Charge
-from platform_app.rate_limit.reservations import HOLD_SECONDS
+from platform_app.rate_limit.reservations import RESERVATION_SECONDS
 from tests.support.limits.limiter import SECOND, TimedScripts, charge, cheaper, cost, lease, tokens
 
-HOLD_MS = round(1000 * HOLD_SECONDS)
+RESERVATION_MS = round(1000 * RESERVATION_SECONDS)
 DAY_MS = 86_400_000
 
 
@@ -63,7 +63,7 @@ async def test_reserved_window_lives_as_long_as_its_hold(timed: TimedScripts, se
     """A window shorter than a hold must not end the hold."""
     each = tokens(window=seconds)
     admission = await admit(RedisLimiter(timed), each)
-    assert await timed.lifetime_ms(each.counter) == max(HOLD_MS, window_ms(seconds))
+    assert await timed.lifetime_ms(each.counter) == max(RESERVATION_MS, window_ms(seconds))
     admission.release()
 
 
@@ -79,20 +79,20 @@ async def test_settlement_of_a_window_renews_its_life(timed: TimedScripts) -> No
 async def test_budget_lives_to_its_period_end_and_a_hold(timed: TimedScripts) -> None:
     limiter, each = RedisLimiter(timed), cost(zone="UTC")
     admission = await admit(limiter, each)
-    assert await timed.lifetime_ms(each.counter) == until_midnight_ms(timed) + HOLD_MS
+    assert await timed.lifetime_ms(each.counter) == until_midnight_ms(timed) + RESERVATION_MS
     timed.advance(3600)
     admission.settle(None, 5)
     await limiter.aclose()
-    assert await timed.lifetime_ms(each.counter) == until_midnight_ms(timed) + HOLD_MS
+    assert await timed.lifetime_ms(each.counter) == until_midnight_ms(timed) + RESERVATION_MS
 
 
 async def test_lease_lives_as_long_as_its_hold(timed: TimedScripts) -> None:
     limiter, each = RedisLimiter(timed), lease()
     first = await admit(limiter, each)
-    assert await timed.lifetime_ms(each.counter) == HOLD_MS
+    assert await timed.lifetime_ms(each.counter) == RESERVATION_MS
     timed.advance(7)
     second = await admit(limiter, each)
-    assert await timed.lifetime_ms(each.counter) == HOLD_MS
+    assert await timed.lifetime_ms(each.counter) == RESERVATION_MS
     first.release()
     second.release()
     await limiter.aclose()
@@ -102,9 +102,9 @@ async def test_lease_lives_as_long_as_its_hold(timed: TimedScripts) -> None:
 async def test_renewal_gives_a_hold_its_whole_life_again(timed: TimedScripts) -> None:
     limiter, slot = RedisLimiter(timed), lease()
     admission = await admit(limiter, slot)
-    timed.advance(HOLD_SECONDS - 1)
+    timed.advance(RESERVATION_SECONDS - 1)
     assert await limiter.renew_now()
-    assert await timed.lifetime_ms(slot.counter) == HOLD_MS
+    assert await timed.lifetime_ms(slot.counter) == RESERVATION_MS
     admission.release()
 
 
@@ -122,7 +122,7 @@ async def test_renewal_of_a_forgotten_counter_gives_it_a_life(timed: TimedScript
     admission = await admit(limiter, slot)
     await redis.delete(slot.counter)
     assert await limiter.renew_now()
-    assert await timed.lifetime_ms(slot.counter) == HOLD_MS
+    assert await timed.lifetime_ms(slot.counter) == RESERVATION_MS
     admission.release()
 
 

@@ -15,7 +15,7 @@ from platform_app.rate_limit.limiter import Admission
 from platform_app.rate_limit.limiters.orphan_settlements import OrphanSettlements
 from platform_app.rate_limit.limiters.redis import RedisLimiter
 from platform_app.rate_limit.matching import Charge
-from platform_app.rate_limit.reservations import HOLD_SECONDS
+from platform_app.rate_limit.reservations import RESERVATION_SECONDS
 from platform_app.redis.client import PipelinedRedis
 from tests.support.limits.limiter import START, TimedScripts, charge, cheaper, cost, lease, remaining, settled, tokens
 from tests.support.servers.ports import free_port
@@ -46,9 +46,9 @@ def as_read(admission: Admission) -> object:
     return orjson.loads(orjson.dumps(admission.settlement()))
 
 
-@pytest.mark.parametrize("late", [0, HOLD_SECONDS + 1], ids=["while it holds", "after its holds ended"])
+@pytest.mark.parametrize("late", [0, RESERVATION_SECONDS + 1], ids=["while it holds", "after its holds ended"])
 async def test_orphan_is_charged_once_what_it_had_reserved(timed: TimedScripts, late: float) -> None:
-    of_tokens, of_cost, of_leases, of_requests = tokens(cost=300), cost(cost=200), lease(), charge()
+    of_tokens, of_cost, of_leases, of_requests = tokens(units=300), cost(units=200), lease(), charge()
     dead, survivor = Process(timed), RedisLimiter(timed)
     settlement = await dead.admit(of_tokens, of_cost, of_leases, of_requests)
     dead.die()
@@ -60,13 +60,13 @@ async def test_orphan_is_charged_once_what_it_had_reserved(timed: TimedScripts, 
     assert await remaining(survivor, of_tokens, of_cost, of_leases, of_requests) == expected
     assert not await orphans.settle(event_id, settlement), "it was settled already"
     assert await remaining(survivor, of_tokens, of_cost, of_leases, of_requests) == expected
-    timed.advance(HOLD_SECONDS + 1)
+    timed.advance(RESERVATION_SECONDS + 1)
     assert await remaining(survivor, of_tokens, of_cost, of_leases) == expected[:3], "and stays charged"
 
 
 async def test_charge_counts_from_the_admission(timed: TimedScripts) -> None:
     """In a window that is over, or a day that has ended, nothing is charged any more."""
-    of_tokens, of_cost = tokens(cost=300), cost(cost=200)
+    of_tokens, of_cost = tokens(units=300), cost(units=200)
     dead, survivor = Process(timed), RedisLimiter(timed)
     settlements = [await dead.admit(of_tokens, of_cost) for _ in range(2)]
     dead.die()
@@ -82,7 +82,7 @@ async def test_charge_counts_from_the_admission(timed: TimedScripts) -> None:
 
 async def test_other_requests_of_the_dead_process_end_by_themselves(timed: TimedScripts) -> None:
     """Only what has an intent is charged: what ended before was settled by the process itself."""
-    counter = tokens(cost=100)
+    counter = tokens(units=100)
     dead, survivor = Process(timed), RedisLimiter(timed)
     orphaned = await dead.admit(counter)
     await dead.admit(counter)
@@ -95,7 +95,7 @@ async def test_other_requests_of_the_dead_process_end_by_themselves(timed: Timed
 
 
 async def test_living_process_and_orphan_share_a_counter(timed: TimedScripts) -> None:
-    counter = tokens(cost=100)
+    counter = tokens(units=100)
     dead, living = Process(timed), Process(timed)
     settlement = await dead.admit(counter)
     await living.admit(cheaper(counter, 250))
@@ -160,7 +160,7 @@ async def nowhere() -> AsyncIterator[PipelinedRedis]:
 async def test_redis_that_is_away_is_told_and_nothing_is_lost(
     nowhere: PipelinedRedis, timed: TimedScripts, redis: "Redis", valkey: EmbeddedValkey
 ) -> None:
-    counter = tokens(cost=300)
+    counter = tokens(units=300)
     dead = Process(timed)
     settlement = await dead.admit(counter)
     dead.die()

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from redis.asyncio import Redis
 
 from platform_app.errors import LimiterUnavailable
-from platform_app.rate_limit.limiter import NOTHING_HELD, Admission
+from platform_app.rate_limit.limiter import NOTHING_RESERVED, Admission
 from platform_app.rate_limit.limiters.redis import BUCKETS, RedisLimiter
 from platform_app.rate_limit.matching import Charge
-from platform_app.rate_limit.reservations import HOLD_SECONDS
+from platform_app.rate_limit.reservations import RESERVATION_SECONDS
 from platform_app.rate_limit.rule import Kind, Rule
 from platform_app.redis.client import PipelinedRedis
 from platform_app.redis.scripts import Script
@@ -44,7 +44,7 @@ class Model:
 
     def counted(self, each: Charge, now: int) -> int:
         return sum(
-            (used[0] if self.live(each, at, now) else 0) if used else taken.cost
+            (used[0] if self.live(each, at, now) else 0) if used else taken.units
             for taken, at, used in self.taken
             if taken.counter == each.counter
         )
@@ -56,9 +56,9 @@ class Model:
         return now // width - at // width <= BUCKETS
 
     def acquire(self, charges: list[Charge], now: int) -> list[list[int]] | None:
-        if any(self.counted(each, now) + each.cost > each.rule.limit for each in charges):
+        if any(self.counted(each, now) + each.units > each.rule.limit for each in charges):
             return None
-        ends: list[list[int]] = [[each.cost] if each.rule.kind is Kind.WINDOW else [] for each in charges]
+        ends: list[list[int]] = [[each.units] if each.rule.kind is Kind.SLIDING_WINDOW else [] for each in charges]
         self.taken += zip(charges, [now] * len(charges), ends, strict=True)
         return ends
 
@@ -89,7 +89,7 @@ async def test_it_decides_as_a_model_that_remembers_every_request(
         timed.now += wait
         if isinstance(action, dict):
             charges = [
-                cheaper(counters[index], 1 if counters[index].rule.kind is Kind.LEASE else units)
+                cheaper(counters[index], 1 if counters[index].rule.kind is Kind.CONCURRENCY else units)
                 for index, units in action.items()
             ]
             admission, ends = await admit(limiter, *charges), model.acquire(charges, timed.now)
@@ -101,10 +101,10 @@ async def test_it_decides_as_a_model_that_remembers_every_request(
             admission.settle(action[1], action[1])
             await settled(limiter)
             for each, end in zip(charges, ends, strict=True):
-                if each.rule.kind is not Kind.WINDOW:
-                    is_lease = each.rule.kind is Kind.LEASE
-                    end.append(0 if is_lease else each.cost if action[1] is None else action[1])
-        known = [limiter._holds.known(each.counter) for each in counters]
+                if each.rule.kind is not Kind.SLIDING_WINDOW:
+                    is_lease = each.rule.kind is Kind.CONCURRENCY
+                    end.append(0 if is_lease else each.units if action[1] is None else action[1])
+        known = [limiter._reservations.known(each.counter) for each in counters]
         if timed.now and not any(known):  # else the server may have let holds end, of which only this process knows
             assert await remaining(limiter, *counters) == [
                 max(0, each.rule.limit - model.counted(each, timed.now)) for each in counters
@@ -116,7 +116,7 @@ async def test_it_decides_as_a_model_that_remembers_every_request(
 
 
 async def test_a_reservation_is_replaced_by_what_was_used(scripts: PipelinedRedis) -> None:
-    limiter, each, budget = RedisLimiter(scripts), tokens(limit=1000, cost=400), cost(limit=1000, cost=300)
+    limiter, each, budget = RedisLimiter(scripts), tokens(limit=1000, units=400), cost(limit=1000, units=300)
     first, second = await admit(limiter, each, budget), await admit(limiter, each, budget)
     assert first is not None
     assert second is not None
@@ -137,7 +137,7 @@ async def test_a_reservation_is_replaced_by_what_was_used(scripts: PipelinedRedi
 
 
 async def test_more_than_reserved_counts_in_full(scripts: PipelinedRedis) -> None:
-    limiter, each = RedisLimiter(scripts), tokens(limit=1000, cost=100)
+    limiter, each = RedisLimiter(scripts), tokens(limit=1000, units=100)
     admission = await admit(limiter, each)
     assert admission is not None
     admission.settle(1500, None)
@@ -147,7 +147,7 @@ async def test_more_than_reserved_counts_in_full(scripts: PipelinedRedis) -> Non
 
 
 async def test_the_next_request_sees_the_settlement_without_anybody_waiting(scripts: PipelinedRedis) -> None:
-    limiter, each = RedisLimiter(scripts), tokens(limit=1000, cost=1000)
+    limiter, each = RedisLimiter(scripts), tokens(limit=1000, units=1000)
     for _ in range(50):
         admission = await admit(limiter, each)
         assert admission is not None
@@ -156,12 +156,12 @@ async def test_the_next_request_sees_the_settlement_without_anybody_waiting(scri
 
 
 async def test_nothing_is_held_where_no_rule_reserves(scripts: PipelinedRedis) -> None:
-    assert await admit(RedisLimiter(scripts), charge(), charge()) is NOTHING_HELD
+    assert await admit(RedisLimiter(scripts), charge(), charge()) is NOTHING_RESERVED
 
 
 async def test_what_a_request_used_counts_from_its_admission(timed: TimedScripts) -> None:
     """A stream of 50 s that ends now leaves the window with the requests that began with it."""
-    limiter, each = RedisLimiter(timed), tokens(limit=1000, window=60, cost=600)
+    limiter, each = RedisLimiter(timed), tokens(limit=1000, window=60, units=600)
     admission = await admit(limiter, each)
     assert admission is not None
     timed.advance(50)
@@ -173,7 +173,7 @@ async def test_what_a_request_used_counts_from_its_admission(timed: TimedScripts
 
 
 async def test_a_budget_begins_anew_with_the_day(timed: TimedScripts) -> None:
-    limiter, each = RedisLimiter(timed), cost(limit=1000, cost=700, zone="Pacific/Auckland")
+    limiter, each = RedisLimiter(timed), cost(limit=1000, units=700, zone="Pacific/Auckland")
     admission = await admit(limiter, each)
     assert admission is not None
     admission.settle(None, 700)
@@ -194,7 +194,7 @@ async def test_a_budget_begins_anew_with_the_day(timed: TimedScripts) -> None:
 
 
 async def test_a_denial_says_how_long(timed: TimedScripts) -> None:
-    limiter, each, slot = RedisLimiter(timed), tokens(limit=1000, cost=600), lease(limit=1)
+    limiter, each, slot = RedisLimiter(timed), tokens(limit=1000, units=600), lease(limit=1)
     admission = await admit(limiter, each, slot)
     assert admission is not None
     held = await limiter.acquire([each])
@@ -211,11 +211,11 @@ async def test_a_denial_says_how_long(timed: TimedScripts) -> None:
 
 
 async def test_a_killed_process_holds_nothing_for_long(timed: TimedScripts) -> None:
-    dead, alive, each, slot = RedisLimiter(timed), RedisLimiter(timed), tokens(cost=1000), lease(limit=1)
+    dead, alive, each, slot = RedisLimiter(timed), RedisLimiter(timed), tokens(units=1000), lease(limit=1)
     lost = await admit(dead, each, slot)
     assert lost is not None
-    dead._holds._units.clear()  # as if it were gone; nobody renews
-    timed.advance(HOLD_SECONDS - 1)
+    dead._reservations._units.clear()  # as if it were gone; nobody renews
+    timed.advance(RESERVATION_SECONDS - 1)
     assert await admit(alive, each, slot) is None
     timed.advance(1.1)
     assert await remaining(alive, each, slot) == [1000, 1]
@@ -229,11 +229,11 @@ async def test_a_killed_process_holds_nothing_for_long(timed: TimedScripts) -> N
 
 
 async def test_renewed_holds_stay_however_long_a_request_runs(timed: TimedScripts) -> None:
-    limiter, other, each, slot = RedisLimiter(timed), RedisLimiter(timed), tokens(cost=1000), lease(limit=1)
+    limiter, other, each, slot = RedisLimiter(timed), RedisLimiter(timed), tokens(units=1000), lease(limit=1)
     admission = await admit(limiter, each, slot)
     assert admission is not None
     for _ in range(30):
-        timed.advance(HOLD_SECONDS - 1)
+        timed.advance(RESERVATION_SECONDS - 1)
         assert await limiter.renew_now()
         assert await admit(other, each) is None
         assert await admit(other, slot) is None
@@ -291,7 +291,7 @@ async def test_a_request_that_is_given_up_while_it_asks_holds_nothing(
             await asking
         await settled(limiter)
         assert await remaining(limiter, slot) == [1]
-        assert not limiter._holds.counters()
+        assert not limiter._reservations.counters()
 
 
 async def test_an_admission_that_is_thrown_away_is_settled(scripts: PipelinedRedis) -> None:
@@ -321,7 +321,7 @@ class Lossy:
 async def test_reservations_of_lost_calls_end_and_known_ones_stay(scripts: PipelinedRedis, redis: "Redis") -> None:
     """After a doubt the process goes on under another name, and moves what it knows there."""
     lossy = Lossy(scripts)
-    limiter, each, slot = RedisLimiter(lossy), tokens(limit=1000, cost=100), lease(limit=10)
+    limiter, each, slot = RedisLimiter(lossy), tokens(limit=1000, units=100), lease(limit=10)
     known = await admit(limiter, each, slot)
     assert known is not None
     for _ in range(3):
@@ -330,7 +330,7 @@ async def test_reservations_of_lost_calls_end_and_known_ones_stay(scripts: Pipel
             await limiter.acquire([each, slot])
     assert await limiter.renew_now()
     fields = {name for name in await redis.hkeys(slot.counter) if name not in (b"H", b"E")}
-    assert fields == {f"p{limiter._holds.holder}".encode()}, "the former names' holds went"
+    assert fields == {f"p{limiter._reservations.current_holder}".encode()}, "the former names' holds went"
     assert await remaining(limiter, each, slot) == [900, 9]
     known.settle(0, None)
     await settled(limiter)
@@ -378,7 +378,7 @@ async def test_shadow_rule_counts_and_denies_no_request(scripts: PipelinedRedis,
     for _ in range(7):
         decision = await limiter.acquire([shadow, enforced])
         kept.append(decision.admission)
-        over.append((decision.allowed, decision.states[0].over, decision.states[0].remaining))
+        over.append((decision.allowed, decision.states[0].shadow_denied, decision.states[0].remaining))
     assert over == [
         (True, False, 2), (True, False, 1), (True, False, 0), (True, True, 0), (True, True, 0),
         (False, True, 0), (False, True, 0),

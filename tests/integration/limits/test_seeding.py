@@ -79,7 +79,7 @@ async def limiter(counting: Counting, history: History) -> AsyncIterator[RedisLi
 
 
 def budget(limit: int = 1000, units: int = 100, **changes: Any) -> Charge:
-    made = cost(limit=limit, cost=units)
+    made = cost(limit=limit, units=units)
     return replace(made, usage=WHO, rule=replace(made.rule, **changes))
 
 
@@ -234,7 +234,7 @@ async def test_other_kinds_ask_nothing(limiter: RedisLimiter, history: History) 
 async def test_shadow_budget_is_told_too(limiter: RedisLimiter, history: History) -> None:
     history.units = 950
     decision = await limiter.acquire([budget(shadow=True)])
-    assert (decision.allowed, decision.states[0].over) == (True, True)
+    assert (decision.allowed, decision.states[0].shadow_denied) == (True, True)
 
 
 async def test_reading_tells_as_well(limiter: RedisLimiter, history: History) -> None:
@@ -312,7 +312,7 @@ async def test_unknown_budget_that_is_closed_refuses(counting: Counting, history
     history.down = True
     limiter = joined(counting, history)
     with pytest.raises(LimiterUnavailable, match="the limit 'c' lets no request pass"):
-        await limiter.acquire([budget(closed=True)])
+        await limiter.acquire([budget(refuses_on_outage=True)])
 
 
 async def test_share_that_was_spent_is_counted_afterwards(

@@ -88,7 +88,7 @@ async def test_where_one_slot_denies_the_other_is_undone(limiter: RateLimiter, n
 
 
 async def test_reservations_in_both_slots_are_undone_and_settled(limiter: RateLimiter) -> None:
-    own, shared = tokens(counter_name("caller1"), limit=1000, cost=400), lease(counter_name("shared"), limit=1)
+    own, shared = tokens(counter_name("caller1"), limit=1000, units=400), lease(counter_name("shared"), limit=1)
     admission = (await limiter.acquire([own, shared])).admission
     assert not (await limiter.acquire([own, shared])).allowed
     await becomes(limiter, [own, shared], [600, 0])

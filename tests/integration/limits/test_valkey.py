@@ -83,17 +83,19 @@ class Model:
 
     def acquire(self, charges: list[Charge], now: int) -> tuple[int | None, list[int]]:
         """The index of the rule that denies, if one does, and what remains of each."""
-        denier = next((i for i, each in enumerate(charges) if self.used(each, now) + each.cost > each.rule.limit), None)
+        denier = next(
+            (i for i, each in enumerate(charges) if self.used(each, now) + each.units > each.rule.limit), None
+        )
         if denier is None:
             for each in charges:
-                self.taken.setdefault(each.counter, []).append((now, each.cost))
+                self.taken.setdefault(each.counter, []).append((now, each.units))
         return denier, [max(0, each.rule.limit - self.used(each, now)) for each in charges]
 
     def wait(self, each: Charge, now: int) -> int | None:
         """The least number of microseconds after which `each` fits; None: it never does."""
         width = width_of(each)
         ends = [(at // width + BUCKETS + 1) * width for at, _ in self.taken.get(each.counter, [])]
-        return next((e - now for e in sorted(ends) if self.used(each, e) + each.cost <= each.rule.limit), None)
+        return next((e - now for e in sorted(ends) if self.used(each, e) + each.units <= each.rule.limit), None)
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,7 @@ async def test_it_decides_as_a_model_that_remembers_every_unit(
         if denier is None:
             assert decision.allowed
             for each, used in zip(charges, before, strict=True):
-                assert used + each.cost <= each.rule.limit, "more than the limit in a window"
+                assert used + each.units <= each.rule.limit, "more than the limit in a window"
         else:
             assert decision.denied_by is decision.states[denier]
             wait = waits[denier]

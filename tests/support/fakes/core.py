@@ -18,7 +18,7 @@ from platform_app.llm.requests import ModelCall
 from platform_app.llm.responses import ChatChunk, ModelResponse
 from platform_app.observability.context import RequestContext
 from platform_app.observability.tracing import continue_trace
-from platform_app.rate_limit.limiter import NOTHING_HELD, Admission, Decision, RuleState
+from platform_app.rate_limit.limiter import NOTHING_RESERVED, Admission, Decision, RuleState
 from platform_app.rate_limit.matching import Charge
 from platform_app.secret_store.base import Secret
 
@@ -95,7 +95,7 @@ class FakeLimiter:
         self.deny_seconds: float | None = None
         self.down = False
         self.closed = False
-        self.admission: Admission = NOTHING_HELD
+        self.admission: Admission = NOTHING_RESERVED
         self._steps = steps if steps is not None else []
 
     async def acquire(self, charges: Sequence[Charge]) -> Decision:
@@ -103,7 +103,7 @@ class FakeLimiter:
         self.asked.append(list(charges))
         if self.down:
             raise LimiterUnavailable("down", retry_after=1) from ConnectionRefusedError()
-        states = tuple(RuleState(charge.rule, charge.rule.limit - charge.cost, 1.0) for charge in charges)
+        states = tuple(RuleState(charge.rule, charge.rule.limit - charge.units, 1.0) for charge in charges)
         if self.deny_seconds is None:
             return Decision(states, None, self.admission)
         return Decision(states, RuleState(charges[0].rule, 0, self.deny_seconds))

@@ -30,26 +30,26 @@ def counter_name(tag: str = "limiter") -> str:
     return f"test:{{{tag}}}:{next(_numbers)}"
 
 
-def charge(counter: str = "", *, limit: int = 10, window: int = 60, cost: int = 1) -> Charge:
+def charge(counter: str = "", *, limit: int = 10, window: int = 60, units: int = 1) -> Charge:
     """A charge of requests; without a name in a counter of its own."""
-    return Charge(Rule("r", "key", "requests", limit, window_seconds=window), counter or counter_name(), cost)
+    return Charge(Rule("r", "key", "requests", limit, window_seconds=window), counter or counter_name(), units)
 
 
-def tokens(counter: str = "", *, limit: int = 1000, window: int = 60, cost: int = 100) -> Charge:
+def tokens(counter: str = "", *, limit: int = 1000, window: int = 60, units: int = 100) -> Charge:
     """A charge of tokens."""
     rule = Rule("t", "key", "tokens", limit, Kind.RESERVED_WINDOW, window_seconds=window)
-    return Charge(rule, counter or counter_name(), cost)
+    return Charge(rule, counter or counter_name(), units)
 
 
-def cost(counter: str = "", *, limit: int = 1000, zone: str = "UTC", cost: int = 100) -> Charge:
+def cost(counter: str = "", *, limit: int = 1000, zone: str = "UTC", units: int = 100) -> Charge:
     """A charge of a daily budget, in millionths of a dollar."""
     rule = Rule("c", "key", "cost_usd", limit, Kind.RESERVED_CALENDAR, calendar=Calendar("day", zone))
-    return Charge(rule, counter or counter_name(), cost)
+    return Charge(rule, counter or counter_name(), units)
 
 
 def lease(counter: str = "", *, limit: int = 10) -> Charge:
     """One of so many concurrent requests."""
-    return Charge(Rule("l", "key", "concurrent", limit, Kind.LEASE), counter or counter_name())
+    return Charge(Rule("l", "key", "concurrent", limit, Kind.CONCURRENCY), counter or counter_name())
 
 
 NOW_MS = "local now_ms = floor(now / 1000)\n"

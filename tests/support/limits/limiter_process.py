@@ -24,8 +24,8 @@ UNITS = 7
 """Of each reservation; what is left of a limit is less than another one."""
 MAKERS: dict[str, Callable[[str], Charge]] = {
     "requests": lambda name: charge(name, limit=LIMIT),
-    "tokens": lambda name: tokens(name, limit=LIMIT * UNITS + UNITS - 1, cost=UNITS),
-    "cost": lambda name: cost(name, limit=LIMIT * UNITS + UNITS - 1, cost=UNITS),
+    "tokens": lambda name: tokens(name, limit=LIMIT * UNITS + UNITS - 1, units=UNITS),
+    "cost": lambda name: cost(name, limit=LIMIT * UNITS + UNITS - 1, units=UNITS),
     "concurrent": lambda name: lease(name, limit=LIMIT),
 }
 EDGE_WINDOW, EDGE_LIMIT = 1, 50

@@ -84,7 +84,7 @@ async def test_a_check_costs_no_limiter_call(world: World) -> None:
     await throttle.failed("192.0.2.1")
     ((charge,),) = limiter.asked
     assert charge.counter == "fbp:rl:{192.0.2.1}:auth-failures"
-    assert (charge.rule.limit, charge.rule.window_seconds, charge.cost) == (LIMIT, WINDOW_SECONDS, 1)
+    assert (charge.rule.limit, charge.rule.window_seconds, charge.units) == (LIMIT, WINDOW_SECONDS, 1)
 
 
 async def test_another_process_may_have_used_it_up(world: World) -> None:

@@ -94,7 +94,7 @@ def test_an_allowed_decision_has_nothing_to_wait_for() -> None:
 
 
 TOKENS = Rule("key-tpm", "key", "tokens", 100_000, Kind.RESERVED_WINDOW, window_seconds=60)
-SLOTS = Rule("streams", "owner", "concurrent", 5, Kind.LEASE)
+SLOTS = Rule("streams", "owner", "concurrent", 5, Kind.CONCURRENCY)
 BUDGET = Rule("daily", "owner", "cost_usd", 2_500_000, Kind.RESERVED_CALENDAR, calendar=Calendar("day", "UTC"))
 
 
@@ -129,5 +129,5 @@ def test_the_rule_that_denied_comes_first_and_stands_for_its_unit() -> None:
 
 def test_shadow_rules_are_not_told() -> None:
     shadow = Rule("s", "key", "requests", 5, window_seconds=60, shadow=True)
-    assert rate_limit_headers((RuleState(shadow, 0, 5.0, over=True),)) == {}
+    assert rate_limit_headers((RuleState(shadow, 0, 5.0, shadow_denied=True),)) == {}
     assert rate_limit_headers((RuleState(shadow, 0, 5.0), RuleState(MINUTE, 30, 2.25)))["ratelimit"].startswith('"key')

@@ -91,4 +91,4 @@ def test_model_rules_apply_only_where_there_is_a_model() -> None:
 
 
 def test_a_request_costs_one() -> None:
-    assert [charge.cost for charge in RuleBook([rule("key")]).charges(USAGE)] == [1]
+    assert [charge.units for charge in RuleBook([rule("key")]).charges(USAGE)] == [1]

@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 
 from platform_app.config import LimitRule
 from platform_app.errors import BudgetExceeded, LimiterUnavailable, RateLimited
-from platform_app.rate_limit.limiter import NOTHING_HELD, Decision, RuleState, Settlement
+from platform_app.rate_limit.limiter import NOTHING_RESERVED, Decision, RuleState, Settlement
 from platform_app.rate_limit.matching import Charge, LimitedRequest, RuleBook
 from platform_app.rate_limit.rule import rule_of
 from platform_app.rate_limit.service import RateLimitService
@@ -23,7 +23,11 @@ async def test_an_allowed_request_gets_its_headers() -> None:
     await RateLimitService(RuleBook([RULE]), limiter).charge(USAGE, request)
     assert request.response_headers["x-ratelimit-remaining-requests"] == "59"
     [[charge]] = limiter.asked
-    assert (charge.rule, charge.counter, charge.cost) == (rule_of(RULE), "fbp:rl:{kkkkkkkkkkkk}:key-rpm:requests:60", 1)
+    assert (charge.rule, charge.counter, charge.units) == (
+        rule_of(RULE),
+        "fbp:rl:{kkkkkkkkkkkk}:key-rpm:requests:60",
+        1,
+    )
 
 
 async def test_a_refusal_names_rule_limit_window_and_wait() -> None:
@@ -82,7 +86,7 @@ async def test_an_admitted_request_gets_its_admission_and_what_it_may_use_is_cha
     admission = await RateLimitService(RuleBook([RULE, TPM, DAILY]), limiter).admit(CHAT, context())
     admission.settle(120, 9)
     assert noted.ends == [(120, 9)]
-    assert [[charge.cost for charge in asked] for asked in limiter.asked] == [[1, 300, 40_000]]
+    assert [[charge.units for charge in asked] for asked in limiter.asked] == [[1, 300, 40_000]]
 
 
 async def test_a_guard_holds_nothing() -> None:
@@ -94,7 +98,7 @@ async def test_a_guard_holds_nothing() -> None:
 
 async def test_without_a_rule_nobody_is_asked() -> None:
     limiter = FakeLimiter()
-    assert await RateLimitService(RuleBook([TPM]), limiter).admit(USAGE, context()) is NOTHING_HELD
+    assert await RateLimitService(RuleBook([TPM]), limiter).admit(USAGE, context()) is NOTHING_RESERVED
     assert limiter.asked == []
 
 
@@ -134,7 +138,7 @@ class Shadowing(FakeLimiter):
 
     async def acquire(self, charges: Sequence[Charge]) -> Decision:
         decision = await super().acquire(charges)
-        return Decision((RuleState(charges[0].rule, 0, 5.0, over=True), *decision.states[1:]))
+        return Decision((RuleState(charges[0].rule, 0, 5.0, shadow_denied=True), *decision.states[1:]))
 
 
 async def test_a_shadow_denial_is_counted_each_time_and_logged_once_a_second() -> None:

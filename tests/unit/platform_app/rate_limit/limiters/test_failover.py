@@ -165,7 +165,7 @@ async def test_it_logs_once_for_each_change(world: World) -> None:
 
 
 def closed(*, shadow: bool = False) -> Charge:
-    rule = Rule("strict", "key", "requests", 5, window_seconds=60, closed=True, shadow=shadow)
+    rule = Rule("strict", "key", "requests", 5, window_seconds=60, refuses_on_outage=True, shadow=shadow)
     return Charge(rule, "fbp:rl:{c}:strict")
 
 

@@ -15,8 +15,8 @@ EARLY = 1 / BUCKETS
 """The part of a window by which a unit may count too long."""
 
 
-def charge(counter: str = "c", *, limit: int = 10, window: int = 60, cost: int = 1) -> Charge:
-    return Charge(Rule("r", "key", "requests", limit, window_seconds=window), counter, cost)
+def charge(counter: str = "c", *, limit: int = 10, window: int = 60, units: int = 1) -> Charge:
+    return Charge(Rule("r", "key", "requests", limit, window_seconds=window), counter, units)
 
 
 class Log:
@@ -31,14 +31,14 @@ class Log:
 
     def fits(self, charges: list[Charge], share: int, stretch: float, now: float) -> bool:
         return all(
-            self.within(each.counter, (each.rule.window_seconds or 0) * stretch, now) + each.cost
+            self.within(each.counter, (each.rule.window_seconds or 0) * stretch, now) + each.units
             <= max(1, each.rule.limit // share)
             for each in charges
         )
 
     def take(self, charges: list[Charge], now: float) -> None:
         for each in charges:
-            self._taken.setdefault(each.counter, []).append((now, each.cost))
+            self._taken.setdefault(each.counter, []).append((now, each.units))
 
 
 @st.composite
@@ -63,7 +63,7 @@ def requests(draw: st.DrawFn) -> list[tuple[float, list[Charge]]]:
     for wait, picks in steps:
         by_rule = dict(picks)  # no rule twice in a request
         charges = [
-            charge(f"c{index}", limit=rules[index][0], window=rules[index][1], cost=cost)
+            charge(f"c{index}", limit=rules[index][0], window=rules[index][1], units=cost)
             for index, cost in by_rule.items()
         ]
         found.append((wait, charges))
@@ -96,7 +96,7 @@ async def test_a_denial_says_when_the_request_would_fit(steps: list[tuple[float,
         decision = await limiter.acquire(charges)
         if decision.denied_by is not None:
             [denied] = [each for each in charges if each.rule == decision.denied_by.rule][:1]
-            if denied.cost > denied.rule.limit:
+            if denied.units > denied.rule.limit:
                 continue  # it never will
             assert 0 < decision.denied_by.reset_seconds <= (denied.rule.window_seconds or 0) * (1 + EARLY)
             # A rule by itself, once the time is over, lets it in.
@@ -184,7 +184,7 @@ class World:
 
 
 async def test_reservations_are_settled_with_what_was_used() -> None:
-    world, each, budget = World(), tokens("t", limit=1000, cost=400), cost("c", limit=1000, cost=300)
+    world, each, budget = World(), tokens("t", limit=1000, units=400), cost("c", limit=1000, units=300)
     first = (await world.limiter.acquire([each, budget])).admission
     second = (await world.limiter.acquire([each, budget])).admission
     assert await world.remaining(each, budget) == [200, 400]
@@ -201,7 +201,7 @@ async def test_reservations_are_settled_with_what_was_used() -> None:
 
 
 async def test_what_was_used_counts_from_its_admission() -> None:
-    world, early, late = World(), tokens("t", limit=1000, cost=100), tokens("t", limit=1000, cost=100)
+    world, early, late = World(), tokens("t", limit=1000, units=100), tokens("t", limit=1000, units=100)
     running = (await world.limiter.acquire([early])).admission
     world.advance(30)
     (await world.limiter.acquire([late])).admission.settle(100, None)
@@ -230,7 +230,7 @@ async def test_an_admission_that_is_thrown_away_is_settled() -> None:
 
 
 async def test_a_budget_is_told_to_come_back_with_the_next_day() -> None:
-    world, budget = World(), cost("c", limit=100, cost=100)
+    world, budget = World(), cost("c", limit=100, units=100)
     (await world.limiter.acquire([budget])).admission.settle(None, 100)
     denied = (await world.limiter.acquire([budget])).denied_by
     assert denied is not None
@@ -244,7 +244,12 @@ async def test_a_shadow_rule_denies_nobody_and_is_not_charged_beyond_its_limit()
     world = World()
     shadow = Charge(Rule("s", "key", "requests", 2, window_seconds=60, shadow=True), "s")
     states = [(await world.limiter.acquire([shadow, charge(limit=5)])).states[0] for _ in range(4)]
-    assert [(state.remaining, state.over) for state in states] == [(1, False), (0, False), (0, True), (0, True)]
+    assert [(state.remaining, state.shadow_denied) for state in states] == [
+        (1, False),
+        (0, False),
+        (0, True),
+        (0, True),
+    ]
 
 
 async def test_reading_charges_nothing() -> None:

@@ -49,7 +49,7 @@ async def test_close_waits_for_given_up_request_and_its_settlement() -> None:
     await limiter.aclose()
     assert scripts.running == []
     assert len(scripts.ran) == 2, "what the given up request got was returned"
-    assert limiter._holds.counters() == []
+    assert limiter._reservations.counters() == []
 
 
 @virtual_time
