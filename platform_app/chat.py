@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from platform_app.auth.caller import Caller
 from platform_app.errors import ModelNotAllowed
 from platform_app.ledger.interfaces import Ledger
-from platform_app.llm.interfaces import Answer
+from platform_app.llm.interfaces import UpstreamResponse
 from platform_app.llm.models.registry import ModelRegistry, ServedModel
 from platform_app.llm.requests import AttemptLog, ModelCall, ModelRequest
 from platform_app.llm.responses import ModelResponse
@@ -27,7 +27,7 @@ class ChatResult:
     """The public name."""
     provider: str
     upstream_model: str
-    answer: Answer
+    answer: UpstreamResponse
     usage: TokenUsage | None = None
     """What the provider counted, of a whole answer; None where that is not used. A stream's is its own."""
 
@@ -65,13 +65,13 @@ class ChatService:
             meter.end(error)
             raise
         finally:
-            _tell(call.journal, context)
+            _tell(call.attempt_log, context)
         usage = None
         if isinstance(answer, ModelResponse):
             usage = meter.complete(answer)
         else:
             meter.follow(answer)
-        route = call.journal.route
+        route = call.attempt_log.route
         assert route is not None  # noqa: S101 - an answer came along a route
         return ChatResult(model.name, route.provider, route.upstream_model, answer, usage)
 
@@ -113,12 +113,12 @@ class ChatService:
         return LimitedRequest(key_id, owner, route, model.name, caller.limits, tokens, cost, model.unpriced, assumed)
 
 
-def _tell(journal: AttemptLog, context: RequestContext) -> None:
+def _tell(attempt_log: AttemptLog, context: RequestContext) -> None:
     """Note who was asked, for the access line and the answer's headers."""
-    if journal.route is None:
+    if attempt_log.route is None:
         return
-    context.provider = journal.route.provider
+    context.provider = attempt_log.route.provider
     headers = context.response_headers
-    headers["x-platform-provider"] = journal.route.provider
-    headers["x-platform-model"] = journal.route.upstream_model
-    headers["x-platform-attempts"] = str(journal.attempts)
+    headers["x-platform-provider"] = attempt_log.route.provider
+    headers["x-platform-model"] = attempt_log.route.upstream_model
+    headers["x-platform-attempts"] = str(attempt_log.attempts)

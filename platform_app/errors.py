@@ -73,7 +73,7 @@ class PlatformError(Exception):
     gateway has used all its own attempts."""
     tries: int = 0
     """Number of attempts of the failed route for this request."""
-    provider_words: str | None = None
+    provider_message: str | None = None
     """The provider's description of its failure, for the log: masked, one line, and never sent to a client."""
 
     def __init__(

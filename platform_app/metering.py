@@ -15,8 +15,8 @@ from platform_app.llm.models.route import Route
 from platform_app.llm.requests import ModelCall, Operation
 from platform_app.llm.responses import ModelResponse
 from platform_app.llm.usage.counts import TokenUsage, kept_usage, stated_microusd
-from platform_app.llm.usage.plausible import CallFacts, SettledUsage, settle_usage
 from platform_app.llm.usage.pricing import configured_price
+from platform_app.llm.usage.settlement import CallFacts, SettledUsage, settle_usage
 from platform_app.observability import ids, metrics
 from platform_app.observability.context import RequestContext
 from platform_app.observability.logging import get_logger
@@ -72,7 +72,7 @@ class CallMeter:
         self._intended: tuple[UsageRecord, Route] | None = None
         self._started = time.perf_counter()
         self._first_token_ms: float | None = None
-        call.journal.before_attempt = self._intend
+        call.attempt_log.before_attempt = self._intend
 
     def complete(self, answer: ModelResponse) -> TokenUsage | None:
         """The whole answer came. Returns the provider's counts; None where they are not used."""
@@ -99,7 +99,7 @@ class CallMeter:
         """No answer came. Whoever left, or did not wait any longer, cannot know what the provider made meanwhile: then
         the prompt counts, since a provider that works on it charges for it."""
         left_alone = not isinstance(error, Exception) or isinstance(error, ProviderTimeout)
-        guessed = left_alone and self._call.journal.attempts > 0
+        guessed = left_alone and self._call.attempt_log.attempts > 0
         self._close(settle_usage(None, self._facts(0)) if guessed else _NOTHING, None, error)
 
     def _facts(self, characters: int, *, complete: bool = True) -> CallFacts:
@@ -109,9 +109,9 @@ class CallMeter:
         )  # fmt: skip
 
     def _close(self, settled: SettledUsage, raw: Mapping[str, Any] | None, error: BaseException | None) -> None:
-        journal = self._call.journal
-        route = journal.route
-        if route is None or journal.attempts == 0:
+        attempt_log = self._call.attempt_log
+        route = attempt_log.route
+        if route is None or attempt_log.attempts == 0:
             self._admission.release()
             return
         usage, estimated = settled.usage, settled.estimated
@@ -159,7 +159,7 @@ class CallMeter:
         record.cost_microusd = cost
         record.duration_ms = round((time.perf_counter() - self._started) * 1000, 3)
         record.first_token_ms = None if self._first_token_ms is None else round(self._first_token_ms, 3)
-        record.attempts = self._call.journal.attempts
+        record.attempts = self._call.attempt_log.attempts
         record.outcome = outcome
         return record
 
@@ -184,7 +184,7 @@ class CallMeter:
             cost_microusd=cost,
             duration_ms=round((time.perf_counter() - self._started) * 1000, 3),
             first_token_ms=None if self._first_token_ms is None else round(self._first_token_ms, 3),
-            attempts=self._call.journal.attempts,
+            attempts=self._call.attempt_log.attempts,
             outcome=outcome,
         )
 

@@ -23,7 +23,7 @@ from platform_app.errors import (
     ProviderTimeout,
     ProviderUnavailable,
 )
-from platform_app.llm.providers.failure_body import clean, read_failure
+from platform_app.llm.providers.error_body import clean, read_error_body
 
 MAX_RETRY_AFTER_SECONDS = 60.0
 _MAX_MESSAGE = 500
@@ -67,6 +67,10 @@ class ResponseTooLarge(ProviderBadResponse):
 class CutOff(ProviderTimeout):
     """The call's time ended while the provider was sending: a long response was asked for, and that says nothing of the
     provider's health. One that was silent is a ProviderTimeout."""
+
+
+class BreakerOpen(ProviderUnavailable):
+    """Nothing was sent: the route failed too often lately. To a caller it is the provider that is unavailable."""
 
 
 BY_STATUS: Mapping[int, type[PlatformError]] = {
@@ -119,7 +123,7 @@ def make_error(
     if issubclass(kind, _TELL_WHY):
         return kind(_MESSAGES[_named(kind)], details=[why] if why else None, param=_told(param, _MAX_PARAM))
     error = kind(_MESSAGES[_named(kind)], retry_after=retry_after if issubclass(kind, _WAITING_HELPS) else None)
-    error.provider_words = why
+    error.provider_message = why
     return error
 
 
@@ -160,8 +164,8 @@ def mask_credential(error: BaseException | None, credential: str | None) -> None
     if credential and isinstance(error, PlatformError):
         if error.details:
             error.details = [_masked(detail, credential) for detail in error.details]
-        if error.provider_words:
-            error.provider_words = _without_parts(_masked(error.provider_words, credential), credential)
+        if error.provider_message:
+            error.provider_message = _without_parts(_masked(error.provider_message, credential), credential)
         if error.param and credential in error.param:
             error.param = None
 
@@ -195,11 +199,11 @@ def bad_response(why: str, said: bytes = b"") -> ProviderBadResponse:
     """The provider's answer is not its documented shape; `said` is what it holds instead, for the log."""
     error = ProviderBadResponse(_MESSAGES[ProviderBadResponse], details=[why])
     if said:
-        error.provider_words = _told(read_failure({}, said).words, _MAX_MESSAGE)
+        error.provider_message = _told(read_error_body({}, said).message, _MAX_MESSAGE)
     return error
 
 
-def not_available(field: str, why: str) -> UnsupportedByProvider:
+def unsupported(field: str, why: str) -> UnsupportedByProvider:
     """The request has a field that the model's wire format cannot express; `field` is its path."""
     return UnsupportedByProvider(_MESSAGES[ProviderRejectedRequest], details=[f"{field}: {why}"], param=field)
 

@@ -6,7 +6,7 @@ from platform_app.llm.chunk_stream import ChunkStream
 from platform_app.llm.requests import ModelCall, UpstreamCall
 from platform_app.llm.responses import ModelResponse
 
-Answer = ModelResponse | ChunkStream
+UpstreamResponse = ModelResponse | ChunkStream
 """A ChunkStream where the call asked for a stream, else a ModelResponse."""
 
 
@@ -14,7 +14,7 @@ class ModelAdapter(Protocol):
     """Speaks one provider's wire format. Every failure is one of the ProviderFailed or RequestRefused errors;
     nothing of the provider's library or of HTTP gets out."""
 
-    async def send(self, call: UpstreamCall, credential: str | None) -> Answer:
+    async def send(self, call: UpstreamCall, credential: str | None) -> UpstreamResponse:
         """The whole answer, or a stream once its first chunk is there, so that everything up to then can still be
         tried elsewhere. Cancelling it closes the connection to the provider at once.
 
@@ -39,7 +39,7 @@ class ModelAdapter(Protocol):
 class Upstream(Protocol):
     """One way to get a model's answer: a route, or a policy around other upstreams."""
 
-    async def send(self, call: ModelCall) -> Answer:
+    async def send(self, call: ModelCall) -> UpstreamResponse:
         """See ModelAdapter.send; may also raise Unavailable (ProviderNotConfigured, Overloaded)."""
         ...
 

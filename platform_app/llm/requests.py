@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from platform_app.llm.models.route import Route
-from platform_app.llm.providers.anthropic.models import ModelCapabilities
+from platform_app.llm.providers.anthropic.capabilities import ModelCapabilities
 
 
 class Operation(StrEnum):
@@ -67,7 +67,7 @@ class ModelCall:
     """The event loop's time at which everything must be over, retries, waits and the last chunk included."""
     operation: Operation = Operation.CHAT
     stream: bool = False
-    journal: AttemptLog = field(default_factory=AttemptLog)
+    attempt_log: AttemptLog = field(default_factory=AttemptLog)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from platform_app.errors import (
 from platform_app.llm.http.event_stream import MAX_HELD_CHUNKS
 from platform_app.llm.http.transport.pool import ConnectionPool
 from platform_app.llm.interfaces import ModelAdapter
-from platform_app.llm.policies.failure_table import Health, verdict_of
+from platform_app.llm.policies.failure_table import Health, failure_policy_of
 from platform_app.llm.requests import Operation
 from platform_app.llm.responses import ChatChunk
 from tests.support.providers.wires import adapter_for, call, collect, complete, open_stream, text_of, url_of
@@ -81,7 +81,7 @@ async def stream_of(pool: ConnectionPool, wire: str, body: bytes, content_type: 
     return chunks
 
 
-async def failure_of(pool: ConnectionPool, wire: str, body: bytes, content_type: bytes = STREAM) -> PlatformError:
+async def error_body_of(pool: ConnectionPool, wire: str, body: bytes, content_type: bytes = STREAM) -> PlatformError:
     """What a call for a stream fails with before its first content."""
     async with canned(content_type, body) as server:
         with pytest.raises(PlatformError) as caught:
@@ -347,9 +347,9 @@ async def test_failure_in_a_200_is_one_kind_in_every_form(
     raw = json.dumps(body).encode()
     before, first, *_ = GOOD[wire]
     for sent in (raw, b"data: %b\n\n" % raw, b"event: error\ndata: %b\n\n" % raw, before + b"data: %b\n\n" % raw):
-        error = await failure_of(pool, wire, sent, content_type)
+        error = await error_body_of(pool, wire, sent, content_type)
         assert type(error) is kind
-        assert "m" in f"{error.details}{error.provider_words}"
+        assert "m" in f"{error.details}{error.provider_message}"
         async with answering(typed(content_type, sent)) as server:
             with pytest.raises(kind):
                 await complete(adapter_for(wire, pool, server.url), call())
@@ -379,10 +379,10 @@ async def test_words_of_an_error_that_is_no_json_reach_the_log(pool: ConnectionP
     async with canned(STREAM, before + first + b"data: Internal error: device 3 is lost\n\n") as server:
         with pytest.raises(ProviderBadResponse) as caught:
             await collect(adapter_for(wire, pool, server.url), call(streams=True), [])
-    assert caught.value.provider_words == "Internal error: device 3 is lost"
+    assert caught.value.provider_message == "Internal error: device 3 is lost"
     page = b"<html><title>Sign in</title>to the portal</html>"
-    error = await failure_of(pool, wire, page, b"text/html")
-    assert (type(error), error.provider_words) == (ProviderBadResponse, "Sign in to the portal")
+    error = await error_body_of(pool, wire, page, b"text/html")
+    assert (type(error), error.provider_message) == (ProviderBadResponse, "Sign in to the portal")
 
 
 @OPENAI_SHAPED
@@ -399,7 +399,7 @@ async def test_error_within_a_choice_is_no_success(pool: ConnectionPool, wire: s
         adapter = adapter_for(wire, pool, server.url)
         with pytest.raises(ProviderError) as caught:
             await (collect(adapter, call(streams=True), []) if streams else complete(adapter, call()))
-    assert caught.value.provider_words == "m"
+    assert caught.value.provider_message == "m"
 
 
 @OPENAI_SHAPED
@@ -445,8 +445,8 @@ async def test_filtered_response_is_content_filtered(pool: ConnectionPool, wire:
 async def test_filtered_stream_is_content_filtered(pool: ConnectionPool, wire: str, name: str) -> None:
     """Kind 9."""
     body = b"data: %b\n\n" % json.dumps(FILTERED_BODIES[name]).encode()
-    assert type(await failure_of(pool, wire, body + DONE)) is ContentFiltered
-    assert type(await failure_of(pool, wire, body)) is ContentFiltered
+    assert type(await error_body_of(pool, wire, body + DONE)) is ContentFiltered
+    assert type(await error_body_of(pool, wire, body)) is ContentFiltered
 
 
 @OPENAI_SHAPED
@@ -502,8 +502,8 @@ async def test_failure_behind_silent_chunks_comes_before_the_stream(pool: Connec
     """Kind 18: so the policies can still try again, or elsewhere."""
     silent = b"".join(SILENT[wire])
     error = b'data: {"type": "error", "error": {"type": "api_error", "message": "m", "code": 500}}\n\n'
-    assert type(await failure_of(pool, wire, silent + error)) is ProviderError
-    assert type(await failure_of(pool, wire, silent)) is ProviderBadResponse
+    assert type(await error_body_of(pool, wire, silent + error)) is ProviderError
+    assert type(await error_body_of(pool, wire, silent)) is ProviderBadResponse
 
 
 @OPENAI_SHAPED
@@ -629,7 +629,7 @@ async def test_deadline_of_a_provider_that_is_sending_is_no_failure_of_it(
         asked = call(model, "tokens:50", streams=streams, seconds=1.0)
         with pytest.raises(ProviderTimeout) as caught:
             await (collect(adapter, asked, []) if streams else complete(adapter, asked))
-        verdict = verdict_of(caught.value)
+        verdict = failure_policy_of(caught.value)
         assert (verdict.retry, verdict.fall_back, verdict.health) == (False, True, health)
 
 
@@ -642,5 +642,5 @@ async def test_response_above_the_bound_is_no_failure_of_the_provider(
     asked = call("sim-huge-body-40", streams=streams)
     with pytest.raises(ProviderBadResponse) as caught:
         await (collect(adapter, asked, []) if streams else complete(adapter, asked))
-    verdict = verdict_of(caught.value)
+    verdict = failure_policy_of(caught.value)
     assert (verdict.retry, verdict.health) == (False, Health.UNKNOWN)

@@ -7,7 +7,7 @@ import pytest
 from apps.provider_simulator.faults.odd_usage import ABSENT, SHAPES
 from platform_app.llm.interfaces import ModelAdapter
 from platform_app.llm.requests import Operation
-from platform_app.llm.usage.plausible import CallFacts, SettledUsage, settle_usage
+from platform_app.llm.usage.settlement import CallFacts, SettledUsage, settle_usage
 from platform_app.llm.usage.token_estimate import estimate_prompt_tokens, estimate_text_tokens
 from tests.support.providers.wires import call, complete, open_stream
 

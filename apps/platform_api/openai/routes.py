@@ -105,4 +105,4 @@ def _allowed(models: ModelRegistry, name: str, caller: Caller) -> ServedModel:
 
 def _model_object(model: ServedModel) -> dict[str, object]:
     """`created` says nothing here, but OpenAI's clients want a number."""
-    return {"id": model.name, "object": "model", "created": 0, "owned_by": model.routes[0].provider, **model.facts}
+    return {"id": model.name, "object": "model", "created": 0, "owned_by": model.routes[0].provider, **model.metadata}

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from platform_app.config import PlatformConfig
 from platform_app.config.limit_checks import MODEL_ROUTES
-from platform_app.llm.models.catalog import catalog_routes
+from platform_app.llm.models.builder import routes_by_model
 from platform_app.llm.models.route import Route
 from platform_app.rate_limit.matching import RuleBook, why_not
 from platform_app.rate_limit.rule import Rule
@@ -17,7 +17,7 @@ def price_checks(config: PlatformConfig) -> list[Check]:
     budgets = [rule for rule in RuleBook(config.rate_limits.rules).rules if rule.unit == "cost_usd"]
     found = [
         check
-        for model, routes in catalog_routes(config).items()
+        for model, routes in routes_by_model(config).items()
         for route in routes
         if route.price is None
         for check in _of_route(model, route, budgets)

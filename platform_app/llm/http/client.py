@@ -65,8 +65,8 @@ class ProviderHttp:
             why = "the request is nested too deeply, or holds an integer of more than 64 bits"
             raise errors.make_error(ProviderRejectedRequest, why) from None
         head = self._json_headers + _lines(headers)
-        exchange, patience = await self._send(b"POST", url, head, content, seconds)
-        response = ProviderResponse(exchange, self._limits, patience)
+        exchange, timeouts = await self._send(b"POST", url, head, content, seconds)
+        response = ProviderResponse(exchange, self._limits, timeouts)
         if exchange.status == 200:
             return response
         raise self._error_of(exchange.status, response.headers, await response.read_error())
@@ -78,12 +78,12 @@ class ProviderHttp:
             ProviderFailed, RequestRefused: like `post`. The cause is the TransportError, the TimeoutError or, for any
                 other status, an UnexpectedStatus.
         """
-        exchange, patience = await self._send(b"GET", url, self._headers + _lines(headers), None, seconds)
+        exchange, timeouts = await self._send(b"GET", url, self._headers + _lines(headers), None, seconds)
         status = exchange.status
         if status == 404 or 200 <= status < 300:
             exchange.close()
             return status
-        response = ProviderResponse(exchange, self._limits, patience)
+        response = ProviderResponse(exchange, self._limits, timeouts)
         error = self._error_of(status, response.headers, await response.read_error())
         raise error from UnexpectedStatus(status)
 
@@ -95,9 +95,9 @@ class ProviderHttp:
             raise errors.timed_out("no time was left for this call")
         target = target_of(url, self._client)
         head = request_head(method, target, headers, None if body is None else len(body))
-        patience = CallTimeouts(self._limits.silence_seconds, seconds)
-        until = patience.until()
-        connect_until = min(until, patience.started + self._limits.connect_seconds)
+        timeouts = CallTimeouts(self._limits.idle_timeout_seconds, seconds)
+        until = timeouts.next_deadline()
+        connect_until = min(until, timeouts.started + self._limits.connect_timeout_seconds)
         exchange = None
         try:
             exchange = await self._pool.send(target.address, head, body or b"", connect_until)
@@ -106,9 +106,9 @@ class ProviderHttp:
             if exchange is not None:
                 exchange.close()
             if isinstance(error, TransportError | TimeoutError):
-                raise translate(error, self._limits, patience) from error
+                raise translate(error, self._limits, timeouts) from error
             raise
-        return exchange, patience
+        return exchange, timeouts
 
 
 def _lines(headers: Mapping[str, str]) -> bytes:

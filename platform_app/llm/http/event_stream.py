@@ -12,8 +12,8 @@ from platform_app.llm import errors
 from platform_app.llm.chunk_stream import ChunkStream
 from platform_app.llm.http.response import ProviderResponse
 from platform_app.llm.http.sse import BOM, EventTooLarge, SseParser
-from platform_app.llm.response_forms import chunks_of, completion_of
 from platform_app.llm.responses import ChatChunk, ModelResponse
+from platform_app.llm.stream_conversion import assemble_response, split_into_chunks
 
 MAX_HELD_CHUNKS = 256
 MAX_HELD_BYTES = 64 * 1024
@@ -23,18 +23,18 @@ _ENOUGH = 6
 """Bytes that show whether a body is JSON or events."""
 
 
-class EventReader(Protocol):
+class EventDecoder(Protocol):
     """Understands one wire format's events. One for each stream."""
 
     complete: bool
     """The provider said that nothing follows."""
 
-    def read(self, data: bytes) -> ChatChunk | None:
+    def decode(self, data: bytes) -> ChatChunk | None:
         """The chunk in an event, None where it has none. Raises ProviderFailed or RequestRefused where it tells of a
         failure or is not understood."""
         ...
 
-    def at_end(self) -> None:
+    def finish(self) -> None:
         """The body ended before the answer was `complete`. Raises ProviderBadResponse unless it may end so."""
         ...
 
@@ -43,14 +43,14 @@ ReadCompletion = Callable[[bytes], ModelResponse]
 """Understands one wire format's whole response. Raises ProviderFailed or RequestRefused."""
 
 
-async def open_stream(response: ProviderResponse, reader: EventReader, read_completion: ReadCompletion) -> ChunkStream:
+async def open_stream(response: ProviderResponse, decoder: EventDecoder, read_response: ReadCompletion) -> ChunkStream:
     """The stream of a response, once its first content is there. Raises what the provider failed with until then; the
     response is closed then.
 
     Chunks before it that carry no content are held back, so that whatever fails until then can still be tried again or
     elsewhere. A whole response where a stream was asked for is read as one.
     """
-    chunks = EventChunks(response, reader, read_completion)
+    chunks = EventChunks(response, decoder, read_response)
     held: list[ChatChunk] = []
     size = 0
     try:
@@ -67,16 +67,16 @@ async def open_stream(response: ProviderResponse, reader: EventReader, read_comp
 
 
 async def read_whole(
-    response: ProviderResponse, read_completion: ReadCompletion, make_reader: Callable[[], EventReader]
+    response: ProviderResponse, read_response: ReadCompletion, make_decoder: Callable[[], EventDecoder]
 ) -> ModelResponse:
     """The response to a call that asked for no stream, closing it; a stream all the same is put together. Raises what
     the provider failed with."""
     raw = await response.read_body()
     start = _start(raw[: _ENOUGH + 64])
     if _is_json(start):
-        return read_completion(raw)
+        return read_response(raw)
     if response.is_event_stream or _is_events(start):
-        completion = completion_of(_chunks_in(raw, make_reader()))
+        completion = assemble_response(_chunks_in(raw, make_decoder()))
         if not completion.body["choices"]:
             raise errors.bad_response("the stream ended without an answer")
         return completion
@@ -90,10 +90,10 @@ class EventChunks:
     `aclose`, whichever comes first.
     """
 
-    def __init__(self, response: ProviderResponse, reader: EventReader, read_completion: ReadCompletion) -> None:
+    def __init__(self, response: ProviderResponse, decoder: EventDecoder, read_response: ReadCompletion) -> None:
         self._response = response
-        self._reader = reader
-        self._read_completion = read_completion
+        self._decoder = decoder
+        self._read_response = read_response
         self._parser = SseParser()
         self._events: deque[bytes] = deque()
         self._whole: deque[ChatChunk] | None = None
@@ -127,36 +127,36 @@ class EventChunks:
             await self._begin()
         if self._whole is not None:
             return self._whole.popleft() if self._whole else None
-        reader = self._reader
-        while not reader.complete:
+        decoder = self._decoder
+        while not decoder.complete:
             if self._events:
-                chunk = reader.read(self._events.popleft())
+                chunk = decoder.decode(self._events.popleft())
                 if chunk is not None:
                     return chunk
                 continue
             if self._at_end:
-                reader.at_end()
+                decoder.finish()
                 return None
-            piece = await self._response.next_piece()
+            piece = await self._response.next_bytes()
             if piece:
                 self._take(piece)
             else:  # some servers leave the last event's empty line out
                 self._at_end = True
                 self._take(b"\n\n")
-        await self._response.wait_for_the_end()
+        await self._response.drain()
         return None
 
     async def _begin(self) -> None:
         """Read the first bytes, and by them what the response is; its type alone says too little."""
         response = self._response
         response.require_uncompressed()
-        first = piece = await response.next_piece()
+        first = piece = await response.next_bytes()
         while piece and len(_start(first)) < _ENOUGH and len(first) < MAX_HELD_BYTES:
-            piece = await response.next_piece()
+            piece = await response.next_bytes()
             first += piece
         start = _start(first)
         if _is_json(start):
-            self._whole = deque(chunks_of(self._read_completion(await response.read_body(first))))
+            self._whole = deque(split_into_chunks(self._read_response(await response.read_body(first))))
         elif response.is_event_stream or _is_events(start):
             self._take(first)
         else:
@@ -174,7 +174,7 @@ class EventChunks:
         self._response.close()
 
 
-def _chunks_in(raw: bytes, reader: EventReader) -> Iterable[ChatChunk]:
+def _chunks_in(raw: bytes, decoder: EventDecoder) -> Iterable[ChatChunk]:
     """The chunks of a whole stream. Raises what the stream tells of."""
     parser = SseParser()
     try:
@@ -182,13 +182,13 @@ def _chunks_in(raw: bytes, reader: EventReader) -> Iterable[ChatChunk]:
     except EventTooLarge:
         raise errors.too_large("one event of the stream is too large") from None
     for event in events:
-        if reader.complete:
+        if decoder.complete:
             return
-        chunk = reader.read(event)
+        chunk = decoder.decode(event)
         if chunk is not None:
             yield chunk
-    if not reader.complete:
-        reader.at_end()
+    if not decoder.complete:
+        decoder.finish()
 
 
 def _start(raw: bytes) -> bytes:

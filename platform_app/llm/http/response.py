@@ -25,9 +25,9 @@ _END_SECONDS = 0.05
 class ProviderLimits:
     """What any provider gets at most."""
 
-    connect_seconds: float
+    connect_timeout_seconds: float
     """For a free connection of the pool, and for connecting."""
-    silence_seconds: float
+    idle_timeout_seconds: float
     """From the call until the answer begins, and between any two pieces of it."""
     max_response_bytes: int
     """For a whole answer, a stream's included."""
@@ -40,12 +40,12 @@ class ProviderResponse:
     connection, so that the provider stops generating.
     """
 
-    __slots__ = ("_exchange", "_limits", "_patience", "_received")
+    __slots__ = ("_exchange", "_limits", "_received", "_timeouts")
 
-    def __init__(self, exchange: ResponseStream, limits: ProviderLimits, patience: CallTimeouts) -> None:
+    def __init__(self, exchange: ResponseStream, limits: ProviderLimits, timeouts: CallTimeouts) -> None:
         self._exchange = exchange
         self._limits = limits
-        self._patience = patience
+        self._timeouts = timeouts
         self._received = 0
 
     @property
@@ -78,24 +78,24 @@ class ProviderResponse:
             length = self._exchange.headers.get(b"content-length", b"0")
             if int(length) > self._limits.max_response_bytes:  # httptools took it, so it is a number
                 raise self._too_large()
-            while part := await self.next_piece():
+            while part := await self.next_bytes():
                 parts.append(part)
         finally:
             self.close()
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    async def next_piece(self) -> bytes:
+    async def next_bytes(self) -> bytes:
         """What arrived since the last piece, waiting for it; empty at the end of the body.
 
         Raises:
             ProviderFailed: it took too long, is too much, or broke off.
         """
         try:
-            piece = await self._exchange.read(self._patience.until())
+            piece = await self._exchange.read(self._timeouts.next_deadline())
         except TimeoutError as error:
-            raise self._patience.exhausted(sending=self._received > 0) from error
+            raise self._timeouts.timeout_error(sending=self._received > 0) from error
         except TransportError as error:
-            raise translate(error, self._limits, self._patience) from error
+            raise translate(error, self._limits, self._timeouts) from error
         self._received += len(piece)
         if self._received > self._limits.max_response_bytes:
             raise self._too_large()
@@ -105,7 +105,7 @@ class ProviderResponse:
         """The start of an error's body, closing the response; the status says enough where it cannot be read."""
         parts, size = [], 0
         try:
-            while size < _MAX_ERROR_BYTES and (part := await self._exchange.read(self._patience.until())):
+            while size < _MAX_ERROR_BYTES and (part := await self._exchange.read(self._timeouts.next_deadline())):
                 parts.append(part)
                 size += len(part)
         except (TransportError, TimeoutError):
@@ -114,7 +114,7 @@ class ProviderResponse:
             self.close()
         return b"".join(parts)[:_MAX_ERROR_BYTES]
 
-    async def wait_for_the_end(self) -> None:
+    async def drain(self) -> None:
         """The answer is complete; the end of its body usually is there already, and gives the connection back."""
         if self._exchange.complete:
             return
@@ -136,13 +136,13 @@ class ProviderResponse:
         return errors.too_large(f"the answer is larger than {self._limits.max_response_bytes} bytes")
 
 
-def translate(error: TransportError | TimeoutError, limits: ProviderLimits, patience: CallTimeouts) -> PlatformError:
+def translate(error: TransportError | TimeoutError, limits: ProviderLimits, timeouts: CallTimeouts) -> PlatformError:
     """What happened on the way, as one of our errors."""
     match error:
         case TimeoutError():
-            return patience.exhausted()
+            return timeouts.timeout_error()
         case ConnectTimeout():
-            return errors.timed_out(f"no connection within {limits.connect_seconds:g} s")
+            return errors.timed_out(f"no connection within {limits.connect_timeout_seconds:g} s")
         case IncompleteResponse():
             return errors.bad_response("the connection ended in the middle of the answer")
         case ProxyRefused():

@@ -3,19 +3,20 @@
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
-from platform_app.config import PlatformConfig, Settings
+from platform_app.config import PlatformConfig, RouteConfig, Settings
 from platform_app.llm.http.response import ProviderLimits
 from platform_app.llm.http.transport.pool import ConnectionPool
 from platform_app.llm.http.transport.tls import TlsContexts
 from platform_app.llm.interfaces import Credentials
-from platform_app.llm.models.catalog import catalog_routes
-from platform_app.llm.models.facts import facts_of
+from platform_app.llm.models.metadata import model_metadata
 from platform_app.llm.models.provider_route import ProviderRoute
 from platform_app.llm.models.registry import ServedModel
 from platform_app.llm.models.route import Route
-from platform_app.llm.policies.chain import assemble_all
+from platform_app.llm.policies.chain import build_policy_chains
 from platform_app.llm.policies.state import PolicyState
+from platform_app.llm.providers.anthropic.capabilities import capabilities_of
 from platform_app.llm.providers.factory import make_adapter
+from platform_app.llm.usage.pricing import configured_price, listed_price
 
 
 class ModelBuilder:
@@ -30,21 +31,21 @@ class ModelBuilder:
     def build(self, config: PlatformConfig) -> Mapping[str, ServedModel]:
         """Every model of the catalog by its public name."""
         limits = ProviderLimits(
-            connect_seconds=self._settings.provider_connect_timeout_seconds,
-            silence_seconds=self._settings.provider_idle_timeout_seconds,
+            connect_timeout_seconds=self._settings.provider_connect_timeout_seconds,
+            idle_timeout_seconds=self._settings.provider_idle_timeout_seconds,
             max_response_bytes=self._settings.provider_max_response_bytes,
         )
         adapters = {name: make_adapter(provider, self._pool, limits) for name, provider in config.providers.items()}
-        routes = catalog_routes(config)
+        routes = routes_by_model(config)
 
         def make_route(route: Route) -> ProviderRoute:
             return ProviderRoute(route, adapters[route.provider], self._credentials)
 
-        upstreams = assemble_all(config, routes, make_route, self._state)
+        upstreams = build_policy_chains(config, routes, make_route, self._state)
         base_urls = {name: provider.base_url for name, provider in config.providers.items()}
         return {
             name: ServedModel(
-                name, routes[name], upstream, facts_of(name, config.models[name], routes[name], base_urls)
+                name, routes[name], upstream, model_metadata(name, config.models[name], routes[name], base_urls)
             )
             for name, upstream in upstreams.items()
         }
@@ -60,3 +61,30 @@ async def provider_connections(settings: Settings) -> AsyncIterator[ConnectionPo
         yield pool
     finally:
         await pool.aclose()
+
+
+def routes_by_model(config: PlatformConfig) -> dict[str, tuple[Route, ...]]:
+    """By public model its routes, in the file's order."""
+    return {name: tuple(_route(name, route, config) for route in model.routes) for name, model in config.models.items()}
+
+
+def _route(public_model: str, route: RouteConfig, config: PlatformConfig) -> Route:
+    provider = config.providers[route.provider]
+    first_token = route.first_token_seconds
+    if first_token is None:
+        first_token = config.policies.first_token_seconds
+    return Route(
+        public_model=public_model,
+        provider=route.provider,
+        upstream_model=route.model,
+        secret_name=provider.api_key_secret,
+        weight=route.weight,
+        timeout_seconds=route.timeout_seconds,
+        first_token_seconds=first_token,
+        allow_fields=frozenset(provider.allow_fields),
+        only_known_fields=provider.only_known_fields,
+        capabilities=(
+            capabilities_of(route.model, route.capabilities) if provider.wire_format == "anthropic" else None
+        ),
+        price=configured_price(route.price) if route.price else listed_price(route.model, provider.base_url),
+    )

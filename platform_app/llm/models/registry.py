@@ -21,7 +21,7 @@ class ServedModel:
     routes: tuple[Route, ...]
     upstream: Upstream
     """All its routes with their policies."""
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
     """What is told of it besides its name: see model_facts.py."""
     unpriced: str | None = field(init=False, default=None)
     """The routes whose price is not known, for people; None where all are known."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from platform_app.llm.providers.anthropic.models import ModelCapabilities
+from platform_app.llm.providers.anthropic.capabilities import ModelCapabilities
 from platform_app.llm.providers.openai.request_fields import steers
 from platform_app.llm.usage.pricing import Price
 

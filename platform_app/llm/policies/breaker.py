@@ -1,13 +1,27 @@
-"""A route that fails is left alone for a while."""
+"""The circuit breaker: stop sending requests to a route that keeps failing, and test it again after a while.
+
+`Breaker` is the policy around one route, `BreakerState` the state that all calls along the route share, and
+`HealthWindow` the counts that decide when it opens.
+"""
 
 import asyncio
+import time
+from collections.abc import Callable
+from enum import IntEnum
 
+from platform_app.config import BreakerConfig
 from platform_app.llm.chunk_stream import ChunkStream, StreamObserver
-from platform_app.llm.interfaces import Answer, Upstream
-from platform_app.llm.policies.breaker_state import BreakerState, Permit
-from platform_app.llm.policies.failure_table import Health, verdict_of
+from platform_app.llm.errors import BreakerOpen
+from platform_app.llm.interfaces import Upstream, UpstreamResponse
+from platform_app.llm.policies.failure_table import Health, failure_policy_of
 from platform_app.llm.requests import ModelCall
+from platform_app.observability import metrics
+from platform_app.observability.logging import get_logger
 
+_log = get_logger("policies")
+PROBE_RETRY_AFTER_SECONDS = 1.0
+"""What callers are told while probes are out: within this time they mostly have decided."""
+SLICES = 10
 _TIMER_SLACK_SECONDS = 0.01
 """Event loops fire timers up to some milliseconds early."""
 
@@ -15,22 +29,22 @@ _TIMER_SLACK_SECONDS = 0.01
 class Breaker:
     """Asks the shared state before each call and tells it how each ended, streams included."""
 
-    def __init__(self, upstream: Upstream, state: BreakerState) -> None:
+    def __init__(self, upstream: Upstream, state: "BreakerState") -> None:
         self._upstream = upstream
         self._state = state
 
-    async def send(self, call: ModelCall) -> Answer:
+    async def send(self, call: ModelCall) -> UpstreamResponse:
         """See Upstream.send.
 
         Raises:
             BreakerOpen: nothing was sent.
         """
         permit = self._state.admit()
-        sent = call.journal.attempts
+        sent = call.attempt_log.attempts
         try:
             answer = await self._upstream.send(call)
         except BaseException as error:
-            permit.settle(_health(error, call) if call.journal.attempts > sent else Health.UNKNOWN)
+            permit.settle(_health(error, call) if call.attempt_log.attempts > sent else Health.UNKNOWN)
             raise
         if isinstance(answer, ChunkStream):
             permit.first_chunk()
@@ -45,11 +59,11 @@ class _Ending:
 
     __slots__ = ("_permit",)
 
-    def __init__(self, permit: Permit) -> None:
+    def __init__(self, permit: "Permit") -> None:
         self._permit = permit
 
     def __call__(self, error: BaseException | None) -> None:
-        self._permit.settle(Health.WORKS if error is None else verdict_of(error).health)
+        self._permit.settle(Health.WORKS if error is None else failure_policy_of(error).health)
 
 
 def _health(error: BaseException, call: ModelCall) -> Health:
@@ -57,4 +71,169 @@ def _health(error: BaseException, call: ModelCall) -> Health:
     if isinstance(error, asyncio.CancelledError):
         late = asyncio.get_running_loop().time() >= call.deadline - _TIMER_SLACK_SECONDS
         return Health.FAILS if late else Health.UNKNOWN
-    return verdict_of(error).health
+    return failure_policy_of(error).health
+
+
+class Phase(IntEnum):
+    """The values are those of the gauge."""
+
+    CLOSED = 0
+    HALF_OPEN = 1
+    OPEN = 2
+
+
+class Permit:
+    """One call's admission. Its holder must settle it once, however the call ends."""
+
+    __slots__ = ("_state", "epoch", "probe")
+
+    def __init__(self, state: "BreakerState", epoch: int, probe: bool) -> None:
+        self._state = state
+        self.epoch = epoch
+        self.probe = probe
+
+    def settle(self, health: Health) -> None:
+        """Say what the call showed, and give a probe's place back."""
+        self._state.settle(self, health)
+
+    def first_chunk(self) -> None:
+        """A stream began. That settles a probe, since its rest may take minutes; the permit lives on as an ordinary one
+        of the phase that follows, so that a stream which breaks off later still counts."""
+        if self.probe:
+            self._state.settle(self, Health.WORKS)
+            self.probe, self.epoch = False, self._state.epoch
+
+
+class BreakerState:
+    """Closed, it counts; open, it refuses without I/O; half-open, it lets a few calls through and is told by them.
+
+    Why a share with a minimum, and not failures in a row: under load a route that fails four calls of five never fails
+    many in a row, and one that fails five in ten thousand is not down. The minimum keeps single failures at night from
+    opening it. Time passes when it is asked; there is no timer.
+    """
+
+    def __init__(
+        self, provider: str, upstream_model: str, config: BreakerConfig, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.config = config
+        self.phase = Phase.CLOSED
+        self.epoch = 0
+        """Grows with each change of phase; calls of an earlier epoch have no say."""
+        self._name = (provider, upstream_model)
+        self._clock = clock
+        self._window = HealthWindow(config.window_seconds)
+        self._until = 0.0
+        self._retired = False
+        self._probing = 0
+        self._good_probes = 0
+        self._gauge = metrics.PROVIDER_BREAKER_STATE.labels(provider, upstream_model)
+        self._gauge.set(Phase.CLOSED)
+
+    def admit(self) -> Permit:
+        """Let a call through.
+
+        Raises:
+            BreakerOpen: not now; retry_after says when.
+        """
+        if self.phase is Phase.CLOSED:
+            return Permit(self, self.epoch, probe=False)
+        if self.phase is Phase.OPEN:
+            left = self._until - self._clock()
+            if left > 0:
+                raise self._refusal(left)
+            self._enter(Phase.HALF_OPEN)
+        if self._probing + self._good_probes >= self.config.probes:
+            raise self._refusal(PROBE_RETRY_AFTER_SECONDS)
+        self._probing += 1
+        return Permit(self, self.epoch, probe=True)
+
+    def settle(self, permit: Permit, health: Health) -> None:
+        """See Permit.settle."""
+        if permit.epoch != self.epoch or self._retired:
+            return
+        if self.phase is Phase.CLOSED:
+            self._count(health)
+        elif self.phase is Phase.HALF_OPEN:
+            self._probing -= permit.probe
+            if health is Health.FAILS:
+                self._open(reason="a probe failed")
+            elif health is Health.WORKS and permit.probe:
+                self._good_probes += 1
+                if self._good_probes >= self.config.probes:
+                    self._window.clear()
+                    self._enter(Phase.CLOSED)
+
+    def retire(self) -> None:
+        """The route is gone from the catalog; what is still under way along it changes nothing any more."""
+        self.phase = Phase.CLOSED
+        self._retired = True
+        self._gauge.set(Phase.CLOSED)
+
+    def _count(self, health: Health) -> None:
+        if health is Health.UNKNOWN:
+            return
+        now = self._clock()
+        self._window.add(health is Health.FAILS, now)
+        if health is Health.FAILS:
+            calls, failures = self._window.counts(now)
+            if calls >= self.config.minimum_calls and failures >= calls * self.config.failure_ratio:
+                self._open(reason=f"{failures} of {calls} calls failed")
+
+    def _open(self, reason: str) -> None:
+        self._until = self._clock() + self.config.open_seconds
+        self._enter(Phase.OPEN, reason)
+
+    def _enter(self, phase: Phase, reason: str | None = None) -> None:
+        self.phase = phase
+        self.epoch += 1
+        self._probing = self._good_probes = 0
+        provider, model = self._name
+        to = phase.name.lower()
+        self._gauge.set(phase)
+        metrics.PROVIDER_BREAKER_TRANSITIONS.labels(provider, model, to).inc()
+        _log.warning(f"breaker_{to}", provider=provider, model=model, reason=reason)
+
+    def _refusal(self, retry_after: float) -> BreakerOpen:
+        provider, model = self._name
+        metrics.PROVIDER_REFUSED.labels(provider, "breaker_open").inc()
+        return BreakerOpen(
+            "The provider is unavailable right now. Try again shortly.",
+            details=[f"{provider}/{model[:100]} failed too often and is not asked for a while"],
+            retry_after=retry_after,
+        )
+
+
+class HealthWindow:
+    """Counts over a sliding time, in ten slices: the oldest is forgotten as a whole, so a call counts for 90 to 100 %
+    of the window. Fixed memory, whatever the traffic."""
+
+    def __init__(self, window_seconds: float) -> None:
+        self._slice_seconds = window_seconds / SLICES
+        self._calls = [0] * SLICES
+        self._failures = [0] * SLICES
+        self._latest = 0
+        """Number of the slice that was counted into last, since the clock's zero."""
+
+    def add(self, failed: bool, now: float) -> None:
+        """Count one call."""
+        self._forget(now)
+        self._calls[self._latest % SLICES] += 1
+        self._failures[self._latest % SLICES] += failed
+
+    def counts(self, now: float) -> tuple[int, int]:
+        """Calls, and how many of them failed."""
+        self._forget(now)
+        return sum(self._calls), sum(self._failures)
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._calls = [0] * SLICES
+        self._failures = [0] * SLICES
+
+    def _forget(self, now: float) -> None:
+        current = int(now / self._slice_seconds)
+        passed = current - self._latest
+        if passed > 0:
+            for number in range(current - min(passed, SLICES) + 1, current + 1):
+                self._calls[number % SLICES] = self._failures[number % SLICES] = 0
+            self._latest = current

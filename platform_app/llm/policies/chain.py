@@ -27,7 +27,7 @@ MakeRoute = Callable[[Route], Upstream]
 """Makes the innermost upstream of a route, such as ProviderRoute."""
 
 
-def assemble_all(
+def build_policy_chains(
     config: PlatformConfig, routes: Mapping[str, Sequence[Route]], make_route: MakeRoute, state: PolicyState
 ) -> dict[str, Upstream]:
     """The upstream of every public model; state that the new catalog does not need is dropped. For the start and for

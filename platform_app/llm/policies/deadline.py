@@ -3,7 +3,7 @@
 import asyncio
 
 from platform_app.errors import ProviderTimeout
-from platform_app.llm.interfaces import Answer, Upstream
+from platform_app.llm.interfaces import Upstream, UpstreamResponse
 from platform_app.llm.requests import ModelCall
 
 
@@ -13,7 +13,7 @@ class Deadline:
     def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream
 
-    async def send(self, call: ModelCall) -> Answer:
+    async def send(self, call: ModelCall) -> UpstreamResponse:
         """See Upstream.send. A cancellation from outside stays one, even when the deadline passes meanwhile.
 
         Raises:

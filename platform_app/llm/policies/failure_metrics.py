@@ -1,7 +1,7 @@
 """What a request's call came to, after everything that was done about it."""
 
 from platform_app.errors import PlatformError
-from platform_app.llm.interfaces import Answer, Upstream
+from platform_app.llm.interfaces import Upstream, UpstreamResponse
 from platform_app.llm.requests import ModelCall
 from platform_app.observability import metrics
 
@@ -14,7 +14,7 @@ class FailureMetrics:
         self._upstream = upstream
         self._model = public_model
 
-    async def send(self, call: ModelCall) -> Answer:
+    async def send(self, call: ModelCall) -> UpstreamResponse:
         """See Upstream.send."""
         try:
             return await self._upstream.send(call)
@@ -28,6 +28,6 @@ def _note_used_up(error: PlatformError, call: ModelCall) -> None:
     """Tell the caller not to retry what was retried here, or on every route: clients that retry by themselves would
     multiply the tries. A time to wait that the provider named, and that was too long to wait here, stays: after it a
     retry is the first."""
-    if call.journal.attempts > 1 and (error.tries > 1 or error.retry_after is None):
+    if call.attempt_log.attempts > 1 and (error.tries > 1 or error.retry_after is None):
         error.should_retry = False
         error.retry_after = None

@@ -26,8 +26,7 @@ from platform_app.errors import (
     RateLimited,
     RequestRefused,
 )
-from platform_app.llm.errors import CutOff, ResponseTooLarge, UnsupportedByRoute
-from platform_app.llm.policies.breaker_open import BreakerOpen
+from platform_app.llm.errors import BreakerOpen, CutOff, ResponseTooLarge, UnsupportedByRoute
 
 
 class Health(Enum):
@@ -115,7 +114,7 @@ FAILURE_POLICIES: Mapping[type[PlatformError], FailurePolicy] = {
 _BUG = FailurePolicy(False, False, Health.UNKNOWN, "not one of ours: a bug, which is to be seen and not to be repeated")
 
 
-def verdict_of(error: BaseException) -> FailurePolicy:
+def failure_policy_of(error: BaseException) -> FailurePolicy:
     """The row of an error."""
     for kind in type(error).__mro__:
         if kind in FAILURE_POLICIES:
@@ -123,6 +122,6 @@ def verdict_of(error: BaseException) -> FailurePolicy:
     return _BUG
 
 
-def reason_of(error: PlatformError) -> str:
+def reason_label(error: PlatformError) -> str:
     """The error as a label: its code, but `breaker_open` where the provider was not even asked."""
     return "breaker_open" if isinstance(error, BreakerOpen) else error.code

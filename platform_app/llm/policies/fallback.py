@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from platform_app.errors import PlatformError, RequestRefused
-from platform_app.llm.interfaces import Answer, Upstream
+from platform_app.llm.interfaces import Upstream, UpstreamResponse
 from platform_app.llm.models.route import Route
-from platform_app.llm.policies.failure_table import reason_of, verdict_of
+from platform_app.llm.policies.failure_table import failure_policy_of, reason_label
 from platform_app.llm.requests import ModelCall
 from platform_app.observability import metrics
 from platform_app.observability.logging import get_logger
@@ -39,7 +39,7 @@ class Fallback:
         self._bounds = list(accumulate(choice.route.weight or 0 for choice in weighted))
         self._draw = draw
 
-    async def send(self, call: ModelCall) -> Answer:
+    async def send(self, call: ModelCall) -> UpstreamResponse:
         """See Upstream.send. Goes on to the next route where the table says so; a request error ends it at once, except
         one that only says so of the route's own model.
 
@@ -52,7 +52,7 @@ class Fallback:
             try:
                 return await choice.upstream.send(call)
             except PlatformError as error:
-                verdict = verdict_of(error)
+                verdict = failure_policy_of(error)
                 if not verdict.fall_back:
                     raise
                 failures.append(error)
@@ -81,7 +81,7 @@ def most_useful(failures: Sequence[PlatformError]) -> PlatformError:
 
 
 def _note(left: Route, to: Route, error: PlatformError) -> None:
-    reason = reason_of(error)
+    reason = reason_label(error)
     metrics.PROVIDER_FALLBACKS.labels(left.provider, reason).inc()
     _log.info(
         "provider_fallback",

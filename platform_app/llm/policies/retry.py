@@ -9,9 +9,9 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_aft
 
 from platform_app.config import RetryConfig
 from platform_app.errors import PlatformError
-from platform_app.llm.interfaces import Answer, Upstream
+from platform_app.llm.interfaces import Upstream, UpstreamResponse
 from platform_app.llm.models.route import Route
-from platform_app.llm.policies.failure_table import reason_of, verdict_of
+from platform_app.llm.policies.failure_table import failure_policy_of, reason_label
 from platform_app.llm.requests import ModelCall
 from platform_app.observability import metrics
 from platform_app.observability.logging import get_logger
@@ -47,7 +47,7 @@ class Retry:
         self._enough = stop_after_attempt(policy.max_attempts)
         self._backoff = wait_random_exponential(policy.base_seconds, policy.max_seconds)
 
-    async def send(self, call: ModelCall) -> Answer:
+    async def send(self, call: ModelCall) -> UpstreamResponse:
         """See Upstream.send. The first try goes without tenacity, which costs five times the rest of the chain."""
         try:
             return await self._upstream.send(call)
@@ -57,7 +57,7 @@ class Retry:
             first = error
         return await self._send_again(call, first)
 
-    async def _send_again(self, call: ModelCall, first: PlatformError) -> Answer:
+    async def _send_again(self, call: ModelCall, first: PlatformError) -> UpstreamResponse:
         tries = _Tries(self._upstream, call, first)
         retrying = AsyncRetrying(
             retry=retry_if_exception(self._may_succeed),
@@ -72,7 +72,7 @@ class Retry:
     def _may_succeed(self, error: BaseException) -> bool:
         return (
             isinstance(error, PlatformError)
-            and verdict_of(error).retry
+            and failure_policy_of(error).retry
             # To come earlier than asked would only be refused again, and count against us.
             and (error.retry_after or 0) <= self._retry_after_max
         )
@@ -82,7 +82,7 @@ class Retry:
         return min((_error(state).retry_after or 0) + self._backoff(state), self._max_wait)
 
     def _note(self, state: RetryCallState) -> None:
-        reason = reason_of(_error(state))
+        reason = reason_label(_error(state))
         metrics.PROVIDER_RETRIES.labels(self._route.provider, reason).inc()
         _log.info(
             "provider_retry",
@@ -102,7 +102,7 @@ class _Tries:
     call: ModelCall
     first: PlatformError | None
 
-    async def send(self) -> Answer:
+    async def send(self) -> UpstreamResponse:
         if self.first is not None:
             error, self.first = self.first, None
             raise error

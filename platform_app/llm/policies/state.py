@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 from platform_app.config import BreakerConfig, PlatformConfig
 from platform_app.llm.models.route import Route
-from platform_app.llm.policies.breaker_state import BreakerState
-from platform_app.llm.policies.concurrency_limit import ConcurrencyLimit
+from platform_app.llm.policies.breaker import BreakerState
+from platform_app.llm.policies.concurrency import ConcurrencyLimit
 
 
 class PolicyState:

@@ -20,16 +20,16 @@ from platform_app.errors import (
     ProviderUnavailable,
 )
 from platform_app.llm.chunk_stream import ChunkStream
+from platform_app.llm.errors import BreakerOpen
 from platform_app.llm.http.response import ProviderLimits
 from platform_app.llm.http.transport.pool import ConnectionPool
-from platform_app.llm.interfaces import Answer, Upstream
-from platform_app.llm.models.catalog import catalog_routes
+from platform_app.llm.interfaces import Upstream, UpstreamResponse
+from platform_app.llm.models.builder import routes_by_model
 from platform_app.llm.models.provider_route import ProviderRoute
 from platform_app.llm.policies import state as shared_state
-from platform_app.llm.policies.breaker_open import BreakerOpen
-from platform_app.llm.policies.breaker_state import BreakerState
-from platform_app.llm.policies.chain import assemble_all
-from platform_app.llm.policies.failure_table import verdict_of
+from platform_app.llm.policies.breaker import BreakerState
+from platform_app.llm.policies.chain import build_policy_chains
+from platform_app.llm.policies.failure_table import failure_policy_of
 from platform_app.llm.policies.state import PolicyState
 from platform_app.llm.providers.factory import make_adapter
 from platform_app.llm.requests import ModelCall
@@ -57,7 +57,7 @@ class FixedCredentials:
 
 class Chains:
     """The upstreams of one model `m`, made from a config file's sections. The provider `one` is given up when it sent
-    nothing for `silence_seconds`."""
+    nothing for `idle_timeout_seconds`."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class Chains:
         base_url: str,
         routes: list[dict[str, Any]],
         providers: dict[str, dict[str, Any]] | None = None,
-        silence_seconds: float = 30,
+        idle_timeout_seconds: float = 30,
         **policies: Any,
     ) -> None:
         names = {route["provider"] for route in routes}
@@ -77,14 +77,14 @@ class Chains:
         )
         adapters = {
             name: make_adapter(
-                provider, pool, ProviderLimits(30, silence_seconds if name == "one" else 30, 1024 * 1024)
+                provider, pool, ProviderLimits(30, idle_timeout_seconds if name == "one" else 30, 1024 * 1024)
             )
             for name, provider in config.providers.items()
         }
         self.state = PolicyState()
-        self.upstream: Upstream = assemble_all(
+        self.upstream: Upstream = build_policy_chains(
             config,
-            catalog_routes(config),
+            routes_by_model(config),
             lambda route: ProviderRoute(route, adapters[route.provider], FixedCredentials()),
             self.state,
         )["m"]
@@ -93,7 +93,7 @@ class Chains:
         body = {"messages": [{"role": "user", "content": "Hello, how are you?"}]}
         return ModelCall(body, asyncio.get_running_loop().time() + seconds, stream=stream)
 
-    async def send(self, seconds: float = 60.0, stream: bool = False) -> Answer:
+    async def send(self, seconds: float = 60.0, stream: bool = False) -> UpstreamResponse:
         return await self.upstream.send(self.call(seconds, stream))
 
     def in_use(self, provider: str) -> tuple[int, int]:
@@ -122,7 +122,7 @@ def to(model: str, provider: str = "one", **fields: Any) -> dict[str, Any]:
     return {"provider": provider, "model": model, **fields}
 
 
-async def drain(answer: Answer) -> None:
+async def drain(answer: UpstreamResponse) -> None:
     if isinstance(answer, ChunkStream):
         try:
             async for _ in answer:
@@ -151,7 +151,7 @@ async def test_every_fault_is_retried_or_not_as_the_table_says(
     expected: Expected = EXPECTED[fault]
     kind = expected.stream if stream else expected.json
     model = SHORT.get(fault, expected.model)
-    made = chains(to(model), silence_seconds=0.5 if "hang" in fault else 30)
+    made = chains(to(model), idle_timeout_seconds=0.5 if "hang" in fault else 30)
     call = made.call(stream=stream)
     if kind is None:
         await drain(await made.upstream.send(call))
@@ -165,9 +165,9 @@ async def test_every_fault_is_retried_or_not_as_the_table_says(
         with pytest.raises(kind) as caught:
             await made.upstream.send(call)
         assert type(caught.value) is kind
-        tries = 2 if verdict_of(caught.value).retry else 1
+        tries = 2 if failure_policy_of(caught.value).retry else 1
     assert simulator.count(model) == tries
-    assert call.journal.attempts == tries
+    assert call.attempt_log.attempts == tries
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["json", "stream"])
@@ -204,7 +204,7 @@ async def test_no_wait_passes_the_deadline(chains: MakeChains, simulator: Provid
 
 
 async def test_a_hanging_provider_is_left_at_the_deadline(chains: MakeChains, simulator: ProviderSimulator) -> None:
-    made = chains(to("sim-hang"), silence_seconds=30)
+    made = chains(to("sim-hang"), idle_timeout_seconds=30)
     began = time.monotonic()
     async with responsive_time() as spent:
         with pytest.raises(ProviderTimeout):
@@ -222,13 +222,13 @@ async def test_a_hanging_provider_is_left_at_the_deadline(chains: MakeChains, si
 )
 @pytest.mark.parametrize("stream", [False, True], ids=["json", "stream"])
 async def test_the_second_route_answers_while_the_first_is_down(down: str, stream: bool, chains: MakeChains) -> None:
-    made = chains(to(down), to("sim-ok", "two"), silence_seconds=0.5 if down == "sim-hang" else 30)
+    made = chains(to(down), to("sim-ok", "two"), idle_timeout_seconds=0.5 if down == "sim-hang" else 30)
     call = made.call(stream=stream)
     answer = await made.upstream.send(call)
     await drain(answer)
     assert isinstance(answer, ChunkStream if stream else ModelResponse)
-    assert call.journal.route is not None
-    assert (call.journal.route.provider, call.journal.route.upstream_model) == ("two", "sim-ok")
+    assert call.attempt_log.route is not None
+    assert (call.attempt_log.route.provider, call.attempt_log.route.upstream_model) == ("two", "sim-ok")
 
 
 async def test_a_provider_that_cannot_be_reached(simulator: ProviderSimulator, chains: MakeChains) -> None:
@@ -243,7 +243,7 @@ async def test_a_provider_that_cannot_be_reached(simulator: ProviderSimulator, c
     async with responsive_time() as spent:
         assert isinstance(await made.upstream.send(call), ModelResponse)
     assert simulator.count("sim-ok@two") == 1
-    assert call.journal.attempts == 3
+    assert call.attempt_log.attempts == 3
     assert spent.seconds < 5
 
 
@@ -262,7 +262,7 @@ async def test_context_length_goes_to_the_next_other_model(
     made = chains(to("sim-context-length"), to("sim-context-length", "two"), to("sim-ok", "three"))
     call = made.call(stream=stream)
     await drain(await made.upstream.send(call))
-    assert call.journal.attempts == 2
+    assert call.attempt_log.attempts == 2
     assert simulator.count("sim-context-length") == 1
 
 
@@ -281,8 +281,8 @@ async def test_stream_without_content_in_time_goes_to_the_next_route(
     call = made.call(stream=True)
     async with responsive_time() as spent:
         await drain(await made.upstream.send(call))
-    assert call.journal.route is not None
-    assert (call.journal.route.provider, call.journal.attempts) == ("two", 2)
+    assert call.attempt_log.route is not None
+    assert (call.attempt_log.route.provider, call.attempt_log.attempts) == ("two", 2)
     assert simulator.count(model) == 1
     await simulator.wait_for_outcome(model, "client_closed")
     assert spent.seconds < 10

@@ -12,7 +12,7 @@ from platform_app.errors import LimiterUnavailable, SecretNotFound
 from platform_app.ledger.events.event import LedgerEvent, UsageRecord
 from platform_app.ledger.interfaces import Intent
 from platform_app.llm.chunk_stream import ChunkStream
-from platform_app.llm.interfaces import Answer
+from platform_app.llm.interfaces import UpstreamResponse
 from platform_app.llm.models.route import Route
 from platform_app.llm.requests import ModelCall
 from platform_app.llm.responses import ChatChunk, ModelResponse
@@ -159,12 +159,12 @@ class FakeUpstream:
         self.streams_closed = 0
         self._steps = steps if steps is not None else []
 
-    async def send(self, call: ModelCall) -> Answer:
+    async def send(self, call: ModelCall) -> UpstreamResponse:
         self._steps.append("upstream")
         self.calls.append(call)
-        call.journal.route = self.route
+        call.attempt_log.route = self.route
         for _ in range(self.sends):
-            call.journal.attempt(self.route)
+            call.attempt_log.attempt(self.route)
         if call.stream and self.chunks:
             chunks = self._relay()
             return ChunkStream(await anext(chunks), chunks)

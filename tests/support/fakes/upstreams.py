@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 
 from platform_app.llm.chunk_stream import ChunkStream
-from platform_app.llm.interfaces import Answer
+from platform_app.llm.interfaces import UpstreamResponse
 from platform_app.llm.models.route import Route
 from platform_app.llm.requests import ModelCall
 from platform_app.llm.responses import ChatChunk, ModelResponse
@@ -12,7 +12,7 @@ from platform_app.llm.responses import ChatChunk, ModelResponse
 ANSWER = ModelResponse(b"{}", {"choices": [{"message": {"content": "hi"}}]})
 CHUNK = ChatChunk(b"{}", {"choices": []})
 
-Step = Answer | BaseException | float | Callable[[], Answer]
+Step = UpstreamResponse | BaseException | float | Callable[[], UpstreamResponse]
 """A number: seconds of silence before the next step."""
 
 
@@ -48,9 +48,9 @@ class ScriptedUpstream:
     def calls(self) -> int:
         return len(self.sent_at)
 
-    async def send(self, call: ModelCall) -> Answer:
+    async def send(self, call: ModelCall) -> UpstreamResponse:
         self.sent_at.append(asyncio.get_running_loop().time())
-        call.journal.attempts += 1
+        call.attempt_log.attempts += 1
         self.running += 1
         self.most_running = max(self.running, self.most_running)
         try:
@@ -69,10 +69,12 @@ class ScriptedUpstream:
 class SlowUpstream(ScriptedUpstream):
     """The same for every call: some silence, then an answer or an error."""
 
-    def __init__(self, seconds: float, end: Answer | BaseException | Callable[[], Answer] = ANSWER) -> None:
+    def __init__(
+        self, seconds: float, end: UpstreamResponse | BaseException | Callable[[], UpstreamResponse] = ANSWER
+    ) -> None:
         super().__init__(end)
         self._seconds = seconds
 
-    async def send(self, call: ModelCall) -> Answer:
+    async def send(self, call: ModelCall) -> UpstreamResponse:
         self.steps = [self._seconds, *self.steps]
         return await super().send(call)

@@ -39,7 +39,7 @@ class Owner(Protocol):
         ...
 
     def finished(self, connection: "Connection", reusable: bool) -> None:
-        """Its exchange is over. Told once for each `send`."""
+        """Its response is over. Told once for each `send`."""
         ...
 
     def lost(self, connection: "Connection") -> None:
@@ -48,11 +48,23 @@ class Owner(Protocol):
 
 
 class Connection(asyncio.Protocol):
-    """Made by `loop.create_connection`; used for one exchange at a time."""
+    """Made by `loop.create_connection`; used for one response at a time."""
 
     __slots__ = (
-        "_exchange", "_framed", "_headers", "_interim", "_loop", "_owner", "_parser", "_paused", "_quiet_bytes",
-        "_reusable", "_start", "_status", "_transport", "address",
+        "_framed",
+        "_headers",
+        "_interim",
+        "_loop",
+        "_owner",
+        "_parser",
+        "_paused",
+        "_quiet_bytes",
+        "_response",
+        "_reusable",
+        "_start",
+        "_status",
+        "_transport",
+        "address",
     )  # fmt: skip
 
     def __init__(self, owner: Owner, address: Address, loop: asyncio.AbstractEventLoop) -> None:
@@ -60,7 +72,7 @@ class Connection(asyncio.Protocol):
         self._owner = owner
         self._loop = loop
         self._transport: asyncio.Transport | None = None
-        self._exchange: ResponseStream | None = None
+        self._response: ResponseStream | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._headers: Headers = {}
         self._status = 0
@@ -73,14 +85,14 @@ class Connection(asyncio.Protocol):
 
     @property
     def usable(self) -> bool:
-        """Whether another exchange may begin on it."""
+        """Whether another response may begin on it."""
         return self._transport is not None and not self._transport.is_closing()
 
     def send(self, head: bytes, body: bytes) -> ResponseStream:
-        """Write a request; its answer arrives in the exchange."""
+        """Write a request; its answer arrives in the response."""
         transport = self._transport
-        exchange = ResponseStream(self, self._loop)
-        self._exchange = exchange
+        response = ResponseStream(self, self._loop)
+        self._response = response
         self._status = self._quiet_bytes = self._interim = 0
         self._start = b""
         if transport is None:
@@ -89,7 +101,7 @@ class Connection(asyncio.Protocol):
             transport.write(head + body)
         else:
             transport.writelines([head, body])
-        return exchange
+        return response
 
     def pause(self) -> None:
         """See Line.pause."""
@@ -103,11 +115,11 @@ class Connection(asyncio.Protocol):
             self._paused = False
             self._transport.resume_reading()
 
-    def give_up(self) -> None:
+    def abort(self) -> None:
         """See Line.give_up."""
         self._release(reusable=False)
 
-    def abort(self) -> None:
+    def close(self) -> None:
         """Close it at once; what is not sent yet is dropped."""
         if self._transport is not None:
             self._transport.abort()
@@ -121,8 +133,8 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol."""
-        if self._exchange is None:  # nobody asked: an answer to nothing, or a server that says why it closes
-            self.abort()
+        if self._response is None:  # nobody asked: an answer to nothing, or a server that says why it closes
+            self.close()
             return
         self._quiet_bytes += len(data)
         if len(self._start) < len(_PROTOCOL):
@@ -135,13 +147,13 @@ class Connection(asyncio.Protocol):
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._end(ProtocolError())
             return
-        if self._quiet_bytes > MAX_HEAD_BYTES and self._exchange is not None:
+        if self._quiet_bytes > MAX_HEAD_BYTES and self._response is not None:
             self._end(ProtocolError())
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio.BaseProtocol."""
         self._transport = None
-        if self._exchange is not None:
+        if self._response is not None:
             if not self._status:
                 self._end(ConnectionLost())
             elif exc is None and not self._framed:
@@ -154,8 +166,8 @@ class Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         """A head begins."""
-        if self._exchange is None:
-            self.abort()  # more than one answer to one request
+        if self._response is None:
+            self.close()  # more than one answer to one request
         self._headers = {}
         self._status = 0
         self._framed = False
@@ -193,18 +205,18 @@ class Connection(asyncio.Protocol):
             if self._interim > MAX_INTERIM_RESPONSES:
                 raise _Refused
             return
-        if self._exchange is None:
+        if self._response is None:
             return
         self._status = status
         self._reusable = self._parser.should_keep_alive()
         self._quiet_bytes = 0
-        self._exchange.began(status, self._headers)
+        self._response.began(status, self._headers)
 
     def on_body(self, piece: bytes) -> None:
         """A piece of the body."""
         self._quiet_bytes = 0
-        if self._exchange is not None:
-            self._exchange.arrived(piece)
+        if self._response is not None:
+            self._response.arrived(piece)
 
     def on_message_complete(self) -> None:
         """The answer is whole."""
@@ -212,26 +224,26 @@ class Connection(asyncio.Protocol):
             self._complete()
 
     def _complete(self) -> None:
-        exchange, transport = self._exchange, self._transport
-        if exchange is None:
+        response, transport = self._response, self._transport
+        if response is None:
             return
         # A request that is not written yet although its answer is complete would meet the next one on the way.
         written = transport is not None and transport.get_write_buffer_size() == 0
         self._release(reusable=self._reusable and written)
-        exchange.ended()
+        response.ended()
 
     def _end(self, error: TransportError) -> None:
-        exchange = self._exchange
+        response = self._response
         self._release(reusable=False)
-        if exchange is not None:
-            exchange.fail(error)
+        if response is not None:
+            response.fail(error)
 
     def _release(self, *, reusable: bool) -> None:
-        if self._exchange is None:
+        if self._response is None:
             return
-        self._exchange = None
+        self._response = None
         if reusable:
             self.resume()  # a reader that was slow may have stopped it
         else:
-            self.abort()
+            self.close()
         self._owner.finished(self, reusable and self.usable)

@@ -1,8 +1,8 @@
-"""How an exchange can fail, besides a TimeoutError where its deadline passed."""
+"""How an response can fail, besides a TimeoutError where its deadline passed."""
 
 
 class TransportError(Exception):
-    """An exchange with a provider failed. Holds nothing of what was said in it."""
+    """An response with a provider failed. Holds nothing of what was said in it."""
 
 
 class ConnectTimeout(TransportError):

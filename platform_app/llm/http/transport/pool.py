@@ -80,7 +80,7 @@ class ConnectionPool:
         if self._sweeping is not None:
             self._sweeping.cancel()
         for connection in list(self._open):
-            connection.abort()
+            connection.close()
         if self._open:  # their sockets close with the next turns of the loop
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_CLOSE_SECONDS):
@@ -92,7 +92,7 @@ class ConnectionPool:
         """See Owner.opened."""
         self._open.add(connection)
         if self._closed:
-            connection.abort()
+            connection.close()
 
     def finished(self, connection: Connection, reusable: bool) -> None:
         """See Owner.finished."""
@@ -105,7 +105,7 @@ class ConnectionPool:
             if self._sweeping is None:
                 self._sweeping = loop.call_later(self._keep_seconds, self._sweep)
         else:
-            connection.abort()
+            connection.close()
         self._free.release()
 
     def lost(self, connection: Connection) -> None:
@@ -145,7 +145,7 @@ class ConnectionPool:
             connection, since = idle.pop()
             if connection.usable and since >= oldest:
                 return connection
-            connection.abort()
+            connection.close()
         return None
 
     async def _connect(self, address: Address, until: float) -> Connection:
@@ -239,7 +239,7 @@ class ConnectionPool:
         oldest = loop.time() - self._keep_seconds
         for idle in self._idle.values():  # as many as addresses in the config file
             while idle and (idle[0][1] < oldest or not idle[0][0].usable):
-                idle.popleft()[0].abort()
+                idle.popleft()[0].close()
         some = any(self._idle.values())
         self._sweeping = loop.call_later(self._keep_seconds / 3, self._sweep) if some else None
 

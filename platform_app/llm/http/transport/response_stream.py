@@ -13,7 +13,7 @@ Headers = dict[bytes, bytes]
 
 
 class ConnectionHandle(Protocol):
-    """The connection, as an exchange sees it."""
+    """The connection, as an response sees it."""
 
     def pause(self) -> None:
         """Read nothing more for now."""
@@ -23,7 +23,7 @@ class ConnectionHandle(Protocol):
         """Read on."""
         ...
 
-    def give_up(self) -> None:
+    def abort(self) -> None:
         """Nobody wants the rest: end the connection at once."""
         ...
 
@@ -57,7 +57,7 @@ class ResponseStream:
             until: the loop's time at which waiting ends.
 
         Raises:
-            TransportError: the exchange failed first.
+            TransportError: the response failed first.
             TimeoutError: it took too long.
         """
         while not self.status:
@@ -81,17 +81,12 @@ class ResponseStream:
                 self._line.resume()
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    @property
-    def at_end(self) -> bool:
-        """Everything was read."""
-        return self.complete and not self._parts
-
     def close(self) -> None:
         """Ends the connection unless the answer is complete. A reader that waits gets a ConnectionLost."""
         self._parts.clear()
         line = self._line
         if line is not None:
-            line.give_up()
+            line.abort()
             self.fail(ConnectionLost())
 
     # What the connection tells.

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from platform_app.llm import errors
 from platform_app.llm.http.client import ProviderHttp
 from platform_app.llm.http.event_stream import open_stream, read_whole
-from platform_app.llm.interfaces import Answer
+from platform_app.llm.interfaces import UpstreamResponse
 from platform_app.llm.providers.anthropic.request import messages_request
 from platform_app.llm.providers.anthropic.response import read_message
 from platform_app.llm.providers.anthropic.stream import AnthropicEventDecoder
@@ -25,10 +25,10 @@ class AnthropicAdapter:
         self._root = f"{base_url}/v1"
         self._version = version or DEFAULT_VERSION
 
-    async def send(self, call: UpstreamCall, credential: str | None) -> Answer:
+    async def send(self, call: UpstreamCall, credential: str | None) -> UpstreamResponse:
         """See ModelAdapter.send. A request that cannot be translated is refused before anything is sent."""
         if call.operation is not Operation.CHAT:
-            raise errors.not_available(call.operation.value, "this model's provider has no such operation")
+            raise errors.unsupported(call.operation.value, "this model's provider has no such operation")
         body = messages_request(call.model, call.body, stream=call.stream, capabilities=call.capabilities)
         headers = self._headers_with(credential, call.headers)
         response = await self._http.post(f"{self._root}/messages", headers, body, call.timeout_seconds)

@@ -20,9 +20,9 @@ from platform_app.errors import (
     ProviderUnavailable,
 )
 from platform_app.llm.errors import UnsupportedByRoute, make_error, retry_after_of
-from platform_app.llm.providers.failure_body import FailureBody, failure_of, read_failure
-from platform_app.llm.providers.failure_words import kind_by_words, names_object_of_request, says_cannot
-from platform_app.llm.providers.openai.errors import kind_of_failure
+from platform_app.llm.providers.error_body import ErrorBody, error_body_of, read_error_body
+from platform_app.llm.providers.error_message import kind_by_message, names_object_of_request, says_cannot
+from platform_app.llm.providers.openai.errors import kind_of_error
 
 _BY_TYPE: Mapping[str, type[PlatformError]] = {
     "invalid_request_error": ProviderRejectedRequest,
@@ -48,39 +48,39 @@ _FIELD = re.compile(r"([a-z][a-z0-9_.]{0,99}): ")
 
 def error_from_response(status: int, headers: Mapping[str, str], body: bytes) -> PlatformError:
     """The error for a response that is not a 200."""
-    failure = read_failure(headers, body)
+    failure = read_error_body(headers, body)
     retry_after = retry_after_of(headers)
     # A type never makes a refused credential, or an account without credit, the caller's fault.
     kind = _by_code(failure) if status in (401, 402, 403) else _kind(failure)
-    kind = kind or kind_of_failure(status, failure, comes_back=retry_after is not None)
-    return make_error(kind, failure.words, retry_after, _field(failure))
+    kind = kind or kind_of_error(status, failure, comes_back=retry_after is not None)
+    return make_error(kind, failure.message, retry_after, _field(failure))
 
 
 def error_from_event(error: object) -> PlatformError:
     """The error for what a 200 or an event of a stream holds instead of a message."""
-    failure = failure_of(error)
-    return make_error(_kind(failure) or kind_of_failure(None, failure), failure.words, param=_field(failure))
+    failure = error_body_of(error)
+    return make_error(_kind(failure) or kind_of_error(None, failure), failure.message, param=_field(failure))
 
 
-def _field(failure: FailureBody) -> str | None:
+def _field(failure: ErrorBody) -> str | None:
     """The field that a message about one begins with: `messages.0.content: …`, under Anthropic's name for it."""
-    named = _FIELD.match(failure.words or "")
+    named = _FIELD.match(failure.message or "")
     return named[1] if named else failure.field
 
 
-def _by_code(failure: FailureBody) -> type[PlatformError] | None:
+def _by_code(failure: ErrorBody) -> type[PlatformError] | None:
     details = failure.fields.get("details")
     return _BY_CODE.get(str(details.get("error_code"))) if isinstance(details, dict) else None
 
 
-def _kind(failure: FailureBody) -> type[PlatformError] | None:
+def _kind(failure: ErrorBody) -> type[PlatformError] | None:
     if (kind := _by_code(failure)) is not None:
         return kind
     kind = _BY_TYPE.get(str(failure.fields.get("type")))
     if kind is ProviderRejectedRequest:
-        return kind_by_words(failure.words) or kind
+        return kind_by_message(failure.message) or kind
     if kind is ProviderNotConfigured:
-        if says_cannot(failure.words):
+        if says_cannot(failure.message):
             return UnsupportedByRoute
-        return ProviderRejectedRequest if names_object_of_request(failure.words) else kind
+        return ProviderRejectedRequest if names_object_of_request(failure.message) else kind
     return kind

@@ -4,7 +4,7 @@ import re
 from typing import Any
 from urllib.parse import unquote
 
-from platform_app.llm.errors import not_available
+from platform_app.llm.errors import unsupported
 
 IMAGE_TYPES = ("image/jpeg", "image/png", "image/gif", "image/webp")
 _ALIASES = {
@@ -32,7 +32,7 @@ def image_source(url: str, where: str) -> dict[str, Any]:
         return {"type": "url", "url": url}
     media_type, data = _data_url(url)
     if media_type not in IMAGE_TYPES:
-        raise not_available(where, "must be an https:// URL, or a base64 data: URL of a JPEG, PNG, GIF or WebP image")
+        raise unsupported(where, "must be an https:// URL, or a base64 data: URL of a JPEG, PNG, GIF or WebP image")
     return {"type": "base64", "media_type": media_type, "data": data}
 
 
@@ -40,7 +40,7 @@ def document(url: str, name: object, where: str) -> dict[str, Any]:
     """A PDF. Raises ProviderRejectedRequest where it is none."""
     media_type, data = _data_url(url if url[:5].lower() == "data:" else f"data:;base64,{url}")
     if media_type != "application/pdf":
-        raise not_available(where, "must be a base64 data: URL of a PDF on this model")
+        raise unsupported(where, "must be a base64 data: URL of a PDF on this model")
     block: dict[str, Any] = {"type": "document", "source": {"type": "base64", "media_type": media_type, "data": data}}
     if isinstance(name, str) and name:
         block["title"] = name

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from platform_app.llm.codecs.exact_json import is_json_object
-from platform_app.llm.errors import not_available
+from platform_app.llm.errors import unsupported
 from platform_app.llm.providers.anthropic.images import document, image_source
 from platform_app.llm.providers.anthropic.tool_ids import ToolIds
 
@@ -51,21 +51,21 @@ def read_messages(given: object) -> Conversation:
         ProviderRejectedRequest: naming the message or part that cannot be translated.
     """
     if not isinstance(given, list) or not given:
-        raise not_available("messages", "must be a list with at least one message")
+        raise unsupported("messages", "must be a list with at least one message")
     made = Conversation()
     for index, message in enumerate(given):
         where = f"messages.{index}"
         if not isinstance(message, dict):
-            raise not_available(where, "must be an object")
+            raise unsupported(where, "must be an object")
         _read(made, message, where)
     _require_results(made)
     if not made.turns:
-        raise not_available("messages", "must have a message that is not of the system on this model")
+        raise unsupported("messages", "must have a message that is not of the system on this model")
     last = len(given) - 1
     if (
         given[last]["role"] == "user" and made.turns[-1]["role"] == "assistant"
     ):  # without it the answer would be another
-        raise not_available(f"messages.{last}.content", "must hold more than white space on this model")
+        raise unsupported(f"messages.{last}.content", "must hold more than white space on this model")
     _trim_prefill(made.turns)
     return made
 
@@ -81,17 +81,17 @@ def _read(made: Conversation, message: Mapping[str, Any], where: str) -> None:
                 _require_results(made)
             blocks = _cached(_assistant(message, where, made.ids), message, where)
             if blocks and not made.turns:
-                raise not_available(f"{where}.role", "must be user in the first turn on this model")
+                raise unsupported(f"{where}.role", "must be user in the first turn on this model")
             made.add("assistant", blocks)
         case "tool":
             made.add("user", _cached([_result(message, where, made.ids)], message, where))
         case _:
-            raise not_available(f"{where}.role", "must be system, developer, user, assistant or tool on this model")
+            raise unsupported(f"{where}.role", "must be system, developer, user, assistant or tool on this model")
 
 
 def _require_results(made: Conversation) -> None:
     if (call := made.ids.without_result()) is not None:
-        raise not_available(call, "must have a result, a tool message with its id, in the turn after it on this model")
+        raise unsupported(call, "must have a result, a tool message with its id, in the turn after it on this model")
 
 
 def _trim_prefill(turns: list[Block]) -> None:
@@ -110,12 +110,12 @@ def _assistant(message: Mapping[str, Any], where: str, ids: ToolIds) -> list[Blo
     if isinstance(message.get("refusal"), str):
         blocks += _text(message["refusal"])
     if message.get("audio") is not None:
-        raise not_available(f"{where}.audio", "is not available on this model")
+        raise unsupported(f"{where}.audio", "is not available on this model")
     if message.get("function_call") is not None:
-        raise not_available(f"{where}.function_call", "is not available on this model; use tool_calls")
+        raise unsupported(f"{where}.function_call", "is not available on this model; use tool_calls")
     calls = message.get("tool_calls") or []
     if not isinstance(calls, list):
-        raise not_available(f"{where}.tool_calls", "must be a list")
+        raise unsupported(f"{where}.tool_calls", "must be a list")
     return blocks + [_call(call, f"{where}.tool_calls.{index}", ids) for index, call in enumerate(calls)]
 
 
@@ -124,19 +124,19 @@ def _thinking(given: object, where: str) -> list[Block]:
     if given is None:
         return []
     if not isinstance(given, list):
-        raise not_available(where, "must be a list of blocks as a response had them")
+        raise unsupported(where, "must be a list of blocks as a response had them")
     for index, block in enumerate(given):
         match block:
             case {"type": "thinking", "thinking": str(), "signature": str(signature)} if signature:
                 continue
             case {"type": "thinking"}:
-                raise not_available(
+                raise unsupported(
                     f"{where}.{index}.signature", "is required: give thinking back as it came, or leave it out"
                 )
             case {"type": "redacted_thinking", "data": str(data)} if data:
                 continue
             case _:
-                raise not_available(f"{where}.{index}", "must be a signed thinking block, as a response had it")
+                raise unsupported(f"{where}.{index}", "must be a signed thinking block, as a response had it")
     return list(given)
 
 
@@ -151,13 +151,13 @@ def _call(call: Any, where: str, ids: ToolIds) -> Block:
             }
             return _cached([block], {_CACHE: call.get(_CACHE) or function.get(_CACHE)}, where)[0]
         case _:
-            raise not_available(where, "must be a function's call, with id and name, on this model")
+            raise unsupported(where, "must be a function's call, with id and name, on this model")
 
 
 def tool_name(name: str, where: str) -> str:
     """The name of a tool. Raises ProviderRejectedRequest where Anthropic does not take it."""
     if _NAME.fullmatch(name) is None:
-        raise not_available(where, "must be 1 to 128 letters, digits, '_' or '-' on this model")
+        raise unsupported(where, "must be 1 to 128 letters, digits, '_' or '-' on this model")
     return name
 
 
@@ -166,17 +166,17 @@ def _arguments(text: object, where: str) -> object:
     if text is None or (isinstance(text, str) and not text.strip()):
         return {}
     if not isinstance(text, str) or not is_json_object(text):
-        raise not_available(where, "must be a JSON object as text on this model")
+        raise unsupported(where, "must be a JSON object as text on this model")
     return orjson.Fragment(text)
 
 
 def _result(message: Mapping[str, Any], where: str, ids: ToolIds) -> Block:
     call_id = message.get("tool_call_id")
     if not isinstance(call_id, str):
-        raise not_available(f"{where}.tool_call_id", "is required")
+        raise unsupported(f"{where}.tool_call_id", "is required")
     made = ids.result(call_id)
     if made is None:
-        raise not_available(f"{where}.tool_call_id", "must be the id of a call in the assistant's message before it")
+        raise unsupported(f"{where}.tool_call_id", "must be the id of a call in the assistant's message before it")
     block: Block = {"type": "tool_result", "tool_use_id": made}
     if content := _parts(message.get("content"), where):
         block["content"] = content
@@ -188,7 +188,7 @@ def _parts(content: object, where: str) -> list[Block]:
     if isinstance(content, str):
         return _text(content)
     if not isinstance(content, list):
-        raise not_available(f"{where}.content", "must be text or a list of parts")
+        raise unsupported(f"{where}.content", "must be text or a list of parts")
     blocks: list[Block] = []
     for index, part in enumerate(content):
         place = f"{where}.content.{index}"
@@ -210,9 +210,9 @@ def _part(part: Any, where: str) -> list[Block]:
         case {"type": "file", "file": {"file_data": str(url), **file}}:
             return [document(url, file.get("filename"), where)]
         case {"type": str(kind)}:
-            raise not_available(where, f"parts like this of type '{kind[:40]}' are not available on this model")
+            raise unsupported(where, f"parts like this of type '{kind[:40]}' are not available on this model")
         case _:
-            raise not_available(where, "must be a part with a type")
+            raise unsupported(where, "must be a part with a type")
 
 
 def _texts(content: object, where: str) -> list[Block]:
@@ -222,7 +222,7 @@ def _texts(content: object, where: str) -> list[Block]:
             if isinstance(part, dict) and part.get("type") == "refusal":
                 continue
             if not isinstance(part, dict) or part.get("type") != "text":
-                raise not_available(f"{where}.content.{index}", "must be text on this model")
+                raise unsupported(f"{where}.content.{index}", "must be text on this model")
         content = [_refusal_as_text(part) for part in content]
     return _parts(content, where)
 
@@ -255,6 +255,6 @@ def mark(block: Block | None, given: object, where: str) -> None:
     if given is None:
         return
     if not isinstance(given, dict):
-        raise not_available(f"{where}.{_CACHE}", 'must be an object such as {"type": "ephemeral"}')
+        raise unsupported(f"{where}.{_CACHE}", 'must be an object such as {"type": "ephemeral"}')
     if block is not None:
         block.setdefault(_CACHE, given)

@@ -7,9 +7,9 @@ or refused by name. Nothing that would change the answer is dropped in silence.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from platform_app.llm.errors import not_available
+from platform_app.llm.errors import unsupported
+from platform_app.llm.providers.anthropic.capabilities import ModelCapabilities, known_capabilities
 from platform_app.llm.providers.anthropic.messages import Conversation, mark, read_messages, tool_name
-from platform_app.llm.providers.anthropic.models import ModelCapabilities, known_capabilities
 from platform_app.llm.providers.anthropic.schemas import input_schema, output_schema
 from platform_app.llm.providers.anthropic.thinking import set_effort, set_max_tokens
 
@@ -60,7 +60,7 @@ def messages_request(
         elif name in OWN_FIELDS:
             request[name] = value
         elif name not in LEFT_OUT and value not in ONLY_AT_DEFAULT.get(name, ()):
-            raise not_available(name, _UNKNOWN)
+            raise unsupported(name, _UNKNOWN)
     _require_tools(request, conversation)
     if body.get("parallel_tool_calls") is False and "tools" in request:
         _one_call_at_most(request)
@@ -77,7 +77,7 @@ def messages_request(
 def _leave_structure_out(request: Fields) -> None:
     """For models that enforce no schema: tools keep theirs, unenforced, a response cannot be promised."""
     if "format" in request.get("output_config", {}):
-        raise not_available("response_format", "must be of type text on this model")
+        raise unsupported("response_format", "must be of type text on this model")
     for tool in request.get("tools", ()):
         tool.pop("strict", None)
 
@@ -86,17 +86,17 @@ def _require_tools(request: Fields, conversation: Conversation) -> None:
     if "tools" in request:
         choice = request.get("tool_choice", {})
         if choice.get("type") == "tool" and choice["name"] not in (tool["name"] for tool in request["tools"]):
-            raise not_available("tool_choice.function.name", "must be the name of one of the tools")
+            raise unsupported("tool_choice.function.name", "must be the name of one of the tools")
         return
     if "tool_choice" in request:
-        raise not_available("tool_choice", "is only available with tools")
+        raise unsupported("tool_choice", "is only available with tools")
     if conversation.ids.any:
-        raise not_available("tools", "is required on this model where messages hold tool calls")
+        raise unsupported("tools", "is required on this model where messages hold tool calls")
 
 
 def _temperature(value: Any, request: Fields) -> None:
     if isinstance(value, int | float) and value > MAX_TEMPERATURE:
-        raise not_available("temperature", f"must be at most {MAX_TEMPERATURE} on this model")
+        raise unsupported("temperature", f"must be at most {MAX_TEMPERATURE} on this model")
     if value != 1:  # the default, which newer models take from nobody
         request["temperature"] = value
 
@@ -113,7 +113,7 @@ def _stop(value: Any, request: Fields) -> None:
     for index, each in enumerate(stops if isinstance(stops, list) else ()):
         if isinstance(each, str) and not each.strip():
             where = "stop" if isinstance(value, str) else f"stop.{index}"
-            raise not_available(where, "must hold more than white space on this model")
+            raise unsupported(where, "must hold more than white space on this model")
     request["stop_sequences"] = stops
 
 
@@ -131,14 +131,14 @@ def _response_format(value: Any, request: Fields) -> None:
                 "schema": output_schema(schema, "response_format.json_schema.schema"),
             }
         case {"type": "json_schema"}:
-            raise not_available("response_format.json_schema.schema", "is required")
+            raise unsupported("response_format.json_schema.schema", "is required")
         case _:
-            raise not_available("response_format", "must be of type text or json_schema on this model")
+            raise unsupported("response_format", "must be of type text or json_schema on this model")
 
 
 def _tools(value: Any, request: Fields) -> None:
     if not isinstance(value, list):
-        raise not_available("tools", "must be a list")
+        raise unsupported("tools", "must be a list")
     if value:
         request["tools"] = [_tool(tool, index) for index, tool in enumerate(value)]
 
@@ -158,7 +158,7 @@ def _tool(tool: Any, index: int) -> Fields:
             mark(made, tool.get("cache_control") or function.get("cache_control"), where)
             return made
         case _:
-            raise not_available(where, "must be a function with a name on this model")
+            raise unsupported(where, "must be a function with a name on this model")
 
 
 def _tool_choice(value: Any, request: Fields) -> None:
@@ -170,7 +170,7 @@ def _tool_choice(value: Any, request: Fields) -> None:
         case {"type": "function", "function": {"name": str(name)}}:
             request["tool_choice"] = {"type": "tool", "name": name}
         case _:
-            raise not_available("tool_choice", "must be none, auto, required or a function on this model")
+            raise unsupported("tool_choice", "must be none, auto, required or a function on this model")
 
 
 def _one_call_at_most(request: Fields) -> None:

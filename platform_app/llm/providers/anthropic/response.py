@@ -13,7 +13,7 @@ from platform_app.llm import errors
 from platform_app.llm.codecs import lenient_json
 from platform_app.llm.codecs.exact_json import may_lose_digits, parse_exactly, written_exactly
 from platform_app.llm.providers.anthropic import errors as anthropic_errors
-from platform_app.llm.providers.failure_body import is_failure
+from platform_app.llm.providers.error_body import is_error_body
 from platform_app.llm.responses import ModelResponse
 from platform_app.llm.usage.counts import TokenUsage, parse_usage, whole_count
 
@@ -34,12 +34,12 @@ def read_message(raw: bytes) -> ModelResponse:
         message = lenient_json.loads(raw)
     except ValueError:
         raise errors.bad_response("the answer is not valid JSON") from None
-    if isinstance(message, list) and message and isinstance(message[0], dict) and is_failure(message[0]):
+    if isinstance(message, list) and message and isinstance(message[0], dict) and is_error_body(message[0]):
         raise anthropic_errors.error_from_event(message)
     if not isinstance(message, dict):
         raise errors.bad_response("the answer is not an object")
     if message.get("type") != "message" or not isinstance(message.get("content"), list):
-        if is_failure(message):
+        if is_error_body(message):
             raise anthropic_errors.error_from_event(message)
         if finish_reason(message.get("stop_reason")) == "content_filter":
             raise errors.make_error(

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from platform_app.llm.errors import not_available
+from platform_app.llm.errors import unsupported
 
 Schema = dict[str, Any]
 MAX_DEPTH = 100
@@ -33,16 +33,16 @@ def input_schema(given: object, where: str) -> Schema:
     if given is None:
         return {"type": "object", "properties": {}}
     if not isinstance(given, dict):
-        raise not_available(where, "must be a JSON Schema of an object")
+        raise unsupported(where, "must be a JSON Schema of an object")
     schema = _resolved(given)
     for name in _COMBINED:
         if schema.get(name):
-            raise not_available(f"{where}.{name}", "is not available at the top of a tool's parameters on this model")
+            raise unsupported(f"{where}.{name}", "is not available at the top of a tool's parameters on this model")
     kind = schema.get("type")
     if kind is None or (isinstance(kind, str | list) and "object" in kind):
         kind = "object"
     if not isinstance(kind, str) or kind.lower() != "object":
-        raise not_available(f"{where}.type", "must be object")
+        raise unsupported(f"{where}.type", "must be object")
     if not schema:
         return {"type": "object", "properties": {}}
     return schema if schema.get("type") == "object" else {**schema, "type": "object"}
@@ -84,27 +84,27 @@ def _target(schema: Mapping[str, Any], reference: object) -> Schema | None:
 
 def _enforced(given: object, where: str, depth: int) -> Schema:
     if depth > MAX_DEPTH:
-        raise not_available(where, f"is nested more than {MAX_DEPTH} levels deep")
+        raise unsupported(where, f"is nested more than {MAX_DEPTH} levels deep")
     if not isinstance(given, dict):
-        raise not_available(where, "must be a JSON Schema")
+        raise unsupported(where, "must be a JSON Schema")
     given = _plain_reference(given, where)
     made: Schema = {}
     told: Schema = {}
     for name, value in given.items():
         if name in _DEFINITIONS or name == "properties":
             if not isinstance(value, dict):
-                raise not_available(f"{where}.{name}", "must be an object")
+                raise unsupported(f"{where}.{name}", "must be an object")
             made[name] = {inner: _enforced(each, f"{where}.{name}.{inner}", depth + 1) for inner, each in value.items()}
         elif name in _COMBINED:
             if not isinstance(value, list):
-                raise not_available(f"{where}.{name}", "must be a list")
+                raise unsupported(f"{where}.{name}", "must be a list")
             # oneOf cannot be enforced: anyOf is the nearest.
             combined = "anyOf" if name == "oneOf" else name
             made[combined] = [_enforced(each, f"{where}.{name}.{index}", depth + 1) for index, each in enumerate(value)]
         elif name == "items" and isinstance(value, dict):
             made[name] = _enforced(value, f"{where}.{name}", depth + 1)
         elif name == "$ref" and not (isinstance(value, str) and value.startswith("#")):
-            raise not_available(f"{where}.$ref", "must refer to this schema itself on this model")
+            raise unsupported(f"{where}.$ref", "must refer to this schema itself on this model")
         elif name in _KEPT or _can_enforce(name, value):
             made[name] = value
         elif name not in _LEFT_OUT and name != "additionalProperties":
@@ -117,7 +117,7 @@ def _plain_reference(given: Schema, where: str) -> Schema:
     parts = given.get("allOf")
     if isinstance(parts, list) and any(isinstance(part, dict) and "$ref" in part for part in parts):
         if len(parts) > 1:
-            raise not_available(f"{where}.allOf", "must not hold references on this model")
+            raise unsupported(f"{where}.allOf", "must not hold references on this model")
         given = {**given, "$ref": parts[0]["$ref"]}
     if "$ref" not in given:
         return given
@@ -136,7 +136,7 @@ def _finished(made: Schema, told: Schema, others: object, where: str) -> Schema:
         told["const"] = made.pop("const")
     if _is_object(made):
         if others not in (None, False) and not made.get("properties"):
-            raise not_available(f"{where}.additionalProperties", "must be false on this model: name the properties")
+            raise unsupported(f"{where}.additionalProperties", "must be false on this model: name the properties")
         made["additionalProperties"] = False
     if told:
         note = ", ".join(f"{name}: {_shown(value)}" for name, value in told.items())

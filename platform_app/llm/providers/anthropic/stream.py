@@ -15,7 +15,7 @@ from platform_app.llm.codecs import lenient_json
 from platform_app.llm.codecs.exact_json import may_lose_digits, parse_exactly
 from platform_app.llm.providers.anthropic.errors import error_from_event
 from platform_app.llm.providers.anthropic.response import arguments_of, envelope, finish_reason, refusal_of, usage_of
-from platform_app.llm.providers.failure_body import is_failure
+from platform_app.llm.providers.error_body import is_error_body
 from platform_app.llm.responses import ChatChunk
 from platform_app.llm.usage.counts import merged_counts
 
@@ -38,7 +38,7 @@ class _Block:
 
 
 class AnthropicEventDecoder:
-    """Reads one message's events; see EventReader. Events of types that are not known here are passed over, and so are
+    """Reads one message's events; see EventDecoder. Events of types that are not known here are passed over, and so are
     events that are no object, which carry nothing of the message."""
 
     __slots__ = ("_blocks", "_calls", "_data", "_envelope", "_finished", "_last", "_stray", "_usage", "complete")
@@ -54,8 +54,8 @@ class AnthropicEventDecoder:
         self._stray = b""
         self._data = b""
 
-    def read(self, data: bytes) -> ChatChunk | None:
-        """See EventReader.read."""
+    def decode(self, data: bytes) -> ChatChunk | None:
+        """See EventDecoder.decode."""
         self._data = data
         try:
             event = orjson.loads(data)
@@ -67,13 +67,13 @@ class AnthropicEventDecoder:
 
     def _chunk_of(self, event: Any) -> ChatChunk | None:
         if not isinstance(event, dict):
-            if isinstance(event, list) and event and isinstance(event[0], dict) and is_failure(event[0]):
+            if isinstance(event, list) and event and isinstance(event[0], dict) and is_error_body(event[0]):
                 raise error_from_event(event)
             return None
         kind = event.get("type")
         handler = _HANDLERS.get(kind) if isinstance(kind, str) else None
         if handler is None:
-            if is_failure(event):
+            if is_error_body(event):
                 raise error_from_event(event)
             return None
         if self.complete:
@@ -92,8 +92,8 @@ class AnthropicEventDecoder:
             raise errors.bad_response("an event of the stream is not valid JSON") from None
         return self._chunk_of(event)
 
-    def at_end(self) -> None:
-        """See EventReader.at_end."""
+    def finish(self) -> None:
+        """See EventDecoder.finish."""
         raise self._incomplete()
 
     def _incomplete(self) -> PlatformError:

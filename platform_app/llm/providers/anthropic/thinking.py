@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from platform_app.llm.errors import not_available
-from platform_app.llm.providers.anthropic.models import EFFORTS, ModelCapabilities
+from platform_app.llm.errors import unsupported
+from platform_app.llm.providers.anthropic.capabilities import EFFORTS, ModelCapabilities
 
 DEFAULT_MAX_TOKENS = 8192
 """Anthropic wants a limit with every request, OpenAI none."""
@@ -32,13 +32,13 @@ def set_effort(request: Fields, given: object, limit: object, takes: ModelCapabi
         return
     level = LEVELS.get(given) if isinstance(given, str) else None
     if level is None:
-        raise not_available("reasoning_effort", f"must be none, {', '.join(LEVELS)}")
+        raise unsupported("reasoning_effort", f"must be none, {', '.join(LEVELS)}")
     if takes.efforts:
         request.setdefault("output_config", {})["effort"] = _nearest(level, takes)
     elif level == "low" or "thinking" in request:
         return
     elif not takes.thinking_budget:
-        raise not_available("reasoning_effort", "must be none, minimal or low on this model, which does not think")
+        raise unsupported("reasoning_effort", "must be none, minimal or low on this model, which does not think")
     elif _may_think(request):
         _think(request, BUDGETS[level], limit, takes)
 
@@ -54,11 +54,11 @@ def set_max_tokens(request: Fields, given: object, takes: ModelCapabilities) -> 
         limit = DEFAULT_MAX_TOKENS + budget
         limit = limit if takes.max_output_tokens is None else min(limit, takes.max_output_tokens)
         if budget and limit <= budget:
-            raise not_available("thinking.budget_tokens", f"must be below {takes.max_output_tokens} on this model")
+            raise unsupported("thinking.budget_tokens", f"must be below {takes.max_output_tokens} on this model")
         request["max_tokens"] = limit
         return
     if budget and isinstance(given, int) and given <= budget:
-        raise not_available("max_tokens", f"must be above thinking.budget_tokens, which is {budget}")
+        raise unsupported("max_tokens", f"must be above thinking.budget_tokens, which is {budget}")
     request["max_tokens"] = given
 
 

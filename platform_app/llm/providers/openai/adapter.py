@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from platform_app.llm.http.client import ProviderHttp
-from platform_app.llm.interfaces import Answer
+from platform_app.llm.interfaces import UpstreamResponse
 from platform_app.llm.providers.openai.format import PATHS, send_openai
 from platform_app.llm.requests import UpstreamCall
 
@@ -16,7 +16,7 @@ class OpenAIAdapter:
         self._base_url = base_url
         self._urls = {operation: f"{base_url}/{path}" for operation, path in PATHS.items()}
 
-    async def send(self, call: UpstreamCall, credential: str | None) -> Answer:
+    async def send(self, call: UpstreamCall, credential: str | None) -> UpstreamResponse:
         """See ModelAdapter.send."""
         body = {**call.body, "model": call.model}
         url = self._urls[call.operation]

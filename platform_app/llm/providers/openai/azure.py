@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from urllib.parse import quote
 
 from platform_app.llm.http.client import ProviderHttp
-from platform_app.llm.interfaces import Answer
+from platform_app.llm.interfaces import UpstreamResponse
 from platform_app.llm.providers.openai.format import PATHS, send_openai
 from platform_app.llm.requests import UpstreamCall
 
@@ -21,7 +21,7 @@ class AzureOpenAIAdapter:
         self._root = f"{base_url}/openai"
         self._version = f"api-version={quote(api_version)}"
 
-    async def send(self, call: UpstreamCall, credential: str | None) -> Answer:
+    async def send(self, call: UpstreamCall, credential: str | None) -> UpstreamResponse:
         """See ModelAdapter.send."""
         path = f"deployments/{quote(call.model, safe='')}/{PATHS[call.operation]}"
         url = f"{self._root}/{path}?{self._version}"

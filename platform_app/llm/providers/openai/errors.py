@@ -26,9 +26,9 @@ from platform_app.llm.errors import (
     make_error,
     retry_after_of,
 )
-from platform_app.llm.providers.failure_body import FailureBody, failure_of, read_failure
-from platform_app.llm.providers.failure_words import (
-    kind_by_words,
+from platform_app.llm.providers.error_body import ErrorBody, error_body_of, read_error_body
+from platform_app.llm.providers.error_message import (
+    kind_by_message,
     names_object_of_request,
     says_above_limit,
     says_cannot,
@@ -86,19 +86,19 @@ _BY_GENERAL_TYPE: Mapping[str, type[PlatformError]] = {
 
 def error_from_response(status: int, headers: Mapping[str, str], body: bytes) -> PlatformError:
     """The error for a response that is not a 200."""
-    failure = read_failure(headers, body)
+    failure = read_error_body(headers, body)
     retry_after = retry_after_of(headers)
-    kind = kind_of_failure(status, failure, comes_back=retry_after is not None)
+    kind = kind_of_error(status, failure, comes_back=retry_after is not None)
     return _made(kind, failure, retry_after)
 
 
 def error_from_event(error: object) -> PlatformError:
     """The error for what a 200 or an event of a stream holds instead of a response."""
-    failure = failure_of(error)
-    return _made(kind_of_failure(None, failure), failure)
+    failure = error_body_of(error)
+    return _made(kind_of_error(None, failure), failure)
 
 
-def kind_of_failure(status: int | None, failure: FailureBody, comes_back: bool = False) -> type[PlatformError]:
+def kind_of_error(status: int | None, failure: ErrorBody, comes_back: bool = False) -> type[PlatformError]:
     """The kind of a failure. `status` is None within a 200; `comes_back` says that the provider named a time to retry.
 
     Code and type count before the status, and the words tell apart what is left. A status that is about our credential
@@ -116,31 +116,31 @@ def kind_of_failure(status: int | None, failure: FailureBody, comes_back: bool =
     return _by_words(kind, status, failure, comes_back)
 
 
-def _made(kind: type[PlatformError], failure: FailureBody, retry_after: float | None = None) -> PlatformError:
-    return make_error(kind, failure.words, retry_after, failure.fields.get("param") or failure.field)
+def _made(kind: type[PlatformError], failure: ErrorBody, retry_after: float | None = None) -> PlatformError:
+    return make_error(kind, failure.message, retry_after, failure.fields.get("param") or failure.field)
 
 
-def _kind_of_refused_credential(status: int, failure: FailureBody) -> type[PlatformError]:
+def _kind_of_refused_credential(status: int, failure: ErrorBody) -> type[PlatformError]:
     """A 401 is always the operator's to solve. A 403 may be the refusal of a moderation in front of the model."""
     if status == 403:
         metadata = failure.fields.get("metadata")
         if isinstance(metadata, dict) and metadata.get("reasons"):  # OpenRouter
             return ContentFiltered
-        if _by_code(failure.fields) is ContentFiltered or says_filtered(failure.words):
+        if _by_code(failure.fields) is ContentFiltered or says_filtered(failure.message):
             return ContentFiltered
-        if says_no_credit(failure.words):
+        if says_no_credit(failure.message):
             return ProviderQuotaExhausted
     return ProviderAuthFailed
 
 
 def _by_words(
-    kind: type[PlatformError], status: int | None, failure: FailureBody, comes_back: bool
+    kind: type[PlatformError], status: int | None, failure: ErrorBody, comes_back: bool
 ) -> type[PlatformError]:
-    words = failure.words
+    words = failure.message
     if kind is ProviderRejectedRequest or (kind is ProviderError and status in (None, 500)):
         if status == 413 and says_above_limit(words):
             return UnsupportedByRoute
-        return kind_by_words(words) or kind
+        return kind_by_message(words) or kind
     if kind is ProviderRateLimited:
         if says_above_limit(words):
             return UnsupportedByRoute
@@ -153,7 +153,7 @@ def _by_words(
     return kind
 
 
-def _refused_by_field(failure: FailureBody) -> type[PlatformError] | None:
+def _refused_by_field(failure: ErrorBody) -> type[PlatformError] | None:
     """A validation error names a field, whatever else it lacks."""
     return ProviderRejectedRequest if failure.field else None
 

@@ -13,9 +13,9 @@ from platform_app.llm import errors
 from platform_app.llm.codecs import lenient_json
 from platform_app.llm.http.client import ProviderHttp
 from platform_app.llm.http.event_stream import open_stream, read_whole
-from platform_app.llm.interfaces import Answer
+from platform_app.llm.interfaces import UpstreamResponse
 from platform_app.llm.providers.content_filter import is_filtered
-from platform_app.llm.providers.failure_body import is_failure
+from platform_app.llm.providers.error_body import is_error_body
 from platform_app.llm.providers.openai.errors import error_from_event
 from platform_app.llm.requests import Operation, UpstreamCall
 from platform_app.llm.responses import ChatChunk, ModelResponse
@@ -27,25 +27,25 @@ PATHS: Mapping[Operation, str] = {Operation.CHAT: "chat/completions", Operation.
 
 async def send_openai(
     http: ProviderHttp, url: str, headers: Mapping[str, str], call: UpstreamCall, body: Mapping[str, Any]
-) -> Answer:
+) -> UpstreamResponse:
     """See ModelAdapter.send. `body` is the call's, with what the provider wants besides."""
     if call.stream and call.operation is Operation.CHAT:
         body = {**body, "stream": True, "stream_options": _options(body)}
         response = await http.post(url, headers, body, call.timeout_seconds)
-        return await open_stream(response, OpenAIEventDecoder(), read_completion)
+        return await open_stream(response, OpenAIEventDecoder(), read_response)
     response = await http.post(url, headers, body, call.timeout_seconds)
     if call.operation is Operation.CHAT:
-        return await read_whole(response, read_completion, OpenAIEventDecoder)
+        return await read_whole(response, read_response, OpenAIEventDecoder)
     return read_embeddings(await response.read_body())
 
 
-def read_completion(raw: bytes) -> ModelResponse:
+def read_response(raw: bytes) -> ModelResponse:
     """A chat completion. Raises ProviderFailed where it is none, and ContentFiltered where a filter left nothing."""
     body, raw = _object(raw)
     choices = body.get("choices")
     if isinstance(choices, list) and choices and all(_has_message(choice) for choice in choices):
         return ModelResponse(raw, body)
-    if is_failure(body):
+    if is_error_body(body):
         raise error_from_event(body)
     listed = choices if isinstance(choices, list) else []
     _raise_choice_error(listed)
@@ -61,13 +61,13 @@ def read_embeddings(raw: bytes) -> ModelResponse:
     body, raw = _object(raw)
     if isinstance(body.get("data"), list) and body["data"]:
         return ModelResponse(raw, body)
-    if is_failure(body):
+    if is_error_body(body):
         raise error_from_event(body)
     raise errors.bad_response("the answer holds no embeddings")
 
 
 class OpenAIEventDecoder:
-    """Reads `chat.completion.chunk` events; see EventReader.
+    """Reads `chat.completion.chunk` events; see EventDecoder.
 
     Chunks pass as they came, also those without choices. Events that are no object carry nothing of the answer and are
     passed over: empty ones, `null`, words of proxies. A broken object is a failure: it may have carried something.
@@ -82,8 +82,8 @@ class OpenAIEventDecoder:
         self._filtered = False
         self._stray = b""
 
-    def read(self, data: bytes) -> ChatChunk | None:
-        """See EventReader.read."""
+    def decode(self, data: bytes) -> ChatChunk | None:
+        """See EventDecoder.decode."""
         if data == _DONE:
             return self._done()
         try:
@@ -101,8 +101,8 @@ class OpenAIEventDecoder:
             return self._chunk(data, body)
         return ChatChunk(data, body)
 
-    def at_end(self) -> None:
-        """See EventReader.at_end. Some servers end without [DONE], but none without a finish_reason."""
+    def finish(self) -> None:
+        """See EventDecoder.finish. Some servers end without [DONE], but none without a finish_reason."""
         if not self._finished:
             raise self._failure("the stream ended before the answer was complete")
 
@@ -118,7 +118,7 @@ class OpenAIEventDecoder:
                 _raise_choice_error(choices)
                 self._finished = True
             return ChatChunk(data, body)
-        if is_failure(body):
+        if is_error_body(body):
             raise error_from_event(body)
         self._filtered = self._filtered or is_filtered(body)
         return ChatChunk(data, body) if body else None
@@ -141,7 +141,7 @@ class OpenAIEventDecoder:
             raise errors.bad_response("an event of the stream is not valid JSON") from None
 
     def _no_object(self, body: object) -> ChatChunk | None:
-        if isinstance(body, list) and body and isinstance(body[0], dict) and is_failure(body[0]):
+        if isinstance(body, list) and body and isinstance(body[0], dict) and is_error_body(body[0]):
             raise error_from_event(body)
         if body == "[DONE]":
             return self._done()
@@ -169,7 +169,7 @@ def _object(raw: bytes) -> tuple[dict[str, Any], bytes]:
             body, raw = lenient_json.loads(raw), lenient_json.sendable(raw)
         except ValueError:
             raise errors.bad_response("the answer is not valid JSON") from None
-    if isinstance(body, list) and body and isinstance(body[0], dict) and is_failure(body[0]):
+    if isinstance(body, list) and body and isinstance(body[0], dict) and is_error_body(body[0]):
         raise error_from_event(body)
     if not isinstance(body, dict):
         raise errors.bad_response("the answer is not an object")

@@ -33,7 +33,7 @@ def test_a_good_answer_leaves_its_connection(run: Run, answer: bytes, pause: flo
             for _ in range(2):
                 exchange = await client.ask()
                 assert (exchange.status, await read(exchange)) == (200, b"hello")
-                assert exchange.at_end
+                assert exchange.complete
                 assert await exchange.read(until()) == b""
             assert client.pool.made == 1
 

@@ -268,7 +268,7 @@ def test_closing_an_exchange_ends_its_connection_at_once(run: Run) -> None:
             await asyncio.wait_for(left.wait(), 60)
             with pytest.raises(ConnectionLost):
                 await reading
-            assert not exchange.at_end
+            assert not exchange.complete
 
     run(scenario())
 

@@ -5,7 +5,7 @@ import pytest
 from platform_app.config import PlatformConfig, load_config, load_settings
 from platform_app.llm.http.response import ProviderLimits
 from platform_app.llm.http.transport.pool import ConnectionPool
-from platform_app.llm.models.catalog import catalog_routes
+from platform_app.llm.models.builder import routes_by_model
 from platform_app.llm.providers.anthropic.adapter import AnthropicAdapter
 from platform_app.llm.providers.factory import make_adapter
 from platform_app.llm.providers.openai.adapter import OpenAIAdapter
@@ -42,6 +42,6 @@ async def test_every_provider_has_the_adapter_of_its_format(config: PlatformConf
 
 
 def test_every_route_of_the_big_providers_has_a_price(config: PlatformConfig) -> None:
-    routes = [route for each in catalog_routes(config).values() for route in each]
+    routes = [route for each in routes_by_model(config).values() for route in each]
     unpriced = {route.provider for route in routes if route.price is None}
     assert not unpriced & {"openai", "azure", "anthropic", "gemini", "mistral", "deepseek", "vllm", "ollama"}

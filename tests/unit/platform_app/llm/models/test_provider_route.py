@@ -1,4 +1,4 @@
-"""One route: its credential, its time, its journal."""
+"""One route: its credential, its time, its attempt_log."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -14,7 +14,7 @@ from platform_app.errors import (
     ProviderTimeout,
 )
 from platform_app.llm.chunk_stream import ChunkStream
-from platform_app.llm.interfaces import Answer
+from platform_app.llm.interfaces import UpstreamResponse
 from platform_app.llm.models.provider_route import ProviderRoute
 from platform_app.llm.models.route import Route
 from platform_app.llm.requests import ModelCall, Operation, UpstreamCall
@@ -28,11 +28,11 @@ DONE = ModelResponse(b"{}", {"choices": [{"message": {}}]})
 class Adapter:
     """Answers one after the other; remembers what it was sent."""
 
-    def __init__(self, *answers: Answer | Exception) -> None:
+    def __init__(self, *answers: UpstreamResponse | Exception) -> None:
         self._answers = list(answers)
         self.sent: list[tuple[UpstreamCall, str | None]] = []
 
-    async def send(self, call: UpstreamCall, credential: str | None) -> Answer:
+    async def send(self, call: UpstreamCall, credential: str | None) -> UpstreamResponse:
         self.sent.append((call, credential))
         answer = self._answers.pop(0)
         if isinstance(answer, Exception):
@@ -77,7 +77,7 @@ async def test_an_answer() -> None:
     assert (sent.model, sent.body, sent.operation, sent.stream) == ("gpt", call.body, Operation.EMBEDDINGS, False)
     assert 4.5 < sent.timeout_seconds <= 5
     assert credential == "k1"
-    assert (call.journal.attempts, call.journal.route) == (1, route.route)
+    assert (call.attempt_log.attempts, call.attempt_log.route) == (1, route.route)
 
 
 @pytest.mark.parametrize(("route_seconds", "left", "expected"), [(2.0, 5.0, 2.0), (9.0, 5.0, 5.0), (2.0, -1.0, 0.0)])
@@ -101,7 +101,7 @@ async def test_a_refused_credential_is_fetched_anew_and_tried_once() -> None:
     assert await upstream(adapter, credentials).send(call) is DONE
     assert [credential for _, credential in adapter.sent] == ["k1", "k2"]
     assert credentials.refreshed == [("KEY", "k1")]
-    assert call.journal.attempts == 2
+    assert call.attempt_log.attempts == 2
 
     adapter = Adapter(ProviderAuthFailed("old"), ProviderAuthFailed("new"))
     with pytest.raises(ProviderAuthFailed, match="new"):
@@ -120,7 +120,7 @@ async def test_without_a_credential_nothing_is_sent_but_the_route_is_named() -> 
     route = upstream(adapter, Credentials())
     with pytest.raises(ProviderNotConfigured):
         await route.send(call)
-    assert (call.journal.attempts, call.journal.route) == (0, route.route)
+    assert (call.attempt_log.attempts, call.attempt_log.route) == (0, route.route)
 
 
 def counted(outcome: str) -> float:
@@ -186,7 +186,7 @@ class SlowAdapter(Adapter):
 
     cancelled = False
 
-    async def send(self, call: UpstreamCall, credential: str | None) -> Answer:
+    async def send(self, call: UpstreamCall, credential: str | None) -> UpstreamResponse:
         try:
             await asyncio.sleep(5)
         except asyncio.CancelledError:

@@ -16,10 +16,9 @@ from platform_app.errors import (
     ProviderTimeout,
 )
 from platform_app.llm.chunk_stream import ChunkStream
-from platform_app.llm.interfaces import Answer
-from platform_app.llm.policies.breaker import Breaker
-from platform_app.llm.policies.breaker_open import BreakerOpen
-from platform_app.llm.policies.breaker_state import BreakerState, Phase
+from platform_app.llm.errors import BreakerOpen
+from platform_app.llm.interfaces import UpstreamResponse
+from platform_app.llm.policies.breaker import Breaker, BreakerState, Phase
 from platform_app.llm.policies.deadline import Deadline
 from platform_app.llm.requests import ModelCall
 from tests.support.fakes.core import Count, FakeClock
@@ -51,8 +50,8 @@ class Setting:
     def then(self, *steps: Step) -> None:
         self.upstream.steps = list(steps)
 
-    async def send(self, times: int = 1) -> list[PlatformError | Answer]:
-        results: list[PlatformError | Answer] = []
+    async def send(self, times: int = 1) -> list[PlatformError | UpstreamResponse]:
+        results: list[PlatformError | UpstreamResponse] = []
         for _ in range(times):
             try:
                 results.append(await self.breaker.send(a_call()))
@@ -69,7 +68,7 @@ class Setting:
         await self.open()
         self.clock.advance(15)
 
-    def probe(self) -> "asyncio.Task[Answer]":
+    def probe(self) -> "asyncio.Task[UpstreamResponse]":
         return asyncio.create_task(self.breaker.send(a_call()))
 
 
@@ -167,7 +166,7 @@ class TestClosed:
     @virtual_time
     async def test_a_deadline_before_anything_was_sent_is_not(self) -> None:
         class Queueing:
-            async def send(self, call: ModelCall) -> Answer:
+            async def send(self, call: ModelCall) -> UpstreamResponse:
                 await asyncio.sleep(100)
                 raise AssertionError
 
@@ -344,7 +343,7 @@ async def test_no_place_is_lost_whatever_happens(probes: int) -> None:
     chance = random.Random(probes)
     config = CONFIG.model_copy(update={"probes": probes})
     setting = Setting(config=config)
-    ends: Sequence[Answer | BaseException] = (ANSWER, ProviderError("x"), ProviderRejectedRequest("x"))
+    ends: Sequence[UpstreamResponse | BaseException] = (ANSWER, ProviderError("x"), ProviderRejectedRequest("x"))
     for _ in range(300):
         setting.clock.advance(chance.choice([0.0, 1.0, 15.0]))
         breaker = Breaker(SlowUpstream(chance.random(), chance.choice(ends)), setting.state)

@@ -12,12 +12,12 @@ from platform_app.errors import (
     ProviderTimeout,
     ProviderUnavailable,
 )
+from platform_app.llm.errors import BreakerOpen
 from platform_app.llm.interfaces import Upstream
-from platform_app.llm.models.catalog import catalog_routes
+from platform_app.llm.models.builder import routes_by_model
 from platform_app.llm.models.route import Route
-from platform_app.llm.policies.breaker_open import BreakerOpen
-from platform_app.llm.policies.breaker_state import Phase
-from platform_app.llm.policies.chain import assemble_all
+from platform_app.llm.policies.breaker import Phase
+from platform_app.llm.policies.chain import build_policy_chains
 from platform_app.llm.policies.fallback import Fallback
 from platform_app.llm.policies.state import PolicyState
 from tests.support.fakes.upstreams import ANSWER, ScriptedUpstream, SlowUpstream, a_call
@@ -54,8 +54,8 @@ class Setting:
         self.load(config)
 
     def load(self, config: PlatformConfig) -> None:
-        catalog = catalog_routes(config)
-        self.upstreams = assemble_all(config, catalog, self._route, self.state)
+        catalog = routes_by_model(config)
+        self.upstreams = build_policy_chains(config, catalog, self._route, self.state)
 
     def _route(self, route: Route) -> Upstream:
         return self.routes.setdefault(f"{route.provider}/{route.upstream_model}", ScriptedUpstream(ANSWER))
@@ -67,7 +67,7 @@ async def test_the_second_route_answers_while_the_first_is_down() -> None:
     call = a_call()
     assert await setting.upstreams["m"].send(call) is ANSWER
     assert (setting.routes["a/x"].calls, setting.routes["b/x"].calls) == (3, 1)
-    assert call.journal.attempts == 4
+    assert call.attempt_log.attempts == 4
 
 
 @virtual_time
@@ -213,7 +213,7 @@ class TestReload:
         for _ in range(2):
             with pytest.raises((ProviderError, BreakerOpen)):
                 await setting.upstreams["m"].send(a_call())
-        route = catalog_routes(config)["m"][0]
+        route = routes_by_model(config)["m"][0]
         assert setting.state.breaker(route, config.policies.breaker).phase is Phase.OPEN
         setting.load(a_config({"m": ["a/x"]}, breaker={**BREAKER, "minimum_calls": 5}))
         setting.routes["a/x"].steps = [ANSWER]

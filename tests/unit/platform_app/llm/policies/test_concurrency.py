@@ -8,8 +8,7 @@ from prometheus_client import REGISTRY
 
 from platform_app.errors import Overloaded, ProviderError, ProviderTimeout
 from platform_app.llm.chunk_stream import ChunkStream
-from platform_app.llm.policies.concurrency import Concurrency
-from platform_app.llm.policies.concurrency_limit import ConcurrencyLimit
+from platform_app.llm.policies.concurrency import Concurrency, ConcurrencyLimit
 from platform_app.llm.policies.deadline import Deadline
 from tests.support.fakes.core import Count
 from tests.support.fakes.upstreams import (
@@ -268,7 +267,7 @@ class TestConcurrency:
         call = a_call()
         with pytest.raises(Overloaded):
             await Concurrency(upstream, own).send(call)
-        assert call.journal.attempts == 0
+        assert call.attempt_log.attempts == 0
         await first
 
     @virtual_time

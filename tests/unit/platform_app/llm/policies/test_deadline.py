@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from platform_app.errors import ProviderTimeout
-from platform_app.llm.interfaces import Answer
+from platform_app.llm.interfaces import UpstreamResponse
 from platform_app.llm.policies.deadline import Deadline
 from platform_app.llm.requests import ModelCall
 from tests.support.fakes.upstreams import ANSWER, ScriptedUpstream, SlowUpstream, a_call
@@ -61,7 +61,7 @@ async def test_an_answer_that_came_despite_the_cancellation_is_kept() -> None:
     """Else nobody would close a stream that an adapter got in the same moment."""
 
     class Stubborn:
-        async def send(self, call: ModelCall) -> Answer:
+        async def send(self, call: ModelCall) -> UpstreamResponse:
             try:
                 await asyncio.sleep(100.0)
             except asyncio.CancelledError:

@@ -21,7 +21,7 @@ async def test_what_callers_get_is_counted() -> None:
 
 def failing(attempts: int, error: PlatformError) -> tuple[FailureMetrics, ModelCall]:
     call = a_call()
-    call.journal.attempts = attempts - 1  # one is sent now
+    call.attempt_log.attempts = attempts - 1  # one is sent now
     return FailureMetrics(ScriptedUpstream(error), "public"), call
 
 

@@ -2,12 +2,11 @@
 
 import pytest
 
-import platform_app.llm.policies.breaker_open  # noqa: F401 - its class belongs to the tree
+import platform_app.llm.errors  # noqa: F401 - its class belongs to the tree
 from platform_app import errors
 from platform_app.errors import PlatformError, ProviderFailed, RequestRefused, Unavailable
-from platform_app.llm.errors import UnsupportedByProvider
-from platform_app.llm.policies.breaker_open import BreakerOpen
-from platform_app.llm.policies.failure_table import FAILURE_POLICIES, Health, reason_of, verdict_of
+from platform_app.llm.errors import BreakerOpen, UnsupportedByProvider
+from platform_app.llm.policies.failure_table import FAILURE_POLICIES, Health, failure_policy_of, reason_label
 
 
 def subclasses(kind: type[PlatformError]) -> set[type[PlatformError]]:
@@ -44,7 +43,7 @@ def test_every_failure_has_a_row_of_its_own(kind: type[PlatformError]) -> None:
 
 @pytest.mark.parametrize("kind", by_name(leaves(PlatformError)))
 def test_every_error_is_judged(kind: type[PlatformError]) -> None:
-    assert verdict_of(make(kind)) in FAILURE_POLICIES.values()
+    assert failure_policy_of(make(kind)) in FAILURE_POLICIES.values()
 
 
 def test_every_row_is_of_the_tree_and_has_its_reason() -> None:
@@ -57,12 +56,12 @@ FINAL = leaves(RequestRefused) - {UnsupportedByProvider, errors.ContextLengthExc
 
 @pytest.mark.parametrize("kind", by_name(FINAL))
 def test_a_wrong_request_goes_nowhere_else(kind: type[PlatformError]) -> None:
-    verdict = verdict_of(make(kind))
+    verdict = failure_policy_of(make(kind))
     assert (verdict.retry, verdict.fall_back, verdict.health) == (False, False, Health.UNKNOWN)
 
 
 def test_what_one_wire_format_cannot_say_another_may() -> None:
-    verdict = verdict_of(make(UnsupportedByProvider))
+    verdict = failure_policy_of(make(UnsupportedByProvider))
     assert (verdict.retry, verdict.fall_back, verdict.health) == (False, True, Health.UNKNOWN)
     assert (UnsupportedByProvider.code, UnsupportedByProvider.status) == ("provider_rejected_request", 400)
 
@@ -76,7 +75,7 @@ def test_context_length_falls_back_to_other_models_only() -> None:
 
 @pytest.mark.parametrize("kind", by_name(leaves(ProviderFailed)))
 def test_every_failure_of_a_provider_falls_back(kind: type[PlatformError]) -> None:
-    assert verdict_of(make(kind)).fall_back
+    assert failure_policy_of(make(kind)).fall_back
 
 
 @pytest.mark.parametrize(
@@ -91,7 +90,7 @@ def test_every_failure_of_a_provider_falls_back(kind: type[PlatformError]) -> No
     ],
 )
 def test_what_a_second_try_cannot_mend_gets_none(kind: type[PlatformError]) -> None:
-    assert not verdict_of(make(kind)).retry
+    assert not failure_policy_of(make(kind)).retry
 
 
 def test_what_is_retried() -> None:
@@ -105,14 +104,14 @@ def test_what_is_retried() -> None:
 
 def test_what_was_not_sent_says_nothing_of_the_route() -> None:
     for kind in (BreakerOpen, errors.Overloaded, errors.ProviderNotConfigured):
-        assert verdict_of(make(kind)).health is Health.UNKNOWN
+        assert failure_policy_of(make(kind)).health is Health.UNKNOWN
 
 
 def test_a_bug_is_neither_retried_nor_hidden() -> None:
-    verdict = verdict_of(KeyError("x"))
+    verdict = failure_policy_of(KeyError("x"))
     assert (verdict.retry, verdict.fall_back, verdict.health) == (False, False, Health.UNKNOWN)
 
 
 def test_reasons() -> None:
-    assert reason_of(BreakerOpen("x")) == "breaker_open"
-    assert reason_of(errors.ProviderUnavailable("x")) == "provider_unavailable"
+    assert reason_label(BreakerOpen("x")) == "breaker_open"
+    assert reason_label(errors.ProviderUnavailable("x")) == "provider_unavailable"

@@ -16,7 +16,7 @@ from platform_app.errors import (
     ProviderTimeout,
     ProviderUnavailable,
 )
-from platform_app.llm.policies.breaker_open import BreakerOpen
+from platform_app.llm.errors import BreakerOpen
 from platform_app.llm.policies.fallback import Fallback, RouteCandidate, most_useful
 from tests.support.fakes.core import Count
 from tests.support.fakes.upstreams import (

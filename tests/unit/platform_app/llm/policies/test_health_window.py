@@ -3,7 +3,7 @@ from collections import deque
 from hypothesis import given
 from hypothesis import strategies as st
 
-from platform_app.llm.policies.health_window import HealthWindow
+from platform_app.llm.policies.breaker import HealthWindow
 
 
 def test_it_counts_and_forgets() -> None:

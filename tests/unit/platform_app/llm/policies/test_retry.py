@@ -16,8 +16,8 @@ from platform_app.errors import (
     ProviderUnavailable,
 )
 from platform_app.llm.chunk_stream import ChunkStream
+from platform_app.llm.errors import BreakerOpen
 from platform_app.llm.policies import retry as retry_module
-from platform_app.llm.policies.breaker_open import BreakerOpen
 from platform_app.llm.policies.retry import Retry
 from tests.support.fakes.core import Count
 from tests.support.fakes.upstreams import ANSWER, ScriptedUpstream, a_call, a_route, a_stream

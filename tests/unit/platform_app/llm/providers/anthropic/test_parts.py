@@ -169,11 +169,11 @@ def test_arguments_come_as_written(arguments: str) -> None:
     [call] = read_message(raw.encode()).message["tool_calls"]
     assert call["function"]["arguments"] == arguments
 
-    reader = AnthropicEventDecoder()
-    reader.read(b'{"type":"message_start","message":{"id":"m","model":"c"}}')
+    decoder = AnthropicEventDecoder()
+    decoder.decode(b'{"type":"message_start","message":{"id":"m","model":"c"}}')
     start = '{"type":"content_block_start","index":0,"content_block":{"type":"tool_use","id":"t","name":"f","input":'
-    reader.read(start.encode() + arguments.encode() + b"}}")
-    chunk = reader.read(b'{"type":"content_block_stop","index":0}')
+    decoder.decode(start.encode() + arguments.encode() + b"}}")
+    chunk = decoder.decode(b'{"type":"content_block_stop","index":0}')
     assert chunk is not None
     assert chunk.delta["tool_calls"][0]["function"]["arguments"] == arguments
 

@@ -139,16 +139,16 @@ def end(reason: str = "end_turn", **delta: Any) -> dict[str, Any]:
 
 
 def stream(*events: dict[str, Any]) -> list[ChatChunk]:
-    reader = AnthropicEventDecoder()
+    decoder = AnthropicEventDecoder()
     chunks = []
     for event in events:
         if event["type"] not in ("ping", "error", "never_heard_of"):
             EVENTS.validate_python(event)
-        if chunk := reader.read(json.dumps(event).encode()):
+        if chunk := decoder.decode(json.dumps(event).encode()):
             ChatCompletionChunk.model_validate_json(chunk.raw)
             assert json.loads(chunk.raw) == chunk.body
             chunks.append(chunk)
-    assert reader.complete
+    assert decoder.complete
     return chunks
 
 
@@ -225,30 +225,30 @@ def test_events_that_nobody_knows_are_passed_over() -> None:
     ],
 )
 def test_an_error_event(error: object, kind: type[PlatformError]) -> None:
-    reader = AnthropicEventDecoder()
-    reader.read(json.dumps(START).encode())
+    decoder = AnthropicEventDecoder()
+    decoder.decode(json.dumps(START).encode())
     with pytest.raises(kind):
-        reader.read(json.dumps({"type": "error", "error": error}).encode())
+        decoder.decode(json.dumps({"type": "error", "error": error}).encode())
 
 
 @pytest.mark.parametrize("events", [[], [START], [START, end()]])
 def test_a_stream_without_its_last_event_is_not_complete(events: list[dict[str, Any]]) -> None:
-    reader = AnthropicEventDecoder()
+    decoder = AnthropicEventDecoder()
     for event in events:
-        reader.read(json.dumps(event).encode())
-    assert not reader.complete
+        decoder.decode(json.dumps(event).encode())
+    assert not decoder.complete
     with pytest.raises(ProviderBadResponse):
-        reader.at_end()
+        decoder.finish()
 
 
 @pytest.mark.parametrize("events", [[STOP], [block(0, TEXT)[0]], [end()], [START, STOP]])
 def test_events_out_of_order(events: list[dict[str, Any]]) -> None:
-    reader = AnthropicEventDecoder()
+    decoder = AnthropicEventDecoder()
     *before, last = events
     for event in before:
-        reader.read(json.dumps(event).encode())
+        decoder.decode(json.dumps(event).encode())
     with pytest.raises(ProviderBadResponse):
-        reader.read(json.dumps(last).encode())
+        decoder.decode(json.dumps(last).encode())
 
 
 _ODD = st.recursive(
@@ -283,10 +283,10 @@ _KINDS = st.sampled_from(
     )
 )
 def test_any_events_are_chunks_or_an_error_of_ours(events: list[dict[str, Any]]) -> None:
-    reader = AnthropicEventDecoder()
+    decoder = AnthropicEventDecoder()
     try:
         for event in [START, *events]:
-            chunk = reader.read(json.dumps(event).encode())
+            chunk = decoder.decode(json.dumps(event).encode())
             assert chunk is None or isinstance(chunk.body["choices"], list)
     except PlatformError:
         pass

@@ -232,7 +232,7 @@ def test_the_providers_words_come_through_only_where_the_caller_must_act(
     words = "temperature must be at most 2"
     refused = issubclass(kind, errors.RequestRefused)
     assert error.details == ([words] if refused else None)
-    assert error.provider_words == (None if refused else words), "the log has them"
+    assert error.provider_message == (None if refused else words), "the log has them"
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 422, 429, 500])

@@ -53,7 +53,7 @@ _ABOVE_A_LIMIT = re.compile(r"request too large .{0,200}tokens per|tokens must b
 _LATER = re.compile(r"(?:try again|retry) (?:in|after|at) |per (?:second|minute|hour|day)")
 
 
-def kind_by_words(words: str | None) -> type[PlatformError] | None:
+def kind_by_message(words: str | None) -> type[PlatformError] | None:
     """The kind of a refused request, where the words say more than that it is refused."""
     if not words:
         return None

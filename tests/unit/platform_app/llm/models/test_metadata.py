@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from platform_app.config import PlatformConfig
-from platform_app.llm.models.catalog import catalog_routes
-from platform_app.llm.models.facts import facts_of
+from platform_app.llm.models.builder import routes_by_model
+from platform_app.llm.models.metadata import model_metadata
 
 PROVIDERS = {
     "openai": {"base_url": "https://api.openai.com/v1"},
@@ -26,7 +26,7 @@ def facts(
         made[0]["price"] = price  # type: ignore[assignment]
     config = PlatformConfig.model_validate({"providers": PROVIDERS, "models": {name: {"routes": made, **model}}})
     base_urls = {name: provider.base_url for name, provider in config.providers.items()}
-    return facts_of(name, config.models[name], catalog_routes(config)[name], base_urls)
+    return model_metadata(name, config.models[name], routes_by_model(config)[name], base_urls)
 
 
 def test_listed_model_tells_price_and_context() -> None:

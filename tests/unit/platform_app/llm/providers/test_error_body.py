@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from platform_app import errors
 from platform_app.llm.providers.anthropic import errors as anthropic_errors
-from platform_app.llm.providers.failure_body import MAX_WORDS, clean, failure_of, is_failure, read_failure
+from platform_app.llm.providers.error_body import MAX_MESSAGE, clean, error_body_of, is_error_body, read_error_body
 from platform_app.llm.providers.openai import errors as openai_errors
 
 FORMS: dict[str, tuple[object, str | None]] = {
@@ -56,8 +56,8 @@ FORMS: dict[str, tuple[object, str | None]] = {
 @pytest.mark.parametrize("name", FORMS)
 def test_words_are_found_in_every_form(name: str) -> None:
     value, words = FORMS[name]
-    assert failure_of(value).words == words
-    assert read_failure({}, json.dumps(value).encode()).words == words
+    assert error_body_of(value).message == words
+    assert read_error_body({}, json.dumps(value).encode()).message == words
 
 
 @pytest.mark.parametrize("name", [name for name, (_, words) in FORMS.items() if words])
@@ -67,11 +67,11 @@ def test_words_reach_whoever_must_act(wire: Any, name: str) -> None:
     value, words = FORMS[name]
     body = json.dumps(value).encode()
     refused, failed = wire.error_from_response(400, {}, body), wire.error_from_response(502, {}, body)
-    assert (refused.details, refused.provider_words) == ([words], None)
+    assert (refused.details, refused.provider_message) == ([words], None)
     if not isinstance(failed, errors.RequestRefused):
-        assert (failed.details, failed.provider_words) == (None, words)
+        assert (failed.details, failed.provider_message) == (None, words)
     event = wire.error_from_event(value)
-    assert words in (event.provider_words, *(event.details or ()))
+    assert words in (event.provider_message, *(event.details or ()))
 
 
 TEXTS: dict[str, tuple[bytes, str | None]] = {
@@ -100,18 +100,18 @@ TEXTS: dict[str, tuple[bytes, str | None]] = {
 @pytest.mark.parametrize("name", TEXTS)
 def test_words_of_a_body_that_is_no_json(name: str) -> None:
     body, words = TEXTS[name]
-    assert read_failure({}, body).words == words
+    assert read_error_body({}, body).message == words
 
 
 def test_compressed_body_has_no_words() -> None:
-    assert read_failure({"content-encoding": "gzip"}, b"\x1f\x8bwords").words is None
+    assert read_error_body({"content-encoding": "gzip"}, b"\x1f\x8bwords").message is None
 
 
 def test_words_are_bounded() -> None:
     many = {"errors": [{"message": f"{n} " + "x" * 5000} for n in range(5000)]}
-    words = read_failure({}, json.dumps(many).encode()).words
+    words = read_error_body({}, json.dumps(many).encode()).message
     assert words is not None
-    assert len(words) <= MAX_WORDS
+    assert len(words) <= MAX_MESSAGE
     refused = openai_errors.error_from_response(400, {}, json.dumps(many).encode())
     assert refused.details is not None
     assert len(refused.details[0]) <= 500
@@ -148,7 +148,7 @@ def test_keys_in_the_words_are_masked_in_every_form() -> None:
         for value in ({"detail": [{"loc": ["a"], "msg": text}]}, {"message": text}, text, [text]):
             for status in (400, 500):
                 error = openai_errors.error_from_response(status, {}, json.dumps(value).encode())
-                assert "789" not in f"{error.details}{error.provider_words}"
+                assert "789" not in f"{error.details}{error.provider_message}"
 
 
 @pytest.mark.parametrize(
@@ -179,13 +179,13 @@ _JSON = st.recursive(
 
 @given(_JSON)
 def test_any_json_is_read(value: object) -> None:
-    words = failure_of(value).words
+    words = error_body_of(value).message
     assert words is None or words == clean(words)
 
 
 @given(st.binary(max_size=60))
 def test_any_bytes_are_read(body: bytes) -> None:
-    words = read_failure({}, body).words
+    words = read_error_body({}, body).message
     assert words is None or words == clean(words)
 
 
@@ -209,4 +209,4 @@ def test_any_bytes_are_read(body: bytes) -> None:
     ],
 )
 def test_failure_is_told_from_an_odd_chunk(body: dict[str, object], failure: bool) -> None:
-    assert is_failure(body) is failure
+    assert is_error_body(body) is failure

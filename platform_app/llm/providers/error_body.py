@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from platform_app.llm.codecs import lenient_json
 
-MAX_WORDS = 2000
+MAX_MESSAGE = 2000
 """Characters that are kept of what a provider says; callers and the log get less."""
 _MAX_TEXT_BYTES = 16 * 1024
 _MAX_DEPTH = 8
@@ -38,29 +38,29 @@ _TELLING = re.compile(r"\w")
 
 
 @dataclass(frozen=True, slots=True)
-class FailureBody:
+class ErrorBody:
     """A provider's failure, as it says it."""
 
     fields: Mapping[str, object]
     """The error object's members: `code`, `type`, `param` and so on, as they came."""
-    words: str | None = None
+    message: str | None = None
     """For a person; one line without control characters. Not masked."""
     field: str | None = None
     """The path of the request's field that is wrong, where a validation error names it."""
 
 
-def read_failure(headers: Mapping[str, str], body: bytes) -> FailureBody:
+def read_error_body(headers: Mapping[str, str], body: bytes) -> ErrorBody:
     """Read the body of a response that is not a 200; it may be cut off."""
     if headers.get("content-encoding", "identity").lower() != "identity":
-        return FailureBody({})
+        return ErrorBody({})
     try:
         value = lenient_json.loads(body)
     except ValueError:
         return _read_text(body)
-    return failure_of(value)
+    return error_body_of(value)
 
 
-def failure_of(value: object) -> FailureBody:
+def error_body_of(value: object) -> ErrorBody:
     """Read a failure that is JSON: a whole body, an event's data, or the error object within."""
     said: list[str] = []
     _collect(value, said, 0)
@@ -68,10 +68,10 @@ def failure_of(value: object) -> FailureBody:
     fields = _error_object(found, 0) if isinstance(found, dict) else {}
     if not said:
         said = [text for name in ("code", "type", "status") if isinstance(text := fields.get(name), str)][:1]
-    return FailureBody(fields, clean("; ".join(said)), _field(fields))
+    return ErrorBody(fields, clean("; ".join(said)), _field(fields))
 
 
-def is_failure(body: Mapping[str, object]) -> bool:
+def is_error_body(body: Mapping[str, object]) -> bool:
     """Whether an object that should be a response, or a part of one, is a provider's error instead. For one without
     choices: a `message` alone says little."""
     if body.get("error") or body.get("object") == "error" or body.get("type") == "error":
@@ -84,8 +84,8 @@ def is_failure(body: Mapping[str, object]) -> bool:
 
 def clean(text: str) -> str | None:
     """Return the text as one line that a log or a terminal shows as it is; None where nothing is left."""
-    text = _ESCAPES.sub("", text[: 2 * MAX_WORDS])
-    text = _HALVES.sub("\ufffd", _CONTROLS.sub(" ", text)).strip()[:MAX_WORDS]
+    text = _ESCAPES.sub("", text[: 2 * MAX_MESSAGE])
+    text = _HALVES.sub("\ufffd", _CONTROLS.sub(" ", text)).strip()[:MAX_MESSAGE]
     return text if _TELLING.search(text) else None
 
 
@@ -111,7 +111,7 @@ def _collect(value: object, into: list[str], depth: int) -> None:
 
 
 def _collect_text(text: str, into: list[str], depth: int) -> None:
-    text = text[: 2 * MAX_WORDS].strip()
+    text = text[: 2 * MAX_MESSAGE].strip()
     if text.startswith(("{", "[")):  # a server behind the provider said it in JSON
         try:
             return _collect(lenient_json.loads(text.encode("utf-8", "replace")), into, depth + 1)
@@ -155,31 +155,31 @@ def _path(location: object) -> str | None:
     return ".".join(str(part) for part in parts[:20])[:200] or None
 
 
-def _read_text(body: bytes) -> FailureBody:
+def _read_text(body: bytes) -> ErrorBody:
     """A body that is no JSON: a text, a page, an event stream, or JSON that was cut off."""
     start = body[:_MAX_TEXT_BYTES].removeprefix(lenient_json.BOM).lstrip()
     if start.startswith((b"data:", b"event:", b":")):
         return _read_events(start)
     if start.startswith((b"{", b"[")):
-        return FailureBody({}, _cut_words(start))
+        return ErrorBody({}, _message_of_cut_json(start))
     text = start.decode("utf-8", "replace")
     if start.startswith(b"<"):
         text = " ".join(_TAGS.sub(" ", part) for part in _UNSEEN.split(text)[::2])
         text = html.unescape(text)
-    return FailureBody({}, clean(text))
+    return ErrorBody({}, clean(text))
 
 
-def _read_events(start: bytes) -> FailureBody:
+def _read_events(start: bytes) -> ErrorBody:
     for line in start.splitlines():
         if line.startswith(b"data:"):
             try:
-                return failure_of(lenient_json.loads(line[5:].strip()))
+                return error_body_of(lenient_json.loads(line[5:].strip()))
             except ValueError:
-                return FailureBody({}, clean(line[5:].decode("utf-8", "replace")))
-    return FailureBody({})
+                return ErrorBody({}, clean(line[5:].decode("utf-8", "replace")))
+    return ErrorBody({})
 
 
-def _cut_words(start: bytes) -> str | None:
+def _message_of_cut_json(start: bytes) -> str | None:
     found = _CUT.search(start)
     if found is None:
         return None

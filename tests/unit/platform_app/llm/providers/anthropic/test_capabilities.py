@@ -7,7 +7,12 @@ import pytest
 
 from platform_app.config import CapabilitiesConfig
 from platform_app.errors import ProviderRejectedRequest
-from platform_app.llm.providers.anthropic.models import EFFORTS, ModelCapabilities, capabilities_of, known_capabilities
+from platform_app.llm.providers.anthropic.capabilities import (
+    EFFORTS,
+    ModelCapabilities,
+    capabilities_of,
+    known_capabilities,
+)
 from platform_app.llm.providers.anthropic.request import messages_request
 
 USER = {"role": "user", "content": "hi"}

@@ -14,7 +14,7 @@ _OF_CHUNKS = ("choices", "usage", "object")
 _TEXTS = ("content", "refusal", "reasoning_content", "reasoning")
 
 
-def chunks_of(completion: ModelResponse) -> list[ChatChunk]:
+def split_into_chunks(completion: ModelResponse) -> list[ChatChunk]:
     """The chunks of a stream with this response: the messages, the ends, the usage."""
     body = completion.body
     envelope = {name: value for name, value in body.items() if name not in _OF_CHUNKS}
@@ -30,7 +30,7 @@ def chunks_of(completion: ModelResponse) -> list[ChatChunk]:
     return chunks
 
 
-def completion_of(chunks: Iterable[ChatChunk]) -> ModelResponse:
+def assemble_response(chunks: Iterable[ChatChunk]) -> ModelResponse:
     """The whole response that these chunks make; without choices where they have none."""
     envelope: dict[str, Any] = {}
     choices: dict[int, _Choice] = {}

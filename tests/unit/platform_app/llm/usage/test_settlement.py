@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from platform_app.llm.responses import ModelResponse
 from platform_app.llm.usage.counts import MAX_COUNT, TokenUsage, merged_counts, number_leaves, parse_usage, read_usage
-from platform_app.llm.usage.plausible import (
+from platform_app.llm.usage.settlement import (
     HIDDEN_TOKENS,
     IMAGE_TOKENS,
     LARGEST_OUTPUT_TOKENS,

@@ -8,7 +8,7 @@ import pytest
 from platform_app import errors
 from platform_app.errors import ContentFiltered, ContextLengthExceeded, PlatformError, ProviderQuotaExhausted
 from platform_app.llm.errors import UnsupportedByRoute
-from platform_app.llm.policies.failure_table import Health, verdict_of
+from platform_app.llm.policies.failure_table import Health, failure_policy_of
 from platform_app.llm.providers.anthropic import errors as anthropic_errors
 from platform_app.llm.providers.openai import errors as openai_errors
 
@@ -203,7 +203,7 @@ def test_refusal_says_nothing_of_health(wire: str, status: int) -> None:
     """Kind 5: no retry, and no count for the breaker."""
     module: Any = {"openai": openai_errors, "anthropic": anthropic_errors}[wire]
     for body in (b"", b"<html>no</html>", b'{"detail": "no"}'):
-        verdict = verdict_of(module.error_from_response(status, {}, body))
+        verdict = failure_policy_of(module.error_from_response(status, {}, body))
         assert (verdict.retry, verdict.health is Health.FAILS) == (False, False)
 
 
@@ -212,7 +212,7 @@ def test_refusal_says_nothing_of_health(wire: str, status: int) -> None:
 def test_failing_server_counts_against_its_health(wire: str, status: int) -> None:
     """Kind 5, the other way round."""
     module: Any = {"openai": openai_errors, "anthropic": anthropic_errors}[wire]
-    assert verdict_of(module.error_from_response(status, {}, b"<html>down</html>")).health is Health.FAILS
+    assert failure_policy_of(module.error_from_response(status, {}, b"<html>down</html>")).health is Health.FAILS
 
 
 @pytest.mark.parametrize("kind", ["invalid_request_error", "BadRequestError", "UnprocessableEntityError"])

@@ -1,7 +1,7 @@
 """Public models and their routes."""
 
 from platform_app.config import PlatformConfig
-from platform_app.llm.models.catalog import catalog_routes
+from platform_app.llm.models.builder import routes_by_model
 from platform_app.llm.models.route import Route
 from platform_app.llm.usage.pricing import FlatPrice
 
@@ -30,7 +30,7 @@ CONFIG = PlatformConfig.model_validate(
 
 
 def test_routes_are_in_the_files_order_with_what_they_take() -> None:
-    first, second, third = catalog_routes(CONFIG)["big"]
+    first, second, third = routes_by_model(CONFIG)["big"]
     assert (first.provider, first.upstream_model, first.secret_name) == ("openai", "gpt-4o", "OPENAI_API_KEY")
     assert (first.public_model, first.weight, first.timeout_seconds) == ("big", 3, 5)
     assert second == Route("big", "spare", "other")
@@ -41,13 +41,13 @@ def test_first_token_limit_of_a_route_wins_over_the_default() -> None:
     content = CONFIG.model_dump(mode="json")
     content["policies"]["first_token_seconds"] = 8
     content["models"]["big"]["routes"][1]["first_token_seconds"] = 30
-    routes = catalog_routes(PlatformConfig.model_validate(content))["big"]
+    routes = routes_by_model(PlatformConfig.model_validate(content))["big"]
     assert [route.first_token_seconds for route in routes] == [8, 30, 8]
-    assert catalog_routes(CONFIG)["big"][0].first_token_seconds is None
+    assert routes_by_model(CONFIG)["big"][0].first_token_seconds is None
 
 
 def test_prices_are_listed_by_the_providers_address() -> None:
     """The same model's name at an address that nobody knows has no price."""
-    first, second, _ = catalog_routes(CONFIG)["big"]
+    first, second, _ = routes_by_model(CONFIG)["big"]
     assert first.price is not None
     assert second.price is None

@@ -19,7 +19,9 @@ _EMBEDS = re.compile(r"embed|(?:^|[/._-])(?:bge|e5|gte|voyage)(?:$|[/._-])", re.
 """In the name of a model that makes vectors of texts."""
 
 
-def facts_of(name: str, config: ModelConfig, routes: Sequence[Route], base_urls: Mapping[str, str]) -> dict[str, Any]:
+def model_metadata(
+    name: str, config: ModelConfig, routes: Sequence[Route], base_urls: Mapping[str, str]
+) -> dict[str, Any]:
     """The facts of a public model; `base_urls` are those of the providers."""
     kind = config.kind or _kind(name, routes)
     contexts = [_listed_context(route, base_urls[route.provider]) for route in routes]
