@@ -2,6 +2,16 @@
 
 The map from slots to nodes is fetched with the first call, and again after a node failed or returned MOVED. While a
 slot is migrated, scripts on it may fail for a moment (ASK, TRYAGAIN); the limiter is degraded for that time.
+
+Why not redis-py's RedisCluster, which has the same commands: it takes a connection from a pool for each call, so calls
+are not pipelined. Measured on three nodes of Valkey 9.1 with redis-py 8.1 on two cores, one key per call:
+
+                                          PipelinedCluster    RedisCluster
+    CPU per call, 50 concurrent callers   24 us               135 us
+    CPU per call, one caller              112 us              176 us
+    longest call while a node is frozen   90 ms               435 ms (timeout 50 ms: the retry, then the slots again)
+    longest call after a node was killed  20 ms               400 ms
+    round trips per call                  1                   1
 """
 
 import asyncio

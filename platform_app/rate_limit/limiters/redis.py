@@ -15,7 +15,7 @@ from platform_app.rate_limit.limiter import NOTHING_RESERVED, CountersUnknown, D
 from platform_app.rate_limit.limiters.scripts import ACQUIRE, READ, RENEW, SETTLE
 from platform_app.rate_limit.limiters.seeding import Seeder
 from platform_app.rate_limit.matching import Charge, hash_tag
-from platform_app.rate_limit.reservations import RESERVATION_SECONDS, RENEW_SECONDS, Reservations
+from platform_app.rate_limit.reservations import RENEW_SECONDS, RESERVATION_SECONDS, Reservations
 from platform_app.rate_limit.rule import Kind, Rule
 from platform_app.redis.scripts import Script, ScriptClient
 
