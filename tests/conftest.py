@@ -186,7 +186,8 @@ _LONGEST = [
     "integration/http/test_schemathesis.py", "chaos/test_interrupted_calls.py",
     "attacks/differential/test_differential.py",
     "integration/http/test_edge_bounds.py", "integration/http/bodies/test_anything.py",
-    "integration/docs/test_operations_page.py", "integration/docs/test_readme.py", "integration/limits/test_processes.py",
+    "integration/docs/test_operations_page.py", "integration/docs/test_readme.py",
+    "integration/limits/test_processes.py",
     "integration/providers/transport/test_chance.py",
     "chaos/test_rotation_under_load.py", "chaos/test_key_propagation.py", "integration/idempotency/test_idempotency.py",
 ]  # fmt: skip
