@@ -1,0 +1,215 @@
+"""The project's prose is plain technical English: a linter over docstrings, comments, messages, pages and test names.
+
+`tests/support/prose/rules.py` has the rules. Each dictionary below holds the folders that are not clean yet, with their
+number of findings. A number may only become smaller; a folder without an entry has none.
+"""
+
+import ast
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from functools import cache
+from pathlib import Path
+
+from tests.support.paths import ROOT
+from tests.support.prose.rules import ANY_RULE, EXEMPT, IN_NAMES, RULES
+from tests.support.prose.texts import Prose, all_prose, prose_of
+
+MAX_TEST_NAME = 60
+
+NOT_YET_CLEAN = {
+    ".env.example": 14,
+    "CHANGELOG.md": 22,
+    "CONTRIBUTING.md": 1,
+    "Makefile": 1,
+    "SECURITY.md": 8,
+    "alerts/platform.yml": 13,
+    "alerts/platform_test.yml": 2,
+    "apps/platform_api": 139,
+    "apps/platform_cli": 65,
+    "apps/provider_simulator": 62,
+    "bench/passthrough.py": 1,
+    "dashboards/platform.json": 10,
+    "docs/adr": 191,
+    "docs/architecture.md": 18,
+    "docs/billing.md": 9,
+    "docs/capacity.md": 3,
+    "docs/configuration": 50,
+    "docs/http": 2,
+    "docs/operations.md": 36,
+    "docs/resilience.md": 3,
+    "migrations/versions": 2,
+    "platform_app/auth": 31,
+    "platform_app/chat.py": 8,
+    "platform_app/config": 24,
+    "platform_app/core_contracts.py": 1,
+    "platform_app/db": 4,
+    "platform_app/idempotency": 33,
+    "platform_app/ledger": 48,
+    "platform_app/llm": 205,
+    "platform_app/metering.py": 5,
+    "platform_app/observability": 24,
+    "platform_app/rate_limit": 72,
+    "platform_app/readiness.py": 7,
+    "platform_app/redis": 1,
+    "platform_app/resources": 16,
+    "platform_app/secret_store": 29,
+    "pyproject.toml": 1,
+    "runbooks/AuthStale.md": 3,
+    "runbooks/AuthUnavailable.md": 2,
+    "runbooks/BudgetSeedsFailing.md": 4,
+    "runbooks/ConfigRefused.md": 4,
+    "runbooks/EdgeConnectionsExhausted.md": 1,
+    "runbooks/GatewayDown.md": 4,
+    "runbooks/GatewayLatencyHigh.md": 2,
+    "runbooks/GatewayWithoutWorkers.md": 2,
+    "runbooks/GatewayWorkersRestarting.md": 2,
+    "runbooks/IdempotencyResponsesNotKept.md": 3,
+    "runbooks/KeyListenerDisconnected.md": 2,
+    "runbooks/LedgerBehind.md": 1,
+    "runbooks/LedgerLinesSetAside.md": 4,
+    "runbooks/LedgerLosing.md": 6,
+    "runbooks/LimiterClosed.md": 5,
+    "runbooks/LimiterDegraded.md": 3,
+    "runbooks/LimiterSettlementsFailing.md": 4,
+    "runbooks/LogLinesDropped.md": 1,
+    "runbooks/ProviderAuthFailed.md": 2,
+    "runbooks/ProviderConcurrencySaturated.md": 3,
+    "runbooks/ProviderErrorBudgetBurn.md": 3,
+    "runbooks/ProviderFailing.md": 3,
+    "runbooks/ProviderFallbacks.md": 6,
+    "runbooks/ProviderUsageRefused.md": 2,
+    "runbooks/RefusalsFlood.md": 1,
+    "runbooks/SecretsStale.md": 2,
+    "tests/attacks": 21,
+    "tests/chaos": 23,
+    "tests/clients": 8,
+    "tests/conftest.py": 6,
+    "tests/contract": 24,
+    "tests/failover": 8,
+    "tests/integration": 138,
+    "tests/support": 42,
+    "tests/unit": 86,
+}
+LONG_NAMES = {
+    "tests/chaos": 2,
+    "tests/contract": 3,
+    "tests/integration": 43,
+    "tests/unit": 53,
+}
+NAMES_NOT_YET_CLEAN = {
+    "tests/attacks": 1,
+    "tests/chaos": 2,
+    "tests/clients": 7,
+    "tests/contract": 18,
+    "tests/integration": 114,
+    "tests/unit": 157,
+}
+IMPORTS_OF_TESTS = {
+    "tests/clients": 1,
+    "tests/integration": 15,
+    "tests/unit": 1,
+}
+
+
+@cache
+def findings() -> tuple[str, ...]:
+    """Return path, line, text and rule of everything that a rule forbids."""
+    return tuple(found for prose in all_prose() for found in findings_in(prose))
+
+
+def findings_in(prose: Prose) -> Iterator[str]:
+    """Yield what the rules find in one text, apart from the exceptions."""
+    if not ANY_RULE.search(prose.text):
+        return
+    for rule in RULES:
+        for match in rule.pattern.finditer(prose.text):
+            if not any(prose.path == path and text in prose.text for path, text, _ in EXEMPT):
+                line = prose.line + prose.text.count("\n", 0, match.start())
+                yield f"{prose.path}:{line}: {match[0]!r}: {rule.instead}"
+
+
+@cache
+def all_tests() -> tuple[tuple[str, str], ...]:
+    """Return path and name of every test."""
+    return tuple(
+        (file.relative_to(ROOT).as_posix(), node.name)
+        for file in sorted((ROOT / "tests").rglob("test_*.py"))
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_")
+    )
+
+
+def long_names() -> list[str]:
+    """Return the tests whose name exceeds `MAX_TEST_NAME` characters."""
+    return [f"{path}: {name}: {len(name)} characters" for path, name in all_tests() if len(name) > MAX_TEST_NAME]
+
+
+def words_in_names() -> list[str]:
+    """Return the tests whose name has a word that names do not use."""
+    return [
+        f"{path}: {name}: write {rule.instead}"
+        for path, name in all_tests()
+        for rule in IN_NAMES
+        if rule.pattern.search(name.replace("_", " "))
+    ]
+
+
+def imports_of_test_modules() -> list[str]:
+    """Return the imports of a test module by another module. Shared code belongs to `tests/support` or a conftest."""
+    return [
+        f"{file.relative_to(ROOT).as_posix()}:{node.lineno}: imports {node.module}"
+        for file in sorted((ROOT / "tests").rglob("*.py"))
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").rpartition(".")[2].startswith("test_")
+    ]
+
+
+def count(found: Iterable[str]) -> Counter[str]:
+    """Count findings by folder, two levels deep."""
+    paths = (Path(each.partition(":")[0]) for each in found)
+    return Counter("/".join(path.parts[:2]) if len(path.parts) > 2 else path.as_posix() for path in paths)
+
+
+def new(found: Iterable[str], allowed: dict[str, int]) -> list[str]:
+    """Return the findings of each folder that has more of them than it may have."""
+    found = list(found)
+    over = {folder for folder, number in count(found).items() if number > allowed.get(folder, 0)}
+    return [each for each in found if count([each]).keys() & over]
+
+
+def test_prose_has_no_forbidden_words() -> None:
+    assert new(findings(), NOT_YET_CLEAN) == []
+
+
+def test_test_names_have_at_most_sixty_characters() -> None:
+    assert new(long_names(), LONG_NAMES) == []
+
+
+def test_test_names_have_no_forbidden_words() -> None:
+    assert new(words_in_names(), NAMES_NOT_YET_CLEAN) == []
+
+
+def test_no_test_module_is_imported() -> None:
+    assert new(imports_of_test_modules(), IMPORTS_OF_TESTS) == []
+
+
+def test_linter_reads_every_kind_of_text(tmp_path: Path) -> None:
+    """Each kind of file has one finding, and the identifiers in backticks and code have none."""
+    texts = {
+        "alerts/a.yml": 'groups: [{rules: [{alert: A, annotations: {summary: "Nobody answers", description: ""}}]}]\n',
+        "deploy/a.sql": "SELECT 'answer'; -- nobody answers\n",
+        "docs/a.md": "The `answer`, [here](answer.md).\n\n```sh\nanswer\n```\n\nNobody answers.\n",
+        "platform_app/a.py": 'def answer() -> None:\n    """Nobody answers `answer`."""\n',
+        "platform_app/b.py": "ANSWER = answer  # nobody answers\n",
+        "platform_app/c.py": 'MESSAGE = f"Nobody answers {answer}."\n',
+    }
+    for name, text in texts.items():
+        prose = _prose_of_text(tmp_path, name, text)
+        assert sum(len(list(findings_in(each))) for each in prose) == 2, name
+
+
+def _prose_of_text(folder: Path, name: str, text: str) -> Iterator[Prose]:
+    file = folder / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+    yield from prose_of(file, root=folder)
