@@ -1,7 +1,10 @@
 """The circuit breaker: stop sending requests to a route that keeps failing, and test it again after a while.
 
-`Breaker` is the policy around one route, `BreakerState` the state that all calls along the route share, and
-`HealthWindow` the counts that decide when it opens.
+`Breaker` is the policy around one route. `BreakerState` is what all calls along the route share: the phase and the
+counts. `HealthWindow` holds these counts.
+
+    CLOSED --(too many failures)--> OPEN --(open_seconds)--> HALF_OPEN --(all probes succeed)--> CLOSED
+                                      ^--(a probe fails)---------'
 """
 
 import asyncio
@@ -20,14 +23,14 @@ from platform_app.observability.logging import get_logger
 
 _log = get_logger("policies")
 PROBE_RETRY_AFTER_SECONDS = 1.0
-"""What callers are told while probes are out: within this time they mostly have decided."""
+"""The Retry-After while probes are in progress. Most probes end within this time."""
 SLICES = 10
 _TIMER_SLACK_SECONDS = 0.01
-"""Event loops fire timers up to some milliseconds early."""
+"""Event loops run timers up to a few milliseconds early."""
 
 
 class Breaker:
-    """Asks the shared state before each call and tells it how each ended, streams included."""
+    """Ask the route's shared state before each call, and report how each call ended, streams included."""
 
     def __init__(self, upstream: Upstream, state: "BreakerState") -> None:
         self._upstream = upstream
@@ -42,32 +45,21 @@ class Breaker:
         permit = self._state.admit()
         sent = call.attempt_log.attempts
         try:
-            answer = await self._upstream.send(call)
+            response = await self._upstream.send(call)
         except BaseException as error:
             permit.settle(_health(error, call) if call.attempt_log.attempts > sent else Health.UNKNOWN)
             raise
-        if isinstance(answer, ChunkStream):
+        if isinstance(response, ChunkStream):
             permit.first_chunk()
-            answer.on_end(StreamObserver.BREAKER, _Ending(permit))
+            response.on_end(StreamObserver.BREAKER, permit.stream_ended)
         else:
             permit.settle(Health.WORKS)
-        return answer
-
-
-class _Ending:
-    """How a stream ended, as told by the stream."""
-
-    __slots__ = ("_permit",)
-
-    def __init__(self, permit: "Permit") -> None:
-        self._permit = permit
-
-    def __call__(self, error: BaseException | None) -> None:
-        self._permit.settle(Health.WORKS if error is None else failure_policy_of(error).health)
+        return response
 
 
 def _health(error: BaseException, call: ModelCall) -> Health:
-    """A client that leaves says nothing of the route; a deadline that cuts the call off says that it is too slow."""
+    """Return what a failed call shows about the route. A cancellation by the client shows nothing. A cancellation by
+    the call's deadline shows that the route is too slow."""
     if isinstance(error, asyncio.CancelledError):
         late = asyncio.get_running_loop().time() >= call.deadline - _TIMER_SLACK_SECONDS
         return Health.FAILS if late else Health.UNKNOWN
@@ -75,7 +67,7 @@ def _health(error: BaseException, call: ModelCall) -> Health:
 
 
 class Phase(IntEnum):
-    """The values are those of the gauge."""
+    """The values are those of the metric platform_provider_breaker_state."""
 
     CLOSED = 0
     HALF_OPEN = 1
@@ -83,7 +75,7 @@ class Phase(IntEnum):
 
 
 class Permit:
-    """One call's admission. Its holder must settle it once, however the call ends."""
+    """The admission of one call. The holder settles it once, however the call ends."""
 
     __slots__ = ("_state", "epoch", "probe")
 
@@ -93,23 +85,31 @@ class Permit:
         self.probe = probe
 
     def settle(self, health: Health) -> None:
-        """Say what the call showed, and give a probe's place back."""
+        """Report what the call showed about the route. The permit of a probe is free again."""
         self._state.settle(self, health)
 
     def first_chunk(self) -> None:
-        """A stream began. That settles a probe, since its rest may take minutes; the permit lives on as an ordinary one
-        of the phase that follows, so that a stream which breaks off later still counts."""
+        """Report that a stream began. This settles a probe, since the rest of the stream may take minutes. The permit
+        becomes an ordinary one of the next phase, so that a stream that fails later still counts."""
         if self.probe:
             self._state.settle(self, Health.WORKS)
             self.probe, self.epoch = False, self._state.epoch
 
+    def stream_ended(self, error: BaseException | None) -> None:
+        """Settle the permit of a stream. See EndCallback for `error`."""
+        self.settle(Health.WORKS if error is None else failure_policy_of(error).health)
+
 
 class BreakerState:
-    """Closed, it counts; open, it refuses without I/O; half-open, it lets a few calls through and is told by them.
+    """The state machine of one route.
 
-    Why a share with a minimum, and not failures in a row: under load a route that fails four calls of five never fails
-    many in a row, and one that fails five in ten thousand is not down. The minimum keeps single failures at night from
-    opening it. Time passes when it is asked; there is no timer.
+    CLOSED: every call is admitted and counted. OPEN: every call is refused without I/O. HALF_OPEN: a few calls, the
+    probes, are admitted, and their results decide which phase follows.
+
+    It opens on a share of failures with a minimum number of calls, and not on failures in a row. Under load a route
+    that fails four of five calls never fails many in a row, and a route that fails five of ten thousand is not down.
+    The minimum keeps single failures at night from opening the breaker. There is no timer: the time is looked at when a
+    call arrives.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class BreakerState:
         self.config = config
         self.phase = Phase.CLOSED
         self.epoch = 0
-        """Grows with each change of phase; calls of an earlier epoch have no say."""
+        """Incremented with each change of phase. Results of calls from an earlier epoch are ignored."""
         self._name = (provider, upstream_model)
         self._clock = clock
         self._window = HealthWindow(config.window_seconds)
@@ -130,10 +130,10 @@ class BreakerState:
         self._gauge.set(Phase.CLOSED)
 
     def admit(self) -> Permit:
-        """Let a call through.
+        """Admit a call.
 
         Raises:
-            BreakerOpen: not now; retry_after says when.
+            BreakerOpen: the call is refused; retry_after says when the next one may be admitted.
         """
         if self.phase is Phase.CLOSED:
             return Permit(self, self.epoch, probe=False)
@@ -164,7 +164,7 @@ class BreakerState:
                     self._enter(Phase.CLOSED)
 
     def retire(self) -> None:
-        """The route is gone from the catalog; what is still under way along it changes nothing any more."""
+        """Close the breaker of a route that left the config file. Calls that still run do not change it."""
         self.phase = Phase.CLOSED
         self._retired = True
         self._gauge.set(Phase.CLOSED)
@@ -198,39 +198,39 @@ class BreakerState:
         metrics.PROVIDER_REFUSED.labels(provider, "breaker_open").inc()
         return BreakerOpen(
             "The provider is unavailable right now. Try again shortly.",
-            details=[f"{provider}/{model[:100]} failed too often and is not asked for a while"],
+            details=[f"{provider}/{model[:100]} failed too often and gets no requests for now"],
             retry_after=retry_after,
         )
 
 
 class HealthWindow:
-    """Counts over a sliding time, in ten slices: the oldest is forgotten as a whole, so a call counts for 90 to 100 %
-    of the window. Fixed memory, whatever the traffic."""
+    """The calls and failures of a sliding window, in ten slices. The oldest slice is dropped as a whole, so a call
+    counts for 90 to 100 % of the window. The memory does not grow with the traffic."""
 
     def __init__(self, window_seconds: float) -> None:
         self._slice_seconds = window_seconds / SLICES
         self._calls = [0] * SLICES
         self._failures = [0] * SLICES
         self._latest = 0
-        """Number of the slice that was counted into last, since the clock's zero."""
+        """The number of the slice that was counted into last, from the clock's zero."""
 
     def add(self, failed: bool, now: float) -> None:
         """Count one call."""
-        self._forget(now)
+        self._drop_old_slices(now)
         self._calls[self._latest % SLICES] += 1
         self._failures[self._latest % SLICES] += failed
 
     def counts(self, now: float) -> tuple[int, int]:
-        """Calls, and how many of them failed."""
-        self._forget(now)
+        """Return the number of calls and the number of those that failed."""
+        self._drop_old_slices(now)
         return sum(self._calls), sum(self._failures)
 
     def clear(self) -> None:
-        """Forget all."""
+        """Reset all counts to zero."""
         self._calls = [0] * SLICES
         self._failures = [0] * SLICES
 
-    def _forget(self, now: float) -> None:
+    def _drop_old_slices(self, now: float) -> None:
         current = int(now / self._slice_seconds)
         passed = current - self._latest
         if passed > 0:

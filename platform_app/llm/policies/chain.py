@@ -1,13 +1,13 @@
-"""The way to each public model, put together from its routes and the policies around them.
+"""Wrap the routes of each public model in the policies.
 
-From the outside in, and why (docs/adr/0010):
-    FailureMetrics   sees what callers get
-    Deadline          bounds everything within
-    Fallback          left out where there is one route
-    Retry             outside of breaker and slots: a wait holds no slot, and each try asks the breaker
-    Breaker           an open one takes no slot and no place in the queue
-    Concurrency       left out where the provider has no cap
-    the route itself
+The order, from the outermost to the innermost, and the reason for it (docs/adr/0010):
+    FailureMetrics    sees the errors that callers get
+    Deadline          limits the time of everything inside
+    Fallback          left out if the model has one route
+    Retry             outside of breaker and concurrency limit: a wait uses no place, and each attempt asks the breaker
+    Breaker           outside of the concurrency limit: an open breaker uses no place and does not queue
+    Concurrency       left out if the provider has no limit
+    ProviderRoute     sends the request
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -30,8 +30,8 @@ MakeRoute = Callable[[Route], Upstream]
 def build_policy_chains(
     config: PlatformConfig, routes: Mapping[str, Sequence[Route]], make_route: MakeRoute, state: PolicyState
 ) -> dict[str, Upstream]:
-    """The upstream of every public model; state that the new catalog does not need is dropped. For the start and for
-    every reload alike."""
+    """Return the upstream of every public model, at startup and after a config reload. State that the new config does
+    not need is dropped."""
     upstreams = {model: build_policy_chain(config, routes[model], make_route, state) for model in routes}
     state.keep_only((route for each in routes.values() for route in each), config)
     return upstreams
@@ -40,16 +40,16 @@ def build_policy_chains(
 def build_policy_chain(
     config: PlatformConfig, routes: Sequence[Route], make_route: MakeRoute, state: PolicyState
 ) -> Upstream:
-    """The upstream of one public model, which has at least one route."""
+    """Return the upstream of one public model, which has at least one route."""
     retry = config.policies.retry
-    alone = len(routes) == 1
-    max_wait = None if alone else retry.retry_after_max_seconds
-    choices = []
+    has_one_route = len(routes) == 1
+    max_wait = None if has_one_route else retry.retry_after_max_seconds
+    candidates = []
     for route in routes:
         upstream = make_route(route)
-        if (slots := state.slots(route.provider, config)) is not None:
-            upstream = Concurrency(upstream, slots)
+        if (limit := state.concurrency_limit(route.provider, config)) is not None:
+            upstream = Concurrency(upstream, limit)
         upstream = Breaker(upstream, state.breaker(route, config.policies.breaker))
-        choices.append(RouteCandidate(route, Retry(upstream, route, retry, max_wait)))
-    tried = choices[0].upstream if alone else Fallback(choices)
-    return FailureMetrics(Deadline(tried), routes[0].public_model)
+        candidates.append(RouteCandidate(route, Retry(upstream, route, retry, max_wait)))
+    upstream = candidates[0].upstream if has_one_route else Fallback(candidates)
+    return FailureMetrics(Deadline(upstream), routes[0].public_model)

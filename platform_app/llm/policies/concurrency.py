@@ -1,7 +1,7 @@
 """A provider's concurrency limit: at most so many calls at once, and a bounded queue in front of them.
 
-`Concurrency` is the policy around one route, `ConcurrencyLimit` the count and the queue that all routes of a provider
-share.
+`Concurrency` is the policy around one route. `ConcurrencyLimit` is the count and the queue that all routes of a
+provider share.
 """
 
 import asyncio
@@ -16,44 +16,46 @@ RETRY_AFTER_SECONDS = 1.0
 
 
 class Concurrency:
-    """Holds one of the provider's slots from before the call until its answer is complete, streams included."""
+    """Count a call against the provider's limit from before it is sent until its response is complete, streams
+    included."""
 
-    def __init__(self, upstream: Upstream, slots: "ConcurrencyLimit") -> None:
+    def __init__(self, upstream: Upstream, limit: "ConcurrencyLimit") -> None:
         self._upstream = upstream
-        self._slots = slots
+        self._limit = limit
 
     async def send(self, call: ModelCall) -> UpstreamResponse:
         """See Upstream.send.
 
         Raises:
-            Overloaded: no slot came free; nothing was sent.
+            Overloaded: the queue was full or the wait too long; nothing was sent.
         """
-        await self._slots.acquire(call.deadline)
+        await self._limit.acquire(call.deadline)
         try:
-            answer = await self._upstream.send(call)
+            response = await self._upstream.send(call)
         except BaseException:
-            self._slots.release()
+            self._limit.release()
             raise
-        if isinstance(answer, ChunkStream):
-            answer.on_end(StreamObserver.CONCURRENCY, self._release)
+        if isinstance(response, ChunkStream):
+            response.on_end(StreamObserver.CONCURRENCY, self._release)
         else:
-            self._slots.release()
-        return answer
+            self._limit.release()
+        return response
 
     def _release(self, _: BaseException | None) -> None:
-        self._slots.release()
+        self._limit.release()
 
 
 class ConcurrencyLimit:
-    """First come, first served. A slot that comes free goes to the longest waiting call; none can be overtaken.
+    """A semaphore with a bounded, fair queue: a free place goes to the call that has waited longest.
 
-    Everything but the waiting happens in one step of the event loop, so the counts are never in between.
+    Everything but the wait happens within one step of the event loop, so that other tasks never see a count that is
+    only half changed.
     """
 
     def __init__(self, provider: str, limit: int, max_waiting: int, queue_seconds: float) -> None:
         self.in_use = 0
         self._provider = provider
-        self._waiting: dict[asyncio.Future[None], None] = {}  # in order, and quick to leave from the middle
+        self._waiting: dict[asyncio.Future[None], None] = {}  # ordered, and removal from the middle is cheap
         self._gauges = (
             metrics.PROVIDER_SLOTS_IN_USE.labels(provider),
             metrics.PROVIDER_SLOTS_WAITING.labels(provider),
@@ -63,22 +65,22 @@ class ConcurrencyLimit:
 
     @property
     def waiting(self) -> int:
-        """Calls in the queue."""
+        """The number of calls in the queue."""
         return len(self._waiting)
 
     def resize(self, limit: int, max_waiting: int, queue_seconds: float) -> None:
-        """Take new numbers; calls that have a slot keep it, and those in the queue their place."""
+        """Change the limits. Running calls continue, and queued calls keep their place."""
         self._limit, self._max_waiting, self._queue_seconds = limit, max_waiting, queue_seconds
         self._gauges[2].set(limit)
-        self._grant()
+        self._admit_waiting()
 
     def retire(self) -> None:
-        """The provider has no cap any more."""
+        """Reset the gauge when the provider has no limit any more."""
         self._gauges[2].set(0)
 
     async def acquire(self, deadline: float) -> None:
-        """Wait for a slot, for `queue_seconds` and not past the deadline (the event loop's time). Whoever got one must
-        release it.
+        """Wait until the call may be sent, for at most `queue_seconds` and not past the deadline (the event loop's
+        time). The caller must release what it acquired.
 
         Raises:
             Overloaded: the queue is full, or the wait was too long.
@@ -101,29 +103,29 @@ class ConcurrencyLimit:
                 await turn
         except BaseException as error:
             if turn.done() and not turn.cancelled():
-                self.release()  # it came in the same moment
+                self.release()  # the place was assigned in the same loop iteration
             else:
-                self._leave(turn)
+                self._leave_queue(turn)
             if isinstance(error, TimeoutError):
                 raise self._refusal("queue_timeout") from None
             raise
 
     def release(self) -> None:
-        """Give a slot back."""
+        """Free the place of a call that has ended."""
         self.in_use -= 1
         self._gauges[0].dec()
-        self._grant()
+        self._admit_waiting()
 
-    def _grant(self) -> None:
+    def _admit_waiting(self) -> None:
         while self._waiting and self.in_use < self._limit:
             turn = next(iter(self._waiting))
-            self._leave(turn)
-            if not turn.done():  # else cancelled a moment ago, and its waiter has not run since
+            self._leave_queue(turn)
+            if not turn.done():  # a done one was cancelled, and its task has not run since
                 self.in_use += 1
                 self._gauges[0].inc()
                 turn.set_result(None)
 
-    def _leave(self, turn: "asyncio.Future[None]") -> None:
+    def _leave_queue(self, turn: "asyncio.Future[None]") -> None:
         if turn in self._waiting:
             del self._waiting[turn]
             self._gauges[1].dec()
@@ -131,6 +133,6 @@ class ConcurrencyLimit:
     def _refusal(self, reason: str) -> Overloaded:
         metrics.PROVIDER_REFUSED.labels(self._provider, reason).inc()
         return Overloaded(
-            f"Too many calls to the provider '{self._provider}' are under way. Try again shortly.",
+            f"The provider '{self._provider}' has too many calls in progress. Try again shortly.",
             retry_after=RETRY_AFTER_SECONDS,
         )

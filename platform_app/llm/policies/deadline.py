@@ -1,4 +1,4 @@
-"""One deadline for everything that a request's call goes through until its first byte."""
+"""One deadline for everything that happens to a call until the first byte of its response."""
 
 import asyncio
 
@@ -8,23 +8,23 @@ from platform_app.llm.requests import ModelCall
 
 
 class Deadline:
-    """The outermost policy. What the others do about the deadline only spares pointless work; this one enforces it."""
+    """Enforce the call's deadline. The inner policies look at it too, but only to avoid useless work."""
 
     def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream
 
     async def send(self, call: ModelCall) -> UpstreamResponse:
-        """See Upstream.send. A cancellation from outside stays one, even when the deadline passes meanwhile.
+        """See Upstream.send. A cancellation by the caller stays a cancellation, even if the deadline passes meanwhile.
 
         Raises:
-            ProviderTimeout: call.deadline came first.
+            ProviderTimeout: call.deadline passed first.
         """
         try:
-            async with asyncio.timeout_at(call.deadline) as within:
+            async with asyncio.timeout_at(call.deadline) as timeout:
                 return await self._upstream.send(call)
         except TimeoutError:
-            if not within.expired():
+            if not timeout.expired():
                 raise
             raise ProviderTimeout(
-                "No provider answered in time.", details=["the time for all attempts together is over"]
+                "No provider responded in time.", details=["the time for all attempts together is used up"]
             ) from None

@@ -1,4 +1,4 @@
-"""What a request's call came to, after everything that was done about it."""
+"""Count the calls that failed for the caller, after all retries and fallbacks."""
 
 from platform_app.errors import PlatformError
 from platform_app.llm.interfaces import Upstream, UpstreamResponse
@@ -7,8 +7,8 @@ from platform_app.observability import metrics
 
 
 class FailureMetrics:
-    """Counts calls that failed before their first byte, by the code that the caller gets. Attempts are counted by the
-    routes; without this nobody could tell a failure that was routed around from one that reached a caller."""
+    """Count calls that failed before their first byte, by the error code that the caller gets. The routes count single
+    attempts; this count tells failures that reached a caller from failures that a fallback hid."""
 
     def __init__(self, upstream: Upstream, public_model: str) -> None:
         self._upstream = upstream
@@ -19,15 +19,15 @@ class FailureMetrics:
         try:
             return await self._upstream.send(call)
         except PlatformError as error:
-            _note_used_up(error, call)
+            _discourage_retry(error, call)
             metrics.MODEL_CALL_FAILURES.labels(self._model, error.code).inc()
             raise
 
 
-def _note_used_up(error: PlatformError, call: ModelCall) -> None:
-    """Tell the caller not to retry what was retried here, or on every route: clients that retry by themselves would
-    multiply the tries. A time to wait that the provider named, and that was too long to wait here, stays: after it a
-    retry is the first."""
+def _discourage_retry(error: PlatformError, call: ModelCall) -> None:
+    """Mark the error as not worth a retry if the gateway has retried already, on one route or on several: clients that
+    retry by themselves would multiply the attempts. A Retry-After of the provider that was too long to wait for here
+    stays, since a retry after it is the first."""
     if call.attempt_log.attempts > 1 and (error.tries > 1 or error.retry_after is None):
         error.should_retry = False
         error.retry_after = None

@@ -1,4 +1,4 @@
-"""Which error is retried, which falls back and which counts for the breaker: the one table of it."""
+"""The one table that says which error is retried, which falls back and which counts for the breaker."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ from platform_app.llm.errors import BreakerOpen, CutOff, ResponseTooLarge, Unsup
 
 
 class Health(Enum):
-    """What the end of a call says of its route."""
+    """What the end of a call shows about its route."""
 
     WORKS = "works"
     FAILS = "fails"
@@ -39,33 +39,39 @@ class Health(Enum):
 
 @dataclass(frozen=True, slots=True)
 class FailurePolicy:
-    """What is done about an error."""
+    """What the policies do after an error."""
 
     retry: bool
-    """The same route may well answer a moment later."""
+    """The same route may succeed a moment later."""
     fall_back: bool
-    """Another route may answer."""
+    """Another route may succeed."""
     health: Health
     why: str
     other_model_only: bool = False
-    """Falls back only to a route whose model at its provider is another one: the same model says the same anywhere."""
+    """Fall back only to a route with another upstream model: the same model fails the same way at any provider."""
 
 
-_OURS = FailurePolicy(False, False, Health.UNKNOWN, "comes from in front of the routes; here it would be a bug")
+_OURS = FailurePolicy(False, False, Health.UNKNOWN, "raised in front of the routes; here it would be a bug")
 
 FAILURE_POLICIES: Mapping[type[PlatformError], FailurePolicy] = {
     RequestRefused: FailurePolicy(
-        False, False, Health.UNKNOWN, "the request is as wrong everywhere; some adapters know without asking"
+        False,
+        False,
+        Health.UNKNOWN,
+        "the request is invalid on every route; some adapters see that before sending",
     ),
     ContextLengthExceeded: FailurePolicy(
         False,
         True,
         Health.UNKNOWN,
-        "as wrong for this model everywhere; one of another size may take it",
+        "too long for this model on every route; a model with a larger context may accept it",
         other_model_only=True,
     ),
     UnsupportedByRoute: FailurePolicy(
-        False, True, Health.UNKNOWN, "only this wire format, model or account cannot do it; those of another route may"
+        False,
+        True,
+        Health.UNKNOWN,
+        "this wire format, model or account does not support it; another route may",
     ),
     CallerRefused: _OURS,
     RateLimited: _OURS,
@@ -76,46 +82,62 @@ FAILURE_POLICIES: Mapping[type[PlatformError], FailurePolicy] = {
     Draining: _OURS,
     InternalError: _OURS,
     ProviderNotConfigured: FailurePolicy(
-        False, True, Health.UNKNOWN, "a credential or a model's name, the operator's to mend; others have theirs"
+        False,
+        True,
+        Health.UNKNOWN,
+        "a wrong credential or model name, for the operator to fix; other routes differ",
     ),
-    Overloaded: FailurePolicy(False, True, Health.UNKNOWN, "our own cap: it has queued already, and nothing was sent"),
-    BreakerOpen: FailurePolicy(False, True, Health.UNKNOWN, "nothing was sent, and nothing will be before its time"),
+    Overloaded: FailurePolicy(
+        False, True, Health.UNKNOWN, "our own limit: it has queued already, and nothing was sent"
+    ),
+    BreakerOpen: FailurePolicy(False, True, Health.UNKNOWN, "nothing was sent, and the breaker stays open"),
     ProviderUnavailable: FailurePolicy(
-        True, True, Health.FAILS, "a lost connection or a full server passes, or it is an outage"
+        True, True, Health.FAILS, "a lost connection or a full server is temporary, or it is an outage"
     ),
-    ProviderError: FailurePolicy(True, True, Health.FAILS, "a 5xx passes, or it is an outage"),
+    ProviderError: FailurePolicy(True, True, Health.FAILS, "a 5xx is temporary, or it is an outage"),
     ProviderBadResponse: FailurePolicy(
-        True, True, Health.FAILS, "an answer cut short passes; a provider that talks nonsense is down"
+        True, True, Health.FAILS, "an incomplete response is temporary; a provider whose responses are invalid is down"
     ),
     ResponseTooLarge: FailurePolicy(
         False,
         True,
         Health.UNKNOWN,
-        "what was asked for makes it large, as often as it is asked; a smaller model may do",
+        "the request makes the response large, on every retry; another model may respond with less",
     ),
     ProviderTimeout: FailurePolicy(
-        False, True, Health.FAILS, "the time is spent, the same again is likely, and the first may still be billed"
+        False,
+        True,
+        Health.FAILS,
+        "the time is used up, a retry is likely as slow, and the first may still be billed",
     ),
     CutOff: FailurePolicy(
-        False, True, Health.UNKNOWN, "the provider was sending: what was asked for is longer than the call's time"
+        False,
+        True,
+        Health.UNKNOWN,
+        "the provider was sending: the response takes longer than the call's time",
     ),
     ProviderRateLimited: FailurePolicy(
-        True, True, Health.WORKS, "it says when to come again; a breaker would make a limit an outage"
+        True, True, Health.WORKS, "the error says when to retry; an open breaker would make a limit an outage"
     ),
     ProviderQuotaExhausted: FailurePolicy(
-        False, True, Health.WORKS, "waiting does not pay the bill; it answers, and its error must stay visible"
+        False,
+        True,
+        Health.WORKS,
+        "a retry does not pay the bill; the provider is up, and its error must stay visible",
     ),
     ProviderAuthFailed: FailurePolicy(
-        False, True, Health.WORKS, "the credential was fetched anew already; its error must stay visible"
+        False, True, Health.WORKS, "the credential was fetched again already; its error must stay visible"
     ),
 }
-"""By class; a class that is not here is judged as its nearest base."""
+"""By class. A class that is not listed has the policy of its nearest base class."""
 
-_BUG = FailurePolicy(False, False, Health.UNKNOWN, "not one of ours: a bug, which is to be seen and not to be repeated")
+_BUG = FailurePolicy(
+    False, False, Health.UNKNOWN, "a bug, since it is no PlatformError: it must be visible, and not repeated"
+)
 
 
 def failure_policy_of(error: BaseException) -> FailurePolicy:
-    """The row of an error."""
+    """Return the policy for an error."""
     for kind in type(error).__mro__:
         if kind in FAILURE_POLICIES:
             return FAILURE_POLICIES[kind]
@@ -123,5 +145,5 @@ def failure_policy_of(error: BaseException) -> FailurePolicy:
 
 
 def reason_label(error: PlatformError) -> str:
-    """The error as a label: its code, but `breaker_open` where the provider was not even asked."""
+    """Return the error as a metric label: its code, or `breaker_open` if nothing was sent to the provider."""
     return "breaker_open" if isinstance(error, BreakerOpen) else error.code

@@ -1,4 +1,4 @@
-"""Which route of a model is asked first, and which next."""
+"""Choose which route of a model gets a request first, and which one gets it after a failure."""
 
 import asyncio
 import random
@@ -20,49 +20,50 @@ _log = get_logger("policies")
 
 @dataclass(frozen=True, slots=True)
 class RouteCandidate:
-    """A route and the way along it."""
+    """A route and the upstream that sends a call along it."""
 
     route: Route
     upstream: Upstream
 
 
 class Fallback:
-    """Routes with a weight share the traffic; whichever was drawn, all others follow in the catalog's order, those with
-    a weight before those without. Where no route has a weight, the first gets all."""
+    """Distribute calls over the routes that have a weight, and fall back to the others in the config file's order,
+    routes with a weight before routes without. If no route has a weight, the first route gets all calls."""
 
-    def __init__(self, choices: Sequence[RouteCandidate], draw: Callable[[], float] = random.random) -> None:
-        """`draw` gives numbers in [0, 1)."""
-        weighted = [choice for choice in choices if choice.route.weight is not None]
-        rest = [choice for choice in choices if choice.route.weight is None]
+    def __init__(self, candidates: Sequence[RouteCandidate], draw: Callable[[], float] = random.random) -> None:
+        """`draw` returns a random number in [0, 1)."""
+        weighted = [candidate for candidate in candidates if candidate.route.weight is not None]
+        rest = [candidate for candidate in candidates if candidate.route.weight is None]
         self._orders = [(first, *(other for other in weighted if other is not first), *rest) for first in weighted]
-        self._orders = self._orders or [tuple(choices)]
-        self._bounds = list(accumulate(choice.route.weight or 0 for choice in weighted))
+        self._orders = self._orders or [tuple(candidates)]
+        self._bounds = list(accumulate(candidate.route.weight or 0 for candidate in weighted))
         self._draw = draw
 
     async def send(self, call: ModelCall) -> UpstreamResponse:
-        """See Upstream.send. Goes on to the next route where the table says so; a request error ends it at once, except
-        one that only says so of the route's own model.
+        """See Upstream.send. Try the next route after each error that the failure table lets fall back. Other errors
+        are raised at once. After an error that concerns the upstream model itself, routes to the same model are
+        skipped.
 
-        Raises the most useful error: see `most_useful`.
+        If every route failed, raise the error that `most_useful` chooses.
         """
         failures: list[PlatformError] = []
         left = list(self._order())
         while left:
-            choice = left.pop(0)
+            candidate = left.pop(0)
             try:
-                return await choice.upstream.send(call)
+                return await candidate.upstream.send(call)
             except PlatformError as error:
-                verdict = failure_policy_of(error)
-                if not verdict.fall_back:
+                policy = failure_policy_of(error)
+                if not policy.fall_back:
                     raise
                 failures.append(error)
-                if verdict.other_model_only:
-                    model = choice.route.upstream_model
+                if policy.other_model_only:
+                    model = candidate.route.upstream_model
                     left = [other for other in left if other.route.upstream_model != model]
                 if asyncio.get_running_loop().time() >= call.deadline:
                     break
                 if left:
-                    _note(choice.route, left[0].route, error)
+                    _note(candidate.route, left[0].route, error)
         raise most_useful(failures)
 
     def _order(self) -> tuple[RouteCandidate, ...]:
@@ -72,21 +73,24 @@ class Fallback:
 
 
 def most_useful(failures: Sequence[PlatformError]) -> PlatformError:
-    """The error that a caller gets where every route failed: the one that says soonest when to come again, which is
-    what a caller can act on; where none does, that of the first route, which is the one that the operator wanted. That
-    the request is wrong for one model counts only where no route failed otherwise: later another may take it."""
+    """Return the error that the caller gets if every route failed.
+
+    That is the error with the shortest wait before a retry, since a caller can act on it. If no error has a wait, it is
+    that of the first route, which the operator preferred. Errors that refuse the request for one model count only if no
+    route failed otherwise: another model may accept the request later.
+    """
     failures = [error for error in failures if not isinstance(error, RequestRefused)] or failures
     waits = [error for error in failures if error.wait_seconds is not None]
     return min(waits, key=lambda error: error.wait_seconds or 0) if waits else failures[0]
 
 
-def _note(left: Route, to: Route, error: PlatformError) -> None:
+def _note(failed: Route, to: Route, error: PlatformError) -> None:
     reason = reason_label(error)
-    metrics.PROVIDER_FALLBACKS.labels(left.provider, reason).inc()
+    metrics.PROVIDER_FALLBACKS.labels(failed.provider, reason).inc()
     _log.info(
         "provider_fallback",
-        model=left.public_model,
-        provider=left.provider,
+        model=failed.public_model,
+        provider=failed.provider,
         to_provider=to.provider,
         to_model=to.upstream_model,
         reason=reason,

@@ -1,11 +1,9 @@
-"""Another try of the same route, after an error that may not come twice."""
+"""Retry a request on the same route after an error that may be temporary."""
 
 import asyncio
 import math
+import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from platform_app.config import RetryConfig
 from platform_app.errors import PlatformError
@@ -22,11 +20,11 @@ Sleep = Callable[[float], Awaitable[None]]
 
 
 class Retry:
-    """Sends again what the table says may succeed, with jittered exponential waits.
+    """Retry the errors that the failure table allows, with exponential backoff and full jitter.
 
-    `send` returns with a stream's first chunk, so nothing is retried after it. No wait passes the call's deadline:
-    rather than sleep towards a certain timeout it raises the last error at once, which also leaves the time to others.
-    While another route could respond, no wait is longer than `max_wait_seconds`, jitter included.
+    `send` returns with the first chunk of a stream, so nothing is retried after it. A wait that would pass the call's
+    deadline is not begun: the error is raised at once, which leaves the time to the other routes. While the model has
+    another route, no wait is longer than `max_wait_seconds`, jitter included.
     """
 
     def __init__(
@@ -37,83 +35,53 @@ class Retry:
         max_wait_seconds: float | None,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
-        """Bound each wait by `max_wait_seconds`, or, where it is None because the model has no other route, only a wait
-        that the provider asks for, by `policy.retry_after_cap_seconds`."""
+        """Limit each wait to `max_wait_seconds`. None means that the model has no other route: then only a Retry-After
+        of the provider is limited, to `policy.retry_after_cap_seconds`."""
         self._upstream = upstream
         self._route = route
+        self._policy = policy
         self._retry_after_max = policy.retry_after_cap_seconds if max_wait_seconds is None else max_wait_seconds
         self._max_wait = math.inf if max_wait_seconds is None else max_wait_seconds
         self._sleep = sleep
-        self._enough = stop_after_attempt(policy.max_attempts)
-        self._backoff = wait_random_exponential(policy.base_seconds, policy.max_seconds)
 
     async def send(self, call: ModelCall) -> UpstreamResponse:
-        """See Upstream.send. The first try goes without tenacity, which costs five times the rest of the chain."""
-        try:
-            return await self._upstream.send(call)
-        except PlatformError as error:
-            if not self._may_succeed(error):
-                raise
-            first = error
-        return await self._send_again(call, first)
+        """See Upstream.send."""
+        attempt = 1
+        while True:
+            try:
+                return await self._upstream.send(call)
+            except PlatformError as error:
+                if attempt >= self._policy.max_attempts or not self._may_retry(error):
+                    raise
+                wait = self._wait_seconds(error, attempt)
+                if asyncio.get_running_loop().time() + wait >= call.deadline:
+                    raise
+                attempt += 1
+                self._note(error, attempt, wait)
+            await self._sleep(wait)
 
-    async def _send_again(self, call: ModelCall, first: PlatformError) -> UpstreamResponse:
-        tries = _Tries(self._upstream, call, first)
-        retrying = AsyncRetrying(
-            retry=retry_if_exception(self._may_succeed),
-            wait=self._wait,
-            stop=lambda state: self._enough(state) or _too_late(state, call.deadline),
-            before_sleep=self._note,
-            sleep=self._sleep,
-            reraise=True,
-        )
-        return await retrying(tries.send)
+    def _may_retry(self, error: PlatformError) -> bool:
+        # A retry before the Retry-After would be refused too, and the provider would count it.
+        return failure_policy_of(error).retry and (error.retry_after or 0) <= self._retry_after_max
 
-    def _may_succeed(self, error: BaseException) -> bool:
-        return (
-            isinstance(error, PlatformError)
-            and failure_policy_of(error).retry
-            # To come earlier than asked would only be refused again, and count against us.
-            and (error.retry_after or 0) <= self._retry_after_max
-        )
+    def _wait_seconds(self, error: PlatformError, attempt: int) -> float:
+        """Return the provider's Retry-After plus a random backoff, so that the waiting calls do not return together.
 
-    def _wait(self, state: RetryCallState) -> float:
-        """As long as the provider asked for, and a random time on top, so that waiters do not come back as a crowd."""
-        return min((_error(state).retry_after or 0) + self._backoff(state), self._max_wait)
+        `attempt` is the number of the attempt that failed, counted from 1.
+        """
+        # The exponent stops at 64: from there on every backoff is max_seconds, and the power stays a number.
+        longest = min(self._policy.max_seconds, self._policy.base_seconds * 2 ** min(attempt - 1, 64))
+        backoff = random.uniform(0, longest)  # noqa: S311 - jitter, no secret
+        return min((error.retry_after or 0) + backoff, self._max_wait)
 
-    def _note(self, state: RetryCallState) -> None:
-        reason = reason_label(_error(state))
+    def _note(self, error: PlatformError, attempt: int, wait: float) -> None:
+        reason = reason_label(error)
         metrics.PROVIDER_RETRIES.labels(self._route.provider, reason).inc()
         _log.info(
             "provider_retry",
             provider=self._route.provider,
             model=self._route.upstream_model,
             reason=reason,
-            attempt=state.attempt_number + 1,
-            wait_ms=round(state.upcoming_sleep * 1000),
+            attempt=attempt,
+            wait_ms=round(wait * 1000),
         )
-
-
-@dataclass(slots=True)
-class _Tries:
-    """What tenacity calls: the first try happened already, and only its error is told."""
-
-    upstream: Upstream
-    call: ModelCall
-    first: PlatformError | None
-
-    async def send(self) -> UpstreamResponse:
-        if self.first is not None:
-            error, self.first = self.first, None
-            raise error
-        return await self.upstream.send(self.call)
-
-
-def _error(state: RetryCallState) -> PlatformError:
-    error = state.outcome.exception() if state.outcome else None
-    assert isinstance(error, PlatformError)  # noqa: S101 - only such errors are retried
-    return error
-
-
-def _too_late(state: RetryCallState, deadline: float) -> bool:
-    return asyncio.get_running_loop().time() + state.upcoming_sleep >= deadline

@@ -1,4 +1,4 @@
-"""What outlives a change of the config file: breakers and slots, which calls under way still hold."""
+"""The state of the policies that survives a config reload: breakers and concurrency limits, which running calls use."""
 
 from collections.abc import Iterable
 
@@ -9,15 +9,18 @@ from platform_app.llm.policies.concurrency import ConcurrencyLimit
 
 
 class PolicyState:
-    """One for each process. Holds as much as the catalog has routes: `keep_only` drops the rest."""
+    """The breakers by route and the concurrency limits by provider, one instance for each process.
+
+    Its size follows the config file: `keep_only` drops what no route uses any more.
+    """
 
     def __init__(self) -> None:
         self._breakers: dict[tuple[str, str], BreakerState] = {}
-        self._slots: dict[str, ConcurrencyLimit] = {}
+        self._limits: dict[str, ConcurrencyLimit] = {}
 
     def breaker(self, route: Route, config: BreakerConfig) -> BreakerState:
-        """The route's breaker: the one that all public models with the same model of the same provider share. With
-        other numbers than before it starts anew, closed."""
+        """Return the breaker of the route's provider and upstream model, which all public models share. If its config
+        changed, the breaker is replaced by a new, closed one."""
         key = (route.provider, route.upstream_model)
         state = self._breakers.get(key)
         if state is not None and state.config == config:
@@ -27,23 +30,23 @@ class PolicyState:
         state = self._breakers[key] = BreakerState(*key, config)
         return state
 
-    def slots(self, provider: str, config: PlatformConfig) -> ConcurrencyLimit | None:
-        """The provider's slots, None where it has no cap. Other numbers than before hold for the same slots."""
-        numbers = config.providers[provider]
-        if numbers.max_concurrent is None:
+    def concurrency_limit(self, provider: str, config: PlatformConfig) -> ConcurrencyLimit | None:
+        """Return the provider's limit, or None if it has none. If its config changed, the same limit is resized."""
+        settings = config.providers[provider]
+        if settings.max_concurrent is None:
             return None
-        asked = (numbers.max_concurrent, numbers.max_waiting, config.policies.queue_seconds)
-        if (slots := self._slots.get(provider)) is not None:
-            slots.resize(*asked)
+        sizes = (settings.max_concurrent, settings.max_waiting, config.policies.queue_seconds)
+        if (limit := self._limits.get(provider)) is not None:
+            limit.resize(*sizes)
         else:
-            slots = self._slots[provider] = ConcurrencyLimit(provider, *asked)
-        return slots
+            limit = self._limits[provider] = ConcurrencyLimit(provider, *sizes)
+        return limit
 
     def keep_only(self, routes: Iterable[Route], config: PlatformConfig) -> None:
-        """Forget what no route needs any more."""
-        wanted = {(route.provider, route.upstream_model) for route in routes}
-        for key in self._breakers.keys() - wanted:
+        """Drop the breakers and limits that none of the routes uses."""
+        used = {(route.provider, route.upstream_model) for route in routes}
+        for key in self._breakers.keys() - used:
             self._breakers.pop(key).retire()
-        capped = {provider for provider, _ in wanted if config.providers[provider].max_concurrent is not None}
-        for provider in self._slots.keys() - capped:
-            self._slots.pop(provider).retire()
+        limited = {provider for provider, _ in used if config.providers[provider].max_concurrent is not None}
+        for provider in self._limits.keys() - limited:
+            self._limits.pop(provider).retire()

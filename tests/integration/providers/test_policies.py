@@ -97,7 +97,7 @@ class Chains:
         return await self.upstream.send(self.call(seconds, stream))
 
     def in_use(self, provider: str) -> tuple[int, int]:
-        slots = self.state._slots[provider]
+        slots = self.state._limits[provider]
         return slots.in_use, slots.waiting
 
 

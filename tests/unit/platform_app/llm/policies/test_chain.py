@@ -202,9 +202,9 @@ class TestReload:
         for number in range(50):
             setting.load(a_config({"m": [f"a/x{number}"]}, {"a": {"max_concurrent": 1}}))
         assert len(setting.state._breakers) == 1
-        assert len(setting.state._slots) == 1
+        assert len(setting.state._limits) == 1
         setting.load(a_config({"m": ["a/x"]}))
-        assert len(setting.state._slots) == 0
+        assert len(setting.state._limits) == 0
 
     @virtual_time
     async def test_other_numbers_start_the_breaker_anew(self) -> None:
