@@ -97,7 +97,7 @@ async def _provider(
     try:
         credential = (await secrets.get(secret)).value if secret is not None else None
     except SecretError:
-        return Check(f"provider {name}", False, True, "not asked, its credential is missing")
+        return Check(f"provider {name}", False, True, "not probed: its credential is missing")
     return await probe_provider(name, provider, credential, pool)
 
 
