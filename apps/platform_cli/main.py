@@ -81,6 +81,36 @@ def check(
 
 
 @app.command()
+def smoke(
+    base_url: Annotated[
+        str, typer.Option(envvar="PLATFORM_BASE_URL", help="The gateway's address, such as https://gateway.example.")
+    ],
+    key: Annotated[
+        str, typer.Option(envvar="PLATFORM_CHAT_KEY", help="An API key; the variable keeps it out of the process list.")
+    ],
+    expect_sha: Annotated[str | None, typer.Option(help="Fail unless /v1/meta shows this build_sha.")] = None,
+    metrics_url: Annotated[
+        str | None, typer.Option(envvar="PLATFORM_METRICS_URL", help="Also check that its metrics count the requests.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="A public model name; the gateway's default model without it.")
+    ] = None,
+    embedding_model: Annotated[str | None, typer.Option(help="Else the first one of GET /v1/models.")] = None,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds for all checks together.")] = 60.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+) -> None:
+    """Check a running gateway from outside, as its users see it; for the end of a deploy.
+
+    Exit code 0: every check passed or was skipped. 1: a check failed. 2: wrong usage.
+    """
+    from apps.platform_cli.smoke.command import run_smoke  # noqa: PLC0415 - loads the openai package
+    from apps.platform_cli.smoke.session import SmokeOptions  # noqa: PLC0415 - as above
+
+    options = SmokeOptions(base_url, key, expect_sha, metrics_url, model, embedding_model, timeout)
+    raise typer.Exit(run_smoke(options, as_json=as_json))
+
+
+@app.command()
 def maintenance() -> None:
     """Make the ledger's partitions of the next days and drop those past retention; the service does so every hour."""
     raise typer.Exit(run_maintenance())

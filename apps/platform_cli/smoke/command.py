@@ -1,0 +1,49 @@
+"""Run the smoke checks and print their results: lines for a terminal, or one JSON object."""
+
+import asyncio
+from dataclasses import replace
+
+import orjson
+import typer
+
+from apps.platform_cli.smoke.checks import run_checks
+from apps.platform_cli.smoke.result import CheckResult
+from apps.platform_cli.smoke.session import SmokeOptions
+from platform_app.auth.tokens import parse_token
+
+
+def run_smoke(options: SmokeOptions, *, as_json: bool) -> int:
+    """Run every check. Return 0 if none failed, 1 if any failed.
+
+    Raises:
+        typer.BadParameter: the key or the URL is not one; exit code 2.
+    """
+    if not options.base_url.startswith(("http://", "https://")):
+        raise typer.BadParameter("--base-url: expected a URL such as https://gateway.example")
+    if parse_token(options.key) is None:
+        raise typer.BadParameter("--key: not an API key of this platform, or mistyped; expected fbp_…")
+    options = replace(options, base_url=options.base_url.rstrip("/").removesuffix("/v1"))
+
+    async def main() -> list[CheckResult]:
+        results = []
+        async for result in run_checks(options):
+            masked = _without_key(result, options.key)
+            results.append(masked)
+            if not as_json:
+                typer.echo("\n".join(masked.lines()))
+        return results
+
+    results = asyncio.run(main())
+    failed = sum(result.status == "failed" for result in results)
+    skipped = sum(result.status == "skipped" for result in results)
+    if as_json:
+        checks = [result.plain() for result in results]
+        typer.echo(orjson.dumps({"base_url": options.base_url, "ok": not failed, "checks": checks}).decode())
+    else:
+        typer.echo(f"{len(results) - failed - skipped} passed, {failed} failed, {skipped} skipped")
+    return 1 if failed else 0
+
+
+def _without_key(result: CheckResult, key: str) -> CheckResult:
+    """Mask the key in what a server sent back."""
+    return replace(result, detail=result.detail.replace(key, "***"))

@@ -1,0 +1,154 @@
+"""What the smoke checks share: the options, one HTTP client, the official OpenAI client, and earlier responses."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import orjson
+from openai import AsyncOpenAI
+from prometheus_client.parser import text_string_to_metric_families
+
+from apps.platform_cli.smoke.result import CheckFailed, CheckSkipped
+
+CHAT_PATH = "/v1/platform/chat"
+PROMPT = "Reply with the word: pong"
+RECORD_SECONDS = 15.0
+"""The longest wait for a metric or a record of an earlier request; both are written in the background."""
+_POLL_SECONDS = 0.25
+_MAX_SHOWN = 200
+
+
+@dataclass(frozen=True, slots=True)
+class SmokeOptions:
+    """What the operator asked for."""
+
+    base_url: str
+    key: str = field(repr=False)
+    expect_sha: str | None = None
+    metrics_url: str | None = None
+    model: str | None = None
+    embedding_model: str | None = None
+    timeout_seconds: float = 60.0
+
+
+@dataclass(slots=True)
+class SmokeSession:
+    """One run against one gateway."""
+
+    options: SmokeOptions
+    http: httpx.AsyncClient
+    openai: AsyncOpenAI
+    chat_headers: Mapping[str, str] | None = None
+    """The headers of the successful chat response; None before it."""
+    chat_body: Mapping[str, Any] | None = None
+    requests_before: float | None = None
+    """Chat requests in the metrics before the chat check; None if they could not be read."""
+    usage_before: int | None = None
+    """Requests in the usage of this key before the chat check; None if it could not be read."""
+
+    @property
+    def authorization(self) -> Mapping[str, str]:
+        """The header that authenticates this key."""
+        return {"Authorization": f"Bearer {self.options.key}"}
+
+    async def get(self, path: str, *, authenticated: bool = False, **query: str) -> httpx.Response:
+        """Send a GET request.
+
+        Raises:
+            CheckFailed: the gateway cannot be reached.
+        """
+        headers = self.authorization if authenticated else {}
+        return await self._send("GET", path, headers=headers, params=query)
+
+    async def post(
+        self, path: str, body: Mapping[str, Any], headers: Mapping[str, str] | None = None
+    ) -> httpx.Response:
+        """Send a POST request with a JSON body. Raises like `get`."""
+        return await self._send("POST", path, headers=headers or {}, json=body)
+
+    async def chat_requests(self) -> float:
+        """Return how many successful chat requests the gateway's metrics have counted.
+
+        Raises:
+            CheckFailed: the metrics cannot be read.
+        """
+        url = self.options.metrics_url or ""
+        expected = f"200 with Prometheus metrics from GET {url}"
+        remedy = "Check --metrics-url and that PLATFORM_METRICS_HOST lets this machine connect."
+        try:
+            response = await self.http.get(url)
+            families = list(text_string_to_metric_families(response.text)) if response.is_success else []
+        except (httpx.HTTPError, ValueError) as error:
+            raise CheckFailed(expected, f"{type(error).__name__}: {error}", remedy) from None
+        if not families:
+            raise CheckFailed(expected, shown(response), remedy)
+        wanted = {"route": CHAT_PATH, "status": "200"}
+        return sum(
+            sample.value
+            for family in families
+            for sample in family.samples
+            if sample.name == "platform_http_requests_total" and wanted.items() <= sample.labels.items()
+        )
+
+    async def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
+        try:
+            return await self.http.request(method, self.options.base_url + path, **options)
+        except httpx.HTTPError as error:
+            raise CheckFailed(
+                f"an HTTP response from {self.options.base_url}",
+                f"{type(error).__name__}: {error}",
+                "Check --base-url, that the gateway runs, and that this machine can reach it.",
+            ) from None
+
+
+@asynccontextmanager
+async def open_session(options: SmokeOptions) -> AsyncIterator[SmokeSession]:
+    """Open both clients. Neither retries: a retry would hide what the first request met."""
+    openai = AsyncOpenAI(
+        api_key=options.key, base_url=f"{options.base_url}/v1", max_retries=0, timeout=options.timeout_seconds
+    )
+    async with httpx.AsyncClient(timeout=options.timeout_seconds) as http, openai:
+        yield SmokeSession(options, http, openai)
+
+
+def json_object(response: httpx.Response) -> Mapping[str, Any]:
+    """Return the JSON object of a response, or an empty one if the body is not a JSON object."""
+    try:
+        body = orjson.loads(response.content)
+    except orjson.JSONDecodeError:
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def error_code(response: httpx.Response) -> str | None:
+    """Return the `error.code` of a refused request."""
+    error = json_object(response).get("error")
+    return str(error["code"]) if isinstance(error, dict) and "code" in error else None
+
+
+def shown(response: httpx.Response) -> str:
+    """Describe a response in one line: its status, and its error message or the start of its body."""
+    error = json_object(response).get("error")
+    if isinstance(error, dict):
+        return f"{response.status_code} {error.get('code')}: {error.get('message')}"
+    text = " ".join(response.text[:_MAX_SHOWN].split())
+    return f"{response.status_code} {text}" if text else f"{response.status_code} with an empty body"
+
+
+def skip_if_forbidden(status: int, scope: str) -> None:
+    """Raise CheckSkipped if the gateway refused the request because the key lacks a scope."""
+    if status == 403:
+        raise CheckSkipped(f"the key lacks the scope {scope}; use a key that has it")
+
+
+async def becomes_true(condition: Callable[[], Awaitable[bool]]) -> bool:
+    """Poll until the condition is true; return False if it is not within RECORD_SECONDS."""
+    until = asyncio.get_running_loop().time() + RECORD_SECONDS
+    while not await condition():
+        if asyncio.get_running_loop().time() >= until:
+            return False
+        await asyncio.sleep(_POLL_SECONDS)
+    return True

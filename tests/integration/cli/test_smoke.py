@@ -1,0 +1,174 @@
+"""`flowbiz-platform smoke`: it passes on a healthy gateway and names what is wrong with a broken one."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from apps.platform_cli.smoke import records, session
+from apps.platform_cli.smoke.checks import CHECKS, run_checks
+from apps.platform_cli.smoke.result import CheckResult
+from apps.platform_cli.smoke.session import SmokeOptions
+from apps.provider_simulator.server import ProviderSimulator
+from platform_app.auth.tokens import generate_token
+from tests.conftest import Platform
+from tests.support.gateway.process import Gateway, write_config
+from tests.support.servers.ports import free_port
+from tests.support.servers.stand_in_gateway import FAULTS, SHA, StandInGateway, stand_in_gateway
+
+KEY = generate_token("test").text
+DEADLINE_SECONDS = 300.0
+RULES = {"rules": [{"name": "key-rpm", "scope": "key", "limit": 600, "window_seconds": 60}]}
+BROKEN: dict[str, tuple[str, str, str]] = {
+    # fault: the failed check, what it received, what to do
+    "not_ready": ("readiness", "503 unready: redis (connection refused)", "check"),
+    "other_commit": ("commit", "build_sha ffffffffffffffff", "finish the deploy"),
+    "other_service": ("commit", "200 <html>Welcome</html>", "not of another service"),
+    "open_door": ("credentials", "200", "Do not send traffic here"),
+    "no_challenge": ("credentials", "without WWW-Authenticate", "proxy"),
+    "key_refused": ("chat", "401 invalid_api_key: stand-in", "--key"),
+    "provider_down": ("chat", "502 provider_error: stand-in", "flowbiz-platform check"),
+    "no_limit_headers": ("limit headers", "without ratelimit-policy", "rate_limits"),
+    "cut_stream": ("stream", "1 events, the last one delta", "proxy"),
+    "no_openai_route": ("openai client", "404 not_found: stand-in", "--model"),
+    "empty_completion": ("openai client", "without choices", "--base-url"),
+    "broken_embeddings": ("embeddings", "500 internal_error: stand-in", "X-Request-ID"),
+    "frozen_metrics": ("metrics", "1", "--metrics-url"),
+    "no_audit": ("audit", "no entry", "spool"),
+    "no_usage": ("usage", "0 requests", "spool"),
+}
+
+
+def smoke(environment: dict[str, str], *arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "apps.platform_cli", "smoke", "--timeout", str(DEADLINE_SECONDS), *arguments],
+        env={"PATH": os.environ.get("PATH", ""), "COLUMNS": "200", **environment},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+
+
+async def results_of(gateway: StandInGateway, **options: Any) -> dict[str, CheckResult]:
+    """The results of a run against a stand-in, by name."""
+    wanted = SmokeOptions(
+        gateway.url, KEY, expect_sha=SHA, metrics_url=f"{gateway.url}/metrics", timeout_seconds=DEADLINE_SECONDS
+    )
+    return {result.name: result async for result in run_checks(replace(wanted, **options))}
+
+
+@pytest.fixture
+def no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record that is not there at the second look never comes."""
+    monkeypatch.setattr(session, "RECORD_SECONDS", 0.3)
+    monkeypatch.setattr(records, "RECORD_SECONDS", 0.3)
+
+
+@pytest.fixture
+def smoke_gateway(
+    platform: Platform, tmp_path_factory: pytest.TempPathFactory, simulator: ProviderSimulator
+) -> Gateway:
+    directory = tmp_path_factory.mktemp("smoke")
+    models = {"sim-ok": "sim-ok", "sim-embedding": "text-embedding-3-small"}
+    config = write_config(directory / "platform.yaml", simulator.base_url, models, rate_limits=RULES)
+    environment = {**platform.environment, "PLATFORM_CONFIG_FILE": str(config), "PLATFORM_BUILD_SHA": SHA}
+    return Gateway(environment, directory)
+
+
+async def test_smoke_passes_on_a_real_gateway(platform: Platform, smoke_gateway: Gateway) -> None:
+    with smoke_gateway:
+        environment = {
+            "PLATFORM_BASE_URL": smoke_gateway.base_url,
+            "PLATFORM_CHAT_KEY": platform.key("platform:*"),
+            "PLATFORM_METRICS_URL": f"http://127.0.0.1:{smoke_gateway.metrics_port}/metrics",
+        }
+        done = await asyncio.to_thread(smoke, environment, "--expect-sha", SHA, "--json")
+        found = json.loads(done.stdout)
+        assert [(check["name"], check["status"]) for check in found["checks"]] == [(name, "passed") for name in CHECKS]
+        assert (done.returncode, found["ok"]) == (0, True)
+
+        environment["PLATFORM_CHAT_KEY"] = platform.key("platform:chat")
+        done = await asyncio.to_thread(smoke, environment)
+        assert "10 passed, 0 failed, 2 skipped" in done.stdout, done.stdout
+        assert done.returncode == 0
+
+
+async def test_smoke_passes_on_the_stand_in() -> None:
+    async with stand_in_gateway(KEY) as gateway:
+        results = await results_of(gateway)
+    assert {name: result.status for name, result in results.items()} == dict.fromkeys(CHECKS, "passed")
+
+
+@pytest.mark.parametrize("fault", BROKEN)
+async def test_smoke_names_what_is_broken(fault: str, no_wait: None) -> None:
+    name, received, remedy = BROKEN[fault]
+    async with stand_in_gateway(KEY, fault) as gateway:
+        results = await results_of(gateway)
+    failed = {name: result for name, result in results.items() if result.status == "failed"}
+    assert name in failed
+    assert received in failed[name].detail
+    assert remedy in (failed[name].remedy or "")
+    assert failed[name].expected
+    expected = {name} if fault not in ("key_refused", "provider_down") else {name, "stream"}
+    assert failed.keys() == expected, {each: result.detail for each, result in failed.items()}
+
+
+@pytest.mark.parametrize(
+    ("fault", "name", "scope"),
+    [
+        ("no_audit_scope", "audit", "platform:audit:read"),
+        ("no_models_scope", "embeddings", "platform:models:read"),
+    ],
+)
+async def test_smoke_missing_scope_skips_check(fault: str, name: str, scope: str) -> None:
+    async with stand_in_gateway(KEY, fault) as gateway:
+        results = await results_of(gateway)
+    assert results[name].status == "skipped"
+    assert scope in results[name].detail
+
+
+async def test_smoke_without_metrics_url_skips_metrics() -> None:
+    async with stand_in_gateway(KEY) as gateway:
+        results = await results_of(gateway, metrics_url=None)
+    assert (results["metrics"].status, results["metrics"].detail) == ("skipped", "no --metrics-url was given")
+
+
+async def test_smoke_hung_gateway_ends_at_deadline() -> None:
+    async with stand_in_gateway(KEY, "hung") as gateway:
+        results = await results_of(gateway, timeout_seconds=0.5)
+    assert {result.status for result in results.values()} <= {"failed", "skipped"}
+    assert results["liveness"].detail == "no result: the deadline of 0.5 s passed"
+    assert results["liveness"].expected == "GET /livez returns 200: the process runs, before the deadline"
+
+
+def test_smoke_unreachable_gateway_exits_with_one() -> None:
+    done = smoke({}, "--base-url", f"http://127.0.0.1:{free_port()}", "--key", KEY)
+    assert done.returncode == 1
+    assert "FAIL  liveness         received: ConnectError" in done.stdout
+    assert "to do: Check --base-url, that the gateway runs" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+    assert KEY not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--base-url", "gateway.example", "--key", KEY], "--base-url: expected a URL"),
+        (["--base-url", "http://127.0.0.1:1", "--key", KEY[:-1]], "--key: not an API key"),
+        (["--key", KEY], "--base-url"),
+    ],
+)
+def test_smoke_wrong_usage_exits_with_two(arguments: list[str], words: str) -> None:
+    done = smoke({}, *arguments)
+    assert (done.returncode, words in done.stderr) == (2, True), done.stderr
+    assert KEY not in done.stdout + done.stderr
+
+
+def test_smoke_fault_list_is_complete() -> None:
+    assert {*BROKEN, "hung", "no_audit_scope", "no_models_scope"} == set(FAULTS)
