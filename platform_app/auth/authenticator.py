@@ -1,4 +1,4 @@
-"""From the text of a key to a verified caller: checksum, cache, else one statement in PostgreSQL."""
+"""Verify API keys: form and checksum, then the cache, then one statement in PostgreSQL."""
 
 import asyncio
 import hmac
@@ -21,7 +21,7 @@ from platform_app.observability.logging import get_logger
 from platform_app.observability.own_stalls import finished_within
 
 PROBE_SECONDS = 1.0
-"""While the database is down, it is asked again at most this often."""
+"""Shortest time between two lookups while the database is down."""
 
 T = TypeVar("T")
 
@@ -29,10 +29,10 @@ _log = get_logger("auth")
 
 
 class KeyLookup(Protocol):
-    """Where keys are kept; see KeyStore. Its methods raise DATABASE_ERRORS."""
+    """Finds stored keys; see KeyStore. Its methods raise DATABASE_ERRORS."""
 
     async def lookup(self, key_id: str) -> StoredKey | None:
-        """The key and its secrets, None for an unknown id."""
+        """Return the key and its secrets; None for an unknown id."""
         ...
 
     async def rehash(self, digest: bytes, new_digest: bytes, pepper_version: int) -> None:
@@ -41,32 +41,32 @@ class KeyLookup(Protocol):
 
 
 class PepperSource(Protocol):
-    """Gives the live peppers."""
+    """Provides the live peppers."""
 
     async def current(self) -> Peppers:
-        """The peppers of now; raises SecretError."""
+        """Return the current peppers; raises SecretError."""
         ...
 
 
 class SecretText(Protocol):
-    """A secret as the pepper needs it."""
+    """A secret as SecretPeppers needs it."""
 
     @property
     def value(self) -> str:
-        """The text itself."""
+        """The secret's text."""
         ...
 
 
 class SecretSource(Protocol):
-    """Where the pepper's text comes from; every SecretStore is one."""
+    """Provides the pepper's text; every SecretStore does."""
 
     async def get(self, name: str) -> SecretText:
-        """The secret of this name; raises SecretError."""
+        """Return the secret with this name; raises SecretError."""
         ...
 
 
 class SecretPeppers:
-    """Peppers from a secret; parsed again only when its text changes."""
+    """Reads peppers from a secret, and parses them again only when its text has changed."""
 
     def __init__(self, source: SecretSource, secret_name: str) -> None:
         self._source = source
@@ -84,20 +84,21 @@ class SecretPeppers:
 
 @dataclass(frozen=True, slots=True)
 class AuthPolicy:
-    """How long an outcome counts, in seconds."""
+    """How long a verification is valid, in seconds."""
 
     ttl: float
-    """Without a word from elsewhere, a revocation is noticed after at most this."""
+    """Age at which a cached key is looked up again. It bounds how long a revoked key works if its event is lost."""
     stale: float
-    """While the database is down, a caller that was verified this recently goes on."""
+    """Age up to which a cached key is still accepted while the database is down."""
     lookup_timeout: float = 2.0
-    """How long a look-up may take for a caller of whom nothing is known."""
+    """Timeout of a lookup for a key that is not cached."""
     known_timeout: float = 0.25
-    """How long for one who could go on without it: a frozen database must not slow known callers down."""
+    """Timeout of a lookup for a cached key. It is short: a frozen database must not slow down callers who are accepted
+    without it."""
 
 
 class Authenticator:
-    """Verifies keys. Unknown, revoked and expired keys get one and the same error."""
+    """Verifies keys. Unknown, revoked and expired keys get the same error."""
 
     def __init__(
         self,
@@ -118,15 +119,19 @@ class Authenticator:
         self._now = now
         self._inflight: dict[tuple[int, bytes], asyncio.Future[CachedKey]] = {}
         self._database_down = False
-        self._ask_again_at = 0.0
+        self._next_lookup_at = 0.0
 
     async def authenticate(self, text: str, address: str = "") -> Caller:
-        """The caller that this key belongs to. `address` is the client's, for counting its failures.
+        """Return the caller of this key.
+
+        Args:
+            text: the key as the client sent it.
+            address: the client's address, by which failures are counted.
 
         Raises:
-            InvalidApiKey: malformed (refused before any I/O), unknown, revoked or expired.
-            RateLimited: too many of those came from this address.
-            AuthUnavailable: the database or the pepper cannot be had, and nothing recent is known of the key.
+            InvalidApiKey: the key is malformed (refused before any I/O), unknown, revoked or expired.
+            RateLimited: this address sent too many such keys.
+            AuthUnavailable: the database or the pepper is unavailable, and the key was not verified recently.
         """
         try:
             caller = await self._authenticate(text, address)
@@ -159,47 +164,47 @@ class Authenticator:
         if entry.caller is None or (entry.not_after is not None and entry.not_after <= self._now()):
             metrics.AUTH.labels("refused").inc()
             raise InvalidApiKey
-        # An entry older than its TTL was given out because the database is down.
+        # An entry older than its TTL was returned because the database is down.
         fresh = self._clock() - entry.verified_at < max(self._policy.ttl, self._policy.lookup_timeout)
         metrics.AUTH.labels("accepted" if fresh else "stale").inc()
         return entry.caller
 
     async def _verify(self, token: Token, digest: bytes, peppers: Peppers, known: CachedKey | None) -> CachedKey:
-        """Ask the database, once for all requests that wait for the same key; else fall back on `known`."""
-        # Not one that began before the last invalidation: it may have read what is no longer true.
-        asked = self._cache.generation, digest
-        if (waiting := self._inflight.get(asked)) is not None:
+        """Look the key up, once for all concurrent requests with it. Return `known` while the database is down."""
+        # A lookup that began before the last invalidation is not shared: it may have read an outdated key.
+        lookup = self._cache.generation, digest
+        if (waiting := self._inflight.get(lookup)) is not None:
             return await asyncio.shield(waiting)
         if self._database_down:
-            if self._clock() < self._ask_again_at:
+            if self._clock() < self._next_lookup_at:
                 return self._fall_back(known)
-            self._ask_again_at = self._clock() + PROBE_SECONDS  # the others go on while this one asks
+            self._next_lookup_at = self._clock() + PROBE_SECONDS  # other requests do not wait for this lookup
         future: asyncio.Future[CachedKey] = asyncio.get_running_loop().create_future()
-        future.add_done_callback(_consume)  # nobody may be waiting
-        self._inflight[asked] = future
+        future.add_done_callback(_consume)  # no other request may be waiting
+        self._inflight[lookup] = future
         try:
-            entry = await self._ask(token, digest, peppers, known)
+            entry = await self._look_up(token, digest, peppers, known)
             future.set_result(entry)
             return entry
         except AuthUnavailable as error:
             future.set_exception(error)
             raise
         finally:
-            del self._inflight[asked]
-            if not future.done():  # this request was cancelled; those that wait must not hang
+            del self._inflight[lookup]
+            if not future.done():  # this request was cancelled; the requests that wait must not hang
                 future.set_exception(_unavailable())
 
-    async def _ask(self, token: Token, digest: bytes, peppers: Peppers, known: CachedKey | None) -> CachedKey:
+    async def _look_up(self, token: Token, digest: bytes, peppers: Peppers, known: CachedKey | None) -> CachedKey:
         generation = self._cache.generation
         started = self._clock()
         try:
-            patience = self._policy.lookup_timeout if known is None else self._policy.known_timeout
-            stored = await _within(patience, self._keys.lookup(token.key_id))
+            timeout = self._policy.lookup_timeout if known is None else self._policy.known_timeout
+            stored = await _within(timeout, self._keys.lookup(token.key_id))
         except DATABASE_ERRORS as error:
             if not self._database_down:
                 self._database_down = True
                 _log.warning("auth_database_unavailable", error=type(error).__name__)
-            self._ask_again_at = self._clock() + PROBE_SECONDS
+            self._next_lookup_at = self._clock() + PROBE_SECONDS
             return self._fall_back(known)
         if self._database_down:
             self._database_down = False
@@ -213,7 +218,8 @@ class Authenticator:
         return entry
 
     async def _rehash(self, old: StoredSecret, digest: bytes, peppers: Peppers) -> None:
-        """Once per key and rotation of the pepper; the key works without it as long as the old pepper is live."""
+        """Store the secret under the current pepper: once per key and pepper rotation. If this fails, the key still
+        works as long as the old pepper is live."""
         try:
             await self._keys.rehash(old.digest, digest, peppers.current)
         except DATABASE_ERRORS as error:
@@ -228,8 +234,11 @@ class Authenticator:
 def _judge(
     token: Token, peppers: Peppers, stored: StoredKey | None, verified_at: float
 ) -> tuple[CachedKey, StoredSecret | None]:
-    """Compare in constant time; an unknown id costs the same HMACs and compares as a known one. Also gives the secret
-    that matched, None where the key is refused."""
+    """Compare in constant time: an unknown id takes as many HMACs and comparisons as a known one.
+
+    Returns:
+        The entry to cache, and the secret that matched; None if the key is refused.
+    """
     secrets = stored.secrets if stored is not None else ()
     matched = None
     for version in peppers.by_version:
@@ -257,10 +266,12 @@ def _judge(
 
 
 async def _within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
-    """The result of `work`, or TimeoutError, on time; time in which this process was held up itself does not count.
+    """Return the result of `work`, or raise TimeoutError in time. Time in which this process itself stalled does not
+    count.
 
-    asyncio.timeout would cancel `work` and wait for that: SQLAlchemy then closes the connection politely, which takes
-    seconds where the server is frozen. So it is left to end by itself; the pool bounds how many can.
+    asyncio.timeout would cancel `work` and wait for the cancellation. SQLAlchemy then closes the connection with a
+    handshake, which takes seconds if the server is frozen. So `work` is left to end by itself; the connection pool
+    bounds how many such lookups there are.
     """
     task = asyncio.ensure_future(work)
     if await finished_within(task, seconds):

@@ -1,6 +1,6 @@
-"""A bounded, in-process cache of verified keys, by the full digest of the key.
+"""A bounded cache of verified keys, in this process.
 
-Keyed on the whole HMAC-SHA-256, never on a part of the key: two keys cannot share an entry.
+Entries are found by the whole HMAC-SHA-256 of the key, never by a part of the key: two keys cannot share an entry.
 """
 
 from collections import OrderedDict
@@ -12,19 +12,19 @@ from platform_app.auth.caller import Caller
 
 @dataclass(frozen=True, slots=True)
 class CachedKey:
-    """A verification's outcome. `caller` is None where the key was refused (a negative entry)."""
+    """The result of a verification. `caller` is None if the key was refused."""
 
     caller: Caller | None
     key_id: str
     not_after: datetime | None
-    """When the key or this secret of it ends; checked on every use, since the cache does not know the time."""
+    """When the key or its secret expires. The authenticator checks it on every use; the cache has no clock."""
     verified_at: float
-    """On the monotonic clock."""
+    """Time of the lookup, on the monotonic clock."""
 
 
 class KeyCache:
-    """Least recently used goes first once `size` is reached. Refused keys have a bound of their own, so that
-    a flood of made-up keys cannot push out the good ones."""
+    """Evicts the least recently used entry once `size` is reached. Refused keys have a separate bound, so that a flood
+    of invented keys cannot evict valid ones."""
 
     def __init__(self, size: int, refused_size: int = 10_000) -> None:
         self._accepted: OrderedDict[bytes, CachedKey] = OrderedDict()
@@ -32,13 +32,13 @@ class KeyCache:
         self._size = size
         self._refused_size = refused_size
         self.generation = 0
-        """Counts invalidations: a lookup that began before one must not store its outcome after it."""
+        """Number of invalidations. A lookup that began before one must not store its result after it."""
 
     def __len__(self) -> int:
         return len(self._accepted) + len(self._refused)
 
     def get(self, digest: bytes) -> CachedKey | None:
-        """What is known of this digest, however old."""
+        """Return the entry of this digest, however old it is."""
         entry = self._accepted.get(digest)
         if entry is not None:
             self._accepted.move_to_end(digest)
@@ -46,7 +46,7 @@ class KeyCache:
         return self._refused.get(digest)
 
     def put(self, digest: bytes, entry: CachedKey) -> None:
-        """Remember an outcome in place of any earlier one."""
+        """Store an entry in place of an earlier one."""
         self._accepted.pop(digest, None)
         self._refused.pop(digest, None)
         entries, size = (self._refused, self._refused_size) if entry.caller is None else (self._accepted, self._size)
@@ -55,14 +55,14 @@ class KeyCache:
             entries.popitem(last=False)
 
     def forget(self, key_id: str) -> None:
-        """Drop every entry of this key; a scan, since it happens only when a key is changed."""
+        """Drop every entry of this key. It scans all entries, which is acceptable because keys change rarely."""
         self.generation += 1
         for entries in (self._accepted, self._refused):
             for digest in [digest for digest, entry in entries.items() if entry.key_id == key_id]:
                 del entries[digest]
 
     def clear(self) -> None:
-        """Drop everything."""
+        """Drop all entries."""
         self.generation += 1
         self._accepted.clear()
         self._refused.clear()

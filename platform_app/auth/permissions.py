@@ -1,11 +1,11 @@
-"""The scopes that exist, and whether a grant covers one. Deny by default; an unknown scope is refused."""
+"""Scopes, and whether grants cover them. A scope without a grant is denied; an unknown scope is refused."""
 
 from collections.abc import Collection
 from enum import StrEnum
 
 
 class Scope(StrEnum):
-    """Every permission that a route can ask for."""
+    """The permissions that routes require."""
 
     CHAT = "platform:chat"
     EMBEDDINGS = "platform:embeddings"
@@ -17,18 +17,18 @@ class Scope(StrEnum):
 
 
 ALL = "platform:*"
-"""The grant that covers every scope: an administrator's."""
+"""The administrator's grant, which covers every scope."""
 
 GRANTS: frozenset[str] = frozenset(
     {ALL, *Scope}
-    # A prefix wildcard for each group that has members below it: platform:api_keys:*, …
+    # A wildcard for each group of scopes: platform:api_keys:*, …
     | {scope.rpartition(":")[0] + ":*" for scope in Scope if scope.count(":") > 1}
 )
-"""Everything that may be granted: each scope, and each prefix wildcard that covers at least one."""
+"""All valid grants: each scope, and each wildcard that covers at least one scope."""
 
 
 def covers(grants: Collection[str], scope: str) -> bool:
-    """Whether these grants allow this scope (or cover this narrower grant)."""
+    """Return whether these grants cover this scope, or this narrower grant."""
     if scope in grants or ALL in grants:
         return True
     prefix = scope
@@ -40,5 +40,5 @@ def covers(grants: Collection[str], scope: str) -> bool:
 
 
 def unknown_grants(grants: Collection[str]) -> list[str]:
-    """The ones that do not exist, sorted; an empty list where all are fine."""
+    """Return the grants that do not exist, sorted."""
     return sorted(set(grants) - GRANTS)

@@ -1,4 +1,4 @@
-"""Slowing down whoever keeps sending keys that do not work."""
+"""The interface that refuses client addresses with too many failed authentications."""
 
 from typing import Protocol
 
@@ -7,23 +7,23 @@ class FailureThrottle(Protocol):
     """Counts failed authentications by client address."""
 
     def check(self, address: str) -> None:
-        """Asked before any I/O is spent on a key that is not known to be good. No I/O itself.
+        """Check an address before any I/O for a key that is not cached as valid. Does no I/O.
 
         Raises:
-            RateLimited: this address failed too often.
+            RateLimited: this address had too many failures.
         """
         ...
 
     async def failed(self, address: str) -> None:
-        """One more failure; never raises."""
+        """Count one failure; never raises."""
         ...
 
 
 class NoThrottle:
-    """For where failures are not counted."""
+    """Counts nothing: for gateways with PLATFORM_AUTH_FAILURES_PER_MINUTE=0."""
 
     def check(self, address: str) -> None:
-        """Lets everybody pass."""
+        """Do nothing."""
 
     async def failed(self, address: str) -> None:
-        """Counts nothing."""
+        """Do nothing."""

@@ -1,8 +1,10 @@
 """The API key as text: `fbp_<env>_<key_id>_<secret><checksum>`.
 
-`env` is live or test; `key_id` is public, 12 base62 characters; the secret is 33 base62 characters
-(196 random bits); the last 6 characters are the CRC-32 of all before them in base62, so that a typo or a
-truncated paste is refused before any I/O, and secret scanners can confirm a leak offline.
+- `env`: live or test.
+- `key_id`: 12 base62 characters; public.
+- `secret`: 33 base62 characters, 196 random bits.
+- `checksum`: 6 base62 characters, the CRC-32 of all characters before them. A typo or a truncated key is refused
+  before any I/O, and secret scanners can confirm a leak offline.
 """
 
 import re
@@ -28,7 +30,7 @@ KEY_ID_PATTERN = rf"^[0-9A-Za-z]{{{KEY_ID_LENGTH}}}$"
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A well-formed API key; its repr shows the public part only."""
+    """A well-formed API key; its repr shows only the public parts."""
 
     key_id: str
     environment: str
@@ -36,14 +38,14 @@ class Token:
 
 
 def generate_token(environment: KeyEnvironment, key_id: str | None = None) -> Token:
-    """A new key; with `key_id`, a new secret for that key."""
+    """Return a new key; with `key_id`, a new secret for that key."""
     key_id = key_id or _random(KEY_ID_LENGTH)
     body = f"fbp_{environment}_{key_id}_{_random(SECRET_LENGTH)}"
     return Token(key_id, environment, body + checksum(body))
 
 
 def parse_token(text: str) -> Token | None:
-    """The token in `text`, or None where its form or checksum is wrong. No I/O, and linear in its length."""
+    """Return the token in `text`, or None if its form or checksum is wrong. No I/O; linear in the length."""
     match = _TOKEN.fullmatch(text)
     if match is None:
         return None
@@ -53,7 +55,7 @@ def parse_token(text: str) -> Token | None:
 
 
 def checksum(body: str) -> str:
-    """CRC-32 (as in zlib) of the ASCII text, as 6 base62 digits, most significant first."""
+    """Return the CRC-32 (as in zlib) of the ASCII text, as 6 base62 digits, most significant first."""
     number = zlib.crc32(body.encode("ascii"))
     digits = ""
     for _ in range(CHECKSUM_LENGTH):

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from platform_app.auth.authenticator import Authenticator, AuthPolicy, SecretPeppers
 from platform_app.auth.cache import KeyCache
-from platform_app.auth.keys.invalidation import InvalidationListener, RedisAnnouncer
+from platform_app.auth.keys.events import KeyEventListener, RedisKeyEvents
 from platform_app.auth.keys.rules import KeyRules
 from platform_app.auth.keys.service import KeyLifecycle
 from platform_app.auth.keys.store import KeyStore
@@ -124,7 +124,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         # A connection of its own: a long answer on its way must not hold up anybody's limits.
         answers = _idempotency_client(settings)
         stack.push_async_callback(answers.aclose)
-        _run_until_closed(stack, InvalidationListener(redis, cache).run())
+        _run_until_closed(stack, KeyEventListener(redis, cache).run())
         connections = await stack.enter_async_context(provider_connections(settings))
         serving = ModelBuilder(connections, settings, StoredCredentials(secrets))
         models = ModelRegistry(serving.build(config), settings.default_model, config.rate_limits.default_output_tokens)
@@ -157,7 +157,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
                 ),
                 throttle=_throttle(settings, limiter),
             ),
-            lifecycle=KeyLifecycle(engine, key_rules, RedisAnnouncer(redis, cache)),
+            lifecycle=KeyLifecycle(engine, key_rules, RedisKeyEvents(redis, cache)),
             limits=limits,
             models=models,
             chat=ChatService(models, limits, ledger, settings.provider_total_timeout_seconds),
@@ -201,7 +201,7 @@ async def open_key_admin(
         rules = _key_rules(config) if config else KeyRules()
         yield KeyAdmin(
             KeyStore(engine),
-            KeyLifecycle(engine, rules, RedisAnnouncer(redis)),
+            KeyLifecycle(engine, rules, RedisKeyEvents(redis)),
             SecretPeppers(secrets, settings.api_key_pepper_secret_name),
         )
 

@@ -40,7 +40,7 @@ _EXAMPLE_MESSAGES: Mapping[type[errors.PlatformError], str] = {
     errors.ProviderNotConfigured: "The provider has no usable credential, or no such model: the operator's to mend.",
     errors.Overloaded: "This instance is at its limit of concurrent requests. Try again shortly.",
     errors.NotFound: "There is no API key with the id 'x3Fp0aQm81Zz'.",
-    errors.Conflict: "The key x3Fp0aQm81Zz was revoked at 2026-11-23T08:00:00+00:00, and that is final.",
+    errors.Conflict: "The key x3Fp0aQm81Zz was revoked at 2026-11-23T08:00:00+00:00, which is final.",
     errors.Draining: "This instance is shutting down. Try again.",
     errors.ProviderError: "The provider failed to answer this request.",
     errors.ProviderBadResponse: "The provider's answer was not understood.",

@@ -1,4 +1,4 @@
-"""The audit of lifecycle changes: written in the change's own transaction, so neither exists without the other."""
+"""Audit events of key changes, written in the change's transaction: neither exists without the other."""
 
 from dataclasses import asdict
 from datetime import datetime
@@ -21,7 +21,7 @@ async def write_audit_event(
     after: KeyRecord | None = None,
     reason: str | None = None,
 ) -> None:
-    """Append one event. A KeyRecord holds no secret, so `before` and `after` cannot leak one."""
+    """Insert one event. A KeyRecord contains no secret, so `before` and `after` cannot leak one."""
     await connection.execute(
         insert(AuditEvent).values(
             actor=actor.name,

@@ -1,8 +1,8 @@
-"""The two keys of a change, read and locked in its transaction: the one that changes, and the one that the actor holds.
+"""Read and lock the two keys of a change in its transaction: the target, which changes, and the actor's own key.
 
-The actor's key is read again although the request was authenticated: a caller's attributes come from a cache, and a
-body may arrive long after the credentials. Whoever changes or revokes the actor's key at the same time waits for this
-transaction, or this transaction for that change.
+The actor's key is read again although the request was authenticated: a caller's attributes come from a cache, and the
+body may arrive long after the credentials. A concurrent change or revocation of the actor's key waits for this
+transaction, or this transaction waits for it.
 """
 
 from dataclasses import dataclass
@@ -20,27 +20,27 @@ from platform_app.errors import InvalidApiKey
 
 @dataclass(frozen=True, slots=True)
 class LockedKeys:
-    """A change's keys; neither changes until the transaction ends."""
+    """The keys of a change; both are locked until the transaction ends."""
 
     target: KeyRecord
     holder: KeyRecord | None
-    """The actor's own key; None for the operator at the command line."""
+    """The actor's own key; None for the operator on the command line."""
 
 
 async def lock_keys(connection: AsyncConnection, key_id: str, actor: Actor) -> LockedKeys:
-    """Lock the key of this id, and the actor's.
+    """Lock the key with this id and the actor's key.
 
     Raises:
-        NotFound: no key has this id, or it is another owner's and the actor lacks `platform:*`.
-        InvalidApiKey: the actor's key or its secret has ended.
+        NotFound: no key has this id, or it belongs to another owner and the actor lacks `platform:*`.
+        InvalidApiKey: the actor's key or its secret is no longer valid.
     """
     if actor.key is None:
         return LockedKeys(await _lock_target(connection, key_id), None)
-    # Another owner's key is not even locked: how long a refusal takes must not tell that the key exists.
+    # Another owner's key is not locked: the time that a refusal takes must not reveal that the key exists.
     if not await _is_within_reach(connection, key_id, actor.key):
         await lock_holder(connection, actor)
         raise no_such_key(key_id)
-    # In the order of their ids, so that two administrators who change each other do not wait for each other.
+    # Locked in the order of their ids, so that two administrators who change each other's keys do not deadlock.
     if key_id <= actor.key.key_id:
         target = await _lock_target(connection, key_id)
         holder = await _lock_holder(connection, actor.key)
@@ -53,10 +53,10 @@ async def lock_keys(connection: AsyncConnection, key_id: str, actor: Actor) -> L
 
 
 async def lock_holder(connection: AsyncConnection, actor: Actor) -> KeyRecord | None:
-    """Lock the actor's own key; None for the operator at the command line.
+    """Lock the actor's own key; return None for the operator on the command line.
 
     Raises:
-        InvalidApiKey: the key or its secret has ended.
+        InvalidApiKey: the key or its secret is no longer valid.
     """
     return None if actor.key is None else await _lock_holder(connection, actor.key)
 
@@ -82,7 +82,7 @@ async def _lock_target(connection: AsyncConnection, key_id: str) -> KeyRecord:
 
 
 async def _lock_holder(connection: AsyncConnection, key: ActorKey) -> KeyRecord:
-    # FOR KEY SHARE keeps changes of this key away, which take FOR UPDATE, and not other changes by this key.
+    # FOR KEY SHARE blocks changes of this key, which take FOR UPDATE, but not other changes made with this key.
     statement = (
         select(ApiKey.__table__)
         .where(ApiKey.key_id == key.key_id, ApiKey.revoked_at.is_(None))
@@ -90,7 +90,7 @@ async def _lock_holder(connection: AsyncConnection, key: ActorKey) -> KeyRecord:
         .with_for_update(read=True, key_share=True)
     )
     row = (await connection.execute(statement)).mappings().one_or_none()
-    # A statement of its own: one that waited for the lock would still see the secrets of before a rotation.
+    # A separate statement: one that waited for the lock would still see the secrets from before a rotation.
     live = select(
         exists().where(
             ApiKeySecret.key_id == key.key_id,

@@ -1,4 +1,4 @@
-"""What is known of a key, what its creator decides, and who makes a change: plain data."""
+"""Plain data about keys: what is stored, what a change contains, and who makes it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -11,7 +11,7 @@ KeyStatus = Literal["active", "expired", "revoked"]
 
 
 class Unset:
-    """The type of UNSET: a field that a change leaves as it is (None is a value of its own)."""
+    """The type of UNSET, which marks a field that a change does not contain. None is a value: it clears the field."""
 
 
 UNSET = Unset()
@@ -19,24 +19,24 @@ UNSET = Unset()
 
 @dataclass(frozen=True, slots=True)
 class ActorKey:
-    """The key, and which of its secrets, that a change is made with.
+    """The key and the secret with which a change is made.
 
-    What the key holds is not here: it is read again in the change's own transaction, because the cache of callers may
-    be seconds old.
+    The key's scopes and limits are not here: they are read again in the change's transaction, because the cached caller
+    may be seconds old.
     """
 
     key_id: str
     secret_created_at: datetime | None
-    """Identifies the secret within its key. With None no change is accepted."""
+    """Identifies the secret within its key. With None, every change is refused."""
 
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who makes a change, and in which request; goes into the audit event."""
+    """Who makes a change, and in which request. The audit event stores it."""
 
     name: str
     key: ActorKey | None = None
-    """None: the operator at the command line, who can write to the database anyway and is not restricted."""
+    """None for the operator on the command line, who can write to the database anyway and is not restricted."""
     request_id: str | None = None
     trace_id: str | None = None
     client_address: str | None = None
@@ -44,7 +44,7 @@ class Actor:
 
 @dataclass(frozen=True, slots=True)
 class NewKey:
-    """What the creator of a key decides."""
+    """The fields of a new key that its creator chooses."""
 
     name: str
     owner: str
@@ -53,12 +53,12 @@ class NewKey:
     allowed_models: Sequence[str] | None = None
     expires_at: datetime | None = None
     limits: Mapping[str, float] | None = None
-    """Other limits than the config file's, by rule name; only for rules that count by key."""
+    """The key's own limits by rule name, in place of the config file's; only for rules that count by key."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeyChanges:
-    """What an update changes; UNSET leaves a field as it is."""
+    """The fields of an update; UNSET fields do not change."""
 
     name: str | Unset = UNSET
     owner: str | Unset = UNSET
@@ -68,14 +68,14 @@ class KeyChanges:
     expires_at: datetime | Unset | None = UNSET
 
     def fields(self) -> dict[str, Any]:
-        """The fields that change, by column name."""
+        """Return the fields that change, by column name."""
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
         return {name: value for name, value in values.items() if not isinstance(value, Unset)}
 
 
 @dataclass(frozen=True, slots=True)
 class KeyRecord:
-    """A key as its owner may see it: everything but the secret."""
+    """A key as its owner may see it: all fields but the secret."""
 
     key_id: str
     name: str
@@ -93,7 +93,7 @@ class KeyRecord:
     last_used_at: datetime | None
 
     def status(self, now: datetime | None = None) -> KeyStatus:
-        """Revoked wins over expired."""
+        """Return the key's status; a key that is revoked and expired is revoked."""
         if self.revoked_at is not None:
             return "revoked"
         if self.expires_at is not None and self.expires_at <= (now or datetime.now(UTC)):
@@ -101,14 +101,14 @@ class KeyRecord:
         return "active"
 
     def plain(self) -> dict[str, Any]:
-        """As JSON-ready data, with the status of now."""
+        """Return the record as data for JSON, with its current status."""
         fields = asdict(self) | {"status": self.status()}
         return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in fields.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class StoredSecret:
-    """One of a key's secrets, as auth needs it."""
+    """One of a key's secrets, for the authenticator."""
 
     digest: bytes = field(repr=False)
     pepper_version: int
@@ -118,7 +118,7 @@ class StoredSecret:
 
 @dataclass(frozen=True, slots=True)
 class StoredKey:
-    """A key and its secrets, as auth needs them."""
+    """A key and its secrets, for the authenticator."""
 
     record: KeyRecord
     secrets: tuple[StoredSecret, ...]
@@ -126,7 +126,7 @@ class StoredKey:
 
 @dataclass(frozen=True, slots=True)
 class KeyFilter:
-    """Which keys a list shows; None: any."""
+    """Which keys a list contains; None matches any value."""
 
     owner: str | None = None
     environment: str | None = None
@@ -136,7 +136,7 @@ class KeyFilter:
 
 @dataclass(frozen=True, slots=True)
 class KeyPage:
-    """A piece of a list, and where the next one begins (None: there is none)."""
+    """One page of a list, and the cursor of the next page; None on the last page."""
 
     keys: tuple[KeyRecord, ...]
     next_cursor: str | None

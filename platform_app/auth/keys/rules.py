@@ -1,4 +1,4 @@
-"""What a key may look like, and what an actor may do to it: checks without any I/O."""
+"""Checks without I/O: whether a key's fields are valid, and whether an actor may grant or manage them."""
 
 import math
 from collections.abc import Collection, Mapping, Sequence
@@ -18,26 +18,26 @@ MAX_GRACE_SECONDS = 30 * 86_400
 POWERLESS = frozenset(
     {"key_id", "name", "created_at", "created_by", "revoked_at", "revoked_by", "revoked_reason", "last_used_at"}
 )
-"""Attributes that give a key no power: they are not compared with the holder's own. Every other attribute is, and one
-that has no comparison yet is refused."""
+"""Attributes that grant nothing, so they are not compared with the actor's key. Every other attribute is compared. An
+attribute without a comparison is refused."""
 
 
 class KeyRules:
-    """Judges keys by the catalog's models and the config file's limit rules."""
+    """Checks keys against the catalog's models and the config file's limit rules."""
 
     def __init__(self, limit_rules: Sequence[LimitRule] = (), models: Collection[str] | None = None) -> None:
         self.replace(limit_rules, models)
 
     def replace(self, limit_rules: Sequence[LimitRule], models: Collection[str] | None) -> None:
-        """Judge by these from now on: the config file has changed."""
+        """Use the rules and models of a reloaded config file."""
         self._limits = {rule.name: rule for rule in limit_rules if rule.scope in BY_KEY_SCOPES}
         self._models = models
 
     def check_fields(self, fields: Mapping[str, Any]) -> None:
-        """Check the fields that are there.
+        """Check the given fields.
 
         Raises:
-            ValidationFailed: naming every field that is wrong, and why.
+            ValidationFailed: names every invalid field and the reason.
         """
         problems: list[str] = []
         for name in ("name", "owner"):
@@ -55,33 +55,34 @@ class KeyRules:
             raise ValidationFailed("The API key is not valid.", details=problems)
 
     def check_grant(self, holder: KeyRecord | None, fields: Mapping[str, Any]) -> None:
-        """Refuse to give what the holder lacks. A field that is there and None counts as what it stands for: every
-        model, the config file's limits, no end.
+        """Refuse to grant what the holder lacks. A given field that is None means its widest value: every model, the
+        config file's limits, no expiry.
 
         Args:
-            holder: The key of the actor; None for the operator at the command line, who is not restricted.
+            holder: The actor's key; None for the operator on the command line, who is not restricted.
             fields: The fields of the new key, or those that a change names.
 
         Raises:
-            InsufficientScope: naming the first scope that the holder lacks.
-            ValidationFailed: naming every other field that is beyond the holder.
+            InsufficientScope: names the first scope that the holder lacks.
+            ValidationFailed: names every other field that exceeds the holder's.
         """
         if beyond := self._beyond(holder, fields):
-            raise ValidationFailed("You cannot grant more than your own key holds.", details=beyond)
+            raise ValidationFailed("You cannot grant more than your own key has.", details=beyond)
 
     def check_manage(self, holder: KeyRecord | None, target: KeyRecord) -> None:
-        """Refuse to change, rotate or revoke a key that holds more than the holder: rotating it would hand it over.
+        """Refuse to change, rotate or revoke a key that has more rights than the holder: the actor could rotate it and
+        use it.
 
         Raises:
-            InsufficientScope: naming the first scope of the key that the holder lacks.
-            ValidationFailed: naming every other attribute that is beyond the holder.
+            InsufficientScope: names the first scope of the key that the holder lacks.
+            ValidationFailed: names every other attribute that exceeds the holder's.
         """
         held = {name: getattr(target, name) for name in target.__dataclass_fields__}
         if beyond := self._beyond(holder, held):
-            raise ValidationFailed("You cannot manage a key that holds more than your own.", details=beyond)
+            raise ValidationFailed("You cannot manage a key that has more rights than your own.", details=beyond)
 
     def _beyond(self, holder: KeyRecord | None, fields: Mapping[str, Any]) -> list[str]:
-        """What a key with these fields would hold beyond the holder; a scope is raised at once."""
+        """Return a problem for each field that exceeds the holder's; raise InsufficientScope for a scope."""
         if holder is None or is_admin(holder):
             return []
         for scope in sorted(fields.get("scopes") or ()):
@@ -91,7 +92,7 @@ class KeyRules:
         for name, value in fields.items():
             match name:
                 case "scopes":
-                    pass  # compared above, since they are an error of their own
+                    pass  # compared above: scopes have a separate error
                 case "owner":
                     beyond += _owner_beyond(holder, value)
                 case "environment":
@@ -125,7 +126,7 @@ class KeyRules:
     def _limit_problems(self, limits: Mapping[str, float]) -> list[str]:
         known = _listed(self._limits)
         problems = [
-            f"limits: {name[:63]!r} is not a rule that counts by key ({known or 'there is none'})"
+            f"limits: {name[:63]!r} is not a rule that counts by key; rules that do: {known or 'none'}"
             for name in limits
             if name not in self._limits
         ]
@@ -137,31 +138,31 @@ class KeyRules:
 
 
 def check_grace(seconds: int) -> None:
-    """Raises ValidationFailed where a grace period is not from 0 to 30 days."""
+    """Raise ValidationFailed unless a grace period is from 0 to 30 days."""
     if not 0 <= seconds <= MAX_GRACE_SECONDS:
         raise ValidationFailed(
-            "The request is not valid.", details=[f"grace_period_seconds: 0 to {MAX_GRACE_SECONDS} is needed"]
+            "The request is not valid.", details=[f"grace_period_seconds: must be from 0 to {MAX_GRACE_SECONDS}"]
         )
 
 
 def check_reason(reason: str) -> None:
-    """Raises ValidationFailed where a reason says nothing."""
+    """Raise ValidationFailed if a reason is empty or invalid."""
     if problems := _text_problems("reason", reason):
         raise ValidationFailed("The request is not valid.", details=problems)
 
 
 def is_admin(record: KeyRecord) -> bool:
-    """Whether the key holds everything."""
+    """Return whether the key has all rights."""
     return ALL in record.scopes
 
 
 def is_active_admin(record: KeyRecord) -> bool:
-    """Whether the key holds everything, and works."""
+    """Return whether the key has all rights and is active."""
     return is_admin(record) and record.status() == "active"
 
 
 def weakens_admin(before: KeyRecord, changes: Mapping[str, Any]) -> bool:
-    """Whether these changes make an administrator's key end sooner, or be one no more."""
+    """Return whether these changes make an administrator's key expire sooner or take away its rights."""
     if not is_active_admin(before):
         return False
     end = changes.get("expires_at", before.expires_at)
@@ -170,7 +171,7 @@ def weakens_admin(before: KeyRecord, changes: Mapping[str, Any]) -> bool:
 
 
 def _limit_of(limits: Mapping[str, float], rule: LimitRule) -> float:
-    """What holds for a key with these limits of its own."""
+    """Return the limit of a rule for a key with these limits."""
     default = math.inf if rule.limit is None else float(rule.limit)
     return limits.get(rule.name, default)
 
@@ -178,7 +179,7 @@ def _limit_of(limits: Mapping[str, float], rule: LimitRule) -> float:
 def _owner_beyond(holder: KeyRecord, owner: str) -> list[str]:
     if owner == holder.owner:
         return []
-    return [f"owner: your key manages keys of its own owner only, which is {holder.owner!r}"]
+    return [f"owner: your key manages only keys of its own owner, {holder.owner!r}"]
 
 
 def _environment_beyond(holder: KeyRecord, environment: str) -> list[str]:
@@ -192,38 +193,38 @@ def _models_beyond(holder: KeyRecord, models: Collection[str] | None) -> list[st
         return []
     own = set(holder.allowed_models)
     if models is None:
-        return [f"allowed_models: without it every model is allowed, and you may use only {_some(own)}"]
+        return [f"allowed_models: without it every model is allowed; you may use only {_some(own)}"]
     return [f"allowed_models: you may not use {name!r} yourself" for name in sorted(set(models) - own)]
 
 
 def _expiry_beyond(holder: KeyRecord, expires_at: datetime | None) -> list[str]:
     if holder.expires_at is None or (expires_at is not None and expires_at <= holder.expires_at):
         return []
-    what = "without it a key does not end" if expires_at is None else f"{expires_at.isoformat()} is too late"
-    return [f"expires_at: {what}, and your own key ends at {holder.expires_at.isoformat()}"]
+    what = "without it a key does not expire" if expires_at is None else f"{expires_at.isoformat()} is too late"
+    return [f"expires_at: {what}; your own key expires at {holder.expires_at.isoformat()}"]
 
 
 def _scope_problems(scopes: Sequence[str]) -> list[str]:
     if not scopes:
-        return [f"scopes: at least one is needed, of {_listed(GRANTS)}"]
+        return [f"scopes: at least one is required, of {_listed(GRANTS)}"]
     return [f"scopes: {scope[:80]!r} does not exist; choose from {_listed(GRANTS)}" for scope in unknown_grants(scopes)]
 
 
 def _expiry_problems(expires_at: datetime) -> list[str]:
     if expires_at.tzinfo is None:
-        return ["expires_at: a time zone is needed, for example 2030-01-31T00:00:00Z"]
+        return ["expires_at: must have a time zone, for example 2030-01-31T00:00:00Z"]
     try:
         expires_at = expires_at.astimezone(UTC)
     except OverflowError:
-        return ["expires_at: is beyond the calendar; leave it out for a key that does not expire"]
+        return ["expires_at: is later than the calendar allows; leave it out for a key that does not expire"]
     if expires_at <= datetime.now(UTC):
-        return ["expires_at: lies in the past; to end a key now, revoke it"]
+        return ["expires_at: is in the past; to end a key now, revoke it"]
     return []
 
 
 def _text_problems(field: str, value: str) -> list[str]:
     if not 1 <= len(value.strip()) <= 200 or len(value) > 200:
-        return [f"{field}: 1 to 200 characters are needed"]
+        return [f"{field}: must have 1 to 200 characters"]
     if not value.isprintable():
         return [f"{field}: control characters are not allowed"]
     if holds_credential(value.encode(errors="replace")):

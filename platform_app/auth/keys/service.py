@@ -1,6 +1,6 @@
-"""Creating, changing, rotating and revoking keys. HTTP and command line both go through here.
+"""Create, change, rotate and revoke keys, for the API and the command line.
 
-Each change and its audit event share one transaction, and every process is told after the commit.
+Each change and its audit event are one transaction. After the commit an event is published to every process.
 """
 
 from collections.abc import AsyncIterator
@@ -11,8 +11,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, delete, exists, func, insert, literal, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from platform_app.auth.keys.announcer import KeyAnnouncer
 from platform_app.auth.keys.audit import write_audit_event
+from platform_app.auth.keys.events import KeyEvents
 from platform_app.auth.keys.locked_keys import LockedKeys, lock_holder, lock_keys
 from platform_app.auth.keys.records import Actor, KeyChanges, KeyRecord, NewKey
 from platform_app.auth.keys.rules import KeyRules, check_grace, check_reason, is_active_admin, weakens_admin
@@ -30,20 +30,20 @@ _log = get_logger("auth")
 
 
 class KeyLifecycle:
-    """Every method is one short transaction; raises the errors of PlatformError and DATABASE_ERRORS as they come."""
+    """Each method is one short transaction; raises PlatformErrors, and DATABASE_ERRORS unchanged."""
 
-    def __init__(self, engine: AsyncEngine, rules: KeyRules, announcer: KeyAnnouncer) -> None:
+    def __init__(self, engine: AsyncEngine, rules: KeyRules, events: KeyEvents) -> None:
         self._engine = engine
         self._rules = rules
-        self._announcer = announcer
+        self._events = events
 
     async def create(self, new: NewKey, peppers: Peppers, actor: Actor) -> tuple[KeyRecord, Token]:
-        """Make a key; the token in the answer is the only time that the secret is seen.
+        """Create a key. The token that is returned contains the secret, which is not stored.
 
         Raises:
-            ValidationFailed: naming each field that is wrong.
-            ValidationFailed, InsufficientScope: the actor does not hold what it would grant.
-            InvalidApiKey: the actor's key or its secret has ended.
+            ValidationFailed: names each invalid field.
+            ValidationFailed, InsufficientScope: the actor would grant more than its own key has.
+            InvalidApiKey: the actor's key or its secret is no longer valid.
         """
         fields = _columns(new)
         self._rules.check_fields(fields)
@@ -52,10 +52,10 @@ class KeyLifecycle:
             return await _insert(connection, fields, peppers, actor)
 
     async def bootstrap(self, new: NewKey, peppers: Peppers, actor: Actor) -> tuple[KeyRecord, Token]:
-        """Make the first administrator's key.
+        """Create the first administrator's key.
 
         Raises:
-            Conflict: an active one exists, which can make others.
+            Conflict: an active administrator's key exists, which can create others.
         """
         fields = _columns(new) | {"scopes": [ALL]}
         self._rules.check_fields(fields)
@@ -66,13 +66,14 @@ class KeyLifecycle:
             return await _insert(connection, fields, peppers, actor)
 
     async def update(self, key_id: str, changes: KeyChanges, actor: Actor) -> KeyRecord:
-        """Change the fields that `changes` names.
+        """Change the given fields.
 
         Raises:
-            NotFound: there is no such key within the actor's reach.
-            ValidationFailed, InsufficientScope, InvalidApiKey: see `create`; the key itself must be within the actor's
-                reach too.
-            Conflict: it is revoked, or no administrator's key without an end would remain.
+            NotFound: no key has this id, or the actor may not manage its owner's keys.
+            ValidationFailed, InsufficientScope, InvalidApiKey: as for `create`; the actor must also be allowed to
+            manage
+                the key as it is.
+            Conflict: the key is revoked, or no administrator's key without an expiry would remain.
         """
         fields = changes.fields()
         self._rules.check_fields(fields)
@@ -83,18 +84,19 @@ class KeyLifecycle:
                 await _keep_an_admin(connection, key_id)
             after = await _write(connection, key_id, _sorted(fields)) if fields else before
             await write_audit_event(connection, actor, "api_key.update", key_id, before=before, after=after)
-        await self._announcer.changed(key_id)
+        await self._events.publish_change(key_id)
         return after
 
     async def rotate(
         self, key_id: str, grace_period_seconds: int, peppers: Peppers, actor: Actor
     ) -> tuple[KeyRecord, Token]:
-        """Add a new secret, valid at once; the one before stays valid for the grace period, any older one ends now.
+        """Add a new secret, which is valid at once. The current secret stays valid for the grace period; older ones are
+        deleted.
 
         Raises:
-            NotFound: there is no such key within the actor's reach.
+            NotFound: no key has this id, or the actor may not manage its owner's keys.
             ValidationFailed, InsufficientScope, InvalidApiKey: as for `update`.
-            Conflict: it is revoked or expired.
+            Conflict: the key is revoked or expired.
             ValidationFailed: the grace period is out of range.
         """
         check_grace(grace_period_seconds)
@@ -115,18 +117,18 @@ class KeyLifecycle:
             await write_audit_event(
                 connection, actor, "api_key.rotate", key_id, before=record, after=record, reason=reason
             )
-        await self._announcer.changed(key_id)
+        await self._events.publish_change(key_id)
         return record, token
 
     async def revoke(self, key_id: str, reason: str, actor: Actor, *, force: bool = False) -> KeyRecord:
-        """End a key for good.
+        """Revoke a key permanently.
 
         Raises:
-            NotFound: there is no such key within the actor's reach.
+            NotFound: no key has this id, or the actor may not manage its owner's keys.
             ValidationFailed, InsufficientScope, InvalidApiKey: as for `update`.
-            Conflict: it was revoked before (the first revocation stands), or no administrator's key without an end
+            Conflict: the key was revoked before, which does not change; or no administrator's key without an expiry
                 would remain and `force` is not set.
-            ValidationFailed: the reason says nothing.
+            ValidationFailed: the reason is empty or invalid.
         """
         check_reason(reason)
         async with self._change("revoke", key_id, actor) as (connection, keys):
@@ -138,27 +140,27 @@ class KeyLifecycle:
             await write_audit_event(
                 connection, actor, "api_key.revoke", key_id, before=before, after=after, reason=reason
             )
-        await self._announcer.changed(key_id)
+        await self._events.publish_change(key_id)
         return after
 
     @asynccontextmanager
     async def _change(
         self, action: str, key_id: str, actor: Actor
     ) -> AsyncIterator[tuple[AsyncConnection, LockedKeys]]:
-        """A transaction that holds the key's row, which exists, is not revoked, and is the actor's to manage."""
+        """Open a transaction that locks the key. The key exists, is not revoked, and the actor may manage it."""
         check_key_id(key_id)
         async with _counted(action, actor, key_id), self._engine.begin() as connection:
             keys = await lock_keys(connection, key_id, actor)
             record = keys.target
             self._rules.check_manage(keys.holder, record)
             if record.revoked_at is not None:
-                raise Conflict(f"The key {key_id} was revoked at {record.revoked_at.isoformat()}, and that is final.")
+                raise Conflict(f"The key {key_id} was revoked at {record.revoked_at.isoformat()}, which is final.")
             yield connection, keys
 
 
 @asynccontextmanager
 async def _counted(action: str, actor: Actor, key_id: str | None = None) -> AsyncIterator[None]:
-    """Count a change by what came of it. A refusal is logged: it may be an attempt to gain power."""
+    """Count a change by its result, and log a refusal: it may be an attempt to gain rights."""
     try:
         yield
     except PlatformError as error:
@@ -185,7 +187,8 @@ async def _insert_secret(connection: AsyncConnection, token: Token, peppers: Pep
         "digest": peppers.digest(token.text),
         "key_id": token.key_id,
         "pepper_version": peppers.current,
-        # Not the transaction's start: the row lock makes this time differ for each secret of a key (see ActorKey).
+        # The statement's time: under the row lock it differs for each secret of a key (see ActorKey). The transaction's
+        # start time may not.
         "created_at": func.clock_timestamp(),
     }
     await connection.execute(insert(ApiKeySecret).values(values))
@@ -206,7 +209,8 @@ async def _active_admin(connection: AsyncConnection) -> str | None:
 
 
 async def _keep_an_admin(connection: AsyncConnection, key_id: str) -> None:
-    """Raise Conflict unless another administrator's key stays: neither the key nor its secret has an end."""
+    """Raise Conflict unless another administrator's key remains that does not expire and has a secret without an
+    end."""
     await _lock_admins(connection)
     endless_secret = exists().where(ApiKeySecret.key_id == ApiKey.key_id, ApiKeySecret.not_after.is_(None))
     staying = select(ApiKey.key_id).where(
@@ -218,13 +222,13 @@ async def _keep_an_admin(connection: AsyncConnection, key_id: str) -> None:
     )
     if (await connection.execute(staying.limit(1))).scalar_one_or_none() is None:
         raise Conflict(
-            f"The key {key_id} is the last administrator's key: no other key with {ALL} and without an end exists. "
+            f"The key {key_id} is the last administrator's key: no other key with {ALL} and without an expiry exists. "
             f"Create one first, or use: flowbiz-platform keys revoke {key_id} --force"
         )
 
 
 def active() -> ColumnElement[bool]:
-    """The SQL of KeyRecord.status() == "active"."""
+    """Return the SQL of KeyRecord.status() == "active"."""
     return and_(ApiKey.revoked_at.is_(None), or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > func.now()))
 
 
@@ -233,6 +237,6 @@ def _columns(new: NewKey) -> dict[str, Any]:
 
 
 def _sorted(fields: dict[str, Any]) -> dict[str, Any]:
-    """Lists as sets are written: without doubles, in order."""
+    """Return the fields with their lists sorted and without duplicates."""
     lists = {name: sorted(set(fields[name])) for name in ("scopes", "allowed_models") if fields.get(name) is not None}
     return fields | lists

@@ -1,4 +1,4 @@
-"""Reading API keys from PostgreSQL. Changing them: lifecycle.py."""
+"""Read API keys from PostgreSQL. `service.py` changes them."""
 
 import base64
 import binascii
@@ -18,8 +18,8 @@ from platform_app.errors import NotFound, ValidationFailed
 MAX_PAGE = 200
 
 DATABASE_ERRORS = (DBAPIError, PoolTimeout, TimeoutError, OSError)
-"""What a database that is down, refusing, full or frozen raises through SQLAlchemy and asyncpg. DBAPIError itself is
-what SQLAlchemy makes of "too many clients" and of a session that an administrator ended."""
+"""Errors of SQLAlchemy and asyncpg when the database is down, refuses connections, is full or is frozen. SQLAlchemy
+raises DBAPIError itself for "too many clients" and for a session that an administrator ended."""
 
 _KEY_ID = re.compile(KEY_ID_PATTERN, re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -32,14 +32,14 @@ _SECRET_COLUMNS = (
 
 
 class KeyStore:
-    """The keys of this platform. Each method is one statement; raises DATABASE_ERRORS as they come."""
+    """Reads keys. Each method is one statement; raises DATABASE_ERRORS unchanged."""
 
     def __init__(self, engine: AsyncEngine) -> None:
-        # Single statements need no BEGIN and COMMIT: one round trip each.
+        # Single statements need no BEGIN and COMMIT, which saves two round trips.
         self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
 
     async def lookup(self, key_id: str) -> StoredKey | None:
-        """The key and its secrets, or None."""
+        """Return the key and its secrets, or None."""
         statement = (
             select(ApiKey.__table__, *_SECRET_COLUMNS)
             .join(ApiKeySecret, ApiKeySecret.key_id == ApiKey.key_id)
@@ -56,7 +56,7 @@ class KeyStore:
         return StoredKey(record_of(rows[0]), secrets)
 
     async def rehash(self, digest: bytes, new_digest: bytes, pepper_version: int) -> None:
-        """Store a secret under a newer pepper, so that a rotation of the pepper ends by itself as keys are used."""
+        """Store a secret under a newer pepper. So a pepper rotation completes as keys are used."""
         statement = (
             update(ApiKeySecret)
             .where(ApiKeySecret.digest == digest)
@@ -66,10 +66,10 @@ class KeyStore:
             await connection.execute(statement)
 
     async def get(self, key_id: str, *, only_owner: str | None) -> KeyRecord:
-        """Return one key. With `only_owner`, another owner's key does not exist.
+        """Return one key. With `only_owner`, keys of other owners are not found.
 
         Raises:
-            NotFound: there is none of this id.
+            NotFound: no key has this id.
         """
         check_key_id(key_id)
         statement = select(ApiKey.__table__).where(ApiKey.key_id == key_id, *_owned_by(only_owner))
@@ -82,31 +82,31 @@ class KeyStore:
     async def list(
         self, wanted: KeyFilter = KeyFilter(), *, only_owner: str | None, limit: int = 50, cursor: str | None = None
     ) -> KeyPage:
-        """Return a page of keys, newest first; `cursor` is the `next_cursor` of the page before.
+        """Return a page of keys, newest first; `cursor` is the `next_cursor` of the previous page.
 
-        With `only_owner`, other owners' keys do not exist, whatever the filter and the cursor say.
+        With `only_owner`, keys of other owners are left out, whatever the filter and the cursor say.
 
         Raises:
-            ValidationFailed: the cursor is none of ours, the limit is not 1 to 200, or a filter is not text.
+            ValidationFailed: the cursor is invalid, the limit is not 1 to 200, or a filter contains a NUL character.
         """
         for name, value in (("owner", wanted.owner), ("scope", wanted.scope)):
-            if value is not None and "\0" in value:  # PostgreSQL takes any other character
-                raise ValidationFailed("The request is not valid.", details=[f"{name}: a NUL character is not text"])
+            if value is not None and "\0" in value:  # PostgreSQL accepts every other character
+                raise ValidationFailed("The request is not valid.", details=[f"{name}: contains a NUL character"])
         if not 1 <= limit <= MAX_PAGE:
-            raise ValidationFailed("The request is not valid.", details=[f"limit: 1 to {MAX_PAGE} is needed"])
+            raise ValidationFailed("The request is not valid.", details=[f"limit: must be from 1 to {MAX_PAGE}"])
         statement = (
             _filtered(wanted).where(*_owned_by(only_owner)).order_by(ApiKey.created_at.desc(), ApiKey.key_id.desc())
         )
         if cursor is not None:
             statement = statement.where(tuple_(ApiKey.created_at, ApiKey.key_id) < tuple_(*_parse_cursor(cursor)))
         async with self._engine.connect() as connection:
-            # One more than asked for, to know whether there is a next page.
+            # One row more than the limit, to know whether there is a next page.
             rows = (await connection.execute(statement.limit(limit + 1))).mappings().all()
         keys = tuple(record_of(row) for row in rows[:limit])
         return KeyPage(keys, _cursor(keys[-1]) if len(rows) > limit else None)
 
     async def secrets_by_pepper(self) -> dict[int, int]:
-        """How many secrets that still count each pepper version protects: a version at 0 can be retired."""
+        """Return the number of valid secrets per pepper version. A version without secrets can be removed."""
         statement = (
             select(ApiKeySecret.pepper_version, func.count())
             .join(ApiKey, ApiKey.key_id == ApiKeySecret.key_id)
@@ -157,7 +157,7 @@ def _parse_cursor(cursor: str) -> tuple[datetime, str]:
             raise ValueError
         return _EPOCH + timedelta(microseconds=int(microseconds)), key_id
     except (binascii.Error, ValueError, OverflowError):
-        problem = "cursor: is not a next_cursor of this list; leave it out to start at the beginning"
+        problem = "cursor: is not a next_cursor of this list; leave it out to get the first page"
         raise ValidationFailed("The request is not valid.", details=[problem]) from None
 
 
@@ -165,18 +165,19 @@ _RECORD_FIELDS = tuple(KeyRecord.__dataclass_fields__)
 
 
 def record_of(row: RowMapping) -> KeyRecord:
-    """A row of api_keys as a record."""
+    """Return a row of api_keys as a record."""
     return KeyRecord(**{name: row[name] for name in _RECORD_FIELDS})
 
 
 def check_key_id(key_id: str) -> None:
-    """Raises NotFound for what cannot be an id; PostgreSQL would stumble over some of it."""
+    """Raise NotFound for text that cannot be an id; PostgreSQL fails on some of it."""
     if _KEY_ID.fullmatch(key_id) is None:
         raise no_such_key(key_id)
 
 
 def no_such_key(key_id: str) -> NotFound:
-    """The error for an id that no key has. What has not the form of one is not repeated: it may be a whole key."""
+    """Return the error for an unknown id. Text that does not have the form of an id is not repeated: it may be a whole
+    key."""
     if _KEY_ID.fullmatch(key_id) is None:
         return NotFound("There is no API key with this id. An id is 12 letters and digits, the third part of a key.")
     return NotFound(f"There is no API key with the id '{key_id}'.")

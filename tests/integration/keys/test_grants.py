@@ -151,7 +151,7 @@ async def test_manager_that_ends_grants_no_longer_life(admin: Api, owner: str) -
     ):
         assert (response.status_code, response.json()["error"]["code"]) == (422, "validation_error"), response.text
         assert "expires_at" in details(response)
-        assert "your own key ends at" in details(response)
+        assert "your own key expires at" in details(response)
     assert await admin.listed(owner=owner) == [target, own_id]
     assert but_its_use((await admin.show(own_id)).json()) == but_its_use(before)
     assert (await lesser.update(target, expires_at=own_end)).status_code == 200

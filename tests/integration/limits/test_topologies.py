@@ -11,7 +11,7 @@ from redis.exceptions import NoPermissionError, ResponseError
 
 from apps.platform_cli.embedded.valkey import EmbeddedValkey
 from platform_app.auth.cache import KeyCache
-from platform_app.auth.keys.invalidation import InvalidationListener, RedisAnnouncer
+from platform_app.auth.keys.events import KeyEventListener, RedisKeyEvents
 from platform_app.config import load_settings
 from platform_app.errors import ConfigurationError, LimiterUnavailable
 from platform_app.rate_limit.limiter import RateLimiter
@@ -164,10 +164,10 @@ async def test_other_users_of_redis_get_a_client_that_works(cluster: list[Embedd
         cache = KeyCache(10)
         forgotten: list[str] = []
         cache.forget = forgotten.append  # type: ignore[method-assign, assignment]
-        listener = InvalidationListener(other, cache)
+        listener = KeyEventListener(other, cache)
         listening = asyncio.create_task(listener.run())
         await until(lambda: listener.connected, 60)
-        await RedisAnnouncer(redis).changed("KeyId1234567")
+        await RedisKeyEvents(redis).publish_change("KeyId1234567")
         await until(lambda: forgotten == ["KeyId1234567"], 60)
         listening.cancel()
         await asyncio.gather(listening, return_exceptions=True)

@@ -75,9 +75,9 @@ def test_fine(fields: Mapping[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
-        ({"name": ""}, "name: 1 to 200"),
-        ({"name": " \u3000"}, "name: 1 to 200"),
-        ({"owner": "x" * 201}, "owner: 1 to 200"),
+        ({"name": ""}, "name: must have 1 to 200"),
+        ({"name": " \u3000"}, "name: must have 1 to 200"),
+        ({"owner": "x" * 201}, "owner: must have 1 to 200"),
         ({"owner": "a\x00"}, "owner: control"),
         ({"owner": "a\u202eb"}, "owner: control"),
         ({"name": "a\ud800"}, "name: control"),
@@ -92,8 +92,8 @@ def test_fine(fields: Mapping[str, Any]) -> None:
         ({"limits": {"rpm": 1_000_000_001}}, "limits.rpm"),
         ({"expires_at": datetime(2090, 1, 1)}, "time zone"),  # noqa: DTZ001
         ({"expires_at": datetime.now(UTC)}, "in the past"),
-        ({"expires_at": datetime.fromisoformat("9999-12-31T23:59:59-01:00")}, "beyond the calendar"),
-        ({"expires_at": datetime.fromisoformat("0001-01-01T00:00:00+01:00")}, "beyond the calendar"),
+        ({"expires_at": datetime.fromisoformat("9999-12-31T23:59:59-01:00")}, "later than the calendar allows"),
+        ({"expires_at": datetime.fromisoformat("0001-01-01T00:00:00+01:00")}, "later than the calendar allows"),
     ],
 )
 def test_wrong(fields: Mapping[str, Any], says: str) -> None:
@@ -110,7 +110,7 @@ def test_every_problem_is_named() -> None:
 
 def test_without_a_catalog_every_model_name_is_fine() -> None:
     assert problems({"allowed_models": ["anything"]}, KeyRules()) == []
-    assert "there is none" in problems({"limits": {"rpm": 1}}, KeyRules())[0]
+    assert "rules that do: none" in problems({"limits": {"rpm": 1}}, KeyRules())[0]
 
 
 def test_messages_stay_short_whatever_is_sent() -> None:
@@ -240,8 +240,8 @@ ELSEWHERE = timezone(timedelta(hours=5))
         (SOON, SOON - SECOND, ""),
         (SOON, SOON.astimezone(ELSEWHERE), ""),
         (SOON, SOON + SECOND, "expires_at: 2090-01-01T00:00:01+00:00 is too late"),
-        (SOON, FAR, "is too late, and your own key ends at 2090-01-01T00:00:00+00:00"),
-        (SOON, None, "expires_at: without it a key does not end"),
+        (SOON, FAR, "is too late; your own key expires at 2090-01-01T00:00:00+00:00"),
+        (SOON, None, "expires_at: without it a key does not expire"),
     ],
 )
 def test_expiry_beyond_own_end_is_refused(own: datetime | None, wanted: datetime | None, says: str) -> None:

@@ -1,15 +1,16 @@
-"""Spreading key changes over Redis pub/sub, so that every worker and replica drops what it knows of a key at once.
+"""Events of key changes, over Redis pub/sub: every worker drops a changed key from its cache at once.
 
-Pub/sub forgets messages for whoever is not connected. So a listener empties its whole cache whenever it may have
-missed one: on every (re)connection, and when the connection is silent for too long. A Redis that stalls for less than
-that is waited for by whoever has something to say. While nobody is connected the cache's TTL is the bound.
+Pub/sub does not deliver a message to a listener that is not connected. So a listener empties its whole cache whenever
+it may have missed one: on every connection and reconnection, and when the connection is idle for too long. A publisher
+waits for a Redis that stalls for less time than that. While no listener is connected, the cache's TTL bounds how long a
+revoked key works.
 """
 
 import asyncio
 import contextlib
 import random
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, Protocol
 
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
@@ -21,27 +22,36 @@ from platform_app.observability.logging import get_logger
 
 CHANNEL = "fbp:keys:changed"
 PING_SECONDS = 0.5
-"""A connection that shows no sign of life for two of these is taken for dead."""
+"""A connection without a response for two of these is closed."""
 PUBLISH_SECONDS = 1.25
-"""Longer than listeners wait for a silent Redis: those that outlast a stall get the word, the others start anew."""
+"""Longest time to publish. It is longer than listeners wait for Redis: listeners that outlast a stall get the event,
+the others reconnect and empty their cache."""
 PUBLISH_PAUSE_SECONDS = 0.05
 CLOSE_SECONDS = 0.25
 MAX_PAUSE_SECONDS = 2.0
 
 _log = get_logger("auth")
 _ERRORS = (RedisError, OSError, TimeoutError)
-_NOBODY_THERE = (ConnectionRefusedError, FileNotFoundError)
+_NO_SERVER = (ConnectionRefusedError, FileNotFoundError)
 
 
-class RedisAnnouncer:
-    """See KeyAnnouncer. Publishes, and drops the entry of its own process by itself."""
+class KeyEvents(Protocol):
+    """Publishes key changes to every process. Never raises: a lost event costs at most the cache's TTL."""
+
+    async def publish_change(self, key_id: str) -> None:
+        """Publish that this key has changed; the change must be committed."""
+        ...
+
+
+class RedisKeyEvents:
+    """Publishes over Redis, and drops the key from this process's own cache."""
 
     def __init__(self, redis: "Redis", cache: KeyCache | None = None) -> None:
         self._redis = redis
         self._cache = cache
 
-    async def changed(self, key_id: str) -> None:
-        """See KeyAnnouncer.changed."""
+    async def publish_change(self, key_id: str) -> None:
+        """See KeyEvents.publish_change."""
         if self._cache is not None:
             self._cache.forget(key_id)
         try:
@@ -54,19 +64,19 @@ class RedisAnnouncer:
             metrics.KEY_ANNOUNCEMENTS.labels("sent").inc()
 
     async def _publish(self, key_id: str) -> None:
-        """Until it was said, unless nobody is there to be told: then no listener is connected either."""
+        """Publish, with retries unless no server runs: then no listener is connected either."""
         while True:
             try:
                 await self._redis.publish(CHANNEL, key_id)
                 return
             except RedisError as error:
-                if isinstance(error.__cause__ or error.__context__, _NOBODY_THERE):
+                if isinstance(error.__cause__ or error.__context__, _NO_SERVER):
                     raise
             await asyncio.sleep(PUBLISH_PAUSE_SECONDS)
 
 
-class InvalidationListener:
-    """Keeps a cache in step with the changes that others announce. `run` is a task for the process's whole life."""
+class KeyEventListener:
+    """Drops keys that other processes have changed from a cache. `run` is a task for the process's whole life."""
 
     def __init__(self, redis: "Redis", cache: KeyCache) -> None:
         self._redis = redis
@@ -74,10 +84,10 @@ class InvalidationListener:
         self.connected = False
 
     async def run(self) -> None:
-        """Listen, reconnect, listen; ends only by cancellation."""
+        """Listen and reconnect until cancelled."""
         pause = 0.0
         while True:
-            # Jitter, so that a hundred workers do not come back in the same instant.
+            # Jitter, so that a hundred workers do not reconnect at the same moment.
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
             try:
                 async with _pubsub(self._redis) as pubsub:
@@ -86,7 +96,7 @@ class InvalidationListener:
                 if self.connected:
                     _log.warning("key_listener_disconnected", error=type(error).__name__)
                     pause = 0.0
-            except Exception:  # noqa: BLE001 - whatever the library raises, revocations must get through again
+            except Exception:  # noqa: BLE001 - revocations must arrive again, whatever the library raises
                 _log.exception("key_listener_bug")
                 pause = MAX_PAUSE_SECONDS
             finally:
@@ -96,23 +106,23 @@ class InvalidationListener:
     async def _listen(self, pubsub: PubSub) -> None:
         async with asyncio.timeout(2 * PING_SECONDS):
             await pubsub.subscribe(CHANNEL)
-        silent = 0
+        idle = 0
         while True:
             async with asyncio.timeout(4 * PING_SECONDS):
                 message = await pubsub.get_message(timeout=PING_SECONDS)
                 if message is None:
-                    silent += 1
-                    if silent > 1:
-                        raise TimeoutError("no answer to a ping")
+                    idle += 1
+                    if idle > 1:
+                        raise TimeoutError("Redis did not respond to a ping")
                     await pubsub.ping()
                     continue
-            silent = 0
+            idle = 0
             self._handle(message)
 
     def _handle(self, message: dict[str, Any]) -> None:
         match message["type"]:
             case "subscribe":
-                # Also after a reconnection that the library made by itself: whatever was said meanwhile is lost.
+                # Also after a reconnection that redis-py made by itself: events in between are lost.
                 self._cache.clear()
                 if not self.connected:
                     _log.info("key_listener_connected")
@@ -128,14 +138,14 @@ class InvalidationListener:
 
 @contextlib.asynccontextmanager
 async def _pubsub(redis: "Redis") -> AsyncIterator[PubSub]:
-    """On a cluster at any node, another one with each attempt: every node hears of everything that is published."""
+    """Open a subscription. On a cluster, use another random node with each attempt: every node gets every event."""
     async with asyncio.timeout(2 * PING_SECONDS):
-        await redis.initialize()  # a cluster's client knows no node before it
+        await redis.initialize()  # before it, a cluster's client knows no node
     any_node = getattr(redis, "get_random_node", None)
     pubsub = redis.pubsub() if any_node is None else redis.pubsub(node=any_node())
     try:
         yield pubsub
     finally:
-        with contextlib.suppress(*_ERRORS):  # it may be gone already
+        with contextlib.suppress(*_ERRORS):  # the connection may be lost already
             async with asyncio.timeout(CLOSE_SECONDS):
                 await pubsub.aclose()  # type: ignore[no-untyped-call]  # redis-py

@@ -13,8 +13,8 @@ from structlog.testing import capture_logs
 
 from platform_app.auth.authenticator import Authenticator, AuthPolicy
 from platform_app.auth.cache import CachedKey, KeyCache
-from platform_app.auth.keys import invalidation
-from platform_app.auth.keys.invalidation import CHANNEL, InvalidationListener, RedisAnnouncer
+from platform_app.auth.keys import events
+from platform_app.auth.keys.events import CHANNEL, KeyEventListener, RedisKeyEvents
 from platform_app.auth.keys.records import StoredKey, StoredSecret
 from platform_app.auth.pepper import Peppers, parse_peppers
 from platform_app.auth.tokens import generate_token
@@ -38,8 +38,8 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 @asynccontextmanager
-async def listening(redis: Any, cache: KeyCache) -> AsyncIterator[InvalidationListener]:
-    listener = InvalidationListener(redis, cache)
+async def listening(redis: Any, cache: KeyCache) -> AsyncIterator[KeyEventListener]:
+    listener = KeyEventListener(redis, cache)
     task = asyncio.create_task(listener.run())
     try:
         yield listener
@@ -69,7 +69,7 @@ async def test_a_word_drops_the_key_it_names_and_no_other(redis: FakeAsyncRedis)
         await until(lambda: listener.connected)
         cache.put(b"1" * 32, CachedKey(None, ONE, None, 0.0))
         cache.put(b"2" * 32, CachedKey(None, TWO, None, 0.0))
-        await RedisAnnouncer(redis).changed(ONE)
+        await RedisKeyEvents(redis).publish_change(ONE)
         await until(lambda: len(cache) == 1)
         assert cache.get(b"2" * 32) is not None
     assert (received.grown, sent.grown) == (1, 1)
@@ -92,7 +92,7 @@ async def test_nonsense_on_the_channel_harms_nobody(redis: FakeAsyncRedis, data:
         await redis.publish(CHANNEL, data)
         await until(lambda: cache.generation > generation)
         assert len(cache) == 1
-        await RedisAnnouncer(redis).changed(ONE)
+        await RedisKeyEvents(redis).publish_change(ONE)
         await until(lambda: len(cache) == 0)
 
 
@@ -161,7 +161,7 @@ class PuzzlingRedis(MuteRedis):
 
 
 async def test_a_bug_of_the_library_does_not_end_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(invalidation, "MAX_PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr(events, "MAX_PAUSE_SECONDS", 0.05)
     redis, cache = PuzzlingRedis(), KeyCache(10)
     with capture_logs() as logs:
         async with listening(redis, cache):
@@ -192,10 +192,10 @@ def refused(cause: type[Exception]) -> Exception:
 
 @pytest.mark.parametrize("errors", [[], [RedisTimeout()], [refused(RedisTimeout), refused(ConnectionResetError)]])
 async def test_a_stall_is_waited_for(monkeypatch: pytest.MonkeyPatch, errors: list[Exception]) -> None:
-    monkeypatch.setattr(invalidation, "PUBLISH_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(events, "PUBLISH_PAUSE_SECONDS", 0.001)
     redis, cache = ScriptedRedis(*errors), filled(ONE, TWO)
     failed = Count("platform_key_announcements_total", outcome="failed")
-    await RedisAnnouncer(redis, cache).changed(ONE)  # type: ignore[arg-type]
+    await RedisKeyEvents(redis, cache).publish_change(ONE)  # type: ignore[arg-type]
     assert redis.said == [ONE]
     assert (failed.grown, len(cache)) == (0, 1)
 
@@ -204,14 +204,14 @@ async def test_a_stall_is_waited_for(monkeypatch: pytest.MonkeyPatch, errors: li
 async def test_where_nobody_is_there_nobody_waits(cause: type[Exception]) -> None:
     redis, cache = ScriptedRedis(refused(cause), refused(cause)), filled(ONE, TWO)
     failed = Count("platform_key_announcements_total", outcome="failed")
-    await RedisAnnouncer(redis, cache).changed(ONE)  # type: ignore[arg-type]
+    await RedisKeyEvents(redis, cache).publish_change(ONE)  # type: ignore[arg-type]
     assert (redis.said, len(redis.errors)) == ([], 1)
     assert failed.grown == 1
     assert len(cache) == 1, "the own process knows all the same"
 
 
 async def test_a_redis_that_stays_silent_is_waited_for_a_moment_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(invalidation, "PUBLISH_SECONDS", 0.05)
+    monkeypatch.setattr(events, "PUBLISH_SECONDS", 0.05)
     failed = Count("platform_key_announcements_total", outcome="failed")
 
     class FrozenRedis:
@@ -220,13 +220,13 @@ async def test_a_redis_that_stays_silent_is_waited_for_a_moment_only(monkeypatch
             return 0
 
     async with asyncio.timeout(300):
-        await RedisAnnouncer(FrozenRedis()).changed(ONE)  # type: ignore[arg-type]
+        await RedisKeyEvents(FrozenRedis()).publish_change(ONE)  # type: ignore[arg-type]
     assert failed.grown == 1
 
 
 def test_a_publisher_waits_longer_than_a_listener_does() -> None:
     """Else a word could be lost on somebody who neither heard it nor started anew."""
-    assert invalidation.PUBLISH_SECONDS > 2 * invalidation.PING_SECONDS
+    assert events.PUBLISH_SECONDS > 2 * events.PING_SECONDS
 
 
 async def test_a_request_after_an_invalidation_does_not_share_a_lookup_from_before_it() -> None:
