@@ -1,16 +1,16 @@
-# Everything runs in .venv, made from the lock file on first use. Python 3.11+ and make are all it needs.
+# Everything runs in .venv, which is made from the lock file on first use. It needs Python 3.11 or newer and make.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
-# The first interpreter here that is at least 3.11 and can make virtual environments.
+# The first interpreter on this machine that is at least 3.11 and can make virtual environments.
 PYTHON ?= $(shell for p in python3.12 python3.11 python3 python3.13 python3.14; do \
 	$$p -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$p; break; }; done)
 BIN := .venv/bin
 READY := .venv/.ready-$(shell cat requirements-dev.lock pyproject.toml editable_path_hook.py 2>/dev/null | cksum | tr ' ' -)
 
-.PHONY: help run test check format lock bench soak clean
-help: ## Show what can be made
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+.PHONY: help run test check lint types imports format lock bench soak hooks clean
+help: ## Show the targets
+	@awk -F ':.*## ' '/^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(READY):
 	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer with the venv module was found; install one, or name it: make PYTHON=/path/to/python3 $(MAKECMDGOALS)"; exit 1; }
@@ -19,23 +19,38 @@ $(READY):
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
+##@ Run
 run: $(READY) ## Start the whole gateway on this machine (Ctrl-C stops all of it)
 	@exec $(BIN)/flowbiz-platform dev $(ARGS)
 
-# Four processes, each with servers of its own; a file stays in one. Many tests wait more than they work, so there are
-# more processes than cores. ARGS="-n 0" runs without, ARGS="-n 8" with more.
-test: check ## Run everything: linters, types, import rules and all tests
-	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+##@ Check
+check: lint types imports ## Run linter, format check, types and import rules; no tests
 
-check: $(READY) ## Linters, types and import rules only
+lint: $(READY) ## Run the linter and check the format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: $(READY) ## Check types
 	$(BIN)/mypy
+
+imports: $(READY) ## Check the import rules
 	$(BIN)/lint-imports
 
+# Four processes, each with its own servers; a file stays in one process. Many tests wait more than they compute, so there
+# are more processes than cores. ARGS="-n 0" runs in one process, ARGS="-n 8" in more.
+test: check ## Run everything: check, then all tests
+	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+soak: $(READY) ## Send all hostile inputs in turn beside a legitimate client (ten minutes; ARGS="--seconds N")
+	$(BIN)/python -m tests.attacks.soak $(ARGS)
+
+##@ Change
 format: $(READY) ## Format the code and fix what ruff can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+hooks: $(READY) ## Run `make check` before each commit, with pre-commit
+	$(BIN)/pre-commit install
 
 lock: $(READY) ## Rewrite both lock files from pyproject.toml (no host names in them)
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
@@ -43,11 +58,10 @@ lock: $(READY) ## Rewrite both lock files from pyproject.toml (no host names in 
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-annotate --no-header -c requirements.lock --extra embedded --extra dev --no-emit-package flowbiz-ai-platform -o requirements-dev.lock pyproject.toml
 
+##@ Measure
 bench: $(READY) ## Compare the gateway with a bare pass-through (ratios; about two minutes)
 	$(BIN)/python -m bench $(ARGS)
 
-soak: $(READY) ## Send all hostile inputs in turn beside a legitimate client (ten minutes; ARGS="--seconds N")
-	$(BIN)/python -m tests.attacks.soak $(ARGS)
-
+##@ Clean up
 clean: ## Remove the virtual environment and the local data directory
 	rm -rf .venv .data

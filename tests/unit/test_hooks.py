@@ -1,0 +1,36 @@
+"""The hooks before a commit run what CI runs before the tests."""
+
+import re
+
+import yaml
+
+from tests.support.paths import ROOT
+
+MAKEFILE = (ROOT / "Makefile").read_text()
+
+
+def prerequisites(target: str) -> list[str]:
+    """Return the targets that a target of the Makefile needs first."""
+    match = re.search(rf"^{target}: ([\w $()]+) ##", MAKEFILE, re.M)
+    assert match is not None, target
+    return match[1].split()
+
+
+def test_hooks_run_every_part_of_make_check() -> None:
+    (repo,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    commands = [hook["entry"] for hook in repo["hooks"]]
+    assert commands == [f"make --no-print-directory {part}" for part in prerequisites("check")]
+
+
+def test_ci_runs_make_check() -> None:
+    assert prerequisites("test") == ["check"]
+    assert re.search(r"^make test\b", (ROOT / ".ci/run").read_text(), re.M)
+
+
+def test_make_help_shows_every_target_with_a_group() -> None:
+    """A target without a description is missing from `make help`."""
+    (phony,) = re.findall(r"^\.PHONY: (.*)", MAKEFILE, re.M)
+    described = re.findall(r"^([a-z]+):.*## ", MAKEFILE, re.M)
+    assert sorted(described) == sorted(phony.split())
+    groups = re.split(r"^##@ .*\n", MAKEFILE, flags=re.M)[1:]
+    assert all(re.search(r"^[a-z]+:.*## ", group, re.M) for group in groups)
