@@ -29,7 +29,6 @@ NOT_YET_CLEAN = {
     "docs/architecture.md": 18,
     "docs/billing.md": 9,
     "docs/capacity.md": 3,
-    "docs/operations.md": 36,
     "docs/resilience.md": 3,
     "migrations/versions": 2,
     "platform_app/auth": 31,

@@ -43,6 +43,16 @@ async def test_operations_page_lists_access_line_fields(gateway: Gateway, client
     assert documented == (access_line() or {}).keys() - of_every_line
 
 
+def test_operations_page_names_logged_events() -> None:
+    """Every event of the table is a text of the code, so that a renamed event is renamed here too."""
+    events = {name for row in table(OPERATIONS, "| `event` | Meaning |") for name in names_in(row[0])}
+    sources = (path for folder in ("apps", "platform_app") for path in (ROOT / folder).rglob("*.py"))
+    texts = {text for path in sources for text in re.findall(r'"(\w+)"', path.read_text())}
+    composed = {"breaker_half_open", "breaker_closed"}  # the breaker appends its state to the name
+    assert len(events) > 30
+    assert events - texts - composed == set()
+
+
 @pytest.mark.timeout(700)
 @pytest.mark.parametrize("arguments", [["check", "rules", "platform.yml"], ["test", "rules", "platform_test.yml"]])
 def test_prometheus_accepts_rules_and_their_tests(arguments: list[str]) -> None:
