@@ -1,1 +1,12 @@
-"""Providers: the catalog of models, the adapter interface, and one file per wire format."""
+"""Models and their providers: from a public model name to the provider's response.
+
+Two interfaces carry everything (`interfaces.py`). A ModelAdapter speaks one provider's wire format. An Upstream sends a
+call along one route of a model, or adds a policy around other upstreams.
+
+    ModelRegistry -> policies -> ProviderRoute -> ModelAdapter -> http -> provider
+
+`models/` builds the registry from the config file, `policies/` decides about retries and fallbacks, `providers/` has a
+folder for each wire format, `http/` sends requests, and `usage/` counts and prices tokens. Calls (`requests.py`),
+responses (`responses.py`, `chunk_stream.py`) and errors (`errors.py`) are the same for every wire format: inside, all
+bodies have OpenAI's shape. `codecs/` reads the JSON that providers write.
+"""

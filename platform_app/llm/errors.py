@@ -1,7 +1,7 @@
-"""A provider's failure as one of our errors: what all wire formats share.
+"""Turn a provider's failure into one of our errors: what all wire formats share.
 
-A provider's words reach the caller where the caller must act on them (the request is wrong), and the log where not
-(`ProviderRoute`). Words about a refused credential, which echo parts of keys, reach the log alone, and masked.
+A provider's message reaches the caller if the caller must act on it (the request is invalid), else the log
+(`ProviderRoute`). Messages about a refused credential repeat parts of it, so they reach the log only, and masked.
 """
 
 import re
@@ -35,52 +35,52 @@ _MESSAGES: Mapping[type[PlatformError], str] = {
     ContextLengthExceeded: "The request is longer than the model's context. Shorten it or lower max_tokens.",
     ContentFiltered: "The provider's content policy refused this request.",
     ProviderRejectedRequest: "The provider refused this request as invalid.",
-    ProviderAuthFailed: "The provider refused the platform's credential. This is the operator's to mend.",
-    ProviderNotConfigured: "The provider does not serve this route's model or operation. Contact your operator.",
+    ProviderAuthFailed: "The provider refused the platform's credential. Contact your platform operator.",
+    ProviderNotConfigured: "The provider does not serve this model or operation. Contact your platform operator.",
     ProviderRateLimited: "The provider is limiting the platform's requests. Try again shortly.",
-    ProviderQuotaExhausted: "The platform's quota at the provider is used up. This is the operator's to mend.",
+    ProviderQuotaExhausted: "The platform's quota at the provider is used up. Contact your platform operator.",
     ProviderUnavailable: "The provider is unavailable right now. Try again shortly.",
-    ProviderTimeout: "The provider did not answer in time.",
-    ProviderError: "The provider failed to answer this request.",
-    ProviderBadResponse: "The provider's answer was not understood.",
+    ProviderTimeout: "The provider did not respond in time.",
+    ProviderError: "The provider failed to process this request.",
+    ProviderBadResponse: "The provider's response was not valid.",
 }
-_TOO_LARGE = "The provider's response is larger than the platform takes. Ask for less, with a smaller max_tokens or n."
-_TELL_WHY = (ContextLengthExceeded, ContentFiltered, ProviderRejectedRequest)
-_WAITING_HELPS = (ProviderRateLimited, ProviderUnavailable)
+_TOO_LARGE = "The provider's response is larger than the platform allows. Lower max_tokens or n."
+_SHOW_MESSAGE = (ContextLengthExceeded, ContentFiltered, ProviderRejectedRequest)
+_RETRY_LATER = (ProviderRateLimited, ProviderUnavailable)
 
 
 class UnsupportedByRoute(ProviderRejectedRequest):
-    """The model or the provider of this route cannot do what the request asks for. Another route's may be able to."""
+    """The model or the provider of this route does not support the request. Another route may."""
 
 
 class UnsupportedByProvider(UnsupportedByRoute):
-    """Nothing was sent: the request cannot be said in this route's wire format. Another route's may be able to."""
+    """Nothing was sent: this route's wire format cannot express the request. Another route may."""
 
 
 class ResponseTooLarge(ProviderBadResponse):
-    """The response, or one event of it, is larger than the gateway takes: what was asked for decides that, and it says
-    nothing of the provider."""
+    """The response, or one event of it, is larger than the gateway allows. The size follows from the request and shows
+    nothing about the provider."""
 
     should_retry = False
 
 
 class CutOff(ProviderTimeout):
-    """The call's time ended while the provider was sending: a long response was asked for, and that says nothing of the
-    provider's health. One that was silent is a ProviderTimeout."""
+    """The call's time ended while the provider was sending. The response is long, which shows nothing about the
+    provider's health. An idle provider is a ProviderTimeout."""
 
 
 class BreakerOpen(ProviderUnavailable):
-    """Nothing was sent: the route failed too often lately. To a caller it is the provider that is unavailable."""
+    """Nothing was sent: the route failed too often lately. For the caller, the provider is unavailable."""
 
 
 BY_STATUS: Mapping[int, type[PlatformError]] = {
     401: ProviderAuthFailed,
     402: ProviderQuotaExhausted,
     403: ProviderAuthFailed,
-    # A model, a deployment, or an address: the catalog's names, not the caller's.
+    # A model, a deployment or an address: names from the config file, not from the caller.
     404: ProviderNotConfigured,
     405: ProviderNotConfigured,
-    407: ProviderNotConfigured,  # a proxy on the way
+    407: ProviderNotConfigured,  # a proxy between the gateway and the provider
     408: ProviderTimeout,
     410: ProviderNotConfigured,
     421: ProviderNotConfigured,
@@ -100,12 +100,12 @@ BY_STATUS: Mapping[int, type[PlatformError]] = {
     524: ProviderTimeout,
     529: ProviderUnavailable,  # Anthropic, and servers in front of it: overloaded
 }
-"""What a status alone says; see `kind_of_status`."""
+"""The error for a status alone; see `kind_of_status`."""
 
 
 def kind_of_status(status: int) -> type[PlatformError]:
-    """The error for a status that is not 200, whatever the body. A 4xx without a meaning of its own says that this
-    request is refused: it says nothing of the provider's health."""
+    """Return the error class for a status that is not 200, whatever the body. A 4xx that is not in the table means that
+    this request is refused; it shows nothing about the provider's health."""
     known = BY_STATUS.get(status)
     if known is not None:
         return known
@@ -117,13 +117,14 @@ def kind_of_status(status: int) -> type[PlatformError]:
 def make_error(
     kind: type[PlatformError], message: object = None, retry_after: float | None = None, param: object = None
 ) -> PlatformError:
-    """An error of this kind. The provider's `message` and `param` are told, keys masked, where the caller must act on
-    them, else the message is kept for the log; `retry_after` is told only where waiting helps."""
-    why = _told(message, _MAX_MESSAGE)
-    if issubclass(kind, _TELL_WHY):
-        return kind(_MESSAGES[_named(kind)], details=[why] if why else None, param=_told(param, _MAX_PARAM))
-    error = kind(_MESSAGES[_named(kind)], retry_after=retry_after if issubclass(kind, _WAITING_HELPS) else None)
-    error.provider_message = why
+    """Return an error of this class. It shows the provider's `message` and `param`, keys masked, if the caller must act
+    on them; else the message is kept for the log. `retry_after` is used only for errors that a later retry can
+    avoid."""
+    shown = _shown(message, _MAX_MESSAGE)
+    if issubclass(kind, _SHOW_MESSAGE):
+        return kind(_MESSAGES[_named(kind)], details=[shown] if shown else None, param=_shown(param, _MAX_PARAM))
+    error = kind(_MESSAGES[_named(kind)], retry_after=retry_after if issubclass(kind, _RETRY_LATER) else None)
+    error.provider_message = shown
     return error
 
 
@@ -131,18 +132,18 @@ def _named(kind: type[PlatformError]) -> type[PlatformError]:
     return next(each for each in kind.__mro__ if each in _MESSAGES)
 
 
-def _told(words: object, most: int) -> str | None:
-    said = clean(words) if isinstance(words, str) else None
-    return mask_keys(said)[:most] if said else None
+def _shown(message: object, most: int) -> str | None:
+    text = clean(message) if isinstance(message, str) else None
+    return mask_keys(text)[:most] if text else None
 
 
 def mask_keys(text: str) -> str:
-    """The text without what looks like an API key: somebody may have put one where something else belongs."""
+    """Return the text with everything that looks like an API key masked: a client may send one in the wrong field."""
     return _KEY_LIKE.sub("[masked]", text)
 
 
 def _masked(text: str, credential: str) -> str:
-    """Also where the text was cut off in the middle of it."""
+    """Also mask a credential that is cut off at the end of the text."""
     text = text.replace(credential, "[masked]")
     for length in range(len(credential) - 1, 3, -1):
         if text.endswith(credential[:length]):
@@ -151,7 +152,7 @@ def _masked(text: str, credential: str) -> str:
 
 
 def _without_parts(text: str, credential: str) -> str:
-    """Also without the parts that providers show of a key that they refuse: `0ca7****d7e8`."""
+    """Also mask the parts of a refused key that providers show: `0ca7****d7e8`."""
     if len(credential) < _MIN_CREDENTIAL:
         return text
     parts = (credential[:4], credential[-4:])
@@ -159,8 +160,8 @@ def _without_parts(text: str, credential: str) -> str:
 
 
 def mask_credential(error: BaseException | None, credential: str | None) -> None:
-    """Take our credential out of what an error tells. Providers' keys have no form by which all could be known, and a
-    provider, or a proxy in front of it, may repeat a header that it did not like."""
+    """Mask our credential in an error's texts. Providers' keys have no common form that a pattern could find, and a
+    provider, or a proxy in front of it, may repeat a header that it refused."""
     if credential and isinstance(error, PlatformError):
         if error.details:
             error.details = [_masked(detail, credential) for detail in error.details]
@@ -171,50 +172,51 @@ def mask_credential(error: BaseException | None, credential: str | None) -> None
 
 
 def unavailable() -> ProviderUnavailable:
-    """The provider could not be reached, or hung up before it answered."""
+    """Return the error of a provider that was not reachable, or closed the connection before it responded."""
     return ProviderUnavailable(_MESSAGES[ProviderUnavailable])
 
 
 def timed_out(what: str) -> ProviderTimeout:
-    """The provider was too slow; `what` says which deadline."""
+    """Return the error of a provider that was too slow; `what` names the timeout."""
     return ProviderTimeout(_MESSAGES[ProviderTimeout], details=[what])
 
 
 def proxy_refused(status: int) -> PlatformError:
-    """The proxy between us and the provider opened no tunnel: a refusal of ours is for the operator to correct."""
+    """Return the error of a proxy that opened no tunnel to the provider. If it refused us, the operator must fix
+    that."""
     if status >= 500:
         return unavailable()
     return ProviderNotConfigured(
-        "The proxy on the way to this model's provider refuses the platform's connection. Contact your operator.",
-        details=[f"the proxy answered {status}"],
+        "The proxy in front of this provider refuses the platform's connection. Contact your platform operator.",
+        details=[f"the proxy returned status {status}"],
     )
 
 
 def cut_off(what: str) -> CutOff:
-    """The provider was sending when the call's time ended; `what` says which deadline."""
-    return CutOff("The response was not complete in time. Ask for less, or for a stream.", details=[what])
+    """Return the error of a provider that was still sending when the call's time ended; `what` names the timeout."""
+    return CutOff("The response was not complete in time. Lower max_tokens, or request a stream.", details=[what])
 
 
-def bad_response(why: str, said: bytes = b"") -> ProviderBadResponse:
-    """The provider's answer is not its documented shape; `said` is what it holds instead, for the log."""
+def bad_response(why: str, body: bytes = b"") -> ProviderBadResponse:
+    """Return the error of a response that has not its documented shape; `body` is what it has instead, for the log."""
     error = ProviderBadResponse(_MESSAGES[ProviderBadResponse], details=[why])
-    if said:
-        error.provider_message = _told(read_error_body({}, said).message, _MAX_MESSAGE)
+    if body:
+        error.provider_message = _shown(read_error_body({}, body).message, _MAX_MESSAGE)
     return error
 
 
 def unsupported(field: str, why: str) -> UnsupportedByProvider:
-    """The request has a field that the model's wire format cannot express; `field` is its path."""
+    """Return the error of a request field that the wire format cannot express; `field` is its path."""
     return UnsupportedByProvider(_MESSAGES[ProviderRejectedRequest], details=[f"{field}: {why}"], param=field)
 
 
 def too_large(what: str) -> ResponseTooLarge:
-    """The provider's response is beyond a bound of the gateway's; `what` says which."""
+    """Return the error of a response that is larger than a limit of the gateway; `what` names the limit."""
     return ResponseTooLarge(_TOO_LARGE, details=[what])
 
 
 def retry_after_of(headers: Mapping[str, str]) -> float | None:
-    """Seconds from Retry-After, a number or an HTTP date (RFC 9110, 10.2.3), capped."""
+    """Return the seconds of a Retry-After header, a number or an HTTP date (RFC 9110, 10.2.3), capped."""
     text = headers.get("retry-after", "").strip()
     if not text:
         return None
@@ -225,5 +227,5 @@ def retry_after_of(headers: Mapping[str, str]) -> float | None:
             seconds = (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds()
         except (ValueError, TypeError):
             return None
-    # The comparison also turns a NaN away.
+    # The comparison is false for NaN too.
     return min(seconds, MAX_RETRY_AFTER_SECONDS) if seconds >= 0 else None

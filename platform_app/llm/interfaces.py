@@ -1,4 +1,4 @@
-"""The interfaces of the way to a model: adapters, which speak a wire format, and upstreams, which add policies."""
+"""The interfaces between a caller and a model: adapters speak a wire format, upstreams add policies."""
 
 from typing import Protocol
 
@@ -7,20 +7,20 @@ from platform_app.llm.requests import ModelCall, UpstreamCall
 from platform_app.llm.responses import ModelResponse
 
 UpstreamResponse = ModelResponse | ChunkStream
-"""A ChunkStream where the call asked for a stream, else a ModelResponse."""
+"""A ChunkStream if the call requests a stream, else a ModelResponse."""
 
 
 class ModelAdapter(Protocol):
-    """Speaks one provider's wire format. Every failure is one of the ProviderFailed or RequestRefused errors;
-    nothing of the provider's library or of HTTP gets out."""
+    """Speaks one provider's wire format. Every failure is a ProviderFailed or RequestRefused error; errors of HTTP or
+    of a provider's library never leave the adapter."""
 
     async def send(self, call: UpstreamCall, credential: str | None) -> UpstreamResponse:
-        """The whole answer, or a stream once its first chunk is there, so that everything up to then can still be
-        tried elsewhere. Cancelling it closes the connection to the provider at once.
+        """Return the whole response, or a stream whose first chunk has arrived: everything that fails before can be
+        retried on another route. A cancellation closes the connection to the provider at once.
 
         Raises:
-            ProviderFailed: the provider's bad day.
-            RequestRefused: the request itself is wrong, says the provider or what its wire format can express.
+            ProviderFailed: the provider failed.
+            RequestRefused: the provider refused the request, or its wire format cannot express it.
         """
         ...
 
@@ -37,20 +37,21 @@ class ModelAdapter(Protocol):
 
 
 class Upstream(Protocol):
-    """One way to get a model's answer: a route, or a policy around other upstreams."""
+    """Gets a model's response: a route, or a policy around other upstreams."""
 
     async def send(self, call: ModelCall) -> UpstreamResponse:
-        """See ModelAdapter.send; may also raise Unavailable (ProviderNotConfigured, Overloaded)."""
+        """See ModelAdapter.send. Also raises Unavailable errors (ProviderNotConfigured, Overloaded)."""
         ...
 
 
 class Credentials(Protocol):
-    """Providers' credentials by the name of their secret."""
+    """Looks up providers' credentials by the name of their secret."""
 
     async def get(self, name: str) -> str:
-        """The credential. Raises ProviderNotConfigured where there is none."""
+        """Return the credential. Raises ProviderNotConfigured if there is none."""
         ...
 
     async def refresh(self, name: str, rejected: str) -> str:
-        """The credential after a provider refused `rejected`; the same one where the store has no other."""
+        """Look the credential up again after a provider refused `rejected`. Return the same one if it did not
+        change."""
         ...

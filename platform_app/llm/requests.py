@@ -1,4 +1,4 @@
-"""A call to a model on its way out: as the caller asked, and as one attempt at one provider."""
+"""A call to a model: what the caller requests, the call through the policies, and one attempt at one provider."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from platform_app.llm.providers.anthropic.capabilities import ModelCapabilities
 
 
 class Operation(StrEnum):
-    """What a model is asked for; the values are those of `gen_ai.operation.name`."""
+    """The operations of a model. The values are those of `gen_ai.operation.name`."""
 
     CHAT = "chat"
     EMBEDDINGS = "embeddings"
@@ -18,7 +18,7 @@ class Operation(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ModelRequest:
-    """What a caller asks for, already validated at the edge."""
+    """What a caller requests, already validated by the API."""
 
     model: str | None
     """The public model name; None for the platform's default."""
@@ -27,30 +27,30 @@ class ModelRequest:
     operation: Operation = Operation.CHAT
     stream: bool = False
     extra_fields: tuple[str, ...] = ()
-    """Of the body, from request_fields.extra_fields: not every provider may get them."""
+    """The body's fields that not every provider may get, from request_fields.extra_fields."""
 
 
 @dataclass(slots=True)
 class AttemptLog:
-    """What a request's call went through so far. One per request; the route that is tried writes it."""
+    """The attempts of one request so far. There is one for each request; the routes write it."""
 
     attempts: int = 0
-    """Calls that were sent to providers."""
+    """The number of calls that were sent to providers."""
     route: Route | None = None
-    """The last one tried: the one that answered, where one did."""
+    """The last route that was tried: the one that responded, if one did."""
     before_attempt: Callable[[Route], None] | None = None
-    """Called before each call is sent, when it is counted already."""
+    """Called before each call is sent, after it was counted."""
 
     failed: list[Route] | None = None
-    """The route of each call that failed."""
+    """The route of each failed call."""
 
     def fail(self, route: Route) -> int:
-        """A call along this route failed: how often it has now."""
+        """Record a failed call, and return how many calls along this route have failed."""
         self.failed = [*(self.failed or ()), route]
         return sum(each is route for each in self.failed)
 
     def attempt(self, route: Route) -> None:
-        """A call along this route is sent now."""
+        """Record that a call along this route is sent now."""
         self.route = route
         self.attempts += 1
         if self.before_attempt is not None:
@@ -59,12 +59,12 @@ class AttemptLog:
 
 @dataclass(frozen=True, slots=True)
 class ModelCall:
-    """One request's call, before it is known which route serves it."""
+    """One request's call, before a route is chosen."""
 
     body: Mapping[str, Any]
     """OpenAI's request fields but model and stream."""
     deadline: float
-    """The event loop's time at which everything must be over, retries, waits and the last chunk included."""
+    """The event loop's time by which the call must end, retries, waits and the last chunk included."""
     operation: Operation = Operation.CHAT
     stream: bool = False
     attempt_log: AttemptLog = field(default_factory=AttemptLog)
@@ -78,10 +78,10 @@ class UpstreamCall:
     """The model's name at the provider."""
     body: Mapping[str, Any]
     timeout_seconds: float
-    """For all of it, until the last byte."""
+    """For the whole attempt, until the last byte."""
     operation: Operation = Operation.CHAT
     stream: bool = False
     headers: Mapping[str, str] = field(default_factory=dict)
-    """Sent along, beside the provider's own: trace context. Nothing else of a caller's headers reaches a provider."""
+    """Sent in addition to the provider's own headers: trace context. No other header of a caller reaches a provider."""
     capabilities: ModelCapabilities | None = None
-    """What the model takes, where the adapter has to know."""
+    """What the model supports, if the adapter needs to know."""

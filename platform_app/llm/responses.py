@@ -1,4 +1,4 @@
-"""What comes back from a provider, in OpenAI's shape, which every wire format is translated to."""
+"""Responses of providers in OpenAI's shape, which every wire format is translated to."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,93 +10,93 @@ from platform_app.llm.usage.token_estimate import latin_length
 
 @dataclass(frozen=True, slots=True)
 class ModelResponse:
-    """A whole answer. A chat's `body` has at least one choice with a message; embeddings have none."""
+    """A whole response. The `body` of a chat has at least one choice with a message; embeddings have no choices."""
 
     raw: bytes
-    """The provider's bytes as they came, where its wire format is OpenAI's; else `body` as JSON."""
+    """The provider's bytes unchanged if its wire format is OpenAI's, else `body` as JSON."""
     body: Mapping[str, Any]
     counted: Mapping[str, Any] | None = None
-    """The provider's own usage object, where its wire format is not OpenAI's."""
+    """The provider's own usage object, if its wire format is not OpenAI's."""
 
     @property
     def id(self) -> str | None:
-        """The provider's id of this answer."""
+        """The provider's id of this response."""
         return _text(self.body.get("id"))
 
     @property
     def message(self) -> Mapping[str, Any]:
-        """The first choice's message; empty where a filter left none of it, and only of it."""
+        """The message of the first choice; empty if a content filter removed it."""
         message = self.body["choices"][0].get("message")
         return message if isinstance(message, dict) else {}
 
     @property
     def finish_reason(self) -> str | None:
-        """Why the first choice ended."""
+        """The reason why the first choice ended."""
         return _text(self.body["choices"][0].get("finish_reason"))
 
     @property
     def usage(self) -> TokenUsage | None:
-        """Tokens as the client is told them; None where the provider did not count."""
+        """The token counts that the client gets; None if the provider did not count."""
         reported = read_usage(self.body)
         return None if reported is None else reported[1]
 
     @property
     def reported(self) -> Reported | None:
-        """The provider's usage object and what it says; None where it did not count."""
+        """The provider's usage object and the counts in it; None if the provider did not count."""
         return _reported(self.counted) if self.counted is not None else read_usage(self.body)
 
     @property
     def characters(self) -> int:
-        """Of everything that the model made, in Latin script, for when the provider did not count."""
+        """The length of all generated content, in characters of Latin script, for providers that do not count."""
         choices = self.body.get("choices")
         return sum(_characters(choice, "message") for choice in choices) if isinstance(choices, list) else 0
 
 
 @dataclass(frozen=True, slots=True)
 class ChatChunk:
-    """One event of a streamed answer."""
+    """One event of a streamed response."""
 
     raw: bytes
-    """The event's data as it came, where the provider's wire format is OpenAI's; else `body` as JSON."""
+    """The event's data unchanged if the provider's wire format is OpenAI's, else `body` as JSON."""
     body: Mapping[str, Any]
     counted: Mapping[str, Any] | None = None
-    """The provider's own usage object so far, where its wire format is not OpenAI's."""
+    """The provider's own usage object so far, if its wire format is not OpenAI's."""
 
     @property
     def id(self) -> str | None:
-        """The provider's id of this answer."""
+        """The provider's id of this response."""
         return _text(self.body.get("id"))
 
     @property
     def delta(self) -> Mapping[str, Any]:
-        """What the first choice gained; empty for a chunk without choices."""
+        """The delta of the first choice; empty for a chunk without choices."""
         choice = self._choice()
         delta = choice.get("delta") if choice else None
         return delta if isinstance(delta, dict) else {}
 
     @property
     def finish_reason(self) -> str | None:
-        """Set on the last chunk of the first choice."""
+        """The reason why the first choice ended; set on its last chunk."""
         choice = self._choice()
         return _text(choice.get("finish_reason")) if choice else None
 
     @property
     def usage(self) -> TokenUsage | None:
-        """Tokens of the whole answer as the client is told them; on the last chunk."""
+        """The token counts of the whole response that the client gets; set on the last chunk."""
         return parse_usage(self.body.get("usage"))
 
     @property
     def reported(self) -> Reported | None:
-        """The provider's usage object and what it says of the answer so far; None where this chunk has none."""
+        """The provider's usage object and the counts in it, for the response so far; None if this chunk has none."""
         if self.counted is not None:
             return _reported(self.counted)
         if not self.body.get("usage") and not self.last:
-            return None  # other places than OpenAI's are used on the last chunk alone
+            return None  # places other than OpenAI's are used on the last chunk only
         return read_usage(self.body)
 
     @property
     def last(self) -> bool:
-        """Whether the answer has ended with this chunk, or had before."""
+        """Whether the response has ended, with this chunk or before it."""
         choices = self.body.get("choices")
         if not isinstance(choices, list):
             return False
@@ -107,16 +107,16 @@ class ChatChunk:
 
     @property
     def carries_content(self) -> bool:
-        """Whether something was said: content of any kind, why a choice ended, or the usage of it all. A role, empty
-        texts and what a filter found in the prompt are not."""
+        """Whether the chunk has content of any kind, the reason why a choice ended, or the usage. A role, empty texts
+        and the results of a filter on the prompt are no content."""
         choices = self.body.get("choices")
         if not isinstance(choices, list) or not choices:
             return bool(self.body.get("usage"))
-        return any(_says_something(choice) for choice in choices if isinstance(choice, dict))
+        return any(_has_content(choice) for choice in choices if isinstance(choice, dict))
 
     @property
     def characters(self) -> int:
-        """Of everything that the answer gained, in Latin script."""
+        """The length of the content in this chunk, in characters of Latin script."""
         choices = self.body.get("choices")
         return sum(_characters(choice, "delta") for choice in choices) if isinstance(choices, list) else 0
 
@@ -133,7 +133,7 @@ def _reported(counted: Mapping[str, Any]) -> Reported | None:
     return None if counts is None else (counted, counts)
 
 
-def _says_something(choice: Mapping[str, Any]) -> bool:
+def _has_content(choice: Mapping[str, Any]) -> bool:
     if choice.get("finish_reason"):
         return True
     delta = choice.get("delta") or choice.get("message")
@@ -141,21 +141,21 @@ def _says_something(choice: Mapping[str, Any]) -> bool:
 
 
 def _characters(choice: object, member: str) -> int:
-    """Of a choice's text, reasoning and tool calls. Odd shapes count as nothing."""
-    made = choice.get(member) if isinstance(choice, dict) else None
-    if not isinstance(made, dict):
+    """Count a choice's text, reasoning and tool calls. Unexpected shapes count as 0."""
+    message = choice.get(member) if isinstance(choice, dict) else None
+    if not isinstance(message, dict):
         return 0
     count = 0
-    for name in _MADE:
-        if value := made.get(name):
+    for name in _GENERATED:
+        if value := message.get(name):
             count += latin_length(value) if isinstance(value, str) else _nested(value)
-    if not count:  # what is said in other ways: audio, a call of before tools, reasoning in parts
-        count = sum(_nested(value) for name, value in made.items() if name not in _NOT_MADE)
+    if not count:  # other content: audio, a function call of the old API, reasoning in parts
+        count = sum(_nested(value) for name, value in message.items() if name not in _NOT_GENERATED)
     return count
 
 
-_MADE = ("content", "refusal", "reasoning_content", "reasoning", "tool_calls")
-_NOT_MADE = frozenset(
+_GENERATED = ("content", "refusal", "reasoning_content", "reasoning", "tool_calls")
+_NOT_GENERATED = frozenset(
     {"role", "id", "type", "index", "format", "signature", "data", "encrypted_content", "b64_json", "url", "citations",
      "annotations"}
 )  # fmt: skip
@@ -163,13 +163,13 @@ _MAX_DEPTH = 8
 
 
 def _nested(value: object, depth: int = 0) -> int:
-    """Of all text in lists and objects, such as content in parts or a call's name and arguments."""
+    """Count all text in lists and objects, such as content in parts or a call's name and arguments."""
     if isinstance(value, str):
         return latin_length(value)
     if depth == _MAX_DEPTH:
         return 0
     if isinstance(value, dict):
-        return sum(_nested(inner, depth + 1) for name, inner in value.items() if name not in _NOT_MADE)
+        return sum(_nested(inner, depth + 1) for name, inner in value.items() if name not in _NOT_GENERATED)
     return sum(_nested(inner, depth + 1) for inner in value) if isinstance(value, list) else 0
 
 

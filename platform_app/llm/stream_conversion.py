@@ -1,7 +1,7 @@
-"""A chat response in the form that was asked for: chunks of a whole one, and a whole one of chunks.
+"""Convert a whole chat response to the chunks of a stream, and chunks to a whole response.
 
-Some servers stream whatever was asked, and some never do. What they respond is good, and asking again would only get
-the same once more.
+Some servers always stream, and some never do, whatever the request says. Their response is valid, and a retry would get
+the same, so it is converted.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,14 +10,15 @@ from typing import Any
 from platform_app.llm.codecs import lenient_json
 from platform_app.llm.responses import ChatChunk, ModelResponse
 
-_OF_CHUNKS = ("choices", "usage", "object")
+_FIELDS_BY_CHUNK = ("choices", "usage", "object")
 _TEXTS = ("content", "refusal", "reasoning_content", "reasoning")
 
 
 def split_into_chunks(completion: ModelResponse) -> list[ChatChunk]:
-    """The chunks of a stream with this response: the messages, the ends, the usage."""
+    """Return the chunks of a stream with this response: one with the messages, one with the finish reasons, and one
+    with the usage."""
     body = completion.body
-    envelope = {name: value for name, value in body.items() if name not in _OF_CHUNKS}
+    envelope = {name: value for name, value in body.items() if name not in _FIELDS_BY_CHUNK}
     envelope["object"] = "chat.completion.chunk"
     choices = [choice for choice in body["choices"] if isinstance(choice, dict)]
     chunks = [
@@ -31,7 +32,7 @@ def split_into_chunks(completion: ModelResponse) -> list[ChatChunk]:
 
 
 def assemble_response(chunks: Iterable[ChatChunk]) -> ModelResponse:
-    """The whole response that these chunks make; without choices where they have none."""
+    """Return the whole response of these chunks. It has no choices if they have none."""
     envelope: dict[str, Any] = {}
     choices: dict[int, _Choice] = {}
     usage: object = None
@@ -41,7 +42,7 @@ def assemble_response(chunks: Iterable[ChatChunk]) -> ModelResponse:
         counted = chunk.counted or counted
         usage = body.get("usage") or usage
         for name, value in body.items():
-            if name not in _OF_CHUNKS and value and name not in envelope:
+            if name not in _FIELDS_BY_CHUNK and value and name not in envelope:
                 envelope[name] = value
         for choice in body.get("choices") or ():
             if isinstance(choice, dict):
@@ -56,7 +57,7 @@ def assemble_response(chunks: Iterable[ChatChunk]) -> ModelResponse:
 
 
 class _Choice:
-    """One choice while its deltas are put together; texts are joined once, at the end."""
+    """Collects the deltas of one choice. Texts are joined once, at the end."""
 
     def __init__(self, index: int) -> None:
         self._index = index
@@ -68,7 +69,7 @@ class _Choice:
         self._usage: object = None
 
     def add(self, choice: Mapping[str, Any]) -> None:
-        """Take over what one chunk adds."""
+        """Add the delta of one chunk."""
         self._reason = choice.get("finish_reason") or self._reason
         self._usage = choice.get("usage") or self._usage
         logprobs = choice.get("logprobs")
@@ -86,7 +87,7 @@ class _Choice:
                 self._others[name] = value
 
     def whole(self) -> dict[str, Any]:
-        """The choice of a whole response."""
+        """Return the choice of a whole response."""
         texts = {name: "".join(parts) for name, parts in self._texts.items()}
         message: dict[str, Any] = {"role": "assistant", "content": None, **self._others}
         message |= {name: text for name, text in texts.items() if text or name == "content"}
@@ -106,7 +107,7 @@ class _Choice:
 
 
 class _ToolCall:
-    """One tool call while its parts are put together."""
+    """Collects the parts of one tool call."""
 
     def __init__(self) -> None:
         self._call: dict[str, Any] = {"id": None, "type": "function"}
@@ -114,7 +115,7 @@ class _ToolCall:
         self._arguments: list[str] = []
 
     def add(self, call: Mapping[str, Any]) -> None:
-        """Take over what one chunk adds."""
+        """Add the delta of one chunk."""
         self._call |= {name: value for name, value in call.items() if value and name not in ("index", "function")}
         function = call.get("function")
         if isinstance(function, dict):
@@ -124,7 +125,7 @@ class _ToolCall:
                 self._arguments.append(arguments)
 
     def whole(self) -> dict[str, Any]:
-        """The call of a whole message."""
+        """Return the tool call of a whole message."""
         return {**self._call, "function": {"name": self._name, "arguments": "".join(self._arguments)}}
 
 

@@ -132,7 +132,7 @@ async def test_a_provider_that_does_not_take_the_request(pool: ConnectionPool, w
         adapter = adapter_for(wire, pool, server.url, silence=0.2)
         with pytest.raises(ProviderTimeout) as caught:
             await adapter.send(call("m", "x" * 32 * MIB, streams=streams), "key")
-        assert caught.value.details == ["silence for 0.2 s"]
+        assert caught.value.details == ["no data for 0.2 s"]
         given_up.set()
         await asyncio.wait_for(gone.wait(), 60)
 

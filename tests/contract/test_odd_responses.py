@@ -18,7 +18,7 @@ from platform_app.errors import (
     ProviderRejectedRequest,
     ProviderTimeout,
 )
-from platform_app.llm.http.event_stream import MAX_HELD_CHUNKS
+from platform_app.llm.http.event_stream import MAX_BUFFERED_CHUNKS
 from platform_app.llm.http.transport.pool import ConnectionPool
 from platform_app.llm.interfaces import ModelAdapter
 from platform_app.llm.policies.failure_table import Health, failure_policy_of
@@ -537,9 +537,9 @@ async def test_first_content_of_any_kind_begins_the_stream(pool: ConnectionPool,
 @OPENAI_SHAPED
 async def test_held_chunks_are_bounded(pool: ConnectionPool, wire: str) -> None:
     """Kind 18: a stream that says nothing for long is passed on as it is."""
-    many = ROLE * (MAX_HELD_CHUNKS + 10)
+    many = ROLE * (MAX_BUFFERED_CHUNKS + 10)
     large = chunk({"role": "x" * 70_000}) * 3
-    for silent, held in ((many, MAX_HELD_CHUNKS), (large, 1)):
+    for silent, held in ((many, MAX_BUFFERED_CHUNKS), (large, 1)):
         async with canned(STREAM, silent + b'data: {"error": {"message": "m"}}\n\n') as server:
             stream = await open_stream(adapter_for(wire, pool, server.url), call(streams=True))
             assert len(stream._arrived) == held

@@ -16,7 +16,7 @@ _EXAMPLE_MESSAGES: Mapping[type[errors.PlatformError], str] = {
     errors.ContextLengthExceeded: "The request is longer than the model's context. Shorten it or lower max_tokens.",
     errors.ContentFiltered: "The provider's content policy refused this request.",
     errors.ProviderRejectedRequest: "The provider refused this request as invalid.",
-    errors.ModelNotFound: "There is no model 'gpt-9' here. GET /v1/models lists those that this key may use.",
+    errors.ModelNotFound: "Model 'gpt-9' does not exist. GET /v1/models lists the models that this key may use.",
     errors.ModelNotAllowed: "This API key may not use the model 'gpt-4o'.",
     errors.PriceUnknown: (
         "The budget 'usd' applies, and the price of the model 'in-house' is not known (vllm/qwen). Use another model, "
@@ -37,18 +37,18 @@ _EXAMPLE_MESSAGES: Mapping[type[errors.PlatformError], str] = {
     errors.BudgetExceeded: "The budget 'owner-daily-usd' is reached. Try again in 5001 s.",
     errors.AuthUnavailable: "API keys cannot be verified right now. Try again shortly.",
     errors.LimiterUnavailable: "The rate limiter cannot be reached right now. Try again shortly.",
-    errors.ProviderNotConfigured: "The provider has no usable credential, or no such model: the operator's to mend.",
+    errors.ProviderNotConfigured: "The provider has no usable credential, or no such model. Contact your operator.",
     errors.Overloaded: "This instance is at its limit of concurrent requests. Try again shortly.",
     errors.NotFound: "There is no API key with the id 'x3Fp0aQm81Zz'.",
     errors.Conflict: "The key x3Fp0aQm81Zz was revoked at 2026-11-23T08:00:00+00:00, which is final.",
     errors.Draining: "This instance is shutting down. Try again.",
-    errors.ProviderError: "The provider failed to answer this request.",
-    errors.ProviderBadResponse: "The provider's answer was not understood.",
-    errors.ProviderAuthFailed: "The provider refused the platform's credential. This is the operator's to mend.",
+    errors.ProviderError: "The provider failed to process this request.",
+    errors.ProviderBadResponse: "The provider's response was not valid.",
+    errors.ProviderAuthFailed: "The provider refused the platform's credential. Contact your platform operator.",
     errors.ProviderUnavailable: "The provider is unavailable right now. Try again shortly.",
     errors.ProviderRateLimited: "The provider is limiting the platform's requests. Try again shortly.",
-    errors.ProviderQuotaExhausted: ("The platform's quota at the provider is used up. This is the operator's to mend."),
-    errors.ProviderTimeout: "The provider did not answer in time.",
+    errors.ProviderQuotaExhausted: "The platform's quota at the provider is used up. Contact your platform operator.",
+    errors.ProviderTimeout: "The provider did not respond in time.",
     errors.InternalError: "Something went wrong inside the platform. Quote the request id to your operator.",
 }
 

@@ -1,6 +1,6 @@
-"""HTTP to providers, over one shared pool: deadlines, bounded bodies, and every failure one of our errors.
+"""The HTTP client for providers: timeouts, size limits, and one of our errors for every failure.
 
-Why neither through a provider's package nor through aiohttp: docs/adr/0014-our-own-http-client.md, with figures.
+docs/adr/0014-our-own-http-client.md says why it uses neither a provider's package nor aiohttp, with figures.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,14 +17,14 @@ from platform_app.llm.http.transport.response_stream import ResponseStream
 from platform_app.llm.http.transport.target import header_lines, request_head, target_of
 from platform_app.llm.http.transport.tls import ClientCertificate
 
-# Answers are small, and unpacked there is no bomb among them.
+# Responses are small, and an uncompressed one cannot be a decompression bomb.
 _HEADERS = {"User-Agent": "flowbiz-platform", "Accept": "*/*", "Accept-Encoding": "identity"}
 ErrorOf = Callable[[int, Mapping[str, str], bytes], PlatformError]
-"""A wire format's error table: status, headers (names in lower case) and the first bytes of the body."""
+"""A wire format's error table: takes the status, the headers (names in lower case) and the start of the body."""
 
 
 class UnexpectedStatus(Exception):
-    """The status of a response that is an error; the cause of the error that `get_status` raises."""
+    """The status of an error response. It is the cause of the error that `get_status` raises."""
 
     def __init__(self, status: int) -> None:
         super().__init__(f"status {status}")
@@ -32,7 +32,7 @@ class UnexpectedStatus(Exception):
 
 
 class ProviderHttp:
-    """The requests of one provider. The pool belongs to whoever opened it."""
+    """Sends the requests of one provider. It does not close the pool, which all providers share."""
 
     def __init__(
         self,
@@ -54,22 +54,23 @@ class ProviderHttp:
     async def post(
         self, url: str, headers: Mapping[str, str], body: Mapping[str, object], seconds: float
     ) -> ProviderResponse:
-        """The response of a 200, its body unread; whoever gets it closes it. All of it has `seconds`, the reading too.
+        """Send a POST and return its response, which has status 200 and an unread body. The caller closes it. The whole
+        call, reading included, has `seconds`.
 
         Raises:
-            ProviderFailed, RequestRefused: every other outcome.
+            ProviderFailed, RequestRefused: the request failed, or the status is not 200.
         """
         try:
             content = orjson.dumps(body)
-        except orjson.JSONEncodeError:  # what a translation made of texts that hold JSON
+        except orjson.JSONEncodeError:  # a translated request with texts that contain JSON
             why = "the request is nested too deeply, or holds an integer of more than 64 bits"
             raise errors.make_error(ProviderRejectedRequest, why) from None
         head = self._json_headers + _lines(headers)
-        exchange, timeouts = await self._send(b"POST", url, head, content, seconds)
-        response = ProviderResponse(exchange, self._limits, timeouts)
-        if exchange.status == 200:
+        stream, timeouts = await self._send(b"POST", url, head, content, seconds)
+        response = ProviderResponse(stream, self._limits, timeouts)
+        if stream.status == 200:
             return response
-        raise self._error_of(exchange.status, response.headers, await response.read_error())
+        raise self._error_of(stream.status, response.headers, await response.read_error())
 
     async def get_status(self, url: str, headers: Mapping[str, str], seconds: float) -> int:
         """Send a GET and return the status of its response, 200 to 299 or 404. The body is not read.
@@ -78,12 +79,12 @@ class ProviderHttp:
             ProviderFailed, RequestRefused: like `post`. The cause is the TransportError, the TimeoutError or, for any
                 other status, an UnexpectedStatus.
         """
-        exchange, timeouts = await self._send(b"GET", url, self._headers + _lines(headers), None, seconds)
-        status = exchange.status
+        stream, timeouts = await self._send(b"GET", url, self._headers + _lines(headers), None, seconds)
+        status = stream.status
         if status == 404 or 200 <= status < 300:
-            exchange.close()
+            stream.close()
             return status
-        response = ProviderResponse(exchange, self._limits, timeouts)
+        response = ProviderResponse(stream, self._limits, timeouts)
         error = self._error_of(status, response.headers, await response.read_error())
         raise error from UnexpectedStatus(status)
 
@@ -92,30 +93,30 @@ class ProviderHttp:
     ) -> tuple[ResponseStream, CallTimeouts]:
         """Send a request and wait for the head of its response."""
         if seconds <= 0:
-            raise errors.timed_out("no time was left for this call")
+            raise errors.timed_out("no time was left to send the request")
         target = target_of(url, self._client)
         head = request_head(method, target, headers, None if body is None else len(body))
         timeouts = CallTimeouts(self._limits.idle_timeout_seconds, seconds)
         until = timeouts.next_deadline()
         connect_until = min(until, timeouts.started + self._limits.connect_timeout_seconds)
-        exchange = None
+        stream = None
         try:
-            exchange = await self._pool.send(target.address, head, body or b"", connect_until)
-            await exchange.head(until)
+            stream = await self._pool.send(target.address, head, body or b"", connect_until)
+            await stream.head(until)
         except BaseException as error:
-            if exchange is not None:
-                exchange.close()
+            if stream is not None:
+                stream.close()
             if isinstance(error, TransportError | TimeoutError):
                 raise translate(error, self._limits, timeouts) from error
             raise
-        return exchange, timeouts
+        return stream, timeouts
 
 
 def _lines(headers: Mapping[str, str]) -> bytes:
-    """Raises ProviderNotConfigured for a credential that cannot be sent."""
+    """Return the lines of the headers. Raises ProviderNotConfigured if the credential cannot be sent."""
     try:
         return header_lines(headers)
     except ValueError:
         raise ProviderNotConfigured(
-            "The credential of this model's provider holds a character that no header can have. Tell an operator."
+            "The credential of this model's provider has a character that headers cannot have. Contact your operator."
         ) from None

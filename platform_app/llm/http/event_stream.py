@@ -1,7 +1,8 @@
-"""Chunks of a streamed answer, from a provider's server-sent events as they arrive.
+"""Read a provider's response as a stream of chunks while its events arrive, or as a whole.
 
-A class and no async generator: one that is cancelled or fails before its first chunk, or is closed while somebody waits
-for the next, must give its connection back too, and a generator that nobody closes does so when it is collected.
+EventChunks is a class and not an async generator. The connection must also be released if the stream fails or is
+cancelled before its first chunk, or is closed while a task waits for the next one. A generator that was not closed
+releases it only when it is garbage collected.
 """
 
 from collections import deque
@@ -15,89 +16,91 @@ from platform_app.llm.http.sse import BOM, EventTooLarge, SseParser
 from platform_app.llm.responses import ChatChunk, ModelResponse
 from platform_app.llm.stream_conversion import assemble_response, split_into_chunks
 
-MAX_HELD_CHUNKS = 256
-MAX_HELD_BYTES = 64 * 1024
-"""Of chunks without content that are held back (docs/adr/0026). A stream that goes on so is passed on as it is."""
+MAX_BUFFERED_CHUNKS = 256
+MAX_BUFFERED_BYTES = 64 * 1024
+"""The size of chunks without content that are buffered (docs/adr/0026). Beyond it the stream is passed on unchanged."""
 _FIELDS = (b"data", b"event", b"id", b"retry", b":", b"error")
-_ENOUGH = 6
-"""Bytes that show whether a body is JSON or events."""
+_SNIFF_BYTES = 6
+"""The number of bytes that show whether a body is JSON or events."""
 
 
 class EventDecoder(Protocol):
-    """Understands one wire format's events. One for each stream."""
+    """Decodes the events of one wire format. There is one for each stream."""
 
     complete: bool
-    """The provider said that nothing follows."""
+    """Whether the provider has sent the last event."""
 
     def decode(self, data: bytes) -> ChatChunk | None:
-        """The chunk in an event, None where it has none. Raises ProviderFailed or RequestRefused where it tells of a
-        failure or is not understood."""
+        """Return the chunk of an event, or None if it has none. Raises ProviderFailed or RequestRefused if the event is
+        an error or is invalid."""
         ...
 
     def finish(self) -> None:
-        """The body ended before the answer was `complete`. Raises ProviderBadResponse unless it may end so."""
+        """Handle a body that ended before the response was `complete`. Raises ProviderBadResponse if the format does
+        not allow that."""
         ...
 
 
-ReadCompletion = Callable[[bytes], ModelResponse]
-"""Understands one wire format's whole response. Raises ProviderFailed or RequestRefused."""
+ReadResponse = Callable[[bytes], ModelResponse]
+"""Decodes a whole response of one wire format. Raises ProviderFailed or RequestRefused."""
 
 
-async def open_stream(response: ProviderResponse, decoder: EventDecoder, read_response: ReadCompletion) -> ChunkStream:
-    """The stream of a response, once its first content is there. Raises what the provider failed with until then; the
-    response is closed then.
+async def open_stream(response: ProviderResponse, decoder: EventDecoder, read_response: ReadResponse) -> ChunkStream:
+    """Return the stream of a response once its first content has arrived. If the provider fails before, raise its error
+    and close the response.
 
-    Chunks before it that carry no content are held back, so that whatever fails until then can still be tried again or
-    elsewhere. A whole response where a stream was asked for is read as one.
+    Chunks without content are buffered until then, so that a failure before the first content can still be retried or
+    fall back. A whole response is converted to a stream.
     """
     chunks = EventChunks(response, decoder, read_response)
-    held: list[ChatChunk] = []
+    buffered: list[ChatChunk] = []
     size = 0
     try:
-        while len(held) < MAX_HELD_CHUNKS and size < MAX_HELD_BYTES:
+        while len(buffered) < MAX_BUFFERED_CHUNKS and size < MAX_BUFFERED_BYTES:
             chunk = await anext(chunks)
-            held.append(chunk)
+            buffered.append(chunk)
             if chunk.carries_content:
                 break
             size += len(chunk.raw)
     except StopAsyncIteration:
-        if not held:
-            raise errors.bad_response("the stream ended without an answer") from None
-    return ChunkStream(held[0], chunks, held[1:])
+        if not buffered:
+            raise errors.bad_response("the stream ended without a response") from None
+    return ChunkStream(buffered[0], chunks, buffered[1:])
 
 
 async def read_whole(
-    response: ProviderResponse, read_response: ReadCompletion, make_decoder: Callable[[], EventDecoder]
+    response: ProviderResponse, read_response: ReadResponse, make_decoder: Callable[[], EventDecoder]
 ) -> ModelResponse:
-    """The response to a call that asked for no stream, closing it; a stream all the same is put together. Raises what
-    the provider failed with."""
+    """Read the response to a call that did not request a stream, and close it. If the provider sends a stream, it is
+    converted to a whole response. Raises the provider's error."""
     raw = await response.read_body()
-    start = _start(raw[: _ENOUGH + 64])
+    start = _beginning(raw[: _SNIFF_BYTES + 64])
     if _is_json(start):
         return read_response(raw)
     if response.is_event_stream or _is_events(start):
         completion = assemble_response(_chunks_in(raw, make_decoder()))
         if not completion.body["choices"]:
-            raise errors.bad_response("the stream ended without an answer")
+            raise errors.bad_response("the stream ended without a response")
         return completion
-    raise response.unexpected("JSON", raw)
+    raise response.unexpected_body("JSON", raw)
 
 
 class EventChunks:
-    """Reads no further than it is asked to: what a slow consumer leaves stays in the sockets' buffers.
+    """The chunks of a response. It reads only when the consumer asks for a chunk, so that a slow consumer slows the
+    provider down through the sockets' buffers.
 
-    The connection is closed, or given back to the pool, with the last chunk, the first failure, a cancellation or
-    `aclose`, whichever comes first.
+    The connection is closed or returned to the pool at the last chunk, the first failure, a cancellation or `aclose`,
+    whichever comes first.
     """
 
-    def __init__(self, response: ProviderResponse, decoder: EventDecoder, read_response: ReadCompletion) -> None:
+    def __init__(self, response: ProviderResponse, decoder: EventDecoder, read_response: ReadResponse) -> None:
         self._response = response
         self._decoder = decoder
         self._read_response = read_response
         self._parser = SseParser()
         self._events: deque[bytes] = deque()
         self._whole: deque[ChatChunk] | None = None
-        self._over = False
+        self._closed = False
         self._started = False
         self._at_end = False
 
@@ -105,7 +108,7 @@ class EventChunks:
         return self
 
     async def __anext__(self) -> ChatChunk:
-        if self._over:
+        if self._closed:
             raise StopAsyncIteration
         try:
             chunk = await self._next()
@@ -118,7 +121,7 @@ class EventChunks:
         return chunk
 
     async def aclose(self) -> None:
-        """Close the connection unless the answer is complete. At once: it waits for nothing."""
+        """Close the connection at once unless the response is complete."""
         self._close()
 
     async def _next(self) -> ChatChunk | None:
@@ -137,45 +140,46 @@ class EventChunks:
             if self._at_end:
                 decoder.finish()
                 return None
-            piece = await self._response.next_bytes()
-            if piece:
-                self._take(piece)
-            else:  # some servers leave the last event's empty line out
+            data = await self._response.next_bytes()
+            if data:
+                self._parse(data)
+            else:  # some servers omit the empty line after the last event
                 self._at_end = True
-                self._take(b"\n\n")
+                self._parse(b"\n\n")
         await self._response.drain()
         return None
 
     async def _begin(self) -> None:
-        """Read the first bytes, and by them what the response is; its type alone says too little."""
+        """Read the first bytes and see from them whether the body is JSON or events. The Content-Type alone is not
+        reliable."""
         response = self._response
         response.require_uncompressed()
-        first = piece = await response.next_bytes()
-        while piece and len(_start(first)) < _ENOUGH and len(first) < MAX_HELD_BYTES:
-            piece = await response.next_bytes()
-            first += piece
-        start = _start(first)
+        first = data = await response.next_bytes()
+        while data and len(_beginning(first)) < _SNIFF_BYTES and len(first) < MAX_BUFFERED_BYTES:
+            data = await response.next_bytes()
+            first += data
+        start = _beginning(first)
         if _is_json(start):
             self._whole = deque(split_into_chunks(self._read_response(await response.read_body(first))))
         elif response.is_event_stream or _is_events(start):
-            self._take(first)
+            self._parse(first)
         else:
-            raise response.unexpected("an event stream", first)
+            raise response.unexpected_body("an event stream", first)
 
-    def _take(self, piece: bytes) -> None:
+    def _parse(self, data: bytes) -> None:
         try:
-            self._events.extend(self._parser.feed(piece))
+            self._events.extend(self._parser.feed(data))
         except EventTooLarge:
             raise errors.too_large("one event of the stream is too large") from None
 
     def _close(self) -> None:
-        self._over = True
+        self._closed = True
         self._events.clear()
         self._response.close()
 
 
 def _chunks_in(raw: bytes, decoder: EventDecoder) -> Iterable[ChatChunk]:
-    """The chunks of a whole stream. Raises what the stream tells of."""
+    """Yield the chunks of a whole stream. Raises the provider's error if the stream contains one."""
     parser = SseParser()
     try:
         events = parser.feed(raw) + parser.feed(b"\n\n")
@@ -191,7 +195,7 @@ def _chunks_in(raw: bytes, decoder: EventDecoder) -> Iterable[ChatChunk]:
         decoder.finish()
 
 
-def _start(raw: bytes) -> bytes:
+def _beginning(raw: bytes) -> bytes:
     return raw.lstrip().removeprefix(BOM).lstrip()
 
 
@@ -200,5 +204,5 @@ def _is_json(start: bytes) -> bool:
 
 
 def _is_events(start: bytes) -> bool:
-    """Whether a body of no, or of another, type is a stream of events; a body that is empty is one without any."""
+    """Return whether a body without the type of an event stream is one. An empty body is not."""
     return any(start.startswith(field) for field in _FIELDS)

@@ -1,41 +1,41 @@
-"""Server-sent events as they come from a provider: bytes in, the data of whole events out.
+"""Parse server-sent events from a provider: bytes in, the data of complete events out.
 
-Format: https://html.spec.whatwg.org/multipage/server-sent-events.html, of which only `data` matters here. Lines end
-with LF, CRLF or CR, and a byte order mark may stand in front. Beyond it, an error that a server writes as a bare line
-of JSON or in a field of its own (`error: {…}`, llama.cpp) is read as data: clients would never see it.
+Format: https://html.spec.whatwg.org/multipage/server-sent-events.html, of which only `data` is used. Lines end with LF,
+CRLF or CR, and the body may begin with a byte order mark. In addition, an error that a server writes as a bare line of
+JSON or in an `error:` field (llama.cpp) is read as data: otherwise clients would never see it.
 """
 
 BOM = b"\xef\xbb\xbf"
 MAX_EVENT_BYTES = 4 * 1024 * 1024
-"""Of one event's data, with the line ends in it. A line has as much, and room for the field's name."""
+"""The size of one event's data, its line ends included. A line may have as much, plus the field's name."""
 _FIELD_BYTES = len(b"data: \r")
 _ERROR_LINES = (b"{", b"error:")
 
 
 class EventTooLarge(Exception):
-    """One event is larger than any real one; reading on would only grow memory."""
+    """One event is larger than any real event. Reading on would only use more memory."""
 
 
 class SseParser:
-    """Incremental: feed it whatever arrived; an event may end anywhere between two feeds.
+    """An incremental parser: feed it the bytes that arrived, of any number of events or parts of events.
 
-    Its work is linear in the bytes fed, however small the chunks are: a line that is not complete grows in place, and
-    only the new bytes are searched for its end.
+    Its work is linear in the number of bytes, however small the parts are: an incomplete line grows in place, and only
+    the new bytes are searched for its end.
     """
 
     def __init__(self) -> None:
-        self._begin: bytes | None = b""  # until it is known whether a byte order mark is there
+        self._begin: bytes | None = b""  # None once it is known whether there is a byte order mark
         self._after_cr = False
         self._line = bytearray()
         self._data: list[bytes] = []
         self._size = 0
 
     def feed(self, chunk: bytes) -> list[bytes]:
-        """The data of every event that is complete now. To be told what a stream's end leaves incomplete, feed an
-        empty line.
+        """Return the data of every event that is complete now. At the end of a stream, feed an empty line to get an
+        event that was not terminated.
 
         Raises:
-            EventTooLarge: a line, or an event's data, passed MAX_EVENT_BYTES.
+            EventTooLarge: a line, or the data of an event, is larger than MAX_EVENT_BYTES.
         """
         if self._begin is not None:
             chunk = self._without_bom(chunk)
@@ -66,7 +66,7 @@ class SseParser:
                 if len(line) > MAX_EVENT_BYTES + _FIELD_BYTES:
                     raise EventTooLarge
                 continue
-            self._size += len(value) + 1 if data else len(value)  # 1: many empty lines are large too
+            self._size += len(value) + 1 if data else len(value)  # the 1 makes many empty lines count too
             data.append(value)
             if self._size > MAX_EVENT_BYTES:
                 raise EventTooLarge
@@ -84,21 +84,21 @@ class SseParser:
         return begin.removeprefix(BOM)
 
     def _with_line_feeds(self, chunk: bytes) -> bytes:
-        """A CR ends its line at once: the event is not held until the next byte shows whether an LF belongs to it."""
+        """Replace line ends by LF. A CR ends its line at once, without waiting for an LF that may follow."""
         if self._after_cr and chunk.startswith(b"\n"):
             chunk = chunk[1:]
         self._after_cr = chunk.endswith(b"\r")
         return chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
     def _grow(self, part: bytes) -> None:
-        """More of a line whose end is not there yet."""
+        """Add bytes to a line whose end has not arrived."""
         self._line += part
         if len(self._line) > MAX_EVENT_BYTES + _FIELD_BYTES:
             raise EventTooLarge
 
 
 def _error_in(line: bytes) -> bytes:
-    """The error in a line that is no `data` field; empty where it has none."""
+    """Return the error in a line that is not a `data` field; empty if there is none."""
     if line.startswith(b"error:"):
         return line[6:].removeprefix(b" ") if b'"' in line else b""
     return line if b'"error"' in line[:100] else b""

@@ -1,4 +1,4 @@
-"""The way to each model of the catalog, put together: routes, adapters, credentials and policies."""
+"""Build the served models from the config file: routes, adapters, credentials and policies."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -20,16 +20,16 @@ from platform_app.llm.usage.pricing import configured_price, listed_price
 
 
 class ModelBuilder:
-    """Builds what a ModelRegistry holds, at the start and whenever the config file changes."""
+    """Builds the models of a ModelRegistry, at startup and after each change of the config file."""
 
     def __init__(self, pool: ConnectionPool, settings: Settings, credentials: Credentials) -> None:
         self._pool = pool
         self._settings = settings
         self._credentials = credentials
-        self._state = PolicyState()  # breakers and queues of routes that stay outlive a change of the config file
+        self._state = PolicyState()  # breakers and queues survive a change of the config file
 
     def build(self, config: PlatformConfig) -> Mapping[str, ServedModel]:
-        """Every model of the catalog by its public name."""
+        """Return every model of the config file by its public name."""
         limits = ProviderLimits(
             connect_timeout_seconds=self._settings.provider_connect_timeout_seconds,
             idle_timeout_seconds=self._settings.provider_idle_timeout_seconds,
@@ -53,7 +53,7 @@ class ModelBuilder:
 
 @asynccontextmanager
 async def provider_connections(settings: Settings) -> AsyncIterator[ConnectionPool]:
-    """One pool of connections for all providers."""
+    """Open the connection pool that all providers share, and close it at the end."""
     pool = ConnectionPool(
         settings.provider_max_connections, tls=TlsContexts(settings.ca_bundle), egress=settings.egress
     )
@@ -64,7 +64,7 @@ async def provider_connections(settings: Settings) -> AsyncIterator[ConnectionPo
 
 
 def routes_by_model(config: PlatformConfig) -> dict[str, tuple[Route, ...]]:
-    """By public model its routes, in the file's order."""
+    """Return the routes of each public model, in the config file's order."""
     return {name: tuple(_route(name, route, config) for route in model.routes) for name, model in config.models.items()}
 
 

@@ -1,7 +1,7 @@
-"""What /v1/models tells of a model besides its name: kind, context, price, capabilities, each where it is known.
+"""The metadata of a model in /v1/models: kind, context window, price and capabilities, as far as they are known.
 
-The config file's word comes first, then the price list of the library `genai-prices`, then the table of Anthropic's
-models. Worked out once for each config file.
+The config file has precedence, then the price list of the library `genai-prices`, then the table of Anthropic's models.
+The metadata is built once for each version of the config file.
 """
 
 import re
@@ -16,13 +16,13 @@ from platform_app.llm.models.route import Route
 from platform_app.llm.usage.pricing import FlatPrice, Price, TieredPrice
 
 _EMBEDS = re.compile(r"embed|(?:^|[/._-])(?:bge|e5|gte|voyage)(?:$|[/._-])", re.IGNORECASE)
-"""In the name of a model that makes vectors of texts."""
+"""Matches the names of embedding models."""
 
 
 def model_metadata(
     name: str, config: ModelConfig, routes: Sequence[Route], base_urls: Mapping[str, str]
 ) -> dict[str, Any]:
-    """The facts of a public model; `base_urls` are those of the providers."""
+    """Return the metadata of a public model; `base_urls` are those of the providers."""
     kind = config.kind or _kind(name, routes)
     contexts = [_listed_context(route, base_urls[route.provider]) for route in routes]
     context = config.context_tokens or min((each for each in contexts if each), default=None)
@@ -30,14 +30,14 @@ def model_metadata(
         (takes.max_output_tokens for route in routes if (takes := route.capabilities) and takes.max_output_tokens),
         default=None,
     )
-    facts = {
+    known = {
         "kind": kind,
         "context_window": context,
         "max_output_tokens": most if kind == "chat" else None,
         "price": _price(routes[0].price),
         "capabilities": _capabilities(config, routes) if kind == "chat" else None,
     }
-    return {name: value for name, value in facts.items() if value is not None}
+    return {name: value for name, value in known.items() if value is not None}
 
 
 def _kind(name: str, routes: Sequence[Route]) -> str:
@@ -54,7 +54,7 @@ def _listed_context(route: Route, base_url: str) -> int | None:
 
 
 def _capabilities(config: ModelConfig, routes: Sequence[Route]) -> list[str] | None:
-    """Only what every route has; None where that of one is not known."""
+    """Return the capabilities that every route has; None if those of one route are not known."""
     if config.features is not None:
         return list(config.features)
     found = {"tools", "images", "documents", "prompt_caching", "json_schema", "reasoning"}
@@ -70,17 +70,17 @@ def _capabilities(config: ModelConfig, routes: Sequence[Route]) -> list[str] | N
 
 
 def _price(price: Price | None) -> dict[str, Any] | None:
-    """US dollars for a million tokens, as exact decimals; of a price in tiers the first."""
+    """Return the price in US dollars for a million tokens, as exact decimals; the first tier of a tiered price."""
     match price:
         case FlatPrice():
-            told = {
+            rates = {
                 "input_usd_per_million": _dollars(price.input),
                 "output_usd_per_million": _dollars(price.output),
                 "cached_input_usd_per_million": _dollars(price.cached_input),
             }
             if price.cache_write != price.input:
-                told["cache_write_usd_per_million"] = _dollars(price.cache_write)
-            return told
+                rates["cache_write_usd_per_million"] = _dollars(price.cache_write)
+            return rates
         case TieredPrice():
             tiers = {"input": price.model.input_mtok, "output": price.model.output_mtok}
             return {

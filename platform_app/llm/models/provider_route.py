@@ -1,4 +1,4 @@
-"""The innermost upstream: one route of the catalog, its adapter and its credential."""
+"""The innermost upstream: sends a call along one route, with the provider's adapter and credential."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -17,7 +17,7 @@ _log = get_logger("providers")
 
 
 class ProviderRoute:
-    """Sends a call along one route; every call that is sent is counted, timed and noted in the attempt_log."""
+    """Sends a call along one route. Each attempt is counted, timed and recorded in the attempt log."""
 
     def __init__(self, route: Route, adapter: ModelAdapter, credentials: Credentials) -> None:
         self.route = route
@@ -25,7 +25,7 @@ class ProviderRoute:
         self._credentials = credentials
 
     async def send(self, call: ModelCall) -> UpstreamResponse:
-        """See Upstream.send. A credential that the provider refuses is fetched anew, and a changed one tried, once."""
+        """See Upstream.send. If the provider refuses the credential, look it up again, and retry once if it changed."""
         name = self.route.secret_name
         call.attempt_log.route = self.route
         if name is None:
@@ -34,10 +34,10 @@ class ProviderRoute:
         try:
             return await self._attempt(call, credential)
         except ProviderAuthFailed:
-            fresh = await self._credentials.refresh(name, credential)
-            if fresh == credential:
+            refreshed = await self._credentials.refresh(name, credential)
+            if refreshed == credential:
                 raise
-        return await self._attempt(call, fresh)
+        return await self._attempt(call, refreshed)
 
     async def _attempt(self, call: ModelCall, credential: str | None) -> UpstreamResponse:
         route = self.route
@@ -52,23 +52,23 @@ class ProviderRoute:
         if call.stream and route.first_token_seconds is not None:
             sending = _with_content_within(route.first_token_seconds, sending)
         try:
-            answer = await sending
+            response = await sending
         except BaseException as error:
             if isinstance(error, PlatformError):
                 error.tries = call.attempt_log.fail(route)
             self._note(error, credential)
             record.end(error)
             raise
-        if isinstance(answer, ChunkStream):
+        if isinstance(response, ChunkStream):
             record.first_chunk()
-            answer.on_end(StreamObserver.FAILURE_LOG, lambda error: self._note(error, credential))
-            answer.on_end(StreamObserver.PROVIDER_METRICS, record.end)
+            response.on_end(StreamObserver.FAILURE_LOG, lambda error: self._note(error, credential))
+            response.on_end(StreamObserver.PROVIDER_METRICS, record.end)
         else:
             record.end(None)
-        return answer
+        return response
 
     def _note(self, error: BaseException | None, credential: str | None) -> None:
-        """Mask our credential in a failure. What the provider said of it is logged where no caller is told."""
+        """Mask our credential in the error, and log the provider's message if the caller does not get it."""
         mask_credential(error, credential)
         if isinstance(error, PlatformError) and error.provider_message:
             _log.warning(
@@ -76,16 +76,16 @@ class ProviderRoute:
                 provider=self.route.provider,
                 model=self.route.upstream_model,
                 code=error.code,
-                words=error.provider_message,
+                provider_message=error.provider_message,
             )
 
 
 async def _with_content_within(seconds: float, sending: Coroutine[Any, Any, UpstreamResponse]) -> UpstreamResponse:
-    """Return the stream once its first content is there; cancel the attempt, which closes its connection, if that takes
-    longer. Only for streams: a response that comes as a whole has no first token to wait for.
+    """Return the stream once its first content has arrived. If that takes too long, cancel the attempt, which closes
+    its connection. Only for streams: a whole response has no first token.
 
     Raises:
-        ProviderTimeout: there was none in time; like every timeout it is not retried, but falls back.
+        ProviderTimeout: no content arrived in time. Like every timeout it is not retried, but falls back.
     """
     try:
         async with asyncio.timeout(seconds) as limit:

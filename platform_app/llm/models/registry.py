@@ -1,4 +1,4 @@
-"""The models that are served now: each public name with its routes and the way to them."""
+"""The models that are served now: each public name with its routes and its upstream."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,16 +15,16 @@ DEFAULT_OUTPUT_TOKENS = 1024
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
-    """A public model."""
+    """A public model, its routes and its upstream."""
 
     name: str
     routes: tuple[Route, ...]
     upstream: Upstream
-    """All its routes with their policies."""
+    """Sends a call: all routes with their policies."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    """What is told of it besides its name: see model_facts.py."""
+    """What /v1/models shows besides the name (metadata.py)."""
     unpriced: str | None = field(init=False, default=None)
-    """The routes whose price is not known, for people; None where all are known."""
+    """The routes without a known price, as text for people; None if all prices are known."""
 
     def __post_init__(self) -> None:
         unknown = [f"{route.provider}/{route.upstream_model}" for route in self.routes if route.price is None]
@@ -34,25 +34,25 @@ class ServedModel:
         """Check the extra fields of a request against every route, since any of them may serve it.
 
         Raises:
-            InvalidRequest: naming the first that one of the providers must not get.
+            InvalidRequest: one of the providers must not get a field; the error names the first one.
         """
         for name in names:
             if any(route.refuses(name) for route in self.routes):
                 shown = mask_keys(name[:512])[:128]
                 raise InvalidRequest(
-                    f"{shown}: is not taken for the model '{self.name}': it could choose another model, provider, "
+                    f"{shown}: is not allowed for the model '{self.name}': it could choose another model, provider, "
                     "address or price than was checked. Leave it out, or ask your platform operator to allow it "
                     "(allow_fields).",
                     param=shown,
                 )
 
     def most_microusd(self, usage: TokenUsage) -> int:
-        """What these tokens cost at most, whichever route answers; 0 where no price is known."""
+        """Return the highest cost of these tokens over all routes; 0 if no price is known."""
         return max((route.price.microusd(usage) for route in self.routes if route.price is not None), default=0)
 
 
 class ModelRegistry:
-    """Read by every request; exchanged as a whole when the config file changes."""
+    """The models by name. Every request reads it; a change of the config file replaces all models at once."""
 
     def __init__(
         self, models: Mapping[str, ServedModel], default: str, default_output_tokens: int = DEFAULT_OUTPUT_TOKENS
@@ -60,17 +60,17 @@ class ModelRegistry:
         self.replace(models, default, default_output_tokens)
 
     def replace(self, models: Mapping[str, ServedModel], default: str, default_output_tokens: int) -> None:
-        """Serve these from now on. Requests that are under way end as they began."""
+        """Serve these models from now on. Running requests keep the model that they began with."""
         self._models = dict(models)
         self._default = default
         self.default_output_tokens = default_output_tokens
-        """What limits take an answer to need whose request does not say."""
+        """The output tokens that limits reserve for a request that does not set max_tokens."""
 
     def find(self, name: str | None) -> ServedModel:
-        """The model of this public name; the default one for None.
+        """Return the model of this public name; the default model for None.
 
         Raises:
-            ModelNotFound: naming the model and where to see which there are.
+            ModelNotFound: the error names the model and how to list the models.
         """
         wanted = name or self._default
         model = self._models.get(wanted)
@@ -80,11 +80,11 @@ class ModelRegistry:
 
     @property
     def models(self) -> list[ServedModel]:
-        """All of them, by name."""
+        """All models, ordered by name."""
         return [self._models[name] for name in sorted(self._models)]
 
 
 def unknown_model(name: str) -> ModelNotFound:
-    """The answer for a model that is not there, or not for this caller."""
+    """Return the error for a model that does not exist, or that the caller may not use."""
     shown = mask_keys(name[:512])[:128]
-    return ModelNotFound(f"There is no model '{shown}' here. GET /v1/models lists those that this key may use.")
+    return ModelNotFound(f"Model '{shown}' does not exist. GET /v1/models lists the models that this key may use.")

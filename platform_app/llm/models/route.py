@@ -1,4 +1,4 @@
-"""One way to serve a model."""
+"""A route: one provider that serves a public model."""
 
 from dataclasses import dataclass
 
@@ -9,29 +9,29 @@ from platform_app.llm.usage.pricing import Price
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Which provider serves a public model, under which name, and what it takes for that."""
+    """The provider of a public model, the model's name there, and the route's settings."""
 
     public_model: str
     provider: str
     upstream_model: str
     secret_name: str | None = None
-    """None: the provider asks for no credential."""
+    """None if the provider needs no credential."""
     weight: int | None = None
-    """Its share of the traffic among routes with a weight; without one it is only a fallback (but the first route of
-    a model where none has a weight)."""
+    """The route's share of the traffic among the routes with a weight. A route without a weight is only a fallback. If
+    no route of a model has a weight, the first route gets all traffic."""
     timeout_seconds: float | None = None
-    """For one attempt; None: what is left of the request's deadline."""
+    """The timeout of one attempt; None: what is left until the request's deadline."""
     first_token_seconds: float | None = None
-    """From sending a request for a stream until its first content; None: as long as the other limits allow."""
+    """The timeout from a streaming request to its first content; None: only the other timeouts apply."""
     allow_fields: frozenset[str] = frozenset()
-    """Fields of requests that may pass although they steer, or are not OpenAI's; as the catalog says."""
+    """Request fields that the config file allows although they steer, or are not OpenAI's."""
     only_known_fields: bool = False
-    """Fields that are not OpenAI's are refused unless they are allowed."""
+    """Whether fields that are not OpenAI's are refused unless they are allowed."""
     capabilities: ModelCapabilities | None = None
-    """What the model takes; None where the wire format is OpenAI's, and the provider judges that itself."""
+    """What the model supports; None if the wire format is OpenAI's, where the provider decides."""
     price: Price | None = None
-    """None: nobody knows what its tokens cost."""
+    """None if the price is not known."""
 
     def refuses(self, field: str) -> bool:
-        """Whether this field of `request_fields.extra_fields` must not reach the provider."""
+        """Return whether the provider must not get this field, one of `request_fields.extra_fields`."""
         return field not in self.allow_fields and (self.only_known_fields or steers(field))

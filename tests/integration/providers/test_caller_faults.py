@@ -120,7 +120,7 @@ async def test_words_of_a_failing_provider_reach_the_log_alone(
 
     await until(lambda: any(each.get("request_id") == request_id for each in lines()))
     line = next(each for each in lines() if each.get("request_id") == request_id)
-    assert (line["words"], line["code"], line["provider"]) == (
+    assert (line["provider_message"], line["code"], line["provider"]) == (
         "Bad gateway pool 7 is [masked]",
         "provider_error",
         "failing",

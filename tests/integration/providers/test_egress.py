@@ -157,7 +157,7 @@ async def test_proxy_that_refuses_credentials_is_the_operators(
         lines = [line for line in gateway.log_lines() if line["event"] == "provider_connection_failed"]
     [line] = lines
     assert line["via"] == f"127.0.0.1:{tinyproxy.port}"
-    assert line["why"] in ("the proxy answered 401", "the proxy answered 407")  # tinyproxy says 401
+    assert line["why"] in ("the proxy returned status 401", "the proxy returned status 407")  # tinyproxy says 401
 
 
 @pytest.mark.parametrize("trust", ["PLATFORM_CA_BUNDLE", "SSL_CERT_FILE", None])

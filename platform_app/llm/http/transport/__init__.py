@@ -1,6 +1,10 @@
-"""HTTP/1.1 to providers: a pool of connections, and one response at a time on each (docs/adr/0014).
+"""HTTP/1.1 to providers (docs/adr/0014): bytes, connections and deadlines. It knows nothing about models.
 
-`pool.py` gives connections, `connection.py` speaks on one, `response.py` is an answer while it arrives, `target.py` is
-where a request goes, `resolver.py` finds addresses, `tunnel.py` opens tunnels through a proxy, `tls.py` says whom we
-trust and as whom we come (docs/adr/0029). Knows bytes and deadlines, and nothing of models.
+    ConnectionPool.send(address, head, body) -> ResponseStream
+
+`pool.py` lends connections: it keeps idle ones, opens new ones and limits their number. `connection.py` sends one
+request at a time on a connection, and feeds the response to its `ResponseStream` (`response_stream.py`), where the
+caller reads it. `target.py` turns a URL into an address and a request head. `resolver.py` looks up addresses, `tls.py`
+has the trusted CAs and client certificates, and `tunnel.py` connects through a proxy (docs/adr/0029). Every failure is
+an error of `errors.py`.
 """

@@ -1,7 +1,7 @@
-"""One connection to a provider: writes requests, and feeds their answers to exchanges, one after another.
+"""One connection to a provider: writes one request at a time, and feeds its response to a ResponseStream.
 
-HTTP/1.1 (RFC 9112) as a client needs it that asks for no compression, no upgrade and no pipelining; parsed by
-httptools, which is Node's parser, and strict about lengths.
+HTTP/1.1 (RFC 9112) for a client without compression, upgrades and pipelining. The parser is httptools, which is
+Node's and strict about lengths.
 """
 
 import asyncio
@@ -15,40 +15,41 @@ from platform_app.llm.http.transport.response_stream import Headers, ResponseStr
 from platform_app.llm.http.transport.target import Address
 
 MAX_HEAD_BYTES = 64 * 1024
-"""Of an answer's head, of its trailers, and of anything else between two pieces of its body."""
+"""The size of a response's head, of its trailers, and of anything else between two parts of its body."""
 MAX_INTERIM_RESPONSES = 16
-"""1xx before the response itself. Real servers send one or two."""
+"""1xx responses before the final one. Real servers send one or two."""
 _PROTOCOL = b"HTTP/"
 _VERSIONS = ("1.1", "1.0")
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _FRAMING = (b"content-length", b"transfer-encoding")
 _STATUSES = range(100, 600)
-_JOINED_BYTES = 64 * 1024
-"""Up to this size head and body are one write of one copy; larger bodies are not copied."""
+_MAX_JOINED_BYTES = 64 * 1024
+"""Up to this size, head and body are copied and sent by one write; larger bodies are not copied."""
 
 
 class _Refused(Exception):
-    """A head that httptools takes and that is no response of HTTP/1.1. Becomes an HttpParserCallbackError."""
+    """A head that httptools accepts, although it is not valid in HTTP/1.1. httptools turns this exception into an
+    HttpParserCallbackError."""
 
 
-class Owner(Protocol):
-    """Who gave the connection, and gets it back."""
+class ConnectionOwner(Protocol):
+    """Lends the connection, and gets it back: the pool."""
 
     def opened(self, connection: "Connection") -> None:
-        """It can be used, unless it is lost in the same moment."""
+        """The connection is open, unless it is lost in the same iteration of the event loop."""
         ...
 
-    def finished(self, connection: "Connection", reusable: bool) -> None:
-        """Its response is over. Told once for each `send`."""
+    def released(self, connection: "Connection", reusable: bool) -> None:
+        """The request of the connection has ended. Called once for each `send`."""
         ...
 
     def lost(self, connection: "Connection") -> None:
-        """It is closed. Told once after `opened`, and after `finished` where that is due."""
+        """The connection is closed. Called once after `opened`, and after `released` if a request was running."""
         ...
 
 
 class Connection(asyncio.Protocol):
-    """Made by `loop.create_connection`; used for one response at a time."""
+    """Created by `loop.create_connection`, and used for one request at a time."""
 
     __slots__ = (
         "_framed",
@@ -67,7 +68,7 @@ class Connection(asyncio.Protocol):
         "address",
     )  # fmt: skip
 
-    def __init__(self, owner: Owner, address: Address, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, owner: ConnectionOwner, address: Address, loop: asyncio.AbstractEventLoop) -> None:
         self.address = address
         self._owner = owner
         self._loop = loop
@@ -76,20 +77,20 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._headers: Headers = {}
         self._status = 0
-        self._framed = False  # the answer says where it ends
+        self._framed = False  # whether the head says where the response ends
         self._reusable = False
         self._paused = False
-        self._start = b""  # the first bytes of the response: httptools would take another protocol's too
+        self._start = b""  # of the response: httptools would accept those of another protocol too
         self._interim = 0
-        self._quiet_bytes = 0  # received since the head or a piece of the body was complete
+        self._quiet_bytes = 0  # received since the head was complete or a part of the body arrived
 
     @property
     def usable(self) -> bool:
-        """Whether another response may begin on it."""
+        """Whether the connection can send another request."""
         return self._transport is not None and not self._transport.is_closing()
 
     def send(self, head: bytes, body: bytes) -> ResponseStream:
-        """Write a request; its answer arrives in the response."""
+        """Write a request and return its response, which arrives later."""
         transport = self._transport
         response = ResponseStream(self, self._loop)
         self._response = response
@@ -97,30 +98,30 @@ class Connection(asyncio.Protocol):
         self._start = b""
         if transport is None:
             self._end(ConnectionLost())
-        elif len(body) <= _JOINED_BYTES:
+        elif len(body) <= _MAX_JOINED_BYTES:
             transport.write(head + body)
         else:
             transport.writelines([head, body])
         return response
 
     def pause(self) -> None:
-        """See Line.pause."""
+        """See ConnectionHandle.pause."""
         if self.usable and self._transport is not None:
             self._paused = True
             self._transport.pause_reading()
 
     def resume(self) -> None:
-        """See Line.resume."""
+        """See ConnectionHandle.resume."""
         if self._paused and self.usable and self._transport is not None:
             self._paused = False
             self._transport.resume_reading()
 
     def abort(self) -> None:
-        """See Line.give_up."""
+        """See ConnectionHandle.abort."""
         self._release(reusable=False)
 
     def close(self) -> None:
-        """Close it at once; what is not sent yet is dropped."""
+        """Close the socket at once and drop unsent bytes. A response in progress gets an error."""
         if self._transport is not None:
             self._transport.abort()
 
@@ -133,7 +134,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol."""
-        if self._response is None:  # nobody asked: an answer to nothing, or a server that says why it closes
+        if self._response is None:  # without a request: a server that says why it closes
             self.close()
             return
         self._quiet_bytes += len(data)
@@ -157,7 +158,7 @@ class Connection(asyncio.Protocol):
             if not self._status:
                 self._end(ConnectionLost())
             elif exc is None and not self._framed:
-                self._complete()  # the end of the connection is the end of such an answer
+                self._complete()  # the end of the connection is the end of such a response
             else:
                 self._end(IncompleteResponse())
         self._owner.lost(self)
@@ -165,20 +166,20 @@ class Connection(asyncio.Protocol):
     # httptools
 
     def on_message_begin(self) -> None:
-        """A head begins."""
+        """Reset the state for a new head."""
         if self._response is None:
-            self.close()  # more than one answer to one request
+            self.close()  # a second response to one request
         self._headers = {}
         self._status = 0
         self._framed = False
 
     def on_status(self, reason: bytes) -> None:
-        """The text after the status code, or a part of it."""
+        """Check the text after the status code, or a part of it."""
         if _CONTROL.search(reason):
             raise _Refused
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header, or a trailer, which is not used."""
+        """Store a header. Trailers are checked and dropped."""
         name = name.lower()
         if self._status:
             if name in _FRAMING:
@@ -187,14 +188,14 @@ class Connection(asyncio.Protocol):
             if name == b"content-length":
                 self._framed = True
             elif name == b"transfer-encoding":
-                # httptools reads a body of any other coding to the end of the connection, or as if it were plain.
+                # httptools reads a body of any other coding until the connection ends, or without decoding it.
                 if name in self._headers or value.strip().lower() != b"chunked":
                     raise _Refused
                 self._framed = True
             self._headers[name] = value
 
     def on_headers_complete(self) -> None:
-        """The head is whole; another one follows an interim answer (1xx)."""
+        """Check the complete head. After an interim response (1xx) another head follows."""
         status, version = self._parser.get_status_code(), self._parser.get_http_version()
         if status not in _STATUSES or version not in _VERSIONS:
             raise _Refused
@@ -210,16 +211,16 @@ class Connection(asyncio.Protocol):
         self._status = status
         self._reusable = self._parser.should_keep_alive()
         self._quiet_bytes = 0
-        self._response.began(status, self._headers)
+        self._response.feed_head(status, self._headers)
 
-    def on_body(self, piece: bytes) -> None:
-        """A piece of the body."""
+    def on_body(self, data: bytes) -> None:
+        """Pass on bytes of the body."""
         self._quiet_bytes = 0
         if self._response is not None:
-            self._response.arrived(piece)
+            self._response.feed_body(data)
 
     def on_message_complete(self) -> None:
-        """The answer is whole."""
+        """Complete the response."""
         if self._status:
             self._complete()
 
@@ -227,10 +228,11 @@ class Connection(asyncio.Protocol):
         response, transport = self._response, self._transport
         if response is None:
             return
-        # A request that is not written yet although its answer is complete would meet the next one on the way.
+        # If the request is not completely written although its response is complete, its rest would mix with the next
+        # request.
         written = transport is not None and transport.get_write_buffer_size() == 0
         self._release(reusable=self._reusable and written)
-        response.ended()
+        response.feed_end()
 
     def _end(self, error: TransportError) -> None:
         response = self._response
@@ -243,7 +245,7 @@ class Connection(asyncio.Protocol):
             return
         self._response = None
         if reusable:
-            self.resume()  # a reader that was slow may have stopped it
+            self.resume()  # a slow reader may have paused it
         else:
             self.close()
-        self._owner.finished(self, reusable and self.usable)
+        self._owner.released(self, reusable and self.usable)

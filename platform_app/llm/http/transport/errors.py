@@ -1,29 +1,29 @@
-"""How an response can fail, besides a TimeoutError where its deadline passed."""
+"""The errors of a request to a provider, besides a TimeoutError when its deadline passes."""
 
 
 class TransportError(Exception):
-    """An response with a provider failed. Holds nothing of what was said in it."""
+    """A request to a provider failed. The error contains no text of the request or the response."""
 
 
 class ConnectTimeout(TransportError):
-    """No connection within the time for that: waiting for a free one, resolving, connecting and TLS."""
+    """No connection in time: waiting for a free one, looking up the address, connecting and TLS."""
 
 
 class ConnectionLost(TransportError):
-    """The other end could not be reached, or hung up before it answered."""
+    """The provider could not be reached, or closed the connection before it responded."""
 
 
 class ProxyRefused(TransportError):
-    """The proxy on the way out opened no tunnel; `status` is what it answered."""
+    """The egress proxy opened no tunnel; `status` is the status of its response."""
 
     def __init__(self, status: int) -> None:
-        super().__init__(f"the proxy answered {status}")
+        super().__init__(f"the proxy returned status {status}")
         self.status = status
 
 
 class IncompleteResponse(TransportError):
-    """The connection ended in the middle of an answer."""
+    """The connection ended before the response was complete."""
 
 
 class ProtocolError(TransportError):
-    """What came is not HTTP, or has a head without an end."""
+    """The response is not valid HTTP, or its head is too large."""

@@ -1,4 +1,4 @@
-"""Connections to providers: at most so many in use, and those that are free kept for a while."""
+"""The pool of connections to providers: limits the number in use, and keeps idle ones for a while."""
 
 import asyncio
 import contextlib
@@ -20,18 +20,18 @@ from platform_app.observability import metrics
 from platform_app.observability.logging import get_logger
 
 KEEP_SECONDS = 15.0
-"""How long a free connection is kept: shorter than servers keep theirs, which are seldom less patient than a minute."""
+"""How long an idle connection is kept. It is shorter than servers' idle timeouts, which are rarely below a minute."""
 _CLOSE_SECONDS = 1.0
 _LOG_SECONDS = 1.0
-"""Of one address at most one line in that time; the counter counts all."""
+"""At most one log line for each address in this time. The counter counts every failure."""
 _NEXT_ADDRESS_SECONDS = 0.25
-"""After which the next address is tried as well (RFC 8305, section 5)."""
+"""The time until the next address is tried in parallel (RFC 8305, section 5)."""
 
 _log = get_logger("provider")
 
 
 class ConnectionPool:
-    """For one event loop. Whoever made it closes it."""
+    """Lends connections within one event loop. Its creator closes it."""
 
     def __init__(
         self,
@@ -41,8 +41,8 @@ class ConnectionPool:
         tls: TlsContexts | None = None,
         egress: Egress | None = None,
     ) -> None:
-        """Without `tls` certificates are checked against OpenSSL's default store; without `egress` nothing goes through
-        a proxy."""
+        """Without `tls`, certificates are verified against OpenSSL's default store. Without `egress`, no proxy is
+        used."""
         self._max = max_connections
         self._free = asyncio.Semaphore(max_connections)
         self._keep_seconds = keep_seconds
@@ -52,50 +52,50 @@ class ConnectionPool:
         self._open: set[Connection] = set()
         self._idle: dict[Address, deque[tuple[Connection, float]]] = {}
         self._sweeping: asyncio.TimerHandle | None = None
-        self._noted: dict[Address, float] = {}
+        self._logged_at: dict[Address, float] = {}
         self._closed = False
         self._all_lost = asyncio.Event()
         self.made = 0
-        """Connections so far."""
+        """The number of connections that were opened so far."""
 
     async def send(self, address: Address, head: bytes, body: bytes, connect_until: float) -> ResponseStream:
-        """Send a request over a free connection or a new one.
+        """Send a request over an idle connection or a new one.
 
         Args:
-            address: of the server.
-            head: of the request, with the empty line.
-            body: of the request.
+            address: the server's.
+            head: the request's head, with its empty line.
+            body: the request's body.
             connect_until: the loop's time at which waiting for a connection ends.
 
         Raises:
-            ConnectTimeout: none was to be had by then.
+            ConnectTimeout: no connection was available by then.
             ConnectionLost: the server cannot be reached.
         """
         connection = await self._acquire(address, connect_until)
         return connection.send(head, body)
 
     async def aclose(self) -> None:
-        """Close every connection, also those in use."""
+        """Close every connection, including those in use."""
         self._closed = True
         if self._sweeping is not None:
             self._sweeping.cancel()
         for connection in list(self._open):
             connection.close()
-        if self._open:  # their sockets close with the next turns of the loop
+        if self._open:  # their sockets close in the next iterations of the event loop
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_CLOSE_SECONDS):
                     await self._all_lost.wait()
 
-    # Owner
+    # Called by the connections.
 
     def opened(self, connection: Connection) -> None:
-        """See Owner.opened."""
+        """See ConnectionOwner.opened."""
         self._open.add(connection)
         if self._closed:
             connection.close()
 
-    def finished(self, connection: Connection, reusable: bool) -> None:
-        """See Owner.finished."""
+    def released(self, connection: Connection, reusable: bool) -> None:
+        """See ConnectionOwner.released."""
         if reusable and not self._closed and len(self._open) <= self._max:
             idle = self._idle.get(connection.address)
             if idle is None:
@@ -109,34 +109,34 @@ class ConnectionPool:
         self._free.release()
 
     def lost(self, connection: Connection) -> None:
-        """See Owner.lost."""
+        """See ConnectionOwner.lost."""
         self._open.discard(connection)
         if self._closed and not self._open:
             self._all_lost.set()
 
     async def _acquire(self, address: Address, connect_until: float) -> Connection:
         if self._free.locked():
-            await self._wait_for_a_turn(address, connect_until)
+            await self._wait_for_free_place(address, connect_until)
         else:
             await self._free.acquire()  # at once
         try:
             if self._closed:
                 raise ConnectionLost
-            return self._reused(address) or await self._connect(address, connect_until)
+            return self._idle_connection(address) or await self._connect(address, connect_until)
         except BaseException:
             self._free.release()
             raise
 
-    async def _wait_for_a_turn(self, address: Address, until: float) -> None:
+    async def _wait_for_free_place(self, address: Address, until: float) -> None:
         try:
             async with asyncio.timeout_at(until):
                 await self._free.acquire()
         except TimeoutError as error:
-            self._note_failure(address, "timed_out", error, "none was free")
+            self._note_failure(address, "timed_out", error, "all connections were in use")
             raise ConnectTimeout from None
 
-    def _reused(self, address: Address) -> Connection | None:
-        """The connection that was used last: so the others grow old and close."""
+    def _idle_connection(self, address: Address) -> Connection | None:
+        """Return the connection that was used last, so that the others become old enough to be closed."""
         idle = self._idle.get(address)
         if not idle:
             return None
@@ -153,12 +153,12 @@ class ConnectionPool:
             async with asyncio.timeout_at(until):
                 connection = await self._open_connection(address)
         except TimeoutError as error:
-            self._note_failure(address, "timed_out", error, "no answer in time")
+            self._note_failure(address, "timed_out", error, "no response in time")
             raise ConnectTimeout from None
         except ProxyRefused as error:
             self._note_failure(address, "proxy_refused", error, str(error))
             raise
-        except (OSError, UnicodeError) as error:  # refused, unknown, no TLS; a name that can be none
+        except (OSError, UnicodeError) as error:  # refused, unknown host, TLS failure, or a host name that is not valid
             self._resolver.forget(*self._next_hop(address))
             self._note_failure(address, "failed", error, getattr(error, "verify_message", None) or str(error))
             raise ConnectionLost from error
@@ -167,11 +167,11 @@ class ConnectionPool:
         return connection
 
     def _note_failure(self, address: Address, outcome: str, error: Exception, why: str) -> None:
-        """Count it, and say why: callers are told only that the provider cannot be reached."""
+        """Count the failure and log its reason. Callers see only that the provider cannot be reached."""
         metrics.PROVIDER_CONNECTIONS.labels(address.host, outcome).inc()
         now = asyncio.get_running_loop().time()
-        if now - self._noted.get(address, -_LOG_SECONDS) >= _LOG_SECONDS:
-            self._noted[address] = now
+        if now - self._logged_at.get(address, -_LOG_SECONDS) >= _LOG_SECONDS:
+            self._logged_at[address] = now
             _log.warning(
                 "provider_connection_failed", host=address.host, port=address.port, error=type(error).__name__, why=why,
                 via=_shown(self._proxy_for(address)),
@@ -189,7 +189,7 @@ class ConnectionPool:
 
         try:
             if (proxy := self._proxy_for(address)) is not None:
-                return await self._through(proxy, sock, address, make)
+                return await self._connect_through_proxy(proxy, sock, address, make)
             if address.tls:
                 _, connection = await loop.create_connection(
                     make, sock=sock, ssl=self._tls.context(address.client), server_hostname=address.host
@@ -201,7 +201,7 @@ class ConnectionPool:
             raise
         return connection
 
-    async def _through(
+    async def _connect_through_proxy(
         self, proxy: EgressProxy, sock: socket.socket, address: Address, make: Callable[[], Connection]
     ) -> Connection:
         transport: asyncio.Transport | None = await open_tunnel(
@@ -229,15 +229,15 @@ class ConnectionPool:
         return self._egress.proxy_for(address.host, address.port, tls=address.tls)
 
     def _next_hop(self, address: Address) -> tuple[str, int]:
-        """Where a connection for this address goes first."""
+        """Return the host and port to connect to: the proxy's or the server's."""
         proxy = self._proxy_for(address)
         return (address.host, address.port) if proxy is None else (proxy.host, proxy.port)
 
     def _sweep(self) -> None:
-        """Close what nobody used for long."""
+        """Close the connections that have been idle for too long."""
         loop = asyncio.get_running_loop()
         oldest = loop.time() - self._keep_seconds
-        for idle in self._idle.values():  # as many as addresses in the config file
+        for idle in self._idle.values():  # at most one for each address in the config file
             while idle and (idle[0][1] < oldest or not idle[0][0].usable):
                 idle.popleft()[0].close()
         some = any(self._idle.values())
@@ -245,5 +245,5 @@ class ConnectionPool:
 
 
 def _shown(proxy: EgressProxy | None) -> str | None:
-    """Without its credentials."""
+    """Return the proxy's host and port, without its credentials."""
     return None if proxy is None else f"{proxy.host}:{proxy.port}"

@@ -1,4 +1,4 @@
-"""One request's answer while it arrives."""
+"""One request's response while it arrives."""
 
 import asyncio
 from typing import Protocol
@@ -6,43 +6,57 @@ from typing import Protocol
 from platform_app.llm.http.transport.errors import ConnectionLost
 
 HIGH_WATER = 256 * 1024
-"""Bytes that wait for their reader at most, about: then the connection is not read from, and the sender slows down."""
+"""About how many unread bytes are buffered at most. Beyond it the connection is not read, so that the sender slows
+down."""
 
 Headers = dict[bytes, bytes]
-"""Names in lower case; of several headers of one name the last."""
+"""The names are in lower case. If a header is repeated, the last value is used."""
 
 
 class ConnectionHandle(Protocol):
-    """The connection, as an response sees it."""
+    """What a response stream needs of its connection."""
 
     def pause(self) -> None:
-        """Read nothing more for now."""
+        """Stop reading from the socket."""
         ...
 
     def resume(self) -> None:
-        """Read on."""
+        """Resume reading from the socket."""
         ...
 
     def abort(self) -> None:
-        """Nobody wants the rest: end the connection at once."""
+        """Close the connection at once: the rest of the response is not read."""
         ...
 
 
 class ResponseStream:
-    """Whoever gets one reads it to its end or closes it. One reader at a time.
+    """The status, headers and body of one response. The caller reads it to the end or closes it. It has one reader at a
+    time.
 
-    The connection feeds it; it is in the pool again once the last byte arrived, whether or not that was read.
+    The connection feeds it. The connection is back in the pool once the last byte has arrived, whether or not that byte
+    was read.
     """
 
-    __slots__ = ("_error", "_line", "_loop", "_parts", "_paused", "_size", "_waiter", "complete", "headers", "status")
+    __slots__ = (
+        "_connection",
+        "_error",
+        "_loop",
+        "_parts",
+        "_paused",
+        "_size",
+        "_waiter",
+        "complete",
+        "headers",
+        "status",
+    )
 
-    def __init__(self, line: ConnectionHandle, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, connection: ConnectionHandle, loop: asyncio.AbstractEventLoop) -> None:
         self.status = 0
-        """0 until the head of the answer arrived."""
+        """0 until the head of the response has arrived."""
         self.headers: Headers = {}
         self.complete = False
-        """The last byte arrived."""
-        self._line: ConnectionHandle | None = line
+        """Whether the last byte has arrived."""
+        self._connection: ConnectionHandle | None = connection
         self._loop = loop
         self._parts: list[bytes] = []
         self._size = 0
@@ -51,13 +65,13 @@ class ResponseStream:
         self._waiter: asyncio.Future[None] | None = None
 
     async def head(self, until: float) -> None:
-        """Waits for status and headers.
+        """Wait for status and headers.
 
         Args:
             until: the loop's time at which waiting ends.
 
         Raises:
-            TransportError: the response failed first.
+            TransportError: the request failed first.
             TimeoutError: it took too long.
         """
         while not self.status:
@@ -66,8 +80,8 @@ class ResponseStream:
             await self._wait(until)
 
     async def read(self, until: float) -> bytes:
-        """What arrived of the body since the last call, waiting for it; empty at the end. Raises like `head`, once
-        everything that arrived before is read."""
+        """Wait for more bytes of the body and return them; empty at the end. Raises like `head`, after all bytes that
+        arrived before were read."""
         while not self._parts:
             if self._error is not None:
                 raise self._error
@@ -77,45 +91,45 @@ class ResponseStream:
         parts, self._parts, self._size = self._parts, [], 0
         if self._paused:
             self._paused = False
-            if self._line is not None:
-                self._line.resume()
+            if self._connection is not None:
+                self._connection.resume()
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def close(self) -> None:
-        """Ends the connection unless the answer is complete. A reader that waits gets a ConnectionLost."""
+        """Close the connection unless the response is complete. A waiting reader gets a ConnectionLost."""
         self._parts.clear()
-        line = self._line
-        if line is not None:
-            line.abort()
+        connection = self._connection
+        if connection is not None:
+            connection.abort()
             self.fail(ConnectionLost())
 
-    # What the connection tells.
+    # Called by the connection.
 
-    def began(self, status: int, headers: Headers) -> None:
-        """The head is there."""
+    def feed_head(self, status: int, headers: Headers) -> None:
+        """Take the status and headers."""
         self.headers = headers
         self.status = status
         self._wake()
 
-    def arrived(self, piece: bytes) -> None:
-        """A piece of the body is there."""
-        self._parts.append(piece)
-        self._size += len(piece)
-        if self._size > HIGH_WATER and not self._paused and self._line is not None:
+    def feed_body(self, data: bytes) -> None:
+        """Take bytes of the body."""
+        self._parts.append(data)
+        self._size += len(data)
+        if self._size > HIGH_WATER and not self._paused and self._connection is not None:
             self._paused = True
-            self._line.pause()
+            self._connection.pause()
         self._wake()
 
-    def ended(self) -> None:
-        """The last byte arrived; the connection is free."""
+    def feed_end(self) -> None:
+        """Complete the response; its connection is free for another request."""
         self.complete = True
-        self._line = None
+        self._connection = None
         self._wake()
 
     def fail(self, error: Exception) -> None:
-        """There is no more to come."""
+        """End the response with an error."""
         self._error = error
-        self._line = None
+        self._connection = None
         self._wake()
 
     def _wake(self) -> None:

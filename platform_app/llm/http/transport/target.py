@@ -1,4 +1,4 @@
-"""Where a request goes, as it is written into the request's head."""
+"""Where a request is sent, and how its head is written."""
 
 import re
 from collections.abc import Mapping
@@ -10,11 +10,11 @@ from urllib.parse import urlsplit
 from platform_app.llm.http.transport.tls import ClientCertificate
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a token of RFC 9110, section 5.6.2
-_VALUE = re.compile(r"[\t\x20-\x7e\x80-\U0010ffff]*")  # no line ends: whoever could write one could write headers
+_VALUE = re.compile(r"[\t\x20-\x7e\x80-\U0010ffff]*")  # no line ends: a value with one could add headers
 
 
 class Address(NamedTuple):
-    """The other end of a connection. A tuple, since it is looked up with each request."""
+    """Where a connection leads. It is a tuple because it is a dictionary key of every request."""
 
     host: str
     port: int
@@ -24,18 +24,18 @@ class Address(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """An address and what is asked there."""
+    """An address and the path that is requested there."""
 
     address: Address
     path: bytes
-    """With the query, as it stands in the request line."""
+    """The path with the query, as it is written in the request line."""
     host: bytes
-    """The Host header's value."""
+    """The value of the Host header."""
 
 
 @lru_cache(maxsize=1024)
 def target_of(url: str, client: ClientCertificate | None = None) -> Target:
-    """The target of an http:// or https:// URL that comes from the config file. Raises ValueError where it is none."""
+    """Return the target of an http:// or https:// URL of the config file. Raises ValueError if the URL is not valid."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("expected an http:// or https:// URL with a host")
@@ -51,20 +51,20 @@ def target_of(url: str, client: ClientCertificate | None = None) -> Target:
 
 
 def header_lines(headers: Mapping[str, str]) -> bytes:
-    """Headers as they stand in a head, each with its line end.
+    """Return headers as they are written in a head, each with its line end.
 
     Raises:
-        ValueError: a name or a value that cannot be a header's; it says the name alone.
+        ValueError: a name or a value has characters that headers cannot have. The message has the name only.
     """
     lines = []
     for name, value in headers.items():
         if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
-            raise ValueError(f"{name!r} cannot be sent as a header: it holds a character that headers cannot have")
+            raise ValueError(f"The header {name!r} cannot be sent: it has a character that headers cannot have")
         lines.append(f"{name}: {value}\r\n")
     return "".join(lines).encode()
 
 
 def request_head(method: bytes, target: Target, headers: bytes, length: int | None) -> bytes:
-    """The head of a request whose body has this length; None: it has no body."""
+    """Return the head of a request. `length` is that of its body; None: it has no body."""
     size = b"" if length is None else b"Content-Length: %d\r\n" % length
     return b"%b %b HTTP/1.1\r\nHost: %b\r\n%b%b\r\n" % (method, target.path, target.host, headers, size)

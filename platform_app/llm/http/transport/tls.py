@@ -1,4 +1,4 @@
-"""TLS to providers: whom we trust, and as whom we come."""
+"""TLS to providers: the trusted CAs and the client certificates."""
 
 import ssl
 from pathlib import Path
@@ -10,29 +10,30 @@ _log = get_logger("provider")
 
 
 class ClientCertificate(NamedTuple):
-    """Files in PEM form. Part of an address: connections of different certificates are different connections."""
+    """The files of a client certificate, in PEM form. It is part of an address: a connection is reused only with the
+    same certificate."""
 
     certificate: str
     key: str | None = None
-    """None: the certificate's file holds it too."""
+    """None if the certificate's file has the key too."""
 
 
 class TlsContexts:
-    """One context for each client certificate, and one for none. Certificates' files are read again when they changed,
-    as certificates that live for days are renewed in place; CAs are read once."""
+    """The TLS contexts: one for each client certificate, and one without. The files of client certificates are read
+    again when they change, since short-lived certificates are renewed in place. CAs are read once."""
 
     def __init__(self, ca_bundle: Path | None = None, plain: ssl.SSLContext | None = None) -> None:
-        """`ca_bundle`: CAs to trust beside OpenSSL's default store, which SSL_CERT_FILE and SSL_CERT_DIR choose.
-        `plain`: the context for connections without a certificate, for tests."""
+        """`ca_bundle`: CAs to trust in addition to OpenSSL's default store, which SSL_CERT_FILE and SSL_CERT_DIR
+        choose. `plain`: the context for connections without a client certificate, for tests."""
         self._ca_bundle = ca_bundle
         self._plain = plain or self._make()
         self._known: dict[ClientCertificate, tuple[tuple[float, ...], ssl.SSLContext]] = {}
 
     def context(self, client: ClientCertificate | None) -> ssl.SSLContext:
-        """For a new connection.
+        """Return the context for a new connection.
 
         Raises:
-            OSError: the certificate cannot be used, and there is no former one.
+            OSError: the certificate cannot be used, and no previous one was loaded.
         """
         if client is None:
             return self._plain
@@ -43,7 +44,7 @@ class TlsContexts:
                 made = self._make()
                 made.load_cert_chain(client.certificate, client.key, password=lambda: "")
                 known = self._known[client] = (changed, made)
-        except (OSError, ValueError) as error:  # half of a renewal, perhaps: the former one serves
+        except (OSError, ValueError) as error:  # possibly in the middle of a renewal: keep the previous one
             if known is None:
                 raise OSError("the client certificate cannot be used") from error
             _log.warning("provider_client_certificate_stale", file=client.certificate, error=type(error).__name__)

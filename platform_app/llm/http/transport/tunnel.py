@@ -1,4 +1,4 @@
-"""A tunnel through an HTTP proxy (CONNECT, RFC 9110, section 9.3.6)."""
+"""Open a tunnel through an HTTP proxy (CONNECT, RFC 9110, section 9.3.6)."""
 
 import asyncio
 import re
@@ -15,18 +15,18 @@ _STATUS = re.compile(rb"HTTP/1\.[01] ([1-5]\d\d)[ \r]")
 async def open_tunnel(
     sock: socket.socket, proxy: EgressProxy, host: str, port: int, tls: ssl.SSLContext
 ) -> asyncio.Transport:
-    """Ask the proxy behind this connected socket for a tunnel; returns the transport, on which the server speaks next.
+    """Request a tunnel from the proxy at this connected socket, and return the transport to the server.
 
     Args:
-        sock: is closed where this fails.
-        proxy: whose credentials are sent to it and to nobody else.
-        host: of the server; the proxy looks its name up.
-        port: of the server.
-        tls: for the connection to the proxy itself, where that is TLS.
+        sock: closed if this fails.
+        proxy: its credentials are sent to the proxy only.
+        host: the server's; the proxy looks up its addresses.
+        port: the server's.
+        tls: the context for the connection to the proxy itself, if that uses TLS.
 
     Raises:
-        ProxyRefused: the proxy says no.
-        OSError: the connection ended, or what came is no response.
+        ProxyRefused: the proxy opened no tunnel.
+        OSError: the connection ended, or the response is not valid.
     """
     loop = asyncio.get_running_loop()
     response: asyncio.Future[int] = loop.create_future()
@@ -57,7 +57,7 @@ def _request(proxy: EgressProxy, host: str, port: int) -> bytes:
 
 
 class _Response(asyncio.Protocol):
-    """Reads the head of the proxy's response. Behind a good one nothing may follow: the server speaks second."""
+    """Reads the head of the proxy's response. No bytes may follow the head of a 2xx: the client sends first."""
 
     def __init__(self, response: "asyncio.Future[int]") -> None:
         self._response = response
@@ -69,11 +69,11 @@ class _Response(asyncio.Protocol):
         status = _STATUS.match(self._head)
         if not end:
             if len(self._head) > MAX_HEAD_BYTES:
-                self._fail("the proxy's response has no end")
+                self._fail("the head of the proxy's response is too large")
         elif status is None:
             self._fail("the proxy does not speak HTTP/1.1")
         elif rest and status[1].startswith(b"2"):
-            self._fail("the proxy sent something before the server could")
+            self._fail("the proxy sent bytes after the head of its response")
         elif not self._response.done():
             self._response.set_result(int(status[1]))
 

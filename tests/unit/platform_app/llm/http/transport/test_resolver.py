@@ -76,7 +76,7 @@ async def test_what_could_not_be_reached_is_asked_for_again(answers: Answers) ->
 async def test_after_a_minute_it_is_asked_again(answers: Answers, monkeypatch: pytest.MonkeyPatch) -> None:
     subject = Resolver()
     await first(subject)
-    monkeypatch.setattr(resolver, "_KEPT_SECONDS", -1.0)
+    monkeypatch.setattr(resolver, "_CACHE_SECONDS", -1.0)
     await first(subject)
     assert answers.asked == 2
 

@@ -48,7 +48,7 @@ def test_a_head() -> None:
      ("a b", "c"), ("ü", "a")],
 )  # fmt: skip
 def test_what_cannot_be_a_header_is_named_without_its_value(name: str, value: str) -> None:
-    with pytest.raises(ValueError, match="cannot be sent as a header") as caught:
+    with pytest.raises(ValueError, match="cannot be sent") as caught:
         header_lines({name: f"secret{value}"})
     assert "secret" not in str(caught.value)
 

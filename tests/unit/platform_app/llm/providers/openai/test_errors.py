@@ -269,7 +269,7 @@ def test_no_answer_makes_anything_but_an_error_of_ours(status: int, answer: Any)
 
 def test_what_the_adapter_says_itself() -> None:
     assert provider_errors.unavailable().retry_after is None
-    assert provider_errors.timed_out("silence for 3 s").details == ["silence for 3 s"]
+    assert provider_errors.timed_out("no data for 3 s").details == ["no data for 3 s"]
     assert provider_errors.bad_response("not JSON").details == ["not JSON"]
 
 
