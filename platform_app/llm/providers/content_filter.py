@@ -1,7 +1,7 @@
-"""Whether a response that holds no content was filtered: then the provider works, and says no.
+"""Recognise a response without content that was filtered: the provider works, but refused the content.
 
-Servers say it in different places: a choice without a message, no choice at all, Azure's results of its filter on the
-prompt, Gemini's feedback on it, OpenRouter's name for it at its own provider.
+Servers show it in different places: a choice without a message, no choice at all, Azure's filter results for the
+prompt, Gemini's feedback on it, OpenRouter's field for the finish reason of its provider.
 """
 
 from collections.abc import Mapping
@@ -15,13 +15,13 @@ _MAX_DEPTH = 5
 
 
 def is_filtered(body: Mapping[str, Any]) -> bool:
-    """Whether a chat completion, or a chunk of one, says that its content was filtered."""
+    """Return whether a chat completion, or a chunk of one, shows that its content was filtered."""
     choices = body.get("choices")
     holders = [body, *choices] if isinstance(choices, list) else [body]
-    return any(_says_so(holder) for holder in holders if isinstance(holder, dict))
+    return any(_shows_filter(holder) for holder in holders if isinstance(holder, dict))
 
 
-def _says_so(holder: Mapping[str, Any]) -> bool:
+def _shows_filter(holder: Mapping[str, Any]) -> bool:
     if any(_is_reason(holder.get(name)) for name in _REASON_NAMES):
         return True
     if any(_has_filtered(holder.get(name), 0) for name in _RESULT_NAMES):

@@ -1,4 +1,4 @@
-"""What a provider says in the body of a failure, whatever form it has.
+"""Read the error body of a provider, whatever its shape.
 
 OpenAI's and Anthropic's `{"error": {…}}` are two of many: FastAPI's `{"detail": [{"loc", "msg"}]}` (Mistral), vLLM's
 `{"object": "error", "message"}`, `{"error": "text"}` (Ollama, TGI), `{"message"}`, RFC 9457's `title` and `detail`,
@@ -13,44 +13,44 @@ from dataclasses import dataclass
 from platform_app.llm.codecs import lenient_json
 
 MAX_MESSAGE = 2000
-"""Characters that are kept of what a provider says; callers and the log get less."""
+"""The characters that are kept of a provider's message. Callers and the log get less."""
 _MAX_TEXT_BYTES = 16 * 1024
 _MAX_DEPTH = 8
 _MAX_ITEMS = 8
-_SAID = (
+_MESSAGE_MEMBERS = (
     "message", "detail", "msg", "error", "errors", "error_message", "error_msg", "errorMessage", "error_description",
     "description", "details", "fieldViolations", "reason", "title", "fault", "faultstring", "metadata", "raw",
 )  # fmt: skip
-"""Members that hold words for a person, or what holds such members; the most telling first."""
+"""Members with a message for people, or with an object that has such members; the most specific first."""
 _BY_FIELD = ("errors", "detail")
-"""Members that may be an object of messages by the name of a field."""
+"""Members that may be an object with one message for each field."""
 _WITHIN = ("error", "detail", "errors", "message", "fault")
-"""Members that may be the error object itself."""
+"""Members that may be the inner error object."""
 _NAMES = ("code", "type", "param", "status", "status_code", "statusCode")
 _CUT = re.compile(rb'"(?:message|detail|msg|error|error_description)"\s*:\s*("(?:[^"\\]|\\.){1,2000})')
 _TAGS = re.compile(r"<[^<>]*>")
 _UNSEEN = re.compile(r"</?(?:script|style)\b[^<>]*>", re.IGNORECASE)
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-# Control characters, and characters that reorder or hide what stands around them.
+# Control characters, and characters that reorder or hide the text around them.
 _CONTROLS = re.compile(r"[\x00-\x20\x7f-\xa0\u061c\u200b-\u200f\u2028-\u202f\u2060-\u206f\ufeff\ufff9-\ufffb]+")
 _HALVES = re.compile("[\ud800-\udfff]")
-_TELLING = re.compile(r"\w")
+_LETTER = re.compile(r"\w")
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorBody:
-    """A provider's failure, as it says it."""
+    """The content of a provider's error body."""
 
     fields: Mapping[str, object]
-    """The error object's members: `code`, `type`, `param` and so on, as they came."""
+    """The members of the error object, unchanged: `code`, `type`, `param` and so on."""
     message: str | None = None
-    """For a person; one line without control characters. Not masked."""
+    """The message for people; one line without control characters. Keys are not masked."""
     field: str | None = None
-    """The path of the request's field that is wrong, where a validation error names it."""
+    """The path of the invalid request field, if a validation error names it."""
 
 
 def read_error_body(headers: Mapping[str, str], body: bytes) -> ErrorBody:
-    """Read the body of a response that is not a 200; it may be cut off."""
+    """Read the body of a response that is not a 200. The body may be truncated."""
     if headers.get("content-encoding", "identity").lower() != "identity":
         return ErrorBody({})
     try:
@@ -61,19 +61,19 @@ def read_error_body(headers: Mapping[str, str], body: bytes) -> ErrorBody:
 
 
 def error_body_of(value: object) -> ErrorBody:
-    """Read a failure that is JSON: a whole body, an event's data, or the error object within."""
-    said: list[str] = []
-    _collect(value, said, 0)
+    """Read an error that is parsed JSON: a whole body, an event's data, or the error object in it."""
+    messages: list[str] = []
+    _collect(value, messages, 0)
     found = value[0] if isinstance(value, list) and value else value
     fields = _error_object(found, 0) if isinstance(found, dict) else {}
-    if not said:
-        said = [text for name in ("code", "type", "status") if isinstance(text := fields.get(name), str)][:1]
-    return ErrorBody(fields, clean("; ".join(said)), _field(fields))
+    if not messages:
+        messages = [text for name in ("code", "type", "status") if isinstance(text := fields.get(name), str)][:1]
+    return ErrorBody(fields, clean("; ".join(messages)), _field(fields))
 
 
 def is_error_body(body: Mapping[str, object]) -> bool:
-    """Whether an object that should be a response, or a part of one, is a provider's error instead. For one without
-    choices: a `message` alone says little."""
+    """Return whether an object that should be a response, or a part of one, is a provider's error instead. Call it only
+    for an object without choices, since a `message` alone is no proof."""
     if body.get("error") or body.get("object") == "error" or body.get("type") == "error":
         return True
     if any(isinstance(body.get(name), str | list | dict) and body[name] for name in ("detail", "errors")):
@@ -83,14 +83,14 @@ def is_error_body(body: Mapping[str, object]) -> bool:
 
 
 def clean(text: str) -> str | None:
-    """Return the text as one line that a log or a terminal shows as it is; None where nothing is left."""
+    """Return the text as one line that a log or a terminal can show; None if nothing is left."""
     text = _ESCAPES.sub("", text[: 2 * MAX_MESSAGE])
     text = _HALVES.sub("\ufffd", _CONTROLS.sub(" ", text)).strip()[:MAX_MESSAGE]
-    return text if _TELLING.search(text) else None
+    return text if _LETTER.search(text) else None
 
 
 def _collect(value: object, into: list[str], depth: int) -> None:
-    """Add every text for a person to `into`, each once."""
+    """Add every message for people to `into`, each once."""
     if depth > _MAX_DEPTH or len(into) >= _MAX_ITEMS:
         return
     if isinstance(value, str):
@@ -101,7 +101,7 @@ def _collect(value: object, into: list[str], depth: int) -> None:
     elif isinstance(value, dict):
         where = _path(value.get("loc") or value.get("field"))
         before = len(into)
-        for name in _SAID:
+        for name in _MESSAGE_MEMBERS:
             if name in value:
                 _collect(value[name], into, depth + 1)
                 if len(into) == before and name in _BY_FIELD and isinstance(value[name], dict):
@@ -112,12 +112,12 @@ def _collect(value: object, into: list[str], depth: int) -> None:
 
 def _collect_text(text: str, into: list[str], depth: int) -> None:
     text = text[: 2 * MAX_MESSAGE].strip()
-    if text.startswith(("{", "[")):  # a server behind the provider said it in JSON
+    if text.startswith(("{", "[")):  # the JSON error of a server behind the provider
         try:
             return _collect(lenient_json.loads(text.encode("utf-8", "replace")), into, depth + 1)
         except ValueError:
             pass
-    if text and not any(text in said for said in into):
+    if text and not any(text in each for each in into):
         into.append(text)
 
 
@@ -130,7 +130,7 @@ def _collect_by_field(errors: Mapping[str, object], into: list[str], depth: int)
 
 
 def _error_object(value: Mapping[str, object], depth: int) -> Mapping[str, object]:
-    """The innermost error object, with what the objects around it say besides."""
+    """Return the innermost error object, with the members that only the objects around it have."""
     for name in _WITHIN:
         child = value.get(name)
         if isinstance(child, list) and child:
@@ -146,7 +146,7 @@ def _field(fields: Mapping[str, object]) -> str | None:
 
 
 def _path(location: object) -> str | None:
-    """`messages.0.content` for ["body", "messages", 0, "content"]."""
+    """Return `messages.0.content` for ["body", "messages", 0, "content"]."""
     if isinstance(location, str):
         return location or None
     if not isinstance(location, list) or not all(isinstance(part, str | int) for part in location[:20]):
@@ -156,7 +156,7 @@ def _path(location: object) -> str | None:
 
 
 def _read_text(body: bytes) -> ErrorBody:
-    """A body that is no JSON: a text, a page, an event stream, or JSON that was cut off."""
+    """Read a body that is not JSON: text, an HTML page, an event stream, or truncated JSON."""
     start = body[:_MAX_TEXT_BYTES].removeprefix(lenient_json.BOM).lstrip()
     if start.startswith((b"data:", b"event:", b":")):
         return _read_events(start)

@@ -1,8 +1,8 @@
-"""What only the words of a provider tell: a request that is too long, filtered content, an account without credit.
+"""Classify an error by its message: a request that is too long, filtered content, an account without credit.
 
-Most servers that speak OpenAI's format have no code for these, or codes of their own. The words are read only to tell
-apart what the status leaves open (`openai_errors.py`, `anthropic_errors.py`): they never make a refused credential or a
-failing server anything else.
+Most servers that speak OpenAI's format have no code for these, or their own codes. The message is used only where the
+status is ambiguous (`openai/errors.py`, `anthropic/errors.py`). It never changes the meaning of a refused credential or
+of a failing server.
 """
 
 import re
@@ -53,11 +53,11 @@ _ABOVE_A_LIMIT = re.compile(r"request too large .{0,200}tokens per|tokens must b
 _LATER = re.compile(r"(?:try again|retry) (?:in|after|at) |per (?:second|minute|hour|day)")
 
 
-def kind_by_message(words: str | None) -> type[PlatformError] | None:
-    """The kind of a refused request, where the words say more than that it is refused."""
-    if not words:
+def kind_by_message(message: str | None) -> type[PlatformError] | None:
+    """Return the error class of a refused request, if the message is specific; else None."""
+    if not message:
         return None
-    lower = words.lower()
+    lower = message.lower()
     if _TOO_LONG.search(lower):
         return ContextLengthExceeded
     if _FILTERED.search(lower):
@@ -65,27 +65,27 @@ def kind_by_message(words: str | None) -> type[PlatformError] | None:
     return ProviderQuotaExhausted if _NO_CREDIT.search(lower) else None
 
 
-def says_filtered(words: str | None) -> bool:
-    """Whether a refusal that looks like a refused credential is about the content."""
-    return bool(words and _FILTERED.search(words.lower()))
+def says_filtered(message: str | None) -> bool:
+    """Return whether a status for refused credentials is about filtered content instead."""
+    return bool(message and _FILTERED.search(message.lower()))
 
 
-def says_no_credit(words: str | None) -> bool:
-    """Whether an account has nothing left, and waiting does not help. Gemini speaks of a quota with every rate limit;
-    those say when to come again."""
-    return bool(words and _NO_CREDIT.search(words.lower()) and not _LATER.search(words.lower()))
+def says_no_credit(message: str | None) -> bool:
+    """Return whether an account has no credit, so that a later retry cannot succeed. Gemini's message mentions a quota
+    for every rate limit too; those messages say when to retry."""
+    return bool(message and _NO_CREDIT.search(message.lower()) and not _LATER.search(message.lower()))
 
 
-def says_above_limit(words: str | None) -> bool:
-    """Whether a rate limit can never let this request through, since it is larger than the limit."""
-    return bool(words and _ABOVE_A_LIMIT.search(words.lower()))
+def says_above_limit(message: str | None) -> bool:
+    """Return whether the request is larger than a rate limit, so that no retry can succeed."""
+    return bool(message and _ABOVE_A_LIMIT.search(message.lower()))
 
 
-def says_cannot(words: str | None) -> bool:
-    """Whether the model, or every server that has it, lacks what the request asks for."""
-    return bool(words and _CANNOT.search(words.lower()))
+def says_cannot(message: str | None) -> bool:
+    """Return whether the model, or every server that has it, does not support what the request needs."""
+    return bool(message and _CANNOT.search(message.lower()))
 
 
-def names_object_of_request(words: str | None) -> bool:
-    """Whether what was not found is something that the request names, such as a file, and not the model."""
-    return bool(words and _OF_THE_REQUEST.search(words.lower()) and "model" not in words.lower())
+def names_object_of_request(message: str | None) -> bool:
+    """Return whether the object that was not found is named by the request, such as a file, and is not the model."""
+    return bool(message and _OF_THE_REQUEST.search(message.lower()) and "model" not in message.lower())

@@ -1,4 +1,4 @@
-"""The adapter that a provider's entry in the config file asks for."""
+"""Create the adapter of a provider in the config file."""
 
 from platform_app.config import ProviderConfig
 from platform_app.llm.http.client import ProviderHttp
@@ -14,7 +14,7 @@ from platform_app.llm.providers.openai.azure import AzureOpenAIAdapter
 
 
 def client_certificate(provider: ProviderConfig) -> ClientCertificate | None:
-    """As whom the provider gets its connections."""
+    """Return the client certificate for connections to the provider, if it has one."""
     if provider.client_cert_file is None:
         return None
     key = provider.client_key_file
@@ -22,14 +22,14 @@ def client_certificate(provider: ProviderConfig) -> ClientCertificate | None:
 
 
 def make_adapter(provider: ProviderConfig, pool: ConnectionPool, limits: ProviderLimits) -> ModelAdapter:
-    """Speaks the provider's wire format over the pool, which stays its owner's."""
+    """Return the adapter for the provider's wire format. It uses the pool, but does not close it."""
     errors = anthropic_errors if provider.wire_format == "anthropic" else openai_errors
     http = ProviderHttp(pool, limits, provider.headers, errors.error_from_response, client_certificate(provider))
     match provider.wire_format:
         case "openai":
             return OpenAIAdapter(http, provider.base_url)
         case "azure":
-            # The config file's own check: azure has a version.
+            # The check of the config file makes sure that an azure provider has a version.
             return AzureOpenAIAdapter(http, provider.base_url, provider.api_version or "")
         case "anthropic":
             return AnthropicAdapter(http, provider.base_url, provider.api_version)

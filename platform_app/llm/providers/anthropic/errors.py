@@ -1,8 +1,8 @@
-"""Anthropic's error answers as ours. Source: https://docs.claude.com/en/api/errors.
+"""Turn Anthropic's error responses into ours. Source: https://docs.claude.com/en/api/errors.
 
-`{"type": "error", "error": {"type", "message", "details": {"error_code"}}}`. Some things that a gateway must tell apart
-have no type or code of their own; for these alone the message is read. A failure without one of these types, as from a
-proxy in between or a server that only resembles Anthropic's, is judged as one in OpenAI's format.
+`{"type": "error", "error": {"type", "message", "details": {"error_code"}}}`. Some errors that
+a gateway must distinguish share one type and code; only for these the message decides. An error without one of these
+types, from a proxy or a server that only resembles Anthropic's, is classified like one in OpenAI's format.
 """
 
 import re
@@ -47,23 +47,23 @@ _FIELD = re.compile(r"([a-z][a-z0-9_.]{0,99}): ")
 
 
 def error_from_response(status: int, headers: Mapping[str, str], body: bytes) -> PlatformError:
-    """The error for a response that is not a 200."""
+    """Return the error for a response that is not a 200."""
     failure = read_error_body(headers, body)
     retry_after = retry_after_of(headers)
-    # A type never makes a refused credential, or an account without credit, the caller's fault.
+    # Whatever the type, a refused credential or an account without credit is not the caller's error.
     kind = _by_code(failure) if status in (401, 402, 403) else _kind(failure)
-    kind = kind or kind_of_error(status, failure, comes_back=retry_after is not None)
+    kind = kind or kind_of_error(status, failure, has_retry_after=retry_after is not None)
     return make_error(kind, failure.message, retry_after, _field(failure))
 
 
 def error_from_event(error: object) -> PlatformError:
-    """The error for what a 200 or an event of a stream holds instead of a message."""
+    """Return the error in a 200 response or in an event of a stream."""
     failure = error_body_of(error)
     return make_error(_kind(failure) or kind_of_error(None, failure), failure.message, param=_field(failure))
 
 
 def _field(failure: ErrorBody) -> str | None:
-    """The field that a message about one begins with: `messages.0.content: …`, under Anthropic's name for it."""
+    """Return the field at the start of a message such as `messages.0.content: …`, by Anthropic's name."""
     named = _FIELD.match(failure.message or "")
     return named[1] if named else failure.field
 

@@ -1,4 +1,4 @@
-"""Any server that speaks OpenAI's format under OpenAI's paths."""
+"""The adapter for servers that speak OpenAI's format under OpenAI's paths."""
 
 from collections.abc import Mapping
 
@@ -9,7 +9,7 @@ from platform_app.llm.requests import UpstreamCall
 
 
 class OpenAIAdapter:
-    """`base_url` is the address before /chat/completions; `http` has the error table of openai_errors."""
+    """`base_url` is the URL before /chat/completions; `http` uses the error table of openai/errors.py."""
 
     def __init__(self, http: ProviderHttp, base_url: str) -> None:
         self._http = http

@@ -1,7 +1,7 @@
-"""Azure OpenAI: OpenAI's format under a deployment's path, with a key header of its own.
+"""The adapter for Azure OpenAI: OpenAI's format under a deployment's path, with Azure's key header.
 
 Source: https://learn.microsoft.com/azure/ai-foundry/openai/reference. A route's model is the name of a deployment,
-which says which model answers; none is sent.
+which determines the model; the body has no model.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from platform_app.llm.requests import UpstreamCall
 
 
 class AzureOpenAIAdapter:
-    """`base_url` is the resource, without a path; `http` has the error table of openai_errors."""
+    """`base_url` is the resource's URL without a path; `http` uses the error table of openai/errors.py."""
 
     def __init__(self, http: ProviderHttp, base_url: str, api_version: str) -> None:
         self._http = http

@@ -1,8 +1,8 @@
-"""OpenAI's error answers as ours: the one table for every server that speaks its wire format, Azure's among them.
+"""Turn OpenAI's error responses into ours: the one table for every server with its wire format, Azure included.
 
 Sources: https://platform.openai.com/docs/guides/error-codes and
 https://learn.microsoft.com/azure/ai-foundry/openai/concepts/content-filter for `innererror`. Codes and types of other
-servers stand beside OpenAI's with their names. Where there is neither, the words are read (`failure_words.py`).
+servers are in the same tables, with the server's name. Without code and type, the message decides (`error_message.py`).
 """
 
 from collections.abc import Mapping
@@ -62,7 +62,7 @@ _BY_TYPE: Mapping[str, type[PlatformError]] = {
     "exceed_context_size_error": ContextLengthExceeded,  # llama.cpp
     "content_filter": ContentFiltered,  # Moonshot
 }
-"""Types that say more than a status."""
+"""Types that are more specific than a status."""
 _BY_GENERAL_TYPE: Mapping[str, type[PlatformError]] = {
     "invalid_request_error": ProviderRejectedRequest,
     "BadRequestError": ProviderRejectedRequest,  # vLLM
@@ -81,28 +81,29 @@ _BY_GENERAL_TYPE: Mapping[str, type[PlatformError]] = {
     "engine_overloaded_error": ProviderUnavailable,
     "timeout_error": ProviderTimeout,
 }
-"""Types that stand for a status: read where there is none, and where it is a 500."""
+"""Types that are as general as a status: used if there is no status, or a 500."""
 
 
 def error_from_response(status: int, headers: Mapping[str, str], body: bytes) -> PlatformError:
-    """The error for a response that is not a 200."""
+    """Return the error for a response that is not a 200."""
     failure = read_error_body(headers, body)
     retry_after = retry_after_of(headers)
-    kind = kind_of_error(status, failure, comes_back=retry_after is not None)
+    kind = kind_of_error(status, failure, has_retry_after=retry_after is not None)
     return _made(kind, failure, retry_after)
 
 
 def error_from_event(error: object) -> PlatformError:
-    """The error for what a 200 or an event of a stream holds instead of a response."""
+    """Return the error in a 200 response or in an event of a stream."""
     failure = error_body_of(error)
     return _made(kind_of_error(None, failure), failure)
 
 
-def kind_of_error(status: int | None, failure: ErrorBody, comes_back: bool = False) -> type[PlatformError]:
-    """The kind of a failure. `status` is None within a 200; `comes_back` says that the provider named a time to retry.
+def kind_of_error(status: int | None, failure: ErrorBody, has_retry_after: bool = False) -> type[PlatformError]:
+    """Return the error class. `status` is None for an error in a 200; `has_retry_after`: the provider named a time to
+    retry.
 
-    Code and type count before the status, and the words tell apart what is left. A status that is about our credential
-    stays that, unless the failure is about content or credit.
+    Code and type have precedence over the status, and the message decides the ambiguous rest. A status about our
+    credential keeps its meaning, unless the error is about content or credit.
     """
     if status in (401, 403):
         return _kind_of_refused_credential(status, failure)
@@ -113,7 +114,7 @@ def kind_of_error(status: int | None, failure: ErrorBody, comes_back: bool = Fal
         kind = _BY_CODE.get(given) or _BY_GENERAL_TYPE.get(given) or _refused_by_field(failure)
     if kind is None:
         kind = ProviderError if status is None else kind_of_status(status)
-    return _by_words(kind, status, failure, comes_back)
+    return _by_message(kind, status, failure, has_retry_after)
 
 
 def _made(kind: type[PlatformError], failure: ErrorBody, retry_after: float | None = None) -> PlatformError:
@@ -121,7 +122,8 @@ def _made(kind: type[PlatformError], failure: ErrorBody, retry_after: float | No
 
 
 def _kind_of_refused_credential(status: int, failure: ErrorBody) -> type[PlatformError]:
-    """A 401 is always the operator's to solve. A 403 may be the refusal of a moderation in front of the model."""
+    """Return the class for a 401 or 403. A 401 is always for the operator to fix. A 403 may come from a content filter
+    in front of the model."""
     if status == 403:
         metadata = failure.fields.get("metadata")
         if isinstance(metadata, dict) and metadata.get("reasons"):  # OpenRouter
@@ -133,28 +135,28 @@ def _kind_of_refused_credential(status: int, failure: ErrorBody) -> type[Platfor
     return ProviderAuthFailed
 
 
-def _by_words(
-    kind: type[PlatformError], status: int | None, failure: ErrorBody, comes_back: bool
+def _by_message(
+    kind: type[PlatformError], status: int | None, failure: ErrorBody, has_retry_after: bool
 ) -> type[PlatformError]:
-    words = failure.message
+    message = failure.message
     if kind is ProviderRejectedRequest or (kind is ProviderError and status in (None, 500)):
-        if status == 413 and says_above_limit(words):
+        if status == 413 and says_above_limit(message):
             return UnsupportedByRoute
-        return kind_by_message(words) or kind
+        return kind_by_message(message) or kind
     if kind is ProviderRateLimited:
-        if says_above_limit(words):
+        if says_above_limit(message):
             return UnsupportedByRoute
-        return ProviderQuotaExhausted if not comes_back and says_no_credit(words) else kind
+        return ProviderQuotaExhausted if not has_retry_after and says_no_credit(message) else kind
     if kind is ProviderNotConfigured:
-        if says_cannot(words):
+        if says_cannot(message):
             return UnsupportedByRoute
-        if failure.fields.get("param") not in (None, "", "model") or names_object_of_request(words):
+        if failure.fields.get("param") not in (None, "", "model") or names_object_of_request(message):
             return ProviderRejectedRequest
     return kind
 
 
 def _refused_by_field(failure: ErrorBody) -> type[PlatformError] | None:
-    """A validation error names a field, whatever else it lacks."""
+    """Return the class for an error that names a field: only validation errors do."""
     return ProviderRejectedRequest if failure.field else None
 
 
@@ -164,7 +166,7 @@ def _by_code(error: Mapping[str, object]) -> type[PlatformError] | None:
         return kind
     if isinstance(inner, dict) and (kind := _BY_CODE.get(str(inner.get("code")))):
         return kind
-    # OpenRouter, vLLM and others put a status there, some as a text.
+    # OpenRouter, vLLM and others put a status there, some of them as a string.
     for given in (code, error.get("status_code"), error.get("statusCode"), error.get("status")):
         if isinstance(given, str) and len(given) == 3 and given.isascii() and given.isdigit():
             given = int(given)

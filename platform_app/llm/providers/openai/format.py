@@ -1,6 +1,6 @@
-"""OpenAI's wire format (https://platform.openai.com/docs/api-reference/chat), wherever it is spoken.
+"""OpenAI's wire format (https://platform.openai.com/docs/api-reference/chat), for every server that speaks it.
 
-Requests and answers pass as they are: fields that nobody here has heard of too.
+Requests and responses pass unchanged, unknown fields included.
 """
 
 from collections.abc import Mapping
@@ -22,13 +22,13 @@ from platform_app.llm.responses import ChatChunk, ModelResponse
 
 _DONE = b"[DONE]"
 PATHS: Mapping[Operation, str] = {Operation.CHAT: "chat/completions", Operation.EMBEDDINGS: "embeddings"}
-"""Where each operation is, below the API's root."""
+"""The path of each operation, below the API's root."""
 
 
 async def send_openai(
     http: ProviderHttp, url: str, headers: Mapping[str, str], call: UpstreamCall, body: Mapping[str, Any]
 ) -> UpstreamResponse:
-    """See ModelAdapter.send. `body` is the call's, with what the provider wants besides."""
+    """See ModelAdapter.send. `body` is the call's body, with the fields that the provider needs in addition."""
     if call.stream and call.operation is Operation.CHAT:
         body = {**body, "stream": True, "stream_options": _options(body)}
         response = await http.post(url, headers, body, call.timeout_seconds)
@@ -40,7 +40,8 @@ async def send_openai(
 
 
 def read_response(raw: bytes) -> ModelResponse:
-    """A chat completion. Raises ProviderFailed where it is none, and ContentFiltered where a filter left nothing."""
+    """Parse a chat completion. Raises ProviderFailed if it is not one, and ContentFiltered if its content was
+    filtered."""
     body, raw = _object(raw)
     choices = body.get("choices")
     if isinstance(choices, list) and choices and all(_has_message(choice) for choice in choices):
@@ -53,24 +54,24 @@ def read_response(raw: bytes) -> ModelResponse:
         if any(_has_message(choice) for choice in listed):
             return ModelResponse(raw, body)
         raise _filtered()
-    raise errors.bad_response("the answer is not a chat completion")
+    raise errors.bad_response("the response is not a chat completion")
 
 
 def read_embeddings(raw: bytes) -> ModelResponse:
-    """An embeddings answer. Raises ProviderFailed where it is none."""
+    """Parse an embeddings response. Raises ProviderFailed if it is not one."""
     body, raw = _object(raw)
     if isinstance(body.get("data"), list) and body["data"]:
         return ModelResponse(raw, body)
     if is_error_body(body):
         raise error_from_event(body)
-    raise errors.bad_response("the answer holds no embeddings")
+    raise errors.bad_response("the response has no embeddings")
 
 
 class OpenAIEventDecoder:
-    """Reads `chat.completion.chunk` events; see EventDecoder.
+    """Decodes `chat.completion.chunk` events; see EventDecoder.
 
-    Chunks pass as they came, also those without choices. Events that are no object carry nothing of the answer and are
-    passed over: empty ones, `null`, words of proxies. A broken object is a failure: it may have carried something.
+    Chunks pass unchanged, also those without choices. Events that are not objects have no content and are skipped:
+    empty events, `null`, texts of proxies. An object that is not valid JSON is an error, since content may be lost.
     """
 
     __slots__ = ("_filtered", "_finished", "_started", "_stray", "complete")
@@ -92,7 +93,7 @@ class OpenAIEventDecoder:
             return self._read_odd(data.strip())
         if self._finished or not self._started or not isinstance(body, dict):
             return self._chunk(data, body)
-        # The way of nearly every chunk: further content of a response that began and goes on.
+        # Fast path for nearly every chunk: more content of a response in progress.
         choices = body.get("choices")
         if not choices or not isinstance(choices, list) or "error" in body or len(choices) != 1:
             return self._chunk(data, body)
@@ -102,9 +103,9 @@ class OpenAIEventDecoder:
         return ChatChunk(data, body)
 
     def finish(self) -> None:
-        """See EventDecoder.finish. Some servers end without [DONE], but none without a finish_reason."""
+        """See EventDecoder.finish. Some servers omit [DONE], but none omits the finish_reason."""
         if not self._finished:
-            raise self._failure("the stream ended before the answer was complete")
+            raise self._failure("the stream ended before the response was complete")
 
     def _chunk(self, data: bytes, body: Any) -> ChatChunk | None:
         if not isinstance(body, dict):
@@ -125,7 +126,7 @@ class OpenAIEventDecoder:
 
     def _done(self) -> ChatChunk | None:
         if not self._started:
-            raise self._failure("the stream ended without an answer")
+            raise self._failure("the stream ended without a response")
         self.complete = True
         return None
 
@@ -150,29 +151,29 @@ class OpenAIEventDecoder:
         return None
 
     def _failure(self, why: str) -> PlatformError:
-        """What it means that the stream ends here; a filter that lets nothing through ends it so."""
+        """Return the error for a stream that ends here. A filter that removes everything ends a stream this way."""
         return _filtered() if self._filtered else errors.bad_response(why, self._stray)
 
 
 def _options(body: Mapping[str, Any]) -> dict[str, Any]:
-    """The caller's own stream_options, and always the usage: it is what calls are charged by."""
+    """Return the caller's stream_options plus the usage, which is needed to charge the call."""
     options = body.get("stream_options")
     return {**options, "include_usage": True} if isinstance(options, dict) else {"include_usage": True}
 
 
 def _object(raw: bytes) -> tuple[dict[str, Any], bytes]:
-    """A body that must be an object, and its bytes to pass on."""
+    """Parse a body that must be an object, and return it with the bytes to pass on."""
     try:
         body = orjson.loads(raw)
     except orjson.JSONDecodeError:
         try:
             body, raw = lenient_json.loads(raw), lenient_json.sendable(raw)
         except ValueError:
-            raise errors.bad_response("the answer is not valid JSON") from None
+            raise errors.bad_response("the response is not valid JSON") from None
     if isinstance(body, list) and body and isinstance(body[0], dict) and is_error_body(body[0]):
         raise error_from_event(body)
     if not isinstance(body, dict):
-        raise errors.bad_response("the answer is not an object")
+        raise errors.bad_response("the response is not an object")
     return body, raw
 
 
@@ -183,7 +184,7 @@ def _has_message(choice: object) -> bool:
 
 
 def _raise_choice_error(choices: list[Any]) -> None:
-    """OpenRouter tells of a failure of its own provider in the choice."""
+    """Raise the error in a choice, where OpenRouter puts a failure of its provider."""
     for choice in choices:
         if isinstance(choice, dict) and choice.get("finish_reason") == "error":
             raise error_from_event(choice.get("error") or {})

@@ -1,9 +1,9 @@
-"""Which fields of an OpenAI request may pass to a provider.
+"""Decide which fields of an OpenAI request may reach a provider.
 
-OpenAI's contract grows, and servers that speak it have sampling parameters of their own, so fields that are not known
-here pass. But some name what the gateway has already decided: the model that the API key may use and that is paid for,
-the provider and address that it is sent to, the credential, and the price. A routing upstream would follow them. Such
-are refused unless the catalog allows them for the provider (docs/adr/0018).
+OpenAI's API grows, and compatible servers have their own sampling parameters, so unknown fields pass. But some fields
+would change what the gateway has already decided: the model that the API key may use and that is paid for, the provider
+and its address, the credential, and the price. A routing upstream would follow them. They are refused unless the config
+file allows them for the provider (docs/adr/0018).
 """
 
 import re
@@ -18,7 +18,7 @@ _OPENAI_CHAT = (
 )
 _OPENAI_EMBEDDINGS = "dimensions encoding_format input"
 KNOWN_FIELDS = frozenset(f"{_OPENAI_CHAT} {_OPENAI_EMBEDDINGS}".split())
-"""OpenAI's own, of chats and embeddings: of these only values are looked at. `model` and `stream` are read before."""
+"""OpenAI's fields of chats and embeddings: only their values are checked. `model` and `stream` are read before."""
 
 _STEERING = """
 engine route routes router preset presets deployment deploymentid numretries retries maxretries retrypolicy variant
@@ -32,21 +32,22 @@ background batch webhook callbackurl callbacks previousresponseid conversation c
 mockresponse mocktoolcalls mocktimeout
 """
 STEERING_FIELDS = frozenset(_STEERING.split())
-"""Another model, route or deployment; another server, account or credential; what an upstream unpacks into the
-request; more than tokens (searches, tools and data of other places, responses that come later); no model's response.
-Folded names, see `folded`."""
+"""Fields that choose another model, route or deployment, or another server, account or credential; that an upstream
+unpacks into the request; that cost more than tokens (searches, remote tools and data, later responses); or that replace
+the model's response. The names are folded, see `folded`."""
 _STEERING_PARTS = re.compile("model|fallback|rout(?:e|ing)|provider|endpoint|deployment|apibase|apikey|baseurl|webhook")
-"""What the name of such a field that is not written yet is likely to hold."""
+"""Matches likely names of such fields that do not exist yet."""
 
 _OWN_TOOLS = frozenset({"function", "custom"})
-"""Tools that the client runs. Every other type runs at the provider."""
+"""The types of tools that the client runs. Every other type runs at the provider."""
 _USUAL_TIERS = (None, "auto", "default", "flex")
-"""Of service_tier: at the listed price, or below it."""
+"""The values of service_tier at the listed price, or below it."""
 _MAX_NAME = 64
 
 
 def folded(name: str) -> str:
-    """A field's name as a lenient server may read it: Go ignores case, others take camelCase for snake_case."""
+    """Return a field's name as a lenient server may read it: Go ignores case, others accept camelCase for
+    snake_case."""
     return re.sub(r"[^a-z0-9]", "", name.casefold())
 
 
@@ -54,8 +55,8 @@ _FOLDED_KNOWN = frozenset(folded(name) for name in (*KNOWN_FIELDS, "model", "str
 
 
 def extra_fields(body: Mapping[str, Any]) -> tuple[str, ...]:
-    """The fields that are not OpenAI's, in their order; and of OpenAI's, as `field.part`, the values that reach further
-    than the fields do."""
+    """Return the fields that are not OpenAI's, in their order. Values of OpenAI's fields that have more effect than the
+    field itself are added as `field.part`."""
     names = [name for name in body if name not in KNOWN_FIELDS]
     tier = body.get("service_tier")
     if tier is not None and tier not in _USUAL_TIERS:
@@ -65,13 +66,13 @@ def extra_fields(body: Mapping[str, Any]) -> tuple[str, ...]:
         if isinstance(kind, str) and kind not in _OWN_TOOLS:
             names.append(f"tools.{kind[:_MAX_NAME]}")
     metadata = body.get("metadata")
-    if isinstance(metadata, Mapping):  # OpenAI's holds texts; routers take lists and objects for instructions
+    if isinstance(metadata, Mapping):  # OpenAI's has only strings; routers treat lists and objects as instructions
         names += [f"metadata.{name[:_MAX_NAME]}" for name, value in metadata.items() if isinstance(value, list | dict)]
     return tuple(names)
 
 
 def steers(name: str) -> bool:
-    """Whether a field that `extra_fields` named is refused unless it is allowed."""
+    """Return whether a field of `extra_fields` is refused unless it is allowed."""
     if "." in name or name in KNOWN_FIELDS:
         return True
     plain = folded(name)
