@@ -198,7 +198,7 @@ async def test_embeddings_are_refused_where_there_are_none(adapter: ModelAdapter
     before = simulator.count("sim-ok")
     with pytest.raises(ProviderRejectedRequest) as caught:
         await complete(adapter, call(operation=Operation.EMBEDDINGS, input="a"))
-    assert caught.value.details == ["embeddings: this model's provider has no such operation"]
+    assert caught.value.details == ["embeddings: is not available at this model's provider"]
     assert simulator.count("sim-ok") == before
 
 

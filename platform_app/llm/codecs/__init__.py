@@ -1,1 +1,2 @@
-"""JSON as providers write it."""
+"""JSON as providers write it: `lenient_json.py` accepts invalid details, `exact_json.py` keeps the digits of
+numbers."""

@@ -1,6 +1,6 @@
-"""Numbers in JSON as they are written: parsers round integers beyond 64 bits, and spell decimals in their own way.
+"""Keep numbers in JSON as they are written: parsers round integers beyond 64 bits, and rewrite decimals.
 
-Slow, and only asked for where a text holds such a number: the digits of one may be an order number or an account.
+It is slow, so it is used only if a text has such a number. Its digits may be an order number or an account.
 """
 
 import json
@@ -15,18 +15,18 @@ _MAY_LOSE = re.compile(rb"[0-9]{16}|[0-9][.eE]")
 
 
 class _Literal(str):
-    """A number's text."""
+    """The text of a number."""
 
     __slots__ = ()
 
 
 def is_json_object(text: str) -> bool:
-    """Whether it is a JSON object that can be sent on as it is, with numbers of any size."""
+    """Return whether the text is a JSON object that can be forwarded unchanged, with numbers of any size."""
     try:
         return isinstance(orjson.loads(text), dict)
     except orjson.JSONDecodeError:
         pass
-    try:  # orjson refuses numbers beyond the range of floating point, which JSON allows
+    try:  # orjson refuses numbers beyond the range of floats, which JSON allows
         text.encode()
         return isinstance(json.loads(text, parse_int=_Literal, parse_float=_Literal, parse_constant=_refuse), dict)
     except (ValueError, RecursionError):
@@ -34,13 +34,14 @@ def is_json_object(text: str) -> bool:
 
 
 def may_lose_digits(raw: bytes) -> bool:
-    """Whether the text may hold a number that a parser and a writer would change; also true of some texts in it."""
+    """Return whether the text may have a number that parsing and writing would change. Strings with digits match
+    too."""
     return _MAY_LOSE.search(raw) is not None
 
 
 def parse_exactly(raw: bytes) -> Any:
-    """The value of a text that a parser has read already, its numbers for `written_exactly` alone. None where it is
-    nested too deeply for that."""
+    """Parse a text that another parser has already accepted, with numbers that only `written_exactly` can write. Return
+    None if it is nested too deeply."""
     try:
         text = raw.removeprefix(lenient_json.BOM).decode("utf-8", "replace")
         return json.loads(text, strict=False, parse_int=_Literal, parse_float=_Literal)
@@ -49,7 +50,7 @@ def parse_exactly(raw: bytes) -> Any:
 
 
 def written_exactly(value: object) -> str | None:
-    """A part of such a value as compact JSON; None where it is nested too deeply for that."""
+    """Write a part of such a value as compact JSON. Return None if it is nested too deeply."""
     try:
         return _exact(value)
     except RecursionError:

@@ -1,8 +1,8 @@
 """Read JSON as providers write it.
 
-orjson takes RFC 8259 at its strictest. Providers send half a surrogate pair where a token ends within an emoji, a byte
-order mark, `-Infinity` among log probabilities, or bytes that are not UTF-8. None of these is a reason to fail a
-response: what orjson refuses is read again by Python's parser, which takes them.
+orjson follows RFC 8259 strictly. Providers send half a surrogate pair if a token ends within an emoji, a byte order
+mark, `-Infinity` among log probabilities, or bytes that are not UTF-8. A response must not fail because of them: what
+orjson refuses is parsed again by Python's parser, which accepts them.
 """
 
 import json
@@ -14,7 +14,7 @@ BOM = b"\xef\xbb\xbf"
 
 
 def loads(raw: bytes) -> Any:
-    """Return the value. Raises ValueError where the bytes are no JSON, or are nested too deeply."""
+    """Return the value. Raises ValueError if the bytes are not JSON, or are nested too deeply."""
     try:
         return orjson.loads(raw)
     except orjson.JSONDecodeError:
@@ -25,8 +25,8 @@ def loads(raw: bytes) -> Any:
 
 
 def sendable(raw: bytes) -> bytes:
-    """Return JSON that `loads` has read as the bytes to pass on: the same, but as UTF-8 and without a byte order mark.
-    A client that reads text would fail at anything else."""
+    """Return the bytes to forward of JSON that `loads` has read: as UTF-8 without a byte order mark, since other bytes
+    would break clients."""
     if raw.startswith(BOM):
         return _text(raw).encode()
     try:
@@ -37,7 +37,8 @@ def sendable(raw: bytes) -> bytes:
 
 
 def dumps(value: object) -> bytes:
-    """Return the value as JSON, halves of surrogate pairs as escapes. Raises ValueError where it cannot be written."""
+    """Return the value as JSON, with halves of surrogate pairs as escapes. Raises ValueError if it cannot be
+    written."""
     try:
         return orjson.dumps(value)
     except orjson.JSONEncodeError as error:

@@ -1,8 +1,8 @@
-"""Tokens of one call, as the provider counted them, whatever it calls its fields.
+"""Read the token counts of a call as the provider reports them, whatever its field names are.
 
-This module reads; `plausible_usage.py` decides what of it is used. A count that is missing, or that no count can be
-(negative, a fraction, text, a boolean, more than a billion), is 0 here, which no response with content has.
-Input includes cached input everywhere.
+This module reads; `settlement.py` decides which counts are used. A count that is missing or not possible (negative, a
+fraction, text, a boolean, more than a billion) is 0 here. No response with content has 0 tokens, so the value is free.
+Prompt tokens include cached tokens everywhere.
 """
 
 import math
@@ -13,26 +13,26 @@ from typing import Any, NamedTuple
 import orjson
 
 MAX_COUNT = 1_000_000_000
-"""More tokens than any call has; what is beyond it is no count."""
+"""More tokens than any call has. A larger number is not a count."""
 
 
-class TokenUsage(NamedTuple):  # a frozen dataclass takes five times as long to make, and each request needs two
-    """Tokens of one call; 0: not counted."""
+class TokenUsage(NamedTuple):  # creating a frozen dataclass takes five times as long, and each request needs two
+    """The token counts of one call; 0: not counted."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
     total_tokens: int = 0
     cached_tokens: int = 0
-    """Of the prompt's tokens, those that were read from the provider's cache."""
+    """The prompt tokens that were read from the provider's cache."""
     cache_write_tokens: int = 0
-    """Of the prompt's tokens, those that were written to it, where a provider tells: there they cost more."""
+    """The prompt tokens that were written to the cache, if the provider reports them: they cost more."""
     cache_write_1h_tokens: int = 0
-    """Of the written ones, those that stay there for an hour."""
+    """The written tokens that the cache keeps for an hour."""
     reasoning_tokens: int = 0
-    """Of the completion's tokens, those of the model's thinking; some providers count them apart."""
+    """The completion tokens of the model's thinking. Some providers count them separately."""
 
     def merged(self, later: "TokenUsage") -> "TokenUsage":
-        """Return the larger of each count. Counts in a stream are running totals, so none of them falls."""
+        """Return the larger of each count. Counts in a stream are running totals, so they never decrease."""
         return TokenUsage(
             max(self.prompt_tokens, later.prompt_tokens),
             max(self.completion_tokens, later.completion_tokens),
@@ -46,11 +46,11 @@ class TokenUsage(NamedTuple):  # a frozen dataclass takes five times as long to 
 
 _NOTHING = TokenUsage()
 Reported = tuple[Mapping[str, Any], TokenUsage]
-"""A usage object as the provider sent it, and what it says."""
+"""A usage object as the provider sent it, and the counts in it."""
 
 
 def whole_count(value: object) -> int:
-    """Return a count of tokens, also one that is written as 500.0; 0 for what is none."""
+    """Return a count of tokens, also one written as 500.0; 0 for any other value."""
     if type(value) is float and value.is_integer():
         value = int(value)
     return value if type(value) is int and 0 < value <= MAX_COUNT else 0
@@ -59,8 +59,8 @@ def whole_count(value: object) -> int:
 def parse_usage(usage: object) -> TokenUsage | None:
     """Read a usage object of any format; None where it is missing.
 
-    OpenAI's names are read first. OpenAI has no name for tokens that were written to a cache: `cache_creation_tokens`
-    is LiteLLM's, and ours for Anthropic; `cache_write_tokens` is OpenRouter's.
+    OpenAI's names have precedence. OpenAI has no name for tokens written to a cache: `cache_creation_tokens` is
+    LiteLLM's, and ours for Anthropic; `cache_write_tokens` is OpenRouter's.
     """
     if not isinstance(usage, dict):
         return None
@@ -87,8 +87,7 @@ def parse_usage(usage: object) -> TokenUsage | None:
 
 
 def read_usage(body: Mapping[str, Any]) -> Reported | None:
-    """Return the usage of a response or a chunk in OpenAI's shape, wherever its server puts it; None where there is
-    none."""
+    """Return the usage of a response or a chunk in OpenAI's shape, wherever its server puts it; None if it has none."""
     usage = body.get("usage")
     counts = parse_usage(usage) if usage else None
     if counts is None or not (counts.prompt_tokens or counts.completion_tokens or counts.total_tokens):
@@ -99,8 +98,8 @@ def read_usage(body: Mapping[str, Any]) -> Reported | None:
 
 
 def merged_counts(before: Mapping[str, Any], later: object, depth: int = 0) -> dict[str, Any]:
-    """Merge a usage object with one that came later in the same stream: counts are cumulative, so the larger one is
-    used, and what a later event leaves out, or calls 0 or null, stays."""
+    """Merge a usage object with a later one of the same stream. Counts are running totals, so the larger one is used. A
+    count that the later object omits, or that is 0 or null there, stays."""
     merged = dict(before)
     for name, value in later.items() if isinstance(later, Mapping) else ():
         known = merged.get(name)
@@ -114,8 +113,8 @@ def merged_counts(before: Mapping[str, Any], later: object, depth: int = 0) -> d
 
 
 def stated_microusd(usage: Mapping[str, Any], tokens: int) -> int | None:
-    """Return what the provider itself says that a call cost (OpenRouter, Perplexity), in millionths of a dollar,
-    rounded up; None where it says nothing that can be: at most `MAX_TOKEN_MICROUSD` for each token."""
+    """Return the cost that the provider itself reports (OpenRouter, Perplexity), in millionths of a dollar, rounded up.
+    Return None if it reports none, or one that is not possible: more than `MAX_TOKEN_MICROUSD` for each token."""
     cost = usage.get("cost")
     if isinstance(cost, dict):
         cost = cost.get("total_cost")
@@ -126,21 +125,21 @@ def stated_microusd(usage: Mapping[str, Any], tokens: int) -> int | None:
 
 
 def kept_usage(usage: Mapping[str, Any]) -> str | None:
-    """Return a usage object as the ledger keeps it: JSON of at most `MAX_KEPT` characters, without any text that is not
-    a number; None where nothing of it can be kept."""
+    """Return a usage object as the ledger stores it: JSON of at most `MAX_KEPT` characters, whose texts are all
+    numbers. Return None if it is too large for that."""
     try:
         plain = orjson.dumps(usage)
     except (TypeError, RecursionError):  # a number of more than 64 bits, read exactly
         plain = b""
-    # What almost every usage object is: numbers in objects. A text would follow a colon, a comma or a bracket.
+    # Almost every usage object has only numbers in objects. A text would follow a colon, a comma or a bracket.
     if not 0 < len(plain) <= MAX_KEPT or b':"' in plain or b"[" in plain or b"\\" in plain:
         plain = orjson.dumps(number_leaves(usage))
     return plain.decode() if len(plain) <= MAX_KEPT else None
 
 
 def number_leaves(usage: Mapping[str, Any] | None, depth: int = 0) -> dict[str, Any]:
-    """Return the numbers of a usage object as they came, and no text that is not a number: providers may put anything
-    there, and what is kept holds no prompt and no response."""
+    """Return the numbers of a usage object unchanged, without any text that is not a number. Providers may put any text
+    there, and the ledger must store no prompts and no responses."""
     kept: dict[str, Any] = {}
     for name, value in (usage or {}).items():
         if len(kept) == _MAX_LEAVES:
@@ -178,13 +177,13 @@ _TOTAL = ("totalTokens", "totalTokenCount", "total_token_count")
 _READ = ("cached_tokens", "prompt_cache_hit_tokens", "cachedContentTokenCount", "cached_content_token_count")
 _READ_APART = ("cache_read_input_tokens", "cacheReadInputTokens", "cache_n")
 _WRITES = ("cache_creation_input_tokens", "cacheWriteInputTokens")
-"""Names that servers use which count tokens of the cache beside other input, as Anthropic does."""
+"""Names of servers that count cached tokens separately from other input, like Anthropic."""
 _DETAILED_WRITES = ("cache_creation_tokens", "cache_write_tokens")
 _THOUGHTS = ("reasoning_tokens", "thoughtsTokenCount", "thoughts_token_count")
 
 
 def _with_other_names(usage: Mapping[str, Any], counts: TokenUsage) -> TokenUsage:
-    """The counts, completed by what other formats than OpenAI's call them."""
+    """Return the counts, completed from the names of other formats than OpenAI's."""
     prompt, completion, read = counts.prompt_tokens, counts.completion_tokens, counts.cached_tokens
     written, hour, reasoning = counts.cache_write_tokens, counts.cache_write_1h_tokens, counts.reasoning_tokens
     inputs, outputs = usage.get("input_tokens_details"), usage.get("output_tokens_details")
@@ -203,14 +202,14 @@ def _with_other_names(usage: Mapping[str, Any], counts: TokenUsage) -> TokenUsag
     if not prompt and whole_count(usage.get("prompt_cache_miss_tokens")):
         prompt = read + whole_count(usage.get("prompt_cache_miss_tokens"))
     thoughts = _first(usage, _THOUGHTS)
-    if thoughts and "candidatesTokenCount" in usage:  # Gemini's own format counts thoughts beside the response
+    if thoughts and "candidatesTokenCount" in usage:  # Gemini's own format counts thoughts separately from the response
         completion += thoughts
     total = counts.total_tokens or _first(usage, _TOTAL)
     return TokenUsage(prompt, completion, total, read, written, hour, reasoning or thoughts)
 
 
 def _elsewhere(body: Mapping[str, Any]) -> Reported | None:
-    """Where servers put it that leave OpenAI's place empty: Groq, Moonshot, Gemini, llama.cpp, Ollama, Cohere."""
+    """Read the usage of servers that do not use OpenAI's place: Groq, Moonshot, Gemini, llama.cpp, Ollama, Cohere."""
     if "x_groq" in body and (found := _usable(body["x_groq"], "usage")):
         return found
     choices = body.get("choices")
@@ -234,7 +233,7 @@ def _usable(holder: object, name: str) -> Reported | None:
 
 
 def _first(usage: Mapping[str, Any], names: Iterable[str]) -> int:
-    """The first of these that counts something."""
+    """Return the first count of these names that is not 0."""
     for name in names:
         if name in usage and (count := whole_count(usage[name])):
             return count

@@ -1,4 +1,4 @@
-"""What tokens cost: the config file's word, else the library `genai-prices`'."""
+"""The price of tokens: from the config file, else from the library `genai-prices`."""
 
 import math
 from dataclasses import dataclass
@@ -18,22 +18,23 @@ class Price(Protocol):
     """The price of one model at one provider."""
 
     def microusd(self, usage: TokenUsage) -> int:
-        """What these tokens cost, in millionths of a dollar, rounded up: a budget is never undercounted."""
+        """Return the cost of these tokens in millionths of a dollar, rounded up, so that a budget is never
+        undercounted."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class FlatPrice:
-    """The same for every token. US dollars per million tokens, which is millionths of a dollar per token."""
+    """The same price for every token of a kind, in US dollars per million tokens: millionths of a dollar per token."""
 
     input: float
     output: float
     cached_input: float
-    """Of prompt tokens that the provider had in its cache."""
+    """For prompt tokens that were read from the provider's cache."""
     cache_write: float
-    """Of prompt tokens that it wrote to its cache."""
+    """For prompt tokens that were written to the cache."""
     cache_write_1h: float
-    """Of those that it keeps there for an hour."""
+    """For prompt tokens that the cache keeps for an hour."""
 
     def microusd(self, usage: TokenUsage) -> int:
         """See Price.microusd."""
@@ -41,13 +42,13 @@ class FlatPrice:
         cost = (usage.prompt_tokens - read - written) * self.input + read * self.cached_input
         if written:
             cost += (written - hour) * self.cache_write + hour * self.cache_write_1h
-        # Floats are exact to 1e-9 of these sums; without the small step back 0.15 × 20 would round up to 4.
+        # Floats are exact to 1e-9 of these sums. Without the subtraction, 0.15 × 20 would round up to 4.
         return math.ceil(cost + usage.completion_tokens * self.output - 1e-6)
 
 
 @dataclass(frozen=True, slots=True)
 class TieredPrice:
-    """A price that depends on how many tokens there are; the library works it out, in a fifth of a millisecond."""
+    """A price that depends on the number of tokens. The library computes it in a fifth of a millisecond."""
 
     model: ModelPrice
 
@@ -65,7 +66,7 @@ class TieredPrice:
 
 
 def configured_price(config: PriceConfig) -> Price:
-    """The price that the config file states."""
+    """Return the price in the config file."""
     return _flat(
         config.input_usd_per_million, config.output_usd_per_million, config.cached_input_usd_per_million,
         config.cache_write_usd_per_million, config.cache_write_1h_usd_per_million,
@@ -73,7 +74,7 @@ def configured_price(config: PriceConfig) -> Price:
 
 
 def listed_price(model: str, base_url: str) -> Price | None:
-    """The library's price for a provider's model, found by the provider's address; None where it knows none."""
+    """Return the library's price for a provider's model, found by the provider's URL; None if it has none."""
     try:
         found: PriceCalculation = calc_price(Usage(input_tokens=1, output_tokens=1), model, provider_api_url=base_url)
     except LookupError:
@@ -83,7 +84,7 @@ def listed_price(model: str, base_url: str) -> Price | None:
         price.input_mtok, price.output_mtok, price.cache_read_mtok, price.cache_write_mtok, price.cache_write_1h_mtok,
     )  # fmt: skip
     if price.input_mtok is None and price.output_mtok is None:
-        return None  # charged by the request, or in another way that tokens do not tell
+        return None  # charged by the request, or by something else than tokens
     if any(rate is not None and not isinstance(rate, Decimal) for rate in rates):
         return TieredPrice(price)
     return _flat(*(rate if isinstance(rate, Decimal) else None for rate in rates))
@@ -92,7 +93,8 @@ def listed_price(model: str, base_url: str) -> Price | None:
 def _flat(
     given: Decimal | None, made: Decimal | None, read: Decimal | None, written: Decimal | None, hour: Decimal | None
 ) -> FlatPrice:
-    """What has no price of its own costs as much as the next more general: other input; being written at all."""
+    """Return the price. A kind of token without its own price costs as much as the more general kind: cached input as
+    input, and a write for an hour as any write."""
     given = given or Decimal(0)
     written = given if written is None else written
     return FlatPrice(
@@ -102,7 +104,8 @@ def _flat(
 
 
 def _cache_tokens(usage: TokenUsage) -> tuple[int, int, int]:
-    """Read from the cache, written to it, and for an hour; never more than there were of the more general kind."""
+    """Return the tokens read from the cache, written to it, and kept for an hour, each at most as many as the more
+    general kind has."""
     read = min(usage.cached_tokens, usage.prompt_tokens)
     written = min(usage.cache_write_tokens, usage.prompt_tokens - read)
     return read, written, min(usage.cache_write_1h_tokens, written)

@@ -1,15 +1,14 @@
-"""The one place that decides which of a provider's counts are used: the ledger, the limiter and the metrics take what
-comes from here.
+"""Decide which counts of a provider are used. The ledger, the limiter and the metrics all take the settled counts.
 
-A count is used where it is plausible, and estimated where it is not:
+A plausible count is used, any other is estimated:
 
-- The prompt has at least one token, and at most what its bytes can be: `most_prompt_tokens`.
-- A response with content has at least one token, and at most what was asked for: `most_output_tokens`.
-- Neither is far less than the text that it counts: `LONGEST_TOKEN`, `USUAL_TOKEN`.
-- A total that is larger than its parts counts output that was not shown (Gemini, xAI); a total without parts is split.
-- Cached input is part of the prompt. Where it is more than the prompt, the provider counts it apart, if its total says
-  so or it gives none; else the count of cached input is not used, and all input costs the full price.
-- A stream that was cut before its last count used at least what arrived of it.
+- The prompt has at least one token, and at most as many as its bytes allow: `most_prompt_tokens`.
+- A response with content has at least one token, and at most as many as the request allows: `most_output_tokens`.
+- Neither count is far too low for the length of its text: `LONGEST_TOKEN`, `USUAL_TOKEN`.
+- A total that is larger than its parts includes hidden output (Gemini, xAI). A total without parts is split.
+- Cached tokens are part of the prompt. If they are more than the prompt, the provider counts them separately, provided
+  that its total agrees or is missing. Else the cached tokens are not used, and all input costs the full price.
+- A stream that ended before its last count used at least the tokens that arrived.
 """
 
 from collections.abc import Iterator, Mapping
@@ -22,35 +21,36 @@ from platform_app.llm.usage.counts import TokenUsage
 from platform_app.llm.usage.token_estimate import estimate_text_tokens
 
 LONGEST_TOKEN = 256
-"""Characters that one token may stand for; runs of spaces are the longest that tokenizers have, with 128."""
+"""The maximum of characters in one token. The longest tokens of tokenizers are 128 spaces."""
 USUAL_TOKEN = 32
-"""Characters that the tokens of a long response stand for on average, at most; prose has four, indented code ten."""
+"""The maximum average of characters per token in a long response; prose has four, indented code ten."""
 TEMPLATE_TOKENS = 16_384
-"""What a provider may add to any prompt: templates, instructions of its own, descriptions of tools."""
+"""The tokens that a provider may add to any prompt: templates, its own instructions, descriptions of tools."""
 IMAGE_TOKENS = 65_536
-"""For one image; OpenAI's smaller models charge up to some 50,000."""
+"""The maximum for one image. OpenAI's smaller models charge up to about 50,000."""
 REMOTE_TOKENS = 2_000_000
-"""Where a request names data that is not in it: files, videos, searches at the provider. The largest usual context."""
+"""The maximum for data outside the request: files, videos, searches at the provider. It is the largest usual
+context."""
 LARGEST_OUTPUT_TOKENS = 262_144
-"""For a response whose request sets no limit."""
+"""The maximum for a response whose request sets no limit."""
 LARGEST_LIMIT_TOKENS = 1_000_000
-"""A request's max_tokens beyond this says nothing."""
+"""A larger max_tokens of a request is treated as this."""
 HIDDEN_TOKENS = 131_072
-"""Thinking that a provider may count beyond max_tokens, where the request or the response shows that it thinks."""
+"""The thinking tokens that a provider may count beyond max_tokens, if the request or the response shows thinking."""
 _PLAIN_PARTS = frozenset({"text", "refusal", "input_audio", "thinking", "redacted_thinking"})
 _THINKING_FIELDS = ("reasoning_effort", "reasoning", "thinking", "enable_thinking", "chat_template_kwargs")
 
 
 class CallFacts(NamedTuple):
-    """What is known of a call without its provider's counts."""
+    """What the gateway knows about a call without its provider's counts."""
 
     body: Mapping[str, Any]
     """OpenAI's request fields."""
     prompt_estimate: int
     makes_text: bool
-    """Whether it is a chat; embeddings have no output tokens."""
+    """Whether the call is a chat; embeddings have no output tokens."""
     characters: int
-    """Of what the model made, in Latin script; of a cut stream, what arrived."""
+    """The length of the generated content, in characters of Latin script; of an incomplete stream, what arrived."""
     complete: bool = True
     """Whether the provider counted at the end of the response."""
 
@@ -62,15 +62,15 @@ class SettledUsage(NamedTuple):
     estimated: bool
     """Whether any of it is an estimate."""
     refused: bool = False
-    """Whether the provider counted something that is not used."""
+    """Whether a count of the provider is not used."""
 
 
 def settle_usage(counts: TokenUsage | None, facts: CallFacts) -> SettledUsage:
-    """Decide what a call used. `counts`: what the provider counted; None where it counted nothing."""
+    """Decide how many tokens a call used. `counts` are the provider's; None if it reported none."""
     if counts is None:
         return SettledUsage(_estimate(facts), True)
     prompt, completion = counts.prompt_tokens, counts.completion_tokens
-    if (  # what almost every response is: nothing needs to be worked out
+    if (  # almost every response: the counts are plausible as they are
         facts.complete
         and counts.total_tokens in (0, prompt + completion)
         and 0 < prompt <= 4 * facts.prompt_estimate + TEMPLATE_TOKENS
@@ -83,15 +83,15 @@ def settle_usage(counts: TokenUsage | None, facts: CallFacts) -> SettledUsage:
         if not counts.total_tokens:
             counts = counts._replace(total_tokens=prompt + completion)
         return SettledUsage(counts, False)
-    return _work_out(counts, facts)
+    return _settle_implausible(counts, facts)
 
 
 def most_prompt_tokens(body: Mapping[str, Any], estimate: int) -> int:
-    """How many tokens a request's prompt can be at most. A token is at least one byte of text, so the request's own
-    bytes bound it, with what stands for more than its bytes."""
+    """Return the maximum of prompt tokens. A token is at least one byte of text, so the size of the request is a bound,
+    plus the parts that may have more tokens than bytes."""
     try:
         size = len(orjson.dumps(body))
-    except (TypeError, RecursionError):  # a number of more than 64 bits; never in what orjson read
+    except (TypeError, RecursionError):  # a number of more than 64 bits, which orjson does not read
         size = 4 * estimate
     parts = list(_parts(body.get("messages")))
     images = sum("image" in kind for kind in parts)
@@ -101,28 +101,28 @@ def most_prompt_tokens(body: Mapping[str, Any], estimate: int) -> int:
 
 
 def most_output_tokens(body: Mapping[str, Any], characters: int, *, thinks: bool) -> int:
-    """How many tokens a response can have at most: what the request allows, twice for servers that count otherwise, and
-    what arrived of it. `thinks`: the response shows that the model thinks."""
+    """Return the maximum of output tokens: twice what the request allows, for servers that count differently, plus the
+    characters that arrived. `thinks`: the response shows that the model thinks."""
     limits = (body.get("max_completion_tokens"), body.get("max_tokens"))
     limit = next((value for value in limits if type(value) is int and value > 0), None)
     each = LARGEST_OUTPUT_TOKENS if limit is None else 2 * min(limit, LARGEST_LIMIT_TOKENS)
     if thinks or any(body.get(name) for name in _THINKING_FIELDS):
         each += HIDDEN_TOKENS
-    if body.get("prediction"):  # what the model refuses of it is charged as output
+    if body.get("prediction"):  # rejected tokens of a prediction are charged as output
         each += HIDDEN_TOKENS
     choices = body.get("n")
     count = choices if type(choices) is int and 1 < choices <= LONGEST_TOKEN else 1
     return each * count + 4 * characters
 
 
-def _work_out(counts: TokenUsage, facts: CallFacts) -> SettledUsage:
+def _settle_implausible(counts: TokenUsage, facts: CallFacts) -> SettledUsage:
     most_output = 0
     if facts.makes_text:
         most_output = most_output_tokens(facts.body, facts.characters, thinks=counts.reasoning_tokens > 0)
     read = _consistent(counts, most_output, facts)
     guess = _estimate(facts)
     prompt, completion = read.prompt_tokens, read.completion_tokens
-    # What is not used of the cache makes the same tokens dearer, so that too is no longer the provider's count.
+    # Tokens that lose their cache discount cost more, so the usage counts as estimated.
     estimated = read.cached_tokens + read.cache_write_tokens < counts.cached_tokens + counts.cache_write_tokens
     if not _may_be_prompt(prompt, facts):
         read, prompt, estimated = TokenUsage(), guess.prompt_tokens, True
@@ -139,21 +139,21 @@ def _work_out(counts: TokenUsage, facts: CallFacts) -> SettledUsage:
 
 
 def _too_few(completion: int, facts: CallFacts) -> bool:
-    """Whether the response is longer than so many tokens are; short ones may be one token."""
+    """Return whether the response is too long for so few tokens. A short response may be one token."""
     return facts.characters > completion * USUAL_TOKEN + LONGEST_TOKEN or (not completion and facts.characters > 0)
 
 
 def _may_be_prompt(tokens: int, facts: CallFacts) -> bool:
     if tokens <= 0 or facts.prompt_estimate > tokens * LONGEST_TOKEN:
         return False
-    # The exact bound reads the whole body, which may be large.
+    # Computing the exact bound reads the whole body, which may be large.
     usual = 4 * facts.prompt_estimate + TEMPLATE_TOKENS
     return tokens <= usual or tokens <= most_prompt_tokens(facts.body, facts.prompt_estimate)
 
 
 def _consistent(counts: TokenUsage, most_output: int, facts: CallFacts) -> TokenUsage:
-    """The same counts with one meaning: input includes cached input, output includes thinking, and a part that is
-    missing follows from the total."""
+    """Return the counts with one meaning: the prompt includes cached tokens, the completion includes thinking, and a
+    missing part is derived from the total."""
     prompt, completion, total = counts.prompt_tokens, counts.completion_tokens, counts.total_tokens
     cached = counts.cached_tokens + counts.cache_write_tokens
     if prompt < cached:
@@ -179,7 +179,7 @@ def _estimate(facts: CallFacts) -> TokenUsage:
 
 
 def _parts(messages: object) -> Iterator[str]:
-    """The kinds of the parts of all messages' contents."""
+    """Yield the types of the content parts of all messages."""
     for message in messages if isinstance(messages, list | tuple) else ():
         content = message.get("content") if isinstance(message, Mapping) else None
         for part in content if isinstance(content, list | tuple) else ():

@@ -1,10 +1,10 @@
-"""How many tokens a request may take, from its text alone: what a limit reserves before the provider has counted.
+"""Estimate the tokens of a request from its text: the amount that a limit reserves before the provider has counted.
 
-No tokenizer: it would cost more than the whole gateway does, and each model has one of its own. The rule is OpenAI's
-rule of thumb, four characters of English for a token (help.openai.com, "What are tokens and how to count them"), taken
-as three and a half, since code, JSON and other European languages have shorter tokens; what is not Latin script counts
-one token a character, as Chinese, Japanese, Korean and emoji do at worst. So it is rather too high: by a sixth for
-English prose, by up to half for Cyrillic or Greek. What was really used replaces it when the answer has come.
+It uses no tokenizer, which would cost more than the rest of the gateway, and each model has a different one. OpenAI's
+rule of thumb is four characters of English per token (help.openai.com, "What are tokens and how to count them"). Here
+it is three and a half, since code, JSON and other European languages have shorter tokens. Other scripts than Latin
+count one token per character, the worst case of Chinese, Japanese, Korean and emoji. So the estimate is too high: by a
+sixth for English prose, by up to half for Cyrillic or Greek. The counts of the response replace it.
 """
 
 import math
@@ -15,23 +15,24 @@ import orjson
 
 LATIN_CHARACTERS_PER_TOKEN = 3.5
 MESSAGE_TOKENS = 4
-"""What a provider adds around each message: its role and separators (three or four with OpenAI's chat models)."""
+"""The tokens that a provider adds to each message for its role and separators: three or four in OpenAI's chat
+models."""
 IMAGE_TOKENS = 1100
-"""One image in full detail: 85 + 6 × 170 is OpenAI's figure for 1024 × 1536 pixels. Small ones take less."""
+"""One image in full detail: 85 + 6 × 170 is OpenAI's figure for 1024 × 1536 pixels. Small images have fewer."""
 LOW_DETAIL_IMAGE_TOKENS = 85
 AUDIO_CHARACTERS_PER_TOKEN = 1000
-"""Of base64: about a tenth of a second of 16-bit audio at 24 kHz, and ten tokens a second are charged."""
+"""Characters of base64: about a tenth of a second of 16-bit audio at 24 kHz, and ten tokens a second are charged."""
 FILE_CHARACTERS_PER_TOKEN = 6
-"""Of base64, as if the file were text."""
+"""Characters of base64, as if the file were text."""
 
 
 def estimate_text_tokens(characters: int) -> int:
-    """Tokens of so many characters in Latin script, rounded up."""
+    """Return the tokens of this many characters of Latin script, rounded up."""
     return -int(-characters // LATIN_CHARACTERS_PER_TOKEN)
 
 
 def latin_length(text: str) -> int:
-    """How many characters of Latin script take as many tokens as a text."""
+    """Return how many characters of Latin script have as many tokens as the text."""
     if text.isascii():
         return len(text)
     latin = len(text.encode("latin-1", "ignore"))
@@ -39,8 +40,8 @@ def latin_length(text: str) -> int:
 
 
 def estimate_prompt_tokens(body: Mapping[str, Any]) -> int:
-    """Tokens that a chat or embeddings body of OpenAI's shape sends to the model; whatever has another shape counts by
-    its JSON. Never raises."""
+    """Estimate the prompt tokens of a chat or embeddings body in OpenAI's shape. Values of another shape count by their
+    JSON. Never raises."""
     if "messages" in body:
         total = sum(MESSAGE_TOKENS + _of_message(message) for message in _items(body["messages"]))
     else:
@@ -52,8 +53,8 @@ def estimate_prompt_tokens(body: Mapping[str, Any]) -> int:
 
 
 def requested_output_tokens(body: Mapping[str, Any], default: int) -> int:
-    """Tokens that the answer may take at most: max_completion_tokens or max_tokens, else `default`, for each of `n`
-    answers. An embeddings body has no answer in tokens."""
+    """Return the maximum of output tokens: max_completion_tokens or max_tokens, else `default`, times `n`. Embeddings
+    have no output tokens."""
     if "messages" not in body:
         return 0
     each = _count(body.get("max_completion_tokens")) or _count(body.get("max_tokens")) or default
@@ -71,8 +72,7 @@ def _items(value: object) -> Sequence[Any]:
 def _of_text(text: str) -> int:
     if text.isascii():
         return estimate_text_tokens(len(text))
-    # Up to U+024F it is Latin with its accents, which take one byte in Latin-1 and two in UTF-8. Counted in C: what
-    # encodes to nothing is not Latin-1.
+    # Encoding to Latin-1 drops all other characters, and counts in C instead of in a loop.
     latin = len(text.encode("latin-1", "ignore"))
     return estimate_text_tokens(latin) + len(text) - latin
 
@@ -121,7 +121,7 @@ def _of_data(value: object, field: str, characters_per_token: int) -> int:
 
 
 def _of_input(value: object) -> int:
-    """What is embedded: a text, several, or tokens that the client made itself."""
+    """Estimate the input of embeddings: one text, several texts, or tokens."""
     return sum(
         1 if isinstance(item, int) else _of_text(item) if isinstance(item, str) else len(_items(item))
         for item in _items(value)

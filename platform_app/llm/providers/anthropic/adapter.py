@@ -1,7 +1,5 @@
-"""Anthropic's Messages API (https://docs.claude.com/en/api/messages) behind OpenAI's shape, both ways.
-
-What can be said in both languages is translated, the rest is refused by name: docs/configuration.md has the table.
-"""
+"""The adapter for Anthropic's Messages API (https://docs.claude.com/en/api/messages), translated from and to
+OpenAI's."""
 
 from collections.abc import Mapping
 
@@ -18,7 +16,7 @@ DEFAULT_VERSION = "2023-06-01"
 
 
 class AnthropicAdapter:
-    """`base_url` is the address before /v1/messages; `http` has the error table of anthropic_errors."""
+    """`base_url` is the URL before /v1/messages; `http` uses the error table of anthropic/errors.py."""
 
     def __init__(self, http: ProviderHttp, base_url: str, version: str | None = None) -> None:
         self._http = http
@@ -28,7 +26,7 @@ class AnthropicAdapter:
     async def send(self, call: UpstreamCall, credential: str | None) -> UpstreamResponse:
         """See ModelAdapter.send. A request that cannot be translated is refused before anything is sent."""
         if call.operation is not Operation.CHAT:
-            raise errors.unsupported(call.operation.value, "this model's provider has no such operation")
+            raise errors.unsupported(call.operation.value, "is not available at this model's provider")
         body = messages_request(call.model, call.body, stream=call.stream, capabilities=call.capabilities)
         headers = self._headers_with(credential, call.headers)
         response = await self._http.post(f"{self._root}/messages", headers, body, call.timeout_seconds)

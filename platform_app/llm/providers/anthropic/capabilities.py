@@ -1,7 +1,7 @@
-"""What each of Anthropic's models takes; a route's `capabilities` in the config file overrides it.
+"""What each of Anthropic's models supports. A route's `capabilities` in the config file override it.
 
 Sources: https://platform.claude.com/docs/en/about-claude/models/overview and …/build-with-claude/effort. Models that
-are not in the table, newer ones among them, take everything: a refusal by the provider names the field.
+are not in the table, such as newer ones, support everything: if the provider refuses a field, its error names it.
 """
 
 import re
@@ -17,16 +17,16 @@ EFFORTS = ("low", "medium", "high", "xhigh", "max")
 
 @dataclass(frozen=True, slots=True)
 class ModelCapabilities:
-    """What a model takes of a request."""
+    """What a model supports of a request."""
 
     efforts: Sequence[str] = EFFORTS
-    """Of EFFORTS, in their order; empty: it has no effort parameter."""
+    """The supported levels of EFFORTS, in their order; empty if the model has no effort parameter."""
     thinking_budget: bool = False
-    """It has no effort parameter, but thinks with a budget of tokens."""
+    """Whether the model has no effort parameter, but a thinking budget in tokens."""
     structured_outputs: bool = True
-    """It takes a JSON Schema for its response."""
+    """Whether the model accepts a JSON Schema for its response."""
     max_output_tokens: int | None = None
-    """The most that `max_tokens` may be; None where that is not known."""
+    """The maximum of `max_tokens`; None if it is not known."""
 
 
 def _old(most: int, *, thinking: bool = False, structured: bool = False) -> ModelCapabilities:
@@ -56,13 +56,13 @@ _UNKNOWN = ModelCapabilities()
 
 @lru_cache(512)
 def known_capabilities(model: str) -> ModelCapabilities:
-    """Those of a model by its name at the provider, with a date, a region or a version around it or not."""
+    """Return the capabilities of a model by its name at the provider, with or without a date, region or version."""
     name = model.lower()
     return next((capabilities for pattern, capabilities in _TABLE if pattern.search(name)), _UNKNOWN)
 
 
 def capabilities_of(model: str, override: CapabilitiesConfig | None) -> ModelCapabilities:
-    """Those of a route: the table's, but for what the config file says."""
+    """Return the capabilities of a route: the table's, overridden by the config file."""
     known = known_capabilities(model)
     if override is None:
         return known

@@ -1,4 +1,4 @@
-"""Images and documents of OpenAI's parts as Anthropic's sources."""
+"""Translate images and documents of OpenAI's parts to Anthropic's sources."""
 
 import re
 from typing import Any
@@ -14,7 +14,7 @@ _ALIASES = {
     "image/x-png": "image/png",
     "application/x-pdf": "application/pdf",
 }
-"""What programs write for the registered types."""
+"""Unregistered names that programs use, and the registered types."""
 _SIGNATURES = (
     ("/9j/", "image/jpeg"),
     ("iVBORw0KGgo", "image/png"),
@@ -22,12 +22,12 @@ _SIGNATURES = (
     ("UklGR", "image/webp"),
     ("JVBERi", "application/pdf"),
 )
-"""How the data begins in base64: Anthropic compares it with the media type, and refuses a PNG that is called a JPEG."""
+"""The start of the data in base64. Anthropic compares it with the media type, and refuses a PNG labelled as JPEG."""
 _DATA_URL = re.compile(r"data:[ \t]*([\w.+/-]*)[ \t]*((?:;[^;,]*)*),", re.ASCII | re.IGNORECASE)
 
 
 def image_source(url: str, where: str) -> dict[str, Any]:
-    """The source of an image. Raises ProviderRejectedRequest where it is none that Anthropic takes."""
+    """Return the source of an image. Raises ProviderRejectedRequest if Anthropic does not accept it."""
     if url[:8].lower() == "https://":
         return {"type": "url", "url": url}
     media_type, data = _data_url(url)
@@ -37,7 +37,7 @@ def image_source(url: str, where: str) -> dict[str, Any]:
 
 
 def document(url: str, name: object, where: str) -> dict[str, Any]:
-    """A PDF. Raises ProviderRejectedRequest where it is none."""
+    """Return the block of a PDF. Raises ProviderRejectedRequest for other data."""
     media_type, data = _data_url(url if url[:5].lower() == "data:" else f"data:;base64,{url}")
     if media_type != "application/pdf":
         raise unsupported(where, "must be a base64 data: URL of a PDF on this model")
@@ -48,7 +48,7 @@ def document(url: str, name: object, where: str) -> dict[str, Any]:
 
 
 def _data_url(url: str) -> tuple[str | None, str]:
-    """The media type, which the data itself tells better than its label, and the data as plain base64."""
+    """Return the media type and the data as plain base64. The data shows its type more reliably than its label."""
     match = _DATA_URL.match(url)
     if match is None or "base64" not in (option.strip().lower() for option in match[2].split(";")):
         return None, ""
@@ -58,5 +58,5 @@ def _data_url(url: str) -> tuple[str | None, str]:
     if any(space in data for space in " \r\n\t"):
         data = "".join(data.split())
     declared = match[1].lower()
-    told = next((kind for start, kind in _SIGNATURES if data.startswith(start)), None)
-    return told or _ALIASES.get(declared, declared), data
+    detected = next((kind for start, kind in _SIGNATURES if data.startswith(start)), None)
+    return detected or _ALIASES.get(declared, declared), data

@@ -1,4 +1,4 @@
-"""OpenAI's messages as Anthropic's: system apart, turns that alternate, contents as blocks."""
+"""Translate OpenAI's messages to Anthropic's: a separate system prompt, alternating turns, contents as blocks."""
 
 import re
 from collections.abc import Mapping
@@ -15,29 +15,30 @@ from platform_app.llm.providers.anthropic.tool_ids import ToolIds
 Block = dict[str, Any]
 _CACHE = "cache_control"
 _UNMARKED = ("thinking", "redacted_thinking")
-"""Blocks that take no `cache_control`."""
+"""Blocks that may not have a `cache_control`."""
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}", re.ASCII)
 
 
 @dataclass(slots=True)
 class Conversation:
-    """What a request's messages amount to."""
+    """The translated messages of a request."""
 
     system: list[Block] = field(default_factory=list)
     """The blocks of all system and developer messages."""
     turns: list[Block] = field(default_factory=list)
-    """All others. Neighbours of one role are one turn, the results of parallel calls too, as Anthropic wants them."""
+    """All other messages. Adjacent messages of one role are one turn, results of parallel calls included: Anthropic
+    requires that."""
     ids: ToolIds = field(default_factory=ToolIds)
 
     def add(self, role: str, blocks: list[Block]) -> None:
-        """Add what a message holds, if it holds anything."""
+        """Add the blocks of a message, if it has any."""
         if not blocks:
             return
         if not self.turns or self.turns[-1]["role"] != role:
             self.turns.append({"role": role, "content": blocks})
             return
         content: list[Block] = self.turns[-1]["content"]
-        if blocks[0]["type"] == "tool_result":  # Anthropic wants results before everything else
+        if blocks[0]["type"] == "tool_result":  # Anthropic requires results before all other blocks
             at = next((index for index, block in enumerate(content) if block["type"] != "tool_result"), len(content))
             content[at:at] = blocks
         else:
@@ -48,7 +49,7 @@ def read_messages(given: object) -> Conversation:
     """Translate the messages.
 
     Raises:
-        ProviderRejectedRequest: naming the message or part that cannot be translated.
+        ProviderRejectedRequest: a message or part cannot be translated; the error names it.
     """
     if not isinstance(given, list) or not given:
         raise unsupported("messages", "must be a list with at least one message")
@@ -60,12 +61,12 @@ def read_messages(given: object) -> Conversation:
         _read(made, message, where)
     _require_results(made)
     if not made.turns:
-        raise unsupported("messages", "must have a message that is not of the system on this model")
+        raise unsupported("messages", "must have a message with another role than system on this model")
     last = len(given) - 1
     if (
         given[last]["role"] == "user" and made.turns[-1]["role"] == "assistant"
-    ):  # without it the answer would be another
-        raise unsupported(f"messages.{last}.content", "must hold more than white space on this model")
+    ):  # without it the response would be different
+        raise unsupported(f"messages.{last}.content", "must not be blank on this model")
     _trim_prefill(made.turns)
     return made
 
@@ -95,7 +96,7 @@ def _require_results(made: Conversation) -> None:
 
 
 def _trim_prefill(turns: list[Block]) -> None:
-    """What the assistant is to go on with: Anthropic takes no white space at its end."""
+    """Trim a prefill, the begun message that the model continues: Anthropic allows no white space at its end."""
     last = turns[-1]
     block = last["content"][-1]
     if last["role"] == "assistant" and block["type"] == "text":
@@ -103,7 +104,8 @@ def _trim_prefill(turns: list[Block]) -> None:
 
 
 def _assistant(message: Mapping[str, Any], where: str, ids: ToolIds) -> list[Block]:
-    """Thinking comes first: it must be given back unchanged with its signature, before what followed from it."""
+    """Return the blocks of an assistant's message. Thinking comes first: Anthropic requires it unchanged, with its
+    signature, before the content that followed it."""
     blocks = _thinking(message.get("thinking_blocks"), f"{where}.thinking_blocks")
     if message.get("content") is not None:
         blocks += _texts(message["content"], where)
@@ -120,23 +122,23 @@ def _assistant(message: Mapping[str, Any], where: str, ids: ToolIds) -> list[Blo
 
 
 def _thinking(given: object, where: str) -> list[Block]:
-    """Only what Anthropic signed or encrypted itself: it refuses any other thinking."""
+    """Return thinking blocks that Anthropic signed or encrypted itself; it refuses all others."""
     if given is None:
         return []
     if not isinstance(given, list):
-        raise unsupported(where, "must be a list of blocks as a response had them")
+        raise unsupported(where, "must be a list of blocks from a response")
     for index, block in enumerate(given):
         match block:
             case {"type": "thinking", "thinking": str(), "signature": str(signature)} if signature:
                 continue
             case {"type": "thinking"}:
                 raise unsupported(
-                    f"{where}.{index}.signature", "is required: give thinking back as it came, or leave it out"
+                    f"{where}.{index}.signature", "is required: send thinking back unchanged, or leave it out"
                 )
             case {"type": "redacted_thinking", "data": str(data)} if data:
                 continue
             case _:
-                raise unsupported(f"{where}.{index}", "must be a signed thinking block, as a response had it")
+                raise unsupported(f"{where}.{index}", "must be a signed thinking block from a response")
     return list(given)
 
 
@@ -151,18 +153,18 @@ def _call(call: Any, where: str, ids: ToolIds) -> Block:
             }
             return _cached([block], {_CACHE: call.get(_CACHE) or function.get(_CACHE)}, where)[0]
         case _:
-            raise unsupported(where, "must be a function's call, with id and name, on this model")
+            raise unsupported(where, "must be a function call with an id and a name on this model")
 
 
 def tool_name(name: str, where: str) -> str:
-    """The name of a tool. Raises ProviderRejectedRequest where Anthropic does not take it."""
+    """Return the name of a tool. Raises ProviderRejectedRequest if Anthropic does not allow it."""
     if _NAME.fullmatch(name) is None:
         raise unsupported(where, "must be 1 to 128 letters, digits, '_' or '-' on this model")
     return name
 
 
 def _arguments(text: object, where: str) -> object:
-    """The object as it is written: parsed, integers beyond 64 bits and long decimals would lose digits."""
+    """Return the object as it is written. Parsing would lose digits of integers beyond 64 bits and of long decimals."""
     if text is None or (isinstance(text, str) and not text.strip()):
         return {}
     if not isinstance(text, str) or not is_json_object(text):
@@ -176,7 +178,7 @@ def _result(message: Mapping[str, Any], where: str, ids: ToolIds) -> Block:
         raise unsupported(f"{where}.tool_call_id", "is required")
     made = ids.result(call_id)
     if made is None:
-        raise unsupported(f"{where}.tool_call_id", "must be the id of a call in the assistant's message before it")
+        raise unsupported(f"{where}.tool_call_id", "must be the id of a call in the assistant message before it")
     block: Block = {"type": "tool_result", "tool_use_id": made}
     if content := _parts(message.get("content"), where):
         block["content"] = content
@@ -184,7 +186,7 @@ def _result(message: Mapping[str, Any], where: str, ids: ToolIds) -> Block:
 
 
 def _parts(content: object, where: str) -> list[Block]:
-    """Blocks of a message that may hold more than text."""
+    """Return the blocks of a message that may have more than text."""
     if isinstance(content, str):
         return _text(content)
     if not isinstance(content, list):
@@ -193,7 +195,7 @@ def _parts(content: object, where: str) -> list[Block]:
     for index, part in enumerate(content):
         place = f"{where}.content.{index}"
         made = _part(part, place)
-        # The mark of a part that says nothing is the mark of what stands before it.
+        # The mark of a blank part marks the block before it.
         blocks += made
         mark(blocks[-1] if blocks else None, _mark_of(part), place)
     return blocks
@@ -216,7 +218,7 @@ def _part(part: Any, where: str) -> list[Block]:
 
 
 def _texts(content: object, where: str) -> list[Block]:
-    """Blocks of a message that can hold nothing but text."""
+    """Return the blocks of a message that may have only text."""
     if isinstance(content, list):
         for index, part in enumerate(content):
             if isinstance(part, dict) and part.get("type") == "refusal":
@@ -232,26 +234,26 @@ def _refusal_as_text(part: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _text(text: str) -> list[Block]:
-    """Anthropic refuses texts that are empty or only white space; they say nothing."""
+    """Return a text block, or no block for blank text, which Anthropic refuses."""
     return [{"type": "text", "text": text}] if text and not text.isspace() else []
 
 
 def _mark_of(part: Mapping[str, Any]) -> object:
-    """The `cache_control` of a part, beside its content or inside of it."""
+    """Return the `cache_control` of a part, next to its content or inside it."""
     inner = part.get(str(part.get("type")))
     return part.get(_CACHE) or (inner.get(_CACHE) if isinstance(inner, dict) else None)
 
 
 def _cached(blocks: list[Block], message: Mapping[str, Any], where: str) -> list[Block]:
-    """The blocks of a message; a `cache_control` beside its content marks the last one that can have it."""
+    """Return the blocks. A `cache_control` of the message marks the last block that may have one."""
     last = next((block for block in reversed(blocks) if block["type"] not in _UNMARKED), None)
     mark(last, message.get(_CACHE), where)
     return blocks
 
 
 def mark(block: Block | None, given: object, where: str) -> None:
-    """Mark a block, or a tool, with a `cache_control`, unless it has one. Raises ProviderRejectedRequest where it is
-    none."""
+    """Mark a block or a tool with a `cache_control`, unless it has one. Raises ProviderRejectedRequest if `given` is
+    not valid."""
     if given is None:
         return
     if not isinstance(given, dict):

@@ -1,7 +1,7 @@
-"""A chat request in OpenAI's shape as one of Anthropic's Messages API.
+"""Translate a chat request from OpenAI's shape to Anthropic's Messages API.
 
-Every field is one of four things: translated, Anthropic's own and forwarded, without effect on the answer and left out,
-or refused by name. Nothing that would change the answer is dropped in silence.
+Every field is translated, forwarded because it is Anthropic's own, left out because it has no effect on the response,
+or refused by name. A field that would change the response is never dropped without an error.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,11 +15,11 @@ from platform_app.llm.providers.anthropic.thinking import set_effort, set_max_to
 
 MAX_TEMPERATURE = 1
 OWN_FIELDS = frozenset({"thinking", "top_k", "cache_control", "inference_geo"})
-"""Of Anthropic's request, without a counterpart in OpenAI's: sent as they are."""
+"""Fields of Anthropic's API without a counterpart in OpenAI's: forwarded unchanged."""
 LEFT_OUT = frozenset(
     {"stream_options", "store", "metadata", "prompt_cache_key", "prompt_cache_retention", "prediction", "seed"}
 )
-"""Without effect on the answer, or, like seed, without a promise about it."""
+"""Fields without an effect on the response, or, like seed, without a guaranteed one."""
 ONLY_AT_DEFAULT: Mapping[str, tuple[object, ...]] = {
     "n": (1,),
     "logprobs": (False,),
@@ -31,7 +31,7 @@ ONLY_AT_DEFAULT: Mapping[str, tuple[object, ...]] = {
     "service_tier": ("auto", "default"),
     "verbosity": ("medium",),
 }
-"""Left out where they ask for what happens anyhow, else refused."""
+"""Fields that are left out if they have their default value, else refused."""
 _UNKNOWN = "is not available on this model"
 
 Fields = dict[str, Any]
@@ -40,10 +40,10 @@ Fields = dict[str, Any]
 def messages_request(
     model: str, body: Mapping[str, Any], *, stream: bool, capabilities: ModelCapabilities | None = None
 ) -> Fields:
-    """The request's body; `capabilities` are the table's without it.
+    """Return the body of Anthropic's request. Without `capabilities`, the table's are used.
 
     Raises:
-        ProviderRejectedRequest: naming the field that cannot be translated.
+        ProviderRejectedRequest: a field cannot be translated; the error names it.
     """
     takes = capabilities or known_capabilities(model)
     conversation = read_messages(body.get("messages"))
@@ -65,8 +65,8 @@ def messages_request(
     if body.get("parallel_tool_calls") is False and "tools" in request:
         _one_call_at_most(request)
     if not takes.structured_outputs:
-        _leave_structure_out(request)
-    # The newer name wins, whatever their order.
+        _remove_strict_schemas(request)
+    # The newer name has precedence, whatever their order.
     newer = body.get("max_completion_tokens")
     limit = newer if newer is not None else body.get("max_tokens")
     set_effort(request, body.get("reasoning_effort"), limit, takes)
@@ -74,8 +74,9 @@ def messages_request(
     return request
 
 
-def _leave_structure_out(request: Fields) -> None:
-    """For models that enforce no schema: tools keep theirs, unenforced, a response cannot be promised."""
+def _remove_strict_schemas(request: Fields) -> None:
+    """Adapt the request to a model that enforces no schemas: tools keep theirs, unenforced, and a response_format is
+    refused."""
     if "format" in request.get("output_config", {}):
         raise unsupported("response_format", "must be of type text on this model")
     for tool in request.get("tools", ()):
@@ -91,13 +92,13 @@ def _require_tools(request: Fields, conversation: Conversation) -> None:
     if "tool_choice" in request:
         raise unsupported("tool_choice", "is only available with tools")
     if conversation.ids.any:
-        raise unsupported("tools", "is required on this model where messages hold tool calls")
+        raise unsupported("tools", "is required on this model if messages have tool calls")
 
 
 def _temperature(value: Any, request: Fields) -> None:
     if isinstance(value, int | float) and value > MAX_TEMPERATURE:
         raise unsupported("temperature", f"must be at most {MAX_TEMPERATURE} on this model")
-    if value != 1:  # the default, which newer models take from nobody
+    if value != 1:  # newer models refuse even the default
         request["temperature"] = value
 
 
@@ -113,7 +114,7 @@ def _stop(value: Any, request: Fields) -> None:
     for index, each in enumerate(stops if isinstance(stops, list) else ()):
         if isinstance(each, str) and not each.strip():
             where = "stop" if isinstance(value, str) else f"stop.{index}"
-            raise unsupported(where, "must hold more than white space on this model")
+            raise unsupported(where, "must not be blank on this model")
     request["stop_sequences"] = stops
 
 

@@ -1,7 +1,7 @@
-"""Anthropic's message as OpenAI's chat completion.
+"""Translate Anthropic's message to OpenAI's chat completion.
 
-Beyond OpenAI's own fields a message has `reasoning_content`, the text of the model's thinking, and `thinking_blocks`,
-the same with Anthropic's signatures: sent back with the message, as a tool's result needs, they are thinking again.
+In addition to OpenAI's fields a message has `reasoning_content`, the text of the model's thinking, and
+`thinking_blocks`, the same with Anthropic's signatures. A client that sends a tool's result sends them back.
 """
 
 import time
@@ -29,15 +29,15 @@ FINISH_REASONS: Mapping[str, str] = {
 
 
 def read_message(raw: bytes) -> ModelResponse:
-    """The chat completion that a whole answer amounts to. Raises ProviderFailed where it is no message."""
+    """Return the chat completion of a whole response. Raises ProviderFailed if it is not a message."""
     try:
         message = lenient_json.loads(raw)
     except ValueError:
-        raise errors.bad_response("the answer is not valid JSON") from None
+        raise errors.bad_response("the response is not valid JSON") from None
     if isinstance(message, list) and message and isinstance(message[0], dict) and is_error_body(message[0]):
         raise anthropic_errors.error_from_event(message)
     if not isinstance(message, dict):
-        raise errors.bad_response("the answer is not an object")
+        raise errors.bad_response("the response is not an object")
     if message.get("type") != "message" or not isinstance(message.get("content"), list):
         if is_error_body(message):
             raise anthropic_errors.error_from_event(message)
@@ -45,7 +45,7 @@ def read_message(raw: bytes) -> ModelResponse:
             raise errors.make_error(
                 ContentFiltered, refusal_of(message) or "the provider returned no content (refusal)"
             )
-        raise errors.bad_response("the answer is not a message")
+        raise errors.bad_response("the response is not a message")
     choice = {
         "index": 0,
         "message": _message(message, _exact_blocks(raw, message)),
@@ -61,7 +61,7 @@ def read_message(raw: bytes) -> ModelResponse:
 
 
 def envelope(message: Mapping[str, Any], kind: str) -> dict[str, Any]:
-    """What OpenAI's answers and chunks begin with."""
+    """Return the first fields of OpenAI's responses and chunks."""
     return {
         "id": str(message.get("id")),
         "object": kind,
@@ -71,19 +71,19 @@ def envelope(message: Mapping[str, Any], kind: str) -> dict[str, Any]:
 
 
 def finish_reason(stop_reason: object) -> str:
-    """OpenAI's word for it; `stop` for one that is not known here."""
+    """Return OpenAI's finish_reason; `stop` for an unknown stop_reason."""
     return FINISH_REASONS.get(str(stop_reason), "stop")
 
 
 def refusal_of(holder: Mapping[str, Any]) -> str | None:
-    """Why a message, or the last delta of one, was refused, if it says so."""
+    """Return the explanation of a refusal in a message or its last delta, if there is one."""
     details = holder.get("stop_details")
     explanation = details.get("explanation") if isinstance(details, dict) else None
     return explanation if isinstance(explanation, str) and holder.get("stop_reason") == "refusal" else None
 
 
 def usage_of(usage: Mapping[str, Any]) -> dict[str, Any]:
-    """OpenAI's usage. Anthropic counts tokens that were read from, or written to, its cache apart from other input."""
+    """Return OpenAI's usage. Anthropic counts tokens read from or written to its cache separately from other input."""
     counts = parse_usage(usage) or TokenUsage()
     details: dict[str, Any] = {
         "cached_tokens": counts.cached_tokens,
@@ -105,10 +105,11 @@ def usage_of(usage: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def arguments_of(block: Mapping[str, Any], exact: Mapping[str, Any] | None) -> str:
-    """A call's arguments as text; `exact` is the block with its numbers as they were written, where they need it.
+    """Return the arguments of a call as text. `exact` is the block with its numbers as they were written, if that
+    matters.
 
     Raises:
-        ProviderBadResponse: they are nested too deeply.
+        ProviderBadResponse: the arguments are nested too deeply.
     """
     if exact is not None and (written := written_exactly(exact.get("input") or {})) is not None:
         return written
@@ -119,12 +120,12 @@ def arguments_of(block: Mapping[str, Any], exact: Mapping[str, Any] | None) -> s
 
 
 def _exact_blocks(raw: bytes, message: Mapping[str, Any]) -> Sequence[Any] | None:
-    """The content with its numbers as they were written, where a call's arguments may need that."""
+    """Return the content with its numbers as they were written, if the arguments of a call may need that."""
     calls = any(isinstance(block, dict) and block.get("type") == "tool_use" for block in message["content"])
     if not calls or not may_lose_digits(raw):
         return None
     exact = parse_exactly(raw)
-    return None if exact is None else exact["content"]  # as long as the other reading's
+    return None if exact is None else exact["content"]  # of the same length as the parsed content
 
 
 def _message(message: Mapping[str, Any], exact: Sequence[Any] | None) -> dict[str, Any]:
@@ -143,7 +144,7 @@ def _message(message: Mapping[str, Any], exact: Sequence[Any] | None) -> dict[st
     if calls:
         made["tool_calls"] = calls
     if thinking := [block for block in blocks if block.get("type") in ("thinking", "redacted_thinking")]:
-        made["reasoning_content"] = _thought(thinking)
+        made["reasoning_content"] = _thinking_text(thinking)
         made["thinking_blocks"] = thinking
     return made
 
@@ -153,5 +154,5 @@ def _call(block: Mapping[str, Any], exact: Mapping[str, Any] | None) -> dict[str
     return {"id": str(block.get("id")), "type": "function", "function": function}
 
 
-def _thought(blocks: Iterable[Mapping[str, Any]]) -> str:
+def _thinking_text(blocks: Iterable[Mapping[str, Any]]) -> str:
     return "".join(block["thinking"] for block in blocks if isinstance(block.get("thinking"), str))

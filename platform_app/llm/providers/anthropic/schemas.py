@@ -1,8 +1,7 @@
-"""JSON Schemas as Anthropic takes them, for the input of tools and for structured outputs.
+"""Translate JSON Schemas to those that Anthropic accepts, for the input of tools and for structured outputs.
 
-Sources: https://platform.claude.com/docs/en/build-with-claude/structured-outputs ("JSON Schema limitations") and what
-Anthropic's own clients make of a schema: constraints that cannot be enforced become part of the description, where the
-model reads them.
+Sources: https://platform.claude.com/docs/en/build-with-claude/structured-outputs ("JSON Schema limitations") and
+Anthropic's own clients: constraints that Anthropic cannot enforce move to the description, where the model reads them.
 """
 
 from collections.abc import Mapping
@@ -20,15 +19,15 @@ _FORMATS = frozenset(
 _COMBINED = ("anyOf", "oneOf", "allOf")
 _DEFINITIONS = ("$defs", "definitions")
 _LEFT_OUT = frozenset({"$schema", "$id", "$comment", "examples", "deprecated", "readOnly", "writeOnly", "strict"})
-"""Without effect on what is valid."""
+"""Keywords without an effect on validity."""
 _KEPT = frozenset({"type", "enum", "const", "$ref", "description", "title", "default", "required"})
 
 
 def input_schema(given: object, where: str) -> Schema:
-    """The schema of a tool's input: an object, said so.
+    """Return the schema of a tool's input, with type object.
 
     Raises:
-        ProviderRejectedRequest: it is none, or a choice between several.
+        ProviderRejectedRequest: the schema is not one of an object, or combines several.
     """
     if given is None:
         return {"type": "object", "properties": {}}
@@ -49,16 +48,16 @@ def input_schema(given: object, where: str) -> Schema:
 
 
 def output_schema(given: Mapping[str, Any], where: str) -> Schema:
-    """A schema that Anthropic can enforce; what it cannot is told to the model in descriptions.
+    """Return a schema that Anthropic can enforce. Other constraints move to descriptions.
 
     Raises:
-        ProviderRejectedRequest: it refers to another document, or is nested too deeply.
+        ProviderRejectedRequest: the schema refers to another document, or is nested too deeply.
     """
     return _enforced(given, where, 0)
 
 
 def _resolved(schema: Mapping[str, Any]) -> Schema:
-    """A top that is only a reference, or one of a list of one, written out."""
+    """Replace a schema that is only a reference, or an allOf of one schema, by its target."""
     for _ in range(8):
         parts = schema.get("allOf")
         if isinstance(parts, list) and len(parts) == 1 and isinstance(parts[0], dict):
@@ -89,7 +88,7 @@ def _enforced(given: object, where: str, depth: int) -> Schema:
         raise unsupported(where, "must be a JSON Schema")
     given = _plain_reference(given, where)
     made: Schema = {}
-    told: Schema = {}
+    moved: Schema = {}
     for name, value in given.items():
         if name in _DEFINITIONS or name == "properties":
             if not isinstance(value, dict):
@@ -108,12 +107,13 @@ def _enforced(given: object, where: str, depth: int) -> Schema:
         elif name in _KEPT or _can_enforce(name, value):
             made[name] = value
         elif name not in _LEFT_OUT and name != "additionalProperties":
-            told[name] = value
-    return _finished(made, told, given.get("additionalProperties"), where)
+            moved[name] = value
+    return _finished(made, moved, given.get("additionalProperties"), where)
 
 
 def _plain_reference(given: Schema, where: str) -> Schema:
-    """A reference stands alone: Anthropic takes none in `allOf`, where pydantic writes one that has a description."""
+    """Move a reference out of `allOf`, where pydantic writes it if it has a description. Anthropic allows no reference
+    there."""
     parts = given.get("allOf")
     if isinstance(parts, list) and any(isinstance(part, dict) and "$ref" in part for part in parts):
         if len(parts) > 1:
@@ -128,18 +128,18 @@ def _can_enforce(name: str, value: object) -> bool:
     return (name == "format" and value in _FORMATS) or (name == "minItems" and value in (0, 1))
 
 
-def _finished(made: Schema, told: Schema, others: object, where: str) -> Schema:
+def _finished(made: Schema, moved: Schema, others: object, where: str) -> Schema:
     enum = made.get("enum")
     if isinstance(enum, list) and any(isinstance(value, dict | list) for value in enum):
-        told["enum"] = made.pop("enum")
+        moved["enum"] = made.pop("enum")
     if isinstance(made.get("const"), dict | list):
-        told["const"] = made.pop("const")
+        moved["const"] = made.pop("const")
     if _is_object(made):
         if others not in (None, False) and not made.get("properties"):
             raise unsupported(f"{where}.additionalProperties", "must be false on this model: name the properties")
         made["additionalProperties"] = False
-    if told:
-        note = ", ".join(f"{name}: {_shown(value)}" for name, value in told.items())
+    if moved:
+        note = ", ".join(f"{name}: {_shown(value)}" for name, value in moved.items())
         description = made.get("description")
         made["description"] = f"{description}\n\n{{{note}}}" if isinstance(description, str) else f"{{{note}}}"
     return made
@@ -148,7 +148,7 @@ def _finished(made: Schema, told: Schema, others: object, where: str) -> Schema:
 def _shown(value: object) -> str:
     try:
         return orjson.dumps(value).decode()
-    except orjson.JSONEncodeError:  # an integer beyond 64 bits; the request's parser lets none through
+    except orjson.JSONEncodeError:  # an integer beyond 64 bits; the request's parser allows none
         return str(value)
 
 

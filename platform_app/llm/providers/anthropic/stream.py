@@ -1,7 +1,7 @@
-"""Anthropic's stream events (https://docs.claude.com/en/build-with-claude/streaming) as OpenAI's chunks.
+"""Translate Anthropic's stream events (https://docs.claude.com/en/build-with-claude/streaming) to OpenAI's chunks.
 
-One chunk for each event that says something: the role, pieces of text, of thinking and of tool calls by their index,
-the reason of the end, and at last the usage.
+Each event with content becomes one chunk: the role, parts of text, thinking and tool calls by their index, the finish
+reason, and at the end the usage.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,23 +23,23 @@ Fields = dict[str, Any]
 
 
 class _Block:
-    """One content block while it is open. Blocks may be open side by side; `index` tells them apart."""
+    """A content block that is open. Several may be open at once; `index` identifies them."""
 
     __slots__ = ("call", "fields", "had_input", "input", "thinking")
 
     def __init__(self, fields: Fields, call: int) -> None:
         self.fields = fields
         self.call = call
-        """The index of the tool call that it is, if it is one."""
+        """The index of the tool call, if the block is one."""
         self.had_input = False
         self.input = "{}"
-        """The arguments of a tool call that came with its begin."""
+        """The arguments of a tool call that arrived with its start."""
         self.thinking: list[str] = []
 
 
 class AnthropicEventDecoder:
-    """Reads one message's events; see EventDecoder. Events of types that are not known here are passed over, and so are
-    events that are no object, which carry nothing of the message."""
+    """Decodes the events of one message; see EventDecoder. Events of unknown types are skipped, and so are events that
+    are not objects, which have no content."""
 
     __slots__ = ("_blocks", "_calls", "_data", "_envelope", "_finished", "_last", "_stray", "_usage", "complete")
 
@@ -48,7 +48,7 @@ class AnthropicEventDecoder:
         self._envelope: Fields | None = None
         self._usage: Fields = {}
         self._blocks: dict[object, _Block] = {}
-        self._last: object = None  # the index of the block that was opened last
+        self._last: object = None  # the index of the block opened last
         self._calls = 0
         self._finished = False
         self._stray = b""
@@ -62,7 +62,7 @@ class AnthropicEventDecoder:
         except orjson.JSONDecodeError:
             return self._read_odd(data.strip())
         if isinstance(event, dict) and event.get("type") == "content_block_delta" and self._envelope is not None:
-            return self._delta(event)  # the way of nearly every event
+            return self._delta(event)  # fast path for nearly every event
         return self._chunk_of(event)
 
     def _chunk_of(self, event: Any) -> ChatChunk | None:
@@ -79,7 +79,7 @@ class AnthropicEventDecoder:
         if self.complete:
             return None
         if self._envelope is None and kind != "message_start":
-            raise errors.bad_response("the stream does not begin with a message")
+            raise errors.bad_response("the stream does not begin with message_start")
         return handler(self, event)
 
     def _read_odd(self, text: bytes) -> ChatChunk | None:
@@ -97,13 +97,13 @@ class AnthropicEventDecoder:
         raise self._incomplete()
 
     def _incomplete(self) -> PlatformError:
-        return errors.bad_response("the stream ended before the answer was complete", self._stray)
+        return errors.bad_response("the stream ended before the response was complete", self._stray)
 
     def _start(self, event: Fields) -> ChatChunk:
         message = _object(event, "message")
         self._envelope = envelope(message, "chat.completion.chunk")
         self._count(message.get("usage"))
-        self._usage.pop("output_tokens", None)  # counted before there was any content
+        self._usage.pop("output_tokens", None)  # a count from before there was any content
         return self._counted({"role": "assistant", "content": ""})
 
     def _start_block(self, event: Fields) -> ChatChunk | None:
@@ -116,7 +116,7 @@ class AnthropicEventDecoder:
                 function = {"name": str(fields.get("name")), "arguments": ""}
                 call = {"index": block.call, "id": str(fields.get("id")), "type": "function", "function": function}
                 self._calls += 1
-                if fields.get("input"):  # all of it at once, as some servers send it
+                if fields.get("input"):  # some servers send all arguments at once
                     block.input = self._input_of(fields)
                 return self._chunk({"tool_calls": [call]})
             case _:
@@ -126,10 +126,10 @@ class AnthropicEventDecoder:
         match _object(event, "delta"):
             case {"type": "text_delta", "text": str(text)}:
                 return self._chunk({"content": text})
-            case {"type": "input_json_delta", "partial_json": str(piece)}:
+            case {"type": "input_json_delta", "partial_json": str(part)}:
                 block = self._block(event)
                 is_call = block.fields.get("type") == "tool_use"
-                return self._arguments(block, piece) if piece and is_call else None
+                return self._arguments(block, part) if part and is_call else None
             case {"type": "thinking_delta", "thinking": str(text)}:
                 self._block(event).thinking.append(text)
                 return self._chunk({"reasoning_content": text})
@@ -163,7 +163,7 @@ class AnthropicEventDecoder:
         return block
 
     def _block(self, event: Fields) -> _Block:
-        """The block of an event; the one that was opened last where the event names none."""
+        """Return the block of an event; the block opened last if the event has no index."""
         index = event.get("index", self._last)
         block = self._blocks.get(index if isinstance(index, int) else self._last)
         return block if block is not None else _Block({}, 0)
@@ -182,9 +182,9 @@ class AnthropicEventDecoder:
         body = {**(self._envelope or {}), "choices": [], "usage": usage_of(self._usage)}
         return ChatChunk(lenient_json.dumps(body), body, self._usage)
 
-    def _arguments(self, block: _Block, piece: str) -> ChatChunk:
+    def _arguments(self, block: _Block, part: str) -> ChatChunk:
         block.had_input = True
-        return self._chunk({"tool_calls": [{"index": block.call, "function": {"arguments": piece}}]})
+        return self._chunk({"tool_calls": [{"index": block.call, "function": {"arguments": part}}]})
 
     def _count(self, usage: object) -> None:
         """Counts are cumulative, and the last event repeats only some of them, or says 0 of the others."""

@@ -1,4 +1,4 @@
-"""How much a model is to think and to write: `reasoning_effort` and `max_tokens` as Anthropic's models take them."""
+"""Translate `reasoning_effort` and `max_tokens` to Anthropic's effort, thinking budget and limit."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,22 +7,22 @@ from platform_app.llm.errors import unsupported
 from platform_app.llm.providers.anthropic.capabilities import EFFORTS, ModelCapabilities
 
 DEFAULT_MAX_TOKENS = 8192
-"""Anthropic wants a limit with every request, OpenAI none."""
+"""The limit for requests without one: Anthropic requires it, OpenAI does not."""
 MIN_BUDGET = 1024
 LEVELS: Mapping[str, str] = {
     "minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh", "max": "max",
 }  # fmt: skip
 """OpenAI's levels, and Anthropic's own names."""
 BUDGETS: Mapping[str, int] = {"medium": 4096, "high": 16_384, "xhigh": 24_576, "max": 32_000}
-"""Tokens of thinking on models without an effort parameter. `low` is what they do without being asked to think."""
+"""The thinking budget on models without an effort parameter. `low` is their default, without thinking."""
 Fields = dict[str, Any]
 
 
 def set_effort(request: Fields, given: object, limit: object, takes: ModelCapabilities) -> None:
-    """Add the effort that was asked for; `limit` is the client's limit of tokens.
+    """Add the requested effort; `limit` is the client's token limit.
 
     Raises:
-        ProviderRejectedRequest: it is none, or the model can only answer without.
+        ProviderRejectedRequest: the effort is not valid, or the model cannot think.
     """
     if given is None:
         return
@@ -44,10 +44,10 @@ def set_effort(request: Fields, given: object, limit: object, takes: ModelCapabi
 
 
 def set_max_tokens(request: Fields, given: object, takes: ModelCapabilities) -> None:
-    """Add the limit that Anthropic wants: the client's, or one that leaves room beside the thinking.
+    """Add the limit that Anthropic requires: the client's, or a default plus the thinking budget.
 
     Raises:
-        ProviderRejectedRequest: the thinking leaves no room.
+        ProviderRejectedRequest: the thinking budget leaves no room for a response.
     """
     budget = _budget(request)
     if given is None:
@@ -63,14 +63,14 @@ def set_max_tokens(request: Fields, given: object, takes: ModelCapabilities) -> 
 
 
 def _nearest(level: str, takes: ModelCapabilities) -> str:
-    """The level itself, else the next lower one that the model has, else its lowest."""
+    """Return the level, else the next lower one that the model has, else the model's lowest."""
     wanted = EFFORTS.index(level)
     return next((each for each in reversed(EFFORTS[: wanted + 1]) if each in takes.efforts), takes.efforts[0])
 
 
 def _may_think(request: Fields) -> bool:
-    """Whether Anthropic takes thinking with the rest of the request: not with a temperature, a forced tool, or a begun
-    answer, nor after tool calls whose thinking was not given back."""
+    """Return whether Anthropic allows thinking with the rest of the request: not with a temperature, a forced tool or a
+    prefill, and not after tool calls whose thinking the client did not send back."""
     if request.keys() & {"temperature", "top_k", "top_p"} or request.get("tool_choice", {}).get("type") in (
         "any",
         "tool",
@@ -79,12 +79,12 @@ def _may_think(request: Fields) -> bool:
     turns = request["messages"]
     if turns[-1]["role"] == "assistant":
         return False
-    answers = any(block["type"] == "tool_result" for block in turns[-1]["content"])
-    return not answers or turns[-2]["content"][0]["type"] in ("thinking", "redacted_thinking")
+    has_results = any(block["type"] == "tool_result" for block in turns[-1]["content"])
+    return not has_results or turns[-2]["content"][0]["type"] in ("thinking", "redacted_thinking")
 
 
 def _think(request: Fields, budget: int, limit: object, takes: ModelCapabilities) -> None:
-    """Within the client's limit, which counts thinking too; a limit that leaves no room for any gets none."""
+    """Add thinking within the client's limit, which includes thinking. If the limit is too low, add none."""
     most = limit if isinstance(limit, int) else takes.max_output_tokens
     if most is not None:
         budget = min(budget, most // 2)

@@ -1,9 +1,9 @@
-"""The ids of tool calls as Anthropic takes them, alike in a call and its result.
+"""Map the ids of tool calls to ids that Anthropic accepts, the same in a call and its result.
 
-Anthropic wants 1 to 64 letters, digits, `_` and `-`, each id once in a conversation. OpenAI wants any text: other
-providers' ids are `functions.f:0` (Moonshot), hundreds of characters long (Gemini's with signatures), or begin with the
-same `call_0` in every turn. An id that is good is kept: it may be Anthropic's own. Any other is replaced by a hash. The
-ids of a conversation depend only on what stood before them, so a later turn's are the same, and the cache holds.
+Anthropic requires 1 to 64 letters, digits, `_` and `-`, and each id only once in a conversation. OpenAI allows any
+text: other providers' ids are `functions.f:0` (Moonshot), hundreds of characters long (Gemini's with signatures), or
+repeat `call_0` in every turn. A valid id is kept, since it may be Anthropic's own. Any other is replaced by a hash. The
+ids depend only on the messages before them, so they are the same in a later turn, and Anthropic's prompt cache works.
 """
 
 import hashlib
@@ -13,20 +13,20 @@ _GOOD = re.compile(r"[a-zA-Z0-9_-]{1,64}", re.ASCII)
 
 
 class ToolIds:
-    """The ids of one request's messages, in their order."""
+    """The ids of one request's tool calls, in the order of its messages."""
 
     def __init__(self) -> None:
         self._used: set[str] = set()
         self._open: dict[str, list[tuple[str, str]]] = {}
-        """By the client's id, our ids and the places of calls that have no result yet."""
+        """By the client's id: our ids and the paths of the calls that have no result yet."""
 
     @property
     def any(self) -> bool:
-        """Whether there was a call."""
+        """Whether there was a tool call."""
         return bool(self._used)
 
     def call(self, given: str, where: str) -> str:
-        """Return the id of a call; another one for each call, also where the client repeats an id."""
+        """Return the id of a call. It is different for each call, even if the client repeats an id."""
         made, number = given, 0
         while made in self._used or not _GOOD.fullmatch(made):
             made = _hashed(given, number)
@@ -36,12 +36,12 @@ class ToolIds:
         return made
 
     def result(self, given: str) -> str | None:
-        """Return the id of the call that a result belongs to: of several the first. None where no call waits for it."""
+        """Return the id of the first call that this result can belong to; None if no call waits for it."""
         waiting = self._open.get(given)
         return waiting.pop(0)[0] if waiting else None
 
     def without_result(self) -> str | None:
-        """The place of the first call that has no result."""
+        """Return the path of the first call without a result, if there is one."""
         return next((where for waiting in self._open.values() for _, where in waiting), None)
 
 

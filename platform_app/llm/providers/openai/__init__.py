@@ -1,1 +1,5 @@
-"""OpenAI's wire format, also as Azure OpenAI and compatible servers speak it."""
+"""OpenAI's wire format, for OpenAI, Azure OpenAI and compatible servers. Requests and responses pass unchanged.
+
+`adapter.py` and `azure.py` know the URLs and the header of the credential. `format.py` reads responses and events,
+`errors.py` is the error table, and `request_fields.py` decides which request fields may pass.
+"""

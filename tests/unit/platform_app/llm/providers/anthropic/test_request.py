@@ -140,8 +140,8 @@ def test_what_cannot_be_said_is_refused_by_name(field: str, value: Any) -> None:
         ),
         ({"response_format": {"type": "json_schema"}}, "response_format.json_schema.schema: is required"),
         ({"tools": 5}, "tools: must be a list"),
-        ({"stop": "\n\n"}, "stop: must hold more than white space on this model"),
-        ({"stop": ["END", " "]}, "stop.1: must hold more than white space on this model"),
+        ({"stop": "\n\n"}, "stop: must not be blank on this model"),
+        ({"stop": ["END", " "]}, "stop.1: must not be blank on this model"),
         ({"tools": [{"type": "custom"}]}, "tools.0: must be a function with a name on this model"),
         (
             {"tool_choice": {"type": "allowed_tools"}},
@@ -361,7 +361,7 @@ def test_a_pdf() -> None:
         ({"role": "assistant", "tool_calls": 5}, "messages.0.tool_calls: must be a list"),
         (
             {"role": "assistant", "tool_calls": [{"id": "c", "type": "custom", "custom": {}}]},
-            "messages.0.tool_calls.0: must be a function's call, with id and name, on this model",
+            "messages.0.tool_calls.0: must be a function call with an id and a name on this model",
         ),
         *(
             (
@@ -386,7 +386,7 @@ def test_there_must_be_messages(messages: Any) -> None:
 
 def test_there_must_be_more_than_the_system() -> None:
     told = refused(messages=[{"role": "system", "content": "be good"}])
-    assert told == "messages: must have a message that is not of the system on this model"
+    assert told == "messages: must have a message with another role than system on this model"
 
 
 def test_the_callers_body_stays_as_it_was() -> None:
