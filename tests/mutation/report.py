@@ -1,0 +1,59 @@
+"""Counts of a mutation run."""
+
+import sys
+from collections import Counter
+
+from tests.mutation.mutant import Mutant
+from tests.mutation.workshop import Result
+
+GOAL = 0.9
+"""The share of mutants that must be caught; those that `survivors.yaml` explains do not count."""
+
+
+class Report:
+    """What was caught, by file. Survivors are printed when they are found."""
+
+    def __init__(self, explained: dict[tuple[str, str, str, int], str]) -> None:
+        self._explained = explained
+        self._counts: dict[str, Counter[str]] = {}
+        self._missed: list[str] = []
+        """Named faults that survived: none may."""
+
+    def add(self, mutant: Mutant, result: Result, named: str = "") -> None:
+        """Count a mutant; print it if it survived without an explanation."""
+        how = "explained" if not result.caught and mutant.key in self._explained else result.how
+        self._counts.setdefault(mutant.path, Counter())[how] += 1
+        if how in ("survived", "unreached"):
+            if named:
+                self._missed.append(named)
+            sys.stdout.write(f"{how}: {named or mutant}\n")
+            sys.stdout.flush()
+
+    @property
+    def good_enough(self) -> bool:
+        """Whether the goal is reached and every named fault was caught."""
+        return _share(sum(self._counts.values(), Counter())) >= GOAL and not self._missed
+
+    def table(self) -> str:
+        """Return one line for each file, and the sum."""
+        total = sum(self._counts.values(), Counter())
+        return "\n".join([_HEAD, *map(self.line, self._counts), _line("all", total)])
+
+    def line(self, path: str) -> str:
+        """Return the line of one file; of a file without a mutant only its name."""
+        return _line(path, self._counts.get(path, Counter()))
+
+
+_COLUMNS = ("failed", "timeout", "survived", "unreached", "explained")
+_HEAD = " ".join([f"{'':52}", "mutants", *(f"{name:>9}" for name in _COLUMNS), "caught"])
+
+
+def _line(name: str, counts: Counter[str]) -> str:
+    figures = [f"{counts[how]:9}" for how in _COLUMNS]
+    return " ".join([f"{name:52}", f"{counts.total():7}", *figures, f"{_share(counts):6.0%}"])
+
+
+def _share(counts: Counter[str]) -> float:
+    """The share that was caught, of those that a test can catch."""
+    possible = counts.total() - counts["explained"]
+    return (counts["failed"] + counts["timeout"]) / possible if possible else 1.0
