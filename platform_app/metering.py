@@ -110,6 +110,7 @@ class CallMeter:
 
     def _close(self, settled: SettledUsage, raw: Mapping[str, Any] | None, error: BaseException | None) -> None:
         attempt_log = self._call.attempt_log
+        attempt_log.before_attempt = None  # a reference cycle would keep the body until a garbage collection
         route = attempt_log.route
         if route is None or attempt_log.attempts == 0:
             self._admission.release()

@@ -59,7 +59,9 @@ class InFlightRequest:
         self._left = False
         self.protected = protected
         self.max_bytes = keeping.policy.max_bytes
-        self._renewing = asyncio.create_task(self._keep_holding(), name="idempotency-lease")
+        self._renewing: asyncio.Task[None] | None = asyncio.create_task(
+            self._keep_holding(), name="idempotency-lease"
+        )
 
     def client_left(self) -> None:
         """Note that the client has left and the work goes on, so that whoever asks with the key waits for it. Does not
@@ -114,7 +116,9 @@ class InFlightRequest:
     def _settle(self) -> bool:
         """Whether this is the end; before anything is awaited, so that being cancelled in it cannot bring a second."""
         first, self._settled = not self._settled, True
-        self._renewing.cancel()
+        if self._renewing is not None:
+            self._renewing.cancel()
+            self._renewing = None  # its CancelledError refers to this object: a reference cycle
         return first
 
     async def _keep_holding(self) -> None:

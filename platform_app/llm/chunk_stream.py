@@ -108,6 +108,8 @@ class ChunkStream:
     def _end(self, error: BaseException | None) -> None:
         if not self._ended:
             self._ended = True
-            for callback in self._observers:
+            # Forgotten first: they hold the call, which a reference cycle would keep until a garbage collection.
+            observers, self._observers = self._observers, [None] * len(StreamObserver)
+            for callback in observers:
                 if callback is not None:
                     callback(error)

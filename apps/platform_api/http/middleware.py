@@ -105,6 +105,9 @@ class RequestMiddleware:
             await self._answer_error(internal_error(), context, answer, scope)
         finally:
             body.release()
+            # It holds the scope, which holds it: without this, every request would wait for the garbage collector,
+            # and with it what its connection has not sent.
+            del scope["state"]["send"]
             self._state.in_flight -= 1
             metrics.HTTP_IN_FLIGHT.dec()
             answer.record()

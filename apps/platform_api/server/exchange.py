@@ -57,10 +57,9 @@ class Exchange:
     """Reads one request's body and writes one response."""
 
     def __init__(
-        self, connection: ConnectionHandle, head: RequestHead, scope: Scope, body: IncomingBody | None
+        self, connection: ConnectionHandle, head: RequestHead, body: IncomingBody | None
     ) -> None:
         self._connection = connection
-        self._scope = scope
         self._body = body
         self._parts: list[bytes] = []
         self._buffered = 0
@@ -81,10 +80,10 @@ class Exchange:
         self.disconnected = False
         self.departure = DisconnectSignal(connection.resume_reading)
 
-    async def run(self, app: ASGIApp) -> None:
+    async def run(self, app: ASGIApp, scope: Scope) -> None:
         """Let the application handle the request; whatever it leaves undone ends the connection."""
         try:
-            await app(self._scope, self.receive, self.send)
+            await app(scope, self.receive, self.send)
         except Exception:  # noqa: BLE001 - the application answers its own errors; this is a bug in its outermost layer
             _log.exception("asgi_application_failed")
         finally:

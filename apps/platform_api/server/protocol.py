@@ -94,8 +94,9 @@ class ServerProtocol(asyncio.Protocol):
         self._drops = True
         self._buffer = bytearray()
         self.resume_writing()
-        if self._exchange is not None:
-            self._exchange.disconnect()
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange.disconnect()
 
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol."""
@@ -214,11 +215,11 @@ class ServerProtocol(asyncio.Protocol):
             "headers": head.headers,
             "state": self._app_state.copy(),
         }
-        exchange = self._exchange = Exchange(self, head, scope, body)
+        exchange = self._exchange = Exchange(self, head, body)
         scope["extensions"] = exchange.departure.extension()
         if self.closing:
             exchange.keep_alive = False
-        task = self._loop.create_task(exchange.run(self._app))
+        task = self._loop.create_task(exchange.run(self._app, scope))
         self._server.tasks.add(task)
         task.add_done_callback(self._server.tasks.discard)
 

@@ -167,25 +167,25 @@ class _Chunks:
 
     def __init__(self, queue: "asyncio.Queue[bytes | BaseException | None]", leave: Callable[[], None]) -> None:
         self._queue = queue
-        self._leave = leave
-        self._ended = False
+        self._leave: Callable[[], None] | None = leave
+        """None after the end: the work refers to the response, which refers to this."""
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
 
     async def __anext__(self) -> bytes:
-        if self._ended:
+        if self._leave is None:
             raise StopAsyncIteration
         chunk = await self._queue.get()
         if isinstance(chunk, bytes):
             return chunk
-        self._ended = True
+        self._leave = None
         if chunk is None:
             raise StopAsyncIteration
         raise chunk
 
     async def aclose(self) -> None:
         """The client takes no more of it."""
-        if not self._ended:
-            self._ended = True
-            self._leave()
+        leave, self._leave = self._leave, None
+        if leave is not None:
+            leave()

@@ -161,6 +161,7 @@ class Connection(asyncio.Protocol):
                 self._complete()  # the end of the connection is the end of such a response
             else:
                 self._end(IncompleteResponse())
+        del self._parser  # it refers to this object: a reference cycle
         self._owner.lost(self)
 
     # httptools
