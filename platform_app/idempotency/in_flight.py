@@ -59,9 +59,7 @@ class InFlightRequest:
         self._left = False
         self.protected = protected
         self.max_bytes = keeping.policy.max_bytes
-        self._renewing: asyncio.Task[None] | None = asyncio.create_task(
-            self._keep_holding(), name="idempotency-lease"
-        )
+        self._renewing: asyncio.Task[None] | None = asyncio.create_task(self._keep_holding(), name="idempotency-lease")
 
     def client_left(self) -> None:
         """Note that the client has left and the work goes on, so that whoever asks with the key waits for it. Does not

@@ -56,9 +56,7 @@ class ConnectionHandle(Protocol):
 class Exchange:
     """Reads one request's body and writes one response."""
 
-    def __init__(
-        self, connection: ConnectionHandle, head: RequestHead, body: IncomingBody | None
-    ) -> None:
+    def __init__(self, connection: ConnectionHandle, head: RequestHead, body: IncomingBody | None) -> None:
         self._connection = connection
         self._body = body
         self._parts: list[bytes] = []
