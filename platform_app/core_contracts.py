@@ -1,8 +1,8 @@
-"""The one seam to flowbiz-ai-core: what the platform promises core's consumers, and whether the core that is
-installed still means the same.
+"""The only module that knows flowbiz-ai-core: the contracts that the platform keeps, and whether the installed core has
+the same ones.
 
-Core is optional and on no public registry, so nothing here needs it to be installed but the two functions named
-`as_…`. Its contract models are written down as data in CONTRACTS; `contract_differences` compares.
+Core is optional and not on a public registry, so only the two functions named `as_…` need it to be installed. CONTRACTS
+describes core's contract models as data; `contract_differences` compares them with the installed ones.
 """
 
 import importlib
@@ -37,8 +37,8 @@ _SCHEMAS = "packages.core.schemas"
 class Contract:
     """One of core's models, as PINNED documents it. Every one forbids extra fields.
 
-    A field is an annotation, or for another contract its name. `defaults` holds those that core documents; of
-    other fields it is left open whether core has a default, since whoever sets every field never meets it.
+    A field is an annotation, or the name of another contract. `defaults` lists the defaults that core documents. Other
+    fields may have a default in core; the platform sets every field, so it does not depend on them.
     """
 
     module: str
@@ -49,7 +49,7 @@ class Contract:
 
     @property
     def path(self) -> str:
-        """Where core has it, as an import would spell it."""
+        """The model's import path in core."""
         return f"{self.module}.{self.name}"
 
 
@@ -173,23 +173,23 @@ CONTRACTS = (
 
 @dataclass(frozen=True, slots=True)
 class CoreStatus:
-    """Which core this platform is made for, and which it found."""
+    """The core version that this platform is made for, and the installed one."""
 
     pinned: str
     installed: str | None
     compatible: bool | None
-    """None where core is not installed; True where it is PINNED and has no differences."""
+    """None if core is not installed; True if it is PINNED and has no differences."""
 
 
 def core_status() -> CoreStatus:
-    """Looks at the installed distributions and, if core is one, imports its contracts: ask once, at start."""
+    """Return core's status. This imports core's contracts if core is installed, so call it once, at start."""
     installed = _installed_version()
     compatible = None if installed is None else not core_problems()
     return CoreStatus(PINNED, installed, compatible)
 
 
 def core_problems() -> list[str]:
-    """Why PLATFORM_REQUIRE_CORE could not be satisfied, in whole sentences; empty if it could."""
+    """Return why PLATFORM_REQUIRE_CORE is not satisfied, in whole sentences; empty if it is."""
     installed = _installed_version()
     if installed is None:
         return [f"{DISTRIBUTION} is not installed. Install {PINNED} from your own index or a wheel."]
@@ -200,9 +200,9 @@ def core_problems() -> list[str]:
 
 
 def contract_differences() -> list[str]:
-    """What the installed core means differently than CONTRACTS; empty also where core is not installed.
+    """Return one sentence for each difference between the installed core and CONTRACTS; empty if core is not installed.
 
-    One sentence for each difference. A contract that cannot be imported, for whatever reason, is one difference.
+    A contract that cannot be imported, for whatever reason, is one difference.
     """
     if _installed_version() is None:
         return []
@@ -210,17 +210,17 @@ def contract_differences() -> list[str]:
 
 
 def health_response(service: str, version: str) -> dict[str, str]:
-    """What parses as core's HealthResponse."""
+    """Return a body that parses as core's HealthResponse."""
     return {"status": "ok", "service": service, "version": version}
 
 
 def runtime_meta(service: str, environment: str, version: str, build_sha: str | None) -> dict[str, str | None]:
-    """What parses as core's RuntimeMeta."""
+    """Return a body that parses as core's RuntimeMeta."""
     return {"service": service, "environment": environment, "version": version, "build_sha": build_sha}
 
 
 def error_payload(code: str, message: str, request_id: str, details: Sequence[str] | None = None) -> dict[str, Any]:
-    """What parses as core's ErrorPayload; like core's own dump it leaves out `details` where there are none."""
+    """Return a body that parses as core's ErrorPayload. Like core's own dump it omits empty `details`."""
     payload: dict[str, Any] = {"code": code, "message": message, "request_id": request_id}
     if details:
         payload["details"] = list(details)
@@ -228,12 +228,12 @@ def error_payload(code: str, message: str, request_id: str, details: Sequence[st
 
 
 def error_response(code: str, message: str, request_id: str, details: Sequence[str] | None = None) -> dict[str, Any]:
-    """What parses as core's ErrorResponse: the body of every error of the platform's own routes."""
+    """Return a body that parses as core's ErrorResponse: that of every error on the platform's own routes."""
     return {"error": error_payload(code, message, request_id, details)}
 
 
 def llm_response_fields(completion: ModelResponse, *, trace_id: str, model: str) -> dict[str, str | None]:
-    """A chat result as the fields of core's LLMResponse; `model` is the public name."""
+    """Return a chat result as the fields of core's LLMResponse; `model` is the public name."""
     content = completion.message.get("content")
     return {
         "status": "ok",
@@ -246,7 +246,7 @@ def llm_response_fields(completion: ModelResponse, *, trace_id: str, model: str)
 
 
 def llm_error_fields(error: PlatformError, *, trace_id: str, model: str) -> dict[str, str | None]:
-    """A chat that failed as the fields of core's LLMResponse; the error's message has no place in it."""
+    """Return a failed chat as the fields of core's LLMResponse, which has no field for the error's message."""
     return {
         "status": "error",
         "trace_id": trace_id,
@@ -258,7 +258,7 @@ def llm_error_fields(error: PlatformError, *, trace_id: str, model: str) -> dict
 
 
 def api_key_info_fields(record: KeyRecord) -> dict[str, Any]:
-    """A key as the fields of core's APIKeyInfo, expires_at in ISO 8601.
+    """Return a key as the fields of core's APIKeyInfo, expires_at in ISO 8601.
 
     Core's model cannot say that a key was revoked, so `metadata` carries the status.
     """
@@ -277,7 +277,7 @@ def api_key_info_fields(record: KeyRecord) -> dict[str, Any]:
 
 
 def as_llm_response(completion: ModelResponse, *, trace_id: str, model: str) -> "LLMResponse":
-    """A chat result as core's own LLMResponse.
+    """Return a chat result as core's own LLMResponse.
 
     Raises:
         ImportError: core is not installed.
@@ -288,7 +288,7 @@ def as_llm_response(completion: ModelResponse, *, trace_id: str, model: str) -> 
 
 
 def as_api_key_info(record: KeyRecord) -> "APIKeyInfo":
-    """A key as core's own APIKeyInfo.
+    """Return a key as core's own APIKeyInfo.
 
     Raises:
         ImportError: core is not installed.
@@ -308,7 +308,7 @@ def _installed_version() -> str | None:
 def _differences(contract: Contract) -> Iterator[str]:
     try:
         model = getattr(importlib.import_module(contract.module), contract.name, None)
-    except Exception as error:  # noqa: BLE001 - core's code runs here, and whatever it raises is the finding
+    except Exception as error:  # noqa: BLE001 - core's code runs here, and any exception is the difference
         yield f"{contract.path}: cannot be imported: {type(error).__name__}: {error}"
         return
     if not (isinstance(model, type) and issubclass(model, BaseModel)):
@@ -349,13 +349,13 @@ def _default_differences(expected: object, actual: FieldInfo) -> Iterator[str]:
 
 
 def _with_limits(actual: FieldInfo) -> object:
-    """Pydantic takes an annotation apart; this is the whole again."""
+    """Return a field's full annotation, which pydantic splits into type and metadata."""
     return Annotated[actual.annotation, *actual.metadata] if actual.metadata else actual.annotation
 
 
 def _spelled(annotation: object) -> str:
-    """One spelling for each type, however it was written: `Optional[str]`, `None | str` and `str | None` are one, and
-    so are a Literal and an Enum of the same values."""
+    """Return one spelling for each type: `Optional[str]`, `None | str` and `str | None` are equal, and so are a Literal
+    and an Enum of the same values."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return ", ".join([_spelled(arguments[0]), *sorted(_limit(item) for item in arguments[1:])])
@@ -381,7 +381,7 @@ def _alternatives(spellings: Iterator[str]) -> str:
 
 
 def _limit(item: object) -> str:
-    """Numbers without their type: a limit of 2 and one of 2.0 are one."""
+    """Return a number without its type: a limit of 2 equals one of 2.0."""
     match item:
         case Ge(ge=least):
             return f">= {least:g}"

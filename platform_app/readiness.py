@@ -1,8 +1,8 @@
-"""Whether this process should get traffic, part by part. It follows the failure policies: what the gateway can do
-without does not make it unready.
+"""Readiness: whether this process should receive traffic. It follows the failure policies, so a dependency that the
+gateway can do without does not make it unready.
 
-Anyone may ask, and as often as they like: the answer is kept for a second, found on a connection that no request uses,
-and finding it changes nothing for requests.
+`/readyz` needs no key, so its cost is bounded: the result is cached for a second, and checks use a connection that no
+request uses. They change nothing for requests.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ CACHE_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One part's state; `detail` is for people and holds no address and no credential."""
+    """The state of one dependency. `detail` is for people and contains neither an address nor a credential."""
 
     name: str
     ok: bool
@@ -39,22 +39,22 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class RedisPolicy:
-    """Whether this process is of use without Redis."""
+    """Whether this process can serve requests without Redis."""
 
     rules: RuleBook
     limiter: FailoverLimiter | None = None
-    """Also asked whether it counts: a server may answer and take no writes."""
+    """The limiter, which is also checked for writes: a server may respond and refuse them."""
 
 
 class ReadinessChecks(Protocol):
-    """What can say whether this process should get traffic."""
+    """Anything that reports readiness."""
 
     async def checks(self) -> list[Check]:
-        """Each part's state."""
+        """Return the state of each dependency."""
 
 
 class CachedReadiness:
-    """Asks at most once a second, and once for all who wait at the same time."""
+    """Check at most once a second, and once for all concurrent callers."""
 
     def __init__(
         self,
@@ -70,16 +70,16 @@ class CachedReadiness:
         self._running: asyncio.Task[list[Check]] | None = None
 
     async def checks(self) -> list[Check]:
-        """See Readiness.checks; at most a second old."""
+        """Return the states, at most a second old; see Readiness.checks."""
         if self._clock() - self._found_at < self._seconds:
             return self._found
         if self._running is None:
             self._running = asyncio.create_task(self._find(), name="readiness")
-        # A client that leaves must not end it for the others.
+        # A client's disconnect must not cancel the check for the others.
         return await asyncio.shield(self._running)
 
     async def aclose(self) -> None:
-        """End a check that runs."""
+        """Cancel a running check."""
         if self._running is not None:
             self._running.cancel()
             await asyncio.gather(self._running, return_exceptions=True)
@@ -94,7 +94,7 @@ class CachedReadiness:
 
 
 class Readiness:
-    """Asks the database and Redis, each within a second, and the ledger."""
+    """Check the database and Redis, each within a second, and the ledger."""
 
     def __init__(
         self, engine: AsyncEngine, redis: "Redis", settings: Settings, ledger: Ledger, redis_policy: RedisPolicy
@@ -108,11 +108,11 @@ class Readiness:
         self._known = known_revisions()
 
     async def checks(self) -> list[Check]:
-        """Database, schema, Redis and ledger, asked at once.
+        """Return the states of database, schema, Redis and ledger, which are checked concurrently.
 
-        The database is not required while callers verified recently go on (auth_stale_seconds > 0), or every
-        replica would leave the load balancer at the same moment. Redis is required where a rule says that without it
-        nobody passes; else limits degrade.
+        The database is not required while recently verified callers are still served (auth_stale_seconds > 0);
+        otherwise every replica would leave the load balancer at once. Redis is required if a rule refuses requests
+        without it; otherwise limits degrade.
         """
         database, redis = await asyncio.gather(self._database(), self._check_redis())
         return [*database, redis, self._check_ledger()]
@@ -123,11 +123,11 @@ class Readiness:
             async with asyncio.timeout(CHECK_TIMEOUT_SECONDS):
                 revision = await current_revision(self._engine)
         except (SQLAlchemyError, OSError, TimeoutError) as error:
-            return [Check("database", False, required, f"does not answer ({failure_kind(error)})")]
+            return [Check("database", False, required, f"does not respond ({failure_kind(error)})")]
         return [Check("database", True, required, "answers"), self._schema(revision)]
 
     def _schema(self, revision: str | None) -> Check:
-        """At head, or newer: a schema that the next version brought must not take every old replica out at once."""
+        """Pass at head or newer: the next version's migration must not make every old replica unready at once."""
         if revision == self._head:
             return Check("schema", True, True, "at head")
         if revision is not None and revision not in self._known:
@@ -135,7 +135,7 @@ class Readiness:
         return Check("schema", False, True, f"at {revision}, expected {self._head}; run: flowbiz-platform migrate up")
 
     def _check_ledger(self) -> Check:
-        """Required: an instance that refuses everything it cannot record is of no use to a load balancer."""
+        """Return the ledger's state. It is required, because an instance refuses the requests that it cannot record."""
         problem = self._ledger.problem()
         return Check("ledger", problem is None, True, problem or "records")
 
@@ -147,7 +147,7 @@ class Readiness:
                 await self._redis.ping()
                 counts = limiter is None or await limiter.counts()
         except (RedisError, OSError, TimeoutError) as error:
-            return Check("redis", False, required, f"does not answer ({failure_kind(error)}); {without}")
+            return Check("redis", False, required, f"does not respond ({failure_kind(error)}); {without}")
         if not counts:
-            return Check("redis", False, required, f"answers, and does not count; {without}")
+            return Check("redis", False, required, f"responds but does not count; {without}")
         return Check("redis", True, required, "answers")

@@ -1,4 +1,4 @@
-"""The catalog's models: which providers there are, and which of their models serve which public name."""
+"""Providers and models in the config file: which provider models serve which public model name."""
 
 from decimal import Decimal
 from pathlib import Path
@@ -40,7 +40,7 @@ class PriceConfig(ConfigModel):
 
 
 class ProviderConfig(ConfigModel):
-    """One upstream account: where it is, how it speaks, which secret opens it."""
+    """One provider account: its address, its wire format and the name of its credential."""
 
     wire_format: WireFormat = Field("openai", description="How requests are written.")
     base_url: HttpUrl = Field(
@@ -48,7 +48,7 @@ class ProviderConfig(ConfigModel):
         "address before /v1/messages."
     )
     api_key_secret: SecretName | None = Field(
-        None, description="Name of the credential in the secret store; without it none is sent (a server of your own)."
+        None, description="Name of the credential in the secret store. Without it no credential is sent."
     )
     headers: Annotated[dict[HeaderName, HeaderValue], Field(max_length=32)] = Field(
         {}, description="Sent with every request, such as OpenAI-Organization; nothing secret."
@@ -64,9 +64,9 @@ class ProviderConfig(ConfigModel):
     )
     allow_fields: Annotated[tuple[FieldName, ...], Field(max_length=128)] = Field(
         (),
-        description="Fields of requests that may pass although they can choose another model, provider, address or "
-        "price there, such as data_sources, service_tier or tools.web_search. What they cause is neither checked "
-        "against keys' models nor priced.",
+        description="Request fields that are forwarded although they can choose another model, provider, address or "
+        "price, such as data_sources, service_tier or tools.web_search. Their effect is neither checked against "
+        "the key's models nor priced.",
     )
     only_known_fields: bool = Field(
         False,
@@ -102,7 +102,7 @@ class ProviderConfig(ConfigModel):
 
 
 class CapabilitiesConfig(ConfigModel):
-    """What a model behind `wire_format: anthropic` takes, where it is not what the gateway's own table says."""
+    """What a model behind `wire_format: anthropic` supports, where that differs from the gateway's own table."""
 
     efforts: tuple[Literal["low", "medium", "high", "xhigh", "max"], ...] | None = Field(
         None, description="Levels of its effort parameter; an empty list: it has none."
@@ -117,7 +117,7 @@ class CapabilitiesConfig(ConfigModel):
 
 
 class RouteConfig(ConfigModel):
-    """One way to serve a model: which provider, and what the model is called there."""
+    """One way to serve a model: the provider, and the model's name at that provider."""
 
     provider: RuleName
     model: ModelName = Field(description="The model's name at the provider (azure: the deployment's).")
@@ -161,5 +161,7 @@ class ModelConfig(ConfigModel):
     def _routes_differ(self) -> Self:
         seen = [(route.provider, route.model) for route in self.routes]
         if twice := sorted({f"{provider}/{model}" for provider, model in seen if seen.count((provider, model)) > 1}):
-            raise ValueError(f"routes stand twice: {', '.join(twice)}; a failed route is retried by itself")
+            raise ValueError(
+                f"routes occur twice: {', '.join(twice)}; remove the copies, a failed route is retried anyway"
+            )
         return self

@@ -14,7 +14,7 @@ def _http_url(value: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("expected an http:// or https:// URL with a host")
     if not _port_is_one(parts):
-        raise ValueError("expected a port from 1 to 65535 behind the host")
+        raise ValueError("expected a port from 1 to 65535 after the host")
     if not parts.path.isascii() or " " in value or not value.isprintable():
         raise ValueError("expected a URL without spaces, its path percent-encoded")
     if parts.username or parts.password:
@@ -35,12 +35,13 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def parse_networks(text: str) -> tuple[Network, ...]:
-    """Networks in CIDR form, separated by commas. Raises ValueError naming what is none."""
+    """Parse networks in CIDR form, separated by commas. Raises ValueError with the entry that is not a network."""
     return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())
 
 
 def parses(parse: Callable[[str], object], url: str) -> bool:
-    """Whether the library that will use the URL can read it. Its own words would show parts of the URL."""
+    """Return whether the library that will use the URL can parse it. The library's message would show parts of the
+    URL."""
     try:
         parse(url)
     except (ValueError, ArgumentError):
@@ -51,7 +52,7 @@ def parses(parse: Callable[[str], object], url: str) -> bool:
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 SECRET_NAME = r"^[A-Za-z0-9_][A-Za-z0-9_./-]{0,199}(#[A-Za-z0-9_.-]{1,100})?$"  # noqa: S105 - a pattern
-"""A path in the secret store, and behind `#` one field of what is there. The stores check it again, with `..`."""
+"""A path in the secret store and, after `#`, one field of that secret. The stores check it again and refuse `..`."""
 SecretName = Annotated[str, StringConstraints(pattern=SECRET_NAME)]
 ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,127}$")]
 RuleName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
@@ -78,5 +79,5 @@ def renamed(names: Mapping[str, str]) -> Callable[[Any], Any]:
 
 
 def what_is_wrong(item: Mapping[str, Any]) -> str:
-    """A finding of pydantic in its own words, or in those of our validators."""
+    """Return the message of a validation error: pydantic's, or that of our validator."""
     return str(item["msg"]).removeprefix("Value error, ")

@@ -1,4 +1,4 @@
-"""The config file as a whole, and reading it."""
+"""Read and validate the config file."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ from platform_app.errors import ConfigurationError
 
 
 class PlatformConfig(ConfigModel):
-    """The config file as a whole."""
+    """The whole config file."""
 
     providers: dict[RuleName, ProviderConfig]
     models: Annotated[dict[ModelName, ModelConfig], Field(min_length=1)]
@@ -33,7 +33,7 @@ class PlatformConfig(ConfigModel):
             if route.provider not in self.providers
         ]
         problems += [
-            f"models.{name}.routes.{index}.capabilities: are for providers of wire_format anthropic; leave them out"
+            f"models.{name}.routes.{index}.capabilities: only for providers of wire_format anthropic; leave it out"
             for name, model in self.models.items()
             for index, route in enumerate(model.routes)
             if route.capabilities is not None
@@ -65,7 +65,7 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 
 
 def load_config(settings: Settings) -> PlatformConfig:
-    """The config file, or without one a catalog of the default model alone.
+    """Return the config file, or without one a catalog with only the default model.
 
     Raises:
         ConfigurationError: with one line for every problem.
@@ -111,7 +111,7 @@ def _read_config(path: Path) -> PlatformConfig:
 
 
 def _follows(item: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether pydantic calls a list too short only because items of it are wrong."""
+    """Return whether pydantic reports a list as too short only because some of its items are invalid."""
     path = item["loc"]
     return item["type"] == "too_short" and any(
         len(other["loc"]) > len(path) and other["loc"][: len(path)] == path for other in others

@@ -1,12 +1,12 @@
-"""Which limit rules contradict each other, or can never decide anything."""
+"""Find limit rules that contradict each other or can never deny a request."""
 
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import Protocol
 
 MODEL_ROUTES = frozenset({"/v1/platform/chat", "/v1/chat/completions", "/v1/embeddings"})
-"""Route templates that call a model, the only ones with tokens, a cost and a length. A test compares them with the
-app."""
+"""Templates of the routes that call a model; only they have tokens, a cost and a duration. A test compares them with
+the app."""
 LIMITED_ROUTES = MODEL_ROUTES | {
     "/v1/models",
     "/v1/models/{model}",
@@ -17,7 +17,7 @@ LIMITED_ROUTES = MODEL_ROUTES | {
     "/v1/platform/audit",
     "/v1/platform/usage",
 }
-"""Every route template that asks the limiter. A test compares them with the app."""
+"""Templates of all routes with limits. A test compares them with the app."""
 
 _WIDER: dict[str, frozenset[str]] = {
     "key_route": frozenset({"key", "owner", "route", "global"}),
@@ -28,11 +28,11 @@ _WIDER: dict[str, frozenset[str]] = {
     "model": frozenset({"global"}),
     "global": frozenset(),
 }
-"""Scopes whose counters also count everything that a counter of this scope does."""
+"""For each scope, the scopes whose counters include everything that a counter of this scope counts."""
 
 
 class Rule(Protocol):
-    """What of a rule matters here; see LimitRule."""
+    """The attributes of a LimitRule that these checks read."""
 
     @property
     def name(self) -> str: ...  # noqa: D102 - see LimitRule
@@ -57,10 +57,10 @@ class Rule(Protocol):
 
 
 def check_routes(routes: Sequence[str], calls_model: bool) -> Iterator[str]:
-    """What is wrong with a rule's routes. `calls_model`: the rule can only apply where a model is called."""
+    """Yield what is wrong with a rule's routes. `calls_model`: the rule applies only to routes that call a model."""
     for route in routes:
         if route not in LIMITED_ROUTES:
-            yield f"routes: '{route[:100]}' is no limited route; choose from {', '.join(sorted(LIMITED_ROUTES))}"
+            yield f"routes: '{route[:100]}' is not a route with limits; choose from {', '.join(sorted(LIMITED_ROUTES))}"
         elif calls_model and route not in MODEL_ROUTES:
             yield (
                 f"routes: '{route}' calls no model, so this rule would never apply there; choose from "
@@ -69,7 +69,8 @@ def check_routes(routes: Sequence[str], calls_model: bool) -> Iterator[str]:
 
 
 def unreachable_rules(rules: Sequence[Rule]) -> list[str]:
-    """One sentence for each rule that another one always denies before, or together with, it."""
+    """Yield one sentence for each rule that never denies first, because another rule always denies before or with
+    it."""
     problems = []
     for index, rule in enumerate(rules):
         for other_index, other in enumerate(rules):
@@ -85,7 +86,7 @@ def unreachable_rules(rules: Sequence[Rule]) -> list[str]:
 
 
 def _hides(other: Rule, rule: Rule) -> bool:
-    """Whether `other` is reached no later than `rule` by whatever `rule` counts."""
+    """Return whether everything that `rule` counts exhausts `other` no later than `rule`."""
     if other.unit != rule.unit or other.limit is None or rule.limit is None or other.limit > rule.limit:
         return False
     if other.mode == "shadow" and rule.mode == "enforce":
@@ -99,7 +100,7 @@ def _covers(others: Sequence[str], ours: Sequence[str]) -> bool:
 
 
 def _lasts(other: Rule, rule: Rule) -> bool:
-    """Whether the window of `other` holds every window of `rule`."""
+    """Return whether every window of `rule` lies within a window of `other`."""
     if rule.window is not None:
         same = (other.window, other.time_zone) == (rule.window, rule.time_zone)
         return same or (rule.window == "day" and other.window == "month" and other.time_zone == rule.time_zone)

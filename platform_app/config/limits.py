@@ -1,4 +1,4 @@
-"""The limit rules' models."""
+"""Limit rules in the config file."""
 
 from decimal import Decimal
 from functools import lru_cache
@@ -16,11 +16,11 @@ LimitUnit = Literal["requests", "tokens", "concurrent", "cost_usd"]
 CalendarWindow = Literal["day", "month"]
 
 MAX_LIMIT = 1_000_000_000
-"""Of any unit; in millionths of a dollar it still is a whole number that Redis' Lua counts exactly (below 2^53)."""
+"""The highest limit of any unit. As millionths of a dollar it is still below 2^53, which Redis' Lua counts exactly."""
 RESERVING_UNITS = ("tokens", "cost_usd")
-"""Units whose number is known only when the call is over."""
+"""Units whose number is known only after the call."""
 BY_KEY_SCOPES = ("key", "key_route", "key_model")
-"""Scopes whose rules a key may have its own limit for."""
+"""Scopes of the rules for which a key may have its own limit."""
 
 
 @lru_cache(1)
@@ -30,20 +30,20 @@ def _time_zones() -> frozenset[str]:
 
 def _time_zone(name: str) -> str:
     if name not in _time_zones():
-        raise ValueError(f"'{name[:64]}' is no time zone; expected an IANA name such as Europe/Berlin or UTC")
+        raise ValueError(f"'{name[:64]}' is not a time zone; expected an IANA name such as Europe/Berlin or UTC")
     return name
 
 
 class LimitRule(ConfigModel):
-    """At most `limit` units in any window of that length, counted apart for each value of the scope."""
+    """At most `limit` units in any window of that length, with a separate counter for each value of the scope."""
 
     name: RuleName
     scope: LimitScope
     unit: LimitUnit = "requests"
     limit: Annotated[Decimal, Field(gt=0, le=MAX_LIMIT, decimal_places=6)] | None = Field(
         None,
-        description="How many units; US dollars for cost_usd. Without it the rule holds only for keys that have a "
-        "limit of their own by this name.",
+        description="How many units; US dollars for cost_usd. Without it the rule applies only to keys that "
+        "have their own limit by this name.",
     )
     window_seconds: Annotated[int, Field(ge=1, le=31 * 86_400)] | None = Field(
         None, description="A sliding window of this length."
@@ -57,7 +57,7 @@ class LimitRule(ConfigModel):
     routes: tuple[str, ...] = Field((), description="Only on these route templates; empty: on every limited one.")
     models: tuple[ModelName, ...] = Field((), description="Only for these public models; empty: for every request.")
     mode: Literal["enforce", "shadow"] = Field(
-        "enforce", description="shadow: counted and logged as if it were enforced, and nobody is refused."
+        "enforce", description="shadow: counted and logged as if it were enforced, but no request is refused."
     )
     on_outage: Literal["degrade", "closed"] = Field(
         "degrade",
@@ -75,7 +75,7 @@ class LimitRule(ConfigModel):
         return self.unit != "requests" or self.scope in ("model", "key_model") or bool(self.models)
 
     def own_limit_problem(self, limit: float) -> str | None:
-        """What is wrong with a key's own limit for this rule; None where nothing is."""
+        """Return what is wrong with a key's own limit for this rule, or None."""
         if self.unit == "cost_usd":
             if not 0.000001 <= limit <= MAX_LIMIT:
                 return f"US dollars from 0.000001 to {MAX_LIMIT} are needed"
@@ -132,7 +132,7 @@ class RateLimitsConfig(ConfigModel):
     """The limit rules; a file that names none gets the defaults, and an empty list is refused."""
 
     default_output_tokens: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
-        1024, description="What a request without max_tokens reserves for its answer."
+        1024, description="Tokens that a request without max_tokens reserves for its completion."
     )
     rules: Annotated[tuple[LimitRule, ...], Field(min_length=1, max_length=32)] = DEFAULT_RULES
 
@@ -140,7 +140,7 @@ class RateLimitsConfig(ConfigModel):
     def _unique_names(self) -> Self:
         names = [rule.name for rule in self.rules]
         if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"rule names are used twice: {', '.join(twice)}; give each rule a name of its own")
+            raise ValueError(f"rule names are used twice: {', '.join(twice)}; give each rule its own name")
         return self
 
     @model_validator(mode="after")

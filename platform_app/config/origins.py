@@ -1,4 +1,4 @@
-"""Origins of web pages, as browsers write them in the header Origin."""
+"""Origins of web pages, as browsers send them in the Origin header."""
 
 import re
 
@@ -11,14 +11,14 @@ MAX_ORIGINS = 100
 
 
 def parse_origins(text: str) -> tuple[str, ...]:
-    """Origins, separated by commas; `*` alone means all of them.
+    """Parse origins separated by commas; `*` alone means all origins.
 
     Raises:
-        ValueError: naming what is no origin.
+        ValueError: names the entry that is not an origin.
     """
     origins = tuple(part.strip() for part in text.split(",") if part.strip())
     if len(origins) > MAX_ORIGINS:
-        raise ValueError(f"at most {MAX_ORIGINS} origins are taken")
+        raise ValueError(f"at most {MAX_ORIGINS} origins are accepted")
     for origin in origins:
         if origin == ANY:
             if len(origins) > 1:
@@ -29,7 +29,7 @@ def parse_origins(text: str) -> tuple[str, ...]:
             raise ValueError(f"'{origin}' holds '*': each origin has to be written out")
         elif not _ORIGIN.fullmatch(origin):
             raise ValueError(
-                f"'{origin}' is no origin; expected https://app.example.com, in lower case, without a path"
+                f"'{origin}' is not an origin; expected https://app.example.com, in lower case, without a path"
             )
         elif any(origin.startswith(f"{scheme}:") and origin.endswith(port) for scheme, port in _DEFAULT_PORTS):
             raise ValueError(f"'{origin}' is an origin with the default port, which browsers leave out")

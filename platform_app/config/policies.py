@@ -1,4 +1,4 @@
-"""What happens when a provider fails: numbers for the wrappers in platform_app/llm/policies."""
+"""Settings of the policies in platform_app/llm/policies: retry, breaker, fallback and deadlines."""
 
 from typing import Annotated, Self
 
@@ -10,10 +10,10 @@ Seconds = Annotated[float, Field(gt=0, le=600)]
 
 
 class RetryConfig(ConfigModel):
-    """Trying a route again after an error that may not come twice."""
+    """Retries of a route after an error that may be temporary."""
 
     max_attempts: Annotated[int, Field(ge=1, le=10)] = Field(
-        3, description="Tries of one route for one request, the first included; 1: never again."
+        3, description="Attempts at one route for one request, including the first; 1: no retry."
     )
     base_seconds: Seconds = Field(
         0.25, description="The wait before the n-th retry is drawn from 0 to this × 2^(n-1), up to max_seconds."
@@ -41,21 +41,21 @@ class RetryConfig(ConfigModel):
 
 
 class BreakerConfig(ConfigModel):
-    """When a route counts as down, and how it comes back."""
+    """When a route's breaker opens, and how it closes again."""
 
     failure_ratio: Annotated[float, Field(gt=0, le=1)] = Field(
         0.5, description="It opens when this share of the calls in the window failed, and there were minimum_calls."
     )
     minimum_calls: Annotated[int, Field(ge=1, le=100_000)] = 10
     window_seconds: Seconds = 30.0
-    open_seconds: Seconds = Field(15.0, description="For this long nothing is sent; then probes are.")
+    open_seconds: Seconds = Field(15.0, description="Nothing is sent to the route for this long; then probes are.")
     probes: Annotated[int, Field(ge=1, le=1000)] = Field(
-        2, description="Calls at once that are let through then. As many good ones close it, a failed one opens it."
+        2, description="Concurrent probes. That many successes close the breaker; one failure opens it again."
     )
 
 
 class PoliciesConfig(ConfigModel):
-    """How calls to providers are retried, held back and routed around; the same for all providers."""
+    """Policies for calls to providers; the same for all providers."""
 
     retry: RetryConfig = RetryConfig()
     breaker: BreakerConfig = BreakerConfig()

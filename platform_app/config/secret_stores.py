@@ -1,4 +1,4 @@
-"""Settings of the secret stores: which one is asked, and what each of them needs."""
+"""Settings of the secret stores: which one is used, and what each of them needs."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,7 +37,7 @@ class SecretStoreSettings(BaseSettings):
     aws_endpoint_url: HttpUrl | None = None
     aws_secret_prefix: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9/_+=.@-]*$", max_length=200)] = ""
 
-    # Behind what the stores need, since a validator sees only the fields before its own.
+    # After the fields that the stores need: a validator sees only the fields before its own.
     secret_provider: Literal["env", "file", "vault", "aws"] = "env"  # noqa: S105 - the name of a store
     secret_ttl_seconds: Annotated[float, Field(gt=0, le=86_400)] = 300.0
 
@@ -50,7 +50,7 @@ class SecretStoreSettings(BaseSettings):
 
 
 def _lacking(store: str, given: Mapping[str, Any]) -> list[str]:
-    """The variables that this store needs and that are not set. One that is set and wrong has a problem of its own."""
+    """Return the variables that this store needs and that are not set. A wrong value is reported separately."""
 
     def missing(*names: str) -> bool:
         return all(name in given and given[name] is None for name in names)

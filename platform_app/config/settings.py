@@ -30,14 +30,14 @@ ENV_PREFIX = "PLATFORM_"
 # Names that `flowbiz-platform dev` writes for people and scripts; the gateway itself does not read them.
 _FOR_PEOPLE = frozenset({"BASE_URL", "METRICS_URL", "ADMIN_KEY", "CHAT_KEY", "API_KEY_PEPPER"})
 FORMER_NAMES = {"PROVIDER_FIRST_BYTE_TIMEOUT_SECONDS": "provider_idle_timeout_seconds"}
-"""Settings by the names that they had once, which are still read."""
+"""Former names of settings, which are still read."""
 
-# Files, secrets and servers are looked for this long at start before the process gives up.
+# At start the process waits this long for files, secrets and servers.
 START_TIMEOUT_SECONDS = 30.0
 
 
 class Settings(SecretStoreSettings):
-    """What the environment says, prefix `PLATFORM_`; `.env.example` explains each field."""
+    """Settings from environment variables with the prefix `PLATFORM_`; `.env.example` explains each field."""
 
     model_config = SettingsConfigDict(
         env_prefix=ENV_PREFIX, env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True
@@ -55,7 +55,7 @@ class Settings(SecretStoreSettings):
     build_sha: str | None = None
     require_core: bool = False
 
-    # Fields that a URL is read with come before it.
+    # Fields that a URL's validator reads come before the URL.
     database_ca_file: Path | None = None
     database_url: SecretStr
     database_pool_size: Annotated[int, Field(ge=1, le=100)] = 5
@@ -204,36 +204,36 @@ class Settings(SecretStoreSettings):
                 "of one of the cluster's nodes"
             )
         if self.port == self.metrics_port:
-            problems.append("PLATFORM_PORT and PLATFORM_METRICS_PORT are equal; metrics need a port of their own")
+            problems.append("PLATFORM_PORT and PLATFORM_METRICS_PORT are equal; metrics need a separate port")
         if problems:
             raise ValueError("\n".join(problems))
         return self
 
     @property
     def database(self) -> DatabaseTarget:
-        """Where the database is and how to connect to it; holds the password."""
+        """The database's address and connection settings; contains the password."""
         return parse_database_url(self.database_url.get_secret_value(), self.database_ca_file)
 
     @property
     def redis_client_url(self) -> str:
-        """The URL for redis-py, with the CAs to trust; holds the password."""
+        """The URL for redis-py, with the CAs to trust; contains the password."""
         return with_ca_file(self.redis_url.get_secret_value(), self.redis_ca_file)
 
     @property
     def idempotency_client_url(self) -> str:
-        """The URL of the Redis with kept responses, for redis-py; holds the password."""
+        """The URL of the Redis with stored responses, for redis-py; contains the password."""
         if self.idempotency_redis_url is None:
             return self.redis_client_url
         return with_ca_file(self.idempotency_redis_url.get_secret_value(), self.redis_ca_file)
 
     @property
     def egress(self) -> Egress:
-        """The way out to providers; holds the proxy's credentials."""
+        """The proxy for providers; contains the proxy's credentials."""
         own = self.egress_proxy
         return read_egress(None if own is None else own.get_secret_value(), os.environ)
 
     def insecure_connections(self) -> list[str]:
-        """A line for each store to which TLS is off or not verified, because the operator said so by name."""
+        """Return a line for each store whose TLS the operator turned off or left unverified by name."""
         found = []
         if (mode := self.database.insecure_mode) is not None:
             found.append(f"PLATFORM_DATABASE_URL says sslmode={mode}: the database is not verified")
@@ -275,7 +275,7 @@ def load_settings(**overrides: Any) -> Settings:
 
 
 def _standard_problems(settings: Settings) -> list[str]:
-    """What is wrong with variables that other programs read too, where they matter here."""
+    """Return what is wrong with variables that other programs share with the gateway."""
     problems = []
     try:
         _ = settings.egress
@@ -301,9 +301,9 @@ def _read_former_names() -> tuple[dict[str, str], list[str]]:
 
 
 def unknown_variables() -> list[str]:
-    """Variables with our prefix that nothing reads: most likely misspelt.
+    """Return variables with the prefix `PLATFORM_` that the gateway does not read: most likely misspelt.
 
-    A warning and no error, since Kubernetes injects such names (`PLATFORM_SERVICE_HOST`) by itself.
+    They cause a warning and not an error, because Kubernetes injects such names (`PLATFORM_SERVICE_HOST`).
     """
     known = {name.upper() for name in Settings.model_fields} | _FOR_PEOPLE | FORMER_NAMES.keys()
     return sorted(
@@ -312,7 +312,7 @@ def unknown_variables() -> list[str]:
 
 
 def environment() -> Mapping[str, str]:
-    """The environment itself, for the `env` secret store."""
+    """Return the environment, for the `env` secret store."""
     return os.environ
 
 
@@ -321,5 +321,5 @@ def _settings_problem(item: Mapping[str, Any]) -> str:
         return what_is_wrong(item)
     name = ENV_PREFIX + str(item["loc"][0]).upper()
     if item["type"] == "missing":
-        return f"{name}: is required and not set; set it (see .env.example)"
+        return f"{name}: required but not set; set it (see .env.example)"
     return f"{name}: {what_is_wrong(item)}"

@@ -1,1 +1,10 @@
-"""Logs, metrics and trace context."""
+"""Observability: logs, metrics and trace context.
+
+context.py        RequestContext: what is noted about one request; it ends as the access line
+logging.py        structured logs; log_sink.py writes them without blocking the event loop
+metrics.py        every metric; mapped_values.py makes counting cheap with several workers
+tracing.py        W3C trace context; ids.py generates ids
+credential_forms.py   masks whatever looks like an API key
+provider_call.py  times one provider call; own_stalls.py does not blame dependencies for a stalled event loop
+networks.py       which client addresses count as one client
+"""

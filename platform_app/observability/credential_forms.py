@@ -1,14 +1,14 @@
-"""What API keys look like: ours, and those of common providers.
+"""The forms of API keys: the platform's own, and those of common providers.
 
-Clients put keys where they do not belong: into a request id, a name, a path. What has the form of a key is not stored
-and not sent back. A form is only a form: nothing here says that a key is valid, or that a text without one is harmless.
+Clients put keys where they do not belong: into a request id, a name, a path. A text that has the form of a key is
+neither stored nor sent back. The form alone does not say that a key is valid, or that a text without one is harmless.
 """
 
 import re
 
-# Each form shows in a group of its own what may stay readable.
+# In each form, the group is the part that may stay readable.
 _SURE = (
-    # Ours; the part before the secret is public.
+    # The platform's own; the part before the secret is public.
     rb"(fbp_(?:live|test)_[0-9A-Za-z]{12})_[0-9A-Za-z]+"
     # Stripe, Groq, xAI, Perplexity.
     rb"|((?:sk|rk)_(?:live|test)_|gsk_|xai-|pplx-)[0-9A-Za-z_-]{16,}"
@@ -31,7 +31,7 @@ _MARKS = (
     b"fbp_", b"k-", b"k_live_", b"k_test_", b"gsk_", b"xai-", b"pplx-", b"AKIA", b"ASIA", b"AIza", b"hf_", b"r8_",
     b"gho_", b"ghp_", b"ghs_", b"ghu_", b"ghr_", b"github_pat_", b"glpat-", b"xox", b"hvb.", b"hvs.", b"hvr.", b"eyJ",
 )  # fmt: skip
-"""Every form holds one of these. To look for them first is a fraction of the work, and most texts hold none."""
+"""Every form contains one of these. Searching for them first is much cheaper, and most texts contain none."""
 
 _LONG = re.compile(rb"(?<![0-9A-Za-z])(?:sk|pk)-(?=[a-zA-Z_-]*[0-9])[0-9A-Za-z_-]{20,}")
 _SHORT = re.compile(rb"(?<![0-9A-Za-z])(?:sk|pk)[-_][0-9A-Za-z_-]{8,}")
@@ -41,7 +41,7 @@ _MIXED_RUN = re.compile(rb"(?=[A-Za-z]*[0-9])(?=[0-9a-z]*[A-Z])(?=[0-9A-Z]*[a-z]
 
 
 def mask_credentials(text: bytes) -> bytes:
-    """Return the text with everything masked that has the form of a key."""
+    """Return the text with every part masked that has the form of a key."""
     for mark in _MARKS:
         if mark in text:
             return _LIKELY.sub(_MASKED, text)
@@ -49,10 +49,11 @@ def mask_credentials(text: bytes) -> bytes:
 
 
 def holds_credential(text: bytes) -> bool:
-    """Whether a text that a person chose holds a key. In doubt it does not, since the text would be refused."""
+    """Return whether a text that a person chose contains a key. In doubt False, because True refuses the text."""
     return _FORMS.search(text) is not None or _LONG.search(text) is not None
 
 
 def id_may_hold_credential(text: bytes) -> bool:
-    """Whether a short id that a client chose may hold a key. In doubt it may, since an id of ours serves as well."""
+    """Return whether a short id that a client chose may contain a key. In doubt True, because the gateway then makes an
+    id."""
     return any(form.search(text) is not None for form in (_FORMS, _SHORT, _MIXED_RUN))

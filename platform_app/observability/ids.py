@@ -1,13 +1,13 @@
 """Ids of requests and spans: unique, not secret.
 
-From a generator that the system's entropy seeds once per process: asking the kernel for every id would cost three
-system calls a request, and nobody gains anything by guessing one.
+They come from a generator that is seeded once per process from the system's entropy. Reading the kernel's entropy for
+each id would cost three system calls per request, and guessing an id gives an attacker nothing.
 """
 
 import random
 import secrets
 
-_random = random.Random(secrets.randbits(256))  # noqa: S311 - ids, no secrets
+_random = random.Random(secrets.randbits(256))  # noqa: S311 - ids are not secrets
 
 
 def trace_id() -> str:

@@ -1,6 +1,6 @@
-"""Where log lines go: stdout, written by a thread, so that a slow reader never stops the event loop.
+"""The log sink: a thread writes log lines to stdout, so that a slow reader never blocks the event loop.
 
-The queue is bounded. When the reader of stdout hangs, lines are dropped and counted; requests go on.
+The queue is bounded. If the reader of stdout hangs, lines are dropped and counted, and requests continue.
 """
 
 import atexit
@@ -18,7 +18,7 @@ CLOSE_TIMEOUT_SECONDS = 2.0
 
 
 class LogSink:
-    """Takes finished lines from any thread; writes them in order, many at a time."""
+    """Accept finished lines from any thread and write them in order, many per system call."""
 
     def __init__(self, descriptor: int | None = None) -> None:
         self._descriptor = sys.stdout.fileno() if descriptor is None else descriptor
@@ -28,7 +28,7 @@ class LogSink:
         self._start = threading.Lock()
 
     def write(self, line: bytes) -> None:
-        """Queue one line, which ends in a line feed. Never blocks."""
+        """Queue one line, which must end in a line feed. Never blocks."""
         if len(self._lines) >= MAX_QUEUED_LINES:
             metrics.LOG_LINES_DROPPED.inc()
             return
@@ -37,7 +37,7 @@ class LogSink:
             self._launch()
 
     def close(self) -> None:
-        """Write what is queued, for at most two seconds."""
+        """Write the queued lines, for at most two seconds."""
         self._closing.set()
         if self._thread is not None:
             self._thread.join(CLOSE_TIMEOUT_SECONDS)
@@ -63,8 +63,8 @@ class LogSink:
                 while data:
                     try:
                         data = data[os.write(self._descriptor, data) :]
-                    except BlockingIOError:  # full, and whoever shares stdout made it non-blocking
+                    except BlockingIOError:  # the pipe is full, and a process that shares stdout made it non-blocking
                         time.sleep(FLUSH_SECONDS)
             except OSError:
-                # The reader is gone; there is nowhere left to say so but the counter.
+                # The reader is gone; only the counter can still report it.
                 metrics.LOG_LINES_DROPPED.inc(len(batch))

@@ -1,7 +1,7 @@
-"""Structured logs: one JSON object a line on stdout, with the request they belong to.
+"""Structured logs: one JSON object per line on stdout, with the request that the line belongs to.
 
-Standard-library loggers (uvicorn's, SQLAlchemy's) come out in the same form. Whatever looks like one of our
-keys or a provider's is masked in the finished line, as a last net: nothing should log one in the first place.
+Lines of standard-library loggers (uvicorn's, SQLAlchemy's) have the same form. Text that looks like an API key is
+masked in the finished line, as a last safeguard: no code should log a key.
 """
 
 import json
@@ -32,7 +32,7 @@ _MAX_FRAMES = 20
 
 
 def get_logger(name: str) -> Any:
-    """A structlog logger; call it with an event name and fields: `log.info("key_revoked", key_id=...)`."""
+    """Return a structlog logger. Call it with an event name and fields: `log.info("key_revoked", key_id=...)`."""
     return structlog.get_logger(component=name)
 
 
@@ -62,29 +62,29 @@ def configure_logging(
 
 
 class _SinkLogger:
-    """What structlog calls with the rendered line, whatever the level."""
+    """The last logger in the chain: structlog calls it with the rendered line of any level."""
 
     def __init__(self, sink: LogSink) -> None:
         self._sink = sink
 
     def msg(self, line: bytes) -> None:
-        # JSON leaves DEL, the C1 codes, line separators and bidirectional marks as they are; a terminal does not.
+        # JSON does not escape DEL, C1 codes, line separators and bidirectional marks; a terminal interprets them.
         if not line.isascii() or b"\x7f" in line:
             line = _UNSAFE_BYTES.sub(_escape_bytes, line)
-        # Every request writes a line, so only the usual forms are looked for first: ours, and sk- of most providers.
+        # Every request writes a line, so the usual forms are searched first: the platform's, and sk- of most providers.
         self._sink.write(mask_credentials(line) if b"fbp_" in line or b"k-" in line else line)
 
     debug = info = warning = error = critical = exception = msg
 
 
 class _StructlogHandler(logging.Handler):
-    """Hands a standard-library record over to structlog."""
+    """Pass a standard-library record to structlog."""
 
     def emit(self, record: logging.LogRecord) -> None:
         fields: dict[str, Any] = {"exc_info": record.exc_info} if record.exc_info else {}
         try:
             message = record.getMessage()
-        except Exception:  # noqa: BLE001 - arguments that do not fit the format are the library's bug, not ours
+        except Exception:  # noqa: BLE001 - arguments that do not fit the format are the library's bug
             message = str(record.msg)
         level = min(max(record.levelno // 10 * 10, logging.DEBUG), logging.CRITICAL)  # structlog knows these five
         structlog.get_logger(component=record.name).log(level, message, **fields)
@@ -99,8 +99,8 @@ def _add_request(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 
 
 def _add_exception(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Type and places of an exception: never the values of variables, never source lines, and its message only where
-    we wrote it ourselves: that of a KeyError, for example, is whatever was looked up."""
+    """Return an exception's type and traceback locations, without values of variables and source lines. The message is
+    included only for our own exceptions: that of a KeyError, for example, is the key that was looked up."""
     info = event.pop("exc_info", None)
     if info is True:
         info = sys.exc_info()
@@ -134,10 +134,10 @@ def _render_console(_: WrappedLogger, __: str, event: EventDict) -> bytes:
 
 
 def _escape_control(match: re.Match[str]) -> str:
-    """As in a Python literal; a line of the log stays one line, and moves no cursor."""
+    """Escape as in a Python literal, so that a log line stays one line and moves no cursor."""
     return match[0].encode("unicode_escape").decode("ascii")
 
 
 def _escape_bytes(match: re.Match[bytes]) -> bytes:
-    """As JSON escapes characters of the basic plane, which all of these are."""
+    """Escape as JSON does for characters of the basic plane, to which all of these belong."""
     return "".join(f"\\u{ord(each):04x}" for each in match[0].decode()).encode()

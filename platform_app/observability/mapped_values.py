@@ -1,8 +1,8 @@
-"""Metric values in memory-mapped files, as prometheus_client's multiprocess mode has them, at a third of their cost.
+"""Metric values in memory-mapped files, as in prometheus_client's multiprocess mode, at a third of the cost.
 
-A request increments some twenty of them. prometheus_client asks the kernel for the process id at each increment, in
-case of a fork, and looks up where the value is in the file. Workers are started fresh and never fork, and a value stays
-where it is. The files are the same: prometheus_client makes them and reads them.
+A request increments about twenty values. prometheus_client reads the process id at each increment, in case of a fork,
+and looks up the value's position in the file. Workers never fork and a value keeps its position, so both are skipped
+here. prometheus_client still creates and reads the files.
 """
 
 import os
@@ -17,7 +17,7 @@ _SIZE = 16
 
 
 def mapped_value_class() -> type:
-    """A class for `prometheus_client.values.ValueClass`; for a process that does not fork."""
+    """Return a class for `prometheus_client.values.ValueClass`, for a process that does not fork."""
     pid = os.getpid()
     made: Any = values.MultiProcessValue(lambda: pid)  # type: ignore[no-untyped-call]  # no types there
     lock = Lock()
@@ -36,8 +36,8 @@ def mapped_value_class() -> type:
             with lock:
                 value = self._value = self._value + amount
                 start = self._start
-                # Assigned at once: a reader never sees half of it, as it would with pack_into. The file's mapping is
-                # another one after it has grown.
+                # One assignment, so a reader never sees half of the number, as it could with pack_into. The mapping is
+                # read each time, because it is replaced when the file grows.
                 self._file._m[start : start + _SIZE] = _pack(value, 0.0)
 
         def set(self, value: float, timestamp: float | None = None) -> None:

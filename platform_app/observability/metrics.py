@@ -1,8 +1,8 @@
-"""Every metric of the gateway, in one file. Label values come from closed sets: route templates, catalog names
-and the outcomes written here; nothing that a client types becomes a label.
+"""Every metric of the gateway. Label values come from closed sets: route templates, names from the config file, and the
+outcomes written here. Text from a client never becomes a label.
 
-With several workers each process counts in memory-mapped files and the parent adds them up
-(prometheus_client's multiprocess mode), which is why gauges say how they add up.
+With several workers each process counts in memory-mapped files and the parent aggregates them (prometheus_client's
+multiprocess mode). So each gauge declares how it is aggregated.
 """
 
 from functools import lru_cache
@@ -19,7 +19,7 @@ _REQUEST_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30,
 _STORE_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 2.5)
 
 HTTP_REQUESTS = Counter(
-    "platform_http_requests", "HTTP requests answered, by route template.", ["method", "route", "status"]
+    "platform_http_requests", "HTTP requests with a response, by route template.", ["method", "route", "status"]
 )
 HTTP_SECONDS = Histogram(
     "platform_http_request_duration_seconds",
@@ -27,13 +27,11 @@ HTTP_SECONDS = Histogram(
     ["route"],
     buckets=_REQUEST_BUCKETS,
 )
-HTTP_IN_FLIGHT = Gauge(
-    "platform_http_requests_in_flight", "HTTP requests being answered now.", multiprocess_mode="livesum"
-)
+HTTP_IN_FLIGHT = Gauge("platform_http_requests_in_flight", "HTTP requests in progress.", multiprocess_mode="livesum")
 
 HTTP_REFUSED = Counter(
     "platform_http_refused",
-    "What the server's edge refused or ended, by reason; docs/http.md says what a client sees of each.",
+    "Requests and connections that the server's edge refused or closed, by reason; docs/http describes each.",
     ["reason"],
 )
 HTTP_CONNECTIONS = Gauge(
@@ -51,11 +49,11 @@ AUTH_LOOKUP_SECONDS = Histogram(
 
 AUTH_THROTTLED = Counter("platform_auth_throttled", "Authentications refused because their address failed too often.")
 KEY_ANNOUNCEMENTS = Counter(
-    "platform_key_announcements", "Key changes told over Redis pub/sub: sent, failed, received.", ["outcome"]
+    "platform_key_announcements", "Key changes announced over Redis pub/sub: sent, failed, received.", ["outcome"]
 )
 KEY_LISTENER_CONNECTED = Gauge(
     "platform_key_listener_connected",
-    "1 while this process hears of key changes at once; 0: it notices them by the cache's TTL.",
+    "1 while this process receives key changes at once; 0: it notices them when its cache expires.",
     multiprocess_mode="livemin",
 )
 
@@ -70,13 +68,13 @@ LIMITER_DENIALS = Counter(
     ["rule", "mode"],
 )
 LIMITER_CLOSED = Counter(
-    "platform_limiter_closed", "Requests refused because Redis is down and this rule says that then nobody passes.",
+    "platform_limiter_closed", "Requests refused because Redis is down and this rule has on_outage: closed.",
     ["rule"],
 )  # fmt: skip
 BUDGET_SEEDS = Counter(
     "platform_budget_seeds",
-    "Calendar counters that begin their life, as after a restart of Redis, by what became of what was used before: "
-    "told (by the ledger), failed (the ledger cannot be read), late (a request did not wait any longer).",
+    "Calendar counters that are new, as after a restart of Redis, by how their earlier usage was restored: "
+    "told (read from the ledger), failed (the ledger cannot be read), late (the request stopped waiting).",
     ["outcome"],
 )
 BUDGET_UNPRICED = Counter(
@@ -87,7 +85,7 @@ BUDGET_UNPRICED = Counter(
 )
 LIMITER_SETTLEMENTS = Counter(
     "platform_limiter_settlements",
-    "Ends of requests that had reserved something, told to Redis: sent, failed, dropped; and renewals that failed.",
+    "Settlements of reservations in Redis at the end of a request: sent, failed, dropped; and renewals that failed.",
     ["outcome"],
 )
 LIMITER_SECONDS = Histogram("platform_limiter_duration_seconds", "Limiter calls to Redis.", buckets=_STORE_BUCKETS)
@@ -105,17 +103,17 @@ WORKER_RESTARTS = Counter(
 
 IDEMPOTENCY = Counter(
     "platform_idempotency",
-    "Requests with an Idempotency-Key, at their beginning: started, replayed, replay_refused (limit or model), "
-    "not_kept (the response of before was not stored), in_flight, waited (for work whose client had left), mismatch, "
-    "refused (no room to remember it); where the client of a started one leaves: client_left (the work goes on), "
-    "abandoned (it does not); at the end of those that started: stored, or not stored: too_large, over_quota, "
-    "memory_full; released, lost (the lease had ended and another took the key); and at any time: unavailable.",
+    "Requests with an Idempotency-Key. At their start: started, replayed, replay_refused (limit or model), "
+    "not_kept (the earlier response was not stored), in_flight, waited (for work whose client had disconnected), "
+    "mismatch, refused (no memory for the key). When the client of a started one disconnects: client_left (the work "
+    "continues), abandoned (it stops). At the end of a started one: stored, or not stored: too_large, over_quota, "
+    "memory_full; released, lost (the lease had expired and another request has the key). At any time: unavailable.",
     ["outcome"],
 )
 
 IDEMPOTENCY_DETACHED = Gauge(
     "platform_idempotency_detached",
-    "Requests with an Idempotency-Key that are worked on now although their client has left.",
+    "Requests with an Idempotency-Key in progress whose client has disconnected.",
     multiprocess_mode="livesum",
 )
 
@@ -132,23 +130,23 @@ KEY_CHANGES = Counter(
 
 SECRET_LOOKUPS = Counter(
     "platform_secret_lookups",
-    "Look-ups in the secret store, not those answered from memory: found, missing, unavailable.",
+    "Look-ups in the secret store, without cache hits: found, missing, unavailable.",
     ["store", "outcome"],
 )
 SECRETS_STALE = Gauge(
     "platform_secrets_stale",
-    "Secrets of this process whose last look-up failed: the last good value serves, or none does any more.",
+    "Secrets of this process whose last look-up failed: the last good value is served, or it has expired.",
     multiprocess_mode="livemax",
 )
 SECRET_AGE_SECONDS = Gauge(
     "platform_secret_age_seconds",
-    "Seconds since the look-up of the oldest value that serves.",
+    "Seconds since the look-up of the oldest value that is served.",
     multiprocess_mode="livemax",
 )
 
 PROVIDER_REQUESTS = Counter(
     "platform_provider_requests",
-    "Provider calls by outcome: ok, client_closed, or the error code that the caller got.",
+    "Provider calls by outcome: ok, client_closed, or the error code that the caller received.",
     ["provider", "model", "outcome"],
 )
 PROVIDER_SECONDS = Histogram(
@@ -165,13 +163,13 @@ PROVIDER_FIRST_CHUNK_SECONDS = Histogram(
 )
 STREAM_EARLY_HEADS = Counter(
     "platform_stream_early_heads",
-    "Streams whose head was sent before their first event, since that took longer than "
-    "PLATFORM_STREAM_KEEP_ALIVE_SECONDS; a failure after it is an event and no status.",
+    "Streams whose head was sent before their first event, because that took longer than "
+    "PLATFORM_STREAM_KEEP_ALIVE_SECONDS; a failure after that is sent as an event instead of a status.",
 )
 PROVIDER_CONNECTIONS = Counter(
     "platform_provider_connections",
     "New connections to providers, by the host of the config file: made, failed (refused, unknown name, bad "
-    "certificate), timed_out (no answer in time, or none was free).",
+    "certificate), timed_out (no response in time, or no free connection).",
     ["host", "outcome"],
 )
 PROVIDER_TOKENS = Counter(
@@ -181,28 +179,28 @@ PROVIDER_TOKENS = Counter(
 )
 PROVIDER_USAGE_REFUSED = Counter(
     "platform_provider_usage_refused",
-    "Calls whose provider counted tokens that cannot be (nothing for a response with content, absurdly many, no "
+    "Calls with implausible token counts from the provider (zero for a response with content, absurdly many, not a "
     "number): these counts were not used, and the call is recorded and charged with estimates.",
     ["provider", "model"],
 )
 
 USAGE_COST = Counter(
     "platform_usage_cost_usd",
-    "What provider calls cost in US dollars, by the prices of the catalog; calls without a known price count nothing.",
+    "What provider calls cost in US dollars, by the configured prices; calls without a known price add nothing.",
     ["provider", "model"],
 )
 MODEL_CALL_FAILURES = Counter(
     "platform_model_call_failures",
-    "Requests that failed before their answer's first byte, by public model and the error code that the caller got: "
-    "what retries and fallbacks could not mend.",
+    "Requests that failed before their response's first byte although retries and fallbacks were used, by public model "
+    "and the error code that the caller received.",
     ["model", "code"],
 )
 PROVIDER_RETRIES = Counter(
-    "platform_provider_retries", "Further tries of a route, by the error that they follow.", ["provider", "reason"]
+    "platform_provider_retries", "Retries of a route, by the error before them.", ["provider", "reason"]
 )
 PROVIDER_FALLBACKS = Counter(
     "platform_provider_fallbacks",
-    "Calls that went on to a model's next route, by the provider that failed and its error.",
+    "Fallbacks to a model's next route, by the provider that failed and its error.",
     ["provider", "reason"],
 )
 PROVIDER_REFUSED = Counter(
@@ -223,15 +221,21 @@ PROVIDER_BREAKER_TRANSITIONS = Counter(
 )
 PROVIDER_SLOTS = Gauge(
     "platform_provider_slots",
-    "Calls that a provider with max_concurrent may get at once.",
+    "The max_concurrent of a provider: concurrent calls that it may receive.",
     ["provider"],
     multiprocess_mode="livesum",
 )
 PROVIDER_SLOTS_IN_USE = Gauge(
-    "platform_provider_slots_in_use", "Of these, how many are under way.", ["provider"], multiprocess_mode="livesum"
+    "platform_provider_slots_in_use",
+    "Concurrent calls in progress at a provider with max_concurrent.",
+    ["provider"],
+    multiprocess_mode="livesum",
 )
 PROVIDER_SLOTS_WAITING = Gauge(
-    "platform_provider_slots_waiting", "Calls that wait for one.", ["provider"], multiprocess_mode="livesum"
+    "platform_provider_slots_waiting",
+    "Calls that wait because max_concurrent is reached.",
+    ["provider"],
+    multiprocess_mode="livesum",
 )
 
 LEDGER_APPENDED = Counter("platform_ledger_appended", "Events written to this machine's spool.")
@@ -256,7 +260,7 @@ LEDGER_REFUSED = Counter(
 LEDGER_SPOOL_FAILURES = Counter("platform_ledger_spool_failures", "Writes to the spool that the disk refused.")
 LEDGER_SPOOL_BYTES = Gauge(
     "platform_ledger_spool_bytes",
-    "What waits in the spool directory, of all workers of this machine.",
+    "Bytes in the spool directory that are not shipped yet, of all workers of this machine.",
     multiprocess_mode="livemax",
 )
 LEDGER_OLDEST_SECONDS = Gauge(
@@ -271,7 +275,7 @@ LEDGER_BATCH_SECONDS = Histogram(
 )
 LEDGER_COUNTED = Counter(
     "platform_ledger_counted",
-    "Requests without a key that are recorded in a count alone: of their own address (own), or of all addresses beyond "
+    "Requests without a key that are recorded only as a count: of one address (own), or of all addresses beyond "
     "the bound (other).",
     ["addresses"],
 )
@@ -281,8 +285,8 @@ LEDGER_INTERRUPTED = Counter(
 )
 LEDGER_ORPHAN_CHARGES = Counter(
     "platform_ledger_orphan_charges",
-    "Reservations of interrupted calls: charged, repeated (it was charged before), expired (Redis took it for six days "
-    "not), invalid.",
+    "Reservations of interrupted calls: charged, repeated (already charged), expired (Redis refused it for six days), "
+    "invalid.",
     ["outcome"],
 )
 LEDGER_PENDING_FAILURES = Counter(
@@ -294,7 +298,7 @@ LEDGER_WRITER_FAILURES = Counter("platform_ledger_writer_failures", "Tries to sh
 CONFIG_RELOADS = Counter("platform_config_reloads", "Changes of the config file: applied, refused.", ["outcome"])
 CONFIG_REFUSED = Gauge(
     "platform_config_refused",
-    "1 while the config file holds something that this process refused, and runs on with what it had.",
+    "1 while this process refuses the changed config file and keeps the previous configuration.",
     multiprocess_mode="livemax",
 )
 
@@ -308,8 +312,8 @@ MAX_REMEMBERED_CHILDREN = 10_000
 
 
 def _remember_children(*metrics: Counter | Gauge | Histogram) -> None:
-    """Give the child of the same label values without taking locks and checking names again: 8 % of the gateway's time
-    under load. Label values come from closed sets, so this is bounded by far less than its bound."""
+    """Cache a metric's children by label values, which saves locks and name checks: 8 % of the gateway's time under
+    load. Label values come from closed sets, so the cache stays far below its bound."""
     for metric in metrics:
         metric.labels = lru_cache(MAX_REMEMBERED_CHILDREN)(metric.labels)  # type: ignore[assignment, method-assign]
 

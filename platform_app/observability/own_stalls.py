@@ -1,7 +1,8 @@
-"""Time in which this process's own event loop was responsive: what a dependency may be blamed for.
+"""Timeouts that count only the time in which this process's event loop was responsive.
 
-A loop that is held up for a second finds all its timeouts over at once, although every response may lie in its
-sockets. So waits are told by a clock that is looked at often, and that no single gap moves far.
+After the event loop was blocked for a second, all its timeouts have expired at once, although every response may
+already be in the sockets. So a dependency's timeout is measured by a clock that is read often and that no single gap
+moves far.
 """
 
 import asyncio
@@ -12,29 +13,29 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 TICKS = 10
-"""Looks at the clock within one timeout."""
+"""How often the clock is read within one timeout."""
 LAST_LOOKS = 3
-"""Iterations of the loop before a wait is given up: what has arrived meanwhile is read in them."""
+"""Event-loop iterations before a timeout takes effect; they read what has already arrived."""
 
 
 class ResponsiveClock:
-    """Counts the seconds between looks at it, of each gap at most twice the tick."""
+    """A clock that advances when it is read, by at most twice the tick per reading."""
 
     __slots__ = ("_last", "_read", "now", "tick")
 
     def __init__(self, timeout_seconds: float, read: Callable[[], float] = time.monotonic) -> None:
-        """For waits of this length."""
+        """Return a clock for timeouts of this length."""
         self.tick = timeout_seconds / TICKS
         self._read = read
         self._last = read()
         self.now = 0.0
 
     def begin(self) -> None:
-        """The time since the last look does not count: nothing was waited for."""
+        """Skip the time since the last reading, in which nothing was awaited."""
         self._last = self._read()
 
     def look(self) -> float:
-        """Move on; returns the clock's time."""
+        """Advance the clock and return its time."""
         at = self._read()
         self.now += min(at - self._last, 2 * self.tick)
         self._last = at
@@ -42,7 +43,7 @@ class ResponsiveClock:
 
 
 async def finished_within(task: asyncio.Future[Any], seconds: float) -> bool:
-    """Wait for a task, for so many seconds in which the loop was responsive; whether it is done."""
+    """Wait for a task for that many responsive seconds. Return whether it is done."""
     clock = ResponsiveClock(seconds)
     while clock.now < seconds:
         done, _ = await asyncio.wait({task}, timeout=min(clock.tick, seconds - clock.now))
@@ -55,10 +56,10 @@ async def finished_within(task: asyncio.Future[Any], seconds: float) -> bool:
 
 
 async def result_within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
-    """The result of `work`, which is cancelled after so many seconds in which the loop was responsive.
+    """Return the result of `work`, which is cancelled after that many responsive seconds.
 
     Raises:
-        TimeoutError: it was not done.
+        TimeoutError: `work` was not done in time.
     """
     task = asyncio.ensure_future(work)
     try:

@@ -1,4 +1,4 @@
-"""Counts and times one call to a provider, however it ends."""
+"""Count and time one call to a provider, whatever its outcome."""
 
 import time
 
@@ -7,7 +7,7 @@ from platform_app.observability import metrics
 
 
 def outcome_of(error: BaseException | None) -> str:
-    """`ok`, the code of our error, or `client_closed` where the caller left."""
+    """Return `ok`, the error's code, or `client_closed` if the client disconnected."""
     if error is None:
         return "ok"
     if isinstance(error, PlatformError):
@@ -16,14 +16,14 @@ def outcome_of(error: BaseException | None) -> str:
 
 
 class ProviderCall:
-    """One attempt, timed from its making."""
+    """One attempt, timed from the creation of this object."""
 
     def __init__(self, provider: str, model: str) -> None:
         self._labels = (provider, model)
         self._started = time.perf_counter()
 
     def first_chunk(self) -> None:
-        """The first piece of a stream came."""
+        """Note that the first chunk of a stream arrived."""
         metrics.PROVIDER_FIRST_CHUNK_SECONDS.labels(*self._labels).observe(time.perf_counter() - self._started)
 
     def end(self, error: BaseException | None) -> None:

@@ -1,4 +1,4 @@
-"""W3C trace context (https://www.w3.org/TR/trace-context/): who called us, and what we answer with."""
+"""W3C trace context (https://www.w3.org/TR/trace-context/): the caller's trace, and the gateway's span in it."""
 
 import re
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class TraceContext:
 
 
 def continue_trace(traceparent: str | None) -> TraceContext:
-    """A new span in the caller's trace; malformed input starts a new trace, as the standard asks."""
+    """Return a new span in the caller's trace. Malformed input starts a new trace, as the standard requires."""
     span_id = ids.span_id()
     match = _TRACEPARENT.fullmatch(traceparent) if traceparent and len(traceparent) <= 256 else None
     if match is not None:

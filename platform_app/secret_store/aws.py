@@ -12,22 +12,23 @@ from botocore.exceptions import BotoCoreError, ClientError
 from platform_app.errors import SecretNotFound, SecretStoreUnavailable
 from platform_app.secret_store.base import STORE_TIMEOUT_SECONDS, Secret, SecretReference, SecretStore, answer_within
 
-# One attempt: the cache in front asks again.
+# One attempt, because the cache retries.
 _CONFIG = AioConfig(connect_timeout=2, read_timeout=3, retries={"total_max_attempts": 1}, max_pool_connections=10)
-# https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetSecretValue.html: the latter is what a secret
-# that is marked for deletion gets.
+# https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetSecretValue.html: the second code is returned
+# for a secret that is marked for deletion.
 _MISSING = frozenset({"ResourceNotFoundException", "InvalidRequestException"})
 
 
 def open_store(region: str, prefix: str, endpoint_url: str | None) -> SecretStore:
-    """The store with the session that AWS's own libraries would make."""
+    """Return the store, with the session that AWS's own libraries would create."""
     return AwsSecretStore(get_session(), region, prefix, endpoint_url)
 
 
 class AwsSecretStore:
     """Reads the name `a/b` as the secret `<prefix>a/b`, and `a/b#key` as the text under `key` of the JSON object there.
 
-    Credentials come from where AWS's own libraries look: environment, shared files, the pod's or the instance's role.
+    Credentials come from the places that AWS's own libraries read: environment, shared files, the pod's or the
+    instance's role.
     """
 
     scheme = "aws"
@@ -47,17 +48,17 @@ class AwsSecretStore:
         self._timeout = timeout_seconds
         self._stack = AsyncExitStack()
         self._opening = asyncio.Lock()
-        self._client: Any = None  # aiobotocore makes the class of a client at run time
+        self._client: Any = None  # aiobotocore creates a client's class at run time
 
     async def get(self, name: str) -> Secret:
-        """See SecretStore.get."""
+        """Return the secret; see SecretStore.get."""
         reference = SecretReference.parse(name)
         secret_id = f"{self._prefix}{reference.path}"
         async with answer_within(self._timeout, self.scheme):
             answer = await self._fetch(secret_id)
         text = answer.get("SecretString")
         if not isinstance(text, str):
-            raise SecretNotFound(f"the AWS secret '{secret_id}' holds bytes and no text")
+            raise SecretNotFound(f"the AWS secret '{secret_id}' holds bytes instead of text")
         value = (text if reference.field is None else _json_field(secret_id, text, reference.field)).strip()
         if not value:
             raise SecretNotFound(f"the AWS secret '{secret_id}' is empty")
@@ -75,15 +76,15 @@ class AwsSecretStore:
             code = str(error.response.get("Error", {}).get("Code", "unknown"))
             if code in _MISSING:
                 raise SecretNotFound(
-                    f"AWS has no secret '{secret_id}' in {self._region}, or deletes it ({code}); create it"
+                    f"AWS has no secret '{secret_id}' in {self._region}, or it is being deleted ({code}); create it"
                 ) from None
             raise SecretStoreUnavailable(
-                f"AWS Secrets Manager refuses to give '{secret_id}' in {self._region} ({code}); it takes a role with "
+                f"AWS Secrets Manager refuses to give '{secret_id}' in {self._region} ({code}); it needs a role with "
                 "secretsmanager:GetSecretValue on it, and kms:Decrypt on its key"
             ) from None
         except BotoCoreError as error:
             raise SecretStoreUnavailable(
-                f"AWS Secrets Manager in {self._region} cannot be asked ({type(error).__name__})"
+                f"AWS Secrets Manager in {self._region} cannot be reached ({type(error).__name__})"
             ) from None
         return answer
 
@@ -104,5 +105,5 @@ def _json_field(secret_id: str, text: str, field: str) -> str:
         parsed = None
     value = parsed.get(field) if isinstance(parsed, dict) else None
     if not isinstance(value, str):
-        raise SecretNotFound(f"the AWS secret '{secret_id}' is no JSON object with a text under '{field}'")
+        raise SecretNotFound(f"the AWS secret '{secret_id}' is not a JSON object with a text under '{field}'")
     return value

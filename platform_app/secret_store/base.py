@@ -1,4 +1,4 @@
-"""The interface of every secret store, the value that it gives out, and what all stores hold names to."""
+"""The interface of every secret store, the value that it returns, and the rules for names of secrets."""
 
 import asyncio
 import re
@@ -11,7 +11,7 @@ from platform_app.config import SECRET_NAME
 from platform_app.errors import SecretNotFound, SecretStoreUnavailable
 
 STORE_TIMEOUT_SECONDS = 4.0
-"""How long one look-up may take, logging in included."""
+"""The timeout of one look-up, including the login."""
 
 _NAME = re.compile(SECRET_NAME)
 
@@ -28,14 +28,14 @@ class SecretStore(Protocol):
     """Looks secrets up by name. Names come from operators only, never from a request."""
 
     scheme: str
-    """What the store is called in settings and messages: env, file, vault or aws."""
+    """The store's name in settings and messages: env, file, vault or aws."""
 
     async def get(self, name: str) -> Secret:
-        """The secret of this name.
+        """Return the secret of this name.
 
         Raises:
             SecretNotFound: the store holds no such secret, or it is empty.
-            SecretStoreUnavailable: the store did not answer in time, or refuses us.
+            SecretStoreUnavailable: the store did not respond in time, or refuses the gateway's login.
         """
         ...
 
@@ -45,11 +45,11 @@ class SecretStore(Protocol):
 
 
 class RefreshableSecretStore(SecretStore, Protocol):
-    """A store that remembers, and can be told that what it remembers no longer works."""
+    """A store with a cache, whose value can be refreshed when a provider refuses it."""
 
     async def refresh(self, name: str, rejected: str) -> Secret:
-        """The secret of now, after somebody refused the value `rejected`. Whoever asks tries again only where the
-        answer is another value.
+        """Return the store's current value, after a provider refused the value `rejected`. The caller retries only if
+        the returned value differs.
 
         Raises:
             SecretNotFound, SecretStoreUnavailable: as `get`.
@@ -59,18 +59,18 @@ class RefreshableSecretStore(SecretStore, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SecretReference:
-    """A name taken apart: `payments/openai#key` is the field `key` of what is at `payments/openai`."""
+    """A parsed name: `payments/openai#key` is the field `key` of the secret at `payments/openai`."""
 
     path: str
     field: str | None = None
 
     @classmethod
     def parse(cls, name: str) -> "SecretReference":
-        """Take a name apart.
+        """Parse a name.
 
         Raises:
-            SecretNotFound: no store can hold such a name: it is absolute, leads out of its place (`..`), or has
-                characters that mean something to paths and URLs.
+            SecretNotFound: no store can have such a name: it is absolute, contains `..`, or has characters with a
+                meaning in paths and URLs.
         """
         path, _, its_field = name.partition("#")
         if not _NAME.fullmatch(name) or not {"", ".", ".."}.isdisjoint(path.split("/")):
@@ -80,9 +80,9 @@ class SecretReference:
 
 @asynccontextmanager
 async def answer_within(seconds: float, scheme: str) -> AsyncIterator[None]:
-    """A deadline for the block; raises SecretStoreUnavailable where it passes."""
+    """Run the block with a timeout; raise SecretStoreUnavailable when it expires."""
     try:
         async with asyncio.timeout(seconds):
             yield
     except TimeoutError:
-        raise SecretStoreUnavailable(f"the secret store '{scheme}' did not answer within {seconds:g} s") from None
+        raise SecretStoreUnavailable(f"the secret store '{scheme}' did not respond within {seconds:g} s") from None

@@ -1,4 +1,4 @@
-"""A time-bounded cache in front of a secret store: the request path does not wait for the store."""
+"""A cache in front of a secret store, so that requests do not wait for the store."""
 
 import asyncio
 import random
@@ -13,42 +13,42 @@ from platform_app.observability.logging import get_logger
 from platform_app.secret_store.base import Secret, SecretStore, answer_within
 
 FETCH_TIMEOUT_SECONDS = 5.0
-"""A little above the stores' own deadline, whose messages say more."""
+"""Slightly above the stores' own timeout, so that their more precise message is reported."""
 PROBE_SECONDS = 1.0
-"""A look-up that failed is repeated at most this often."""
+"""The shortest time between a failed look-up and the next one."""
 REFETCH_SECONDS = 2.0
-"""A provider that refuses a credential causes at most one look-up in this time."""
+"""Refused credentials cause at most one look-up in this time."""
 REFRESH_AT = 0.8
-"""The share of its TTL after which a value is looked up again, while it serves."""
+"""The share of the TTL after which a value is looked up again while it is still served."""
 
 _log = get_logger("secrets")
 
 
 @dataclass(slots=True)
 class _Entry:
-    """What is known of one name."""
+    """The cached state of one name."""
 
     secret: Secret | None = None
     fetched_at: float = 0.0
     refresh_at: float = 0.0
     failure: SecretError | None = None
-    """Why the last look-up gave no value; None once one did."""
+    """Why the last look-up failed; None after a successful one."""
     refetch_at: float = 0.0
-    """From when on a refused credential causes a look-up again."""
+    """The time from which a refused credential causes another look-up."""
     fetching: asyncio.Task[None] | None = field(default=None, repr=False)
-    """The one look-up that runs; whoever needs it waits for it, and none of them can cancel it."""
+    """The running look-up. Every request that needs it waits for it, and none of them can cancel it."""
 
 
 class CachedSecretStore:
-    """Same interface as the store that it wraps, and `refresh`.
+    """A RefreshableSecretStore around another store.
 
-    A value is looked up again in the background before it is old: after `refresh_seconds`, by default 80 % of the TTL
-    less a little chance, so that processes do not ask at once. Until it is twice the TTL old it serves, so requests
-    wait for nothing while the store answers, and for nothing in the first minutes that it does not. A value that the
-    store no longer has goes when a second look-up says so too: files and paths may be missing while they are replaced.
+    A value is looked up again in the background after `refresh_seconds`: by default 80 % of the TTL, less up to 10 % at
+    random, so that processes do not all look up at once. It is served until it is twice the TTL old. So requests do not
+    wait while the store responds, nor in the first minutes of an outage. A value that the store no longer has is
+    dropped after two look-ups in a row without it, because files and paths may be missing while they are replaced.
 
-    The names are the operator's (one per provider and the pepper), so the cache and its tasks, one per name, are
-    bounded by the configuration.
+    The names are the operator's (one per provider and the pepper), so the configuration bounds the cache and its
+    tasks, one per name.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class CachedSecretStore:
         self._entries: dict[str, _Entry] = {}
 
     async def get(self, name: str) -> Secret:
-        """See SecretStore.get; waits only where nothing at all is known of this name, neither value nor failure."""
+        """Return the secret; see SecretStore.get. Wait only if neither a value nor a failure of this name is cached."""
         entry = self._entries.setdefault(name, _Entry())
         self._fetch_if_due(name, entry)
         if entry.failure is None and entry.fetching is not None and not self._serves(entry):
@@ -74,11 +74,12 @@ class CachedSecretStore:
         return self._known(entry)
 
     async def refresh(self, name: str, rejected: str) -> Secret:
-        """See RefreshableSecretStore.refresh; however many ask, the store is asked once in REFETCH_SECONDS."""
+        """Return the current value; see RefreshableSecretStore.refresh. Cause one look-up in REFETCH_SECONDS at
+        most."""
         entry = self._entries.setdefault(name, _Entry())
         if entry.fetching is not None and _is(entry, rejected):
             await asyncio.shield(entry.fetching)
-        # What was running may have been sent before the value changed, so it does not count as the look-up.
+        # A running look-up may have been sent before the value changed, so another one follows it.
         if _is(entry, rejected) and entry.fetching is None and self._clock() >= entry.refetch_at:
             entry.refetch_at = self._clock() + REFETCH_SECONDS
             self._fetch(name, entry)
@@ -87,13 +88,13 @@ class CachedSecretStore:
         return await self.get(name)
 
     async def run(self) -> None:
-        """Look values up again as they fall due, whether or not somebody asks for them. Never returns."""
+        """Look values up again when they are due, whether or not a request needs them. Never returns."""
         while True:
             self.refresh_due()
             await asyncio.sleep(min(PROBE_SECONDS, self._refresh_seconds))
 
     def refresh_due(self) -> None:
-        """Start the look-ups that are due, and show how old the values are."""
+        """Start the look-ups that are due, and set the metric of the oldest value."""
         now = self._clock()
         ages = [0.0]
         for name, entry in self._entries.items():
@@ -103,7 +104,7 @@ class CachedSecretStore:
         metrics.SECRET_AGE_SECONDS.set(max(ages))
 
     async def aclose(self) -> None:
-        """End running look-ups, then close the wrapped store."""
+        """Cancel running look-ups, then close the wrapped store."""
         running = [entry.fetching for entry in self._entries.values() if entry.fetching is not None]
         for task in running:
             task.cancel()
@@ -118,7 +119,7 @@ class CachedSecretStore:
             return entry.secret
         if isinstance(entry.failure, SecretNotFound):
             raise SecretNotFound(*entry.failure.args)
-        why = entry.failure.args if entry.failure else (f"the secret store '{self.scheme}' gave no answer",)
+        why = entry.failure.args if entry.failure else (f"the secret store '{self.scheme}' did not respond",)
         raise SecretStoreUnavailable(*why)
 
     def _fetch_if_due(self, name: str, entry: _Entry) -> None:
@@ -126,18 +127,18 @@ class CachedSecretStore:
             self._fetch(name, entry)
 
     def _fetch(self, name: str, entry: _Entry) -> None:
-        # In a context of its own: it is no part of the request that happened to be there.
+        # In a separate context: the look-up does not belong to the request that started it.
         entry.fetching = asyncio.create_task(self._look_up(name, entry), context=Context())
 
     async def _look_up(self, name: str, entry: _Entry) -> None:
-        """One look-up; never raises."""
+        """Run one look-up and store its result; never raises."""
         started = self._clock()
         try:
             async with answer_within(FETCH_TIMEOUT_SECONDS, self.scheme):
                 secret = await self._store.get(name)
         except SecretError as error:
             self._failed(name, entry, error)
-        except Exception as error:  # noqa: BLE001 - a store's bug must not end as a task whose failure nobody sees
+        except Exception as error:  # noqa: BLE001 - a store's bug must not end as a task whose failure is never reported
             _log.exception("secret_lookup_bug", store=self.scheme, secret=name)
             why = f"the secret store '{self.scheme}' failed ({type(error).__name__})"
             self._failed(name, entry, SecretStoreUnavailable(why))

@@ -1,5 +1,4 @@
-"""From settings to the secret store that they choose. There is exactly one: nothing is looked up elsewhere when it
-fails."""
+"""Create the secret store that the settings choose. No other store is read when it fails."""
 
 import ssl
 from collections.abc import Mapping
@@ -20,16 +19,16 @@ from platform_app.secret_store.vault.store import VaultSecretStore
 
 LOCAL_REFRESH_SECONDS = 1.0
 _AWS = "platform_app.secret_store.aws"
-"""Loaded by name where it is chosen, and only there: its SDK costs a process 0.3 s of start and 10 MB."""
+"""Imported by name, and only if it is chosen: its SDK costs a process 0.3 s at start and 10 MB."""
 
 T = TypeVar("T")
 
 
 def configured_store(settings: Settings, environment: Mapping[str, str]) -> SecretStore:
-    """The store that PLATFORM_SECRET_PROVIDER names. Opens no connection.
+    """Return the store that PLATFORM_SECRET_PROVIDER names. Opens no connection.
 
     Raises:
-        ConfigurationError: a setting of it cannot be used.
+        ConfigurationError: a setting of the store cannot be used.
     """
     match settings.secret_provider:
         case "env":
@@ -47,7 +46,7 @@ def configured_store(settings: Settings, environment: Mapping[str, str]) -> Secr
 
 
 def refresh_seconds(settings: Settings) -> float | None:
-    """How often values are looked up again; None: as the cache sees fit. What costs nothing is looked at often."""
+    """Return the seconds between look-ups, short for local stores; None for the cache's default."""
     return LOCAL_REFRESH_SECONDS if settings.secret_provider in ("env", "file") else None
 
 
@@ -72,22 +71,22 @@ def _login(settings: Settings) -> VaultLogin:
 
 
 def _credential(variable: str, text: SecretStr | None, file: Path | None) -> Credential:
-    """The file wins: it can change while the process runs."""
+    """Return the file if there is one, because it can change while the process runs; else the value."""
     if file is not None:
         return Credential(f"{variable}_FILE", file=file)
     return Credential(variable, _given(variable, text).get_secret_value())
 
 
 def _tls(ca_file: Path | None) -> ssl.SSLContext:
-    """The system's certificate authorities, or those of the file alone."""
+    """Return a context with the system's certificate authorities, or only those of the file."""
     try:
         return ssl.create_default_context(cafile=ca_file)
-    except OSError as error:  # ssl.SSLError is one
-        why = "is no PEM file of certificates" if isinstance(error, ssl.SSLError) else error.strerror
+    except OSError as error:  # includes ssl.SSLError
+        why = "not a PEM file of certificates" if isinstance(error, ssl.SSLError) else error.strerror
         raise ConfigurationError([f"PLATFORM_VAULT_CA_FILE ({ca_file}): {why}; check the path"]) from None
 
 
 def _given(variable: str, value: T | None) -> T:
     if value is None:
-        raise ConfigurationError([f"{variable}: is required by the secret store and not set"])
+        raise ConfigurationError([f"{variable}: required by the secret store but not set"])
     return value

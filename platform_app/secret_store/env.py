@@ -1,4 +1,4 @@
-"""Secrets from the process's own environment."""
+"""Secrets from the process's environment."""
 
 from collections.abc import Mapping
 
@@ -7,7 +7,7 @@ from platform_app.secret_store.base import Secret, SecretReference
 
 
 class EnvSecretStore:
-    """Reads `name` as an environment variable; surrounding white space is not part of a secret."""
+    """Read `name` as an environment variable, without surrounding white space."""
 
     scheme = "env"
 
@@ -15,7 +15,7 @@ class EnvSecretStore:
         self._environment = environment
 
     async def get(self, name: str) -> Secret:
-        """See SecretStore.get; never unavailable."""
+        """Return the secret; see SecretStore.get. Never raises SecretStoreUnavailable."""
         SecretReference.parse(name)
         value = self._environment.get(name, "").strip()
         if not value:
@@ -23,4 +23,4 @@ class EnvSecretStore:
         return Secret(name, value)
 
     async def aclose(self) -> None:
-        """Nothing to release."""
+        """Do nothing: the environment needs no connection."""

@@ -1,4 +1,4 @@
-"""Secrets from files, one secret each, as Docker and Kubernetes mount them."""
+"""Secrets from files with one secret each, as Docker and Kubernetes mount them."""
 
 import asyncio
 import os
@@ -14,12 +14,12 @@ _OTHERS = stat.S_IROTH | stat.S_IWOTH
 
 
 class FileSecretStore:
-    """Reads `<directory>/<name>`; white space around the text is not part of the secret.
+    """Read `<directory>/<name>` without surrounding white space.
 
-    Symbolic links are followed as long as they stay inside of the directory: Kubernetes swaps a link (`..data`) to
-    change all files of a volume at once. A file that everybody on the machine may read or write is refused. Nothing is
-    remembered, so a change is seen by the next look-up. Files are read on a thread: a disk that hangs costs the
-    look-ups of this store and nothing else.
+    Symbolic links are followed if they stay inside the directory: Kubernetes swaps a link (`..data`) to change all
+    files of a volume at once. A file that every user of the machine may read or write is refused. Nothing is cached
+    here, so the next look-up sees a change. Files are read on a thread, so a disk that hangs blocks only this store's
+    look-ups.
     """
 
     scheme = "file"
@@ -30,10 +30,10 @@ class FileSecretStore:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="secret-files")
 
     async def get(self, name: str) -> Secret:
-        """See SecretStore.get; a file that is there and may not be used makes the store unavailable."""
+        """Return the secret; see SecretStore.get. A file that exists but is unsafe raises SecretStoreUnavailable."""
         reference = SecretReference.parse(name)
         if reference.field is not None:
-            raise SecretNotFound(f"'{name}': the store 'file' has one secret in a file and no fields; leave out the #")
+            raise SecretNotFound(f"'{name}': the store 'file' has one secret per file and no fields; leave out the #")
         path = self._directory / reference.path
         async with answer_within(self._timeout, self.scheme):
             text = await asyncio.get_running_loop().run_in_executor(self._thread, self._read, path)
@@ -42,7 +42,7 @@ class FileSecretStore:
         return Secret(name, text)
 
     async def aclose(self) -> None:
-        """End the thread; one that hangs in the disk is not waited for."""
+        """Stop the thread without waiting for a read that hangs."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _read(self, path: Path) -> str:
@@ -50,7 +50,7 @@ class FileSecretStore:
             try:
                 content = self._open_and_read(path)
             except FileNotFoundError:
-                content = self._open_and_read(path)  # the link was swapped between looking at it and opening
+                content = self._open_and_read(path)  # the link was swapped between the check and the read
         except FileNotFoundError:
             if not self._directory.is_dir():
                 raise SecretStoreUnavailable(f"there is no directory {self._directory}; mount it") from None
@@ -66,9 +66,9 @@ class FileSecretStore:
         real = Path(os.path.realpath(path))
         if not real.is_relative_to(os.path.realpath(self._directory)):
             raise SecretStoreUnavailable(
-                f"the file {path} is a link that leads out of {self._directory}; put the file itself there"
+                f"the file {path} is a link to a place outside {self._directory}; put the file itself there"
             )
-        # Not blocking, or a FIFO would hang the thread; no link, since all were followed above.
+        # Non-blocking, because a FIFO would hang the thread. Without links, because all were followed above.
         descriptor = os.open(real, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
         try:
             _refuse_unsafe(path, os.fstat(descriptor))
@@ -76,7 +76,7 @@ class FileSecretStore:
         finally:
             os.close(descriptor)
         if len(content) > MAX_BYTES:
-            raise SecretStoreUnavailable(f"the file {path} has more than {MAX_BYTES} bytes; it is no secret")
+            raise SecretStoreUnavailable(f"the file {path} has more than {MAX_BYTES} bytes, too many for a secret")
         return content
 
 

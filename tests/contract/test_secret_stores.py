@@ -350,5 +350,5 @@ async def test_a_slow_store_is_given_up_on_in_time(
     async with responsive_time() as spent:
         message = await refused(store, "KEY", SecretStoreUnavailable)
     assert spent.seconds < 0.5
-    assert message == f"the secret store '{scheme}' did not answer within 0.2 s"
+    assert message == f"the secret store '{scheme}' did not respond within 0.2 s"
     await store.aclose()

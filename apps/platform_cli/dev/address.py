@@ -42,7 +42,7 @@ def choose_address(environ: Mapping[str, str], port: int, metrics_port: int) -> 
         if not 1 <= number <= 65_535:
             raise CannotStartError(f"{flag} {number} is no port; choose one of 1 to 65535")
     if port == metrics_port:
-        raise CannotStartError(f"--port and --metrics-port are both {port}; metrics need a port of their own")
+        raise CannotStartError(f"--port and --metrics-port are both {port}; metrics need a separate port")
     return Address(host, port, metrics_host, metrics_port)
 
 

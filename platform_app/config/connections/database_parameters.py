@@ -1,4 +1,4 @@
-"""The parameters of a libpq URL: which are translated, and for each of the others what to do instead."""
+"""The query parameters of a libpq URL: those that are translated, and a remedy for each of the others."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -61,7 +61,7 @@ REFUSED = MappingProxyType(
         "tcp_user_timeout": _OWN_TIMEOUT,
     }
 )
-"""What to do instead, for each."""
+"""Parameters that are refused, each with its remedy."""
 
 _HARMLESS = MappingProxyType(
     {
@@ -76,19 +76,19 @@ _HARMLESS = MappingProxyType(
         "replication": ("false", "off", "no", "0"),
     }
 )
-"""Values that ask for what happens anyway."""
+"""Values that request the default behaviour; they are accepted and ignored."""
 
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """What a query holds: the translated parameters, and one line for each problem."""
+    """A parsed query: the translated parameters, and one line for each problem."""
 
     values: Mapping[str, str]
     problems: tuple[str, ...]
 
 
 def read_parameters(query: str) -> Parameters:
-    """Read the part behind the question mark. No problem repeats a value or an unknown name."""
+    """Parse the query of a URL. No problem repeats a value or an unknown name."""
     values: dict[str, str] = {}
     problems: list[str] = []
     seen: set[str] = set()

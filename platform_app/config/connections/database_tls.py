@@ -1,4 +1,4 @@
-"""TLS to PostgreSQL: libpq's modes, with verify-full as the default for a server that is not on this machine."""
+"""TLS to PostgreSQL: libpq's modes. The default is verify-full for a server on another machine."""
 
 import ssl
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ _ALPN = ["postgresql"]  # servers refuse direct TLS without it
 
 @dataclass(frozen=True, slots=True)
 class DatabaseTls:
-    """How the connection is encrypted and the server verified. Unix sockets use none of it."""
+    """How a connection is encrypted and the server verified. Unix sockets use no TLS."""
 
     mode: SslMode
     root_file: str | None = None
@@ -31,7 +31,7 @@ class DatabaseTls:
     minimum: str = "TLSv1.2"
     maximum: str | None = None
     direct: bool = False
-    """Start with the TLS handshake, without asking the server first (PostgreSQL 17 and newer)."""
+    """Start with the TLS handshake, without an SSLRequest first (PostgreSQL 17 and newer)."""
 
     @property
     def verifies(self) -> bool:
@@ -41,7 +41,7 @@ class DatabaseTls:
 
 
 def tls_from(parameters: Mapping[str, str], local: bool, ca_file: Path | None) -> tuple[DatabaseTls, tuple[str, ...]]:
-    """The TLS of a URL's parameters, and one line for each problem."""
+    """Return the TLS settings of a URL's parameters, and one line for each problem."""
     root = parameters.get("sslrootcert") or (str(ca_file) if ca_file else None)
     asks_for_tls = root is not None or "sslcert" in parameters or "sslnegotiation" in parameters
     mode = parameters.get("sslmode") or ("prefer" if local and not asks_for_tls else "verify-full")
@@ -61,7 +61,7 @@ def tls_from(parameters: Mapping[str, str], local: bool, ca_file: Path | None) -
 
 
 def make_ssl_context(tls: DatabaseTls) -> ssl.SSLContext:
-    """The context for a mode from `require` on. Files are read now.
+    """Return the context for a mode from `require` on, and read its files.
 
     Raises:
         OSError: a file cannot be read, or does not hold what it should (ssl.SSLError).
@@ -81,7 +81,7 @@ def make_ssl_context(tls: DatabaseTls) -> ssl.SSLContext:
         context.load_verify_locations(cafile=tls.revocation_file)
         context.verify_flags |= ssl.VerifyFlags.VERIFY_CRL_CHECK_CHAIN
     if tls.certificate_file is not None:
-        # Without a password of its own, OpenSSL would ask for one on the terminal.
+        # Without a password here, OpenSSL would prompt for one on the terminal.
         context.load_cert_chain(tls.certificate_file, tls.key_file, password=lambda: tls.key_password or "")
     context.set_alpn_protocols(_ALPN)
     return context
@@ -112,11 +112,13 @@ def _contradictions(tls: DatabaseTls, parameters: Mapping[str, str]) -> list[str
         if tls.direct:
             problems.append("sslnegotiation=direct needs sslmode=require or stronger")
     if parameters.get("sslrootcert") == SYSTEM and tls.mode != "verify-full":
-        problems.append("sslrootcert=system needs sslmode=verify-full: anybody can have a certificate of a public CA")
+        problems.append(
+            "sslrootcert=system needs sslmode=verify-full: every server can have a certificate of a public CA"
+        )
     elif tls.mode == "verify-ca" and tls.root_file is None:
         problems.append(
-            "sslmode=verify-ca needs sslrootcert or PLATFORM_DATABASE_CA_FILE: anybody can have a certificate of a "
-            "public CA"
+            "sslmode=verify-ca needs sslrootcert or PLATFORM_DATABASE_CA_FILE: every server can have a "
+            "certificate of a public CA"
         )
     if tls.certificate_file is None and (tls.key_file is not None or tls.key_password is not None):
         problems.append("sslkey and sslpassword need sslcert")
@@ -124,7 +126,7 @@ def _contradictions(tls: DatabaseTls, parameters: Mapping[str, str]) -> list[str
 
 
 def _unusable_files(tls: DatabaseTls) -> list[str]:
-    """Each file that cannot be read, or that does not hold what it should."""
+    """Return one line for each file that cannot be read or has the wrong content."""
     named = {
         "sslrootcert (or PLATFORM_DATABASE_CA_FILE)": tls.root_file if tls.verifies else None,
         "sslcert": tls.certificate_file,
@@ -137,9 +139,9 @@ def _unusable_files(tls: DatabaseTls) -> list[str]:
         try:
             make_ssl_context(tls)
         except OSError as error:
-            # Its message may hold a path; the reason is a constant of OpenSSL's.
+            # The message may contain a path; the reason is a constant of OpenSSL.
             reason = getattr(error, "reason", None) or type(error).__name__
-            problems.append(f"{', '.join(files)}: OpenSSL does not take the files ({reason})")
+            problems.append(f"{', '.join(files)}: OpenSSL does not accept the files ({reason})")
     return problems
 
 

@@ -1,7 +1,7 @@
-"""libpq's connection URLs, translated for asyncpg; what cannot be translated is refused by name.
+"""Translate libpq's connection URLs for asyncpg, and refuse by name what cannot be translated.
 
 The form: https://www.postgresql.org/docs/18/libpq-connect.html#LIBPQ-CONNSTRING-URIS. No message repeats a value of
-the URL: where special characters were not percent-encoded, any part of it may be a part of the password.
+the URL: if special characters are not percent-encoded, any part of it may belong to the password.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ EXPECTED = (
 )
 DEFAULT_PORT = 5432
 SOCKET_DIRECTORIES = ("/run/postgresql", "/var/run/postgresql")
-"""Where a server is looked for, before `localhost`, if the URL names no host. Not /tmp: anyone may write to it."""
+"""Socket directories to try before `localhost` if the URL names no host. Not /tmp: every user may write to it."""
 MAX_CONNECT_SECONDS = 60
 
 SessionAttributes = Literal["any", "read-write", "read-only", "primary", "standby", "prefer-standby"]
@@ -30,7 +30,7 @@ _FORBIDDEN_IN_HOST = frozenset(" /@?#,[]%\\\"'")
 
 @dataclass(frozen=True, slots=True)
 class DatabaseTarget:
-    """Where the database is and how to connect to it, in asyncpg's terms."""
+    """The database's address and connection settings, in asyncpg's terms."""
 
     hosts: tuple[str, ...]
     """Names, addresses, or directories of Unix sockets; tried in order."""
@@ -49,12 +49,12 @@ class DatabaseTarget:
 
     @property
     def is_local(self) -> bool:
-        """Whether nothing leaves this machine."""
+        """Whether every host is on this machine."""
         return all(is_local(host) for host in self.hosts)
 
     @property
     def insecure_mode(self) -> str | None:
-        """The sslmode that lets another machine on the network read or change what is sent; None if there is none."""
+        """The sslmode, if it lets another machine on the network read or change the traffic; else None."""
         return None if self.is_local or self.tls.verifies else self.tls.mode
 
 
@@ -96,11 +96,11 @@ def parse_database_url(url: str, ca_file: Path | None = None) -> DatabaseTarget:
 def _addresses(
     hostspec: str, values: Mapping[str, str], problems: list[str]
 ) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """Hosts and their ports. `host` and `port` behind the question mark win, as with libpq."""
+    """Return the hosts and their ports. `host` and `port` in the query take precedence, as with libpq."""
     pairs = [_host_and_port(text) for text in hostspec.split(",")] if hostspec else []
     if values.get("host"):
         given = values["host"].split(",")
-        # One `name:port` is SQLAlchemy's form; libpq has ports apart.
+        # A single `name:port` is SQLAlchemy's form; libpq lists ports separately.
         pairs = [_host_and_port(given[0])] if _is_name_with_port(given) else [(host, "") for host in given]
     if not pairs:
         pairs = [(host, "") for host in (*SOCKET_DIRECTORIES, "localhost")]
@@ -152,7 +152,7 @@ def _session_attributes(values: Mapping[str, str], problems: list[str]) -> Sessi
 
 
 def _connect_seconds(values: Mapping[str, str], problems: list[str]) -> float | None:
-    """`connect_timeout`. With 0, which means to wait for ever, the setting stays in charge."""
+    """Return `connect_timeout`, or None for 0 (no limit in libpq), so that the setting's timeout applies."""
     text = values.get("connect_timeout", "0")
     number = int(text) if text.isascii() and text.isdigit() and len(text) <= len("60") else MAX_CONNECT_SECONDS + 1
     if number > MAX_CONNECT_SECONDS:

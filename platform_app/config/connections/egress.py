@@ -1,4 +1,4 @@
-"""The way out to providers: directly, or through a proxy, as PLATFORM_EGRESS_PROXY, HTTPS_PROXY and NO_PROXY say."""
+"""The proxy for connections to providers, from PLATFORM_EGRESS_PROXY, HTTPS_PROXY and NO_PROXY."""
 
 import ipaddress
 import re
@@ -10,10 +10,10 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from platform_app.config.fields import Network
 
 DIRECT = "off"
-"""As PLATFORM_EGRESS_PROXY: no proxy, whatever HTTPS_PROXY says."""
+"""The value of PLATFORM_EGRESS_PROXY that disables proxies, HTTPS_PROXY included."""
 EXPECTED = (
-    "expected http://host:port or https://host:port of a proxy, with user:password@ in front of the host where it asks "
-    "for credentials (special characters percent-encoded)"
+    "expected http://host:port or https://host:port of a proxy, with user:password@ before the host if it requires "
+    "credentials (special characters percent-encoded)"
 )
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _SEPARATORS = re.compile(r"[,\s]+")
@@ -36,7 +36,7 @@ class _Exception:
     """An entry of NO_PROXY."""
 
     host: str = ""
-    """With all hosts below it; empty for all."""
+    """A host that matches with all its subdomains; empty matches every host."""
     network: Network | None = None
     port: int | None = None
 
@@ -57,11 +57,11 @@ class Egress:
 
     proxy: EgressProxy | None = None
     tls_only: bool = False
-    """Only those to https:// addresses, as HTTPS_PROXY means it."""
+    """Whether the proxy is used for https:// addresses only, as HTTPS_PROXY defines it."""
     exceptions: tuple[_Exception, ...] = ()
 
     def proxy_for(self, host: str, port: int, *, tls: bool) -> EgressProxy | None:
-        """The proxy for this server; None: it is reached directly. Host names are not resolved for this."""
+        """Return the proxy for this server, or None for a direct connection. Host names are not resolved."""
         if self.proxy is None or (self.tls_only and not tls):
             return None
         host = host.lower().rstrip(".")
@@ -69,10 +69,10 @@ class Egress:
 
 
 def parse_proxy(value: str) -> EgressProxy:
-    """Read a proxy's URL; without a scheme it is http://, as for other programs.
+    """Parse a proxy's URL. Without a scheme it is http://, as for other programs.
 
     Raises:
-        ValueError: it is none; says what was expected and repeats nothing of it, as it may hold a password.
+        ValueError: not a proxy's URL. The message repeats no part of it, because it may contain a password.
     """
     parts = _split(value if "://" in value else f"http://{value}")
     if parts is None or parts.scheme not in _DEFAULT_PORTS or not parts.hostname or not value.isprintable():
@@ -91,16 +91,16 @@ def _split(url: str) -> SplitResult | None:
     try:
         parts = urlsplit(url)
         return None if parts.port == 0 else parts
-    except ValueError:  # a port or an address that is none
+    except ValueError:  # an invalid port or address
         return None
 
 
 def read_egress(own: str | None, environ: Mapping[str, str]) -> Egress:
-    """Read the way out from PLATFORM_EGRESS_PROXY, whose value is `own`, else from HTTPS_PROXY; NO_PROXY holds for
-    both. The lower-case names win, as for other programs.
+    """Return the proxy settings: PLATFORM_EGRESS_PROXY, whose value is `own`, else HTTPS_PROXY. NO_PROXY applies to
+    both. The lower-case names take precedence, as for other programs.
 
     Raises:
-        ValueError: HTTPS_PROXY is no proxy's URL.
+        ValueError: HTTPS_PROXY is not a proxy's URL.
     """
     exceptions = parse_exceptions(environ.get("no_proxy") or environ.get("NO_PROXY") or "")
     if own is not None:
@@ -112,8 +112,8 @@ def read_egress(own: str | None, environ: Mapping[str, str]) -> Egress:
 
 
 def parse_exceptions(value: str) -> tuple[_Exception, ...]:
-    """Read NO_PROXY: hosts (with all below them), addresses and networks, each with a port where one is given, or `*`.
-    What is none of these matches nothing, as for other programs: the variable is not ours."""
+    """Parse NO_PROXY: hosts (with their subdomains), addresses and networks, each with an optional port, or `*`.
+    Other entries match nothing, as for other programs, because the variable is shared with them."""
     return tuple(_exception(entry) for entry in _SEPARATORS.split(value.lower()) if entry)
 
 

@@ -1,11 +1,11 @@
-"""Whether a server is on this machine, so that nothing sent to it can be read on a network."""
+"""Decide whether a server is on this machine, so that its traffic cannot be read on a network."""
 
 import ipaddress
 
 
 def is_local(host: str) -> bool:
-    """Whether this is a Unix socket, a loopback address or `localhost`. Other names are not looked up: what they
-    resolve to may change."""
+    """Return whether this is a Unix socket, a loopback address or `localhost`. Other names are not resolved, because
+    their address may change."""
     if host.startswith("/"):
         return True
     name = host.lower().rstrip(".")

@@ -1,5 +1,5 @@
-"""Redis URLs as redis-py reads them: which parameters may be given, and that nothing goes to another machine in clear
-unless the operator says so by name."""
+"""Check Redis URLs: which parameters redis-py may get, and that a connection to another machine is encrypted unless the
+operator disables that by name."""
 
 import ssl
 from pathlib import Path
@@ -35,7 +35,7 @@ _REQUIREMENTS = ("none", "optional", "required")
 
 
 def check_redis_url(url: str, *, in_clear: bool = False, ca_file: Path | None = None) -> None:
-    """Check a URL; `in_clear` allows redis:// to another machine, `ca_file` holds CAs if the URL names none.
+    """Check a URL. `in_clear` allows redis:// to another machine; `ca_file` holds the CAs if the URL names none.
 
     Raises:
         ValueError: with every problem, separated by semicolons; none repeats a value or an unknown name.
@@ -69,19 +69,19 @@ def _parameter_problems(url: str) -> list[str]:
 
 
 def sends_in_clear(url: str) -> bool:
-    """Whether what is sent to this server, the password included, crosses a network without TLS."""
+    """Return whether traffic to this server, including the password, crosses a network without TLS."""
     return url.startswith("redis:") and not is_local(_host(url))
 
 
 def is_unverified(url: str) -> bool:
-    """Whether any server could answer in place of this one, although TLS is used."""
+    """Return whether another server could impersonate this one although TLS is used."""
     options: dict[str, Any] = dict(parse_url(url)) if url.startswith("rediss:") else {}
     unchecked = options.get("ssl_cert_reqs", "required") != "required" or not options.get("ssl_check_hostname", True)
     return unchecked and not is_local(_host(url))
 
 
 def with_ca_file(url: str, ca_file: Path | None) -> str:
-    """The URL with the CAs to trust, unless it is not one of TLS or names CAs itself."""
+    """Return the URL with the CAs to trust, or unchanged if it does not use TLS or names CAs itself."""
     names = {name for name, _ in parse_qsl(urlsplit(url).query, keep_blank_values=True)}
     if ca_file is None or not url.startswith("rediss:") or names & {"ssl_ca_certs", "ssl_ca_path", "ssl_ca_data"}:
         return url
@@ -112,5 +112,5 @@ def _unusable_values(url: str) -> list[str]:
             SSLConnection(**tls).ssl_context.get()
         except (OSError, ValueError, TypeError, RedisError) as error:
             reason = getattr(error, "reason", None) if isinstance(error, ssl.SSLError) else None
-            problems.append(f"{', '.join(tls)}: OpenSSL does not take them ({reason or type(error).__name__})")
+            problems.append(f"{', '.join(tls)}: OpenSSL does not accept them ({reason or type(error).__name__})")
     return problems

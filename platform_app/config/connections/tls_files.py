@@ -1,4 +1,4 @@
-"""Files with certificates for connections to providers: whether they can be used, said before one is needed."""
+"""Check certificate files for connections to providers at start, before the first connection needs them."""
 
 import ssl
 from pathlib import Path
@@ -7,7 +7,7 @@ UNENCRYPTED = "expected a key without a passphrase, readable by this process alo
 
 
 def ca_problem(path: Path) -> str | None:
-    """What is wrong with a file of CA certificates; None: it can be used."""
+    """Return what is wrong with a file of CA certificates, or None."""
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=path)
     except ssl.SSLError:
@@ -18,7 +18,7 @@ def ca_problem(path: Path) -> str | None:
 
 
 def certificate_problem(certificate: Path, key: Path | None) -> str | None:
-    """What is wrong with the files of a client certificate and its key; None: they can be used."""
+    """Return what is wrong with the files of a client certificate and its key, or None."""
     for path in (certificate, key):
         try:
             if path is not None:
@@ -26,9 +26,9 @@ def certificate_problem(certificate: Path, key: Path | None) -> str | None:
         except OSError as error:
             return f"{path} cannot be read: {error.strerror}; check the path"
     try:
-        # Without a function for the passphrase OpenSSL would ask the terminal.
+        # Without a passphrase callback OpenSSL would prompt on the terminal.
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(certificate, key, password=lambda: "")
     except (ssl.SSLError, ValueError):
         where = f"{certificate} and {key}" if key else str(certificate)
-        return f"{where} are no PEM certificate with its private key; {UNENCRYPTED}"
+        return f"{where} are not a PEM certificate with its private key; {UNENCRYPTED}"
     return None

@@ -1,7 +1,7 @@
-"""The HTTP of HashiCorp Vault and OpenBao: requests, and what their refusals mean.
+"""HTTP to HashiCorp Vault and OpenBao: requests, and the meaning of error responses.
 
-Paths, headers and answers are those of https://openbao.org/api-docs/ and https://developer.hashicorp.com/vault/api-docs,
-which agree in all that is used here.
+Sources: https://openbao.org/api-docs/ and https://developer.hashicorp.com/vault/api-docs. The two agree on everything
+that this module uses.
 """
 
 import ssl
@@ -17,10 +17,10 @@ _MAX_CONNECTIONS = 10
 
 
 class VaultHttp:
-    """Sends requests to one server; answers are JSON objects, everything else is SecretStoreUnavailable.
+    """Send requests to one server. A response that is not a JSON object raises SecretStoreUnavailable.
 
-    No error carries a token, a body or the server's own words. Redirects are not followed, and the environment's
-    proxies are not used: the token goes to the configured address only.
+    No error contains a token, a body or the server's message. Redirects are not followed and the environment's proxies
+    are not used, so the token is sent to the configured address only.
     """
 
     def __init__(self, address: str, namespace: str | None, tls: ssl.SSLContext) -> None:
@@ -40,16 +40,16 @@ class VaultHttp:
     async def send(
         self, method: str, path: str, token: str | None = None, body: Mapping[str, str] | None = None
     ) -> tuple[int, dict[str, Any]]:
-        """Status and JSON of an answer; an empty object where there is none.
+        """Return the status and the JSON object of a response; an empty object if it has no body.
 
         Raises:
-            SecretStoreUnavailable: no answer, one of the server's own failures, or one that is no Vault's.
+            SecretStoreUnavailable: no response, a server error, or a response that is not Vault's.
         """
         headers = {"X-Vault-Token": token} if token else {}
         try:
             response = await self._client.request(method, path, headers=headers, json=body)
         except httpx.HTTPError as error:
-            raise SecretStoreUnavailable(f"Vault at {self.address} does not answer ({type(error).__name__})") from None
+            raise SecretStoreUnavailable(f"Vault at {self.address} does not respond ({type(error).__name__})") from None
         if response.status_code == 503:
             raise SecretStoreUnavailable(f"Vault at {self.address} is sealed or starting (503); unseal it")
         if response.status_code >= 500 or response.status_code == 429:
@@ -74,6 +74,6 @@ class VaultHttp:
             answer = None
         if not isinstance(answer, dict):
             raise SecretStoreUnavailable(
-                f"what answers at {self.address} is no Vault ({response.status_code}, no JSON object)"
+                f"the server at {self.address} is not Vault ({response.status_code}, not a JSON object)"
             )
         return answer

@@ -1,4 +1,4 @@
-"""Ways to get a token from Vault or OpenBao: one that exists already, AppRole, Kubernetes."""
+"""Login methods of Vault and OpenBao: an existing token, AppRole, Kubernetes."""
 
 import asyncio
 from collections.abc import Mapping
@@ -12,50 +12,50 @@ from platform_app.secret_store.vault.http import VaultHttp
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A token and how long it lives."""
+    """A token and its lifetime."""
 
     token: str = field(repr=False)
     seconds: float
-    """0: it does not end."""
+    """0: the token does not expire."""
     renewable: bool
     ours: bool
-    """We made it by logging in, so we end it when we close."""
+    """Whether this login created the token, so that closing the store revokes it."""
 
 
 class VaultLogin(Protocol):
-    """One way to log in."""
+    """A login method."""
 
     @property
     def method(self) -> str:
-        """What messages call it."""
+        """The method's name in messages."""
         ...
 
     async def log_in(self, http: VaultHttp) -> Lease:
-        """A token that works now.
+        """Return a valid token.
 
         Raises:
-            SecretStoreUnavailable: the credential is refused or cannot be read, or Vault does not answer.
+            SecretStoreUnavailable: the credential is refused or cannot be read, or Vault does not respond.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """A text from a setting, or from a file that is read anew at each login."""
+    """A value from a setting, or from a file that is read again at each login."""
 
     variable: str
-    """Which setting to mend, in messages."""
+    """The setting to fix, for messages."""
     text: str | None = field(default=None, repr=False)
     file: Path | None = None
 
     async def read(self) -> str:
-        """The text, without white space around it. Raises SecretStoreUnavailable naming the file."""
+        """Return the value without surrounding white space. Raises SecretStoreUnavailable, which names the file."""
         if self.file is None:
             return self.text or ""
         try:
             text = (await asyncio.to_thread(self.file.read_text, "utf-8")).strip()
         except (OSError, UnicodeDecodeError) as error:
-            why = error.strerror if isinstance(error, OSError) else "is not UTF-8 text"
+            why = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
             raise SecretStoreUnavailable(f"{self.variable} ({self.file}) cannot be read: {why}") from None
         if not text:
             raise SecretStoreUnavailable(f"{self.variable} ({self.file}) is empty")
@@ -64,18 +64,18 @@ class Credential:
 
 @dataclass(frozen=True, slots=True)
 class TokenLogin:
-    """A token that somebody else made, an agent's file for example."""
+    """An existing token, for example from the file of a Vault agent."""
 
     credential: Credential
     method: ClassVar[str] = "token"
 
     async def log_in(self, http: VaultHttp) -> Lease:
-        """See VaultLogin.log_in; asks how long the token lives."""
+        """Return the token with the lifetime that Vault reports; see VaultLogin.log_in."""
         token = await self.credential.read()
         status, answer = await http.send("GET", "auth/token/lookup-self", token)
         if status != 200:
             raise SecretStoreUnavailable(
-                f"Vault at {http.address} refuses the token ({status}); renew what {self.credential.variable} says"
+                f"Vault at {http.address} refuses the token ({status}); set a valid token in {self.credential.variable}"
             )
         about = answer.get("data") or {}
         return Lease(token, float(about.get("ttl") or 0), bool(about.get("renewable")), ours=False)
@@ -99,7 +99,7 @@ class AppRoleLogin:
 
 @dataclass(frozen=True, slots=True)
 class KubernetesLogin:
-    """The token of the pod's service account, which the cluster replaces from time to time."""
+    """The token of the pod's service account, which the cluster replaces periodically."""
 
     mount: str
     role: str

@@ -13,10 +13,9 @@ DEFAULT_FIELD = "value"
 
 
 class VaultSecretStore:
-    """Reads the name `a/b#field` at `<mount>/data/<prefix>/a/b`, field `field`; without `#` the field `value`.
+    """Read the name `a/b#field` at `<mount>/data/<prefix>/a/b`, field `field`; without `#` the field `value`.
 
-    Logs in with the first look-up; a token that was revoked is replaced by a new login within the look-up that
-    notices it.
+    The first look-up logs in. A look-up that finds the token revoked logs in again.
     """
 
     scheme = "vault"
@@ -36,7 +35,7 @@ class VaultSecretStore:
         self._timeout = timeout_seconds
 
     async def get(self, name: str) -> Secret:
-        """See SecretStore.get."""
+        """Return the secret; see SecretStore.get."""
         reference = SecretReference.parse(name)
         path = f"{self._mount}/data/{self._prefix}{reference.path}"
         async with answer_within(self._timeout, self.scheme):
@@ -44,7 +43,7 @@ class VaultSecretStore:
         return Secret(name, self._value(path, reference.field or DEFAULT_FIELD, status, answer))
 
     async def aclose(self) -> None:
-        """Revoke the token if we made it, and close the connections."""
+        """Revoke the token if a login created it, and close the connections."""
         await self._token.aclose()
         await self._http.aclose()
 

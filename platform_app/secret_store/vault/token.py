@@ -1,4 +1,4 @@
-"""The token that the Vault store works with: made by logging in, renewed in the background, replaced when it dies."""
+"""The Vault store's token: obtained by logging in, renewed in the background, replaced when it expires."""
 
 import asyncio
 import contextlib
@@ -12,11 +12,11 @@ from platform_app.secret_store.vault.http import VaultHttp
 from platform_app.secret_store.vault.login import Lease, VaultLogin
 
 RENEW_AT = 2 / 3
-"""The share of its life after which a token is renewed."""
+"""The share of a token's lifetime after which it is renewed."""
 LOGIN_PAUSE_SECONDS = 5.0
-"""Logins that refused tokens cause are at least this far apart: each one makes a token in Vault."""
+"""The shortest time between logins caused by refused tokens, because each login creates a token in Vault."""
 RETRY_SECONDS = 1.0
-"""A login or a renewal that failed is repeated at most this often, however many secrets wait for it."""
+"""The shortest time between a failed login or renewal and the next one, for all waiting look-ups together."""
 _MINIMUM_SLEEP_SECONDS = 0.5
 _REVOKE_SECONDS = 1.0
 
@@ -38,7 +38,7 @@ class VaultToken:
         self._keeper: asyncio.Task[None] | None = None
 
     async def current(self) -> str:
-        """The token; the first call logs in. Raises SecretStoreUnavailable."""
+        """Return the token. The first call logs in. Raises SecretStoreUnavailable."""
         lease = self._lease
         if lease is not None:
             return lease.token
@@ -64,14 +64,14 @@ class VaultToken:
                 return None
             if time.monotonic() - self._login_at < LOGIN_PAUSE_SECONDS:
                 raise SecretStoreUnavailable(
-                    f"Vault at {self._http.address} refuses the token that it gave a moment ago; the next login is "
+                    f"Vault at {self._http.address} refuses the token that it has just issued; the next login is "
                     f"tried within {LOGIN_PAUSE_SECONDS:g} s"
                 )
             _log.warning("vault_token_dead", method=self._login.method)
             return (await self._log_in()).token
 
     async def aclose(self) -> None:
-        """Stop renewing, and revoke a token that we made: it should not outlive us for hours."""
+        """Stop renewing, and revoke a token that a login created, so that it does not outlive the process for hours."""
         if self._keeper is not None:
             self._keeper.cancel()
             await asyncio.gather(self._keeper, return_exceptions=True)
@@ -101,7 +101,7 @@ class VaultToken:
         return lease
 
     async def _keep(self) -> None:
-        """Renew or replace the token before it ends, for as long as the process lives."""
+        """Renew or replace the token before it expires, until the process ends."""
         token, full, failed = "", 0.0, False
         while True:
             lease = self._lease
@@ -121,8 +121,8 @@ class VaultToken:
                 failed = False
 
     async def _until_due(self, lease: Lease | None, failed: bool) -> None:
-        """Sleep until the lease needs care, or another takes its place."""
-        delay = lease.seconds * RENEW_AT if lease is not None and lease.seconds else None  # None: it does not end
+        """Sleep until the lease must be renewed, or another lease replaces it."""
+        delay = lease.seconds * RENEW_AT if lease is not None and lease.seconds else None  # None: it does not expire
         if delay is not None:
             delay = RETRY_SECONDS if failed else max(_MINIMUM_SLEEP_SECONDS, delay)
         self._replaced.clear()
@@ -131,7 +131,7 @@ class VaultToken:
                 await self._replaced.wait()
 
     async def _prolong(self, lease: Lease, full: float) -> None:
-        # Near its maximum life Vault renews a token for less and less.
+        # Near its maximum lifetime Vault renews a token for shorter and shorter times.
         if lease.renewable and lease.seconds >= full / 2:
             status, answer = await self._http.send("POST", "auth/token/renew-self", lease.token)
             granted = answer.get("auth")

@@ -235,7 +235,7 @@ class TestServe:
     def test_equal_ports_are_refused(self, environment: dict[str, str]) -> None:
         outcome = cli(environment, "serve", "--port", "8200", "--metrics-port", "8200")
         assert outcome.code == 2
-        assert "metrics need a port of their own" in outcome.err
+        assert "metrics need a separate port" in outcome.err
 
     @pytest.mark.parametrize("arguments", [["--port", "0"], ["--port", "x"], ["--workers", "0"], ["--nonsense"]])
     def test_wrong_flags(self, environment: dict[str, str], arguments: list[str]) -> None:

@@ -39,7 +39,7 @@ async def test_a_key_of_a_json_object(aws: SecretsManager, store: AwsSecretStore
     aws.put("app/pair", json.dumps({"key": " v \n", "number": 5, "nothing": None}))
     assert (await store.get("pair#key")).value == "v"
     for name in ("pair#none", "pair#number", "pair#nothing"):
-        with pytest.raises(SecretNotFound, match="no JSON object with a text under"):
+        with pytest.raises(SecretNotFound, match="not a JSON object with a text under"):
             await store.get(name)
 
 
@@ -54,14 +54,14 @@ async def test_what_is_no_json_object_has_no_keys(aws: SecretsManager, store: Aw
 
 async def test_bytes_are_no_secret(aws: SecretsManager, store: AwsSecretStore) -> None:
     aws.put_bytes("app/bytes")
-    with pytest.raises(SecretNotFound, match="bytes and no text"):
+    with pytest.raises(SecretNotFound, match="bytes instead of text"):
         await store.get("bytes")
 
 
 async def test_one_that_is_marked_for_deletion_is_missing(aws: SecretsManager, store: AwsSecretStore) -> None:
     aws.put("app/leaving", "v")
     aws.delete("app/leaving", at_once=False)
-    with pytest.raises(SecretNotFound, match=r"or deletes it \(InvalidRequestException\)"):
+    with pytest.raises(SecretNotFound, match=r"or it is being deleted \(InvalidRequestException\)"):
         await store.get("leaving")
 
 

@@ -88,7 +88,7 @@ class TestStart:
         problems = re.findall(r"^  - (.*)$", outcome.err, re.MULTILINE)
         assert len(problems) == 2
         for problem in problems:
-            assert f"store 'vault': Vault at {vault['PLATFORM_VAULT_ADDR']} does not answer (ConnectError)" in problem
+            assert f"store 'vault': Vault at {vault['PLATFORM_VAULT_ADDR']} does not respond (ConnectError)" in problem
         assert ROOT_TOKEN not in outcome.all
 
     def test_what_a_store_lacks_stops_the_start(self, bare: dict[str, str]) -> None:

@@ -199,7 +199,7 @@ class TestTls:
 
     async def test_without_it_the_certificate_is_refused(self, tls_bao: OpenBao) -> None:
         store = configured_store(self.settings(tls_bao, None), {})
-        with pytest.raises(SecretStoreUnavailable, match="does not answer"):
+        with pytest.raises(SecretStoreUnavailable, match="does not respond"):
             await store.get("KEY")
         await store.aclose()
 
@@ -306,7 +306,7 @@ class TestLeases:
                 await store.get("KEY")
                 own.stop()
                 await asyncio.sleep(1.5)
-                with pytest.raises(SecretStoreUnavailable, match="does not answer"):
+                with pytest.raises(SecretStoreUnavailable, match="does not respond"):
                     await store.get("KEY")
                 own.start()
                 own.put("app/KEY", "v2")

@@ -71,7 +71,7 @@ async def test_what_is_down_and_can_be_done_without_is_named(cut_off: Gateway, c
     checks = {check["name"]: check for check in response.json()["checks"]}
     for name in ("database", "redis"):
         assert (checks[name]["ok"], checks[name]["required"]) == (False, False)
-        assert checks[name]["detail"].startswith("does not answer")
+        assert checks[name]["detail"].startswith("does not respond")
     assert str(cut_off.directory) not in response.text, "an address was told"
 
 

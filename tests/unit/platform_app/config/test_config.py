@@ -78,7 +78,7 @@ class TestSettings:
             "PLATFORM_PORT",
             "PLATFORM_REDIS_URL",
         ]
-        assert "PLATFORM_REDIS_URL: is required and not set; set it (see .env.example)" in problems
+        assert "PLATFORM_REDIS_URL: required but not set; set it (see .env.example)" in problems
         assert any(problem.startswith("PLATFORM_DATABASE_URL: expected postgresql://user:") for problem in problems)
         assert "PLATFORM_ENV: Input should be 'dev', 'staging' or 'production'" in problems
         assert "PLATFORM_OPENAI_BASE_URL: expected an http:// or https:// URL with a host" in problems
@@ -124,7 +124,7 @@ class TestSettings:
         assert settings(openai_base_url="http://x/v1/").openai_base_url == "http://x/v1"
 
     def test_the_two_ports_differ(self) -> None:
-        expected = "PLATFORM_PORT and PLATFORM_METRICS_PORT are equal; metrics need a port of their own"
+        expected = "PLATFORM_PORT and PLATFORM_METRICS_PORT are equal; metrics need a separate port"
         assert problems_of(port=9100) == [expected]
         assert problems_of(port=8200, metrics_port=8200) == [expected]
 
@@ -305,7 +305,7 @@ models:
     def test_rules_have_names_of_their_own(self, path: Path) -> None:
         rule = {"name": "rpm", "scope": "key", "limit": 1, "window_seconds": 60}
         [problem] = self.problems(path, {**GOOD, "rate_limits": {"rules": [rule, {**rule, "scope": "owner"}]}})
-        assert problem == "rate_limits: rule names are used twice: rpm; give each rule a name of its own"
+        assert problem == "rate_limits: rule names are used twice: rpm; give each rule its own name"
 
     def test_an_empty_list_of_rules_is_refused(self, path: Path) -> None:
         """Nobody is unlimited by accident."""
@@ -369,7 +369,7 @@ class TestJsonSchema:
     def test_it_is_the_one_of_the_models(self) -> None:
         wanted = json.dumps(PlatformConfig.model_json_schema(), indent=2, ensure_ascii=False) + "\n"
         assert self.path.read_text(encoding="utf-8") == wanted, (
-            "docs/platform-config.schema.json is stale; write it anew with:\n"
+            "docs/platform-config.schema.json is stale; generate it with:\n"
             "python -c 'import json, platform_app.config as c; "
             "print(json.dumps(c.PlatformConfig.model_json_schema(), indent=2, ensure_ascii=False))' "
             "> docs/platform-config.schema.json"

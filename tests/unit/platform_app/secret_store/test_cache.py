@@ -225,7 +225,7 @@ async def test_a_store_that_does_not_answer_is_given_up_on() -> None:
     store.open.clear()
     cache, _ = cached(store)
     started = now()
-    with pytest.raises(SecretStoreUnavailable, match=f"'fake' did not answer within {FETCH_TIMEOUT_SECONDS:g} s"):
+    with pytest.raises(SecretStoreUnavailable, match=f"'fake' did not respond within {FETCH_TIMEOUT_SECONDS:g} s"):
         await cache.get("KEY")
     assert now() - started == pytest.approx(FETCH_TIMEOUT_SECONDS)
 

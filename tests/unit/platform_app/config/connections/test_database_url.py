@@ -177,7 +177,7 @@ def test_every_problem_of_a_database_url_is_reported() -> None:
 def test_file_without_certificate_is_refused(tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_text("not a certificate, pa55word")
     problem = problem_of(f"{REMOTE}?sslrootcert={tmp_path}/ca.pem")
-    assert "OpenSSL does not take the files (NO_CERTIFICATE_OR_CRL_FOUND)" in problem
+    assert "OpenSSL does not accept the files (NO_CERTIFICATE_OR_CRL_FOUND)" in problem
 
 
 def test_ssl_context_matches_the_mode(ca_file: Path) -> None:

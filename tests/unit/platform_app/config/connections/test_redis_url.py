@@ -50,9 +50,9 @@ def test_unverified_redis_url_is_reported(query: str) -> None:
     [
         ("rediss://redis?ssl_cert_reqs=pa55word", "ssl_cert_reqs must be one of none, optional, required"),
         ("rediss://redis?ssl_ca_certs=/nowhere/pa55word", "ssl_ca_certs (or PLATFORM_REDIS_CA_FILE): the file cannot"),
-        ("rediss://redis?ssl_certfile=/etc/hostname", "ssl_certfile: OpenSSL does not take"),
-        ("rediss://redis?ssl_min_version=771&ssl_ciphers=pa55word", "OpenSSL does not take"),
-        ("rediss://redis?ssl_min_version=1", "ssl_min_version: OpenSSL does not take"),
+        ("rediss://redis?ssl_certfile=/etc/hostname", "ssl_certfile: OpenSSL does not accept"),
+        ("rediss://redis?ssl_min_version=771&ssl_ciphers=pa55word", "OpenSSL does not accept"),
+        ("rediss://redis?ssl_min_version=1", "ssl_min_version: OpenSSL does not accept"),
         ("redis://localhost?ssl_cert_reqs=none", "ssl_cert_reqs needs a rediss:// URL"),
         ("redis://localhost?socket_timeout=9", "socket_timeout is not supported here: use PLATFORM_REDIS_TIMEOUT_MS"),
         ("redis://localhost?max_connections=1", "max_connections is not supported here"),

@@ -57,7 +57,7 @@ def test_provider_says_what_is_wrong_with_its_certificate(files: tuple[Path, Pat
         ({"base_url": "http://x/v1"}, "client_cert_file: needs a base_url with https://"),
         ({"client_cert_file": None}, "client_key_file: is the key of client_cert_file, which is missing"),
         ({"client_cert_file": str(tmp_path / "gone.pem")}, "gone.pem cannot be read"),
-        ({"client_key_file": None}, "are no PEM certificate with its private key"),
+        ({"client_key_file": None}, "are not a PEM certificate with its private key"),
     ):
         with pytest.raises(ValidationError, match=words):
             ProviderConfig.model_validate({**good, **wrong})
