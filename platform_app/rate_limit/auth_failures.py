@@ -1,7 +1,7 @@
-"""Failed authentications by client address, counted with the limiter of everything else.
+"""Count failed authentications by client address, with the rate limiter.
 
-An address over its limit is refused without any I/O until the limiter says that it may try again, unless its key is
-known to be good: clients behind one address with somebody who guesses keep working while their key is cached.
+An address over its limit is refused without any I/O until the time that the limiter returned. A key that is cached as
+valid is still accepted: clients that share an address with an attacker continue to work while their key is cached.
 """
 
 import math
@@ -21,7 +21,7 @@ WINDOW_SECONDS = 60
 
 
 class AddressThrottle:
-    """See FailureThrottle of auth. Remembers at most 10,000 refused addresses; the oldest is forgotten first."""
+    """See FailureThrottle of auth. Remembers at most 10,000 refused addresses and evicts the oldest."""
 
     def __init__(
         self, limiter: RateLimiter, failures_per_minute: int, clock: Callable[[], float] = time.monotonic
@@ -43,8 +43,7 @@ class AddressThrottle:
             return
         metrics.AUTH_THROTTLED.inc()
         raise RateLimited(
-            f"Too many requests with API keys that do not work came from your address. Try again in "
-            f"{math.ceil(wait)} s.",
+            f"Too many requests with invalid API keys came from your address. Try again in {math.ceil(wait)} s.",
             retry_after=wait,
         )
 
@@ -55,9 +54,9 @@ class AddressThrottle:
         try:
             decision = await self._limiter.acquire([charge])
         except LimiterUnavailable:
-            return  # nobody is let in by that; only the counting stops
+            return  # the request is refused anyway; only this failure is not counted
         state = decision.denied_by or decision.states[0]
-        if state.remaining == 0:  # denied, or this was the last one
+        if state.remaining == 0:  # denied, or this was the last failure allowed
             self._refused_until[network] = self._clock() + state.reset_seconds
             self._refused_until.move_to_end(network)
             if len(self._refused_until) > MAX_ADDRESSES:

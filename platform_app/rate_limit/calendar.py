@@ -1,4 +1,4 @@
-"""Where calendar days and months begin, in a declared time zone, whatever its clock changes do."""
+"""Compute the start of calendar days and months in a time zone, with its clock changes."""
 
 import time
 from datetime import UTC, date, datetime, timedelta
@@ -7,12 +7,12 @@ from zoneinfo import ZoneInfo
 
 Period = Literal["day", "month"]
 Boundaries = tuple[int, int, int, int]
-"""Starts of the last, the present and the next period and the end of the next one, in microseconds since 1970. Redis
-chooses by its own clock, so the two clocks may differ by a whole period."""
+"""Starts of the previous, the current and the next period, and the end of the next one, in microseconds since 1970.
+Redis chooses the period by its own clock, which may differ from this process's by up to a period."""
 
 
 class Calendar:
-    """The periods around now; worked out once per period."""
+    """The current period and its neighbours, computed once per period."""
 
     def __init__(self, period: Period, time_zone: str) -> None:
         self.period = period
@@ -22,23 +22,23 @@ class Calendar:
 
     @property
     def tag(self) -> str:
-        """Names the calendar in a counter's name."""
+        """The calendar's part of a counter's name."""
         return f"{self.period}:{self.time_zone}"
 
     @property
     def seconds(self) -> int:
-        """The length of the present period."""
+        """Length of the current period."""
         _, start, end, _ = self.around(time.time())
         return (end - start) // 1_000_000
 
     def around(self, now: float) -> Boundaries:
-        """The boundaries around `now`, a time.time()."""
+        """Return the boundaries around `now`, a time.time()."""
         known = self._around
         if known is None or not known[1] <= now * 1_000_000 < known[2]:
-            known = self._around = self._work_out(now)
+            known = self._around = self._compute(now)
         return known
 
-    def _work_out(self, now: float) -> Boundaries:
+    def _compute(self, now: float) -> Boundaries:
         today = datetime.fromtimestamp(now, self._zone).date()
         if self.period == "day":
             starts = [today + timedelta(days=days) for days in (-1, 0, 1, 2)]
@@ -49,7 +49,8 @@ class Calendar:
         return last, present, following, end
 
     def _microseconds(self, day: date) -> int:
-        """The first moment of a day. Where its midnight does not exist, Python takes the moment of the change."""
+        """Return the first moment of a day. If a clock change skips midnight, Python returns the moment of the
+        change."""
         midnight = datetime(day.year, day.month, day.day, tzinfo=self._zone)
         return int(midnight.astimezone(UTC).timestamp()) * 1_000_000
 

@@ -1,8 +1,7 @@
-"""Which limits of requests are known to be reached, and until when: such a request is refused before its body is read,
-without asking Redis.
+"""Remember denials by request rules, so that further requests are refused before their body is read and without Redis.
 
-Nothing is loosened by it, since it only repeats what the limiter said; and nothing is tightened: a window that has no
-room for one request has none until the limiter's own time.
+This changes no decision: it repeats the limiter's denial until the time that the limiter returned, before which the
+window has no room for another request.
 """
 
 import time
@@ -15,27 +14,27 @@ from platform_app.rate_limit.matching import Charge
 
 MAX_COUNTERS = 10_000
 LONGEST_SECONDS = 60.0
-"""Then the limiter is asked again, should its counters have been deleted meanwhile."""
+"""Longest time that a denial is remembered: the counters may be deleted meanwhile."""
 LONGEST_DEGRADED_SECONDS = 1.0
-"""For what this process decided by its share alone: Redis may be back."""
+"""The same for a decision by this process's share: Redis may be available again."""
 
 
 class KnownDenials:
-    """Remembers denials by their counter and limit, so that a limit that was raised counts at once."""
+    """Remembers denials by counter and limit, so that a raised limit applies at once."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._known: OrderedDict[tuple[str, int], tuple[float, float, Decision]] = OrderedDict()
 
     def __bool__(self) -> bool:
-        """Whether any denial is remembered."""
+        """Return whether any denial is remembered."""
         return bool(self._known)
 
     def note(self, charges: Sequence[Charge], decision: Decision) -> None:
-        """The limiter has denied a request with these charges."""
+        """Remember that the limiter denied a request with these charges."""
         denied_by = decision.denied_by
         if denied_by is None or denied_by.rule.unit != "requests":
-            return  # how much a request takes of other limits is not known before its body
+            return  # the units of other rules are not known before the body is read
         counter = next(charge.counter for charge in charges if charge.rule.name == denied_by.rule.name)
         name = counter, denied_by.rule.limit
         longest = LONGEST_DEGRADED_SECONDS if decision.degraded else LONGEST_SECONDS
@@ -46,7 +45,7 @@ class KnownDenials:
             self._known.popitem(last=False)
 
     def find(self, charges: Sequence[Charge]) -> Decision | None:
-        """The denial that is known to hold for such a request now, with the times that are left."""
+        """Return the remembered denial for these charges, with the remaining times; None if there is none."""
         if not self._known:
             return None
         for charge in charges:
@@ -62,7 +61,7 @@ class KnownDenials:
 
 
 def _later(decision: Decision, seconds: float) -> Decision:
-    """The same some seconds later."""
+    """Return the decision with its times reduced by `seconds`."""
     assert decision.denied_by is not None  # noqa: S101 - for mypy: only denials are kept
     moved = {
         id(state): replace(state, reset_seconds=max(0.0, state.reset_seconds - seconds))

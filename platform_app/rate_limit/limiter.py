@@ -1,4 +1,4 @@
-"""The limiter's interface and its answers."""
+"""The limiter's interface: charges in, decisions out."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,54 +11,59 @@ from platform_app.rate_limit.rule import Rule
 
 @dataclass(frozen=True, slots=True)
 class RuleState:
-    """Where one rule stands after the decision."""
+    """A rule's state after a decision."""
 
     rule: Rule
     remaining: int
     reset_seconds: float
-    """Allowed: until some of the quota comes back. Denied by this rule: until this request would fit."""
+    """Allowed: seconds until some used units return. Denied by this rule: seconds until this request would fit."""
     shadow_denied: bool = False
-    """A shadow rule that would have denied; it was not charged."""
+    """A shadow rule would have denied the request; it was not charged."""
 
 
 Settlement = Sequence[Mapping[str, Any]]
-"""What `OrphanSettlements` takes: for each call of a script the holder, the time of admission and the counters."""
+"""Input of `OrphanSettlements`: for each script call the holder, the time of admission and the counters."""
 
 
 class Admission(Protocol):
-    """What a request that was let in holds until its end."""
+    """The units that an admitted request has reserved until it ends."""
 
     def settle(
         self, tokens: int | None, cost_microusd: int | None, assumed_costs: Mapping[str, int] | None = None
     ) -> None:
-        """It is over, and used so much; None where nobody knows: what was reserved is taken for used, or, of a cost,
-        what the rule takes it for (`assumed_costs`, by rule name). The first call counts; returns at once and never
-        fails, since nothing is left to be done about it."""
+        """Replace the reserved units with the used ones. Only the first call has an effect. Returns at once and never
+        raises, since the caller could do nothing about a failure.
+
+        Args:
+            tokens: None if unknown; then the reserved units count as used.
+            cost_microusd: None if unknown; then the rule's entry in `assumed_costs` counts, or the reserved units.
+            assumed_costs: costs at the prices that rules state for models without one, by rule name.
+        """
         ...
 
     def release(self) -> None:
-        """It is over and used nothing: no provider was called, or it refused."""
+        """Return the reserved units: no provider was called, or the provider refused."""
         ...
 
     def settlement(self) -> Settlement:
-        """What must be settled if this process dies before it does that itself, as data for JSON. Empty where nothing
-        outlives the process."""
+        """Return what another process must settle if this one dies first, as data for JSON. Empty if nothing outlives
+        this process."""
         ...
 
 
 class NothingReserved:
-    """Of requests to which no rule applies that holds anything."""
+    """The admission of a request that reserved nothing."""
 
     def settle(
         self, tokens: int | None, cost_microusd: int | None, assumed_costs: Mapping[str, int] | None = None
     ) -> None:
-        """Does nothing."""
+        """Do nothing."""
 
     def release(self) -> None:
-        """Does nothing."""
+        """Do nothing."""
 
     def settlement(self) -> Settlement:
-        """Nothing."""
+        """Return nothing to settle."""
         return ()
 
 
@@ -73,45 +78,45 @@ class Decision:
     denied_by: RuleState | None = None
     admission: Admission = NOTHING_RESERVED
     at_microseconds: int = 0
-    """When, on the clock of whoever decided."""
+    """Time of the decision, on the server's clock; 0 from limiters without one."""
     degraded: bool = False
-    """Decided by this process's share alone, since Redis is down."""
+    """Decided by this process alone, by its share of the limits, because Redis is unavailable."""
 
     @property
     def allowed(self) -> bool:
-        """Whether the request may go on."""
+        """Whether the request is admitted."""
         return self.denied_by is None
 
     @property
     def retry_after(self) -> int:
-        """Whole seconds, rounded up, at least 1."""
+        """Whole seconds until the request would fit, rounded up, at least 1; 0 if it was allowed."""
         return max(1, math.ceil(self.denied_by.reset_seconds)) if self.denied_by else 0
 
 
 class CountersUnknown(Exception):
-    """Redis has lost a budget's counter, and what was spent before is not known right now. Never reaches a caller: the
-    request is decided as while Redis is down."""
+    """Redis has no complete counter of a budget, and the ledger cannot be read now. Clients never see it: the request
+    is decided as while Redis is unavailable."""
 
 
 class RateLimiter(Protocol):
     """Counts units against rules."""
 
     async def acquire(self, charges: Sequence[Charge]) -> Decision:
-        """Charge every rule, or none of them when one has no room.
+        """Charge every rule, or none of them if one has no room.
 
         Raises:
-            LimiterUnavailable: the counters cannot be reached.
+            LimiterUnavailable: the counters are unreachable.
         """
         ...
 
     async def read(self, charges: Sequence[Charge]) -> tuple[RuleState, ...]:
-        """How the rules stand, charging nothing.
+        """Return the state of the rules and charge nothing.
 
         Raises:
-            LimiterUnavailable: the counters cannot be reached.
+            LimiterUnavailable: the counters are unreachable.
         """
         ...
 
     async def aclose(self) -> None:
-        """Release connections; called once, at the end."""
+        """Release all connections; called once, at shutdown."""
         ...

@@ -1,7 +1,7 @@
-"""Which rules apply to a request, and which counter each of them counts in.
+"""Find the rules that apply to a request, and the counter of each.
 
-Precedence: every rule that applies must have room, and one that has none refuses the request. A key's own limit
-replaces the rule's limit, for rules that count by key; nothing else overrides anything.
+Every rule that applies must have room; one without room denies the request. A key's own limit replaces the limit of a
+rule that counts by key. Nothing else overrides a rule.
 """
 
 from collections import OrderedDict
@@ -19,27 +19,27 @@ _MODEL_SCOPES = ("model", "key_model")
 
 @dataclass(frozen=True, slots=True)
 class LimitedRequest:
-    """Who asks for what."""
+    """A request as limits see it: the caller, the route, the model and the most that it may use."""
 
     key_id: str
     owner: str
     route: str
     """The route's template."""
     model: str | None = None
-    """The public model name, from the catalog; None where no model is called."""
+    """The public model name, from the catalog; None if no model is called."""
     limits: Mapping[str, float] = field(default_factory=dict)
     """The key's own limits, by rule name; they replace the rule's."""
     tokens: int = 0
-    """How many it may use, at most as far as is known."""
+    """Estimate of the most tokens that it may use."""
     cost_microusd: int = 0
-    """What those may cost."""
+    """Cost of those tokens in millionths of a dollar."""
     unpriced: str | None = None
-    """Routes of the model whose price is not known; None where it is known of all."""
+    """The model's routes without a known price; None if all have one."""
     assumed_costs: Mapping[str, int] = field(default_factory=dict)
-    """What they may cost by rules that state a price for such, by rule name."""
+    """Cost at the prices that rules state for routes without one, by rule name."""
 
     def units(self, rule: Rule) -> int:
-        """Units of this rule."""
+        """Return the units that the request may use of a rule."""
         match rule.unit:
             case "tokens":
                 return self.tokens
@@ -58,47 +58,47 @@ class Charge:
     counter: str
     units: int = 1
     usage: LimitedRequest | None = field(default=None, repr=False, compare=False)
-    """Whose counter it is; None where nothing but the counter knows."""
+    """The request, from which the ledger's use of this counter is found; None for counters without a ledger."""
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What one rule means to one request."""
+    """Whether and how one rule applies to one request."""
 
     rule: Rule
-    """With the key's own limit, where it has one."""
+    """The rule, with the key's own limit if it has one."""
     own: bool
     """Whether the limit is the key's own."""
     why_not: str | None
-    """Why the rule does not apply; None where it does."""
+    """Why the rule does not apply; None if it does."""
     counter: str | None
-    """Where it counts, where it applies."""
+    """The counter's name; None if the rule does not apply."""
 
 
 class RuleBook:
-    """The rules of the config file, sorted by the route that they apply to."""
+    """The rules of the config file."""
 
     def __init__(self, rules: Sequence[LimitRule]) -> None:
         self._book = _Book(rules)
 
     def replace(self, rules: Sequence[LimitRule]) -> None:
-        """Use other rules from the next request on. Counters are named after rules and what they count, so a rule that
-        stays, or only gets another limit, goes on where it was; requests that run end by the rules they began with."""
+        """Use other rules from the next request on. A rule with the same name, unit and window keeps its counters, even
+        with another limit. Running requests are settled by the rules they began with."""
         self._book = _Book(rules)
 
     @property
     def rules(self) -> Sequence[Rule]:
-        """All of them, in the file's order."""
+        """All rules in the file's order."""
         return self._book.rules
 
     @property
     def has_token_or_cost_rules(self) -> bool:
-        """Whether any rule asks how large a request is."""
+        """Whether any rule counts tokens or cost, for which requests are estimated."""
         return self._book.has_token_or_cost_rules
 
     @property
     def assumed_prices(self) -> Mapping[str, PriceConfig]:
-        """The prices that rules state for what has none, by rule name."""
+        """The prices that rules state for models without one, by rule name."""
         return self._book.assumed_prices
 
     @property
@@ -108,11 +108,11 @@ class RuleBook:
 
     @property
     def needs_redis(self) -> bool:
-        """Whether any rule refuses requests while Redis is down."""
+        """Whether any rule refuses requests while Redis is unavailable."""
         return self._book.needs_redis
 
     def charges(self, usage: LimitedRequest) -> list[Charge]:
-        """Every rule that applies, each with its counter; all of them must have room."""
+        """Return a charge for every rule that applies; all of them must have room."""
         rules = self._book.applying(usage.route, usage.model)
         if not usage.limits:
             return [Charge(rule, counter_name(rule, usage), usage.units(rule), usage) for rule in rules if rule.limit]
@@ -120,25 +120,25 @@ class RuleBook:
         return [Charge(own, counter_name(own, usage), usage.units(own), usage) for own in own_rules if own.limit]
 
     def explain(self, usage: LimitedRequest) -> list[Explanation]:
-        """Every rule in the file's order, also those that do not apply to such a request."""
+        """Return an explanation of every rule in the file's order, including rules that do not apply."""
         found = []
         for rule in self.rules:
             own = self.own(rule, usage.limits)
             why = why_not(rule, usage.route, usage.model)
             if why is None and not own.limit:
-                why = "only for keys that have a limit of their own by this name"
+                why = "only for keys with their own limit for this rule"
             name = counter_name(own, usage) if why is None else None
             found.append(Explanation(own, own is not rule, why, name))
         return found
 
     def own(self, rule: Rule, limits: Mapping[str, float]) -> Rule:
-        """The rule with the key's own limit in it, where it has one."""
+        """Return the rule, with the key's own limit if the key has one."""
         given = limits.get(rule.name)
         return rule if given is None or not rule.by_key else self._book.with_limit(rule, rule.units(given))
 
 
 class _Book:
-    """One state of the rules, with what was worked out about them."""
+    """The rules of one state of the config file, with what is computed from them."""
 
     def __init__(self, rules: Sequence[LimitRule]) -> None:
         self.rules = tuple(rule_of(rule) for rule in rules)
@@ -152,13 +152,13 @@ class _Book:
     def applying(self, route: str, model: str | None) -> tuple[Rule, ...]:
         rules = self._applying.get((route, model))
         if rules is None:
-            # Routes are templates of this app and models are the catalog's, so this memory is bounded.
+            # Bounded: routes are templates of this application, and models are those of the catalog.
             rules = tuple(rule for rule in self.rules if why_not(rule, route, model) is None)
             self._applying[route, model] = rules
         return rules
 
     def with_limit(self, rule: Rule, limit: int) -> Rule:
-        """Remembered, since making one costs more than limiting."""
+        """Return the rule with this limit, cached: creating a rule costs more than limiting a request."""
         own = self._with_limit.get((rule.name, limit))
         if own is None:
             own = self._with_limit[rule.name, limit] = replace(rule, limit=limit)
@@ -168,7 +168,7 @@ class _Book:
 
 
 def why_not(rule: Rule, route: str, model: str | None) -> str | None:
-    """Why a rule does not apply to such a request, for people; None where it does."""
+    """Return why a rule does not apply to a request, for people; None if it does."""
     if rule.routes and route not in rule.routes:
         return f"only on {', '.join(sorted(rule.routes))}"
     if rule.models and model not in rule.models:
@@ -180,13 +180,13 @@ def why_not(rule: Rule, route: str, model: str | None) -> str | None:
 
 @lru_cache(maxsize=10_000)
 def _owner_tag(owner: str) -> str:
-    """An owner's name is free text; its hash keeps braces and spaces out of the key."""
+    """Return a hash of an owner's name: the name is free text, and braces would break the Redis key."""
     return blake2b(owner.encode(), digest_size=12).hexdigest()
 
 
 def counter_name(rule: Rule, usage: LimitedRequest) -> str:
-    """The Redis key. The braces are Redis Cluster's hash tag: one caller's counters share a slot, and the
-    counters that callers share sit together in another."""
+    """Return the counter's Redis key. The braces are Redis Cluster's hash tag: the counters of one caller are in one
+    slot, and the counters that callers share are in another."""
     match rule.scope:
         case "key":
             return f"fbp:rl:{{{usage.key_id}}}:{rule.tag}"
@@ -205,5 +205,5 @@ def counter_name(rule: Rule, usage: LimitedRequest) -> str:
 
 
 def hash_tag(counter: str) -> str:
-    """What Redis Cluster chooses the slot by: the part between the braces."""
+    """Return the hash tag, the part between the braces, by which Redis Cluster chooses the slot."""
     return counter[counter.find("{") + 1 : counter.find("}")]

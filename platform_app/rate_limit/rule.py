@@ -1,4 +1,4 @@
-"""A limit rule as the limiters need it: whole numbers and no questions left."""
+"""A limit rule in the form that the limiters use: whole units, and every default filled in."""
 
 import time
 from collections.abc import Sequence
@@ -10,20 +10,20 @@ from platform_app.config.limits import BY_KEY_SCOPES, LimitScope, LimitUnit
 from platform_app.rate_limit.calendar import Calendar
 
 MICRO_USD = 1_000_000
-"""Costs are counted in millionths of a dollar."""
+"""Units per US dollar: costs are counted in millionths of a dollar."""
 
 
 class Kind(IntEnum):
-    """How a counter counts; the numbers are what the scripts are told."""
+    """How a counter counts. The scripts use the same numbers."""
 
     SLIDING_WINDOW = 1
-    """Units are charged at once, and count for a window."""
+    """Units are charged at admission and count for a window."""
     CONCURRENCY = 2
-    """Units are held while the request runs."""
+    """Units are reserved while the request runs."""
     RESERVED_WINDOW = 3
-    """Units are held while the request runs; what it used then counts for a window from its admission."""
+    """Units are reserved while the request runs. The used units then count for a window from its admission."""
     RESERVED_CALENDAR = 4
-    """The same in a calendar period."""
+    """As RESERVED_WINDOW, but the used units count in a calendar period."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,26 +34,26 @@ class Rule:
     scope: LimitScope
     unit: LimitUnit
     limit: int
-    """In units; for cost in millionths of a dollar. 0: nobody's but keys' own limits count."""
+    """In units; for cost in millionths of a dollar. 0: the rule applies only to keys with their own limit for it."""
     kind: Kind = Kind.SLIDING_WINDOW
     window_seconds: int | None = None
-    """Of sliding windows."""
+    """Length of a sliding window; None for other kinds."""
     calendar: Calendar | None = None
     routes: frozenset[str] = frozenset()
     models: frozenset[str] = frozenset()
     shadow: bool = False
-    """It counts, and denies nothing."""
+    """The rule counts and never denies."""
     refuses_on_outage: bool = False
-    """Without Redis it refuses."""
+    """The rule refuses requests while Redis is unavailable."""
     refuses_unpriced: bool = False
-    """It refuses requests whose price is not known."""
+    """The rule refuses requests to models without a known price."""
     assumed_price: PriceConfig | None = None
-    """What such requests are counted at instead; None: they count as nothing."""
+    """The price that is used for such models; None counts their requests as free."""
     tag: str = field(init=False, default="")
-    """What its counters are called: the name and what they count, so that a rule whose limit changes goes on, and one
-    whose window or unit changes starts anew."""
+    """Part of its counters' names: the rule's name, unit and window. A rule whose limit changes keeps its counters; one
+    whose unit or window changes starts new ones."""
     script_kind: int = field(init=False, default=0)
-    """What the scripts are told: the kind, negative for shadow rules."""
+    """The kind as the scripts expect it, negative for shadow rules."""
     window_microseconds: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
@@ -64,44 +64,44 @@ class Rule:
 
     @property
     def reserves(self) -> bool:
-        """Whether a request holds something of it until its end."""
+        """Whether a request reserves units of it until it ends."""
         return self.kind is not Kind.SLIDING_WINDOW
 
     @property
     def by_key(self) -> bool:
-        """Whether a key may have its own limit for it."""
+        """Whether keys can have their own limit for it."""
         return self.scope in BY_KEY_SCOPES
 
     def script_time(self) -> Sequence[int]:
-        """What the scripts must know of the counter's time, see sliding_window.lua."""
+        """Return the counter's time as the scripts expect it; see sliding_window.lua."""
         if self.calendar is not None:
             return self.calendar.around(time.time())
         return (self.window_microseconds,) if self.window_microseconds else ()
 
     def units(self, limit: float) -> int:
-        """A limit as people write it, in the rule's units."""
+        """Convert a limit from the config file's unit to the rule's units."""
         return round(limit * MICRO_USD) if self.unit == "cost_usd" else int(limit)
 
     def shown(self, units: int) -> str:
-        """Units as people read them."""
+        """Format units for people; cost in dollars."""
         return f"{units / MICRO_USD:.6f}".rstrip("0").rstrip(".") if self.unit == "cost_usd" else str(units)
 
     @property
     def sentence(self) -> str:
-        """The whole rule as people read it."""
+        """The rule as a phrase for error messages."""
         what = {"concurrent": "concurrent requests", "cost_usd": "US dollars"}.get(self.unit, self.unit)
         return f"{self.name}: {self.shown(self.limit)} {what} {self.shown_window}, counted by {self.scope}"
 
     @property
     def shown_window(self) -> str:
-        """The window as people read it."""
+        """The window as a phrase for error messages."""
         if self.calendar is not None:
             return f"in a calendar {self.calendar.period} ({self.calendar.time_zone})"
         return f"in any {self.window_seconds} s" if self.window_seconds is not None else "at a time"
 
 
 def rule_of(config: LimitRule) -> Rule:
-    """The rule that the config file describes."""
+    """Return the rule that a config file's entry describes."""
     calendar = Calendar(config.window, config.time_zone) if config.window and config.time_zone else None
     if config.unit == "concurrent":
         kind = Kind.CONCURRENCY

@@ -36,7 +36,7 @@ _EXAMPLE_MESSAGES: Mapping[type[errors.PlatformError], str] = {
     ),
     errors.BudgetExceeded: "The budget 'owner-daily-usd' is reached. Try again in 5001 s.",
     errors.AuthUnavailable: "API keys cannot be verified right now. Try again shortly.",
-    errors.LimiterUnavailable: "The rate limiter cannot be reached right now. Try again shortly.",
+    errors.LimiterUnavailable: "The rate limiter is unavailable right now. Try again shortly.",
     errors.ProviderNotConfigured: "The provider has no usable credential, or no such model. Contact your operator.",
     errors.Overloaded: "This instance is at its limit of concurrent requests. Try again shortly.",
     errors.NotFound: "There is no API key with the id 'x3Fp0aQm81Zz'.",

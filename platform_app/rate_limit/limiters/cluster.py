@@ -1,5 +1,5 @@
-"""A request's rules on a cluster, where one script reaches one slot alone: the caller's counters are in one, those that
-callers share in another, so it takes two calls at most."""
+"""Limit on a cluster, where one script call reaches one slot. The caller's counters are in one slot and shared counters
+in another, so a request takes at most two calls."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -10,8 +10,8 @@ from platform_app.rate_limit.matching import Charge, hash_tag
 
 
 class ClusterLimiter:
-    """Same interface as the limiter that it asks. The calls go at once; where one denies, what the other charged is
-    taken back. In between another request may be denied that would have had room; none is let in beyond a limit."""
+    """Sends both calls concurrently. If one denies, the other's charges are undone. In between, another request may be
+    denied that would have had room; no request is admitted beyond a limit."""
 
     def __init__(self, limiter: RedisLimiter) -> None:
         self._limiter = limiter
@@ -35,7 +35,7 @@ class ClusterLimiter:
         states = _in_order(groups, [decision.states for decision in decisions])
         if denied is not None:
             return Decision(states, denied)
-        return Decision(states, None, _together([decision.admission for decision in decisions]))
+        return Decision(states, None, _combined([decision.admission for decision in decisions]))
 
     async def read(self, charges: Sequence[Charge]) -> tuple[RuleState, ...]:
         """See RateLimiter.read."""
@@ -44,12 +44,12 @@ class ClusterLimiter:
         return _in_order(groups, await asyncio.gather(*calls))
 
     async def aclose(self) -> None:
-        """Close the limiter beneath."""
+        """Close the limiter that it uses."""
         await self._limiter.aclose()
 
 
-class _Both:
-    """Two admissions as one."""
+class _CombinedAdmission:
+    """The admissions of a request's slots."""
 
     def __init__(self, admissions: Sequence[Admission]) -> None:
         self._admissions = admissions
@@ -71,11 +71,11 @@ class _Both:
         return [call for admission in self._admissions for call in admission.settlement()]
 
 
-def _together(admissions: Sequence[Admission]) -> Admission:
-    holding = [admission for admission in admissions if admission is not NOTHING_RESERVED]
-    if not holding:
+def _combined(admissions: Sequence[Admission]) -> Admission:
+    reserving = [admission for admission in admissions if admission is not NOTHING_RESERVED]
+    if not reserving:
         return NOTHING_RESERVED
-    return holding[0] if len(holding) == 1 else _Both(holding)
+    return reserving[0] if len(reserving) == 1 else _CombinedAdmission(reserving)
 
 
 def _by_tag(charges: Sequence[Charge]) -> list[list[int]]:
@@ -86,7 +86,7 @@ def _by_tag(charges: Sequence[Charge]) -> list[list[int]]:
 
 
 def _in_order(groups: Sequence[Sequence[int]], found: Sequence[Sequence[RuleState]]) -> tuple[RuleState, ...]:
-    """The states in the order of the charges."""
+    """Return the states in the order of the charges."""
     by_index = {
         index: state
         for group, states in zip(groups, found, strict=True)

@@ -1,4 +1,4 @@
-"""What happens when Redis is down, stated once: this process limits by itself, says so, and tries again."""
+"""The policy for an unavailable Redis: this process limits by itself, reports it, and probes until Redis is back."""
 
 import asyncio
 import contextlib
@@ -13,24 +13,23 @@ from platform_app.rate_limit.matching import Charge, hash_tag
 from platform_app.rate_limit.rule import Rule
 
 PROBE_SECONDS = 0.5
-"""While degraded, the shared limiter is tried so often, by nobody's request."""
+"""Interval of the probes while degraded. No request waits for a probe."""
 _PROBE = Rule("probe", "global", "requests", limit=1_000_000_000, window_seconds=1)
 
 _log = get_logger("rate_limit")
 
 
 def probe_of(counter: str) -> Charge:
-    """A charge that denies nobody, beside this counter."""
+    """Return a charge that never denies, in the slot of this counter."""
     return Charge(_PROBE, f"fbp:rl:{{{hash_tag(counter)}}}:probe")
 
 
 class FailoverLimiter:
-    """Same interface as the limiters that it joins. While `shared` fails, `local` decides, unless a rule that applies
-    says that then nobody passes.
+    """Uses the shared limiter; while it is unavailable, uses the local one, or refuses if a rule that applies says so.
 
-    Only requests that meet the failure first wait for the timeout of `shared`; after it a breaker is open, and a task
-    probes. Degraded, the limits hold per process at their share, so together they still hold, but a key that reaches
-    one process alone gets its share alone.
+    Only requests that run when the failure begins wait for the shared limiter's timeout. After it the limiter is
+    degraded, and a task probes. Each process then enforces its share of each limit, so the limits still hold in total.
+    A key whose requests all reach one process gets only that process's share.
     """
 
     def __init__(
@@ -47,13 +46,13 @@ class FailoverLimiter:
         self.degraded = False
 
     async def acquire(self, charges: Sequence[Charge]) -> Decision:
-        """See RateLimiter.acquire; unavailable only where a rule is closed."""
+        """See RateLimiter.acquire. Raises LimiterUnavailable only if a rule with `on_outage: closed` applies."""
         if self.degraded:
             return await self._decide_locally(charges)
         try:
             decision = await self._shared.acquire(charges)
         except CountersUnknown:
-            # Redis is there, and what it lost is not known: for this request it is as if Redis were down.
+            # Redis works, but a budget's counter is incomplete: decide this request as if Redis were unavailable.
             return await self._decide_locally(charges)
         except LimiterUnavailable as error:
             self._degrade(error, charges)
@@ -62,7 +61,7 @@ class FailoverLimiter:
         return decision
 
     async def read(self, charges: Sequence[Charge]) -> tuple[RuleState, ...]:
-        """See RateLimiter.read; of this process alone while it is degraded."""
+        """See RateLimiter.read. While degraded, return the state of this process."""
         if not self.degraded:
             try:
                 return await self._shared.read(charges)
@@ -71,7 +70,7 @@ class FailoverLimiter:
         return await self._local.read(charges)
 
     async def probe(self) -> bool:
-        """Try the shared limiter, which ends or begins the degraded state. Whether it counts."""
+        """Try the shared limiter, and begin or end the degraded state. Return whether the shared limiter works."""
         try:
             await self._shared.acquire(self._probes)
         except LimiterUnavailable as error:
@@ -82,8 +81,8 @@ class FailoverLimiter:
         return True
 
     async def counts(self) -> bool:
-        """Whether the shared limiter counts now. Changes nothing: no probe from outside decides how requests are
-        limited."""
+        """Return whether the shared limiter works now. Does not change the degraded state, so that readiness probes do
+        not influence requests."""
         try:
             await self._shared.acquire([probe_of("fbp:rl:{shared}")])
         except LimiterUnavailable:
@@ -97,7 +96,7 @@ class FailoverLimiter:
         if closed is not None:
             metrics.LIMITER.labels("closed", "local").inc()
             raise LimiterUnavailable(
-                f"The rate limiter cannot count right now, and then the limit '{closed.name}' lets no request pass. "
+                f"The rate limiter is unavailable, and the limit '{closed.name}' refuses requests until it is back. "
                 "Try again shortly.",
                 retry_after=1,
             )
@@ -108,7 +107,7 @@ class FailoverLimiter:
     def _degrade(self, error: LimiterUnavailable, charges: Sequence[Charge]) -> None:
         metrics.LIMITER.labels("unavailable", "shared").inc()
         if not self.degraded:
-            # Of a cluster, the nodes that failed are those to be asked again.
+            # On a cluster, probe the nodes that failed.
             self._probes = list({hash_tag(charge.counter): probe_of(charge.counter) for charge in charges}.values())
             self.degraded = True
             metrics.LIMITER_DEGRADED.set(1)
@@ -129,7 +128,7 @@ class FailoverLimiter:
         _log.warning("limiter_recovered")
 
     async def aclose(self) -> None:
-        """Close both limiters."""
+        """Stop the probes and close both limiters."""
         if self._probing is not None:
             self._probing.cancel()
             with contextlib.suppress(asyncio.CancelledError):

@@ -1,4 +1,4 @@
-"""The limiter of last resort: the same rules, counted in this process alone."""
+"""Limit in this process only, with the same rules: used while Redis is unavailable."""
 
 import math
 import time
@@ -14,20 +14,20 @@ from platform_app.rate_limit.rule import Rule
 BUCKETS = 64
 MAX_COUNTERS = 10_000
 RESERVED_WAIT_SECONDS = 1.0
-"""What is held comes back when its request ends, which nobody knows."""
+"""The wait that is returned for reserved units, which return when their request ends, at an unknown time."""
 
 
 @dataclass(slots=True)
 class _Counter:
-    """What was used, by bucket of a window or by the start of a calendar period; and what is held."""
+    """Used units by bucket of a window, or by the start of a calendar period; and reserved units."""
 
     buckets: OrderedDict[int, int] = field(default_factory=OrderedDict)
     total: int = 0
-    held: int = 0
+    reserved: int = 0
 
     @property
     def taken(self) -> int:
-        return self.total + self.held
+        return self.total + self.reserved
 
     def drop_before(self, oldest_live: int) -> None:
         while self.buckets and (first := next(iter(self.buckets))) < oldest_live:
@@ -35,15 +35,15 @@ class _Counter:
 
     def use(self, bucket: int, units: int) -> None:
         if bucket not in self.buckets and self.buckets and bucket < next(reversed(self.buckets)):
-            # Of a request that began before the latest one: kept in order, oldest first.
+            # A request that was admitted before the latest one: keep the buckets in order.
             self.buckets = OrderedDict(sorted([*self.buckets.items(), (bucket, 0)]))
         self.buckets[bucket] = self.buckets.get(bucket, 0) + units
         self.total += units
 
 
 class LocalLimiter:
-    """Allows this process `limit ÷ processes` of each rule (at least 1). Bounded: the least recently used
-    counter is forgotten once there are 10,000."""
+    """Allows `limit ÷ processes` of each rule, at least 1. Keeps at most 10,000 counters and evicts the least recently
+    used one."""
 
     def __init__(
         self,
@@ -54,10 +54,10 @@ class LocalLimiter:
     ) -> None:
         """
         Args:
-            processes: how many share each limit.
-            clock: for windows.
+            processes: number of processes that share each limit.
+            clock: monotonic clock, for windows.
             wall_clock: for calendars.
-            stale: is told which budgets were charged here, since Redis does not know of it.
+            stale: collects the budgets that are charged here, which Redis does not know.
         """
         self._stale = stale
         self._processes = processes
@@ -66,7 +66,7 @@ class LocalLimiter:
         self._counters: OrderedDict[str, _Counter] = OrderedDict()
 
     async def acquire(self, charges: Sequence[Charge]) -> Decision:
-        """See RateLimiter.acquire; never unavailable."""
+        """See RateLimiter.acquire; never raises LimiterUnavailable."""
         counters = [self._counter(charge) for charge in charges]
         fits = [
             counter.taken + charge.units <= self._share(charge.rule)
@@ -76,26 +76,26 @@ class LocalLimiter:
             if not fits[index] and not charge.rule.shadow:
                 states = self._states(charges, counters, [True] * len(charges), denied=True)
                 return Decision(states, states[index])
-        held = [
-            _Held(charge, counter, self._bucket(charge.rule), self._stale)
+        reserved = [
+            _Reservation(charge, counter, self._bucket(charge.rule), self._stale)
             for charge, counter, fit in zip(charges, counters, fits, strict=True)
             if fit and charge.rule.reserves
         ]
-        for each in held:
-            each.counter.held += each.charge.units
+        for each in reserved:
+            each.counter.reserved += each.charge.units
         for charge, counter, fit in zip(charges, counters, fits, strict=True):
             if fit and not charge.rule.reserves:
                 counter.use(self._bucket(charge.rule), charge.units)
-        admission: Admission = LocalAdmission(held) if held else NOTHING_RESERVED
+        admission: Admission = LocalAdmission(reserved) if reserved else NOTHING_RESERVED
         return Decision(self._states(charges, counters, fits), None, admission)
 
     async def read(self, charges: Sequence[Charge]) -> tuple[RuleState, ...]:
-        """See RateLimiter.read; never unavailable."""
+        """See RateLimiter.read; never raises LimiterUnavailable."""
         counters = [self._counter(charge) for charge in charges]
         return self._states(charges, counters, [True] * len(charges))
 
     async def aclose(self) -> None:
-        """Nothing to release."""
+        """Do nothing: there are no connections."""
 
     def _share(self, rule: Rule) -> int:
         return max(1, rule.limit // self._processes)
@@ -112,7 +112,7 @@ class LocalLimiter:
         return counter
 
     def _bucket(self, rule: Rule) -> int:
-        """The number of a window's bucket, the start of a calendar period, or 0."""
+        """Return the number of a window's bucket, the start of a calendar period, or 0."""
         if rule.window_seconds is not None:
             return math.floor(self._clock() * BUCKETS / rule.window_seconds)
         return rule.calendar.around(self._wall_clock())[1] if rule.calendar is not None else 0
@@ -131,7 +131,7 @@ class LocalLimiter:
         )
 
     def _until_more(self, rule: Rule, counter: _Counter) -> float:
-        """Seconds until some of what is used comes back."""
+        """Return the seconds until some used units return."""
         if not counter.taken:
             return 0.0
         if rule.window_seconds is None:
@@ -139,7 +139,7 @@ class LocalLimiter:
         return self._until_ended(rule, next(iter(counter.buckets), self._bucket(rule)))
 
     def _until_fits(self, charge: Charge, counter: _Counter) -> float:
-        """Seconds until the request fits; it may be soon where only what is held is in the way."""
+        """Return the seconds until the request fits. If only reserved units are in the way, it may fit soon."""
         rule, share = charge.rule, self._share(charge.rule)
         if counter.total + charge.units <= share:
             return RESERVED_WAIT_SECONDS
@@ -163,29 +163,29 @@ class LocalLimiter:
 
 
 @dataclass(frozen=True, slots=True)
-class _Held:
+class _Reservation:
     charge: Charge
     counter: _Counter
     bucket: int
-    """Of its admission, in which its use will count."""
+    """The bucket of the admission, in which the used units will count."""
     stale: StaleBudgets | None = None
 
 
 class LocalAdmission:
     """See Admission."""
 
-    __slots__ = ("_held",)
+    __slots__ = ("_reserved",)
 
-    def __init__(self, held: Sequence[_Held]) -> None:
-        self._held = held
+    def __init__(self, reserved: Sequence[_Reservation]) -> None:
+        self._reserved = reserved
 
     def settle(
         self, tokens: int | None, cost_microusd: int | None, assumed_costs: Mapping[str, int] | None = None
     ) -> None:
         """See Admission.settle."""
-        held, self._held = self._held, ()
-        for each in held:
-            each.counter.held -= each.charge.units
+        reserved, self._reserved = self._reserved, ()
+        for each in reserved:
+            each.counter.reserved -= each.charge.units
             rule = each.charge.rule
             used = {"tokens": tokens, "cost_usd": cost_microusd}.get(rule.unit, 0)
             if used is None and assumed_costs and rule.unit == "cost_usd":
@@ -200,7 +200,7 @@ class LocalAdmission:
         self.settle(0, 0)
 
     def settlement(self) -> Settlement:
-        """See Admission.settlement: the counters end with the process."""
+        """See Admission.settlement. Nothing: the counters end with this process."""
         return ()
 
     def __del__(self) -> None:

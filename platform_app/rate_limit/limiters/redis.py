@@ -20,14 +20,13 @@ from platform_app.rate_limit.rule import Kind, Rule
 from platform_app.redis.scripts import Script, ScriptClient
 
 BUCKETS = 64
-"""Buckets per window: a unit counts for at most 1/64 of a window too long, so 1.6 % early at worst."""
+"""Buckets per window. A unit counts for at most 1/64 of a window too long, so a denial is at most 1.6 % early."""
 MAX_SETTLING = 10_000
-"""Settlements on their way. More would mean that nobody takes them."""
+"""Most settlements without a response. More means that Redis does not respond."""
 CLOSE_SECONDS = 1.0
-"""Longest wait for calls on their way when the limiter is closed."""
+"""Longest wait for running calls when the limiter is closed."""
 RENEWED_AT_ONCE = 200
-"""Counters in one call, so that no call keeps the server busy for long."""
-
+"""Most counters in one call, so that no call blocks the server for long."""
 SEED_TRIES = 3
 
 _WINDOW, _CALENDAR = (
@@ -38,80 +37,81 @@ RESERVATION_MS = int(RESERVATION_SECONDS * 1000)
 _FAILURES = (RedisError, OSError, TimeoutError)
 T = TypeVar("T")
 _Part = tuple[Charge, int, int]
-"""What is settled of one counter: units no longer held, and units used."""
+"""What is settled of one counter: the charge, the units whose reservation ends, and the units used."""
 
 _log = get_logger("rate_limit")
 
 
 class RedisLimiter:
-    """Exact across processes: the server's clock and atomic scripts. How long a call may take is up to the client."""
+    """Exact across processes: scripts are atomic and use the server's clock. The client bounds how long a call
+    takes."""
 
     def __init__(self, scripts: ScriptClient, *, by_hash_tag: bool = False, seeder: Seeder | None = None) -> None:
         """
         Args:
-            scripts: runs them.
-            by_hash_tag: counters of different tags are never in one call, as a cluster demands; then `acquire` and
-                `read` must be given such alone, see ClusterLimiter.
-            seeder: tells budgets that begin their life what was spent before; without it they begin at zero.
+            scripts: runs the scripts.
+            by_hash_tag: never put counters with different hash tags in one call, as a cluster requires. Then callers of
+                `acquire` and `read` must not mix tags either; see ClusterLimiter.
+            seeder: sets new budget counters to what was spent before; without it they start at zero.
         """
         self._scripts = scripts
         self._seeder = seeder
         self._by_hash_tag = by_hash_tag
         self._reservations = Reservations()
         self._settling: set[asyncio.Future[Any]] = set()
-        self._given_up: set[asyncio.Future[Any]] = set()
+        self._cancelled: set[asyncio.Future[Any]] = set()
 
     async def acquire(self, charges: Sequence[Charge]) -> Decision:
-        """See RateLimiter.acquire. Raises CountersUnknown where a budget begins its life and nobody knows at what."""
+        """See RateLimiter.acquire. Raises CountersUnknown if a budget's new counter cannot be seeded."""
         started = time.perf_counter()
         decision = await self._acquire(charges)
         if isinstance(decision, Decision):
             return decision
         for _ in range(SEED_TRIES):
-            assert self._seeder is not None  # noqa: S101 - for mypy: without one no script asks
+            assert self._seeder is not None  # noqa: S101 - for mypy: without a seeder no script returns counters to seed
             await self._seeder.seed(charges, decision, self._head(self._reservations.current_holder), started)
             started = time.perf_counter()
             decision = await self._acquire(charges)
             if isinstance(decision, Decision):
                 return decision
-        raise CountersUnknown("a budget's counter is lost again and again")
+        raise CountersUnknown(f"a budget's counter was lost {SEED_TRIES} times in a row")
 
     async def _acquire(self, charges: Sequence[Charge]) -> Decision | Sequence[int]:
-        """The decision, or what the script asks for."""
+        """Return the decision, or the counters that must be seeded first."""
         seeder = self._seeder
         keys = [charge.counter for charge in charges]
         arguments = self._head(self._reservations.holder_id())
-        holding = False
+        reserving = False
         for charge in charges:
             rule = charge.rule
             if rule.kind is _WINDOW:
                 arguments += (rule.script_kind, rule.limit, charge.units, rule.window_microseconds)
             else:
-                holding = True
+                reserving = True
                 known = self._reservations.known(charge.counter)
                 if rule.kind is _CALENDAR:
-                    asks = 0 if seeder is None else seeder.asks(charge.counter)
-                    arguments += (rule.script_kind, rule.limit, charge.units, known, asks, *rule.script_time())
+                    seeding = 0 if seeder is None else seeder.mode(charge.counter)
+                    arguments += (rule.script_kind, rule.limit, charge.units, known, seeding, *rule.script_time())
                 else:
                     arguments += (rule.script_kind, rule.limit, charge.units, known, *rule.script_time())
         started = time.perf_counter()
-        if holding:
-            answer = await self._claim(charges, keys, arguments)
+        if reserving:
+            reply = await self._reserve(charges, keys, arguments)
         else:
-            answer = await self._call(ACQUIRE, keys, arguments)
+            reply = await self._call(ACQUIRE, keys, arguments)
         metrics.LIMITER_SECONDS.observe(time.perf_counter() - started)
-        return answer[2:] if answer[0] < 0 else self._decision(charges, answer, holding)
+        return reply[2:] if reply[0] < 0 else self._decision(charges, reply, reserving)
 
     async def read(self, charges: Sequence[Charge]) -> tuple[RuleState, ...]:
         """See RateLimiter.read."""
         started = time.perf_counter()
-        answer = await self._read(charges)
-        if self._seeder is not None and len(answer) > 2 + 2 * len(charges):
-            with contextlib.suppress(CountersUnknown):  # then they are told as they stand
-                asked, head = answer[2 + 2 * len(charges) :], self._head(self._reservations.current_holder)
-                await self._seeder.seed(charges, asked, head, started)
-                answer = await self._read(charges)
-        return tuple(_state(charge.rule, answer, index) for index, charge in enumerate(charges))
+        reply = await self._read(charges)
+        if self._seeder is not None and len(reply) > 2 + 2 * len(charges):
+            with contextlib.suppress(CountersUnknown):  # then the counters are returned as they are
+                unseeded, head = reply[2 + 2 * len(charges) :], self._head(self._reservations.current_holder)
+                await self._seeder.seed(charges, unseeded, head, started)
+                reply = await self._read(charges)
+        return tuple(_state(charge.rule, reply, index) for index, charge in enumerate(charges))
 
     async def _read(self, charges: Sequence[Charge]) -> list[int]:
         arguments = self._head(self._reservations.current_holder)
@@ -120,7 +120,7 @@ class RedisLimiter:
         return await self._call(READ, [charge.counter for charge in charges], arguments)
 
     def undo(self, charges: Sequence[Charge], decision: Decision) -> None:
-        """Take back what was charged, without waiting for it."""
+        """Undo a decision's charges without waiting for it."""
         decision.admission.release()
         parts = [
             (charge, 0, -charge.units)
@@ -131,29 +131,29 @@ class RedisLimiter:
             self._settle(parts, decision.at_microseconds)
 
     async def renew_reservations(self) -> None:
-        """Keep what this process holds from ending; a task for its whole life."""
+        """Renew this process's reservations in intervals; a task for the process's whole life."""
         while True:
             await asyncio.sleep(RENEW_SECONDS)
             await self.renew_now()
 
     async def renew_now(self) -> bool:
-        """Renew once. Whether all of it was renewed."""
-        holder, former = self._reservations.holder_id(), tuple(self._reservations.previous_holders)
-        for counters in self._together(self._reservations.counters(), lambda counter: counter):
+        """Renew the reservations once. Return whether all of them were renewed."""
+        holder, previous = self._reservations.holder_id(), tuple(self._reservations.previous_holders)
+        for counters in self._by_call(self._reservations.counters(), lambda counter: counter):
             for first in range(0, len(counters), RENEWED_AT_ONCE):
                 some = counters[first : first + RENEWED_AT_ONCE]
                 known = [self._reservations.known(counter) for counter in some]
                 try:
-                    await self._scripts.run(RENEW, some, [*self._head(holder), len(former), *former, *known])
+                    await self._scripts.run(RENEW, some, [*self._head(holder), len(previous), *previous, *known])
                 except _FAILURES:
                     metrics.LIMITER_SETTLEMENTS.labels("renewal_failed").inc()
                     return False
-        for name in former:
+        for name in previous:
             if name in self._reservations.previous_holders:
                 self._reservations.previous_holders.remove(name)
         return True
 
-    def end(
+    def settle(
         self,
         charges: Sequence[Charge],
         at_microseconds: int,
@@ -161,7 +161,7 @@ class RedisLimiter:
         cost: int | None,
         assumed_costs: Mapping[str, int] | None = None,
     ) -> None:
-        """Let go what was held, and count what was used, without waiting for it."""
+        """End the reservations and count the used units, without waiting for it; see Admission.settle."""
         parts = []
         for charge in charges:
             self._reservations.remove(charge.counter, charge.units)
@@ -176,7 +176,7 @@ class RedisLimiter:
         self._settle(parts, at_microseconds)
 
     def settlement_of(self, charges: Sequence[Charge], at_microseconds: int) -> Settlement:
-        """What `end` would send if nobody knew what was used, as `OrphanSettlements` takes it."""
+        """Return what `settle` would send with unknown use, for `OrphanSettlements`."""
         counters = [
             (
                 charge.counter,
@@ -190,22 +190,23 @@ class RedisLimiter:
         return ({"holder": self._reservations.current_holder, "at": at_microseconds, "counters": counters},)
 
     async def aclose(self) -> None:
-        """End what the seeder does, and wait at most `CLOSE_SECONDS` for the calls that are still on their way, so that
-        none opens a connection after its client was closed. The caller that opened the client closes it."""
+        """Stop the seeder, and wait at most `CLOSE_SECONDS` for running calls, so that none opens a connection after
+        the client was closed. The client is closed by the code that opened it."""
         if self._seeder is not None:
             await self._seeder.aclose()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
-                # A call whose request was given up is followed by the settlement that returns what it got.
-                while on_their_way := self._given_up | self._settling:
-                    await asyncio.wait(on_their_way)
+                # After a call whose request was cancelled, a settlement returns the units that it reserved.
+                while running := self._cancelled | self._settling:
+                    await asyncio.wait(running)
 
     @staticmethod
     def _head(holder: str) -> list[str | int]:
+        """Return the arguments that all scripts share."""
         return [BUCKETS, holder, RESERVATION_MS]
 
-    def _together(self, things: Iterable[T], counter: Callable[[T], str]) -> Iterable[list[T]]:
-        """What may go into one call."""
+    def _by_call(self, things: Iterable[T], counter: Callable[[T], str]) -> Iterable[list[T]]:
+        """Group things by the script call that may contain them: on a cluster, one hash tag each."""
         if not self._by_hash_tag:
             return (list(things),)
         groups: dict[str, list[T]] = {}
@@ -213,8 +214,9 @@ class RedisLimiter:
             groups.setdefault(hash_tag(counter(thing)), []).append(thing)
         return groups.values()
 
-    async def _claim(self, charges: Sequence[Charge], keys: list[str], arguments: list[str | int]) -> list[int]:
-        """A call whose answer is needed even if the request is given up meanwhile: it may have got what it asked."""
+    async def _reserve(self, charges: Sequence[Charge], keys: list[str], arguments: list[str | int]) -> list[int]:
+        """Run ACQUIRE for rules that reserve. Its result is handled even if the request is cancelled meanwhile: the
+        call may have reserved units."""
         call = self._scripts.run(ACQUIRE, keys, arguments)
         try:
             return await asyncio.shield(call)
@@ -222,12 +224,12 @@ class RedisLimiter:
             self._reservations.mark_uncertain()
             raise _unavailable() from error
         except asyncio.CancelledError:
-            self._given_up.add(call)
-            call.add_done_callback(lambda done: self._give_back(charges, done))
+            self._cancelled.add(call)
+            call.add_done_callback(lambda done: self._return_units(charges, done))
             raise
 
-    def _give_back(self, charges: Sequence[Charge], call: asyncio.Future[list[int]]) -> None:
-        self._given_up.discard(call)
+    def _return_units(self, charges: Sequence[Charge], call: asyncio.Future[list[int]]) -> None:
+        self._cancelled.discard(call)
         if call.cancelled() or call.exception() is not None:
             self._reservations.mark_uncertain()
         elif call.result()[0] >= 0:
@@ -235,38 +237,38 @@ class RedisLimiter:
 
     async def _call(self, script: Script, keys: list[str], arguments: list[str | int]) -> list[int]:
         try:
-            answer: list[int] = await self._scripts.run(script, keys, arguments)
+            reply: list[int] = await self._scripts.run(script, keys, arguments)
         except _FAILURES as error:
             raise _unavailable() from error
-        return answer
+        return reply
 
-    def _decision(self, charges: Sequence[Charge], answer: list[int], holding: bool) -> Decision:
-        states = tuple([_state(charge.rule, answer, index) for index, charge in enumerate(charges)])
-        if answer[0]:
-            return Decision(states, states[answer[0] - 1], at_microseconds=answer[1])
-        if not holding:
-            return Decision(states, at_microseconds=answer[1])
-        held = [
+    def _decision(self, charges: Sequence[Charge], reply: list[int], reserving: bool) -> Decision:
+        states = tuple([_state(charge.rule, reply, index) for index, charge in enumerate(charges)])
+        if reply[0]:
+            return Decision(states, states[reply[0] - 1], at_microseconds=reply[1])
+        if not reserving:
+            return Decision(states, at_microseconds=reply[1])
+        reserved = [
             charge
             for charge, state in zip(charges, states, strict=True)
             if charge.rule.kind is not Kind.SLIDING_WINDOW and not state.shadow_denied
         ]
-        for charge in held:
+        for charge in reserved:
             self._reservations.add(charge.counter, charge.units)
-        admission = RedisAdmission(self, held, answer[1]) if held else NOTHING_RESERVED
-        return Decision(states, None, admission, answer[1])
+        admission = RedisAdmission(self, reserved, reply[1]) if reserved else NOTHING_RESERVED
+        return Decision(states, None, admission, reply[1])
 
     def _settle(self, parts: Sequence[_Part], at_microseconds: int) -> None:
-        """Send it without waiting: the next request of this process comes after it on the connection."""
+        """Send a settlement without waiting for it. This process's next request follows it on the same connection."""
         if len(self._settling) >= MAX_SETTLING:
             metrics.LIMITER_SETTLEMENTS.labels("dropped").inc()
             return
         try:
             asyncio.get_running_loop()
-        except RuntimeError:  # it is over: what is held ends by itself
+        except RuntimeError:  # the event loop has ended; the reservations expire
             return
-        for together in self._together(parts, lambda part: part[0].counter):
-            call = self._scripts.run(SETTLE, *self._settlement(together, at_microseconds))
+        for part_of_call in self._by_call(parts, lambda part: part[0].counter):
+            call = self._scripts.run(SETTLE, *self._settlement(part_of_call, at_microseconds))
             self._settling.add(call)
             call.add_done_callback(self._settled)
 
@@ -281,7 +283,7 @@ class RedisLimiter:
         _log.debug("settlement_failed", error=type(error).__name__)
 
     def _settlement(self, parts: Sequence[_Part], at_microseconds: int) -> tuple[list[str], list[str | int]]:
-        """Keys and arguments of the script."""
+        """Return keys and arguments of SETTLE."""
         arguments = [*self._head(self._reservations.current_holder), at_microseconds]
         for charge, released, used in parts:
             arguments += (charge.rule.script_kind, released, used, *charge.rule.script_time())
@@ -289,7 +291,7 @@ class RedisLimiter:
 
 
 class RedisAdmission:
-    """See Admission. One that is thrown away unsettled, as after a bug, is settled with what it reserved."""
+    """See Admission. An admission that is dropped unsettled, as after a bug, is settled with its reserved units."""
 
     __slots__ = ("_at", "_charges", "_limiter")
 
@@ -304,14 +306,14 @@ class RedisAdmission:
         """See Admission.settle."""
         limiter, self._limiter = self._limiter, None
         if limiter is not None:
-            limiter.end(self._charges, self._at, tokens, cost_microusd, assumed_costs)
+            limiter.settle(self._charges, self._at, tokens, cost_microusd, assumed_costs)
 
     def release(self) -> None:
         """See Admission.release."""
         self.settle(0, 0)
 
     def settlement(self) -> Settlement:
-        """See Admission.settlement: what was reserved of tokens and costs is taken for used."""
+        """See Admission.settlement. Reserved tokens and costs count as used."""
         if self._limiter is None or all(charge.rule.kind is Kind.CONCURRENCY for charge in self._charges):
             return ()
         return self._limiter.settlement_of(self._charges, self._at)
@@ -321,11 +323,11 @@ class RedisAdmission:
 
 
 def _unavailable() -> LimiterUnavailable:
-    return LimiterUnavailable("The rate limiter cannot be reached right now. Try again shortly.", retry_after=1)
+    return LimiterUnavailable("The rate limiter is unavailable right now. Try again shortly.", retry_after=1)
 
 
-def _state(rule: Rule, answer: Any, index: int) -> RuleState:
-    remaining: int = answer[2 * index + 2]
+def _state(rule: Rule, reply: Any, index: int) -> RuleState:
+    remaining: int = reply[2 * index + 2]
     if remaining < 0:
-        return RuleState(rule, -1 - remaining, answer[2 * index + 3] / 1e6, shadow_denied=True)
-    return RuleState(rule, remaining, answer[2 * index + 3] / 1e6)
+        return RuleState(rule, -1 - remaining, reply[2 * index + 3] / 1e6, shadow_denied=True)
+    return RuleState(rule, remaining, reply[2 * index + 3] / 1e6)

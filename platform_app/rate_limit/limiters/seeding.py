@@ -1,9 +1,9 @@
-"""Budgets outlive Redis: a calendar counter that begins its life is told what the ledger knows was used before.
+"""Seed new calendar counters from the ledger, so that budgets survive the loss of Redis's data.
 
-A counter begins its life when Redis was restarted without its data, when it was deleted, or with the first request that
-it counts. The script says so before it charges anything, so a request whose counters live costs nothing more. Then one
-task for each counter asks the ledger and tells Redis. Requests wait for it. Where it takes too long, or the ledger
-cannot be read, they are decided as while Redis is down (docs/adr/0025).
+A counter is new with the first request that it counts, after it was deleted, and after Redis was restarted without its
+data. ACQUIRE returns new counters before it charges anything, so requests with seeded counters need no extra call. Then
+one task per counter reads the ledger and runs SEED, and requests wait for it. If that takes too long, or the ledger
+cannot be read, requests are decided as while Redis is unavailable (docs/adr/0025).
 """
 
 import asyncio
@@ -25,34 +25,36 @@ from platform_app.rate_limit.rule import Rule
 from platform_app.redis.scripts import ScriptClient
 
 WAIT_SECONDS = 1.0
-"""How long a request waits for the ledger."""
+"""Longest time that a request waits for the ledger."""
 RETRY_SECONDS = 1.0
-"""After a failure no request waits, and nothing is asked, for so long."""
+"""After a failure, the time without reads of the ledger and without waiting requests."""
 MAX_STALE = 10_000
-MAX_TOLD = 1000
-"""Counters that were told a moment ago; for those on their way that were asked for before."""
+MAX_RECENT = 1000
+"""Most recently seeded counters that are remembered, for calls that were sent before the seeding."""
 
 _log = get_logger("rate_limit")
 
 
 class HistoryUnavailable(Exception):
-    """What was used before cannot be told now; the message says why."""
+    """The ledger cannot be read now; the message says why."""
 
 
 class BudgetHistory(Protocol):
-    """What was used according to the ledger."""
+    """Reads used units from the ledger."""
 
     async def used(self, rule: Rule, usage: LimitedRequest, since_microseconds: int) -> int:
-        """The rule's units that were used since then by whoever shares the counter of `usage`. Bounded in time.
+        """Return the rule's units that were used since then by all requests that share the counter of `usage`. Returns
+        in bounded time.
 
         Raises:
-            HistoryUnavailable: it cannot be told now.
+            HistoryUnavailable: the ledger cannot be read now.
         """
         ...
 
 
 class StaleBudgets:
-    """Calendar counters that lack what was decided without Redis: they are told anew with their next request."""
+    """Calendar counters that lack units which were charged while Redis was unavailable. Their next request seeds them
+    again."""
 
     def __init__(self) -> None:
         self._counters: set[str] = set()
@@ -61,17 +63,17 @@ class StaleBudgets:
         return counter in self._counters
 
     def add(self, counter: str) -> None:
-        """This process has counted something of it by itself."""
+        """Note that this process has charged the counter locally."""
         if len(self._counters) < MAX_STALE:
             self._counters.add(counter)
 
     def discard(self, counter: str) -> None:
-        """It was told."""
+        """Note that the counter was seeded."""
         self._counters.discard(counter)
 
 
 class Seeder:
-    """Tells counters what was used before them."""
+    """Sets counters to the units that were used before they existed."""
 
     def __init__(
         self,
@@ -85,37 +87,37 @@ class Seeder:
         self.stale = stale or StaleBudgets()
         self._clock = clock
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._told: OrderedDict[str, float] = OrderedDict()
+        self._recent: OrderedDict[str, float] = OrderedDict()
         self._failed_at: float | None = None
 
-    def asks(self, counter: str) -> int:
-        """What `acquire` does about a counter: asks if it begins its life (1), or in any case (2)."""
+    def mode(self, counter: str) -> int:
+        """Return what ACQUIRE does with a counter: return it as to be seeded if it is new (1), or in any case (2)."""
         return 2 if counter in self.stale else 1
 
     async def seed(
-        self, charges: Sequence[Charge], asked: Sequence[int], head: Sequence[str | int], started: float
+        self, charges: Sequence[Charge], unseeded: Sequence[int], head: Sequence[str | int], started: float
     ) -> None:
-        """Tell the counters that a script has asked for.
+        """Seed the counters that a script returned.
 
         Args:
-            charges: those that the script was called with.
-            asked: for each counter its number, its units and the start of its period, as the script returned them.
-            head: the first arguments of every script.
-            started: when the script was called, on time.perf_counter; what was told since needs no second question.
+            charges: the charges of the script's call.
+            unseeded: for each counter its index, its units and the start of its period, as the script returned them.
+            head: the arguments that all scripts share.
+            started: time of the call, on time.perf_counter; counters that were seeded since are not seeded again.
 
         Raises:
-            CountersUnknown: it takes too long, or the ledger cannot be read.
+            CountersUnknown: seeding takes too long, or the ledger cannot be read.
         """
         if self._failed_at is not None and self._clock() - self._failed_at < RETRY_SECONDS:
             raise _unknown("the ledger could not be read a moment ago")
         tasks = []
-        for at in range(0, len(asked), 3):
-            charge = charges[asked[at] - 1]
-            if self._told.get(charge.counter, -math.inf) >= started and charge.counter not in self.stale:
+        for at in range(0, len(unseeded), 3):
+            charge = charges[unseeded[at] - 1]
+            if self._recent.get(charge.counter, -math.inf) >= started and charge.counter not in self.stale:
                 continue
             task = self._tasks.get(charge.counter)
             if task is None:
-                work = self._tell(charge, asked[at + 1], asked[at + 2], head)
+                work = self._seed_counter(charge, unseeded[at + 1], unseeded[at + 2], head)
                 task = self._tasks[charge.counter] = asyncio.create_task(work, name="budget-seed")
                 task.add_done_callback(partial(self._end, charge.counter))
             tasks.append(task)
@@ -129,31 +131,31 @@ class Seeder:
             raise _unknown("the ledger cannot be read")
 
     async def aclose(self) -> None:
-        """End what is under way."""
+        """Cancel all running reads."""
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _tell(self, charge: Charge, before: int, start: int, head: Sequence[str | int]) -> None:
+    async def _seed_counter(self, charge: Charge, before: int, start: int, head: Sequence[str | int]) -> None:
         rule, counter = charge.rule, charge.counter
-        anew = counter in self.stale
+        again = counter in self.stale
         used = 0 if charge.usage is None else await self._history.used(rule, charge.usage, start)
         self.stale.discard(counter)
         try:
-            numbers = [start, used, before, int(anew), *rule.script_time()]
-            told = await self._scripts.run(SEED, [counter], [*head, *numbers])
+            numbers = [start, used, before, int(again), *rule.script_time()]
+            seeded = await self._scripts.run(SEED, [counter], [*head, *numbers])
         except BaseException:
-            if anew:
+            if again:
                 self.stale.add(counter)
             raise
-        self._told[counter] = time.perf_counter()
-        self._told.move_to_end(counter)
-        if len(self._told) > MAX_TOLD:
-            self._told.popitem(last=False)
-        if told:  # else another process was first
+        self._recent[counter] = time.perf_counter()
+        self._recent.move_to_end(counter)
+        if len(self._recent) > MAX_RECENT:
+            self._recent.popitem(last=False)
+        if seeded:  # otherwise another process was first
             metrics.BUDGET_SEEDS.labels("told").inc()
-        if told and used:
+        if seeded and used:
             _log.info("budget_seeded", rule=rule.name, counter=counter, used=rule.shown(used))
 
     def _end(self, counter: str, task: asyncio.Task[None]) -> None:
@@ -174,4 +176,4 @@ class Seeder:
 
 
 def _unknown(why: str) -> CountersUnknown:
-    return CountersUnknown(f"what was spent of a budget is not known right now: {why}")
+    return CountersUnknown(f"a budget's use is unknown right now: {why}")

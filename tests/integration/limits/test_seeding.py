@@ -311,7 +311,7 @@ async def test_unknown_budget_gets_its_share_alone(counting: Counting, history: 
 async def test_unknown_budget_that_is_closed_refuses(counting: Counting, history: History) -> None:
     history.down = True
     limiter = joined(counting, history)
-    with pytest.raises(LimiterUnavailable, match="the limit 'c' lets no request pass"):
+    with pytest.raises(LimiterUnavailable, match="the limit 'c' refuses requests"):
         await limiter.acquire([budget(refuses_on_outage=True)])
 
 

@@ -99,7 +99,7 @@ class TimedScripts:
 
 async def settled(limiter: RedisLimiter) -> None:
     """Wait until no call of the limiter is on its way."""
-    while on_their_way := limiter._given_up | limiter._settling:
+    while on_their_way := limiter._cancelled | limiter._settling:
         await asyncio.wait(on_their_way)
 
 

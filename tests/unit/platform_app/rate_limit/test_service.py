@@ -176,7 +176,7 @@ async def test_explaining_charges_nothing_and_tells_of_every_rule() -> None:
     ]  # fmt: skip
     assert [state is not None for _, state in explained] == [True, False, False]
     assert [each.why_not for each, _ in explained] == [
-        None, "only for requests that call a model", "only for keys that have a limit of their own by this name",
+        None, "only for requests that call a model", "only for keys with their own limit for this rule",
     ]  # fmt: skip
 
 

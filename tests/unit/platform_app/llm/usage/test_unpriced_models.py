@@ -57,7 +57,7 @@ class Serving:
     def used(self) -> int:
         """Millionths of a dollar."""
         [counter] = self.limiter._counters.values()
-        assert counter.held == 0
+        assert counter.reserved == 0
         return counter.total
 
 
