@@ -112,20 +112,20 @@ async def text_of(client: AsyncOpenAI, model: str, stream: bool) -> tuple[str, d
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("second", [provider for provider, _ in SECOND_ROUTES])
 @pytest.mark.parametrize("down", FIRST_ROUTES)
-async def test_the_second_route_answers_and_says_so(client: AsyncOpenAI, down: str, second: str, stream: bool) -> None:
+async def test_fallback_is_shown_in_headers(client: AsyncOpenAI, down: str, second: str, stream: bool) -> None:
     text, headers = await text_of(client, f"{down}-then-{second}", stream)
     assert text == "You said: Hello there"
     assert headers == {"provider": second, "model": "sim-ok@second", "attempts": "2"}
 
 
-async def test_a_stream_that_has_begun_stays_with_its_route(client: AsyncOpenAI, simulator: ProviderSimulator) -> None:
+async def test_begun_stream_does_not_fall_back(client: AsyncOpenAI, simulator: ProviderSimulator) -> None:
     before = simulator.count("sim-ok@second")
     with pytest.raises(openai.APIError):
         await text_of(client, "dies", stream=True)
     assert simulator.count("sim-ok@second") == before
 
 
-async def test_a_request_that_is_wrong_goes_nowhere_else(client: AsyncOpenAI, simulator: ProviderSimulator) -> None:
+async def test_invalid_request_does_not_fall_back(client: AsyncOpenAI, simulator: ProviderSimulator) -> None:
     before = simulator.count("sim-ok@second")
     with pytest.raises(openai.BadRequestError) as caught:
         await text_of(client, "filtered", stream=False)
@@ -135,7 +135,7 @@ async def test_a_request_that_is_wrong_goes_nowhere_else(client: AsyncOpenAI, si
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["json", "stream"])
-async def test_context_length_goes_on_to_another_model(
+async def test_context_length_falls_back_to_other_model(
     client: AsyncOpenAI, simulator: ProviderSimulator, stream: bool
 ) -> None:
     before = simulator.count("sim-context-length@first")
@@ -143,13 +143,13 @@ async def test_context_length_goes_on_to_another_model(
     assert simulator.count("sim-context-length@first") == before + 1, "the same model is not asked again"
 
 
-async def test_what_one_format_cannot_say_another_can(client: AsyncOpenAI) -> None:
+async def test_unsupported_request_falls_back_to_other_format(client: AsyncOpenAI) -> None:
     raw = await client.chat.completions.with_raw_response.create(model="claude-first", messages=HELLO, n=2)
     assert len(raw.parse().choices) == 2
     assert raw.headers["x-platform-provider"] == "simulator"
 
 
-async def test_when_all_are_down_the_client_hears_when_to_come_again(client: AsyncOpenAI) -> None:
+async def test_all_routes_down_returns_retry_after(client: AsyncOpenAI) -> None:
     with pytest.raises(openai.InternalServerError) as caught:
         await text_of(client, "all-down", stream=False)
     assert caught.value.code == "provider_rate_limited"
@@ -157,7 +157,7 @@ async def test_when_all_are_down_the_client_hears_when_to_come_again(client: Asy
     assert caught.value.response.headers["x-platform-attempts"] == "2"
 
 
-async def test_the_breaker_opens_and_closes_at_the_declared_counts(
+async def test_breaker_opens_and_closes_at_configured_counts(
     breaking: Gateway, client: AsyncOpenAI, simulator: ProviderSimulator
 ) -> None:
     model = f"sim-flaky-{MINIMUM_CALLS}@breaker"

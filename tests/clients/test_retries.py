@@ -66,7 +66,7 @@ def retrying(
 @pytest.mark.parametrize("stream", [False, True], ids=["json", "stream"])
 @pytest.mark.parametrize("fault", CALLS)
 @pytest.mark.parametrize("wire", WIRES)
-async def test_client_does_not_multiply_the_gateways_tries(
+async def test_client_does_not_multiply_gateway_retries(
     retrying: Gateway, simulator: ProviderSimulator, platform: Platform, wire: str, fault: str, stream: bool
 ) -> None:
     upstream = f"sim-{fault}@retries-{wire}"

@@ -62,7 +62,7 @@ def strings(value: Any) -> Iterator[str]:
     ],
     ids=["20, 26: calls", "21: a prefill", "21, 27: white space and image/jpg", "22: no type", "23: bounds"],
 )  # fmt: skip
-async def test_real_request_is_answered(
+async def test_recorded_request_succeeds(
     served: Gateway, client: httpx.AsyncClient, api_key: str, route: str, streams: bool, body: dict[str, Any]
 ) -> None:
     response = await ask(client, served, route, api_key, streams, body)
@@ -70,7 +70,7 @@ async def test_real_request_is_answered(
     assert '"error"' not in response.text
 
 
-async def test_digits_survive_there_and_back(
+async def test_long_numbers_keep_their_digits(
     served: Gateway, client: httpx.AsyncClient, api_key: str, simulator: ProviderSimulator
 ) -> None:
     """Kind 26: what the model wrote, the client gets and sends back, to the last digit."""
@@ -96,7 +96,7 @@ async def test_digits_survive_there_and_back(
         ("messages.0.tool_call_id", {"messages": LOOP[2:], "tools": [CLOCK]}),
     ],
 )
-async def test_promised_refusal_costs_no_call(
+async def test_documented_refusal_sends_nothing(
     served: Gateway, client: httpx.AsyncClient, api_key: str, simulator: ProviderSimulator,
     route: str, streams: bool, field: str, body: dict[str, Any],
 ) -> None:  # fmt: skip

@@ -161,7 +161,7 @@ def chat(body: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", CHATS)
-async def test_a_chat_is_the_same_past_the_gateway_and_through_it(wire: Wire, name: str) -> None:
+async def test_chat_is_identical_with_and_without_gateway(wire: Wire, name: str) -> None:
     past, through = await wire.both("chat/completions", chat(CHATS[name]))
     assert past.status == 200
     assert through.received == past.received
@@ -171,7 +171,7 @@ async def test_a_chat_is_the_same_past_the_gateway_and_through_it(wire: Wire, na
 
 @pytest.mark.parametrize("options", [None, {"include_usage": True}, {"include_usage": False}], ids=str)
 @pytest.mark.parametrize("name", CHATS)
-async def test_a_stream_is_the_same_past_the_gateway_and_through_it(
+async def test_stream_is_identical_with_and_without_gateway(
     wire: Wire, name: str, options: dict[str, Any] | None
 ) -> None:
     body = chat({**CHATS[name], "stream": True})
@@ -187,7 +187,7 @@ async def test_a_stream_is_the_same_past_the_gateway_and_through_it(
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_with_an_alias_only_the_models_name_differs(wire: Wire, stream: bool) -> None:
+async def test_alias_changes_only_the_model_name(wire: Wire, stream: bool) -> None:
     options = {"stream": True, "stream_options": {"include_usage": True}} if stream else {}
     body = chat({**CHATS["logprobs"], **options})
     past = await wire.send("past", "chat/completions", json.dumps(body).encode())
@@ -198,7 +198,7 @@ async def test_with_an_alias_only_the_models_name_differs(wire: Wire, stream: bo
 
 
 @pytest.mark.parametrize("name", EMBEDDINGS)
-async def test_embeddings_are_the_same(wire: Wire, name: str) -> None:
+async def test_embeddings_are_identical_through_gateway(wire: Wire, name: str) -> None:
     past, through = await wire.both("embeddings", {"model": "text-embedding-3-small", **EMBEDDINGS[name]})
     assert past.status == 200
     assert through.received == past.received
@@ -207,7 +207,7 @@ async def test_embeddings_are_the_same(wire: Wire, name: str) -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("name", REFUSED)
-async def test_a_refusal_differs_in_message_and_code_alone(wire: Wire, name: str, stream: bool) -> None:
+async def test_refusal_differs_only_in_message_and_code(wire: Wire, name: str, stream: bool) -> None:
     past, through = await wire.both("chat/completions", chat({**REFUSED[name], "stream": stream}))
     error, ours = json.loads(past.body)["error"], json.loads(through.body)["error"]
     assert (through.status, ours["type"], ours["param"]) == (past.status, error["type"], error["param"])
@@ -217,7 +217,7 @@ async def test_a_refusal_differs_in_message_and_code_alone(wire: Wire, name: str
     assert ours["request_id"] == through.headers["x-request-id"]
 
 
-async def test_headers_that_differ_are_documented(wire: Wire) -> None:
+async def test_differing_headers_are_documented(wire: Wire) -> None:
     for stream in (False, True):
         past, through = await wire.both("chat/completions", chat({"stream": stream}))
         of_http = {"date", "server", "content-length", "transfer-encoding", "connection"}
@@ -229,7 +229,7 @@ async def test_headers_that_differ_are_documented(wire: Wire) -> None:
         assert missing - documented - {"request-id"} == set()  # Anthropic's name for it, which the simulator adds
 
 
-async def test_numbers_in_an_alias_answer_keep_their_spelling(wire: Wire) -> None:
+async def test_alias_response_keeps_spelling_of_numbers(wire: Wire) -> None:
     """A vector is longer and has other digits when it is written anew."""
     body = {"model": "house-embedding", "input": "Hello", "dimensions": 64, "encoding_format": "float"}
     through = await wire.send("through", "embeddings", json.dumps(body).encode())
@@ -247,7 +247,7 @@ async def test_numbers_in_an_alias_answer_keep_their_spelling(wire: Wire) -> Non
     ],
     ids=["a number beyond 64 bits", "half a surrogate pair", "a deep one"],
 )
-async def test_what_would_be_altered_is_refused(
+async def test_request_that_would_change_is_refused(
     wire: Wire, simulator: ProviderSimulator, body: bytes, param: str | None
 ) -> None:
     before = simulator.count("sim-ok")

@@ -60,7 +60,7 @@ async def the_pool_is_free(adapter: ModelAdapter) -> None:
         ("sim-slow-stream@cancel", True),
     ],
 )
-async def test_cancelling_closes_the_upstream(
+async def test_cancellation_closes_provider_connection(
     patient: ModelAdapter, simulator: ProviderSimulator, model: str, streams: bool
 ) -> None:
     """While it waits for headers, for the rest of the body, for the first chunk, for the next chunk."""
@@ -80,7 +80,7 @@ async def test_cancelling_closes_the_upstream(
 
 
 @BOTH_STREAM
-async def test_cancelling_while_it_connects(pool: ConnectionPool, wire: str, streams: bool) -> None:
+async def test_cancellation_during_tls_handshake_closes_socket(pool: ConnectionPool, wire: str, streams: bool) -> None:
     """A TLS handshake that gets no answer."""
     async with silent() as server:
         adapter = adapter_for(wire, pool, server.url.replace("http:", "https:"), connect=60, silence=60)
@@ -92,7 +92,7 @@ async def test_cancelling_while_it_connects(pool: ConnectionPool, wire: str, str
 
 
 @BOTH_STREAM
-async def test_cancelling_while_the_request_is_sent(pool: ConnectionPool, wire: str, streams: bool) -> None:
+async def test_cancellation_during_upload_stops_sending(pool: ConnectionPool, wire: str, streams: bool) -> None:
     """The provider takes the head and a little of the body, and no more until then."""
     on, gone = asyncio.Event(), asyncio.Event()
     received = 0
@@ -118,7 +118,7 @@ async def test_cancelling_while_the_request_is_sent(pool: ConnectionPool, wire: 
 
 
 @BOTH_STREAM
-async def test_a_provider_that_does_not_take_the_request(pool: ConnectionPool, wire: str, streams: bool) -> None:
+async def test_provider_not_reading_request_times_out(pool: ConnectionPool, wire: str, streams: bool) -> None:
     """Sending counts as silence too: who reads nothing will not answer either."""
     given_up, gone = asyncio.Event(), asyncio.Event()
 
@@ -137,7 +137,7 @@ async def test_a_provider_that_does_not_take_the_request(pool: ConnectionPool, w
         await asyncio.wait_for(gone.wait(), 60)
 
 
-async def test_cancelling_while_it_waits_for_a_connection(patient: ModelAdapter, pool: ConnectionPool) -> None:
+async def test_cancelled_wait_for_connection_frees_nothing_else(patient: ModelAdapter, pool: ConnectionPool) -> None:
     """The one that waits leaves, the one that has it keeps it, and neither is counted twice."""
     holds: asyncio.Task[object] = asyncio.ensure_future(complete(patient, call("sim-hang")))
     await until(lambda: pool.made == 1)
@@ -149,7 +149,7 @@ async def test_cancelling_while_it_waits_for_a_connection(patient: ModelAdapter,
     await the_pool_is_free(patient)
 
 
-async def test_closing_a_stream_closes_the_upstream(patient: ModelAdapter, simulator: ProviderSimulator) -> None:
+async def test_closed_stream_closes_provider_connection(patient: ModelAdapter, simulator: ProviderSimulator) -> None:
     """One whose first chunk nobody took, and one in the middle."""
     for taken in (0, 2):
         simulator.reset()
@@ -163,7 +163,7 @@ async def test_closing_a_stream_closes_the_upstream(patient: ModelAdapter, simul
         await the_pool_is_free(patient)
 
 
-async def test_closing_a_stream_that_somebody_waits_for(patient: ModelAdapter) -> None:
+async def test_closing_stream_ends_waiting_reader(patient: ModelAdapter) -> None:
     chunks = await open_stream(patient, call("sim-stream-hang", streams=True))
     endings: list[BaseException | None] = []
     chunks.on_end(StreamObserver.METERING, endings.append)
@@ -186,13 +186,13 @@ async def test_closing_a_stream_that_somebody_waits_for(patient: ModelAdapter) -
     "model",
     ["sim-overloaded", "sim-hang", "sim-malformed-json", "sim-wrong-content-type", "sim-drop", "sim-huge-line-9"],
 )
-async def test_a_stream_that_fails_before_its_first_chunk_keeps_nothing(adapter: ModelAdapter, model: str) -> None:
+async def test_stream_failing_before_first_chunk_frees_pool(adapter: ModelAdapter, model: str) -> None:
     with pytest.raises(PlatformError):
         await adapter.send(call(model, streams=True), "key")
     await the_pool_is_free(adapter)
 
 
-async def test_a_stream_whose_first_event_is_an_error_raises_from_send(
+async def test_first_event_error_raises_from_send(
     pool: ConnectionPool, wire: str, simulator: ProviderSimulator
 ) -> None:
     event = b'data: {"type": "error", "error": {"type": "overloaded_error", "code": "server_is_overloaded"}}\n\n'
@@ -213,14 +213,14 @@ async def test_a_stream_whose_first_event_is_an_error_raises_from_send(
 # --- reuse
 
 
-async def test_connections_are_reused_after_good_answers(adapter: ModelAdapter, pool: ConnectionPool) -> None:
+async def test_connection_is_reused_after_success(adapter: ModelAdapter, pool: ConnectionPool) -> None:
     for _ in range(3):
         await complete(adapter, call())
         await collect(adapter, call(streams=True), [])
     assert pool.made == 1
 
 
-async def test_connections_are_reused_after_error_answers(adapter: ModelAdapter, pool: ConnectionPool) -> None:
+async def test_connection_is_reused_after_error_response(adapter: ModelAdapter, pool: ConnectionPool) -> None:
     for _ in range(3):
         with pytest.raises(PlatformError):
             await complete(adapter, call("sim-server-error"))
@@ -229,7 +229,7 @@ async def test_connections_are_reused_after_error_answers(adapter: ModelAdapter,
     assert pool.made == 1
 
 
-async def test_a_connection_that_waited_in_the_pool_is_as_good_as_new(pool: ConnectionPool) -> None:
+async def test_idle_pooled_connection_keeps_no_old_timeout(pool: ConnectionPool) -> None:
     """After answers of any length, longer than silence may last: whatever timed the call before times nothing now."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -262,7 +262,7 @@ STARTS = {
 }
 
 
-async def test_a_slow_reader_slows_the_provider_down(pool: ConnectionPool, wire: str) -> None:
+async def test_slow_reader_stops_provider_writes(pool: ConnectionPool, wire: str) -> None:
     """Whoever does not ask for the next chunk makes the provider's writes stop, whatever it has to say."""
     shape = "anthropic" if wire == "anthropic" else "openai"
     piece = PIECES[shape] % (b"x" * 1000)

@@ -44,7 +44,7 @@ OPENAI_SHAPED = pytest.mark.parametrize("wire", ["openai", "azure"], indirect=Tr
 # --- good answers
 
 
-async def test_a_completion(adapter: ModelAdapter) -> None:
+async def test_chat_returns_completion(adapter: ModelAdapter) -> None:
     done = await complete(adapter, call())
     assert (done.message["content"], done.finish_reason) == ("You said: Hello", "stop")
     assert done.usage == TokenUsage(2, 4, 6, 0)
@@ -54,7 +54,7 @@ async def test_a_completion(adapter: ModelAdapter) -> None:
     assert (parsed.object, parsed.model, parsed.choices[0].message.role) == ("chat.completion", "sim-ok", "assistant")
 
 
-async def test_a_stream(adapter: ModelAdapter) -> None:
+async def test_stream_returns_chunks_and_usage(adapter: ModelAdapter) -> None:
     chunks: list[ChatChunk] = []
     await collect(adapter, call(streams=True), chunks)
     assert text_of(chunks) == "You said: Hello"
@@ -70,7 +70,7 @@ async def test_a_stream(adapter: ModelAdapter) -> None:
 
 
 @BOTH_STREAM
-async def test_parallel_tool_calls(adapter: ModelAdapter, streams: bool) -> None:
+async def test_parallel_tool_calls_are_returned(adapter: ModelAdapter, streams: bool) -> None:
     asked = call("sim-ok", "call: weather,clock", streams=streams, tools=[WEATHER, CLOCK])
     if streams:
         chunks: list[ChatChunk] = []
@@ -96,7 +96,7 @@ async def test_parallel_tool_calls(adapter: ModelAdapter, streams: bool) -> None
     assert reason == "tool_calls"
 
 
-async def test_a_tool_loop_comes_to_its_end(adapter: ModelAdapter) -> None:
+async def test_tool_loop_completes(adapter: ModelAdapter) -> None:
     question = {"role": "user", "content": "call: weather,clock"}
     called = (await complete(adapter, call(messages=[question], tools=[WEATHER, CLOCK]))).message
     results = [
@@ -107,14 +107,14 @@ async def test_a_tool_loop_comes_to_its_end(adapter: ModelAdapter) -> None:
     assert (done.message["content"], done.finish_reason) == ("The tool said: it is 1", "stop")
 
 
-async def test_structured_output(adapter: ModelAdapter) -> None:
+async def test_structured_output_matches_schema(adapter: ModelAdapter) -> None:
     schema = {"type": "object", "properties": {"answer": {"type": "string"}}, "required": ["answer"]}
     form = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema, "strict": True}}
     done = await complete(adapter, call(response_format=form))
     assert json.loads(done.message["content"]) == {"answer": "You said: Hello"}
 
 
-async def test_a_limit_and_a_stop_sequence(adapter: ModelAdapter) -> None:
+async def test_max_tokens_and_stop_set_finish_reason(adapter: ModelAdapter) -> None:
     cut = await complete(adapter, call(max_tokens=2))
     assert (cut.message["content"], cut.finish_reason) == ("You said", "length")
     stopped = await complete(adapter, call(stop=["Hel"]))
@@ -122,7 +122,7 @@ async def test_a_limit_and_a_stop_sequence(adapter: ModelAdapter) -> None:
 
 
 @BOTH_STREAM
-async def test_a_large_request_arrives_whole(adapter: ModelAdapter, streams: bool) -> None:
+async def test_large_request_arrives_complete(adapter: ModelAdapter, streams: bool) -> None:
     asked = call("sim-ok", "x" * 8 * MIB, streams=streams, max_tokens=2)
     if streams:
         chunks: list[ChatChunk] = []
@@ -150,7 +150,7 @@ async def test_a_large_request_arrives_whole(adapter: ModelAdapter, streams: boo
 )
 @OPENAI_SHAPED
 @BOTH_STREAM
-async def test_openais_format_passes_unchanged(
+async def test_openai_format_passes_unchanged(
     adapter: ModelAdapter, simulator: ProviderSimulator, wire: str, fields: dict[str, Any], streams: bool
 ) -> None:
     """The same request without us: the same bytes; with `seed` the simulator repeats itself."""
@@ -177,7 +177,7 @@ async def test_openais_format_passes_unchanged(
 
 
 @OPENAI_SHAPED
-async def test_embeddings(adapter: ModelAdapter) -> None:
+async def test_embeddings_return_vectors(adapter: ModelAdapter) -> None:
     done = await complete(adapter, call(operation=Operation.EMBEDDINGS, input=["a", "b"], dimensions=4))
     parsed = CreateEmbeddingResponse.model_validate_json(done.raw)
     assert [len(item.embedding) for item in parsed.data] == [4, 4]
@@ -186,7 +186,7 @@ async def test_embeddings(adapter: ModelAdapter) -> None:
 
 @OPENAI_SHAPED
 @pytest.mark.parametrize("fault", ["rate-limited-7", "malformed-json", "wrong-shape", "stream-error", "hang"])
-async def test_embeddings_fail_as_chats_do(adapter: ModelAdapter, fault: str) -> None:
+async def test_embeddings_raise_same_errors_as_chats(adapter: ModelAdapter, fault: str) -> None:
     kind = EXPECTED[fault.removesuffix("-7")].json
     assert kind is not None
     with pytest.raises(kind):
@@ -194,7 +194,7 @@ async def test_embeddings_fail_as_chats_do(adapter: ModelAdapter, fault: str) ->
 
 
 @pytest.mark.parametrize("wire", ["anthropic"], indirect=True)
-async def test_embeddings_are_refused_where_there_are_none(adapter: ModelAdapter, simulator: ProviderSimulator) -> None:
+async def test_embeddings_without_support_are_refused(adapter: ModelAdapter, simulator: ProviderSimulator) -> None:
     before = simulator.count("sim-ok")
     with pytest.raises(ProviderRejectedRequest) as caught:
         await complete(adapter, call(operation=Operation.EMBEDDINGS, input="a"))
@@ -213,7 +213,7 @@ KEY_HEADERS = {"openai": "authorization", "azure": "api-key", "anthropic": "x-ap
 
 
 @BOTH_STREAM
-async def test_the_provider_gets_path_credential_and_headers(
+async def test_provider_gets_path_credential_and_headers(
     pool: ConnectionPool, simulator: ProviderSimulator, wire: str, streams: bool
 ) -> None:
     adapter = adapter_for(wire, pool, url_of(wire, simulator), headers={"X-Team": "billing"})
@@ -234,7 +234,7 @@ async def test_the_provider_gets_path_credential_and_headers(
 
 @OPENAI_SHAPED
 @BOTH_STREAM
-async def test_the_provider_gets_the_callers_body(
+async def test_provider_gets_body_of_caller(
     adapter: ModelAdapter, simulator: ProviderSimulator, wire: str, streams: bool
 ) -> None:
     more: dict[str, Any] = {"stream_options": {"include_obfuscation": False}} if streams else {}
@@ -248,7 +248,7 @@ async def test_the_provider_gets_the_callers_body(
     assert json.loads(record.body) == {**asked.body, **model, **asked_for}
 
 
-async def test_without_a_credential_none_is_sent(pool: ConnectionPool, wire: str) -> None:
+async def test_no_credential_sends_no_auth_header(pool: ConnectionPool, wire: str) -> None:
     heads: list[bytes] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -298,7 +298,7 @@ async def test_probe_of_closed_port_names_connection_error(pool: ConnectionPool,
 
 @pytest.mark.parametrize("fault", EXPECTED)
 @BOTH_STREAM
-async def test_a_fault_becomes_one_of_our_errors(
+async def test_simulator_fault_raises_expected_error(
     pool: ConnectionPool, simulator: ProviderSimulator, wire: str, fault: str, streams: bool
 ) -> None:
     expected = EXPECTED[fault]
@@ -329,7 +329,7 @@ async def test_a_fault_becomes_one_of_our_errors(
 
 
 @pytest.mark.parametrize("wire", ["openai"], indirect=True)
-async def test_a_good_stream_may_end_without_done(pool: ConnectionPool, wire: str) -> None:
+async def test_stream_without_done_is_complete(pool: ConnectionPool, wire: str) -> None:
     """Some servers send no [DONE]; a finish_reason says as much."""
     chunk = b'data: {"id": "a", "choices": [{"delta": {"content": "x"}, "finish_reason": %b}]}\n\n'
     async with canned(b"text/event-stream", chunk % b"null", chunk % b'"stop"') as server:
@@ -357,7 +357,7 @@ async def test_a_good_stream_may_end_without_done(pool: ConnectionPool, wire: st
     ],
     ids=["DONE", "no choice", "comment", "number", "list", "nothing", "stop", "ping", "no message", "no end"],
 )
-async def test_a_stream_without_an_answer(pool: ConnectionPool, wire: str, events: bytes) -> None:
+async def test_stream_without_content_raises_bad_response(pool: ConnectionPool, wire: str, events: bytes) -> None:
     """A ChunkStream promises to end normally only after a complete answer."""
     async with canned(b"text/event-stream", events) as server:
         with pytest.raises(ProviderBadResponse):
@@ -369,14 +369,14 @@ async def test_a_stream_without_an_answer(pool: ConnectionPool, wire: str, event
     [b"", b"null", b"[]", b"1", b'{"choices": []}', b'{"choices": [{}]}', b'{"choices": [null]}', b'{"choices": 1}',
      b'{"type": "message"}', b'{"type": "message", "content": 1}'],
 )  # fmt: skip
-async def test_json_that_is_no_completion(pool: ConnectionPool, wire: str, body: bytes) -> None:
+async def test_json_without_completion_raises_bad_response(pool: ConnectionPool, wire: str, body: bytes) -> None:
     async with canned(b"application/json", body) as server:
         with pytest.raises(ProviderBadResponse):
             await complete(adapter_for(wire, pool, server.url), call())
 
 
 @BOTH_STREAM
-async def test_an_answer_that_is_no_http(pool: ConnectionPool, wire: str, streams: bool) -> None:
+async def test_invalid_http_raises_bad_response(pool: ConnectionPool, wire: str, streams: bool) -> None:
     async with answering(b"SSH-2.0-OpenSSH_9.6\r\n") as server:
         adapter = adapter_for(wire, pool, server.url)
         with pytest.raises(ProviderBadResponse):
@@ -387,7 +387,7 @@ async def test_an_answer_that_is_no_http(pool: ConnectionPool, wire: str, stream
 
 
 @BOTH_STREAM
-async def test_the_whole_answer_has_a_deadline(
+async def test_deadline_covers_whole_response(
     pool: ConnectionPool, simulator: ProviderSimulator, wire: str, streams: bool
 ) -> None:
     """Every piece comes in time, but there are too many of them."""
@@ -402,9 +402,7 @@ async def test_the_whole_answer_has_a_deadline(
 
 
 @pytest.mark.parametrize("seconds", [0.0, -1.0])
-async def test_without_time_left_nothing_is_sent(
-    adapter: ModelAdapter, simulator: ProviderSimulator, seconds: float
-) -> None:
+async def test_no_time_left_sends_nothing(adapter: ModelAdapter, simulator: ProviderSimulator, seconds: float) -> None:
     before = simulator.count("sim-ok")
     with pytest.raises(ProviderTimeout):
         await complete(adapter, call(seconds=seconds))

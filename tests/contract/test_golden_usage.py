@@ -160,7 +160,7 @@ async def drive(chat: ChatService, shape: Mapping[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("shape", [pytest.param(each, id=f"{each['name']}-{each['mode']}") for each in SHAPES])
-async def test_golden_usage_is_recorded_as_stated(shape: dict[str, Any]) -> None:
+async def test_golden_usage_is_recorded(shape: dict[str, Any]) -> None:
     record = await recorded(shape)
     assert (record.prompt_tokens, record.cached_tokens, record.completion_tokens) == (
         shape["input"], shape["cached"], shape["output"],
@@ -169,7 +169,7 @@ async def test_golden_usage_is_recorded_as_stated(shape: dict[str, Any]) -> None
     assert record.cost_microusd == shape["microusd"]
 
 
-def test_stated_costs_follow_from_the_stated_tokens() -> None:
+def test_golden_costs_match_golden_tokens() -> None:
     """By arithmetic of its own, so that a wrong price does not confirm itself."""
     price = {name.removesuffix("_usd_per_million"): value for name, value in GOLDEN["price"].items()}
     for shape in SHAPES:
@@ -182,7 +182,7 @@ def test_stated_costs_follow_from_the_stated_tokens() -> None:
         assert exact - 1e-6 <= shape["microusd"] < exact + 1, shape["name"]
 
 
-async def test_raw_counts_are_kept_beside_the_used_ones() -> None:
+async def test_raw_counts_are_stored_with_settled_counts() -> None:
     """As they came, also where they are not used, and where the format is not OpenAI's."""
     by_name = {(each["name"], each["mode"]): each for each in SHAPES}
     for name, mode, kept in (
@@ -204,7 +204,7 @@ async def test_raw_counts_are_kept_beside_the_used_ones() -> None:
         assert (None if found is None else json.loads(found)) == kept, name
 
 
-def test_golden_set_covers_what_it_must() -> None:
+def test_golden_set_covers_every_case() -> None:
     """At least sixty shapes, each format as JSON and as a stream, and every provider that the issue names."""
     assert len(SHAPES) >= 60
     assert {(each["wire"], each["mode"]) for each in SHAPES} >= {

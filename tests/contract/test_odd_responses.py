@@ -116,7 +116,7 @@ NOTHING: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("name", NOTHING)
-async def test_event_that_holds_nothing_ends_no_stream(pool: ConnectionPool, wire: str, name: str) -> None:
+async def test_empty_event_is_skipped(pool: ConnectionPool, wire: str, name: str) -> None:
     """Kinds 14 and 15, in front, in the middle and behind the content."""
     before, first, second, end = GOOD[wire]
     nothing = NOTHING[name]
@@ -138,21 +138,21 @@ async def test_event_that_holds_nothing_ends_no_stream(pool: ConnectionPool, wir
     [b"data: [DONE] \n\n", b"data:[DONE]\n\n", b"data: [DONE]\r\n\r\n", b"data:  [DONE]\t\n\n", b'data: "[DONE]"\n\n',
      b"data: [DONE]", b"data: [DONE]\n", b"data: [DONE] bye\n\n", b"event: done\ndata: [DONE]\n\n"],
 )  # fmt: skip
-async def test_done_is_known_in_any_spelling(pool: ConnectionPool, wire: str, done: bytes) -> None:
+async def test_done_is_recognised_in_any_spelling(pool: ConnectionPool, wire: str, done: bytes) -> None:
     """Kind 15. Without a finish_reason, so that only [DONE] completes the answer."""
     assert text_of(await stream_of(pool, wire, ROLE + HELLO + done)) == "Hello"
 
 
 @pytest.mark.parametrize("end", [b"\r\n", b"\r", b"\n"], ids=["CRLF", "CR", "LF"])
 @pytest.mark.parametrize("bom", [b"", b"\xef\xbb\xbf"], ids=["no bom", "bom"])
-async def test_line_ends_and_a_bom_end_no_stream(pool: ConnectionPool, wire: str, end: bytes, bom: bytes) -> None:
+async def test_line_ends_and_bom_are_accepted(pool: ConnectionPool, wire: str, end: bytes, bom: bytes) -> None:
     """Kind 17."""
     body = bom + b"".join(GOOD[wire]).replace(b"\n", end)
     assert text_of(await stream_of(pool, wire, body)) == "Hello world"
 
 
 @OPENAI_SHAPED
-async def test_last_event_needs_no_empty_line(pool: ConnectionPool, wire: str) -> None:
+async def test_last_event_without_empty_line_is_read(pool: ConnectionPool, wire: str) -> None:
     assert text_of(await stream_of(pool, wire, ROLE + HELLO + END.rstrip())) == "Hello"
 
 
@@ -167,7 +167,7 @@ HALVES = {
 
 
 @pytest.mark.parametrize("name", HALVES)
-async def test_half_an_emoji_passes(pool: ConnectionPool, wire: str, name: str) -> None:
+async def test_half_surrogate_in_stream_passes(pool: ConnectionPool, wire: str, name: str) -> None:
     """Kind 16: the bytes pass as they came in OpenAI's format, and the content in Anthropic's."""
     before, first, second, end = GOOD[wire]
     half = first.replace(b"Hello", HALVES[name])
@@ -178,7 +178,7 @@ async def test_half_an_emoji_passes(pool: ConnectionPool, wire: str, name: str) 
 
 
 @pytest.mark.parametrize("name", HALVES)
-async def test_half_an_emoji_passes_in_json(pool: ConnectionPool, wire: str, name: str) -> None:
+async def test_half_surrogate_in_json_passes(pool: ConnectionPool, wire: str, name: str) -> None:
     raw = json.dumps(WHOLE[wire]).encode().replace(b"Hello", HALVES[name])
     async with canned(JSON, raw) as server:
         done = await complete(adapter_for(wire, pool, server.url), call())
@@ -191,7 +191,7 @@ async def test_half_an_emoji_passes_in_json(pool: ConnectionPool, wire: str, nam
     "odd", [b"\xf0\x9f", b"\xff", b"a\tb", b"\x01"], ids=["half a character", "no utf-8", "a tab", "a control"]
 )
 @BOTH_STREAM
-async def test_bytes_that_json_forbids_end_nothing(pool: ConnectionPool, wire: str, odd: bytes, streams: bool) -> None:
+async def test_bytes_invalid_in_json_are_accepted(pool: ConnectionPool, wire: str, odd: bytes, streams: bool) -> None:
     """Kind 16: what leaves is UTF-8 all the same."""
     if streams:
         chunks = await stream_of(pool, wire, b"".join(GOOD[wire]).replace(b"Hello", odd))
@@ -205,7 +205,7 @@ async def test_bytes_that_json_forbids_end_nothing(pool: ConnectionPool, wire: s
 
 
 @OPENAI_SHAPED
-async def test_infinite_log_probability_ends_nothing(pool: ConnectionPool, wire: str) -> None:
+async def test_infinite_log_probability_is_accepted(pool: ConnectionPool, wire: str) -> None:
     """vLLM writes -Infinity."""
     odd = HELLO.replace(b'"logprobs": null', b'"logprobs": {"content": [{"logprob": -Infinity}]}')
     assert b"Infinity" in odd
@@ -226,7 +226,7 @@ def typed(content_type: bytes, body: bytes) -> bytes:
 @pytest.mark.parametrize("content_type", TYPES, ids=lambda each: each.decode() or "none")
 @pytest.mark.parametrize("sends_stream", [False, True], ids=["json", "events"])
 @pytest.mark.parametrize("wants_stream", [False, True], ids=["asked json", "asked stream"])
-async def test_response_is_read_by_what_it_is(
+async def test_body_decides_over_content_type(
     pool: ConnectionPool, wire: str, content_type: bytes, sends_stream: bool, wants_stream: bool
 ) -> None:
     """Kind 10: whatever its type says, and whatever was asked for."""
@@ -244,7 +244,7 @@ async def test_response_is_read_by_what_it_is(
 
 
 @OPENAI_SHAPED
-async def test_stream_is_put_together_whole(pool: ConnectionPool, wire: str) -> None:
+async def test_unrequested_stream_becomes_whole_response(pool: ConnectionPool, wire: str) -> None:
     """Kind 10: tool calls, reasoning, several choices, usage."""
 
     def delta(index: int, delta: dict[str, Any], reason: str | None = None) -> bytes:
@@ -290,7 +290,7 @@ async def test_stream_is_put_together_whole(pool: ConnectionPool, wire: str) -> 
 
 
 @OPENAI_SHAPED
-async def test_whole_response_becomes_a_stream(pool: ConnectionPool, wire: str) -> None:
+async def test_whole_response_becomes_stream(pool: ConnectionPool, wire: str) -> None:
     """Kind 10: with tool calls and usage."""
     calls = [{"id": "x", "type": "function", "function": {"name": "a", "arguments": "{}"}}]
     message = {"role": "assistant", "content": None, "tool_calls": calls}
@@ -310,7 +310,9 @@ async def test_whole_response_becomes_a_stream(pool: ConnectionPool, wire: str) 
 @pytest.mark.parametrize("cut", [ROLE + HELLO, b'{"id": "c", "choices": [{"mess'], ids=["events", "json"])
 @pytest.mark.parametrize("wire", ["openai"], indirect=True)
 @BOTH_STREAM
-async def test_cut_response_is_no_success(pool: ConnectionPool, wire: str, cut: bytes, streams: bool) -> None:
+async def test_truncated_response_raises_bad_response(
+    pool: ConnectionPool, wire: str, cut: bytes, streams: bool
+) -> None:
     """Whatever form was asked for: never a truncated success."""
     async with canned(b"", cut) as server:
         adapter = adapter_for(wire, pool, server.url)
@@ -339,7 +341,7 @@ FAILURES: dict[str, tuple[object, type[PlatformError]]] = {
 
 @pytest.mark.parametrize("name", FAILURES)
 @pytest.mark.parametrize("content_type", [JSON, STREAM, b""], ids=["json", "stream", "none"])
-async def test_failure_in_a_200_is_one_kind_in_every_form(
+async def test_error_in_200_has_same_class_in_every_shape(
     pool: ConnectionPool, wire: str, name: str, content_type: bytes
 ) -> None:
     """Kinds 4 and 10: as JSON or as an event, asked for as a stream or not, before any content and after."""
@@ -361,7 +363,7 @@ async def test_failure_in_a_200_is_one_kind_in_every_form(
 
 
 @pytest.mark.parametrize("line", [b'{"error": {"message": "m", "code": 400}}', b'error: {"code": 400, "message": "m"}'])
-async def test_bare_error_line_ends_the_stream_as_that_error(pool: ConnectionPool, wire: str, line: bytes) -> None:
+async def test_bare_error_line_raises_its_error(pool: ConnectionPool, wire: str, line: bytes) -> None:
     """Kind 4, in streams: llama.cpp writes `error:`, others bare JSON."""
     before, first, *_ = GOOD[wire]
     for rest in (line + b"\n\n", line + b"\n", line):
@@ -373,7 +375,7 @@ async def test_bare_error_line_ends_the_stream_as_that_error(pool: ConnectionPoo
         assert text_of(chunks) == "Hello"
 
 
-async def test_words_of_an_error_that_is_no_json_reach_the_log(pool: ConnectionPool, wire: str) -> None:
+async def test_plain_text_error_is_logged(pool: ConnectionPool, wire: str) -> None:
     """Kind 4, in streams."""
     before, first, *_ = GOOD[wire]
     async with canned(STREAM, before + first + b"data: Internal error: device 3 is lost\n\n") as server:
@@ -387,7 +389,7 @@ async def test_words_of_an_error_that_is_no_json_reach_the_log(pool: ConnectionP
 
 @OPENAI_SHAPED
 @BOTH_STREAM
-async def test_error_within_a_choice_is_no_success(pool: ConnectionPool, wire: str, streams: bool) -> None:
+async def test_error_in_choice_raises_error(pool: ConnectionPool, wire: str, streams: bool) -> None:
     """OpenRouter's way to tell that its own provider broke off."""
     choice = {
         "index": 0, "message": {"role": "assistant", "content": "Hel"}, "delta": {"content": ""},
@@ -404,7 +406,7 @@ async def test_error_within_a_choice_is_no_success(pool: ConnectionPool, wire: s
 
 @OPENAI_SHAPED
 @pytest.mark.parametrize("name", ["openai", "by words", "quota", "fastapi", "vllm", "a list", "a status"])
-async def test_embeddings_know_a_failure_in_a_200(pool: ConnectionPool, wire: str, name: str) -> None:
+async def test_embeddings_error_in_200_raises_error(pool: ConnectionPool, wire: str, name: str) -> None:
     """Kind 10."""
     body, kind = FAILURES[name]
     async with canned(JSON, json.dumps(body).encode()) as server:
@@ -433,7 +435,7 @@ FILTERED_BODIES: dict[str, object] = {
 
 @OPENAI_SHAPED
 @pytest.mark.parametrize("name", FILTERED_BODIES)
-async def test_filtered_response_is_content_filtered(pool: ConnectionPool, wire: str, name: str) -> None:
+async def test_filtered_response_raises_content_filtered(pool: ConnectionPool, wire: str, name: str) -> None:
     """Kind 9."""
     async with canned(JSON, json.dumps(FILTERED_BODIES[name]).encode()) as server:
         with pytest.raises(ContentFiltered):
@@ -442,7 +444,7 @@ async def test_filtered_response_is_content_filtered(pool: ConnectionPool, wire:
 
 @OPENAI_SHAPED
 @pytest.mark.parametrize("name", ["no choice", "null choices", "gemini feedback", "azure prompt"])
-async def test_filtered_stream_is_content_filtered(pool: ConnectionPool, wire: str, name: str) -> None:
+async def test_filtered_stream_raises_content_filtered(pool: ConnectionPool, wire: str, name: str) -> None:
     """Kind 9."""
     body = b"data: %b\n\n" % json.dumps(FILTERED_BODIES[name]).encode()
     assert type(await error_body_of(pool, wire, body + DONE)) is ContentFiltered
@@ -450,7 +452,7 @@ async def test_filtered_stream_is_content_filtered(pool: ConnectionPool, wire: s
 
 
 @OPENAI_SHAPED
-async def test_filtered_choice_beside_a_good_one_passes(pool: ConnectionPool, wire: str) -> None:
+async def test_filtered_choice_next_to_good_one_passes(pool: ConnectionPool, wire: str) -> None:
     good = {"index": 1, "message": {"role": "assistant", "content": "x"}, "finish_reason": "stop"}
     raw = json.dumps({"choices": [NULL, good]}).encode()
     async with canned(JSON, raw) as server:
@@ -460,14 +462,14 @@ async def test_filtered_choice_beside_a_good_one_passes(pool: ConnectionPool, wi
 
 @OPENAI_SHAPED
 @pytest.mark.parametrize("reason", ["content_filter", "stop"])
-async def test_end_without_content_passes_as_it_came(pool: ConnectionPool, wire: str, reason: str) -> None:
+async def test_finish_without_content_passes_unchanged(pool: ConnectionPool, wire: str, reason: str) -> None:
     """A finish_reason says enough: the stream is complete."""
     chunks = await stream_of(pool, wire, ROLE + chunk({}, reason) + DONE)
     assert [each.finish_reason for each in chunks] == [None, reason]
 
 
 @OPENAI_SHAPED
-async def test_empty_response_without_a_filter_is_broken(pool: ConnectionPool, wire: str) -> None:
+async def test_empty_unfiltered_response_raises_bad_response(pool: ConnectionPool, wire: str) -> None:
     bodies: list[object] = [{"choices": [{**NULL, "finish_reason": "stop"}]}, {"choices": []}, {"choices": [None]}]
     for body in bodies:
         async with canned(JSON, json.dumps(body).encode()) as server:
@@ -476,7 +478,7 @@ async def test_empty_response_without_a_filter_is_broken(pool: ConnectionPool, w
 
 
 @ANTHROPIC
-async def test_refusal_without_content_is_content_filtered(pool: ConnectionPool, wire: str) -> None:
+async def test_refusal_without_content_raises_content_filtered(pool: ConnectionPool, wire: str) -> None:
     """Kind 9; a refusal with content passes, with the finish_reason content_filter."""
     odd: list[object] = [None, {}, "x"]
     for content in odd:
@@ -498,7 +500,7 @@ SILENT = {
 }
 
 
-async def test_failure_behind_silent_chunks_comes_before_the_stream(pool: ConnectionPool, wire: str) -> None:
+async def test_error_after_empty_chunks_raises_from_send(pool: ConnectionPool, wire: str) -> None:
     """Kind 18: so the policies can still try again, or elsewhere."""
     silent = b"".join(SILENT[wire])
     error = b'data: {"type": "error", "error": {"type": "api_error", "message": "m", "code": 500}}\n\n'
@@ -522,7 +524,7 @@ async def test_failure_behind_silent_chunks_comes_before_the_stream(pool: Connec
         USAGE,
     ],
 )
-async def test_first_content_of_any_kind_begins_the_stream(pool: ConnectionPool, wire: str, telling: bytes) -> None:
+async def test_first_content_of_any_kind_starts_stream(pool: ConnectionPool, wire: str, telling: bytes) -> None:
     """Kind 18: nothing is held longer than that, and all of it passes in order, byte by byte."""
     silent = SILENT[wire]
     failing = b"".join(silent) + telling + b'data: {"error": {"message": "m"}}\n\n'
@@ -535,7 +537,7 @@ async def test_first_content_of_any_kind_begins_the_stream(pool: ConnectionPool,
 
 
 @OPENAI_SHAPED
-async def test_held_chunks_are_bounded(pool: ConnectionPool, wire: str) -> None:
+async def test_buffered_chunks_are_bounded(pool: ConnectionPool, wire: str) -> None:
     """Kind 18: a stream that says nothing for long is passed on as it is."""
     many = ROLE * (MAX_BUFFERED_CHUNKS + 10)
     large = chunk({"role": "x" * 70_000}) * 3
@@ -552,7 +554,7 @@ async def test_held_chunks_are_bounded(pool: ConnectionPool, wire: str) -> None:
 
 
 @ANTHROPIC
-async def test_interleaved_blocks_are_kept_apart(pool: ConnectionPool, wire: str) -> None:
+async def test_interleaved_blocks_stay_separate(pool: ConnectionPool, wire: str) -> None:
     """Kind 19: two tool calls, a text and a thought whose events alternate."""
 
     def delta(index: int, kind: str, **fields: str) -> bytes:
@@ -602,7 +604,7 @@ async def test_interleaved_blocks_are_kept_apart(pool: ConnectionPool, wire: str
 
 
 @pytest.mark.parametrize("streams", [True], ids=["stream"])
-async def test_interleaved_calls_of_the_simulator(adapter: ModelAdapter, streams: bool) -> None:
+async def test_interleaved_simulator_calls_stay_separate(adapter: ModelAdapter, streams: bool) -> None:
     """Kind 19, over every wire format."""
     tools = [{"type": "function", "function": {"name": name}} for name in ("clock", "weather")]
     chunks: list[ChatChunk] = []
@@ -620,7 +622,7 @@ async def test_interleaved_calls_of_the_simulator(adapter: ModelAdapter, streams
 
 
 @BOTH_STREAM
-async def test_deadline_of_a_provider_that_is_sending_is_no_failure_of_it(
+async def test_deadline_while_sending_is_no_route_failure(
     pool: ConnectionPool, simulator: ProviderSimulator, wire: str, streams: bool
 ) -> None:
     """Kind 5: one caller's long responses take the model from nobody. A provider that is silent is another matter."""
@@ -634,7 +636,7 @@ async def test_deadline_of_a_provider_that_is_sending_is_no_failure_of_it(
 
 
 @BOTH_STREAM
-async def test_response_above_the_bound_is_no_failure_of_the_provider(
+async def test_too_large_response_is_no_route_failure(
     pool: ConnectionPool, simulator: ProviderSimulator, wire: str, streams: bool
 ) -> None:
     """Kind 5: it would be as large again."""

@@ -63,7 +63,7 @@ async def test_odd_usage_of_embeddings_is_settled(adapter: ModelAdapter, number:
     assert found.usage.completion_tokens == 0
 
 
-def test_shapes_hold_each_kind() -> None:
+def test_shapes_cover_every_kind() -> None:
     """The list that the tests above walk is not empty of the faults that were seen."""
     assert {(0, 0), (500.0, 400.0), (10**19, 10**19), (2**63, 2**63)} <= {
         each for each in SHAPES if type(each) is tuple

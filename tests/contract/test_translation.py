@@ -142,7 +142,7 @@ REQUESTS: dict[str, dict[str, Any]] = {
 
 @BOTH_STREAM
 @pytest.mark.parametrize("case", REQUESTS)
-async def test_real_request_is_answered(adapter: ModelAdapter, case: str, streams: bool) -> None:
+async def test_recorded_request_succeeds(adapter: ModelAdapter, case: str, streams: bool) -> None:
     fields = {"messages": [HI], **REQUESTS[case]}
     asked = call("sim-ok@claude-haiku-4-5", streams=streams, **fields)
     if not streams:
@@ -158,9 +158,7 @@ async def test_real_request_is_answered(adapter: ModelAdapter, case: str, stream
 @pytest.mark.parametrize(
     "model", ["claude-3-haiku-20240307", "claude-3-5-sonnet-latest", "claude-opus-4-1", "claude-next-9"]
 )
-async def test_default_max_tokens_fits_the_model_and_its_thinking(
-    adapter: ModelAdapter, model: str, streams: bool
-) -> None:
+async def test_default_max_tokens_fits_model_and_thinking(adapter: ModelAdapter, model: str, streams: bool) -> None:
     """Kind 25, and a model that writes less than the default."""
     given: tuple[dict[str, Any], ...] = ({}, {"thinking": {"type": "enabled", "budget_tokens": 3000}})
     for fields in given:
@@ -172,7 +170,7 @@ async def test_default_max_tokens_fits_the_model_and_its_thinking(
 
 
 @BOTH_STREAM
-async def test_numbers_in_a_calls_arguments_come_as_written(adapter: ModelAdapter, streams: bool) -> None:
+async def test_argument_numbers_are_received_unchanged(adapter: ModelAdapter, streams: bool) -> None:
     """Kind 26, from the provider to the client."""
     asked = call("sim-ok", "exact: clock", streams=streams, tools=[CLOCK])
     if streams:
@@ -190,7 +188,7 @@ async def test_numbers_in_a_calls_arguments_come_as_written(adapter: ModelAdapte
 @pytest.mark.parametrize(
     "arguments", [EXACT_ARGUMENTS, '{"a":1e300,"b":-0.0,"c":18446744073709551616}', ' {"a" : 1.50} ']
 )
-async def test_numbers_in_a_calls_arguments_go_as_written(
+async def test_argument_numbers_are_sent_unchanged(
     adapter: ModelAdapter, simulator: ProviderSimulator, arguments: str
 ) -> None:
     """Kind 26, from the client to the provider, in the history that it sends back."""
@@ -284,7 +282,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any]]] = {
 @BOTH_STREAM
 @pytest.mark.parametrize("wire", ["anthropic"], indirect=True)
 @pytest.mark.parametrize("case", REFUSED)
-async def test_request_that_cannot_be_said_is_refused_before_it_is_sent(
+async def test_untranslatable_request_sends_nothing(
     adapter: ModelAdapter, simulator: ProviderSimulator, case: str, streams: bool
 ) -> None:
     """Kind 29 and its like: what the provider would refuse costs no call, and the field has its path."""
@@ -299,6 +297,6 @@ async def test_request_that_cannot_be_said_is_refused_before_it_is_sent(
     assert len(simulator.requests()) == before
 
 
-def test_the_simulators_numbers_would_be_rounded() -> None:
+def test_simulator_numbers_exceed_float_precision() -> None:
     """Or the tests above would prove nothing."""
     assert orjson.dumps(orjson.loads(EXACT_ARGUMENTS)).decode() != EXACT_ARGUMENTS

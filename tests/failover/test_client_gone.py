@@ -164,7 +164,7 @@ def body_of(model: str, text: str = "hi", **fields: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("path", [OPENAI_CHAT, PLATFORM_CHAT])
 @pytest.mark.parametrize("waits_for", PHASES)
-async def test_client_that_leaves_ends_the_call(
+async def test_disconnect_cancels_provider_call(
     waits_for: str, path: str, patient: Gateway, provider: FaultyProvider, chat_key: str,
     show_figure: Callable[[str], None],
 ) -> None:  # fmt: skip
@@ -183,7 +183,7 @@ async def test_client_that_leaves_ends_the_call(
     show_figure(f"{waits_for}: closed after {took * 1000:.1f} ms")
 
 
-async def test_client_that_leaves_ends_a_connect(patient: Gateway, bare: Bare, chat_key: str) -> None:
+async def test_disconnect_cancels_connecting(patient: Gateway, bare: Bare, chat_key: str) -> None:
     """The TCP connection stands, the TLS handshake never ends."""
     number = len(bare.connections)
     async with connect(patient) as connection:
@@ -194,7 +194,7 @@ async def test_client_that_leaves_ends_a_connect(patient: Gateway, bare: Bare, c
             await bare.end_of(number)
 
 
-async def test_client_that_leaves_ends_an_upload(patient: Gateway, bare: Bare, chat_key: str) -> None:
+async def test_disconnect_cancels_upload(patient: Gateway, bare: Bare, chat_key: str) -> None:
     """The provider does not read the request, so most of it is still here; that part is never sent."""
     number = len(bare.connections)
     async with connect(patient) as connection:

@@ -111,7 +111,7 @@ def seen(response: Response, provider: FaultyProvider, name: str, fallback: str,
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
-async def test_scenario_gets_its_verdict(
+async def test_scenario_gets_documented_verdict(
     name: str, failing_over: Gateway, provider: FaultyProvider, client: httpx.AsyncClient, chat_key: str
 ) -> None:
     scenario: Scenario = SCENARIOS[name]
@@ -129,7 +129,7 @@ WHOLE = ("S01", "S02", "S03", "S04", "S05", "S12", "S13", "S16")
 
 
 @pytest.mark.parametrize("name", WHOLE)
-async def test_scenario_without_a_stream_gets_the_same(
+async def test_scenario_without_stream_gets_same_verdict(
     name: str, failing_over: Gateway, provider: FaultyProvider, client: httpx.AsyncClient, chat_key: str
 ) -> None:
     scenario = SCENARIOS[name]
@@ -140,7 +140,7 @@ async def test_scenario_without_a_stream_gets_the_same(
 
 
 @pytest.mark.parametrize("name", CONTENTLESS)
-async def test_stream_that_begins_without_content_is_left(
+async def test_stream_without_content_falls_back(
     name: str, failing_over: Gateway, provider: FaultyProvider, client: httpx.AsyncClient, chat_key: str
 ) -> None:
     """Its head, a role, a comment or a ping are no first token."""
@@ -151,14 +151,14 @@ async def test_stream_that_begins_without_content_is_left(
 
 
 @pytest.mark.parametrize("name", TRUNCATED)
-async def test_truncated_response_never_looks_complete(
+async def test_truncated_response_is_not_shown_as_complete(
     name: str, failing_over: Gateway, provider: FaultyProvider, client: httpx.AsyncClient, chat_key: str
 ) -> None:
     response = await ask(client, failing_over, chat_key, name, stream=TRUNCATED[name][1])
     assert response.error_code == "provider_bad_response"
 
 
-async def test_primary_that_flaps_is_left_and_taken_again(
+async def test_flapping_primary_is_left_and_used_again(
     failing_over: Gateway, provider: FaultyProvider, client: httpx.AsyncClient, chat_key: str
 ) -> None:
     """S15: all requests are served while it is down, few reach it then, and it serves again after it recovered."""
@@ -190,21 +190,21 @@ class TestJudging:
             ([Check("a", holds=False)], Verdict.FAIL),
         ],
     )
-    def test_good_response_is_judged_by_its_checks(self, checks: list[Check], verdict: Verdict) -> None:
+    def test_good_response_gets_verdict_from_checks(self, checks: list[Check], verdict: Verdict) -> None:
         assert judge(self.good, checks)[0] is verdict
 
-    def test_truncated_success_and_hang_fail(self) -> None:
+    def test_truncated_success_and_hang_get_fail(self) -> None:
         assert judge(Seen(200, "word0", None, "m", None, [], []), [])[0] is Verdict.FAIL
         assert judge(Seen(0, "", None, None, None, [], []), [])[0] is Verdict.FAIL
 
-    def test_clean_error_is_safe_or_ideal(self) -> None:
+    def test_clean_error_gets_safe_or_ideal(self) -> None:
         error = Seen(400, "", "content_filtered", None, None, [], [])
         assert judge(error, [])[0] is Verdict.SAFE
         assert judge(error, [], ideal_error="content_filtered")[0] is Verdict.PASS
         assert judge(self.good, [], ideal_error="content_filtered")[0] is Verdict.PARTIAL
 
 
-def test_page_shows_the_verdicts_of_these_tests() -> None:
+def test_resilience_page_shows_tested_verdicts() -> None:
     """At least twelve pass, none is partial, none fails."""
     rows = re.findall(r"^\| (S\d\d) ([^|]*?) \| \*?\*?(\w+)\*?\*? \|", PAGE.read_text(), re.MULTILINE)
     expected = {name: (scenario.title, scenario.verdict.value) for name, scenario in SCENARIOS.items()}

@@ -21,18 +21,18 @@ def azure(clients_gateway: Gateway, client_key: str) -> Iterator[openai.AzureOpe
         yield client
 
 
-def test_azure_client_asks_each_deployment(azure: openai.AzureOpenAI, wire: str) -> None:
+def test_azure_client_chats_with_each_deployment(azure: openai.AzureOpenAI, wire: str) -> None:
     done = azure.chat.completions.create(model=f"{wire}-ok", messages=HELLO)
     assert (done.model, done.choices[0].message.content) == (f"{wire}-ok", "You said: hello")
 
 
-def test_azure_client_streams(azure: openai.AzureOpenAI, wire: str) -> None:
+def test_azure_client_streams_chunks(azure: openai.AzureOpenAI, wire: str) -> None:
     chunks = azure.chat.completions.create(model=f"{wire}-ok", messages=HELLO, stream=True)
     text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
     assert text == "You said: hello"
 
 
-def test_azure_client_embeds(azure: openai.AzureOpenAI) -> None:
+def test_azure_client_gets_embeddings(azure: openai.AzureOpenAI) -> None:
     assert azure.embeddings.create(model=EMBEDDING, input=["a", "b"]).data[1].index == 1
 
 
@@ -43,7 +43,7 @@ def test_azure_client_lists_models(azure: openai.AzureOpenAI) -> None:
 
 
 @pytest.mark.parametrize("version", ["2023-05-15", "2025-04-01-preview", "preview", "latest"])
-def test_every_api_version_is_taken(clients_gateway: Gateway, client_key: str, version: str) -> None:
+def test_every_api_version_is_accepted(clients_gateway: Gateway, client_key: str, version: str) -> None:
     with openai.AzureOpenAI(
         azure_endpoint=clients_gateway.base_url, azure_deployment="openai-ok", api_key=client_key, api_version=version
     ) as client:
@@ -51,7 +51,7 @@ def test_every_api_version_is_taken(clients_gateway: Gateway, client_key: str, v
     assert done.model == "openai-ok"
 
 
-def test_entra_token_is_the_key(clients_gateway: Gateway, client_key: str) -> None:
+def test_entra_token_is_used_as_api_key(clients_gateway: Gateway, client_key: str) -> None:
     """With a token provider the client sends Authorization instead of api-key."""
     with openai.AzureOpenAI(
         azure_endpoint=clients_gateway.base_url, azure_ad_token_provider=lambda: client_key, api_version="2024-10-21"
@@ -59,7 +59,7 @@ def test_entra_token_is_the_key(clients_gateway: Gateway, client_key: str) -> No
         assert client.chat.completions.create(model="openai-ok", messages=HELLO).model == "openai-ok"
 
 
-def test_v1_paths_below_openai(clients_gateway: Gateway, client_key: str) -> None:
+def test_v1_paths_work_below_openai_prefix(clients_gateway: Gateway, client_key: str) -> None:
     """Azure's v1 API: the plain client with the resource's /openai/v1 as its base URL."""
     with openai.OpenAI(base_url=f"{clients_gateway.base_url}/openai/v1/", api_key=client_key) as client:
         assert client.chat.completions.create(model="openai-ok", messages=HELLO).model == "openai-ok"
@@ -68,7 +68,7 @@ def test_v1_paths_below_openai(clients_gateway: Gateway, client_key: str) -> Non
         assert "openai-ok" in [model.id for model in client.models.list()]
 
 
-def test_azure_client_gets_errors_as_openai_writes_them(azure: openai.AzureOpenAI) -> None:
+def test_azure_client_gets_errors_in_openai_format(azure: openai.AzureOpenAI) -> None:
     with pytest.raises(openai.NotFoundError) as unknown:
         azure.chat.completions.create(model="gpt-9", messages=HELLO)
     assert unknown.value.code == "model_not_found"
@@ -78,7 +78,9 @@ def test_azure_client_gets_errors_as_openai_writes_them(azure: openai.AzureOpenA
         azure.completions.create(model="openai-ok", prompt="hello")
 
 
-def test_npm_azure_client(clients_gateway: Gateway, client_key: str, wire: str, node_modules: Path) -> None:
+def test_npm_azure_client_passes_its_scenario(
+    clients_gateway: Gateway, client_key: str, wire: str, node_modules: Path
+) -> None:
     environment = {
         "PATH": os.environ["PATH"], "ENDPOINT": clients_gateway.base_url, "API_KEY": client_key, "WIRE": wire,
         "EMBEDDING": EMBEDDING,

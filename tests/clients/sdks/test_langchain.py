@@ -35,7 +35,7 @@ def model(clients_gateway: Gateway, client_key: str, wire: str) -> ChatOpenAI:
     )
 
 
-def test_invoke(model: ChatOpenAI, wire: str) -> None:
+def test_langchain_invoke_returns_message(model: ChatOpenAI, wire: str) -> None:
     answer = model.invoke("hello")
     assert answer.content == "You said: hello"
     assert answer.response_metadata["model_name"] == f"{wire}-ok"
@@ -44,7 +44,7 @@ def test_invoke(model: ChatOpenAI, wire: str) -> None:
     assert answer.usage_metadata["total_tokens"] == 6
 
 
-def test_stream(model: ChatOpenAI) -> None:
+def test_langchain_stream_yields_chunks(model: ChatOpenAI) -> None:
     whole: Any = None
     for chunk in model.stream("hello", stream_usage=True):
         whole = chunk if whole is None else whole + chunk
@@ -54,12 +54,12 @@ def test_stream(model: ChatOpenAI) -> None:
     assert whole.usage_metadata["total_tokens"] == 6
 
 
-async def test_on_asyncio(model: ChatOpenAI) -> None:
+async def test_langchain_async_calls_succeed(model: ChatOpenAI) -> None:
     assert (await model.ainvoke("hello")).content == "You said: hello"
     assert "".join([str(chunk.content) async for chunk in model.astream("hello")]) == "You said: hello"
 
 
-def test_a_tool_loop(model: ChatOpenAI) -> None:
+def test_langchain_tool_loop_completes(model: ChatOpenAI) -> None:
     able = model.bind_tools([weather])
     messages: list[Any] = [HumanMessage("call:weather")]
     asked = able.invoke(messages)
@@ -72,13 +72,13 @@ def test_a_tool_loop(model: ChatOpenAI) -> None:
 
 
 @pytest.mark.parametrize("method", ["json_schema", "function_calling"])
-def test_structured_output(model: ChatOpenAI, method: Any) -> None:
+def test_langchain_structured_output_is_parsed(model: ChatOpenAI, method: Any) -> None:
     answer = model.with_structured_output(Answer, method=method).invoke("hello")
     assert isinstance(answer, Answer)
     assert answer.sure
 
 
-def test_embeddings(clients_gateway: Gateway, client_key: str) -> None:
+def test_langchain_embeddings_return_vectors(clients_gateway: Gateway, client_key: str) -> None:
     embeddings = OpenAIEmbeddings(
         model=EMBEDDING,
         base_url=f"{clients_gateway.base_url}/v1",  # type: ignore[call-arg]  # an alias, which mypy does not see

@@ -10,7 +10,9 @@ from tests.support.providers.client_models import PIXEL
 from tests.support.servers.node import LOCK, PROJECT, run_node
 
 
-def test_the_scenario(clients_gateway: Gateway, client_key: str, tight_key: str, wire: str, node_modules: Path) -> None:
+def test_node_client_passes_its_scenario(
+    clients_gateway: Gateway, client_key: str, tight_key: str, wire: str, node_modules: Path
+) -> None:
     environment = {
         "PATH": os.environ["PATH"],
         "BASE_URL": f"{clients_gateway.base_url}/v1",
@@ -26,7 +28,7 @@ def test_the_scenario(clients_gateway: Gateway, client_key: str, tight_key: str,
     assert int(passed[1]) == (11 if wire == "anthropic" else 12), output
 
 
-def test_the_lock_pins_the_client_and_names_no_host() -> None:
+def test_node_lock_pins_client_without_host_names() -> None:
     wanted = json.loads((PROJECT / "package.json").read_text())["dependencies"]
     text = LOCK.read_text()
     packages = json.loads(text)["packages"]

@@ -43,7 +43,7 @@ def last_body(provider: ProviderSimulator) -> dict[str, Any]:
     return sent
 
 
-def test_a_whole_answer(sdk: openai.OpenAI, wire: str) -> None:
+def test_chat_returns_completion(sdk: openai.OpenAI, wire: str) -> None:
     done = sdk.chat.completions.create(model=f"{wire}-ok", messages=HELLO)
     [choice] = done.choices
     assert (choice.message.role, choice.message.content, choice.finish_reason) == (
@@ -57,7 +57,7 @@ def test_a_whole_answer(sdk: openai.OpenAI, wire: str) -> None:
     assert done._request_id
 
 
-def test_a_stream_without_usage(sdk: openai.OpenAI, wire: str) -> None:
+def test_stream_without_usage_option_has_no_usage(sdk: openai.OpenAI, wire: str) -> None:
     with sdk.chat.completions.create(model=f"{wire}-ok", messages=HELLO, stream=True) as stream:
         chunks = list(stream)
     assert "".join(c.choices[0].delta.content or "" for c in chunks if c.choices) == "You said: hello"
@@ -66,7 +66,7 @@ def test_a_stream_without_usage(sdk: openai.OpenAI, wire: str) -> None:
     assert all("usage" not in c.model_fields_set for c in chunks)
 
 
-def test_a_stream_with_usage(sdk: openai.OpenAI, wire: str) -> None:
+def test_stream_with_usage_option_ends_with_usage(sdk: openai.OpenAI, wire: str) -> None:
     options: Any = {"include_usage": True}
     chunks = list(sdk.chat.completions.create(model=f"{wire}-ok", messages=HELLO, stream=True, stream_options=options))
     assert chunks[-1].choices == []
@@ -75,7 +75,7 @@ def test_a_stream_with_usage(sdk: openai.OpenAI, wire: str) -> None:
     assert [c.usage for c in chunks[:-1]] == [None] * (len(chunks) - 1)
 
 
-def test_the_stream_helper(sdk: openai.OpenAI, wire: str) -> None:
+def test_stream_helper_returns_completion(sdk: openai.OpenAI, wire: str) -> None:
     options: Any = {"include_usage": True}
     with sdk.chat.completions.stream(model=f"{wire}-ok", messages=HELLO, stream_options=options) as stream:
         kinds = [event.type for event in stream]
@@ -86,7 +86,7 @@ def test_the_stream_helper(sdk: openai.OpenAI, wire: str) -> None:
     assert done.usage.total_tokens == 6
 
 
-def test_a_tool_loop(sdk: openai.OpenAI, wire: str) -> None:
+def test_tool_loop_completes(sdk: openai.OpenAI, wire: str) -> None:
     tools = [openai.pydantic_function_tool(Weather)]
     messages = asking("call:Weather,Weather")
     done = sdk.chat.completions.parse(model=f"{wire}-ok", messages=messages, tools=tools)
@@ -103,7 +103,7 @@ def test_a_tool_loop(sdk: openai.OpenAI, wire: str) -> None:
     assert final.choices[0].message.content == "The tool said: sunny"
 
 
-def test_streamed_tool_calls(sdk: openai.OpenAI, wire: str) -> None:
+def test_streamed_tool_calls_are_assembled(sdk: openai.OpenAI, wire: str) -> None:
     tools = [openai.pydantic_function_tool(Weather)]
     with sdk.chat.completions.stream(model=f"{wire}-ok", messages=asking("call:Weather"), tools=tools) as stream:
         done_events = [event for event in stream if event.type == "tool_calls.function.arguments.done"]
@@ -113,7 +113,7 @@ def test_streamed_tool_calls(sdk: openai.OpenAI, wire: str) -> None:
     assert isinstance(call.function.parsed_arguments, Weather)
 
 
-def test_a_required_tool_and_one_by_name(sdk: openai.OpenAI, wire: str) -> None:
+def test_tool_choice_required_and_by_name_works(sdk: openai.OpenAI, wire: str) -> None:
     tools: Any = [openai.pydantic_function_tool(Weather)]
     named: Any = {"type": "function", "function": {"name": "Weather"}}
     for choice in ("required", named):
@@ -123,14 +123,14 @@ def test_a_required_tool_and_one_by_name(sdk: openai.OpenAI, wire: str) -> None:
         Weather.model_validate_json(call.function.arguments)
 
 
-def test_structured_outputs(sdk: openai.OpenAI, wire: str) -> None:
+def test_structured_output_is_parsed(sdk: openai.OpenAI, wire: str) -> None:
     done = sdk.chat.completions.parse(model=f"{wire}-ok", messages=HELLO, response_format=Answer)
     assert done.choices[0].message.parsed == Answer(text="You said: hello", sure=True)
     with sdk.chat.completions.stream(model=f"{wire}-ok", messages=HELLO, response_format=Answer) as stream:
         assert stream.get_final_completion().choices[0].message.parsed == done.choices[0].message.parsed
 
 
-def test_an_image_reaches_the_provider(sdk: openai.OpenAI, wire: str, provider: ProviderSimulator) -> None:
+def test_image_reaches_the_provider(sdk: openai.OpenAI, wire: str, provider: ProviderSimulator) -> None:
     content = [{"type": "text", "text": "what is it"}, {"type": "image_url", "image_url": {"url": PIXEL}}]
     messages: Any = [{"role": "user", "content": content}]
     done = sdk.chat.completions.create(model=f"{wire}-ok", messages=messages)
@@ -138,7 +138,7 @@ def test_an_image_reaches_the_provider(sdk: openai.OpenAI, wire: str, provider: 
     assert PIXEL.partition(",")[2] in json.dumps(last_body(provider)["messages"])
 
 
-def test_where_an_answer_stops(sdk: openai.OpenAI, wire: str) -> None:
+def test_stop_and_max_tokens_set_finish_reason(sdk: openai.OpenAI, wire: str) -> None:
     stopped = sdk.chat.completions.create(model=f"{wire}-ok", messages=HELLO, stop=[" said"])
     assert (stopped.choices[0].message.content, stopped.choices[0].finish_reason) == ("You", "stop")
     cut = sdk.chat.completions.create(model=f"{wire}-ok", messages=HELLO, max_completion_tokens=2)
@@ -146,7 +146,7 @@ def test_where_an_answer_stops(sdk: openai.OpenAI, wire: str) -> None:
 
 
 @pytest.mark.parametrize("like", OPENAI_LIKE)
-def test_several_choices_their_logprobs_and_a_seed(sdk: openai.OpenAI, like: str) -> None:
+def test_choices_logprobs_and_seed_are_returned(sdk: openai.OpenAI, like: str) -> None:
     asked: Any = {"model": f"{like}-ok", "messages": HELLO, "n": 2, "logprobs": True, "seed": 7}
     first, second = (sdk.chat.completions.create(**asked) for _ in range(2))
     assert [c.message.content for c in first.choices] == ["You said: hello", "You said: hello [2]"]
@@ -158,7 +158,7 @@ def test_several_choices_their_logprobs_and_a_seed(sdk: openai.OpenAI, like: str
     assert any(c.choices[0].logprobs for c in streamed if c.choices)
 
 
-def test_what_anthropic_cannot_do_is_refused_by_name(sdk: openai.OpenAI) -> None:
+def test_field_anthropic_lacks_is_refused_by_name(sdk: openai.OpenAI) -> None:
     unable: list[tuple[str, Any]] = [("n", 2), ("logprobs", True), ("response_format", {"type": "json_object"})]
     for name, value in unable:
         with pytest.raises(openai.BadRequestError) as raised:
@@ -166,19 +166,19 @@ def test_what_anthropic_cannot_do_is_refused_by_name(sdk: openai.OpenAI) -> None
         assert raised.value.param == name
 
 
-def test_fields_that_nobody_knows_yet_reach_the_provider(sdk: openai.OpenAI, provider: ProviderSimulator) -> None:
+def test_unknown_fields_reach_the_provider(sdk: openai.OpenAI, provider: ProviderSimulator) -> None:
     sdk.chat.completions.create(model="openai-ok", messages=HELLO, extra_body={"of_tomorrow": {"a": [1]}})
     assert last_body(provider)["of_tomorrow"] == {"a": [1]}
 
 
-def test_a_refusal_and_a_thought(sdk: openai.OpenAI) -> None:
+def test_refusal_and_reasoning_are_returned(sdk: openai.OpenAI) -> None:
     refused = sdk.chat.completions.create(model="openai-ok", messages=asking("refuse: it"))
     assert refused.choices[0].message.refusal == "I cannot help with that."
     thought = sdk.chat.completions.create(model="openai-ok", messages=HELLO, reasoning_effort="low")
     assert thought.choices[0].message.model_dump()["reasoning_content"] == "They say: hello"
 
 
-def test_embeddings(sdk: openai.OpenAI) -> None:
+def test_embeddings_return_vectors(sdk: openai.OpenAI) -> None:
     floats = sdk.embeddings.create(model=EMBEDDING, input=["a", "b"], dimensions=8, encoding_format="float")
     # The client's default is base64, which it decodes itself.
     decoded = sdk.embeddings.create(model=EMBEDDING, input=["a", "b"], dimensions=8)
@@ -191,7 +191,7 @@ def test_embeddings(sdk: openai.OpenAI) -> None:
     assert isinstance(json.loads(raw.text)["data"][0]["embedding"], str)
 
 
-def test_models(sdk: openai.OpenAI) -> None:
+def test_models_are_listed(sdk: openai.OpenAI) -> None:
     names = [model.id for model in sdk.models.list()]
     assert {f"{wire}-ok" for wire in WIRES} | {EMBEDDING} <= set(names)
     shown = sdk.models.retrieve("anthropic-ok")
@@ -200,7 +200,7 @@ def test_models(sdk: openai.OpenAI) -> None:
         sdk.models.retrieve("nothing")
 
 
-def test_the_headers_say_what_happened(sdk: openai.OpenAI, wire: str) -> None:
+def test_headers_name_provider_attempts_and_request(sdk: openai.OpenAI, wire: str) -> None:
     raw = sdk.chat.completions.with_raw_response.create(model=f"{wire}-ok", messages=HELLO)
     assert raw.headers["x-platform-provider"] == wire
     assert raw.headers["x-platform-model"] == "sim-ok@clients"

@@ -22,7 +22,7 @@ async def sdk(clients_gateway: Gateway, client_key: str) -> AsyncIterator[openai
         yield client
 
 
-async def test_a_conversation_with_tools_to_its_structured_end(sdk: openai.AsyncOpenAI, wire: str) -> None:
+async def test_async_tool_loop_ends_with_structured_output(sdk: openai.AsyncOpenAI, wire: str) -> None:
     model = f"{wire}-ok"
     tools = [openai.pydantic_function_tool(Weather)]
     messages = asking("call:Weather")
@@ -44,7 +44,7 @@ async def test_a_conversation_with_tools_to_its_structured_end(sdk: openai.Async
     assert end.choices[0].message.parsed == Answer(text="You said: sum up", sure=True)
 
 
-async def test_streams_with_and_without_usage(sdk: openai.AsyncOpenAI, wire: str) -> None:
+async def test_async_stream_has_usage_only_on_request(sdk: openai.AsyncOpenAI, wire: str) -> None:
     for counted in (True, False):
         options: Any = {"stream_options": {"include_usage": True}} if counted else {}
         stream = await sdk.chat.completions.create(model=f"{wire}-ok", messages=HELLO, stream=True, **options)
@@ -53,7 +53,7 @@ async def test_streams_with_and_without_usage(sdk: openai.AsyncOpenAI, wire: str
         assert [c.usage.total_tokens for c in chunks if c.usage] == ([6] if counted else [])
 
 
-async def test_many_at_once_get_each_their_own(sdk: openai.AsyncOpenAI, wire: str) -> None:
+async def test_concurrent_calls_get_their_own_responses(sdk: openai.AsyncOpenAI, wire: str) -> None:
     async def ask(number: int) -> str | None:
         done = await sdk.chat.completions.create(model=f"{wire}-ok", messages=asking(f"number {number}"))
         return done.choices[0].message.content
@@ -62,13 +62,13 @@ async def test_many_at_once_get_each_their_own(sdk: openai.AsyncOpenAI, wire: st
     assert answers == [f"You said: number {number}" for number in range(20)]
 
 
-async def test_embeddings_and_models(sdk: openai.AsyncOpenAI) -> None:
+async def test_async_embeddings_and_models_return_data(sdk: openai.AsyncOpenAI) -> None:
     made = await sdk.embeddings.create(model=EMBEDDING, input="a", dimensions=4)
     assert len(made.data[0].embedding) == 4
     assert EMBEDDING in [model.id async for model in sdk.models.list()]
 
 
-async def test_errors(sdk: openai.AsyncOpenAI, wire: str) -> None:
+async def test_async_client_raises_its_error_classes(sdk: openai.AsyncOpenAI, wire: str) -> None:
     with pytest.raises(openai.AuthenticationError):
         await sdk.with_options(api_key="fbp_test_x").chat.completions.create(model=f"{wire}-ok", messages=HELLO)
     with pytest.raises(openai.BadRequestError) as raised:
@@ -80,7 +80,7 @@ async def test_errors(sdk: openai.AsyncOpenAI, wire: str) -> None:
     assert broken.value.code == "provider_error"
 
 
-async def test_a_route_that_is_down_is_passed_over(sdk: openai.AsyncOpenAI, provider: ProviderSimulator) -> None:
+async def test_unavailable_route_is_skipped(sdk: openai.AsyncOpenAI, provider: ProviderSimulator) -> None:
     before = provider.count("sim-ok@fallback")
     raw = await sdk.chat.completions.with_raw_response.create(model=FALLBACK, messages=HELLO)
     assert raw.status_code == 200

@@ -22,7 +22,7 @@ def sdk(clients_gateway: Gateway, client_key: str) -> Iterator[openai.OpenAI]:
         yield client
 
 
-def test_a_wrong_key(clients_gateway: Gateway) -> None:
+def test_unknown_key_raises_authentication_error(clients_gateway: Gateway) -> None:
     with (
         client_for(clients_gateway, "sk-not-one-of-ours") as wrong,
         pytest.raises(openai.AuthenticationError) as raised,
@@ -33,7 +33,7 @@ def test_a_wrong_key(clients_gateway: Gateway) -> None:
     assert "sk-not-one-of-ours" not in str(raised.value)
 
 
-def test_a_missing_scope(clients_gateway: Gateway, platform: Platform) -> None:
+def test_missing_scope_raises_permission_error(clients_gateway: Gateway, platform: Platform) -> None:
     with (
         client_for(clients_gateway, platform.key("platform:chat")) as narrow,
         pytest.raises(openai.PermissionDeniedError) as raised,
@@ -42,7 +42,7 @@ def test_a_missing_scope(clients_gateway: Gateway, platform: Platform) -> None:
     assert raised.value.code == "insufficient_scope"
 
 
-def test_a_model_that_is_not_there_or_not_for_this_key(clients_gateway: Gateway, platform: Platform) -> None:
+def test_unknown_or_forbidden_model_raises_not_found(clients_gateway: Gateway, platform: Platform) -> None:
     with client_for(clients_gateway, platform.key("platform:chat", models=["azure-ok"])) as narrow:
         with pytest.raises(openai.NotFoundError) as missing:
             narrow.chat.completions.create(model="nothing", messages=HELLO)
@@ -53,13 +53,13 @@ def test_a_model_that_is_not_there_or_not_for_this_key(clients_gateway: Gateway,
     assert denied.value.code == "model_not_allowed"
 
 
-def test_a_request_that_is_wrong(sdk: openai.OpenAI) -> None:
+def test_invalid_request_raises_bad_request(sdk: openai.OpenAI) -> None:
     with pytest.raises(openai.BadRequestError) as raised:
         sdk.chat.completions.create(model="openai-ok", messages=[])
     assert (raised.value.param, raised.value.type) == ("messages", "invalid_request_error")
 
 
-def test_too_long_a_context(sdk: openai.OpenAI, wire: str) -> None:
+def test_too_long_context_raises_bad_request(sdk: openai.OpenAI, wire: str) -> None:
     with pytest.raises(openai.BadRequestError) as raised:
         sdk.chat.completions.create(model=f"{wire}-context-length", messages=HELLO)
     assert (raised.value.code, raised.value.type) == ("context_length_exceeded", "invalid_request_error")
@@ -73,7 +73,9 @@ def test_too_long_a_context(sdk: openai.OpenAI, wire: str) -> None:
         ("rate-limited", 503, "provider_rate_limited"),
     ],
 )
-def test_a_provider_that_fails(sdk: openai.OpenAI, wire: str, fault: str, status: int, code: str) -> None:
+def test_provider_failure_raises_server_error(
+    sdk: openai.OpenAI, wire: str, fault: str, status: int, code: str
+) -> None:
     for stream in (False, True):
         with pytest.raises(openai.InternalServerError) as raised:
             sdk.chat.completions.create(model=f"{wire}-{fault}", messages=HELLO, stream=stream)
@@ -82,7 +84,7 @@ def test_a_provider_that_fails(sdk: openai.OpenAI, wire: str, fault: str, status
         assert PROVIDER_KEY not in str(raised.value)
 
 
-def test_a_provider_that_fails_in_the_middle_of_a_stream(sdk: openai.OpenAI, wire: str) -> None:
+def test_provider_failure_in_stream_raises_api_error(sdk: openai.OpenAI, wire: str) -> None:
     pieces: list[str] = []
 
     def read() -> None:
@@ -95,7 +97,7 @@ def test_a_provider_that_fails_in_the_middle_of_a_stream(sdk: openai.OpenAI, wir
     assert "You said: hello".startswith("".join(pieces))
 
 
-def test_the_clients_own_retry_waits_as_we_say(clients_gateway: Gateway, tight_key: str) -> None:
+def test_client_retry_waits_for_retry_after(clients_gateway: Gateway, tight_key: str) -> None:
     with client_for(clients_gateway, tight_key) as impatient, client_for(clients_gateway, tight_key, 2) as patient:
         impatient.chat.completions.create(model="openai-tight", messages=HELLO)
         used = time.monotonic()

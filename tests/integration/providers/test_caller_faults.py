@@ -84,7 +84,7 @@ async def ask(client: httpx.AsyncClient, gateway: Gateway, key: str, path: str, 
 
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("wire", WIRES)
-async def test_refused_requests_are_sent_once_and_open_no_breaker(
+async def test_refused_request_is_sent_once_and_opens_no_breaker(
     shared: Gateway, client: httpx.AsyncClient, simulator: ProviderSimulator, chat_key: str, wire: str, fault: str
 ) -> None:
     """Kinds 4 to 10: one call for each request, and the provider's words."""
@@ -105,9 +105,7 @@ async def test_refused_requests_are_sent_once_and_open_no_breaker(
     assert state == 0, "the breaker is closed"
 
 
-async def test_words_of_a_failing_provider_reach_the_log_alone(
-    shared: Gateway, client: httpx.AsyncClient, chat_key: str
-) -> None:
+async def test_provider_message_reaches_only_the_log(shared: Gateway, client: httpx.AsyncClient, chat_key: str) -> None:
     """Kind 4: masked, and with the ids of the request."""
     response = await ask(client, shared, chat_key, OPENAI_CHAT, model="failing")
     assert response.json()["error"]["code"] in ("provider_error", "provider_unavailable")

@@ -86,7 +86,7 @@ async def echoing(platform: Platform, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.mark.parametrize("wire", WIRES)
 @pytest.mark.parametrize("path", [PLATFORM_CHAT, OPENAI_CHAT])
-async def test_nobody_is_told_our_credential(
+async def test_echoed_credential_is_masked_everywhere(
     echoing: Gateway, client: httpx.AsyncClient, chat_key: str, path: str, wire: str
 ) -> None:
     for status in STATUSES:

@@ -108,7 +108,7 @@ async def each(client: httpx.AsyncClient, gateway: Gateway, key: str) -> dict[st
 
 
 @pytest.mark.parametrize("trust", ["PLATFORM_CA_BUNDLE", "SSL_CERT_FILE"])
-async def test_calls_go_through_the_proxy(
+async def test_calls_use_the_proxy(
     trust: str, platform: Platform, providers: Providers, tinyproxy: EgressProxyProcess, tmp_path: Path,
     client: httpx.AsyncClient, chat_key: str,
 ) -> None:  # fmt: skip
@@ -142,7 +142,7 @@ async def test_https_proxy_and_no_proxy_are_read(
     assert used == {"plain": False, "private": True, "mutual": False}
 
 
-async def test_proxy_that_refuses_credentials_is_the_operators(
+async def test_refused_proxy_credentials_are_operator_error(
     platform: Platform, providers: Providers, tinyproxy: EgressProxyProcess, tmp_path: Path,
     client: httpx.AsyncClient, chat_key: str,
 ) -> None:  # fmt: skip
@@ -161,7 +161,7 @@ async def test_proxy_that_refuses_credentials_is_the_operators(
 
 
 @pytest.mark.parametrize("trust", ["PLATFORM_CA_BUNDLE", "SSL_CERT_FILE", None])
-async def test_proxy_that_reads_inside_of_tls_needs_its_ca(
+async def test_tls_inspecting_proxy_needs_ca_bundle(
     trust: str | None, platform: Platform, providers: Providers, mitmproxy: EgressProxyProcess, tmp_path: Path,
     client: httpx.AsyncClient, chat_key: str,
 ) -> None:  # fmt: skip
@@ -193,7 +193,7 @@ def check(platform: Platform, providers: Providers, directory: Path, **environme
     return done.stdout + done.stderr
 
 
-def test_check_says_what_is_wrong_with_the_way_out(platform: Platform, providers: Providers, tmp_path: Path) -> None:
+def test_check_reports_proxy_failure(platform: Platform, providers: Providers, tmp_path: Path) -> None:
     """By name, without showing what may hold a password."""
     said = check(
         platform, providers, tmp_path,
@@ -204,7 +204,7 @@ def test_check_says_what_is_wrong_with_the_way_out(platform: Platform, providers
     assert PASSWORD not in said
 
 
-async def test_check_asks_providers_through_the_proxy(
+async def test_check_probes_providers_through_proxy(
     platform: Platform, providers: Providers, tinyproxy: EgressProxyProcess, tmp_path: Path
 ) -> None:
     before = tinyproxy.tunnels_to(providers.port_of("private"))

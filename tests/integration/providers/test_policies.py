@@ -145,7 +145,7 @@ def most_at_once(records: list[RequestRecord]) -> int:
 
 @pytest.mark.parametrize("stream", [False, True], ids=["json", "stream"])
 @pytest.mark.parametrize("fault", sorted(EXPECTED))
-async def test_every_fault_is_retried_or_not_as_the_table_says(
+async def test_simulator_fault_is_retried_by_failure_table(
     fault: str, stream: bool, chains: MakeChains, simulator: ProviderSimulator
 ) -> None:
     expected: Expected = EXPECTED[fault]
@@ -171,13 +171,15 @@ async def test_every_fault_is_retried_or_not_as_the_table_says(
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["json", "stream"])
-async def test_a_fault_that_passes_is_not_seen(chains: MakeChains, simulator: ProviderSimulator, stream: bool) -> None:
+async def test_temporary_fault_is_hidden_by_retry(
+    chains: MakeChains, simulator: ProviderSimulator, stream: bool
+) -> None:
     made = chains(to("sim-flaky-2"), retry={**QUICK, "max_attempts": 3})
     await drain(await made.send(stream=stream))
     assert simulator.count("sim-flaky-2") == 3
 
 
-async def test_retry_after_is_honoured(chains: MakeChains, simulator: ProviderSimulator) -> None:
+async def test_retry_waits_for_retry_after(chains: MakeChains, simulator: ProviderSimulator) -> None:
     made = chains(to("sim-rate-limited-0.3"))
     with pytest.raises(ProviderRateLimited):
         await made.send()
@@ -185,7 +187,7 @@ async def test_retry_after_is_honoured(chains: MakeChains, simulator: ProviderSi
     assert second.started - first.started >= 0.29
 
 
-async def test_one_beyond_the_cap_is_not_waited_for(chains: MakeChains, simulator: ProviderSimulator) -> None:
+async def test_retry_after_above_cap_is_not_awaited(chains: MakeChains, simulator: ProviderSimulator) -> None:
     async with responsive_time() as spent:
         with pytest.raises(ProviderRateLimited) as caught:
             await chains(to("sim-rate-limited-30")).send()
@@ -194,7 +196,7 @@ async def test_one_beyond_the_cap_is_not_waited_for(chains: MakeChains, simulato
     assert spent.seconds < 2
 
 
-async def test_no_wait_passes_the_deadline(chains: MakeChains, simulator: ProviderSimulator) -> None:
+async def test_retry_wait_never_passes_deadline(chains: MakeChains, simulator: ProviderSimulator) -> None:
     patient = {**QUICK, "retry_after_cap_seconds": 600}
     async with responsive_time() as spent:
         with pytest.raises(ProviderRateLimited):
@@ -203,7 +205,7 @@ async def test_no_wait_passes_the_deadline(chains: MakeChains, simulator: Provid
     assert spent.seconds < 2
 
 
-async def test_a_hanging_provider_is_left_at_the_deadline(chains: MakeChains, simulator: ProviderSimulator) -> None:
+async def test_hanging_provider_is_cancelled_at_deadline(chains: MakeChains, simulator: ProviderSimulator) -> None:
     made = chains(to("sim-hang"), idle_timeout_seconds=30)
     began = time.monotonic()
     async with responsive_time() as spent:
@@ -221,7 +223,7 @@ async def test_a_hanging_provider_is_left_at_the_deadline(chains: MakeChains, si
     "down", ["sim-server-error", "sim-drop", "sim-quota", "sim-unauthorized", "sim-rate-limited-1", "sim-hang"]
 )
 @pytest.mark.parametrize("stream", [False, True], ids=["json", "stream"])
-async def test_the_second_route_answers_while_the_first_is_down(down: str, stream: bool, chains: MakeChains) -> None:
+async def test_second_route_serves_while_first_is_down(down: str, stream: bool, chains: MakeChains) -> None:
     made = chains(to(down), to("sim-ok", "two"), idle_timeout_seconds=0.5 if down == "sim-hang" else 30)
     call = made.call(stream=stream)
     answer = await made.upstream.send(call)
@@ -231,7 +233,7 @@ async def test_the_second_route_answers_while_the_first_is_down(down: str, strea
     assert (call.attempt_log.route.provider, call.attempt_log.route.upstream_model) == ("two", "sim-ok")
 
 
-async def test_a_provider_that_cannot_be_reached(simulator: ProviderSimulator, chains: MakeChains) -> None:
+async def test_unreachable_provider_falls_back(simulator: ProviderSimulator, chains: MakeChains) -> None:
     """However long the back-off may be: no wait is longer than the bound while another route can respond."""
     made = chains(
         to("sim-ok"),
@@ -247,7 +249,7 @@ async def test_a_provider_that_cannot_be_reached(simulator: ProviderSimulator, c
     assert spent.seconds < 5
 
 
-async def test_a_request_that_is_wrong_goes_nowhere_else(chains: MakeChains, simulator: ProviderSimulator) -> None:
+async def test_invalid_request_does_not_fall_back(chains: MakeChains, simulator: ProviderSimulator) -> None:
     with pytest.raises(PlatformError) as caught:
         await chains(to("sim-content-filter"), to("sim-ok", "two")).send()
     assert caught.value.code == "content_filtered"
@@ -255,7 +257,7 @@ async def test_a_request_that_is_wrong_goes_nowhere_else(chains: MakeChains, sim
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["json", "stream"])
-async def test_context_length_goes_to_the_next_other_model(
+async def test_context_length_falls_back_to_other_model(
     chains: MakeChains, simulator: ProviderSimulator, stream: bool
 ) -> None:
     """The same model at another provider would refuse it as well, so it is not asked."""
@@ -266,14 +268,14 @@ async def test_context_length_goes_to_the_next_other_model(
     assert simulator.count("sim-context-length") == 1
 
 
-async def test_context_length_of_all_models_is_told(chains: MakeChains) -> None:
+async def test_context_length_on_all_models_is_raised(chains: MakeChains) -> None:
     with pytest.raises(PlatformError) as caught:
         await chains(to("sim-context-length@a"), to("sim-context-length@b", "two")).send()
     assert caught.value.code == "context_length_exceeded"
 
 
 @pytest.mark.parametrize("model", ["sim-hang", "sim-slow-first-token-20000"])
-async def test_stream_without_content_in_time_goes_to_the_next_route(
+async def test_stream_without_content_in_time_falls_back(
     model: str, chains: MakeChains, simulator: ProviderSimulator
 ) -> None:
     """Whether the provider sends nothing at all or a head alone; and it is not asked again."""
@@ -288,22 +290,20 @@ async def test_stream_without_content_in_time_goes_to_the_next_route(
     assert spent.seconds < 10
 
 
-async def test_first_token_limit_is_not_for_whole_responses(chains: MakeChains, simulator: ProviderSimulator) -> None:
+async def test_first_token_timeout_ignores_whole_responses(chains: MakeChains, simulator: ProviderSimulator) -> None:
     made = chains(to("sim-delay-600", first_token_seconds=0.1), to("sim-ok", "two"))
     assert isinstance(await made.send(), ModelResponse)
     assert simulator.count("sim-ok") == 0
 
 
-async def test_when_all_are_down_the_caller_hears_when_to_come_again(chains: MakeChains) -> None:
+async def test_all_routes_down_raises_shortest_retry_after(chains: MakeChains) -> None:
     made = chains(to("sim-server-error"), to("sim-rate-limited-7", "two"), to("sim-quota", "three"))
     with pytest.raises(ProviderRateLimited) as caught:
         await made.send()
     assert caught.value.retry_after == 7
 
 
-async def test_weights_hold_within_five_percent_over_2000_calls(
-    chains: MakeChains, simulator: ProviderSimulator
-) -> None:
+async def test_weights_hold_within_5_percent_of_2000_calls(chains: MakeChains, simulator: ProviderSimulator) -> None:
     made = chains(to("sim-ok@a", weight=70), to("sim-ok@b", "two", weight=20), to("sim-ok@c", "three", weight=10))
 
     async def caller() -> None:
@@ -328,7 +328,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
     return fake
 
 
-async def test_it_opens_and_closes_at_the_declared_counts(
+async def test_breaker_opens_and_closes_at_configured_counts(
     chains: MakeChains, simulator: ProviderSimulator, clock: FakeClock
 ) -> None:
     made = chains(to("sim-flaky-6"), breaker=BREAKER, retry=NO_RETRY)
@@ -354,7 +354,7 @@ async def test_it_opens_and_closes_at_the_declared_counts(
     assert simulator.count("sim-flaky-6") == 18
 
 
-async def test_half_open_lets_only_the_probes_through(
+async def test_half_open_breaker_admits_only_probes(
     chains: MakeChains, simulator: ProviderSimulator, clock: FakeClock
 ) -> None:
     made = chains(to("sim-drop"), breaker=BREAKER, retry=NO_RETRY)
@@ -368,7 +368,7 @@ async def test_half_open_lets_only_the_probes_through(
 
 
 @pytest.mark.usefixtures("clock")
-async def test_streams_that_break_off_open_it(chains: MakeChains, simulator: ProviderSimulator) -> None:
+async def test_failing_streams_open_breaker(chains: MakeChains, simulator: ProviderSimulator) -> None:
     made = chains(to("sim-stream-drop"), breaker=BREAKER)
     for _ in range(5):
         with pytest.raises(PlatformError):
@@ -379,7 +379,7 @@ async def test_streams_that_break_off_open_it(chains: MakeChains, simulator: Pro
 
 
 @pytest.mark.usefixtures("clock")
-async def test_callers_who_leave_do_not_open_it(chains: MakeChains, simulator: ProviderSimulator) -> None:
+async def test_disconnects_do_not_open_breaker(chains: MakeChains, simulator: ProviderSimulator) -> None:
     made = chains(to("sim-hang"), breaker=BREAKER)
     tasks = [asyncio.create_task(made.send()) for _ in range(10)]
     await until(lambda: simulator.count("sim-hang") == 10)
@@ -398,7 +398,7 @@ async def test_callers_who_leave_do_not_open_it(chains: MakeChains, simulator: P
 CAPPED = {"one": {"max_concurrent": 2, "max_waiting": 4}}
 
 
-async def test_a_cap_holds_and_the_queue_is_bounded(chains: MakeChains, simulator: ProviderSimulator) -> None:
+async def test_concurrency_limit_and_queue_are_bounded(chains: MakeChains, simulator: ProviderSimulator) -> None:
     made = chains(to("sim-delay-100"), providers=CAPPED)
     results = await asyncio.gather(*(made.send() for _ in range(9)), return_exceptions=True)
     assert sum(isinstance(result, Overloaded) for result in results) == 3
@@ -408,7 +408,7 @@ async def test_a_cap_holds_and_the_queue_is_bounded(chains: MakeChains, simulato
 
 
 @pytest.mark.parametrize("moment", ["before the first token", "in the stream", "in a retry wait", "in the queue"])
-async def test_a_caller_who_leaves_frees_everything(
+async def test_disconnect_frees_limit_and_connection(
     moment: str, chains: MakeChains, simulator: ProviderSimulator
 ) -> None:
     model = {"before the first token": "sim-slow-first-token-30000", "in a retry wait": "sim-rate-limited-30"}.get(

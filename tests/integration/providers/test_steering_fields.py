@@ -59,7 +59,7 @@ async def post(
 
 @pytest.mark.parametrize("path", [CHAT, EMBEDDINGS])
 @pytest.mark.parametrize("field", ["models", "fallbacks", "route", "provider", "api_base", "data_sources", "Model"])
-async def test_steering_field_gets_400_and_reaches_no_provider(
+async def test_steering_field_gets_400_and_is_not_sent(
     client: httpx.AsyncClient, catalog: Gateway, key: str, simulator: ProviderSimulator, path: str, field: str
 ) -> None:
     simulator.reset()
@@ -83,7 +83,7 @@ async def test_steering_field_gets_400_and_reaches_no_provider(
         ("strict", {"brand_new": 1}, 400),
     ],
 )
-async def test_catalog_says_what_a_provider_gets(
+async def test_allow_fields_decides_what_provider_gets(
     client: httpx.AsyncClient,
     catalog: Gateway,
     key: str,
@@ -100,7 +100,7 @@ async def test_catalog_says_what_a_provider_gets(
         assert {name: json.loads(received)[name] for name in fields} == fields
 
 
-async def test_refused_field_leaves_the_idempotency_key_free(
+async def test_refused_field_leaves_idempotency_key_unused(
     client: httpx.AsyncClient, catalog: Gateway, key: str
 ) -> None:
     headers = {"Idempotency-Key": "steering-1"}
@@ -120,7 +120,7 @@ async def test_refused_field_leaves_the_idempotency_key_free(
         b'"model":null,"model":"not-allowed"',
     ],
 )
-async def test_repeated_model_is_checked_by_its_last_value(
+async def test_repeated_model_is_checked_by_last_value(
     client: httpx.AsyncClient, catalog: Gateway, key: str, path: str, members: bytes
 ) -> None:
     body = b'{%b,"messages":[{"role":"user","content":"Hello"}]}' % members

@@ -27,7 +27,7 @@ GOOD = {
 
 @pytest.mark.parametrize("pause", [0, 0.0005], ids=["at once", "byte by byte"])
 @pytest.mark.parametrize("answer", GOOD.values(), ids=GOOD)
-def test_a_good_answer_leaves_its_connection(run: Run, answer: bytes, pause: float) -> None:
+def test_complete_response_keeps_connection(run: Run, answer: bytes, pause: float) -> None:
     async def scenario() -> None:
         async with talking(always(answer, pause=pause)) as client:
             for _ in range(2):
@@ -41,7 +41,7 @@ def test_a_good_answer_leaves_its_connection(run: Run, answer: bytes, pause: flo
 
 
 @pytest.mark.parametrize("status", [b"204 No Content", b"304 Not Modified"])
-def test_an_answer_that_never_has_a_body(run: Run, status: bytes) -> None:
+def test_response_without_body_is_complete(run: Run, status: bytes) -> None:
     async def scenario() -> None:
         async with talking(always(b"HTTP/1.1 %b\r\n\r\n" % status)) as client:
             assert await client.body() == await client.body() == b""
@@ -50,7 +50,7 @@ def test_an_answer_that_never_has_a_body(run: Run, status: bytes) -> None:
     run(scenario())
 
 
-def test_headers_are_in_lower_case_and_trailers_are_none_of_them(run: Run) -> None:
+def test_headers_are_lower_case_without_trailers(run: Run) -> None:
     async def scenario() -> None:
         async with talking(always(GOOD["chunks with extensions and trailers"])) as client:
             exchange = await client.ask()
@@ -65,7 +65,7 @@ def test_headers_are_in_lower_case_and_trailers_are_none_of_them(run: Run) -> No
     [OK + b"\r\nhello", b"HTTP/1.0 200 OK\r\n\r\nhello", OK + b"Connection: close\r\n\r\nhello"],
     ids=["1.1", "1.0", "close"],
 )
-def test_the_end_of_the_connection_may_be_the_end_of_the_answer(run: Run, answer: bytes) -> None:
+def test_connection_end_completes_unframed_response(run: Run, answer: bytes) -> None:
     async def scenario() -> None:
         async with talking(once(answer)) as client:
             assert await client.body() == await client.body() == b"hello"
@@ -79,7 +79,7 @@ def test_the_end_of_the_connection_may_be_the_end_of_the_answer(run: Run, answer
     [sized(b"hello", b"Connection: close\r\n"), b"HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello"],
     ids=["close", "1.0"],
 )
-def test_a_server_may_want_a_new_connection(run: Run, answer: bytes) -> None:
+def test_connection_close_header_closes_connection(run: Run, answer: bytes) -> None:
     async def scenario() -> None:
         async with talking(always(answer)) as client:
             assert await client.body() == await client.body() == b"hello"
@@ -141,7 +141,7 @@ NO_HTTP = {
 
 
 @pytest.mark.parametrize("answer", NO_HTTP.values(), ids=NO_HTTP)
-def test_what_is_no_answer(run: Run, answer: bytes) -> None:
+def test_invalid_head_raises_protocol_error(run: Run, answer: bytes) -> None:
     """It is refused at once, and its connection is closed: the next request gets another."""
 
     async def scenario() -> None:
@@ -156,7 +156,7 @@ def test_what_is_no_answer(run: Run, answer: bytes) -> None:
 
 
 @pytest.mark.parametrize("name", ["a status of 0", "RTSP", "frames of HTTP/2", "HTTP/2.0", "no coding"])
-def test_bad_head_is_refused_however_cut(run: Run, name: str) -> None:
+def test_bad_head_is_refused_in_any_split(run: Run, name: str) -> None:
     async def scenario() -> None:
         async with talking(always(NO_HTTP[name], pause=0.0005), connections=1) as client:
             exchange = await client.send()
@@ -177,7 +177,7 @@ NO_BODY = {
 
 
 @pytest.mark.parametrize("answer", NO_BODY.values(), ids=NO_BODY)
-def test_what_is_no_body(run: Run, answer: bytes) -> None:
+def test_invalid_body_raises_protocol_error(run: Run, answer: bytes) -> None:
     async def scenario() -> None:
         async with talking(always(answer), connections=1) as client:
             for _ in range(2):
@@ -200,7 +200,7 @@ def test_what_is_no_body(run: Run, answer: bytes) -> None:
         (CHUNKED + b"5\r\nhello\r\n0\r\n", IncompleteResponse),
     ],
 )
-def test_a_connection_that_ends_too_early(run: Run, answer: bytes, error: type[TransportError]) -> None:
+def test_early_connection_end_raises_error(run: Run, answer: bytes, error: type[TransportError]) -> None:
     async def scenario() -> None:
         async with talking(once(answer)) as client:
             exchange = await client.send()
@@ -210,7 +210,7 @@ def test_a_connection_that_ends_too_early(run: Run, answer: bytes, error: type[T
     run(scenario())
 
 
-def test_what_arrived_is_read_before_the_failure(run: Run) -> None:
+def test_received_bytes_are_read_before_error(run: Run) -> None:
     async def scenario() -> None:
         async with talking(once(OK + b"Content-Length: 9\r\n\r\nhello")) as client:
             exchange = await client.ask()
@@ -225,7 +225,7 @@ def test_what_arrived_is_read_before_the_failure(run: Run) -> None:
 
 @pytest.mark.parametrize("surplus", [b"x", sized(b"more"), b"HTTP/1.1 200 OK\r\nContent-Le"], ids=["x", "two", "half"])
 @pytest.mark.parametrize("later", [False, True], ids=["at once", "later"])
-def test_more_than_was_asked_for_ends_the_connection(run: Run, surplus: bytes, later: bool) -> None:
+def test_surplus_bytes_close_connection(run: Run, surplus: bytes, later: bool) -> None:
     """Nobody's next answer is what a server said before it was asked."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -246,7 +246,7 @@ def test_more_than_was_asked_for_ends_the_connection(run: Run, surplus: bytes, l
     run(scenario())
 
 
-def test_an_answer_before_the_request_is_read_ends_the_connection(run: Run) -> None:
+def test_early_response_closes_connection(run: Run) -> None:
     """Its rest would be read as the next request."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -264,7 +264,7 @@ def test_an_answer_before_the_request_is_read_ends_the_connection(run: Run) -> N
     run(scenario())
 
 
-def test_a_slow_reader_stops_the_sender_and_loses_nothing(run: Run) -> None:
+def test_slow_reader_pauses_sender_without_loss(run: Run) -> None:
     size, written = 64 * HIGH_WATER, 0
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -294,7 +294,7 @@ def test_a_slow_reader_stops_the_sender_and_loses_nothing(run: Run) -> None:
     run(scenario())
 
 
-def test_waiting_ends_in_time_and_may_go_on(run: Run) -> None:
+def test_read_timeout_allows_another_read(run: Run) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_request(reader)
         await asyncio.sleep(0.1)

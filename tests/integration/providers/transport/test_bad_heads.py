@@ -21,7 +21,7 @@ HEADS = {
 
 
 @pytest.mark.parametrize("answer", HEADS.values(), ids=HEADS)
-async def test_bad_head_is_provider_bad_response_at_once(answer: bytes) -> None:
+async def test_bad_head_raises_provider_bad_response(answer: bytes) -> None:
     async with talking(always(answer), connections=1) as client:
         limits = ProviderLimits(HOUR, HOUR, 1024 * 1024)
         http = ProviderHttp(client.pool, limits, {}, lambda status, headers, body: ProviderError(str(status)))

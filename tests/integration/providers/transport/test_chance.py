@@ -30,7 +30,7 @@ def whims(chosen: random.Random) -> list[bytes | float | None]:
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_no_turn_is_lost(run: Run, seed: int) -> None:
+def test_random_failures_lose_no_connection(run: Run, seed: int) -> None:
     chosen = random.Random(seed)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

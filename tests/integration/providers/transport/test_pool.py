@@ -26,7 +26,7 @@ async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
     await reader.read()
 
 
-def test_never_more_than_the_limit_and_every_waiter_gets_one(run: Run) -> None:
+def test_pool_limit_holds_and_every_waiter_is_served(run: Run) -> None:
     now = most = 0
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -47,7 +47,7 @@ def test_never_more_than_the_limit_and_every_waiter_gets_one(run: Run) -> None:
     run(scenario())
 
 
-def test_waiting_for_a_connection_ends_in_time(run: Run) -> None:
+def test_wait_for_connection_times_out(run: Run) -> None:
     async def scenario() -> None:
         async with talking(hang, connections=1) as client:
             holds = await client.ask()
@@ -59,7 +59,7 @@ def test_waiting_for_a_connection_ends_in_time(run: Run) -> None:
     run(scenario())
 
 
-def test_whoever_stops_waiting_leaves_the_turn_to_the_next(run: Run) -> None:
+def test_cancelled_waiter_leaves_place_to_next(run: Run) -> None:
     async def scenario() -> None:
         async with talking(hang, connections=1) as client:
             holds = await client.ask()
@@ -76,7 +76,7 @@ def test_whoever_stops_waiting_leaves_the_turn_to_the_next(run: Run) -> None:
     run(scenario())
 
 
-def test_a_failed_connection_is_given_back_counted_and_told(run: Run) -> None:
+def test_failed_connect_is_freed_counted_and_logged(run: Run) -> None:
     port = free_port()
 
     async def scenario() -> None:
@@ -99,7 +99,7 @@ def test_a_failed_connection_is_given_back_counted_and_told(run: Run) -> None:
     assert "refused" in line["why"].lower() or "Connect call failed" in line["why"]
 
 
-def test_connections_are_counted(run: Run) -> None:
+def test_opened_connections_are_counted(run: Run) -> None:
     async def scenario() -> None:
         async with talking(hang, connections=1) as client:
             holds = await client.ask()
@@ -115,7 +115,7 @@ def test_connections_are_counted(run: Run) -> None:
     assert (made.grown, late.grown) == (1, 1)
 
 
-def test_a_name_that_can_be_none(run: Run) -> None:
+def test_invalid_host_name_raises_connection_lost(run: Run) -> None:
     async def scenario() -> None:
         pool = ConnectionPool(1)
         for _ in range(2):
@@ -126,7 +126,7 @@ def test_a_name_that_can_be_none(run: Run) -> None:
     run(scenario())
 
 
-def test_connecting_ends_in_time(run: Run) -> None:
+def test_connect_times_out(run: Run) -> None:
     """A listener that accepts nothing and whose queue is full says nothing at all."""
 
     async def scenario() -> None:
@@ -149,7 +149,7 @@ def test_connecting_ends_in_time(run: Run) -> None:
     run(scenario())
 
 
-def test_the_next_address_is_tried(run: Run) -> None:
+def test_next_address_is_tried_after_refusal(run: Run) -> None:
     """`localhost` is ::1 too on most machines, where nobody listens here."""
 
     async def scenario() -> None:
@@ -163,7 +163,7 @@ def test_the_next_address_is_tried(run: Run) -> None:
     run(scenario())
 
 
-def test_a_connection_is_for_its_own_address_alone(run: Run) -> None:
+def test_connection_is_reused_for_same_address_only(run: Run) -> None:
     async def scenario() -> None:
         async with talking(always(HELLO)) as one, talking(always(sized(b"other"))) as two:
             client = Client(one.pool, two.target)
@@ -173,7 +173,7 @@ def test_a_connection_is_for_its_own_address_alone(run: Run) -> None:
     run(scenario())
 
 
-def test_a_free_connection_is_closed_after_a_while(run: Run) -> None:
+def test_idle_connection_is_closed_after_keep_time(run: Run) -> None:
     closed = asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -195,7 +195,7 @@ def test_a_free_connection_is_closed_after_a_while(run: Run) -> None:
     run(scenario())
 
 
-def test_a_connection_that_the_server_closed_is_not_used(run: Run) -> None:
+def test_connection_closed_by_server_is_not_reused(run: Run) -> None:
     closed = asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -220,7 +220,7 @@ def test_a_connection_that_the_server_closed_is_not_used(run: Run) -> None:
 
 
 @pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
-def test_a_server_that_hangs_up_at_once_leaves_nothing_behind(run: Run, reset: bool) -> None:
+def test_server_closing_at_once_leaks_no_connection(run: Run, reset: bool) -> None:
     """Every turn is free again: as many requests as the pool has connections succeed at the same time."""
     hangs_up = True
 
@@ -249,7 +249,7 @@ def test_a_server_that_hangs_up_at_once_leaves_nothing_behind(run: Run, reset: b
     run(scenario())
 
 
-def test_closing_an_exchange_ends_its_connection_at_once(run: Run) -> None:
+def test_closing_response_closes_connection(run: Run) -> None:
     left = asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -273,7 +273,7 @@ def test_closing_an_exchange_ends_its_connection_at_once(run: Run) -> None:
     run(scenario())
 
 
-def test_closing_an_exchange_that_is_complete_keeps_its_connection(run: Run) -> None:
+def test_closing_complete_response_keeps_connection(run: Run) -> None:
     async def scenario() -> None:
         async with talking(always(HELLO), connections=1) as client:
             for _ in range(3):
@@ -286,7 +286,7 @@ def test_closing_an_exchange_that_is_complete_keeps_its_connection(run: Run) -> 
     run(scenario())
 
 
-def test_closing_the_pool_ends_everything(run: Run) -> None:
+def test_closing_pool_closes_all_connections(run: Run) -> None:
     async def scenario() -> None:
         async with talking(hang, connections=4) as client:
             exchanges = [await client.ask() for _ in range(3)]

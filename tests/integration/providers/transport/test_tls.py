@@ -30,7 +30,7 @@ def trusting(server_tls: ssl.SSLContext, tmp_path: Path) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=tmp_path / "ca.pem")
 
 
-def test_a_trusted_server(run: Run, server_tls: ssl.SSLContext, trusting: ssl.SSLContext) -> None:
+def test_trusted_server_is_accepted(run: Run, server_tls: ssl.SSLContext, trusting: ssl.SSLContext) -> None:
     async def scenario() -> None:
         async with talking(always(sized(LARGE)), server_tls=server_tls, tls=trusting) as client:
             for _ in range(3):
@@ -40,7 +40,7 @@ def test_a_trusted_server(run: Run, server_tls: ssl.SSLContext, trusting: ssl.SS
     run(scenario())
 
 
-def test_an_answer_that_nobody_wants_any_more(run: Run, server_tls: ssl.SSLContext, trusting: ssl.SSLContext) -> None:
+def test_closing_tls_response_closes_connection(run: Run, server_tls: ssl.SSLContext, trusting: ssl.SSLContext) -> None:
     async def scenario() -> None:
         async with talking(always(sized(LARGE)), connections=1, server_tls=server_tls, tls=trusting) as client:
             for _ in range(3):
@@ -50,7 +50,7 @@ def test_an_answer_that_nobody_wants_any_more(run: Run, server_tls: ssl.SSLConte
     run(scenario())
 
 
-def test_a_server_that_nobody_knows(run: Run, server_tls: ssl.SSLContext) -> None:
+def test_untrusted_certificate_is_refused(run: Run, server_tls: ssl.SSLContext) -> None:
     async def scenario() -> None:
         async with talking(always(sized(b"hello")), connections=1, server_tls=server_tls) as client:
             for _ in range(2):
@@ -61,7 +61,7 @@ def test_a_server_that_nobody_knows(run: Run, server_tls: ssl.SSLContext) -> Non
     run(scenario())
 
 
-def test_the_certificate_must_be_the_hosts(run: Run, server_tls: ssl.SSLContext, trusting: ssl.SSLContext) -> None:
+def test_certificate_of_other_host_is_refused(run: Run, server_tls: ssl.SSLContext, trusting: ssl.SSLContext) -> None:
     async def scenario() -> None:
         async with talking(always(sized(b"hello")), server_tls=server_tls, tls=trusting) as client:
             other = Client(client.pool, target_of(f"https://localhost:{client.target.address.port}/"))
@@ -72,7 +72,7 @@ def test_the_certificate_must_be_the_hosts(run: Run, server_tls: ssl.SSLContext,
     run(scenario())
 
 
-def test_a_server_without_tls(run: Run) -> None:
+def test_server_without_tls_is_refused(run: Run) -> None:
     async def scenario() -> None:
         async with talking(always(sized(b"hello"))) as client:
             other = Client(client.pool, target_of(f"https://127.0.0.1:{client.target.address.port}/"))
@@ -82,7 +82,7 @@ def test_a_server_without_tls(run: Run) -> None:
     run(scenario())
 
 
-def test_a_handshake_that_gets_no_answer(run: Run) -> None:
+def test_tls_handshake_times_out(run: Run) -> None:
     async def scenario() -> None:
         async with silent() as server, talking(always(b"")) as client:
             other = Client(client.pool, target_of(server.url.replace("http:", "https:")))
@@ -92,7 +92,7 @@ def test_a_handshake_that_gets_no_answer(run: Run) -> None:
     run(scenario())
 
 
-def test_whoever_gives_up_while_it_connects_gives_its_turn_back(run: Run) -> None:
+def test_cancelled_tls_connect_frees_place(run: Run) -> None:
     async def scenario() -> None:
         async with silent() as server, talking(always(sized(b"hello")), connections=1) as client:
             other = Client(client.pool, target_of(server.url.replace("http:", "https:")))

@@ -99,7 +99,7 @@ async def through(
 
 @pytest.mark.parametrize("proxy_tls", [False, True], ids=["http proxy", "https proxy"])
 @pytest.mark.parametrize("server_tls", [False, True], ids=["http server", "https server"])
-def test_server_is_reached_through_the_proxy(
+def test_server_is_reached_through_proxy(
     run: Run, server_tls: bool, proxy_tls: bool, tmp_path: Path, authority: Authority
 ) -> None:
     """One tunnel for many requests; the credentials go to the proxy alone."""
@@ -137,7 +137,7 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize("kind", REFUSALS)
-def test_proxy_that_opens_no_tunnel(run: Run, kind: str, tmp_path: Path, authority: Authority) -> None:
+def test_proxy_refusal_raises_proxy_refused(run: Run, kind: str, tmp_path: Path, authority: Authority) -> None:
     """Each is an error at once, or in the time to connect; what came is never taken for the server's."""
     answer, expected = REFUSALS[kind]
 
@@ -155,7 +155,7 @@ def test_proxy_that_opens_no_tunnel(run: Run, kind: str, tmp_path: Path, authori
     run(scenario())
 
 
-def test_proxy_that_is_not_there(run: Run, tmp_path: Path) -> None:
+def test_unreachable_proxy_raises_connection_lost(run: Run, tmp_path: Path) -> None:
     async def scenario() -> None:
         async with Server(always(sized(b"hello"))) as gone:
             egress = Egress(parse_proxy(f"http://{CREDENTIALS}@127.0.0.1:{gone.port}"))
@@ -167,7 +167,7 @@ def test_proxy_that_is_not_there(run: Run, tmp_path: Path) -> None:
     run(scenario())
 
 
-def test_named_hosts_are_reached_directly(run: Run, tmp_path: Path) -> None:
+def test_no_proxy_hosts_are_reached_directly(run: Run, tmp_path: Path) -> None:
     async def scenario() -> None:
         proxy = Proxy()
         async with Server(always(sized(b"hello"))) as server, Server(proxy.serve) as outer:
@@ -180,7 +180,7 @@ def test_named_hosts_are_reached_directly(run: Run, tmp_path: Path) -> None:
     run(scenario())
 
 
-def test_server_behind_the_proxy_is_verified(run: Run, tmp_path: Path, authority: Authority) -> None:
+def test_server_behind_proxy_is_verified(run: Run, tmp_path: Path, authority: Authority) -> None:
     """A proxy that would answer for the server is refused, unless its CA is trusted."""
 
     async def scenario() -> None:
@@ -193,7 +193,7 @@ def test_server_behind_the_proxy_is_verified(run: Run, tmp_path: Path, authority
     run(scenario())
 
 
-def test_caller_that_leaves_ends_the_handshake(run: Run, tmp_path: Path, authority: Authority) -> None:
+def test_cancellation_ends_tunnel_handshake(run: Run, tmp_path: Path, authority: Authority) -> None:
     async def scenario() -> None:
         proxy = Proxy(b"")
         async with Server(proxy.serve) as outer:
@@ -214,7 +214,7 @@ def test_caller_that_leaves_ends_the_handshake(run: Run, tmp_path: Path, authori
 
 
 @pytest.mark.parametrize("proxied", [False, True], ids=["direct", "proxy"])
-def test_client_certificate_is_shown_to_its_provider_alone(
+def test_client_certificate_is_sent_only_to_its_provider(
     run: Run, proxied: bool, tmp_path: Path, authority: Authority
 ) -> None:
     """And a connection with one is never used by another provider at the same address."""

@@ -45,7 +45,7 @@ async def read(stream: ChunkStream) -> str:
     return b"".join([made.raw async for made in stream]).decode()
 
 
-async def test_a_complete_stream() -> None:
+async def test_complete_stream_ends_with_none() -> None:
     source = Source(chunk("b"), chunk("c"))
     stream, endings = stream_of(source)
     assert await read(stream) == "abc"
@@ -54,7 +54,7 @@ async def test_a_complete_stream() -> None:
     assert source.closed
 
 
-async def test_a_stream_that_fails() -> None:
+async def test_failing_stream_ends_with_its_error() -> None:
     error = ProviderBadResponse("broken")
     stream, endings = stream_of(Source(chunk("b"), error=error))
     with pytest.raises(ProviderBadResponse):
@@ -64,7 +64,7 @@ async def test_a_stream_that_fails() -> None:
 
 
 @pytest.mark.parametrize("taken", [0, 1, 2])
-async def test_a_stream_that_nobody_wants_any_more(taken: int) -> None:
+async def test_closed_stream_ends_with_generator_exit(taken: int) -> None:
     source = Source(chunk("b"), chunk("c"))
     stream, endings = stream_of(source)
     for _ in range(taken):
@@ -75,7 +75,7 @@ async def test_a_stream_that_nobody_wants_any_more(taken: int) -> None:
     assert await read(stream) == ""
 
 
-async def test_a_stream_whose_reader_is_cancelled() -> None:
+async def test_cancelled_stream_ends_with_cancellation() -> None:
     source = Source(hangs=True)
     stream, endings = stream_of(source)
     task = asyncio.ensure_future(read(stream))
@@ -97,7 +97,7 @@ async def test_end_observers_run_in_declared_order() -> None:
     assert called == list(StreamObserver)
 
 
-async def test_a_source_that_cannot_be_closed_has_ended_all_the_same() -> None:
+async def test_stream_ends_although_close_fails() -> None:
     class Stubborn:
         async def __anext__(self) -> ChatChunk:
             raise StopAsyncIteration
@@ -113,7 +113,7 @@ async def test_a_source_that_cannot_be_closed_has_ended_all_the_same() -> None:
     assert len(endings) == 1
 
 
-async def test_what_was_counted() -> None:
+async def test_stream_merges_reported_usage() -> None:
     source = Source(chunk("bcd", usage={"total_tokens": 3}), chunk("e", usage=None))
     stream, _ = stream_of(source)
     await read(stream)

@@ -34,14 +34,14 @@ def test_every_provider_serves_a_model(config: PlatformConfig) -> None:
     assert {provider.wire_format for provider in config.providers.values()} == set(ADAPTERS)
 
 
-async def test_every_provider_has_the_adapter_of_its_format(config: PlatformConfig) -> None:
+async def test_every_provider_has_adapter_of_its_format(config: PlatformConfig) -> None:
     pool = ConnectionPool(1)
     for provider in config.providers.values():
         adapter = make_adapter(provider, pool, ProviderLimits(1, 1, 1024))
         assert type(adapter) is ADAPTERS[provider.wire_format]
 
 
-def test_every_route_of_the_big_providers_has_a_price(config: PlatformConfig) -> None:
+def test_every_route_of_large_providers_has_a_price(config: PlatformConfig) -> None:
     routes = [route for each in routes_by_model(config).values() for route in each]
     unpriced = {route.provider for route in routes if route.price is None}
     assert not unpriced & {"openai", "azure", "anthropic", "gemini", "mistral", "deepseek", "vllm", "ollama"}

@@ -10,7 +10,7 @@ from platform_app.llm.responses import ChatChunk, ModelResponse
 from platform_app.llm.usage.counts import TokenUsage
 
 
-def test_a_completion() -> None:
+def test_completion_has_message_and_usage() -> None:
     message = {"role": "assistant", "content": "hi"}
     completion = ModelResponse(b"raw", {"id": "c1", "choices": [{"message": message, "finish_reason": "stop"}]})
     assert (completion.id, completion.message, completion.finish_reason, completion.usage) == (
@@ -18,12 +18,12 @@ def test_a_completion() -> None:
     )  # fmt: skip
 
 
-def test_a_completions_odd_members_are_absent() -> None:
+def test_unexpected_members_of_completion_are_none() -> None:
     completion = ModelResponse(b"raw", {"id": 5, "choices": [{"message": {}, "finish_reason": 1}], "usage": "none"})
     assert (completion.id, completion.finish_reason, completion.usage) == (None, None, None)
 
 
-def test_a_chunk() -> None:
+def test_chunk_has_delta_and_usage() -> None:
     chunk = ChatChunk(b"", {"id": "c1", "choices": [{"delta": {"content": "h"}, "finish_reason": "stop"}], "usage": {}})
     assert (chunk.id, chunk.delta, chunk.finish_reason, chunk.usage) == ("c1", {"content": "h"}, "stop", TokenUsage())
 
@@ -31,7 +31,7 @@ def test_a_chunk() -> None:
 @pytest.mark.parametrize(
     "choices", [None, [], {}, "x", [None], [[]], ["x"], [{}], [{"delta": None}], [{"delta": "text"}], [{"delta": []}]]
 )
-def test_a_chunk_without_a_usable_choice(choices: Any) -> None:
+def test_chunk_without_valid_choice_is_empty(choices: Any) -> None:
     chunk = ChatChunk(b"", {"choices": choices})
     assert (dict(chunk.delta), chunk.finish_reason) == ({}, None)
 
@@ -69,14 +69,14 @@ _JSON = st.recursive(
         ([], 0),
     ],
 )
-def test_characters_for_when_nobody_counts_tokens(made: Any, characters: int) -> None:
+def test_characters_count_generated_content(made: Any, characters: int) -> None:
     assert ChatChunk(b"", {"choices": [{"delta": made}, {"delta": made}]}).characters == 2 * characters
     assert ModelResponse(b"", {"choices": [{"message": made}]}).characters == characters
     assert ModelResponse(b"", {"data": []}).characters == 0
 
 
 @given(st.dictionaries(st.sampled_from(["id", "choices", "usage"]), _JSON))
-def test_no_chunk_raises(body: dict[str, Any]) -> None:
+def test_any_chunk_is_read_without_error(body: dict[str, Any]) -> None:
     chunk = ChatChunk(b"", body)
     assert chunk.id is None or isinstance(chunk.id, str)
     assert isinstance(chunk.delta, dict)

@@ -18,7 +18,7 @@ def nested(depth: int) -> Any:
 
 
 @pytest.mark.parametrize("value", [nested(300), 2**64, -(2**63) - 1])
-async def test_a_request_that_cannot_be_written_is_refused(value: Any) -> None:
+async def test_unserialisable_request_is_refused(value: Any) -> None:
     """As a translation may make of texts that hold JSON: no bug, and nothing that another try would mend."""
     pool = cast(ConnectionPool, None)  # is not asked
     http = ProviderHttp(pool, ProviderLimits(1, 1, 1), {}, lambda status, headers, body: ProviderError("x"))

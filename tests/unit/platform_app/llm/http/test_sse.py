@@ -50,7 +50,7 @@ def expected_events(stream: bytes) -> list[bytes]:
     st.binary(max_size=5),
     st.data(),
 )
-def test_any_cutting_of_a_stream_gives_the_same_events(
+def test_any_split_of_stream_gives_same_events(
     bom: bytes, lines: list[tuple[bytes, bytes]], rest: bytes, data: st.DataObject
 ) -> None:
     """Kind 17: a byte order mark and a lone CR as line end among them."""
@@ -63,21 +63,21 @@ def test_any_cutting_of_a_stream_gives_the_same_events(
     assert found == expected_events(stream)
 
 
-def test_byte_by_byte() -> None:
+def test_single_bytes_give_same_events() -> None:
     parser = SseParser()
     stream = b'data: {"a":1}\r\n\r\n: ping\n\ndata: one\ndata: two\n\ndata: [DONE]\n\n'
     found = [event for position in range(len(stream)) for event in parser.feed(stream[position : position + 1])]
     assert found == [b'{"a":1}', b"one\ntwo", b"[DONE]"]
 
 
-def test_an_event_comes_out_as_soon_as_it_is_complete() -> None:
+def test_event_is_returned_once_complete() -> None:
     parser = SseParser()
     assert parser.feed(b"data: a\n") == []
     assert parser.feed(b"\ndata: b") == [b"a"]
     assert parser.feed(b"\n\n") == [b"b"]
 
 
-def test_lone_cr_ends_an_event_without_the_next_byte() -> None:
+def test_lone_cr_ends_event_at_once() -> None:
     """Kind 17: a provider that ends lines with CR would else be one event behind."""
     parser = SseParser()
     assert parser.feed(b"data: a\r\r") == [b"a"]
@@ -94,12 +94,12 @@ def test_bare_error_line_is_read_as_data(line: bytes) -> None:
 
 
 @pytest.mark.parametrize("line", [b'{"id": 1}', b"error: none", b"{", b"errors: x"])
-def test_other_bare_lines_are_passed_over(line: bytes) -> None:
+def test_other_bare_lines_are_skipped(line: bytes) -> None:
     assert SseParser().feed(line + b"\n\ndata: a\n\n")[-1] == b"a"
 
 
 @pytest.mark.parametrize("part", [b"x" * 10, b"data: " + b"x" * 10 + b"\n", b": " + b"x" * 8, b"data:\n"])
-def test_what_never_ends_is_refused(part: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_endless_line_or_event_is_refused(part: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sse, "MAX_EVENT_BYTES", 1000)
     parser = SseParser()
     most = 10_000 // len(part)
@@ -113,21 +113,21 @@ def test_one_large_line_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         SseParser().feed(b"data: " + b"x" * 1001 + b"\n\n")
 
 
-def test_an_event_of_the_limit_passes_and_the_next_starts_from_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_event_at_limit_passes_and_size_resets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sse, "MAX_EVENT_BYTES", 1000)
     parser = SseParser()
     for _ in range(5):
         assert parser.feed(b"data: " + b"x" * 1000 + b"\n\n") == [b"x" * 1000]
 
 
-def test_many_small_events_are_no_large_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_small_events_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sse, "MAX_EVENT_BYTES", 1000)
     assert len(SseParser().feed(b"data: abc\n\n" * 5000)) == 5000
 
 
 @pytest.mark.parametrize("size", [1, 7, 10_000])
 @pytest.mark.parametrize("field", [b"data: ", b": ", b"event: "])
-def test_line_above_bound_is_refused_however_cut(field: bytes, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_line_above_limit_is_refused_in_any_split(field: bytes, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sse, "MAX_EVENT_BYTES", 1000)
     stream = field + b"x" * 1010 + b"\n\n"
     parser = SseParser()
@@ -135,7 +135,7 @@ def test_line_above_bound_is_refused_however_cut(field: bytes, size: int, monkey
         [parser.feed(stream[start : start + size]) for start in range(0, len(stream), size)]
 
 
-def test_dripping_line_costs_linear_work() -> None:
+def test_line_in_single_bytes_costs_linear_work() -> None:
     """The CPU time of this thread for one line in chunks of one byte. Sixteen times the bytes cost 16 times the work,
     and 256 times where the line is copied with every chunk."""
 

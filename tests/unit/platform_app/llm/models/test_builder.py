@@ -29,7 +29,7 @@ CONFIG = PlatformConfig.model_validate(
 )
 
 
-def test_routes_are_in_the_files_order_with_what_they_take() -> None:
+def test_routes_keep_order_and_settings() -> None:
     first, second, third = routes_by_model(CONFIG)["big"]
     assert (first.provider, first.upstream_model, first.secret_name) == ("openai", "gpt-4o", "OPENAI_API_KEY")
     assert (first.public_model, first.weight, first.timeout_seconds) == ("big", 3, 5)
@@ -37,7 +37,7 @@ def test_routes_are_in_the_files_order_with_what_they_take() -> None:
     assert third.price == FlatPrice(1.0, 2.5, 1.0, 1.0, 1.0)
 
 
-def test_first_token_limit_of_a_route_wins_over_the_default() -> None:
+def test_first_token_timeout_of_route_has_precedence() -> None:
     content = CONFIG.model_dump(mode="json")
     content["policies"]["first_token_seconds"] = 8
     content["models"]["big"]["routes"][1]["first_token_seconds"] = 30
@@ -46,7 +46,7 @@ def test_first_token_limit_of_a_route_wins_over_the_default() -> None:
     assert routes_by_model(CONFIG)["big"][0].first_token_seconds is None
 
 
-def test_prices_are_listed_by_the_providers_address() -> None:
+def test_price_is_found_by_provider_url() -> None:
     """The same model's name at an address that nobody knows has no price."""
     first, second, _ = routes_by_model(CONFIG)["big"]
     assert first.price is not None

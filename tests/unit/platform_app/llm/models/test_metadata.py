@@ -29,7 +29,7 @@ def facts(
     return model_metadata(name, config.models[name], routes_by_model(config)[name], base_urls)
 
 
-def test_listed_model_tells_price_and_context() -> None:
+def test_listed_model_has_price_and_context() -> None:
     assert facts(("openai", "gpt-4o-mini")) == {
         "kind": "chat",
         "context_window": 128_000,
@@ -41,7 +41,7 @@ def test_listed_model_tells_price_and_context() -> None:
     }
 
 
-def test_anthropics_model_tells_what_it_can_do() -> None:
+def test_anthropic_model_has_capabilities() -> None:
     made = facts(("anthropic", "claude-haiku-4-5"))
     assert (made["context_window"], made["max_output_tokens"]) == (200_000, 64_000)
     assert made["capabilities"] == ["documents", "images", "json_schema", "prompt_caching", "reasoning", "tools"]
@@ -49,12 +49,12 @@ def test_anthropics_model_tells_what_it_can_do() -> None:
     assert "reasoning" not in facts(("anthropic", "claude-3-haiku"))["capabilities"]
 
 
-def test_unknown_model_tells_nothing_but_its_kind() -> None:
+def test_unknown_model_has_only_its_kind() -> None:
     assert facts(("own", "house-model-7")) == {"kind": "chat"}
     assert facts(("own-messages", "house-model-7")) == {"kind": "chat"}
 
 
-def test_several_routes_promise_what_all_of_them_do() -> None:
+def test_metadata_of_several_routes_is_what_all_share() -> None:
     made = facts(("anthropic", "claude-sonnet-4-6"), ("anthropic", "claude-3-5-haiku-latest"))
     assert (made["context_window"], made["max_output_tokens"]) == (200_000, 8192)
     assert "json_schema" not in made["capabilities"]
@@ -68,11 +68,11 @@ def test_several_routes_promise_what_all_of_them_do() -> None:
         ("intfloat/e5-large", "embedding"), ("voyage-3", "embedding"), ("gpt-4o", "chat"), ("page5-chat", "chat"),
     ],
 )  # fmt: skip
-def test_kind_follows_the_name(upstream: str, kind: str) -> None:
+def test_kind_follows_model_name(upstream: str, kind: str) -> None:
     assert facts(("own", upstream))["kind"] == kind
 
 
-def test_config_files_word_comes_first() -> None:
+def test_config_file_overrides_metadata() -> None:
     made = facts(
         ("openai", "gpt-4o-mini"),
         price={"input_usd_per_million": "0.000001", "output_usd_per_million": 1000},
@@ -86,6 +86,6 @@ def test_config_files_word_comes_first() -> None:
     assert (chat["max_output_tokens"], chat["capabilities"]) == (6, ["tools"])
 
 
-def test_price_in_tiers_tells_its_first() -> None:
+def test_tiered_price_shows_first_tier() -> None:
     made = facts(("google", "gemini-2.5-pro"))
     assert made["price"] == {"input_usd_per_million": "1.25", "output_usd_per_million": "10", "tiered": True}

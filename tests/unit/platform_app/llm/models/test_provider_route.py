@@ -68,7 +68,7 @@ def model_call(seconds: float = 5.0, **fields: object) -> ModelCall:
     return ModelCall({"messages": []}, deadline, **fields)  # type: ignore[arg-type]
 
 
-async def test_an_answer() -> None:
+async def test_response_is_returned_and_recorded() -> None:
     adapter = Adapter(DONE)
     route = upstream(adapter, Credentials("k1"))
     call = model_call(operation=Operation.EMBEDDINGS)
@@ -81,21 +81,19 @@ async def test_an_answer() -> None:
 
 
 @pytest.mark.parametrize(("route_seconds", "left", "expected"), [(2.0, 5.0, 2.0), (9.0, 5.0, 5.0), (2.0, -1.0, 0.0)])
-async def test_an_attempt_has_the_routes_time_but_never_more_than_is_left(
-    route_seconds: float, left: float, expected: float
-) -> None:
+async def test_attempt_timeout_is_limited_by_deadline(route_seconds: float, left: float, expected: float) -> None:
     adapter = Adapter(DONE)
     await upstream(adapter, Credentials("k1"), timeout_seconds=route_seconds).send(model_call(left))
     assert adapter.sent[0][0].timeout_seconds == pytest.approx(expected, abs=0.2)
 
 
-async def test_a_route_without_a_secret() -> None:
+async def test_route_without_secret_sends_no_credential() -> None:
     adapter = Adapter(DONE)
     await upstream(adapter, Credentials(), secret_name=None).send(model_call())
     assert adapter.sent[0][1] is None
 
 
-async def test_a_refused_credential_is_fetched_anew_and_tried_once() -> None:
+async def test_refused_credential_is_refreshed_and_retried_once() -> None:
     adapter, credentials = Adapter(ProviderAuthFailed("old"), DONE), Credentials("k1", "k2")
     call = model_call()
     assert await upstream(adapter, credentials).send(call) is DONE
@@ -108,14 +106,14 @@ async def test_a_refused_credential_is_fetched_anew_and_tried_once() -> None:
         await upstream(adapter, Credentials("k1", "k2")).send(model_call())
 
 
-async def test_a_refused_credential_that_did_not_change_is_not_tried_again() -> None:
+async def test_unchanged_refused_credential_is_not_retried() -> None:
     adapter = Adapter(ProviderAuthFailed("old"))
     with pytest.raises(ProviderAuthFailed):
         await upstream(adapter, Credentials("k1")).send(model_call())
     assert len(adapter.sent) == 1
 
 
-async def test_without_a_credential_nothing_is_sent_but_the_route_is_named() -> None:
+async def test_missing_credential_sends_nothing_and_names_route() -> None:
     adapter, call = Adapter(), model_call()
     route = upstream(adapter, Credentials())
     with pytest.raises(ProviderNotConfigured):
@@ -127,7 +125,7 @@ def counted(outcome: str) -> float:
     return float(metrics.PROVIDER_REQUESTS.labels("openai", "public", outcome)._value.get())
 
 
-async def test_calls_are_counted_by_how_they_end() -> None:
+async def test_calls_are_counted_by_outcome() -> None:
     before = {outcome: counted(outcome) for outcome in ("ok", "provider_error", "client_closed")}
 
     async def rest() -> AsyncGenerator[ChatChunk, None]:
@@ -160,7 +158,7 @@ SECRET = "0f1e2d3c4b5a69788796a5b4c3d2e1f0"
         ("nothing of it", "nothing of it"),
     ],
 )
-async def test_no_error_tells_the_credential(told: str, shown: str) -> None:
+async def test_error_masks_the_credential(told: str, shown: str) -> None:
     error = ProviderRejectedRequest("refused", details=[told], param=f"headers.{SECRET}")
     with pytest.raises(ProviderRejectedRequest) as caught:
         await upstream(Adapter(error), Credentials(SECRET)).send(model_call())
@@ -168,7 +166,7 @@ async def test_no_error_tells_the_credential(told: str, shown: str) -> None:
     assert caught.value.param is None
 
 
-async def test_nor_does_one_in_the_middle_of_a_stream() -> None:
+async def test_stream_error_masks_the_credential() -> None:
     async def rest() -> AsyncGenerator[ChatChunk, None]:
         yield ChatChunk(b"{}", {})
         raise ContentFiltered("refused", details=[f"not with {SECRET}"])
@@ -196,7 +194,7 @@ class SlowAdapter(Adapter):
 
 
 @virtual_time
-async def test_stream_without_content_in_time_is_a_timeout() -> None:
+async def test_stream_without_content_in_time_raises_timeout() -> None:
     """It is counted as one of the provider, not as a client that left."""
     before = counted("provider_timeout")
     adapter = SlowAdapter(DONE)
@@ -208,13 +206,13 @@ async def test_stream_without_content_in_time_is_a_timeout() -> None:
 
 
 @virtual_time
-async def test_first_token_limit_leaves_whole_responses_alone() -> None:
+async def test_first_token_timeout_ignores_whole_responses() -> None:
     adapter = SlowAdapter(DONE)
     assert await upstream(adapter, Credentials("k1"), first_token_seconds=2.0).send(model_call(60)) is DONE
 
 
 @virtual_time
-async def test_client_that_leaves_before_the_first_token_stays_gone() -> None:
+async def test_cancellation_before_first_token_stays_cancelled() -> None:
     adapter = SlowAdapter(DONE)
     sending = upstream(adapter, Credentials("k1"), first_token_seconds=2.0).send(model_call(60, stream=True))
     task = asyncio.create_task(sending)

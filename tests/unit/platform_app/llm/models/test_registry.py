@@ -21,43 +21,43 @@ def directory() -> ModelRegistry:
 
 
 @pytest.mark.parametrize("asked", [None, ""])
-def test_without_a_model_the_default_is_meant(directory: ModelRegistry, asked: str | None) -> None:
+def test_no_model_finds_default_model(directory: ModelRegistry, asked: str | None) -> None:
     assert directory.find(asked).name == "small"
 
 
 @pytest.mark.parametrize("asked", ["gpt-4o", "BIG", "big ", "../big"])
-def test_only_public_names_are_models(directory: ModelRegistry, asked: str) -> None:
+def test_upstream_name_is_not_found(directory: ModelRegistry, asked: str) -> None:
     with pytest.raises(ModelNotFound) as caught:
         directory.find(asked)
     assert f"'{asked}'" in caught.value.message
 
 
-def test_a_long_name_is_not_repeated_whole(directory: ModelRegistry) -> None:
+def test_long_name_is_truncated_in_error(directory: ModelRegistry) -> None:
     with pytest.raises(ModelNotFound) as caught:
         directory.find("x" * 10_000)
     assert len(caught.value.message) < 300
 
 
 @pytest.mark.parametrize("key", ["fbp_live_abcdefABC123_0123456789abcdef0123456789", "sk-proj-0123456789abcdef0123"])
-def test_a_key_that_was_sent_as_a_model_is_not_repeated(directory: ModelRegistry, key: str) -> None:
+def test_key_sent_as_model_is_masked(directory: ModelRegistry, key: str) -> None:
     with pytest.raises(ModelNotFound) as caught:
         directory.find(key)
     assert key not in caught.value.message
     assert key[-12:] not in caught.value.message
 
 
-def test_models_are_sorted(directory: ModelRegistry) -> None:
+def test_models_are_sorted_by_name(directory: ModelRegistry) -> None:
     assert [model.name for model in directory.models] == ["big", "small"]
 
 
-def test_all_of_it_is_exchanged(directory: ModelRegistry) -> None:
+def test_replace_changes_models_and_defaults(directory: ModelRegistry) -> None:
     directory.replace({"new": served("new")}, "new", 7)
     assert (directory.find(None).name, directory.default_output_tokens) == ("new", 7)
     with pytest.raises(ModelNotFound):
         directory.find("small")
 
 
-def test_what_a_request_may_cost_is_that_of_the_dearest_route() -> None:
+def test_highest_cost_is_of_most_expensive_route() -> None:
     usage = TokenUsage(prompt_tokens=100, completion_tokens=10)
     assert served("m", FlatPrice(1, 2, 1, 1, 1), None, FlatPrice(3, 1, 3, 3, 3)).most_microusd(usage) == 310
     assert served("m", None).most_microusd(usage) == 0

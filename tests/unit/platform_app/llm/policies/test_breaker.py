@@ -78,7 +78,7 @@ def gauge() -> float | None:
 
 class TestClosed:
     @virtual_time
-    async def test_it_opens_at_the_declared_count_and_not_before(self) -> None:
+    async def test_breaker_opens_at_minimum_calls(self) -> None:
         setting = Setting(ProviderError("x"))
         await setting.send(3)
         assert setting.phase() is Phase.CLOSED
@@ -86,7 +86,7 @@ class TestClosed:
         assert setting.phase() is Phase.OPEN
 
     @virtual_time
-    async def test_the_share_must_be_reached(self) -> None:
+    async def test_breaker_stays_closed_below_failure_ratio(self) -> None:
         setting = Setting(ANSWER)
         await setting.send(5)
         setting.then(ProviderError("x"))
@@ -96,7 +96,7 @@ class TestClosed:
         assert setting.phase() is Phase.OPEN  # 5 of 10
 
     @virtual_time
-    async def test_old_failures_are_forgotten(self) -> None:
+    async def test_failures_outside_window_are_dropped(self) -> None:
         setting = Setting(ProviderError("x"))
         await setting.send(3)
         setting.clock.advance(10)
@@ -109,20 +109,20 @@ class TestClosed:
         ids=lambda error: type(error).__name__,
     )
     @virtual_time
-    async def test_what_the_table_does_not_count_never_opens_it(self, error: PlatformError) -> None:
+    async def test_errors_without_failed_health_never_open_breaker(self, error: PlatformError) -> None:
         setting = Setting(error)
         await setting.send(50)
         assert setting.phase() is Phase.CLOSED
         assert setting.upstream.calls == 50
 
     @virtual_time
-    async def test_wrong_requests_do_not_thin_out_failures(self) -> None:
+    async def test_invalid_requests_do_not_lower_failure_ratio(self) -> None:
         setting = Setting(ProviderRejectedRequest("x"))
         await setting.send(50)
         await setting.open()
 
     @virtual_time
-    async def test_streams_that_break_off_open_it(self) -> None:
+    async def test_failing_streams_open_breaker(self) -> None:
         setting = Setting(lambda: a_stream(ProviderError("broke off")))
         for _ in range(4):
             assert setting.phase() is Phase.CLOSED
@@ -133,7 +133,7 @@ class TestClosed:
         assert setting.phase() is Phase.OPEN
 
     @virtual_time
-    async def test_whole_streams_and_streams_nobody_wanted(self) -> None:
+    async def test_complete_and_closed_streams_count_as_works(self) -> None:
         setting = Setting(a_stream)
         for _ in range(10):
             stream = await setting.breaker.send(a_call())
@@ -147,7 +147,7 @@ class TestClosed:
         assert setting.state._window.counts(setting.clock()) == (10, 0)
 
     @virtual_time
-    async def test_a_caller_who_leaves_counts_as_neither(self) -> None:
+    async def test_cancelled_call_is_not_counted(self) -> None:
         setting = Setting(100.0, ANSWER)
         task = asyncio.create_task(setting.breaker.send(a_call(500)))
         await asyncio.sleep(1)
@@ -157,14 +157,14 @@ class TestClosed:
         assert setting.state._window.counts(setting.clock()) == (0, 0)
 
     @virtual_time
-    async def test_a_deadline_that_cuts_the_call_off_is_the_routes_failure(self) -> None:
+    async def test_deadline_after_sending_counts_as_failure(self) -> None:
         setting = Setting(100.0, ANSWER)
         with pytest.raises(ProviderTimeout):
             await Deadline(setting.breaker).send(a_call(10))
         assert setting.state._window.counts(setting.clock()) == (1, 1)
 
     @virtual_time
-    async def test_a_deadline_before_anything_was_sent_is_not(self) -> None:
+    async def test_deadline_before_sending_is_not_counted(self) -> None:
         class Queueing:
             async def send(self, call: ModelCall) -> UpstreamResponse:
                 await asyncio.sleep(100)
@@ -178,7 +178,7 @@ class TestClosed:
 
 class TestOpen:
     @virtual_time
-    async def test_nothing_is_sent_and_the_caller_is_told_when_to_come_again(self) -> None:
+    async def test_open_breaker_refuses_with_retry_after(self) -> None:
         setting = Setting(ANSWER)
         await setting.open()
         setting.clock.advance(5)
@@ -192,7 +192,7 @@ class TestOpen:
         assert refused.grown == 1
 
     @virtual_time
-    async def test_what_was_under_way_when_it_opened_has_no_say(self) -> None:
+    async def test_late_failure_does_not_reopen_half_open_breaker(self) -> None:
         setting = Setting(5.0, ANSWER)
         late = setting.probe()
         await asyncio.sleep(1)
@@ -212,7 +212,7 @@ class TestOpen:
 
 class TestHalfOpen:
     @virtual_time
-    async def test_as_many_probes_as_declared_are_let_through(self) -> None:
+    async def test_half_open_breaker_admits_configured_probes(self) -> None:
         setting = Setting()
         await setting.half_open()
         sent = setting.upstream.calls
@@ -229,7 +229,7 @@ class TestHalfOpen:
         assert setting.phase() is Phase.CLOSED
 
     @virtual_time
-    async def test_it_closes_after_as_many_good_ones(self) -> None:
+    async def test_breaker_closes_after_all_probes_succeed(self) -> None:
         setting = Setting()
         await setting.half_open()
         setting.then(ANSWER)
@@ -242,7 +242,7 @@ class TestHalfOpen:
         assert setting.phase() is Phase.CLOSED  # the failures from before are forgotten
 
     @virtual_time
-    async def test_a_failed_probe_opens_it_again_for_the_whole_time(self) -> None:
+    async def test_failed_probe_reopens_for_full_time(self) -> None:
         setting = Setting()
         await setting.half_open()
         await setting.send(1)
@@ -257,7 +257,7 @@ class TestHalfOpen:
 
     @pytest.mark.parametrize("error", [ProviderRejectedRequest("x"), asyncio.CancelledError()], ids=["wrong", "gone"])
     @virtual_time
-    async def test_a_probe_that_shows_nothing_gives_its_place_back(self, error: BaseException) -> None:
+    async def test_probe_without_result_frees_its_place(self, error: BaseException) -> None:
         setting = Setting()
         await setting.half_open()
         setting.then(error)
@@ -270,7 +270,7 @@ class TestHalfOpen:
         assert setting.phase() is Phase.CLOSED
 
     @virtual_time
-    async def test_a_stream_settles_its_probe_with_the_first_chunk(self) -> None:
+    async def test_first_chunk_settles_probe(self) -> None:
         setting = Setting()
         await setting.half_open()
         setting.then(a_stream)
@@ -282,7 +282,7 @@ class TestHalfOpen:
         assert setting.phase() is Phase.CLOSED
 
     @virtual_time
-    async def test_a_probing_stream_that_breaks_off_opens_it_again(self) -> None:
+    async def test_probe_stream_failing_later_reopens_breaker(self) -> None:
         setting = Setting()
         await setting.half_open()
         setting.then(lambda: a_stream(ProviderError("broke off")))
@@ -293,7 +293,7 @@ class TestHalfOpen:
         assert setting.phase() is Phase.OPEN
 
     @virtual_time
-    async def test_a_limited_route_is_up(self) -> None:
+    async def test_rate_limited_probe_counts_as_works(self) -> None:
         setting = Setting()
         await setting.half_open()
         setting.then(ProviderRateLimited("x", retry_after=1))
@@ -303,7 +303,7 @@ class TestHalfOpen:
 
 class TestWhatIsSeen:
     @virtual_time
-    async def test_gauge_counter_and_one_line_for_each_transition(self) -> None:
+    async def test_transition_sets_gauge_counter_and_log(self) -> None:
         names = ("open", "half_open", "closed")
         counts = [
             Count("platform_provider_breaker_transitions_total", provider="alpha", model="large", to=to) for to in names
@@ -326,7 +326,7 @@ class TestWhatIsSeen:
         assert {(line["provider"], line["model"]) for line in lines} == {("alpha", "large")}
 
     @virtual_time
-    async def test_a_retired_one_shows_closed_for_ever(self) -> None:
+    async def test_retired_breaker_stays_closed_in_gauge(self) -> None:
         setting = Setting()
         await setting.open()
         setting.state.retire()
@@ -338,7 +338,7 @@ class TestWhatIsSeen:
 
 @pytest.mark.parametrize("probes", [1, 3])
 @virtual_time
-async def test_no_place_is_lost_whatever_happens(probes: int) -> None:
+async def test_random_probe_results_lose_no_place(probes: int) -> None:
     """Probes that succeed, fail, are cancelled or refused, in a long random order: in the end it still closes."""
     chance = random.Random(probes)
     config = CONFIG.model_copy(update={"probes": probes})

@@ -62,7 +62,7 @@ class Setting:
 
 
 @virtual_time
-async def test_the_second_route_answers_while_the_first_is_down() -> None:
+async def test_second_route_serves_while_first_is_down() -> None:
     setting = Setting(a_config({"m": ["a/x", "b/x"]}), a__x=ScriptedUpstream(ProviderError("x")))
     call = a_call()
     assert await setting.upstreams["m"].send(call) is ANSWER
@@ -71,7 +71,7 @@ async def test_the_second_route_answers_while_the_first_is_down() -> None:
 
 
 @virtual_time
-async def test_an_open_breaker_costs_neither_time_nor_a_call() -> None:
+async def test_open_breaker_skips_route_without_wait() -> None:
     setting = Setting(a_config({"m": ["a/x", "b/x"]}), a__x=ScriptedUpstream(ProviderError("x")))
     for _ in range(2):
         await setting.upstreams["m"].send(a_call())
@@ -83,7 +83,7 @@ async def test_an_open_breaker_costs_neither_time_nor_a_call() -> None:
 
 
 @virtual_time
-async def test_with_another_route_nobody_waits_long_for_this_one() -> None:
+async def test_retry_wait_is_short_with_another_route() -> None:
     limited = ProviderRateLimited("x", retry_after=4)
     setting = Setting(a_config({"m": ["a/x", "b/x"], "alone": ["a/x"]}), a__x=ScriptedUpstream(limited))
     began = now()
@@ -96,7 +96,7 @@ async def test_with_another_route_nobody_waits_long_for_this_one() -> None:
 
 
 @virtual_time
-async def test_a_single_route_has_no_fallback_and_an_uncapped_provider_no_slots() -> None:
+async def test_chain_omits_unneeded_policies() -> None:
     setting = Setting(a_config({"m": ["a/x"]}))
     names = []
     at: Any = setting.upstreams["m"]
@@ -107,7 +107,7 @@ async def test_a_single_route_has_no_fallback_and_an_uncapped_provider_no_slots(
 
 
 @virtual_time
-async def test_the_order_of_the_whole_chain() -> None:
+async def test_chain_has_documented_order() -> None:
     setting = Setting(a_config({"m": ["a/x", "b/x"]}, {"a": {"max_concurrent": 1}}))
     outer: Any = setting.upstreams["m"]
     fallback = outer._upstream._upstream
@@ -121,7 +121,7 @@ async def test_the_order_of_the_whole_chain() -> None:
 
 
 @virtual_time
-async def test_a_wait_for_another_try_holds_no_slot() -> None:
+async def test_retry_wait_uses_no_concurrency_place() -> None:
     config = a_config({"m": ["a/x"]}, {"a": {"max_concurrent": 1, "max_waiting": 0}})
     setting = Setting(config, a__x=ScriptedUpstream(ProviderRateLimited("x", retry_after=5), ANSWER))
     waiting = asyncio.create_task(setting.upstreams["m"].send(a_call()))
@@ -131,7 +131,7 @@ async def test_a_wait_for_another_try_holds_no_slot() -> None:
 
 
 @virtual_time
-async def test_a_full_provider_falls_back_at_once() -> None:
+async def test_full_provider_falls_back_at_once() -> None:
     config = a_config({"m": ["a/x", "b/x"]}, {"a": {"max_concurrent": 1, "max_waiting": 0}})
     setting = Setting(config, a__x=SlowUpstream(30.0))
     busy = asyncio.create_task(setting.upstreams["m"].send(a_call()))
@@ -143,7 +143,7 @@ async def test_a_full_provider_falls_back_at_once() -> None:
 
 
 @virtual_time
-async def test_a_cap_holds_over_all_models_of_its_provider() -> None:
+async def test_concurrency_limit_is_shared_by_models() -> None:
     config = a_config({"m": ["a/x"], "n": ["a/y"]}, {"a": {"max_concurrent": 2}}, queue_seconds=600)
     shared = SlowUpstream(1.0)
     setting = Setting(config, a__x=shared, a__y=shared)
@@ -152,7 +152,7 @@ async def test_a_cap_holds_over_all_models_of_its_provider() -> None:
 
 
 @virtual_time
-async def test_a_breaker_is_shared_by_all_public_names_of_a_route() -> None:
+async def test_breaker_is_shared_by_public_names_of_route() -> None:
     down = ScriptedUpstream(ProviderUnavailable("x"))
     setting = Setting(a_config({"m": ["a/x"], "n": ["a/x"], "o": ["a/y"]}), a__x=down)
     for _ in range(2):
@@ -164,7 +164,7 @@ async def test_a_breaker_is_shared_by_all_public_names_of_a_route() -> None:
 
 
 @virtual_time
-async def test_nothing_outlives_the_deadline_whatever_the_routes_do() -> None:
+async def test_no_chain_outlives_the_deadline() -> None:
     config = a_config({"m": ["a/x", "b/x"]}, {"a": {"max_concurrent": 1}})
     setting = Setting(config, a__x=SlowUpstream(4.0, ProviderError("x")), b__x=SlowUpstream(1000.0))
     began = now()
@@ -176,7 +176,7 @@ async def test_nothing_outlives_the_deadline_whatever_the_routes_do() -> None:
 
 class TestReload:
     @virtual_time
-    async def test_routes_that_stay_keep_their_breaker_and_their_slots(self) -> None:
+    async def test_reload_keeps_state_of_kept_routes(self) -> None:
         capped = {"a": {"max_concurrent": 1}}
         setting = Setting(
             a_config({"m": ["a/x"], "n": ["b/x"]}, capped, queue_seconds=100),
@@ -197,7 +197,7 @@ class TestReload:
         await before
 
     @virtual_time
-    async def test_what_no_route_needs_is_forgotten(self) -> None:
+    async def test_reload_drops_state_of_removed_routes(self) -> None:
         setting = Setting(a_config({"m": ["a/x", "b/x"]}, {"a": {"max_concurrent": 1}, "b": {"max_concurrent": 1}}))
         for number in range(50):
             setting.load(a_config({"m": [f"a/x{number}"]}, {"a": {"max_concurrent": 1}}))
@@ -207,7 +207,7 @@ class TestReload:
         assert len(setting.state._limits) == 0
 
     @virtual_time
-    async def test_other_numbers_start_the_breaker_anew(self) -> None:
+    async def test_changed_config_replaces_breaker(self) -> None:
         config = a_config({"m": ["a/x"]})
         setting = Setting(config, a__x=ScriptedUpstream(ProviderError("x")))
         for _ in range(2):

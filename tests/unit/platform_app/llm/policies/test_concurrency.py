@@ -38,7 +38,7 @@ def waiter(own: ConcurrencyLimit, seconds: float = 60.0) -> "asyncio.Task[None]"
 
 class TestSlots:
     @virtual_time
-    async def test_no_more_than_the_limit_at_once_and_in_order(self) -> None:
+    async def test_limit_holds_and_queue_is_in_order(self) -> None:
         own, order = slots(2, provider="beta"), list[int]()
 
         async def work(number: int) -> None:
@@ -57,7 +57,7 @@ class TestSlots:
         assert gauges("beta") == (2, 0, 0)
 
     @virtual_time
-    async def test_a_full_queue_refuses_at_once(self) -> None:
+    async def test_full_queue_refuses_at_once(self) -> None:
         own, refused = slots(1, 2), Count("platform_provider_refused_total", provider="alpha", reason="queue_full")
         await own.acquire(now() + 60)
         tasks, began = [waiter(own), waiter(own)], now()
@@ -73,7 +73,7 @@ class TestSlots:
         assert (own.in_use, own.waiting) == (0, 0)
 
     @virtual_time
-    async def test_without_a_queue_nobody_waits(self) -> None:
+    async def test_zero_queue_refuses_at_once(self) -> None:
         own = slots(1, 0)
         await own.acquire(now() + 60)
         with pytest.raises(Overloaded):
@@ -81,7 +81,7 @@ class TestSlots:
 
     @pytest.mark.parametrize(("deadline", "waited"), [(60.0, 5.0), (3.0, 3.0)])
     @virtual_time
-    async def test_a_wait_ends(self, deadline: float, waited: float) -> None:
+    async def test_queue_wait_times_out(self, deadline: float, waited: float) -> None:
         own, refused = slots(), Count("platform_provider_refused_total", provider="alpha", reason="queue_timeout")
         await own.acquire(now() + 60)
         began = now()
@@ -91,7 +91,7 @@ class TestSlots:
         assert (own.in_use, own.waiting, refused.grown) == (1, 0, 1)
 
     @virtual_time
-    async def test_who_leaves_the_queue_frees_the_place_and_those_behind_move_up(self) -> None:
+    async def test_cancelled_waiter_frees_its_queue_place(self) -> None:
         own = slots(1, 2)
         await own.acquire(now() + 60)
         first, second = waiter(own), waiter(own)
@@ -110,7 +110,7 @@ class TestSlots:
         assert (own.in_use, own.waiting) == (0, 0)
 
     @virtual_time
-    async def test_a_slot_that_comes_in_the_moment_its_waiter_leaves_is_passed_on(self) -> None:
+    async def test_place_of_cancelled_waiter_is_passed_on(self) -> None:
         for leave_first in (True, False):
             own = slots()
             await own.acquire(now() + 60)
@@ -129,7 +129,7 @@ class TestSlots:
             own.release()
 
     @virtual_time
-    async def test_a_slot_that_comes_in_the_moment_the_wait_ends_is_not_lost(self) -> None:
+    async def test_place_at_wait_timeout_is_not_lost(self) -> None:
         for early in (-1e-6, 0.0, 1e-6):
             own = slots(queue_seconds=5.0)
             await own.acquire(now() + 60)
@@ -143,7 +143,7 @@ class TestSlots:
                 assert (own.in_use, own.waiting) == (1, 0)
 
     @virtual_time
-    async def test_nobody_overtakes_the_queue(self) -> None:
+    async def test_new_call_does_not_overtake_queue(self) -> None:
         own = slots()
         await own.acquire(now() + 60)
         queued = waiter(own)
@@ -157,7 +157,7 @@ class TestSlots:
         await late
 
     @virtual_time
-    async def test_a_larger_cap_lets_waiters_in_and_a_smaller_one_waits_for_calls_to_end(self) -> None:
+    async def test_resize_admits_waiters_or_waits_for_calls(self) -> None:
         own = slots(1)
         await own.acquire(now() + 60)
         tasks = [waiter(own) for _ in range(3)]
@@ -175,7 +175,7 @@ class TestSlots:
         assert (own.in_use, own.waiting) == (1, 0)
 
     @given(st.integers(0, 2**32), st.integers(1, 4), st.integers(0, 5))
-    def test_no_slot_is_lost_or_made_under_any_interleaving(self, seed: int, limit: int, max_waiting: int) -> None:
+    def test_random_interleaving_keeps_the_count(self, seed: int, limit: int, max_waiting: int) -> None:
         """Callers that hold, leave while they wait, leave while they hold, or give up, all at random moments; the cap
         changes meanwhile."""
         chance = random.Random(seed)
@@ -212,21 +212,21 @@ class TestSlots:
 
 class TestConcurrency:
     @virtual_time
-    async def test_an_answer_frees_its_slot(self) -> None:
+    async def test_response_frees_its_place(self) -> None:
         own = slots()
         assert await Concurrency(ScriptedUpstream(ANSWER), own).send(a_call()) is ANSWER
         assert own.in_use == 0
 
     @pytest.mark.parametrize("error", [ProviderError("x"), KeyError("a bug")], ids=["ours", "bug"])
     @virtual_time
-    async def test_so_does_an_error(self, error: Exception) -> None:
+    async def test_error_frees_its_place(self, error: Exception) -> None:
         own = slots()
         with pytest.raises(type(error)):
             await Concurrency(ScriptedUpstream(error), own).send(a_call())
         assert own.in_use == 0
 
     @virtual_time
-    async def test_so_does_a_caller_who_leaves(self) -> None:
+    async def test_cancellation_frees_its_place(self) -> None:
         own = slots()
         task = asyncio.create_task(Concurrency(SlowUpstream(50.0), own).send(a_call()))
         await asyncio.sleep(1)
@@ -238,7 +238,7 @@ class TestConcurrency:
 
     @pytest.mark.parametrize("how", ["read", "closed", "closed early", "broken"])
     @virtual_time
-    async def test_a_stream_holds_it_to_the_end(self, how: str) -> None:
+    async def test_stream_keeps_its_place_to_the_end(self, how: str) -> None:
         own = slots()
         made = a_stream(ProviderError("x") if how == "broken" else None)
         stream = await Concurrency(ScriptedUpstream(made), own).send(a_call())
@@ -260,7 +260,7 @@ class TestConcurrency:
         assert own.in_use == 0
 
     @virtual_time
-    async def test_nothing_is_sent_without_a_slot(self) -> None:
+    async def test_refused_call_is_not_sent(self) -> None:
         own, upstream = slots(1, 0), SlowUpstream(5.0)
         first = asyncio.create_task(Concurrency(upstream, own).send(a_call()))
         await asyncio.sleep(0)
@@ -271,7 +271,7 @@ class TestConcurrency:
         await first
 
     @virtual_time
-    async def test_the_deadline_in_the_queue(self) -> None:
+    async def test_deadline_ends_queue_wait(self) -> None:
         own = slots()
         await own.acquire(now() + 60)
         with pytest.raises((Overloaded, ProviderTimeout)):

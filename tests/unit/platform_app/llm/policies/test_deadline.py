@@ -11,12 +11,12 @@ from tests.support.timing.virtual_time import now, virtual_time
 
 
 @virtual_time
-async def test_an_answer_in_time_is_the_answer() -> None:
+async def test_response_in_time_is_returned() -> None:
     assert await Deadline(SlowUpstream(9.0)).send(a_call(10.0)) is ANSWER
 
 
 @virtual_time
-async def test_nothing_outlives_it() -> None:
+async def test_deadline_raises_provider_timeout() -> None:
     upstream, began = SlowUpstream(100.0), now()
     with pytest.raises(ProviderTimeout) as caught:
         await Deadline(upstream).send(a_call(10.0))
@@ -26,13 +26,13 @@ async def test_nothing_outlives_it() -> None:
 
 
 @virtual_time
-async def test_one_that_has_passed_already() -> None:
+async def test_passed_deadline_raises_at_once() -> None:
     with pytest.raises(ProviderTimeout):
         await Deadline(SlowUpstream(1.0)).send(a_call(-1.0))
 
 
 @virtual_time
-async def test_a_caller_who_leaves_is_not_a_timeout() -> None:
+async def test_cancellation_is_no_timeout() -> None:
     task = asyncio.create_task(Deadline(SlowUpstream(100.0)).send(a_call(10.0)))
     await asyncio.sleep(1.0)
     task.cancel()
@@ -41,7 +41,7 @@ async def test_a_caller_who_leaves_is_not_a_timeout() -> None:
 
 
 @virtual_time
-async def test_a_caller_who_leaves_in_the_moment_of_the_deadline_stays_gone() -> None:
+async def test_cancellation_at_deadline_stays_cancelled() -> None:
     """Both cancellations are pending at once; the outer one must win, whatever order they came in."""
     for early in (0.0, 1e-9):
         task = asyncio.create_task(Deadline(SlowUpstream(100.0)).send(a_call(10.0)))
@@ -51,13 +51,13 @@ async def test_a_caller_who_leaves_in_the_moment_of_the_deadline_stays_gone() ->
 
 
 @virtual_time
-async def test_a_timeout_error_of_somebody_else_is_not_the_deadline() -> None:
+async def test_inner_timeout_error_passes_unchanged() -> None:
     with pytest.raises(TimeoutError):
         await Deadline(ScriptedUpstream(TimeoutError())).send(a_call())
 
 
 @virtual_time
-async def test_an_answer_that_came_despite_the_cancellation_is_kept() -> None:
+async def test_response_despite_deadline_is_kept() -> None:
     """Else nobody would close a stream that an adapter got in the same moment."""
 
     class Stubborn:

@@ -9,7 +9,7 @@ from tests.support.timing.virtual_time import virtual_time
 
 
 @virtual_time
-async def test_what_callers_get_is_counted() -> None:
+async def test_failures_are_counted_by_error_code() -> None:
     count = Count("platform_model_call_failures_total", model="public", code="provider_unavailable")
     counted = FailureMetrics(ScriptedUpstream(ANSWER, ProviderUnavailable("x")), "public")
     assert await counted.send(a_call()) is ANSWER
@@ -38,7 +38,7 @@ def failing(attempts: int, error: PlatformError) -> tuple[FailureMetrics, ModelC
     ],
 )
 @virtual_time
-async def test_used_up_tries_are_not_the_clients_to_repeat(
+async def test_used_up_retries_discourage_client_retry(
     attempts: int, tries: int, asked: float | None, may_retry: bool
 ) -> None:
     """Kind 11: else a client's three tries become nine."""

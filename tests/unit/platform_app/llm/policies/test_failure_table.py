@@ -30,23 +30,23 @@ def make(kind: type[PlatformError]) -> PlatformError:
     return kind.__new__(kind)
 
 
-def test_the_tree_is_found() -> None:
+def test_error_tree_is_found() -> None:
     assert {errors.ProviderQuotaExhausted, errors.Overloaded, errors.ContentFiltered, BreakerOpen} <= leaves(
         PlatformError
     )
 
 
 @pytest.mark.parametrize("kind", by_name(leaves(ProviderFailed) | leaves(Unavailable)))
-def test_every_failure_has_a_row_of_its_own(kind: type[PlatformError]) -> None:
+def test_every_provider_error_has_its_own_row(kind: type[PlatformError]) -> None:
     assert kind in FAILURE_POLICIES
 
 
 @pytest.mark.parametrize("kind", by_name(leaves(PlatformError)))
-def test_every_error_is_judged(kind: type[PlatformError]) -> None:
+def test_every_error_has_a_policy(kind: type[PlatformError]) -> None:
     assert failure_policy_of(make(kind)) in FAILURE_POLICIES.values()
 
 
-def test_every_row_is_of_the_tree_and_has_its_reason() -> None:
+def test_every_row_has_error_and_reason() -> None:
     assert FAILURE_POLICIES.keys() <= subclasses(PlatformError)
     assert all(len(verdict.why) > 10 for verdict in FAILURE_POLICIES.values())
 
@@ -55,12 +55,12 @@ FINAL = leaves(RequestRefused) - {UnsupportedByProvider, errors.ContextLengthExc
 
 
 @pytest.mark.parametrize("kind", by_name(FINAL))
-def test_a_wrong_request_goes_nowhere_else(kind: type[PlatformError]) -> None:
+def test_invalid_request_does_not_fall_back(kind: type[PlatformError]) -> None:
     verdict = failure_policy_of(make(kind))
     assert (verdict.retry, verdict.fall_back, verdict.health) == (False, False, Health.UNKNOWN)
 
 
-def test_what_one_wire_format_cannot_say_another_may() -> None:
+def test_unsupported_request_falls_back() -> None:
     verdict = failure_policy_of(make(UnsupportedByProvider))
     assert (verdict.retry, verdict.fall_back, verdict.health) == (False, True, Health.UNKNOWN)
     assert (UnsupportedByProvider.code, UnsupportedByProvider.status) == ("provider_rejected_request", 400)
@@ -74,7 +74,7 @@ def test_context_length_falls_back_to_other_models_only() -> None:
 
 
 @pytest.mark.parametrize("kind", by_name(leaves(ProviderFailed)))
-def test_every_failure_of_a_provider_falls_back(kind: type[PlatformError]) -> None:
+def test_every_provider_failure_falls_back(kind: type[PlatformError]) -> None:
     assert failure_policy_of(make(kind)).fall_back
 
 
@@ -89,11 +89,11 @@ def test_every_failure_of_a_provider_falls_back(kind: type[PlatformError]) -> No
         BreakerOpen,
     ],
 )
-def test_what_a_second_try_cannot_mend_gets_none(kind: type[PlatformError]) -> None:
+def test_permanent_errors_are_not_retried(kind: type[PlatformError]) -> None:
     assert not failure_policy_of(make(kind)).retry
 
 
-def test_what_is_retried() -> None:
+def test_temporary_errors_are_retried() -> None:
     assert {kind for kind, verdict in FAILURE_POLICIES.items() if verdict.retry} == {
         errors.ProviderUnavailable,
         errors.ProviderError,
@@ -102,16 +102,16 @@ def test_what_is_retried() -> None:
     }
 
 
-def test_what_was_not_sent_says_nothing_of_the_route() -> None:
+def test_unsent_call_has_unknown_health() -> None:
     for kind in (BreakerOpen, errors.Overloaded, errors.ProviderNotConfigured):
         assert failure_policy_of(make(kind)).health is Health.UNKNOWN
 
 
-def test_a_bug_is_neither_retried_nor_hidden() -> None:
+def test_bug_is_not_retried_and_does_not_fall_back() -> None:
     verdict = failure_policy_of(KeyError("x"))
     assert (verdict.retry, verdict.fall_back, verdict.health) == (False, False, Health.UNKNOWN)
 
 
-def test_reasons() -> None:
+def test_reason_label_is_code_or_breaker_open() -> None:
     assert reason_label(BreakerOpen("x")) == "breaker_open"
     assert reason_label(errors.ProviderUnavailable("x")) == "provider_unavailable"

@@ -43,14 +43,14 @@ def choices(*steps: Step, weights: tuple[int | None, ...] = ()) -> tuple[list[Ro
 
 class TestOrder:
     @virtual_time
-    async def test_without_weights_the_first_gets_all(self) -> None:
+    async def test_no_weights_sends_all_to_first_route(self) -> None:
         made, upstreams = choices(ANSWER, ANSWER)
         for _ in range(20):
             await Fallback(made).send(a_call())
         assert [upstream.calls for upstream in upstreams] == [20, 0]
 
     @virtual_time
-    async def test_the_others_follow_in_their_order(self) -> None:
+    async def test_fallback_follows_config_order(self) -> None:
         made, upstreams = choices(ProviderError("a"), ProviderError("b"), ANSWER, ANSWER)
         assert await Fallback(made).send(a_call()) is ANSWER
         assert [upstream.calls for upstream in upstreams] == [1, 1, 1, 0]
@@ -65,7 +65,7 @@ class TestOrder:
         ],
     )
     @virtual_time
-    async def test_the_drawn_one_then_those_with_a_weight_then_the_rest(self, drawn: float, order: list[str]) -> None:
+    async def test_drawn_route_then_weighted_then_rest(self, drawn: float, order: list[str]) -> None:
         error = ProviderError("x")
         made, _ = choices(error, error, error, error, weights=(None, 1, None, 3))
         with capture_logs() as lines, pytest.raises(ProviderError):
@@ -73,7 +73,7 @@ class TestOrder:
         assert [lines[0]["provider"], *(line["to_provider"] for line in lines)] == order
 
     @virtual_time
-    async def test_weights_hold_within_five_percent_over_2000_calls(self) -> None:
+    async def test_weights_hold_within_5_percent_of_2000_calls(self) -> None:
         """Of all calls: three times the standard deviation is 3.4 % at most, and the seed is fixed."""
         made, upstreams = choices(ANSWER, ANSWER, ANSWER, ANSWER, weights=(70, 20, 10, None))
         fallback = Fallback(made, random.Random(7).random)
@@ -98,14 +98,14 @@ class TestGoingOn:
         ids=lambda error: type(error).__name__,
     )
     @virtual_time
-    async def test_what_another_route_may_answer_goes_there(self, error: PlatformError) -> None:
+    async def test_failure_falls_back_to_next_route(self, error: PlatformError) -> None:
         made, upstreams = choices(error, ANSWER)
         assert await Fallback(made).send(a_call()) is ANSWER
         assert [upstream.calls for upstream in upstreams] == [1, 1]
 
     @pytest.mark.parametrize("error", [ContentFiltered("x"), ContextLengthExceeded("x"), KeyError("a bug")], ids=str)
     @virtual_time
-    async def test_a_wrong_request_or_a_bug_ends_it_at_once(self, error: Exception) -> None:
+    async def test_invalid_request_or_bug_is_raised_at_once(self, error: Exception) -> None:
         made, upstreams = choices(error, ANSWER)
         with pytest.raises(type(error)) as caught:
             await Fallback(made).send(a_call())
@@ -113,14 +113,14 @@ class TestGoingOn:
         assert upstreams[1].calls == 0
 
     @virtual_time
-    async def test_also_where_only_the_second_route_finds_it_wrong(self) -> None:
+    async def test_invalid_request_on_second_route_is_raised(self) -> None:
         made, upstreams = choices(ProviderError("x"), ContentFiltered("x"), ANSWER)
         with pytest.raises(ContentFiltered):
             await Fallback(made).send(a_call())
         assert upstreams[2].calls == 0
 
     @virtual_time
-    async def test_context_length_skips_routes_of_the_same_model(self) -> None:
+    async def test_context_length_skips_routes_of_same_model(self) -> None:
         made, upstreams = choices(ContextLengthExceeded("x"), ANSWER, ANSWER)
         made[2] = RouteCandidate(a_route("p2", model="larger"), upstreams[2])
         with capture_logs() as lines:
@@ -129,7 +129,7 @@ class TestGoingOn:
         assert [(line["to_model"], line["reason"]) for line in lines] == [("larger", "context_length_exceeded")]
 
     @virtual_time
-    async def test_context_length_after_a_failure_leaves_the_failure(self) -> None:
+    async def test_context_length_after_failure_raises_failure(self) -> None:
         """A client that tries again later may reach the larger model, so it is not told that its request is wrong."""
         made, upstreams = choices(ContextLengthExceeded("x"), ProviderTimeout("x"))
         made[1] = RouteCandidate(a_route("p1", model="larger"), upstreams[1])
@@ -137,7 +137,7 @@ class TestGoingOn:
             await Fallback(made).send(a_call())
 
     @virtual_time
-    async def test_no_route_is_begun_when_the_time_is_over(self) -> None:
+    async def test_passed_deadline_starts_no_route(self) -> None:
         upstreams = [SlowUpstream(10.0, ProviderTimeout("x")), ScriptedUpstream(ANSWER)]
         made = [RouteCandidate(a_route(f"p{number}"), upstream) for number, upstream in enumerate(upstreams)]
         began = now()
@@ -147,7 +147,7 @@ class TestGoingOn:
         assert upstreams[1].calls == 0
 
     @virtual_time
-    async def test_it_is_counted_and_logged(self) -> None:
+    async def test_fallback_is_counted_and_logged(self) -> None:
         counts = [
             Count("platform_provider_fallbacks_total", provider=provider, reason=reason)
             for provider, reason in (("p0", "breaker_open"), ("p1", "provider_error"), ("p2", "provider_error"))
@@ -164,7 +164,7 @@ class TestGoingOn:
 
 
 class TestWhenAllFailed:
-    def test_the_one_that_says_soonest_when_to_come_again(self) -> None:
+    def test_most_useful_error_has_shortest_wait(self) -> None:
         quota, limited = ProviderQuotaExhausted("x"), ProviderRateLimited("x", retry_after=7)
         soon = ProviderUnavailable("x", retry_after=1)
         assert most_useful([quota, limited, soon]) is soon
@@ -172,12 +172,12 @@ class TestWhenAllFailed:
         silent = ProviderUnavailable("x")  # a caller is told a second
         assert most_useful([limited, silent]) is silent
 
-    def test_else_that_of_the_first_route(self) -> None:
+    def test_most_useful_error_is_else_of_first_route(self) -> None:
         first, second = ProviderAuthFailed("x"), ProviderError("x")
         assert most_useful([first, second]) is first
 
     @virtual_time
-    async def test_it_is_what_the_caller_gets(self) -> None:
+    async def test_caller_gets_most_useful_error(self) -> None:
         limited = ProviderRateLimited("x", retry_after=7)
         made, _ = choices(ProviderError("x"), limited, ProviderTimeout("x"))
         with pytest.raises(ProviderRateLimited) as caught:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from platform_app.llm.policies.breaker import HealthWindow
 
 
-def test_it_counts_and_forgets() -> None:
+def test_window_counts_and_drops_old_calls() -> None:
     window = HealthWindow(10.0)
     window.add(True, 100.0)
     window.add(False, 100.5)
@@ -14,7 +14,7 @@ def test_it_counts_and_forgets() -> None:
     assert window.counts(110.0) == (0, 0)
 
 
-def test_it_clears() -> None:
+def test_clear_resets_counts() -> None:
     window = HealthWindow(10.0)
     window.add(True, 100.0)
     window.clear()
@@ -22,7 +22,7 @@ def test_it_clears() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 40), st.booleans()), max_size=60))
-def test_a_call_counts_for_nine_to_ten_tenths_of_the_window(steps: list[tuple[int, bool]]) -> None:
+def test_call_counts_for_90_to_100_percent_of_window(steps: list[tuple[int, bool]]) -> None:
     """Times in quarters of a second, which floats hold exactly; slices of one second."""
     window, now, seen = HealthWindow(10.0), 1000.0, deque[tuple[float, bool]]()
     for pause, failed in steps:

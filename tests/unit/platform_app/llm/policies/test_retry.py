@@ -42,7 +42,7 @@ async def test_success_is_sent_once() -> None:
 
 
 @virtual_time
-async def test_a_failure_that_passes_is_not_seen() -> None:
+async def test_temporary_failure_is_hidden() -> None:
     upstream, count = (
         ScriptedUpstream(ProviderError("x"), ProviderError("x"), ANSWER),
         Count("platform_provider_retries_total", provider="alpha", reason="provider_error"),
@@ -57,7 +57,7 @@ async def test_a_failure_that_passes_is_not_seen() -> None:
 
 
 @virtual_time
-async def test_the_last_error_is_raised_when_the_tries_are_used_up() -> None:
+async def test_last_error_is_raised_after_all_attempts() -> None:
     last = ProviderUnavailable("third")
     upstream = ScriptedUpstream(ProviderError("first"), ProviderError("second"), last)
     with pytest.raises(ProviderUnavailable) as caught:
@@ -67,7 +67,7 @@ async def test_the_last_error_is_raised_when_the_tries_are_used_up() -> None:
 
 
 @virtual_time
-async def test_one_try_means_none_more() -> None:
+async def test_one_attempt_means_no_retry() -> None:
     upstream = ScriptedUpstream(ProviderError("x"))
     with pytest.raises(ProviderError):
         await retry(upstream, RetryConfig(max_attempts=1)).send(a_call())
@@ -87,7 +87,7 @@ async def test_one_try_means_none_more() -> None:
     ids=lambda error: type(error).__name__,
 )
 @virtual_time
-async def test_what_the_table_does_not_retry_is_raised_at_once(error: Exception) -> None:
+async def test_permanent_error_is_raised_at_once(error: Exception) -> None:
     upstream, began = ScriptedUpstream(error), now()
     with pytest.raises(type(error)) as caught:
         await retry(upstream).send(a_call())
@@ -96,7 +96,7 @@ async def test_what_the_table_does_not_retry_is_raised_at_once(error: Exception)
 
 
 @virtual_time
-async def test_an_error_that_may_not_come_again_after_one_that_may_ends_it() -> None:
+async def test_permanent_error_after_temporary_is_raised() -> None:
     upstream = ScriptedUpstream(ProviderError("x"), ProviderQuotaExhausted("x"))
     with pytest.raises(ProviderQuotaExhausted):
         await retry(upstream).send(a_call())
@@ -104,7 +104,7 @@ async def test_an_error_that_may_not_come_again_after_one_that_may_ends_it() -> 
 
 
 @virtual_time
-async def test_waits_grow_are_random_and_are_capped() -> None:
+async def test_backoff_grows_is_random_and_capped() -> None:
     waits: list[list[float]] = []
     for _ in range(50):
         upstream = ScriptedUpstream(ProviderError("x"))
@@ -119,14 +119,14 @@ async def test_waits_grow_are_random_and_are_capped() -> None:
 
 
 @virtual_time
-async def test_retry_after_is_waited_for_and_a_little_more() -> None:
+async def test_retry_waits_for_retry_after_plus_jitter() -> None:
     upstream = ScriptedUpstream(ProviderRateLimited("x", retry_after=7), ANSWER)
     assert await retry(upstream).send(a_call()) is ANSWER
     assert 7 <= upstream.sent_at[1] - upstream.sent_at[0] <= 8 + 1e-6
 
 
 @virtual_time
-async def test_a_provider_that_asks_for_a_longer_wait_is_not_asked_again() -> None:
+async def test_retry_after_above_cap_is_not_retried() -> None:
     upstream, began = ScriptedUpstream(ProviderRateLimited("x", retry_after=11)), now()
     with pytest.raises(ProviderRateLimited):
         await retry(upstream).send(a_call())
@@ -137,7 +137,7 @@ LONG_WAITS = RetryConfig(max_attempts=5, base_seconds=600, max_seconds=600)
 
 
 @virtual_time
-async def test_backoff_with_another_route_left_is_bounded() -> None:
+async def test_backoff_is_bounded_with_another_route() -> None:
     for _ in range(20):
         upstream = ScriptedUpstream(ProviderUnavailable("refused"))
         with pytest.raises(ProviderUnavailable):
@@ -149,7 +149,7 @@ async def test_backoff_with_another_route_left_is_bounded() -> None:
 
 @pytest.mark.parametrize(("asked", "calls"), [(0.5, 2), (3.0, 2), (3.1, 1), (60, 1)])
 @virtual_time
-async def test_retry_after_with_another_route_left_is_bounded(asked: float, calls: int) -> None:
+async def test_retry_after_is_bounded_with_another_route(asked: float, calls: int) -> None:
     """A short one is waited for, jitter included in the bound; a longer one leaves the request to the next route."""
     upstream, began = ScriptedUpstream(ProviderRateLimited("x", retry_after=asked)), now()
     with pytest.raises(ProviderRateLimited):
@@ -159,7 +159,7 @@ async def test_retry_after_with_another_route_left_is_bounded(asked: float, call
 
 
 @virtual_time
-async def test_no_wait_passes_the_deadline() -> None:
+async def test_wait_beyond_deadline_is_not_begun() -> None:
     error = ProviderRateLimited("x", retry_after=5)
     upstream, began = ScriptedUpstream(error), now()
     with pytest.raises(ProviderRateLimited) as caught:
@@ -169,7 +169,7 @@ async def test_no_wait_passes_the_deadline() -> None:
 
 
 @virtual_time
-async def test_the_deadline_counts_from_the_request_not_from_the_try() -> None:
+async def test_deadline_covers_all_attempts() -> None:
     upstream = ScriptedUpstream(ProviderRateLimited("x", retry_after=5))
     with pytest.raises(ProviderRateLimited):
         await retry(upstream, RetryConfig(max_attempts=10, base_seconds=0.01, max_seconds=0.01)).send(a_call(11.0))
@@ -177,7 +177,7 @@ async def test_the_deadline_counts_from_the_request_not_from_the_try() -> None:
 
 
 @virtual_time
-async def test_a_caller_who_leaves_during_a_wait_is_gone_at_once() -> None:
+async def test_cancellation_during_wait_ends_at_once() -> None:
     upstream = ScriptedUpstream(ProviderRateLimited("x", retry_after=8))
     task = asyncio.create_task(retry(upstream).send(a_call()))
     await asyncio.sleep(1.0)
@@ -189,7 +189,7 @@ async def test_a_caller_who_leaves_during_a_wait_is_gone_at_once() -> None:
 
 
 @virtual_time
-async def test_a_caller_who_leaves_during_a_later_try_stays_gone() -> None:
+async def test_cancellation_during_retry_ends_at_once() -> None:
     upstream = ScriptedUpstream(ProviderError("x"), 100.0, ANSWER)
     task = asyncio.create_task(retry(upstream).send(a_call(500)))
     await asyncio.sleep(10.0)
@@ -202,7 +202,7 @@ async def test_a_caller_who_leaves_during_a_later_try_stays_gone() -> None:
 
 
 @virtual_time
-async def test_nothing_is_retried_after_the_first_chunk() -> None:
+async def test_failure_after_first_chunk_is_not_retried() -> None:
     error = ProviderError("broke off")
     upstream = ScriptedUpstream(a_stream(error))
     stream = await retry(upstream).send(a_call())

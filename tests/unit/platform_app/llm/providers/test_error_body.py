@@ -54,7 +54,7 @@ FORMS: dict[str, tuple[object, str | None]] = {
 
 
 @pytest.mark.parametrize("name", FORMS)
-def test_words_are_found_in_every_form(name: str) -> None:
+def test_message_is_found_in_every_shape(name: str) -> None:
     value, words = FORMS[name]
     assert error_body_of(value).message == words
     assert read_error_body({}, json.dumps(value).encode()).message == words
@@ -62,7 +62,7 @@ def test_words_are_found_in_every_form(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name, (_, words) in FORMS.items() if words])
 @pytest.mark.parametrize("wire", [openai_errors, anthropic_errors])
-def test_words_reach_whoever_must_act(wire: Any, name: str) -> None:
+def test_message_reaches_caller_or_log(wire: Any, name: str) -> None:
     """The caller where the request is wrong, the log where not; in a response of its own as within a 200."""
     value, words = FORMS[name]
     body = json.dumps(value).encode()
@@ -98,16 +98,16 @@ TEXTS: dict[str, tuple[bytes, str | None]] = {
 
 
 @pytest.mark.parametrize("name", TEXTS)
-def test_words_of_a_body_that_is_no_json(name: str) -> None:
+def test_message_of_non_json_body_is_read(name: str) -> None:
     body, words = TEXTS[name]
     assert read_error_body({}, body).message == words
 
 
-def test_compressed_body_has_no_words() -> None:
+def test_compressed_body_has_no_message() -> None:
     assert read_error_body({"content-encoding": "gzip"}, b"\x1f\x8bwords").message is None
 
 
-def test_words_are_bounded() -> None:
+def test_message_length_is_bounded() -> None:
     many = {"errors": [{"message": f"{n} " + "x" * 5000} for n in range(5000)]}
     words = read_error_body({}, json.dumps(many).encode()).message
     assert words is not None
@@ -134,7 +134,7 @@ def test_words_are_bounded() -> None:
     ],
     ids=lambda body: body[:12].decode(),
 )
-def test_hostile_body_costs_little(body: bytes) -> None:
+def test_hostile_body_is_read_with_bounded_work(body: bytes) -> None:
     """The CPU time of this thread: a body of 64 KiB, the most that is read, on the way of every failure."""
     started = time.thread_time()
     for wire in (openai_errors, anthropic_errors):
@@ -143,7 +143,7 @@ def test_hostile_body_costs_little(body: bytes) -> None:
     assert time.thread_time() - started < 2
 
 
-def test_keys_in_the_words_are_masked_in_every_form() -> None:
+def test_keys_are_masked_in_every_shape() -> None:
     for text in ("sk-proj-abc123XYZ_789", "fbp_live_0123456789AB_zzzz"):
         for value in ({"detail": [{"loc": ["a"], "msg": text}]}, {"message": text}, text, [text]):
             for status in (400, 500):
@@ -161,7 +161,7 @@ def test_keys_in_the_words_are_masked_in_every_form() -> None:
         ({"error": {"message": "m", "param": "n"}}, "n"),
     ],
 )
-def test_field_of_a_validation_error_is_told(value: object, param: str | None) -> None:
+def test_field_of_validation_error_is_param(value: object, param: str | None) -> None:
     assert openai_errors.error_from_response(422, {}, json.dumps(value).encode()).param == param
 
 
@@ -208,5 +208,5 @@ def test_any_bytes_are_read(body: bytes) -> None:
         ({}, False),
     ],
 )
-def test_failure_is_told_from_an_odd_chunk(body: dict[str, object], failure: bool) -> None:
+def test_error_is_distinguished_from_unusual_chunk(body: dict[str, object], failure: bool) -> None:
     assert is_error_body(body) is failure

@@ -85,7 +85,7 @@ def refused(wire: str, status: int, words: str, **fields: object) -> PlatformErr
 
 @WIRES
 @pytest.mark.parametrize("words", TOO_LONG)
-def test_context_length_is_known_by_words(wire: str, words: str) -> None:
+def test_context_length_is_found_in_message(wire: str, words: str) -> None:
     """Kind 8."""
     for status in (400, 413, 422):
         assert type(refused(wire, status, words)) is ContextLengthExceeded
@@ -97,7 +97,7 @@ def test_context_length_is_known_by_words(wire: str, words: str) -> None:
 
 @WIRES
 @pytest.mark.parametrize("words", FILTERED)
-def test_filter_is_known_by_words(wire: str, words: str) -> None:
+def test_content_filter_is_found_in_message(wire: str, words: str) -> None:
     """Kinds 7 and 9."""
     assert type(refused(wire, 400, words)) is ContentFiltered
     assert type(openai_errors.error_from_response(403, {}, json.dumps({"error": words}).encode())) is ContentFiltered
@@ -105,7 +105,7 @@ def test_filter_is_known_by_words(wire: str, words: str) -> None:
 
 @WIRES
 @pytest.mark.parametrize("words", NO_CREDIT)
-def test_missing_credit_is_known_by_words(wire: str, words: str) -> None:
+def test_missing_credit_is_found_in_message(wire: str, words: str) -> None:
     """Kind 6: a 402 in other clothes."""
     for status in (400, 412, 402):
         assert type(refused(wire, status, words)) is ProviderQuotaExhausted
@@ -121,12 +121,12 @@ def test_missing_credit_is_no_rate_limit(status: int, words: str) -> None:
 
 @WIRES
 @pytest.mark.parametrize("words", PLAIN)
-def test_other_words_leave_a_refusal(wire: str, words: str) -> None:
+def test_other_message_stays_rejected_request(wire: str, words: str) -> None:
     assert type(refused(wire, 400, words)) is errors.ProviderRejectedRequest
 
 
 @pytest.mark.parametrize("headers", [{"retry-after": "20"}, {}])
-def test_quota_that_comes_back_is_a_rate_limit(headers: dict[str, str]) -> None:
+def test_quota_with_retry_time_is_rate_limit(headers: dict[str, str]) -> None:
     """Gemini speaks of the quota with each of its rate limits."""
     words = "You exceeded your current quota, please check your plan and billing details. Please retry in 33.3s."
     error = openai_errors.error_from_response(429, headers, json.dumps([{"error": {"message": words}}]).encode())
@@ -134,7 +134,7 @@ def test_quota_that_comes_back_is_a_rate_limit(headers: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("status", [413, 429])
-def test_request_above_a_rate_limit_is_not_retried(status: int) -> None:
+def test_request_above_rate_limit_is_not_retried(status: int) -> None:
     """Kind 11: waiting cannot help; an account with another limit may take it."""
     words = (
         "Request too large for model `llama` in organization `o` service tier `on_demand` on tokens per minute (TPM): "
@@ -164,7 +164,7 @@ def test_request_above_a_rate_limit_is_not_retried(status: int) -> None:
         (404, {"message": "The API deployment for this resource does not exist.", "code": "X"}, "operator"),
     ],
 )
-def test_not_found_is_told_by_what_is_missing(status: int, error: dict[str, object], kind: str) -> None:
+def test_not_found_depends_on_missing_object(status: int, error: dict[str, object], kind: str) -> None:
     """Kind 7."""
     kinds = {
         "route": UnsupportedByRoute,
@@ -189,7 +189,7 @@ def test_not_found_is_told_by_what_is_missing(status: int, error: dict[str, obje
         ({"error": {"message": "Your credit balance is too low"}}, ProviderQuotaExhausted),
     ],
 )  # fmt: skip
-def test_forbidden_is_told_by_its_reason(body: object, kind: type[PlatformError]) -> None:
+def test_forbidden_depends_on_reason(body: object, kind: type[PlatformError]) -> None:
     """Kind 7."""
     assert type(openai_errors.error_from_response(403, {}, json.dumps(body).encode())) is kind
 
@@ -199,7 +199,7 @@ HEALTHY = (*range(402, 408), *range(409, 425), 426, 428, 431, 451, 499, 501)
 
 @WIRES
 @pytest.mark.parametrize("status", HEALTHY)
-def test_refusal_says_nothing_of_health(wire: str, status: int) -> None:
+def test_rejected_request_has_unknown_health(wire: str, status: int) -> None:
     """Kind 5: no retry, and no count for the breaker."""
     module: Any = {"openai": openai_errors, "anthropic": anthropic_errors}[wire]
     for body in (b"", b"<html>no</html>", b'{"detail": "no"}'):
@@ -209,14 +209,14 @@ def test_refusal_says_nothing_of_health(wire: str, status: int) -> None:
 
 @WIRES
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 520, 521, 522, 523, 524, 525, 529, 530])
-def test_failing_server_counts_against_its_health(wire: str, status: int) -> None:
+def test_server_error_counts_as_failure(wire: str, status: int) -> None:
     """Kind 5, the other way round."""
     module: Any = {"openai": openai_errors, "anthropic": anthropic_errors}[wire]
     assert failure_policy_of(module.error_from_response(status, {}, b"<html>down</html>")).health is Health.FAILS
 
 
 @pytest.mark.parametrize("kind", ["invalid_request_error", "BadRequestError", "UnprocessableEntityError"])
-def test_server_error_about_the_request_is_a_refusal(kind: str) -> None:
+def test_server_error_about_request_is_rejection(kind: str) -> None:
     """Kind 5: some servers have a 500 for everything."""
     body = json.dumps({"error": {"message": "m", "type": kind}}).encode()
     assert type(openai_errors.error_from_response(500, {}, body)) is errors.ProviderRejectedRequest

@@ -5,7 +5,7 @@ import pytest
 from platform_app.llm.usage.counts import TokenUsage, parse_usage
 
 
-def test_usage() -> None:
+def test_usage_is_parsed() -> None:
     usage = {
         "prompt_tokens": 9,
         "completion_tokens": 3,
@@ -16,24 +16,24 @@ def test_usage() -> None:
 
 
 @pytest.mark.parametrize("name", ["cache_creation_tokens", "cache_write_tokens"])
-def test_writing_to_the_cache(name: str) -> None:
+def test_cache_writes_are_parsed(name: str) -> None:
     details = {name: 6, "cache_creation_token_details": {"ephemeral_1h_input_tokens": 2}}
     assert parse_usage({"prompt_tokens": 9, "prompt_tokens_details": details}) == TokenUsage(9, 0, 0, 0, 6, 2)
 
 
 @pytest.mark.parametrize("odd", [None, "9", [], {"ephemeral_1h_input_tokens": "2"}])
-def test_odd_lifetimes_count_as_nothing(odd: object) -> None:
+def test_invalid_cache_lifetimes_count_as_zero(odd: object) -> None:
     details = {"cache_creation_tokens": 6, "cache_creation_token_details": odd}
     assert parse_usage({"prompt_tokens": 9, "prompt_tokens_details": details}) == TokenUsage(9, 0, 0, 0, 6, 0)
 
 
 @pytest.mark.parametrize("usage", [None, [], "12", 12, True])
-def test_no_usage(usage: object) -> None:
+def test_missing_usage_is_none(usage: object) -> None:
     assert parse_usage(usage) is None
 
 
 @pytest.mark.parametrize("odd", [None, "9", 9.5, -1, [9], {"n": 9}, True, float("nan"), float("inf"), 2**63, 1e19])
-def test_odd_members_count_as_nothing(odd: object) -> None:
+def test_invalid_members_count_as_zero(odd: object) -> None:
     usage = parse_usage({"prompt_tokens": odd, "total_tokens": 2, "prompt_tokens_details": {"cached_tokens": odd}})
     assert usage == TokenUsage(0, 0, 2, 0)
     assert usage is not None
@@ -41,5 +41,5 @@ def test_odd_members_count_as_nothing(odd: object) -> None:
 
 
 @pytest.mark.parametrize("details", [None, [], "x", 5])
-def test_odd_details_count_as_nothing(details: object) -> None:
+def test_invalid_details_count_as_zero(details: object) -> None:
     assert parse_usage({"prompt_tokens": 1, "prompt_tokens_details": details}) == TokenUsage(1, 0, 0, 0)

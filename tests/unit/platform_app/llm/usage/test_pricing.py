@@ -31,7 +31,7 @@ def usage(prompt: int, completion: int, cached: int = 0) -> TokenUsage:
         (usage(0, 10, 5), 6),
     ],
 )
-def test_a_flat_price(counted: TokenUsage, cost: int) -> None:
+def test_flat_price_is_computed(counted: TokenUsage, cost: int) -> None:
     assert FlatPrice(0.15, 0.6, 0.075, 0.15, 0.15).microusd(counted) == cost
 
 
@@ -40,7 +40,7 @@ _RATES = st.decimals(0, 1000, places=6)
 
 @settings(max_examples=60)
 @given(_RATES, _RATES, _RATES, st.integers(0, 10_000_000), st.integers(0, 10_000_000), st.integers(0, 10_000_000))
-def test_floats_cost_what_decimals_would(
+def test_float_cost_equals_decimal_cost(
     given_rate: Decimal, made: Decimal, cached: Decimal, prompt: int, completion: int, read: int
 ) -> None:
     config = PriceConfig(
@@ -62,11 +62,11 @@ def test_floats_cost_what_decimals_would(
         (TokenUsage(100, 0, 100, 90, 900, 0), 90 * 1 + 10 * 12),  # nor than the prompt had
     ],
 )
-def test_writing_to_the_cache_costs_more(counted: TokenUsage, cost: int) -> None:
+def test_cache_write_has_its_price(counted: TokenUsage, cost: int) -> None:
     assert FlatPrice(10, 50, 1, 12, 20).microusd(counted) == cost
 
 
-def test_a_listed_price_has_what_writing_costs() -> None:
+def test_listed_price_has_cache_write_rate() -> None:
     """Anthropic's list: 1.25 times as much as other input for five minutes, twice as much for an hour."""
     price = listed_price("claude-haiku-4-5", "https://api.anthropic.com")
     assert price is not None
@@ -76,7 +76,7 @@ def test_a_listed_price_has_what_writing_costs() -> None:
     assert (written, hour) == (1.25 * plain, 2 * plain)
 
 
-def test_a_price_by_tiers_has_what_writing_costs() -> None:
+def test_tiered_price_has_cache_write_rate() -> None:
     price = listed_price("claude-sonnet-4-5", "https://api.anthropic.com")
     assert isinstance(price, TieredPrice)
     plain, written, hour = (
@@ -85,12 +85,12 @@ def test_a_price_by_tiers_has_what_writing_costs() -> None:
     assert (written, hour) == (1.25 * plain, 2 * plain)
 
 
-def test_a_configured_price_without_one_for_the_cache() -> None:
+def test_configured_price_without_cache_rate_uses_input() -> None:
     config = PriceConfig(input_usd_per_million=Decimal(2), output_usd_per_million=Decimal(3))
     assert configured_price(config) == FlatPrice(2.0, 3.0, 2.0, 2.0, 2.0)
 
 
-def test_a_listed_price() -> None:
+def test_listed_price_is_found() -> None:
     assert listed_price("gpt-4o-mini", OPENAI) == FlatPrice(0.15, 0.6, 0.075, 0.15, 0.15)
 
 
@@ -102,11 +102,11 @@ def test_a_listed_price() -> None:
         ("gpt-4o-mini", "http://10.0.0.1"),
     ],
 )
-def test_no_listed_price(model: str, url: str) -> None:
+def test_unknown_model_has_no_listed_price(model: str, url: str) -> None:
     assert listed_price(model, url) is None
 
 
-def test_a_price_by_tiers() -> None:
+def test_tiered_price_is_computed() -> None:
     """Beyond 200,000 tokens of input each of Gemini's tokens costs more."""
     price = listed_price("gemini-2.5-pro", GOOGLE)
     assert isinstance(price, TieredPrice)

@@ -52,7 +52,7 @@ ODD = [0, 0.0, -0.0, -1, -5.0, 0.5, "9", "many", "", True, False, None, [9], {"n
 
 
 @pytest.mark.parametrize("odd", ODD, ids=repr)
-def test_odd_counts_are_estimated(odd: object) -> None:
+def test_implausible_counts_are_estimated(odd: object) -> None:
     """Each half alone, and both: what is plausible is used, what is not is estimated, and all is marked."""
     assert tokens(settled({"prompt_tokens": odd, "completion_tokens": odd, "total_tokens": odd})) == (
         GUESS_IN, GUESS_OUT, True,
@@ -63,20 +63,20 @@ def test_odd_counts_are_estimated(odd: object) -> None:
 
 
 @pytest.mark.parametrize("usage", [None, [], [1, 2], "12", 12, True])
-def test_missing_usage_is_estimated_and_not_refused(usage: object) -> None:
+def test_missing_usage_is_estimated(usage: object) -> None:
     found = settled(usage)
     assert tokens(found) == (GUESS_IN, GUESS_OUT, True)
     assert not found.refused
 
 
 @pytest.mark.parametrize("count", [10**5, 10**6, 10**8, MAX_COUNT])
-def test_counts_beyond_the_request_are_estimated(count: int) -> None:
+def test_counts_beyond_request_are_estimated(count: int) -> None:
     """No number by itself is absurd: a request of eleven characters and a limit of 100 tokens makes it so."""
     assert tokens(settled({"prompt_tokens": count, "completion_tokens": 20})) == (GUESS_IN, 20, True)
     assert tokens(settled({"prompt_tokens": 9, "completion_tokens": count})) == (9, GUESS_OUT, True)
 
 
-def test_counts_that_are_far_too_small_are_estimated() -> None:
+def test_counts_far_too_small_are_estimated() -> None:
     long = facts(characters=70_000, messages=[{"role": "user", "content": "word " * 10_000}])
     found = settled({"prompt_tokens": 1, "completion_tokens": 1}, long)
     assert tokens(found) == (long.prompt_estimate, estimate_text_tokens(70_000), True)
@@ -94,7 +94,7 @@ def test_large_prompts_are_plausible() -> None:
     assert not settled({"prompt_tokens": 900_000, "completion_tokens": 20}, filed).estimated
 
 
-def test_bounds_of_the_prompt() -> None:
+def test_prompt_bound_follows_request() -> None:
     plain = most_prompt_tokens(HELLO, GUESS_IN)
     assert TEMPLATE_TOKENS < plain < TEMPLATE_TOKENS + 200
     assert most_prompt_tokens({**HELLO, "data_sources": []}, 9) > REMOTE_TOKENS
@@ -104,7 +104,7 @@ def test_bounds_of_the_prompt() -> None:
     assert most_prompt_tokens({"messages": [None, {"content": [None, 5]}]}, 9) >= TEMPLATE_TOKENS
 
 
-def test_bounds_of_the_output() -> None:
+def test_output_bound_follows_request() -> None:
     assert most_output_tokens({"max_tokens": 100}, 0, thinks=False) == 200
     assert most_output_tokens({"max_completion_tokens": 100, "max_tokens": 7}, 5, thinks=False) == 220
     assert most_output_tokens({"max_tokens": 100, "n": 3}, 0, thinks=False) == 600
@@ -120,7 +120,7 @@ def test_hidden_thinking_is_plausible() -> None:
     assert tokens(found) == (9, 5_020, False)
 
 
-def test_response_without_content_may_have_no_tokens() -> None:
+def test_empty_response_may_have_no_tokens() -> None:
     usage = {"prompt_tokens": 9, "completion_tokens": 0, "total_tokens": 9}
     assert tokens(settled(usage, facts(characters=0))) == (9, 0, False)
 
@@ -137,7 +137,7 @@ def test_response_without_content_may_have_no_tokens() -> None:
     ],
     ids=["hidden output", "no completion", "no prompt", "alone", "absurd", "too small"],
 )
-def test_total_completes_its_parts(usage: object, expected: tuple[int, int, bool]) -> None:
+def test_total_completes_missing_parts(usage: object, expected: tuple[int, int, bool]) -> None:
     found = settled(usage)
     assert tokens(found)[:2] == expected[:2]
     assert found.estimated is expected[2]
@@ -155,7 +155,7 @@ def test_total_completes_its_parts(usage: object, expected: tuple[int, int, bool
         (10**6, None, 10, 0, True),
     ],
 )
-def test_cached_input_is_part_of_the_prompt(
+def test_cached_input_is_part_of_prompt(
     cached: int, total: int | None, prompt: int, used: int, estimated: bool
 ) -> None:
     usage = {
@@ -166,7 +166,7 @@ def test_cached_input_is_part_of_the_prompt(
     assert (found.usage.prompt_tokens, found.usage.cached_tokens, found.estimated) == (prompt, used, estimated)
 
 
-def test_thinking_counted_apart_is_output() -> None:
+def test_separately_counted_thinking_is_output() -> None:
     """xAI counts thinking beside the completion, with and without a total that shows it."""
     apart = {"prompt_tokens": 9, "completion_tokens": 20, "completion_tokens_details": {"reasoning_tokens": 300}}
     assert tokens(settled({**apart, "total_tokens": 329})) == (9, 320, False)
@@ -175,7 +175,7 @@ def test_thinking_counted_apart_is_output() -> None:
     assert (tokens(found), found.usage.reasoning_tokens) == ((9, 20, False), 20)
 
 
-def test_cut_stream_used_what_arrived() -> None:
+def test_incomplete_stream_used_what_arrived() -> None:
     cut = facts(complete=False)
     assert tokens(settled({"input_tokens": 9, "output_tokens": 1}, cut)) == (9, GUESS_OUT, True)
     assert tokens(settled({"prompt_tokens": 9, "completion_tokens": 60}, cut)) == (9, 60, True)
@@ -183,7 +183,7 @@ def test_cut_stream_used_what_arrived() -> None:
     assert tokens(settled(None, cut)) == (GUESS_IN, GUESS_OUT, True)
 
 
-def test_embeddings_have_no_output() -> None:
+def test_embeddings_have_no_output_tokens() -> None:
     asked = {"input": "Hello there"}
     known = CallFacts(asked, estimate_prompt_tokens(asked), False, 0)
     assert tokens(settled({"prompt_tokens": 3, "total_tokens": 3}, known)) == (3, 0, False)
@@ -193,13 +193,13 @@ def test_embeddings_have_no_output() -> None:
     assert tokens(settled({"prompt_tokens": 10**9}, known)) == (known.prompt_estimate, 0, True)
 
 
-def test_running_totals_never_fall() -> None:
+def test_running_totals_never_decrease() -> None:
     one = TokenUsage(7, 3, 10, 2).merged(TokenUsage(0, 5, 12, 0)).merged(TokenUsage(9, 1, 0, 4))
     assert one == TokenUsage(9, 5, 12, 4)
 
 
 @pytest.mark.parametrize("odd", [0, None, 0.0, -3, "5", 10**19, float("nan"), True, [], {}])
-def test_later_counts_that_count_nothing_change_nothing(odd: object) -> None:
+def test_later_zero_or_null_counts_are_ignored(odd: object) -> None:
     """Anthropic's message_delta after its message_start (kind 2)."""
     start = {"input_tokens": 25, "output_tokens": 1, "cache_creation": {"ephemeral_1h_input_tokens": 4}}
     later = {"input_tokens": odd, "output_tokens": 7, "cache_creation": {"ephemeral_1h_input_tokens": odd}}
@@ -207,13 +207,13 @@ def test_later_counts_that_count_nothing_change_nothing(odd: object) -> None:
     assert parse_usage(merged) == parse_usage({**start, "output_tokens": 7})
 
 
-def test_later_usage_of_another_type_changes_nothing() -> None:
+def test_later_usage_of_other_type_is_ignored() -> None:
     odds: list[object] = [None, [], "x", 5]
     for odd in odds:
         assert merged_counts({"input_tokens": 25}, odd) == {"input_tokens": 25}
 
 
-def test_usage_is_found_where_servers_put_it() -> None:
+def test_usage_is_found_in_every_place() -> None:
     counted = {"prompt_tokens": 3, "completion_tokens": 4}
     for body in (
         {"usage": counted}, {"x_groq": {"usage": counted}}, {"choices": [{"usage": counted}]},
@@ -235,7 +235,7 @@ def test_usage_is_found_where_servers_put_it() -> None:
         assert read_usage(nothing) is None
 
 
-def test_characters_of_content_in_any_form() -> None:
+def test_characters_count_content_of_any_shape() -> None:
     """A response has content also where it is not one text."""
     forms: list[dict[str, Any]] = [
         {"content": [{"type": "text", "text": "four"}]},
@@ -255,7 +255,7 @@ def test_other_scripts_count_more() -> None:
     assert estimate_text_tokens(text.characters) == 4
 
 
-def test_only_numbers_are_kept_of_what_a_provider_sends() -> None:
+def test_only_numbers_of_usage_are_kept() -> None:
     odd = {
         "prompt_tokens": 3, "half": 0.5, "text": "the prompt", "digits": "500", "nothing": None, "flag": True,
         "large": 10**30, "details": {"cached_tokens": 2, "text": "x"}, "list": [1], "n" * 65: 1, "bad\x00name": 1,
@@ -282,7 +282,7 @@ _DETAILS = st.dictionaries(st.sampled_from(["cached_tokens", "cache_write_tokens
     st.booleans(),
     st.booleans(),
 )
-def test_any_counts_settle_to_what_can_be(
+def test_any_counts_settle_to_possible_usage(
     usage: dict[str, Any], details: dict[str, Any], characters: int, complete: bool, text: bool
 ) -> None:
     """The result is never nothing for content, nor beyond the bounds, and no part is more than its whole."""

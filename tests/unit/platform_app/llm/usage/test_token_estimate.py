@@ -28,30 +28,30 @@ def user(content: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("text", PROSE)
-def test_prose_is_rather_over_than_underestimated(text: str) -> None:
+def test_prose_is_not_underestimated(text: str) -> None:
     """Common English words and punctuation marks are a token each."""
     counted = len(re.findall(r"\w+|[^\w\s]", text))
     assert counted <= estimate_prompt_tokens(user(text)) - MESSAGE_TOKENS <= 2 * counted
 
 
 @pytest.mark.parametrize("text", ["こんにちは世界", "Привет, мир", "🙂🙃"])
-def test_other_scripts_count_by_the_character(text: str) -> None:
+def test_other_scripts_count_by_character(text: str) -> None:
     letters = sum(not character.isascii() for character in text)
     assert estimate_prompt_tokens(user(text)) - MESSAGE_TOKENS >= letters
 
 
 @pytest.mark.parametrize(("characters", "tokens"), [(0, 0), (1, 1), (3, 1), (4, 2), (7, 2), (35, 10), (3500, 1000)])
-def test_characters(characters: int, tokens: int) -> None:
+def test_latin_characters_become_tokens(characters: int, tokens: int) -> None:
     assert estimate_text_tokens(characters) == tokens
 
 
-def test_messages_add_up() -> None:
+def test_messages_are_summed() -> None:
     one = estimate_prompt_tokens(user("x" * 350))
     assert one == 100 + MESSAGE_TOKENS
     assert estimate_prompt_tokens({"messages": user("x" * 350)["messages"] * 3}) == 3 * one
 
 
-def test_parts_count_by_their_kind() -> None:
+def test_parts_count_by_type() -> None:
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 1_000_000}}
     low = {"type": "image_url", "image_url": {"url": "https://x/y.png", "detail": "low"}}
     text = {"type": "text", "text": "x" * 35}
@@ -61,7 +61,7 @@ def test_parts_count_by_their_kind() -> None:
     assert 10 <= estimate_prompt_tokens(user([audio])) <= 100
 
 
-def test_tools_and_their_calls_count() -> None:
+def test_tools_and_tool_calls_are_counted() -> None:
     tools = [{"type": "function", "function": {"name": "f", "description": "d" * 350}}]
     assert estimate_prompt_tokens({**user("x"), "tools": tools}) > estimate_prompt_tokens(user("x")) + 100
     call = {"role": "assistant", "content": None, "tool_calls": [{"function": {"arguments": "a" * 350}}]}
@@ -71,7 +71,7 @@ def test_tools_and_their_calls_count() -> None:
 @pytest.mark.parametrize(
     ("given_input", "tokens"), [("x" * 35, 10), (["x" * 35, "y" * 35], 20), ([1, 2, 3], 3), ([[1, 2], [3]], 3)]
 )
-def test_embeddings(given_input: Any, tokens: int) -> None:
+def test_embeddings_input_is_counted(given_input: Any, tokens: int) -> None:
     assert estimate_prompt_tokens({"input": given_input}) == tokens
     assert requested_output_tokens({"input": given_input}, 1000) == 0
 
@@ -89,7 +89,7 @@ def test_embeddings(given_input: Any, tokens: int) -> None:
         ({"max_tokens": -5}, 1000),
     ],
 )
-def test_the_answer(fields: dict[str, Any], tokens: int) -> None:
+def test_output_limit_is_read_from_request(fields: dict[str, Any], tokens: int) -> None:
     assert requested_output_tokens({**user("x"), **fields}, 1000) == tokens
 
 
@@ -107,5 +107,5 @@ def test_any_body_has_an_estimate(body: dict[str, Any]) -> None:
 
 
 @given(st.text())
-def test_a_longer_text_never_counts_less(text: str) -> None:
+def test_longer_text_never_counts_less(text: str) -> None:
     assert estimate_prompt_tokens(user(text + "x")) >= estimate_prompt_tokens(user(text))

@@ -61,7 +61,7 @@ class Serving:
         return counter.total
 
 
-async def test_budget_refuses_what_has_no_price() -> None:
+async def test_budget_refuses_model_without_price() -> None:
     serving = Serving(budget())
     refused = Count("platform_budget_unpriced_total", rule="usd", action="refused")
     with (
@@ -76,7 +76,7 @@ async def test_budget_refuses_what_has_no_price() -> None:
     assert [line["action"] for line in logs if line["event"] == "budget_price_unknown"] == ["refused"]
 
 
-async def test_one_route_without_a_price_is_enough() -> None:
+async def test_budget_refuses_if_one_route_has_no_price() -> None:
     """Any route may answer, so a fallback without a price would escape."""
     for routes in ((KNOWN, UNKNOWN), (UNKNOWN, KNOWN)):
         with pytest.raises(PriceUnknown):
@@ -91,7 +91,7 @@ async def test_price_of_zero_is_known() -> None:
     assert serving.used == 0
 
 
-async def test_warning_budget_lets_pass_and_tells() -> None:
+async def test_warning_budget_allows_and_logs() -> None:
     serving = Serving(budget(on_no_price="warn"))
     warned = Count("platform_budget_unpriced_total", rule="usd", action="warned")
     with capture_logs() as logs:
@@ -102,7 +102,7 @@ async def test_warning_budget_lets_pass_and_tells() -> None:
     assert [(line["rule"], line["model"], line["routes"]) for line in told] == [("usd", "m", "vllm/up-unknown")]
 
 
-async def test_budget_counts_at_the_price_that_it_states() -> None:
+async def test_budget_counts_at_stated_price() -> None:
     serving = Serving(budget(on_no_price=PRICE))
     counted = Count("platform_budget_unpriced_total", rule="usd", action="counted")
     await serving.send()
@@ -112,7 +112,7 @@ async def test_budget_counts_at_the_price_that_it_states() -> None:
     assert record.cost_microusd is None, "a budget's own price is no known price"
 
 
-async def test_stated_price_is_reserved_before_the_call() -> None:
+async def test_stated_price_is_reserved_before_call() -> None:
     with pytest.raises(BudgetExceeded):
         await Serving(budget(on_no_price={**PRICE, "output_usd_per_million": 1001})).send()
 
@@ -123,7 +123,7 @@ async def test_known_routes_keep_their_own_price() -> None:
     assert serving.used == 7 + 30 * 4
 
 
-async def test_rules_that_do_not_apply_refuse_nothing() -> None:
+async def test_other_rules_refuse_nothing() -> None:
     others = (
         budget(models=["other"]),
         budget(mode="shadow"),
@@ -137,19 +137,19 @@ async def test_rules_that_do_not_apply_refuse_nothing() -> None:
         await Serving(budget(limit=None)).send(own)
 
 
-async def test_each_rule_says_for_itself() -> None:
+async def test_on_no_price_is_set_per_rule() -> None:
     with pytest.raises(PriceUnknown, match="'second'"):
         await Serving(budget(on_no_price="warn"), budget(name="second", limit=2, window_seconds=90)).send()
 
 
 @pytest.mark.parametrize("unit", ["requests", "tokens"])
-def test_on_no_price_is_for_costs_alone(unit: str) -> None:
+def test_on_no_price_is_only_for_cost_rules(unit: str) -> None:
     with pytest.raises(ValidationError, match="on_no_price is for cost_usd"):
         budget(unit=unit, on_no_price="warn")
 
 
 @pytest.mark.parametrize("odd", ["ignore", 5, {}, {"input_usd_per_million": -1, "output_usd_per_million": 1}])
-def test_odd_values_of_on_no_price_are_refused(odd: object) -> None:
+def test_invalid_on_no_price_is_refused(odd: object) -> None:
     with pytest.raises(ValidationError, match="on_no_price"):
         budget(on_no_price=odd)
 
@@ -184,9 +184,7 @@ def rule(**fields: Any) -> dict[str, Any]:
         ([], True, False, "no budget applies"),
     ],
 )
-def test_check_names_each_route_without_a_price(
-    rules: list[dict[str, Any]], ok: bool, required: bool, says: str
-) -> None:
+def test_check_names_each_route_without_price(rules: list[dict[str, Any]], ok: bool, required: bool, says: str) -> None:
     [check] = price_checks(config(*rules))
     assert (check.name, check.ok, check.required) == ("price of mine", ok, required)
     assert "route vllm/qwen: no price is known" in check.detail
@@ -199,6 +197,6 @@ def test_check_names_each_rule() -> None:
     assert ["'second'" in each.detail for each in found] == [False, True]
 
 
-def test_check_says_that_all_prices_are_known() -> None:
+def test_check_reports_that_all_prices_are_known() -> None:
     [check] = price_checks(config(rule(), price=PRICE))
     assert (check.name, check.ok) == ("prices", True)

@@ -37,14 +37,14 @@ async def first(subject: Resolver, host: str = "h") -> str:
     return str(found[0][4][0])
 
 
-async def test_each_address_is_the_first_in_turn(answers: Answers) -> None:
+async def test_addresses_rotate(answers: Answers) -> None:
     subject = Resolver()
     assert len({await first(subject), await first(subject)}) == 2
     assert await first(subject) == (await first(subject), await first(subject))[1]
     assert answers.asked == 1
 
 
-async def test_many_ask_once(answers: Answers) -> None:
+async def test_concurrent_lookups_are_coalesced(answers: Answers) -> None:
     subject = Resolver()
     answers.go_on.clear()
     waiting = [asyncio.ensure_future(first(subject)) for _ in range(20)]
@@ -57,7 +57,7 @@ async def test_many_ask_once(answers: Answers) -> None:
     assert answers.asked == 1
 
 
-async def test_hosts_are_kept_apart(answers: Answers) -> None:
+async def test_hosts_are_looked_up_separately(answers: Answers) -> None:
     subject = Resolver()
     await first(subject, "a")
     await first(subject, "b")
@@ -65,7 +65,7 @@ async def test_hosts_are_kept_apart(answers: Answers) -> None:
     assert answers.asked == 2
 
 
-async def test_what_could_not_be_reached_is_asked_for_again(answers: Answers) -> None:
+async def test_unreachable_host_is_looked_up_again(answers: Answers) -> None:
     subject = Resolver()
     await first(subject)
     subject.forget("h", 443)
@@ -73,7 +73,7 @@ async def test_what_could_not_be_reached_is_asked_for_again(answers: Answers) ->
     assert answers.asked == 2
 
 
-async def test_after_a_minute_it_is_asked_again(answers: Answers, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_expired_addresses_are_looked_up_again(answers: Answers, monkeypatch: pytest.MonkeyPatch) -> None:
     subject = Resolver()
     await first(subject)
     monkeypatch.setattr(resolver, "_CACHE_SECONDS", -1.0)
@@ -81,7 +81,7 @@ async def test_after_a_minute_it_is_asked_again(answers: Answers, monkeypatch: p
     assert answers.asked == 2
 
 
-async def test_a_failure_is_not_remembered(answers: Answers) -> None:
+async def test_failed_lookup_is_not_cached(answers: Answers) -> None:
     subject = Resolver()
     answers.hosts = []
     with pytest.raises(OSError):  # noqa: PT011 - as it comes

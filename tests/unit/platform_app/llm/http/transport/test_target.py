@@ -19,7 +19,7 @@ from platform_app.llm.http.transport.target import Address, header_lines, reques
         ("https://API.Example/V1", Address("api.example", 443, True), b"/V1", b"api.example"),
     ],
 )
-def test_a_target(url: str, address: Address, path: bytes, host: bytes) -> None:
+def test_url_becomes_target(url: str, address: Address, path: bytes, host: bytes) -> None:
     target = target_of(url)
     assert (target.address, target.path, target.host) == (address, path, host)
 
@@ -29,12 +29,12 @@ def test_a_target(url: str, address: Address, path: bytes, host: bytes) -> None:
     ["ftp://h/", "h/v1", "http://", "http://h:99999/", "http://h:x/", "http://h/a b", "http://h/ü", "http://h/\x7f",
      "http://[::1/", f"http://{'ü' * 70}.example/"],
 )  # fmt: skip
-def test_no_target(url: str) -> None:
+def test_invalid_url_is_refused(url: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - the standard library's words differ
         target_of(url)
 
 
-def test_a_head() -> None:
+def test_request_head_has_all_lines() -> None:
     target = target_of("http://h:1/p?q")
     assert request_head(b"POST", target, b"A: b\r\n", 12) == (
         b"POST /p?q HTTP/1.1\r\nHost: h:1\r\nA: b\r\nContent-Length: 12\r\n\r\n"
@@ -47,14 +47,14 @@ def test_a_head() -> None:
     [("X", "a\r\nY: b"), ("X", "a\nb"), ("X", "a\rb"), ("X", "a\0"), ("X", "\x7f"), ("X: y\r\nZ", "a"), ("", "a"),
      ("a b", "c"), ("ü", "a")],
 )  # fmt: skip
-def test_what_cannot_be_a_header_is_named_without_its_value(name: str, value: str) -> None:
+def test_invalid_header_error_omits_value(name: str, value: str) -> None:
     with pytest.raises(ValueError, match="cannot be sent") as caught:
         header_lines({name: f"secret{value}"})
     assert "secret" not in str(caught.value)
 
 
 @given(st.text(), st.text())
-def test_whatever_is_taken_is_one_line(name: str, value: str) -> None:
+def test_accepted_header_is_one_line(name: str, value: str) -> None:
     try:
         lines = header_lines({name: value})
     except ValueError:

@@ -53,14 +53,14 @@ BUDGET = ModelCapabilities((), thinking_budget=True)
         ),
     ],
 )
-def test_models_by_their_names(
+def test_capabilities_follow_model_name(
     names: tuple[str, ...], efforts: tuple[str, ...], thinks: bool, structured: bool, most: int | None
 ) -> None:
     for name in names:
         assert known_capabilities(name) == ModelCapabilities(efforts, thinks, structured, most), name
 
 
-def test_config_file_overrides_what_it_names() -> None:
+def test_config_overrides_named_capabilities() -> None:
     assert capabilities_of("claude-haiku-4-5", None) == known_capabilities("claude-haiku-4-5")
     override = CapabilitiesConfig(efforts=("high", "low"), max_output_tokens=9)
     assert capabilities_of("claude-haiku-4-5", override) == ModelCapabilities(("low", "high"), True, True, 9)
@@ -84,7 +84,7 @@ def made(takes: ModelCapabilities, **body: Any) -> dict[str, Any]:
         ("low", ("medium", "high"), "medium"),
     ],
 )
-def test_effort_becomes_the_nearest_level_of_the_model(given: str, efforts: tuple[str, ...], sent: str) -> None:
+def test_effort_becomes_nearest_level(given: str, efforts: tuple[str, ...], sent: str) -> None:
     assert made(ModelCapabilities(efforts), reasoning_effort=given)["output_config"] == {"effort": sent}
 
 
@@ -105,7 +105,7 @@ def test_effort_becomes_the_nearest_level_of_the_model(given: str, efforts: tupl
         ("medium", {"messages": [USER, {"role": "assistant", "content": "The"}]}, None),
     ],
 )
-def test_effort_is_a_budget_on_models_without_it(given: str, fields: dict[str, Any], budget: int | None) -> None:
+def test_effort_becomes_budget_without_levels(given: str, fields: dict[str, Any], budget: int | None) -> None:
     """Where Anthropic takes thinking with the rest of the request, and within the client's limit."""
     request = made(BUDGET, reasoning_effort=given, **fields)
     assert "output_config" not in request
@@ -113,7 +113,7 @@ def test_effort_is_a_budget_on_models_without_it(given: str, fields: dict[str, A
     assert budget is None or request["max_tokens"] > budget
 
 
-def test_effort_waits_for_tool_results_without_thinking() -> None:
+def test_effort_is_skipped_after_results_without_thinking() -> None:
     """Anthropic refuses thinking after calls whose thinking was not given back."""
     call = {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}
     asked = {"role": "assistant", "content": None, "tool_calls": [call]}
@@ -128,12 +128,12 @@ def test_effort_waits_for_tool_results_without_thinking() -> None:
     assert "thinking" not in forced
 
 
-def test_none_sends_nothing_to_a_model_that_does_not_think() -> None:
+def test_effort_none_sends_nothing_without_thinking() -> None:
     assert "thinking" not in made(ModelCapabilities(()), reasoning_effort="none")
     assert made(BUDGET, reasoning_effort="none")["thinking"] == {"type": "disabled"}
 
 
-def test_strict_is_left_out_where_schemas_are_not_enforced() -> None:
+def test_strict_is_removed_without_enforced_schemas() -> None:
     """Clients' helpers always send it."""
     tools = [{"type": "function", "function": {"name": "f", "strict": True, "parameters": {"type": "object"}}}]
     assert "strict" not in made(ModelCapabilities(structured_outputs=False), tools=tools)["tools"][0]
@@ -154,7 +154,7 @@ def test_strict_is_left_out_where_schemas_are_not_enforced() -> None:
         (ModelCapabilities(max_output_tokens=4096), {"max_tokens": 9000}, 9000),
     ],
 )
-def test_default_limit_leaves_room_beside_the_thinking(
+def test_default_max_tokens_leaves_room_for_response(
     takes: ModelCapabilities, fields: dict[str, Any], limit: int
 ) -> None:
     assert made(takes, **fields)["max_tokens"] == limit
@@ -177,9 +177,7 @@ def test_default_limit_leaves_room_beside_the_thinking(
         ),
     ],
 )  # fmt: skip
-def test_what_the_model_cannot_do_is_refused_by_name(
-    takes: ModelCapabilities, fields: dict[str, Any], param: str
-) -> None:
+def test_unsupported_field_is_refused_by_name(takes: ModelCapabilities, fields: dict[str, Any], param: str) -> None:
     with pytest.raises(ProviderRejectedRequest) as caught:
         made(takes, **fields)
     assert caught.value.param == param

@@ -39,13 +39,13 @@ def body(kind: str, message: str = "m", **fields: object) -> bytes:
     return json.dumps({"type": "error", "error": {"type": kind, "message": message, **fields}}).encode()
 
 
-def test_the_table_has_every_type_that_is_published() -> None:
+def test_table_has_every_published_type() -> None:
     assert {kind for _, kind, _ in ROWS} == set(anthropic_errors._BY_TYPE)
     assert set(get_args(ErrorType)) - NOT_OF_MESSAGES <= set(anthropic_errors._BY_TYPE)
 
 
 @pytest.mark.parametrize(("status", "kind", "made"), ROWS)
-def test_by_type_and_by_status_alone(status: int, kind: str, made: type[errors.PlatformError]) -> None:
+def test_error_follows_type_or_status(status: int, kind: str, made: type[errors.PlatformError]) -> None:
     assert type(error_from_response(status, {}, body(kind))) is made
     assert type(error_from_event({"type": kind})) is made
     if status != 402:  # no other format has it
@@ -53,7 +53,7 @@ def test_by_type_and_by_status_alone(status: int, kind: str, made: type[errors.P
 
 
 @pytest.mark.parametrize(("message", "made"), WORDS)
-def test_what_only_the_words_tell(message: str, made: type[errors.PlatformError]) -> None:
+def test_error_follows_message_if_ambiguous(message: str, made: type[errors.PlatformError]) -> None:
     error = error_from_response(400, {}, body("invalid_request_error", message))
     assert type(error) is made
     assert error.details == ([message] if issubclass(made, errors.RequestRefused) else None)
@@ -62,19 +62,19 @@ def test_what_only_the_words_tell(message: str, made: type[errors.PlatformError]
 
 
 @pytest.mark.parametrize(("code", "made"), anthropic_errors._BY_CODE.items())
-def test_a_code_says_more_than_the_type(code: str, made: type[errors.PlatformError]) -> None:
+def test_code_has_precedence_over_type(code: str, made: type[errors.PlatformError]) -> None:
     raw = body("rate_limit_error", details={"error_code": code})
     assert type(error_from_response(429, {"retry-after": "5"}, raw)) is made
 
 
 @pytest.mark.parametrize(("status", "kind"), [(429, "rate_limit_error"), (529, "overloaded_error")])
-def test_retry_after(status: int, kind: str) -> None:
+def test_retry_after_is_read(status: int, kind: str) -> None:
     assert error_from_response(status, {"retry-after": "7"}, body(kind)).retry_after == 7
     assert error_from_response(status, {}, body(kind)).retry_after is None
     assert error_from_response(status, {}, body(kind)).wait_seconds == 1
 
 
-def test_keys_in_the_words_are_masked() -> None:
+def test_keys_in_message_are_masked() -> None:
     error = error_from_response(400, {}, body("invalid_request_error", "bad sk-ant-api03-abcdefgh"))
     assert error.details == ["bad [masked]"]
 
@@ -85,7 +85,7 @@ def test_keys_in_the_words_are_masked() -> None:
     lambda inner: st.dictionaries(st.sampled_from(["error", "type", "message", "details", "error_code"]), inner),
 ))  # fmt: skip
 @example(404, None)
-def test_no_answer_makes_anything_but_an_error_of_ours(status: int, answer: object) -> None:
+def test_any_response_becomes_platform_error(status: int, answer: object) -> None:
     error = error_from_response(status, {}, json.dumps(answer).encode())
     assert isinstance(error, errors.ProviderFailed | errors.RequestRefused | errors.ProviderNotConfigured)
 
@@ -99,6 +99,6 @@ def test_no_answer_makes_anything_but_an_error_of_ours(status: int, answer: obje
         ("Output blocked by content filtering policy", None),
     ],
 )
-def test_a_message_that_begins_with_a_field_names_it(message: str, param: str | None) -> None:
+def test_field_at_start_of_message_is_param(message: str, param: str | None) -> None:
     assert error_from_response(400, {}, body("invalid_request_error", message)).param == param
     assert error_from_event({"type": "invalid_request_error", "message": message}).param == param

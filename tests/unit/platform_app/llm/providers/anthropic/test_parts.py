@@ -35,12 +35,12 @@ def text(value: str, **fields: Any) -> dict[str, Any]:
 # --- 21
 
 
-def test_parts_of_white_space_are_left_out() -> None:
+def test_blank_parts_are_left_out() -> None:
     assert sent(user([text("a"), text(" \n"), text("b ")]))["messages"] == [user([text("a"), text("b ")])]
     assert "system" not in sent({"role": "system", "content": "\t"}, user("a"))
 
 
-def test_prefill_loses_the_white_space_at_its_end_alone() -> None:
+def test_prefill_is_trimmed_only_at_its_end() -> None:
     turns = sent(user("a "), {"role": "assistant", "content": [text("x "), text(" y \n")]})["messages"]
     assert turns == [user([text("a ")]), {"role": "assistant", "content": [text("x "), text(" y")]}]
 
@@ -66,18 +66,18 @@ def test_prefill_loses_the_white_space_at_its_end_alone() -> None:
         ),
     ],
 )
-def test_parameters_are_an_objects(given: Any, made: dict[str, Any]) -> None:
+def test_parameters_become_object_schema(given: Any, made: dict[str, Any]) -> None:
     assert input_schema(given, "here") == made
 
 
-def test_parameters_that_refer_to_themselves_end() -> None:
+def test_recursive_parameters_terminate() -> None:
     assert input_schema({"$ref": "#/$defs/A", "$defs": {"A": {"$ref": "#/$defs/A"}}}, "x")["type"] == "object"
 
 
 # --- 23
 
 
-def test_constraints_become_a_description() -> None:
+def test_unsupported_constraints_move_to_description() -> None:
     given = {
         "type": "object",
         "properties": {
@@ -113,7 +113,7 @@ def test_constraints_become_a_description() -> None:
     assert orjson.dumps(given) == before
 
 
-def test_good_schema_stays_as_it_is() -> None:
+def test_supported_schema_is_unchanged() -> None:
     given = {"type": "object", "properties": {"a": {"$ref": "#/$defs/A"}}, "additionalProperties": False,
              "$defs": {"A": {"type": "string", "format": "date"}}}  # fmt: skip
     assert output_schema(given, "here") == given
@@ -129,7 +129,7 @@ def test_good_schema_stays_as_it_is() -> None:
         ({"type": ["string", "null"]}, {"type": ["string", "null"]}),
     ],
 )
-def test_references_stand_alone_and_values_are_plain(given: dict[str, Any], made: dict[str, Any]) -> None:
+def test_references_are_separated_from_siblings(given: dict[str, Any], made: dict[str, Any]) -> None:
     assert output_schema(given, "here") == made
 
 
@@ -139,7 +139,7 @@ def test_references_stand_alone_and_values_are_plain(given: dict[str, Any], made
 @pytest.mark.parametrize(
     "arguments", ['{"id":123456789012345678901}', '{"x":0.10}', '{"x":1e400}', '{"a": [1, {"b": 2.50}]}', '{"é":"ü"}']
 )
-def test_arguments_are_sent_as_written(arguments: str) -> None:
+def test_arguments_are_sent_unchanged(arguments: str) -> None:
     call = {"id": "a", "type": "function", "function": {"name": "f", "arguments": arguments}}
     messages = [
         user("x"),
@@ -153,7 +153,7 @@ def test_arguments_are_sent_as_written(arguments: str) -> None:
 @pytest.mark.parametrize(
     "text", ["", "[]", "5", '"a"', "{", "{'a': 1}", '{"a": NaN}', '{"a": -Infinity}', '{"a":1}x', "{" * 5000]
 )
-def test_what_is_no_json_object(text: str) -> None:
+def test_non_object_json_is_detected(text: str) -> None:
     assert not is_json_object(text)
 
 
@@ -161,7 +161,7 @@ def test_what_is_no_json_object(text: str) -> None:
     "arguments",
     ["{}", '{"id":123456789012345678901234}', '{"x":0.10,"y":1E5}', '{"a":[1.0,{"b":-9223372036854775809}]}'],
 )
-def test_arguments_come_as_written(arguments: str) -> None:
+def test_arguments_are_received_unchanged(arguments: str) -> None:
     before = (
         '{"type":"message","content":[{"type":"text","text":"1.5"},5,{"type":"tool_use","id":"t","name":"f","input":'
     )
@@ -178,7 +178,7 @@ def test_arguments_come_as_written(arguments: str) -> None:
     assert chunk.delta["tool_calls"][0]["function"]["arguments"] == arguments
 
 
-def test_arguments_nested_too_deeply_are_still_arguments() -> None:
+def test_deeply_nested_arguments_are_returned() -> None:
     deep = '{"a":' * 400 + "0.10" + "}" * 400
     raw = '{"type":"message","content":[{"type":"tool_use","id":"t","name":"f","input":%s}]}'.replace("%s", deep)
     try:
@@ -203,11 +203,11 @@ def test_arguments_nested_too_deeply_are_still_arguments() -> None:
         ("data:image/jpeg;base64,AA%2BA\nAA A=", "image/jpeg", "AA+AAAA="),
     ],
 )
-def test_images_as_programs_label_them(url: str, media_type: str, data: str) -> None:
+def test_image_media_type_is_corrected(url: str, media_type: str, data: str) -> None:
     assert image_source(url, "here") == {"type": "base64", "media_type": media_type, "data": data}
 
 
-def test_parts_that_are_nearly_right_are_taken() -> None:
+def test_almost_valid_parts_are_accepted() -> None:
     """An image's address without its object, as older clients write it; a PDF without `data:`."""
     image = {"type": "image_url", "image_url": "https://a.example/b.png"}
     pdf = {"type": "file", "file": {"file_data": "JVBERi0xLjQ="}}
@@ -220,7 +220,7 @@ def test_parts_that_are_nearly_right_are_taken() -> None:
 # --- 28
 
 
-def test_cache_control_is_kept_wherever_it_stands() -> None:
+def test_cache_control_is_kept_in_any_place() -> None:
     call = {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}, "cache_control": MARK}
     request = sent(
         {"role": "system", "content": "s", "cache_control": MARK},
@@ -239,13 +239,13 @@ def test_cache_control_is_kept_wherever_it_stands() -> None:
     assert request["tools"][0]["cache_control"] == MARK
 
 
-def test_mark_of_a_part_of_white_space_moves_to_the_part_before() -> None:
+def test_cache_control_of_blank_part_moves_back() -> None:
     assert sent(user([text("a"), text(" ", cache_control=MARK)]))["messages"][0]["content"] == [
         text("a", cache_control=MARK)
     ]
 
 
-def test_thinking_takes_no_mark() -> None:
+def test_thinking_gets_no_cache_control() -> None:
     thinking = {"type": "thinking", "thinking": "hm", "signature": "s"}
     message = {"role": "assistant", "content": "ho", "thinking_blocks": [thinking], "cache_control": MARK}
     assert sent(user("a"), message, user("b"))["messages"][1]["content"] == [thinking, text("ho", cache_control=MARK)]

@@ -52,7 +52,7 @@ def refused(model: str = "claude", **body: Any) -> str:
 # --- fields
 
 
-def test_the_least_request() -> None:
+def test_minimal_request_is_translated() -> None:
     assert translated() == {"model": "claude", "max_tokens": DEFAULT_MAX_TOKENS, "messages": [TURN]}
     assert messages_request("claude", {"messages": [USER]}, stream=True)["stream"] is True
 
@@ -86,13 +86,13 @@ def test_the_least_request() -> None:
         ),
     ],
 )
-def test_fields_with_a_counterpart(fields: dict[str, Any], made: dict[str, Any]) -> None:
+def test_fields_with_counterpart_are_translated(fields: dict[str, Any], made: dict[str, Any]) -> None:
     request = translated(**fields)
     assert {name: request[name] for name in made} == made
     assert request.keys() == {"model", "max_tokens", "messages", *made}
 
 
-def test_effort_and_schema_share_a_place() -> None:
+def test_effort_and_schema_share_output_config() -> None:
     form = {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "object"}}}
     assert translated(response_format=form, reasoning_effort="low")["output_config"] == {
         "effort": "low", "format": {"type": "json_schema", "schema": CLOSED},
@@ -111,7 +111,7 @@ DEFAULTS = [(name, value) for name, values in ONLY_AT_DEFAULT.items() for value 
         ("response_format", {"type": "text"}), ("parallel_tool_calls", True), ("never_heard_of", None), ("n", None),
     ],
 )  # fmt: skip
-def test_what_changes_nothing_is_left_out(field: str, value: Any) -> None:
+def test_fields_without_effect_are_left_out(field: str, value: Any) -> None:
     assert translated(**{field: value}) == translated()
 
 
@@ -124,7 +124,7 @@ def test_what_changes_nothing_is_left_out(field: str, value: Any) -> None:
         ("web_search_options", {}), ("never_heard_of", 0), ("never_heard_of", {}),
     ],
 )  # fmt: skip
-def test_what_cannot_be_said_is_refused_by_name(field: str, value: Any) -> None:
+def test_untranslatable_field_is_refused_by_name(field: str, value: Any) -> None:
     assert refused(**{field: value}) == f"{field}: is not available on this model"
 
 
@@ -149,14 +149,14 @@ def test_what_cannot_be_said_is_refused_by_name(field: str, value: Any) -> None:
         ),
     ],
 )
-def test_what_cannot_be_said_so_is_refused_with_what_could(fields: dict[str, Any], told: str) -> None:
+def test_invalid_value_is_refused_with_expected_one(fields: dict[str, Any], told: str) -> None:
     assert refused(**fields) == told
 
 
 # --- tools
 
 
-def test_tools() -> None:
+def test_tools_are_translated() -> None:
     bare = {"type": "function", "function": {"name": "clock"}, "cache_control": {"type": "ephemeral"}}
     assert translated(tools=[{"type": "function", "function": WEATHER}, bare])["tools"] == [
         {
@@ -193,7 +193,7 @@ def test_tools() -> None:
         ({"parallel_tool_calls": False, "tool_choice": "none"}, {"type": "none"}),
     ],
 )
-def test_tool_choice(fields: dict[str, Any], choice: dict[str, Any] | None) -> None:
+def test_tool_choice_is_translated(fields: dict[str, Any], choice: dict[str, Any] | None) -> None:
     assert translated(tools=[{"type": "function", "function": WEATHER}], **fields).get("tool_choice") == choice
 
 
@@ -216,7 +216,7 @@ def text(value: str) -> dict[str, Any]:
     return {"type": "text", "text": value}
 
 
-def test_system_messages_stand_apart_wherever_they_were() -> None:
+def test_system_messages_are_separated() -> None:
     request = translated(
         messages=[
             {"role": "system", "content": "one"},
@@ -229,7 +229,7 @@ def test_system_messages_stand_apart_wherever_they_were() -> None:
     assert request["messages"] == [TURN, {"role": "assistant", "content": [text("ho")]}]
 
 
-def test_neighbours_of_one_role_are_one_turn() -> None:
+def test_adjacent_messages_of_one_role_are_merged() -> None:
     assert turns(USER, USER, {"role": "assistant", "content": "a"}, {"role": "assistant", "content": "b"}, USER) == [
         {"role": "user", "content": [text("hi"), text("hi")]},
         {"role": "assistant", "content": [text("a"), text("b")]},
@@ -237,7 +237,7 @@ def test_neighbours_of_one_role_are_one_turn() -> None:
     ]
 
 
-def test_calls_and_their_results() -> None:
+def test_tool_calls_and_results_are_translated() -> None:
     calls = [
         {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Berlin"}'}},
         {"id": "call_2", "type": "function", "function": {"name": "clock", "arguments": ""}},
@@ -270,7 +270,7 @@ def test_calls_and_their_results() -> None:
     ]
 
 
-def test_empty_texts_say_nothing_and_are_left_out() -> None:
+def test_empty_texts_are_left_out() -> None:
     calls = [{"id": "c", "type": "function", "function": {"name": "clock", "arguments": "{}"}}]
     assert turns(
         USER,
@@ -285,13 +285,13 @@ def test_empty_texts_say_nothing_and_are_left_out() -> None:
     ]
 
 
-def test_thinking_goes_back_before_what_followed_from_it() -> None:
+def test_thinking_is_sent_before_content() -> None:
     thinking = {"type": "thinking", "thinking": "hm", "signature": "s"}
     message = {"role": "assistant", "content": "ho", "reasoning_content": "hm", "thinking_blocks": [thinking]}
     assert turns(USER, message)[1]["content"] == [thinking, text("ho")]
 
 
-def test_a_refusal_is_text() -> None:
+def test_refusal_becomes_text() -> None:
     assert turns(USER, {"role": "assistant", "content": None, "refusal": "no"})[1]["content"] == [text("no")]
     part = {"type": "refusal", "refusal": "never"}
     assert turns(USER, {"role": "assistant", "content": [part]})[1]["content"] == [text("never")]
@@ -305,7 +305,7 @@ def test_a_refusal_is_text() -> None:
         ("https://example.com/a.png", {"type": "url", "url": "https://example.com/a.png"}),
     ],
 )
-def test_images(url: str, source: dict[str, str]) -> None:
+def test_images_are_translated(url: str, source: dict[str, str]) -> None:
     part = {"type": "image_url", "image_url": {"url": url, "detail": "low"}, "cache_control": {"type": "ephemeral"}}
     assert turns({"role": "user", "content": [text("see"), part]}) == [
         {
@@ -315,7 +315,7 @@ def test_images(url: str, source: dict[str, str]) -> None:
     ]
 
 
-def test_a_pdf() -> None:
+def test_pdf_becomes_document() -> None:
     part = {"type": "file", "file": {"file_data": "data:application/pdf;base64,JVBERi0=", "filename": "a.pdf"}}
     source = {"type": "base64", "media_type": "application/pdf", "data": "JVBERi0="}
     assert turns({"role": "user", "content": [part]})[0]["content"] == [
@@ -372,7 +372,7 @@ def test_a_pdf() -> None:
         ),
     ],
 )
-def test_messages_that_cannot_be_said(message: Any, told: str | None) -> None:
+def test_untranslatable_message_is_refused(message: Any, told: str | None) -> None:
     if told is None:
         assert translated(messages=[message, USER])["messages"] == [TURN]
     else:
@@ -380,16 +380,16 @@ def test_messages_that_cannot_be_said(message: Any, told: str | None) -> None:
 
 
 @pytest.mark.parametrize("messages", [None, [], "hi", {}, 5])
-def test_there_must_be_messages(messages: Any) -> None:
+def test_missing_messages_are_refused(messages: Any) -> None:
     assert refused(messages=messages) == "messages: must be a list with at least one message"
 
 
-def test_there_must_be_more_than_the_system() -> None:
+def test_only_system_messages_are_refused() -> None:
     told = refused(messages=[{"role": "system", "content": "be good"}])
     assert told == "messages: must have a message with another role than system on this model"
 
 
-def test_the_callers_body_stays_as_it_was() -> None:
+def test_body_of_caller_is_not_changed() -> None:
     part = {"type": "text", "text": "a", "cache_control": {"type": "ephemeral"}}
     body = {
         "messages": [{"role": "user", "content": [part]}, USER],

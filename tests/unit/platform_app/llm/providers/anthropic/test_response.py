@@ -42,14 +42,14 @@ def read(made: dict[str, Any]) -> ModelResponse:
 # --- whole answers
 
 
-def test_text() -> None:
+def test_text_message_is_translated() -> None:
     done = read(message(TEXT, {"type": "text", "text": ", you"}))
     assert (done.id, done.body["object"], done.body["model"]) == ("msg_1", "chat.completion", "claude")
     assert done.message == {"role": "assistant", "content": "Hello, you", "refusal": None}
     assert done.finish_reason == "stop"
 
 
-def test_usage_counts_cached_input_too() -> None:
+def test_usage_includes_cached_input() -> None:
     done = read(message(TEXT, usage={**USAGE, "output_tokens_details": {"thinking_tokens": 3}}))
     assert done.usage == TokenUsage(42, 7, 49, 30, 2, 0, 3)
     assert done.body["usage"]["prompt_tokens_details"] == {"cached_tokens": 30, "cache_creation_tokens": 2}
@@ -57,14 +57,14 @@ def test_usage_counts_cached_input_too() -> None:
     assert read_message(json.dumps({**message(TEXT), "usage": None}).encode()).usage is None
 
 
-def test_usage_tells_how_long_the_cache_keeps_what_was_written() -> None:
+def test_usage_has_cache_lifetimes() -> None:
     lifetimes = {"ephemeral_5m_input_tokens": 2, "ephemeral_1h_input_tokens": 5}
     done = read(message(TEXT, usage={**USAGE, "cache_creation_input_tokens": 7, "cache_creation": lifetimes}))
     assert done.usage == TokenUsage(47, 7, 54, 30, 7, 5)
     assert done.body["usage"]["prompt_tokens_details"]["cache_creation_token_details"] == lifetimes
 
 
-def test_calls() -> None:
+def test_tool_calls_are_translated() -> None:
     done = read(message(CALL, {**CALL, "id": "toolu_2", "input": {}}, stop_reason="tool_use"))
     assert done.message["content"] is None
     assert done.finish_reason == "tool_calls"
@@ -75,7 +75,7 @@ def test_calls() -> None:
     assert read(message(TEXT, CALL)).message["content"] == "Hello"
 
 
-def test_thinking() -> None:
+def test_thinking_is_translated() -> None:
     hidden = {"type": "redacted_thinking", "data": "xyz"}
     done = read(message(THINKING, hidden, TEXT))
     assert done.message["reasoning_content"] == "hm"
@@ -83,16 +83,16 @@ def test_thinking() -> None:
     assert done.message["content"] == "Hello"
 
 
-def test_an_empty_answer_is_empty_text() -> None:
+def test_empty_content_becomes_empty_text() -> None:
     assert read(message()).message["content"] == ""
 
 
 @pytest.mark.parametrize(("reason", "made"), FINISH_REASONS.items())
-def test_stop_reasons(reason: str, made: str) -> None:
+def test_stop_reason_becomes_finish_reason(reason: str, made: str) -> None:
     assert read(message(TEXT, stop_reason=reason)).finish_reason == made
 
 
-def test_a_new_stop_reason_is_a_stop() -> None:
+def test_unknown_stop_reason_becomes_stop() -> None:
     answer = {**message(TEXT), "stop_reason": "never_heard_of"}
     assert read_message(json.dumps(answer).encode()).finish_reason == "stop"
 
@@ -102,19 +102,19 @@ def test_every_published_stop_reason_is_known() -> None:
     assert set(published) == set(FINISH_REASONS)
 
 
-def test_a_refusal_says_why() -> None:
+def test_refusal_has_explanation() -> None:
     details = {"type": "refusal", "category": None, "explanation": "I will not."}
     done = read(message(stop_reason="refusal", stop_details=details))
     assert (done.message["refusal"], done.finish_reason) == ("I will not.", "content_filter")
 
 
-def test_an_error_in_a_200() -> None:
+def test_error_in_200_is_raised() -> None:
     with pytest.raises(ProviderUnavailable):
         read_message(b'{"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}')
 
 
 @pytest.mark.parametrize("raw", [b"", b"{", b"[]", b"null", b"{}", b'{"type": "message", "content": null}'])
-def test_what_is_no_message(raw: bytes) -> None:
+def test_invalid_message_raises_bad_response(raw: bytes) -> None:
     with pytest.raises(ProviderBadResponse):
         read_message(raw)
 
@@ -156,7 +156,7 @@ def deltas(chunks: list[ChatChunk]) -> list[dict[str, Any]]:
     return [dict(chunk.delta) for chunk in chunks if chunk.body["choices"]]
 
 
-def test_a_stream_of_text() -> None:
+def test_text_stream_becomes_chunks() -> None:
     pieces = [{"type": "text_delta", "text": "Hel"}, {"type": "text_delta", "text": "lo"}]
     chunks = stream(START, *block(0, {"type": "text", "text": ""}, *pieces), {"type": "ping"}, end(), STOP)
     assert deltas(chunks) == [{"role": "assistant", "content": ""}, {"content": "Hel"}, {"content": "lo"}, {}]
@@ -169,7 +169,7 @@ def test_a_stream_of_text() -> None:
     assert chunks[-1].body["choices"] == []
 
 
-def test_a_stream_of_calls_in_pieces() -> None:
+def test_tool_call_stream_becomes_chunks() -> None:
     parts = [{"type": "input_json_delta", "partial_json": piece} for piece in ("", '{"ci', 'ty": "Bonn"}')]
     bare = {**CALL, "input": {}}
     chunks = stream(
@@ -191,7 +191,7 @@ def test_a_stream_of_calls_in_pieces() -> None:
     assert chunks[-2].finish_reason == "tool_calls"
 
 
-def test_a_stream_of_thinking() -> None:
+def test_thinking_stream_becomes_chunks() -> None:
     parts = [
         {"type": "thinking_delta", "thinking": "h"}, {"type": "thinking_delta", "thinking": "m"},
         {"type": "signature_delta", "signature": "sig"},
@@ -205,13 +205,13 @@ def test_a_stream_of_thinking() -> None:
     ]  # fmt: skip
 
 
-def test_a_streamed_refusal_says_why() -> None:
+def test_streamed_refusal_has_explanation() -> None:
     details = {"type": "refusal", "category": None, "explanation": "I will not."}
     chunks = stream(START, end("refusal", stop_details=details), STOP)
     assert (chunks[-2].delta, chunks[-2].finish_reason) == ({"refusal": "I will not."}, "content_filter")
 
 
-def test_events_that_nobody_knows_are_passed_over() -> None:
+def test_unknown_events_are_skipped() -> None:
     new = {"type": "never_heard_of", "delta": {}}
     assert deltas(stream(new, START, new, end(), STOP)) == [{"role": "assistant", "content": ""}, {}]
 
@@ -224,7 +224,7 @@ def test_events_that_nobody_knows_are_passed_over() -> None:
         (None, ProviderError),
     ],
 )
-def test_an_error_event(error: object, kind: type[PlatformError]) -> None:
+def test_error_event_is_raised(error: object, kind: type[PlatformError]) -> None:
     decoder = AnthropicEventDecoder()
     decoder.decode(json.dumps(START).encode())
     with pytest.raises(kind):
@@ -232,7 +232,7 @@ def test_an_error_event(error: object, kind: type[PlatformError]) -> None:
 
 
 @pytest.mark.parametrize("events", [[], [START], [START, end()]])
-def test_a_stream_without_its_last_event_is_not_complete(events: list[dict[str, Any]]) -> None:
+def test_stream_without_message_stop_is_incomplete(events: list[dict[str, Any]]) -> None:
     decoder = AnthropicEventDecoder()
     for event in events:
         decoder.decode(json.dumps(event).encode())
@@ -242,7 +242,7 @@ def test_a_stream_without_its_last_event_is_not_complete(events: list[dict[str, 
 
 
 @pytest.mark.parametrize("events", [[STOP], [block(0, TEXT)[0]], [end()], [START, STOP]])
-def test_events_out_of_order(events: list[dict[str, Any]]) -> None:
+def test_events_out_of_order_raise_bad_response(events: list[dict[str, Any]]) -> None:
     decoder = AnthropicEventDecoder()
     *before, last = events
     for event in before:
@@ -282,7 +282,7 @@ _KINDS = st.sampled_from(
         max_size=6,
     )
 )
-def test_any_events_are_chunks_or_an_error_of_ours(events: list[dict[str, Any]]) -> None:
+def test_any_events_become_chunks_or_platform_error(events: list[dict[str, Any]]) -> None:
     decoder = AnthropicEventDecoder()
     try:
         for event in [START, *events]:

@@ -20,37 +20,37 @@ def sent(*given: str) -> list[str]:
 
 
 @given(st.lists(st.text(max_size=80) | st.sampled_from(["a", "a:0", "call_0", ""]), max_size=8))
-def test_every_call_gets_an_id_of_its_own(given: list[str]) -> None:
+def test_every_call_gets_unique_id(given: list[str]) -> None:
     made = sent(*given)
     assert all(GOOD.fullmatch(each) for each in made)
     assert len(set(made)) == len(made)
     assert sent(*given, "one more turn")[: len(made)] == made  # a later turn changes nothing
 
 
-def test_good_ids_are_kept() -> None:
+def test_valid_ids_are_kept() -> None:
     for good in ("toolu_01A09q90qw90lq917835lq9", "call_abc-1", "x" * 64):
         assert sent(good) == [good]
 
 
-def test_our_own_ids_come_back_unchanged() -> None:
+def test_own_ids_are_unchanged() -> None:
     [made] = sent("functions.f:0")
     assert sent(made) == [made]
 
 
-def test_ids_that_could_be_mistaken_are_told_apart() -> None:
+def test_similar_ids_stay_distinct() -> None:
     """A good id that is another one's hash, and ids that differ only in what Anthropic refuses."""
     [hashed] = sent("functions.f:0")
     assert len(set(sent("functions.f:0", hashed))) == 2
     assert len(set(sent("f:0", "f.0", "f_0", "f 0"))) == 4
 
 
-def test_results_of_repeated_ids_go_to_calls_in_order() -> None:
+def test_results_of_repeated_ids_follow_call_order() -> None:
     ids = ToolIds()
     first, second = ids.call("a", "1"), ids.call("a", "2")
     assert (ids.result("a"), ids.result("a"), ids.result("a")) == (first, second, None)
 
 
-def test_call_without_a_result_is_known_by_its_place() -> None:
+def test_call_without_result_is_found_by_path() -> None:
     ids = ToolIds()
     assert (ids.any, ids.without_result()) == (False, None)
     ids.call("a", "messages.1.tool_calls.0")

@@ -88,39 +88,39 @@ def body(**fields: object) -> bytes:
     return json.dumps({"error": {"message": "m", "type": "t", "param": None, "code": None, **fields}}).encode()
 
 
-def test_the_tables_here_have_every_row_of_the_code() -> None:
+def test_test_tables_cover_every_row() -> None:
     assert {status for status, _ in BY_STATUS} >= set(provider_errors.BY_STATUS)
     assert {code for _, code, _ in BY_CODE} >= set(openai_errors._BY_CODE)
 
 
 @pytest.mark.parametrize(("status", "kind"), BY_STATUS)
-def test_by_status(status: int, kind: type[errors.PlatformError]) -> None:
+def test_error_follows_status(status: int, kind: type[errors.PlatformError]) -> None:
     assert type(error_from_response(status, {}, body())) is kind
     assert type(error_from_response(status, {}, b"<html>")) is kind
 
 
 @pytest.mark.parametrize(("status", "code", "kind"), BY_CODE)
-def test_by_code(status: int, code: str, kind: type[errors.PlatformError]) -> None:
+def test_error_follows_code(status: int, code: str, kind: type[errors.PlatformError]) -> None:
     assert type(error_from_response(status, {}, body(code=code))) is kind
 
 
-def test_an_exhausted_quota_may_be_in_the_type() -> None:
+def test_exhausted_quota_in_type_is_found() -> None:
     assert type(error_from_response(429, {}, body(type="insufficient_quota"))) is errors.ProviderQuotaExhausted
 
 
 @pytest.mark.parametrize(("_status", "code", "kind"), BY_CODE[:12])
-def test_in_a_stream_code_or_type_decides(_status: int, code: str, kind: type[errors.PlatformError]) -> None:
+def test_error_event_follows_code_or_type(_status: int, code: str, kind: type[errors.PlatformError]) -> None:
     assert type(error_from_event({"code": code})) is kind
     assert type(error_from_event({"type": code})) is kind
 
 
-def test_azures_inner_error_counts() -> None:
+def test_azure_inner_error_is_used() -> None:
     raw = body(code="BadRequest", innererror={"code": "ResponsibleAIPolicyViolation"})
     assert type(error_from_response(400, {}, raw)) is errors.ContentFiltered
 
 
 @pytest.mark.parametrize(("status", "kind"), BY_STATUS[2:])
-def test_a_code_may_be_the_status_of_a_server_behind(status: int, kind: type[errors.PlatformError]) -> None:
+def test_code_with_status_is_used(status: int, kind: type[errors.PlatformError]) -> None:
     assert type(error_from_event({"code": status})) is kind
 
 
@@ -140,7 +140,7 @@ def test_a_code_may_be_the_status_of_a_server_behind(status: int, kind: type[err
         {"message": {"a": 1}},
     ],
 )
-def test_any_other_event_is_the_providers_error(event: object) -> None:
+def test_other_error_event_is_provider_error(event: object) -> None:
     assert type(error_from_event(event)) is errors.ProviderError
 
 
@@ -158,7 +158,7 @@ def test_any_other_event_is_the_providers_error(event: object) -> None:
         b'"\\ud800"',
     ],
 )
-def test_odd_bodies_count_by_status(raw: bytes) -> None:
+def test_unexpected_body_falls_back_to_status(raw: bytes) -> None:
     assert type(error_from_response(429, {}, raw)) is errors.ProviderRateLimited
     assert error_from_response(400, {}, raw).details is None
 
@@ -185,19 +185,19 @@ def test_odd_bodies_count_by_status(raw: bytes) -> None:
         ("Fri, 31 Dec 2099 23:59:59 -0000", None),  # of an unknown zone
     ],
 )
-def test_retry_after(text: str, seconds: float | None) -> None:
+def test_retry_after_is_read(text: str, seconds: float | None) -> None:
     error = error_from_response(429, {"retry-after": text}, b"")
     assert error.retry_after == seconds
     assert error.wait_seconds == (1 if seconds is None else seconds)  # callers are told something all the same
 
 
-def test_an_error_may_stand_in_a_list() -> None:
+def test_error_in_list_is_read() -> None:
     """Google's OpenAI endpoint does that."""
     error = error_from_response(400, {}, b"[" + body(message="too hot") + b"]")
     assert error.details == ["too hot"]
 
 
-def test_retry_after_as_a_date() -> None:
+def test_retry_after_date_is_read() -> None:
     at = format_datetime(datetime.now(UTC) + timedelta(seconds=20), usegmt=True)
     retry_after = error_from_response(503, {"retry-after": at}, b"").retry_after
     assert retry_after is not None
@@ -205,18 +205,18 @@ def test_retry_after_as_a_date() -> None:
 
 
 @given(st.text(max_size=40))
-def test_any_retry_after_gives_seconds_within_the_cap(text: str) -> None:
+def test_any_retry_after_is_within_cap(text: str) -> None:
     wait = error_from_response(429, {"retry-after": text}, b"").wait_seconds
     assert wait is not None
     assert 0 <= wait <= provider_errors.MAX_RETRY_AFTER_SECONDS
 
 
 @pytest.mark.parametrize("status", [400, 401, 500, 504])
-def test_where_waiting_does_not_help_nothing_says_so(status: int) -> None:
+def test_permanent_error_has_no_retry_after(status: int) -> None:
     assert error_from_response(status, {"retry-after": "7"}, b"").wait_seconds is None
 
 
-def test_an_exhausted_quota_is_not_to_be_retried() -> None:
+def test_exhausted_quota_should_not_be_retried() -> None:
     error = error_from_response(429, {"retry-after": "7"}, body(code="insufficient_quota"))
     assert error.retry_after is None
 
@@ -225,9 +225,7 @@ SECRET_WORDS = "Incorrect API key provided: sk-proj-abc123XYZ_789. Ask pk-live-1
 
 
 @pytest.mark.parametrize(("status", "kind"), BY_STATUS)
-def test_the_providers_words_come_through_only_where_the_caller_must_act(
-    status: int, kind: type[errors.PlatformError]
-) -> None:
+def test_provider_message_reaches_only_acting_callers(status: int, kind: type[errors.PlatformError]) -> None:
     error = error_from_response(status, {}, body(message="temperature must be at most 2"))
     words = "temperature must be at most 2"
     refused = issubclass(kind, errors.RequestRefused)
@@ -236,7 +234,7 @@ def test_the_providers_words_come_through_only_where_the_caller_must_act(
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 422, 429, 500])
-def test_keys_in_the_providers_words_are_masked(status: int) -> None:
+def test_keys_in_provider_message_are_masked(status: int) -> None:
     error = error_from_response(status, {}, body(message=SECRET_WORDS))
     shown = f"{error} {error.message} {error.details}"
     for part in ("abc123", "proj", "12345678", "0123456789AB", "zzzz"):
@@ -245,7 +243,7 @@ def test_keys_in_the_providers_words_are_masked(status: int) -> None:
         assert error.details == ["Incorrect API key provided: [masked] Ask [masked] or [masked]"]
 
 
-def test_long_words_are_cut_after_they_were_masked() -> None:
+def test_long_message_is_masked_before_truncation() -> None:
     error = error_from_response(400, {}, body(message="x" * 495 + " sk-proj-abcdefghijkl"))
     assert error.details is not None
     assert len(error.details[0]) <= 500
@@ -261,19 +259,19 @@ _ANSWERS = st.recursive(
 
 
 @given(st.integers(300, 599), _ANSWERS)
-def test_no_answer_makes_anything_but_an_error_of_ours(status: int, answer: Any) -> None:
+def test_any_response_becomes_platform_error(status: int, answer: Any) -> None:
     error = error_from_response(status, {}, json.dumps(answer).encode())
     assert isinstance(error, errors.ProviderFailed | errors.RequestRefused | errors.ProviderNotConfigured)
     assert error.status in (400, 502, 503, 504)
 
 
-def test_what_the_adapter_says_itself() -> None:
+def test_gateway_errors_have_details() -> None:
     assert provider_errors.unavailable().retry_after is None
     assert provider_errors.timed_out("no data for 3 s").details == ["no data for 3 s"]
     assert provider_errors.bad_response("not JSON").details == ["not JSON"]
 
 
-def test_the_field_that_is_wrong_is_told_where_the_caller_must_act() -> None:
+def test_param_reaches_only_acting_callers() -> None:
     refused = error_from_response(400, {}, body(param="messages[0].content", code="invalid_value"))
     assert refused.param == "messages[0].content"
     assert error_from_event({"code": "content_filter", "param": "prompt"}).param == "prompt"
@@ -285,5 +283,5 @@ def test_the_field_that_is_wrong_is_told_where_the_caller_must_act() -> None:
     ("param", "told"),
     [(None, None), ("", None), (7, None), (["a"], None), ("x" * 300, "x" * 200), ("sk-live-0123456789", "[masked]")],
 )
-def test_only_a_short_field_without_a_key_is_told(param: object, told: str | None) -> None:
+def test_param_is_truncated_and_masked(param: object, told: str | None) -> None:
     assert error_from_response(400, {}, body(param=param)).param == told

@@ -44,11 +44,11 @@ def test_steering_field_is_refused_by_name(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", HARMLESS)
-def test_other_unknown_field_passes(name: str) -> None:
+def test_unknown_field_passes(name: str) -> None:
     assert not steers(name)
 
 
-def test_fields_of_openai_are_not_extra() -> None:
+def test_openai_fields_are_not_extra() -> None:
     assert extra_fields(dict.fromkeys(KNOWN_FIELDS)) == ()
 
 
@@ -66,7 +66,7 @@ def test_fields_of_openai_are_not_extra() -> None:
         ({"metadata": {"tags": ["premium"], "fallbacks": {}}}, ["metadata.tags", "metadata.fallbacks"]),
     ],
 )
-def test_values_that_reach_further_are_named(body: dict[str, Any], names: list[str]) -> None:
+def test_values_with_more_effect_are_extra(body: dict[str, Any], names: list[str]) -> None:
     assert list(extra_fields(body)) == names
     assert all(map(steers, names))
 
@@ -75,7 +75,7 @@ def served(*routes: Route) -> ServedModel:
     return ServedModel("m", routes, FakeUpstream(routes[0]))
 
 
-def test_catalog_allows_fields_by_provider() -> None:
+def test_allow_fields_applies_by_provider() -> None:
     open_route = Route("m", "p", "up", allow_fields=frozenset({"models", "tools.web_search"}))
     served(open_route).require_fields(["models", "tools.web_search", "top_k"])
     with pytest.raises(InvalidRequest):
@@ -84,7 +84,7 @@ def test_catalog_allows_fields_by_provider() -> None:
         served(open_route, Route("m", "q", "up")).require_fields(["models"])
 
 
-def test_provider_may_take_known_fields_only() -> None:
+def test_only_known_fields_refuses_others() -> None:
     strict = Route("m", "p", "up", allow_fields=frozenset({"top_k"}), only_known_fields=True)
     served(strict).require_fields(["top_k"])
     with pytest.raises(InvalidRequest) as caught:
@@ -92,7 +92,7 @@ def test_provider_may_take_known_fields_only() -> None:
     assert caught.value.param == "min_p"
 
 
-def test_long_name_is_not_repeated_whole() -> None:
+def test_long_name_is_truncated_in_error() -> None:
     with pytest.raises(InvalidRequest) as caught:
         served(Route("m", "p", "up")).require_fields(["model" * 10_000])
     assert len(caught.value.message) < 400
