@@ -66,7 +66,7 @@ async def test_unwanted_body_is_refused_without_100(
     await asyncio.to_thread(ask)
 
 
-async def test_body_behind_early_refusal_is_no_request(address: Address, chat_key: str) -> None:
+async def test_body_after_early_refusal_is_not_a_request(address: Address, chat_key: str) -> None:
     """What arrives after a 401 is read off, up to a bound, and never taken for the next request."""
     run = filled(head(CHAT_LINE, request_id(), JSON, "Content-Length: 5000000"), chat_key)
     hidden = get(name="inner").replace(b"atk-000000000000", run.token.encode())

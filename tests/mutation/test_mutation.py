@@ -65,7 +65,7 @@ def test_lua_mutants_leave_comments_alone() -> None:
     assert changes == ["if a < b then (< → <=)", "call('DEL', key) (call('DEL', key) → do end)"]
 
 
-def test_live_exchange_tells_caught_from_survived(workshop: Workshop) -> None:
+def test_live_exchange_catches_a_fault(workshop: Workshop) -> None:
     """A fault that the module's tests see, one that they do not, and one of a line that no test reaches."""
     path = "platform_app/auth/permissions.py"
     source = (workshop.tree / path).read_text()

@@ -124,13 +124,13 @@ class ModuleBench:
         self._workshop = workshop
         self._live = Worker(workshop.tree, workshop.directory / "live.log", "live", str(workshop.tree / path), *tests)
         lines = workshop.directory / "lines.json"
-        code, _ = self._live.run([], LONGEST, lines=str(lines))
+        code, seconds = self._live.run([], LONGEST, lines=str(lines))
         if code != 0:
             raise AssertionError(f"the tests of {path} fail without a mutant:\n{self._live.log()}")
         found = json.loads(lines.read_text())
         self._lines: dict[int, list[str]] = {int(line): names for line, names in found["lines"].items()}
         self._tests: list[str] = found["passed"]
-        self._timeout = max(SHORTEST_TIMEOUT, 5 * self._live.run([], LONGEST)[1])
+        self._timeout = max(SHORTEST_TIMEOUT, 3 * seconds)
 
     def close(self) -> None:
         """End the worker."""

@@ -69,7 +69,7 @@ async def test_good_streams_are_read_completely(factory: ProtocolFactory) -> Non
 
 @settings(max_examples=300, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 @given(seed=st.integers(0, 100_000), places=st.lists(st.integers(0, 1_000), max_size=12))
-async def test_splitting_changes_nothing(factory: ProtocolFactory, seed: int, places: list[int]) -> None:
+async def test_split_body_gets_the_same_response(factory: ProtocolFactory, seed: int, places: list[int]) -> None:
     """The same bytes in other packets are the same requests, and a refusal or none. Its status may differ: what can no
     longer become a head is refused before the rest of it has arrived."""
     data = stream(seed).data

@@ -37,7 +37,7 @@ def headers(chat_key: str) -> dict[str, str]:
 # --- JSON
 
 
-async def test_json_answer_has_every_documented_field(
+async def test_json_response_has_every_documented_field(
     gateway: Gateway, client: httpx.AsyncClient, headers: dict[str, str]
 ) -> None:
     response = await client.post(gateway.chat_url, headers=headers, json={"prompt": "Hello", "conversation_id": "c1"})
@@ -134,7 +134,7 @@ async def test_tool_calls_are_in_the_message_and_output_is_null(
     assert response.json()["output"] == "The tool said: sunny"
 
 
-async def test_an_answer_cut_by_max_tokens_says_so(
+async def test_response_cut_by_max_tokens_has_its_reason(
     gateway: Gateway, client: httpx.AsyncClient, headers: dict[str, str]
 ) -> None:
     response = await client.post(gateway.chat_url, headers=headers, json={"prompt": "Hello", "max_tokens": 1})
@@ -145,7 +145,7 @@ async def test_an_answer_cut_by_max_tokens_says_so(
 
 
 @pytest.mark.parametrize("sane", ["a", "3f2a91c0.b-c_d:e", "x" * 128])
-async def test_a_sane_request_id_is_echoed(
+async def test_valid_request_id_is_returned(
     gateway: Gateway, client: httpx.AsyncClient, headers: dict[str, str], sane: str
 ) -> None:
     response = await client.post(gateway.chat_url, headers={**headers, "X-Request-ID": sane}, json={"prompt": "Hello"})
@@ -166,7 +166,9 @@ async def test_any_other_request_id_is_replaced(
     assert response.json()["request_id"] == response.headers["x-request-id"]
 
 
-async def test_the_clients_trace_goes_on(gateway: Gateway, client: httpx.AsyncClient, headers: dict[str, str]) -> None:
+async def test_traceparent_of_the_client_is_continued(
+    gateway: Gateway, client: httpx.AsyncClient, headers: dict[str, str]
+) -> None:
     response = await client.post(
         gateway.chat_url,
         headers={**headers, "traceparent": f"00-{TRACE_ID}-00f067aa0ba902b7-01"},
@@ -189,7 +191,7 @@ async def test_the_clients_trace_goes_on(gateway: Gateway, client: httpx.AsyncCl
         f"00-{TRACE_ID}-00f067aa0ba902b7-01-more",
     ],
 )
-async def test_a_malformed_traceparent_starts_a_new_trace(
+async def test_malformed_traceparent_starts_a_new_trace(
     gateway: Gateway, client: httpx.AsyncClient, headers: dict[str, str], malformed: str
 ) -> None:
     response = await client.post(
@@ -201,7 +203,7 @@ async def test_a_malformed_traceparent_starts_a_new_trace(
     assert trace_id not in ("0" * 32, TRACE_ID)
 
 
-async def test_success_carries_both_families_of_rate_limit_headers(
+async def test_success_has_both_kinds_of_rate_limit_headers(
     gateway: Gateway, client: httpx.AsyncClient, headers: dict[str, str]
 ) -> None:
     for stream in (False, True):
@@ -220,7 +222,7 @@ async def test_success_carries_both_families_of_rate_limit_headers(
 # --- stream
 
 
-async def test_a_stream_says_what_the_json_answer_says(
+async def test_stream_equals_the_json_response(
     gateway: Gateway, client: httpx.AsyncClient, headers: dict[str, str]
 ) -> None:
     ask = {"prompt": "Tell me: ☃ \n\n data: x", "conversation_id": "c9"}
@@ -296,7 +298,7 @@ def head_to(wire: Wire, seconds: float) -> StreamHead:
     return StreamHead(wire.send, stream_headers(CONTENT_TYPE), KEEP_ALIVE, seconds)
 
 
-async def test_a_silent_stream_is_kept_alive_by_comments() -> None:
+async def test_idle_stream_is_kept_alive_by_comments() -> None:
     wire, go_on = Wire(), asyncio.Event()
 
     async def events() -> Any:
@@ -321,7 +323,7 @@ async def test_a_silent_stream_is_kept_alive_by_comments() -> None:
     assert len(wire.messages) == sent, "a comment came after the end"
 
 
-async def test_a_busy_stream_carries_no_comments() -> None:
+async def test_stream_of_frequent_chunks_has_no_comments() -> None:
     wire = Wire()
 
     async def events() -> Any:
@@ -334,7 +336,7 @@ async def test_a_busy_stream_carries_no_comments() -> None:
     assert wire.body == event("delta", {}) * 9
 
 
-async def test_the_events_are_closed_at_once_when_the_client_leaves() -> None:
+async def test_disconnect_closes_the_events_at_once() -> None:
     wire, closed = Wire(), asyncio.Event()
 
     async def events() -> Any:
@@ -352,7 +354,7 @@ async def test_the_events_are_closed_at_once_when_the_client_leaves() -> None:
     assert closed.is_set()
 
 
-async def test_a_client_that_takes_nothing_counts_as_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_client_that_reads_nothing_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its socket is open and full; what ends the stream must not look like a bug of ours."""
     monkeypatch.setattr(byte_stream, "SEND_TIMEOUT_SECONDS", 0.05)
     wire, closed = Wire(), asyncio.Event()

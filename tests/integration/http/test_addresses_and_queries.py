@@ -83,7 +83,7 @@ async def test_large_compressed_body_without_a_header_is_named_too(
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-32-be", "latin-1"])
 @pytest.mark.parametrize("path", ["/v1/platform/chat", "/v1/chat/completions"])
-async def test_body_that_is_not_utf8_is_named(
+async def test_body_of_another_encoding_is_refused_by_name(
     gateway: Gateway, client: httpx.AsyncClient, key: str, path: str, encoding: str
 ) -> None:
     headers = bearer(key, **{"Content-Type": "application/json"})
@@ -106,13 +106,13 @@ async def test_output_is_the_text_of_a_list_of_parts(gateway: Gateway, client: h
 @pytest.mark.parametrize(
     "path", ["/v1/platform/chat", "/v1/chat/completions", "/openai/deployments/sim-ok/chat/completions"]
 )
-async def test_api_key_header_is_accepted(gateway: Gateway, client: httpx.AsyncClient, key: str, path: str) -> None:
+async def test_x_api_key_header_is_accepted(gateway: Gateway, client: httpx.AsyncClient, key: str, path: str) -> None:
     body = {"prompt": "Hello"} if "platform" in path else CHAT
     response = await client.post(gateway.base_url + path, headers={"api-key": key}, json=body)
     assert response.status_code == 200
 
 
-async def test_key_without_bearer_is_told_so(gateway: Gateway, client: httpx.AsyncClient, key: str) -> None:
+async def test_key_without_bearer_is_explained(gateway: Gateway, client: httpx.AsyncClient, key: str) -> None:
     """And a placeholder beside a good key: same status and code as every bad key, other words."""
     for headers, told in (
         ({"Authorization": key}, "does not begin with 'Bearer '"),
@@ -144,7 +144,7 @@ async def test_key_without_bearer_is_told_so(gateway: Gateway, client: httpx.Asy
         ("/openai/models?api-version=2024-10-21&owner=x", "owner"),
     ],
 )
-async def test_unknown_query_parameter_is_422_by_name(
+async def test_unknown_query_parameter_is_refused_by_name(
     gateway: Gateway, client: httpx.AsyncClient, key: str, path: str, wrong: str
 ) -> None:
     response = await client.get(gateway.base_url + path, headers=bearer(key))
@@ -153,7 +153,7 @@ async def test_unknown_query_parameter_is_422_by_name(
 
 
 @pytest.mark.parametrize("path", JSON_ROUTES)
-async def test_query_of_a_post_is_422_by_name(
+async def test_query_parameter_of_a_post_is_refused_by_name(
     gateway: Gateway, client: httpx.AsyncClient, simulator: ProviderSimulator, key: str, path: str
 ) -> None:
     before = simulator.count("sim-ok")
@@ -188,7 +188,7 @@ async def test_probes_take_any_query(gateway: Gateway, client: httpx.AsyncClient
         ("GET", "/v1/platform/audit/", "Use GET /v1/platform/audit"),
     ],
 )
-async def test_path_that_almost_exists_says_what_is_there(
+async def test_path_with_a_typo_names_the_nearest_path(
     gateway: Gateway, client: httpx.AsyncClient, method: str, path: str, told: str
 ) -> None:
     response = await client.request(method, gateway.base_url + path)
@@ -205,7 +205,7 @@ async def test_path_that_almost_exists_says_what_is_there(
         ("POST", "/openai/models", "GET"),
     ],
 )
-async def test_wrong_method_is_told_all_that_are_taken(
+async def test_wrong_method_lists_allowed_methods(
     gateway: Gateway, client: httpx.AsyncClient, method: str, path: str, allowed: str
 ) -> None:
     response = await client.request(method, gateway.base_url + path)

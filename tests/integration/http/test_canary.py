@@ -22,7 +22,7 @@ from apps.provider_simulator.formats.wire import masked
 from apps.provider_simulator.server import ProviderSimulator
 from platform_app.auth.tokens import generate_token
 from tests.conftest import GENEROUS, PROVIDER_KEY, Platform
-from tests.integration.ledger.test_ledger import connected
+from tests.support.gateway.database import connected
 from tests.support.gateway.http import access_line, chat_request, connect
 from tests.support.gateway.process import Gateway
 from tests.support.providers.faults import GATEWAY_IDLE_SECONDS
@@ -276,7 +276,7 @@ async def _ledger_of(platform: Platform, key: str) -> str:
     return "\n".join(rows)
 
 
-def test_everything_was_met(seen: Seen) -> None:
+def test_every_operation_was_called(seen: Seen) -> None:
     """What the searches below lean on."""
     assert set(seen.statuses.values()) >= {200, 400, 401, 403, 404, 415, 422, 500, 502, 503, 504}
     assert seen.statuses["key: good"] == seen.statuses["X-API-Key: good"] == 200
@@ -326,7 +326,7 @@ def _hidden(keys: dict[str, str], platform: Platform) -> dict[str, str]:
     }
 
 
-def test_no_secret_is_in_an_answer(seen: Seen, keys: dict[str, str], platform: Platform) -> None:
+def test_secret_is_never_in_a_response(seen: Seen, keys: dict[str, str], platform: Platform) -> None:
     found = [
         (name, what) for name, secret in _hidden(keys, platform).items() for what, text in seen.answers.items()
         if secret in text
@@ -335,14 +335,14 @@ def test_no_secret_is_in_an_answer(seen: Seen, keys: dict[str, str], platform: P
 
 
 @pytest.mark.parametrize("where", ["log", "metrics", "ledger"])
-def test_no_secret_is_in_what_operators_see(seen: Seen, keys: dict[str, str], platform: Platform, where: str) -> None:
+def test_secret_is_never_logged_or_exposed(seen: Seen, keys: dict[str, str], platform: Platform, where: str) -> None:
     text = getattr(seen, where)
     found = [name for name, secret in _hidden(keys, platform).items() if secret in text]
     assert not found
 
 
 @pytest.mark.parametrize("where", ["log", "metrics", "ledger"])
-def test_no_prompt_is_in_what_operators_see(seen: Seen, where: str) -> None:
+def test_prompt_is_never_logged_or_exposed(seen: Seen, where: str) -> None:
     lines = [line[:400] for line in getattr(seen, where).splitlines() if PROMPT in line]
     assert not lines
 
@@ -355,7 +355,7 @@ def test_errors_do_not_repeat_the_prompt(seen: Seen) -> None:
     assert not found
 
 
-def test_no_traceback_and_no_place_in_our_code_is_told(seen: Seen) -> None:
+def test_traceback_is_never_in_a_response(seen: Seen) -> None:
     for what, text in seen.answers.items():
         for sign in ("Traceback", 'File "', ".py", "RuntimeError", "LookupError", "sqlalchemy", "api_key_secrets"):
             if what != "/openapi.json":
@@ -364,7 +364,7 @@ def test_no_traceback_and_no_place_in_our_code_is_told(seen: Seen) -> None:
     assert "Traceback" not in seen.metrics
 
 
-def test_a_bug_is_told_by_its_request_id_and_found_by_it(seen: Seen) -> None:
+def test_unhandled_error_is_found_by_its_request_id(seen: Seen) -> None:
     head, _, body = seen.answers["body: a bug"].partition("\n\n")
     error = json.loads(body)["error"]
     assert set(error) == {"code", "message", "request_id"}
@@ -378,7 +378,7 @@ def test_a_bug_is_told_by_its_request_id_and_found_by_it(seen: Seen) -> None:
     assert any("buggy_send" in place for place in line["error_at"])
 
 
-def test_the_search_finds_what_is_there() -> None:
+def test_search_finds_a_planted_secret() -> None:
     """A canary of the canaries: each of them is a text that the searches above would find."""
     pepper = secrets.token_hex(32)
     platform = Platform({"PLATFORM_API_KEY_PEPPER": f"1:{pepper}"})
@@ -388,7 +388,7 @@ def test_the_search_finds_what_is_there() -> None:
     assert all(secret in leak and len(secret) >= 8 for secret in _hidden({"leaked": key}, platform).values())
 
 
-def test_a_bug_whose_message_quotes_what_it_met_is_logged_without_the_quote(seen: Seen) -> None:
+def test_unhandled_error_is_logged_without_its_message(seen: Seen) -> None:
     """Many exceptions quote the value that they choked on; the line that reports one must not pass it on."""
     lines = [json.loads(line) for line in seen.log.splitlines() if '"KeyError"' in line]
     assert lines, "the bug was not met"

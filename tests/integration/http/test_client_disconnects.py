@@ -18,7 +18,7 @@ from aiohttp import web
 
 from apps.provider_simulator.server import ProviderSimulator
 from tests.conftest import GENEROUS, Platform
-from tests.integration.ledger.test_ledger import connected
+from tests.support.gateway.database import connected
 from tests.support.gateway.http import Connection, access_line, connect, metric, until, workers
 from tests.support.gateway.process import Gateway, write_config
 
@@ -172,7 +172,7 @@ def in_use(gateway: Gateway) -> float:
 
 @pytest.mark.parametrize("route", ROUTES)
 @pytest.mark.parametrize("where", LEAVES)
-async def test_who_leaves_frees_everything_at_once(
+async def test_disconnect_frees_slot_and_lease_at_once(
     single: Gateway,
     sim: ProviderSimulator,
     client: httpx.AsyncClient,
@@ -222,7 +222,7 @@ async def test_who_leaves_frees_everything_at_once(
 
 @pytest.mark.parametrize("route", ROUTES)
 @pytest.mark.parametrize("model", DIES)
-async def test_an_upstream_that_dies_in_the_middle_ends_in_an_error_event(
+async def test_failing_provider_stream_ends_in_an_error_event(
     single: Gateway, sim: ProviderSimulator, client: httpx.AsyncClient, platform: Platform, visitor: Visitor,
     model: str, route: str,
 ) -> None:  # fmt: skip
@@ -247,7 +247,7 @@ async def test_an_upstream_that_dies_in_the_middle_ends_in_an_error_event(
 
 
 @pytest.mark.parametrize("route", ROUTES)
-async def test_a_slow_reader_slows_the_provider_and_grows_no_memory(
+async def test_slow_reader_slows_the_provider(
     single: Gateway, sim: ProviderSimulator, visitor: Visitor, poured: Poured, route: str
 ) -> None:
     """256 MiB are on offer. The gateway may hold what its sockets' buffers and a few pieces take."""
@@ -274,7 +274,7 @@ async def test_a_slow_reader_slows_the_provider_and_grows_no_memory(
 
 
 @pytest.mark.parametrize("route", ROUTES)
-async def test_a_silent_stream_beats(
+async def test_idle_stream_sends_heartbeats(
     single: Gateway, sim: ProviderSimulator, client: httpx.AsyncClient, visitor: Visitor, route: str
 ) -> None:
     body = ask("sim-slow-stream-1000@beats", "refuse:", stream=True, max_tokens=1)

@@ -56,7 +56,7 @@ async def _begin(connection: Connection, sim: ProviderSimulator, chat_key: str, 
 
 @pytest.mark.parametrize("how", ["close", "reset"])
 @pytest.mark.parametrize("where", LEAVES)
-async def test_the_provider_is_told_at_once(
+async def test_disconnect_cancels_the_provider_call_at_once(
     gateway: Gateway, sim: ProviderSimulator, chat_key: str, where: str, how: str
 ) -> None:
     leave = LEAVES[where]
@@ -80,7 +80,7 @@ async def test_the_provider_is_told_at_once(
     assert [found["event"] for found in gateway.log_lines() if found.get("request_id") == request_id] == ["request"]
 
 
-async def test_many_leave_at_once(
+async def test_many_concurrent_disconnects_free_everything(
     gateway: Gateway, sim: ProviderSimulator, client: httpx.AsyncClient, chat_key: str
 ) -> None:
     async def visit(number: int) -> None:
@@ -96,7 +96,7 @@ async def test_many_leave_at_once(
     assert (await client.post(gateway.chat_url, headers=headers, json={"prompt": "Hello"})).status_code == 200
 
 
-async def test_who_stays_gets_everything_while_others_leave(
+async def test_disconnects_leave_other_clients_alone(
     gateway: Gateway, sim: ProviderSimulator, client: httpx.AsyncClient, chat_key: str
 ) -> None:
     headers = {"Authorization": f"Bearer {chat_key}"}
@@ -109,9 +109,7 @@ async def test_who_stays_gets_everything_while_others_leave(
     assert response.text.rpartition("event: ")[2].startswith("done")
 
 
-async def test_a_kept_connection_is_not_a_client_that_left(
-    gateway: Gateway, sim: ProviderSimulator, chat_key: str
-) -> None:
+async def test_reused_connection_is_not_a_disconnect(gateway: Gateway, sim: ProviderSimulator, chat_key: str) -> None:
     """The watch for a disconnect must leave what follows on the connection alone, pipelined requests too."""
     async with connect(gateway) as connection:
         first = chat_request(chat_key, {"prompt": "one", "model": "sim-slow-stream"}, "kept-1")
@@ -123,7 +121,7 @@ async def test_a_kept_connection_is_not_a_client_that_left(
         assert (await connection.answer())[0] == 200
 
 
-async def test_a_client_that_closes_its_side_counts_as_gone(
+async def test_client_that_closes_its_side_is_disconnected(
     gateway: Gateway, sim: ProviderSimulator, client: httpx.AsyncClient, chat_key: str
 ) -> None:
     """TCP tells a half-closed connection and a closed one apart only when somebody writes; leaving at once counts

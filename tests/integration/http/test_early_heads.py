@@ -123,7 +123,7 @@ async def test_old_go_client_reads_a_stream_with_comments(
 
 
 @pytest.mark.parametrize("path", ROUTES)
-async def test_fallback_goes_on_behind_an_early_head(
+async def test_fallback_continues_after_an_early_head(
     early: Gateway, client: httpx.AsyncClient, chat_key: str, path: str
 ) -> None:
     """Kind 13: the first route is given up after the head was sent."""
@@ -134,7 +134,7 @@ async def test_fallback_goes_on_behind_an_early_head(
 
 
 @pytest.mark.parametrize("path", ROUTES)
-async def test_failure_behind_an_early_head_is_an_event_with_the_request_id(
+async def test_failure_after_an_early_head_is_an_error_event(
     early: Gateway, client: httpx.AsyncClient, chat_key: str, path: str
 ) -> None:
     """Kinds 11c and 13."""
@@ -159,7 +159,7 @@ async def test_early_failure_keeps_its_status(
 
 
 @pytest.mark.parametrize("path", ROUTES)
-async def test_client_that_leaves_behind_an_early_head_ends_the_call(
+async def test_disconnect_after_an_early_head_ends_the_call(
     early: Gateway, chat_key: str, simulator: ProviderSimulator, path: str
 ) -> None:
     asked = {"model": "silent", "messages": [{"role": "user", "content": "Hello"}], "stream": True}
@@ -172,7 +172,7 @@ async def test_client_that_leaves_behind_an_early_head_ends_the_call(
 
 @pytest.mark.parametrize("path", ROUTES)
 @pytest.mark.parametrize("wire", WIRES)
-async def test_chunks_without_content_end_no_retry_and_no_fallback(
+async def test_chunk_without_content_allows_retry_and_fallback(
     early: Gateway, client: httpx.AsyncClient, chat_key: str, simulator: ProviderSimulator, wire: str, path: str
 ) -> None:
     """Kind 18: a role chunk, Azure's prompt filter, Anthropic's message_start, and then an error."""
@@ -196,7 +196,7 @@ async def test_many_early_heads_leave_nothing_behind(early: Gateway, client: htt
 
 
 @pytest.mark.parametrize("path", ROUTES)
-async def test_early_head_under_an_idempotency_key(
+async def test_early_head_with_an_idempotency_key_is_sent(
     early: Gateway, client: httpx.AsyncClient, chat_key: str, simulator: ProviderSimulator, path: str
 ) -> None:
     """The work has a task of its own there; its kept response has the events, and no comment of the first sending."""

@@ -69,7 +69,7 @@ async def rest(connection: Connection) -> bytes:
     return received
 
 
-async def test_silent_connection_is_closed_without_a_word(bounded: Gateway) -> None:
+async def test_unused_connection_is_closed_without_a_response(bounded: Gateway) -> None:
     async with counted(bounded, "idle"), connect(bounded) as connection:
         assert await rest(connection) == b""
 
@@ -158,14 +158,14 @@ async def test_idle_connection_is_closed_after_a_response(bounded: Gateway) -> N
         assert await rest(connection) == b""
 
 
-async def test_one_byte_behind_a_response_starts_the_time_of_a_head(bounded: Gateway) -> None:
+async def test_byte_after_a_response_starts_the_head_timeout(bounded: Gateway) -> None:
     async with counted(bounded, "head_slow"), connect(bounded) as connection:
         await connection.send(LIVEZ + b"G")
         assert (await connection.answer())[0] == 200
         assert b" 408 " in await rest(connection)
 
 
-async def test_idle_connections_give_way_to_new_ones(bounded: Gateway) -> None:
+async def test_idle_connection_is_closed_for_a_new_one(bounded: Gateway) -> None:
     async with AsyncExitStack() as stack:
         silent = [await stack.enter_async_context(connect(bounded)) for _ in range(CONNECTIONS)]
         newcomer = await stack.enter_async_context(connect(bounded))
@@ -174,7 +174,7 @@ async def test_idle_connections_give_way_to_new_ones(bounded: Gateway) -> None:
         assert await rest(silent[0]) == b""
 
 
-async def test_connections_in_use_do_not_give_way(
+async def test_active_connection_is_not_closed_for_a_new_one(
     bounded: Gateway, platform: Platform, simulator: ProviderSimulator
 ) -> None:
     key = platform.key("platform:chat")
@@ -209,7 +209,7 @@ async def test_large_head_is_refused_while_it_arrives(bounded: Gateway) -> None:
         assert (await rest(connection)).startswith(b"HTTP/1.1 431 ")
 
 
-async def test_unwanted_chunked_body_is_not_read_on(bounded: Gateway) -> None:
+async def test_unwanted_chunked_body_is_not_read(bounded: Gateway) -> None:
     """A 401 goes out, and the connection ends; most of what the client would send is never read."""
     async with connect(bounded) as connection:
         head = chat_head("fbp_no_key", "endless", "Transfer-Encoding: chunked")
@@ -284,7 +284,7 @@ async def test_spent_key_is_refused_before_its_body(bounded: Gateway, platform: 
 
 
 @pytest.mark.parametrize("parts", [[b"\r\n", LIVEZ], [b"\r", b"\n" + LIVEZ], [b"\r\n" + LIVEZ], [b"\r", b"\n", LIVEZ]])
-async def test_one_empty_line_before_a_request_is_skipped(bounded: Gateway, parts: list[bytes]) -> None:
+async def test_empty_line_before_a_request_is_skipped(bounded: Gateway, parts: list[bytes]) -> None:
     """However it arrives (RFC 9112, section 2.2); a second one is refused."""
     async with connect(bounded) as connection:
         for part in parts:

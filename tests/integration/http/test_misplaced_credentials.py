@@ -13,7 +13,7 @@ from apps.platform_cli.embedded.postgres import EmbeddedPostgres
 from platform_app.auth.tokens import generate_token
 from platform_app.db import migrations
 from tests.conftest import Platform
-from tests.integration.ledger.test_ledger import connected
+from tests.support.gateway.database import connected
 from tests.support.gateway.http import connect, metric
 from tests.support.gateway.keys_api import Api, details
 from tests.support.gateway.process import Gateway
@@ -120,9 +120,7 @@ async def test_common_request_id_is_kept(api: Api) -> None:
 
 
 @pytest.mark.parametrize("kind", MISPLACED)
-async def test_key_in_address_or_header_comes_out_nowhere(
-    api: Api, own_gateway: Gateway, own_url: str, kind: str
-) -> None:
+async def test_key_in_path_or_header_is_never_shown(api: Api, own_gateway: Gateway, own_url: str, kind: str) -> None:
     key = MISPLACED[kind]
     keys, audit, usage, limits = (f"/v1/platform/{area}" for area in ("api-keys", "audit", "usage", "limits"))
     paths = [
@@ -146,7 +144,7 @@ async def test_key_in_address_or_header_comes_out_nowhere(
 
 
 @pytest.mark.parametrize("kind", MISPLACED)
-async def test_key_as_method_comes_out_nowhere(api: Api, own_gateway: Gateway, own_url: str, kind: str) -> None:
+async def test_key_as_method_is_never_shown(api: Api, own_gateway: Gateway, own_url: str, kind: str) -> None:
     """A method is any token of RFC 9110; a server that takes any token must not store it."""
     request = f"{MISPLACED[kind]} /v1/models HTTP/1.1\r\nHost: x\r\nX-API-Key: {api.key}\r\n\r\n".encode()
     async with connect(own_gateway) as connection:

@@ -10,12 +10,12 @@ from starlette.routing import Route
 from apps.platform_api.main import create_app
 from apps.platform_api.security.route_check import PUBLIC
 from tests.conftest import Platform
-from tests.integration.auth.test_permissions import EXPECTED, NOBODY
+from tests.support.gateway.guarded_routes import GUARDED, UNKNOWN_KEY_ID
 from tests.support.gateway.keys_api import Api
 from tests.support.gateway.process import Gateway
 
 PUBLIC_ROUTES = sorted(f"{method} {path}" for method, path in PUBLIC)
-EVERY_ROUTE = [*EXPECTED, *PUBLIC_ROUTES]
+EVERY_ROUTE = [*GUARDED, *PUBLIC_ROUTES]
 
 
 def requires_no_store(response: httpx.Response) -> None:
@@ -41,8 +41,8 @@ async def test_every_response_of_a_route_is_not_stored(
     client: httpx.AsyncClient, gateway: Gateway, admin: Api, route: str
 ) -> None:
     method, template = route.split()
-    url = gateway.base_url + template.replace("{key_id}", NOBODY).replace("{model:path}", "no-such/model")
-    body = EXPECTED[route].body if route in EXPECTED else None
+    url = gateway.base_url + template.replace("{key_id}", UNKNOWN_KEY_ID).replace("{model:path}", "no-such/model")
+    body = GUARDED[route].body if route in GUARDED else None
     # A key that may do something else, and that its limit refuses after one request.
     _, other = await admin.created(scopes=["platform:embeddings"], limits={"key-rpm": 1})
     headers: Mapping[str, Mapping[str, str]] = {
@@ -62,8 +62,8 @@ async def test_every_response_of_a_route_is_not_stored(
     wrong_method = await client.request("DELETE", url, headers=headers["with all"])
     assert wrong_method.status_code == 405
     requires_no_store(wrong_method)
-    if route in EXPECTED:
-        assert (seen["with all"], seen["without a key"]) == (EXPECTED[route].status, 401)
+    if route in GUARDED:
+        assert (seen["with all"], seen["without a key"]) == (GUARDED[route].status, 401)
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def _check_refusal(response: httpx.Response, expected: Expected, kind: type) -> 
 
 
 @pytest.mark.parametrize("fault", EXPECTED)
-async def test_json(
+async def test_json_request_on_a_fault_gets_its_error(
     faulty: Gateway, client: httpx.AsyncClient, headers: dict[str, str], simulator: ProviderSimulator, fault: str
 ) -> None:
     expected = EXPECTED[fault]
@@ -99,7 +99,7 @@ async def test_json(
 
 
 @pytest.mark.parametrize("fault", EXPECTED)
-async def test_stream(
+async def test_stream_on_a_fault_gets_its_error(
     faulty: Gateway, client: httpx.AsyncClient, headers: dict[str, str], simulator: ProviderSimulator, fault: str
 ) -> None:
     expected = EXPECTED[fault]
@@ -130,7 +130,7 @@ async def test_stream(
     assert (line["status"], line["reason"]) == (200, expected.stream.code)
 
 
-async def test_the_providers_words_reach_whoever_must_act_on_them(
+async def test_message_of_the_provider_reaches_its_reader(
     faulty: Gateway, client: httpx.AsyncClient, headers: dict[str, str]
 ) -> None:
     for fault, words in (
@@ -150,7 +150,7 @@ async def test_the_providers_words_reach_whoever_must_act_on_them(
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_a_provider_that_says_nothing_is_given_up_at_the_deadline(
+async def test_idle_provider_is_abandoned_at_the_deadline(
     faulty: Gateway, client: httpx.AsyncClient, headers: dict[str, str], simulator: ProviderSimulator, stream: bool
 ) -> None:
     simulator.reset()
@@ -166,7 +166,7 @@ async def test_a_provider_that_says_nothing_is_given_up_at_the_deadline(
     await simulator.wait_for_outcome("sim-hang", "client_closed")
 
 
-async def test_redirects_are_not_followed(
+async def test_redirect_of_a_provider_is_not_followed(
     faulty: Gateway, client: httpx.AsyncClient, headers: dict[str, str], simulator: ProviderSimulator
 ) -> None:
     for stream in (False, True):
@@ -198,7 +198,7 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reas
 
 @needs_proc
 @pytest.mark.parametrize(("model", "stream"), [("sim-huge-body", False), ("sim-huge-line", True)])
-async def test_an_answer_without_an_end_does_not_fill_the_memory(
+async def test_endless_provider_response_is_bounded(
     faulty: Gateway, client: httpx.AsyncClient, headers: dict[str, str], simulator: ProviderSimulator,
     model: str, stream: bool,
 ) -> None:  # fmt: skip
@@ -214,7 +214,7 @@ async def test_an_answer_without_an_end_does_not_fill_the_memory(
 
 
 @needs_proc
-async def test_a_stream_without_an_end_costs_no_memory(
+async def test_endless_stream_keeps_memory_bounded(
     faulty: Gateway, client: httpx.AsyncClient, headers: dict[str, str], simulator: ProviderSimulator
 ) -> None:
     """It is passed on as it comes, and the upstream is closed when the caller has had enough."""
@@ -230,7 +230,7 @@ async def test_a_stream_without_an_end_costs_no_memory(
     await simulator.wait_for_outcome("sim-huge-body", "client_closed", 2)
 
 
-async def test_a_good_request_after_all_of_that(
+async def test_ordinary_request_after_hostile_bodies_succeeds(
     faulty: Gateway, client: httpx.AsyncClient, headers: dict[str, str]
 ) -> None:
     responses = await asyncio.gather(

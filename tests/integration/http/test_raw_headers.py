@@ -77,7 +77,7 @@ def refused(gateway: Gateway, data: bytes) -> list[int]:
     return statuses
 
 
-def test_the_way_of_asking_lets_a_good_key_in(gateway: Gateway, reader: str) -> None:
+def test_good_key_is_accepted_in_each_header(gateway: Gateway, reader: str) -> None:
     """Else everything below would prove nothing."""
     for header in (b"Authorization: Bearer ", b"authorization:bearer ", b"X-API-Key: "):
         assert exchange(gateway, request([header + reader.encode()])) == [200]
@@ -93,25 +93,27 @@ VALUES = st.binary(max_size=200) | st.sampled_from([b"Bearer ", b"Bearer", b"\xf
 
 @QUICK
 @given(value=VALUES, name=NAMES, prefix=st.sampled_from([b"", b"Bearer ", b"Bearer fbp_test_"]))
-def test_any_value(gateway: Gateway, name: bytes, value: bytes, prefix: bytes) -> None:
+def test_any_header_value_is_refused_without_a_key(gateway: Gateway, name: bytes, value: bytes, prefix: bytes) -> None:
     refused(gateway, request([name + b": " + prefix + value]))
 
 
 @QUICK
 @given(name=st.binary(max_size=60), value=st.binary(max_size=60))
-def test_any_name(gateway: Gateway, name: bytes, value: bytes) -> None:
+def test_any_header_name_is_refused_without_a_key(gateway: Gateway, name: bytes, value: bytes) -> None:
     refused(gateway, request([name + b": " + value]))
 
 
 @QUICK
 @given(headers=st.lists(st.tuples(NAMES, VALUES), min_size=2, max_size=30), method=st.sampled_from([b"GET", b"POST"]))
-def test_many_headers(gateway: Gateway, headers: list[tuple[bytes, bytes]], method: bytes) -> None:
+def test_many_headers_are_refused_without_a_key(
+    gateway: Gateway, headers: list[tuple[bytes, bytes]], method: bytes
+) -> None:
     refused(gateway, request([name + b": " + value for name, value in headers], method=method))
 
 
 @QUICK
 @given(target=st.binary(min_size=1, max_size=80))
-def test_any_path_behind_a_good_key(gateway: Gateway, reader: str, target: bytes) -> None:
+def test_any_path_gets_a_response(gateway: Gateway, reader: str, target: bytes) -> None:
     """Percent-encoded, so that it gets as far as our code. The key may read: 200 is possible, 5xx is not."""
     authorization = [b"Authorization: Bearer " + reader.encode()]
     path = f"{LIST}/{quote_from_bytes(target, safe='')}".encode()
@@ -123,7 +125,7 @@ def test_any_path_behind_a_good_key(gateway: Gateway, reader: str, target: bytes
     field=st.sampled_from(["owner", "scope", "cursor", "status", "environment", "limit"]),
     value=st.binary(max_size=60) | st.text(max_size=60).map(lambda text: text.encode("utf-8", "surrogatepass")),
 )
-def test_any_filter_behind_a_good_key(gateway: Gateway, reader: str, field: str, value: bytes) -> None:
+def test_any_filter_gets_a_response(gateway: Gateway, reader: str, field: str, value: bytes) -> None:
     authorization = [b"Authorization: Bearer " + reader.encode()]
     target = f"{LIST}?{field}={quote_from_bytes(value, safe='')}".encode()
     (status,) = exchange(gateway, request(authorization, target))
@@ -132,7 +134,7 @@ def test_any_filter_behind_a_good_key(gateway: Gateway, reader: str, field: str,
 
 @QUICK
 @given(position=st.integers(0, 60), byte=st.integers(0, 255))
-def test_a_good_key_with_one_byte_changed(gateway: Gateway, reader: str, position: int, byte: int) -> None:
+def test_key_with_one_byte_changed_is_refused(gateway: Gateway, reader: str, position: int, byte: int) -> None:
     changed = bytearray(reader.encode())
     if changed[position] == byte:
         byte = (byte + 1) % 256
@@ -143,7 +145,7 @@ def test_a_good_key_with_one_byte_changed(gateway: Gateway, reader: str, positio
 # --- by hand
 
 
-def test_large_and_many_headers(gateway: Gateway, reader: str) -> None:
+def test_large_and_many_headers_get_a_response(gateway: Gateway, reader: str) -> None:
     good = b"Authorization: Bearer " + reader.encode()
     for headers in (
         [b"X-Padding: " + b"x" * 33_000],
@@ -161,7 +163,7 @@ SPLITS = [b"\r\n", b"\n", b"\r", b"\r\n ", b"\n\t", b"\x0b", b"\x0c", b"\x85", "
 
 @pytest.mark.parametrize("split", SPLITS)
 @pytest.mark.parametrize("header", [b"X-Request-ID", b"traceparent", b"X-Forwarded-For", b"Authorization"])
-def test_no_header_is_split(gateway: Gateway, split: bytes, header: bytes) -> None:
+def test_line_break_in_a_header_injects_no_header(gateway: Gateway, split: bytes, header: bytes) -> None:
     """What a client sends in one header never starts another in the answer."""
     data = request([header + b": Bearer a" + split + b"X-Injected: yes"])
     received = answer(gateway, data)
@@ -169,7 +171,7 @@ def test_no_header_is_split(gateway: Gateway, split: bytes, header: bytes) -> No
     assert b"injected" not in received.lower().partition(b"\r\n\r\n")[0]
 
 
-def test_a_key_is_not_found_in_a_request_within_a_request(gateway: Gateway, reader: str) -> None:
+def test_key_of_a_second_request_serves_not_the_first(gateway: Gateway, reader: str) -> None:
     """Two requests on one connection are two requests: the key of the second does not serve the first."""
     second = request([b"Authorization: Bearer " + reader.encode()])
     first = b"GET %s HTTP/1.1\r\nHost: gateway\r\n\r\n" % LIST.encode()
@@ -194,7 +196,7 @@ LOOKALIKES = {ord("a"): "а", ord("e"): "е", ord("o"): "о", ord("p"): "р", or
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le", "utf-7"])
 @pytest.mark.parametrize("header", [b"Authorization: Bearer ", b"X-API-Key: "])
-def test_unicode_tricks(gateway: Gateway, reader: str, header: bytes, encoding: str) -> None:
+def test_unicode_lookalikes_of_a_key_are_refused(gateway: Gateway, reader: str, header: bytes, encoding: str) -> None:
     zero_width = ["\u200b", "\u200d", "\ufeff", "\u2060", "\u00ad"]
     tricks = [
         reader.translate(WIDE),
@@ -221,7 +223,7 @@ SQL = [
 
 
 @pytest.mark.parametrize("injection", SQL)
-def test_sql_in_keys(gateway: Gateway, injection: str) -> None:
+def test_sql_in_keys_has_no_effect(gateway: Gateway, injection: str) -> None:
     token = generate_token("test").text
     for key in (injection, f"fbp_test_{injection}", token[:9] + injection + token[9:], token + injection):
         for header in (f"Authorization: Bearer {key}", f"X-API-Key: {key}"):
@@ -229,7 +231,7 @@ def test_sql_in_keys(gateway: Gateway, injection: str) -> None:
 
 
 @pytest.mark.parametrize("injection", SQL)
-async def test_sql_in_filters_and_ids(admin: Api, injection: str) -> None:
+async def test_sql_in_filters_and_ids_has_no_effect(admin: Api, injection: str) -> None:
     for field in ("owner", "scope"):
         response = await admin.page(**{field: injection})
         assert (response.status_code, response.json()) == (200, {"data": [], "next_cursor": None})
@@ -248,7 +250,7 @@ async def test_sql_in_filters_and_ids(admin: Api, injection: str) -> None:
     assert (await admin.page(limit=1)).status_code == 200
 
 
-async def test_a_cursor_made_by_hand(admin: Api, client: httpx.AsyncClient) -> None:
+async def test_forged_cursor_is_refused(admin: Api, client: httpx.AsyncClient) -> None:
     """Whatever is inside: a page or a 422, also at the ends of time."""
     for cursor in ("MC4wMDAwMDAwMDAwMDA", "LTEuMDAwMDAwMDAwMDAw", "OTk5OTk5OTk5OTk5OTk5OTk5LjAwMDAwMDAwMDAwMA",
                    "LTYyMTM1NTk2ODAwMDAwMDAwMC4wMDAwMDAwMDAwMDA", "MjUzNDAyMzAwNzk5OTk5OTk5LjAwMDAwMDAwMDAwMA",

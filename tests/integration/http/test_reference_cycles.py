@@ -108,7 +108,7 @@ async def test_request_leaves_no_reference_cycle(platform: Platform, address: tu
         await settle()
 
 
-async def test_client_that_leaves_leaves_no_reference_cycle(platform: Platform, address: tuple[str, int]) -> None:
+async def test_disconnect_leaves_no_reference_cycle(platform: Platform, address: tuple[str, int]) -> None:
     key = platform.key("platform:chat")
     body = json.dumps({"prompt": "tokens:500", "stream": True})
     request = (

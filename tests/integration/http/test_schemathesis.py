@@ -119,9 +119,7 @@ def _told(check: str, failure: Failure, case: Any) -> str:
 
 
 @pytest.mark.usefixtures("unique_keys")
-async def test_the_gateway_does_what_its_document_says(
-    gateway: Gateway, document: dict[str, Any], chat_key: str
-) -> None:
+async def test_gateway_conforms_to_its_document(gateway: Gateway, document: dict[str, Any], chat_key: str) -> None:
     # In a thread: the simulator answers on this loop meanwhile.
     findings = await asyncio.to_thread(_run, document, gateway, chat_key)
 
@@ -140,13 +138,13 @@ async def test_the_gateway_does_what_its_document_says(
 # --- the document itself
 
 
-def test_the_document_is_openapi(document: dict[str, Any]) -> None:
+def test_document_is_valid_openapi(document: dict[str, Any]) -> None:
     OpenAPI.model_validate(document)
     assert document["openapi"].startswith("3.1")
     schemathesis.openapi.from_dict(document).validate()
 
 
-def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
+def test_every_reference_of_the_document_resolves(document: dict[str, Any]) -> None:
     def references(value: Any) -> Iterator[str]:
         if isinstance(value, dict):
             if isinstance(value.get("$ref"), str):
@@ -173,7 +171,7 @@ def _examples(response: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
             yield media_type, name, example["value"]
 
 
-def test_every_answer_has_an_example(operations: list[tuple[str, dict[str, Any]]]) -> None:
+def test_every_response_has_an_example(operations: list[tuple[str, dict[str, Any]]]) -> None:
     assert len(operations) >= 5
     for label, operation in operations:
         assert min(operation["responses"]) in ("200", "201"), label
@@ -217,7 +215,7 @@ def test_every_documented_code_has_an_example_under_its_status(
     assert checked >= 20
 
 
-def test_every_code_that_chat_can_answer_is_documented(operations: list[tuple[str, dict[str, Any]]]) -> None:
+def test_every_code_of_chat_is_documented(operations: list[tuple[str, dict[str, Any]]]) -> None:
     ((_, chat),) = [found for found in operations if found[0] == "POST /v1/platform/chat"]
     documented = {name for response in chat["responses"].values() for _, name, _ in _examples(response)}
     by_providers = {kind.code for expected in EXPECTED.values() for kind in (expected.json, expected.stream) if kind}
@@ -234,9 +232,7 @@ def test_every_code_that_chat_can_answer_is_documented(operations: list[tuple[st
     assert by_us | by_providers <= documented
 
 
-def test_examples_are_what_the_schemas_say(
-    operations: list[tuple[str, dict[str, Any]]], document: dict[str, Any]
-) -> None:
+def test_examples_match_their_schemas(operations: list[tuple[str, dict[str, Any]]], document: dict[str, Any]) -> None:
     ((_, chat),) = [found for found in operations if found[0] == "POST /v1/platform/chat"]
     for name, content in (
         ("ChatRequestBody", chat["requestBody"]["content"]["application/json"]),
@@ -249,7 +245,7 @@ def test_examples_are_what_the_schemas_say(
             validator.validate(example["value"])
 
 
-async def test_a_real_answer_is_what_the_schema_says(
+async def test_real_response_matches_its_schema(
     gateway: Gateway, document: dict[str, Any], client: httpx.AsyncClient, chat_key: str
 ) -> None:
     response = await client.post(

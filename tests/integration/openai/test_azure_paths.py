@@ -46,7 +46,7 @@ def code(response: httpx.Response) -> Any:
     return response.json()["error"]["code"]
 
 
-async def test_rule_of_the_route_holds_at_every_address(
+async def test_rule_of_the_route_applies_at_every_path(
     limited: Gateway, client: httpx.AsyncClient, platform: Platform
 ) -> None:
     """The security of the aliases: no path gets past a limit that names another one."""
@@ -107,7 +107,7 @@ async def test_requests_are_recorded_under_the_routes_name(
         ("/openai/v1/platform/api-keys", 404, "not_found"),
     ],
 )
-async def test_what_each_path_gives(
+async def test_each_path_returns_its_status(
     limited: Gateway, client: httpx.AsyncClient, platform: Platform, path: str, status: int, expected: str | None
 ) -> None:
     response = await ask(client, limited, path, platform.key())
@@ -131,7 +131,7 @@ async def test_key_scope_and_models_are_checked(
     assert code(await ask(client, gateway, deployment("sim-ok"), reader)) == "insufficient_scope"
 
 
-async def test_model_of_the_path_counts_not_the_bodys(
+async def test_model_of_the_path_overrides_the_bodys(
     gateway: Gateway, client: httpx.AsyncClient, platform: Platform, simulator: ProviderSimulator
 ) -> None:
     """As with Azure; and a body cannot smuggle a model past the check of the path's."""
@@ -145,7 +145,7 @@ async def test_model_of_the_path_counts_not_the_bodys(
         assert simulator.count("sim-ok") == before + 1
 
 
-async def test_idempotency_key_tells_deployments_apart(
+async def test_idempotency_key_distinguishes_deployments(
     gateway: Gateway, client: httpx.AsyncClient, chat_key: str
 ) -> None:
     """The body is the same for every deployment, the response is not."""

@@ -28,7 +28,7 @@ def replace_text(path: Path, old: str, new: str) -> None:
     path.write_text(path.read_text().replace(old, new))
 
 
-async def test_a_changed_file_is_taken_over_by_every_worker(
+async def test_changed_config_file_is_applied_by_every_worker(
     platform: Platform, config: Path, simulator: ProviderSimulator, client: httpx.AsyncClient, tmp_path: Path
 ) -> None:
     key = platform.key("platform:*")

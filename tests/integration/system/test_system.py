@@ -45,7 +45,9 @@ def cut_off(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/livez"])
-async def test_alive(gateway: Gateway, cut_off: Gateway, client: httpx.AsyncClient, path: str) -> None:
+async def test_healthz_and_livez_return_200(
+    gateway: Gateway, cut_off: Gateway, client: httpx.AsyncClient, path: str
+) -> None:
     for running in (gateway, cut_off):
         response = await client.get(running.base_url + path)
         assert response.status_code == 200
@@ -55,7 +57,7 @@ async def test_alive(gateway: Gateway, cut_off: Gateway, client: httpx.AsyncClie
         assert response.headers["traceparent"]
 
 
-async def test_ready(gateway: Gateway, client: httpx.AsyncClient) -> None:
+async def test_readyz_returns_200(gateway: Gateway, client: httpx.AsyncClient) -> None:
     response = await client.get(f"{gateway.base_url}/readyz")
     assert response.status_code == 200
     assert response.json()["status"] == "ready"
@@ -65,7 +67,7 @@ async def test_ready(gateway: Gateway, client: httpx.AsyncClient) -> None:
     }  # fmt: skip
 
 
-async def test_what_is_down_and_can_be_done_without_is_named(cut_off: Gateway, client: httpx.AsyncClient) -> None:
+async def test_readyz_names_optional_services_that_are_down(cut_off: Gateway, client: httpx.AsyncClient) -> None:
     response = await client.get(f"{cut_off.base_url}/readyz")
     assert response.status_code == 200
     checks = {check["name"]: check for check in response.json()["checks"]}
@@ -75,7 +77,7 @@ async def test_what_is_down_and_can_be_done_without_is_named(cut_off: Gateway, c
     assert str(cut_off.directory) not in response.text, "an address was told"
 
 
-async def test_without_a_database_unknown_keys_get_a_503(
+async def test_unknown_key_without_a_database_gets_503(
     cut_off: Gateway, client: httpx.AsyncClient, chat_key: str
 ) -> None:
     async with responsive_time() as spent:
@@ -88,7 +90,7 @@ async def test_without_a_database_unknown_keys_get_a_503(
     assert "www-authenticate" not in response.headers
 
 
-async def test_a_schema_that_is_not_at_head_is_not_ready(
+async def test_readyz_with_an_old_schema_is_503(
     platform: Platform, empty_database: str, client: httpx.AsyncClient, tmp_path: Path
 ) -> None:
     await asyncio.to_thread(migrations.upgrade, empty_database)
@@ -105,7 +107,7 @@ async def test_a_schema_that_is_not_at_head_is_not_ready(
         assert (await client.get(f"{running.base_url}/livez")).status_code == 200
 
 
-async def test_meta(gateway: Gateway, client: httpx.AsyncClient) -> None:
+async def test_meta_returns_the_version(gateway: Gateway, client: httpx.AsyncClient) -> None:
     response = await client.get(f"{gateway.base_url}/v1/meta")
     assert response.status_code == 200
     answer = response.json()
@@ -133,7 +135,7 @@ async def test_metrics_are_on_their_own_port_only(gateway: Gateway, client: http
     ["/", "/v1", "/v1/platform/chat/", "/v1/platform/nothing", "/docs", "/redoc", "/admin", "/%00", "/ü", "/a/../../b"],
 )
 @pytest.mark.parametrize("method", ["GET", "POST"])
-async def test_an_unknown_address(gateway: Gateway, client: httpx.AsyncClient, method: str, path: str) -> None:
+async def test_unknown_path_returns_404(gateway: Gateway, client: httpx.AsyncClient, method: str, path: str) -> None:
     response = await client.request(method, gateway.base_url + path)
     assert response.status_code == 404
     error = response.json()["error"]
@@ -155,7 +157,7 @@ async def test_an_unknown_address(gateway: Gateway, client: httpx.AsyncClient, m
         ("PROPFIND", "/v1/platform/chat", "POST"),
     ],
 )
-async def test_another_method(
+async def test_wrong_method_returns_405(
     gateway: Gateway, client: httpx.AsyncClient, method: str, path: str, allowed: str
 ) -> None:
     response = await client.request(method, gateway.base_url + path)
@@ -165,14 +167,14 @@ async def test_another_method(
     assert allowed in error["message"]
 
 
-async def test_what_clients_type_is_no_label(gateway: Gateway, client: httpx.AsyncClient) -> None:
+async def test_text_of_a_client_never_becomes_a_label(gateway: Gateway, client: httpx.AsyncClient) -> None:
     await client.request("PROPFIND", f"{gateway.base_url}/coffee-pot-7")
     text = gateway.metrics()
     assert "PROPFIND" not in text
     assert "coffee-pot-7" not in text
 
 
-async def test_garbage_instead_of_http(gateway: Gateway, client: httpx.AsyncClient) -> None:
+async def test_bytes_that_are_not_http_are_refused(gateway: Gateway, client: httpx.AsyncClient) -> None:
     for garbage in (
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
         b"GET\r\n\r\n",
@@ -198,7 +200,7 @@ async def _exit_code(gateway: Gateway, seconds: float) -> int:
     return code
 
 
-async def test_draining(
+async def test_draining_gateway_refuses_new_requests(
     platform: Platform, simulator: ProviderSimulator, client: httpx.AsyncClient, chat_key: str, tmp_path: Path
 ) -> None:
     """Two seconds unready while connections are still taken; then what runs is finished; then the end."""
@@ -237,7 +239,7 @@ async def test_draining(
             await client.get(f"{gateway.base_url}/livez")
 
 
-async def test_an_idle_gateway_stops_at_once(platform: Platform, client: httpx.AsyncClient, tmp_path: Path) -> None:
+async def test_idle_gateway_stops_at_once(platform: Platform, client: httpx.AsyncClient, tmp_path: Path) -> None:
     """An idle kept-alive connection and one without a request do not hold it up."""
     with Gateway({**platform.environment, "PLATFORM_SHUTDOWN_GRACE_SECONDS": "60"}, tmp_path) as gateway:
         await client.get(f"{gateway.base_url}/livez")
@@ -247,7 +249,7 @@ async def test_an_idle_gateway_stops_at_once(platform: Platform, client: httpx.A
             assert await _exit_code(gateway, 45) == 0
 
 
-async def test_a_worker_that_is_killed_is_replaced(
+async def test_killed_worker_is_replaced(
     platform: Platform, client: httpx.AsyncClient, chat_key: str, tmp_path: Path
 ) -> None:
     headers = {"Authorization": f"Bearer {chat_key}"}

@@ -52,19 +52,23 @@ async def _is_documented(gateway: Gateway, client: httpx.AsyncClient, headers: d
 
 @_anything
 @given(content=st.binary(max_size=300))
-async def test_any_bytes(gateway: Gateway, client: httpx.AsyncClient, headers: dict[str, str], content: bytes) -> None:
+async def test_any_bytes_get_a_response(
+    gateway: Gateway, client: httpx.AsyncClient, headers: dict[str, str], content: bytes
+) -> None:
     await _is_documented(gateway, client, headers, content)
 
 
 @_anything
 @given(body=_json)
-async def test_any_json(gateway: Gateway, client: httpx.AsyncClient, headers: dict[str, str], body: Any) -> None:
+async def test_any_json_gets_a_response(
+    gateway: Gateway, client: httpx.AsyncClient, headers: dict[str, str], body: Any
+) -> None:
     await _is_documented(gateway, client, headers, json.dumps(body).encode())
 
 
 @_anything
 @given(body=_near_misses)
-async def test_any_value_in_our_fields(
+async def test_any_value_in_known_fields_gets_a_response(
     gateway: Gateway, client: httpx.AsyncClient, headers: dict[str, str], body: Any
 ) -> None:
     await _is_documented(gateway, client, headers, json.dumps(body).encode())

@@ -47,7 +47,7 @@ async def test_body_of_too_many_values_is_refused_before_parsing(
 
 
 @pytest.mark.parametrize("case", NOT_JSON)
-async def test_a_body_that_is_no_json(
+async def test_body_that_cannot_be_parsed_is_refused(
     gateway: Gateway, client: httpx.AsyncClient, headers: dict[str, str], case: str
 ) -> None:
     response = await client.post(gateway.chat_url, headers=headers, content=NOT_JSON[case])
@@ -69,7 +69,7 @@ ALMOST_JSON: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("case", ALMOST_JSON)
-async def test_what_only_lenient_parsers_take(
+async def test_json_of_lenient_parsers_is_refused(
     gateway: Gateway, client: httpx.AsyncClient, headers: dict[str, str], simulator: ProviderSimulator, case: str
 ) -> None:
     """Passed on it would become null: the provider would answer another question than the one that was asked."""
@@ -149,7 +149,7 @@ OTHER_SHAPE: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize("case", OTHER_SHAPE)
-async def test_json_of_another_shape(
+async def test_json_of_another_shape_is_refused(
     gateway: Gateway, client: httpx.AsyncClient, headers: dict[str, str], simulator: ProviderSimulator, case: str
 ) -> None:
     body, named = OTHER_SHAPE[case]
@@ -167,7 +167,7 @@ async def test_json_of_another_shape(
 
 @pytest.mark.parametrize("number", ["1e400", "-1e400", "1" + "0" * 5000, "1e-400000000", "0." + "3" * 100_000])
 @pytest.mark.parametrize("field", ["temperature", "max_tokens", "seed"])
-async def test_numbers_beyond_any_type(
+async def test_number_out_of_range_is_refused(
     gateway: Gateway, client: httpx.AsyncClient, headers: dict[str, str], field: str, number: str
 ) -> None:
     body = f'{{"prompt": "x", "{field}": {number}}}'
@@ -181,7 +181,7 @@ async def test_numbers_beyond_any_type(
 
 
 @pytest.mark.parametrize("number", ["18446744073709551616", "-9223372036854775809", "1" + "0" * 4000, "1e400"])
-async def test_a_number_in_a_schema_that_no_provider_takes(
+async def test_number_that_json_cannot_hold_is_refused(
     gateway: Gateway, client: httpx.AsyncClient, headers: dict[str, str], number: str
 ) -> None:
     """Inside `parameters` anything is allowed, but what JSON writers cannot write must not become a 500, nor null."""
@@ -191,7 +191,7 @@ async def test_a_number_in_a_schema_that_no_provider_takes(
     assert (status, code) in ((422, "validation_error"), (400, "invalid_request"))
 
 
-async def test_ordinary_depth_and_numbers_in_a_schema_are_fine(
+async def test_ordinary_schema_is_accepted(
     gateway: Gateway, client: httpx.AsyncClient, headers: dict[str, str], simulator: ProviderSimulator
 ) -> None:
     parameters: dict[str, Any] = {"maximum": 2**63 - 1, "multipleOf": 0.1}
@@ -205,7 +205,7 @@ async def test_ordinary_depth_and_numbers_in_a_schema_are_fine(
 
 
 @pytest.mark.parametrize("depth", [100, 150, 200, 250, 300, 1000])
-async def test_depth_is_taken_or_refused(
+async def test_json_of_any_depth_gets_a_response(
     gateway: Gateway, client: httpx.AsyncClient, headers: dict[str, str], depth: int
 ) -> None:
     """There is no depth at which one of the parsers on the way falls over."""
@@ -214,7 +214,7 @@ async def test_depth_is_taken_or_refused(
     assert response.status_code == 200 or refusal(response)[0] in (400, 422)
 
 
-async def test_no_value_of_the_client_is_repeated(
+async def test_value_of_the_client_is_not_repeated(
     gateway: Gateway, client: httpx.AsyncClient, headers: dict[str, str]
 ) -> None:
     canary = "canary-4c1d77"
@@ -229,7 +229,7 @@ async def test_no_value_of_the_client_is_repeated(
         assert canary not in response.text
 
 
-async def test_a_long_name_is_not_repeated_in_full(
+async def test_long_name_is_cut_in_an_error(
     gateway: Gateway, client: httpx.AsyncClient, headers: dict[str, str]
 ) -> None:
     bodies: tuple[dict[str, Any], ...] = (
@@ -243,7 +243,7 @@ async def test_a_long_name_is_not_repeated_in_full(
         assert len(response.content) < 10_000
 
 
-async def test_of_a_field_written_twice_the_last_counts(
+async def test_repeated_field_uses_its_last_value(
     gateway: Gateway, client: httpx.AsyncClient, headers: dict[str, str], simulator: ProviderSimulator
 ) -> None:
     """As in nearly every parser; and the provider gets what was checked, not what was written."""
@@ -258,14 +258,16 @@ async def test_of_a_field_written_twice_the_last_counts(
     assert sent.count(b'"model"') == 1
 
 
-async def test_a_backslash_before_u0000_is_text(
+async def test_escaped_backslash_before_u0000_is_accepted(
     gateway: Gateway, client: httpx.AsyncClient, headers: dict[str, str]
 ) -> None:
     response = await client.post(gateway.chat_url, headers=headers, json={"prompt": "a\\u0000"})
     assert (response.status_code, response.json()["output"]) == (200, "You said: a\\u0000")
 
 
-async def test_all_of_unicode_comes_back(gateway: Gateway, client: httpx.AsyncClient, headers: dict[str, str]) -> None:
+async def test_every_unicode_character_is_returned(
+    gateway: Gateway, client: httpx.AsyncClient, headers: dict[str, str]
+) -> None:
     text = "".join(map(chr, [*range(1, 0xD800, 97), *range(0xE000, 0x110000, 997)]))
     response = await client.post(gateway.chat_url, headers=headers, json={"prompt": text})
     assert (response.status_code, response.json()["output"]) == (200, f"You said: {text}")

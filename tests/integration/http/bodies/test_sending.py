@@ -26,7 +26,7 @@ def impatient_gateway(platform: Platform, tmp_path_factory: pytest.TempPathFacto
 @pytest.mark.parametrize(
     "content_type", ["text/plain", "application/x-www-form-urlencoded", "application/jsonx", "", "multipart/form-data"]
 )
-async def test_a_body_that_is_not_declared_as_json(
+async def test_body_of_another_content_type_is_refused(
     gateway: Gateway, client: httpx.AsyncClient, headers: dict[str, str], content_type: str
 ) -> None:
     response = await client.post(
@@ -36,7 +36,9 @@ async def test_a_body_that_is_not_declared_as_json(
     await still_works(client, gateway, headers)
 
 
-async def test_a_body_without_a_content_type(gateway: Gateway, client: httpx.AsyncClient, chat_key: str) -> None:
+async def test_body_without_a_content_type_is_refused(
+    gateway: Gateway, client: httpx.AsyncClient, chat_key: str
+) -> None:
     response = await client.post(
         gateway.chat_url, headers={"Authorization": f"Bearer {chat_key}"}, content=b'{"prompt": "Hello"}'
     )
@@ -44,7 +46,7 @@ async def test_a_body_without_a_content_type(gateway: Gateway, client: httpx.Asy
 
 
 @pytest.mark.parametrize("content_type", ["application/json; charset=utf-8", "Application/JSON", "application/a+json"])
-async def test_json_by_another_name(
+async def test_json_content_type_variants_are_accepted(
     gateway: Gateway, client: httpx.AsyncClient, headers: dict[str, str], content_type: str
 ) -> None:
     response = await client.post(
@@ -61,7 +63,7 @@ async def _pieces(size: int) -> AsyncIterator[bytes]:
 
 
 @pytest.mark.parametrize("chunked", [False, True], ids=["content-length", "chunked"])
-async def test_eleven_megabytes(
+async def test_body_of_eleven_megabytes_is_refused(
     gateway: Gateway, client: httpx.AsyncClient, headers: dict[str, str], chunked: bool
 ) -> None:
     content = _pieces(11 * MIB) if chunked else b'{"prompt": "' + b"x" * 11 * MIB + b'"}'
@@ -70,7 +72,7 @@ async def test_eleven_megabytes(
     await still_works(client, gateway, headers)
 
 
-async def test_a_body_just_below_the_limit_passes(
+async def test_body_just_below_the_limit_is_accepted(
     gateway: Gateway, client: httpx.AsyncClient, headers: dict[str, str]
 ) -> None:
     text = "x" * (10 * MIB - 14)
@@ -79,7 +81,7 @@ async def test_a_body_just_below_the_limit_passes(
     assert response.json()["output"] == f"You said: {text}"
 
 
-async def test_a_declared_length_is_refused_before_the_body_is_sent(gateway: Gateway, chat_key: str) -> None:
+async def test_declared_length_is_refused_before_the_body(gateway: Gateway, chat_key: str) -> None:
     async with connect(gateway) as connection:
         await connection.send(chat_head(chat_key, "declared", f"Content-Length: {11 * MIB}"))
         status, headers, body = await connection.answer()
@@ -88,7 +90,7 @@ async def test_a_declared_length_is_refused_before_the_body_is_sent(gateway: Gat
         assert await connection.reader.read() == b""
 
 
-async def test_an_endless_chunked_body_ends(gateway: Gateway, chat_key: str) -> None:
+async def test_endless_chunked_body_is_refused(gateway: Gateway, chat_key: str) -> None:
     """Whoever goes on sending after the 413 is cut off at some point, not read for ever."""
     chunk = b"10000\r\n" + b"x" * 65536 + b"\r\n"
     async with connect(gateway) as connection:
@@ -106,7 +108,7 @@ async def test_an_endless_chunked_body_ends(gateway: Gateway, chat_key: str) -> 
 
 
 @pytest.mark.parametrize("sent", [b"", b'{"prompt":'], ids=["nothing", "the beginning"])
-async def test_a_slow_body(impatient_gateway: Gateway, chat_key: str, sent: bytes) -> None:
+async def test_slow_body_is_refused_at_its_deadline(impatient_gateway: Gateway, chat_key: str, sent: bytes) -> None:
     async with connect(impatient_gateway) as connection:
         started = time.monotonic()
         await connection.send(chat_head(chat_key, "slow", "Content-Length: 100") + sent)
@@ -136,14 +138,14 @@ async def test_dripping_body_is_refused_while_it_drips(impatient_gateway: Gatewa
     assert (status, json.loads(body)["error"]["code"]) == (400, "invalid_request")
 
 
-async def test_a_slow_body_without_a_key_is_not_waited_for(gateway: Gateway) -> None:
+async def test_slow_body_without_a_key_is_refused_at_once(gateway: Gateway) -> None:
     """A body that is waited for ends in a 400."""
     async with connect(gateway) as connection:
         await connection.send(chat_head("nobody", "slow-nobody", "Content-Length: 100"))
         assert (await connection.answer())[0] == 401
 
 
-async def test_a_client_that_leaves_while_it_sends_is_no_bug_of_ours(gateway: Gateway, chat_key: str) -> None:
+async def test_disconnect_during_the_body_is_recorded_as_499(gateway: Gateway, chat_key: str) -> None:
     async with connect(gateway) as connection:
         await connection.send(chat_head(chat_key, "left-early", "Content-Length: 100") + b'{"prompt"')
         await asyncio.sleep(0.1)  # the handler waits for the rest by then; nothing outside shows it
@@ -153,7 +155,7 @@ async def test_a_client_that_leaves_while_it_sends_is_no_bug_of_ours(gateway: Ga
     assert events == ["request"]
 
 
-async def test_a_second_request_on_the_connection_of_a_bad_one(gateway: Gateway, chat_key: str) -> None:
+async def test_connection_of_a_bad_request_takes_another(gateway: Gateway, chat_key: str) -> None:
     bad = chat_head(chat_key, "bad", "Content-Length: 3") + b"{x}"
     async with connect(gateway) as connection:
         await connection.send(bad + chat_request(chat_key, {"prompt": "Hello"}, "good"))
@@ -163,7 +165,9 @@ async def test_a_second_request_on_the_connection_of_a_bad_one(gateway: Gateway,
         assert json.loads(body)["output"] == "You said: Hello"
 
 
-async def test_headers_beyond_the_limit(gateway: Gateway, client: httpx.AsyncClient, headers: dict[str, str]) -> None:
+async def test_headers_over_the_limit_are_refused(
+    gateway: Gateway, client: httpx.AsyncClient, headers: dict[str, str]
+) -> None:
     response = await client.post(gateway.chat_url, headers={**headers, "X-Big": "x" * 33_000}, content=b"{}")
     assert refusal(response)[:2] == (431, "headers_too_large")
     await still_works(client, gateway, headers)

@@ -105,7 +105,7 @@ async def test_each_failure_is_counted_for_its_address(world: World) -> None:
     assert refused.grown == 2
 
 
-async def test_unavailable_pepper_is_no_failure_of_the_client(world: World) -> None:
+async def test_unavailable_pepper_counts_no_failure(world: World) -> None:
     good = await world.add()
     unavailable = Count("platform_auth_total", outcome="unavailable")
     world.secrets.error = SecretStoreUnavailable("down")

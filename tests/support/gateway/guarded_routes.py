@@ -1,0 +1,38 @@
+"""Every route that needs an API key, with the scope that it needs: the registry, written a second time by hand.
+
+A guard that requires another scope by mistake differs from it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+UNKNOWN_KEY_ID = "0" * 12
+
+
+@dataclass(frozen=True)
+class Expected:
+    """The scope that a route needs, and a request that changes nothing."""
+
+    scope: str | None
+    status: int
+    """The status of the request for a caller with the scope."""
+    body: Mapping[str, Any] | None = None
+
+
+GUARDED: Mapping[str, Expected] = {
+    "POST /v1/platform/chat": Expected("platform:chat", 200, {"prompt": "Hello"}),
+    "POST /v1/chat/completions": Expected("platform:chat", 200, {"messages": [{"role": "user", "content": "Hello"}]}),
+    "POST /v1/embeddings": Expected("platform:embeddings", 200, {"input": "Hello"}),
+    "GET /v1/models": Expected("platform:models:read", 200),
+    "GET /v1/models/{model:path}": Expected("platform:models:read", 404),
+    "POST /v1/platform/api-keys": Expected("platform:api_keys:manage", 422, {}),
+    "GET /v1/platform/api-keys": Expected("platform:api_keys:read", 200),
+    "GET /v1/platform/api-keys/{key_id}": Expected("platform:api_keys:read", 404),
+    "PATCH /v1/platform/api-keys/{key_id}": Expected("platform:api_keys:manage", 404, {}),
+    "POST /v1/platform/api-keys/{key_id}/rotate": Expected("platform:api_keys:manage", 404, {}),
+    "POST /v1/platform/api-keys/{key_id}/revoke": Expected("platform:api_keys:manage", 404, {"reason": "a test"}),
+    "GET /v1/platform/audit": Expected("platform:audit:read", 200),
+    "GET /v1/platform/usage": Expected(None, 200),
+    "GET /v1/platform/limits": Expected(None, 200),
+}
