@@ -29,7 +29,7 @@ RULES = (
     _rule(r"silen(?:ce|ces|t)", "write idle, or that nothing is sent"),
     _rule(r"patien(?:ce|t|tly)", "write timeout, or generous timeout"),
     _rule(r"departures?", "write disconnect"),
-    _rule(r"questions?", "write request, command or query"),
+    _rule(r"questions?(?! mark)", "write request, command or query"),
     _rule(r"tells?|told|telling", "write say, return, notify or distinguish"),
     _rule(r"mends?|mended|mending", "write fix"),
     _rule(r"anew|afresh", "write again, new or from zero"),
