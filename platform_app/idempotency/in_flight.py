@@ -1,4 +1,4 @@
-"""One request's work under an Idempotency-Key, from holding the key to keeping its answer or letting go."""
+"""The request that holds an Idempotency-Key: renew its lease, then store the response or release the key."""
 
 import asyncio
 from collections.abc import Callable
@@ -6,87 +6,87 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from platform_app.errors import IdempotencyUnavailable
-from platform_app.idempotency.store import NOT_KEPT, Claim, Finish, Holder, IdempotencyStore, KeepingQuota
+from platform_app.idempotency.store import NOT_KEPT, Claim, Finish, Holder, IdempotencyStore, StorageQuota
 from platform_app.idempotency.stored_response import StoredResponse
 from platform_app.observability import metrics
 from platform_app.observability.logging import get_logger
 
 LONGEST_SECONDS = 2 * 3600
-"""A bound, should anything be forgotten. No request takes longer: its deadline is an hour at most."""
+"""Longest time that a lease is renewed, in case a request is never finished. Deadlines are at most an hour."""
 
 _log = get_logger("idempotency")
 
 
 @dataclass(frozen=True, slots=True)
-class KeepingPolicy:
-    """How long a key is held and its answer kept."""
+class IdempotencyPolicy:
+    """How long keys are held and responses stored."""
 
     keep_seconds: int
-    """Of an answer; 0: no keys are taken at all."""
+    """How long a response is stored; 0 refuses requests with a key."""
     max_bytes: int
-    """Of a body that is kept."""
+    """Largest body that is stored."""
     refuse_when_unavailable: bool = True
-    """Whether a request with a key is refused while keys cannot be checked, or goes on unprotected."""
+    """While the store is unavailable: True refuses requests with a key, False runs them unprotected."""
     lease_seconds: float = 6.0
-    """What a process that died leaves behind: its keys are free after this. A live one renews it three times over."""
+    """Time after which the keys of a process that died are free. A running process renews three times within it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Keeping:
-    """Where an attempt's response goes, and how much room there is."""
+class InFlightContext:
+    """What all in-flight requests share: store, quota, policy and background tasks."""
 
     store: IdempotencyStore
-    quota: KeepingQuota
-    policy: KeepingPolicy
+    quota: StorageQuota
+    policy: IdempotencyPolicy
     note_not_kept: Callable[[str, Holder], None]
-    """Is told the reason, and whose response it was."""
+    """Called with the reason and the holder when a response is not stored."""
     finishing: set[asyncio.Task[Any]] = field(default_factory=set)
 
 
 class InFlightRequest:
-    """Holds the key until `finish` or `release`, of which the first counts. Neither raises, and neither waits longer
-    than the store does: an answer is not withheld because it cannot be kept."""
+    """Holds the key until the first call of `finish` or `release`. Neither raises, and neither waits longer than the
+    store does: the client gets its response even if it cannot be stored."""
 
-    def __init__(self, keeping: Keeping, claim: Claim, holder: Holder, *, protected: bool) -> None:
-        """`protected`: whether the key is known to be held. Where the store could not be asked, renewing takes hold of
-        it as soon as it can."""
-        self._keeping = keeping
-        self._store = keeping.store
+    def __init__(self, context: InFlightContext, claim: Claim, holder: Holder, *, protected: bool) -> None:
+        """`protected`: whether the key is known to be held. If the store was unavailable, the next successful renewal
+        takes the key."""
+        self._context = context
+        self._store = context.store
         self._claim = claim
         self._holder = holder
-        self._policy = keeping.policy
+        self._policy = context.policy
         self._settled = False
-        self._left = False
+        self._client_disconnected = False
         self.protected = protected
-        self.max_bytes = keeping.policy.max_bytes
+        self.max_bytes = context.policy.max_bytes
         self._renewing: asyncio.Task[None] | None = asyncio.create_task(self._keep_holding(), name="idempotency-lease")
 
-    def client_left(self) -> None:
-        """Note that the client has left and the work goes on, so that whoever asks with the key waits for it. Does not
-        wait: where it cannot be noted at once, the next renewal of the lease does it."""
-        self._left = True
+    def client_disconnected(self) -> None:
+        """Note that the client has disconnected while the work continues, so that a request with the same key waits for
+        the response. Returns at once: if the store cannot note it now, the next renewal of the lease does."""
+        self._client_disconnected = True
         task = asyncio.create_task(self._renew(), name="idempotency-left")
-        self._keeping.finishing.add(task)
-        task.add_done_callback(self._keeping.finishing.discard)
+        self._context.finishing.add(task)
+        task.add_done_callback(self._context.finishing.discard)
 
-    async def finish(self, answer: StoredResponse) -> None:
-        """Keep the response; where it is too large or there is no room for it, that it was given. A client that leaves
-        meanwhile does not undo it."""
+    async def finish(self, response: StoredResponse) -> None:
+        """Store the response, or only a marker if it is too large or does not fit. A client that disconnects meanwhile
+        does not stop it."""
         if self._settle():
-            task = asyncio.create_task(self._keep(answer), name="idempotency-finish")
-            self._keeping.finishing.add(task)
-            task.add_done_callback(self._keeping.finishing.discard)
+            task = asyncio.create_task(self._store_response(response), name="idempotency-finish")
+            self._context.finishing.add(task)
+            task.add_done_callback(self._context.finishing.discard)
             await asyncio.shield(task)
 
-    async def _keep(self, answer: StoredResponse) -> None:
-        data, why = answer.encode(), None
-        if len(answer.body) > self._policy.max_bytes:
+    async def _store_response(self, response: StoredResponse) -> None:
+        data, why = response.encode(), None
+        if len(response.body) > self._policy.max_bytes:
             why = "too_large"
-        elif not await self._keeping.quota.take_response(self._holder, len(data)):
+        elif not await self._context.quota.take_response(self._holder, len(data)):
             why = "over_quota"
         if why is not None:
             data = NOT_KEPT
-            await self._keeping.quota.take_marker(self._holder)
+            await self._context.quota.take_marker(self._holder)
         try:
             finish = await self._store.finish(self._claim, data, self._policy.keep_seconds)
         except IdempotencyUnavailable as error:
@@ -99,10 +99,10 @@ class InFlightRequest:
             why = "memory_full"
         metrics.IDEMPOTENCY.labels(why or "stored").inc()
         if why is not None:
-            self._keeping.note_not_kept(why, self._holder)
+            self._context.note_not_kept(why, self._holder)
 
     async def release(self) -> None:
-        """Let go of the key: there is no answer that the next request could be given."""
+        """Release the key: there is no response to store, and the next request with the key runs."""
         if self._settle():
             try:
                 held = await self._store.release(self._claim)
@@ -112,7 +112,8 @@ class InFlightRequest:
                 metrics.IDEMPOTENCY.labels("released" if held else "lost").inc()
 
     def _settle(self) -> bool:
-        """Whether this is the end; before anything is awaited, so that being cancelled in it cannot bring a second."""
+        """Return whether this is the first `finish` or `release`. It runs before anything is awaited, so that
+        cancelling one of them cannot lead to a second."""
         first, self._settled = not self._settled, True
         if self._renewing is not None:
             self._renewing.cancel()
@@ -130,9 +131,11 @@ class InFlightRequest:
             failing = held is None
 
     async def _renew(self, *, quiet: bool = False) -> bool | None:
-        """Whether the key is held; None where the store does not say."""
+        """Return whether the key is held; None if the store is unavailable."""
         try:
-            held = await self._store.renew(self._claim, self._policy.lease_seconds, client_left=self._left)
+            held = await self._store.renew(
+                self._claim, self._policy.lease_seconds, client_disconnected=self._client_disconnected
+            )
         except IdempotencyUnavailable as error:
             if not quiet:
                 self._unavailable("idempotency_lease_not_renewed", error)

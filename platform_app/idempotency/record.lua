@@ -1,15 +1,14 @@
--- One Idempotency-Key: which request works on it, and the response that came of it. One key, so it runs on a cluster as
--- it is.
+-- One step on the record of an Idempotency-Key, which is either held by a running request or contains its response.
 --
--- KEYS[1]   the record, a hash: 'fingerprint' of the body, 'owner' while a request works on it, 'left' once its client
---           has gone, 'answer' afterwards
--- ARGV[1]   begin, renew, leave (renews too), finish or release
+-- KEYS[1]   the record, a hash. Fields: 'fingerprint' of the body; 'owner', the id of the request, while it runs; 'left'
+--           once its client has disconnected; 'answer', the response, when the request has finished
+-- ARGV[1]   begin, renew, leave (renews, and notes the disconnect), finish or release
 -- ARGV[2]   fingerprint
 -- ARGV[3]   owner
--- ARGV[4]   milliseconds that the record lives from now on (all but release)
--- ARGV[5]   the answer (finish)
--- ARGV[6]   the percentage of maxmemory above which no answer is kept (finish)
--- Returns {state} or {'done', answer}.
+-- ARGV[4]   milliseconds until the record expires (all but release)
+-- ARGV[5]   the response (finish)
+-- ARGV[6]   the percentage of maxmemory above which no response is stored (finish)
+-- Returns {state} or {'done', response}.
 
 local verb, fingerprint, owner, lifetime = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local found = redis.call('HMGET', KEYS[1], 'fingerprint', 'owner', 'left')
@@ -19,7 +18,8 @@ local function hold()
   redis.call('PEXPIRE', KEYS[1], lifetime)
 end
 
--- Whether the server has room for an answer. A user that may not ask has only the quotas, and the server's refusal.
+-- Returns whether the server has room for a response. A user without the right to run INFO relies on the quotas, and on
+-- the server refusing the write.
 local function has_room(bytes)
   local memory = redis.pcall('INFO', 'memory')
   if type(memory) ~= 'string' then
@@ -45,7 +45,8 @@ if verb == 'begin' then
   return { 'done', redis.call('HGET', KEYS[1], 'answer') }
 end
 
--- The rest is for the request that holds the record, or held it until the server lost it and no other took it since.
+-- The other steps are for the request that holds the record, and for a request whose record the server has lost while no
+-- other request has taken the key.
 if found[1] and found[2] ~= owner then
   return { 'lost' }
 end
@@ -55,9 +56,9 @@ elseif verb == 'leave' then
   hold()
   redis.call('HSET', KEYS[1], 'left', '1')
 elseif verb == 'finish' then
-  local answer = ARGV[5]
-  local room = answer == '' or has_room(#answer)
-  redis.call('HSET', KEYS[1], 'fingerprint', fingerprint, 'answer', room and answer or '')
+  local response = ARGV[5]
+  local room = response == '' or has_room(#response)
+  redis.call('HSET', KEYS[1], 'fingerprint', fingerprint, 'answer', room and response or '')
   redis.call('HDEL', KEYS[1], 'owner', 'left')
   redis.call('PEXPIRE', KEYS[1], lifetime)
   if not room then

@@ -1,4 +1,4 @@
-"""Idempotency-Keys in Redis or Valkey: one script, one round trip for each step (record.lua)."""
+"""Store Idempotency-Keys in Redis or Valkey: each method is one call of record.lua."""
 
 from importlib.resources import files
 
@@ -18,26 +18,26 @@ KEEP_BELOW_PERCENT = 80
 
 
 class RedisIdempotencyStore:
-    """See IdempotencyStore. The clock is the server's, nothing is kept here."""
+    """See IdempotencyStore. Leases use the server's clock; this object has no state."""
 
     def __init__(self, redis: ScriptClient) -> None:
         self._redis = redis
 
     async def begin(self, claim: Claim, lease_seconds: float) -> Found:
         """See IdempotencyStore."""
-        state, *answer = await self._call("begin", claim, _milliseconds(lease_seconds))
-        return Found(State(state.decode()), answer[0] if answer else b"")
+        state, *response = await self._call("begin", claim, _milliseconds(lease_seconds))
+        return Found(State(state.decode()), response[0] if response else b"")
 
-    async def renew(self, claim: Claim, lease_seconds: float, *, client_left: bool = False) -> bool:
+    async def renew(self, claim: Claim, lease_seconds: float, *, client_disconnected: bool = False) -> bool:
         """See IdempotencyStore."""
-        return await self._held("leave" if client_left else "renew", claim, _milliseconds(lease_seconds))
+        return await self._held("leave" if client_disconnected else "renew", claim, _milliseconds(lease_seconds))
 
-    async def finish(self, claim: Claim, answer: bytes, keep_seconds: int) -> Finish:
+    async def finish(self, claim: Claim, response: bytes, keep_seconds: int) -> Finish:
         """See IdempotencyStore."""
         arguments = ("finish", claim, _milliseconds(keep_seconds))
         try:
-            script = STORE_RESPONSE if answer else STORE_MARKER
-            state, *_ = await self._call(*arguments, answer, KEEP_BELOW_PERCENT, script=script)
+            script = STORE_RESPONSE if response else STORE_MARKER
+            state, *_ = await self._call(*arguments, response, KEEP_BELOW_PERCENT, script=script)
         except IdempotencyUnavailable as error:
             if not isinstance(error.__cause__, OutOfMemoryError):
                 raise
@@ -58,14 +58,14 @@ class RedisIdempotencyStore:
     ) -> list[bytes]:
         given = (verb, claim.fingerprint, claim.owner, *arguments)
         try:
-            answer: list[bytes] = await self._redis.run(script, [claim.record], given)
+            result: list[bytes] = await self._redis.run(script, [claim.record], given)
         except (RedisError, OSError, TimeoutError) as error:
             raise IdempotencyUnavailable(
                 "Idempotency keys cannot be checked right now, so nothing was done. Try again shortly, or without "
                 "the header Idempotency-Key.",
                 retry_after=1,
             ) from error
-        return answer
+        return result
 
 
 def _milliseconds(seconds: float) -> int:

@@ -1,4 +1,4 @@
-"""What a key's request is told: go on, here is the answer again, or why not. The policies are stated here, once."""
+"""Decide about each request with an Idempotency-Key: run it, replay the stored response, wait, or refuse."""
 
 import asyncio
 import contextlib
@@ -13,15 +13,15 @@ from platform_app.errors import (
     PlatformError,
     ValidationFailed,
 )
-from platform_app.idempotency.in_flight import InFlightRequest, Keeping, KeepingPolicy
+from platform_app.idempotency.in_flight import IdempotencyPolicy, InFlightContext, InFlightRequest
 from platform_app.idempotency.store import (
     Claim,
     Found,
     Holder,
     IdempotencyStore,
-    KeepingQuota,
-    NoQuota,
     State,
+    StorageQuota,
+    UnlimitedQuota,
     fingerprint_of,
     record_name,
 )
@@ -31,27 +31,27 @@ from platform_app.observability.logging import get_logger
 
 HEADER = "Idempotency-Key"
 HASH_APART_BYTES = 256 * 1024
-"""A larger body is hashed in a thread: ten megabytes take longer than other requests should wait."""
+"""Larger bodies are hashed in a thread: ten megabytes would block the event loop for too long."""
 
 WAIT_SECONDS = 50.0
-"""For the response of a request whose client has left. Below 60 s, after which hops on the way often cut a silent
-connection; then 409, and the client may ask again."""
+"""Longest wait for the response of a request whose client has disconnected, then 409. It is below 60 s, after which
+proxies often close an idle connection."""
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.05, 0.5
-"""Between two looks at the record, which another process may write."""
+"""Pauses between two reads of the record, which another process may write."""
 NOT_KEPT_LOG_SECONDS = 1.0
-"""Of one reason at most one line in that time; the counter counts all."""
+"""At most one log line per reason in this time; the metric counts all."""
 
 _log = get_logger("idempotency")
 
 
 class IdempotencyService:
-    """Decides for each request that carries a key."""
+    """Decides about requests with a key."""
 
-    def __init__(self, store: IdempotencyStore, policy: KeepingPolicy, quota: KeepingQuota | None = None) -> None:
+    def __init__(self, store: IdempotencyStore, policy: IdempotencyPolicy, quota: StorageQuota | None = None) -> None:
         self._store = store
         self._policy = policy
-        self._quota = quota or NoQuota()
-        self._keeping = Keeping(store, self._quota, policy, self._note_not_kept)
+        self._quota = quota or UnlimitedQuota()
+        self._context = InFlightContext(store, self._quota, policy, self._note_not_kept)
         self._noted: dict[str, float] = {}
         self._down = False
         self._undoing: set[asyncio.Task[bool]] = set()
@@ -59,25 +59,25 @@ class IdempotencyService:
     async def begin(
         self, holder: Holder, route: str, idempotency_key: str, body: bytes
     ) -> InFlightRequest | StoredResponse:
-        """The attempt that must be finished or released, or the response that was given before. Whether its caller may
-        have it still is for the caller of this method to check. Waits for a request whose client has left, up to
-        WAIT_SECONDS.
+        """Return the in-flight request, which must be finished or released, or the stored response. The caller of this
+        method checks whether the client may still have the response. Waits up to WAIT_SECONDS for a request whose
+        client has disconnected.
 
         Raises:
-            IdempotencyInFlight: another request with this key is being answered.
+            IdempotencyInFlight: another request with this key is running.
             ValidationFailed: the key was used for another body.
-            Conflict: the response was given, and was not kept: too large, or no room.
-            RateLimited: there is no room to remember even that the work was done; it was not begun.
-            IdempotencyUnavailable: keys cannot be checked, and the policy is to refuse then.
-            InvalidRequest: this platform takes no keys.
+            Conflict: the work was done, but its response was not stored: it was too large or did not fit.
+            RateLimited: there is no room even for a marker; the work was not begun.
+            IdempotencyUnavailable: the store is unavailable, and the policy is to refuse.
+            InvalidRequest: this platform accepts no keys.
         """
         if not self._policy.keep_seconds:
-            raise InvalidRequest(f"This platform takes no {HEADER}. Leave the header out.", param=HEADER)
+            raise InvalidRequest(f"This platform does not support {HEADER}. Leave the header out.", param=HEADER)
         fingerprint = await _fingerprint(body)
         claim = Claim(record_name(holder, route, idempotency_key), fingerprint, ids.trace_id())
         try:
             found = await self._find(claim)
-        except asyncio.CancelledError:  # the client left while its request waited
+        except asyncio.CancelledError:  # the client disconnected while its request waited
             self._undo(claim)
             raise
         except IdempotencyUnavailable as error:
@@ -85,10 +85,10 @@ class IdempotencyService:
             if self._policy.refuse_when_unavailable:
                 self._undo(claim)
                 raise
-            return InFlightRequest(self._keeping, claim, holder, protected=False)
+            return InFlightRequest(self._context, claim, holder, protected=False)
         self._note_up()
-        if found.state is not State.BEGUN:
-            return _again(found)
+        if found.state is not State.STARTED:
+            return _replay(found)
         try:
             self._quota.require_marker(holder)
         except PlatformError:
@@ -96,13 +96,13 @@ class IdempotencyService:
             metrics.IDEMPOTENCY.labels("refused").inc()
             raise
         metrics.IDEMPOTENCY.labels("started").inc()
-        return InFlightRequest(self._keeping, claim, holder, protected=True)
+        return InFlightRequest(self._context, claim, holder, protected=True)
 
     async def _find(self, claim: Claim) -> Found:
-        """Look the key up. While its request goes on without its client, wait for the end of that: a client that asks
-        again after its own timeout has come for that response."""
+        """Look the key up. If its request still runs without its client, wait for it to end: a client that retries
+        after its own timeout wants that response."""
         found = await self._store.begin(claim, self._policy.lease_seconds)
-        if found.state is not State.LEFT:
+        if found.state is not State.CLIENT_DISCONNECTED:
             return found
         metrics.IDEMPOTENCY.labels("waited").inc()
         loop, pause = asyncio.get_running_loop(), FIRST_PAUSE_SECONDS
@@ -110,15 +110,15 @@ class IdempotencyService:
         while loop.time() < until:
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
-            # A store that cannot be asked says nothing new: the work may still go on, so none is begun.
+            # An unavailable store changes nothing: the work may still run, so no second one is begun.
             with contextlib.suppress(IdempotencyUnavailable):
                 found = await self._store.begin(claim, self._policy.lease_seconds)
-                if found.state is not State.LEFT:
+                if found.state is not State.CLIENT_DISCONNECTED:
                     break
         return found
 
     async def replay(self, admitted: Awaitable[None]) -> None:
-        """Count a response that is given again, or that is refused: `admitted` raises PlatformError then."""
+        """Count a replayed response, or a refused replay: then `admitted` raises PlatformError."""
         try:
             await admitted
         except PlatformError:
@@ -127,13 +127,13 @@ class IdempotencyService:
         metrics.IDEMPOTENCY.labels("replayed").inc()
 
     def _undo(self, claim: Claim) -> None:
-        """Free the key of a request that is refused here; a store that was only slow may have given it."""
+        """Release the key of a refused request: a store that was only slow may have taken it."""
 
         async def release() -> bool:
             try:
                 return await self._store.release(claim)
             except IdempotencyUnavailable:
-                return False  # the lease ends by itself
+                return False  # the lease expires
 
         task = asyncio.create_task(release(), name="idempotency-undo")
         self._undoing.add(task)
@@ -158,29 +158,29 @@ class IdempotencyService:
             _log.warning("idempotency_recovered")
 
 
-def _again(found: Found) -> StoredResponse:
-    """What a key that is known gets."""
+def _replay(found: Found) -> StoredResponse:
+    """Return the stored response of a known key, or raise the reason why there is none."""
     if found.state is State.OTHER_BODY:
         metrics.IDEMPOTENCY.labels("mismatch").inc()
         raise ValidationFailed(
             f"This {HEADER} was used for a request with another body. Use a new key for a new request.", param=HEADER
         )
-    if found.state in (State.IN_FLIGHT, State.LEFT):
+    if found.state in (State.IN_FLIGHT, State.CLIENT_DISCONNECTED):
         metrics.IDEMPOTENCY.labels("in_flight").inc()
         raise IdempotencyInFlight(
-            f"The first request with this {HEADER} is still being answered. Try again shortly for its answer.",
+            f"The first request with this {HEADER} is still running. Try again shortly for its response.",
             retry_after=1,
             headers={"x-should-retry": "true"},
             param=HEADER,
         )
-    if not found.answer:
+    if not found.response:
         metrics.IDEMPOTENCY.labels("not_kept").inc()
         raise Conflict(
-            f"The request with this {HEADER} was answered before, and its response was not kept: it is too large to be "
-            "kept, or the room for kept responses was used up. To ask once more, use a new key.",
+            f"The request with this {HEADER} was completed, but its response was not stored: it was too large, or "
+            "the quota for stored responses was used up. To repeat the request, use a new key.",
             param=HEADER,
         )
-    return StoredResponse.decode(found.answer)
+    return StoredResponse.decode(found.response)
 
 
 async def _fingerprint(body: bytes) -> str:

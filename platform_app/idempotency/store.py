@@ -1,4 +1,4 @@
-"""Where Idempotency-Keys are kept: the interface and its answers."""
+"""The interface of stores for Idempotency-Keys, and its results."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -6,122 +6,126 @@ from hashlib import sha256
 from typing import Protocol
 
 NOT_KEPT = b""
-"""Stored in place of a response that is too large, or for which there is no room: that the work was done is remembered
-all the same."""
+"""The marker that is stored in place of a response that is too large or does not fit: the work was done."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """One request that wants to work under a key."""
+    """A request's claim to a key."""
 
     record: str
     """The record's name, from `record_name`."""
     fingerprint: str
-    """Of the request's body; the same key with another one is a mistake."""
+    """Hash of the request's body. The same key with another body is refused."""
     owner: str
-    """Of this request alone."""
+    """An id of this request."""
 
 
 class State(StrEnum):
-    """What is known of a key."""
+    """State of a key's record."""
 
-    BEGUN = "begun"
-    """Nothing was; now the claim holds it."""
+    STARTED = "begun"
+    """There was no record; the claim now holds the key."""
     IN_FLIGHT = "in_flight"
-    """Another request holds it."""
-    LEFT = "left"
-    """Another request holds it, whose client has left; its work goes on."""
+    """Another request holds the key."""
+    CLIENT_DISCONNECTED = "left"
+    """Another request holds the key. Its client has disconnected, and its work continues."""
     OTHER_BODY = "other_body"
+    """The key was used for another body."""
     DONE = "done"
+    """The response, or a marker, is stored."""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What `begin` came to; `answer` where it is DONE, NOT_KEPT among them."""
+    """Result of `begin`; with DONE the stored response, which may be NOT_KEPT."""
 
     state: State
-    answer: bytes = b""
+    response: bytes = b""
 
 
 class Finish(StrEnum):
-    """What became of a response that was to be kept."""
+    """Result of `finish`."""
 
     KEPT = "held"
     NO_ROOM = "no_room"
-    """The store's memory is almost full. That the work was done is remembered."""
+    """The store's memory is almost full; only a marker was stored."""
     LOST = "lost"
-    """Another request holds the key or has finished, since the lease had ended; nothing was stored."""
+    """The lease had expired, and another request holds the key or has finished; nothing was stored."""
 
 
 class IdempotencyStore(Protocol):
-    """Records of keys, shared by all processes. Every method raises IdempotencyUnavailable where it cannot be asked;
-    whether the change was made is unknown then."""
+    """Records of keys, shared by all processes. Every method raises IdempotencyUnavailable if the store is unavailable;
+    the change may then have been made or not."""
 
     async def begin(self, claim: Claim, lease_seconds: float) -> Found:
-        """Look the key up and, where nothing is known of it, hold it for the lease: one atomic step. A claim that holds
-        it already begins again."""
+        """Look the key up; without a record, hold the key for the lease. This is one atomic step. A claim that already
+        holds the key gets STARTED again."""
         ...
 
-    async def renew(self, claim: Claim, lease_seconds: float, *, client_left: bool = False) -> bool:
-        """Hold on, and say that the client has left where it has. False: another request holds it or has finished,
-        since the lease had ended."""
+    async def renew(self, claim: Claim, lease_seconds: float, *, client_disconnected: bool = False) -> bool:
+        """Renew the lease, and note whether the client has disconnected. Return False if the lease had expired and
+        another request holds the key or has finished."""
         ...
 
-    async def finish(self, claim: Claim, answer: bytes, keep_seconds: int) -> Finish:
-        """Keep the response for the next request with this key."""
+    async def finish(self, claim: Claim, response: bytes, keep_seconds: int) -> Finish:
+        """Store the response for the next request with this key."""
         ...
 
     async def release(self, claim: Claim) -> bool:
-        """Forget the key, so that the next request with it works for real. False as for `renew`."""
+        """Delete the record, so that the next request with the key runs. Return False as for `renew`."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Whose responses are kept: what quotas are counted by."""
+    """The API key and owner for which a response is stored; quotas count by them."""
 
     key_id: str
     owner: str
 
 
-class KeepingQuota(Protocol):
-    """How much may be stored for an API key and for an owner. Counted from the moment of storing until it ends."""
+class StorageQuota(Protocol):
+    """Limits how much is stored for an API key and for an owner. Bytes count from when they are stored until they
+    expire."""
 
     async def take_response(self, holder: Holder, size: int) -> bool:
-        """Count a response of so many bytes. False where there is no room for it; then nothing is counted."""
+        """Count a response of `size` bytes. If it does not fit, count nothing and return False."""
         ...
 
     async def take_marker(self, holder: Holder) -> None:
-        """Count a record that says only that the work was done."""
+        """Count a marker."""
         ...
 
     def require_marker(self, holder: Holder) -> None:
-        """Raise RateLimited while there is no room even for such records. Asks nobody, so it costs nothing."""
+        """Raise RateLimited while there is no room even for markers. Does no I/O."""
         ...
 
 
-class NoQuota:
-    """A quota without an end."""
+class UnlimitedQuota:
+    """Allows any amount."""
 
     async def take_response(self, holder: Holder, size: int) -> bool:
-        """See KeepingQuota.take_response."""
+        """See StorageQuota.take_response."""
         return True
 
     async def take_marker(self, holder: Holder) -> None:
-        """See KeepingQuota.take_marker."""
+        """See StorageQuota.take_marker."""
 
     def require_marker(self, holder: Holder) -> None:
-        """See KeepingQuota.require_marker."""
+        """See StorageQuota.require_marker."""
 
 
 def record_name(holder: Holder, route: str, idempotency_key: str) -> str:
-    """The record of a caller's key on one route. The owner is part of it: responses do not move with an API key to
-    another owner. Hashed, since it is the client's text; the braces are Redis Cluster's hash tag, around all of it, so
-    that one caller's records spread over all nodes."""
+    """Return the name of the record of a caller's key on one route.
+
+    The owner is part of it: responses do not move with an API key to another owner. The client's text is hashed. The
+    braces are Redis Cluster's hash tag; they contain the hash, so that one caller's records are spread over all nodes.
+    """
     digest = sha256(f"{holder.owner}\0{route}\n{idempotency_key}".encode()).hexdigest()
     return f"fbp:idem:2:{{{holder.key_id}:{digest}}}"
 
 
 def fingerprint_of(body: bytes) -> str:
-    """Tells bodies apart without keeping them: SHA-256 of the bytes as they came."""
+    """Return the SHA-256 of a body's bytes, which distinguishes bodies without storing them."""
     return sha256(body).hexdigest()

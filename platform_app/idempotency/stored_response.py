@@ -1,4 +1,4 @@
-"""An answer as it is kept for whoever sends its key again."""
+"""A response in the form in which it is stored under an Idempotency-Key."""
 
 from dataclasses import dataclass
 
@@ -7,24 +7,25 @@ import orjson
 
 @dataclass(frozen=True, slots=True)
 class StoredResponse:
-    """What a client got: a whole body, or all events of a stream as one."""
+    """The response that a client got; a stream's body is the text of all its events."""
 
     status: int
     headers: tuple[tuple[str, str], ...]
-    """Lower-case names. Only what belongs to the answer, and nothing of the request that it came with."""
+    """Lower-case names. Only headers of the response itself, not of the request that it belonged to (such as its
+    id)."""
     body: bytes
     model: str | None = None
-    """The public name of the model that it came from; who may not use that any more does not get the response again."""
+    """Public name of the model. A caller that may no longer use the model does not get the response again."""
 
     def encode(self) -> bytes:
-        """A line of JSON, then the body as it is. Never empty."""
+        """Return a line of JSON followed by the unchanged body; never empty."""
         fields = {"status": self.status, "headers": self.headers, "model": self.model}
         head = orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE)
         return head + self.body
 
     @classmethod
     def decode(cls, data: bytes) -> "StoredResponse":
-        """The reverse."""
+        """Return the response that `encode` returned as bytes."""
         head, _, body = data.partition(b"\n")
         fields = orjson.loads(head)
         headers = tuple((name, value) for name, value in fields["headers"])

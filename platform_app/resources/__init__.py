@@ -24,7 +24,7 @@ from platform_app.config import PlatformConfig, Settings, environment, load_conf
 from platform_app.core_contracts import CoreStatus, core_status
 from platform_app.db.engine import make_engine, make_probe_engine
 from platform_app.errors import ConfigurationError
-from platform_app.idempotency.in_flight import KeepingPolicy
+from platform_app.idempotency.in_flight import IdempotencyPolicy
 from platform_app.idempotency.redis_store import RedisIdempotencyStore
 from platform_app.idempotency.service import IdempotencyService
 from platform_app.ledger.interfaces import Ledger
@@ -307,8 +307,8 @@ def _throttle(settings: Settings, limiter: RateLimiter) -> FailureThrottle:
     return AddressThrottle(limiter, settings.auth_failures_per_minute)
 
 
-def _keeping(settings: Settings) -> KeepingPolicy:
-    return KeepingPolicy(
+def _keeping(settings: Settings) -> IdempotencyPolicy:
+    return IdempotencyPolicy(
         settings.idempotency_ttl_seconds,
         settings.idempotency_max_bytes,
         settings.idempotency_failure_policy == "refuse",

@@ -41,7 +41,7 @@ class QuotaLimits:
 
 
 class LimiterQuota:
-    """See KeepingQuota. While the limiter is degraded, each process allows its share."""
+    """See StorageQuota. While the limiter is degraded, each process allows its share."""
 
     def __init__(self, limiter: RateLimiter, limits: QuotaLimits, clock: Callable[[], float] = time.monotonic) -> None:
         self._limiter = limiter
@@ -53,11 +53,11 @@ class LimiterQuota:
         self._refused_until: OrderedDict[Holder, float] = OrderedDict()
 
     async def take_response(self, holder: Holder, size: int) -> bool:
-        """See KeepingQuota.take_response."""
+        """See StorageQuota.take_response."""
         return (await self._take(self._responses, holder, size + RECORD_BYTES)).allowed
 
     async def take_marker(self, holder: Holder) -> None:
-        """See KeepingQuota.take_marker."""
+        """See StorageQuota.take_marker."""
         decision = await self._take(self._markers, holder, RECORD_BYTES)
         tightest = decision.denied_by or min(decision.states, key=lambda state: state.remaining)
         if tightest.remaining < RECORD_BYTES:
@@ -67,7 +67,7 @@ class LimiterQuota:
                 self._refused_until.popitem(last=False)
 
     def require_marker(self, holder: Holder) -> None:
-        """See KeepingQuota.require_marker. What is under way in the moment in which the room ends is still marked: at
+        """See StorageQuota.require_marker. What is under way in the moment in which the room ends is still marked: at
         most one request each of those that a process runs at once."""
         until = self._refused_until.get(holder)
         if until is None:

@@ -47,7 +47,7 @@ def other(claim: Claim) -> Claim:
 
 
 async def test_first_come_first_served(store: IdempotencyStore, claim: Claim, other: Claim) -> None:
-    assert await store.begin(claim, LEASE) == Found(State.BEGUN)
+    assert await store.begin(claim, LEASE) == Found(State.STARTED)
     assert await store.begin(other, LEASE) == Found(State.IN_FLIGHT)
     assert await store.begin(replace(other, fingerprint="f2"), LEASE) == Found(State.OTHER_BODY)
     assert await store.renew(claim, LEASE)
@@ -58,21 +58,21 @@ async def test_first_come_first_served(store: IdempotencyStore, claim: Claim, ot
 
 async def test_request_whose_client_left_is_told_apart(store: IdempotencyStore, claim: Claim, other: Claim) -> None:
     await store.begin(claim, LEASE)
-    assert await store.renew(claim, LEASE, client_left=True)
-    assert await store.begin(other, LEASE) == Found(State.LEFT)
+    assert await store.renew(claim, LEASE, client_disconnected=True)
+    assert await store.begin(other, LEASE) == Found(State.CLIENT_DISCONNECTED)
     assert await store.begin(replace(other, fingerprint="f2"), LEASE) == Found(State.OTHER_BODY)
     assert await store.renew(claim, LEASE)
-    assert await store.begin(other, LEASE) == Found(State.LEFT)
-    assert not await store.renew(other, LEASE, client_left=True)
+    assert await store.begin(other, LEASE) == Found(State.CLIENT_DISCONNECTED)
+    assert not await store.renew(other, LEASE, client_disconnected=True)
     assert await store.finish(claim, BYTES, 60) is Finish.KEPT
     assert await store.begin(other, LEASE) == Found(State.DONE, BYTES)
-    assert not await store.renew(claim, LEASE, client_left=True), "it is over"
+    assert not await store.renew(claim, LEASE, client_disconnected=True), "it is over"
 
 
 async def test_same_claim_begins_again(store: IdempotencyStore, claim: Claim, other: Claim) -> None:
     """Its first response was lost on the way."""
     await store.begin(claim, LEASE)
-    assert await store.begin(claim, LEASE) == Found(State.BEGUN)
+    assert await store.begin(claim, LEASE) == Found(State.STARTED)
     assert await store.begin(other, LEASE) == Found(State.IN_FLIGHT)
 
 
@@ -85,7 +85,7 @@ async def test_that_it_was_done_may_be_all_that_is_known(store: IdempotencyStore
 async def test_released_it_is_as_new(store: IdempotencyStore, claim: Claim, other: Claim) -> None:
     await store.begin(claim, LEASE)
     assert await store.release(claim)
-    assert await store.begin(replace(other, fingerprint="f2"), LEASE) == Found(State.BEGUN)
+    assert await store.begin(replace(other, fingerprint="f2"), LEASE) == Found(State.STARTED)
 
 
 async def test_only_the_owner_may(store: IdempotencyStore, claim: Claim, other: Claim) -> None:
@@ -106,7 +106,7 @@ async def test_what_the_server_lost_is_the_owners_again(
     store: IdempotencyStore, claim: Claim, other: Claim, end: str
 ) -> None:
     """Nothing is known, as after a restart without persistence."""
-    expected = {"renew": State.IN_FLIGHT, "finish": State.DONE, "release": State.BEGUN}[end]
+    expected = {"renew": State.IN_FLIGHT, "finish": State.DONE, "release": State.STARTED}[end]
     match end:
         case "renew":
             assert await store.renew(claim, LEASE)
@@ -120,7 +120,7 @@ async def test_what_the_server_lost_is_the_owners_again(
 async def test_of_a_hundred_racers_one_begins(store: IdempotencyStore, claim: Claim) -> None:
     racers = (store.begin(replace(claim, owner=f"racer-{number}"), LEASE) for number in range(100))
     states = [found.state for found in await asyncio.gather(*racers)]
-    assert sorted(states, key=str) == [State.BEGUN, *[State.IN_FLIGHT] * 99]
+    assert sorted(states, key=str) == [State.STARTED, *[State.IN_FLIGHT] * 99]
 
 
 # --- what only a server does
@@ -143,7 +143,7 @@ async def test_lease_and_response_end(scripts: PipelinedRedis, redis: Redis, cla
     async with asyncio.timeout(300):
         while (found := await store.begin(other, 6000)).state is State.IN_FLIGHT:
             await asyncio.sleep(0.01)
-    assert found == Found(State.BEGUN)
+    assert found == Found(State.STARTED)
     await store.finish(other, BYTES, 600)
     assert 300_000 < await redis.pttl(other.record) <= 600_000
 

@@ -28,7 +28,7 @@ _EXAMPLE_MESSAGES: Mapping[type[errors.PlatformError], str] = {
     errors.HeadersTooLarge: "The headers are larger than 32768 bytes together.",
     errors.RateLimited: "The rate limit 'key-rpm' is reached. Try again in 12 s.",
     errors.IdempotencyInFlight: (
-        "The first request with this Idempotency-Key is still being answered. Try again shortly for its answer."
+        "The first request with this Idempotency-Key is still running. Try again shortly for its response."
     ),
     errors.IdempotencyUnavailable: (
         "Idempotency keys cannot be checked right now, so nothing was done. Try again shortly, or without the header "

@@ -50,7 +50,7 @@ def new_claim() -> Claim:
 
 async def keep(store: RedisIdempotencyStore, response: bytes = RESPONSE) -> tuple[Claim, Finish]:
     claim = new_claim()
-    assert await store.begin(claim, LEASE) == Found(State.BEGUN)
+    assert await store.begin(claim, LEASE) == Found(State.STARTED)
     assert await store.renew(claim, LEASE)
     return claim, await store.finish(claim, response, 60)
 

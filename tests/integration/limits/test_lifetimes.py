@@ -1,6 +1,7 @@
 """How long the server remembers a counter: for as long as it counts, and no longer. On the test's clock."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 from redis.asyncio import Redis
@@ -74,6 +75,21 @@ async def test_settlement_of_a_window_renews_its_life(timed: TimedScripts) -> No
     admission.settle(5, None)
     await limiter.aclose()
     assert await timed.lifetime_ms(each.counter) == window_ms(60)
+
+
+@pytest.mark.parametrize("make", [tokens, cost])
+async def test_settlement_after_lost_data_makes_a_counter_that_ends(
+    timed: TimedScripts, redis: "Redis", make: Callable[[], Charge]
+) -> None:
+    """A counter that the settlement creates must not stay forever."""
+    limiter, each = RedisLimiter(timed), make()
+    admission = await admit(limiter, each)
+    await redis.delete(each.counter)
+    admission.settle(5, 5)
+    await limiter.aclose()
+    assert await redis.exists(each.counter)
+    expected = until_midnight_ms(timed) + RESERVATION_MS if make is cost else window_ms(60)
+    assert await timed.lifetime_ms(each.counter) == expected
 
 
 async def test_budget_lives_to_its_period_end_and_a_hold(timed: TimedScripts) -> None:

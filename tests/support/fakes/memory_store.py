@@ -13,7 +13,7 @@ class Record:
 
     fingerprint: str
     owner: str | None
-    answer: bytes = b""
+    response: bytes = b""
     seconds: float = 0.0
     left: bool = False
 
@@ -33,25 +33,25 @@ class MemoryStore:
         record = self.records.get(claim.record)
         if record is None:
             self.records[claim.record] = Record(claim.fingerprint, claim.owner, seconds=lease_seconds)
-            return Found(State.BEGUN)
+            return Found(State.STARTED)
         if record.fingerprint != claim.fingerprint:
             return Found(State.OTHER_BODY)
         if record.owner == claim.owner:
-            return Found(State.BEGUN)
+            return Found(State.STARTED)
         if record.owner is not None:
-            return Found(State.LEFT if record.left else State.IN_FLIGHT)
-        return Found(State.DONE, record.answer)
+            return Found(State.CLIENT_DISCONNECTED if record.left else State.IN_FLIGHT)
+        return Found(State.DONE, record.response)
 
-    async def renew(self, claim: Claim, lease_seconds: float, *, client_left: bool = False) -> bool:
-        await self._step("leave" if client_left else "renew")
+    async def renew(self, claim: Claim, lease_seconds: float, *, client_disconnected: bool = False) -> bool:
+        await self._step("leave" if client_disconnected else "renew")
         found = self.records.get(claim.record)
-        left = client_left or (found is not None and found.left)
+        left = client_disconnected or (found is not None and found.left)
         return self._held(claim, Record(claim.fingerprint, claim.owner, seconds=lease_seconds, left=left))
 
-    async def finish(self, claim: Claim, answer: bytes, keep_seconds: int) -> Finish:
+    async def finish(self, claim: Claim, response: bytes, keep_seconds: int) -> Finish:
         await self._step("finish")
-        no_room = self.full and answer != NOT_KEPT
-        if not self._held(claim, Record(claim.fingerprint, None, NOT_KEPT if no_room else answer, keep_seconds)):
+        no_room = self.full and response != NOT_KEPT
+        if not self._held(claim, Record(claim.fingerprint, None, NOT_KEPT if no_room else response, keep_seconds)):
             return Finish.LOST
         return Finish.NO_ROOM if no_room else Finish.KEPT
 

@@ -86,7 +86,7 @@ class KeyedWork:
             self._task.cancel()
             return
         metrics.IDEMPOTENCY.labels("client_left").inc()
-        self._attempt.client_left()
+        self._attempt.client_disconnected()
 
     async def _run(self) -> None:
         try:

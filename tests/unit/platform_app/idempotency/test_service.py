@@ -14,14 +14,14 @@ from platform_app.errors import (
     RateLimited,
     ValidationFailed,
 )
-from platform_app.idempotency.in_flight import InFlightRequest, KeepingPolicy
+from platform_app.idempotency.in_flight import IdempotencyPolicy, InFlightRequest
 from platform_app.idempotency.service import HASH_APART_BYTES, IdempotencyService
 from platform_app.idempotency.store import Holder
 from platform_app.idempotency.stored_response import StoredResponse
 from tests.support.fakes.core import Count
 from tests.support.fakes.memory_store import MemoryStore
 
-POLICY = KeepingPolicy(keep_seconds=3600, max_bytes=100, lease_seconds=0.06)
+POLICY = IdempotencyPolicy(keep_seconds=3600, max_bytes=100, lease_seconds=0.06)
 ANSWER = StoredResponse(200, (("content-type", "application/json"),), b'{"a":\n1}', "gpt-4o")
 OUTCOMES = "platform_idempotency_total"
 
@@ -112,7 +112,7 @@ async def test_released_the_next_one_works(keeper: IdempotencyService, store: Me
 async def test_too_large_an_answer_is_remembered_as_given(keeper: IdempotencyService, store: MemoryStore) -> None:
     counts = {name: Count(OUTCOMES, outcome=name) for name in ("too_large", "not_kept", "stored")}
     await (await begun(keeper)).finish(StoredResponse(200, (), b"x" * 101))
-    assert [record.answer for record in store.records.values()] == [b""]
+    assert [record.response for record in store.records.values()] == [b""]
     with pytest.raises(Conflict):
         await begin(keeper)
     await (await begun(keeper, key="fits")).finish(StoredResponse(200, (), b"x" * 100))

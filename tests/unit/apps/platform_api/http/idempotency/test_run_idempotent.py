@@ -30,7 +30,7 @@ from platform_app.errors import (
     RateLimited,
     ValidationFailed,
 )
-from platform_app.idempotency.in_flight import KeepingPolicy
+from platform_app.idempotency.in_flight import IdempotencyPolicy
 from platform_app.idempotency.service import IdempotencyService
 from platform_app.idempotency.stored_response import StoredResponse
 from platform_app.llm.requests import ModelRequest
@@ -38,7 +38,7 @@ from platform_app.observability.context import RequestContext
 from tests.support.fakes.core import Count, context
 from tests.support.fakes.memory_store import MemoryStore
 
-POLICY = KeepingPolicy(keep_seconds=3600, max_bytes=1000)
+POLICY = IdempotencyPolicy(keep_seconds=3600, max_bytes=1000)
 CALLER: Any = SimpleNamespace(key_id="k" * 12, owner="team")
 ASKED = ModelRequest("gpt-4o", {})
 DONE = b"data: [DONE]\n\n"
@@ -68,7 +68,7 @@ class Route:
     """A route in miniature, its store, and how often its work was done."""
 
     store: MemoryStore
-    policy: KeepingPolicy = POLICY
+    policy: IdempotencyPolicy = POLICY
     worked: int = 0
     admitted: list[str | None] = field(default_factory=list)
     """The models whose responses were to be given again."""
@@ -119,7 +119,7 @@ class Route:
 
     @property
     def kept(self) -> list[StoredResponse]:
-        return [StoredResponse.decode(record.answer) for record in self.store.records.values() if record.answer]
+        return [StoredResponse.decode(record.response) for record in self.store.records.values() if record.response]
 
 
 @pytest.fixture
@@ -452,7 +452,7 @@ async def test_a_stream_above_the_bound_is_passed_on_and_not_collected(route: Ro
     await route.send(response)
     assert route.client.body == b"".join(pieces) + DONE
     (record,) = route.store.records.values()
-    assert (record.owner, record.answer) == (None, b"")
+    assert (record.owner, record.response) == (None, b"")
 
 
 async def test_a_second_request_during_a_stream_is_told_so(route: Route) -> None:
