@@ -1,4 +1,4 @@
-"""A streamed answer on its way to a caller."""
+"""A streamed response: its chunks, the usage counted so far, and the observers of its end."""
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -22,9 +22,9 @@ class StreamObserver(IntEnum):
     METERING = 0
     """Settle, count and record what the call used (metering.py)."""
     BREAKER = 1
-    """Tell the route's breaker whether the route works (policies/breaker.py)."""
+    """Report to the route's breaker whether the route works (policies/breaker.py)."""
     CONCURRENCY = 2
-    """Free the provider's slot (policies/concurrency.py)."""
+    """Free the call's place in the provider's concurrency limit (policies/concurrency.py)."""
     FAILURE_LOG = 3
     """Mask our credential in the failure, and log it (models/provider_route.py)."""
     PROVIDER_METRICS = 4
@@ -32,10 +32,10 @@ class StreamObserver(IntEnum):
 
 
 class Chunks(Protocol):
-    """The chunks after the first. An async generator is one."""
+    """The chunks after the first. An async generator implements it."""
 
     def __anext__(self) -> Awaitable[ChatChunk]:
-        """The next one; StopAsyncIteration after the last of a complete answer."""
+        """Return the next chunk; StopAsyncIteration after the last chunk of a complete response."""
         ...
 
     async def aclose(self) -> None:
@@ -44,30 +44,29 @@ class Chunks(Protocol):
 
 
 class ChunkStream:
-    """The chunks of an answer, of which the first has arrived, and usually the first content too. Whoever gets one must
-    close it.
+    """The chunks of a response. The first has arrived, and usually the first content too. The caller must close it.
 
-    Iterate once. Ends normally only after the provider said that the answer is complete; raises the provider's
-    failure, one of the PlatformErrors, else.
+    Iterate once. The iteration ends normally only after the provider has completed the response. Otherwise it raises
+    the provider's failure as a PlatformError.
     """
 
-    def __init__(self, first: ChatChunk, rest: Chunks, held: Sequence[ChatChunk] = ()) -> None:
-        """`held`: further chunks that have arrived, in order."""
-        self._arrived = deque((first, *held))
+    def __init__(self, first: ChatChunk, rest: Chunks, buffered: Sequence[ChatChunk] = ()) -> None:
+        """`buffered`: more chunks that have arrived, in order."""
+        self._arrived = deque((first, *buffered))
         self._rest = rest
         self.usage: TokenUsage | None = None
-        """What the provider counted so far; some report a running total with every chunk."""
+        """The provider's counts so far. Some providers report a running total with every chunk."""
         self.provider_usage: Mapping[str, Any] | None = None
-        """Its last usage object, as it came."""
+        """The provider's last usage object, unchanged."""
         self.characters = 0
-        """Of text, reasoning and tool calls so far, in Latin script, for when the provider counts nothing."""
+        """The length of text, reasoning and tool calls so far, in characters of Latin script, for providers that do not count."""
         self._counted_at: int | None = None
         self._counted_last = False
         self._observers: list[EndCallback | None] = [None] * len(StreamObserver)
         self._ended = False
 
     def counted_all(self, error: BaseException | None) -> bool:
-        """Whether the provider counted all of what it made, in a stream that ended so."""
+        """Return whether the provider's counts cover the whole content of a stream that ended with `error`."""
         return self._counted_at == self.characters and (error is None or self._counted_last)
 
     def on_end(self, observer: StreamObserver, callback: EndCallback) -> None:
@@ -98,7 +97,7 @@ class ChunkStream:
         return chunk
 
     async def aclose(self) -> None:
-        """Close the connection to the provider at once where the answer is not complete."""
+        """Close the connection to the provider at once, unless the response is complete."""
         self._arrived.clear()
         try:
             await self._rest.aclose()

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from tests.conftest import GENEROUS, Platform
-from tests.failover.faulty_provider import Attempt, Call, FaultyProvider
-from tests.failover.scenarios import no_response, overloaded, slow_first_token, stream_stall
+from tests.support.failover.faulty_provider import Attempt, Call, FaultyProvider
+from tests.support.failover.scenarios import no_response, overloaded, slow_first_token, stream_stall
 from tests.support.gateway.http import OPENAI_CHAT, PLATFORM_CHAT, chat_request, connect, until
 from tests.support.gateway.process import Gateway, write_catalog
 

@@ -9,9 +9,8 @@ import httpx
 import pytest
 
 from tests.conftest import GENEROUS, Platform
-from tests.failover.faulty_provider import TEXT, Call, FaultyProvider
-from tests.failover.judging import Check, Response, Seen, Verdict, alive, ask, elapsed_since, judge
-from tests.failover.scenarios import (
+from tests.support.failover.faulty_provider import TEXT, Call, FaultyProvider
+from tests.support.failover.scenarios import (
     CONTENTLESS,
     FIRST_TOKEN_SECONDS,
     FLAPPING,
@@ -22,6 +21,7 @@ from tests.failover.scenarios import (
     no_prefill,
     overloaded,
 )
+from tests.support.failover.verdicts import Check, Response, Seen, Verdict, alive, ask, elapsed_since, judge
 from tests.support.gateway.process import Gateway, write_catalog
 from tests.support.paths import ROOT
 

@@ -8,7 +8,7 @@ from platform_app.observability import metrics
 
 class FailureMetrics:
     """Count calls that failed before their first byte, by the error code that the caller gets. The routes count single
-    attempts; this count tells failures that reached a caller from failures that a fallback hid."""
+    attempts; this count distinguishes failures that reached a caller from those that a fallback hid."""
 
     def __init__(self, upstream: Upstream, public_model: str) -> None:
         self._upstream = upstream

@@ -132,7 +132,7 @@ FAILURE_POLICIES: Mapping[type[PlatformError], FailurePolicy] = {
 """By class. A class that is not listed has the policy of its nearest base class."""
 
 _BUG = FailurePolicy(
-    False, False, Health.UNKNOWN, "a bug, since it is no PlatformError: it must be visible, and not repeated"
+    False, False, Health.UNKNOWN, "a bug, not a PlatformError: it must be visible, and not repeated"
 )
 
 

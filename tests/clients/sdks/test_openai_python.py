@@ -7,25 +7,12 @@ from typing import Any
 import openai
 import pytest
 from openai.types.chat import ChatCompletionMessageFunctionToolCall
-from pydantic import BaseModel, Field
 
 from apps.provider_simulator.server import ProviderSimulator
 from tests.support.gateway.process import Gateway
-from tests.support.providers.client_models import EMBEDDING, HELLO, PIXEL, WIRES, asking
+from tests.support.providers.client_models import EMBEDDING, HELLO, PIXEL, WIRES, Verdict, Weather, asking
 
 OPENAI_LIKE = ("openai", "azure")
-
-
-class Weather(BaseModel):
-    """Look up the weather."""
-
-    city: str = Field(description="Where")
-    days: int
-
-
-class Answer(BaseModel):
-    text: str
-    sure: bool
 
 
 @pytest.fixture
@@ -124,9 +111,9 @@ def test_tool_choice_required_and_by_name_works(sdk: openai.OpenAI, wire: str) -
 
 
 def test_structured_output_is_parsed(sdk: openai.OpenAI, wire: str) -> None:
-    done = sdk.chat.completions.parse(model=f"{wire}-ok", messages=HELLO, response_format=Answer)
-    assert done.choices[0].message.parsed == Answer(text="You said: hello", sure=True)
-    with sdk.chat.completions.stream(model=f"{wire}-ok", messages=HELLO, response_format=Answer) as stream:
+    done = sdk.chat.completions.parse(model=f"{wire}-ok", messages=HELLO, response_format=Verdict)
+    assert done.choices[0].message.parsed == Verdict(text="You said: hello", sure=True)
+    with sdk.chat.completions.stream(model=f"{wire}-ok", messages=HELLO, response_format=Verdict) as stream:
         assert stream.get_final_completion().choices[0].message.parsed == done.choices[0].message.parsed
 
 

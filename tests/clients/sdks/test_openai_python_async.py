@@ -8,9 +8,8 @@ import openai
 import pytest
 
 from apps.provider_simulator.server import ProviderSimulator
-from tests.clients.sdks.test_openai_python import Answer, Weather
 from tests.support.gateway.process import Gateway
-from tests.support.providers.client_models import EMBEDDING, FALLBACK, HELLO, asking
+from tests.support.providers.client_models import EMBEDDING, FALLBACK, HELLO, Verdict, Weather, asking
 
 
 @pytest.fixture
@@ -40,8 +39,8 @@ async def test_async_tool_loop_ends_with_structured_output(sdk: openai.AsyncOpen
     assert told.choices[0].message.content == "The tool said: sunny"
     messages += [{"role": "assistant", "content": told.choices[0].message.content}, *asking("sum up")]
     # Anthropic wants the tools of a conversation that holds calls; without them the request is refused by name.
-    end = await sdk.chat.completions.parse(model=model, messages=messages, response_format=Answer, tools=tools)
-    assert end.choices[0].message.parsed == Answer(text="You said: sum up", sure=True)
+    end = await sdk.chat.completions.parse(model=model, messages=messages, response_format=Verdict, tools=tools)
+    assert end.choices[0].message.parsed == Verdict(text="You said: sum up", sure=True)
 
 
 async def test_async_stream_has_usage_only_on_request(sdk: openai.AsyncOpenAI, wire: str) -> None:

@@ -16,9 +16,9 @@ import pytest
 from openai import AsyncOpenAI
 
 from tests.conftest import GENEROUS, Platform
-from tests.failover.faulty_provider import TEXT, WORDS, Call, FaultyProvider
 from tests.integration.http.test_client_disconnects import Visitor as BilledKey
 from tests.integration.http.test_client_disconnects import usage_of
+from tests.support.failover.faulty_provider import TEXT, WORDS, Call, FaultyProvider
 from tests.support.gateway.http import OPENAI_CHAT, PLATFORM_CHAT, chat_request, connect, metric, until
 from tests.support.gateway.http import metric_becomes as becomes
 from tests.support.gateway.process import Gateway, write_catalog

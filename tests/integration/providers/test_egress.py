@@ -14,8 +14,8 @@ import httpx
 import pytest
 
 from tests.conftest import GENEROUS, Platform
-from tests.failover.faulty_provider import TEXT, FaultyProvider
-from tests.failover.judging import Response, ask
+from tests.support.failover.faulty_provider import TEXT, FaultyProvider
+from tests.support.failover.verdicts import Response, ask
 from tests.support.gateway.process import Gateway, write_catalog
 from tests.support.servers.certificates import Authority
 from tests.support.servers.egress import ENCODED, PASSWORD, USER, EgressProxyProcess, start_mitmproxy, start_tinyproxy

@@ -1,14 +1,16 @@
-"""What the clients' tests ask for: `<wire>-<fault>` for each wire format, and two models of their own."""
+"""The models, messages and schemas of the clients' tests: `<wire>-<fault>` for each format, and two more models."""
 
 from typing import Any
+
+from pydantic import BaseModel, Field
 
 WIRES = ("openai", "azure", "anthropic")
 FAULTS = ("ok", "context-length", "server-error", "stream-error", "unauthorized", "rate-limited")
 EMBEDDING = "embedding"
 FALLBACK = "fallback"
-"""Its first route's connections are refused."""
+"""A model whose first route refuses connections."""
 TIGHT = "tight"
-"""A key may ask `<wire>-tight` once in the window."""
+"""A key may call `<wire>-tight` once in each window."""
 TIGHT_WINDOW_SECONDS = 2
 
 HELLO: list[Any] = [{"role": "user", "content": "hello"}]
@@ -21,3 +23,17 @@ PIXEL = (
 def asking(text: str) -> list[Any]:
     """One user message."""
     return [{"role": "user", "content": text}]
+
+
+class Weather(BaseModel):
+    """Look up the weather."""
+
+    city: str = Field(description="Where")
+    days: int
+
+
+class Verdict(BaseModel):
+    """A structured output."""
+
+    text: str
+    sure: bool

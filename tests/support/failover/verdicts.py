@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from tests.failover.faulty_provider import TEXT, Attempt
+from tests.support.failover.faulty_provider import TEXT, Attempt
 from tests.support.gateway.process import Gateway
 
 HANG_SECONDS = 90.0

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from tests.failover.faulty_provider import (
+from tests.support.failover.faulty_provider import (
     CUT_AFTER,
     MALFORMED_AT,
     RETRY_AFTER_SECONDS,
@@ -12,7 +12,7 @@ from tests.failover.faulty_provider import (
     Call,
     Fault,
 )
-from tests.failover.judging import Check, Seen, Verdict
+from tests.support.failover.verdicts import Check, Seen, Verdict
 
 FIRST_TOKEN_SECONDS = 1.0
 """Of the routes whose provider is silent or slow; nothing else in these tests is in a hurry."""
