@@ -59,7 +59,8 @@ class ChunkStream:
         self.provider_usage: Mapping[str, Any] | None = None
         """The provider's last usage object, unchanged."""
         self.characters = 0
-        """The length of text, reasoning and tool calls so far, in characters of Latin script, for providers that do not count."""
+        """The length of text, reasoning and tool calls so far, in characters of Latin script, for providers that do not
+        count."""
         self._counted_at: int | None = None
         self._counted_last = False
         self._observers: list[EndCallback | None] = [None] * len(StreamObserver)

@@ -1,4 +1,4 @@
-"""A gateway with every wire format behind it, as clients that were made for OpenAI meet it."""
+"""A gateway with every wire format behind it, for clients written for OpenAI."""
 
 from collections.abc import Iterator
 
@@ -15,14 +15,14 @@ CLAUDE = "claude"
 EMBEDDING = "house-embedding"
 SCOPES = ("platform:chat", "platform:embeddings", "platform:models:read")
 BURST = "burst"
-"""A rule that only keys with a limit of their own by this name meet."""
+"""A rule that applies only to keys with their own limit of this name."""
 
 
 @pytest.fixture(scope="session")
 def served(
     platform: Platform, simulator: ProviderSimulator, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Gateway]:
-    """The gateway."""
+    """Start the gateway."""
     directory = tmp_path_factory.mktemp("clients")
     config = write_catalog(
         directory / "platform.yaml",
@@ -47,5 +47,5 @@ def served(
 
 @pytest.fixture(scope="session")
 def api_key(platform: Platform) -> str:
-    """A key for everything that an OpenAI client can ask here."""
+    """Return a key for everything that OpenAI clients can call here."""
     return platform.key(*SCOPES)

@@ -1,4 +1,4 @@
-"""A model with several routes, of several wire formats: what fails behind the gateway is not the client's to see."""
+"""Models with several routes of several wire formats: clients do not see the failures behind the gateway."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -71,7 +71,7 @@ def _gateway(
 def patient(
     platform: Platform, simulator: ProviderSimulator, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Gateway]:
-    """A gateway whose breakers stay closed."""
+    """Run a gateway whose breakers stay closed."""
     with _gateway(platform, simulator, tmp_path_factory, NO_BREAKER) as running:
         yield running
 
@@ -80,7 +80,7 @@ def patient(
 def breaking(
     platform: Platform, simulator: ProviderSimulator, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Gateway]:
-    """A gateway with breakers that open after a few failures."""
+    """Run a gateway whose breakers open after a few failures."""
     breaker = {
         "failure_ratio": 0.5, "minimum_calls": MINIMUM_CALLS, "window_seconds": 60, "open_seconds": OPEN_SECONDS,
         "probes": PROBES,
@@ -96,7 +96,7 @@ async def client(patient: Gateway, chat_key: str) -> AsyncIterator[AsyncOpenAI]:
 
 
 async def text_of(client: AsyncOpenAI, model: str, stream: bool) -> tuple[str, dict[str, str]]:
-    """What the model says, and what the headers say about it."""
+    """Return the text of the model and what the headers say about it."""
     raw = await client.chat.completions.with_raw_response.create(model=model, messages=HELLO, stream=stream)
     headers = {
         name.removeprefix("x-platform-"): value for name, value in raw.headers.items() if name.startswith("x-platform-")
@@ -176,7 +176,7 @@ async def test_breaker_opens_and_closes_at_configured_counts(
         assert (caught.value.status_code, caught.value.code) == (503, "provider_unavailable")
         assert caught.value.response.headers["retry-after"] == "1"
     assert simulator.count(model) == MINIMUM_CALLS
-    # A model that has another route does not wait for this one, nor for a call that is known to fail.
+    # A model with another route waits neither for this one nor for a call that is known to fail.
     _, headers = await text_of(asking, "flaky-first", stream=False)
     assert headers == {"provider": "azure", "model": "sim-ok@second", "attempts": "1"}
     await asyncio.sleep(OPEN_SECONDS)

@@ -1,5 +1,4 @@
-"""The official clients' own retries beside the gateway's: a request is tried as often as one of them tries, and not as
-often as both do together (kind 11)."""
+"""The retries of the official clients and those of the gateway: they are not multiplied (kind 11)."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -29,14 +28,14 @@ CALLS = {
     "filtered": 1,
     "hang": 1,
 }
-"""Calls of the provider for one request of a client that retries twice; without the header 3 or 9."""
+"""Return the calls to the provider for one request of a client that retries twice; without the header 3 or 9."""
 
 
 @pytest.fixture(scope="module")
 def retrying(
     platform: Platform, simulator: ProviderSimulator, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Gateway]:
-    """A gateway that tries three times."""
+    """Run a gateway that makes three attempts."""
     directory = tmp_path_factory.mktemp("retries")
     tokens = {"name": "tokens", "scope": "key", "unit": "tokens", "limit": 50, "window_seconds": 60}
     config = write_catalog(
@@ -84,7 +83,7 @@ async def test_client_does_not_multiply_gateway_retries(
 async def test_request_above_its_limit_is_sent_once(
     retrying: Gateway, simulator: ProviderSimulator, platform: Platform
 ) -> None:
-    """What waiting cannot help says so, and names no time to wait."""
+    """An error that no retry can fix says so, and has no time to wait."""
     key = platform.key("platform:chat")
     async with AsyncOpenAI(base_url=f"{retrying.base_url}/v1", api_key=key, max_retries=2) as client:
         with pytest.raises(openai.RateLimitError) as raised:

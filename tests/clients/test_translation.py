@@ -73,7 +73,7 @@ async def test_recorded_request_succeeds(
 async def test_long_numbers_keep_their_digits(
     served: Gateway, client: httpx.AsyncClient, api_key: str, simulator: ProviderSimulator
 ) -> None:
-    """Kind 26: what the model wrote, the client gets and sends back, to the last digit."""
+    """Kind 26: the client gets what the model wrote, and sends it back, with all digits."""
     for route in (PLATFORM, OPENAI):
         first = await ask(
             client, served, route, api_key, False, {"messages": [{**HI, "content": "exact: clock"}], "tools": [CLOCK]}

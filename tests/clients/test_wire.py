@@ -1,5 +1,5 @@
-"""What goes through the gateway and what goes past it, compared on the wire: requests as the provider gets them, and
-answers as the client does. docs/http.md says what may differ, and here nothing else may."""
+"""Compare requests and responses on the wire, with and without the gateway. docs/http.md lists the differences; there
+must be no others."""
 
 import json
 import re
@@ -111,12 +111,12 @@ REFUSED: dict[str, dict[str, Any]] = {
     "filtered": {"model": "sim-content-filter"},
 }
 CODES = {"context_length_exceeded": "context_length_exceeded", "content_filter": "content_filtered"}
-"""A provider's codes that have one of ours; every other is provider_rejected_request."""
+"""The provider's codes that have a code of ours; all others become provider_rejected_request."""
 
 
 @dataclass(frozen=True)
 class Exchange:
-    """One request as the provider got it, and the answer as the client did."""
+    """One request as the provider got it, and the response as the client got it."""
 
     received: dict[str, Any]
     status: int
@@ -125,7 +125,7 @@ class Exchange:
 
 
 class Wire:
-    """Sends the same bytes past the gateway and through it."""
+    """Send the same bytes to the provider directly and through the gateway."""
 
     def __init__(self, client: httpx.AsyncClient, simulator: ProviderSimulator, served: Gateway, api_key: str) -> None:
         self._client = client
@@ -151,12 +151,12 @@ def wire(client: httpx.AsyncClient, simulator: ProviderSimulator, served: Gatewa
 
 
 def exactly(raw: bytes) -> dict[str, Any]:
-    """The members, each as JSON with its order kept, so that 1 and 1.0, or false and 0, are not the same."""
+    """Return the members as JSON in their order, so that 1 and 1.0, or false and 0, differ."""
     return {name: json.dumps(value) for name, value in json.loads(raw).items()}
 
 
 def chat(body: dict[str, Any]) -> dict[str, Any]:
-    """With a seed the simulator's answers depend on nothing else."""
+    """With a seed, the simulator's responses depend on nothing else."""
     return {"model": "sim-ok", "messages": [USER], "seed": 7, **body}
 
 
@@ -226,11 +226,11 @@ async def test_differing_headers_are_documented(wire: Wire) -> None:
         documented = {name.lower() for name in re.findall(r"`([A-Za-z-]+)`", DOCUMENTED)}
         assert "x-platform-provider" in added
         assert added - documented == set()
-        assert missing - documented - {"request-id"} == set()  # Anthropic's name for it, which the simulator adds
+        assert missing - documented - {"request-id"} == set()  # Anthropic's name, which the simulator adds
 
 
 async def test_alias_response_keeps_spelling_of_numbers(wire: Wire) -> None:
-    """A vector is longer and has other digits when it is written anew."""
+    """A vector gets longer and its digits change when it is written again."""
     body = {"model": "house-embedding", "input": "Hello", "dimensions": 64, "encoding_format": "float"}
     through = await wire.send("through", "embeddings", json.dumps(body).encode())
     direct = {**body, "model": "text-embedding-3-small"}

@@ -1,4 +1,4 @@
-"""What every contract suite over adapters needs."""
+"""The fixtures of the contract tests over adapters."""
 
 from collections.abc import AsyncIterator
 
@@ -13,7 +13,7 @@ from tests.support.providers.wires import WIRES, adapter_for, url_of
 
 @pytest.fixture
 async def pool() -> AsyncIterator[ConnectionPool]:
-    """A pool of one connection: whatever keeps it is noticed by the next call."""
+    """Open a pool of one connection: a connection that is not returned blocks the next call."""
     opened = ConnectionPool(1)
     yield opened
     await opened.aclose()
@@ -21,7 +21,7 @@ async def pool() -> AsyncIterator[ConnectionPool]:
 
 @pytest.fixture(params=WIRES)
 def wire(request: pytest.FixtureRequest) -> str:
-    """Each wire format in turn."""
+    """Yield each wire format."""
     name: str = request.param
     return name
 
@@ -30,7 +30,7 @@ def wire(request: pytest.FixtureRequest) -> str:
 def adapter(
     pool: ConnectionPool, simulator: ProviderSimulator, wire: str, request: pytest.FixtureRequest
 ) -> ModelAdapter:
-    """The wire format's adapter, against the simulator. Tests whose parameters name a fault that hangs meet its
-    deadline; no other test does, on any machine."""
+    """Create the adapter of the wire format for the simulator. Only tests with a hanging fault in their parameters get
+    a short idle timeout; no other test reaches one, on any machine."""
     silence = {"silence": IDLE_SECONDS} if "hang" in request.node.name else {}
     return adapter_for(wire, pool, url_of(wire, simulator), **silence)

@@ -1,4 +1,4 @@
-"""Every adapter against the simulator: good answers in OpenAI's shape, every failure one of our errors."""
+"""Every adapter against the simulator: responses in OpenAI's shape, and an error of ours for every failure."""
 
 import asyncio
 import json
@@ -41,9 +41,6 @@ BOTH_STREAM = pytest.mark.parametrize("streams", [False, True], ids=["json", "st
 OPENAI_SHAPED = pytest.mark.parametrize("wire", ["openai", "azure"], indirect=True)
 
 
-# --- good answers
-
-
 async def test_chat_returns_completion(adapter: ModelAdapter) -> None:
     done = await complete(adapter, call())
     assert (done.message["content"], done.finish_reason) == ("You said: Hello", "stop")
@@ -62,7 +59,7 @@ async def test_stream_returns_chunks_and_usage(adapter: ModelAdapter) -> None:
     assert [chunk.usage for chunk in chunks if chunk.usage] == [TokenUsage(2, 4, 6, 0)]
     assert chunks[-1].usage is not None
     assert len({chunk.id for chunk in chunks if chunk.body["choices"]}) == 1
-    # Azure's first chunk, about the prompt, is none of OpenAI's.
+    # Azure's first chunk, about the prompt, is not one of OpenAI's.
     parsed = [ChatCompletionChunk.model_validate_json(chunk.raw) for chunk in chunks if chunk.body["object"]]
     assert {chunk.object for chunk in parsed} == {"chat.completion.chunk"}
     assert parsed[0].choices[0].delta.role == "assistant"
@@ -153,7 +150,7 @@ async def test_large_request_arrives_complete(adapter: ModelAdapter, streams: bo
 async def test_openai_format_passes_unchanged(
     adapter: ModelAdapter, simulator: ProviderSimulator, wire: str, fields: dict[str, Any], streams: bool
 ) -> None:
-    """The same request without us: the same bytes; with `seed` the simulator repeats itself."""
+    """The response has the same bytes without the gateway; with `seed` the simulator repeats itself."""
     asked = call("sim-ok@same", streams=streams, seed=1, **fields)
     body = {**asked.body, "model": "sim-ok@same"}
     url, key = f"{simulator.base_url}/chat/completions", {"Authorization": f"Bearer {KEY}"}
@@ -171,9 +168,6 @@ async def test_openai_format_passes_unchanged(
     await collect(adapter, asked, chunks)
     passed = b"".join(b"data: " + chunk.raw + b"\n\n" for chunk in chunks) + b"data: [DONE]\n\n"
     assert passed == direct.content
-
-
-# --- embeddings
 
 
 @OPENAI_SHAPED
@@ -201,8 +195,6 @@ async def test_embeddings_without_support_are_refused(adapter: ModelAdapter, sim
     assert caught.value.details == ["embeddings: is not available at this model's provider"]
     assert simulator.count("sim-ok") == before
 
-
-# --- what is sent
 
 PATHS = {
     "openai": "/v1/chat/completions",
@@ -293,9 +285,6 @@ async def test_probe_of_closed_port_names_connection_error(pool: ConnectionPool,
     assert isinstance(caught.value.__cause__, ConnectionLost)
 
 
-# --- every fault
-
-
 @pytest.mark.parametrize("fault", EXPECTED)
 @BOTH_STREAM
 async def test_simulator_fault_raises_expected_error(
@@ -330,7 +319,7 @@ async def test_simulator_fault_raises_expected_error(
 
 @pytest.mark.parametrize("wire", ["openai"], indirect=True)
 async def test_stream_without_done_is_complete(pool: ConnectionPool, wire: str) -> None:
-    """Some servers send no [DONE]; a finish_reason says as much."""
+    """Some servers omit [DONE]; a finish_reason is enough."""
     chunk = b'data: {"id": "a", "choices": [{"delta": {"content": "x"}, "finish_reason": %b}]}\n\n'
     async with canned(b"text/event-stream", chunk % b"null", chunk % b'"stop"') as server:
         chunks: list[ChatChunk] = []
@@ -358,7 +347,7 @@ async def test_stream_without_done_is_complete(pool: ConnectionPool, wire: str) 
     ids=["DONE", "no choice", "comment", "number", "list", "nothing", "stop", "ping", "no message", "no end"],
 )
 async def test_stream_without_content_raises_bad_response(pool: ConnectionPool, wire: str, events: bytes) -> None:
-    """A ChunkStream promises to end normally only after a complete answer."""
+    """A ChunkStream ends normally only after a complete response."""
     async with canned(b"text/event-stream", events) as server:
         with pytest.raises(ProviderBadResponse):
             await collect(adapter_for(wire, pool, server.url), call(streams=True), [])
@@ -383,14 +372,11 @@ async def test_invalid_http_raises_bad_response(pool: ConnectionPool, wire: str,
             await adapter.send(call(streams=streams), KEY)
 
 
-# --- time
-
-
 @BOTH_STREAM
 async def test_deadline_covers_whole_response(
     pool: ConnectionPool, simulator: ProviderSimulator, wire: str, streams: bool
 ) -> None:
-    """Every piece comes in time, but there are too many of them."""
+    """Every chunk arrives in time, but the whole stream takes too long."""
     adapter = adapter_for(wire, pool, url_of(wire, simulator))
     asked = call("sim-slow-stream-100", "tokens:50", streams=streams, seconds=0.5)
     started = time.monotonic()

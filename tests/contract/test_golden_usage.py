@@ -1,7 +1,7 @@
-"""The golden set: usage as providers send it, and the tokens and the cost of each (issue 11, kind 3).
+"""The golden set: usage as providers send it, with the tokens and the cost of each (issue 11, kind 3).
 
-Each shape of `golden_usage.json` is sent by a server, read by the real adapter of its wire format, and recorded by the
-service, as JSON or as a stream. The table of docs/billing.md is made of the same file.
+Each shape of `golden_usage.json` is sent by a server, read by the adapter of its wire format, and recorded by the
+service, as JSON or as a stream. The table in docs/billing.md comes from the same file.
 """
 
 import json
@@ -49,7 +49,7 @@ class Credentials:
 
 
 def body_of(shape: Mapping[str, Any]) -> bytes:
-    """The whole response of a shape that is no stream."""
+    """Return the whole response of a shape that has no stream."""
     sent = dict(shape["sent"])
     raw = sent.pop("raw_usage", None)
     content = sent.pop("content", GOLDEN["text"])
@@ -70,7 +70,7 @@ def body_of(shape: Mapping[str, Any]) -> bytes:
 
 
 def events_of(shape: Mapping[str, Any]) -> Iterator[bytes]:
-    """The events of a stream, as short as the file writes them."""
+    """Return the events of a stream, in the short form of the file."""
     openai = shape["wire"] != "anthropic"
     if openai:
         yield from chunk({"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}]})
@@ -170,7 +170,7 @@ async def test_golden_usage_is_recorded(shape: dict[str, Any]) -> None:
 
 
 def test_golden_costs_match_golden_tokens() -> None:
-    """By arithmetic of its own, so that a wrong price does not confirm itself."""
+    """Compute the cost independently, so that a wrong price does not confirm itself."""
     price = {name.removesuffix("_usd_per_million"): value for name, value in GOLDEN["price"].items()}
     for shape in SHAPES:
         if not shape.get("priced", True):
@@ -183,7 +183,7 @@ def test_golden_costs_match_golden_tokens() -> None:
 
 
 async def test_raw_counts_are_stored_with_settled_counts() -> None:
-    """As they came, also where they are not used, and where the format is not OpenAI's."""
+    """Raw counts are stored unchanged, also if they are not used or the format is not OpenAI's."""
     by_name = {(each["name"], each["mode"]): each for each in SHAPES}
     for name, mode, kept in (
         ("OpenAI", "json", {"prompt_tokens": 19, "completion_tokens": 17, "total_tokens": 36}),
@@ -205,7 +205,7 @@ async def test_raw_counts_are_stored_with_settled_counts() -> None:
 
 
 def test_golden_set_covers_every_case() -> None:
-    """At least sixty shapes, each format as JSON and as a stream, and every provider that the issue names."""
+    """There are at least sixty shapes, each format as JSON and as a stream, and every provider that the issue names."""
     assert len(SHAPES) >= 60
     assert {(each["wire"], each["mode"]) for each in SHAPES} >= {
         (wire, mode) for wire in ("openai", "azure", "anthropic") for mode in ("json", "stream")
@@ -219,7 +219,7 @@ def test_golden_set_covers_every_case() -> None:
 
 
 def table() -> str:
-    """The golden set as docs/billing.md shows it."""
+    """Return the golden set as docs/billing.md shows it."""
     rows = [
         "| What is sent | Format | Input | of it cached | Output | Estimated | Cost |",
         "|---|---|---|---|---|---|---|",
@@ -243,7 +243,7 @@ def test_billing_page_shows_the_golden_set() -> None:
 
 
 def write_table() -> None:
-    """Put the table into docs/billing.md."""
+    """Write the table into docs/billing.md."""
     before, _, rest = DOCUMENT.read_text(encoding="utf-8").partition(BEGIN)
     DOCUMENT.write_text(before + BEGIN + table() + END + rest.partition(END)[2], encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""Counts that cannot be, over every wire format: what is recorded and charged (issue 11, kinds 1 and 2)."""
+"""Impossible counts over every wire format: what is recorded and charged (issue 11, kinds 1 and 2)."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ TEXT = "You said: Hello"
 GUESS_OUT = estimate_text_tokens(len(TEXT))
 GUESS_IN = estimate_prompt_tokens(call().body)
 RIGHT_IN = 2
-"""What the simulator counts, and says in the first event of Anthropic's stream."""
+"""The simulator's counts, also in the first event of Anthropic's stream."""
 NUMBERED = [pytest.param(number, id=f"{number}") for number in range(len(SHAPES))]
 
 
@@ -48,7 +48,7 @@ async def test_odd_usage_of_a_response_is_settled(adapter: ModelAdapter, number:
 
 @pytest.mark.parametrize("number", NUMBERED)
 async def test_odd_usage_of_a_stream_is_settled(adapter: ModelAdapter, wire: str, number: int) -> None:
-    """Anthropic's first event counts the input, and no later one wipes that."""
+    """Anthropic's first event counts the input, and no later event removes the count."""
     found = await settled(adapter, number, streams=True)
     usage = found.usage
     known = RIGHT_IN if wire == "anthropic" and SHAPES[number] != (100_000_000, 100_000_000) else 0
@@ -64,7 +64,7 @@ async def test_odd_usage_of_embeddings_is_settled(adapter: ModelAdapter, number:
 
 
 def test_shapes_cover_every_kind() -> None:
-    """The list that the tests above walk is not empty of the faults that were seen."""
+    """The list of the tests above contains every fault that was seen."""
     assert {(0, 0), (500.0, 400.0), (10**19, 10**19), (2**63, 2**63)} <= {
         each for each in SHAPES if type(each) is tuple
     }

@@ -1,5 +1,5 @@
-"""Kinds 20 to 28: requests as real clients send them, at every wire format, as JSON and as a stream. The simulator
-refuses what Anthropic does, so a request that is answered was translated well."""
+"""Requests of real clients over every wire format, as JSON and as a stream (kinds 20 to 28). The simulator refuses what
+Anthropic refuses, so a request that succeeds was translated well."""
 
 import json
 from typing import Any
@@ -159,7 +159,7 @@ async def test_recorded_request_succeeds(adapter: ModelAdapter, case: str, strea
     "model", ["claude-3-haiku-20240307", "claude-3-5-sonnet-latest", "claude-opus-4-1", "claude-next-9"]
 )
 async def test_default_max_tokens_fits_model_and_thinking(adapter: ModelAdapter, model: str, streams: bool) -> None:
-    """Kind 25, and a model that writes less than the default."""
+    """Kind 25, and a model whose maximum is below the default."""
     given: tuple[dict[str, Any], ...] = ({}, {"thinking": {"type": "enabled", "budget_tokens": 3000}})
     for fields in given:
         asked = call(f"sim-ok@{model}", streams=streams, **fields)
@@ -191,7 +191,7 @@ async def test_argument_numbers_are_received_unchanged(adapter: ModelAdapter, st
 async def test_argument_numbers_are_sent_unchanged(
     adapter: ModelAdapter, simulator: ProviderSimulator, arguments: str
 ) -> None:
-    """Kind 26, from the client to the provider, in the history that it sends back."""
+    """Kind 26, from the client to the provider, in the history of a conversation."""
     messages = [HI, called(("a", "clock", arguments)), result("a")]
     await complete(adapter, call("sim-ok", messages=messages, tools=[CLOCK]))
     body = simulator.requests()[-1].body
@@ -285,7 +285,8 @@ REFUSED: dict[str, tuple[str, dict[str, Any]]] = {
 async def test_untranslatable_request_sends_nothing(
     adapter: ModelAdapter, simulator: ProviderSimulator, case: str, streams: bool
 ) -> None:
-    """Kind 29 and its like: what the provider would refuse costs no call, and the field has its path."""
+    """Kind 29 and similar: a request that the provider would refuse is not sent, and the error has the path of the
+    field."""
     place, fields = REFUSED[case]
     before = len(simulator.requests())
     with pytest.raises(ProviderRejectedRequest) as caught:
@@ -298,5 +299,5 @@ async def test_untranslatable_request_sends_nothing(
 
 
 def test_simulator_numbers_exceed_float_precision() -> None:
-    """Or the tests above would prove nothing."""
+    """Otherwise the tests above would prove nothing."""
     assert orjson.dumps(orjson.loads(EXACT_ARGUMENTS)).decode() != EXACT_ARGUMENTS

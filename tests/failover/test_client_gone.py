@@ -1,7 +1,7 @@
-"""A client that leaves ends the provider's call at once, whatever the gateway waits for at that moment.
+"""A client that disconnects ends the provider's call at once, whatever the gateway waits for.
 
-Each provider here would wait for minutes, so only the client's leaving can end its call. How fast that is on an idle
-machine is printed, not judged: `AT_ONCE_SECONDS` is far below every timeout in play.
+Each provider here would wait for minutes, so only the disconnect can end its call. The time on an idle machine is
+printed and not checked: `AT_ONCE_SECONDS` is far below every timeout of these tests.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ async def json_body(call: Call) -> None:
 
 
 async def flood(call: Call) -> None:
-    """Words without an end, so that a client that reads nothing fills every buffer on the way."""
+    """Send chunks without an end, so that a client that does not read fills every buffer."""
     await call.begin_stream()
     while True:
         await call.chunk({"content": "x" * 50_000})
@@ -52,7 +52,7 @@ class Phase:
     model: str
     stream: bool
     reads: bytes = b""
-    """What the client has read before it leaves."""
+    """What the client has read before it disconnects."""
     reads_nothing: bool = False
 
 
@@ -83,7 +83,7 @@ FAULTS = {
 
 @dataclass
 class Bare:
-    """A server that accepts connections and does no more: no TLS handshake, and it reads only when told to."""
+    """A server that accepts connections without a TLS handshake, and reads only when the test starts it."""
 
     connections: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = field(default_factory=list)
     port: int = 0
@@ -92,7 +92,7 @@ class Bare:
         self.connections.append((reader, writer))
 
     async def end_of(self, number: int) -> int:
-        """Read a connection to its end; how many bytes came."""
+        """Read a connection to its end, and return the number of bytes."""
         reader, writer = self.connections[number]
         size = 0
         try:
@@ -106,14 +106,14 @@ class Bare:
 
 @pytest.fixture(scope="module")
 async def provider() -> AsyncIterator[FaultyProvider]:
-    """Faults that last."""
+    """The faults that never end."""
     async with FaultyProvider(FAULTS) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 async def bare() -> AsyncIterator[Bare]:
-    """A server that says nothing, ever."""
+    """Run a server that never sends anything."""
     found = Bare()
     server = await asyncio.start_server(found.accept, "127.0.0.1", 0, limit=64 * 1024)
     found.port = server.sockets[0].getsockname()[1]
@@ -127,7 +127,7 @@ async def bare() -> AsyncIterator[Bare]:
 def patient(
     platform: Platform, provider: FaultyProvider, bare: Bare, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Gateway]:
-    """A gateway that would wait for minutes."""
+    """Run a gateway whose timeouts are minutes."""
     directory = tmp_path_factory.mktemp("patient")
     config = write_catalog(
         directory / "platform.yaml",
@@ -177,14 +177,14 @@ async def test_disconnect_cancels_provider_call(
         [attempt] = provider.of(model)
         if phase.reads:
             await connection.reader.readuntil(phase.reads)
-        await asyncio.sleep(0.3 if phase.reads_nothing else 0.05)  # until the gateway waits for what is to come
+        await asyncio.sleep(0.3 if phase.reads_nothing else 0.05)  # until the gateway waits
         assert not attempt.client_gone.is_set()
         took = await _seconds_until_gone(connection.writer.transport.abort, attempt)
     show_figure(f"{waits_for}: closed after {took * 1000:.1f} ms")
 
 
 async def test_disconnect_cancels_connecting(patient: Gateway, bare: Bare, chat_key: str) -> None:
-    """The TCP connection stands, the TLS handshake never ends."""
+    """The TCP connection is open, but the TLS handshake never ends."""
     number = len(bare.connections)
     async with connect(patient) as connection:
         await connection.send(chat_request(chat_key, body_of("no-handshake"), "leaves"))
@@ -195,7 +195,7 @@ async def test_disconnect_cancels_connecting(patient: Gateway, bare: Bare, chat_
 
 
 async def test_disconnect_cancels_upload(patient: Gateway, bare: Bare, chat_key: str) -> None:
-    """The provider does not read the request, so most of it is still here; that part is never sent."""
+    """The provider does not read the request, so most of it is still in the gateway; that part is never sent."""
     number = len(bare.connections)
     async with connect(patient) as connection:
         await connection.send(chat_request(chat_key, body_of("reads-nothing", LARGE), "leaves"))

@@ -1,4 +1,4 @@
-"""The scenarios, through a gateway as operators run it, and the page that tells of them."""
+"""The scenarios against a gateway as operators run it, and the page with their verdicts."""
 
 import asyncio
 import re
@@ -48,14 +48,14 @@ _flapping_provider = FaultyProvider(
 
 @pytest.fixture(scope="module")
 async def running_provider() -> AsyncIterator[FaultyProvider]:
-    """The provider for all scenarios."""
+    """Run the provider for all scenarios."""
     async with _flapping_provider as running:
         yield running
 
 
 @pytest.fixture
 def provider(running_provider: FaultyProvider) -> FaultyProvider:
-    """The provider, without a memory of other tests."""
+    """Reset the provider before each test."""
     running_provider.reset()
     return running_provider
 
@@ -64,7 +64,7 @@ def provider(running_provider: FaultyProvider) -> FaultyProvider:
 def failing_over(
     platform: Platform, running_provider: FaultyProvider, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Gateway]:
-    """A gateway with a model for each scenario: the primary route, then the fallback. Retries are the defaults."""
+    """Run a gateway with a model for each scenario: the primary route, then the fallback. Retries are the defaults."""
     directory = tmp_path_factory.mktemp("failover")
     models = {name: [("faulty", f"{name}-primary"), ("faulty", each.fallback)] for name, each in SCENARIOS.items()}
     models |= {name: [("faulty", name)] for name in TRUNCATED}
@@ -143,7 +143,7 @@ async def test_scenario_without_stream_gets_same_verdict(
 async def test_stream_without_content_falls_back(
     name: str, failing_over: Gateway, provider: FaultyProvider, client: httpx.AsyncClient, chat_key: str
 ) -> None:
-    """Its head, a role, a comment or a ping are no first token."""
+    """Its head, a role, a comment or a ping is not the first token."""
     response = await ask(client, failing_over, chat_key, name, stream=True)
     assert (response.text, response.model) == (TEXT, "healthy")
     [attempt] = provider.of(name)
@@ -161,7 +161,8 @@ async def test_truncated_response_is_not_shown_as_complete(
 async def test_flapping_primary_is_left_and_used_again(
     failing_over: Gateway, provider: FaultyProvider, client: httpx.AsyncClient, chat_key: str
 ) -> None:
-    """S15: all requests are served while it is down, few reach it then, and it serves again after it recovered."""
+    """S15: all requests succeed while the primary is down, few reach it then, and it is used again after it
+    recovered."""
     primary = f"{FLAPPING}-primary"
     provider.down = True
     while_down = [await ask(client, failing_over, chat_key, FLAPPING, stream=True) for _ in range(DOWN_REQUESTS)]
@@ -178,7 +179,7 @@ async def test_flapping_primary_is_left_and_used_again(
 
 
 class TestJudging:
-    """The rules themselves."""
+    """These tests check the rules of the verdicts."""
 
     good = Seen(200, TEXT, None, "m", {"total_tokens": 1}, [], [])
 

@@ -131,9 +131,7 @@ FAILURE_POLICIES: Mapping[type[PlatformError], FailurePolicy] = {
 }
 """By class. A class that is not listed has the policy of its nearest base class."""
 
-_BUG = FailurePolicy(
-    False, False, Health.UNKNOWN, "a bug, not a PlatformError: it must be visible, and not repeated"
-)
+_BUG = FailurePolicy(False, False, Health.UNKNOWN, "a bug, not a PlatformError: it must be visible, and not repeated")
 
 
 def failure_policy_of(error: BaseException) -> FailurePolicy:

@@ -16,7 +16,7 @@ from tests.support.servers.node import installed_modules
 
 @pytest.fixture(scope="session")
 def provider() -> Iterator[ProviderSimulator]:
-    """A simulator with a loop and a thread of its own: a client that blocks would hold up the tests' loop."""
+    """Run a simulator with its own loop and thread, since a blocking client would block the loop of the tests."""
     running = ProviderSimulator()
     loop = asyncio.new_event_loop()
     thread = Thread(target=loop.run_forever)
@@ -33,7 +33,7 @@ def provider() -> Iterator[ProviderSimulator]:
 def clients_platform(
     platform: Platform, provider: ProviderSimulator, tmp_path_factory: pytest.TempPathFactory
 ) -> Platform:
-    """The platform with the models that tests/support/providers/client_models.py names."""
+    """Return the platform with the models of tests/support/providers/client_models.py."""
     config = _write_config(tmp_path_factory.mktemp("sdks") / "platform.yaml", provider)
     chosen = {"PLATFORM_CONFIG_FILE": str(config), "PLATFORM_DEFAULT_MODEL": "openai-ok"}
     return Platform({**platform.environment, **chosen})
@@ -41,32 +41,32 @@ def clients_platform(
 
 @pytest.fixture(scope="session")
 def clients_gateway(clients_platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """One gateway for all of them."""
+    """Run one gateway for all clients."""
     with Gateway(clients_platform.environment, tmp_path_factory.mktemp("sdks-gateway")) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def client_key(clients_platform: Platform) -> str:
-    """A key for everything that OpenAI clients call."""
+    """Return a key for everything that OpenAI clients call."""
     return clients_platform.key("platform:chat", "platform:embeddings", "platform:models:read")
 
 
 @pytest.fixture
 def tight_key(clients_platform: Platform) -> str:
-    """A new key, of whose tight limit nothing is used."""
+    """Return a new key whose tight limit is unused."""
     return clients_platform.key("platform:chat")
 
 
 @pytest.fixture(params=WIRES)
 def wire(request: pytest.FixtureRequest) -> str:
-    """Each wire format that a model's route can speak."""
+    """Yield each wire format that a model's route can have."""
     return str(request.param)
 
 
 @pytest.fixture(scope="session")
 def node_modules() -> Path:
-    """Where the official npm client is installed; skips where Node.js is not."""
+    """Return the installed official npm client; skip without Node.js."""
     return installed_modules()
 
 

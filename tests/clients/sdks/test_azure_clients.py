@@ -1,4 +1,5 @@
-"""The official Azure clients, pointed here by their endpoint alone: nothing else of their configuration changes."""
+"""The official Azure clients: only their endpoint points to the gateway, and nothing else of their configuration
+changes."""
 
 import os
 import re
@@ -52,7 +53,7 @@ def test_every_api_version_is_accepted(clients_gateway: Gateway, client_key: str
 
 
 def test_entra_token_is_used_as_api_key(clients_gateway: Gateway, client_key: str) -> None:
-    """With a token provider the client sends Authorization instead of api-key."""
+    """With a token provider, the client sends Authorization instead of api-key."""
     with openai.AzureOpenAI(
         azure_endpoint=clients_gateway.base_url, azure_ad_token_provider=lambda: client_key, api_version="2024-10-21"
     ) as client:
@@ -60,7 +61,7 @@ def test_entra_token_is_used_as_api_key(clients_gateway: Gateway, client_key: st
 
 
 def test_v1_paths_work_below_openai_prefix(clients_gateway: Gateway, client_key: str) -> None:
-    """Azure's v1 API: the plain client with the resource's /openai/v1 as its base URL."""
+    """Azure's v1 API is the plain client with the resource's /openai/v1 as base URL."""
     with openai.OpenAI(base_url=f"{clients_gateway.base_url}/openai/v1/", api_key=client_key) as client:
         assert client.chat.completions.create(model="openai-ok", messages=HELLO).model == "openai-ok"
         assert client.embeddings.create(model=EMBEDDING, input="a").data

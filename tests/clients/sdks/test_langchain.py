@@ -1,4 +1,4 @@
-"""LangChain's ChatOpenAI against the gateway: only its base URL and key are ours."""
+"""LangChain's ChatOpenAI against the gateway: only its base URL and key change."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from tests.support.providers.client_models import EMBEDDING
 
 
 class Answer(BaseModel):
-    """What is wanted."""
+    """The structured output."""
 
     text: str
     sure: bool

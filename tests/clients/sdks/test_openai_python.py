@@ -1,4 +1,4 @@
-"""The official Python client, whole scenario, each wire format behind the model where the feature exists there."""
+"""The official Python client over each wire format that supports the feature."""
 
 import json
 from collections.abc import Iterator
@@ -17,13 +17,13 @@ OPENAI_LIKE = ("openai", "azure")
 
 @pytest.fixture
 def sdk(clients_gateway: Gateway, client_key: str) -> Iterator[openai.OpenAI]:
-    """Only base URL and key are ours; retries are off so that each error is seen."""
+    """Create a client with our base URL and key, and without retries, so that each error is visible."""
     with openai.OpenAI(base_url=f"{clients_gateway.base_url}/v1", api_key=client_key, max_retries=0) as client:
         yield client
 
 
 def last_body(provider: ProviderSimulator) -> dict[str, Any]:
-    """What the provider was sent last."""
+    """Return the body of the last request that the provider got."""
     body = provider.requests()[-1].body
     assert body is not None
     sent: dict[str, Any] = json.loads(body)

@@ -1,4 +1,4 @@
-"""The official Python client on asyncio: the same gateway, several requests at once, streams that are left early."""
+"""The official Python client on asyncio: concurrent requests, and streams that are closed early."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -14,7 +14,7 @@ from tests.support.providers.client_models import EMBEDDING, FALLBACK, HELLO, Ve
 
 @pytest.fixture
 async def sdk(clients_gateway: Gateway, client_key: str) -> AsyncIterator[openai.AsyncOpenAI]:
-    """Without retries."""
+    """Create a client without retries."""
     async with openai.AsyncOpenAI(
         base_url=f"{clients_gateway.base_url}/v1", api_key=client_key, max_retries=0
     ) as client:
@@ -38,7 +38,7 @@ async def test_async_tool_loop_ends_with_structured_output(sdk: openai.AsyncOpen
     told = await sdk.chat.completions.create(model=model, messages=messages, tools=tools)
     assert told.choices[0].message.content == "The tool said: sunny"
     messages += [{"role": "assistant", "content": told.choices[0].message.content}, *asking("sum up")]
-    # Anthropic wants the tools of a conversation that holds calls; without them the request is refused by name.
+    # Anthropic requires the tools of a conversation with calls; a request without them is refused by name.
     end = await sdk.chat.completions.parse(model=model, messages=messages, response_format=Verdict, tools=tools)
     assert end.choices[0].message.parsed == Verdict(text="You said: sum up", sure=True)
 

@@ -1,4 +1,4 @@
-"""What goes wrong, as the official Python client shows it: the right exception, code and wait."""
+"""Errors as the official Python client shows them: the right exception, code and wait."""
 
 import time
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ def client_for(gateway: Gateway, key: str, retries: int = 0) -> openai.OpenAI:
 
 @pytest.fixture
 def sdk(clients_gateway: Gateway, client_key: str) -> Iterator[openai.OpenAI]:
-    """Without retries."""
+    """Create a client without retries."""
     with client_for(clients_gateway, client_key) as client:
         yield client
 
@@ -105,14 +105,14 @@ def test_client_retry_waits_for_retry_after(clients_gateway: Gateway, tight_key:
             impatient.chat.completions.create(model="openai-tight", messages=HELLO)
         assert (raised.value.code, raised.value.type) == ("rate_limited", "rate_limit_error")
         wait = int(raised.value.response.headers["retry-after"])
-        # The window and at most a bucket of it, in whole seconds.
+        # The window and at most one of its buckets, in whole seconds.
         assert 1 <= wait <= TIGHT_WINDOW_SECONDS + 1
 
         asked = time.monotonic()
         raw = patient.chat.completions.with_raw_response.create(model="openai-tight", messages=HELLO)
         assert raw.parse().choices[0].message.content == "You said: hello"
-        # One refusal, one wait, which was not in vain. It is told in whole seconds, maybe one less than a moment ago;
-        # the client's own guess would be half a second.
+        # One refusal and one wait, after which the request succeeds. The wait is in whole seconds, and may be one less
+        # than a moment ago; the client's own backoff would be half a second.
         assert raw.retries_taken == 1
         assert time.monotonic() - asked >= wait - 1
         assert time.monotonic() - used >= TIGHT_WINDOW_SECONDS - 0.1

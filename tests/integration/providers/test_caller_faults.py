@@ -1,5 +1,5 @@
-"""One caller's requests, however a provider refuses them, take no model from the others; and its words reach whoever
-must act on them. Over every wire format, both chat routes, JSON and stream."""
+"""Refused requests of one caller do not affect the model for others, and the provider's message reaches the caller or
+the log. Over every wire format, both chat routes, JSON and stream."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -31,9 +31,9 @@ WORDS = {
     "context-length": "",
     "content-filter": "",
 }
-"""Refusals for which the request must change, with words that reach the caller."""
+"""Refusals after which the caller must change the request; the message reaches the caller."""
 OPERATORS = ("payment-required", "method-not-allowed")
-"""Refusals for which the operator must act: none of the provider's health either."""
+"""Refusals that the operator must fix; they do not count for the provider's health either."""
 FAULTS = (*WORDS, *OPERATORS)
 CALLS = 3
 
@@ -42,7 +42,7 @@ CALLS = 3
 async def shared(
     platform: Platform, simulator: ProviderSimulator, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Gateway]:
-    """A gateway that retries, with breakers that open after two failures."""
+    """Run a gateway that retries, with breakers that open after two failures."""
     directory = tmp_path_factory.mktemp("caller-faults")
     failing = canned(b"text/html", b"<html><h1>Bad gateway</h1>pool 7 is sk-abcdef123456</html>", status=b"502 Bad")
     async with failing:
@@ -87,7 +87,7 @@ async def ask(client: httpx.AsyncClient, gateway: Gateway, key: str, path: str, 
 async def test_refused_request_is_sent_once_and_opens_no_breaker(
     shared: Gateway, client: httpx.AsyncClient, simulator: ProviderSimulator, chat_key: str, wire: str, fault: str
 ) -> None:
-    """Kinds 4 to 10: one call for each request, and the provider's words."""
+    """Kinds 4 to 10: one call for each request, with the provider's message."""
     upstream = f"sim-{fault}@{wire}"
     before, sent = simulator.count(upstream), 0
     for path in (PLATFORM_CHAT, OPENAI_CHAT):
@@ -106,7 +106,7 @@ async def test_refused_request_is_sent_once_and_opens_no_breaker(
 
 
 async def test_provider_message_reaches_only_the_log(shared: Gateway, client: httpx.AsyncClient, chat_key: str) -> None:
-    """Kind 4: masked, and with the ids of the request."""
+    """Kind 4: the message is masked and logged with the ids of the request."""
     response = await ask(client, shared, chat_key, OPENAI_CHAT, model="failing")
     assert response.json()["error"]["code"] in ("provider_error", "provider_unavailable")
     assert "pool 7" not in response.text

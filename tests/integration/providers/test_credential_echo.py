@@ -1,6 +1,7 @@
-"""A provider, or a proxy in front of one, that repeats our credential in whatever it says: nobody is told it.
+"""A provider, or a proxy in front of one, that repeats our credential in its response: the credential reaches neither a
+caller nor the log.
 
-Azure's keys have no form by which they could be known; the key here has none either.
+Azure's keys have no recognisable form; the key here has none either.
 """
 
 import asyncio
@@ -29,7 +30,7 @@ STATUSES = {
     429: "rate_limit_error",
     500: "api_error",
 }
-"""With the type that Anthropic gives it; 200 is a stream that begins with an error, whatever was asked for."""
+"""The status with Anthropic's type; 200 is a stream that begins with an error, whatever the request says."""
 
 
 async def _echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -59,7 +60,7 @@ async def _echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 @pytest.fixture(scope="module")
 async def echoing(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gateway]:
-    """A gateway whose every provider echoes."""
+    """Run a gateway whose every provider repeats the credential."""
     directory = tmp_path_factory.mktemp("echo")
     async with Server(_echo) as echo:
         config = write_catalog(
@@ -104,7 +105,7 @@ async def test_echoed_credential_is_masked_everywhere(
             whole = f"{answer.headers}{answer.text}"
             assert KEY[:8] not in whole
             assert KEY[-8:] not in whole
-            # The words are told where the caller must act on them: so something was there to be masked.
+            # The caller gets the message only if it must act on it: so there was something to mask.
             told = status in (200, 400)
             assert ("'[masked]' is wrong" in whole) is told
     output = echoing.log_file.read_text() + echoing.metrics()

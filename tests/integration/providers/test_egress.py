@@ -1,4 +1,4 @@
-"""The way out, through real proxies: CONNECT with credentials, private CAs, client certificates, and nothing leaks."""
+"""Egress through real proxies: CONNECT with credentials, private CAs and client certificates, and no secret leaks."""
 
 import asyncio
 import ssl
@@ -25,7 +25,7 @@ MODELS = ("plain", "private", "mutual")
 
 @dataclass(frozen=True)
 class Providers:
-    """One over HTTP, one over TLS with a private CA, and one that wants a client certificate too."""
+    """Three providers: over HTTP, over TLS with a private CA, and with a required client certificate."""
 
     plain: FaultyProvider
     private: FaultyProvider
@@ -56,7 +56,7 @@ class Providers:
 
 @pytest.fixture(scope="module")
 async def providers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Providers]:
-    """The three, in this process."""
+    """Run the three providers in this process."""
     directory = tmp_path_factory.mktemp("providers")
     authority = Authority()
     ca = authority.write(directory / "ca.pem")
@@ -72,7 +72,7 @@ async def providers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[P
 
 @pytest.fixture(scope="module")
 def tinyproxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EgressProxyProcess]:
-    """Debian's tinyproxy, which wants credentials."""
+    """Run Debian's tinyproxy with credentials."""
     running = start_tinyproxy(tmp_path_factory.mktemp("tinyproxy"))
     yield running
     running.stop()
@@ -80,7 +80,7 @@ def tinyproxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EgressProxyP
 
 @pytest.fixture(scope="module")
 def mitmproxy(tmp_path_factory: pytest.TempPathFactory, providers: Providers) -> Iterator[EgressProxyProcess]:
-    """Debian's mitmproxy, which wants credentials too and signs with a CA of its own."""
+    """Run Debian's mitmproxy with credentials; it signs with its own CA."""
     running = start_mitmproxy(tmp_path_factory.mktemp("mitmproxy"), providers.ca)
     yield running
     running.stop()
@@ -98,7 +98,7 @@ def gateway_with(platform: Platform, providers: Providers, directory: Path, **en
 
 
 async def each(client: httpx.AsyncClient, gateway: Gateway, key: str) -> dict[str, Response]:
-    """One response and one stream of each model; the responses, after the streams were found as good."""
+    """Return one response and one stream of each model; the streams are checked first."""
     found = {}
     for model in MODELS:
         found[model] = await ask(client, gateway, key, model, stream=False)
@@ -112,7 +112,7 @@ async def test_calls_use_the_proxy(
     trust: str, platform: Platform, providers: Providers, tinyproxy: EgressProxyProcess, tmp_path: Path,
     client: httpx.AsyncClient, chat_key: str,
 ) -> None:  # fmt: skip
-    """Plain HTTP, a private CA, a client certificate; JSON and streams. Each by a tunnel, of which there is one."""
+    """Plain HTTP, a private CA and a client certificate, as JSON and streams. Each uses one tunnel."""
     before = {model: tinyproxy.tunnels_to(providers.port_of(model)) for model in MODELS}
     environment = {"PLATFORM_EGRESS_PROXY": tinyproxy.url, trust: str(providers.ca)}
     with gateway_with(platform, providers, tmp_path, **environment) as gateway:
@@ -128,7 +128,7 @@ async def test_https_proxy_and_no_proxy_are_read(
     platform: Platform, providers: Providers, tinyproxy: EgressProxyProcess, tmp_path: Path,
     client: httpx.AsyncClient, chat_key: str,
 ) -> None:  # fmt: skip
-    """HTTPS_PROXY is for https:// alone, and NO_PROXY names what is reached directly."""
+    """HTTPS_PROXY applies only to https:// URLs, and NO_PROXY names the hosts that are reached directly."""
     before = {model: tinyproxy.tunnels_to(providers.port_of(model)) for model in MODELS}
     environment = {
         "HTTPS_PROXY": tinyproxy.url,
@@ -146,7 +146,7 @@ async def test_refused_proxy_credentials_are_operator_error(
     platform: Platform, providers: Providers, tinyproxy: EgressProxyProcess, tmp_path: Path,
     client: httpx.AsyncClient, chat_key: str,
 ) -> None:  # fmt: skip
-    """503 provider_not_configured, after one call; the log says which proxy, and no credentials are anywhere."""
+    """503 provider_not_configured after one call; the log names the proxy, and credentials appear nowhere."""
     wrong = f"http://{USER}:{PASSWORD}-wrong@127.0.0.1:{tinyproxy.port}"
     with gateway_with(platform, providers, tmp_path, PLATFORM_EGRESS_PROXY=wrong) as gateway:
         body = {"model": "plain", "messages": [{"role": "user", "content": "hi"}]}
@@ -157,7 +157,7 @@ async def test_refused_proxy_credentials_are_operator_error(
         lines = [line for line in gateway.log_lines() if line["event"] == "provider_connection_failed"]
     [line] = lines
     assert line["via"] == f"127.0.0.1:{tinyproxy.port}"
-    assert line["why"] in ("the proxy returned status 401", "the proxy returned status 407")  # tinyproxy says 401
+    assert line["why"] in ("the proxy returned status 401", "the proxy returned status 407")  # tinyproxy returns 401
 
 
 @pytest.mark.parametrize("trust", ["PLATFORM_CA_BUNDLE", "SSL_CERT_FILE", None])
@@ -165,7 +165,7 @@ async def test_tls_inspecting_proxy_needs_ca_bundle(
     trust: str | None, platform: Platform, providers: Providers, mitmproxy: EgressProxyProcess, tmp_path: Path,
     client: httpx.AsyncClient, chat_key: str,
 ) -> None:  # fmt: skip
-    """Trusted, it works; not trusted, nothing is sent, and the log says why."""
+    """With its CA trusted, calls succeed; without it, nothing is sent, and the log has the reason."""
     assert mitmproxy.ca is not None
     environment = {"PLATFORM_EGRESS_PROXY": mitmproxy.url} | ({} if trust is None else {trust: str(mitmproxy.ca)})
     providers.private.reset()
@@ -194,7 +194,7 @@ def check(platform: Platform, providers: Providers, directory: Path, **environme
 
 
 def test_check_reports_proxy_failure(platform: Platform, providers: Providers, tmp_path: Path) -> None:
-    """By name, without showing what may hold a password."""
+    """The proxy is named, without the part that may hold a password."""
     said = check(
         platform, providers, tmp_path,
         PLATFORM_EGRESS_PROXY=f"socks5://{USER}:{PASSWORD}@proxy:1080", PLATFORM_CA_BUNDLE=str(tmp_path / "gone.pem"),

@@ -1,4 +1,4 @@
-"""The policies around real routes, over real sockets: what the simulator saw is what the tables say."""
+"""The policies around real routes over real sockets: what the simulator records agrees with the tables."""
 
 import asyncio
 import functools
@@ -42,11 +42,11 @@ from tests.support.timing.responsive_time import responsive_time
 QUICK = {"max_attempts": 2, "base_seconds": 0.01, "max_seconds": 0.02, "retry_after_cap_seconds": 2}
 NO_RETRY = {"max_attempts": 1}
 SHORT = {"rate-limited": "sim-rate-limited-0.05", "overloaded": "sim-overloaded-0.05"}
-"""The same faults as in EXPECTED, with waits that keep the tests short."""
+"""The faults of EXPECTED, with waits that keep the tests short."""
 
 
 class FixedCredentials:
-    """One key for every provider, which is never exchanged."""
+    """One key for every provider, which never changes."""
 
     async def get(self, name: str) -> str:
         return "sk-policies-27c1"
@@ -56,8 +56,8 @@ class FixedCredentials:
 
 
 class Chains:
-    """The upstreams of one model `m`, made from a config file's sections. The provider `one` is given up when it sent
-    nothing for `idle_timeout_seconds`."""
+    """The upstreams of one model `m`, from sections of a config file. The provider `one` times out after
+    `idle_timeout_seconds` without data."""
 
     def __init__(
         self,
@@ -113,7 +113,7 @@ async def pool() -> AsyncIterator[ConnectionPool]:
 
 @pytest.fixture
 def chains(pool: ConnectionPool, simulator: ProviderSimulator) -> MakeChains:
-    """Makes chains to the simulator, whose records are this test's alone."""
+    """Create chains to the simulator, whose records only this test uses."""
     simulator.reset()
     return lambda *routes, **more: Chains(pool, simulator.base_url, list(routes), **more)
 
@@ -138,9 +138,6 @@ def most_at_once(records: list[RequestRecord]) -> int:
         running += step
         most = max(most, running)
     return most
-
-
-# --- retries
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["json", "stream"])
@@ -191,7 +188,7 @@ async def test_retry_after_above_cap_is_not_awaited(chains: MakeChains, simulato
     async with responsive_time() as spent:
         with pytest.raises(ProviderRateLimited) as caught:
             await chains(to("sim-rate-limited-30")).send()
-    assert caught.value.retry_after == 30  # the caller is told
+    assert caught.value.retry_after == 30  # the caller gets the time to wait
     assert simulator.count("sim-rate-limited-30") == 1
     assert spent.seconds < 2
 
@@ -216,9 +213,6 @@ async def test_hanging_provider_is_cancelled_at_deadline(chains: MakeChains, sim
     assert spent.seconds < 0.6
 
 
-# --- fallback
-
-
 @pytest.mark.parametrize(
     "down", ["sim-server-error", "sim-drop", "sim-quota", "sim-unauthorized", "sim-rate-limited-1", "sim-hang"]
 )
@@ -234,7 +228,7 @@ async def test_second_route_serves_while_first_is_down(down: str, stream: bool, 
 
 
 async def test_unreachable_provider_falls_back(simulator: ProviderSimulator, chains: MakeChains) -> None:
-    """However long the back-off may be: no wait is longer than the bound while another route can respond."""
+    """However long the backoff is, no wait is longer than the bound while another route can respond."""
     made = chains(
         to("sim-ok"),
         to("sim-ok@two", "two"),
@@ -260,7 +254,7 @@ async def test_invalid_request_does_not_fall_back(chains: MakeChains, simulator:
 async def test_context_length_falls_back_to_other_model(
     chains: MakeChains, simulator: ProviderSimulator, stream: bool
 ) -> None:
-    """The same model at another provider would refuse it as well, so it is not asked."""
+    """The same model at another provider would refuse the request too, so it is skipped."""
     made = chains(to("sim-context-length"), to("sim-context-length", "two"), to("sim-ok", "three"))
     call = made.call(stream=stream)
     await drain(await made.upstream.send(call))
@@ -278,7 +272,7 @@ async def test_context_length_on_all_models_is_raised(chains: MakeChains) -> Non
 async def test_stream_without_content_in_time_falls_back(
     model: str, chains: MakeChains, simulator: ProviderSimulator
 ) -> None:
-    """Whether the provider sends nothing at all or a head alone; and it is not asked again."""
+    """The provider sends nothing at all, or only a head; in both cases it is not retried."""
     made = chains(to(model, first_token_seconds=0.3), to("sim-ok", "two"))
     call = made.call(stream=True)
     async with responsive_time() as spent:
@@ -315,14 +309,12 @@ async def test_weights_hold_within_5_percent_of_2000_calls(chains: MakeChains, s
     assert shares == [pytest.approx(share, abs=0.05) for share in (0.7, 0.2, 0.1)]
 
 
-# --- the breaker
-
 BREAKER = {"failure_ratio": 0.5, "minimum_calls": 5, "window_seconds": 60, "open_seconds": 0.3, "probes": 2}
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
-    """The time of the breakers that the test makes."""
+    """The clock of the breakers in this test."""
     fake = FakeClock()
     monkeypatch.setattr(shared_state, "BreakerState", functools.partial(BreakerState, clock=fake))
     return fake
@@ -341,7 +333,7 @@ async def test_breaker_opens_and_closes_at_configured_counts(
         assert 0 < (caught.value.retry_after or 0) <= 0.3
     assert simulator.count("sim-flaky-6") == 5
     clock.advance(0.3)
-    with pytest.raises(ProviderError):  # the probe meets the sixth failure, and it is open again
+    with pytest.raises(ProviderError):  # the probe gets the sixth failure, and the breaker is open again
         await made.send()
     with pytest.raises(BreakerOpen):
         await made.send()
@@ -349,7 +341,7 @@ async def test_breaker_opens_and_closes_at_configured_counts(
     clock.advance(0.3)
     for _ in range(2):
         assert isinstance(await made.send(), ModelResponse)
-    answers = await asyncio.gather(*(made.send() for _ in range(10)))  # closed: as many as like
+    answers = await asyncio.gather(*(made.send() for _ in range(10)))  # closed: every call is admitted
     assert len(answers) == 10
     assert simulator.count("sim-flaky-6") == 18
 
@@ -392,8 +384,6 @@ async def test_disconnects_do_not_open_breaker(chains: MakeChains, simulator: Pr
     streaming.cancel()
     await asyncio.wait([streaming])
 
-
-# --- concurrency
 
 CAPPED = {"one": {"max_concurrent": 2, "max_waiting": 4}}
 

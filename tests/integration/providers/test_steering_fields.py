@@ -1,4 +1,5 @@
-"""Fields that would choose another model, provider or address, over HTTP; and that what is checked is what is sent."""
+"""Fields that would choose another model, provider or address, over HTTP; and the body that is checked is the one that
+is sent."""
 
 import json
 from collections.abc import Iterator
@@ -26,7 +27,8 @@ def key(platform: Platform) -> str:
 def catalog(
     platform: Platform, simulator: ProviderSimulator, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Gateway]:
-    """A gateway whose providers are the simulator: as it is, with fields allowed, with known fields alone."""
+    """Run a gateway with three configurations of the simulator as provider: default, with allowed fields, and with
+    known fields only."""
     directory = tmp_path_factory.mktemp("steering")
     url = simulator.base_url
     config = write_catalog(

@@ -1,4 +1,4 @@
-"""A provider in OpenAI's format that fails on purpose, byte by byte; the model's name says how."""
+"""A provider in OpenAI's format that fails on purpose, byte by byte; the model's name selects the fault."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ from typing import Any, Self
 
 WORDS = [f"word{number}" for number in range(60)]
 TEXT = " ".join(WORDS)
-"""What every good response says: sixty words, so that none is missed unnoticed."""
+"""The text of every good response: sixty words, so that a missing one is noticed."""
 USAGE = {"prompt_tokens": 12, "completion_tokens": 60, "total_tokens": 72}
 CUT_AFTER, STALL_AFTER, MALFORMED_AT = 40, 20, 10
 RETRY_AFTER_SECONDS = 1
@@ -32,7 +32,7 @@ class Attempt:
 
 @dataclass
 class Call:
-    """What a fault works with."""
+    """The tools of a fault: the request, and methods to respond."""
 
     attempt: Attempt
     number: int
@@ -89,7 +89,7 @@ class Call:
             await self.respond(200, self._body("chat.completion", choices=[choice], usage=USAGE))
 
     async def silence(self) -> None:
-        """Until the gateway hangs up."""
+        """Send nothing until the gateway closes the connection."""
         await self.attempt.client_gone.wait()
         raise ConnectionResetError
 
@@ -108,7 +108,8 @@ Fault = Callable[[Call], Awaitable[None]]
 
 
 class FaultyProvider:
-    """`async with FaultyProvider(faults) as provider:`; `faults` by the model's name, and other models are good."""
+    """`async with FaultyProvider(faults) as provider:`. `faults` maps the names of models to faults; other models
+    work."""
 
     def __init__(self, faults: Mapping[str, Fault], tls: ssl.SSLContext | None = None) -> None:
         self._faults = faults
@@ -169,7 +170,7 @@ class FaultyProvider:
 
 
 async def _watch(reader: asyncio.StreamReader, attempt: Attempt) -> None:
-    """The gateway sends nothing while it waits, so an end of its side is its leaving."""
+    """Detect that the gateway closed the connection: it sends nothing while it waits."""
     with contextlib.suppress(OSError):
         if await reader.read(1):
             return

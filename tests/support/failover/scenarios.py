@@ -1,4 +1,4 @@
-"""What each of the sixteen providers does, what is checked, and the verdict that the gateway gets."""
+"""What each of the sixteen providers does, what is checked, and the verdict of the gateway."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from tests.support.failover.faulty_provider import (
 from tests.support.failover.verdicts import Check, Seen, Verdict
 
 FIRST_TOKEN_SECONDS = 1.0
-"""Of the routes whose provider is silent or slow; nothing else in these tests is in a hurry."""
+"""The first-token timeout of routes whose provider is idle or slow; nothing else in these tests is time-critical."""
 
 
 async def rate_limited_once(call: Call) -> None:
@@ -87,7 +87,7 @@ async def content_filter(call: Call) -> None:
 
 
 async def no_prefill(call: Call) -> None:
-    """A fallback that refuses to go on with the beginning of somebody else's response."""
+    """A fallback that refuses to continue the beginning of another response."""
     if call.attempt.messages[-1]["role"] == "assistant":
         await call.fail(400, "invalid_prefill", "This model does not support assistant message prefill.")
     else:
@@ -95,21 +95,21 @@ async def no_prefill(call: Call) -> None:
 
 
 async def role_then_silence(call: Call) -> None:
-    """A chunk that says who speaks, and nothing more."""
+    """A chunk with a role only."""
     await call.begin_stream()
     await call.chunk({"role": "assistant", "content": ""})
     await call.silence()
 
 
 async def comments_then_silence(call: Call) -> None:
-    """What OpenRouter sends while it queues."""
+    """What OpenRouter sends while a request is queued."""
     await call.begin_stream()
     await call.send(b"19\r\n: OPENROUTER PROCESSING\n\n\r\n")
     await call.silence()
 
 
 async def anthropic_start_then_silence(call: Call) -> None:
-    """A message begins, with a ping behind it."""
+    """A message begins, followed by a ping."""
     message = (
         b'event: message_start\ndata: {"type":"message_start","message":{"id":"m","type":"message","role":"assistant",'
         b'"model":"m","content":[],"stop_reason":null,"usage":{"input_tokens":3,"output_tokens":1}}}\n\n'
@@ -125,31 +125,31 @@ CONTENTLESS: Mapping[str, Fault] = {
     "comments-only": comments_then_silence,
     "anthropic-start-only": anthropic_start_then_silence,
 }
-"""Streams that begin and say nothing."""
+"""Streams that begin without content."""
 
 
 async def ends_early(call: Call) -> None:
-    """Cut short although HTTP says that it is whole."""
+    """Truncated, although HTTP framing says that it is complete."""
     await call.begin_stream()
     await call.words(0, CUT_AFTER)
     await call.send(b"0\r\n\r\n")
 
 
 async def ends_early_with_connection(call: Call) -> None:
-    """The end of the connection is the end of the response, and comes too early."""
+    """The connection's end is the response's end, and comes too early."""
     await call.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n")
     await call.send(b'data: {"id": "1", "choices": [{"index": 0, "delta": {"content": "word0"}}]}\n\ndata: {"cho')
     call.cut()
 
 
 async def body_cut(call: Call) -> None:
-    """A response that is not a stream, of which half comes."""
+    """A response without a stream, of which half arrives."""
     await call.send(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 200\r\n\r\n" + _HALF)
     call.cut()
 
 
 async def body_cut_with_connection(call: Call) -> None:
-    """The same from a server that states no length."""
+    """The same from a server that sends no length."""
     await call.send(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n" + _HALF)
     call.cut()
 
@@ -161,7 +161,7 @@ TRUNCATED: Mapping[str, tuple[Fault, bool]] = {
     "body-cut": (body_cut, False),
     "body-cut-with-connection": (body_cut_with_connection, False),
 }
-"""More truncated responses, beside those of the benchmark; and whether a stream is asked for."""
+"""More truncated responses than those of the benchmark, and whether they are streams."""
 
 Checks = Callable[[Seen], Sequence[Check]]
 
@@ -195,7 +195,7 @@ def _silent_once(seen: Seen) -> Sequence[Check]:
 
 
 def _first_token(seen: Seen) -> Sequence[Check]:
-    """The provider says nothing before it is left, so only a limit for the first token brings a response."""
+    """The provider sends nothing, so only a first-token timeout leads to a response."""
     gone = [attempt.client_gone.is_set() for attempt in seen.primary]
     return [
         Check("a limit for the first token", gone == [True] and len(seen.fallback) == 1, advisory=True),
@@ -226,7 +226,7 @@ def _accounting(seen: Seen) -> Sequence[Check]:
 
 @dataclass(frozen=True)
 class Scenario:
-    """One provider's fault, with a healthy model behind it."""
+    """The fault of one provider, with a working model behind it."""
 
     title: str
     fault: Fault
@@ -237,7 +237,7 @@ class Scenario:
     first_token_seconds: float | None = None
     ideal_error: str | None = None
     error_code: str | None = None
-    """Where the verdict is safe: how the caller is told."""
+    """The error that the caller gets, if the verdict is safe."""
 
 
 P, S = Verdict.PASS, Verdict.SAFE
@@ -261,6 +261,6 @@ SCENARIOS: Mapping[str, Scenario] = {
     ),
     "S16": Scenario("Fail-over accounting", overloaded, P, _accounting),
 }
-"""S15 is a sequence, with a test of its own."""
+"""S15 is a sequence with a separate test."""
 FLAPPING = "S15"
 FLAPPING_TITLE = "Primary flaps: down, then healthy"

@@ -13,14 +13,14 @@ from tests.support.failover.faulty_provider import TEXT, Attempt
 from tests.support.gateway.process import Gateway
 
 HANG_SECONDS = 90.0
-"""No response by then is a hang; everything that the gateway waits for in these tests is a few seconds."""
+"""A request without a response by then hangs; every timeout of the gateway in these tests is a few seconds."""
 
 
 class Verdict(StrEnum):
-    """The benchmark's words."""
+    """The benchmark's names."""
 
     PASS = "pass"
-    """The caller got the whole response (or the right error, where that is ideal), and every check holds."""
+    """The caller got the whole response (or the right error, if that is ideal), and every check holds."""
     PARTIAL = "partial"
     """The same, but an advisory check does not hold."""
     SAFE = "safe"
@@ -34,12 +34,12 @@ class Seen:
     """One request from both sides."""
 
     status: int
-    """0: it hung."""
+    """0: the request hung."""
     text: str
     error_code: str | None
-    """Of the response, or of an event in a stream that had begun."""
+    """The code in the response, or in an event of a stream that had begun."""
     model: str | None
-    """Who answered, from `x-platform-model`: the body's `model` is the public name that was asked for."""
+    """The model that responded, from `x-platform-model`: the body's `model` is the public name of the request."""
     usage: dict[str, Any] | None
     primary: Sequence[Attempt]
     fallback: Sequence[Attempt]
@@ -55,13 +55,13 @@ class Seen:
 
     @property
     def first_gap_seconds(self) -> float:
-        """Between the first two attempts at the primary; 0 where there is one only."""
+        """Seconds between the first two attempts at the primary; 0 if there is only one."""
         return self.primary[1].at - self.primary[0].at if len(self.primary) > 1 else 0.0
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that is looked at beside the response itself."""
+    """One check in addition to the response itself."""
 
     name: str
     holds: bool
@@ -88,7 +88,7 @@ def judge(seen: Seen, checks: Sequence[Check], *, ideal_error: str | None = None
 
 @dataclass(frozen=True)
 class Response:
-    """What a careful client makes of a response."""
+    """A response as a careful client reads it."""
 
     status: int
     text: str = ""
@@ -98,7 +98,7 @@ class Response:
 
 
 async def ask(client: httpx.AsyncClient, gateway: Gateway, key: str, model: str, *, stream: bool) -> Response:
-    """Send one chat to the OpenAI route; a hang is a response with the status 0."""
+    """Send one chat to the OpenAI route; a hang becomes a response with the status 0."""
     body: dict[str, Any] = {"model": model, "messages": [{"role": "user", "content": "Sixty words, please."}]}
     if stream:
         body |= {"stream": True, "stream_options": {"include_usage": True}}
@@ -135,10 +135,10 @@ def _read_stream(text: str, model: str) -> Response:
 
 
 async def alive(client: httpx.AsyncClient, gateway: Gateway, key: str) -> bool:
-    """Whether a healthy request through the same gateway gets its response."""
+    """Return whether a request to a working model through the same gateway succeeds."""
     return (await ask(client, gateway, key, "healthy", stream=False)).text == TEXT
 
 
 def elapsed_since(began: float) -> float:
-    """Seconds since a time.monotonic()."""
+    """Return the seconds since a time.monotonic()."""
     return time.monotonic() - began

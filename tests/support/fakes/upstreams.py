@@ -1,4 +1,4 @@
-"""Upstreams that do as told, and calls for them."""
+"""Scripted upstreams, and calls for them."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
@@ -13,7 +13,7 @@ ANSWER = ModelResponse(b"{}", {"choices": [{"message": {"content": "hi"}}]})
 CHUNK = ChatChunk(b"{}", {"choices": []})
 
 Step = UpstreamResponse | BaseException | float | Callable[[], UpstreamResponse]
-"""A number: seconds of silence before the next step."""
+"""A number means: wait for these seconds before the next step."""
 
 
 def a_route(provider: str = "alpha", model: str = "large", weight: int | None = None) -> Route:
@@ -25,7 +25,7 @@ def a_call(seconds: float = 60.0) -> ModelCall:
 
 
 def a_stream(error: BaseException | None = None) -> ChunkStream:
-    """Two chunks, then the error or the end."""
+    """Return a stream of two chunks, followed by the error or the end."""
 
     async def rest() -> AsyncGenerator[ChatChunk, None]:
         yield CHUNK
@@ -36,7 +36,7 @@ def a_stream(error: BaseException | None = None) -> ChunkStream:
 
 
 class ScriptedUpstream:
-    """Does one step after the other for each call, and the last one for ever. Counts like a route."""
+    """Performs one step for each call, and repeats the last one. Counts attempts like a route."""
 
     def __init__(self, *steps: Step) -> None:
         self.steps = list(steps)
@@ -67,7 +67,7 @@ class ScriptedUpstream:
 
 
 class SlowUpstream(ScriptedUpstream):
-    """The same for every call: some silence, then an answer or an error."""
+    """Performs the same for every call: wait, then a response or an error."""
 
     def __init__(
         self, seconds: float, end: UpstreamResponse | BaseException | Callable[[], UpstreamResponse] = ANSWER

@@ -1,4 +1,4 @@
-"""What the gateway must make of every fault of the simulator: one table for the adapter and for HTTP."""
+"""The expected outcome of every fault of the simulator: one table for adapters and for HTTP."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,22 +22,22 @@ from platform_app.llm.errors import ResponseTooLarge, UnsupportedByRoute
 
 @dataclass(frozen=True)
 class Expected:
-    """The outcome of one fault; None is a good answer."""
+    """The outcome of one fault; None is a valid response."""
 
     model: str
     """Selects the fault, with a number that keeps the test short."""
     json: type[PlatformError] | None
     stream: type[PlatformError] | None
     after_deltas: bool = False
-    """The stream's failure comes when deltas were sent already, so it can no longer be a status."""
+    """The stream fails after its first deltas, so the failure cannot be a status."""
     retry_after: float | None = None
-    """Seconds that a caller is told to wait; None where waiting does not help."""
+    """The seconds that the caller has to wait; None if waiting does not help."""
 
 
 IDLE_SECONDS = 0.6
-"""The deadline that the numbers below are made for."""
+"""The idle timeout that the numbers below are made for."""
 GATEWAY_IDLE_SECONDS = 2.0
-"""The same for a whole gateway, in which calls that are well have the deadline too."""
+"""The same for a whole gateway, in which successful calls have the timeout too."""
 
 
 def _always(model: str, kind: type[PlatformError] | None, retry_after: float | None = None) -> Expected:
@@ -98,4 +98,4 @@ EXPECTED: Mapping[str, Expected] = {
     "role-then-error": _always("sim-role-then-error", ProviderError),
     "interleaved": _always("sim-interleaved", None),
 }
-"""By fault name. A fault that the simulator learns needs its line here: a test compares the names."""
+"""By fault name. A new fault of the simulator needs a line here: a test compares the names."""

@@ -1,4 +1,4 @@
-"""Requests to the simulator, and what came of them."""
+"""Requests to the simulator, and their results."""
 
 from collections.abc import AsyncIterable
 from typing import Any, TypeVar
@@ -20,12 +20,12 @@ async def ask(client: httpx.AsyncClient, model: str = "sim-ok", text: str = "hel
 
 
 def data_lines(body: str) -> list[str]:
-    """The data of every complete server-sent event."""
+    """Return the data of every complete server-sent event."""
     return [event.removeprefix("data: ") for event in body.split("\n\n")[:-1]]
 
 
 async def collect(parts: AsyncIterable[T], into: list[T]) -> None:
-    """Keeps what arrived although reading on fails."""
+    """Keep what arrived, although reading the rest fails."""
     async for part in parts:
         into.append(part)  # noqa: PERF401 - what a comprehension gathered would be lost when reading fails
 

@@ -14,39 +14,39 @@ from tests.support.servers.tcp import Server, read_request
 Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 OK = b"HTTP/1.1 200 OK\r\n"
 SECONDS = 30.0
-"""More than anything here takes."""
+"""Longer than anything in these tests takes."""
 
 
 class Client:
-    """Asks one server, over a pool."""
+    """Sends requests to one server, over a pool."""
 
     def __init__(self, pool: ConnectionPool, target: Target) -> None:
         self.pool = pool
         self.target = target
 
     async def ask(self, body: bytes = b"{}", connect_seconds: float = SECONDS) -> ResponseStream:
-        """An exchange whose head has arrived."""
+        """Send a request and return its response once the head has arrived."""
         exchange = await self.send(body, connect_seconds)
         await exchange.head(until())
         return exchange
 
     async def send(self, body: bytes = b"{}", connect_seconds: float = SECONDS) -> ResponseStream:
-        """An exchange that was begun."""
+        """Send a request and return its response at once."""
         head = request_head(b"POST", self.target, b"", len(body))
         return await self.pool.send(self.target.address, head, body, until(connect_seconds))
 
     async def body(self) -> bytes:
-        """The whole body of an answer."""
+        """Return the whole body of a response."""
         return await read(await self.ask())
 
 
 def until(seconds: float = SECONDS) -> float:
-    """The running loop's time so many seconds from now."""
+    """Return the running loop's time so many seconds from now."""
     return asyncio.get_running_loop().time() + seconds
 
 
 async def read(exchange: ResponseStream, seconds: float = SECONDS) -> bytes:
-    """The rest of an answer."""
+    """Read the rest of a response."""
     parts = []
     while part := await exchange.read(until(seconds)):
         parts.append(part)
@@ -54,7 +54,7 @@ async def read(exchange: ResponseStream, seconds: float = SECONDS) -> bytes:
 
 
 async def whole(exchange: ResponseStream) -> bytes:
-    """An answer's body, its head awaited too."""
+    """Read a response: its head, then its body."""
     await exchange.head(until())
     return await read(exchange)
 
@@ -68,7 +68,7 @@ async def talking(
     server_tls: ssl.SSLContext | None = None,
     tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Client]:
-    """A client of a server that serves each connection with this coroutine."""
+    """Create a client of a server that handles each connection with this coroutine."""
     pool = ConnectionPool(connections, keep_seconds=keep_seconds, tls=TlsContexts(plain=tls))
     async with Server(serve, server_tls) as server:
         try:
@@ -78,8 +78,8 @@ async def talking(
 
 
 def always(*answers: bytes, pause: float = 0.0) -> Answer:
-    """Reads requests, and answers the first with the first of these, and so on, the last again and again; with a pause
-    in front of every byte where one is given."""
+    """Respond to the first request with the first of these bytes, and so on; the last ones are repeated. `pause` is in
+    seconds, before every byte."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         left = list(answers)
@@ -95,7 +95,7 @@ def always(*answers: bytes, pause: float = 0.0) -> Answer:
 
 
 def once(answer: bytes) -> Answer:
-    """Answers one request with these bytes and closes the connection."""
+    """Respond to one request with these bytes and close the connection."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_request(reader)
@@ -106,5 +106,5 @@ def once(answer: bytes) -> Answer:
 
 
 def sized(body: bytes, more: bytes = b"") -> bytes:
-    """A good answer."""
+    """Return a valid response."""
     return OK + more + b"Content-Length: %d\r\n\r\n" % len(body) + body

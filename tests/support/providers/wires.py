@@ -1,4 +1,4 @@
-"""Adapters for each wire format, as the config file makes them, against the simulator or any other address."""
+"""Adapters for each wire format, created as from the config file, for the simulator or any other address."""
 
 from collections.abc import Mapping
 from contextlib import aclosing
@@ -21,7 +21,7 @@ _VERSIONS = {"azure": "2024-10-21"}
 
 
 def url_of(wire: str, simulator: ProviderSimulator) -> str:
-    """The simulator's base URL for a wire format."""
+    """Return the simulator's base URL for a wire format."""
     return {
         "openai": simulator.base_url,
         "azure": simulator.azure_url,
@@ -37,7 +37,7 @@ def adapter_for(
     connect: float = 30.0,
     **provider: Any,
 ) -> ModelAdapter:
-    """An adapter with deadlines that only a test of deadlines meets, on any machine."""
+    """Create an adapter with timeouts that only a test of timeouts reaches, on any machine."""
     config = ProviderConfig.model_validate(
         {"wire_format": wire, "base_url": base_url, "api_version": _VERSIONS.get(wire), **provider}
     )
@@ -55,32 +55,32 @@ def call(
     headers: Mapping[str, str] | None = None,
     **fields: Any,
 ) -> UpstreamCall:
-    """One attempt; `fields` are added to a body with one user message."""
+    """Create one attempt; `fields` are added to a body with one user message."""
     body = {"messages": [{"role": "user", "content": text}], **fields}
     return UpstreamCall(model, body, seconds, operation, streams, headers or {})
 
 
 async def complete(adapter: ModelAdapter, asked: UpstreamCall, key: str | None = KEY) -> ModelResponse:
-    """A whole answer."""
+    """Return a whole response."""
     answer = await adapter.send(asked, key)
     assert isinstance(answer, ModelResponse)
     return answer
 
 
 async def open_stream(adapter: ModelAdapter, asked: UpstreamCall, key: str | None = KEY) -> ChunkStream:
-    """A stream whose first chunk is there."""
+    """Return a stream whose first chunk has arrived."""
     answer = await adapter.send(asked, key)
     assert isinstance(answer, ChunkStream)
     return answer
 
 
 async def collect(adapter: ModelAdapter, asked: UpstreamCall, into: list[ChatChunk]) -> None:
-    """Keeps what came although the rest fails."""
+    """Keep the chunks that arrived, although the rest fails."""
     async with aclosing(await open_stream(adapter, asked)) as chunks:
         async for chunk in chunks:
             into.append(chunk)  # noqa: PERF401 - see the docstring
 
 
 def text_of(chunks: list[ChatChunk]) -> str:
-    """What all chunks say together."""
+    """Return the text of all chunks."""
     return "".join(chunk.delta.get("content") or "" for chunk in chunks)

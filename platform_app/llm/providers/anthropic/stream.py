@@ -187,11 +187,12 @@ class AnthropicEventDecoder:
         return self._chunk({"tool_calls": [{"index": block.call, "function": {"arguments": part}}]})
 
     def _count(self, usage: object) -> None:
-        """Counts are cumulative, and the last event repeats only some of them, or says 0 of the others."""
+        """Merge a usage object. Counts are running totals, and the last event repeats only some of them, or has 0 for
+        others."""
         self._usage = merged_counts(self._usage, usage)
 
     def _counted(self, delta: Fields, reason: str | None = None) -> ChatChunk:
-        """A chunk that says what has been counted so far; the client is told at the end."""
+        """Return a chunk with the counts so far for the gateway; the client gets them at the end."""
         made = self._chunk(delta, reason)
         return ChatChunk(made.raw, made.body, self._usage) if self._usage else made
 

@@ -1,4 +1,4 @@
-"""The transport on both event loops: uvloop, which production runs on, and asyncio's own."""
+"""The transport on both event loops: uvloop, as in production, and asyncio's own."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -12,5 +12,5 @@ Run = Callable[[Coroutine[Any, Any, None]], None]
 
 @pytest.fixture(params=["asyncio", "uvloop"])
 def run(request: pytest.FixtureRequest) -> Run:
-    """Runs a coroutine to its end on a loop of its own."""
+    """Return a function that runs a coroutine to its end on a new loop."""
     return asyncio.run if request.param == "asyncio" else uvloop.run

@@ -1,4 +1,4 @@
-"""What comes over a connection: every way in which an answer may end, and everything that is none."""
+"""Responses on a connection: every way in which one may end, and everything that is not a valid response."""
 
 import asyncio
 
@@ -142,7 +142,7 @@ NO_HTTP = {
 
 @pytest.mark.parametrize("answer", NO_HTTP.values(), ids=NO_HTTP)
 def test_invalid_head_raises_protocol_error(run: Run, answer: bytes) -> None:
-    """It is refused at once, and its connection is closed: the next request gets another."""
+    """The response is refused at once, and its connection closed: the next request gets another one."""
 
     async def scenario() -> None:
         async with talking(always(answer), connections=1) as client:
@@ -182,7 +182,7 @@ def test_invalid_body_raises_protocol_error(run: Run, answer: bytes) -> None:
         async with talking(always(answer), connections=1) as client:
             for _ in range(2):
                 exchange = await client.send()
-                with pytest.raises(ProtocolError):  # with the head or after it, as it comes
+                with pytest.raises(ProtocolError):  # with the head or after it, whichever read it arrives in
                     await whole(exchange)
 
     run(scenario())
@@ -226,7 +226,7 @@ def test_received_bytes_are_read_before_error(run: Run) -> None:
 @pytest.mark.parametrize("surplus", [b"x", sized(b"more"), b"HTTP/1.1 200 OK\r\nContent-Le"], ids=["x", "two", "half"])
 @pytest.mark.parametrize("later", [False, True], ids=["at once", "later"])
 def test_surplus_bytes_close_connection(run: Run, surplus: bytes, later: bool) -> None:
-    """Nobody's next answer is what a server said before it was asked."""
+    """Bytes that a server sent without a request never become the next response."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_request(reader)

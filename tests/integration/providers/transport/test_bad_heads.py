@@ -1,4 +1,4 @@
-"""What a caller is told of a provider whose response head is none of HTTP/1.1: at once, and not after a timeout."""
+"""The caller's error for a response head that is not valid in HTTP/1.1: it comes at once, not after a timeout."""
 
 import asyncio
 
@@ -10,7 +10,7 @@ from platform_app.llm.http.response import ProviderLimits
 from tests.support.providers.transport import OK, always, talking
 
 HOUR = 3600.0
-"""The timeouts of these calls: whoever waits for one fails by the test's own."""
+"""The timeouts of these calls. A test that reaches one fails by its own timeout first."""
 HEADS = {
     "a status of 0": b"HTTP/1.1 000 OK\r\nContent-Length: 5\r\n\r\nhello",
     "a status of 999": b"HTTP/1.1 999 OK\r\nContent-Length: 5\r\n\r\nhello",
@@ -26,7 +26,7 @@ async def test_bad_head_raises_provider_bad_response(answer: bytes) -> None:
         limits = ProviderLimits(HOUR, HOUR, 1024 * 1024)
         http = ProviderHttp(client.pool, limits, {}, lambda status, headers, body: ProviderError(str(status)))
         url = f"http://{client.target.address.host}:{client.target.address.port}/v1"
-        for _ in range(2):  # the connection is free again, and is another one
+        for _ in range(2):  # the connection is free again, and is a new one
             async with asyncio.timeout(300):
                 with pytest.raises(ProviderBadResponse):
                     await http.post(url, {}, {"input": "x"}, HOUR)

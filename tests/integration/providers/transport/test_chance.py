@@ -1,4 +1,4 @@
-"""Whatever servers and callers do, every connection's turn comes back: the pool never runs dry."""
+"""Whatever servers and callers do, every connection's place is freed: the pool never runs out of them."""
 
 import asyncio
 import random
@@ -16,7 +16,7 @@ LARGE = b"x" * 400_000
 
 
 def whims(chosen: random.Random) -> list[bytes | float | None]:
-    """What a server does with a request: bytes it writes, seconds it waits, None: it hangs up."""
+    """Choose what a server does with a request: write bytes, wait for seconds, or close the connection (None)."""
     good: list[bytes | float | None] = [sized(b"hello")]
     return chosen.choice(
         [
@@ -46,7 +46,7 @@ def test_random_failures_lose_no_connection(run: Run, seed: int) -> None:
                     await writer.drain()
 
     async def call(client: Client) -> None:
-        """Reads all, or a part, or gives up after a while, or is given up at any moment."""
+        """Read all or a part, or time out, or be cancelled at any moment."""
         exchange = await client.send(chosen.choice([b"{}", LARGE]), connect_seconds=0.3)
         try:
             await exchange.head(until(chosen.choice([0.005, 0.05])))
@@ -70,7 +70,7 @@ def test_random_failures_lose_no_connection(run: Run, seed: int) -> None:
                     outcomes[name] = outcomes.get(name, 0) + 1
 
             await asyncio.gather(*(caller() for _ in range(30)))
-            # All turns are there: as many exchanges as the pool has connections can be under way at once.
+            # Every place is free: as many requests as the pool has connections can run at once.
             held = [await client.send(connect_seconds=1) for _ in range(CONNECTIONS)]
             for exchange in held:
                 exchange.close()

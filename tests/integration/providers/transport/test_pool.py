@@ -1,4 +1,4 @@
-"""Connections: how many, for how long, and who gets one."""
+"""The pool: how many connections, for how long, and which caller gets one."""
 
 import asyncio
 import socket
@@ -20,7 +20,7 @@ HELLO = sized(b"hello")
 
 
 async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Begins an answer and never ends it, until the client leaves."""
+    """Begin a response and never end it, until the client closes the connection."""
     await read_request(reader)
     writer.write(OK + b"Content-Length: 5\r\n\r\nhe")
     await reader.read()
@@ -67,7 +67,7 @@ def test_cancelled_waiter_leaves_place_to_next(run: Run) -> None:
             await asyncio.sleep(0.02)
             waits[0].cancel()
             holds.close()
-            waits[1].cancel()  # it has just been given its turn, perhaps
+            waits[1].cancel()  # possibly its turn has just come
             exchange = await asyncio.wait_for(waits[2], 300)
             exchange.close()
             await asyncio.gather(*waits, return_exceptions=True)
@@ -127,7 +127,7 @@ def test_invalid_host_name_raises_connection_lost(run: Run) -> None:
 
 
 def test_connect_times_out(run: Run) -> None:
-    """A listener that accepts nothing and whose queue is full says nothing at all."""
+    """A listener that accepts nothing and whose backlog is full never responds."""
 
     async def scenario() -> None:
         with socket.socket() as listener:
@@ -150,7 +150,7 @@ def test_connect_times_out(run: Run) -> None:
 
 
 def test_next_address_is_tried_after_refusal(run: Run) -> None:
-    """`localhost` is ::1 too on most machines, where nobody listens here."""
+    """`localhost` is also ::1 on most machines, where no server listens here."""
 
     async def scenario() -> None:
         async with talking(always(HELLO)) as client:
@@ -212,7 +212,7 @@ def test_connection_closed_by_server_is_not_reused(run: Run) -> None:
                 assert await client.body() == b"hello"
                 await closed.wait()
                 closed.clear()
-                for _ in range(3):  # the loop looks at its sockets in between
+                for _ in range(3):  # the loop polls its sockets in between
                     await asyncio.sleep(0.001)
             assert client.pool.made == 3
 
@@ -221,7 +221,7 @@ def test_connection_closed_by_server_is_not_reused(run: Run) -> None:
 
 @pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
 def test_server_closing_at_once_leaks_no_connection(run: Run, reset: bool) -> None:
-    """Every turn is free again: as many requests as the pool has connections succeed at the same time."""
+    """Every place is free again: as many requests as the pool has connections succeed at the same time."""
     hangs_up = True
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

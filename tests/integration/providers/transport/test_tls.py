@@ -1,4 +1,4 @@
-"""TLS: whom we trust, and that a name must be the certificate's."""
+"""TLS: which servers are trusted, and that the host name must be the certificate's."""
 
 import asyncio
 import ssl
@@ -26,7 +26,7 @@ def server_tls(tmp_path: Path) -> ssl.SSLContext:
 
 @pytest.fixture
 def trusting(server_tls: ssl.SSLContext, tmp_path: Path) -> ssl.SSLContext:
-    """Trusts the server's CA."""
+    """Return a context that trusts the server's CA."""
     return ssl.create_default_context(cafile=tmp_path / "ca.pem")
 
 

@@ -1,4 +1,5 @@
-"""Connections through a proxy, on both event loops: with every kind of response, and nothing of its credentials."""
+"""Connections through a proxy, on both event loops: with every kind of response, and without a leak of its
+credentials."""
 
 import asyncio
 import os
@@ -25,7 +26,7 @@ ESTABLISHED = b"HTTP/1.1 200 Connection established\r\nVia: a test\r\n\r\n"
 
 
 class Proxy:
-    """Answers CONNECT with some bytes, and after a 2xx passes everything on."""
+    """A proxy that responds to CONNECT with given bytes, and after a 2xx relays everything."""
 
     def __init__(self, answer: bytes = ESTABLISHED) -> None:
         self.answer = answer
@@ -65,7 +66,7 @@ def authority() -> Authority:
 
 
 def server_side(authority: Authority, directory: Path, *, clients: Path | None = None) -> ssl.SSLContext:
-    """A server's context for 127.0.0.1; with `clients` it wants a certificate that this CA signed."""
+    """Return a server's context for 127.0.0.1; with `clients` it requires a certificate that this CA signed."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(*authority.issue(directory, "127.0.0.1"))
     if clients is not None:
@@ -85,7 +86,7 @@ async def through(
     credentials: str = "",
     client: ClientCertificate | None = None,
 ) -> AsyncIterator[Client]:
-    """A client of a good server behind the proxy."""
+    """Create a client of a working server behind the proxy."""
     bundle = authority.write(directory / "ca.pem")
     async with Server(always(sized(b"hello")), server_tls) as server, Server(proxy.serve, proxy_tls) as outer:
         scheme, _, address = outer.url.partition("://")
@@ -102,7 +103,7 @@ async def through(
 def test_server_is_reached_through_proxy(
     run: Run, server_tls: bool, proxy_tls: bool, tmp_path: Path, authority: Authority
 ) -> None:
-    """One tunnel for many requests; the credentials go to the proxy alone."""
+    """There is one tunnel for many requests, and only the proxy gets the credentials."""
 
     async def scenario() -> None:
         proxy = Proxy()
@@ -138,7 +139,7 @@ REFUSALS = {
 
 @pytest.mark.parametrize("kind", REFUSALS)
 def test_proxy_refusal_raises_proxy_refused(run: Run, kind: str, tmp_path: Path, authority: Authority) -> None:
-    """Each is an error at once, or in the time to connect; what came is never taken for the server's."""
+    """Each is an error at once, or within the connect timeout; the bytes are never read as the server's."""
     answer, expected = REFUSALS[kind]
 
     async def scenario() -> None:
@@ -181,7 +182,7 @@ def test_no_proxy_hosts_are_reached_directly(run: Run, tmp_path: Path) -> None:
 
 
 def test_server_behind_proxy_is_verified(run: Run, tmp_path: Path, authority: Authority) -> None:
-    """A proxy that would answer for the server is refused, unless its CA is trusted."""
+    """A proxy that impersonates the server is refused, unless its CA is trusted."""
 
     async def scenario() -> None:
         stranger = server_side(Authority("a stranger"), tmp_path)
@@ -217,7 +218,7 @@ def test_cancellation_ends_tunnel_handshake(run: Run, tmp_path: Path, authority:
 def test_client_certificate_is_sent_only_to_its_provider(
     run: Run, proxied: bool, tmp_path: Path, authority: Authority
 ) -> None:
-    """And a connection with one is never used by another provider at the same address."""
+    """A connection with a client certificate is never used by another provider at the same address."""
     certificate = ClientCertificate(*map(str, authority.issue(tmp_path, "client", client="the gateway")))
 
     async def scenario() -> None:
@@ -239,7 +240,7 @@ def test_client_certificate_is_sent_only_to_its_provider(
 
 
 def test_renewed_client_certificate_is_used(run: Run, tmp_path: Path, authority: Authority) -> None:
-    """The file is replaced in place; a broken one leaves the former in use."""
+    """The file is replaced in place; with an invalid file the previous certificate stays in use."""
     old, old_key = authority.issue(tmp_path, "client")
     new, new_key = authority.issue(tmp_path, "client")
 

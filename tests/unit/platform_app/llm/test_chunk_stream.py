@@ -1,4 +1,4 @@
-"""A stream says once how it ended, however it does, and releases what is behind it."""
+"""A stream reports once how it ended, and closes its source."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -16,7 +16,7 @@ def chunk(text: str, **body: object) -> ChatChunk:
 
 
 class Source:
-    """Chunks, then how it ends; knows whether it was closed."""
+    """Yields chunks, then ends as given; records whether it was closed."""
 
     def __init__(self, *chunks: ChatChunk, error: Exception | None = None, hangs: bool = False) -> None:
         self.closed = False

@@ -1,4 +1,4 @@
-"""deploy/platform.example.yaml is what it says: each provider with its adapter, each model served, prices known."""
+"""deploy/platform.example.yaml: each provider has its adapter, each model is served, and prices are known."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What comes back from a provider, odd shapes among it."""
+"""Responses of providers, unexpected shapes included."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What is decided before anything is sent."""
+"""Requests that fail before anything is sent."""
 
 from typing import Any, cast
 
@@ -19,8 +19,8 @@ def nested(depth: int) -> Any:
 
 @pytest.mark.parametrize("value", [nested(300), 2**64, -(2**63) - 1])
 async def test_unserialisable_request_is_refused(value: Any) -> None:
-    """As a translation may make of texts that hold JSON: no bug, and nothing that another try would mend."""
-    pool = cast(ConnectionPool, None)  # is not asked
+    """A translation may produce such a request from texts that hold JSON. It is not a bug, and no retry can fix it."""
+    pool = cast(ConnectionPool, None)  # not used
     http = ProviderHttp(pool, ProviderLimits(1, 1, 1), {}, lambda status, headers, body: ProviderError("x"))
     with pytest.raises(ProviderRejectedRequest) as caught:
         await http.post("http://127.0.0.1:1", {}, {"input": value}, 1)

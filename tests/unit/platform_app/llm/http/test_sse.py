@@ -1,4 +1,4 @@
-"""Server-sent events from a provider: however the bytes are cut, the same events come out."""
+"""The event parser: however the bytes are split, the same events result."""
 
 import re
 import time
@@ -30,7 +30,7 @@ LINES = st.one_of(
 
 
 def expected_events(stream: bytes) -> list[bytes]:
-    """The standard's algorithm on the lines of a whole stream that had their end."""
+    """Apply the standard's algorithm to the complete lines of a whole stream."""
     lines = re.split(rb"\r\n|\n|\r", stream.removeprefix(sse.BOM))[:-1]
     events: list[bytes] = []
     data: list[bytes] = []
@@ -53,7 +53,7 @@ def expected_events(stream: bytes) -> list[bytes]:
 def test_any_split_of_stream_gives_same_events(
     bom: bytes, lines: list[tuple[bytes, bytes]], rest: bytes, data: st.DataObject
 ) -> None:
-    """Kind 17: a byte order mark and a lone CR as line end among them."""
+    """Kind 17: a byte order mark, and a lone CR as line end."""
     stream = bom + b"".join(line + end for line, end in lines) + rest
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=12)))
     parser = SseParser()
@@ -78,7 +78,7 @@ def test_event_is_returned_once_complete() -> None:
 
 
 def test_lone_cr_ends_event_at_once() -> None:
-    """Kind 17: a provider that ends lines with CR would else be one event behind."""
+    """Kind 17: otherwise a provider with CR line ends would be one event behind."""
     parser = SseParser()
     assert parser.feed(b"data: a\r\r") == [b"a"]
     assert parser.feed(b"\ndata: b\r\n\r") == [b"b"]
@@ -89,7 +89,7 @@ def test_lone_cr_ends_event_at_once() -> None:
     "line", [b'{"error": {"message": "m"}}', b'error: {"message": "m"}', b'{ "id": 1, "error": "m" }']
 )
 def test_bare_error_line_is_read_as_data(line: bytes) -> None:
-    """Kind 4, in streams: llama.cpp and proxies write errors beside the format."""
+    """Kind 4, in streams: llama.cpp and proxies write errors outside of the format."""
     assert SseParser().feed(line + b"\n\n") == [line.removeprefix(b"error: ")]
 
 
@@ -136,8 +136,8 @@ def test_line_above_limit_is_refused_in_any_split(field: bytes, size: int, monke
 
 
 def test_line_in_single_bytes_costs_linear_work() -> None:
-    """The CPU time of this thread for one line in chunks of one byte. Sixteen times the bytes cost 16 times the work,
-    and 256 times where the line is copied with every chunk."""
+    """Return this thread's CPU time for one line in chunks of one byte. 16 times the bytes cost 16 times the work, and
+    256 times if the line were copied with every chunk."""
 
     def seconds(size: int) -> float:
         parser = SseParser()

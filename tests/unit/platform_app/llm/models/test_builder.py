@@ -47,7 +47,7 @@ def test_first_token_timeout_of_route_has_precedence() -> None:
 
 
 def test_price_is_found_by_provider_url() -> None:
-    """The same model's name at an address that nobody knows has no price."""
+    """The same model name at an unknown URL has no price."""
     first, second, _ = routes_by_model(CONFIG)["big"]
     assert first.price is not None
     assert second.price is None

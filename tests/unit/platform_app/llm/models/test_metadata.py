@@ -1,4 +1,4 @@
-"""What /v1/models tells of a model: only what is known, the config file's word first."""
+"""The metadata of a model in /v1/models: only what is known, the config file first."""
 
 from collections.abc import Mapping
 from typing import Any

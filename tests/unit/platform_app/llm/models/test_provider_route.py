@@ -1,4 +1,4 @@
-"""One route: its credential, its time, its attempt_log."""
+"""One route: its credential, its timeouts, its entries in the attempt log."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -26,7 +26,7 @@ DONE = ModelResponse(b"{}", {"choices": [{"message": {}}]})
 
 
 class Adapter:
-    """Answers one after the other; remembers what it was sent."""
+    """Returns one response after the other, and records the calls."""
 
     def __init__(self, *answers: UpstreamResponse | Exception) -> None:
         self._answers = list(answers)
@@ -180,7 +180,7 @@ async def test_stream_error_masks_the_credential() -> None:
 
 
 class SlowAdapter(Adapter):
-    """Waits before its response; remembers whether it was cancelled."""
+    """Waits before its response, and records whether it was cancelled."""
 
     cancelled = False
 
@@ -195,7 +195,7 @@ class SlowAdapter(Adapter):
 
 @virtual_time
 async def test_stream_without_content_in_time_raises_timeout() -> None:
-    """It is counted as one of the provider, not as a client that left."""
+    """It is counted as a timeout of the provider, not as a disconnect."""
     before = counted("provider_timeout")
     adapter = SlowAdapter(DONE)
     with pytest.raises(ProviderTimeout) as caught:

@@ -1,4 +1,4 @@
-"""The models that are served: found by their public names alone, exchanged as a whole."""
+"""The served models: found only by their public names, and replaced as a whole."""
 
 import pytest
 

@@ -239,7 +239,7 @@ class TestHalfOpen:
         assert setting.phase() is Phase.CLOSED
         setting.then(ProviderError("x"))
         await setting.send(3)
-        assert setting.phase() is Phase.CLOSED  # the failures from before are forgotten
+        assert setting.phase() is Phase.CLOSED  # the earlier failures are dropped
 
     @virtual_time
     async def test_failed_probe_reopens_for_full_time(self) -> None:
@@ -339,7 +339,7 @@ class TestWhatIsSeen:
 @pytest.mark.parametrize("probes", [1, 3])
 @virtual_time
 async def test_random_probe_results_lose_no_place(probes: int) -> None:
-    """Probes that succeed, fail, are cancelled or refused, in a long random order: in the end it still closes."""
+    """Probes succeed, fail, are cancelled or refused in a long random order: finally the breaker still closes."""
     chance = random.Random(probes)
     config = CONFIG.model_copy(update={"probes": probes})
     setting = Setting(config=config)

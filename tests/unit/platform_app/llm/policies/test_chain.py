@@ -1,4 +1,4 @@
-"""The whole chain, from a config file's sections, around routes that do as told."""
+"""The whole chain, from sections of a config file, around scripted routes."""
 
 import asyncio
 from typing import Any
@@ -46,7 +46,7 @@ def a_config(models: dict[str, list[str]], providers: dict[str, Any] | None = No
 
 
 class Setting:
-    """Chains of a config; `routes` are the scripted ends, by `provider/model`."""
+    """Create the chains of a config; `routes` are the scripted ends, by `provider/model`."""
 
     def __init__(self, config: PlatformConfig, **routes: ScriptedUpstream) -> None:
         self.routes = {name.replace("__", "/"): upstream for name, upstream in routes.items()}
@@ -75,7 +75,7 @@ async def test_open_breaker_skips_route_without_wait() -> None:
     setting = Setting(a_config({"m": ["a/x", "b/x"]}), a__x=ScriptedUpstream(ProviderError("x")))
     for _ in range(2):
         await setting.upstreams["m"].send(a_call())
-    assert setting.routes["a/x"].calls == 4  # the fourth failure opened it, in the middle of the second call's tries
+    assert setting.routes["a/x"].calls == 4  # the fourth failure opened it, in the middle of the second call's attempts
     began = now()
     for _ in range(5):
         assert await setting.upstreams["m"].send(a_call()) is ANSWER
@@ -193,7 +193,7 @@ class TestReload:
             await setting.upstreams["n"].send(a_call())
         began = now()
         await setting.upstreams["m"].send(a_call(200))
-        assert now() - began == pytest.approx(59.0)  # 29 s until the call from before the reload gave its slot back
+        assert now() - began == pytest.approx(59.0)  # 29 s until the call from before the reload freed its place
         await before
 
     @virtual_time

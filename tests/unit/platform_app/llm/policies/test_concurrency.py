@@ -176,10 +176,10 @@ class TestSlots:
 
     @given(st.integers(0, 2**32), st.integers(1, 4), st.integers(0, 5))
     def test_random_interleaving_keeps_the_count(self, seed: int, limit: int, max_waiting: int) -> None:
-        """Callers that hold, leave while they wait, leave while they hold, or give up, all at random moments; the cap
+        """Calls hold a place, are cancelled while they wait or run, or time out, all at random moments; the limit
         changes meanwhile."""
         chance = random.Random(seed)
-        times = [0.0, 0.5, 1.0, 1.5]  # few, so that many things happen in the same moment
+        times = [0.0, 0.5, 1.0, 1.5]  # few, so that many things happen in the same loop iteration
 
         async def caller(own: ConcurrencyLimit) -> None:
             await asyncio.sleep(chance.choice(times))

@@ -42,7 +42,7 @@ async def test_cancellation_is_no_timeout() -> None:
 
 @virtual_time
 async def test_cancellation_at_deadline_stays_cancelled() -> None:
-    """Both cancellations are pending at once; the outer one must win, whatever order they came in."""
+    """Both cancellations are pending at once; the outer one must win, in any order."""
     for early in (0.0, 1e-9):
         task = asyncio.create_task(Deadline(SlowUpstream(100.0)).send(a_call(10.0)))
         asyncio.get_running_loop().call_later(10.0 - early, task.cancel)
@@ -58,7 +58,7 @@ async def test_inner_timeout_error_passes_unchanged() -> None:
 
 @virtual_time
 async def test_response_despite_deadline_is_kept() -> None:
-    """Else nobody would close a stream that an adapter got in the same moment."""
+    """Otherwise no code would close a stream that an adapter got in the same moment."""
 
     class Stubborn:
         async def send(self, call: ModelCall) -> UpstreamResponse:

@@ -28,20 +28,20 @@ def failing(attempts: int, error: PlatformError) -> tuple[FailureMetrics, ModelC
 @pytest.mark.parametrize(
     ("attempts", "tries", "asked", "may_retry"),
     [
-        (0, 0, 5.0, True),  # a breaker is open: nothing was tried
-        (1, 1, None, True),  # one try is what the client would have had without a gateway
+        (0, 0, 5.0, True),  # a breaker is open: nothing was sent
+        (1, 1, None, True),  # one attempt is what the client would have had without a gateway
         (1, 1, 7.0, True),
         (2, 2, None, False),  # retried
-        (3, 3, 0.05, False),  # retried after the time that the provider named
+        (3, 3, 0.05, False),  # retried after the provider's Retry-After
         (2, 1, None, False),  # every route was tried
-        (2, 1, 30.0, True),  # a time that is too long to wait here: a retry after it is the first
+        (2, 1, 30.0, True),  # a Retry-After too long to wait for here: a retry after it is the first
     ],
 )
 @virtual_time
 async def test_used_up_retries_discourage_client_retry(
     attempts: int, tries: int, asked: float | None, may_retry: bool
 ) -> None:
-    """Kind 11: else a client's three tries become nine."""
+    """Kind 11: otherwise a client's three attempts become nine."""
     error = ProviderUnavailable("x", retry_after=asked)
     error.tries = tries
     counted, call = failing(attempts, error)

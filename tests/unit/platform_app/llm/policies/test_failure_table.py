@@ -1,4 +1,4 @@
-"""The table of errors is whole, and says what it must never say otherwise."""
+"""The failure table is complete and consistent."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from platform_app.llm.policies.failure_table import FAILURE_POLICIES, Health, fa
 
 
 def subclasses(kind: type[PlatformError]) -> set[type[PlatformError]]:
-    """Every class of ours beneath this one. Other tests define some of their own; they are not the tree's."""
+    """Return every subclass of ours. Subclasses that other tests define are left out."""
     found = set()
     for each in kind.__subclasses__():
         if each.__module__.startswith("platform_app."):

@@ -31,7 +31,7 @@ from tests.support.timing.virtual_time import now, virtual_time
 
 
 def choices(*steps: Step, weights: tuple[int | None, ...] = ()) -> tuple[list[RouteCandidate], list[ScriptedUpstream]]:
-    """Routes of the providers p0, p1 …, each with one step."""
+    """Create routes of the providers p0, p1 …, each with one step."""
     upstreams = [ScriptedUpstream(step) for step in steps]
     weights = weights or (None,) * len(steps)
     made = [
@@ -130,7 +130,8 @@ class TestGoingOn:
 
     @virtual_time
     async def test_context_length_after_failure_raises_failure(self) -> None:
-        """A client that tries again later may reach the larger model, so it is not told that its request is wrong."""
+        """A client that retries later may reach the larger model, so its error does not say that the request is
+        invalid."""
         made, upstreams = choices(ContextLengthExceeded("x"), ProviderTimeout("x"))
         made[1] = RouteCandidate(a_route("p1", model="larger"), upstreams[1])
         with pytest.raises(ProviderTimeout):
@@ -155,7 +156,7 @@ class TestGoingOn:
         made, _ = choices(BreakerOpen("x"), ProviderError("x"), ProviderError("x"))
         with capture_logs() as lines, pytest.raises(PlatformError):
             await Fallback(made).send(a_call())
-        assert [count.grown for count in counts] == [1, 1, 0]  # there is nothing to go on to after the last
+        assert [count.grown for count in counts] == [1, 1, 0]  # the last route has no next one
         assert [(line["event"], line["provider"], line["to_provider"], line["reason"]) for line in lines] == [
             ("provider_fallback", "p0", "p1", "breaker_open"),
             ("provider_fallback", "p1", "p2", "provider_error"),
@@ -169,7 +170,7 @@ class TestWhenAllFailed:
         soon = ProviderUnavailable("x", retry_after=1)
         assert most_useful([quota, limited, soon]) is soon
         assert most_useful([quota, limited]) is limited
-        silent = ProviderUnavailable("x")  # a caller is told a second
+        silent = ProviderUnavailable("x")  # the caller's Retry-After is one second
         assert most_useful([limited, silent]) is silent
 
     def test_most_useful_error_is_else_of_first_route(self) -> None:

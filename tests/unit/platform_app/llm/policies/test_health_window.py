@@ -23,7 +23,7 @@ def test_clear_resets_counts() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 40), st.booleans()), max_size=60))
 def test_call_counts_for_90_to_100_percent_of_window(steps: list[tuple[int, bool]]) -> None:
-    """Times in quarters of a second, which floats hold exactly; slices of one second."""
+    """Times in quarters of a second, which floats represent exactly; slices of one second."""
     window, now, seen = HealthWindow(10.0), 1000.0, deque[tuple[float, bool]]()
     for pause, failed in steps:
         now += pause / 4

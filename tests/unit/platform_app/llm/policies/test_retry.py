@@ -143,14 +143,15 @@ async def test_backoff_is_bounded_with_another_route() -> None:
         with pytest.raises(ProviderUnavailable):
             await retry(upstream, LONG_WAITS, max_wait=3.0).send(a_call(60))
         waits = [b - a for a, b in zip(upstream.sent_at, upstream.sent_at[1:], strict=False)]
-        assert len(waits) == 4  # none was so long that it would have passed the deadline
+        assert len(waits) == 4  # no wait was so long that it would have passed the deadline
         assert max(waits) <= 3.0 + 1e-6
 
 
 @pytest.mark.parametrize(("asked", "calls"), [(0.5, 2), (3.0, 2), (3.1, 1), (60, 1)])
 @virtual_time
 async def test_retry_after_is_bounded_with_another_route(asked: float, calls: int) -> None:
-    """A short one is waited for, jitter included in the bound; a longer one leaves the request to the next route."""
+    """A short Retry-After is awaited, jitter included in the bound; a longer one leaves the request to the next
+    route."""
     upstream, began = ScriptedUpstream(ProviderRateLimited("x", retry_after=asked)), now()
     with pytest.raises(ProviderRateLimited):
         await retry(upstream, RetryConfig(max_attempts=2), max_wait=3.0).send(a_call())

@@ -1,4 +1,4 @@
-"""Kind 4: the provider's words are found, whatever form its failure has."""
+"""Kind 4: the provider's message is found, whatever the shape of its error."""
 
 import json
 import time
@@ -63,7 +63,7 @@ def test_message_is_found_in_every_shape(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name, (_, words) in FORMS.items() if words])
 @pytest.mark.parametrize("wire", [openai_errors, anthropic_errors])
 def test_message_reaches_caller_or_log(wire: Any, name: str) -> None:
-    """The caller where the request is wrong, the log where not; in a response of its own as within a 200."""
+    """The caller gets it if the request is invalid, else the log; in an error response as within a 200."""
     value, words = FORMS[name]
     body = json.dumps(value).encode()
     refused, failed = wire.error_from_response(400, {}, body), wire.error_from_response(502, {}, body)
@@ -135,7 +135,7 @@ def test_message_length_is_bounded() -> None:
     ids=lambda body: body[:12].decode(),
 )
 def test_hostile_body_is_read_with_bounded_work(body: bytes) -> None:
-    """The CPU time of this thread: a body of 64 KiB, the most that is read, on the way of every failure."""
+    """Return this thread's CPU time for a body of 64 KiB, the most that is read of an error."""
     started = time.thread_time()
     for wire in (openai_errors, anthropic_errors):
         for status in (400, 404, 429):

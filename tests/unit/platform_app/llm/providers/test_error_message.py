@@ -1,4 +1,4 @@
-"""Kinds 5 to 8: what a status leaves open, the words decide. Texts are the servers' own."""
+"""Kinds 5 to 8: if the status is ambiguous, the message decides. The texts are those of real servers."""
 
 import json
 from typing import Any
@@ -106,7 +106,7 @@ def test_content_filter_is_found_in_message(wire: str, words: str) -> None:
 @WIRES
 @pytest.mark.parametrize("words", NO_CREDIT)
 def test_missing_credit_is_found_in_message(wire: str, words: str) -> None:
-    """Kind 6: a 402 in other clothes."""
+    """Kind 6: like a 402, with another status."""
     for status in (400, 412, 402):
         assert type(refused(wire, status, words)) is ProviderQuotaExhausted
 
@@ -127,7 +127,7 @@ def test_other_message_stays_rejected_request(wire: str, words: str) -> None:
 
 @pytest.mark.parametrize("headers", [{"retry-after": "20"}, {}])
 def test_quota_with_retry_time_is_rate_limit(headers: dict[str, str]) -> None:
-    """Gemini speaks of the quota with each of its rate limits."""
+    """Gemini mentions the quota in each of its rate limits."""
     words = "You exceeded your current quota, please check your plan and billing details. Please retry in 33.3s."
     error = openai_errors.error_from_response(429, headers, json.dumps([{"error": {"message": words}}]).encode())
     assert type(error) is errors.ProviderRateLimited
@@ -135,7 +135,7 @@ def test_quota_with_retry_time_is_rate_limit(headers: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("status", [413, 429])
 def test_request_above_rate_limit_is_not_retried(status: int) -> None:
-    """Kind 11: waiting cannot help; an account with another limit may take it."""
+    """Kind 11: no wait can help; an account with another limit may accept the request."""
     words = (
         "Request too large for model `llama` in organization `o` service tier `on_demand` on tokens per minute (TPM): "
         "Limit 6000, Requested 7000, please reduce your message size and try again."
@@ -210,14 +210,14 @@ def test_rejected_request_has_unknown_health(wire: str, status: int) -> None:
 @WIRES
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 520, 521, 522, 523, 524, 525, 529, 530])
 def test_server_error_counts_as_failure(wire: str, status: int) -> None:
-    """Kind 5, the other way round."""
+    """Kind 5, reversed."""
     module: Any = {"openai": openai_errors, "anthropic": anthropic_errors}[wire]
     assert failure_policy_of(module.error_from_response(status, {}, b"<html>down</html>")).health is Health.FAILS
 
 
 @pytest.mark.parametrize("kind", ["invalid_request_error", "BadRequestError", "UnprocessableEntityError"])
 def test_server_error_about_request_is_rejection(kind: str) -> None:
-    """Kind 5: some servers have a 500 for everything."""
+    """Kind 5: some servers return a 500 for everything."""
     body = json.dumps({"error": {"message": "m", "type": kind}}).encode()
     assert type(openai_errors.error_from_response(500, {}, body)) is errors.ProviderRejectedRequest
     assert type(openai_errors.error_from_event(json.loads(body))) is errors.ProviderRejectedRequest

@@ -1,4 +1,4 @@
-"""The provider's own count of tokens, odd shapes among it."""
+"""The provider's token counts, unexpected shapes included."""
 
 import pytest
 

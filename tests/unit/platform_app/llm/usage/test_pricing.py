@@ -1,4 +1,4 @@
-"""What tokens cost, in millionths of a dollar, always rounded up."""
+"""The cost of tokens in millionths of a dollar, always rounded up."""
 
 from decimal import Decimal
 from math import ceil
@@ -27,7 +27,7 @@ def usage(prompt: int, completion: int, cached: int = 0) -> TokenUsage:
         (usage(20, 0), 3),  # exactly
         (usage(1_000_000, 1_000_000), 750_000),
         (usage(100, 10, 100), 14),  # 7.5 + 6, rounded up
-        (usage(100, 10, 500), 14),  # never more cached than there were
+        (usage(100, 10, 500), 14),  # at most as many cached tokens as prompt tokens
         (usage(0, 10, 5), 6),
     ],
 )
@@ -58,8 +58,8 @@ def test_float_cost_equals_decimal_cost(
     [
         (TokenUsage(100, 0, 100, 10, 50, 20), 40 * 10 + 10 * 1 + 30 * 12 + 20 * 20),
         (TokenUsage(100, 0, 100, 0, 100, 100), 100 * 20),
-        (TokenUsage(100, 0, 100, 0, 100, 900), 100 * 20),  # never more than were written at all
-        (TokenUsage(100, 0, 100, 90, 900, 0), 90 * 1 + 10 * 12),  # nor than the prompt had
+        (TokenUsage(100, 0, 100, 0, 100, 900), 100 * 20),  # at most as many as were written at all
+        (TokenUsage(100, 0, 100, 90, 900, 0), 90 * 1 + 10 * 12),  # at most as many as the prompt has
     ],
 )
 def test_cache_write_has_its_price(counted: TokenUsage, cost: int) -> None:
@@ -67,7 +67,7 @@ def test_cache_write_has_its_price(counted: TokenUsage, cost: int) -> None:
 
 
 def test_listed_price_has_cache_write_rate() -> None:
-    """Anthropic's list: 1.25 times as much as other input for five minutes, twice as much for an hour."""
+    """Anthropic's list: 1.25 times other input for five minutes, twice as much for an hour."""
     price = listed_price("claude-haiku-4-5", "https://api.anthropic.com")
     assert price is not None
     plain, written, hour = (
@@ -107,7 +107,7 @@ def test_unknown_model_has_no_listed_price(model: str, url: str) -> None:
 
 
 def test_tiered_price_is_computed() -> None:
-    """Beyond 200,000 tokens of input each of Gemini's tokens costs more."""
+    """Beyond 200,000 tokens of input, each of Gemini's tokens costs more."""
     price = listed_price("gemini-2.5-pro", GOOGLE)
     assert isinstance(price, TieredPrice)
     small, large = price.microusd(usage(200_000, 0)), price.microusd(usage(200_001, 0))

@@ -1,4 +1,4 @@
-"""Which of a provider's counts are used, and what is estimated (issue 11, kinds 1 and 2)."""
+"""Which of a provider's counts are used, and which are estimated (issue 11, kinds 1 and 2)."""
 
 from typing import Any
 
@@ -53,7 +53,7 @@ ODD = [0, 0.0, -0.0, -1, -5.0, 0.5, "9", "many", "", True, False, None, [9], {"n
 
 @pytest.mark.parametrize("odd", ODD, ids=repr)
 def test_implausible_counts_are_estimated(odd: object) -> None:
-    """Each half alone, and both: what is plausible is used, what is not is estimated, and all is marked."""
+    """Each half alone, and both: a plausible count is used, any other is estimated, and the estimate is marked."""
     assert tokens(settled({"prompt_tokens": odd, "completion_tokens": odd, "total_tokens": odd})) == (
         GUESS_IN, GUESS_OUT, True,
     )  # fmt: skip
@@ -71,7 +71,7 @@ def test_missing_usage_is_estimated(usage: object) -> None:
 
 @pytest.mark.parametrize("count", [10**5, 10**6, 10**8, MAX_COUNT])
 def test_counts_beyond_request_are_estimated(count: int) -> None:
-    """No number by itself is absurd: a request of eleven characters and a limit of 100 tokens makes it so."""
+    """No number is absurd alone: a request of eleven characters and a limit of 100 tokens makes it so."""
     assert tokens(settled({"prompt_tokens": count, "completion_tokens": 20})) == (GUESS_IN, 20, True)
     assert tokens(settled({"prompt_tokens": 9, "completion_tokens": count})) == (9, GUESS_OUT, True)
 
@@ -83,7 +83,7 @@ def test_counts_far_too_small_are_estimated() -> None:
 
 
 def test_large_prompts_are_plausible() -> None:
-    """A body of its own size, images and files explain more tokens than text does."""
+    """A larger body, images and files explain more tokens than text does."""
     text = facts(messages=[{"role": "user", "content": "x" * 400_000}])
     assert tokens(settled({"prompt_tokens": 390_000, "completion_tokens": 20}, text))[2] is False
     image = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
@@ -149,9 +149,9 @@ def test_total_completes_missing_parts(usage: object, expected: tuple[int, int, 
     [
         (8, 30, 10, 8, False),
         (10, 30, 10, 10, False),
-        (500, 530, 510, 500, False),  # its total says that the provider counts cached input apart
+        (500, 530, 510, 500, False),  # its total shows that the provider counts cached input separately
         (500, None, 510, 500, False),
-        (500, 30, 10, 0, True),  # its total says that there is no such input
+        (500, 30, 10, 0, True),  # its total shows that there is no such input
         (10**6, None, 10, 0, True),
     ],
 )
@@ -167,7 +167,7 @@ def test_cached_input_is_part_of_prompt(
 
 
 def test_separately_counted_thinking_is_output() -> None:
-    """xAI counts thinking beside the completion, with and without a total that shows it."""
+    """xAI counts thinking separately from the completion, with and without a total that shows it."""
     apart = {"prompt_tokens": 9, "completion_tokens": 20, "completion_tokens_details": {"reasoning_tokens": 300}}
     assert tokens(settled({**apart, "total_tokens": 329})) == (9, 320, False)
     assert tokens(settled(apart)) == (9, 320, False)
@@ -236,7 +236,7 @@ def test_usage_is_found_in_every_place() -> None:
 
 
 def test_characters_count_content_of_any_shape() -> None:
-    """A response has content also where it is not one text."""
+    """A response may have content that is not one text."""
     forms: list[dict[str, Any]] = [
         {"content": [{"type": "text", "text": "four"}]},
         {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "four"}]}]},
@@ -285,7 +285,7 @@ _DETAILS = st.dictionaries(st.sampled_from(["cached_tokens", "cache_write_tokens
 def test_any_counts_settle_to_possible_usage(
     usage: dict[str, Any], details: dict[str, Any], characters: int, complete: bool, text: bool
 ) -> None:
-    """The result is never nothing for content, nor beyond the bounds, and no part is more than its whole."""
+    """The result is above zero if there is content, within the bounds, and no part exceeds its whole."""
     known = CallFacts(HELLO, GUESS_IN, text, characters if text else 0, complete)
     whole = {**usage, "prompt_tokens_details": details, "completion_tokens_details": details}
     found = settle_usage(parse_usage(whole), known).usage

@@ -1,4 +1,4 @@
-"""Estimates: rather too high than too low, and never an exception."""
+"""Estimates: too high rather than too low, and never an exception."""
 
 import re
 from typing import Any
@@ -29,7 +29,7 @@ def user(content: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("text", PROSE)
 def test_prose_is_not_underestimated(text: str) -> None:
-    """Common English words and punctuation marks are a token each."""
+    """Common English words and punctuation marks are one token each."""
     counted = len(re.findall(r"\w+|[^\w\s]", text))
     assert counted <= estimate_prompt_tokens(user(text)) - MESSAGE_TOKENS <= 2 * counted
 

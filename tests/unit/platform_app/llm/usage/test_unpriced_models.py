@@ -1,4 +1,4 @@
-"""What has no price does not escape a budget (issue 11, "What has no price does not escape")."""
+"""A model without a price does not escape a budget (issue 11, "What has no price does not escape")."""
 
 from dataclasses import replace
 from typing import Any
@@ -37,7 +37,7 @@ def budget(**fields: Any) -> LimitRule:
 
 
 class Serving:
-    """One model, whose last route answers, behind these rules."""
+    """Return one model, whose last route responds, behind these rules."""
 
     def __init__(self, *rules: LimitRule, routes: tuple[Route, ...] = (UNKNOWN,)) -> None:
         self.upstream = FakeUpstream(routes[-1])
@@ -77,7 +77,7 @@ async def test_budget_refuses_model_without_price() -> None:
 
 
 async def test_budget_refuses_if_one_route_has_no_price() -> None:
-    """Any route may answer, so a fallback without a price would escape."""
+    """Any route may serve the request, so a fallback without a price would escape the budget."""
     for routes in ((KNOWN, UNKNOWN), (UNKNOWN, KNOWN)):
         with pytest.raises(PriceUnknown):
             await Serving(budget(), routes=routes).send()

@@ -1,4 +1,4 @@
-"""Addresses: asked for once, remembered, and in turn."""
+"""Addresses: looked up once, cached and rotated."""
 
 import asyncio
 import socket
@@ -10,7 +10,7 @@ from platform_app.llm.http.transport.resolver import AddressInfo, Resolver
 
 
 class Answers:
-    """In the place of getaddrinfo."""
+    """Replaces getaddrinfo."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.asked = 0
@@ -49,7 +49,7 @@ async def test_concurrent_lookups_are_coalesced(answers: Answers) -> None:
     answers.go_on.clear()
     waiting = [asyncio.ensure_future(first(subject)) for _ in range(20)]
     await asyncio.sleep(0)
-    waiting[0].cancel()  # the others' answer comes all the same
+    waiting[0].cancel()  # the other waiters still get their addresses
     answers.go_on.set()
     found = await asyncio.gather(*waiting, return_exceptions=True)
     assert isinstance(found[0], asyncio.CancelledError)

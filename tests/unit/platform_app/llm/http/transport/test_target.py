@@ -1,4 +1,4 @@
-"""Where requests go, and that nothing can be smuggled into a head."""
+"""Targets of requests, and that no URL or header can smuggle lines into a head."""
 
 import pytest
 from hypothesis import given

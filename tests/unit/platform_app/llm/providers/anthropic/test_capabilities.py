@@ -1,4 +1,4 @@
-"""Kinds 24 and 25: what each model takes, by the names that providers give it, and as the config file says."""
+"""What each model supports, by the names that providers use, and by the config file (kinds 24 and 25)."""
 
 from typing import Any
 
@@ -106,7 +106,7 @@ def test_effort_becomes_nearest_level(given: str, efforts: tuple[str, ...], sent
     ],
 )
 def test_effort_becomes_budget_without_levels(given: str, fields: dict[str, Any], budget: int | None) -> None:
-    """Where Anthropic takes thinking with the rest of the request, and within the client's limit."""
+    """Thinking is added only where Anthropic allows it with the rest of the request, and within the client's limit."""
     request = made(BUDGET, reasoning_effort=given, **fields)
     assert "output_config" not in request
     assert request.get("thinking", {}).get("budget_tokens") == budget
@@ -114,7 +114,7 @@ def test_effort_becomes_budget_without_levels(given: str, fields: dict[str, Any]
 
 
 def test_effort_is_skipped_after_results_without_thinking() -> None:
-    """Anthropic refuses thinking after calls whose thinking was not given back."""
+    """Anthropic refuses thinking after calls whose thinking was not sent back."""
     call = {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}
     asked = {"role": "assistant", "content": None, "tool_calls": [call]}
     thinking = [{"type": "thinking", "thinking": "hm", "signature": "s"}]

@@ -1,4 +1,4 @@
-"""Anthropic's errors as ours: every row of the table, and the provider's words only where they are wanted."""
+"""Anthropic's errors as ours: every row of the table, and the provider's message only where it belongs."""
 
 import json
 from typing import get_args
@@ -57,7 +57,7 @@ def test_error_follows_message_if_ambiguous(message: str, made: type[errors.Plat
     error = error_from_response(400, {}, body("invalid_request_error", message))
     assert type(error) is made
     assert error.details == ([message] if issubclass(made, errors.RequestRefused) else None)
-    # Another type's words are nobody's business.
+    # The message decides only for ambiguous types.
     assert type(error_from_response(500, {}, body("api_error", message))) is errors.ProviderError
 
 

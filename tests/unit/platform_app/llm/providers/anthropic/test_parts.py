@@ -1,4 +1,4 @@
-"""Kinds 21, 22, 23, 26, 27 and 28 in detail: what exactly is sent."""
+"""The exact translation of parts, schemas, arguments, images and marks (kinds 21, 22, 23, 26, 27 and 28)."""
 
 from typing import Any
 
@@ -208,7 +208,7 @@ def test_image_media_type_is_corrected(url: str, media_type: str, data: str) -> 
 
 
 def test_almost_valid_parts_are_accepted() -> None:
-    """An image's address without its object, as older clients write it; a PDF without `data:`."""
+    """The URL of an image without its object, as older clients write it; a PDF without `data:`."""
     image = {"type": "image_url", "image_url": "https://a.example/b.png"}
     pdf = {"type": "file", "file": {"file_data": "JVBERi0xLjQ="}}
     assert [block["source"]["type"] for block in sent(user([image, pdf]))["messages"][0]["content"]] == [

@@ -1,4 +1,4 @@
-"""OpenAI's requests as Anthropic's: what is translated, forwarded, left out, refused; never anything in silence."""
+"""OpenAI's requests as Anthropic's: every field is translated, forwarded, left out or refused by name."""
 
 from itertools import pairwise
 from typing import Any
@@ -20,7 +20,7 @@ from platform_app.llm.providers.anthropic.request import (
 from platform_app.llm.providers.anthropic.thinking import DEFAULT_MAX_TOKENS, LEVELS
 
 PARAMS: TypeAdapter[Any] = TypeAdapter(message_create_params.MessageCreateParamsNonStreaming)
-"""The official package's word on what a request is."""
+"""The request type of the official package."""
 USER = {"role": "user", "content": "hi"}
 TURN = {"role": "user", "content": [{"type": "text", "text": "hi"}]}
 WEATHER = {
@@ -34,7 +34,7 @@ PNG = "data:image/png;base64,iVBORw0KGgo="
 
 
 def translated(model: str = "claude", **body: Any) -> dict[str, Any]:
-    """The request as it is sent."""
+    """Return the request as it is sent."""
     request: dict[str, Any] = orjson.loads(
         orjson.dumps(messages_request(model, {"messages": [USER], **body}, stream=False))
     )
@@ -47,9 +47,6 @@ def refused(model: str = "claude", **body: Any) -> str:
         messages_request(model, {"messages": [USER], **body}, stream=False)
     assert caught.value.details is not None
     return caught.value.details[0]
-
-
-# --- fields
 
 
 def test_minimal_request_is_translated() -> None:
@@ -153,9 +150,6 @@ def test_invalid_value_is_refused_with_expected_one(fields: dict[str, Any], told
     assert refused(**fields) == told
 
 
-# --- tools
-
-
 def test_tools_are_translated() -> None:
     bare = {"type": "function", "function": {"name": "clock"}, "cache_control": {"type": "ephemeral"}}
     assert translated(tools=[{"type": "function", "function": WEATHER}, bare])["tools"] == [
@@ -199,9 +193,6 @@ def test_tool_choice_is_translated(fields: dict[str, Any], choice: dict[str, Any
 
 def test_parallel_tool_calls_need_tools() -> None:
     assert "tool_choice" not in translated(parallel_tool_calls=False)
-
-
-# --- messages
 
 
 TOOLS = [{"type": "function", "function": {"name": name}} for name in ("clock", "weather")]

@@ -1,4 +1,4 @@
-"""Anthropic's answers and events as OpenAI's, held to the types of both official packages."""
+"""Anthropic's responses and events as OpenAI's, checked against the types of both official packages."""
 
 import json
 from typing import Any
@@ -37,9 +37,6 @@ def read(made: dict[str, Any]) -> ModelResponse:
     ChatCompletion.model_validate_json(completion.raw)
     assert json.loads(completion.raw) == completion.body
     return completion
-
-
-# --- whole answers
 
 
 def test_text_message_is_translated() -> None:
@@ -118,8 +115,6 @@ def test_invalid_message_raises_bad_response(raw: bytes) -> None:
     with pytest.raises(ProviderBadResponse):
         read_message(raw)
 
-
-# --- streams
 
 START = {"type": "message_start", "message": {**message(), "stop_reason": None, "usage": {**USAGE, "output_tokens": 1}}}
 STOP = {"type": "message_stop"}

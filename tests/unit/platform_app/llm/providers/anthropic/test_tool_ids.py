@@ -1,4 +1,5 @@
-"""Kind 20: ids of tool calls that Anthropic takes: one for each call, the same in its result and in later turns."""
+"""Kind 20: ids of tool calls that Anthropic accepts, unique for each call, the same in its result and in later
+turns."""
 
 import re
 
@@ -11,7 +12,7 @@ GOOD = re.compile(r"[a-zA-Z0-9_-]{1,64}", re.ASCII)
 
 
 def sent(*given: str) -> list[str]:
-    """The ids of calls in this order, each with its result."""
+    """Return the ids of calls in this order, each with its result."""
     ids, made = ToolIds(), []
     for each in given:
         made.append(ids.call(each, "here"))
@@ -38,7 +39,7 @@ def test_own_ids_are_unchanged() -> None:
 
 
 def test_similar_ids_stay_distinct() -> None:
-    """A good id that is another one's hash, and ids that differ only in what Anthropic refuses."""
+    """A valid id that equals the hash of another id, and ids that differ only in characters that Anthropic refuses."""
     [hashed] = sent("functions.f:0")
     assert len(set(sent("functions.f:0", hashed))) == 2
     assert len(set(sent("f:0", "f.0", "f_0", "f 0"))) == 4

@@ -1,4 +1,4 @@
-"""OpenAI's errors as ours: every row of the table, and nothing secret in the words."""
+"""OpenAI's errors as ours: every row of the table, and no secret in a message."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -78,7 +78,7 @@ BY_CODE = [
     (400, "1301", errors.ContentFiltered),
     (429, "1113", errors.ProviderQuotaExhausted),
     (400, "ResponsibleAIPolicyViolation", errors.ContentFiltered),
-    # A code never makes a 401 anything but the operator's to mend.
+    # Whatever the code, a 401 is for the operator to fix.
     (401, "rate_limit_exceeded", errors.ProviderAuthFailed),
     (403, "context_length_exceeded", errors.ProviderAuthFailed),
 ]
@@ -188,7 +188,7 @@ def test_unexpected_body_falls_back_to_status(raw: bytes) -> None:
 def test_retry_after_is_read(text: str, seconds: float | None) -> None:
     error = error_from_response(429, {"retry-after": text}, b"")
     assert error.retry_after == seconds
-    assert error.wait_seconds == (1 if seconds is None else seconds)  # callers are told something all the same
+    assert error.wait_seconds == (1 if seconds is None else seconds)  # callers still get a time to wait
 
 
 def test_error_in_list_is_read() -> None:

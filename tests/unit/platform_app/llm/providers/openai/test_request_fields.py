@@ -1,4 +1,4 @@
-"""Which fields of an OpenAI request would choose what the gateway has decided."""
+"""Request fields that would change what the gateway has decided."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ STEERING = [
     # The same to a lenient server.
     "Models", "MODELS", "apiBase", "API-BASE", "dataSources", "\u212aey_provider", "Model", "MODEL", "model ",
     "\u017ftream", "maxTokens", "Max_Completion_Tokens", "N",
-    # Of the kind, and on no list.
+    # Of the same kind, but on no list.
     "fallback_models", "context_window_fallbacks", "model_group_alias", "preferred_provider", "default_route",
     "x_endpoint", "routing_strategy", "azure_deployment", "my_api_key",
 ]  # fmt: skip
