@@ -235,10 +235,10 @@ def table() -> str:
 
 def test_billing_page_shows_the_golden_set() -> None:
     text = DOCUMENT.read_text(encoding="utf-8")
-    assert BEGIN in text, "docs/billing.md has no place for the golden set"
+    assert BEGIN in text, "docs/billing.md lacks the markers of the golden set"
     shown = text.partition(BEGIN)[2].partition(END)[0]
     assert shown == table(), (
-        "docs/billing.md is stale; write the table anew with:\npython -m tests.contract.test_golden_usage"
+        "docs/billing.md is stale; write the table again with:\npython -m tests.contract.test_golden_usage"
     )
 
 
