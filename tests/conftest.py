@@ -1,4 +1,4 @@
-"""Real servers for the whole session, made of the wheels: nothing is installed and nothing is left behind."""
+"""Real servers for the whole session, from the wheels that ship them: nothing is installed or left behind."""
 
 import itertools
 import os
@@ -26,7 +26,7 @@ from tests.support.timing.apart import run_apart
 
 PROVIDER_KEY = "sk-canary-5d8c2f6ab1904e37"
 PATIENT = {"retry": {"max_attempts": 1}, "breaker": {"minimum_calls": 100_000}}
-"""Policies that let every scripted fault through as it is; the policies themselves have tests of their own."""
+"""Policies that let every scripted fault through as it is; the policies have their own tests."""
 GENEROUS = {"rules": [{"name": "key-rpm", "scope": "key", "limit": 1_000_000, "window_seconds": 60}]}
 
 _numbers = itertools.count(1)
@@ -34,7 +34,7 @@ _numbers = itertools.count(1)
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[EmbeddedPostgres]:
-    """A PostgreSQL server for the session. Tests that stop or freeze a server start one of their own.
+    """A PostgreSQL server for the session. Tests that stop or freeze a server start their own.
 
     Not below pytest's own temporary directory: every pytest that starts closes that to other users, also to the one
     that the server of another pytest runs as.
@@ -48,7 +48,7 @@ def postgres() -> Iterator[EmbeddedPostgres]:
 
 @pytest.fixture(scope="session")
 def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedValkey]:
-    """A Valkey server for the session. Tests that stop or freeze a server start one of their own."""
+    """A Valkey server for the session. Tests that stop or freeze a server start their own."""
     server = EmbeddedValkey(tmp_path_factory.mktemp("valkey"))
     server.start()
     yield server
@@ -73,7 +73,7 @@ def empty_database(postgres: EmbeddedPostgres) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def database(postgres: EmbeddedPostgres) -> str:
-    """The URL of the session's database, at head. Tests make keys of their own in it."""
+    """The URL of the session's database, migrated to head. Tests create their own keys in it."""
     postgres.create_database("platform")
     url = postgres.url("platform")
     migrations.upgrade(url)
@@ -82,18 +82,18 @@ def database(postgres: EmbeddedPostgres) -> str:
 
 @dataclass(frozen=True)
 class Platform:
-    """What a gateway needs to start, and a way to make keys for it."""
+    """The environment that a gateway needs to start, and a way to create keys for it."""
 
     environment: Mapping[str, str]
 
     def key(self, *scopes: str, models: list[str] | None = None, owner: str = "tests", **fields: object) -> str:
-        """A new key's text."""
+        """Create a key and return its text."""
         return self.new_key(*scopes, models=models, owner=owner, **fields)[1]
 
     def new_key(
         self, *scopes: str, models: list[str] | None = None, owner: str = "tests", **fields: object
     ) -> tuple[KeyRecord, str]:
-        """A new key and its text."""
+        """Create a key and return its record and text."""
         new = NewKey("a test", owner, list(scopes) or ["platform:chat"], "test", models, **fields)  # type: ignore[arg-type]
 
         async def create() -> tuple[KeyRecord, str]:
@@ -111,7 +111,7 @@ class Platform:
         run_apart(revoke)
 
     def settings(self) -> Settings:
-        """The gateway's settings."""
+        """Return the gateway's settings."""
         fields = {
             name.removeprefix("PLATFORM_").lower(): value
             for name, value in self.environment.items()
@@ -176,7 +176,7 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture
 def show_figure(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """Takes a figure that somebody wants to read; all of them stand at the end of the run."""
+    """Show a measured figure at the end of the run."""
     return lambda text: request.node.user_properties.append(("figure", text))
 
 
@@ -196,7 +196,7 @@ _LONGEST = [
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that take longest, then those with the most tests: a file runs in one process, and at the
-    end no process is to wait for another one's long file."""
+    end no process must wait for a long file of another."""
     rank = {Path(__file__).parent / name: number for number, name in enumerate(_LONGEST)}
     tests = Counter(item.path for item in items)
     items.sort(key=lambda item: (rank.get(item.path, len(rank)), -tests[item.path], str(item.path)))
@@ -208,14 +208,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """What was measured, and what was skipped although nothing may be."""
-    _tell_figures(terminalreporter)
+    """Print the measured figures, and each skipped test if `--fail-on-skip` is given."""
+    _print_figures(terminalreporter)
     if config.getoption("--fail-on-skip"):
         for report in terminalreporter.stats.get("skipped", []):
             terminalreporter.write_line(f"SKIPPED, which --fail-on-skip forbids: {report.nodeid}", red=True)
 
 
-def _tell_figures(terminalreporter: pytest.TerminalReporter) -> None:
+def _print_figures(terminalreporter: pytest.TerminalReporter) -> None:
     reports = [report for outcome in ("passed", "failed") for report in terminalreporter.getreports(outcome)]
     figures = [(each.nodeid, text) for each in reports for kind, text in each.user_properties if kind == "figure"]
     if figures:

@@ -133,11 +133,11 @@ class RawConnection:
         return True
 
     def send_split(self, chunks: Sequence[bytes]) -> bool:
-        """Send chunk by chunk, each in a packet of its own where the kernel allows it."""
+        """Send chunk by chunk, each in its own packet where the kernel allows it."""
         return all(self.send(chunk) for chunk in chunks)
 
     def half_close(self) -> None:
-        """Tell the server that no more bytes follow."""
+        """Signal to the server that no more bytes follow."""
         self._socket.shutdown(socket.SHUT_WR)
 
     def receive(self) -> bytes:
@@ -181,7 +181,7 @@ class RawConnection:
 def exchange(
     address: Address, chunks: Sequence[bytes], methods: Sequence[str] = (), timeout: float = DEADLINE_SECONDS
 ) -> Exchange:
-    """Send these chunks over a connection of their own and read until the server closes it."""
+    """Send these chunks over a separate connection and read until the server closes it."""
     with RawConnection(address, methods, timeout) as connection:
         connection.send_split(chunks)
         return connection.until_closed()

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.timeout(900)
 
 @pytest.fixture
 def recorded(platform: Platform, postgres: EmbeddedPostgres, tmp_path: Path) -> Iterator[tuple[Gateway, Platform]]:
-    """A gateway with a database of its own, so that every record in it is of this test."""
+    """A gateway with a dedicated database, so that every record in it comes from this test."""
     postgres.create_database("fuzz")
     url = postgres.url("fuzz")
     migrations.upgrade(url)

@@ -21,5 +21,5 @@ def admin(client: httpx.AsyncClient, gateway: Gateway, admin_key: str) -> Api:
 
 @pytest.fixture
 def owner(request: pytest.FixtureRequest) -> str:
-    """An owner that no other test has."""
+    """Return an owner that no other test uses."""
     return request.node.name[:150]  # type: ignore[no-any-return]

@@ -2,7 +2,7 @@
 
 The mental model, file by file:
 
-- `targets.py` names the modules where a silent fault costs money or lets someone in, and the tests of each.
+- `targets.py` names the modules where an unnoticed fault costs money or admits an attacker, and the tests of each.
 - `python_faults.py` makes the mutants of a Python module from its syntax tree: one small change each.
 - `text_faults.py` makes the mutants of Lua scripts and of PromQL expressions in alert rules and dashboards.
 - `named_faults.yaml` lists faults by hand: kinds that a review found uncaught. Each names the tests that catch it.

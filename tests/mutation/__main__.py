@@ -14,7 +14,7 @@ from tests.mutation.mutant import Mutant
 from tests.mutation.named_faults import named_faults
 from tests.mutation.report import Report
 from tests.mutation.text_faults import alert_mutants, dashboard_mutants, lua_mutants
-from tests.mutation.workshop import ModuleBench, Workshop, open_workshop
+from tests.mutation.workshop import ModuleBench, TestsFailError, Workshop, open_workshop
 
 
 def main() -> int:
@@ -28,7 +28,10 @@ def main() -> int:
     named = [fault for fault in named_faults() if options.module in ("", "named")]
     with open_workshop() as workshop:
         for module in modules:
-            _mutate(workshop, module, options, report)
+            try:
+                _mutate(workshop, module, options, report)
+            except TestsFailError as error:
+                report.fail(f"{module}: {error}")
         for path, tests in texts.items():
             _mutate_text(workshop, path, tests, options, report)
         for fault in named:

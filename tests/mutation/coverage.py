@@ -26,6 +26,7 @@ class LineCoverage:
         self._test = EVERY_TEST
         self._lines: dict[int, dict[str, None]] = {}
         self._passed: list[str] = []
+        self._failed: dict[str, None] = {}
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Iterator[None]:
@@ -49,8 +50,10 @@ class LineCoverage:
         return (yield)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Keep the names of the tests that pass: the others say nothing about a mutant."""
-        if report.when == "call" and report.passed:
+        """Keep the names of the tests that pass, and of those that fail: the workshop runs these in a new process."""
+        if report.failed:
+            self._failed[report.nodeid] = None
+        elif report.when == "call" and report.passed:
             self._passed.append(report.nodeid)
 
     def start(self) -> None:
@@ -62,7 +65,7 @@ class LineCoverage:
         """Write the lines and the tests that passed."""
         sys.settrace(None)
         lines = {line: list(tests) for line, tests in self._lines.items()}
-        result.write_text(json.dumps({"lines": lines, "passed": self._passed}))
+        result.write_text(json.dumps({"lines": lines, "passed": self._passed, "failed": list(self._failed)}))
 
     def _trace(self, frame: FrameType, event: str, argument: object) -> Any:
         if frame.f_code.co_filename != self._file:

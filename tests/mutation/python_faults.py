@@ -21,7 +21,7 @@ OPERATORS: dict[type[ast.operator], tuple[str, str]] = {
 }  # fmt: skip
 NAMES = {"min": "max", "max": "min", "any": "all", "all": "any"}
 LOGGERS = {"log", "_log", "logger", "_logger"}
-"""A log line that is left out costs no money and lets nobody in."""
+"""A missing log line costs no money and admits no attacker."""
 
 
 def mutants(path: str, source: str) -> list[Mutant]:

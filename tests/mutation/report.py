@@ -17,7 +17,12 @@ class Report:
         self._explained = explained
         self._counts: dict[str, Counter[str]] = {}
         self._missed: list[str] = []
-        """Named faults that survived: none may."""
+        """Named faults that survived, and modules that could not be tested: there may be none."""
+
+    def fail(self, why: str) -> None:
+        """Print why a module could not be tested; the run then fails."""
+        self._missed.append(why)
+        sys.stdout.write(f"{why}\n")
 
     def add(self, mutant: Mutant, result: Result, named: str = "") -> None:
         """Count a mutant; print it if it survived without an explanation."""

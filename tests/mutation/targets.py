@@ -22,7 +22,7 @@ MODULES = (
     "apps/platform_api/server/{head,incoming_body}.py",
     "apps/platform_api/http/body/json_text.py",
 )
-"""Where a silent fault costs money or lets someone in."""
+"""Where an unnoticed fault costs money or admits an attacker."""
 
 MORE_TESTS: dict[str, tuple[str, ...]] = {
     "platform_app/auth/keys/service.py": ("tests/integration/keys/test_store.py",),

@@ -22,7 +22,7 @@ LIBRARIES = (
     "aiohappyeyeballs", "asyncpg", "fakeredis", "fastapi", "genai_prices", "httptools", "httpx", "prometheus_client",
     "pydantic_settings", "pytest", "redis.asyncio", "sqlalchemy.ext.asyncio", "structlog", "typer", "uvicorn", "yaml",
 )  # fmt: skip
-OPTIONS = ["-q", "-x", "-n", "0", "--assert=plain", "-p", "no:cacheprovider", "--hypothesis-seed=0", "--no-header"]
+OPTIONS = ["-q", "-n", "0", "--assert=plain", "-p", "no:cacheprovider", "--hypothesis-seed=0", "--no-header"]
 
 CANNOT_EXCHANGE = 99
 """The exit code for a mutant that needs a new import."""
@@ -57,7 +57,7 @@ def fresh(channel: Channel) -> None:
         importlib.import_module(name)
     import pytest
 
-    channel.serve(lambda job: int(pytest.main([*OPTIONS, *job["tests"]])))
+    channel.serve(lambda job: int(pytest.main([*OPTIONS, "-x", *job["tests"]])))
 
 
 def live(channel: Channel, file: Path, tests: list[str]) -> None:
@@ -85,11 +85,11 @@ def live(channel: Channel, file: Path, tests: list[str]) -> None:
                     coverage.start()
                 for item, following in zip(chosen, [*chosen[1:], None], strict=True):
                     item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
-                    if session.testsfailed:
+                    if session.testsfailed and not coverage:
                         return 1
                 if coverage:
                     coverage.write(Path(job["lines"]))
-                return 0
+                return 1 if session.testsfailed else 0
 
             channel.serve(run)
             return True

@@ -36,6 +36,12 @@ class Result:
     """`failed`, `timeout`, `survived`, or `unreached` where no test executes the line."""
 
 
+class TestsFailError(Exception):
+    """The tests of a module fail without a mutant, so they say nothing about mutants."""
+
+    __test__ = False  # pytest collects classes of this name otherwise
+
+
 class Worker:
     """One process of `worker.py`."""
 
@@ -106,6 +112,16 @@ class Workshop:
             raise AssertionError(f"pytest ended with {code} on {mutant}:\n{self._fresh.log()}")
         return _result(code)
 
+    def require_pass(self, tests: Sequence[str]) -> None:
+        """Run tests without a mutant.
+
+        Raises:
+            TestsFailError: one of them fails.
+        """
+        code, _ = self._fresh.run(tests, LONGEST)
+        if code != 0:
+            raise TestsFailError(f"tests fail without a mutant:\n{self._fresh.log()}")
+
     @contextmanager
     def _applied(self, mutant: Mutant) -> Iterator[None]:
         file = self.tree / mutant.path
@@ -125,11 +141,19 @@ class ModuleBench:
         self._live = Worker(workshop.tree, workshop.directory / "live.log", "live", str(workshop.tree / path), *tests)
         lines = workshop.directory / "lines.json"
         code, seconds = self._live.run([], LONGEST, lines=str(lines))
-        if code != 0:
-            raise AssertionError(f"the tests of {path} fail without a mutant:\n{self._live.log()}")
+        if code not in (0, 1):
+            raise AssertionError(f"the tests of {path} cannot be run:\n{self._live.log()}")
         found = json.loads(lines.read_text())
         self._lines: dict[int, list[str]] = {int(line): names for line, names in found["lines"].items()}
         self._tests: list[str] = found["passed"]
+        self._fresh_only: list[str] = found["failed"]
+        """Tests that need a new process, for example those that look at the first log line."""
+        if self._fresh_only:
+            try:
+                workshop.require_pass(self._fresh_only)
+            except TestsFailError:
+                self.close()
+                raise
         self._timeout = max(SHORTEST_TIMEOUT, 3 * seconds)
 
     def close(self) -> None:
@@ -140,15 +164,17 @@ class ModuleBench:
         """Run the tests that reach the mutant's lines."""
         lines = list(changed_lines((self._workshop.tree / mutant.path).read_text(), mutant.text))
         tests = self._tests_of(lines) if mutant.live else self._tests
-        if not tests:
+        if not tests and not self._fresh_only:
             return Result(False, "unreached")
-        if mutant.live:
+        if mutant.live and tests:
             code, _ = self._live.run(tests, self._timeout, text=mutant.text)
-            if code in (None, 0, 1):
-                return _result(code)
-            if code != CANNOT_EXCHANGE:
+            if code not in (None, 0, 1, CANNOT_EXCHANGE):
                 raise AssertionError(f"the worker failed on {mutant}:\n{self._live.log()}")
-        return self._workshop.run(mutant, tests, self._timeout + SHORTEST_TIMEOUT)
+            if code in (None, 1) or (code == 0 and not self._fresh_only):
+                return _result(code)
+            if code == 0:
+                tests = []
+        return self._workshop.run(mutant, [*tests, *self._fresh_only], self._timeout + SHORTEST_TIMEOUT)
 
     def _tests_of(self, lines: Sequence[int]) -> list[str]:
         """Return the tests that execute any of these lines, in the order of the run."""

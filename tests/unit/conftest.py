@@ -13,14 +13,14 @@ settings.load_profile("unit")
 
 @pytest.fixture
 def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No variable of ours is set, whatever the developer's shell says."""
+    """Unset every variable of the platform, whatever the developer's shell sets."""
     for name in [name for name in os.environ if name.startswith("PLATFORM_")]:
         monkeypatch.delenv(name)
 
 
 @pytest.fixture
 async def task_failures() -> AsyncIterator[list[str]]:
-    """What the loop reports while the test runs: exceptions that nobody retrieved."""
+    """Return what the event loop reports while the test runs: exceptions that no code retrieved."""
     loop = asyncio.get_running_loop()
     reported: list[str] = []
     before = loop.get_exception_handler()

@@ -17,7 +17,7 @@ def get(path: str = "/livez", *headers: str, name: str = "1", host: str | None =
 
 
 def hidden(path: str = "/livez") -> bytes:
-    """A request that hides in another one's body: it must never get a response."""
+    """Return a request that hides in the body of another request: it must never get a response."""
     return head(f"GET {path} HTTP/1.1", f"X-Request-ID: {TOKEN}-inner")
 
 

@@ -27,7 +27,7 @@ _REFUSED = frozenset({400, 404, 405, 413, 414, 417, 431, 501, 505})
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One response that a request of its own must get.
+    """One response that a separate request must get.
 
     `name` is the request's id in the template: the response must carry it as X-Request-ID, unless `anonymous`. With
     `echo` the body must hold what the prompt said (`echo_of`), as the simulator repeats it. With `may_continue` one 100
@@ -50,9 +50,9 @@ class Case:
     carry it.
 
     `refused`: behind the responses to `replies` comes one refusal of ours (a JSON error and `connection: close`) with a
-    status of `refusals`, and the connection ends. Otherwise the connection goes on, and a probe that is sent behind it
-    gets its response, unless `ends` says that the request asked for the end. None: the server may do either, as behind
-    a body that it did not want.
+    status of `refusals`, and the connection ends. Otherwise the connection stays open, and a later probe gets its
+    response, unless `ends` says that the request asked for the end. None: the server may do either, as after a body
+    that it did not want.
     """
 
     name: str
@@ -117,7 +117,7 @@ def run_case(
     *,
     our_refusals: bool = True,
 ) -> Judgement:
-    """Send a case over a connection of its own and judge what comes back. With a seed it is sent in random chunks.
+    """Send a case over a separate connection and judge what comes back. With a seed it is sent in random chunks.
 
     Without `our_refusals` a refusal may have any body and headers, as another server's.
     """

@@ -20,7 +20,7 @@ _PEER = ("127.0.0.1", 50_000)
 
 
 class RecordingApp:
-    """Reads each request to its end, notes it, and answers 200 with its number."""
+    """Reads each request to its end, records it, and responds with 200 and its number."""
 
     def __init__(self) -> None:
         self.requests: list[ReadRequest] = []

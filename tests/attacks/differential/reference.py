@@ -40,7 +40,7 @@ def read_strictly(data: bytes) -> Reading:
             if not _respond(parser):
                 break
             data = rest
-            # A parser of its own for each request, so that the positions of its bytes are known.
+            # A separate parser for each request, so that the positions of its bytes are known.
             parser = h11.Connection(h11.SERVER, max_incomplete_event_size=1024 * 1024)
     except (h11.RemoteProtocolError, _RefusedError) as refusal:
         return Reading(tuple(requests), refused=True, reason=str(refusal))
@@ -71,7 +71,7 @@ def _next_request(parser: h11.Connection, data: bytes) -> tuple[ReadRequest | No
 
 
 def _respond(parser: h11.Connection) -> bool:
-    """Answer with 200, which declines an upgrade; return whether the connection goes on."""
+    """Respond with 200, which declines an upgrade; return whether the connection stays open."""
     parser.send(h11.Response(status_code=200, headers=[("content-length", "0")]))
     parser.send(h11.EndOfMessage())
     return parser.our_state is h11.DONE
@@ -167,7 +167,10 @@ def _has(head: h11.Request, wanted: bytes) -> bool:
 
 
 def _path_of(head: h11.Request) -> bytes:
-    """The target as origin-form: of an absolute one its path and query. ASGI cannot tell an empty query from none."""
+    """Return the target as origin-form: of an absolute one its path and query.
+
+    ASGI cannot distinguish an empty query from a missing one.
+    """
     absolute = _ABSOLUTE.fullmatch(head.target)
     if head.target.startswith((b"/", b"*")) or absolute is None:
         return head.target.removesuffix(b"?")

@@ -51,7 +51,7 @@ def attack(address: Address, case: Case, key: str, victim: "Victim | None" = Non
         except TimeoutError:  # the proxy waits for more, or does not take all of it
             return faults + (victim.chats(1) if victim else [])
         except h11.RemoteProtocolError:
-            # A proxy may answer HTTP/0.9 with a bare body, or HTTP/2 with frames.
+            # A proxy may respond to HTTP/0.9 with a bare body, or HTTP/2 with frames.
             return [f"{case.name}: {fault}" for fault in _ids_of_others(run, connection.reader.received)]
     return [f"{case.name}: {fault}" for fault in (*faults, *_foreign(run, received.responses))]
 

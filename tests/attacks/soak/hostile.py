@@ -1,4 +1,4 @@
-"""The attacker, a process of its own: one kind of hostile input, again and again, for some seconds.
+"""The attacker, a separate process: one kind of hostile input, again and again, for some seconds.
 
     python -m tests.attacks.soak.hostile TURN PORT KEY SECONDS
 
@@ -51,7 +51,7 @@ class Attacker:
         return socket.create_connection(("127.0.0.1", self._port), timeout=5, source_address=_SOURCE)
 
     def send(self, data: bytes, wait: float = 1.0) -> None:
-        """Send bytes over a connection of their own, and read for a moment."""
+        """Send bytes over a separate connection, and read for a moment."""
         with self.connect() as connection, suppress(OSError):
             connection.settimeout(wait)
             connection.sendall(data)

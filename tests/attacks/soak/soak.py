@@ -13,7 +13,7 @@ from tests.attacks.soak.stack import Stack, running_stack
 from tests.attacks.soak.watch import Watched, memory_mb, percentile, watching
 
 MEMORY_MB = 60.0
-"""A worker's memory stays within so much of its quiet value, and comes back to within half of that."""
+"""A worker's memory may exceed its idle value by this much during a turn, and by half of it after the turn."""
 LIVEZ_MS = 100.0
 TIMES_QUIET = 3.0
 _REST_SECONDS = 5.0
@@ -102,5 +102,5 @@ def _attack(stack: Stack, turn: str, seconds: float) -> None:
         stack.key,
         str(seconds),
     ]
-    # Strangers bring machines of their own: the attacker leaves the processor to the gateway.
+    # A real attacker has its own machine: this one leaves the processor to the gateway.
     subprocess.run(["nice", "-n", "15", *command], check=True, timeout=seconds + 600)

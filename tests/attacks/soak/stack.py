@@ -1,4 +1,4 @@
-"""Everything that a gateway needs, in processes of its own, in a temporary directory."""
+"""A gateway with everything that it needs, as separate processes in a temporary directory."""
 
 import secrets
 import sys

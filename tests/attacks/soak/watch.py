@@ -46,7 +46,7 @@ def memory_mb(pid: int) -> float:
 
 @contextmanager
 def watching(stack: Stack) -> Iterator[Watched]:
-    """Measure until the end of the block, from a thread with a loop of its own."""
+    """Measure until the end of the block, from a thread with its own event loop."""
     watched, stop = Watched(), Event()
     thread = Thread(target=lambda: asyncio.run(_watch(stack, watched, stop)))
     thread.start()

@@ -1,4 +1,4 @@
-"""POST /v1/platform/chat over real sockets: what a client sees when all is well."""
+"""POST /v1/platform/chat over real sockets: successful requests."""
 
 import asyncio
 import itertools
@@ -124,7 +124,7 @@ async def test_tool_calls_are_in_the_message_and_output_is_null(
     (call,) = answer["message"]["tool_calls"]
     assert (call["type"], call["function"]["name"]) == ("function", "weather")
 
-    # The loop goes on: the answer and the tool's result are themselves valid messages.
+    # The conversation continues: the response and the tool's result are valid messages.
     history = [
         {"role": "user", "content": "call: weather"},
         {"role": "assistant", "content": None, "tool_calls": [call]},
@@ -276,7 +276,7 @@ async def test_deltas_arrive_as_they_come(gateway: Gateway, client: httpx.AsyncC
 
 
 class Wire:
-    """Takes what an ASGI app sends."""
+    """Collects what an ASGI app sends."""
 
     def __init__(self) -> None:
         self.messages: list[Message] = []
@@ -355,7 +355,7 @@ async def test_disconnect_closes_the_events_at_once() -> None:
 
 
 async def test_client_that_reads_nothing_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its socket is open and full; what ends the stream must not look like a bug of ours."""
+    """Its socket is open and full; the end of the stream is not logged as an error."""
     monkeypatch.setattr(byte_stream, "SEND_TIMEOUT_SECONDS", 0.05)
     wire, closed = Wire(), asyncio.Event()
 

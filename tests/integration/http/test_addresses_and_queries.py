@@ -1,4 +1,4 @@
-"""Kinds 30 and 31, credentials, and 11c, over HTTP at a running gateway."""
+"""Paths, query parameters and credentials in unusual forms (kinds 30, 31, 11c), at a running gateway."""
 
 import gzip
 from typing import Any
@@ -31,7 +31,7 @@ def error_of(response: httpx.Response) -> dict[str, Any]:
 async def test_models_with_a_final_slash_is_not_the_default_model(
     gateway: Gateway, client: httpx.AsyncClient, key: str
 ) -> None:
-    """Kind 30: it answered with the default model alone."""
+    """Kind 30: the response was the default model alone."""
     for path in ("/v1/models/", "/openai/models/", "/openai/v1/models/"):
         response = await client.get(gateway.base_url + path, headers=bearer(key))
         assert response.status_code == 404
@@ -51,7 +51,7 @@ async def test_empty_model_name_is_not_the_default_model(gateway: Gateway, clien
 async def test_compressed_body_is_refused_by_name(
     gateway: Gateway, client: httpx.AsyncClient, key: str, path: str
 ) -> None:
-    """Kind 31: with and without the header that says so."""
+    """Kind 31: with and without the header that declares it."""
     content = gzip.compress(b'{"prompt": "Hello"}')
     for extra in ({"Content-Encoding": "gzip"}, {}):
         response = await client.post(
@@ -75,7 +75,7 @@ async def test_large_compressed_body_is_refused_before_it_is_read(
 async def test_large_compressed_body_without_a_header_is_named_too(
     gateway: Gateway, client: httpx.AsyncClient, key: str
 ) -> None:
-    """Not counted as JSON of too many values, which its bytes look like."""
+    """It is not refused as JSON of too many values, although its bytes look like that."""
     headers = bearer(key, **{"Content-Type": "application/json"})
     response = await client.post(gateway.chat_url, headers=headers, content=b"\x1f\x8b" + b"[]," * 1_000_000)
     assert (response.status_code, error_of(response)["code"]) == (415, "unsupported_media_type")
@@ -113,7 +113,7 @@ async def test_x_api_key_header_is_accepted(gateway: Gateway, client: httpx.Asyn
 
 
 async def test_key_without_bearer_is_explained(gateway: Gateway, client: httpx.AsyncClient, key: str) -> None:
-    """And a placeholder beside a good key: same status and code as every bad key, other words."""
+    """A placeholder beside a good key gets the status and code of every bad key, with another message."""
     for headers, told in (
         ({"Authorization": key}, "does not begin with 'Bearer '"),
         ({"Authorization": "Bearer dummy", "X-API-Key": key}, "hold different keys"),

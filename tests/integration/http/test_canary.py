@@ -74,7 +74,7 @@ adapter.OpenAIAdapter.send = buggy_send
 
 @dataclass
 class Seen:
-    """Everything that came out, by where it did."""
+    """Everything that the gateway sent, logged or stored, by place."""
 
     answers: dict[str, str] = field(default_factory=dict)
     statuses: dict[str, int] = field(default_factory=dict)
@@ -139,7 +139,7 @@ def canaries(
 
 @pytest.fixture(scope="module")
 def keys(platform: Platform) -> dict[str, str]:
-    """Keys of every kind; all of them are secrets."""
+    """Keys of every kind: each is a secret."""
     revoked, text = platform.new_key()
     platform.revoke(revoked.key_id)
     good = platform.key("platform:chat", "platform:embeddings", "platform:models:read", "platform:usage:read")
@@ -156,7 +156,7 @@ def keys(platform: Platform) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 async def seen(canaries: Gateway, keys: dict[str, str], platform: Platform) -> Seen:
-    """What came out of one gateway that was asked everything."""
+    """Everything that one gateway sent, logged or stored after requests of every kind."""
     seen = Seen()
     good = {"Authorization": f"Bearer {keys['good']}"}
     async with httpx.AsyncClient(timeout=300, trust_env=False) as client:
@@ -277,7 +277,7 @@ async def _ledger_of(platform: Platform, key: str) -> str:
 
 
 def test_every_operation_was_called(seen: Seen) -> None:
-    """What the searches below lean on."""
+    """The facts that the searches below depend on."""
     assert set(seen.statuses.values()) >= {200, 400, 401, 403, 404, 415, 422, 500, 502, 503, 504}
     assert seen.statuses["key: good"] == seen.statuses["X-API-Key: good"] == 200
     assert seen.statuses["body: a bug"] == 500
@@ -302,7 +302,7 @@ def test_every_operation_was_called(seen: Seen) -> None:
 
 
 def _secret_parts(keys: dict[str, str]) -> dict[str, str]:
-    """What must not be seen of a key: all behind its public id, and each half of that."""
+    """Return the secret parts of a key: all after its public id, and each half of that."""
     parts = {}
     for name, key in keys.items():
         secret = key.rsplit("_", 1)[1]
@@ -379,7 +379,7 @@ def test_unhandled_error_is_found_by_its_request_id(seen: Seen) -> None:
 
 
 def test_search_finds_a_planted_secret() -> None:
-    """A canary of the canaries: each of them is a text that the searches above would find."""
+    """The searches above find each planted secret."""
     pepper = secrets.token_hex(32)
     platform = Platform({"PLATFORM_API_KEY_PEPPER": f"1:{pepper}"})
     key = generate_token("live").text
@@ -389,7 +389,7 @@ def test_search_finds_a_planted_secret() -> None:
 
 
 def test_unhandled_error_is_logged_without_its_message(seen: Seen) -> None:
-    """Many exceptions quote the value that they choked on; the line that reports one must not pass it on."""
+    """Many exceptions quote the value that they failed on; the log line must not contain it."""
     lines = [json.loads(line) for line in seen.log.splitlines() if '"KeyError"' in line]
     assert lines, "the bug was not met"
     assert not [line for line in lines if QUOTED in json.dumps(line)]

@@ -90,7 +90,7 @@ async def test_page_reads_responses_and_their_headers(
 async def test_page_reads_errors(
     open_gateway: Gateway, client: httpx.AsyncClient, path: str, headers: dict[str, str], status: int
 ) -> None:
-    """Without the headers a browser shows a page nothing but that it failed."""
+    """Without the headers a browser shows a page only that the request failed."""
     response = await client.post(open_gateway.base_url + path, headers={**headers, "Origin": APP}, json={})
     assert (response.status_code, response.headers["access-control-allow-origin"]) == (status, APP)
 

@@ -1,4 +1,4 @@
-"""A client that leaves: the provider's work for it ends at once, and the log says why."""
+"""A client disconnects: the provider call ends at once, and the log says why."""
 
 import asyncio
 import json
@@ -17,12 +17,12 @@ AT_ONCE_SECONDS = 0.1
 
 @dataclass(frozen=True)
 class Leave:
-    """Where in the answer a client leaves."""
+    """When in the response a client disconnects."""
 
     model: str
     stream: bool
     wait_for: bytes = b""
-    """What the client has read before it leaves."""
+    """What the client reads before it disconnects."""
 
 
 LEAVES = {
@@ -40,13 +40,13 @@ LEAVES = {
 
 @pytest.fixture
 def sim(simulator: ProviderSimulator) -> ProviderSimulator:
-    """The simulator without a memory of other tests."""
+    """The simulator, with its counts reset."""
     simulator.reset()
     return simulator
 
 
 async def _begin(connection: Connection, sim: ProviderSimulator, chat_key: str, leave: Leave, request_id: str) -> None:
-    """Ask, and wait until the moment to leave."""
+    """Send the request, and wait until the moment to disconnect."""
     body = {"prompt": "Hello", "model": leave.model, "stream": leave.stream}
     await connection.send(chat_request(chat_key, body, request_id))
     await sim.wait_for_outcome(leave.model, "open")
@@ -110,7 +110,7 @@ async def test_disconnects_leave_other_clients_alone(
 
 
 async def test_reused_connection_is_not_a_disconnect(gateway: Gateway, sim: ProviderSimulator, chat_key: str) -> None:
-    """The watch for a disconnect must leave what follows on the connection alone, pipelined requests too."""
+    """The watch for a disconnect does not consume later requests, pipelined ones included."""
     async with connect(gateway) as connection:
         first = chat_request(chat_key, {"prompt": "one", "model": "sim-slow-stream"}, "kept-1")
         await connection.send(first + chat_request(chat_key, {"prompt": "two"}, "kept-2"))
@@ -124,8 +124,8 @@ async def test_reused_connection_is_not_a_disconnect(gateway: Gateway, sim: Prov
 async def test_client_that_closes_its_side_is_disconnected(
     gateway: Gateway, sim: ProviderSimulator, client: httpx.AsyncClient, chat_key: str
 ) -> None:
-    """TCP tells a half-closed connection and a closed one apart only when somebody writes; leaving at once counts
-    for more. So it ends like every other disconnect, and not as a bug."""
+    """TCP distinguishes a half-closed connection from a closed one only at a write. Ending the call at once is worth
+    more, so a half-closed connection ends like every other disconnect."""
     async with connect(gateway) as connection:
         await _begin(connection, sim, chat_key, LEAVES["JSON, the provider is silent"], "half-closed")
         left_at = time.monotonic()

@@ -25,7 +25,7 @@ WIRES = ("openai", "azure", "anthropic")
 def early(
     platform: Platform, simulator: ProviderSimulator, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Gateway]:
-    """A gateway whose streams get their head after 0.3 s, with providers that are given up after 1.5 s of silence."""
+    """A gateway that sends a stream's head after 0.3 s, with an idle timeout of providers of 1.5 s."""
     directory = tmp_path_factory.mktemp("early")
     good = ("openai", "sim-ok@early-second")
     config = write_catalog(
@@ -66,7 +66,7 @@ async def ask(client: httpx.AsyncClient, gateway: Gateway, key: str, path: str, 
 
 
 def said(text: str) -> str:
-    """What a stream of either contract says."""
+    """Return the text of a stream of either contract."""
     parts = []
     for line in text.splitlines():
         if line.startswith("data: {"):
@@ -199,7 +199,7 @@ async def test_many_early_heads_leave_nothing_behind(early: Gateway, client: htt
 async def test_early_head_with_an_idempotency_key_is_sent(
     early: Gateway, client: httpx.AsyncClient, chat_key: str, simulator: ProviderSimulator, path: str
 ) -> None:
-    """The work has a task of its own there; its kept response has the events, and no comment of the first sending."""
+    """The work runs in a separate task; its stored response has the events, without comments."""
     headers = {"Authorization": f"Bearer {chat_key}", "Idempotency-Key": f"early-{path}"}
     asked = {"model": "slow", "messages": [{"role": "user", "content": "Hello"}], "stream": True}
     before = simulator.count("sim-delay-1000@early")

@@ -1,4 +1,4 @@
-"""Bounds on connections, bodies and time, over bare sockets: each is reached, seen by the client, and counted."""
+"""Bounds on connections, bodies and time, over raw sockets: each is reached, visible to the client, and counted."""
 
 import asyncio
 import json
@@ -52,14 +52,14 @@ def refused(gateway: Gateway, reason: str) -> float:
 
 @asynccontextmanager
 async def counted(gateway: Gateway, reason: str, times: int = 1) -> AsyncIterator[None]:
-    """What happens inside is counted so many times."""
+    """Require that the block counts this many refusals."""
     before = refused(gateway, reason)
     yield
     await metric_becomes(gateway, before + times, "platform_http_refused_total", reason=reason)
 
 
 async def rest(connection: Connection) -> bytes:
-    """What arrives until the gateway ends the connection."""
+    """Return what arrives until the gateway closes the connection."""
     received = b""
     try:
         while chunk := await connection.reader.read(65536):
@@ -95,8 +95,8 @@ async def test_half_a_head_gets_408(bounded: Gateway) -> None:
          "too many headers", "a body that is not wanted"],
 )  # fmt: skip
 async def test_refused_client_that_stays_leaves_bounds_of_others(bounded: Gateway, parts: list[bytes]) -> None:
-    """It got its refusal and holds its own side open, past the time for a head: nothing more is written to it, and the
-    watch over all connections goes on."""
+    """The client has its refusal and keeps its side open past the head timeout: nothing more is written to it, and the
+    watch over all connections continues."""
     async with connect(bounded) as refused_one:
         for part in parts:
             await refused_one.send(part)
@@ -109,7 +109,7 @@ async def test_refused_client_that_stays_leaves_bounds_of_others(bounded: Gatewa
 
 
 def _visit(gateway: Gateway, chance: random.Random, request: bytes) -> None:
-    """Send something, wait for about as long as a bound, and end the connection in one of the ways there are."""
+    """Send something, wait for about as long as a bound, and end the connection in a random way."""
     starts = [
         b"", LIVEZ[: chance.randrange(1, len(LIVEZ))], LIVEZ, LIVEZ + b"G", request, 5 * LIVEZ + request, b"\0\r\n\r\n",
         b"POST /v1/platform/chat HTTP/1.1\r\nHost: gateway\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 1000,
@@ -210,7 +210,7 @@ async def test_large_head_is_refused_while_it_arrives(bounded: Gateway) -> None:
 
 
 async def test_unwanted_chunked_body_is_not_read(bounded: Gateway) -> None:
-    """A 401 goes out, and the connection ends; most of what the client would send is never read."""
+    """The gateway sends a 401 and closes the connection; most of the client's body is never read."""
     async with connect(bounded) as connection:
         head = chat_head("fbp_no_key", "endless", "Transfer-Encoding: chunked")
         await connection.send(head)
@@ -239,7 +239,7 @@ async def test_reader_that_takes_nothing_is_disconnected(
 
 
 async def test_bodies_of_one_key_are_bounded_together(bounded: Gateway, platform: Platform) -> None:
-    """The first declares all that the key may hold and sends none of it; others are refused at once, without theirs."""
+    """The first body declares all bytes that the key may have and sends none; others are refused at once, unread."""
     key, other = platform.key("platform:chat"), platform.key("platform:chat")
     async with connect(bounded) as first, connect(bounded) as second:
         await first.send(chat_head(key, "holds-all", f"Content-Length: {KEY_BYTES}") + b'{"prompt": "')
@@ -256,14 +256,14 @@ async def test_bodies_of_one_key_are_bounded_together(bounded: Gateway, platform
         await second.send(chat_request(other, {"prompt": "x"}, "another-key"))
         assert (await second.answer())[0] == 200
     async with connect(bounded) as after:
-        while True:  # the first one's bytes are given back once the gateway noticed that it left
+        while True:  # the first body's bytes are released once the gateway notices the disconnect
             await after.send(chat_request(key, {"prompt": "x" * 100_000}, "afterwards"))
             if (await after.answer())[0] == 200:
                 break
 
 
 async def test_spent_key_is_refused_before_its_body(bounded: Gateway, platform: Platform) -> None:
-    """Neither a body nor a round trip to Redis is needed to refuse it again."""
+    """A second refusal needs neither the body nor a round trip to Redis."""
     key = platform.key("platform:chat")
     body = {"model": "sim-ok", "messages": [{"role": "user", "content": "x"}]}
     async with connect(bounded) as connection:
@@ -285,7 +285,7 @@ async def test_spent_key_is_refused_before_its_body(bounded: Gateway, platform: 
 
 @pytest.mark.parametrize("parts", [[b"\r\n", LIVEZ], [b"\r", b"\n" + LIVEZ], [b"\r\n" + LIVEZ], [b"\r", b"\n", LIVEZ]])
 async def test_empty_line_before_a_request_is_skipped(bounded: Gateway, parts: list[bytes]) -> None:
-    """However it arrives (RFC 9112, section 2.2); a second one is refused."""
+    """RFC 9112, section 2.2. A second empty line is refused."""
     async with connect(bounded) as connection:
         for part in parts:
             await connection.send(part)

@@ -22,12 +22,12 @@ PROVIDER = "sk-proj-" + "aB3_-" * 12
 OURS = generate_token("live").text
 MISPLACED = {"ours": OURS, "a provider's": PROVIDER}
 HIDDEN = [OURS.rpartition("_")[2], OURS.rpartition("_")[2][:16], PROVIDER[3:], PROVIDER[8:30]]
-"""What must come out nowhere: the secret parts, whole and cut."""
+"""The secret parts, whole and cut, which must never be shown."""
 
 
 @pytest.fixture(scope="module")
 def own_url(postgres: EmbeddedPostgres) -> Iterator[str]:
-    """A database at head whose tables hold what this file sent, and nothing else."""
+    """A database at head whose tables hold only what this file sent."""
     postgres.create_database("misplaced")
     migrations.upgrade(postgres.url("misplaced"))
     yield postgres.url("misplaced")
@@ -145,7 +145,7 @@ async def test_key_in_path_or_header_is_never_shown(api: Api, own_gateway: Gatew
 
 @pytest.mark.parametrize("kind", MISPLACED)
 async def test_key_as_method_is_never_shown(api: Api, own_gateway: Gateway, own_url: str, kind: str) -> None:
-    """A method is any token of RFC 9110; a server that takes any token must not store it."""
+    """A method is any token of RFC 9110; a server that accepts any token must not store it."""
     request = f"{MISPLACED[kind]} /v1/models HTTP/1.1\r\nHost: x\r\nX-API-Key: {api.key}\r\n\r\n".encode()
     async with connect(own_gateway) as connection:
         await connection.send(request)
@@ -193,7 +193,7 @@ async def test_key_as_conversation_id_is_refused(api: Api, own_gateway: Gateway,
 
 @pytest.mark.parametrize("kind", MISPLACED)
 async def test_key_in_text_about_a_key_is_refused(api: Api, own_gateway: Gateway, own_url: str, kind: str) -> None:
-    """Name, owner and reason are stored and shown for ever."""
+    """Name, owner and reason are stored and shown without end."""
     target, _ = await api.created()
     sent = f"was {MISPLACED[kind]}, leaked"
     responses = [

@@ -1,4 +1,4 @@
-"""No cache on the way keeps a response: every route says so, whatever becomes of the request."""
+"""No cache on the way keeps a response: every route forbids it, in successes and errors."""
 
 import asyncio
 from collections.abc import Mapping

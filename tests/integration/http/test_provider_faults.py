@@ -1,4 +1,4 @@
-"""Every way in which a provider fails, as the gateway's callers see it."""
+"""Every provider fault, as the gateway's clients see it."""
 
 import asyncio
 import re
@@ -162,7 +162,7 @@ async def test_idle_provider_is_abandoned_at_the_deadline(
     assert time.monotonic() - started >= GATEWAY_IDLE_SECONDS
     assert response.status_code == 504
     assert spent.seconds < 5, "the total timeout was waited for"
-    # And the call is over: nobody goes on generating.
+    # And the call has ended: the provider stops generating.
     await simulator.wait_for_outcome("sim-hang", "client_closed")
 
 
@@ -187,7 +187,7 @@ def _resident_bytes(gateway: Gateway, field: str) -> int:
 
 
 def _reset_peak(gateway: Gateway) -> int:
-    """Forget the worker's high-water mark; what it has now, in bytes."""
+    """Reset the worker's peak of resident memory; return its current size in bytes."""
     (worker,) = workers(gateway)
     Path(f"/proc/{worker}/clear_refs").write_text("5")  # proc(5)
     return _resident_bytes(gateway, "VmRSS")
@@ -202,7 +202,7 @@ async def test_endless_provider_response_is_bounded(
     faulty: Gateway, client: httpx.AsyncClient, headers: dict[str, str], simulator: ProviderSimulator,
     model: str, stream: bool,
 ) -> None:  # fmt: skip
-    """A gigabyte is offered. The peak counts, so the worker's high-water mark is read."""
+    """The provider offers a gigabyte. The peak counts, so the test reads the worker's peak of resident memory."""
     simulator.reset()
     before = _reset_peak(faulty)
     response = await client.post(
@@ -217,7 +217,7 @@ async def test_endless_provider_response_is_bounded(
 async def test_endless_stream_keeps_memory_bounded(
     faulty: Gateway, client: httpx.AsyncClient, headers: dict[str, str], simulator: ProviderSimulator
 ) -> None:
-    """It is passed on as it comes, and the upstream is closed when the caller has had enough."""
+    """Chunks are forwarded as they come, and the provider's connection is closed when the client disconnects."""
     simulator.reset()
     before, taken = _reset_peak(faulty), 0
     ask = {"prompt": "Hello", "model": "sim-huge-body", "stream": True}

@@ -1,4 +1,4 @@
-"""Bytes that no client library would send, over bare sockets: never a 500, never in without a good key, never down."""
+"""Bytes that no client library would send, over raw sockets: no 500, no access without a good key, no crash."""
 
 import json
 import re
@@ -39,7 +39,7 @@ def the_gateway_lives_on(gateway: Gateway, platform: Platform) -> Iterator[None]
 
 @pytest.fixture(scope="module")
 def reader(platform: Platform) -> str:
-    """A good key, whose list route answers without a provider."""
+    """A good key, whose list route responds without a provider."""
     return platform.key("platform:api_keys:read")
 
 
@@ -49,12 +49,12 @@ def request(headers: list[bytes], target: bytes = LIST.encode(), method: bytes =
 
 
 def exchange(gateway: Gateway, data: bytes) -> list[int]:
-    """Send this; the status of every answer."""
+    """Send these bytes; return the status of each response."""
     return [int(status) for status in STATUS.findall(answer(gateway, data))]
 
 
 def answer(gateway: Gateway, data: bytes) -> bytes:
-    """Everything that comes back until the gateway closes the connection, or says no more; fails where nothing does."""
+    """Return all bytes until the gateway closes the connection or sends no more; fail if there are none."""
     received = b""
     with socket.create_connection(("127.0.0.1", gateway.port), timeout=300) as connection:
         try:
@@ -70,7 +70,7 @@ def answer(gateway: Gateway, data: bytes) -> bytes:
 
 
 def refused(gateway: Gateway, data: bytes) -> list[int]:
-    """The statuses, once none of them is a success or a bug."""
+    """Return the statuses; none may be a success or a 500."""
     statuses = exchange(gateway, data)
     assert statuses, f"no answer to {data!r}"
     assert all(400 <= status < 500 for status in statuses), (statuses, data)
@@ -78,7 +78,7 @@ def refused(gateway: Gateway, data: bytes) -> list[int]:
 
 
 def test_good_key_is_accepted_in_each_header(gateway: Gateway, reader: str) -> None:
-    """Else everything below would prove nothing."""
+    """Otherwise every refusal below would prove nothing."""
     for header in (b"Authorization: Bearer ", b"authorization:bearer ", b"X-API-Key: "):
         assert exchange(gateway, request([header + reader.encode()])) == [200]
 
@@ -114,7 +114,7 @@ def test_many_headers_are_refused_without_a_key(
 @QUICK
 @given(target=st.binary(min_size=1, max_size=80))
 def test_any_path_gets_a_response(gateway: Gateway, reader: str, target: bytes) -> None:
-    """Percent-encoded, so that it gets as far as our code. The key may read: 200 is possible, 5xx is not."""
+    """Percent-encoded, so that it reaches the gateway's code. The key may read: 200 is possible, 5xx is not."""
     authorization = [b"Authorization: Bearer " + reader.encode()]
     path = f"{LIST}/{quote_from_bytes(target, safe='')}".encode()
     assert exchange(gateway, request(authorization, path)) == [404]
@@ -164,7 +164,7 @@ SPLITS = [b"\r\n", b"\n", b"\r", b"\r\n ", b"\n\t", b"\x0b", b"\x0c", b"\x85", "
 @pytest.mark.parametrize("split", SPLITS)
 @pytest.mark.parametrize("header", [b"X-Request-ID", b"traceparent", b"X-Forwarded-For", b"Authorization"])
 def test_line_break_in_a_header_injects_no_header(gateway: Gateway, split: bytes, header: bytes) -> None:
-    """What a client sends in one header never starts another in the answer."""
+    """What a client sends in one header never starts another header in the response."""
     data = request([header + b": Bearer a" + split + b"X-Injected: yes"])
     received = answer(gateway, data)
     assert STATUS.findall(received) in ([b"400"], [b"401"])
@@ -172,7 +172,7 @@ def test_line_break_in_a_header_injects_no_header(gateway: Gateway, split: bytes
 
 
 def test_key_of_a_second_request_serves_not_the_first(gateway: Gateway, reader: str) -> None:
-    """Two requests on one connection are two requests: the key of the second does not serve the first."""
+    """Of two requests on one connection, the key of the second does not authenticate the first."""
     second = request([b"Authorization: Bearer " + reader.encode()])
     first = b"GET %s HTTP/1.1\r\nHost: gateway\r\n\r\n" % LIST.encode()
     assert exchange(gateway, first + second) == [401, 200]
@@ -183,7 +183,7 @@ def test_key_of_a_second_request_serves_not_the_first(gateway: Gateway, reader: 
 
 
 def _resigned(key: str, **changes: str) -> str:
-    """The key with another character somewhere, and a checksum that fits where that can be."""
+    """The key with one character changed, and a matching checksum where possible."""
     body = key[:-6]
     for old, new in changes.items():
         body = body.replace(old, new, 1)
@@ -251,7 +251,7 @@ async def test_sql_in_filters_and_ids_has_no_effect(admin: Api, injection: str) 
 
 
 async def test_forged_cursor_is_refused(admin: Api, client: httpx.AsyncClient) -> None:
-    """Whatever is inside: a page or a 422, also at the ends of time."""
+    """Any filter returns a page or a 422, also with the first and the last date."""
     for cursor in ("MC4wMDAwMDAwMDAwMDA", "LTEuMDAwMDAwMDAwMDAw", "OTk5OTk5OTk5OTk5OTk5OTk5LjAwMDAwMDAwMDAwMA",
                    "LTYyMTM1NTk2ODAwMDAwMDAwMC4wMDAwMDAwMDAwMDA", "MjUzNDAyMzAwNzk5OTk5OTk5LjAwMDAwMDAwMDAwMA",
                    "=", "====", "a", "é", "MQ", "MS4n"):  # fmt: skip

@@ -1,4 +1,4 @@
-"""The OpenAPI document against the running gateway: what it promises is what comes."""
+"""The OpenAPI document against the running gateway: requests and responses conform to it."""
 
 import asyncio
 import itertools
@@ -37,7 +37,7 @@ CHECKS = [
 
 @dataclass
 class Findings:
-    """What a run came to."""
+    """The result of a run."""
 
     cases: Counter[str] = field(default_factory=Counter)
     statuses: Counter[int] = field(default_factory=Counter)
@@ -61,8 +61,11 @@ def operations(document: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 
 @pytest.fixture
 def unique_keys() -> Iterator[None]:
-    """Each request gets an Idempotency-Key of its own: schemathesis uses one for several bodies, which would make a 422
-    of every request but the first. What is no key stays as it is."""
+    """Give each request a separate Idempotency-Key.
+
+    Schemathesis uses one key for several bodies, which would make a 422 of every request but the first. An invalid key
+    stays as it is.
+    """
     numbers = itertools.count(1)
 
     def name_each_request(_: HookContext, case: Any, __: Any) -> None:
@@ -76,7 +79,7 @@ def unique_keys() -> Iterator[None]:
 
 
 def _run(document: dict[str, Any], gateway: Gateway, key: str) -> Findings:
-    """Every operation: its examples, each constraint's edges, and made-up requests; the same ones every time."""
+    """Call every operation with its examples, each constraint's edges, and generated requests; the same in each run."""
     schema = schemathesis.openapi.from_dict(document, config=SchemathesisConfig(seed=1, max_failures=20))
     schema.config.update(base_url=gateway.base_url, headers={"Authorization": f"Bearer {key}"}, request_timeout=300)
     schema.config.generation.update(
@@ -120,11 +123,11 @@ def _told(check: str, failure: Failure, case: Any) -> str:
 
 @pytest.mark.usefixtures("unique_keys")
 async def test_gateway_conforms_to_its_document(gateway: Gateway, document: dict[str, Any], chat_key: str) -> None:
-    # In a thread: the simulator answers on this loop meanwhile.
+    # In a thread: the simulator responds on this loop meanwhile.
     findings = await asyncio.to_thread(_run, document, gateway, chat_key)
 
     assert not findings.failures, "\n".join(sorted(set(findings.failures))[:10])
-    # The run meant something: it asked everything, got good answers, and was refused.
+    # The run called every operation, and got both successes and refusals.
     assert findings.cases["POST /v1/platform/chat"] > 100
     assert {label for label, count in findings.cases.items() if count} >= {
         "POST /v1/platform/chat", "POST /v1/chat/completions", "POST /v1/embeddings", "GET /v1/models",
@@ -165,7 +168,7 @@ def test_every_reference_of_the_document_resolves(document: dict[str, Any]) -> N
 
 
 def _examples(response: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
-    """Media type, name and value of each example."""
+    """Yield media type, name and value of each example."""
     for media_type, content in response.get("content", {}).items():
         for name, example in content.get("examples", {}).items():
             yield media_type, name, example["value"]

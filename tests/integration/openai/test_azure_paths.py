@@ -1,4 +1,4 @@
-"""Azure's paths are other names of guarded routes: the same key, scope, model, limit, record and Idempotency-Key."""
+"""Azure's paths are aliases of guarded routes: the same key, scope, model, limit, record and Idempotency-Key."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -49,7 +49,7 @@ def code(response: httpx.Response) -> Any:
 async def test_rule_of_the_route_applies_at_every_path(
     limited: Gateway, client: httpx.AsyncClient, platform: Platform
 ) -> None:
-    """The security of the aliases: no path gets past a limit that names another one."""
+    """No alias bypasses a limit that names the route."""
     key = platform.key()
     paths = [deployment("sim-ok"), CHAT, "/openai/v1/chat/completions", deployment("team%2Fsim-ok"), CHAT]
     found = [(await ask(client, limited, path, key)).status_code for path in paths[:1]]
@@ -63,7 +63,7 @@ async def test_rule_of_the_route_applies_at_every_path(
 async def test_known_denial_comes_before_the_body(
     limited: Gateway, client: httpx.AsyncClient, platform: Platform
 ) -> None:
-    """A caller that is over its limit is refused without its body being asked for, at Azure's paths too."""
+    """A caller over its limit is refused before its body is requested, at Azure's paths too."""
     key = platform.key()
     for _ in range(3):
         await ask(client, limited, deployment("sim-ok"), key)
@@ -77,7 +77,7 @@ async def test_known_denial_comes_before_the_body(
 async def test_requests_are_recorded_under_the_routes_name(
     gateway: Gateway, client: httpx.AsyncClient, chat_key: str
 ) -> None:
-    """Whatever a client writes into the path is no label."""
+    """Text of a client in the path never becomes a label."""
     response = await ask(client, gateway, deployment("sim-ok"), chat_key)
     line = await access_line(gateway, response.headers["x-request-id"])
     assert (line["route"], line["model"], line["status"]) == (CHAT, "sim-ok", 200)
@@ -134,7 +134,7 @@ async def test_key_scope_and_models_are_checked(
 async def test_model_of_the_path_overrides_the_bodys(
     gateway: Gateway, client: httpx.AsyncClient, platform: Platform, simulator: ProviderSimulator
 ) -> None:
-    """As with Azure; and a body cannot smuggle a model past the check of the path's."""
+    """As with Azure. A body cannot bypass the check of the path's model."""
     only_one = platform.key(models=["sim-ok"])
     for other in ("sim-server-error", 7, None, {"a": 1}):
         before = simulator.count("sim-ok")

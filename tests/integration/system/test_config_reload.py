@@ -1,4 +1,4 @@
-"""A running gateway whose config file changes: by watch, by SIGHUP, and not at all where it is wrong."""
+"""A running gateway whose config file changes: applied by watch and by SIGHUP, refused if it is invalid."""
 
 import asyncio
 import os
@@ -38,7 +38,7 @@ async def test_changed_config_file_is_applied_by_every_worker(
     with Gateway(environment, tmp_path, workers=2) as gateway:
 
         async def names() -> set[str]:
-            # A connection of its own for each, so that both workers are asked.
+            # A new connection for each, so that both workers get requests.
             found = set()
             for _ in range(8):
                 async with httpx.AsyncClient(trust_env=False) as fresh:
@@ -64,7 +64,7 @@ async def test_changed_config_file_is_applied_by_every_worker(
         replace_text(config, "NO_SUCH_SECRET", "OPENAI_API_KEY")
         await metric_becomes(gateway, 0, "platform_config_refused")
 
-        # Limits change too, and the counters go on.
+        # Limits change too, and the counters keep their counts.
         write_config(config, simulator.base_url, rate_limits=TIGHT, policies=PATIENT)
 
         async def statuses() -> set[int]:

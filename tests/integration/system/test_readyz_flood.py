@@ -1,4 +1,4 @@
-"""A flood of readiness probes takes nothing from requests."""
+"""A flood of readiness probes does not slow requests."""
 
 import asyncio
 from pathlib import Path
@@ -14,7 +14,7 @@ PROBES_EACH = 10
 
 
 async def test_flood_of_probes_leaves_requests_alone(platform: Platform, chat_key: str, tmp_path: Path) -> None:
-    """The pool has one connection, and no request loses it or the shared limiter."""
+    """The pool has one connection: the probes neither take it nor the shared limiter's."""
     environment = {**platform.environment, "PLATFORM_DATABASE_POOL_SIZE": "1", "PLATFORM_REDIS_TIMEOUT_MS": "5000"}
     headers = {"Authorization": f"Bearer {chat_key}"}
     with Gateway(environment, tmp_path) as gateway:

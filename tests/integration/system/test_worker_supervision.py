@@ -1,4 +1,4 @@
-"""A parent with real workers, one of which hangs: stopped by a signal, or in an endless loop."""
+"""A parent with real workers, one of which hangs: stopped by a signal or in an endless loop."""
 
 import os
 import signal
@@ -37,7 +37,7 @@ def until(condition: Callable[[], T]) -> T:
 
 
 def hang(gateway: Gateway, victim: int, how: signal.Signals) -> dict[str, Any]:
-    """Send the signal; the parent's line about it, after both workers work again."""
+    """Send the signal; return the parent's log line, after both workers work again."""
     os.kill(victim, how)
 
     def line() -> dict[str, Any]:
@@ -61,7 +61,7 @@ def test_hung_worker_is_replaced(platform: Platform, tmp_path: Path, how: signal
     }
     with Gateway(environment, tmp_path, workers=2) as gateway:
         until(lambda: len(workers(gateway)) == 2)
-        # Both answer before one of them hangs: a worker that still starts has a longer bound.
+        # Both respond before one of them hangs: a worker that still starts has a longer bound.
         until(lambda: gateway.metrics().count("platform_build_info{") >= 1)
         time.sleep(3)
         found = hang(gateway, workers(gateway)[0], how)

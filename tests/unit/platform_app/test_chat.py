@@ -114,7 +114,7 @@ async def test_no_model_is_the_default_model(world: World) -> None:
 
 
 async def test_an_unknown_model_spends_nothing(world: World) -> None:
-    with pytest.raises(ModelNotFound, match="no model 'gpt-9'"):
+    with pytest.raises(ModelNotFound, match="'gpt-9' does not exist"):
         await world.send("gpt-9")
     assert world.steps == []
     assert world.context.model is None  # what a client typed is no label

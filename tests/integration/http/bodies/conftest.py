@@ -1,4 +1,4 @@
-"""What every test of a body needs."""
+"""Headers of a request with a body."""
 
 import pytest
 

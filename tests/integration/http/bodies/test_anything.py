@@ -1,4 +1,4 @@
-"""Whatever is sent, the answer is a documented one."""
+"""Any body gets a documented response."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Bodies that are wrong in every way: a documented 4xx that names the field, never a 500, and the gateway goes on."""
+"""Invalid bodies of every kind get a documented 4xx that names the field, never a 500; the gateway keeps working."""
 
 import json
 from typing import Any
@@ -72,7 +72,7 @@ ALMOST_JSON: dict[str, bytes] = {
 async def test_json_of_lenient_parsers_is_refused(
     gateway: Gateway, client: httpx.AsyncClient, headers: dict[str, str], simulator: ProviderSimulator, case: str
 ) -> None:
-    """Passed on it would become null: the provider would answer another question than the one that was asked."""
+    """Forwarded, it would become null: the provider would get another request than the client sent."""
     before = simulator.count("sim-ok")
     response = await client.post(gateway.chat_url, headers=headers, content=ALMOST_JSON[case])
     assert refusal(response)[:2] in ((400, "invalid_request"), (422, "validation_error"))
@@ -184,7 +184,7 @@ async def test_number_out_of_range_is_refused(
 async def test_number_that_json_cannot_hold_is_refused(
     gateway: Gateway, client: httpx.AsyncClient, headers: dict[str, str], number: str
 ) -> None:
-    """Inside `parameters` anything is allowed, but what JSON writers cannot write must not become a 500, nor null."""
+    """`parameters` may hold any JSON, but a number that JSON writers cannot write becomes neither a 500 nor null."""
     body = json.dumps(tool({"maximum": "@"})).replace('"@"', number)
     response = await client.post(gateway.chat_url, headers=headers, content=body)
     status, code, _ = refusal(response)
@@ -208,7 +208,7 @@ async def test_ordinary_schema_is_accepted(
 async def test_json_of_any_depth_gets_a_response(
     gateway: Gateway, client: httpx.AsyncClient, headers: dict[str, str], depth: int
 ) -> None:
-    """There is no depth at which one of the parsers on the way falls over."""
+    """No parser on the way fails at any depth."""
     body = json.dumps(tool("@")).replace('"@"', '{"a":' * depth + "1" + "}" * depth)
     response = await client.post(gateway.chat_url, headers=headers, content=body)
     assert response.status_code == 200 or refusal(response)[0] in (400, 422)
@@ -246,7 +246,7 @@ async def test_long_name_is_cut_in_an_error(
 async def test_repeated_field_uses_its_last_value(
     gateway: Gateway, client: httpx.AsyncClient, headers: dict[str, str], simulator: ProviderSimulator
 ) -> None:
-    """As in nearly every parser; and the provider gets what was checked, not what was written."""
+    """As in nearly every parser. The provider gets the value that was checked, not the client's text."""
     response = await client.post(
         gateway.chat_url,
         headers=headers,

@@ -1,4 +1,4 @@
-"""How a body is sent: its type, its size, its pace."""
+"""Content type, size and speed of a request body."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,7 @@ from tests.support.gateway.refused_bodies import JSON, MIB, refusal, still_works
 
 @pytest.fixture(scope="module")
 def impatient_gateway(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """A gateway that waits half a second for a body."""
+    """A gateway whose bodies time out after half a second."""
     environment = {**platform.environment, "PLATFORM_BODY_TIMEOUT_SECONDS": "0.5"}
     with Gateway(environment, tmp_path_factory.mktemp("impatient")) as running:
         yield running
@@ -55,7 +55,7 @@ async def test_json_content_type_variants_are_accepted(
     assert response.status_code == 200
 
 
-async def _pieces(size: int) -> AsyncIterator[bytes]:
+async def _chunks(size: int) -> AsyncIterator[bytes]:
     yield b'{"prompt": "'
     for _ in range(size // 65536):
         yield b"x" * 65536
@@ -66,7 +66,7 @@ async def _pieces(size: int) -> AsyncIterator[bytes]:
 async def test_body_of_eleven_megabytes_is_refused(
     gateway: Gateway, client: httpx.AsyncClient, headers: dict[str, str], chunked: bool
 ) -> None:
-    content = _pieces(11 * MIB) if chunked else b'{"prompt": "' + b"x" * 11 * MIB + b'"}'
+    content = _chunks(11 * MIB) if chunked else b'{"prompt": "' + b"x" * 11 * MIB + b'"}'
     response = await client.post(gateway.chat_url, headers=headers, content=content)
     assert refusal(response)[:2] == (413, "payload_too_large")
     await still_works(client, gateway, headers)
@@ -91,7 +91,7 @@ async def test_declared_length_is_refused_before_the_body(gateway: Gateway, chat
 
 
 async def test_endless_chunked_body_is_refused(gateway: Gateway, chat_key: str) -> None:
-    """Whoever goes on sending after the 413 is cut off at some point, not read for ever."""
+    """The gateway closes the connection of a client that keeps sending after the 413."""
     chunk = b"10000\r\n" + b"x" * 65536 + b"\r\n"
     async with connect(gateway) as connection:
         await connection.send(chat_head(chat_key, "endless", "Transfer-Encoding: chunked"))
@@ -121,7 +121,7 @@ async def test_slow_body_is_refused_at_its_deadline(impatient_gateway: Gateway, 
 
 
 async def test_dripping_body_is_refused_while_it_drips(impatient_gateway: Gateway, chat_key: str) -> None:
-    """The deadline is that of the whole body: a byte every tenth of a second does not put it off."""
+    """The deadline applies to the whole body: a byte every tenth of a second does not extend it."""
     async with connect(impatient_gateway) as connection:
         await connection.send(chat_head(chat_key, "drips", "Content-Length: 1000") + b'{"prompt":"')
 
@@ -135,11 +135,13 @@ async def test_dripping_body_is_refused_while_it_drips(impatient_gateway: Gatewa
         status, _, body = await connection.answer()
         dripping.cancel()
         await asyncio.wait([dripping])
-    assert (status, json.loads(body)["error"]["code"]) == (400, "invalid_request")
+    error = json.loads(body)["error"]
+    assert (status, error["code"]) == (400, "invalid_request")
+    assert "did not arrive" in error["message"], "the body was read to its end"
 
 
 async def test_slow_body_without_a_key_is_refused_at_once(gateway: Gateway) -> None:
-    """A body that is waited for ends in a 400."""
+    """A gateway that waited for the body would respond with 400."""
     async with connect(gateway) as connection:
         await connection.send(chat_head("nobody", "slow-nobody", "Content-Length: 100"))
         assert (await connection.answer())[0] == 401
