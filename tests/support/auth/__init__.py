@@ -1,0 +1,1 @@
+"""Authentication with fakes at its seams."""

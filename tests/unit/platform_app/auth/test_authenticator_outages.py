@@ -1,0 +1,111 @@
+"""While the database or the pepper is unavailable."""
+
+import asyncio
+
+import pytest
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from platform_app.auth.tokens import generate_token
+from platform_app.errors import AuthUnavailable, InvalidApiKey, SecretStoreUnavailable
+from tests.support.auth.authenticator import DOWN, STALE, TTL, World
+from tests.support.fakes.core import Count
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        DOWN,
+        TimeoutError(),
+        ConnectionRefusedError(),
+        # What SQLAlchemy raises for a pool without a free connection, and for server errors that it has no class
+        # for: too many clients, a session cut off by the administrator.
+        PoolTimeout("QueuePool limit"),
+        DBAPIError("SELECT", {}, Exception("sorry, too many clients already")),
+    ],
+)
+async def test_while_the_database_is_down_recent_callers_go_on(world: World, error: Exception) -> None:
+    token = world.add()
+    await world.auth.authenticate(token.text)
+    world.keys.error = error
+    stale = Count("platform_auth_total", outcome="stale")
+    world.clock.advance(STALE - 0.001)
+    assert (await world.auth.authenticate(token.text)).key_id == token.key_id
+    assert stale.grown == 1
+    world.clock.advance(0.001)
+    unavailable = Count("platform_auth_total", outcome="unavailable")
+    with pytest.raises(AuthUnavailable) as caught:
+        await world.auth.authenticate(token.text)
+    assert caught.value.retry_after == 1
+    assert unavailable.grown == 1
+
+
+async def test_while_the_database_is_down_unknown_keys_are_unavailable_not_invalid(world: World) -> None:
+    world.keys.error = DOWN
+    with pytest.raises(AuthUnavailable):
+        await world.auth.authenticate(generate_token("test").text)
+    assert len(world.cache) == 0
+
+
+async def test_a_refusal_stays_one_while_the_database_is_down(world: World) -> None:
+    token = generate_token("test")
+    with pytest.raises(InvalidApiKey):
+        await world.auth.authenticate(token.text)
+    world.keys.error = DOWN
+    world.clock.advance(TTL)
+    with pytest.raises(InvalidApiKey):
+        await world.auth.authenticate(token.text)
+
+
+async def test_a_database_that_is_down_is_asked_at_most_once_a_second(world: World) -> None:
+    tokens = [world.add() for _ in range(20)]
+    for token in tokens:
+        await world.auth.authenticate(token.text)
+    world.keys.error = DOWN
+    world.clock.advance(TTL)
+    await world.auth.authenticate(tokens[0].text)
+    world.keys.asked = 0
+    for _ in range(50):  # five seconds
+        world.clock.advance(0.1)
+        for token in tokens:
+            await world.auth.authenticate(token.text)
+    assert 4 <= world.keys.asked <= 5
+
+
+async def test_one_request_probes_a_frozen_database_and_the_others_do_not_wait(world: World) -> None:
+    tokens = [world.add() for _ in range(20)]
+    for token in tokens:
+        await world.auth.authenticate(token.text)
+    world.keys.error = DOWN
+    world.clock.advance(TTL)
+    await world.auth.authenticate(tokens[0].text)
+    world.clock.advance(1.0)
+    world.keys.asked, world.keys.gate = 0, asyncio.Event()  # it takes the question and does not answer
+    tasks = [asyncio.create_task(world.auth.authenticate(token.text)) for token in tokens]
+    await asyncio.sleep(0.01)
+    assert world.keys.asked == 1
+    assert sum(task.done() for task in tasks) == 19
+    world.keys.gate.set()
+    await asyncio.gather(*tasks)
+
+
+async def test_the_database_is_used_again_once_it_answers(world: World) -> None:
+    token, new = world.add(), world.add()
+    await world.auth.authenticate(token.text)
+    world.keys.error = DOWN
+    world.clock.advance(TTL)
+    await world.auth.authenticate(token.text)
+    world.keys.error = None
+    world.revoke(token)
+    world.clock.advance(1.0)
+    with pytest.raises(InvalidApiKey):
+        await world.auth.authenticate(token.text)
+    # From here on no key waits for a probe.
+    assert (await world.auth.authenticate(new.text)).key_id == new.key_id
+
+
+async def test_without_a_pepper_nobody_is_told_that_a_key_is_bad(world: World) -> None:
+    world.peppers.error = SecretStoreUnavailable("down")
+    with pytest.raises(AuthUnavailable):
+        await world.auth.authenticate(world.add().text)
+    assert world.keys.asked == 0
