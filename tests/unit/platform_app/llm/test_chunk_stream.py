@@ -113,6 +113,22 @@ async def test_stream_ends_although_close_fails() -> None:
     assert len(endings) == 1
 
 
+@pytest.mark.parametrize("nothing", [None, 0])
+async def test_later_null_or_zero_usage_keeps_counts(nothing: int | None) -> None:
+    """Some providers repeat the usage with every chunk, and end with counts of null or 0."""
+    counted = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
+    stream, _ = stream_of(Source(chunk("b", usage=counted), chunk("", usage=dict.fromkeys(counted, nothing))))
+    await read(stream)
+    assert stream.usage == TokenUsage(7, 3, 10)
+    assert stream.counted_all(None)
+
+
+async def test_content_after_last_count_is_not_counted() -> None:
+    stream, _ = stream_of(Source(chunk("b", usage={"completion_tokens": 3}), chunk("c", usage={"prompt_tokens": 7})))
+    await read(stream)
+    assert not stream.counted_all(None)
+
+
 async def test_stream_merges_reported_usage() -> None:
     source = Source(chunk("bcd", usage={"total_tokens": 3}), chunk("e", usage=None))
     stream, _ = stream_of(source)

@@ -209,6 +209,24 @@ class TestOpen:
         await probe
         assert setting.state._good_probes == 1
 
+    @virtual_time
+    async def test_late_failure_is_not_counted_after_closing(self) -> None:
+        setting = Setting(5.0, 5.0, 5.0, 5.0, ANSWER)
+        late = [setting.probe() for _ in range(CONFIG.minimum_calls)]
+        await asyncio.sleep(1)
+        setting.then(ProviderError("x"))
+        await setting.send(4)
+        setting.clock.advance(15)
+        setting.then(ANSWER)
+        await setting.send(CONFIG.probes)
+        assert setting.phase() is Phase.CLOSED
+        setting.then(ProviderError("late"))
+        for task in late:
+            with pytest.raises(ProviderError, match="late"):
+                await task
+        assert setting.phase() is Phase.CLOSED
+        assert setting.state._window.counts(setting.clock()) == (0, 0)
+
 
 class TestHalfOpen:
     @virtual_time

@@ -4,11 +4,12 @@ from decimal import Decimal
 from math import ceil
 
 import pytest
+from genai_prices import Usage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from platform_app.config import PriceConfig
-from platform_app.llm.usage.counts import TokenUsage
+from platform_app.llm.usage.counts import TokenUsage, stated_microusd
 from platform_app.llm.usage.pricing import FlatPrice, TieredPrice, configured_price, listed_price
 
 OPENAI = "https://api.openai.com/v1"
@@ -113,3 +114,30 @@ def test_tiered_price_is_computed() -> None:
     small, large = price.microusd(usage(200_000, 0)), price.microusd(usage(200_001, 0))
     assert large > 1.5 * small > 0
     assert price.microusd(usage(1000, 0, 5000)) <= price.microusd(usage(1000, 0))
+
+
+def test_tiered_price_rounds_up() -> None:
+    price = listed_price("gemini-2.5-pro", GOOGLE)
+    assert isinstance(price, TieredPrice)
+    exact = price.model.calc_price(Usage(input_tokens=1))["total_price"] * 1_000_000
+    assert exact % 1 != 0, "the test needs a price with a fraction"
+    assert price.microusd(usage(1, 0)) == ceil(exact)
+
+
+@pytest.mark.parametrize(
+    ("cost", "microusd"),
+    [
+        (0.0000011, 2),  # rounded up
+        (0.000003, 3),
+        (0.000123, 123),  # as a float, 0.000123 * 1,000,000 is 123.00000000000001
+        ({"total_cost": 0.0000011}, 2),
+        (0.36, 360_000),  # the bound of 36 tokens
+        (0.3601, None),
+        (0, None),
+        (-1, None),
+        (True, None),
+        ("0.1", None),
+    ],
+)
+def test_stated_cost_is_rounded_up_and_bounded(cost: object, microusd: int | None) -> None:
+    assert stated_microusd({"cost": cost}, 36) == microusd

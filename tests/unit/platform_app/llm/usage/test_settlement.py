@@ -47,6 +47,12 @@ def test_plausible_counts_are_used(prompt: object, completion: object) -> None:
     assert not found.refused
 
 
+@pytest.mark.parametrize("total", [None, 0, "29", -1])
+def test_usage_without_total_gets_sum_of_parts(total: object) -> None:
+    found = settled({"prompt_tokens": 9, "completion_tokens": 20, "total_tokens": total})
+    assert found == SettledUsage(TokenUsage(9, 20, 29), estimated=False, refused=False)
+
+
 ODD = [0, 0.0, -0.0, -1, -5.0, 0.5, "9", "many", "", True, False, None, [9], {"n": 9}, float("nan"), float("inf"),
        2**31 * 10, 2**63, 2**64, 10**19, 1e19, 10**30, MAX_COUNT + 1]  # fmt: skip
 
