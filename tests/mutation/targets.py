@@ -24,8 +24,11 @@ MODULES = (
 )
 """Where an unnoticed fault costs money or admits an attacker."""
 
+USAGE_CONTRACTS = ("tests/contract/test_golden_usage.py", "tests/contract/test_odd_usage.py")
 MORE_TESTS: dict[str, tuple[str, ...]] = {
     "platform_app/auth/keys/service.py": ("tests/integration/keys/test_store.py",),
+    "platform_app/llm/usage/counts.py": USAGE_CONTRACTS,
+    "platform_app/llm/usage/settlement.py": USAGE_CONTRACTS,
 }
 
 LIMITS = "tests/integration/limits"
