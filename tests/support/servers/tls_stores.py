@@ -99,7 +99,7 @@ def tls_postgres(programs: Path, certificate: tuple[Path, Path], password: str) 
             account=account,
         )
         stack.callback(server.stop)
-        ready = [programs / "pg_isready", "-q", "-h", str(home), "-p", str(port)]
+        ready = [str(programs / "pg_isready"), "-q", "-h", str(home), "-p", str(port)]
         server.wait_ready(lambda: subprocess.run(ready, check=False).returncode == 0, _START_SECONDS)
         yield TlsPostgres(port, password, programs, home)
 
@@ -124,7 +124,7 @@ def tls_redis(program: str, certificate: tuple[Path, Path], password: str) -> It
 def _initialise(programs: Path, data: Path, password_file: Path, account: Account | None) -> None:
     arguments = ["-D", str(data), "-U", "postgres", "--auth=scram-sha-256", "--pwfile", str(password_file)]
     subprocess.run(
-        [programs / "initdb", *arguments, "--encoding=UTF8", "--locale=C", "--no-sync"],
+        [str(programs / "initdb"), *arguments, "--encoding=UTF8", "--locale=C", "--no-sync"],
         env={"PATH": os.environ["PATH"], "LC_ALL": "C"},
         cwd="/",
         user=account.uid if account else None,
