@@ -13,7 +13,7 @@ from fastapi import FastAPI, Request, Response
 
 
 def make_app(upstream: str) -> FastAPI:
-    """One route that sends the body on and the answer back."""
+    """Return an app with one route, which forwards the body and returns the response."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, aiohttp.ClientSession]]:

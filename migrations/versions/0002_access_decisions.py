@@ -33,7 +33,7 @@ def upgrade() -> None:
     op.create_index("ix_access_decisions_key_id_occurred_at", "access_decisions", ["key_id", "occurred_at"])
     op.create_index("ix_access_decisions_trace_id", "access_decisions", ["trace_id"])
     # The row-level trigger reaches partitions by inheritance, also for statements that name a partition. PostgreSQL
-    # has no such thing for TRUNCATE, so each partition gets a trigger of its own when it is made.
+    # has no such thing for TRUNCATE, so each partition gets a separate trigger when it is created.
     op.execute(
         "CREATE TRIGGER append_only_rows BEFORE UPDATE OR DELETE ON access_decisions "
         "FOR EACH ROW EXECUTE FUNCTION refuse_change()"

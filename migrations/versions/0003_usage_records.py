@@ -18,9 +18,9 @@ def upgrade() -> None:
     schema = op.get_bind().scalar(sa.text("SELECT quote_ident(current_schema())"))
     _create_records()
     _create_totals()
-    # Added up here and not by whoever inserts: totals are of exactly the rows that were new, in the same transaction,
-    # whichever version writes; and the runtime role needs no right to change a total. Sorted, so that two batches take
-    # the rows that they share in the same order.
+    # The trigger adds up, and not the writer: totals include exactly the rows that were new, in the same transaction,
+    # with every version of the writer, and the runtime role needs no right to change a total. The rows are sorted, so
+    # that two batches lock the rows that they share in the same order.
     op.execute(
         f"""
         CREATE FUNCTION usage_add_up() RETURNS trigger

@@ -145,16 +145,16 @@ class ModelConfig(ConfigModel):
 
     routes: Annotated[tuple[RouteConfig, ...], Field(min_length=1, max_length=16)]
     kind: Literal["chat", "embedding"] | None = Field(
-        None, description="What it is for, as /v1/models tells it; without it by the name."
+        None, description="The model's purpose, shown by /v1/models; default: derived from the name."
     )
     context_tokens: Annotated[int, Field(ge=1, le=100_000_000)] | None = Field(
-        None, description="How much it can read, as /v1/models tells it; without it as genai-prices has it."
+        None, description="Size of the context window in tokens, shown by /v1/models; default: as in genai-prices."
     )
     max_output_tokens: Annotated[int, Field(ge=1, le=10_000_000)] | None = Field(
-        None, description="How much it can write, as /v1/models tells it."
+        None, description="Maximum length of a completion in tokens, shown by /v1/models."
     )
     features: tuple[Feature, ...] | None = Field(
-        None, description="Its capabilities, as /v1/models tells them; without it what is known of Anthropic's models."
+        None, description="The model's capabilities, shown by /v1/models; default: what is known of Anthropic's models."
     )
 
     @model_validator(mode="after")

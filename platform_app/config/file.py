@@ -58,7 +58,7 @@ class _UniqueKeyLoader(yaml.SafeLoader):
                 break  # SafeLoader says so, with the line
             if key in seen:
                 raise yaml.constructor.ConstructorError(
-                    "in a mapping", node.start_mark, f"the key '{key}' stands twice", key_node.start_mark
+                    "in a mapping", node.start_mark, f"the key '{key}' occurs twice", key_node.start_mark
                 )
             seen.add(key)
         return super().construct_mapping(node, deep=deep)

@@ -61,8 +61,8 @@ class PoliciesConfig(ConfigModel):
     breaker: BreakerConfig = BreakerConfig()
     first_token_seconds: Seconds | None = Field(
         None,
-        description="For routes without one of their own: a stream that has no content by then is given up and the "
-        "next route tried.",
+        description="For routes that do not set it: a stream that has no content by then is cancelled, and the next "
+        "route is tried.",
     )
     queue_seconds: Seconds = Field(
         5.0, description="A call waits no longer for its turn at a provider with max_concurrent."

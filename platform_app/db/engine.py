@@ -63,7 +63,7 @@ def open_engine(
         purpose: added to the application name that the server shows.
         command_seconds: for each statement.
         statement_cache: keep prepared statements. PgBouncer in transaction mode cannot (docs/configuration.md).
-        pool: what SQLAlchemy is told of the pool.
+        pool: SQLAlchemy's arguments for the pool.
 
     Raises:
         OSError: a certificate file was removed since the settings were read.

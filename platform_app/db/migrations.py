@@ -50,7 +50,7 @@ async def current_revision(engine: AsyncEngine) -> str | None:
 
 
 def upgrade(url: str, revision: str = "head", *, ca_file: Path | None = None) -> None:
-    """Bring the schema up to `revision`; each migration is a transaction of its own. `ca_file` holds the CAs to trust
+    """Bring the schema up to `revision`; each migration is a separate transaction. `ca_file` holds the CAs to trust
     if the URL names none."""
     _run(url, ca_file, lambda config: command.upgrade(config, revision))
 

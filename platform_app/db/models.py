@@ -49,7 +49,7 @@ class Base(DeclarativeBase):
 
 
 class ApiKey(Base):
-    """One key: who it belongs to and what it may do. Its secrets are rows of their own."""
+    """One key: who it belongs to and what it may do. Its secrets are separate rows."""
 
     __tablename__ = "api_keys"
     __table_args__ = (
@@ -180,7 +180,7 @@ class UsageRecord(Base):
 
 
 class UsageDaily(Base):
-    """The sums of a day's usage records; a trigger on usage_records adds to them, and nobody else does."""
+    """The sums of a day's usage records; only a trigger on usage_records adds to them."""
 
     __tablename__ = "usage_daily"
     __table_args__ = (Index(None, "key_id", "day"), {"postgresql_with": {"fillfactor": 80}})

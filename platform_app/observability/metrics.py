@@ -74,7 +74,7 @@ LIMITER_CLOSED = Counter(
 BUDGET_SEEDS = Counter(
     "platform_budget_seeds",
     "Calendar counters that are new, as after a restart of Redis, by how their earlier usage was restored: "
-    "told (read from the ledger), failed (the ledger cannot be read), late (the request stopped waiting).",
+    "`told` (read from the ledger), failed (the ledger cannot be read), late (the request stopped waiting).",
     ["outcome"],
 )
 BUDGET_UNPRICED = Counter(

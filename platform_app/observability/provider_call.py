@@ -27,6 +27,6 @@ class ProviderCall:
         metrics.PROVIDER_FIRST_CHUNK_SECONDS.labels(*self._labels).observe(time.perf_counter() - self._started)
 
     def end(self, error: BaseException | None) -> None:
-        """It is over."""
+        """Count the call and its duration; `error` is the reason why it failed, if it did."""
         metrics.PROVIDER_REQUESTS.labels(*self._labels, outcome_of(error)).inc()
         metrics.PROVIDER_SECONDS.labels(*self._labels).observe(time.perf_counter() - self._started)

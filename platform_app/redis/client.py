@@ -147,7 +147,7 @@ class PipelinedRedis:
             writer.writelines(unsent)
 
     async def _connect(self) -> AbstractConnection:
-        # The handshake has no timeout of its own in redis-py, and a frozen server accepts without ever responding.
+        # redis-py has no separate timeout for the handshake, and a frozen server accepts without ever responding.
         # This timeout also covers waiting for another command that connects.
         return await result_within(self._timeout, self._connected())
 

@@ -53,7 +53,7 @@ class VaultHttp:
         if response.status_code == 503:
             raise SecretStoreUnavailable(f"Vault at {self.address} is sealed or starting (503); unseal it")
         if response.status_code >= 500 or response.status_code == 429:
-            raise SecretStoreUnavailable(f"Vault at {self.address} answers {response.status_code}")
+            raise SecretStoreUnavailable(f"Vault at {self.address} responded with {response.status_code}")
         if response.is_redirect:
             raise SecretStoreUnavailable(
                 f"Vault at {self.address} redirects ({response.status_code}); set PLATFORM_VAULT_ADDR to the address "

@@ -65,7 +65,7 @@ class VaultSecretStore:
             raise SecretNotFound(f"Vault has nothing at {path}; write it with the field '{field}'")
         if status != 200 or not isinstance(data, dict) or not isinstance(data.get("metadata"), dict):
             raise SecretStoreUnavailable(
-                f"Vault at {self._http.address} answers {status} to {path}; check PLATFORM_VAULT_NAMESPACE and "
+                f"Vault at {self._http.address} responded with {status} to {path}; check PLATFORM_VAULT_NAMESPACE and "
                 "PLATFORM_VAULT_MOUNT, which must be a key-value store of version 2"
             )
         value = (data.get("data") or {}).get(field)

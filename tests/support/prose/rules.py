@@ -37,7 +37,7 @@ RULES = (
     _rule(r"stands? (?:twice|there|beside|beneath|behind)", "write occurs, is in or is next to"),
     _rule(r"whoever|somebody|nobody|everybody|anybody|no one|one's|oneself", "name the actor"),
     _rule(r"of (?:its|their|our|his|your|my) own", "write own, separate or dedicated"),
-    _rule(r"(?:that|which|it|this) (?:is|are) (?:none|no)", "say what it is"),
+    _rule(r"(?:that|which|it|this) (?:is|are) (?:(?-i:none)|no(?! longer| more))", "say what it is"),
     _rule(r"(?:it|this|that) is over", "say what has ended"),
     _rule(r"bad day|good word|in vain|clothes|goodbye|word of mouth", "name the mechanism"),
     _rule(r"(?:no|the|own|last) words?(?= (?:of|on|from|for|is|comes)\b)", "write message or notice"),

@@ -232,7 +232,7 @@ class TestConfigFile:
 
     def test_a_key_that_stands_twice_is_named(self, path: Path) -> None:
         [problem] = self.problems(path, "models:\n  gpt-4o: 1\n  gpt-4o: 2\n")
-        assert "the key 'gpt-4o' stands twice" in problem
+        assert "the key 'gpt-4o' occurs twice" in problem
 
     @pytest.mark.parametrize("text", ["models: {x: 2024-13-99}\n", "models: {x: 2024-13-99T00:00:00Z}\n"])
     def test_a_date_that_is_none_is_a_problem_and_no_traceback(self, path: Path, text: str) -> None:
@@ -330,7 +330,7 @@ def env_example() -> dict[str, tuple[str, str]]:
             comment.append(text[2:])
         elif text.startswith("PLATFORM_"):
             name, _, value = text.partition("=")
-            assert name not in found, f"{name} stands twice in .env.example"
+            assert name not in found, f"{name} occurs twice in .env.example"
             found[name] = (value, " ".join(comment))
             comment = []
         else:
