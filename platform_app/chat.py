@@ -27,7 +27,7 @@ class ChatResult:
     """The public name."""
     provider: str
     upstream_model: str
-    answer: UpstreamResponse
+    response: UpstreamResponse
     usage: TokenUsage | None = None
     """What the provider counted, of a whole answer; None where that is not used. A stream's is its own."""
 
@@ -65,7 +65,7 @@ class ChatService:
             meter.end(error)
             raise
         finally:
-            _tell(call.attempt_log, context)
+            _note_call(call.attempt_log, context)
         usage = None
         if isinstance(answer, ModelResponse):
             usage = meter.complete(answer)
@@ -113,12 +113,10 @@ class ChatService:
         return LimitedRequest(key_id, owner, route, model.name, caller.limits, tokens, cost, model.unpriced, assumed)
 
 
-def _tell(attempt_log: AttemptLog, context: RequestContext) -> None:
-    """Note who was asked, for the access line and the answer's headers."""
+def _note_call(attempt_log: AttemptLog, context: RequestContext) -> None:
+    """Note the called route and the attempts: for the access line, and for headers of responses and of errors."""
     if attempt_log.route is None:
         return
     context.provider = attempt_log.route.provider
-    headers = context.response_headers
-    headers["x-platform-provider"] = attempt_log.route.provider
-    headers["x-platform-model"] = attempt_log.route.upstream_model
-    headers["x-platform-attempts"] = str(attempt_log.attempts)
+    context.upstream_model = attempt_log.route.upstream_model
+    context.attempts = attempt_log.attempts

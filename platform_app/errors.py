@@ -48,7 +48,7 @@ a digest, a secret, a table name or a provider's credential. `docs/http/errors.m
 code; a test compares that page with this tree.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import ClassVar
 
 
@@ -59,7 +59,6 @@ class PlatformError(Exception):
         message: what is wrong and what to do, in one or two sentences.
         details: one short sentence for each problem.
         retry_after: seconds to wait before a retry; None if the time is not known.
-        headers: additional response headers, with lower-case names.
         param: the request field that is wrong, if it is one field.
         should_retry: overrides the default of the class.
     """
@@ -82,7 +81,6 @@ class PlatformError(Exception):
         *,
         details: Sequence[str] | None = None,
         retry_after: float | None = None,
-        headers: Mapping[str, str] | None = None,
         param: str | None = None,
         should_retry: bool | None = None,
     ) -> None:
@@ -91,7 +89,6 @@ class PlatformError(Exception):
         self.param = param
         self.details = list(details) if details else None
         self.retry_after = retry_after
-        self.headers = dict(headers) if headers else {}
         if should_retry is not None:
             self.should_retry = should_retry
 
@@ -144,6 +141,8 @@ class MethodNotAllowed(RequestRefused):
     """The path exists, but not with this method."""
 
     code, status = "method_not_allowed", 405
+    allowed: Sequence[str] = ()
+    """The methods that the path has."""
 
 
 class ModelNotFound(RequestRefused):
@@ -175,6 +174,8 @@ class UnsupportedMediaType(RequestRefused):
     """The body is not declared as uncompressed JSON in UTF-8."""
 
     code, status = "unsupported_media_type", 415
+    compressed: bool = False
+    """The body is compressed; the client must send it without Content-Encoding."""
 
 
 class ValidationFailed(RequestRefused):
@@ -195,9 +196,6 @@ class CallerRefused(PlatformError):
     should_retry = False
 
 
-_REALM = 'Bearer realm="flowbiz-platform"'
-
-
 class MissingCredentials(CallerRefused):
     """The request has no credentials. RFC 6750, section 3, asks for a challenge without an error attribute."""
 
@@ -206,7 +204,6 @@ class MissingCredentials(CallerRefused):
     def __init__(self) -> None:
         super().__init__(
             "No API key was sent. Send it as 'Authorization: Bearer <key>', 'X-API-Key: <key>' or 'api-key: <key>'.",
-            headers={"www-authenticate": _REALM},
         )
 
 
@@ -222,7 +219,6 @@ class InvalidApiKey(CallerRefused):
     def __init__(self, message: str | None = None) -> None:
         super().__init__(
             message or "This API key is not valid. Check that it was copied whole, or ask your operator for a new one.",
-            headers={"www-authenticate": f'{_REALM}, error="invalid_token"'},
         )
 
 
@@ -232,10 +228,8 @@ class InsufficientScope(CallerRefused):
     code, status = "insufficient_scope", 403
 
     def __init__(self, scope: str) -> None:
-        super().__init__(
-            f"This API key lacks the scope '{scope}'. Ask your operator to grant it.",
-            headers={"www-authenticate": f'{_REALM}, error="insufficient_scope", scope="{scope}"'},
-        )
+        super().__init__(f"This API key lacks the scope '{scope}'. Ask your operator to grant it.")
+        self.scope = scope
 
 
 class ModelNotAllowed(CallerRefused):

@@ -1,40 +1,47 @@
-"""The HTTP service, put together on one page."""
+"""The HTTP service: its composition on one page.
+
+A request passes, from the outside in: the middleware, the model routes, and for every other request FastAPI's error
+handlers and router.
+"""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from fastapi import FastAPI
+from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
+from starlette.middleware.exceptions import ExceptionMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from apps.platform_api.app import GatewayApp
 from apps.platform_api.audit import routes as audit
 from apps.platform_api.chat import routes as chat
 from apps.platform_api.http.access_log import AccessLog
-from apps.platform_api.http.body.budget import BodyBudget
-from apps.platform_api.http.body.request_body import BodyLimits
+from apps.platform_api.http.body.request_body import BodyBudget, BodyLimits
 from apps.platform_api.http.cors import CorsPolicy
 from apps.platform_api.http.errors import install_error_handlers
 from apps.platform_api.http.idempotency.detached_work import DetachedWork
 from apps.platform_api.http.middleware import RequestLimits, RequestMiddleware
+from apps.platform_api.http.model_route import ModelRoutes
 from apps.platform_api.keys import routes as keys
 from apps.platform_api.limits import routes as limits
-from apps.platform_api.openai import routes as openai_compat
+from apps.platform_api.openai import routes as openai
+from apps.platform_api.openai.azure_paths import serve_azure_path
 from apps.platform_api.openapi.install import DESCRIPTION, install_openapi
 from apps.platform_api.security.route_check import require_guards
 from apps.platform_api.server.state import ServerState
 from apps.platform_api.system import routes as system
 from apps.platform_api.usage import routes as usage
 from apps.platform_api.version import SERVICE, VERSION
-from platform_app.config import Settings, load_settings, parse_networks, parse_origins
+from platform_app.config import Settings, parse_networks, parse_origins
 from platform_app.errors import ConfigurationError
 from platform_app.observability import metrics
-from platform_app.observability.logging import configure_logging
 from platform_app.resources import Resources, open_resources
+
+MODEL_ROUTES = (*chat.ROUTES, *openai.MODEL_ROUTES)
 
 
 class State(TypedDict):
-    """What the lifespan hands to every request."""
+    """What the lifespan adds to the state of every request; http/request_state.py reads it."""
 
     resources: Resources
     server: ServerState
@@ -42,10 +49,10 @@ class State(TypedDict):
 
 
 def create_app(settings: Settings, server: ServerState | None = None) -> FastAPI:
-    """The app, which opens its resources when its lifespan starts.
+    """Return the app, which opens its resources when its lifespan starts.
 
     Raises:
-        UnguardedRouteError: a route lacks auth, scope or limit.
+        UnguardedRouteError: a route lacks authentication, scope or rate limit.
     """
     server = server or ServerState()
     detached = DetachedWork(server, settings.max_concurrent_requests)
@@ -65,7 +72,40 @@ def create_app(settings: Settings, server: ServerState | None = None) -> FastAPI
         finally:
             access_log.flush()
 
-    caps = RequestLimits(
+    app = GatewayApp(title=SERVICE, version=VERSION, description=DESCRIPTION, lifespan=lifespan)
+    # The routes are added directly: FastAPI matches included routers through a layer that costs 5 % of a chat request.
+    app.router.routes.extend(MODEL_ROUTES)
+    for area in (openai, keys, audit, usage, limits, system):
+        app.router.routes.extend(area.router.routes)
+    install_error_handlers(app)
+    install_openapi(app)
+    require_guards(app)
+    routed = ExceptionMiddleware(AsyncExitStackMiddleware(app.router), handlers=app.exception_handlers)
+    served = ModelRoutes(routed, MODEL_ROUTES, serve_azure_path)
+    app.stack = RequestMiddleware(served, server, _request_limits(settings), access_log)
+    return app
+
+
+class GatewayApp(FastAPI):
+    """FastAPI with its own middleware replaced by `stack`."""
+
+    stack: ASGIApp
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(docs_url=None, redoc_url=None, redirect_slashes=False, **options)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request. FastAPI serves the lifespan; its layers around a request are telemetry and error pages,
+        which the middleware replaces."""
+        if scope["type"] == "http":
+            scope["app"] = self
+            await self.stack(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+
+def _request_limits(settings: Settings) -> RequestLimits:
+    return RequestLimits(
         BodyLimits(
             settings.max_body_bytes, settings.body_timeout_seconds, settings.max_json_values, settings.min_data_rate
         ),
@@ -74,22 +114,3 @@ def create_app(settings: Settings, server: ServerState | None = None) -> FastAPI
         parse_networks(settings.trusted_proxies),
         CorsPolicy(origins) if (origins := parse_origins(settings.cors_origins)) else None,
     )
-    app = GatewayApp(
-        partial(RequestMiddleware, state=server, caps=caps, access_log=access_log),
-        title=SERVICE, version=VERSION, description=DESCRIPTION, lifespan=lifespan, docs_url=None, redoc_url=None,
-        redirect_slashes=False,
-    )  # fmt: skip
-    # Taken over as they are: included routers are matched through a layer that costs 5 % of a chat request.
-    for area in (chat, openai_compat, keys, audit, usage, limits, system):
-        app.router.routes.extend(area.router.routes)
-    install_error_handlers(app)
-    install_openapi(app)
-    require_guards(app)
-    return app
-
-
-def create_app_from_environment() -> FastAPI:
-    """For ASGI servers other than `flowbiz-platform serve`: `uvicorn --factory apps.platform_api.main:…`."""
-    settings = load_settings()
-    configure_logging(settings.log_level, settings.log_format)
-    return create_app(settings)

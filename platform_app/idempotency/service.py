@@ -170,7 +170,6 @@ def _replay(found: Found) -> StoredResponse:
         raise IdempotencyInFlight(
             f"The first request with this {HEADER} is still running. Try again shortly for its response.",
             retry_after=1,
-            headers={"x-should-retry": "true"},
             param=HEADER,
         )
     if not found.response:

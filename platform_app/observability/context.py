@@ -1,12 +1,28 @@
 """The notes about one request, which end as its access line."""
 
+from collections.abc import Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from platform_app.errors import CallerRefused, ModelNotFound, PlatformError, RateLimited
 from platform_app.observability.tracing import TraceContext
 
 _DENIALS = (CallerRefused, ModelNotFound, RateLimited)
+
+
+class LimitDecision(Protocol):
+    """The limiter's decision, as far as response headers show it; rate_limit.limiter.Decision is one."""
+
+    @property
+    def states(self) -> Sequence[Any]:
+        """Return each rule that applies, with its remaining units."""
+        ...
+
+    @property
+    def denied_by(self) -> Any | None:
+        """Return the state of the rule that denied the request, or None."""
+        ...
 
 
 @dataclass(slots=True)
@@ -30,8 +46,14 @@ class RequestContext:
     """The error code of the response, or that the response was replayed; None for a success."""
     model: str | None = None
     provider: str | None = None
-    response_headers: dict[str, str] = field(default_factory=dict)
-    """Headers that are added to every response, errors included; lower-case names."""
+    upstream_model: str | None = None
+    """The provider's name of the model that was called last."""
+    attempts: int = 0
+    """Calls to providers, retries and fallbacks included."""
+    limits: LimitDecision | None = None
+    """The limiter's decision; None where no rule applies or the limiter was not called."""
+    idempotency_unavailable: bool = False
+    """The Idempotency-Key could not be checked, and the policy allows the request."""
 
     def note_error(self, error: PlatformError) -> None:
         """Note the error that the client receives, for the access line and the access decision."""

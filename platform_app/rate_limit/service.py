@@ -9,7 +9,6 @@ from platform_app.errors import BudgetExceeded, LimiterUnavailable, PriceUnknown
 from platform_app.observability import metrics
 from platform_app.observability.context import RequestContext
 from platform_app.observability.logging import get_logger
-from platform_app.rate_limit.headers import rate_limit_headers
 from platform_app.rate_limit.known_denials import KnownDenials
 from platform_app.rate_limit.limiter import NOTHING_RESERVED, Admission, Decision, RateLimiter, RuleState
 from platform_app.rate_limit.matching import Charge, Explanation, LimitedRequest, RuleBook
@@ -47,7 +46,7 @@ class RateLimitService:
         charges = self.rules.charges(usage)
         known = self.known_denials.find(charges)
         if known is not None and known.denied_by is not None:
-            context.response_headers.update(rate_limit_headers(known.states, known.denied_by))
+            context.limits = known
             metrics.LIMITER.labels("denied", "remembered").inc()
             raise _refusal(charges, known, known.denied_by)
 
@@ -95,7 +94,7 @@ class RateLimitService:
                 if charge.rule.refuses_on_outage and not charge.rule.shadow:
                     metrics.LIMITER_CLOSED.labels(charge.rule.name).inc()
             raise
-        context.response_headers.update(rate_limit_headers(decision.states, decision.denied_by))
+        context.limits = decision
         if decision.denied_by is not None:
             self.known_denials.note(charges, decision)
             raise _refusal(charges, decision, decision.denied_by)

@@ -19,9 +19,8 @@ from hypothesis import strategies as st
 from starlette.types import Message
 
 from apps.platform_api.chat.schemas import ChatRequestBody
-from apps.platform_api.http.body.budget import BodyBudget
 from apps.platform_api.http.body.json_body import parse
-from apps.platform_api.http.body.request_body import BodyLimits, BoundedRequestBody
+from apps.platform_api.http.body.request_body import BodyBudget, BodyLimits, BoundedRequestBody
 from apps.platform_api.openai.requests import parse_openai_body
 from platform_app.errors import PlatformError
 from platform_app.llm.requests import Operation

@@ -146,7 +146,7 @@ async def drive(chat: ChatService, shape: Mapping[str, Any]) -> None:
     else:
         asked = {**body, "max_tokens": GOLDEN["max_tokens"]}
     request = ModelRequest("m", asked, operation, shape["mode"] == "stream")
-    answer = (await chat.send(request, CALLER, context())).answer
+    answer = (await chat.send(request, CALLER, context())).response
     if isinstance(answer, ChunkStream):
         cut = shape["sent"][-1] == "cut"
         try:

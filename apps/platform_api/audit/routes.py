@@ -10,8 +10,9 @@ from starlette.responses import Response
 
 from apps.platform_api.audit.openapi import READ
 from apps.platform_api.dependencies import AuditReaderDep, ResourcesDep
-from apps.platform_api.http.store_errors import database_errors
-from apps.platform_api.http.streaming.byte_stream import open_byte_stream
+from apps.platform_api.http.disconnect import disconnect_signal
+from apps.platform_api.http.errors import database_errors
+from apps.platform_api.http.streaming import open_byte_stream
 from platform_app.ledger.reading.audit import AuditFilter, AuditReader
 from platform_app.ledger.reading.audit_owner import Kind
 
@@ -40,7 +41,7 @@ async def read_audit(
     wanted = AuditFilter(kind, key_id, route, decision, trace_id, since, until)
     if format == "jsonl":
         lines = _lines(resources.audit, wanted, caller.only_owner)
-        return await open_byte_stream(lines, request.receive, b"application/x-ndjson")
+        return await open_byte_stream(lines, disconnect_signal(request.scope, request.receive), b"application/x-ndjson")
     async with database_errors():
         page = await resources.audit.page(wanted, only_owner=caller.only_owner, limit=limit, cursor=cursor)
     content = orjson.dumps({"data": page.entries, "next_cursor": page.next_cursor})

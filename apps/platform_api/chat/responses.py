@@ -1,14 +1,15 @@
-"""A chat result in the platform's own contract: one JSON answer, or events."""
+"""A model's response in the platform's own contract: one JSON object, or server-sent events."""
 
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Any
 
 from starlette.responses import Response
 
 from apps.platform_api.http.errors import error_body
-from apps.platform_api.http.streaming.sse import event
+from apps.platform_api.http.streaming import event
 from platform_app.chat import ChatResult
 from platform_app.errors import PlatformError
 from platform_app.llm.chunk_stream import ChunkStream
@@ -20,56 +21,84 @@ from platform_app.observability.context import RequestContext
 from platform_app.observability.credential_forms import mask_credentials
 
 
-def json_answer(
-    served: ChatResult, completion: ModelResponse, context: RequestContext, conversation_id: str | None
-) -> Response:
-    """The whole answer, as contract.ChatResponse documents it."""
-    answer = {
-        **_ids(completion.id, served, context),
-        "output": text_of_content(completion.message.get("content")),
-        "message": completion.message,
-        **_end(completion.finish_reason, served.usage, context, conversation_id),
-    }
-    try:
-        return Response(lenient_json.dumps(answer), media_type="application/json")
-    except ValueError:
-        raise _too_deep() from None
+@dataclass(frozen=True, slots=True)
+class PlatformContract:
+    """Writes responses as chat/schemas.py documents them; see model_response.Contract."""
 
+    context: RequestContext
+    conversation_id: str | None
+    """The client's own id, which is returned."""
 
-async def answer_events(
-    served: ChatResult, chunks: ChunkStream, context: RequestContext, conversation_id: str | None
-) -> AsyncGenerator[bytes, None]:
-    """`delta` events as chunks come, then one `done`, or one `error`.
+    def whole(self, result: ChatResult, response: ModelResponse) -> Response:
+        """Return the JSON response, as schemas.ChatResponse documents it."""
+        content = {
+            **self._ids(response.id, result),
+            "output": text_of_content(response.message.get("content")),
+            "message": response.message,
+            **self._end(response.finish_reason, result.usage),
+        }
+        try:
+            return Response(lenient_json.dumps(content), media_type="application/json")
+        except ValueError:
+            raise _too_deep() from None
 
-    A failure before the first delta is raised instead, while the answer can still have its status.
-    """
-    answer_id: str | None = None
-    finish_reason: str | None = None
-    started = False
-    try:
-        async with aclosing(chunks):
-            async for chunk in chunks:
-                answer_id = answer_id or chunk.id
-                finish_reason = chunk.finish_reason or finish_reason
-                if delta := chunk.delta:
-                    try:
-                        data = event("delta", delta)
-                    except ValueError:
-                        raise _too_deep() from None
-                    started = True
-                    yield data
-    except PlatformError as error:
-        if not started:
-            raise
-        yield error_event(error, context)
-        return
-    end = _end(finish_reason, chunks.usage, context, conversation_id)
-    yield event("done", {**_ids(answer_id, served, context), **end})
+    async def events(self, result: ChatResult, chunks: ChunkStream) -> AsyncGenerator[bytes, None]:
+        """Yield a `delta` event for each chunk with content, then one `done` or one `error`.
+
+        A failure before the first delta is raised instead, so that the response can still have its status.
+        """
+        response_id: str | None = None
+        finish_reason: str | None = None
+        started = False
+        try:
+            async with aclosing(chunks):
+                async for chunk in chunks:
+                    response_id = response_id or chunk.id
+                    finish_reason = chunk.finish_reason or finish_reason
+                    if delta := chunk.delta:
+                        try:
+                            data = event("delta", delta)
+                        except ValueError:
+                            raise _too_deep() from None
+                        started = True
+                        yield data
+        except PlatformError as error:
+            if not started:
+                raise
+            self.context.note_error(error)
+            yield self.error_event(error)
+            return
+        yield event("done", {**self._ids(response_id, result), **self._end(finish_reason, chunks.usage)})
+
+    def error_event(self, error: PlatformError) -> bytes:
+        """Return the event that ends a failed stream. It has the request's id."""
+        return mask_credentials(event("error", error_body(error, self.context)))
+
+    def _ids(self, response_id: str | None, result: ChatResult) -> dict[str, Any]:
+        return {
+            "status": "ok",
+            "id": response_id or f"chat-{self.context.request_id}",
+            "request_id": self.context.request_id,
+            "trace_id": self.context.trace.trace_id,
+            "provider": result.provider,
+            "model": result.model,
+        }
+
+    def _end(self, finish_reason: str | None, usage: TokenUsage | None) -> dict[str, Any]:
+        return {
+            "finish_reason": finish_reason,
+            "usage": None if usage is None else _usage(usage),
+            "conversation_id": self.conversation_id,
+            "duration_ms": self.context.elapsed_ms(time.perf_counter()),
+        }
 
 
 def text_of_content(content: object) -> str | None:
-    """The text of a message's content: as it is, or what the text parts of a list say together, as some providers
-    (Mistral) send it. Thinking, references and the like are no text. None where there is none."""
+    """Return the text of a message's content, or None if it has no text.
+
+    Content is a text, or a list of parts as some providers (Mistral) send it. The text parts are joined; other parts,
+    such as reasoning and references, are left out.
+    """
     if isinstance(content, str):
         return content
     if isinstance(content, dict):
@@ -92,36 +121,9 @@ def _text_of_part(part: object) -> str | None:
             return None
 
 
-def error_event(error: PlatformError, context: RequestContext) -> bytes:
-    """The event that ends a stream which failed; it has the request's id."""
-    return mask_credentials(event("error", error_body(error, context)))
-
-
 def _too_deep() -> PlatformError:
-    """What a provider sent is parsed deeper than it can be written: then it is the provider's fault."""
-    return bad_response("the answer is nested too deeply")
-
-
-def _ids(answer_id: str | None, served: ChatResult, context: RequestContext) -> dict[str, Any]:
-    return {
-        "status": "ok",
-        "id": answer_id or f"chat-{context.request_id}",
-        "request_id": context.request_id,
-        "trace_id": context.trace.trace_id,
-        "provider": served.provider,
-        "model": served.model,
-    }
-
-
-def _end(
-    finish_reason: str | None, usage: TokenUsage | None, context: RequestContext, conversation_id: str | None
-) -> dict[str, Any]:
-    return {
-        "finish_reason": finish_reason,
-        "usage": None if usage is None else _usage(usage),
-        "conversation_id": conversation_id,
-        "duration_ms": context.elapsed_ms(time.perf_counter()),
-    }
+    """Return the error for a provider's JSON that the parser reads but the serializer cannot write."""
+    return bad_response("the response is nested too deeply")
 
 
 def _usage(usage: TokenUsage) -> dict[str, int]:

@@ -1,7 +1,12 @@
-"""Every error becomes an answer here, and only here."""
+"""Render every error as a response. No other module does.
+
+An error is noted in the RequestContext first (`note_error`, for the access line and the access decision) and rendered
+second; rendering changes nothing.
+"""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Any
 
@@ -11,21 +16,29 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from apps.platform_api.dependencies import context_of
+from apps.platform_api.http.request_state import context_of
 from apps.platform_api.http.unknown_paths import hint_for, methods_at
 from apps.platform_api.openai.errors import openai_error_body
+from platform_app.auth.keys.store import DATABASE_ERRORS
 from platform_app.core_contracts import error_response
 from platform_app.errors import (
+    AuthUnavailable,
+    IdempotencyInFlight,
+    InsufficientScope,
     InternalError,
+    InvalidApiKey,
     InvalidRequest,
     MethodNotAllowed,
+    MissingCredentials,
     NotFound,
     PlatformError,
+    SecretError,
     UnsupportedMediaType,
     ValidationFailed,
 )
 from platform_app.observability.context import RequestContext
 from platform_app.observability.credential_forms import mask_credentials
+from platform_app.observability.logging import get_logger
 
 _BY_STATUS: Mapping[int, type[PlatformError]] = {
     404: NotFound,
@@ -38,8 +51,12 @@ _JSON_WORDS = {
     "list_type": "Input should be a valid array",
 }
 """pydantic speaks of Python's types where it is given Python's values."""
+_CHALLENGE = 'Bearer realm="flowbiz-platform"'
 _MAX_DETAILS = 20
 _MAX_PATH = 200  # a client's own names may be of any length
+
+
+_log = get_logger("http")
 
 
 def install_error_handlers(app: FastAPI) -> None:
@@ -47,37 +64,69 @@ def install_error_handlers(app: FastAPI) -> None:
 
     async def on_platform_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, PlatformError)  # noqa: S101 - for mypy: registered for this class alone
-        return render(error, context_of(request))
+        return note_and_render(error, context_of(request))
 
     async def on_validation_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)  # noqa: S101 - likewise
-        return render(validation_failed(error.errors()), context_of(request))
+        return note_and_render(validation_failed(error.errors()), context_of(request))
 
     async def on_http_exception(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101 - likewise
-        return render(_from_router(error, request), context_of(request))
+        return note_and_render(_from_router(error, request), context_of(request))
 
     app.add_exception_handler(PlatformError, on_platform_error)
     app.add_exception_handler(RequestValidationError, on_validation_error)
     app.add_exception_handler(HTTPException, on_http_exception)
 
 
+def note_and_render(error: PlatformError, context: RequestContext) -> Response:
+    """Note that the request ends with this error, and return its response."""
+    context.note_error(error)
+    return render(error, context)
+
+
 def render(error: PlatformError, context: RequestContext) -> Response:
-    """The answer for this error."""
-    headers = dict(error.headers)
+    """Return the response for this error."""
+    body = openai_error_body(error, context) if context.openai else error_body(error, context)
+    # A message may repeat what the client sent: a model's name, a field of the body.
+    return Response(mask_credentials(orjson.dumps(body)), error.status, _headers(error), "application/json")
+
+
+def _headers(error: PlatformError) -> dict[str, str]:
+    headers = {}
+    match error:
+        case MissingCredentials():
+            headers["www-authenticate"] = _CHALLENGE
+        case InvalidApiKey():
+            headers["www-authenticate"] = f'{_CHALLENGE}, error="invalid_token"'
+        case InsufficientScope():
+            headers["www-authenticate"] = f'{_CHALLENGE}, error="insufficient_scope", scope="{error.scope}"'
+        case MethodNotAllowed():
+            headers["allow"] = ", ".join(error.allowed)
+        case UnsupportedMediaType(compressed=True):
+            headers["accept-encoding"] = "identity"
     if (wait := error.wait_seconds) is not None:
         headers["retry-after"] = str(max(1, math.ceil(wait)))
     if not error.should_retry:
-        headers["x-should-retry"] = "false"  # clients made from OpenAI's generator would try again
-    body = openai_error_body(error, context) if context.openai else error_body(error, context)
-    # A message may repeat what the client sent: a model's name, a field of the body.
-    return Response(mask_credentials(orjson.dumps(body)), error.status, headers, "application/json")
+        headers["x-should-retry"] = "false"  # OpenAI's generated clients would retry by themselves
+    elif isinstance(error, IdempotencyInFlight):
+        headers["x-should-retry"] = "true"
+    return headers
 
 
 def error_body(error: PlatformError, context: RequestContext) -> dict[str, Any]:
-    """The error as the platform's own routes show it; also notes decision and reason for the access line."""
-    context.note_error(error)
+    """Return the error in the shape of the platform's own routes."""
     return error_response(error.code, error.message, context.request_id, error.details)
+
+
+@asynccontextmanager
+async def database_errors() -> AsyncIterator[None]:
+    """Raise AuthUnavailable for what PostgreSQL raises while it is unavailable, and for a missing pepper."""
+    try:
+        yield
+    except (*DATABASE_ERRORS, SecretError) as error:
+        _log.warning("key_store_unavailable", error=type(error).__name__)
+        raise AuthUnavailable("The key store does not answer right now. Try again shortly.", retry_after=2) from None
 
 
 def validation_failed(items: Sequence[Mapping[str, Any]]) -> PlatformError:
@@ -123,8 +172,10 @@ def _from_router(error: HTTPException, request: Request) -> PlatformError:
     if kind is NotFound:
         return NotFound(hint_for(path, routes))
     if kind is MethodNotAllowed:
-        allowed = ", ".join(methods_at(path, routes))
-        return MethodNotAllowed(f"This address takes {allowed or 'other methods'}.", headers={"allow": allowed})
+        allowed = methods_at(path, routes)
+        refused = MethodNotAllowed(f"This path accepts only {', '.join(allowed) or 'other methods'}.")
+        refused.allowed = allowed
+        return refused
     if kind is not None:
         return kind(HTTPStatus(error.status_code).phrase)
     return internal_error() if error.status_code >= 500 else InvalidRequest("The request is not valid.")

@@ -9,15 +9,15 @@ from datetime import UTC, datetime
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from apps.platform_api.dependencies import route_template
 from apps.platform_api.http.access_log import AccessLog, shown_method
-from apps.platform_api.http.body.budget import BodyBudget
-from apps.platform_api.http.body.request_body import BodyLimits, BoundedRequestBody
+from apps.platform_api.http.body.request_body import BodyBudget, BodyLimits, BoundedRequestBody
 from apps.platform_api.http.client_address import client_address
 from apps.platform_api.http.cors import ROUTE as PREFLIGHT
 from apps.platform_api.http.cors import CorsPolicy
 from apps.platform_api.http.disconnect import ClientDisconnected
-from apps.platform_api.http.errors import internal_error, render
+from apps.platform_api.http.errors import internal_error, note_and_render
+from apps.platform_api.http.request_state import route_template
+from apps.platform_api.http.response_headers import response_headers
 from apps.platform_api.openai.errors import speaks_openai
 from apps.platform_api.server.state import ServerState
 from platform_app.config import Network
@@ -137,7 +137,7 @@ class RequestMiddleware:
     async def _answer_error(
         self, error: PlatformError, context: RequestContext, answer: "_Answer", scope: Scope
     ) -> None:
-        response = render(error, context)
+        response = note_and_render(error, context)
         if not answer.started:
             await response(scope, _nothing_to_receive, answer.send)
 
@@ -173,7 +173,7 @@ class _Answer:
             headers = message["headers"] = list(message["headers"])
             headers.append((b"x-request-id", context.request_id.encode()))
             headers.append((b"traceparent", context.trace.traceparent.encode()))
-            headers.extend((name.encode(), value.encode()) for name, value in context.response_headers.items())
+            headers.extend(response_headers(context))
             if self._cors is not None:
                 headers.extend(self._cors.headers(self._scope))
             _forbid_storing(headers)

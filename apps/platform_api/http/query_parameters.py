@@ -10,6 +10,7 @@ from typing import Any, get_origin
 from urllib.parse import parse_qsl
 
 from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
 from starlette.types import Scope
 
 from platform_app.errors import ValidationFailed
@@ -37,8 +38,9 @@ def refuse_unknown_parameters(scope: Scope, *, openai: bool) -> None:
     query: bytes = scope["query_string"]
     if query.count(b"&") >= MAX_PARAMETERS:
         raise _invalid([f"query: at most {MAX_PARAMETERS} parameters are taken"])
-    known = dict(_parameters(scope["route"].dependant))
-    ignored = OF_ANY_CLIENT.get(scope["route"].path_format, frozenset()) | ({AZURE_VERSION} if openai else set())
+    route = scope["route"]
+    known = dict(_parameters(route.dependant)) if isinstance(route, APIRoute) else {}
+    ignored = OF_ANY_CLIENT.get(route.path_format, frozenset()) | ({AZURE_VERSION} if openai else set())
     seen: set[str] = set()
     problems = []
     for name, _ in parse_qsl(query.decode("latin-1"), keep_blank_values=True):

@@ -82,12 +82,12 @@ def hint_for(path: str, routes: Sequence[BaseRoute]) -> str:
 
 
 def methods_at(path: str, routes: Iterable[BaseRoute]) -> list[str]:
-    """What all routes with this path take together, without HEAD; Starlette tells of the first one alone."""
+    """Return the methods of all routes with this path. Starlette's own 405 lists those of the first route only."""
     scope = {"type": "http", "path": path, "method": "", "root_path": ""}
     found = [
         route.methods or () for route in routes if isinstance(route, Route) and route.matches(scope)[0] != Match.NONE
     ]
-    return sorted({method for methods in found for method in methods if method != "HEAD"})
+    return sorted({method for methods in found for method in methods})
 
 
 def _segments(path: str) -> list[str]:

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from apps.platform_api.dependencies import ContextDep, KeyManagerDep, KeyReaderDep, ResourcesDep, actor_of
 from apps.platform_api.http.body.json_body import json_body
-from apps.platform_api.http.store_errors import database_errors
+from apps.platform_api.http.errors import database_errors
 from apps.platform_api.keys.openapi import CREATE, LIST, REVOKE, ROTATE, SHOW, UPDATE
 from apps.platform_api.keys.schemas import CreateKeyBody, RevokeKeyBody, RotateKeyBody, UpdateKeyBody
 from platform_app.auth.keys.records import KeyFilter, KeyRecord, KeyStatus

@@ -6,12 +6,12 @@ import orjson
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from apps.platform_api.dependencies import AnyKeyDep, ContextDep, ResourcesDep
+from apps.platform_api.dependencies import AnyKeyDep, ResourcesDep
+from apps.platform_api.limits.headers import rate_limit_headers
 from apps.platform_api.limits.openapi import READ
 from apps.platform_api.limits.schemas import limit_view
 from platform_app.config.limit_checks import LIMITED_ROUTES, MODEL_ROUTES
 from platform_app.errors import ModelNotAllowed, ValidationFailed
-from platform_app.rate_limit.headers import rate_limit_headers
 from platform_app.rate_limit.matching import LimitedRequest
 
 router = APIRouter()
@@ -20,7 +20,6 @@ router = APIRouter()
 @router.get("/v1/platform/limits", response_model=None, **READ)
 async def read_limits(
     caller: AnyKeyDep,
-    context: ContextDep,
     resources: ResourcesDep,
     route: Annotated[str, Query(max_length=200, description="A route template.")] = "/v1/platform/chat",
     model: Annotated[
@@ -36,6 +35,7 @@ async def read_limits(
     if asked is not None and model is not None and not caller.may_use(asked):
         raise ModelNotAllowed(f"This API key may not use the model '{asked}'.")
     explained = await resources.limits.explain(LimitedRequest(caller.key_id, caller.owner, route, asked, caller.limits))
-    context.response_headers.update(rate_limit_headers([state for _, state in explained if state is not None]))
+    headers = rate_limit_headers([state for _, state in explained if state is not None])
     data = [limit_view(each, state) for each, state in explained]
-    return Response(orjson.dumps({"route": route, "model": asked, "data": data}), media_type="application/json")
+    content = orjson.dumps({"route": route, "model": asked, "data": data})
+    return Response(content, headers=headers, media_type="application/json")

@@ -29,7 +29,6 @@ def speaks_openai(path: str) -> bool:
 def openai_error_body(error: PlatformError, context: RequestContext) -> dict[str, Any]:
     """`{"error": {"message", "type", "param", "code", "request_id"}}`; details become part of the message, for there is
     no field. The id is ours: clients that raise an error from a stream show nothing of the response's headers."""
-    context.note_error(error)
     message = error.message
     if further := [detail for detail in error.details or () if detail not in message]:
         message = f"{message} {'; '.join(further)}"

@@ -5,15 +5,14 @@ but for those that could choose another model, provider, address or price
 (platform_app/llm/providers/openai/request_fields.py).
 """
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
 from fastapi import Request
 
-from apps.platform_api.dependencies import body_facts_of, body_of
 from apps.platform_api.http.body.json_body import require_json
 from apps.platform_api.http.body.json_text import TextFacts, parse_json
+from apps.platform_api.http.request_state import body_facts_of, body_of
 from apps.platform_api.openai.azure_paths import deployment_of
 from platform_app.errors import InvalidRequest, ValidationFailed
 from platform_app.llm.providers.openai.request_fields import extra_fields
@@ -31,27 +30,23 @@ class OpenAIBody:
     """Whether the client asked for the last chunk that counts the tokens."""
 
 
-def openai_body(operation: Operation) -> Callable[[Request], Awaitable[OpenAIBody]]:
-    """A dependency that reads the body of this operation.
+async def read_openai_body(request: Request, operation: Operation) -> OpenAIBody:
+    """Return the request's body, checked as far as the gateway must understand it.
 
-    Raises (from the dependency):
+    Raises:
         UnsupportedMediaType: the body is not declared as JSON.
-        InvalidRequest: it is no JSON object, or a field that the gateway reads is wrong; `param` names it.
+        InvalidRequest: the body is not a JSON object, or a field that the gateway reads is wrong; `param` names it.
     """
-
-    async def read(request: Request) -> OpenAIBody:
-        require_json(request)
-        raw = await body_of(request)
-        return parse_openai_body(raw, operation, body_facts_of(request), deployment_of(request.scope))
-
-    return read
+    require_json(request)
+    raw = await body_of(request)
+    return parse_openai_body(raw, operation, body_facts_of(request), deployment_of(request.scope))
 
 
 def parse_openai_body(
     raw: bytes, operation: Operation, facts: TextFacts | None = None, deployment: str | None = None
 ) -> OpenAIBody:
-    """See openai_body; `facts` as in parse_json. A `deployment`, from an Azure path, is the model whatever the body
-    says, as it is with Azure."""
+    """Return the raw body as a request; see read_openai_body for the errors and parse_json for `facts`. A `deployment`
+    from an Azure path replaces the body's model, as Azure does."""
     body = _object(raw, facts)
     model, stream = body.pop("model", None), body.pop("stream", None)
     if deployment is not None:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import dataclass
 
 import orjson
 from starlette.responses import Response
@@ -18,47 +19,55 @@ from platform_app.observability.credential_forms import mask_credentials
 DONE = b"data: [DONE]\n\n"
 
 
-def whole_answer(served: ChatResult, completion: ModelResponse) -> Response:
-    """A JSON answer."""
-    raw = completion.raw
-    if served.model != served.upstream_model:
-        raw = with_text(raw, completion.body, "model", served.model)
-    return Response(raw, media_type="application/json")
+@dataclass(frozen=True, slots=True)
+class OpenAIContract:
+    """Writes responses as OpenAI's API does; see model_response.Contract."""
 
+    context: RequestContext
+    wants_usage: bool = False
+    """Whether the client asked for the chunk that counts the tokens."""
 
-async def completion_events(
-    served: ChatResult, chunks: ChunkStream, wants_usage: bool, context: RequestContext
-) -> AsyncGenerator[bytes, None]:
-    """Each chunk as an event, then `[DONE]`; where the provider fails in the middle, an event with the error instead,
-    which OpenAI's clients raise.
+    def whole(self, result: ChatResult, response: ModelResponse) -> Response:
+        """Return the provider's JSON, with the public name of the model."""
+        raw = response.raw
+        if result.model != result.upstream_model:
+            raw = with_text(raw, response.body, "model", result.model)
+        return Response(raw, media_type="application/json")
 
-    A failure before the first event is raised instead, while the answer can still have its status.
-    """
-    alias = served.model if served.model != served.upstream_model else None
-    started = False
-    try:
-        async with aclosing(chunks):
-            async for chunk in chunks:
-                data = _data(chunk, alias, wants_usage)
-                if data is not None:
-                    started = True
-                    yield b"data: %b\n\n" % data
-    except PlatformError as error:
-        if not started:
-            raise
-        yield error_event(error, context)
-        return
-    yield DONE
+    async def events(self, result: ChatResult, chunks: ChunkStream) -> AsyncGenerator[bytes, None]:
+        """Yield each chunk as an event, then `[DONE]`; after a failure an event with the error, which OpenAI's clients
+        raise.
 
+        A failure before the first event is raised instead, so that the response can still have its status.
+        """
+        alias = result.model if result.model != result.upstream_model else None
+        started = False
+        try:
+            async with aclosing(chunks):
+                async for chunk in chunks:
+                    data = _data(chunk, alias, self.wants_usage)
+                    if data is not None:
+                        started = True
+                        yield b"data: %b\n\n" % data
+        except PlatformError as error:
+            if not started:
+                raise
+            self.context.note_error(error)
+            yield self.error_event(error)
+            return
+        yield DONE
 
-def error_event(error: PlatformError, context: RequestContext) -> bytes:
-    """The event that ends a stream which failed; it has the request's id."""
-    return mask_credentials(b"data: %b\n\n" % orjson.dumps(openai_error_body(error, context)))
+    def error_event(self, error: PlatformError) -> bytes:
+        """Return the event that ends a failed stream. It has the request's id."""
+        return mask_credentials(b"data: %b\n\n" % orjson.dumps(openai_error_body(error, self.context)))
 
 
 def _data(chunk: ChatChunk, alias: str | None, wants_usage: bool) -> bytes | None:
-    """The event's data; None for what the client did not ask for. The gateway always asks the provider to count, which
-    adds a chunk without choices and a `usage` to the others."""
+    """Return the event's data, or None for a chunk that the client did not ask for.
+
+    The gateway always asks the provider for token counts. They add a chunk without choices, and a `usage` to the other
+    chunks.
+    """
     hide_usage = not wants_usage and "usage" in chunk.body
     if hide_usage and chunk.body["usage"] is not None and not chunk.body.get("choices"):
         return None
@@ -72,5 +81,5 @@ def _data(chunk: ChatChunk, alias: str | None, wants_usage: bool) -> bytes | Non
 
 
 def _on_one_line(data: bytes) -> bytes:
-    """JSON without line ends, which in an event's data would end it; inside of texts they are escaped."""
+    """Return JSON without line ends, which would end the event's data. Those inside of texts are escaped already."""
     return data.translate(None, b"\r\n") if b"\n" in data or b"\r" in data else data

@@ -1,13 +1,15 @@
-"""Makes the app's OpenAPI document complete."""
+"""Generate the OpenAPI document."""
 
 from collections.abc import Iterable
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
 
 from apps.platform_api.chat.schemas import ChatRequestBody
+from apps.platform_api.http.model_route import ModelRoute
 from apps.platform_api.keys.schemas import CreateKeyBody, RevokeKeyBody, RotateKeyBody, UpdateKeyBody
 from apps.platform_api.openai.openapi import ChatCompletionBody, EmbeddingsBody
 from apps.platform_api.openapi.components import REF
@@ -31,15 +33,17 @@ _BODIES = (
 
 
 def install_openapi(app: FastAPI) -> None:
-    """Make `app.openapi()` complete: the bodies that FastAPI does not parse itself, and who may call what."""
-    generate = app.openapi
+    """Replace `app.openapi()` by FastAPI's document with the model routes, the bodies that FastAPI does not parse, and
+    the scope of each operation."""
 
     def openapi() -> dict[str, Any]:
-        document = generate()
-        if "securitySchemes" not in document["components"]:
+        if app.openapi_schema is None:
+            routes = [route.documented() if isinstance(route, ModelRoute) else route for route in app.routes]
+            document = get_openapi(title=app.title, version=app.version, description=app.description, routes=routes)
             _add_schemas(document)
             _add_security(document, api_routes(app))
-        return document
+            app.openapi_schema = document
+        return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
 
@@ -49,7 +53,7 @@ def _add_schemas(document: dict[str, Any]) -> None:
     document["components"]["schemas"].update(schemas["$defs"])
 
 
-def _add_security(document: dict[str, Any], routes: Iterable[APIRoute]) -> None:
+def _add_security(document: dict[str, Any], routes: Iterable[APIRoute | ModelRoute]) -> None:
     document["components"]["securitySchemes"] = {
         "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "fbp_…"},
         "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},

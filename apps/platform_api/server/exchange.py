@@ -7,7 +7,7 @@ from typing import Protocol
 
 from starlette.types import ASGIApp, Message, Scope
 
-from apps.platform_api.http.disconnect_signal import DisconnectSignal
+from apps.platform_api.http.disconnect import DisconnectSignal
 from apps.platform_api.server.head import RequestHead
 from apps.platform_api.server.incoming_body import IncomingBody
 from apps.platform_api.server.refusal import Refusal, RequestRefusedError
@@ -76,7 +76,7 @@ class Exchange:
         self.started = False
         self.complete = False
         self.disconnected = False
-        self.departure = DisconnectSignal(connection.resume_reading)
+        self.disconnect_signal = DisconnectSignal(connection.resume_reading)
 
     async def run(self, app: ASGIApp, scope: Scope) -> None:
         """Let the application handle the request; whatever it leaves undone ends the connection."""
@@ -113,7 +113,7 @@ class Exchange:
         """The connection is gone."""
         self.disconnected = True
         self._wake()
-        self.departure.happen()
+        self.disconnect_signal.set()
 
     def _wake(self) -> None:
         waiter, self._waiter = self._waiter, None

@@ -6,8 +6,9 @@ Probes also take HEAD, as some load balancers send it; the server leaves the bod
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
-from apps.platform_api.dependencies import ContextDep, ResourcesDep, server_state_of
+from apps.platform_api.dependencies import ContextDep, ResourcesDep
 from apps.platform_api.http.errors import error_body
+from apps.platform_api.http.request_state import server_state_of
 from apps.platform_api.system.openapi import HEALTH, META, READY
 from apps.platform_api.version import SERVICE, VERSION
 from platform_app.core_contracts import health_response, runtime_meta
@@ -37,10 +38,9 @@ async def readyz(request: Request, resources: ResourcesDep, context: ContextDep)
     state = server_state_of(request)
     checks = [] if state.draining else await resources.readiness.checks()
     if state.draining:  # never from the cache, and it may have begun meanwhile
-        return JSONResponse(
-            {"status": "draining", "checks": [], **error_body(Draining("This instance is shutting down."), context)},
-            503,
-        )
+        error = Draining("This instance is shutting down.")
+        context.note_error(error)
+        return JSONResponse({"status": "draining", "checks": [], **error_body(error, context)}, 503)
     ready = all(check.ok or not check.required for check in checks)
     body = {
         "status": "ready" if ready else "unready",

@@ -11,7 +11,7 @@ from pydantic import BeforeValidator
 from starlette.responses import Response
 
 from apps.platform_api.dependencies import ResourcesDep, UsageReaderDep
-from apps.platform_api.http.store_errors import database_errors
+from apps.platform_api.http.errors import database_errors
 from apps.platform_api.usage.openapi import READ
 from platform_app.auth.caller import Caller
 from platform_app.auth.permissions import Scope

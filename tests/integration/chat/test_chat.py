@@ -11,11 +11,9 @@ import httpx
 import pytest
 from starlette.types import Message
 
+from apps.platform_api.http import streaming
 from apps.platform_api.http.disconnect import ClientDisconnected
-from apps.platform_api.http.streaming import byte_stream
-from apps.platform_api.http.streaming.byte_stream import ByteStream, stream_headers
-from apps.platform_api.http.streaming.sse import CONTENT_TYPE, KEEP_ALIVE, event
-from apps.platform_api.http.streaming.stream_head import StreamHead
+from apps.platform_api.http.streaming import EVENT_STREAM, KEEP_ALIVE, ByteStream, StreamHead, event, stream_headers
 from apps.provider_simulator.record import credential_digest
 from apps.provider_simulator.server import ProviderSimulator
 from tests.conftest import PROVIDER_KEY
@@ -295,7 +293,7 @@ class Wire:
 
 
 def head_to(wire: Wire, seconds: float) -> StreamHead:
-    return StreamHead(wire.send, stream_headers(CONTENT_TYPE), KEEP_ALIVE, seconds)
+    return StreamHead(wire.send, stream_headers(EVENT_STREAM), KEEP_ALIVE, seconds)
 
 
 async def test_idle_stream_is_kept_alive_by_comments() -> None:
@@ -306,7 +304,7 @@ async def test_idle_stream_is_kept_alive_by_comments() -> None:
         yield event("done", {})
 
     stream = asyncio.create_task(
-        ByteStream(event("delta", {"content": "a"}), events(), CONTENT_TYPE, head_to(wire, 0.1))(
+        ByteStream(event("delta", {"content": "a"}), events(), EVENT_STREAM, head_to(wire, 0.1))(
             {}, wire.receive, wire.send
         )
     )
@@ -331,7 +329,7 @@ async def test_stream_of_frequent_chunks_has_no_comments() -> None:
             await asyncio.sleep(0.06)
             yield event("delta", {})
 
-    stream = ByteStream(event("delta", {}), events(), CONTENT_TYPE, head_to(wire, 30))
+    stream = ByteStream(event("delta", {}), events(), EVENT_STREAM, head_to(wire, 30))
     await stream({}, wire.receive, wire.send)
     assert wire.body == event("delta", {}) * 9
 
@@ -346,7 +344,7 @@ async def test_disconnect_closes_the_events_at_once() -> None:
         finally:
             closed.set()
 
-    stream = asyncio.create_task(ByteStream(b"", events(), CONTENT_TYPE)({}, wire.receive, wire.send))
+    stream = asyncio.create_task(ByteStream(b"", events(), EVENT_STREAM)({}, wire.receive, wire.send))
     await until(lambda: len(wire.messages) >= 2)
     wire.left.set()
     with pytest.raises(ClientDisconnected):
@@ -356,7 +354,7 @@ async def test_disconnect_closes_the_events_at_once() -> None:
 
 async def test_client_that_reads_nothing_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its socket is open and full; the end of the stream is not logged as an error."""
-    monkeypatch.setattr(byte_stream, "SEND_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr(streaming, "SEND_TIMEOUT_SECONDS", 0.05)
     wire, closed = Wire(), asyncio.Event()
 
     async def send(message: Message) -> None:
@@ -372,5 +370,5 @@ async def test_client_that_reads_nothing_is_disconnected(monkeypatch: pytest.Mon
     generator = events()
     await anext(generator)
     with pytest.raises(ClientDisconnected):
-        await asyncio.wait_for(ByteStream(b"first", generator, CONTENT_TYPE)({}, wire.receive, send), 1)
+        await asyncio.wait_for(ByteStream(b"first", generator, EVENT_STREAM)({}, wire.receive, send), 1)
     assert closed.is_set()

@@ -210,4 +210,4 @@ async def test_wrong_method_lists_allowed_methods(
 ) -> None:
     response = await client.request(method, gateway.base_url + path)
     assert (response.status_code, response.headers["allow"]) == (405, allowed)
-    assert f"This address takes {allowed}." in error_of(response)["message"]
+    assert f"This path accepts only {allowed}." in error_of(response)["message"]

@@ -68,10 +68,11 @@ def unreadable(raw: bytes) -> PlatformError | None:
 
 def _compressed(name: str, why: str) -> UnsupportedMediaType:
     shown = name if _CODING.fullmatch(name) else "unknown"
-    return UnsupportedMediaType(
-        f"The body is compressed ({shown}): {why}. {_SEND_PLAIN}: send it without Content-Encoding.",
-        headers={"accept-encoding": "identity"},
+    error = UnsupportedMediaType(
+        f"The body is compressed ({shown}): {why}. {_SEND_PLAIN}: send it without Content-Encoding."
     )
+    error.compressed = True
+    return error
 
 
 def _other_encoding(name: str) -> UnsupportedMediaType:

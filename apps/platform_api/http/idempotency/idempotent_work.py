@@ -6,11 +6,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 
 from starlette.responses import Response
-from starlette.types import Receive
 
-from apps.platform_api.http.disconnect import ClientDisconnected, cancel_on_disconnect
+from apps.platform_api.http.disconnect import ClientDisconnected, DisconnectSignal, cancel_on_disconnect
 from apps.platform_api.http.idempotency.detached_work import DetachedWork
-from apps.platform_api.http.streaming.byte_stream import ByteStream
+from apps.platform_api.http.streaming import ByteStream
 from platform_app.idempotency.in_flight import InFlightRequest
 from platform_app.idempotency.stored_response import StoredResponse
 from platform_app.observability import metrics
@@ -57,14 +56,14 @@ class KeyedWork:
         self._recording: _Recording | None = None
         self._task = detached.start(self._run())
 
-    async def response(self, receive: Receive) -> Response:
+    async def response(self, client: DisconnectSignal) -> Response:
         """The response to send: whole and kept, or a stream whose chunks come from the task.
 
         Raises:
             ClientDisconnected: the client left; the work goes on, if it may.
         """
         try:
-            return await cancel_on_disconnect(receive, asyncio.shield(self._ready))
+            return await cancel_on_disconnect(client, asyncio.shield(self._ready))
         except ClientDisconnected:
             self.leave()
             raise
@@ -107,11 +106,11 @@ class KeyedWork:
     async def _pass_on(self, stream: ByteStream, head: StoredResponse) -> None:
         """Every chunk to the client while it is there, and into the record. The last chunk of a complete stream is sent
         only after the response is kept; a stream that ends without it frees the key."""
-        source = stream.pieces
+        source = stream.chunks
         recording = self._recording = _Recording(self._attempt, head)
         try:
             await recording.take(stream.first)
-            stream.pieces = _Chunks(self._chunks, self.leave)
+            stream.chunks = _Chunks(self._chunks, self.leave)
             self._tell(stream)
             async for chunk in source:
                 await recording.take(chunk)
@@ -163,7 +162,7 @@ class _Recording:
 
 
 class _Chunks:
-    """The chunks as the client gets them; see byte_stream.Pieces."""
+    """The chunks as the client gets them; see streaming.ByteChunks."""
 
     def __init__(self, queue: "asyncio.Queue[bytes | BaseException | None]", leave: Callable[[], None]) -> None:
         self._queue = queue

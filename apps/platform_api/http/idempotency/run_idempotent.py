@@ -11,13 +11,13 @@ from functools import partial
 
 from fastapi import Request
 from starlette.responses import Response
-from starlette.types import Receive
 
-from apps.platform_api.dependencies import body_of, detached_work_of, keep_body_of, resources_of
-from apps.platform_api.http.disconnect import STAYS, cancel_on_disconnect
-from apps.platform_api.http.errors import render
+from apps.platform_api.http.disconnect import DisconnectSignal, cancel_on_disconnect, disconnect_signal
+from apps.platform_api.http.errors import note_and_render
 from apps.platform_api.http.idempotency.idempotent_work import KeyedWork, Outcome
-from apps.platform_api.http.streaming.byte_stream import ByteStream
+from apps.platform_api.http.request_state import body_of, detached_work_of, keep_body_of, resources_of
+from apps.platform_api.http.response_headers import provider_headers
+from apps.platform_api.http.streaming import ByteStream
 from apps.platform_api.openai.azure_paths import deployment_of
 from platform_app.auth.caller import Caller
 from platform_app.errors import InvalidRequest, PlatformError, ValidationFailed
@@ -30,11 +30,9 @@ from platform_app.observability.context import RequestContext
 REPLAYED = "idempotent_replay"
 """The reason in access line and access decision where an answer was given again."""
 
-Work = Callable[[Receive], Awaitable[Response]]
-"""A route's work for the client that is behind this `receive`."""
+Work = Callable[[DisconnectSignal], Awaitable[Response]]
+"""A route's work for the client of this signal."""
 _KEY = re.compile(r"[\x20-\x7e]{1,255}")
-_KEPT_PREFIX = "x-platform-"
-"""Of the headers that the context adds to an answer, those that say how it came about; limits are of the moment."""
 
 
 async def run_idempotent(
@@ -52,13 +50,14 @@ async def run_idempotent(
         PlatformError: what `work` raises, or IdempotencyService.begin, or ChatService.admit_replay.
         ClientDisconnected: the client left.
     """
+    client = disconnect_signal(request.scope, request.receive)
     key = idempotency_key(request)
     if key is None:
-        return await work(request.receive)
+        return await work(client)
     resources = resources_of(request)
     holder = Holder(caller.key_id, caller.owner)
     beginning = resources.idempotency.begin(holder, context.route, key, await _content(request))
-    found = await cancel_on_disconnect(request.receive, beginning)
+    found = await cancel_on_disconnect(client, beginning)
     if isinstance(found, StoredResponse):
         # The model that the response came from: without a name in the request, the default may be another one by now.
         same = replace(asked, model=found.model or asked.model)
@@ -66,9 +65,9 @@ async def run_idempotent(
         context.reason = REPLAYED
         return _replay(found)
     if not found.protected:
-        context.response_headers["idempotency-unavailable"] = "true"
+        context.idempotency_unavailable = True
     keyed = KeyedWork(found, detached_work_of(request), partial(_outcome, context, work), keep_body_of(request))
-    return await keyed.response(request.receive)
+    return await keyed.response(client)
 
 
 def idempotency_key(request: Request) -> str | None:
@@ -91,9 +90,9 @@ async def _content(request: Request) -> bytes:
 async def _outcome(context: RequestContext, work: Work) -> Outcome:
     keep = True
     try:
-        response = await work(STAYS)
+        response = await work(DisconnectSignal())  # never set: KeyedWork decides what a disconnect means
     except PlatformError as error:
-        response = render(error, context)
+        response = note_and_render(error, context)
         keep = not isinstance(error, InvalidRequest)  # our own refusal; a provider's is ProviderRejectedRequest
     if isinstance(response, ByteStream):
         return Outcome(response, _kept(response, context, b""))
@@ -109,6 +108,7 @@ def _replay(answer: StoredResponse) -> Response:
 
 
 def _kept(response: Response, context: RequestContext, body: bytes) -> StoredResponse:
-    own = ((name.decode(), value.decode()) for name, value in response.raw_headers if name != b"content-length")
-    added = (item for item in context.response_headers.items() if item[0].startswith(_KEPT_PREFIX))
-    return StoredResponse(response.status_code, (*own, *added), body, context.model)
+    # Who answered belongs to the stored response; the limits' state belongs to the moment and is not stored.
+    headers = (*response.raw_headers, *provider_headers(context))
+    kept = ((name.decode(), value.decode()) for name, value in headers if name != b"content-length")
+    return StoredResponse(response.status_code, tuple(kept), body, context.model)

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from apps.platform_api.dependencies import LimitedBy
 from apps.platform_api.main import create_app
+from apps.platform_api.security.guard import LimitedBy
 from apps.platform_api.security.route_check import api_routes, guard_of
 from platform_app.config import LimitRule, RateLimitsConfig, load_settings
 from platform_app.config.limit_checks import LIMITED_ROUTES, MODEL_ROUTES

@@ -1,11 +1,11 @@
-"""A provider's answer in the platform's contract."""
+"""A provider's response in the platform's contract."""
 
 import json
 from collections.abc import AsyncGenerator
 
 import pytest
 
-from apps.platform_api.chat.responses import answer_events, json_answer
+from apps.platform_api.chat.responses import PlatformContract
 from platform_app.chat import ChatResult
 from platform_app.errors import ProviderBadResponse
 from platform_app.llm.chunk_stream import ChunkStream
@@ -30,13 +30,13 @@ async def stream(*deltas: dict[str, object]) -> ChunkStream:
     return ChunkStream(await anext(rest), rest)
 
 
-def served(answer: ModelResponse | ChunkStream) -> ChatResult:
-    return ChatResult("m", "sim", "up-m", answer)
+def result(response: ModelResponse | ChunkStream) -> ChatResult:
+    return ChatResult("m", "sim", "up-m", response)
 
 
-def test_a_whole_answer() -> None:
-    answer = completion(content="hi")
-    body = json.loads(bytes(json_answer(served(answer), answer, context(), "t1").body))
+def test_json_response_has_output_and_ids() -> None:
+    response = completion(content="hi")
+    body = json.loads(bytes(PlatformContract(context(), "t1").whole(result(response), response).body))
     assert (body["output"], body["model"], body["provider"], body["conversation_id"]) == ("hi", "m", "sim", "t1")
 
 
@@ -59,27 +59,27 @@ def test_a_whole_answer() -> None:
         (5, None),
     ],
 )
-def test_output_is_the_text_of_every_shape_of_content(content: object, output: str | None) -> None:
-    """Kind 32: a list of parts, as Mistral sends it, has text too."""
-    answer = completion(content=content)
-    body = json.loads(bytes(json_answer(served(answer), answer, context(), None).body))
+def test_output_is_the_text_of_content(content: object, output: str | None) -> None:
+    """Content may be a list of parts, as Mistral sends it."""
+    response = completion(content=content)
+    body = json.loads(bytes(PlatformContract(context(), None).whole(result(response), response).body))
     assert (body["output"], body["message"]["content"]) == (output, content)
 
 
-def test_one_that_cannot_be_written_is_the_providers_fault() -> None:
-    answer = completion(content="hi", extra=deep(300))
+def test_unserializable_response_is_a_provider_error() -> None:
+    response = completion(content="hi", extra=deep(300))
     with pytest.raises(ProviderBadResponse):
-        json_answer(served(answer), answer, context(), None)
+        PlatformContract(context(), None).whole(result(response), response)
 
 
-async def test_a_stream_that_cannot_be_written_ends_in_an_error_event() -> None:
+async def test_unserializable_chunk_ends_stream_with_error() -> None:
     chunks = await stream({"content": "a"}, {"extra": deep(300)}, {"content": "b"})
-    events = [event async for event in answer_events(served(chunks), chunks, context(), None)]
+    events = [event async for event in PlatformContract(context(), None).events(result(chunks), chunks)]
     assert [event.split(b"\n")[0] for event in events] == [b"event: delta", b"event: error"]
     assert b"provider_bad_response" in events[1]
 
 
-async def test_one_whose_first_piece_cannot_be_written_keeps_its_status() -> None:
+async def test_unserializable_first_chunk_keeps_its_status() -> None:
     chunks = await stream({"extra": deep(300)})
     with pytest.raises(ProviderBadResponse):
-        await anext(answer_events(served(chunks), chunks, context(), None))
+        await anext(PlatformContract(context(), None).events(result(chunks), chunks))

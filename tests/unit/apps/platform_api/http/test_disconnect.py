@@ -1,4 +1,4 @@
-"""Work for a client that may leave."""
+"""Work is cancelled when its client disconnects, however the server reports it."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -6,16 +6,22 @@ from collections.abc import Awaitable, Callable
 import pytest
 from starlette.types import Message
 
-from apps.platform_api.http.disconnect import ClientDisconnected, cancel_on_disconnect
-from apps.platform_api.http.disconnect_signal import DisconnectSignal, departure_of
+from apps.platform_api.http.disconnect import (
+    ClientDisconnected,
+    DisconnectSignal,
+    ReceiveSignal,
+    cancel_on_disconnect,
+    disconnect_signal,
+)
 
 
 class Client:
-    """The other end: sends nothing until it leaves."""
+    """A client of a server without the extension: `receive` waits until it disconnects."""
 
     def __init__(self) -> None:
         self.gone = asyncio.Event()
         self.waiting = 0
+        self.signal = ReceiveSignal(self.receive)
 
     async def receive(self) -> Message:
         self.waiting += 1
@@ -27,7 +33,7 @@ class Client:
 
 
 class Work:
-    """Runs until told; notes how it ended."""
+    """Runs until `go`; notes whether it was cancelled."""
 
     def __init__(self) -> None:
         self.started = asyncio.Event()
@@ -49,28 +55,28 @@ def client() -> Client:
     return Client()
 
 
-async def test_the_result_comes_through_and_nobody_is_left_waiting(client: Client) -> None:
+async def test_result_is_returned_and_watcher_ends(client: Client) -> None:
     async def quick() -> str:
         await asyncio.sleep(0)
         return "done"
 
-    assert await cancel_on_disconnect(client.receive, quick()) == "done"
+    assert await cancel_on_disconnect(client.signal, quick()) == "done"
     await asyncio.sleep(0)
     assert client.waiting == 0
 
 
-async def test_an_error_comes_through(client: Client) -> None:
+async def test_error_of_work_is_raised(client: Client) -> None:
     async def failing() -> str:
         await asyncio.sleep(0)
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        await cancel_on_disconnect(client.receive, failing())
+        await cancel_on_disconnect(client.signal, failing())
 
 
-async def test_a_client_that_leaves_cancels_the_work(client: Client) -> None:
+async def test_disconnect_cancels_work(client: Client) -> None:
     work = Work()
-    task = asyncio.create_task(cancel_on_disconnect(client.receive, work.run()))
+    task = asyncio.create_task(cancel_on_disconnect(client.signal, work.run()))
     await work.started.wait()
     client.gone.set()
     with pytest.raises(ClientDisconnected):
@@ -78,46 +84,50 @@ async def test_a_client_that_leaves_cancels_the_work(client: Client) -> None:
     assert work.cancelled
 
 
-async def test_a_client_that_is_gone_already(client: Client) -> None:
+async def test_disconnect_before_work_is_reported(client: Client) -> None:
     client.gone.set()
     work = Work()
     with pytest.raises(ClientDisconnected):
-        await asyncio.wait_for(cancel_on_disconnect(client.receive, work.run()), 1)
+        await asyncio.wait_for(cancel_on_disconnect(client.signal, work.run()), 300)
 
 
-async def test_other_messages_are_no_goodbye() -> None:
+async def test_watcher_ignores_messages_other_than_disconnect() -> None:
     messages = [{"type": "http.request", "body": b"", "more_body": False}] * 3
+    waiting = asyncio.Event()
 
     async def receive() -> Message:
         if messages:
             return messages.pop()
+        waiting.set()
         await asyncio.Event().wait()
         raise AssertionError
 
     work = Work()
-    task = asyncio.create_task(cancel_on_disconnect(receive, work.run()))
-    await asyncio.sleep(0.01)
+    task = asyncio.create_task(cancel_on_disconnect(ReceiveSignal(receive), work.run()))
+    await waiting.wait()
     assert not work.cancelled
     work.go.set()
     assert await task == "done"
 
 
-async def test_a_cancellation_from_outside_is_not_swallowed(client: Client) -> None:
+async def test_cancellation_from_outside_is_passed_on(client: Client) -> None:
     work = Work()
-    task = asyncio.create_task(cancel_on_disconnect(client.receive, work.run()))
+    task = asyncio.create_task(cancel_on_disconnect(client.signal, work.run()))
     await work.started.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     assert work.cancelled
     assert task.cancelled()
+    await asyncio.sleep(0)
     assert client.waiting == 0
 
 
 @pytest.mark.parametrize("order", ["client first", "shutdown first"])
-async def test_of_both_at_once_the_cancellation_from_outside_wins(client: Client, order: str) -> None:
+async def test_shutdown_wins_over_disconnect_at_once(client: Client, order: str) -> None:
+    """If the client disconnects and the task is cancelled from outside, the cancellation is passed on."""
     work = Work()
-    task = asyncio.create_task(cancel_on_disconnect(client.receive, work.run()))
+    task = asyncio.create_task(cancel_on_disconnect(client.signal, work.run()))
     await work.started.wait()
     if order == "client first":
         client.gone.set()
@@ -131,15 +141,15 @@ async def test_of_both_at_once_the_cancellation_from_outside_wins(client: Client
 
 
 @pytest.mark.parametrize("ticks", range(6))
-async def test_a_client_that_leaves_as_the_work_ends_is_one_or_the_other(client: Client, ticks: int) -> None:
-    """And the task is not left with a cancellation that hits the next thing it does."""
+async def test_disconnect_at_end_of_work_leaves_no_cancellation(client: Client, ticks: int) -> None:
+    """Either outcome is right; a cancellation that hits the task's next step is not."""
     work = Work()
 
     async def request() -> str:
         try:
-            outcome = await cancel_on_disconnect(client.receive, work.run())
+            outcome = await cancel_on_disconnect(client.signal, work.run())
         except ClientDisconnected:
-            outcome = "left"
+            outcome = "disconnected"
         for _ in range(5):
             await asyncio.sleep(0)
         current = asyncio.current_task()
@@ -156,108 +166,118 @@ async def test_a_client_that_leaves_as_the_work_ends_is_one_or_the_other(client:
     for _ in range(ticks // 2):
         await asyncio.sleep(0)
     events[1]()
-    assert await asyncio.wait_for(task, 300) in ("done", "left")
+    assert await asyncio.wait_for(task, 300) in ("done", "disconnected")
 
 
-async def test_a_timeout_inside_the_work_stays_a_timeout(client: Client) -> None:
+async def test_timeout_inside_work_is_raised(client: Client) -> None:
     async def slow() -> None:
         async with asyncio.timeout(0.01):
             await asyncio.Event().wait()
 
     with pytest.raises(TimeoutError):
-        await cancel_on_disconnect(client.receive, slow())
+        await cancel_on_disconnect(client.signal, slow())
 
 
-async def test_a_timeout_around_it_works(client: Client) -> None:
+async def test_timeout_around_work_is_raised(client: Client) -> None:
     async def wait(work: Awaitable[str]) -> str:
         async with asyncio.timeout(0.01):
-            return await cancel_on_disconnect(client.receive, work)
+            return await cancel_on_disconnect(client.signal, work)
 
     with pytest.raises(TimeoutError):
         await wait(Work().run())
 
 
-# --- where the server tells
+async def test_watcher_waits_while_one_callback_is_left(client: Client) -> None:
+    called: list[str] = []
+
+    def first() -> None:
+        called.append("first")
+
+    def second() -> None:
+        called.append("second")
+
+    client.signal.add_callback(first)
+    client.signal.add_callback(second)
+    await asyncio.sleep(0)
+    assert client.waiting == 1
+    client.signal.remove_callback(first)
+    client.gone.set()
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert called == ["second"]
 
 
-class TellingClient:
-    """`receive` of a server that tells when the client left; nobody waits in it."""
-
-    def __init__(self) -> None:
-        self.departure = DisconnectSignal()
-
-    async def __call__(self) -> Message:
-        raise AssertionError("nobody waits here")
+# --- the server's own signal
 
 
-async def test_a_departure_cancels_the_work() -> None:
-    client, work = TellingClient(), Work()
-    task = asyncio.create_task(cancel_on_disconnect(client, work.run()))
+async def test_signal_cancels_work() -> None:
+    signal, work = DisconnectSignal(), Work()
+    task = asyncio.create_task(cancel_on_disconnect(signal, work.run()))
     await work.started.wait()
-    client.departure.happen()
+    signal.set()
     with pytest.raises(ClientDisconnected):
         await asyncio.wait_for(task, 300)
     assert work.cancelled
 
 
-async def test_a_departure_in_the_turn_of_the_result() -> None:
-    """Either is true then; what must not be is a cancellation that nobody explains."""
-    client, work = TellingClient(), Work()
-    task = asyncio.create_task(cancel_on_disconnect(client, work.run()))
+async def test_signal_in_the_iteration_of_the_result_disconnects() -> None:
+    """Either outcome would be right; an unexplained cancellation would not."""
+    signal, work = DisconnectSignal(), Work()
+    task = asyncio.create_task(cancel_on_disconnect(signal, work.run()))
     await work.started.wait()
     work.go.set()
-    client.departure.happen()
+    signal.set()
     with pytest.raises(ClientDisconnected):
         await asyncio.wait_for(task, 300)
 
 
-async def test_after_a_departure_nothing_is_begun() -> None:
-    client, work = TellingClient(), Work()
-    client.departure.happen()
+async def test_work_is_not_started_after_signal() -> None:
+    signal, work = DisconnectSignal(), Work()
+    signal.set()
     with pytest.raises(ClientDisconnected):
-        await cancel_on_disconnect(client, work.run())
+        await cancel_on_disconnect(signal, work.run())
     assert not work.started.is_set()
 
 
-async def test_a_departure_after_the_result_is_nobodys() -> None:
-    client, work = TellingClient(), Work()
+async def test_signal_after_result_cancels_nothing() -> None:
+    signal, work = DisconnectSignal(), Work()
     work.go.set()
-    assert await cancel_on_disconnect(client, work.run()) == "done"
-    client.departure.happen()
-    await asyncio.sleep(0)  # a cancellation would come here
+    assert await cancel_on_disconnect(signal, work.run()) == "done"
+    signal.set()
+    await asyncio.sleep(0)  # a cancellation would arrive here
 
 
-async def test_a_cancellation_before_a_departure_stays_one() -> None:
-    client, work = TellingClient(), Work()
-    task = asyncio.create_task(cancel_on_disconnect(client, work.run()))
+async def test_cancellation_before_signal_is_passed_on() -> None:
+    signal, work = DisconnectSignal(), Work()
+    task = asyncio.create_task(cancel_on_disconnect(signal, work.run()))
     await work.started.wait()
     task.cancel()
-    client.departure.happen()
+    signal.set()
     with pytest.raises(asyncio.CancelledError):
         await task
 
 
-async def test_one_of_two_on_a_connection_ends_and_the_other_hears() -> None:
-    client, first, second = TellingClient(), Work(), Work()
-    tasks = [asyncio.create_task(cancel_on_disconnect(client, work.run())) for work in (first, second)]
+async def test_signal_cancels_second_work_after_first_ends() -> None:
+    signal, first, second = DisconnectSignal(), Work(), Work()
+    tasks = [asyncio.create_task(cancel_on_disconnect(signal, work.run())) for work in (first, second)]
     await asyncio.gather(first.started.wait(), second.started.wait())
     first.go.set()
     assert await tasks[0] == "done"
-    client.departure.happen()
+    signal.set()
     with pytest.raises(ClientDisconnected):
         await tasks[1]
 
 
-def test_a_scope_without_one() -> None:
-    told = DisconnectSignal()
-    assert departure_of({"type": "http"}) is None
-    assert departure_of({"type": "http", "extensions": {"flowbiz.departure": "x"}}) is None
-    assert departure_of({"type": "http", "extensions": told.extension()}) is told
+async def test_scope_without_signal_waits_in_receive(client: Client) -> None:
+    signal = DisconnectSignal()
+    assert disconnect_signal({"type": "http", "extensions": signal.extension()}, client.receive) is signal
+    for scope in ({"type": "http"}, {"type": "http", "extensions": {"flowbiz.disconnect": "x"}}):
+        assert isinstance(disconnect_signal(scope, client.receive), ReceiveSignal)
 
 
-def test_whoever_is_to_be_told_makes_the_server_read_on() -> None:
-    read_on: list[str] = []
-    departure = DisconnectSignal(lambda: read_on.append("on"))
-    assert read_on == []
-    departure.tell(lambda: None)
-    assert read_on == ["on"]
+def test_callback_makes_server_resume_reading() -> None:
+    resumed: list[str] = []
+    signal = DisconnectSignal(lambda: resumed.append("resumed"))
+    assert resumed == []
+    signal.add_callback(lambda: None)
+    assert resumed == ["resumed"]

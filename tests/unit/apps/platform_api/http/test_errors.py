@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from apps.platform_api.http.errors import error_body, field_path, internal_error, render
+from apps.platform_api.http.errors import field_path, internal_error, note_and_render, render
 from platform_app import errors
 from platform_app.errors import PlatformError
 from tests.support.fakes.core import context
@@ -16,6 +16,12 @@ def tree(kind: type[PlatformError] = PlatformError) -> Iterator[type[PlatformErr
     for child in kind.__subclasses__():
         yield child
         yield from tree(child)
+
+
+def error_of(kind: type[PlatformError]) -> PlatformError:
+    """An error of this class with a plain message."""
+    has_message = kind in (errors.MissingCredentials, errors.InvalidApiKey)
+    return kind() if has_message else kind("platform:chat")  # type: ignore[call-arg] # those two have one
 
 
 LEAVES = [kind for kind in tree() if "code" in vars(kind)]
@@ -67,14 +73,12 @@ HELPS = {
 
 @pytest.mark.parametrize("kind", [kind for kind in LEAVES if kind.__module__ == "platform_app.errors"])
 @pytest.mark.parametrize("openai", [False, True])
-def test_only_what_waiting_helps_may_be_retried(kind: type[PlatformError], openai: bool) -> None:
-    """Kind 11: OpenAI's and Anthropic's clients retry 408, 409, 429 and every 5xx unless they are told not to."""
-    error = kind.__new__(kind)
-    PlatformError.__init__(error, "No.")
-    response = render(error, replace(context(), openai=openai))
-    assert ("x-should-retry" in response.headers) is (kind not in HELPS)
+def test_should_retry_is_false_where_waiting_does_not_help(kind: type[PlatformError], openai: bool) -> None:
+    """OpenAI's and Anthropic's clients retry 408, 409, 429 and every 5xx unless x-should-retry says otherwise."""
+    response = render(error_of(kind), replace(context(), openai=openai))
+    expected = "true" if kind is errors.IdempotencyInFlight else None if kind in HELPS else "false"
+    assert response.headers.get("x-should-retry") == expected
     if kind not in HELPS:
-        assert response.headers["x-should-retry"] == "false"
         assert "retry-after" not in response.headers
 
 
@@ -144,10 +148,13 @@ def test_the_drawn_tree_is_the_real_one() -> None:
 
 
 @pytest.mark.parametrize("kind", LEAVES)
-def test_what_is_a_denial(kind: type[PlatformError]) -> None:
+def test_error_is_noted_once_and_rendering_notes_nothing(kind: type[PlatformError]) -> None:
     request = context()
-    knows_its_words = kind in (errors.MissingCredentials, errors.InvalidApiKey)
-    error_body(kind() if knows_its_words else kind("platform:chat"), request)  # type: ignore[call-arg]  # those two
+    error = error_of(kind)
+    for openai in (False, True):
+        render(error, replace(request, openai=openai))
+        assert (request.reason, request.decision) == (None, "allow")
+    note_and_render(error, request)
     assert request.reason == kind.code
     denied = issubclass(kind, errors.CallerRefused | errors.RateLimited | errors.ModelNotFound)
     assert request.decision == ("deny" if denied else "allow")

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from fastapi.routing import APIRoute
 
+from apps.platform_api.http.model_route import ModelRoute
 from apps.platform_api.http.query_parameters import MAX_PARAMETERS, refuse_unknown_parameters
 from apps.platform_api.main import create_app
 from apps.platform_api.security.route_check import api_routes
@@ -15,7 +16,7 @@ APP = create_app(load_settings(database_url="postgresql://a:b@localhost/c", redi
 ROUTES = {(method, route.path_format): route for route in api_routes(APP) for method in route.methods or ()}
 
 
-def details(route: APIRoute, query: bytes, *, openai: bool = False) -> list[str]:
+def details(route: APIRoute | ModelRoute, query: bytes, *, openai: bool = False) -> list[str]:
     scope: dict[str, Any] = {"route": route, "query_string": query}
     with pytest.raises(ValidationFailed) as caught:
         refuse_unknown_parameters(scope, openai=openai)
@@ -24,7 +25,7 @@ def details(route: APIRoute, query: bytes, *, openai: bool = False) -> list[str]
     return caught.value.details
 
 
-def passes(route: APIRoute, query: bytes, *, openai: bool = False) -> None:
+def passes(route: APIRoute | ModelRoute, query: bytes, *, openai: bool = False) -> None:
     refuse_unknown_parameters({"route": route, "query_string": query}, openai=openai)
 
 
@@ -34,7 +35,7 @@ CHAT = ROUTES["POST", "/v1/chat/completions"]
 
 
 @pytest.mark.parametrize("route", ROUTES.values(), ids=lambda route: f"{sorted(route.methods)[0]} {route.path_format}")
-def test_unknown_parameter_is_refused_on_every_route(route: APIRoute) -> None:
+def test_unknown_parameter_is_refused_on_every_route(route: APIRoute | ModelRoute) -> None:
     [detail] = details(route, b"key_di=x")
     assert detail.startswith("key_di: is not ")
 
@@ -54,7 +55,7 @@ def test_unknown_parameter_is_refused_on_every_route(route: APIRoute) -> None:
         (CHAT, b"model=gpt-5", "this route has no query parameters"),
     ],
 )
-def test_misspelt_parameter_is_told_the_right_one(route: APIRoute, query: bytes, told: str) -> None:
+def test_misspelt_parameter_is_told_the_right_one(route: APIRoute | ModelRoute, query: bytes, told: str) -> None:
     [detail] = details(route, query)
     assert told in detail
 
@@ -81,7 +82,7 @@ def test_every_problem_is_named_up_to_a_bound() -> None:
         (ROUTES["GET", "/v1/models"], b"client_version=0.100.0"),
     ],
 )
-def test_what_official_clients_send_passes(route: APIRoute, query: bytes) -> None:
+def test_what_official_clients_send_passes(route: APIRoute | ModelRoute, query: bytes) -> None:
     passes(route, query, openai=True)
 
 

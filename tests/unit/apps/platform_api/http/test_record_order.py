@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from apps.platform_api.http.body.budget import BodyBudget
-from apps.platform_api.http.body.request_body import BodyLimits
+from apps.platform_api.http.body.request_body import BodyBudget, BodyLimits
 from apps.platform_api.http.disconnect import ClientDisconnected
 from apps.platform_api.http.middleware import RequestLimits, RequestMiddleware
 from apps.platform_api.server.state import ServerState

@@ -5,8 +5,7 @@ import asyncio
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from apps.platform_api.http.body.budget import BodyBudget
-from apps.platform_api.http.body.request_body import BodyLimits
+from apps.platform_api.http.body.request_body import BodyBudget, BodyLimits
 from apps.platform_api.http.middleware import RequestLimits, RequestMiddleware
 from apps.platform_api.server.state import ServerState
 

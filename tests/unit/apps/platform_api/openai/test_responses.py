@@ -1,4 +1,4 @@
-"""A provider's answer leaves as it came, but for the model's name and a count of tokens that nobody asked for."""
+"""A response in OpenAI's contract: the provider's bytes, except the model's name and unrequested token counts."""
 
 import asyncio
 import json
@@ -7,8 +7,9 @@ from typing import Any
 
 import orjson
 import pytest
+from starlette.responses import Response
 
-from apps.platform_api.openai.responses import DONE, completion_events, whole_answer
+from apps.platform_api.openai.responses import DONE, OpenAIContract
 from platform_app.chat import ChatResult
 from platform_app.errors import PlatformError, ProviderBadResponse
 from platform_app.llm.chunk_stream import ChunkStream
@@ -38,36 +39,39 @@ def events(*raws: bytes, alias: str = "up", wants_usage: bool, error: PlatformEr
 
     async def collect() -> list[bytes]:
         stream = ChunkStream(chunk(raws[0]), rest())
-        served = ChatResult(alias, "provider", "up", stream)
-        return [event async for event in completion_events(served, stream, wants_usage, context())]
+        result = ChatResult(alias, "provider", "up", stream)
+        return [event async for event in OpenAIContract(context(), wants_usage).events(result, stream)]
 
     got = asyncio.run(collect())
     assert closed
     return got
 
 
-def test_an_answer_is_the_providers_bytes() -> None:
+def whole(model: str, response: ModelResponse) -> Response:
+    return OpenAIContract(context()).whole(ChatResult(model, "p", "up", response), response)
+
+
+def test_response_is_the_providers_bytes() -> None:
     raw = b'{ "model":"up", "choices":[{"message":{"content":"\\u00e9"}}],"x":1.0 }'
-    response = whole_answer(ChatResult("up", "p", "up", ModelResponse(raw, {})), ModelResponse(raw, orjson.loads(raw)))
+    response = whole("up", ModelResponse(raw, orjson.loads(raw)))
     assert response.body == raw
     assert response.headers["content-type"] == "application/json"
 
 
-def test_with_an_alias_only_the_models_name_differs() -> None:
+def test_alias_changes_only_the_models_name() -> None:
     raw = b'{ "model":"up-2026", "choices":[{"message":{"content":"\\u00e9"}}],"x":1.0 }'
-    completion = ModelResponse(raw, orjson.loads(raw))
-    assert whole_answer(ChatResult("mine", "p", "up", completion), completion).body == raw.replace(b"up-2026", b"mine")
+    assert whole("mine", ModelResponse(raw, orjson.loads(raw))).body == raw.replace(b"up-2026", b"mine")
 
 
-def test_a_client_that_asked_for_usage_gets_every_byte() -> None:
+def test_requested_usage_keeps_every_byte() -> None:
     assert events(CHUNK, USAGE, wants_usage=True) == [b"data: %b\n\n" % CHUNK, b"data: %b\n\n" % USAGE, DONE]
 
 
-def test_one_that_did_not_sees_no_trace_of_it() -> None:
+def test_unrequested_usage_is_removed() -> None:
     assert events(CHUNK, USAGE, wants_usage=False) == [b"data: %b\n\n" % CHUNK.replace(b',"usage":null', b""), DONE]
 
 
-def test_an_alias_is_in_every_chunk() -> None:
+def test_alias_is_in_every_chunk() -> None:
     for wants_usage, count in ((True, 2), (False, 1)):
         *chunks, done = events(CHUNK, USAGE, alias="mine", wants_usage=wants_usage)
         assert len(chunks) == count
@@ -76,8 +80,8 @@ def test_an_alias_is_in_every_chunk() -> None:
         assert all((b'"usage"' in event) is wants_usage for event in chunks)
 
 
-def test_a_count_beside_the_last_text_goes_alone() -> None:
-    """As some servers send it, without being asked."""
+def test_unrequested_usage_beside_text_is_removed() -> None:
+    """Some servers send the usage with the last text, without a request for it."""
     last: dict[str, Any] = {**orjson.loads(CHUNK), "usage": {"total_tokens": 2}}
     (event, _) = events(orjson.dumps(last), alias="mine", wants_usage=False)
     del last["usage"]
@@ -85,7 +89,7 @@ def test_a_count_beside_the_last_text_goes_alone() -> None:
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
-def test_json_on_several_lines_stays_one_event(end: bytes) -> None:
+def test_multiline_json_becomes_one_event(end: bytes) -> None:
     raw = end.join([b"{", b'"model": "up",', b'"choices": [{"delta": {"content": "a\\nb"}}]}'])
     event, _ = events(raw, wants_usage=True)
     assert event.count(b"\n") == 2
@@ -93,7 +97,7 @@ def test_json_on_several_lines_stays_one_event(end: bytes) -> None:
     assert orjson.loads(event.removeprefix(b"data: ")) == orjson.loads(raw)
 
 
-def test_a_stream_that_fails_ends_in_an_error_and_not_in_done() -> None:
+def test_failed_stream_ends_with_error_event() -> None:
     error = ProviderBadResponse("The provider's answer was not understood.")
     *_, last = events(CHUNK, wants_usage=True, error=error)
     assert orjson.loads(last.removeprefix(b"data: ")) == {
@@ -112,8 +116,8 @@ HALF = b'{"id":"c","model":"up","choices":[{"index":0,"delta":{"content":"\\ud83
 
 @pytest.mark.parametrize("alias", ["up", "mine"])
 @pytest.mark.parametrize("raw", [HALF, HALF.replace(b'"id":"c"', b'"id":"c","x":{"model":"y","usage":null}')])
-def test_half_an_emoji_passes_also_where_a_member_changes(alias: str, raw: bytes) -> None:
-    """Kind 16: as the escape that it came as, with the model's name and the usage replaced or written anew."""
+def test_lone_surrogate_stays_escaped_when_members_change(alias: str, raw: bytes) -> None:
+    """Half a surrogate pair stays the escape that the provider sent, also where the model or the usage is replaced."""
     for wants_usage in (True, False):
         event, done = events(raw, alias=alias, wants_usage=wants_usage)
         assert done == DONE

@@ -10,10 +10,13 @@ from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
-from apps.platform_api.dependencies import CallerDep, Guard, LimitedBy
+from apps.platform_api.http.model_route import ModelRoute
+from apps.platform_api.security.guard import Guard, LimitedBy
 from apps.platform_api.security.route_check import PUBLIC, UnguardedRouteError, api_routes, guard_of, require_guards
 from platform_app.auth import permissions
 from platform_app.auth.caller import Caller
+
+CallerDep = Annotated[Caller, Depends(Guard(permissions.Scope.CHAT))]
 
 
 async def guarded(caller: CallerDep) -> None:
@@ -78,6 +81,19 @@ def test_a_plain_starlette_route_cannot_be_guarded(app: FastAPI) -> None:
 
     app.router.routes.append(Route("/plain", plain, methods=["POST"]))
     assert "POST /plain" in unguarded_of(app)
+
+
+async def model_handler(request: Request, caller: Caller) -> Response:
+    return Response()
+
+
+def test_model_route_is_checked_by_its_guard(app: FastAPI) -> None:
+    app.router.routes.append(ModelRoute("/v1/good", Guard(permissions.Scope.CHAT), model_handler, {}))
+    require_guards(app)
+    app.router.routes.append(ModelRoute("/v1/none", Guard(None), model_handler, {}))
+    unlimited = Guard(permissions.Scope.CHAT, LimitedBy.NOTHING_CHARGED)
+    app.router.routes.append(ModelRoute("/v1/unlimited", unlimited, model_handler, {}))
+    assert "POST /v1/none, POST /v1/unlimited;" in unguarded_of(app)
 
 
 async def _asgi(scope: Scope, receive: Receive, send: Send) -> None:

@@ -5,8 +5,7 @@ import asyncio
 import pytest
 from starlette.types import Message, Receive
 
-from apps.platform_api.http.body.budget import BodyBudget
-from apps.platform_api.http.body.request_body import GRACE_SECONDS, BodyLimits, BoundedRequestBody
+from apps.platform_api.http.body.request_body import GRACE_SECONDS, BodyBudget, BodyLimits, BoundedRequestBody
 from platform_app.errors import InvalidRequest
 from tests.support.timing.virtual_time import now, virtual_time
 

@@ -6,8 +6,7 @@ import pytest
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive
 
-from apps.platform_api.http.body.budget import BodyBudget
-from apps.platform_api.http.body.request_body import BodyLimits, BoundedRequestBody
+from apps.platform_api.http.body.request_body import BodyBudget, BodyLimits, BoundedRequestBody
 from apps.platform_api.server.refusal import Reason, RequestRefusedError, refuse
 from platform_app.errors import HeadersTooLarge, InvalidRequest, Overloaded, PayloadTooLarge, RateLimited
 

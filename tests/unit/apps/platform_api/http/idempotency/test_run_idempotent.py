@@ -10,13 +10,13 @@ import orjson
 import pytest
 from fastapi import Request
 from starlette.responses import Response
-from starlette.types import Message, Receive
+from starlette.types import Message
 
-from apps.platform_api.http.disconnect import STAYS, ClientDisconnected
+from apps.platform_api.http.disconnect import ClientDisconnected, DisconnectSignal
 from apps.platform_api.http.idempotency.detached_work import DetachedWork
 from apps.platform_api.http.idempotency.run_idempotent import run_idempotent
-from apps.platform_api.http.streaming.byte_stream import ByteStream, open_byte_stream
-from apps.platform_api.http.streaming.sse import CONTENT_TYPE
+from apps.platform_api.http.response_headers import response_headers
+from apps.platform_api.http.streaming import EVENT_STREAM, ByteStream, open_byte_stream
 from apps.platform_api.server.state import ServerState
 from platform_app.auth.caller import Caller
 from platform_app.errors import (
@@ -35,6 +35,7 @@ from platform_app.idempotency.service import IdempotencyService
 from platform_app.idempotency.stored_response import StoredResponse
 from platform_app.llm.requests import ModelRequest
 from platform_app.observability.context import RequestContext
+from platform_app.rate_limit.limiter import Decision
 from tests.support.fakes.core import Count, context
 from tests.support.fakes.memory_store import MemoryStore
 
@@ -82,7 +83,7 @@ class Route:
         self.context = context()
 
     async def ask(self, work: Any, *keys: str) -> Response:
-        async def counted(receive: Receive) -> Response:
+        async def counted(client: DisconnectSignal) -> Response:
             self.worked += 1
             result = work if isinstance(work, Response | BaseException) else await work()
             if isinstance(result, BaseException):
@@ -127,19 +128,19 @@ def route() -> Route:
     return Route(MemoryStore())
 
 
-def events(*pieces: bytes | Exception) -> AsyncGenerator[bytes, None]:
+def events(*chunks: bytes | Exception) -> AsyncGenerator[bytes, None]:
     async def run() -> AsyncGenerator[bytes, None]:
-        for piece in pieces:
+        for chunk in chunks:
             await asyncio.sleep(0)
-            if isinstance(piece, Exception):
-                raise piece
-            yield piece
+            if isinstance(chunk, Exception):
+                raise chunk
+            yield chunk
 
     return run()
 
 
-def streaming(route: Route, *pieces: bytes | Exception) -> Any:
-    return lambda: open_byte_stream(events(*pieces), STAYS, CONTENT_TYPE)
+def streaming(route: Route, *chunks: bytes | Exception) -> Any:
+    return lambda: open_byte_stream(events(*chunks), DisconnectSignal(), EVENT_STREAM)
 
 
 async def test_without_the_header_nothing_happens(route: Route) -> None:
@@ -151,7 +152,9 @@ async def test_without_the_header_nothing_happens(route: Route) -> None:
 
 async def test_an_answer_is_given_again_with_its_own_headers_only(route: Route) -> None:
     async def work() -> Response:
-        route.context.response_headers |= {"x-platform-model": "m", "ratelimit": '"r";r=1;t=1'}
+        noted = route.context
+        noted.provider, noted.upstream_model, noted.attempts = "sim", "m", 1
+        noted.limits = Decision((), None)
         return Response(b'{"a":1}', media_type="application/json")
 
     first = await route.ask(work, "one")
@@ -160,10 +163,11 @@ async def test_an_answer_is_given_again_with_its_own_headers_only(route: Route) 
     assert (again.status_code, again.body) == (first.status_code, first.body)
     assert sorted(again.raw_headers) == [
         (b"content-length", b"7"), (b"content-type", b"application/json"),
-        (b"idempotency-replayed", b"true"), (b"x-platform-model", b"m"),
+        (b"idempotency-replayed", b"true"), (b"x-platform-attempts", b"1"), (b"x-platform-model", b"m"),
+        (b"x-platform-provider", b"sim"),
     ]  # fmt: skip
     assert (route.context.reason, route.context.decision) == ("idempotent_replay", "allow")
-    assert route.context.response_headers == {}
+    assert response_headers(route.context) == []
 
 
 async def test_replay_is_admitted_by_the_model_it_came_from(route: Route) -> None:
@@ -351,12 +355,12 @@ async def test_down_nothing_is_done_or_it_is_said(route: Route) -> None:
     open_route.store.down = True
     response = await open_route.ask(Response(b"1"), "one")
     assert response.body == b"1"
-    assert open_route.context.response_headers == {"idempotency-unavailable": "true"}
+    assert response_headers(open_route.context) == [(b"idempotency-unavailable", b"true")]
     # The header is of that moment; it is not kept with the answer.
     open_route.store.down = False
     await open_route.ask(Response(b"1"), "one")
     await open_route.ask(Response(b"1"), "one")
-    assert "idempotency-unavailable" not in open_route.context.response_headers
+    assert not open_route.context.idempotency_unavailable
     assert open_route.worked == 2
 
 
@@ -394,7 +398,7 @@ async def test_stream_goes_on_without_its_client(route: Route, at: bytes) -> Non
         await may_end.wait()
         yield DONE
 
-    response = await route.ask(lambda: open_byte_stream(source(), STAYS, CONTENT_TYPE), "one")
+    response = await route.ask(lambda: open_byte_stream(source(), DisconnectSignal(), EVENT_STREAM), "one")
     assert route.held
     route.client.leaves_at = at
     with pytest.raises(ClientDisconnected):
@@ -421,7 +425,7 @@ async def test_stream_without_a_client_is_not_slowed_down(route: Route) -> None:
 async def test_stream_too_large_to_keep_ends_with_its_client(route: Route) -> None:
     chunks = [b"data: %d %b\n\n" % (number, b"x" * 300) for number in range(50)]
     source = events(*chunks, DONE)
-    response = await route.ask(lambda: open_byte_stream(source, STAYS, CONTENT_TYPE), "one")
+    response = await route.ask(lambda: open_byte_stream(source, DisconnectSignal(), EVENT_STREAM), "one")
     route.client.leaves_at = chunks[5]
     with pytest.raises(ClientDisconnected):
         await route.send(response)
@@ -446,11 +450,11 @@ async def test_what_looks_like_the_end_inside_of_an_event_is_none(route: Route) 
 
 
 async def test_a_stream_above_the_bound_is_passed_on_and_not_collected(route: Route) -> None:
-    pieces = [b"data: %b\n\n" % (b"x" * 300)] * 10
-    response = await route.ask(streaming(route, *pieces, DONE), "one")
+    chunks = [b"data: %b\n\n" % (b"x" * 300)] * 10
+    response = await route.ask(streaming(route, *chunks, DONE), "one")
     assert isinstance(response, ByteStream)
     await route.send(response)
-    assert route.client.body == b"".join(pieces) + DONE
+    assert route.client.body == b"".join(chunks) + DONE
     (record,) = route.store.records.values()
     assert (record.owner, record.response) == (None, b"")
 

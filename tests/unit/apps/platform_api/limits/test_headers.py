@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from apps.platform_api.limits.headers import duration, rate_limit_headers
 from platform_app.rate_limit.calendar import Calendar
-from platform_app.rate_limit.headers import duration, rate_limit_headers
 from platform_app.rate_limit.limiter import Decision, RuleState
 from platform_app.rate_limit.rule import Kind, Rule
 

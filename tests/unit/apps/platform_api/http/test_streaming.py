@@ -6,9 +6,8 @@ from collections.abc import AsyncGenerator
 import pytest
 from starlette.types import Message
 
-from apps.platform_api.http.disconnect import ClientDisconnected
-from apps.platform_api.http.streaming.byte_stream import SEND_TIMEOUT_SECONDS, ByteStream
-from apps.platform_api.http.streaming.sse import KEEP_ALIVE, event, open_event_stream
+from apps.platform_api.http.disconnect import ClientDisconnected, ReceiveSignal
+from apps.platform_api.http.streaming import KEEP_ALIVE, SEND_TIMEOUT_SECONDS, ByteStream, event, open_event_stream
 from platform_app.errors import PlatformError, ProviderTimeout
 from tests.support.timing.virtual_time import now, virtual_time
 
@@ -21,6 +20,7 @@ class Client:
 
     def __init__(self) -> None:
         self.gone = asyncio.Event()
+        self.signal = ReceiveSignal(self.receive)
         self.stuck = False
         self.slow = 0.0
         self.messages: list[Message] = []
@@ -79,7 +79,7 @@ async def opened(
         return events.run()
 
     return await open_event_stream(
-        open_events, lambda error: b"failed: %b\n\n" % error.code.encode(), client.receive, client.send, SECONDS
+        open_events, lambda error: b"failed: %b\n\n" % error.code.encode(), client.signal, client.send, SECONDS
     )
 
 
@@ -225,7 +225,7 @@ async def test_stream_that_is_never_sent_sends_no_comments(client: Client) -> No
     stream = await opened(client, Events(b"one", b"two", pause=1))
     await asyncio.sleep(100)
     assert client.messages == []
-    await stream.pieces.aclose()
+    await stream.chunks.aclose()
 
 
 @virtual_time

@@ -3,7 +3,7 @@
 import pytest
 from starlette.types import Scope
 
-from apps.platform_api.security.credentials import credentials
+from apps.platform_api.security.guard import credentials
 from platform_app.errors import InvalidApiKey, MissingCredentials
 from tests.support.fakes.core import Count
 
