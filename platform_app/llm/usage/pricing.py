@@ -42,7 +42,7 @@ class FlatPrice:
         cost = (usage.prompt_tokens - read - written) * self.input + read * self.cached_input
         if written:
             cost += (written - hour) * self.cache_write + hour * self.cache_write_1h
-        # Floats are exact to 1e-9 of these sums. Without the subtraction, 0.15 × 20 would round up to 4.
+        # Floats are exact to 1e-9 of these sums. Without the subtraction, 100 × 0.07 would round up to 8.
         return math.ceil(cost + usage.completion_tokens * self.output - 1e-6)
 
 

@@ -36,7 +36,7 @@ def faulty(
         for model in ("sim-ok", "sim-huge-body", "sim-huge-line", *(expected.model for expected in EXPECTED.values()))
     }
     config = directory / "platform.yaml"
-    # One try each, and no breaker that keeps a fault from the simulator: those are counted in test_policies.py.
+    # One try each, and no breaker that keeps a fault from the simulator: integration/providers counts those.
     policies = {"retry": {"max_attempts": 1}, "breaker": {"minimum_calls": 100_000}}
     sections = {"providers": providers, "models": models, "rate_limits": GENEROUS, "policies": policies}
     config.write_text(yaml.safe_dump(sections))

@@ -36,6 +36,11 @@ def test_flat_price_is_computed(counted: TokenUsage, cost: int) -> None:
     assert FlatPrice(0.15, 0.6, 0.075, 0.15, 0.15).microusd(counted) == cost
 
 
+def test_flat_price_with_float_error_is_exact() -> None:
+    """As a float, 100 * 0.07 is 7.000000000000001."""
+    assert FlatPrice(0.07, 0, 0, 0, 0).microusd(usage(100, 0)) == 7
+
+
 _RATES = st.decimals(0, 1000, places=6)
 
 
