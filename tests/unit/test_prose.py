@@ -21,7 +21,6 @@ NOT_YET_CLEAN = {
     "apps/platform_cli": 60,
     "apps/provider_simulator": 62,
     "bench/passthrough.py": 1,
-    "docs/architecture.md": 18,
     "migrations/versions": 2,
     "platform_app/auth": 2,
     "platform_app/chat.py": 8,

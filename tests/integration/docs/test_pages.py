@@ -81,6 +81,19 @@ def test_decision_is_in_index_with_its_status(page: Path) -> None:
     assert row in (DOCS / "adr/README.md").read_text().splitlines(), f"docs/adr/README.md has the line\n{row}"
 
 
+def test_architecture_page_names_every_package() -> None:
+    """The layout table has each folder of the gateway and of its HTTP service."""
+    text = (DOCS / "architecture.md").read_text()
+    packages = [
+        path.name
+        for parent in (ROOT / "platform_app", ROOT / "apps/platform_api")
+        for path in parent.iterdir()
+        if (path / "__init__.py").exists()
+    ]
+    assert len(packages) > 15
+    assert [name for name in packages if f"{name}/" not in text] == []
+
+
 def test_glossary_is_sorted_and_explains_each_term() -> None:
     rows = table((DOCS / "glossary.md").read_text(), "| Term | Meaning |")
     terms = [term for term, _ in rows]
