@@ -159,7 +159,8 @@ class _Finder(ast.NodeVisitor):
     def visit_Call(self, node: ast.Call) -> None:
         if isinstance(node.func, ast.Name) and node.func.id in NAMES:
             self._replace(node.func, NAMES[node.func.id], f"{node.func.id} → {NAMES[node.func.id]}")
-        self.generic_visit(node)
+        if not (isinstance(node.func, ast.Name) and node.func.id == "field"):  # of a dataclass: mostly how it is shown
+            self.generic_visit(node)
 
     def visit_JoinedStr(self, node: ast.JoinedStr) -> None:
         """Leave texts alone, with the numbers in their formats."""
