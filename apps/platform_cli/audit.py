@@ -1,4 +1,4 @@
-"""`flowbiz-platform audit`: read and export who did what."""
+"""`flowbiz-platform audit`: read and export access decisions and lifecycle changes."""
 
 from datetime import UTC, datetime
 
@@ -9,7 +9,7 @@ from platform_app.ledger.reading.audit import AuditFilter, AuditReader
 
 
 def print_audit(wanted: AuditFilter, limit: int | None) -> None:
-    """Print matching entries as JSON lines, newest first; all of them, a page at a time, without a limit."""
+    """Print matching entries as JSON lines, newest first. Without a limit all of them are printed, a page at a time."""
 
     async def work(engine: AsyncEngine) -> None:
         if limit is not None:
@@ -22,5 +22,5 @@ def print_audit(wanted: AuditFilter, limit: int | None) -> None:
 
 
 def utc(moment: datetime | None) -> datetime | None:
-    """A time without a zone is taken for UTC."""
+    """Return the time, in UTC if it has no zone."""
     return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment

@@ -1,4 +1,4 @@
-"""What the reading commands share: an engine for the time of the command, and what to say when nothing can be read."""
+"""What the commands that read the database share: an engine for the command's duration, and messages for failures."""
 
 import asyncio
 import sys
@@ -18,11 +18,11 @@ from platform_app.errors import AuthUnavailable
 
 
 def read_database(work: Callable[[AsyncEngine], Awaitable[None]], timeout_seconds: float | None = None) -> None:
-    """Run `work`, whose statements may take `timeout_seconds`, or as long as the settings say. A reader of our output
-    that leaves, as `head` does, ends the command well.
+    """Run `work`, whose statements have a timeout of `timeout_seconds`, or that of the settings. If the reader of the
+    output closes the pipe, as `head` does, the command ends with exit code 0.
 
     Raises:
-        AuthUnavailable: the database does not answer, or lacks the tables.
+        AuthUnavailable: the database does not respond, or lacks the tables.
     """
 
     async def main() -> None:
@@ -44,12 +44,12 @@ def read_database(work: Callable[[AsyncEngine], Awaitable[None]], timeout_second
             sys.stderr.close()
             raise typer.Exit(0) from None
         raise AuthUnavailable(
-            f"The database does not answer ({failure_kind(error)}). Check PLATFORM_DATABASE_URL."
+            f"The database does not respond ({failure_kind(error)}). Check PLATFORM_DATABASE_URL."
         ) from None
 
 
 def write_lines(entries: Iterable[Mapping[str, Any]]) -> None:
-    """JSON lines on stdout."""
+    """Write JSON lines to stdout."""
     lines = b"".join(orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE) for entry in entries)
     sys.stdout.buffer.write(lines)
     sys.stdout.buffer.flush()

@@ -1,4 +1,4 @@
-"""`flowbiz-platform keys`: the same code as the HTTP routes, for people at a terminal."""
+"""`flowbiz-platform keys`: create and change API keys with the same code as the HTTP routes."""
 
 import asyncio
 import getpass
@@ -25,10 +25,10 @@ _NUMBER = re.compile(r"\d{1,10}(\.\d{1,6})?", re.ASCII)
 
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 _Name = Annotated[str, typer.Option(help="What the key is for.")]
-_Owner = Annotated[str, typer.Option(help="The team or person who answers for it.")]
+_Owner = Annotated[str, typer.Option(help="The team or person that is responsible for it.")]
 _Limits = Annotated[list[str] | None, typer.Option("--limit", help="RULE=NUMBER, such as key-rpm=120.")]
-_Models = Annotated[list[str] | None, typer.Option("--model", help="A model that it may use; may be repeated.")]
-_Days = Annotated[float | None, typer.Option(min=0.0, help="Ends so many days from now.")]
+_Models = Annotated[list[str] | None, typer.Option("--model", help="A model that the key may use; may be repeated.")]
+_Days = Annotated[float | None, typer.Option(min=0.0, help="Expires this many days from now.")]
 
 
 @app.command()
@@ -41,7 +41,7 @@ def create(
     expires_in_days: _Days = None,
     as_json: _Json = False,
 ) -> None:
-    """Create a key and print it. It is shown this once and cannot be shown again."""
+    """Create a key and print it. The key is shown only once."""
     settings = load_settings()
     expires_at = _in_days(expires_in_days)
     new = NewKey(name, owner, scope, settings.key_environment, model or None, expires_at, _limits(limit))
@@ -98,7 +98,7 @@ def list_keys(
 
 @app.command()
 def show(key_id: str, as_json: _Json = False) -> None:
-    """Show everything about a key but its secret."""
+    """Show everything about a key except its secret."""
     _print(_run(load_settings(), lambda admin: admin.keys.get(key_id, only_owner=None)), as_json)
 
 
@@ -107,7 +107,9 @@ def update(
     key_id: str,
     name: str | None = None,
     owner: str | None = None,
-    scope: Annotated[list[str] | None, typer.Option(help="All scopes of the key from now on; may be repeated.")] = None,
+    scope: Annotated[
+        list[str] | None, typer.Option(help="The key's new scopes, which replace all others; may be repeated.")
+    ] = None,
     model: _Models = None,
     all_models: Annotated[bool, typer.Option(help="Allow every model.")] = False,
     limit: _Limits = None,
@@ -116,7 +118,7 @@ def update(
     never_expires: Annotated[bool, typer.Option()] = False,
     as_json: _Json = False,
 ) -> None:
-    """Change what is named, and nothing else."""
+    """Change the named fields and no others."""
     changes = KeyChanges(
         name=UNSET if name is None else name,
         owner=UNSET if owner is None else owner,
@@ -134,7 +136,8 @@ def rotate(
     grace_period_seconds: Annotated[int, typer.Option(min=0, help="How long the old secret stays valid.")] = 3600,
     as_json: _Json = False,
 ) -> None:
-    """Give a key a new secret and print it. The old one ends after the grace period; an even older one ends now."""
+    """Give a key a new secret and print it. The old secret expires after the grace period; an even older one at
+    once."""
 
     async def work(admin: KeyAdmin) -> tuple[KeyRecord, str]:
         peppers = await admin.peppers.current()
@@ -147,17 +150,17 @@ def rotate(
 @app.command()
 def revoke(
     key_id: str,
-    reason: Annotated[str, typer.Option(help="Why; kept in the audit.")],
-    force: Annotated[bool, typer.Option(help="Even if it is the last administrator's key.")] = False,
+    reason: Annotated[str, typer.Option(help="The reason, recorded in the audit.")],
+    force: Annotated[bool, typer.Option(help="Revoke even the last administrator's key.")] = False,
     as_json: _Json = False,
 ) -> None:
-    """End a key for good."""
+    """Revoke a key permanently."""
     _print(_run(load_settings(), lambda admin: admin.lifecycle.revoke(key_id, reason, _actor(), force=force)), as_json)
 
 
 @app.command()
 def peppers() -> None:
-    """Count the secrets under each pepper version. One that protects none can be retired."""
+    """Count the secrets under each pepper version. A version with no secrets can be removed."""
 
     async def work(admin: KeyAdmin) -> tuple[dict[int, int], list[int]]:
         return await admin.keys.secrets_by_pepper(), list((await admin.peppers.current()).by_version)
@@ -183,7 +186,7 @@ def _run(settings: Settings, work: Callable[[KeyAdmin], Awaitable[T]]) -> T:
         raise AuthUnavailable("The database lacks this version's tables. Run: flowbiz-platform migrate up") from None
     except DATABASE_ERRORS as error:
         raise AuthUnavailable(
-            f"The database does not answer ({failure_kind(error)}). Check PLATFORM_DATABASE_URL."
+            f"The database does not respond ({failure_kind(error)}). Check PLATFORM_DATABASE_URL."
         ) from None
 
 
@@ -202,7 +205,7 @@ def _limits(pairs: list[str] | None) -> dict[str, float] | None:
     for pair in pairs:
         name, _, number = pair.partition("=")
         if not _NUMBER.fullmatch(number):
-            raise _invalid(f"--limit {pair}: RULE=NUMBER is needed, such as key-rpm=120 or key-daily-usd=2.50")
+            raise _invalid(f"--limit {pair}: expected RULE=NUMBER, such as key-rpm=120 or key-daily-usd=2.50")
         limits[name] = float(number) if "." in number else int(number)
     return limits
 
@@ -211,7 +214,7 @@ def _in_days(days: float | None) -> datetime | None:
     try:
         return None if days is None else datetime.now(UTC) + timedelta(days=days)
     except OverflowError:
-        raise _invalid("--expires-in-days: is beyond the calendar; use --never-expires") from None
+        raise _invalid("--expires-in-days: too large for a date; use --never-expires") from None
 
 
 def _either(flag: str, value: T | None, drop_flag: str, drop: bool) -> T | Unset | None:
@@ -227,7 +230,7 @@ def _status(text: str | None) -> KeyStatus | None:
         case None | "active" | "expired" | "revoked":
             return text
         case _:
-            raise _invalid("--status: active, expired or revoked is needed")
+            raise _invalid("--status: expected active, expired or revoked")
 
 
 def _invalid(problem: str) -> ValidationFailed:

@@ -1,4 +1,4 @@
-"""`flowbiz-platform limits`: which rules hold for a request, and how they stand."""
+"""`flowbiz-platform limits`: which limit rules apply to a request, and what remains of them."""
 
 import asyncio
 import json
@@ -31,7 +31,7 @@ _Explained = Sequence[tuple[Explanation, RuleState | None]]
 
 @app.callback()
 def limits() -> None:
-    """Look at the limits of keys."""
+    """Explain the limits of keys."""
 
 
 @app.command()
@@ -41,9 +41,10 @@ def explain(
     model: Annotated[str | None, typer.Option(help="A public model name; the default model without it.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
-    """Say which rules apply to a request of this key, with what limit, whose it is, and how they stand now.
+    """Show which rules apply to a request of this key: each limit, whether it is the key's own, and what remains.
 
-    Every rule that applies must have room. A key's own limit replaces the rule's, for rules that count by key.
+    A request is allowed if every rule that applies has room. For rules that count by key, the key's own limit replaces
+    the rule's.
     """
     settings = load_settings()
     config = load_config(settings)
@@ -64,7 +65,7 @@ def explain(
     for each, state in explained:
         typer.echo("\n".join(_lines(each, state)))
     if not answers:
-        typer.echo("Redis does not answer, so nothing is said about what is left.")
+        typer.echo("Redis does not respond, so the remaining amounts are unknown.")
 
 
 async def _explain(
@@ -75,10 +76,10 @@ async def _explain(
             record = await KeyStore(engine).get(key_id, only_owner=None)
         except DATABASE_ERRORS as error:
             raise AuthUnavailable(
-                f"The database does not answer ({failure_kind(error)}). Check PLATFORM_DATABASE_URL."
+                f"The database does not respond ({failure_kind(error)}). Check PLATFORM_DATABASE_URL."
             ) from None
         usage = LimitedRequest(record.key_id, record.owner, route, model, record.limits or {})
-        # With what the ledger knows, so that a budget that Redis has lost is not told to be unspent.
+        # With the ledger's sums, so that a budget whose counter Redis has lost is not shown as unspent.
         history = LedgerHistory(SpentReader(engine, settings.spool_dir))
         async with open_redis_limiter(settings, history) as limiter:
             gate = RateLimitService(RuleBook(config.rate_limits.rules), limiter)
@@ -90,7 +91,7 @@ async def _explain(
 
 @asynccontextmanager
 async def aclosing_engine(settings: Settings) -> AsyncIterator[AsyncEngine]:
-    """An engine for the time of the command."""
+    """Open an engine for the command's duration."""
     engine = make_engine(settings)
     try:
         yield engine

@@ -1,4 +1,4 @@
-"""The command `flowbiz-platform`: what there is to type. Each command's work is in a file of its own.
+"""The command `flowbiz-platform`: every command with its options. Each command's work is in its own module.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration; `usage reconcile` has another, 3: the bill differs.
 """
@@ -30,13 +30,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # a traceback that shows local variables would show secrets
 )
 app.add_typer(keys.app, name="keys", help="Create, change, rotate and revoke API keys.")
-app.add_typer(limits.app, name="limits", help="Explain which limits hold for a key.")
+app.add_typer(limits.app, name="limits", help="Explain which limits apply to a key.")
 app.add_typer(migrate.app, name="migrate", help="Change the database schema.")
 
 BillFormat = Literal["openai", "openai-cost", "anthropic", "anthropic-cost"]
-_Moment = Annotated[datetime | None, typer.Option(help="UTC where no zone is given.")]
+_Moment = Annotated[datetime | None, typer.Option(help="UTC if it has no zone.")]
 _day_option = partial(typer.Option, formats=["%Y-%m-%d"])
-_Day = Annotated[datetime | None, _day_option(help="The first day, UTC; thirty days before the end without it.")]
+_Day = Annotated[datetime | None, _day_option(help="The first day, UTC; by default thirty days before the end.")]
 _Port = Annotated[int, typer.Option(min=1, max=65535)]
 
 
@@ -44,13 +44,13 @@ _Port = Annotated[int, typer.Option(min=1, max=65535)]
 def dev(
     port: _Port = 8100,
     metrics_port: _Port = 9100,
-    data_dir: Annotated[Path, typer.Option(help="Where databases, keys and logs are kept.")] = Path(".data"),
+    data_dir: Annotated[Path, typer.Option(help="The directory for databases, keys and logs.")] = Path(".data"),
     provider_url: Annotated[
         str | None, typer.Option(help="Send every model of the simulator's catalog to this URL instead.")
     ] = None,
 ) -> None:
-    """Start everything on this machine, with nothing installed: databases, simulator, gateway."""
-    # Imported here, since the embedded servers are an extra that production does not install.
+    """Start everything on this machine without installing servers: databases, simulator, gateway."""
+    # Imported here, because production does not install the extra with the embedded servers.
     from apps.platform_cli.dev.command import run_dev  # noqa: PLC0415 - see above
 
     raise typer.Exit(run_dev(port, metrics_port, data_dir, provider_url))
@@ -58,10 +58,10 @@ def dev(
 
 @app.command()
 def serve(
-    host: Annotated[str | None, typer.Option(help="Wins over PLATFORM_HOST.")] = None,
-    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Wins over PLATFORM_PORT.")] = None,
-    metrics_port: Annotated[int | None, typer.Option(min=1, max=65535, help="Wins over PLATFORM_METRICS_PORT.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, max=256, help="Wins over PLATFORM_WORKERS.")] = None,
+    host: Annotated[str | None, typer.Option(help="Overrides PLATFORM_HOST.")] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Overrides PLATFORM_PORT.")] = None,
+    metrics_port: Annotated[int | None, typer.Option(min=1, max=65535, help="Overrides PLATFORM_METRICS_PORT.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, max=256, help="Overrides PLATFORM_WORKERS.")] = None,
 ) -> None:
     """Run the gateway. Refuses to start on a database schema that is not at head."""
     from apps.platform_cli.serve.command import run_serve  # noqa: PLC0415 - keeps the other commands quick to start
@@ -74,7 +74,7 @@ def serve(
 def check(
     live: Annotated[bool, typer.Option(help="Also make one cheap call to each provider: its list of models.")] = True,
 ) -> None:
-    """Check configuration, secrets, database, Redis, providers and core: a line each, exit code 1 if any fails."""
+    """Check configuration, secrets, database, Redis, providers and core: a line each, exit code 1 if a check fails."""
     from apps.platform_cli.checks.command import run_checks  # noqa: PLC0415 - loads what the other commands do not need
 
     raise typer.Exit(run_checks(live))
@@ -112,7 +112,7 @@ def smoke(
 
 @app.command()
 def maintenance() -> None:
-    """Make the ledger's partitions of the next days and drop those past retention; the service does so every hour."""
+    """Create the ledger's partitions for the next days and drop those past retention; the gateway does so hourly."""
     raise typer.Exit(run_maintenance())
 
 
@@ -125,9 +125,11 @@ def audit(
     trace_id: str | None = None,
     since: _Moment = None,
     until: _Moment = None,
-    limit: Annotated[int | None, typer.Option(min=1, max=1000, help="All that match without it.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, max=1000, help="At most this many entries; all by default.")
+    ] = None,
 ) -> None:
-    """Export who did what as JSON lines, newest first: access decisions and lifecycle changes."""
+    """Export access decisions and lifecycle changes as JSON lines, newest first."""
     wanted = AuditFilter(kind, key_id, route, decision, trace_id, utc(since), utc(until))
     print_audit(wanted, limit)
 
@@ -140,18 +142,19 @@ app.add_typer(usage_app, name="usage")
 def usage(
     context: typer.Context,
     group_by: Annotated[
-        list[str] | None, typer.Option(help="day, key, owner, model or provider; may be repeated. Else day and model.")
+        list[str] | None,
+        typer.Option(help="day, key, owner, model or provider; may be repeated. Default: day and model."),
     ] = None,
     since: _Day = None,
-    until: Annotated[datetime | None, _day_option(help="The day after the last one, UTC; tomorrow without it.")] = None,
+    until: Annotated[datetime | None, _day_option(help="The day after the last one, UTC; tomorrow by default.")] = None,
     key_id: str | None = None,
     owner: str | None = None,
     model: str | None = None,
     provider: str | None = None,
-    format: Annotated[Format | None, typer.Option(help="table without it.")] = None,
+    format: Annotated[Format | None, typer.Option(help="Default: table.")] = None,
     records: Annotated[bool, typer.Option("--records", help="Export single records as JSON lines instead.")] = False,
 ) -> None:
-    """Show what was used and what it cost, by the day, key, owner, model and provider."""
+    """Show usage and cost by day, key, owner, model and provider."""
     if context.invoked_subcommand is not None:
         return
     first, end = (None if moment is None else moment.date() for moment in (since, until))
@@ -159,7 +162,7 @@ def usage(
     if not records:
         print_usage(wanted, check_groups(group_by or DEFAULT_GROUPS), format or "table")
     elif group_by or format:
-        raise typer.BadParameter("--records are JSON lines and have no groups: leave --group-by and --format out")
+        raise typer.BadParameter("--records writes JSON lines without groups: leave --group-by and --format out")
     else:
         print_records(wanted)
 
@@ -169,19 +172,29 @@ def reconcile(
     bill: Annotated[Path, typer.Argument(help="A CSV file, such as an export of OpenAI or Anthropic.")],
     provider: Annotated[str, typer.Option(help="The provider's name in the config file.")] = "openai",
     since: _Day = None,
-    until: Annotated[datetime | None, _day_option(help="The day after the last one; the bill's without it.")] = None,
-    form: Annotated[BillFormat | None, typer.Option("--format", help="The header says it without this.")] = None,
+    until: Annotated[
+        datetime | None, _day_option(help="The day after the last one; by default that of the bill.")
+    ] = None,
+    form: Annotated[
+        BillFormat | None, typer.Option("--format", help="By default it is detected by the header.")
+    ] = None,
     day_column: str | None = None,
     model_column: str | None = None,
-    input_column: Annotated[list[str] | None, typer.Option(help="Of all input; several are added up.")] = None,
-    cached_column: Annotated[list[str] | None, typer.Option(help="Of cached input.")] = None,
+    input_column: Annotated[
+        list[str] | None, typer.Option(help="All input tokens; several columns are added up.")
+    ] = None,
+    cached_column: Annotated[list[str] | None, typer.Option(help="Cached input tokens.")] = None,
     output_column: list[str] | None = None,
     requests_column: str | None = None,
     cost_column: Annotated[str | None, typer.Option(help="In US dollars.")] = None,
-    delimiter: Annotated[str | None, typer.Option(help="Comma, semicolon or tab by the header without it.")] = None,
-    model: Annotated[list[str] | None, typer.Option(help="BILL=ROUTE, where names differ; may be repeated.")] = None,
+    delimiter: Annotated[
+        str | None, typer.Option(help="By default comma, semicolon or tab, detected by the header.")
+    ] = None,
+    model: Annotated[
+        list[str] | None, typer.Option(help="BILL=ROUTE for a model whose names differ; may be repeated.")
+    ] = None,
     tolerance: Annotated[float, typer.Option(min=0, max=100, help="Percent.")] = 1.0,
-    everything: Annotated[bool, typer.Option("--all", help="Show also what agrees.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Also show the lines that agree.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
     """Compare a provider's bill with the ledger by UTC day and model.
@@ -191,7 +204,7 @@ def reconcile(
     from apps.platform_cli.usage.reconcile import Wanted, run_reconcile  # noqa: PLC0415 - as for serve
 
     if delimiter is not None and len(delimiter) != 1:
-        raise typer.BadParameter("--delimiter: one character is needed")
+        raise typer.BadParameter("--delimiter: expected one character")
     names = dict(pair.partition("=")[::2] for pair in model or ())
     if any(not ours for ours in names.values()):
         raise typer.BadParameter("--model: expected BILL=ROUTE, such as gpt-4o-mini=my-deployment")
@@ -209,7 +222,7 @@ def reconcile(
 def simulate(
     host: str = "127.0.0.1",
     port: _Port = 9200,
-    ready_file: Annotated[Path | None, typer.Option(help="Written once it listens.")] = None,
+    ready_file: Annotated[Path | None, typer.Option(help="A file that is written when the simulator listens.")] = None,
 ) -> None:
     """Run the provider simulator by itself."""
     from apps.provider_simulator.main import run as run_simulator  # noqa: PLC0415 - as for serve
@@ -219,7 +232,7 @@ def simulate(
 
 def run() -> None:
     """Run the command line; expected failures become a message and an exit code, never a traceback."""
-    # Log lines are no part of a command's output. `serve` has its own way.
+    # Log lines do not belong to a command's output, so they go to stderr. `serve` configures its own logs.
     configure_logging("warning", "console", LogSink(sys.stderr.fileno()))
     try:
         app()

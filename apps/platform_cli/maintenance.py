@@ -1,4 +1,4 @@
-"""`flowbiz-platform maintenance`: what the service does every hour, for cron or for a person."""
+"""`flowbiz-platform maintenance`: the ledger's hourly maintenance, for cron or by hand."""
 
 import asyncio
 
@@ -11,7 +11,7 @@ from platform_app.ledger.spool.session import DatabaseUnavailableError, LedgerSe
 
 
 def run_maintenance() -> int:
-    """Make the partitions that are due, drop those that are past retention, and print which."""
+    """Create the partitions that are due, drop those past retention, and print both."""
     settings = load_settings()
     try:
         report = asyncio.run(_maintain(settings))
@@ -19,7 +19,7 @@ def run_maintenance() -> int:
         typer.echo(f"Maintenance failed ({error.why}). Check PLATFORM_DATABASE_URL and the role's grants.", err=True)
         return 1
     if not report.ran:
-        typer.echo("Another process is at it; nothing to do.")
+        typer.echo("Another process is running maintenance; nothing to do.")
         return 0
     for what, names in (("created", report.created), ("dropped", report.dropped)):
         for name in names:

@@ -24,7 +24,7 @@ def _place() -> tuple[str, Path | None]:
 
 @app.command()
 def up(revision: str = "head") -> None:
-    """Bring the schema up; each migration is a transaction of its own."""
+    """Migrate the schema up; each migration runs in its own transaction."""
     with _failures_explained():
         url, ca_file = _place()
         migrations.upgrade(url, revision, ca_file=ca_file)
@@ -33,7 +33,7 @@ def up(revision: str = "head") -> None:
 
 @app.command()
 def down(revision: str) -> None:
-    """Take the schema down to a revision; `base` removes everything, data included."""
+    """Migrate the schema down to a revision; `base` drops every table with its data."""
     with _failures_explained():
         url, ca_file = _place()
         migrations.downgrade(url, revision, ca_file=ca_file)
@@ -42,7 +42,7 @@ def down(revision: str) -> None:
 
 @app.command()
 def status() -> None:
-    """Say where the schema is and where this version of the code needs it."""
+    """Show the database's revision and the one that this version needs."""
     with _failures_explained():
         current, head = asyncio.run(_current()), migrations.head_revision()
     typer.echo(f"database: {current or 'empty'}\ncode:     {head}")
@@ -59,16 +59,18 @@ def new(message: str) -> None:
 
 @contextmanager
 def _failures_explained() -> Iterator[None]:
-    """What can go wrong outside of this program becomes a message and exit code 1."""
+    """Turn failures of the database and of Alembic into a message and exit code 1."""
     try:
         yield
-    except CommandError as error:  # a revision that there is not
+    except CommandError as error:  # an unknown revision
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None
     except DATABASE_ERRORS as error:
-        # The first line says what happened; a statement and its place follow.
+        # The first line is the failure; the statement and its position follow.
         what = tls_failure(error) or str(error).partition("\n")[0] or type(error).__name__
-        typer.echo(f"The database refused or does not answer: {what}. Check PLATFORM_DATABASE_URL.", err=True)
+        typer.echo(
+            f"The database refused the command or does not respond: {what}. Check PLATFORM_DATABASE_URL.", err=True
+        )
         raise typer.Exit(1) from None
 
 

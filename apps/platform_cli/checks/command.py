@@ -1,4 +1,4 @@
-"""`flowbiz-platform check`: can this configuration run? One line for each part; nothing is changed."""
+"""Run every check of the configuration and print a line for each."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -25,14 +25,18 @@ from platform_app.secret_store.base import SecretStore
 
 
 def run_checks(live: bool = True) -> int:
-    """Print the lines, with `live` also what each provider answers. Returns 0 where every part is fine, 1 where
-    any is not; raises ConfigurationError."""
+    """Print the lines; with `live` also one for a call to each provider. Return 0 if every required part passes, else
+    1.
+
+    Raises:
+        ConfigurationError: the configuration is invalid.
+    """
     settings = load_settings()
     config = load_config(settings)
     typer.echo(_line(Check("configuration", True, True, _summary(config))))
     failed = False
     for name in unknown_variables():
-        typer.echo(_line(Check(f"variable {name}", False, False, "nothing reads it; is it misspelt?")))
+        typer.echo(_line(Check(f"variable {name}", False, False, "not a setting; check the spelling")))
 
     for line in settings.insecure_connections():
         typer.echo(_line(Check("tls", False, False, line)))
@@ -104,7 +108,7 @@ async def _provider(
 def _core(settings: Settings) -> Check:
     status, problems = core_status(), core_problems()
     if status.installed is None and not settings.require_core:
-        return Check("core", True, False, f"not installed (pinned {status.pinned}); nothing needs it")
+        return Check("core", True, False, f"not installed (pinned {status.pinned}); not required")
     detail = "; ".join(problems) or f"{status.installed}, the same contracts"
     return Check("core", not problems, settings.require_core, detail)
 

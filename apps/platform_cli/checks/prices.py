@@ -1,4 +1,4 @@
-"""What `check` says of prices: which routes have none that is known, and what each budget does about it."""
+"""Check prices: which routes have no known price, and how each budget treats them."""
 
 from collections.abc import Iterator
 
@@ -12,8 +12,8 @@ from platform_app.readiness import Check
 
 
 def price_checks(config: PlatformConfig) -> list[Check]:
-    """One line for each route without a known price and each budget that applies to its model; one in all where every
-    price is known."""
+    """Return one check for each route without a known price and each budget that applies to its model; a single check
+    if every price is known."""
     budgets = [rule for rule in RuleBook(config.rate_limits.rules).rules if rule.unit == "cost_usd"]
     found = [
         check

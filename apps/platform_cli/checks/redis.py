@@ -1,4 +1,4 @@
-"""Lines of `flowbiz-platform check` about Redis: what a server does when its memory is full."""
+"""Check what Redis does when its memory is full."""
 
 from collections.abc import AsyncIterator
 
@@ -12,13 +12,13 @@ KEEPS_ALL = "noeviction"
 
 
 async def redis_checks(settings: Settings) -> AsyncIterator[Check]:
-    """What is not asked by the readiness of a gateway. A server that evicts forgets limits and kept responses."""
-    yield await _eviction("redis memory", settings, "an evicted counter is a limit that starts anew")
+    """Yield the checks that readiness does not make. A server that evicts keys loses counters and stored responses."""
+    yield await _eviction("redis memory", settings, "eviction of a counter resets its limit")
     if settings.idempotency_redis_url is not None:
         own = settings.model_copy(
             update={"redis_url": settings.idempotency_redis_url, "redis_cluster": settings.idempotency_redis_cluster}
         )
-        yield await _eviction("idempotency redis", own, "an evicted response is work that can be done twice")
+        yield await _eviction("idempotency redis", own, "eviction of a stored response lets its request run twice")
 
 
 async def _eviction(name: str, settings: Settings, why: str) -> Check:
@@ -26,7 +26,7 @@ async def _eviction(name: str, settings: Settings, why: str) -> Check:
     try:
         found = await redis.info("memory")
     except (RedisError, OSError, TimeoutError) as error:
-        return Check(name, False, False, f"cannot be asked for its memory ({type(error).__name__}); needs +info")
+        return Check(name, False, False, f"INFO memory failed ({type(error).__name__}); the user needs +info")
     finally:
         await redis.aclose()
     nodes = [found] if "maxmemory" in found else list(found.values())
@@ -35,5 +35,5 @@ async def _eviction(name: str, settings: Settings, why: str) -> Check:
         policies = ", ".join(sorted(map(str, evicting)))
         return Check(name, False, True, f"maxmemory-policy is {policies}; set noeviction: {why}")
     if not all(node.get("maxmemory") for node in nodes):
-        return Check(name, True, False, "no maxmemory: kept responses stop at their quotas alone")
+        return Check(name, True, False, "no maxmemory: only their quotas bound stored responses")
     return Check(name, True, True, KEEPS_ALL)

@@ -1,4 +1,4 @@
-"""Where `dev` is to listen, and whether it can."""
+"""The addresses of `dev`, and whether their ports are free."""
 
 import errno
 import socket
@@ -11,12 +11,12 @@ from platform_app.config import HttpUrl
 
 
 class CannotStartError(Exception):
-    """What was asked for cannot be; nothing was started. The message says what to change."""
+    """The options or the environment are invalid, and nothing was started. The message says what to change."""
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where the gateway is to listen."""
+    """The addresses on which the gateway listens."""
 
     host: str
     port: int
@@ -25,29 +25,29 @@ class Address:
 
     @property
     def base_url(self) -> str:
-        """As this machine reaches the gateway."""
+        """The URL at which this machine reaches the gateway."""
         return _url(self.host, self.port)
 
     @property
     def metrics_url(self) -> str:
-        """As this machine reaches its metrics."""
+        """The URL at which this machine reaches the metrics."""
         return f"{_url(self.metrics_host, self.metrics_port)}/metrics"
 
 
 def choose_address(environ: Mapping[str, str], port: int, metrics_port: int) -> Address:
-    """What flags and environment ask for; raises CannotStartError where that cannot be."""
+    """Return the addresses of flags and environment. Raises CannotStartError if they are invalid."""
     host = environ.get("PLATFORM_HOST") or "127.0.0.1"
     metrics_host = environ.get("PLATFORM_METRICS_HOST") or host
     for number, flag in ((port, "--port"), (metrics_port, "--metrics-port")):
         if not 1 <= number <= 65_535:
-            raise CannotStartError(f"{flag} {number} is no port; choose one of 1 to 65535")
+            raise CannotStartError(f"{flag} {number} is not a port; choose one from 1 to 65535")
     if port == metrics_port:
         raise CannotStartError(f"--port and --metrics-port are both {port}; metrics need a separate port")
     return Address(host, port, metrics_host, metrics_port)
 
 
 def check_ports(address: Address) -> None:
-    """Raises CannotStartError, naming the port and its flag, where one of the ports cannot be had."""
+    """Raise CannotStartError, with the port and its flag, if one of the ports cannot be used."""
     _check_port(address.host, address.port, "--port")
     _check_port(address.metrics_host, address.metrics_port, "--metrics-port")
 
@@ -64,19 +64,17 @@ def _check_port(host: str, port: int, flag: str) -> None:
     except socket.gaierror:
         raise CannotStartError(f"PLATFORM_HOST: '{host}' is not an address of this machine") from None
     except PermissionError:
-        raise CannotStartError(
-            f"port {port} needs more rights than you have; choose one above 1023 with {flag}"
-        ) from None
+        raise CannotStartError(f"port {port} needs root; choose one above 1023 with {flag}") from None
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
-            raise CannotStartError(f"port {port} on {host} cannot be had: {error.strerror}") from None
+            raise CannotStartError(f"port {port} on {host} cannot be used: {error.strerror}") from None
         raise CannotStartError(
-            f"port {port} on {host} is in use; stop what uses it, or choose another with {flag}"
+            f"port {port} on {host} is in use; stop the process that uses it, or choose another with {flag}"
         ) from None
 
 
 def checked_url(url: str, source: str) -> str:
-    """The URL without its last slash; raises CannotStartError, naming `source`, where it is none."""
+    """Return the URL without its last slash. Raises CannotStartError, which names `source`, for an invalid URL."""
     try:
         return TypeAdapter[str](HttpUrl).validate_python(url)
     except ValidationError as error:
@@ -85,6 +83,6 @@ def checked_url(url: str, source: str) -> str:
 
 
 def _url(host: str, port: int) -> str:
-    """The URL under which this machine reaches what listens there."""
+    """Return the URL at which this machine reaches a listener on that host and port."""
     reached = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - translated away
     return f"http://[{reached}]:{port}" if ":" in reached else f"http://{reached}:{port}"

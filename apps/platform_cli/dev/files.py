@@ -1,4 +1,4 @@
-"""The files that `flowbiz-platform dev` writes: `dev.env`, which is also its memory, and `platform.yaml`."""
+"""The files that `flowbiz-platform dev` writes: `dev.env`, which the next start reads, and `platform.yaml`."""
 
 import re
 import secrets
@@ -24,15 +24,15 @@ GATEWAY_MODELS: Mapping[str, Sequence[tuple[str, str]]] = {
     "sim-anthropic": [("simulator-anthropic", "sim-ok")],
     "sim-fallback": [("simulator", "sim-refused"), ("simulator-azure", "sim-ok")],
 }
-"""What `dev` offers beside the simulator's own models; the first route of sim-fallback never answers."""
+"""Models of `dev` in addition to the simulator's own; the first route of sim-fallback always fails."""
 
 
 @dataclass(frozen=True)
 class Catalog:
-    """Which models the gateway offers and where they go.
+    """The gateway's models and their routes.
 
-    `providers` maps a provider's name to its section of the config file, without the credential, which is the same for
-    all; `models` a public name to its routes, each a provider and the model's name there.
+    `providers` maps a provider's name to its section of the config file, without the credential, which all share.
+    `models` maps a public name to its routes: each a provider and the model's name at that provider.
     """
 
     providers: Mapping[str, Mapping[str, str]]
@@ -41,11 +41,11 @@ class Catalog:
 
     @property
     def addresses(self) -> list[str]:
-        """Where the providers are."""
+        """The providers' URLs."""
         return [provider["base_url"] for provider in self.providers.values()]
 
     def to_yaml(self) -> str:
-        """The text of the gateway's config file."""
+        """Return the text of the gateway's config file."""
         config = {
             "providers": {
                 name: {"wire_format": "openai", **provider, "api_key_secret": _KEY_SECRET}
@@ -68,17 +68,17 @@ class Catalog:
             },
         }
         header = (
-            "# Written by `flowbiz-platform dev` at every start; changes here are lost. To use a file of your\n"
-            "# own, set PLATFORM_CONFIG_FILE to its path before starting.\n"
+            "# Written by `flowbiz-platform dev` at every start; changes here are lost. To use your own\n"
+            "# file, set PLATFORM_CONFIG_FILE to its path before starting.\n"
         )
         return header + yaml.safe_dump(config, sort_keys=False)
 
 
 def simulator_catalog(base_url: str) -> Catalog:
-    """Every model of the simulator, and what only a gateway has: other wire formats, a fallback.
+    """Return every model of the simulator, and models that need a gateway: other wire formats, a fallback.
 
-    (sim-refused acts as a dropped connection here: the same error for a caller. A provider that really refuses would be
-    one that `check` complains about.)
+    (sim-refused stands for a dropped connection here, which is the same error for a caller. `check` would report a
+    provider that refuses connections.)
     """
     origin = base_url.removesuffix("/v1")
     providers = {
@@ -90,24 +90,24 @@ def simulator_catalog(base_url: str) -> Catalog:
 
 
 def custom_catalog(base_url: str) -> Catalog:
-    """The simulator's model names, all sent to one address."""
+    """Return the simulator's model names, all routed to one address."""
     return Catalog({"custom": {"base_url": base_url}}, _straight(MODELS, "custom"), MODELS[0])
 
 
 def openai_catalog(base_url: str) -> Catalog:
-    """Some models of OpenAI."""
+    """Return some of OpenAI's models."""
     return Catalog({"openai": {"base_url": base_url}}, _straight(_OPENAI_MODELS, "openai"), _OPENAI_MODELS[0])
 
 
 def _straight(names: Iterable[str], provider: str) -> dict[str, Sequence[tuple[str, str]]]:
-    """Each name as it is at one provider."""
+    """Return a route for each name to the same name at one provider."""
     return {name: [(provider, name)] for name in names}
 
 
 def first_model(config_file: Path) -> str | None:
-    """The first model of a config file that somebody else wrote; None if it cannot be told.
+    """Return the first model of the user's config file, or None if the file cannot be read.
 
-    What is wrong with such a file the gateway says better.
+    The gateway reports what is wrong with such a file.
     """
     try:
         models = yaml.safe_load(config_file.read_text(encoding="utf-8"))["models"]
@@ -117,18 +117,18 @@ def first_model(config_file: Path) -> str | None:
 
 
 def real_openai_key(environ: Mapping[str, str]) -> bool:
-    """Whether the shell has an OPENAI_API_KEY of its own, and not ours from a sourced dev.env."""
+    """Return whether the shell has a real OPENAI_API_KEY, and not the simulated one from a sourced dev.env."""
     key = environ.get(_KEY_SECRET, "")
     return bool(key) and not key.startswith(SIMULATED_KEY_PREFIX)
 
 
 def new_simulated_key() -> str:
-    """A key for the simulator, which takes any. It looks like one, so that masking can be seen to work."""
+    """Return a key for the simulator, which accepts any. It has a key's form, so that masking shows in logs."""
     return SIMULATED_KEY_PREFIX + secrets.token_hex(16)
 
 
 def read_env(path: Path) -> dict[str, str]:
-    """The values of a `NAME=value` file as a shell would set them; lines that are none are passed over."""
+    """Return the values of a `NAME=value` file as a shell would set them. Other lines are skipped."""
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
@@ -148,7 +148,7 @@ def read_env(path: Path) -> dict[str, str]:
 
 
 def write_env(path: Path, values: Mapping[str, str], comments: Iterable[str]) -> None:
-    """Write a file that a shell can source; only its owner may read it, at every moment of its life."""
+    """Write a file that a shell can source. Only its owner can read it, also while it is written."""
     lines = [f"# {comment}" for comment in comments]
     lines += [f"{name}={shlex.quote(value)}" for name, value in values.items()]
     replace_private(path, "\n".join(lines) + "\n")

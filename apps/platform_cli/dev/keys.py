@@ -1,4 +1,4 @@
-"""The two keys that `dev` hands out: an administrator's and one that may chat."""
+"""The two keys that `dev` creates: an administrator's and one for chats."""
 
 import asyncio
 from collections.abc import Mapping
@@ -17,9 +17,9 @@ _CHAT_SCOPES = [Scope.CHAT, Scope.EMBEDDINGS, Scope.MODELS_READ]
 
 
 def ensure_dev_keys(env: Mapping[str, str], admin_key: str | None, chat_key: str | None) -> tuple[str, str]:
-    """Working keys, as plain text: the given ones where the database still accepts them, new ones otherwise.
+    """Return two valid keys as plain text: the given ones if the database still accepts them, otherwise new ones.
 
-    `env` is the gateway's environment: database, pepper and all.
+    `env` is the gateway's environment, including the database and the pepper.
     """
     settings = load_settings(
         database_url=env["PLATFORM_DATABASE_URL"], redis_url=env["PLATFORM_REDIS_URL"], env=env["PLATFORM_ENV"]

@@ -1,4 +1,4 @@
-"""How `flowbiz-platform dev` is told to stop."""
+"""The signals that stop `flowbiz-platform dev`."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ _AGAIN_SECONDS = 0.5
 class StopSignals:
     """Within `with`: the first SIGINT, SIGTERM or SIGHUP sets `requested`; another Ctrl-C kills at once.
 
-    Handlers raise nothing: an exception between the start of a process and its noting down would lose it.
+    Handlers raise nothing, because an exception between the start of a process and its registration would lose it.
     """
 
     def __init__(self, pids: Callable[[], list[int]]) -> None:
@@ -27,7 +27,7 @@ class StopSignals:
 
     def __enter__(self) -> "StopSignals":
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            # Under nohup a closing terminal is to change nothing.
+            # Under nohup a closing terminal must not stop it.
             if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
                 self._before[number] = signal.signal(number, self._handle)
         return self
@@ -40,7 +40,7 @@ class StopSignals:
         now = time.monotonic()
         if self.requested is None:
             self.requested, self._first = signal.Signals(number), now
-        # Only Ctrl-C, and not right away: tools in between (make, timeout) may pass one signal on twice.
+        # Only Ctrl-C, and only after a pause: tools in between (make, timeout) may deliver one signal twice.
         elif number == signal.SIGINT and now - self._first > _AGAIN_SECONDS:
             for pid in self._pids():
                 for each in [pid, *processes.descendants(pid)]:

@@ -1,4 +1,4 @@
-"""The account that a server runs as: PostgreSQL refuses to run as root."""
+"""The account that a server runs as, because PostgreSQL refuses to run as root."""
 
 import os
 import pwd
@@ -23,10 +23,10 @@ class Account:
 
 
 def account_for(directory: Path) -> Account | None:
-    """Whose server the data in `directory` is (or will be); None: run as ourselves.
+    """Return the owner of the server's data in `directory`, or None to run as the current user.
 
     Raises:
-        EmbeddedError: the directory belongs to a user that we cannot become.
+        EmbeddedError: the directory belongs to a user that this process cannot become.
     """
     owner = directory.stat() if directory.exists() else None
     ourselves = os.geteuid()
@@ -49,7 +49,7 @@ def account_for(directory: Path) -> Account | None:
 
 
 def give(account: Account, directory: Path) -> None:
-    """Make the account the owner of a directory that is root's, as after a copy by root; else do nothing."""
+    """Give the account a directory that belongs to root, as after a copy by root. Otherwise do nothing."""
     if directory.stat().st_uid == account.uid:
         return
     for folder, _, names in os.walk(directory):
@@ -59,7 +59,7 @@ def give(account: Account, directory: Path) -> None:
 
 
 def let_search(account: Account, paths: Iterable[Path], notify: Callable[[str], None]) -> None:
-    """Let the account pass through every directory above the paths: search permission only, never a listing.
+    """Let the account traverse every directory above the paths: search permission only, not listing.
 
     Raises:
         EmbeddedError: a directory's mode cannot be changed.
@@ -72,7 +72,7 @@ def let_search(account: Account, paths: Iterable[Path], notify: Callable[[str], 
 
 
 def let_read(account: Account, trees: Iterable[Path], notify: Callable[[str], None]) -> None:
-    """Let the account read everything beneath the trees, and run what is a program there.
+    """Let the account read everything below the directories, and run the programs there.
 
     Raises:
         EmbeddedError: a file's mode cannot be changed.
@@ -87,7 +87,7 @@ def let_read(account: Account, trees: Iterable[Path], notify: Callable[[str], No
 
 
 def _allow(account: Account, path: Path, wanted: int) -> bool:
-    """Add what is missing of the wanted bits, in the class of the mode that applies; whether any was."""
+    """Add the missing permission bits to the class of the mode that applies. Return whether any was missing."""
     status = path.stat()
     if status.st_uid == account.uid:
         shift = _SHIFT_OWNER

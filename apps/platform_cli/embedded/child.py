@@ -1,4 +1,4 @@
-"""A child process that does not outlive its parent, and what a parent that was killed left behind."""
+"""A child process that does not outlive its parent, and the clean-up after a killed parent."""
 
 import contextlib
 import ctypes
@@ -28,11 +28,11 @@ class ChildFailedError(EmbeddedError):
 
 
 class ChildProcess:
-    """A process of ours, in a session of its own so that a terminal's Ctrl-C reaches only the parent.
+    """A child process in its own session, so that a terminal's Ctrl-C reaches only the parent.
 
-    On Linux the kernel sends it `death_signal` when the thread that started it ends, thus also when the parent is
-    killed with SIGKILL. So start children from the main thread, or from one that lives as long as they should.
-    Elsewhere the next start ends it by its PID file, see `reap_leftover`.
+    On Linux the kernel sends it `death_signal` when the thread that started it ends, and so also when the parent is
+    killed with SIGKILL. Therefore start children from the main thread, or from a thread that lives as long as they
+    should. On other systems the next start ends it by its PID file; see `reap_leftover`.
     """
 
     def __init__(
@@ -51,15 +51,15 @@ class ChildProcess:
         """Start the process.
 
         Args:
-            name: what messages call it.
+            name: its name in messages.
             argv: the program, as a path, and its arguments.
-            log_file: where its output is appended; None lets it write to ours.
-            env: its whole environment; None gives it ours.
-            cwd: its working directory; None gives it ours.
-            account: whom to run as; None: as ourselves.
-            death_signal: what it gets when its parent dies; None lets it live on.
-            pid_file: where to record it for `reap_leftover`.
-            pass_fds: descriptors that stay open in it, a listening socket's for example.
+            log_file: its output is appended to this file; None inherits this process's output.
+            env: its whole environment; None inherits this process's.
+            cwd: its working directory; None inherits this process's.
+            account: the user to run as; None for the current user.
+            death_signal: the signal that it receives when its parent dies; None for no signal.
+            pid_file: the file that records it for `reap_leftover`.
+            pass_fds: descriptors that it inherits, for example a listening socket.
 
         Raises:
             ChildFailedError: it cannot be started.
@@ -72,7 +72,7 @@ class ChildProcess:
         log = self._open_log()
         try:
             with warnings.catch_warnings():
-                # From 3.12 on, forking in a process with threads warns. Between fork and exec the child only
+                # From Python 3.12 on, forking in a process with threads warns. Between fork and exec the child only
                 # calls prctl and getppid, which take no lock.
                 warnings.simplefilter("ignore", DeprecationWarning)
                 self._popen = subprocess.Popen(  # noqa: S603 - argv is the caller's, no shell
@@ -110,8 +110,8 @@ class ChildProcess:
     def poll(self) -> int | None:
         """The exit code (negative: the signal that ended it), or None while it runs.
 
-        Does not reap the process: as long as it is a zombie, its id, and with it that of its group, is nobody else's,
-        so that `kill` cannot hit a stranger. Ids come round again within minutes where many processes are started.
+        The process is not reaped: while it is a zombie, no other process can get its id or its group's, so that `kill`
+        cannot hit another process. Where many processes are started, ids are reused within minutes.
         """
         if self._code is None and self._popen.returncode is None:
             if not hasattr(os, "waitid"):  # macOS before Python 3.13
@@ -124,10 +124,10 @@ class ChildProcess:
     def wait_ready(
         self, ready: Callable[[], bool], timeout_seconds: float, on_wait: Callable[[], None] | None = None
     ) -> None:
-        """Wait until `ready` says so. `on_wait` is called between the tries; what it raises ends the wait.
+        """Wait until `ready` returns True. `on_wait` is called between the calls, and its exception ends the wait.
 
         Raises:
-            ChildFailedError: the process ended, or the time is up.
+            ChildFailedError: the process ended, or the timeout expired.
         """
         deadline = time.monotonic() + timeout_seconds
         while not ready():
@@ -140,27 +140,27 @@ class ChildProcess:
             time.sleep(0.02)
 
     def send(self, number: signal.Signals) -> None:
-        """Send a signal, if the process still runs."""
+        """Send a signal if the process still runs."""
         if self.poll() is None:
             os.kill(self.pid, number)
 
     def stop(self, grace_seconds: float = 5.0, number: signal.Signals = signal.SIGTERM) -> int:
-        """Ask the process to end; after the grace period kill it and all its descendants. Returns the exit code."""
+        """Send SIGTERM; after the grace period kill the process and all its descendants. Return the exit code."""
         if self.poll() is None:
             os.kill(self.pid, number)
-            self.resume()  # a stopped process acts on nothing but SIGKILL until it continues
+            self.resume()  # a stopped process handles only SIGKILL until it continues
             deadline = time.monotonic() + grace_seconds
             while self.poll() is None and time.monotonic() < deadline:
                 time.sleep(0.01)
         return self.kill()
 
     def kill(self) -> int:
-        """Kill the process and all its descendants now. Returns the exit code."""
+        """Kill the process and all its descendants now. Return the exit code."""
         if self.poll() is None:
             for pid in [self.pid, *processes.descendants(self.pid)]:
                 processes.send(pid, signal.SIGKILL)
         if self._popen.returncode is None:
-            # Children it had when it ended by itself are nobody's descendants now, but still of its group.
+            # Children of a process that ended by itself are no longer its descendants, but still in its group.
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, signal.SIGKILL)
         code = self._popen.wait()
@@ -177,11 +177,11 @@ class ChildProcess:
         processes.thaw(self.pid)
 
     def failure(self) -> ChildFailedError:
-        """The error to raise for a process that ended by itself."""
+        """Return the error for a process that ended by itself."""
         return ChildFailedError(f"{self.name} ended: {describe_exit(self.poll())}{self._tail_text()}")
 
     def log_tail(self, lines: int = 12) -> list[str]:
-        """The last lines that this process wrote to its log file; none if it has no log file."""
+        """Return the last lines of its log file; none if it has no log file."""
         if self._log_file is None:
             return []
         try:
@@ -209,7 +209,7 @@ class ChildProcess:
 
 
 def describe_exit(code: int | None) -> str:
-    """An exit code in words."""
+    """Describe an exit code."""
     if code is None:
         return "still running"
     if code >= 0:
@@ -223,11 +223,11 @@ def describe_exit(code: int | None) -> str:
 def reap_leftover(pid_file: Path, grace_seconds: float = 3.0) -> int | None:
     """End the process that an earlier run recorded in `pid_file`, if it still runs, and remove the file.
 
-    A process that merely has the same id now is left alone: the file also holds when ours was born. Returns the
-    id of the process that was ended.
+    Another process that has the same id now is left alone, because the file also records the start time. Return the
+    id of the ended process.
 
     Raises:
-        EmbeddedError: it does not go away, or the file is not ours.
+        EmbeddedError: the process does not end, or the file belongs to another user.
     """
     text = read_private(pid_file)
     if text is None:
@@ -245,7 +245,8 @@ def reap_leftover(pid_file: Path, grace_seconds: float = 3.0) -> int | None:
 
 
 def _die_with_parent(number: signal.Signals | None) -> Callable[[], None] | None:
-    """What a new child runs before its program. CPython changes the user first; that would clear the setting."""
+    """Return the function that a new child runs before its program. CPython changes the user before it, because that
+    would clear the setting."""
     if _prctl is None or number is None:
         return None
     prctl, parent = _prctl, os.getpid()

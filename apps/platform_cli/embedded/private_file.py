@@ -1,5 +1,5 @@
-"""Files that other users of the machine cannot exchange for theirs: in a shared temporary directory, or in a data
-directory that another user prepared."""
+"""Files that other users of the machine cannot replace: in a shared temporary directory, or in a data directory that
+another user prepared."""
 
 import os
 import stat
@@ -9,11 +9,11 @@ from apps.platform_cli.embedded.errors import EmbeddedError
 
 
 class NotPrivateError(EmbeddedError):
-    """What is at this path belongs to another user, is a link, or is not what it should be."""
+    """The file or directory at this path belongs to another user, is a link, or has the wrong type."""
 
 
 def is_private_directory(path: Path) -> bool:
-    """Whether this is a directory of ours, no link to one, that no other user may write to or list."""
+    """Return whether this is a directory, not a link, of this user that no other user may write to or list."""
     try:
         status = path.lstat()
     except OSError:
@@ -22,9 +22,9 @@ def is_private_directory(path: Path) -> bool:
 
 
 def check_data_directory(path: Path) -> None:
-    """Check the place of keys and data: another user who could write there could choose the keys.
+    """Check the directory of keys and data, where another user with write permission could choose the keys.
 
-    Root may use another user's directory, as `sudo` does.
+    Root may use another user's directory, as with `sudo`.
 
     Raises:
         NotPrivateError: it belongs to another user, or every user may write to it.
@@ -37,14 +37,14 @@ def check_data_directory(path: Path) -> None:
 
 
 def open_private(path: Path, flags: int) -> int:
-    """Open a regular file of ours, or create it with mode 0600; the file descriptor. It follows no link, waits for no
-    pipe, and changes nothing in the file.
+    """Open a regular file of this user, or create it with mode 0600, and return the descriptor. This follows no link,
+    does not wait for a pipe, and does not change the file.
 
     Raises:
-        NotPrivateError: another user's file, a link, or no regular file.
+        NotPrivateError: another user's file, a link, or not a regular file.
         OSError: it cannot be opened.
     """
-    assert not flags & os.O_TRUNC  # noqa: S101 - whose file it is is known only after opening it
+    assert not flags & os.O_TRUNC  # noqa: S101 - the file's owner is checked only after opening it
     try:
         descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
     except OSError as error:
@@ -59,7 +59,7 @@ def open_private(path: Path, flags: int) -> int:
 
 
 def replace_private(path: Path, text: str) -> None:
-    """Replace a file at once by one of mode 0600; what was there, a link too, is left as it is."""
+    """Replace a file atomically with one of mode 0600. The old file is not written to, nor the target of a link."""
     partial = path.with_name(f".{path.name}.partial")
     partial.unlink(missing_ok=True)
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -69,7 +69,7 @@ def replace_private(path: Path, text: str) -> None:
 
 
 def read_private(path: Path) -> str | None:
-    """The text of a file of ours; None if there is none.
+    """Return the text of a file of this user, or None if it does not exist.
 
     Raises:
         NotPrivateError: see open_private.
@@ -83,5 +83,6 @@ def read_private(path: Path) -> str | None:
 
 
 def _trusted(owner: int, path: Path) -> bool:
-    """Ours, or for root that of the directory's owner: who may write there could replace the file anyway."""
+    """Return whether the file belongs to this user or, for root, to the directory's owner, who could replace it
+    anyway."""
     return owner == os.geteuid() or (os.geteuid() == 0 and owner == path.parent.stat().st_uid)

@@ -1,7 +1,7 @@
-"""What the system knows of a process: whether it lives, since when, its command line, its descendants.
+"""Information about processes: whether one lives, its start time, its command line, its descendants.
 
-From /proc where there is one, else from `ps`. A process that ended and was not reaped yet counts as gone: in a
-container whose first process reaps nothing, orphans stay in the table for ever.
+It is read from /proc if that exists, else from `ps`. A process that ended and is not reaped counts as gone, because in
+a container whose first process reaps nothing, orphans stay in the table forever.
 """
 
 import contextlib
@@ -17,13 +17,13 @@ _HAS_PROC = (_PROC / "self" / "stat").exists()
 
 
 def is_running(pid: int) -> bool:
-    """Whether the process exists and has not ended."""
+    """Return whether the process exists and has not ended."""
     return _state(pid)[:1] not in ("Z", "X", "")
 
 
 def freeze(pid: int, seconds: float = 2.0) -> None:
-    """Stop a process and all its descendants, and wait until they stand still."""
-    # From the root down: what stands still makes no more children while its own are listed.
+    """Suspend a process and all its descendants, and wait until they are suspended."""
+    # From the root down: a suspended process starts no more children while its own are listed.
     waiting = [pid]
     while waiting:
         each = waiting.pop()
@@ -41,7 +41,7 @@ def thaw(pid: int) -> None:
 
 
 def birth_mark(pid: int) -> str | None:
-    """A text that no other process which ever has this id shares: boot and start time. None: it is gone."""
+    """Return boot and start time, which no other process with this id shares; None if the process is gone."""
     if not _HAS_PROC:
         return _ps("lstart=", pid) or None
     fields = _stat(pid)
@@ -54,7 +54,7 @@ def birth_mark(pid: int) -> str | None:
 
 
 def command_line(pid: int) -> list[str]:
-    """The process's arguments; empty if it is gone. From `ps`, arguments with spaces come in pieces."""
+    """Return the process's arguments; empty if it is gone. `ps` splits arguments with spaces."""
     if _HAS_PROC:
         try:
             raw = (_PROC / str(pid) / "cmdline").read_bytes()
@@ -65,7 +65,7 @@ def command_line(pid: int) -> list[str]:
 
 
 def descendants(pid: int) -> list[int]:
-    """The ids of all children, their children and so on; of a consistent tree only if that is stopped."""
+    """Return the ids of all children, their children and so on. The tree is consistent only if it is suspended."""
     children: dict[int, list[int]] = {}
     for child, parent in _parents():
         children.setdefault(parent, []).append(child)
@@ -79,7 +79,7 @@ def descendants(pid: int) -> list[int]:
 
 
 def working_in(directory: Path) -> list[int]:
-    """Processes whose working directory this is. Empty where there is no /proc, and for other users' processes."""
+    """Return the processes with this working directory; empty without /proc, and for other users' processes."""
     if not _HAS_PROC:
         return []
     found = []
@@ -91,13 +91,13 @@ def working_in(directory: Path) -> list[int]:
 
 
 def send(pid: int, number: signal.Signals) -> None:
-    """Send a signal to a process that may be gone by now."""
+    """Send a signal to a process that may already be gone."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
 
 
 def wait_gone(pid: int, seconds: float) -> bool:
-    """Wait for a process that is not our child to end; whether it did."""
+    """Wait for a process that is not a child of this one to end. Return whether it did."""
     deadline = time.monotonic() + seconds
     while is_running(pid):
         if time.monotonic() > deadline:
@@ -107,13 +107,13 @@ def wait_gone(pid: int, seconds: float) -> bool:
 
 
 def end(pid: int, steps: tuple[tuple[signal.Signals, float], ...]) -> bool:
-    """End a process that is not our child by signal after signal, each with its patience in seconds.
+    """End a process that is not a child of this one by a series of signals, each with its timeout in seconds.
 
-    The last resort is SIGKILL, to its descendants too. Returns whether it is gone.
+    The last one is SIGKILL, also to its descendants. Return whether the process is gone.
     """
     for number, seconds in steps:
         send(pid, number)
-        send(pid, signal.SIGCONT)  # a stopped process acts on nothing but SIGKILL until it continues
+        send(pid, signal.SIGCONT)  # a stopped process handles only SIGKILL until it continues
         if wait_gone(pid, seconds):
             return True
     for each in [pid, *descendants(pid)]:
@@ -122,7 +122,7 @@ def end(pid: int, steps: tuple[tuple[signal.Signals, float], ...]) -> bool:
 
 
 def _state(pid: int) -> str:
-    """The state's letter, on some systems with more behind it; empty if the process is gone."""
+    """Return the state, which begins with its letter; empty if the process is gone."""
     if not _HAS_PROC:
         return _ps("stat=", pid)
     fields = _stat(pid)
@@ -130,7 +130,8 @@ def _state(pid: int) -> str:
 
 
 def _stat(pid: int) -> list[str] | None:
-    """The fields of /proc/<pid>/stat from the state on; the name before it may hold spaces and parentheses."""
+    """Return the fields of /proc/<pid>/stat from the state on. The name before them may contain spaces and
+    parentheses."""
     try:
         text = (_PROC / str(pid) / "stat").read_text(errors="replace")
     except OSError:

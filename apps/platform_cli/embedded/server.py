@@ -1,4 +1,4 @@
-"""The life of an embedded server, whatever it is: one child process that is started, frozen, killed and stopped."""
+"""The life cycle of an embedded server: one child process that is started, frozen, killed and stopped."""
 
 import signal
 from abc import ABC, abstractmethod
@@ -12,14 +12,14 @@ READY_SECONDS = 60.0
 
 
 class EmbeddedServer(ABC):
-    """What PostgreSQL and Valkey have in common.
+    """The base of the embedded PostgreSQL and Valkey.
 
-    `start`, `stop` and the rest must be called from a thread that lives as long as the server should, see
+    Call `start`, `stop` and the other methods from a thread that lives as long as the server should; see
     `ChildProcess`.
     """
 
     name: ClassVar[str]
-    """What messages call it."""
+    """The server's name in messages."""
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
     stop_seconds: ClassVar[float] = 5.0
 
@@ -43,7 +43,7 @@ class EmbeddedServer(ABC):
         return self.child.pid
 
     def start(self, timeout_seconds: float = READY_SECONDS) -> None:
-        """Start the server and wait until it answers.
+        """Start the server and wait until it responds.
 
         Raises:
             EmbeddedError: it cannot be started; the message says what to do.
@@ -53,26 +53,26 @@ class EmbeddedServer(ABC):
 
     @abstractmethod
     def spawn(self) -> None:
-        """Clear what an earlier run left, and start the server.
+        """Clean up after an earlier run, and start the server.
 
         Raises:
             EmbeddedError: it cannot be started; the message says what to do.
         """
 
     @abstractmethod
-    def answers(self) -> bool:
-        """Whether the server takes questions now."""
+    def responds(self) -> bool:
+        """Return whether the server accepts commands now."""
 
     def wait_ready(self, timeout_seconds: float = READY_SECONDS, on_wait: Callable[[], None] | None = None) -> None:
-        """Wait until the server answers. `on_wait` is called between the tries and may raise.
+        """Wait until the server responds. `on_wait` is called between the checks and may raise.
 
         Raises:
-            ChildFailedError: it ended, or is not ready in time.
+            ChildFailedError: the server ended, or is not ready in time.
         """
-        self.child.wait_ready(self.answers, timeout_seconds, on_wait)
+        self.child.wait_ready(self.responds, timeout_seconds, on_wait)
 
     def stop(self, grace_seconds: float | None = None) -> None:
-        """Stop the server, after the grace period by force. No-op if it was not started."""
+        """Stop the server, by SIGKILL after the grace period. Do nothing if it was not started."""
         if self._child is not None:
             self._child.stop(self.stop_seconds if grace_seconds is None else grace_seconds, self.stop_signal)
             self._child = None
@@ -88,8 +88,8 @@ class EmbeddedServer(ABC):
         self.start(timeout_seconds)
 
     def pause(self) -> None:
-        """Freeze the server: connections stay open and nothing answers."""
-        # PostgreSQL's backends are each in a session of their own, so this reaches the whole tree, not the group.
+        """Freeze the server: connections stay open and it does not respond."""
+        # Each of PostgreSQL's backends has its own session, so this suspends the process tree and not the group.
         self.child.pause()
 
     def resume(self) -> None:
@@ -97,6 +97,6 @@ class EmbeddedServer(ABC):
         self.child.resume()
 
     def check_not_running(self) -> None:
-        """Raises EmbeddedError where this object's server still runs."""
+        """Raise EmbeddedError if this object's server still runs."""
         if self._child is not None and self._child.poll() is None:
             raise EmbeddedError(f"{self.name} already runs as process {self._child.pid}")

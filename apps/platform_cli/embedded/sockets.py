@@ -13,13 +13,13 @@ _MAX_BYTES = 103
 
 
 def socket_directory(directory: Path, socket_name: str, owner: tuple[int, int] | None = None) -> Path:
-    """Where to put a server's socket: its directory, or if that makes too long a path, a short private one.
+    """Return the directory for a server's socket: its own, or a short private one if that makes the path too long.
 
-    The short one is in the system's directory for temporary files and named after a hash of `directory`, so the
-    next start finds it again. It is created, with mode 0700, for the given owner (uid, gid).
+    The short one is in the system's directory for temporary files, named after a hash of `directory`, so the next start
+    finds it again. It is created with mode 0700 for the given owner (uid, gid).
 
     Raises:
-        EmbeddedError: what has the short name is not ours.
+        EmbeddedError: another user has created the short directory.
     """
     # A comma separates directories in PostgreSQL's setting and hosts in libpq.
     if _fits(directory / socket_name) and "," not in str(directory):
@@ -28,7 +28,7 @@ def socket_directory(directory: Path, socket_name: str, owner: tuple[int, int] |
     digest = hashlib.sha256(os.fsencode(directory)).hexdigest()[:16]
     base = Path(tempfile.gettempdir())
     if not _fits(base / f"flowbiz-{uid}-{digest}" / socket_name):
-        base = Path("/tmp")  # noqa: S108 - the owner and mode of what is there are checked below
+        base = Path("/tmp")  # noqa: S108 - the directory's owner and mode are checked below
     short = base / f"flowbiz-{uid}-{digest}"
     try:
         short.mkdir(mode=0o700)

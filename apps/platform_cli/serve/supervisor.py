@@ -1,4 +1,4 @@
-"""The worker processes and their supervision: one that ends, hangs or never becomes ready is replaced."""
+"""The supervisor of the worker processes: it replaces a worker that ends, hangs or never becomes ready."""
 
 import os
 import signal
@@ -17,13 +17,13 @@ from platform_app.observability.logging import get_logger
 from platform_app.observability.metrics import WORKER_RESTARTS
 
 RESTART_PAUSE_SECONDS = 1.0
-"""Before a new worker is started; doubled each time that one ends within STEADY_SECONDS."""
+"""The pause before a new worker is started; doubled each time that a worker ends within STEADY_SECONDS."""
 MAX_RESTART_PAUSE_SECONDS = 30.0
 STEADY_SECONDS = 60.0
 START_SECONDS = 120.0
-"""A worker may take so long until its first heartbeat; more, if the timeout of a running one is longer."""
+"""The time until a worker's first heartbeat must arrive; more, if the timeout of a running worker is longer."""
 DUMP_SECONDS = 1.0
-"""A hung worker has so long to say where it is."""
+"""The time in which a hung worker may dump its stack."""
 _REASONS = ("died", "hung", "slow_start")
 _WATCH_SECONDS = 0.1
 _STALL_SECONDS = 1.0
@@ -58,7 +58,7 @@ class Worker:
             os.close(writing)
 
     def listen(self, now: float) -> None:
-        """Read the heartbeats since the last call, and what a hung worker said."""
+        """Read the heartbeats since the last call, and the stack dump of a hung worker."""
         try:
             data = os.read(self._heartbeat, _MAX_READ_BYTES)
         except BlockingIOError:
@@ -67,25 +67,25 @@ class Worker:
         if data and self.dump_sent_at is None:
             self.seen_at, self.ready = now, True
 
-    def silent_for(self, now: float) -> float:
-        """Seconds since the last heartbeat, or since the start."""
+    def seconds_since_heartbeat(self, now: float) -> float:
+        """Return the seconds since the last heartbeat, or since the start."""
         return now - self.seen_at
 
     def stack(self) -> list[str]:
-        """Where the threads of a hung worker were: files, lines and functions, no values."""
+        """Return where the threads of a hung worker were: files, lines and functions, without values."""
         return [line.strip() for line in self._said.decode(errors="replace").splitlines() if line.strip(". ")][
             :_MAX_STACK_LINES
         ]
 
     def end(self) -> int:
-        """Kill the process with all its descendants; its exit code."""
+        """Kill the process with all its descendants. Return its exit code."""
         code = self.process.kill()
         os.close(self._heartbeat)
         return code
 
 
 class _Slot:
-    """A place for a worker, also while none runs."""
+    """The place of one worker; it is empty during a restart pause."""
 
     def __init__(self) -> None:
         self.worker: Worker | None = None
@@ -94,7 +94,7 @@ class _Slot:
 
 
 class Supervisor:
-    """All workers of one parent. Nothing in the loop waits for one of them."""
+    """Supervise all workers of one parent. The loop never waits for a single worker."""
 
     def __init__(
         self,
@@ -117,7 +117,7 @@ class Supervisor:
             WORKER_RESTARTS.labels(reason)  # shown from the start, as 0
 
     def run(self) -> int:
-        """Start them all and keep them running; returns once they stopped on request."""
+        """Start all workers and keep them running. Return the exit code after a stop on request."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         signal.signal(signal.SIGHUP, self._on_reload)
@@ -133,7 +133,7 @@ class Supervisor:
         return self._stop()
 
     def supervise(self) -> None:
-        """Look at each worker once, and start those whose time has come."""
+        """Check each worker once, and start those whose pause has passed."""
         now = self._clock()
         stalled = now - self._looked_at
         self._looked_at = now
@@ -143,7 +143,7 @@ class Supervisor:
                     slot.worker = Worker(self._listening, self._environment, now)
                 continue
             if stalled > _STALL_SECONDS:
-                # This process was stopped, or the machine: the heartbeats of that time were not read.
+                # This process or the machine was suspended, and no heartbeat of that time has been read.
                 slot.worker.seen_at += stalled
             was_ready = slot.worker.ready
             slot.worker.listen(now)
@@ -161,29 +161,29 @@ class Supervisor:
             if code is not None or now - worker.dump_sent_at >= DUMP_SECONDS:
                 self._log_hung(worker, now)
                 self._replace(slot, worker, "hung" if worker.ready else "slow_start", now)
-        elif self._timeout(worker) and worker.silent_for(now) > self._timeout(worker):
-            if worker.ready:  # before that the signal would end it without a word
+        elif self._timeout(worker) and worker.seconds_since_heartbeat(now) > self._timeout(worker):
+            if worker.ready:  # a worker that is not ready has no handler: the signal would end it
                 worker.process.send(DUMP_SIGNAL)
             worker.dump_sent_at = now
 
     def _timeout(self, worker: Worker) -> float:
-        """How long this worker may be silent; 0 for ever."""
+        """Return the timeout between heartbeats of this worker; 0 means none."""
         seconds = self._settings.worker_timeout_seconds
         return seconds if worker.ready or not seconds else max(seconds, START_SECONDS)
 
     def _log_hung(self, worker: Worker, now: float) -> None:
         event = "worker_hung" if worker.ready else "worker_start_timed_out"
-        silent = round(worker.silent_for(now), 1)
+        silent = round(worker.seconds_since_heartbeat(now), 1)
         _log.error(event, pid=worker.process.pid, silent_seconds=silent, stack=worker.stack())
 
     def _replace(self, slot: _Slot, worker: Worker, reason: str, now: float) -> None:
         WORKER_RESTARTS.labels(reason).inc()
         forget_worker(worker.process.pid, self._metrics_directory)
-        worker.end()  # with whatever it may have started
+        worker.end()  # with its child processes
         steady = now - worker.started_at >= STEADY_SECONDS
         slot.pause = RESTART_PAUSE_SECONDS if steady else slot.pause
         slot.worker, slot.start_at = None, now + slot.pause
-        slot.pause = min(slot.pause * 2, MAX_RESTART_PAUSE_SECONDS)  # one that cannot start must not spin
+        slot.pause = min(slot.pause * 2, MAX_RESTART_PAUSE_SECONDS)  # no tight loop for a worker that cannot start
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
         self._stopping += 1
@@ -201,7 +201,7 @@ class Supervisor:
         return [slot.worker for slot in self._slots if slot.worker is not None]
 
     def _stop(self) -> int:
-        """Drain all workers at once, within one grace period; a second signal ends them at once."""
+        """Drain all workers concurrently, within one grace period. A second signal kills them at once."""
         _log.info("stopping", grace_seconds=self._settings.shutdown_grace_seconds)
         workers = self._running()
         deadline = time.monotonic() + self._settings.shutdown_drain_seconds + self._settings.shutdown_grace_seconds + 2

@@ -1,4 +1,4 @@
-"""All workers' metrics as one: each counts in files of its own, and the parent adds them up when it is asked."""
+"""Aggregate the workers' metrics: each worker counts in its own files, and the parent adds them up for a scrape."""
 
 import shutil
 import socket
@@ -26,10 +26,10 @@ _BACKLOG = 128
 
 @contextmanager
 def serve_metrics(host: str, port: int, cache_seconds: float = 1.0) -> Iterator[Path]:
-    """Serve `/metrics`; yields the directory that workers count in (PROMETHEUS_MULTIPROC_DIR).
+    """Serve `/metrics`. Yield the directory in which workers count (PROMETHEUS_MULTIPROC_DIR).
 
     Raises:
-        OSError: the port cannot be had.
+        OSError: the port cannot be bound.
     """
     _sweep()
     directory = Path(tempfile.mkdtemp(prefix=_PREFIX))
@@ -45,15 +45,14 @@ def serve_metrics(host: str, port: int, cache_seconds: float = 1.0) -> Iterator[
 
 
 def forget_worker(pid: int, directory: Path) -> None:
-    """Drop a dead worker's gauges; what it counted stays counted."""
+    """Drop a dead worker's gauges and keep its counters."""
     mark_process_dead(pid, str(directory))  # type: ignore[no-untyped-call]  # prometheus_client
 
 
 def _sweep() -> None:
-    """Remove what parents left that were killed: no process holds its lock any more.
+    """Remove the directories of killed parents, whose locks no process holds any more.
 
-    The temporary directory is everybody's: only directories that are ours alone are looked into, and no link is
-    followed.
+    All users share the temporary directory, so only private directories of this user are read, and no link is followed.
     """
     for directory in Path(tempfile.gettempdir()).glob(_PREFIX + "*"):
         with suppress(OSError, EmbeddedError):

@@ -1,7 +1,7 @@
-"""A provider's exported bill: a CSV file, read into sums by UTC day and model.
+"""Read a provider's exported bill, a CSV file, into sums by UTC day and model.
 
 Sources of the column names: the exports of OpenAI's usage dashboard (usage and costs) and of Anthropic's console (usage
-and costs). Others are told by flags.
+and costs). Flags name the columns of other exports.
 """
 
 import csv
@@ -13,7 +13,7 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 MAX_GROUPS = 100_000
-"""Days times models; a bill with more is no bill."""
+"""The most groups (days times models) that a bill may have."""
 MAX_SHOWN = 60
 _MOST_COUNT = 10**15
 _YEARS = range(2000, 2201)
@@ -21,16 +21,16 @@ _DELIMITERS = ",;\t"
 _DATED = re.compile(r"(?:[-@]\d{4}-\d{2}-\d{2}|[-@]\d{8}|-latest)$")
 
 Group = tuple[date, str]
-"""A UTC day and a model; the model is empty where the bill names none."""
+"""A UTC day and a model. The model is empty if the bill names none."""
 
 
 class BillError(Exception):
-    """The file is no bill that can be read; the message says where and why."""
+    """The file cannot be read as a bill. The message says where and why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Where a bill says what. Several columns of a kind are added up."""
+    """The columns of a bill. Several columns of one kind are added up."""
 
     day: str
     model: str | None = None
@@ -43,7 +43,7 @@ class Columns:
     """US dollars."""
 
     def named(self) -> Sequence[str]:
-        """Every column, each once."""
+        """Return each column once."""
         single = [name for name in (self.day, self.model, self.requests, self.cost) if name is not None]
         return list(dict.fromkeys([*single, *self.input, *self.cached, *self.output]))
 
@@ -67,12 +67,12 @@ FORMATS: Mapping[str, Columns] = {
     ),
     "anthropic-cost": Columns("usage_date_utc", "model", cost="cost_usd"),
 }
-"""The exports that are known, in the order in which a file's header is compared with them."""
+"""The known exports, in the order in which a file's header is compared with them."""
 
 
 @dataclass(slots=True)
 class Sums:
-    """What was billed, or used."""
+    """Billed or used amounts."""
 
     input: int = 0
     cached: int = 0
@@ -81,7 +81,7 @@ class Sums:
     cost: Decimal = Decimal(0)
 
     def add(self, other: "Sums") -> None:
-        """Count another one in."""
+        """Add another sum to this one."""
         self.input += other.input
         self.cached += other.cached
         self.output += other.output
@@ -98,27 +98,27 @@ class Bill:
 
     @property
     def by_model(self) -> bool:
-        """Whether every row names a model."""
+        """Return whether every row names a model."""
         return bool(self.groups) and all(model for _, model in self.groups)
 
 
 def read_bill(path: Path, columns: Columns | None = None, delimiter: str | None = None) -> Bill:
-    """Read a bill. Without `columns` the header says which export it is.
+    """Read a bill. Without `columns` the format is detected by the header.
 
     Raises:
-        BillError: naming the line and the column.
+        BillError: names the line and the column.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             return _read(file, path.name, columns, delimiter)
     except UnicodeDecodeError as error:
-        raise BillError(f"{path.name}: is not UTF-8 text (byte {error.start}); export it as CSV") from None
+        raise BillError(f"{path.name}: not UTF-8 text (byte {error.start}); export it as CSV") from None
     except OSError as error:
-        raise BillError(f"{path}: cannot be read: {error.strerror}") from None
+        raise BillError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def family(model: str) -> str:
-    """A model's name without its date, by which bills and routes are compared: gpt-4o-2024-11-20 is gpt-4o."""
+    """Return a model's name without its date, so that gpt-4o-2024-11-20 in a bill equals gpt-4o in a route."""
     return _DATED.sub("", model.strip()).lower()
 
 
@@ -130,9 +130,9 @@ def _read(file: Iterator[str], name: str, columns: Columns | None, delimiter: st
     try:
         header = [cell.strip() for cell in next(csv.reader([first], delimiter=used))]
     except csv.Error as error:
-        raise BillError(f"{name}, line 1: is no CSV: {error}") from None
+        raise BillError(f"{name}, line 1: not CSV: {error}") from None
     if twice := sorted({cell for cell in header if cell and header.count(cell) > 1}):
-        raise BillError(f"{name}, line 1: columns stand twice: {', '.join(map(_shown, twice))}")
+        raise BillError(f"{name}, line 1: duplicate columns: {', '.join(map(_shown, twice))}")
     bill = Bill(columns or _detect(header, name))
     if missing := [column for column in bill.columns.named() if column not in header]:
         raise BillError(
@@ -149,7 +149,7 @@ def _read(file: Iterator[str], name: str, columns: Columns | None, delimiter: st
                 raise BillError(f"{name}, line {line}: {len(cells)} fields, and the header has {len(header)}")
             _add(bill, _Row(f"{name}, line {line}", dict(zip(header, cells, strict=True))))
     except csv.Error as error:
-        raise BillError(f"{name}, line {rows.line_num + 1}: is no CSV: {error}") from None
+        raise BillError(f"{name}, line {rows.line_num + 1}: not CSV: {error}") from None
     return bill
 
 
@@ -158,7 +158,7 @@ def _detect(header: Sequence[str], name: str) -> Columns:
         if set(columns.named()) <= set(header):
             return columns
     known = "; ".join(f"{form}: {', '.join(columns.named())}" for form, columns in FORMATS.items())
-    raise BillError(f"{name}, line 1: is no export that is known ({known}). Name its columns by flags")
+    raise BillError(f"{name}, line 1: not a known export ({known}). Name its columns by flags")
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,18 +180,18 @@ class _Row:
                 return found
         except (ValueError, OverflowError):
             pass
-        raise self._wrong(column, "is no day; expected 2026-11-26, a time in ISO 8601, or seconds since 1970")
+        raise self._wrong(column, "is not a day; expected 2026-11-26, a time in ISO 8601, or seconds since 1970")
 
     def count(self, column: str) -> int:
         value = self._number(column)
         if value != value.to_integral_value() or not 0 <= value <= _MOST_COUNT:
-            raise self._wrong(column, "is no whole number from 0 on")
+            raise self._wrong(column, "is not a whole number; expected 0 or more")
         return int(value)
 
     def cost(self, column: str) -> Decimal:
         value = self._number(column)
         if abs(value) > _MOST_COUNT:
-            raise self._wrong(column, "is no amount of US dollars")
+            raise self._wrong(column, "is not an amount of US dollars")
         return value
 
     def _number(self, column: str) -> Decimal:
@@ -205,7 +205,7 @@ class _Row:
         except InvalidOperation:
             value = Decimal("NaN")
         if not value.is_finite():
-            raise self._wrong(column, "is no number")
+            raise self._wrong(column, "is not a number")
         return value
 
     def _wrong(self, column: str, what: str) -> BillError:
@@ -215,7 +215,7 @@ class _Row:
 def _add(bill: Bill, row: _Row) -> None:
     columns = bill.columns
     model = row.cells[columns.model] if columns.model is not None else ""
-    group = row.day(columns.day), family(model.partition(",")[0])  # costs are told by "model, kind of token"
+    group = row.day(columns.day), family(model.partition(",")[0])  # cost exports name "model, kind of token"
     sums = Sums(
         sum(row.count(column) for column in columns.input),
         sum(row.count(column) for column in columns.cached),

@@ -1,4 +1,4 @@
-"""`flowbiz-platform usage`: what was used and what it cost, for people, spreadsheets and programs."""
+"""Print usage and cost as a table, CSV or JSON."""
 
 import csv
 import sys
@@ -29,11 +29,11 @@ _TABLE = {
     "requests_without_price": "no price",
     "mean_duration_ms": "mean ms",
 }
-"""What fits a terminal, and what it is called there."""
+"""The columns of the table, with their titles."""
 
 
 def print_usage(wanted: UsageFilter, group_by: Sequence[GroupBy], form: Format) -> None:
-    """Print every group that matches, and the totals."""
+    """Print every matching group, and the totals."""
 
     async def work(engine: AsyncEngine) -> None:
         reader = UsageReader(engine)
@@ -57,7 +57,7 @@ def print_usage(wanted: UsageFilter, group_by: Sequence[GroupBy], form: Format) 
 
 
 def print_records(wanted: UsageFilter) -> None:
-    """Print every single record that matches as a JSON line, newest first, in bounded memory."""
+    """Print each matching record as a JSON line, newest first, in bounded memory."""
 
     async def work(engine: AsyncEngine) -> None:
         async for records in UsageReader(engine).records(wanted, only_owner=None):

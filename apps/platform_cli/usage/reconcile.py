@@ -1,4 +1,4 @@
-"""`flowbiz-platform usage reconcile`: a provider's bill beside the ledger, by UTC day and model."""
+"""Compare a provider's bill with the ledger by UTC day and model."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,22 +16,22 @@ from apps.platform_cli.usage.bill_csv import FORMATS, Bill, BillError, Columns, 
 from platform_app.ledger.reading.usage import UpstreamUsage, UsageReader
 
 AGREES, UNREADABLE, DIFFERS = 0, 2, 3
-"""Exit codes; 1 is for a ledger that cannot be read, as for every command."""
+"""Exit codes. Exit code 1 means that the ledger cannot be read, as for every command."""
 QUERY_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is compared, and how strictly."""
+    """The options of a comparison."""
 
     path: Path
     provider: str
     form: str | None
     columns: Mapping[str, Any]
-    """Columns that flags name, by their name in Columns."""
+    """Columns that flags name, by their attribute of Columns."""
     delimiter: str | None
     models: Mapping[str, str]
-    """Names in the bill and what the routes call them."""
+    """The model's name in the bill -> its name in the routes."""
     since: date | None
     until: date | None
     tolerance: Decimal
@@ -40,7 +40,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One day and model, on both sides."""
+    """One day and model in the bill and in the ledger."""
 
     day: date
     model: str
@@ -49,15 +49,15 @@ class Line:
     estimated: int
     unpriced: int
     differences: tuple[str, ...]
-    """What differs, by name."""
+    """The names of the differing sums."""
 
 
 def run_reconcile(wanted: Wanted, *, everything: bool, as_json: bool) -> int:
-    """Print what differs (`everything`: also what agrees). Returns the exit code."""
+    """Print the lines that differ (with `everything` also those that agree). Return the exit code."""
     try:
         bill = _limited(read_bill(wanted.path, _columns(wanted), wanted.delimiter), wanted)
         if not bill.groups:
-            raise BillError(f"{wanted.path.name}: has no row in this period")
+            raise BillError(f"{wanted.path.name}: no row in this period")
     except BillError as error:
         typer.echo(str(error), err=True)
         return UNREADABLE
@@ -82,7 +82,7 @@ def run_reconcile(wanted: Wanted, *, everything: bool, as_json: bool) -> int:
 
 
 def compare(bill: Bill, found: Sequence[UpstreamUsage], wanted: Wanted) -> list[Line]:
-    """Every day and model of either side. A bill that names no models is compared by the day alone."""
+    """Return a line for each day and model of either side. A bill without models is compared by day only."""
     ledger: dict[Group, Sums] = {}
     marks: dict[Group, list[int]] = {}
     for row in found:
@@ -112,15 +112,15 @@ def _differences(billed: Sums, ledger: Sums, columns: Columns, tolerance: Decima
 
 
 def _compared(columns: Columns) -> Sequence[str]:
-    """What this bill says at all."""
+    """Return the sums that this bill contains."""
     return [name for name in ("requests", "input", "cached", "output", "cost") if getattr(columns, name)]
 
 
 def _columns(wanted: Wanted) -> Columns | None:
-    """The columns of the form, with those that flags name; None where the header says which form it is.
+    """Return the columns of the format, replaced by those that flags name; None to detect the format by the header.
 
     Raises:
-        BillError: flags name columns, and no day.
+        BillError: flags name columns, but not the day's.
     """
     named = {name: value for name, value in wanted.columns.items() if value}
     if wanted.form is not None:
@@ -128,12 +128,12 @@ def _columns(wanted: Wanted) -> Columns | None:
     if not named:
         return None
     if "day" not in named:
-        raise BillError("--day-column: is needed beside the other columns, or --format")
+        raise BillError("--day-column: required with the other column flags; or use --format")
     return Columns(**named)
 
 
 def _limited(bill: Bill, wanted: Wanted) -> Bill:
-    """The rows of the period, with the names that the routes have for models."""
+    """Return the rows of the period, with the routes' names of models."""
     renamed = {family(bills): family(ours) for bills, ours in wanted.models.items()}
     limited = Bill(bill.columns)
     for (day, model), sums in bill.groups.items():

@@ -19,7 +19,7 @@ import yaml
 
 from apps.platform_cli.dev import files as dev_files
 from apps.platform_cli.dev.address import CannotStartError, checked_url, choose_address
-from apps.platform_cli.dev.command import _curl
+from apps.platform_cli.dev.console import curl_command
 from apps.platform_cli.embedded import processes
 from apps.provider_simulator.faults.catalog import MODELS
 from platform_app.config import PlatformConfig
@@ -161,7 +161,7 @@ def test_the_life_of_a_data_directory(directory: Path) -> None:
         again.wait_ready()  # how fast, `.ci/check_make_run.py` measures, alone on its machine
         assert again.ask().status_code == 200
         assert {name for name in first_env if again.env[name] != first_env[name]} == set()
-        assert "made a new" not in again.output
+        assert "created a new" not in again.output
         assert first_output != again.output
 
         # kill -9 leaves nothing behind that stops the next start, which may come at once.
@@ -210,7 +210,7 @@ def test_a_real_key_is_used_and_never_written(directory: Path) -> None:
         assert "simulator" not in run.output
         env_file = run.data_dir / "dev.env"
         assert "OPENAI_API_KEY" not in run.env
-        assert "# OPENAI_API_KEY is the one of the shell" in env_file.read_text()
+        assert "# OPENAI_API_KEY is that of the shell" in env_file.read_text()
         assert run.env["PLATFORM_DEFAULT_MODEL"] == "gpt-4o-mini"
         for path in run.data_dir.rglob("*"):
             if path.is_file():
@@ -305,7 +305,7 @@ def test_what_cannot_be_is_said_before_anything_starts(
 def test_one_port_for_both_is_refused() -> None:
     with pytest.raises(CannotStartError, match="are both 8100"):
         choose_address({}, 8100, 8100)
-    with pytest.raises(CannotStartError, match="--port 0 is no port"):
+    with pytest.raises(CannotStartError, match="--port 0 is not a port"):
         choose_address({}, 0, 8100)
 
 
@@ -324,8 +324,8 @@ def test_the_printed_address_can_be_reached(host: str, url: str) -> None:
 
 def test_the_curl_line_goes_around_a_proxy() -> None:
     address = choose_address({}, 1, 2)
-    assert "--noproxy" not in _curl(address, "key", {})
-    assert "--noproxy '*'" in _curl(address, "key", {"http_proxy": "http://proxy:3128"})
+    assert "--noproxy" not in curl_command(address, "key", {})
+    assert "--noproxy '*'" in curl_command(address, "key", {"http_proxy": "http://proxy:3128"})
 
 
 def test_a_provider_url_loses_its_last_slash() -> None:

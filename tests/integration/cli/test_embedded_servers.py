@@ -262,7 +262,7 @@ def test_data_of_another_major_version_is_refused_with_advice(postgres: Embedded
 def test_a_directory_of_something_else_is_refused_with_advice(directory: Path) -> None:
     (directory / "postgres").mkdir()
     (directory / "postgres" / "thesis.txt").write_text("dear")
-    with pytest.raises(EmbeddedError, match="no PostgreSQL data directory; move or delete"):
+    with pytest.raises(EmbeddedError, match="not a PostgreSQL data directory; move or delete"):
         EmbeddedPostgres(directory / "postgres").start()
     assert (directory / "postgres" / "thesis.txt").read_text() == "dear"
 
@@ -285,7 +285,7 @@ def test_a_server_that_cannot_start_shows_its_log(directory: Path) -> None:
 def test_only_plain_database_names(tmp_path: Path, name: str) -> None:
     server = EmbeddedPostgres(tmp_path / "postgres")
     for action in (server.create_database, server.drop_database):
-        with pytest.raises(EmbeddedError, match="no plain database name"):
+        with pytest.raises(EmbeddedError, match="not a plain database name"):
             action(name)
 
 

@@ -240,7 +240,7 @@ async def test_a_closed_rule_follows_its_policy_and_explains_itself(
     degraded = await client.get(f"{gateway.base_url}/v1/platform/limits", headers=headers)
     assert degraded.status_code == 200
     explained = await asyncio.to_thread(cli, gateway, "limits", "explain", "--key", record.key_id)
-    assert "Redis does not answer" in explained
+    assert "Redis does not respond" in explained
     server.resume()
     await until(lambda: metric(gateway.metrics(), "platform_limiter_degraded") == 0)
     assert (await ask(client, gateway, key)).status_code == 200

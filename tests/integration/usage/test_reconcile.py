@@ -118,7 +118,7 @@ async def test_other_bills_are_read_by_flags(environment: Mapping[str, str], tmp
 async def test_malformed_bill_exits_with_two_and_its_place(environment: Mapping[str, str], tmp_path: Path) -> None:
     outcome = await run(environment, bill(tmp_path, good_rows()[0], f"{DAYS[1]},gpt-4o-mini,1,lots,0,1"))
     assert outcome.exit_code == 2
-    assert "bill.csv, line 3, column 'input_tokens': 'lots' is no number" in outcome.output
+    assert "bill.csv, line 3, column 'input_tokens': 'lots' is not a number" in outcome.output
     assert (await run(environment, str(tmp_path / "gone.csv"))).exit_code == 2
     assert (await run(environment, bill(tmp_path))).exit_code == 2
     no_day = await run(environment, bill(tmp_path, *good_rows()), "--input-column", "input_tokens")
@@ -139,7 +139,7 @@ async def test_ledger_that_cannot_be_read_is_no_difference(
     command: list[Any] = ["usage", "reconcile", bill(tmp_path, *good_rows())]
     outcome = await asyncio.to_thread(CliRunner().invoke, app, command, env=away)
     assert outcome.exit_code == 1
-    assert "The database does not answer" in str(outcome.exception)
+    assert "The database does not respond" in str(outcome.exception)
 
 
 async def test_usage_without_a_command_still_shows_sums(environment: Mapping[str, str]) -> None:

@@ -48,7 +48,7 @@ class FakeWorker:
         if not self.silent:
             self.seen_at, self.ready = now, True
 
-    def silent_for(self, now: float) -> float:
+    def seconds_since_heartbeat(self, now: float) -> float:
         return now - self.seen_at
 
     def stack(self) -> list[str]:
