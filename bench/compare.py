@@ -1,4 +1,4 @@
-"""The comparison itself: starts everything, pins the subject to one core, and prints one table of ratios."""
+"""Run the comparison: start everything, pin the subject to one core, and print one table of ratios."""
 
 import os
 import secrets
@@ -39,7 +39,7 @@ _BODY = '{"messages": [{"role": "user", "content": "Say hello to the bench."}]}'
 
 @dataclass(frozen=True)
 class Subject:
-    """Something to send load to."""
+    """A server that receives load."""
 
     name: str
     url: str
@@ -48,7 +48,7 @@ class Subject:
 
 
 def compare(seconds: float, rounds: int, connections: int, portkey: Path | None = None) -> int:
-    """Print the table; rounds of the subjects alternate, so that a busy machine hurts all alike."""
+    """Print the table. Rounds of the subjects alternate, so that load of the machine affects all alike."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         subjects = [*_start(stack, directory, portkey)]
@@ -129,10 +129,10 @@ def _start(stack: ExitStack, directory: Path, portkey: Path | None = None) -> It
 
 
 def _start_portkey(stack: ExitStack, directory: Path, installed: Path, upstream: str, cores: set[int]) -> Subject:
-    """Portkey's gateway as it comes: no auth, no limits, no metrics."""
+    """Portkey's gateway with its defaults: no auth, no limits, no metrics."""
     server = installed / "node_modules/@portkey-ai/gateway/build/start-server.js"
     if not server.is_file():
-        sys.exit(f"{server} is not there; run `npm install @portkey-ai/gateway` in {installed}")
+        sys.exit(f"{server} does not exist; run `npm install @portkey-ai/gateway` in {installed}")
     url = f"http://127.0.0.1:{_PORTS['portkey']}"
     arguments = [str(server), f"--port={_PORTS['portkey']}", "--headless"]
     stack.enter_context(_process(directory, arguments, url, {}, cores, program="node"))

@@ -1,4 +1,4 @@
-"""Load with wrk where it is installed, else with a small aiohttp client (slower, so ratios are flatter)."""
+"""Generate load with wrk if it is installed, else with a small aiohttp client (slower, so ratios are smaller)."""
 
 import asyncio
 import re
@@ -16,7 +16,7 @@ import aiohttp
 
 @dataclass(frozen=True)
 class Result:
-    """One round against one address."""
+    """The figures of one round against one address."""
 
     requests_per_second: float
     p50_ms: float
@@ -25,7 +25,7 @@ class Result:
 
 
 def run_load(url: str, headers: Mapping[str, str], body: str, connections: int, seconds: float) -> Result:
-    """Send the same POST over and over, from `connections` connections, for `seconds`."""
+    """Send the same POST repeatedly, on `connections` connections, for `seconds`."""
     if shutil.which("wrk"):
         return _wrk(url, headers, body, connections, seconds)
     return asyncio.run(_aiohttp(url, headers, body, connections, seconds))

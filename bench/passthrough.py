@@ -1,4 +1,4 @@
-"""The bare pass-through that everything is compared with: FastAPI, aiohttp, and nothing else.
+"""The bare pass-through for comparison: FastAPI and aiohttp only.
 
 Run as `python -m bench.passthrough <port> <upstream base URL>`.
 """

@@ -105,7 +105,7 @@ def _lines(explained: Explanation, state: RuleState | None) -> list[str]:
         return [f"  -  {rule.name:<24} does not apply: {explained.why_not}"]
     whose = "the key's own limit" if explained.own else "the config file's limit"
     lines = [
-        f"  {'~' if rule.shadow else '+'}  {rule.sentence}; {whose}{'; shadow, refuses nobody' if rule.shadow else ''}",
+        f"  {'~' if rule.shadow else '+'}  {rule.sentence}; {whose}{'; shadow, only counts' if rule.shadow else ''}",
         f"     {'':<24} counter {explained.counter}",
     ]
     if state is not None:

@@ -7,7 +7,7 @@ from apps.provider_simulator.main import run
 
 
 def main() -> None:
-    """Reads the arguments and runs the simulator."""
+    """Read the arguments and run the simulator."""
     parser = argparse.ArgumentParser(
         prog="python -m apps.provider_simulator",
         description="An OpenAI-compatible upstream with scripted faults.",

@@ -1,4 +1,4 @@
-"""The simulator's admin endpoints: what it saw, over HTTP."""
+"""The simulator's admin endpoints: the requests that it received, over HTTP."""
 
 import orjson
 from aiohttp import web
@@ -8,7 +8,8 @@ from apps.provider_simulator.record import Ledger
 
 
 def administer(request: web.BaseRequest, ledger: Ledger) -> web.Response:
-    """`GET requests` (`?model=`, `?tail=<n>`), `GET stats`, `POST reset`, and where `redirect` leads."""
+    """Serve `GET requests` (`?model=`, `?tail=<n>`), `GET stats`, `POST reset`, and the target of the fault
+    `redirect`."""
     if request.path.startswith(REDIRECTED_PATH):
         ledger.followed_redirect(request.query.get("model", ""))
         return _json({"followed": True})

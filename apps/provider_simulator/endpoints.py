@@ -1,4 +1,4 @@
-"""Which path speaks which wire format, and who answers there.
+"""The wire format and the operation of each path.
 
 OpenAI below `/v1`, Azure OpenAI below `/openai`, Anthropic below `/anthropic/v1`.
 """
@@ -23,7 +23,7 @@ from apps.provider_simulator.formats.wire import Problem, Wire
 from apps.provider_simulator.model.embeddings import EmbeddingAnswer
 from apps.provider_simulator.model.simulated_model import Answer
 
-_CREATED = 1_735_689_600  # 2025-01-01, when every simulated model was made
+_CREATED = 1_735_689_600  # 2025-01-01, the creation date of every simulated model
 _CREATED_AT = "2025-01-01T00:00:00Z"
 _MODEL_OBJECTS = {
     name: {"id": name, "object": "model", "created": _CREATED, "owned_by": "provider-simulator"} for name in MODELS
@@ -42,7 +42,7 @@ Builder = Callable[[Mapping[str, object], int], Answer]
 
 
 class RefusedError(Exception):
-    """The request is refused before any fault is played."""
+    """The request is refused before any fault applies."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem.name)
@@ -51,8 +51,8 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Who answers a request. `build` raises InvalidRequestError or RefusedError; `model` is set where the path names
-    it, and None where the body must."""
+    """The handler of a request. `build` raises InvalidRequestError or RefusedError. `model` is set if the path names
+    it, and None if the body must."""
 
     wire: Wire
     build: Builder
@@ -62,7 +62,7 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
-    """An answer that takes no rendering and no streaming."""
+    """A fixed JSON response that is never streamed."""
 
     body: bytes
     before_text: int = 0
@@ -76,7 +76,7 @@ class _Prepared:
 
 
 def endpoint_of(request: web.BaseRequest) -> Endpoint:
-    """The endpoint of a request's method and path; one that refuses where there is none."""
+    """Return the endpoint of a method and path, or one that refuses an unknown path."""
     method, path = request.method, request.path
     fixed = _ENDPOINTS.get((method, path))
     if fixed is not None:

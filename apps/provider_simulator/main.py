@@ -1,4 +1,4 @@
-"""The simulator as a process of its own."""
+"""Run the simulator as a process."""
 
 import asyncio
 import errno
@@ -24,12 +24,12 @@ async def serve(
     api_key: str | None = None,
     on_ready: Callable[[str, str], None] | None = None,
 ) -> None:
-    """Runs the simulator until cancelled, or stopped by SIGTERM or SIGINT when this is the main thread.
+    """Run the simulator until it is cancelled or, in the main thread, stopped by SIGTERM or SIGINT.
 
-    Calls `on_ready` with the base URL and the refused URL once it listens.
+    When it listens, call `on_ready` with the base URL and the refused URL.
 
     Raises:
-        OSError: the address cannot be had.
+        OSError: the address cannot be bound.
     """
     stop = asyncio.Event()
     with _signals_set(stop):
@@ -40,9 +40,9 @@ async def serve(
 
 
 def run(host: str, port: int, ready_file: Path | None = None) -> None:
-    """Runs the simulator until it is signalled; leaves with exit code 2 when it cannot listen.
+    """Run the simulator until a signal stops it. Exit with code 2 if it cannot listen.
 
-    `ready_file` gets the URLs and the process id as JSON once connections are accepted.
+    When connections are accepted, the URLs and the process id are written to `ready_file` as JSON.
     """
 
     def announce(base_url: str, refused_url: str) -> None:
@@ -60,7 +60,7 @@ def run(host: str, port: int, ready_file: Path | None = None) -> None:
 
 
 def _write_ready_file(path: Path, base_url: str, refused_url: str) -> None:
-    """Whoever waits for the file never sees half of it."""
+    """Write the file atomically, so that a process that waits for it never reads half of it."""
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     partial.write_bytes(orjson.dumps({"base_url": base_url, "refused_url": refused_url, "pid": os.getpid()}))
     partial.replace(path)
@@ -68,7 +68,7 @@ def _write_ready_file(path: Path, base_url: str, refused_url: str) -> None:
 
 @contextmanager
 def _signals_set(stop: asyncio.Event) -> Iterator[None]:
-    """SIGTERM and SIGINT set the event; elsewhere than in the main thread Python allows no handlers."""
+    """Let SIGTERM and SIGINT set the event. Python allows handlers only in the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

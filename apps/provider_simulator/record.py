@@ -1,7 +1,7 @@
-"""What the simulator saw: one record for each request, and counters by model.
+"""The simulator's memory: one record for each request, and counters by model.
 
-Records sit in a ring, so that a benchmark of a million requests costs no more memory than one of a thousand;
-the counters go on. Everything here runs on one event loop and needs no locks.
+Records are in a ring buffer, so that a benchmark of a million requests needs no more memory than one of a thousand;
+the counters continue. Everything runs on one event loop and needs no locks.
 """
 
 import asyncio
@@ -24,12 +24,12 @@ Outcome = Literal["open"] | FinalOutcome
 
 @dataclass(frozen=True, slots=True)
 class RequestRecord:
-    """One request as it stands when asked for.
+    """The current state of one request.
 
     `started` and `ended` are seconds of the monotonic clock. `closed_after_ms` is set for `client_closed` alone.
     `credential` is the start of the key's SHA-256 in hex (`credential_digest`), never the key. `status` is that
-    of a completed answer. `body` is absent once newer requests pushed it out, and cut at 64 KiB, which
-    `body_truncated` tells.
+    of a completed response. `body` is absent after newer requests displaced it, and cut at 64 KiB, which
+    `body_truncated` says.
     """
 
     id: str
@@ -119,7 +119,7 @@ class Entry:
 
 
 def credential_digest(key: str) -> str:
-    """The first 12 hex digits of a key's SHA-256: tells which key was used without holding it."""
+    """Return the first 12 hex digits of a key's SHA-256, which identify the key without storing it."""
     return hashlib.sha256(key.encode()).hexdigest()[:12]
 
 
@@ -145,7 +145,7 @@ class Ledger:
         headers: Mapping[str, str],
         body: bytes,
     ) -> Entry:
-        """Opens the record of a request whose body has been read. `started` is `time.monotonic()` at its head."""
+        """Open the record of a request whose body has been read. `started` is `time.monotonic()` at its head."""
         self._sequence += 1
         stats = self._stats_of(model)
         stats.total += 1
@@ -172,7 +172,7 @@ class Ledger:
         return entry
 
     def finish(self, entry: Entry, outcome: FinalOutcome) -> None:
-        """Closes a record, once; the counters it opened are the ones it closes, even after a reset."""
+        """Close a record once, with the counters that it opened, even after a reset."""
         entry.ended = time.monotonic()
         entry.outcome = outcome
         stats = entry.stats
@@ -186,16 +186,16 @@ class Ledger:
         self._wake()
 
     def followed_redirect(self, model: str) -> None:
-        """Counts a client that went where the fault `redirect` sent it."""
+        """Count a client that followed the fault `redirect`."""
         self._stats_of(model).followed_redirects += 1
 
     def next_attempt(self, key: str) -> int:
-        """The number of this attempt under `key`, from 1: the memory of the fault `flaky`."""
+        """Return the number of this attempt under `key`, from 1, for the fault `flaky`."""
         self._attempts[key] += 1
         return self._attempts[key]
 
     def requests(self, model: str | None = None) -> list[RequestRecord]:
-        """The last records, oldest first, of one model or of all."""
+        """Return the last records, oldest first, of one model or of all."""
         return [entry.snapshot() for entry in self._entries if model is None or entry.model == model]
 
     def stats(self) -> dict[str, dict[str, int]]:
@@ -208,17 +208,17 @@ class Ledger:
         return 0 if stats is None else stats.total
 
     def reset(self) -> None:
-        """Forgets everything; requests in flight end unseen."""
+        """Clear all records and counters. Requests in flight are no longer recorded."""
         self._entries.clear()
         self._bodies.clear()
         self._stats.clear()
         self._attempts.clear()
 
     async def wait_for_outcome(self, model: str, outcome: Outcome, seconds: float) -> RequestRecord:
-        """Waits until a kept record of the model has this outcome, and returns the latest such.
+        """Wait until a record of the model has this outcome, and return the latest one.
 
         Raises:
-            TimeoutError: none had it within `seconds`.
+            TimeoutError: no record had it within `seconds`.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds

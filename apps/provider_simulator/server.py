@@ -1,4 +1,5 @@
-"""The simulator: a provider on a real socket, in three wire formats, whose faults a test or an operator chooses."""
+"""The simulator's HTTP server: a provider on a real socket, in three wire formats, with faults that a request
+selects."""
 
 import asyncio
 import socket
@@ -35,8 +36,8 @@ GRACE_SECONDS = 0.25
 class ProviderSimulator:
     """A provider with scripted faults; use it as an async context manager.
 
-    With `api_key`, any other key gets a 401; without, every non-empty key is good. Port 0 picks a free one.
-    Bodies beyond 64 MiB get a plain 413.
+    With `api_key`, any other key gets a 401; without it every non-empty key is accepted. Port 0 selects a free port.
+    Bodies above 64 MiB get a plain 413.
     """
 
     def __init__(self, host: str = "127.0.0.1", port: int = 0, api_key: str | None = None) -> None:
@@ -58,16 +59,16 @@ class ProviderSimulator:
         await self.aclose()
 
     async def start(self) -> None:
-        """Starts to listen.
+        """Start to listen.
 
         Raises:
-            OSError: the address cannot be had.
+            OSError: the address cannot be bound.
         """
         self._closing = False
         server = web.Server(
             self._handle,
             request_factory=self._request,
-            # A client's disconnect cancels the handler at once, in whatever it waits for.
+            # A client's disconnect cancels the handler at once, whatever it awaits.
             handler_cancellation=True,
             access_log=None,
         )
@@ -82,7 +83,7 @@ class ProviderSimulator:
             raise
 
     async def aclose(self) -> None:
-        """Stops listening, gives requests in flight a quarter of a second, then aborts them."""
+        """Stop listening, give requests in flight a quarter of a second, then abort them."""
         self._closing = True
         if self._runner is not None:
             await self._runner.cleanup()
@@ -98,17 +99,17 @@ class ProviderSimulator:
 
     @property
     def base_url(self) -> str:
-        """What a client takes as its base URL, `/v1` included."""
+        """The base URL for OpenAI's clients, including `/v1`."""
         return f"{_origin(self._host, self._port)}/v1"
 
     @property
     def azure_url(self) -> str:
-        """What a client of Azure OpenAI takes as its endpoint, without a path."""
+        """The endpoint for clients of Azure OpenAI, without a path."""
         return _origin(self._host, self._port)
 
     @property
     def anthropic_url(self) -> str:
-        """What a client of Anthropic takes as its base URL: requests go to `/v1/messages` below it."""
+        """The base URL for Anthropic's clients, which send requests to `/v1/messages` below it."""
         return f"{_origin(self._host, self._port)}/anthropic"
 
     @property
@@ -118,7 +119,7 @@ class ProviderSimulator:
 
     @property
     def refused_port(self) -> int:
-        """A port on which connections are refused, and which nobody else can take while the simulator runs."""
+        """A port that refuses connections, reserved while the simulator runs."""
         if self._refused is None:
             raise RuntimeError("the simulator is not running")
         port: int = self._refused.getsockname()[1]
@@ -130,7 +131,7 @@ class ProviderSimulator:
         return f"{_origin(self._host, self.refused_port)}/v1"
 
     def requests(self, model: str | None = None) -> list[RequestRecord]:
-        """The last thousand records, oldest first, of one model or of all."""
+        """Return the last thousand records, oldest first, of one model or of all."""
         return self._ledger.requests(model)
 
     def stats(self) -> dict[str, dict[str, int]]:
@@ -142,19 +143,19 @@ class ProviderSimulator:
         return self._ledger.count(model)
 
     def reset(self) -> None:
-        """Forgets every record, counter and attempt."""
+        """Clear every record, counter and attempt."""
         self._ledger.reset()
 
     async def wait_for_outcome(
         self,
         model: str,
         outcome: Outcome,
-        timeout: float = 60.0,  # noqa: ASYNC109 - the record names who waited for what; asyncio.timeout cannot
+        timeout: float = 60.0,  # noqa: ASYNC109 - the error names the awaited outcome; asyncio.timeout cannot
     ) -> RequestRecord:
-        """Waits until a request of the model has this outcome, and returns the latest such.
+        """Wait until a request of the model has this outcome, and return the latest one.
 
         Raises:
-            TimeoutError: none had it within `timeout` seconds.
+            TimeoutError: no request had it within `timeout` seconds.
         """
         return await self._ledger.wait_for_outcome(model, outcome, timeout)
 
@@ -183,7 +184,7 @@ class ProviderSimulator:
         entry = self._begin(request, endpoint, raw, body or {}, started)
         try:
             response = await self._respond(request, endpoint, entry, body)
-            # Written here, not by aiohttp afterwards: "completed" must mean that the answer was written.
+            # Written here, not by aiohttp afterwards: "completed" must mean that the response was written.
             await response.prepare(request)
             await response.write_eof()
             entry.status = response.status
@@ -195,7 +196,7 @@ class ProviderSimulator:
         except DroppedError:
             if request.transport is not None:
                 request.transport.abort()
-            # Nobody receives it: aiohttp wants a response from every handler.
+            # Never sent: aiohttp requires a response from every handler.
             return web.Response()
         finally:
             if entry.outcome == "open":
@@ -203,7 +204,7 @@ class ProviderSimulator:
 
     @property
     def _lost(self) -> FinalOutcome:
-        """The outcome of a request whose connection went away: by the client, unless the simulator is closing."""
+        """Return the outcome of a request whose connection closed: by the client, unless the simulator is closing."""
         return "aborted" if self._closing else "client_closed"
 
     def _begin(
@@ -262,13 +263,13 @@ class ProviderSimulator:
 
 
 def _origin(host: str, port: int) -> str:
-    """The URL of a server from this machine: one that listens everywhere is reached on the loopback."""
+    """Return the URL of a server for this machine. A server on all interfaces is reached on the loopback address."""
     host = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared only
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _bound_socket(host: str) -> socket.socket:
-    """A socket that is bound but does not listen, without SO_REUSEADDR: connecting to it gets ECONNREFUSED."""
+    """Return a socket that is bound but does not listen, without SO_REUSEADDR, so that connecting gets ECONNREFUSED."""
     family, kind, protocol, _, address = socket.getaddrinfo(
         host or None, 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]
@@ -296,7 +297,7 @@ def _with_model(body: dict[str, object] | None, model: str | None) -> dict[str, 
 
 
 def _scripted_fault(request: web.BaseRequest, model: str) -> ScriptedFault:
-    """The fault of the header, which wins, or of the model name."""
+    """Return the fault of the header, which takes precedence, or of the model name."""
     header = request.headers.get(FAULT_HEADER)
     try:
         return fault_of_model(model) if header is None else fault_of_header(header)

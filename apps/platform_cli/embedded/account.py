@@ -43,7 +43,7 @@ def account_for(directory: Path) -> Account | None:
         entry = pwd.getpwnam("nobody")
     except KeyError:
         raise EmbeddedError(
-            "PostgreSQL does not run as root and this system has no account 'nobody'; run as another user"
+            "PostgreSQL does not run as root and this system has no account `nobody`; run as another user"
         ) from None
     return Account("nobody", entry.pw_uid, entry.pw_gid)
 

@@ -1,7 +1,7 @@
-"""`flowbiz-platform serve`: one parent that binds the ports, and N workers that answer.
+"""`flowbiz-platform serve`: one parent that binds the ports, and N workers that handle the requests.
 
-The parent checks everything first, starts the workers, starts a new one for each that dies, adds up their metrics on
-a port of their own, and passes SIGTERM and SIGHUP (read the config file again) on. It handles no request.
+The parent checks everything first, starts the workers, replaces each one that dies, aggregates their metrics on a
+separate port, and forwards SIGTERM and SIGHUP (reload the config file). It handles no request.
 """
 
 import asyncio
@@ -36,24 +36,24 @@ from platform_app.observability.logging import configure_logging, get_logger
 from platform_app.resources import make_secret_store, secret_problems
 
 CONNECTIONS_BESIDE_POOL = 2
-"""What a worker opens beside its pool: the ledger's and that of readiness."""
+"""Connections of a worker outside its pool: the ledger's and that of readiness."""
 TLS_ADVICE = (
     "Name its CA with PLATFORM_DATABASE_CA_FILE or sslrootcert, and use the host name of its certificate; "
-    "sslmode=disable or require in PLATFORM_DATABASE_URL goes without verification."
+    "sslmode=disable or require in PLATFORM_DATABASE_URL turns verification off."
 )
 
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "262144", "MALLOC_TRIM_THRESHOLD_": "1048576", "MALLOC_ARENA_MAX": "2"}
-"""For glibc: large bodies get memory of their own, which goes back to the system when they are done. By default the
-threshold grows with the first large body, and all later ones stay in the heap."""
+"""For glibc: large bodies get separate mappings, which are returned to the system afterwards. By default the threshold
+grows with the first large body, and all later bodies stay in the heap."""
 
 _log = get_logger("serve")
 
 
 def run_serve(flags: Mapping[str, Any]) -> int:
-    """Serve until SIGTERM or SIGINT; `flags` win over the environment. Returns the exit code.
+    """Serve until SIGTERM or SIGINT; `flags` override the environment. Return the exit code.
 
     Raises:
-        ConfigurationError: naming every problem.
+        ConfigurationError: names every problem.
     """
     settings = load_settings(**flags)
     configure_logging(settings.log_level, settings.log_format)
@@ -107,7 +107,7 @@ async def _check_configuration(settings: Settings) -> None:
 
 
 async def _schema_problem(settings: Settings) -> str | None:
-    """Why this database cannot be served from, or None. Waits for a database that is still starting."""
+    """Return why this database cannot be used, or None. Wait for a database that is still starting."""
     engine = make_engine(settings)
 
     @retry(
@@ -122,7 +122,7 @@ async def _schema_problem(settings: Settings) -> str | None:
         current = await revision()
     except RetryError as error:
         why = type(error.last_attempt.exception()).__name__
-        return f"The database did not answer within {START_TIMEOUT_SECONDS:g} s ({why}). Check PLATFORM_DATABASE_URL."
+        return f"The database did not respond within {START_TIMEOUT_SECONDS:g} s ({why}). Check PLATFORM_DATABASE_URL."
     except DATABASE_ERRORS as error:
         return f"No connection to the database: {failure_kind(error)}. {TLS_ADVICE}"
     finally:
@@ -136,20 +136,20 @@ async def _schema_problem(settings: Settings) -> str | None:
 
 
 def _may_pass(error: BaseException) -> bool:
-    """Whether to try again: not for a certificate, which stays what it is."""
+    """Return whether to retry. A certificate failure is permanent."""
     return isinstance(error, DATABASE_ERRORS) and tls_failure(error) is None
 
 
 async def _connections_beyond(settings: Settings) -> dict[str, int] | None:
-    """What all workers of all replicas may open and what the server allows, where the former is more. (Behind
-    PgBouncer the server's limit is not the one that counts; hence a warning.)"""
+    """Return the connections that all workers of all replicas may open and those that the server allows, if they do not
+    fit. (Behind PgBouncer the server's limit does not apply, so this is only a warning.)"""
     engine = make_engine(settings)
     try:
         async with engine.connect() as connection:
             allowed = int((await connection.execute(text("SHOW max_connections"))).scalar_one())
             reserved = int((await connection.execute(text("SHOW superuser_reserved_connections"))).scalar_one())
     except DATABASE_ERRORS:
-        return None  # it answered a moment ago; the workers will tell
+        return None  # it responded a moment ago; the workers will report it
     finally:
         await engine.dispose()
     wanted = (settings.database_pool_size + CONNECTIONS_BESIDE_POOL) * settings.workers * settings.replicas

@@ -37,7 +37,7 @@ async def chat(smoke: SmokeSession) -> str:
 
 
 async def limit_headers(smoke: SmokeSession) -> str:
-    """The chat response carries the headers that tell a client its limits."""
+    """The chat response has the headers with the client's limits."""
     if smoke.chat_headers is None:
         raise CheckSkipped("the chat check has no successful response")
     if missing := [name for name in LIMIT_HEADERS if name not in smoke.chat_headers]:

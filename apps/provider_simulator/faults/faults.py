@@ -1,8 +1,7 @@
 """How each fault misbehaves, over a real connection.
 
-Every behaviour takes an `Exchange` and returns the response, written or not; the server writes what is left.
-One that must cut the connection raises `DroppedError`; one that waits relies on being cancelled when the client
-leaves.
+Every behaviour takes an `Exchange` and returns the response, written or not; the server writes the rest. A behaviour
+that must cut the connection raises `DroppedError`. One that waits is cancelled when the client disconnects.
 """
 
 import asyncio
@@ -29,7 +28,7 @@ _HTML = b"<html><head><title>%b</title></head><body><center><h1>%b</h1></center>
 
 
 class DroppedError(Exception):
-    """The connection is to be aborted now."""
+    """The server must abort the connection now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +48,7 @@ class Exchange:
 
 
 async def misbehave(exchange: Exchange) -> web.StreamResponse:
-    """Acts out the exchange's fault.
+    """Run the exchange's fault.
 
     Raises:
         DroppedError: the caller must abort the connection.
@@ -228,7 +227,7 @@ async def _never_stream(x: Exchange) -> web.StreamResponse:
 
 Behaviour = Callable[[Exchange], Awaitable[web.StreamResponse]]
 _BEHAVIOURS: Mapping[str, Behaviour] = {
-    # Whatever has no behaviour of its own is an error status.
+    # A fault without its own behaviour is an error status.
     **dict.fromkeys(FAULTS, _refuse),
     "ok": _ok,
     "delay": _delay,
@@ -266,7 +265,7 @@ def _html(x: Exchange, status: int, title: bytes) -> web.Response:
 
 
 async def _started(x: Exchange, content_length: int | None = None) -> web.StreamResponse:
-    """A response whose headers are on their way; its body is chunked unless the length is promised."""
+    """Send the headers of a response and return it. Its body is chunked unless a length is given."""
     content_type = STREAM_TYPE if x.stream else JSON_TYPE
     response = web.StreamResponse(headers=headers_of(x.request_id, content_type))
     response.content_length = content_length
@@ -282,10 +281,10 @@ async def _stream_of(x: Exchange, parts: Iterable[bytes]) -> web.StreamResponse:
 
 
 def _good_parts(x: Exchange) -> tuple[list[bytes], bytes]:
-    """What to send before the fault strikes, and the part it would strike in.
+    """Return what is sent before the fault, and the part in which the fault occurs.
 
-    For a stream as many chunks as asked for, behind those that come before any text, but never the last chunk of text
-    or what follows; for JSON half of the body.
+    For a stream: the requested number of chunks, after those without text, but neither the last chunk with text nor
+    what follows it. For JSON: half of the body.
     """
     if not x.stream:
         body = x.answer.json()
@@ -301,7 +300,7 @@ def _eighths(body: bytes) -> list[bytes]:
 
 
 async def _poured(response: web.StreamResponse, pouring: Pouring, mebibytes: float) -> None:
-    """Writes the same block over and over: what is in memory is one block and the socket's buffer."""
+    """Write the same block repeatedly, so that memory holds one block and the socket's buffer."""
     await response.write(pouring.head)
     for _ in range(math.ceil(mebibytes * _MIB / len(pouring.block))):
         await response.write(pouring.block)
@@ -310,7 +309,7 @@ async def _poured(response: web.StreamResponse, pouring: Pouring, mebibytes: flo
 
 
 async def _flushed(request: web.BaseRequest) -> None:
-    """Waits until the kernel has what was written: aborting a transport discards its buffer."""
+    """Wait until the kernel has the written bytes, because aborting a transport discards its buffer."""
     while True:
         await asyncio.sleep(0.001)
         if request.transport is None or not request.transport.get_write_buffer_size():
@@ -318,6 +317,6 @@ async def _flushed(request: web.BaseRequest) -> None:
 
 
 async def _silence() -> NoReturn:
-    """Waits until cancelled, which happens when the client leaves or the simulator stops."""
+    """Wait until cancelled, which happens when the client disconnects or the simulator stops."""
     while True:
         await asyncio.get_running_loop().create_future()

@@ -1,4 +1,4 @@
-"""Usage as providers really send it: correct answers whose counts are zero, no numbers, or more than can be."""
+"""Implausible usage as real providers send it: correct responses whose counts are zero, not numbers, or too large."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 
 ABSENT = object()
-"""No usage at all."""
+"""The response has no usage."""
 SHAPES: tuple[object, ...] = (
     (0, 0),
     (500.0, 400.0),
@@ -27,18 +27,19 @@ SHAPES: tuple[object, ...] = (
     (25, 0),
     (0, 25),
 )
-"""By the fault's number: the counts of input and output in place of the right ones, or what stands in usage's place."""
+"""By the fault's number: the counts of input and output that replace the right ones, or the value that replaces
+usage."""
 _INPUT, _OUTPUT, _TOTAL = ("prompt_tokens", "input_tokens"), ("completion_tokens", "output_tokens"), "total_tokens"
 
 
 def with_odd_usage(body: bytes, number: float) -> bytes:
-    """A JSON answer with that shape."""
+    """Return a JSON response with that usage."""
     return orjson.dumps(_changed(orjson.loads(body), SHAPES[int(number) % len(SHAPES)]))
 
 
 def events_with_odd_usage(events: list[bytes], number: float) -> Iterator[bytes]:
-    """The same of each event of a stream that counts, but Anthropic's first, whose counts are right: the last ones must
-    not wipe them."""
+    """Return the events of a stream with that usage. The first event of Anthropic keeps its right counts, which the
+    last ones must not overwrite."""
     for event in events:
         head, separator, data = event.partition(b"data: ")
         if separator and b'"usage":{' in data and b'"message_start"' not in data:

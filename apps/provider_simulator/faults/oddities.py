@@ -1,6 +1,6 @@
-"""What real servers say and send that no reference shows: refusals in other forms, and good responses with odd bytes.
+"""Undocumented behaviour of real servers: error bodies in other forms, and good responses with unusual bytes.
 
-Each is from a public report of a gateway's or a client's users. Pure; `faults.py` sends them.
+Each comes from a public report by users of a gateway or a client. This module does no I/O; `faults.py` sends the bytes.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,7 +17,7 @@ _JSON = "application/json"
 
 @dataclass(frozen=True, slots=True)
 class OddRefusal:
-    """A refusal that has the same form in front of every wire format: it comes from a server or a proxy on the way."""
+    """An error that has the same form in every wire format, because a server or a proxy on the way sends it."""
 
     status: int
     body: bytes
@@ -60,17 +60,17 @@ REFUSALS: Mapping[str, OddRefusal] = {
 FAILURE_IN_200 = orjson.dumps(
     {"type": "error", "error": {"type": "invalid_request_error", "message": _TOO_LONG, "code": None, "param": None}}
 )
-"""A refusal with the status of a success, as the body of a response that should be a stream."""
+"""An error with the status 200, as the body of a response that should be a stream."""
 
 
 @dataclass(frozen=True, slots=True)
 class OddAnswer:
-    """How one fault changes a good answer."""
+    """How one fault changes a good response."""
 
     body: Callable[[Answer, bool], bytes]
-    """The whole response, of the answer and whether the wire format is Anthropic's."""
+    """Builds the JSON response, from the good one and whether the wire format is Anthropic's."""
     events: Callable[[Answer, bool], list[bytes]]
-    """The same as a stream."""
+    """Builds the events of a stream in the same way."""
 
 
 def _good_body(answer: Answer, anthropic: bool) -> bytes:
@@ -94,7 +94,7 @@ def _filtered_events(answer: Answer, anthropic: bool) -> list[bytes]:
 
 
 def _with_half_body(answer: Answer, anthropic: bool) -> bytes:
-    """Half an emoji in a member that clients pass over."""
+    """Add half an emoji to a member that clients ignore."""
     return answer.json()[:-1] + b',"note":"\\ud83d"}'
 
 
@@ -136,14 +136,14 @@ def _role_then_error_body(answer: Answer, anthropic: bool) -> bytes:
 
 
 def _role_then_error_events(answer: Answer, anthropic: bool) -> list[bytes]:
-    """What comes before any text, and then a failure."""
+    """Return the events before any text, and then a failure."""
     before = answer.events()[: max(answer.before_text, 1) + (not anthropic and answer.before_text)]
     error = b'{"type": "error", "error": {"type": "api_error", "message": "The server had an error", "code": 500}}'
     return [*before, b"data: " + error + b"\n\n"]
 
 
 def _interleaved_events(answer: Answer, anthropic: bool) -> list[bytes]:
-    """Content blocks, or tool calls, side by side."""
+    """Return the events with interleaved content blocks or tool calls."""
     head: list[bytes] = []
     tail: list[bytes] = []
     blocks: dict[int, list[bytes]] = {}
@@ -172,7 +172,7 @@ def _block_of(event: bytes) -> int | None:
 
 
 def _inserted(answer: Answer, *odd: bytes) -> list[bytes]:
-    """The events with these behind the first that has text."""
+    """Return the events with the given ones inserted after the first with text."""
     events = answer.events()
     at = min(answer.before_text + 2, len(events) - 1)
     return [*events[:at], *odd, *events[at:]]

@@ -1,1 +1,7 @@
-"""The wire formats that the simulator speaks."""
+"""The simulator's wire formats.
+
+wire.py                        the interface of a wire format: its key header, its errors, its endless bodies
+openai_wire.py, azure_wire.py, anthropic_wire.py   one implementation each
+openai_responses.py, anthropic_responses.py        successful responses and streams
+anthropic_rules.py             requests that Anthropic refuses although every field has its documented type
+"""

@@ -1,6 +1,6 @@
-"""Anthropic's Messages API of the simulated model: its requests read as strictly as it does, its answers, its events.
+"""Anthropic's Messages API of the simulated model: strict reading of requests, responses and events.
 
-Pure; no sockets, no clocks. Sources: https://docs.claude.com/en/api/messages and …/build-with-claude/streaming.
+No sockets, no clocks. Sources: https://docs.claude.com/en/api/messages and …/build-with-claude/streaming.
 """
 
 from collections.abc import Iterator, Mapping
@@ -31,11 +31,12 @@ _CACHED = "cache_control"
 
 
 class MessageAnswer:
-    """The answer to one request. See `choices_of` for what steers it. With a `cache_control`, half of the prompt was in
-    the cache and a quarter is written to it. `id` and the ids of tool calls differ between equal requests.
+    """Return the response to one request; see `choices_of` for how a message steers it. With a `cache_control`, half of
+    the prompt is read from the cache and a quarter is written to it. `id` and the ids of tool calls differ between
+    equal requests.
 
     Raises:
-        InvalidRequestError: as Anthropic would, for fields that it does not know among others.
+        InvalidRequestError: Anthropic would refuse the request, for example because of an unknown field.
     """
 
     before_text = 3
@@ -132,7 +133,7 @@ def _check(body: Mapping[str, object]) -> None:
 
 
 def _check_message(message: JsonObject, where: str, open_calls: set[object]) -> set[object]:
-    """Returns the calls that the next message must answer."""
+    """Return the ids of the tool calls whose results the next message must contain."""
     if message.get("role") not in ("user", "assistant"):
         raise InvalidRequestError("unexpected role", f"{where}.role")
     blocks = _blocks_of(message)
@@ -158,7 +159,7 @@ def _blocks_of(message: Mapping[str, object]) -> list[JsonObject]:
 
 
 def _as_openai(body: Mapping[str, object]) -> JsonObject:
-    """The request in the shape that the simulated model understands."""
+    """Return the request in OpenAI's shape, which the simulated model reads."""
     asked: JsonObject = {
         "messages": [message for given in messages_of(body) for message in _messages(given)],
         "max_tokens": body["max_tokens"],
@@ -199,7 +200,7 @@ def _messages(given: JsonObject) -> Iterator[JsonObject]:
 
 
 def _stop_sequence(asked: Mapping[str, object], label: str, choice: Choice) -> str | None:
-    """The sequence that cut the answer, if one did."""
+    """Return the stop sequence that ended the response, or None."""
     stops = asked.get("stop")
     if choice.finish_reason != "stop" or not isinstance(stops, list):
         return None
@@ -208,7 +209,7 @@ def _stop_sequence(asked: Mapping[str, object], label: str, choice: Choice) -> s
 
 
 def _in_pieces(block: JsonObject) -> tuple[JsonObject, list[JsonObject]]:
-    """A block as it starts, and the deltas that fill it."""
+    """Return a content block at its start, and the deltas that fill it."""
     match block:
         case {"type": "text", "text": str(text)}:
             return {"type": "text", "text": ""}, [{"type": "text_delta", "text": piece} for piece in pieces(text)]
@@ -218,6 +219,6 @@ def _in_pieces(block: JsonObject) -> tuple[JsonObject, list[JsonObject]]:
             return {"type": "thinking", "thinking": "", "signature": ""}, deltas
         case _:
             text = orjson.dumps(block["input"]).decode()
-            # The first piece of input is always empty.
+            # The first delta of input is always empty.
             parts = ["", *(pieces(text) if text != "{}" else ())]
             return {**block, "input": {}}, [{"type": "input_json_delta", "partial_json": part} for part in parts]

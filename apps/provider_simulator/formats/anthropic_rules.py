@@ -1,5 +1,5 @@
-"""What Anthropic's Messages API refuses although every field has its documented type. Each rule has its words from
-public reports of users of gateways. Pure."""
+"""Requests that Anthropic's Messages API refuses although every field has its documented type. The messages are from
+public reports by users of gateways."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -19,7 +19,7 @@ _NOT_ENFORCED = frozenset(
 
 
 def require_what_anthropic_does(body: Mapping[str, object]) -> None:
-    """Raises InvalidRequestError, which names the field."""
+    """Raise InvalidRequestError, which names the field, if a rule is violated."""
     messages = messages_of(body)
     if messages[0].get("role") != "user":
         raise InvalidRequestError('first message must use the "user" role', "messages")

@@ -11,11 +11,11 @@ class AnthropicWire:
     """See Wire."""
 
     def key(self, headers: Mapping[str, str]) -> str | None:
-        """See Wire.key."""
+        """Implement Wire.key."""
         return bearer_or("x-api-key", headers)
 
     def refusal(self, problem: Problem) -> Refusal:
-        """See Wire.refusal."""
+        """Implement Wire.refusal."""
         p = problem
         match p.name:
             case "invalid":
@@ -53,19 +53,19 @@ class AnthropicWire:
                 return _refusal(500, "api_error", "Internal server error")
 
     def error_json(self) -> bytes:
-        """See Wire.error_json."""
+        """Implement Wire.error_json."""
         return error_body("api_error", "Internal server error")
 
     def error_event(self) -> bytes:
-        """See Wire.error_event."""
+        """Implement Wire.error_event."""
         return b"event: error\ndata: " + self.error_json() + b"\n\n"
 
     def stream_of(self, data: bytes) -> list[bytes]:
-        """See Wire.stream_of."""
+        """Implement Wire.stream_of."""
         return [b"event: message_start\ndata: " + data + b"\n\n", event({"type": "message_stop"})]
 
     def pouring_json(self, block: bytes) -> Pouring:
-        """See Wire.pouring_json."""
+        """Implement Wire.pouring_json."""
         head = (
             b'{"id":"msg_huge","type":"message","role":"assistant","model":"huge","stop_reason":"end_turn",'
             b'"stop_sequence":null,"usage":{"input_tokens":1,"output_tokens":1},"content":[{"type":"text","text":"'
@@ -73,14 +73,14 @@ class AnthropicWire:
         return Pouring(head, block, b'"}]}')
 
     def pouring_events(self, model: str, block: bytes) -> Pouring:
-        """See Wire.pouring_events."""
+        """Implement Wire.pouring_events."""
         delta = {"type": "text_delta", "text": block.decode()}
         return Pouring(
             _start(model), event({"type": "content_block_delta", "index": 0, "delta": delta}), b""
         )  # fmt: skip
 
     def pouring_line(self, block: bytes) -> Pouring:
-        """See Wire.pouring_line."""
+        """Implement Wire.pouring_line."""
         return Pouring(b'event: message_start\ndata: {"type":"message_start","message":{"id":"', block, b"")
 
 

@@ -1,4 +1,4 @@
-"""Azure OpenAI: OpenAI's format with a key header, errors and content filter results of its own.
+"""Azure OpenAI: OpenAI's format with its own key header, errors and content filter results.
 
 Sources: https://learn.microsoft.com/azure/ai-foundry/openai/reference and …/concepts/content-filter.
 """
@@ -19,12 +19,12 @@ _PROMPT_RESULTS = [{"prompt_index": 0, "content_filter_results": _SAFE}]
 
 
 class AzureChatAnswer(ChatAnswer):
-    """A chat answer that says what the content filter found; a stream begins with what it found in the prompt."""
+    """A chat response with the content filter's results. A stream begins with those of the prompt."""
 
     before_text = 1
 
     def json(self) -> bytes:
-        """See Answer.json."""
+        """Return the JSON response; as `Answer.json`."""
         body: JsonObject = orjson.loads(super().json())
         choices = body["choices"]
         if isinstance(choices, list):
@@ -32,7 +32,7 @@ class AzureChatAnswer(ChatAnswer):
         return orjson.dumps({**body, "prompt_filter_results": _PROMPT_RESULTS})
 
     def events(self) -> list[bytes]:
-        """See Answer.events."""
+        """Return the events; as `Answer.events`."""
         first = {"id": "", "object": "", "created": 0, "model": "", "choices": []}
         return [sse_event({**first, "prompt_filter_results": _PROMPT_RESULTS}), *super().events()]
 
@@ -41,11 +41,11 @@ class AzureWire(OpenAIWire):
     """See Wire."""
 
     def key(self, headers: Mapping[str, str]) -> str | None:
-        """See Wire.key."""
+        """Implement Wire.key."""
         return bearer_or("api-key", headers)
 
     def refusal(self, problem: Problem) -> Refusal:
-        """See Wire.refusal."""
+        """Implement Wire.refusal."""
         p = problem
         match p.name:
             case "no-key" | "unauthorized":

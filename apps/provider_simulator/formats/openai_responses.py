@@ -1,4 +1,4 @@
-"""OpenAI's wire format of the simulated model's answers. Pure; no sockets, no clocks."""
+"""The simulated model's responses in OpenAI's wire format. No sockets, no clocks."""
 
 import base64
 import hashlib
@@ -27,17 +27,17 @@ def sse_event(payload: object) -> bytes:
 
 
 def label_of(body: Mapping[str, object], serial: int) -> str:
-    """What ids are made of: this request's number, or, with a `seed`, what follows from seed and messages alone."""
+    """Return the source of ids: the request's number or, with a `seed`, a digest of seed and messages."""
     if body.get("seed") is None:
         return f"sim{serial:012d}"
     return "sim" + hashlib.sha256(orjson.dumps([body["seed"], body.get("messages")])).hexdigest()[:12]
 
 
 class ChatAnswer:
-    """The answer to one chat completion request.
+    """Return the response to one chat completion request.
 
-    With a `prompt_cache_key`, half of the prompt counts as cached. With a `seed`, equal requests get equal answers;
-    without, `id`, `created` and the ids of tool calls differ.
+    With a `prompt_cache_key`, half of the prompt counts as cached. With a `seed`, equal requests get equal responses;
+    without it, `id`, `created` and the ids of tool calls differ.
 
     Raises:
         InvalidRequestError: messages are missing, or a field is malformed.
@@ -156,7 +156,7 @@ def _in_parts(text: str) -> bool:
 
 
 def _content(text: str) -> object:
-    """For a message that begins with `parts:` a list, as Mistral's reasoning models send it."""
+    """Return a list of parts for a message that begins with `parts:`, as Mistral's reasoning models send it."""
     if not _in_parts(text):
         return text
     thought = {"type": "thinking", "thinking": [{"type": "text", "text": "They want parts."}]}
@@ -164,7 +164,7 @@ def _content(text: str) -> object:
 
 
 def _deltas(choice: Choice) -> Iterator[tuple[JsonObject, str | None]]:
-    """The deltas of one choice, with the finish reason beside the last."""
+    """Return the deltas of one choice, the last with the finish reason."""
     yield {"role": "assistant", "content": None if choice.tool_calls else "", "refusal": None}, None
     for name, text in (("reasoning_content", choice.reasoning), ("content", choice.text), ("refusal", choice.refusal)):
         for piece in pieces(text):

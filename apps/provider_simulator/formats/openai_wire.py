@@ -15,11 +15,11 @@ class OpenAIWire:
     """See Wire."""
 
     def key(self, headers: Mapping[str, str]) -> str | None:
-        """See Wire.key."""
+        """Implement Wire.key."""
         return bearer_or("api-key", headers)
 
     def refusal(self, problem: Problem) -> Refusal:
-        """See Wire.refusal."""
+        """Implement Wire.refusal."""
         p = problem
         match p.name:
             case "invalid":
@@ -66,19 +66,19 @@ class OpenAIWire:
                 return _refusal(500, "server_error", _SERVER_ERROR)
 
     def error_json(self) -> bytes:
-        """See Wire.error_json."""
+        """Implement Wire.error_json."""
         return error_body(_SERVER_ERROR, "server_error")
 
     def error_event(self) -> bytes:
-        """See Wire.error_event."""
+        """Implement Wire.error_event."""
         return b"data: " + self.error_json() + b"\n\n"
 
     def stream_of(self, data: bytes) -> list[bytes]:
-        """See Wire.stream_of."""
+        """Implement Wire.stream_of."""
         return [b"data: " + data + b"\n\n", DONE_EVENT]
 
     def pouring_json(self, block: bytes) -> Pouring:
-        """See Wire.pouring_json."""
+        """Implement Wire.pouring_json."""
         head = (
             b'{"id":"chatcmpl-huge","object":"chat.completion","created":0,"model":"huge","choices":[{"index":0,'
             b'"finish_reason":"stop","logprobs":null,"message":{"role":"assistant","refusal":null,"content":"'
@@ -86,13 +86,13 @@ class OpenAIWire:
         return Pouring(head, block, b'"}}]}')
 
     def pouring_events(self, model: str, block: bytes) -> Pouring:
-        """See Wire.pouring_events."""
+        """Implement Wire.pouring_events."""
         delta = {"index": 0, "delta": {"content": block.decode()}, "logprobs": None, "finish_reason": None}
         head = {"id": "chatcmpl-huge", "object": "chat.completion.chunk", "created": 0, "model": model}
         return Pouring(b"", sse_event({**head, "choices": [delta]}), b"")
 
     def pouring_line(self, block: bytes) -> Pouring:
-        """See Wire.pouring_line."""
+        """Implement Wire.pouring_line."""
         return Pouring(b'data: {"id":"chatcmpl-huge","choices":[{"index":0,"delta":{"content":"', block, b"")
 
 

@@ -1,4 +1,4 @@
-"""What a wire format is to the simulator: where the key is, and how failures look. One file for each format."""
+"""The interface of a wire format: where the key is, and how failures look. Each format has its own module."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,14 +26,14 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """An answer in a format's error shape. `retry_after` is in seconds."""
+    """An error response in a format's shape. `retry_after` is in seconds."""
 
     status: int
     body: bytes
     retry_after: float | None = None
 
     def response(self, request_id: str) -> web.Response:
-        """The refusal as a response, not yet written."""
+        """Return the error as a response that is not yet written."""
         headers = headers_of(request_id, JSON_TYPE)
         if self.retry_after is not None:
             headers["Retry-After"] = f"{self.retry_after:g}"
@@ -42,7 +42,7 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Pouring:
-    """A body without a reasonable end: `head`, `block` again and again, `tail`."""
+    """A very large body: `head`, then `block` repeatedly, then `tail`."""
 
     head: bytes
     block: bytes
@@ -53,37 +53,37 @@ class Wire(Protocol):
     """One provider's API."""
 
     def key(self, headers: Mapping[str, str]) -> str | None:
-        """The key that a request carries; None when there is none, or an empty one."""
+        """Return the key of a request; None if it is missing or empty."""
 
     def refusal(self, problem: Problem) -> Refusal:
-        """How this API says it; a fault without an error status of its own is a server error."""
+        """Return the error of a fault in this format. A fault without its own error status is a server error."""
 
     def error_json(self) -> bytes:
-        """A server error where an answer should be."""
+        """Return a server error as the body of a 200."""
 
     def error_event(self) -> bytes:
-        """The same inside of a stream."""
+        """Return a server error as an event of a stream."""
 
     def stream_of(self, data: bytes) -> list[bytes]:
-        """A stream whose only event has this data, ended as a complete one."""
+        """Return a complete stream whose only event has this data."""
 
     def pouring_json(self, block: bytes) -> Pouring:
-        """An answer whose text goes on and on."""
+        """Return a JSON response with a very long text."""
 
     def pouring_events(self, model: str, block: bytes) -> Pouring:
-        """A stream of good events that goes on and on."""
+        """Return a stream with very many good events."""
 
     def pouring_line(self, block: bytes) -> Pouring:
-        """A stream whose one line has no end."""
+        """Return a stream with one very long line."""
 
 
 def headers_of(request_id: str, content_type: str) -> dict[str, str]:
-    """The headers of every answer; Anthropic calls the id `request-id`."""
+    """Return the headers of every response; Anthropic names the id `request-id`."""
     return {"Content-Type": content_type, "x-request-id": request_id, "request-id": request_id}
 
 
 def bearer_or(header: str, headers: Mapping[str, str]) -> str | None:
-    """The key of a bearer token or of a header of its own."""
+    """Return the key of a bearer token or of a key header."""
     scheme, _, token = headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer" and token.strip():
         return token.strip()
@@ -91,5 +91,5 @@ def bearer_or(header: str, headers: Mapping[str, str]) -> str | None:
 
 
 def masked(key: str) -> str:
-    """Part of a key, as providers repeat it in their messages: gateways must not pass it on."""
+    """Return a part of a key, as providers repeat it in messages; gateways must not forward it."""
     return f"{key[:8]}{'*' * (len(key) - 12)}{key[-4:]}" if len(key) > 16 else f"{key[:2]}{'*' * 6}"

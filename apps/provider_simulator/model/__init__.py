@@ -1,1 +1,6 @@
-"""The simulated model: what it answers, its embeddings and structured output."""
+"""The simulated model, independent of wire formats.
+
+simulated_model.py  a request's messages -> text, tool calls or a refusal
+json_schema.py      a value that conforms to a schema, for structured output and tool calls
+embeddings.py       vectors that depend on the text only
+"""

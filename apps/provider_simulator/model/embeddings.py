@@ -1,4 +1,4 @@
-"""Embeddings: vectors that follow from the text alone, of unit length, in both encodings."""
+"""Embeddings: vectors of unit length that depend on the text only, in both encodings."""
 
 import base64
 import hashlib
@@ -16,7 +16,7 @@ MAX_DIMENSIONS = 4096
 
 
 class EmbeddingAnswer:
-    """The answer to one embeddings request.
+    """Return the response to one embeddings request.
 
     Raises:
         InvalidRequestError: the request lacks an input, or a field of it is malformed.
@@ -54,12 +54,12 @@ class EmbeddingAnswer:
         return orjson.dumps({"object": "list", "data": data, "model": self._model, "usage": usage})
 
     def events(self) -> list[bytes]:
-        """Never asked for: embeddings do not stream."""
+        """Raise an error, because embeddings do not stream."""
         return []
 
 
 def _inputs(given: object) -> list[tuple[str, int]]:
-    """Every input as a text to hash and its tokens: a string, strings, token ids or lists of token ids."""
+    """Return each input as a text to hash and its tokens: a string, strings, token ids or lists of token ids."""
     if isinstance(given, str):
         return [(given, count_tokens(given))]
     if isinstance(given, list) and given:
@@ -74,7 +74,7 @@ def _inputs(given: object) -> list[tuple[str, int]]:
 
 @lru_cache(maxsize=256)
 def _encoded_vector(text: str, dimensions: int, encoding: str) -> bytes:
-    """The vector as JSON. Single precision in both encodings, so both decode to the same numbers."""
+    """Return the vector as JSON. Both encodings use single precision, so that both decode to the same numbers."""
     digest = hashlib.shake_256(text.encode("utf-8", "replace")).digest(2 * dimensions)
     # Odd numbers, so that no vector is all zeros.
     raw = [2 * value + 1 for value in array("h", digest)]

@@ -1,4 +1,4 @@
-"""A value that conforms to a simple JSON schema: what a model with structured output, or a tool call, writes."""
+"""Generate a value that conforms to a simple JSON schema, for structured output and arguments of tool calls."""
 
 from collections.abc import Mapping, Sequence
 
@@ -15,7 +15,7 @@ _FORMATS: Mapping[str, str] = {
 
 
 def conforming_value(schema: object, text: str) -> object:
-    """A value for `schema`, with `text` where any string will do.
+    """Return a value for `schema`, with `text` where any string conforms.
 
     Understands const, enum, default, type, properties, required, items, minItems, minLength, maxLength, minimum,
     exclusiveMinimum, format, anyOf, oneOf, allOf and local $ref. Not: pattern, multipleOf, not, if. Below
@@ -39,7 +39,7 @@ def _value(schema: object, root: object, text: str, depth: int) -> object:
     for key in ("anyOf", "oneOf"):
         if isinstance(schema.get(key), Sequence) and schema[key]:
             branches = schema[key]
-            # Deep down the last branch is taken: in a recursive schema it is, by custom, the null.
+            # At depth the last branch is used: in a recursive schema it usually is null.
             return _value(branches[-1 if depth > MAX_DEPTH else 0], root, text, depth + 1)
     return _typed(schema, root, text, depth)
 
@@ -113,7 +113,7 @@ def _merged(schema: Mapping[str, object], root: object) -> dict[str, object]:
 
 
 def _resolve(root: object, reference: object) -> object:
-    """What `#/a/b` points at; True, the schema of anything, where it points nowhere."""
+    """Return the schema at `#/a/b`, or True (any value) if the pointer leads nowhere."""
     if not isinstance(reference, str) or not reference.startswith("#"):
         return True
     found = root

@@ -1,7 +1,7 @@
-"""What the simulated model says: from a request's fields in OpenAI's shape to texts and tool calls. Pure.
+"""The simulated model: it turns a request in OpenAI's shape into texts and tool calls. No I/O.
 
-A token is up to four characters of text. That is OpenAI's own rule of thumb for English, it makes counts easy to
-foretell in a test, and the same four characters are one chunk of a stream.
+A token is up to four characters of text, OpenAI's rule of thumb for English. So a test can predict counts, and the same
+four characters are one chunk of a stream.
 """
 
 import itertools
@@ -22,13 +22,13 @@ _TOKENS = re.compile(r"tokens:\s*(\d{1,6})\b")
 _REFUSE = "refuse:"
 _EXACT = "exact:"
 EXACT_ARGUMENTS = '{"order":123456789012345678901234567890,"least":-9223372036854775809,"rate":0.10,"mass":1.50E+25}'
-"""Numbers that a parser would round or spell in another way."""
+"""Arguments with numbers that a parser would round or write differently."""
 
 JsonObject = dict[str, object]
 
 
 class InvalidRequestError(Exception):
-    """A request that providers answer with 400. `param` is the field at fault."""
+    """A request for which providers return 400. `param` is the invalid field."""
 
     def __init__(self, message: str, param: str | None = None) -> None:
         super().__init__(message)
@@ -37,15 +37,15 @@ class InvalidRequestError(Exception):
 
 
 class Answer(Protocol):
-    """A correct answer, ready to be rendered either way."""
+    """A correct response, as JSON or as a stream."""
 
     @property
     def before_text(self) -> int:
-        """How many of `events` come before the first that has text."""
+        """The number of `events` before the first with text."""
 
     @property
     def after_text(self) -> int:
-        """How many of them are the last that has text and what follows it."""
+        """The number of `events` from the last with text on."""
 
     def json(self) -> bytes:
         """The whole response body."""
@@ -56,7 +56,7 @@ class Answer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """One call the simulated model makes; `arguments` is JSON text."""
+    """One tool call of the simulated model; `arguments` is JSON text."""
 
     id: str
     name: str
@@ -65,7 +65,7 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One choice: text, or calls, or a refusal; `reasoning` is what was thought before it."""
+    """One choice: text, or tool calls, or a refusal; `reasoning` is the reasoning text before it."""
 
     text: str
     tool_calls: tuple[ToolCall, ...]
@@ -81,7 +81,7 @@ class Choice:
 
 
 def count_tokens(text: str) -> int:
-    """Tokens of a text: a quarter of its characters, rounded up."""
+    """Return the tokens of a text: a quarter of its characters, rounded up."""
     return -(-len(text) // CHARACTERS_PER_TOKEN)
 
 
@@ -97,7 +97,7 @@ def text_of(message: Mapping[str, object]) -> str:
 
 
 def pieces(text: str) -> Iterator[str]:
-    """The text as it is streamed, a token at a time."""
+    """Return the text in chunks of one token, as it is streamed."""
     return (text[at : at + CHARACTERS_PER_TOKEN] for at in range(0, len(text), CHARACTERS_PER_TOKEN))
 
 
@@ -116,12 +116,12 @@ def messages_of(body: Mapping[str, object]) -> list[JsonObject]:
 
 
 def choices_of(body: Mapping[str, object], label: str) -> list[Choice]:
-    """What the model answers; `label` goes into the ids of its calls.
+    """Return the model's choices; `label` becomes a part of the ids of its tool calls.
 
-    The text follows from the last user message: `You said: <text>`. Four messages steer it: `tokens:<n>` answers n
-    tokens of filler; `call:<tool>[,<tool>…]`, if the request has tools, calls these; `exact:<tool>` calls one with
-    EXACT_ARGUMENTS; `refuse:` refuses. `tool_choice` "required" or of a named function calls too. A tool's result is
-    answered with text, or a client's loop would never end. With a `reasoning_effort` the model thinks first.
+    The text repeats the last user message: `You said: <text>`. Four messages steer it: `tokens:<n>` returns n tokens of
+    filler; `call:<tool>[,<tool>…]` calls these tools, if the request has tools; `exact:<tool>` calls one with
+    EXACT_ARGUMENTS; `refuse:` refuses. A `tool_choice` of "required" or a named function also makes a call. After a
+    tool's result the model returns text, so that a client's loop ends. With a `reasoning_effort` it reasons first.
 
     Raises:
         InvalidRequestError: messages are missing, or a field is malformed.
@@ -223,7 +223,7 @@ def _tool_calls(body: Mapping[str, object], messages: list[JsonObject], said: st
 
 
 def _functions(tools: object) -> dict[str, object]:
-    """The parameter schemas of the offered tools by function name."""
+    """Return the parameter schemas of the offered tools by function name."""
     if not tools:
         return {}
     functions = {}
@@ -245,6 +245,6 @@ def _names_to_call(choice: object, functions: dict[str, object], said: str, *, a
         return [str(name)]
     asked = _CALL.match(said)
     if asked and not answered:
-        # A name that was never offered is called as well: real models do that, and gateways must cope.
+        # A tool that was not offered is called as well, because real models do that.
         return [name for name in asked[1].split(",") if name]
     return [next(iter(functions))] if choice == "required" else []

@@ -96,7 +96,7 @@ def read_parameters(query: str) -> Parameters:
         raw_name, equals, raw_value = text.partition("=")
         name, value = _usual(unquote(raw_name), unquote(raw_value))  # libpq takes a plus sign as it is
         if not equals or "=" in raw_value or "\0" in value or (name not in TRANSLATED and name not in REFUSED):
-            problems.append(f"parameter number {number} behind the question mark is not one of libpq's; remove it")
+            problems.append(f"parameter number {number} of the URL's query is not one of libpq's; remove it")
         elif name in seen:
             problems.append(f"{name} is given more than once; keep one")
         elif name in TRANSLATED:

@@ -62,7 +62,7 @@ def _parameter_problems(url: str) -> list[str]:
         elif name in _TLS and not url.startswith("rediss:"):
             problems.append(f"{name} needs a rediss:// URL")
         elif name not in _ANYWHERE and name not in _TLS:
-            problems.append(f"parameter number {number} behind the question mark is not known; remove it")
+            problems.append(f"parameter number {number} of the URL's query is not known; remove it")
         elif name in names[: number - 1]:
             problems.append(f"{name} is given more than once; keep one")
     return problems

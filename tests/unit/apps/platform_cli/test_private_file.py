@@ -37,7 +37,7 @@ def test_lock_refuses_a_hard_link(tmp_path: Path, precious: Path) -> None:
 
 
 def test_lock_refuses_a_file_with_other_content(tmp_path: Path, precious: Path) -> None:
-    with pytest.raises(NotPrivateError, match="something else than a process id"):
+    with pytest.raises(NotPrivateError, match="something other than a process id"):
         DirectoryLock(precious).acquire()
     assert precious.read_text() == "all of it"
 

@@ -56,7 +56,7 @@ def test_unverified_redis_url_is_reported(query: str) -> None:
         ("redis://localhost?ssl_cert_reqs=none", "ssl_cert_reqs needs a rediss:// URL"),
         ("redis://localhost?socket_timeout=9", "socket_timeout is not supported here: use PLATFORM_REDIS_TIMEOUT_MS"),
         ("redis://localhost?max_connections=1", "max_connections is not supported here"),
-        ("redis://localhost?pa55word=1", "parameter number 1 behind the question mark is not known"),
+        ("redis://localhost?pa55word=1", "parameter number 1 of the URL's query is not known"),
         ("redis://localhost?db=1&db=2", "db is given more than once"),
         ("redis://localhost?protocol=9", "protocol must be 2 or 3"),
     ],
