@@ -158,7 +158,7 @@ async def test_interleaved_simulator_calls_stay_separate(adapter: ModelAdapter, 
 
 
 @BOTH_STREAM
-async def test_deadline_while_sending_is_no_route_failure(
+async def test_deadline_while_sending_does_not_count_as_failure(
     pool: ConnectionPool, simulator: ProviderSimulator, wire: str, streams: bool
 ) -> None:
     """Kind 5: the long responses of one caller do not affect others. An idle provider counts as a failure."""
@@ -172,7 +172,7 @@ async def test_deadline_while_sending_is_no_route_failure(
 
 
 @BOTH_STREAM
-async def test_too_large_response_is_no_route_failure(
+async def test_too_large_response_does_not_count_as_failure(
     pool: ConnectionPool, simulator: ProviderSimulator, wire: str, streams: bool
 ) -> None:
     """Kind 5: a retry would be as large."""

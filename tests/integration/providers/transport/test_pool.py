@@ -183,7 +183,7 @@ def test_idle_connection_is_closed_after_keep_time(run: Run) -> None:
             closed.set()
 
     async def scenario() -> None:
-        async with talking(serve, keep_seconds=1) as client:
+        async with talking(serve, keep_seconds=2) as client:
             for _ in range(3):
                 assert await client.body() == b"hello"
                 await asyncio.sleep(0.02)

@@ -32,7 +32,7 @@ async def test_passed_deadline_raises_at_once() -> None:
 
 
 @virtual_time
-async def test_cancellation_is_no_timeout() -> None:
+async def test_cancellation_stays_cancellation() -> None:
     task = asyncio.create_task(Deadline(SlowUpstream(100.0)).send(a_call(10.0)))
     await asyncio.sleep(1.0)
     task.cancel()

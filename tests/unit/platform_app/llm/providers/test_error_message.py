@@ -113,7 +113,7 @@ def test_missing_credit_is_found_in_message(wire: str, words: str) -> None:
 
 @pytest.mark.parametrize("words", NO_CREDIT)
 @pytest.mark.parametrize("status", [403, 429])
-def test_missing_credit_is_no_rate_limit(status: int, words: str) -> None:
+def test_missing_credit_is_quota_not_rate_limit(status: int, words: str) -> None:
     assert type(openai_errors.error_from_response(status, {}, json.dumps({"error": words}).encode())) is (
         ProviderQuotaExhausted
     )

@@ -28,7 +28,7 @@ def test_invalid_cache_lifetimes_count_as_zero(odd: object) -> None:
 
 
 @pytest.mark.parametrize("usage", [None, [], "12", 12, True])
-def test_missing_usage_is_none(usage: object) -> None:
+def test_missing_usage_returns_none(usage: object) -> None:
     assert parse_usage(usage) is None
 
 

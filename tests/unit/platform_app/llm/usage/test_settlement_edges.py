@@ -70,13 +70,13 @@ def test_separate_cached_and_written_tokens_join_the_prompt() -> None:
     assert (settled.usage.prompt_tokens, settled.usage.cached_tokens, settled.estimated) == (45, 30, False)
 
 
-def test_cached_tokens_that_the_total_excludes_lose_their_discount() -> None:
+def test_cached_tokens_beyond_total_lose_their_discount() -> None:
     counts = TokenUsage(prompt_tokens=10, completion_tokens=20, total_tokens=30, cached_tokens=30, cache_write_tokens=5)
     settled = settle_usage(counts, facts())
     assert (settled.usage.prompt_tokens, settled.usage.cached_tokens, settled.estimated) == (10, 0, True)
 
 
-def test_written_tokens_alone_that_lose_their_discount_are_estimated() -> None:
+def test_cache_writes_losing_discount_are_estimated() -> None:
     counts = TokenUsage(prompt_tokens=10, completion_tokens=20, total_tokens=30, cache_write_tokens=11)
     assert settle_usage(counts, facts()).estimated
 
@@ -110,7 +110,7 @@ def test_largest_output_follows_from_the_request(body: dict[str, Any], most: int
     assert most_output_tokens(body, 1, thinks=False) == most
 
 
-def test_prompt_with_a_number_that_cannot_be_serialized_has_a_bound() -> None:
+def test_prompt_with_unserialisable_number_has_a_bound() -> None:
     assert most_prompt_tokens({"messages": [], "seed": 2**70}, 10) == 40 + TEMPLATE_TOKENS
 
 
