@@ -29,7 +29,6 @@ NOT_YET_CLEAN = {
     "platform_app/redis": 1,
     "platform_app/resources": 16,
     "tests/chaos": 23,
-    "tests/contract": 4,
     "tests/integration": 85,
     "tests/support": 28,
     "tests/unit": 61,
