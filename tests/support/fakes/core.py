@@ -26,7 +26,7 @@ CREATED = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class FakeClock:
-    """A monotonic clock that moves when told to."""
+    """A monotonic clock that the test moves."""
 
     def __init__(self, now: float = 1000.0) -> None:
         self.now = now
@@ -143,7 +143,7 @@ class FakeSecrets:
 
 
 class FakeUpstream:
-    """A model's way to its provider: answers with `completion` or `chunks`, after which it raises `error`, if set.
+    """A scripted upstream: responds with `completion` or `chunks`, and then raises `error`, if set.
     With `wait`, it waits there first. Without `sends`, it fails before any provider is called."""
 
     def __init__(self, route: Route, steps: list[str] | None = None) -> None:

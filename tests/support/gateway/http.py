@@ -71,7 +71,7 @@ async def until(condition: Callable[[], bool], seconds: float = PATIENT_SECONDS)
 
 
 async def metric_becomes(gateway: Gateway, expected: float, name: str, **labels: str) -> None:
-    """Wait until a metric has this value; workers count a moment after their answer."""
+    """Wait until a metric has this value; workers count a moment after their response."""
     await until(lambda: metric(gateway.metrics(), name, **labels) == expected)
 
 
@@ -98,7 +98,7 @@ class Connection:
         await self.writer.drain()
 
     async def answer(self) -> tuple[int, dict[str, str], bytes]:
-        """Status, headers (lower-case names) and body of the next answer, which has a content-length."""
+        """Status, headers (lower-case names) and body of the next response, which has a Content-Length."""
         head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         status, *lines = head.removesuffix("\r\n\r\n").split("\r\n")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}

@@ -28,7 +28,7 @@ BasicAuth {user} {password}
 
 
 class EgressProxyProcess:
-    """One proxy on a port of its own; `stop` ends it."""
+    """One proxy with its own port; `stop` ends it."""
 
     def __init__(self, child: ChildProcess, port: int, log: Path, ca: Path | None = None) -> None:
         self._child = child
