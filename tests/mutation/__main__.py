@@ -36,6 +36,8 @@ def main() -> int:
             _mutate_text(workshop, path, tests, options, report)
         for fault in named:
             report.add(fault.mutant(workshop.tree), workshop.run_named(fault), fault.name)
+            sys.stdout.write(f"tried: {fault.name}\n")
+            sys.stdout.flush()
     sys.stdout.write(report.table() + f"\n{time.monotonic() - started:.0f} s\n")
     return 0 if report.good_enough else 1
 

@@ -27,6 +27,7 @@ class Report:
     def add(self, mutant: Mutant, result: Result, named: str = "") -> None:
         """Count a mutant; print it if it survived without an explanation."""
         how = "explained" if not result.caught and mutant.key in self._explained else result.how
+        how = "survived" if how == "timeout" and not result.caught else how
         self._counts.setdefault(mutant.path, Counter())[how] += 1
         if how in ("survived", "unreached"):
             if named:
