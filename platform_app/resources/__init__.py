@@ -1,4 +1,9 @@
-"""Everything that is opened once per process: the place that names concrete classes."""
+"""Open everything that a process needs once, and create the concrete objects.
+
+`open_resources` opens the stores, builds the services from them, and closes all of it in reverse order. Requests get
+the frozen `Resources`. Models and adapters are built in `llm/models/builder.py`, secret stores in
+`secret_store/configured.py`. `config_reload.py` replaces what depends on the config file while the process runs.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
@@ -60,7 +65,7 @@ from platform_app.secret_store.configured import configured_store, refresh_secon
 
 REDIS_CONNECTIONS = 16
 LOAD_SCRIPTS_SECONDS = 1.0
-"""How long the start waits for Redis; it goes on without."""
+"""How long the start waits for Redis; after that it continues without Redis."""
 
 _log = get_logger("resources")
 
@@ -113,7 +118,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         stack.push_async_callback(probe_engine.dispose)
         redis = make_redis(settings)
         stack.push_async_callback(redis.aclose)
-        # Of its own too: what dead processes left to be charged is sent at leisure.
+        # A separate client: the charges of dead processes must not delay the limiter's commands.
         orphan_scripts = _script_client(settings)
         stack.push_async_callback(orphan_scripts.aclose)
         ledger = await stack.enter_async_context(open_ledger(settings, OrphanSettlements(orphan_scripts)))
@@ -121,9 +126,9 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         rules = RuleBook(config.rate_limits.rules)
         history = LedgerHistory(SpentReader(engine, settings.spool_dir))
         limiter = await stack.enter_async_context(open_limiter(settings, history))
-        # A connection of its own: a long answer on its way must not hold up anybody's limits.
-        answers = _idempotency_client(settings)
-        stack.push_async_callback(answers.aclose)
+        # A separate connection: a long stored response must not delay the limiter's commands.
+        responses = _idempotency_client(settings)
+        stack.push_async_callback(responses.aclose)
         _run_until_closed(stack, KeyEventListener(redis, cache).run())
         connections = await stack.enter_async_context(provider_connections(settings))
         serving = ModelBuilder(connections, settings, StoredCredentials(secrets))
@@ -164,7 +169,9 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
             readiness=readiness,
             core=core_status(),
             idempotency=IdempotencyService(
-                RedisIdempotencyStore(answers), _keeping(settings), LimiterQuota(limiter, _quota_limits(settings))
+                RedisIdempotencyStore(responses),
+                _keeping(settings),
+                LimiterQuota(limiter, _quota_limits(settings)),
             ),
             ledger=ledger,
             audit=AuditReader(engine),
@@ -212,14 +219,16 @@ def make_secret_store(settings: Settings) -> SecretStore:
 
 
 async def secret_problems(settings: Settings, config: PlatformConfig, secrets: SecretStore) -> list[str]:
-    """Look up the pepper and every provider's credential; one line for each that cannot be had."""
+    """Look up the pepper and every provider's credential. Return one line for each that cannot be read."""
     return [str(need) for need in await look_up_required(settings, config, secrets) if need.problem]
 
 
 def make_redis(settings: Settings) -> "Redis":
-    """A client that never waits longer than `redis_timeout_ms` for a connection, a socket or an answer, and never
-    retries: what happens next is decided by whoever asked. On a cluster it takes single-key commands, PING and
-    pub/sub alike."""
+    """Return a client that never waits longer than `redis_timeout_ms` for a connection, a socket or a response.
+
+    It never retries: the calling code decides what happens next. On a cluster it accepts single-key commands, PING and
+    pub/sub too.
+    """
     url, seconds = settings.redis_client_url, settings.redis_timeout_ms / 1000
     timeouts: dict[str, Any] = {"socket_timeout": seconds, "socket_connect_timeout": seconds}
     if settings.redis_cluster:
@@ -235,12 +244,12 @@ def make_redis(settings: Settings) -> "Redis":
 async def open_redis_limiter(
     settings: Settings, history: BudgetHistory | None = None, stale: StaleBudgets | None = None
 ) -> AsyncIterator[RateLimiter]:
-    """The limiter that all processes share, with the task that renews what this one holds.
+    """Open the limiter that all processes share, with the task that renews the reservations of this process.
 
     Args:
         settings: where Redis is.
-        history: tells what was spent of budgets whose counters begin their life; without it they begin at zero.
-        stale: the budgets that must be told anew.
+        history: returns what was spent of budgets whose counters are new; without it they start at zero.
+        stale: the budgets whose counters must be initialized again.
     """
     async with AsyncExitStack() as stack:
         scripts = _script_client(settings)
@@ -280,10 +289,10 @@ def _idempotency_client(settings: Settings) -> PipelinedRedis | PipelinedCluster
 
 
 def _run_until_closed(stack: AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:
-    """Run a task in the background; closing the stack cancels it and waits for its end. One that fails is a bug, which
-    the log tells at once."""
+    """Run a task in the background; closing the stack cancels it and waits for its end. A task that fails is a bug, and
+    is logged at once."""
     task = asyncio.create_task(work)
-    task.add_done_callback(_tell_failure)
+    task.add_done_callback(_log_failure)
 
     async def end() -> None:
         task.cancel()
@@ -292,7 +301,7 @@ def _run_until_closed(stack: AsyncExitStack, work: Coroutine[Any, Any, None]) ->
     stack.push_async_callback(end)
 
 
-def _tell_failure(task: asyncio.Task[None]) -> None:
+def _log_failure(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
         _log.error("background_task_failed", task=getattr(task.get_coro(), "__qualname__", ""), exc_info=error)
 

@@ -1,4 +1,4 @@
-"""What was used of a budget according to the ledger: joins the limiter's question with the ledger's sums."""
+"""Return what the ledger knows was used of a budget, for the limiter, which does not know the ledger."""
 
 from datetime import UTC, datetime, timedelta
 

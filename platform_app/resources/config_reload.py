@@ -15,15 +15,22 @@ _NO_FILE = (0, 0, 0)
 _log = get_logger("config")
 
 Check = Callable[[PlatformConfig], Awaitable[list[str]]]
-"""What else must be true of a configuration: one sentence for each problem."""
+"""Returns the problems of a configuration, one sentence each."""
 
 
 class ConfigReload:
-    """Watches the config file and takes over what it says, once it is valid as a whole. Until then, and where it never
-    is, everything goes on as before; a gauge and one log line tell of it."""
+    """Watch the config file, and apply a changed file as a whole once it is valid.
+
+    Until then the previous configuration stays in use; a gauge and one log line report a refused file.
+    """
 
     def __init__(self, settings: Settings, check: Check, apply: Callable[[PlatformConfig], None]) -> None:
-        """`apply` puts a checked configuration to work; it must not fail halfway."""
+        """
+        Args:
+            settings: where the config file is.
+            check: returns one sentence for each problem of a configuration.
+            apply: puts a checked configuration into use; it must not fail halfway.
+        """
         self._settings = settings
         self._check = check
         self._apply = apply
@@ -35,7 +42,7 @@ class ConfigReload:
         self._asked = True
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Check the file every second, until cancelled."""
         while True:
             await asyncio.sleep(WATCH_SECONDS)
             try:

@@ -10,7 +10,7 @@ _log = get_logger("chat")
 
 
 class StoredCredentials:
-    """See llm.base.Credentials. What is wrong with the store is in the log; a caller hears whose it is to mend."""
+    """Credentials from the secret store. The log has the reason of a failure; the client is sent to the operator."""
 
     def __init__(self, secrets: RefreshableSecretStore) -> None:
         self._secrets = secrets
@@ -29,5 +29,5 @@ class StoredCredentials:
         except SecretError as error:
             _log.error("provider_secret_unavailable", secret=name, why=str(error))
             raise ProviderNotConfigured(
-                "This model's provider has no usable credential. This is the operator's to mend."
+                "The provider of this model has no usable credential. Contact your platform operator."
             ) from None

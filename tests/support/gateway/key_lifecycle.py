@@ -1,4 +1,4 @@
-"""The lifecycle of keys on a database of its own, and its command line."""
+"""The lifecycle of keys on a separate database, and its command line."""
 
 import json
 import os
@@ -25,7 +25,7 @@ OPERATOR = Actor("tests")
 
 
 class Keys:
-    """The lifecycle on that database, for somebody at the command line."""
+    """The lifecycle on that database, as the command line uses it."""
 
     def __init__(self, admin: KeyAdmin) -> None:
         self.admin = admin
@@ -98,6 +98,6 @@ def cli_json(environment: dict[str, str], *arguments: str) -> Any:
 
 
 def run_cli(environment: dict[str, str], *arguments: str) -> "subprocess.CompletedProcess[str]":
-    """The same in a process of its own."""
+    """The same in a separate process."""
     command = [sys.executable, "-m", "apps.platform_cli", "keys", *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)

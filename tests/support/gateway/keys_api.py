@@ -88,7 +88,7 @@ class Api:
 
 
 def sql(url: str, statement: str, **parameters: Any) -> list[Mapping[str, Any]]:
-    """Run one statement on a connection of its own; the rows, if it gives any."""
+    """Run one statement on a separate connection and return its rows, if there are any."""
 
     async def work() -> list[Mapping[str, Any]]:
         engine = create_async_engine(url, poolclass=NullPool)
@@ -103,7 +103,7 @@ def sql(url: str, statement: str, **parameters: Any) -> list[Mapping[str, Any]]:
 
 
 def details(response: httpx.Response) -> str:
-    """What an answer complains about, as one text."""
+    """Return message and details of an error response as one text."""
     error = response.json()["error"]
     return " ".join([error["message"], *error.get("details", [])])
 

@@ -1,4 +1,4 @@
-"""Access decisions and usage records for tests, and a spool in a directory of its own."""
+"""Access decisions and usage records for tests, and a spool in a separate directory."""
 
 import itertools
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""A gateway as operators run it: `flowbiz-platform serve` in processes of its own."""
+"""A gateway as operators run it: `flowbiz-platform serve` in separate processes."""
 
 import json
 import signal
@@ -71,7 +71,7 @@ class Gateway:
         return [json.loads(line) for line in self.log_file.read_text().splitlines()]
 
     def access_line(self, request_id: str, timeout_seconds: float = 60.0) -> dict[str, Any]:
-        """The access line of one request; the log is written a few milliseconds after the answer."""
+        """The access line of one request; the log is written a few milliseconds after the response."""
         deadline = time.monotonic() + timeout_seconds
         while True:
             for line in self.log_lines():

@@ -1,4 +1,4 @@
-"""How a refusal must look, and that the gateway goes on after it."""
+"""Require the form of a refusal, and that the gateway still serves after it."""
 
 from typing import Any
 

@@ -1,1 +1,1 @@
-"""The limiter on a clock that the test controls, also in processes of its own."""
+"""The limiter on a clock that the test controls, also in separate processes."""

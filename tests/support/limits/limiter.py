@@ -26,12 +26,12 @@ _numbers = itertools.count(1)
 
 
 def counter_name(tag: str = "limiter") -> str:
-    """A counter that nobody used before."""
+    """Return the name of an unused counter."""
     return f"test:{{{tag}}}:{next(_numbers)}"
 
 
 def charge(counter: str = "", *, limit: int = 10, window: int = 60, units: int = 1) -> Charge:
-    """A charge of requests; without a name in a counter of its own."""
+    """Return a charge of requests; without a name, in an unused counter."""
     return Charge(Rule("r", "key", "requests", limit, window_seconds=window), counter or counter_name(), units)
 
 

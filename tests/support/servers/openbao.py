@@ -49,7 +49,7 @@ class OpenBao:
         self._child.kill()
 
     def pause(self) -> None:
-        """Freeze it: connections open and nothing answers."""
+        """Freeze it: connections are accepted and get no response."""
         assert self._child is not None
         self._child.pause()
 
@@ -105,7 +105,7 @@ class OpenBao:
         return (self._directory / "openbao.log").read_text(errors="replace")
 
     def _mounted(self) -> bool:
-        """Whether it answers and has its key-value store, which comes a moment later."""
+        """Return whether it responds and has its key-value store, which is mounted a moment later."""
         try:
             with httpx.Client(trust_env=False, verify=False, timeout=1) as client:
                 response = client.get(f"{self.address}/v1/sys/mounts/secret", headers={"X-Vault-Token": ROOT_TOKEN})

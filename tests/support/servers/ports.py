@@ -7,10 +7,10 @@ import socket
 from collections.abc import Iterator
 
 _FIRST, _LAST = 20_000, 32_000
-"""Below those that Linux, macOS and Windows give to outgoing connections and to whoever asks for any port: what is free
-here stays free until its server starts."""
+"""Below the ports that Linux, macOS and Windows assign to outgoing connections and to programs without a fixed port: a
+port that is free here stays free until its server starts."""
 _PROCESSES = 16
-"""Of pytest at most; each has ports of its own."""
+"""Maximum number of pytest processes; each has its own ports."""
 
 
 def _ports() -> Iterator[int]:
@@ -25,7 +25,7 @@ _candidates = _ports()
 
 
 def free_port() -> int:
-    """A TCP port on 127.0.0.1 that nobody uses at the moment, another one with each call."""
+    """Return an unused TCP port on 127.0.0.1, another one with each call."""
     for port in itertools.islice(_candidates, (_LAST - _FIRST) // _PROCESSES):
         with socket.socket() as probe:
             try:

@@ -63,7 +63,7 @@ async def read_request(reader: asyncio.StreamReader) -> bytes:
 
 
 def answering(answer: bytes) -> Server:
-    """Answers every connection's first request with these bytes and closes it."""
+    """Send these bytes as the response to every connection's first request, and close it."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_request(reader)
@@ -74,7 +74,7 @@ def answering(answer: bytes) -> Server:
 
 
 def canned(content_type: bytes, *parts: bytes, status: bytes = b"200 OK") -> Server:
-    """Answers with this body."""
+    """Respond with this body."""
     body = b"".join(parts)
     head = b"HTTP/1.1 %b\r\nContent-Type: %b\r\nContent-Length: %d\r\n\r\n" % (status, content_type, len(body))
     return answering(head + body)

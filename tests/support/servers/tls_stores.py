@@ -1,4 +1,4 @@
-"""PostgreSQL and Redis with TLS of their own, from Debian's packages: the wheels' servers are built without it."""
+"""PostgreSQL and Redis with their own TLS, from Debian's packages: the wheels' servers are built without it."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Valkey as tests need it: a client as the gateway makes it, a server of one's own, a cluster, TLS in front of one."""
+"""Valkey as tests need it: a client as the gateway makes it, a separate server, a cluster, TLS in front of one."""
 
 import asyncio
 import ssl
@@ -76,7 +76,7 @@ def _tell(client: "redis.Redis", *command: str | int) -> Any:
 
 
 async def tell(client: "Redis", *command: str | int) -> Any:
-    """The answer to a command that redis-py has no method for."""
+    """Return the response to a command that redis-py has no method for."""
     return await client.execute_command(*command)  # type: ignore[no-untyped-call]  # redis-py
 
 

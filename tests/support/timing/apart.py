@@ -1,4 +1,4 @@
-"""Coroutines for code that is none."""
+"""Run coroutines from synchronous code."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -9,6 +9,6 @@ T = TypeVar("T")
 
 
 def run_apart(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Run a coroutine to its end in a thread with a loop of its own: works inside and outside of async tests."""
+    """Run a coroutine to its end in a thread with its own loop: works inside and outside of async tests."""
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(lambda: asyncio.run(work())).result()
