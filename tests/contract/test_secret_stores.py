@@ -253,7 +253,7 @@ ELSEWHERE = [
 ]  # fmt: skip
 
 
-async def test_a_name_that_leads_elsewhere_is_no_name(backend: Backend, store: SecretStore) -> None:
+async def test_secret_name_outside_its_place_is_refused(backend: Backend, store: SecretStore) -> None:
     backend.put("KEY", VALUE)
     for name in ELSEWHERE:
         assert "is not a name of a secret" in await refused(store, name, SecretNotFound), name
@@ -278,7 +278,7 @@ async def test_down_and_up_again(backend: Backend, store: SecretStore) -> None:
     assert (await store.get("KEY")).value == VALUE
 
 
-async def test_down_behind_the_cache_nobody_notices(backend: Backend) -> None:
+async def test_cache_serves_while_store_is_down(backend: Backend) -> None:
     cache = CachedSecretStore(backend.store(), ttl_seconds=30)
     backend.put("KEY", VALUE)
     await cache.get("KEY")

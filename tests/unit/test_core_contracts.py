@@ -106,7 +106,7 @@ def test_the_documented_core_is_compatible(install_core: InstallCore) -> None:
     assert core_contracts.core_status() == CoreStatus(pinned=PINNED, installed=PINNED, compatible=True)
 
 
-def test_another_version_is_not_compatible_even_with_the_same_contracts(install_core: InstallCore) -> None:
+def test_core_other_version_is_not_compatible(install_core: InstallCore) -> None:
     install_core(version="0.3.0")
     assert core_contracts.core_status() == CoreStatus(pinned=PINNED, installed="0.3.0", compatible=False)
     assert core_contracts.core_problems() == [
@@ -188,9 +188,7 @@ def test_a_difference_is_named(install_core: InstallCore, module: str, old: str,
         ),
     ],
 )
-def test_another_spelling_of_the_same_is_no_difference(
-    install_core: InstallCore, module: str, old: str, new: str
-) -> None:
+def test_core_other_spelling_of_a_type_is_equal(install_core: InstallCore, module: str, old: str, new: str) -> None:
     install_core(edits={f"packages/core/contracts/{module}.py": (old, new)})
     assert core_contracts.contract_differences() == []
 
@@ -209,7 +207,7 @@ def test_a_core_that_cannot_be_imported_is_a_difference(install_core: InstallCor
     assert difference.startswith(f"packages.core.contracts.health.HealthResponse: cannot be imported: {reason}")
 
 
-def test_what_the_http_layer_answers_parses_with_cores_models(install_core: InstallCore) -> None:
+def test_core_models_parse_http_responses(install_core: InstallCore) -> None:
     install_core()
     core_model("HealthResponse").model_validate(core_contracts.health_response("platform", "1.2.3"))
     core_model("RuntimeMeta").model_validate(core_contracts.runtime_meta("platform", "dev", "1.2.3", "abc"))
@@ -250,7 +248,7 @@ def test_a_chat_result_becomes_cores_response(install_core: InstallCore) -> None
 @pytest.mark.parametrize(
     "message", [{"content": None, "tool_calls": []}, {}, {"content": [{"type": "text", "text": "Hello"}]}]
 )
-def test_an_answer_without_text_has_no_content(install_core: InstallCore, message: dict[str, Any]) -> None:
+def test_core_response_without_text_has_no_content(install_core: InstallCore, message: dict[str, Any]) -> None:
     install_core()
     response = core_contracts.as_llm_response(completion(message, None), trace_id="t1", model="gpt-4o")
     assert (response.content, response.finish_reason) == (None, None)

@@ -1,14 +1,9 @@
-"""The command line as operators run it: in processes of its own, with exit codes and without tracebacks."""
+"""The command line as operators run it: in separate processes, with exit codes and without tracebacks."""
 
 import asyncio
-import json
-import os
 import re
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,43 +13,11 @@ from platform_app.auth.tokens import parse_token
 from platform_app.db.migrations import head_revision
 from tests.conftest import PROVIDER_KEY, Platform
 from tests.stand_in_core.build import Edits, build_wheel
+from tests.support.command_line import PEPPER, Outcome, check_marks, cli
 from tests.support.servers.ports import free_port
 
-PEPPER = "9f" * 32
 CREATE = ["create", "--name", "n", "--owner", "o", "--scope", "platform:chat"]
 DOWN = {"PLATFORM_DATABASE_URL": "postgresql://fb:pa55word@127.0.0.1:1/p", "PLATFORM_DATABASE_TIMEOUT_SECONDS": "0.5"}
-
-
-@dataclass(frozen=True)
-class Outcome:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-    @property
-    def all(self) -> str:
-        return self.out + self.err
-
-
-def cli(environment: Mapping[str, str], *arguments: str) -> Outcome:
-    """Run `flowbiz-platform` with this environment and no other; a traceback is always a failure."""
-    done = subprocess.run(
-        [sys.executable, "-m", "apps.platform_cli", *arguments],
-        env={"PATH": os.environ.get("PATH", ""), "COLUMNS": "200", **environment},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    outcome = Outcome(done.returncode, done.stdout, done.stderr)
-    assert "Traceback" not in outcome.all, outcome.all
-    assert PEPPER not in outcome.all
-    assert "pa55word" not in outcome.all
-    return outcome
 
 
 @pytest.fixture
@@ -242,13 +205,8 @@ class TestServe:
         assert cli(environment, "serve", *arguments).code == 2
 
 
-def lines(outcome: Outcome) -> dict[str, str]:
-    """The lines of `check`: name to mark."""
-    return {line[6:30].strip(): line[:4].strip() for line in outcome.out.splitlines()}
-
-
 async def in_thread(environment: Mapping[str, str], *flags: str) -> Outcome:
-    """`check`, with this process free to answer as the provider."""
+    """Run `check` while this process can respond as the provider."""
     return await asyncio.to_thread(cli, environment, "check", *flags)
 
 
@@ -256,7 +214,7 @@ class TestCheck:
     async def test_one_line_for_each_part(self, environment: dict[str, str]) -> None:
         outcome = await in_thread(environment)
         assert outcome.code == 0, outcome.all
-        marks = lines(outcome)
+        marks = check_marks(outcome)
         parts = {"configuration", "secret of the pepper", "secret of simulator", "database", "schema", "redis", "core"}
         parts.add("provider simulator")
         assert parts <= set(marks)
@@ -276,8 +234,8 @@ class TestCheck:
     async def test_what_fails_is_marked(self, environment: dict[str, str], change: dict[str, str], part: str) -> None:
         outcome = await in_thread(environment | change)
         assert outcome.code == 1
-        assert lines(outcome)[part] in ("FAIL", "warn")
-        assert lines(outcome)["configuration"] == "ok"
+        assert check_marks(outcome)[part] in ("FAIL", "warn")
+        assert check_marks(outcome)["configuration"] == "ok"
 
     @pytest.mark.parametrize(("flags", "asked"), [((), True), (("--live",), True), (("--no-live",), False)])
     async def test_providers_are_called_where_that_is_wanted(
@@ -285,13 +243,13 @@ class TestCheck:
     ) -> None:
         outcome = await in_thread(environment, *flags)
         assert outcome.code == 0, outcome.all
-        assert ("provider simulator" in lines(outcome)) is asked
-        assert lines(outcome)["secret of simulator"] == "ok"
+        assert ("provider simulator" in check_marks(outcome)) is asked
+        assert check_marks(outcome)["secret of simulator"] == "ok"
 
     async def test_a_schema_that_is_behind_says_what_to_run(self, empty: dict[str, str]) -> None:
         outcome = await in_thread(empty)
         assert outcome.code == 1
-        assert lines(outcome)["schema"] == "FAIL"
+        assert check_marks(outcome)["schema"] == "FAIL"
         assert "flowbiz-platform migrate up" in outcome.out
 
     async def test_a_misspelt_variable_is_a_warning(self, environment: dict[str, str]) -> None:

@@ -119,7 +119,7 @@ def test_without_the_path_line_core_hides_the_editable_install(wheels: Wheels, t
     assert "No module named 'apps.platform_api'" in result.stderr
 
 
-def test_without_the_extended_path_the_editable_install_hides_core(wheels: Wheels, tmp_path: Path) -> None:
+def test_editable_install_without_extended_path_hides_core(wheels: Wheels, tmp_path: Path) -> None:
     environment = make_environment(tmp_path / "venv", wheels.core, wheels.editable)
     result = environment.run(f"import apps; apps.__path__[1:] = []; {BOTH}", tmp_path)
     assert result.returncode == 1

@@ -1,4 +1,4 @@
-"""`flowbiz-platform dev` from start to end, as a process of its own, on real servers."""
+"""`flowbiz-platform dev` from start to end, as a separate process, on real servers."""
 
 import os
 import re
@@ -183,7 +183,7 @@ def test_the_life_of_a_data_directory(directory: Path) -> None:
         assert "the gateway ended: killed by SIGKILL" in third.output
         assert all_gone(pids, 1)
 
-        # What one half of the memory has lost is made anew: the keys without dev.env, and without the database.
+        # Keys are created again if dev.env is lost, and if the database is lost.
         chat_keys = {first_env["PLATFORM_CHAT_KEY"]}
         for lost in ("dev.env", "postgres"):
             (first.data_dir / lost).rename(directory / lost)
@@ -374,12 +374,12 @@ def test_every_model_of_the_simulator_is_served() -> None:
 
 
 @pytest.mark.parametrize(("key", "real"), [("", False), ("sk-sim-1", False), ("sk-proj-1", True)])
-def test_a_key_from_a_sourced_dev_env_is_no_real_one(key: str, real: bool) -> None:
+def test_dev_env_simulated_key_is_not_a_real_key(key: str, real: bool) -> None:
     assert dev_files.real_openai_key({"OPENAI_API_KEY": key}) is real
     assert not dev_files.real_openai_key({})
 
 
-def test_the_first_model_of_somebody_elses_file(tmp_path: Path) -> None:
+def test_first_model_of_user_config_file(tmp_path: Path) -> None:
     path = tmp_path / "own.yaml"
     assert dev_files.first_model(path) is None
     for text, expected in [("models: {a: 1, b: 2}", "a"), ("models: {}", None), ("[", None), ("1", None)]:

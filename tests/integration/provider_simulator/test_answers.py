@@ -1,4 +1,4 @@
-"""The simulator's good path, through the official client too, and the refusals of its own."""
+"""The simulator's good path, also through the official client, and its refusals."""
 
 import base64
 import json
@@ -196,7 +196,7 @@ async def test_official_client_lists_models(sdk: openai.AsyncOpenAI) -> None:
     assert {f"sim-{name}" for name in FAULTS} <= set(MODELS)
 
 
-# --- refusals of its own
+# --- refusals
 
 
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer"}, {"Authorization": "Basic abc"}])

@@ -151,7 +151,7 @@ async def test_stream_drop_cuts_inside_a_chunk(client: httpx.AsyncClient, stream
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_stream_hang_goes_silent(client: httpx.AsyncClient, sim: ProviderSimulator, stream: bool) -> None:
+async def test_stream_hang_sends_nothing_more(client: httpx.AsyncClient, sim: ProviderSimulator, stream: bool) -> None:
     received: list[str] = []
     body = chat("sim-stream-hang", stream=stream)
     async with client.stream("POST", "/chat/completions", json=body, timeout=None) as response:
@@ -166,7 +166,7 @@ async def test_stream_hang_goes_silent(client: httpx.AsyncClient, sim: ProviderS
     await sim.wait_for_outcome("sim-stream-hang", "client_closed")
 
 
-async def test_hang_never_answers(client: httpx.AsyncClient) -> None:
+async def test_hang_sends_no_response(client: httpx.AsyncClient) -> None:
     with pytest.raises(httpx.ReadTimeout):
         await client.post("/chat/completions", json=chat("sim-hang"), timeout=httpx.Timeout(30, read=0.2))
 

@@ -215,7 +215,7 @@ async def test_azure_wants_a_version(simulator: ProviderSimulator) -> None:
 # --- OpenAI's, beyond the plain text
 
 
-async def test_with_a_seed_equal_requests_get_equal_answers(simulator: ProviderSimulator) -> None:
+async def test_seed_equal_requests_get_equal_responses(simulator: ProviderSimulator) -> None:
     async with httpx.AsyncClient(trust_env=False, headers={"Authorization": f"Bearer {KEY}"}) as http:
         url = f"{simulator.base_url}/chat/completions"
         seeded = [(await http.post(url, json={"model": "m", "messages": HELLO, "seed": s})).content for s in (1, 1, 2)]

@@ -1,4 +1,4 @@
-"""The simulator in a process of its own."""
+"""The simulator as a separate process."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ def ready_file(tmp_path: Path) -> Path:
 
 @dataclass(frozen=True)
 class Process:
-    """A simulator in a process of its own, which listens."""
+    """A simulator in a separate process that listens."""
 
     handle: asyncio.subprocess.Process
     base_url: str

@@ -41,7 +41,7 @@ async def test_a_leaving_client_is_noticed_at_once(
     connection = socket.create_connection(("127.0.0.1", sim.port))
     connection.sendall(raw_request(chat(model, "tokens:5000", stream=stream)))
     await sim.wait_for_outcome(model, "open")
-    # Long enough to be inside the wait, or to have filled the socket that nobody reads.
+    # Long enough to be inside the wait, or to have filled the socket that the client does not read.
     await asyncio.sleep(0.03)
     if reset:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -73,7 +73,7 @@ async def test_a_client_that_leaves_inside_its_own_request_is_counted(sim: Provi
 # --- counting
 
 
-async def test_records_tell_what_was_asked_but_not_the_key(client: httpx.AsyncClient, sim: ProviderSimulator) -> None:
+async def test_records_contain_request_without_key(client: httpx.AsyncClient, sim: ProviderSimulator) -> None:
     parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
     response = await client.post("/chat/completions", json=chat("a", stream=True), headers={"traceparent": parent})
     (record,) = sim.requests("a")

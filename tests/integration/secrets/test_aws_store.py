@@ -44,7 +44,9 @@ async def test_a_key_of_a_json_object(aws: SecretsManager, store: AwsSecretStore
 
 
 @pytest.mark.parametrize("text", ["sk-plain-canary", "[1]", '"sk-quoted-canary"', "{"])
-async def test_what_is_no_json_object_has_no_keys(aws: SecretsManager, store: AwsSecretStore, text: str) -> None:
+async def test_aws_secret_that_is_not_json_object_has_no_fields(
+    aws: SecretsManager, store: AwsSecretStore, text: str
+) -> None:
     aws.put("app/plain", text)
     assert (await store.get("plain")).value == text
     with pytest.raises(SecretNotFound) as caught:
@@ -66,7 +68,7 @@ async def test_one_that_is_marked_for_deletion_is_missing(aws: SecretsManager, s
 
 
 class Refusing(BaseHTTPRequestHandler):
-    """Answers as AWS does where the role may not read: moto never refuses."""
+    """Respond as AWS does if the role may not read; moto never refuses."""
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
@@ -80,7 +82,7 @@ class Refusing(BaseHTTPRequestHandler):
         pass
 
 
-async def test_a_role_that_may_not_read_is_told_what_it_takes(
+async def test_aws_role_without_permission_is_named_in_error(
     session: AioSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in CREDENTIALS.items():

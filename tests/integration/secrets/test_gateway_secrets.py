@@ -21,7 +21,7 @@ import pytest
 from apps.provider_simulator.record import credential_digest
 from apps.provider_simulator.server import ProviderSimulator
 from tests.conftest import Platform
-from tests.integration.cli.test_commands import cli, lines
+from tests.support.command_line import check_marks, cli
 from tests.support.gateway.process import Gateway
 from tests.support.servers.openbao import ROOT_TOKEN, OpenBao
 from tests.support.servers.ports import free_port
@@ -69,7 +69,9 @@ class TestStart:
             f"there is no file {tmp_path}/OPENAI_API_KEY; mount or write it",
         ]
 
-    def test_a_file_for_everybody_stops_the_start(self, bare: dict[str, str], pepper: str, tmp_path: Path) -> None:
+    def test_serve_world_readable_secret_file_refuses_start(
+        self, bare: dict[str, str], pepper: str, tmp_path: Path
+    ) -> None:
         write(tmp_path, PLATFORM_API_KEY_PEPPER=pepper, OPENAI_API_KEY=OLD)
         (tmp_path / "OPENAI_API_KEY").chmod(0o644)
         outcome = cli(self.file_store(bare, tmp_path), "serve", "--port", str(free_port()))
@@ -100,7 +102,7 @@ class TestStart:
         write(tmp_path, PLATFORM_API_KEY_PEPPER=pepper)
         outcome = await asyncio.to_thread(cli, self.file_store(bare, tmp_path), "check", "--no-live")
         assert outcome.code == 1
-        marks = lines(outcome)
+        marks = check_marks(outcome)
         assert (marks["secret of the pepper"], marks["secret of simulator"]) == ("ok", "FAIL")
         assert "provider simulator" not in marks
         assert f"'OPENAI_API_KEY' in the store 'file': there is no file {tmp_path}/OPENAI_API_KEY" in outcome.out
@@ -165,7 +167,7 @@ def shows_nothing(gateway: Gateway, *secrets: str) -> None:
         assert secret not in text
 
 
-async def test_a_changed_file_is_used_without_a_restart_and_without_a_failed_request(
+async def test_gateway_changed_secret_file_is_used_without_restart(
     bare: dict[str, str], pepper: str, chat_key: str, simulator: ProviderSimulator, tmp_path: Path
 ) -> None:
     directory = tmp_path / "secrets"
@@ -191,9 +193,7 @@ def bao(tmp_path: Path, pepper: str) -> Iterator[OpenBao]:
         yield running
 
 
-def test_commands_read_the_store_and_their_output_is_theirs_alone(
-    bare: dict[str, str], bao: OpenBao, tmp_path: Path
-) -> None:
+def test_commands_read_secret_store_without_log_output(bare: dict[str, str], bao: OpenBao, tmp_path: Path) -> None:
     bao.policy("gateway", "secret/data/gateway/*")
     role_id, secret_id = bao.approle(token_policies=["gateway"])
     write(tmp_path / "files", secret_id=secret_id)

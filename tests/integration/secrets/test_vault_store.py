@@ -41,7 +41,7 @@ def bao(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenBao]:
 
 @pytest.fixture(scope="module")
 def tls_bao(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenBao]:
-    """With a certificate of an authority of its own."""
+    """An OpenBao with a certificate of a private authority."""
     with OpenBao(tmp_path_factory.mktemp("openbao-tls"), tls=True) as running:
         running.put("app/KEY", "over TLS")
         yield running
@@ -86,7 +86,7 @@ async def until(condition: Callable[[], bool], seconds: float = 6.0) -> None:
 
 
 class TestPaths:
-    async def test_a_field_of_its_own(self, bao: OpenBao) -> None:
+    async def test_vault_named_field_is_read(self, bao: OpenBao) -> None:
         bao.put("app/pair", "the key", field="api-key")
         async with opened(bao, with_token(ROOT_TOKEN)) as store:
             assert (await store.get("pair#api-key")).value == "the key"
@@ -94,7 +94,7 @@ class TestPaths:
                 await store.get("pair")
 
     @pytest.mark.parametrize("data", [{"value": 5}, {"value": None}, {"value": ["x"]}, {}])
-    async def test_what_is_no_text_is_no_secret(self, bao: OpenBao, data: dict[str, object]) -> None:
+    async def test_vault_value_that_is_not_text_is_refused(self, bao: OpenBao, data: dict[str, object]) -> None:
         bao.call("POST", "secret/data/app/odd", {"data": data})
         async with opened(bao, with_token(ROOT_TOKEN)) as store:
             with pytest.raises(SecretNotFound):
@@ -204,7 +204,7 @@ class TestTls:
         await store.aclose()
 
     @pytest.mark.parametrize("content", [None, "no certificate"])
-    async def test_a_file_that_is_none_is_named(self, tls_bao: OpenBao, tmp_path: Path, content: str | None) -> None:
+    async def test_vault_missing_file_is_named(self, tls_bao: OpenBao, tmp_path: Path, content: str | None) -> None:
         path = tmp_path / "ca.pem"
         if content is not None:
             path.write_text(content)

@@ -208,7 +208,7 @@ class TestConfigFile:
             f"PLATFORM_CONFIG_FILE ({path}): cannot be read: No such file or directory; check the path"
         ]
 
-    def test_a_file_that_is_no_text(self, path: Path) -> None:
+    def test_config_file_not_utf8_is_refused(self, path: Path) -> None:
         path.write_bytes(b"\xff\xfe\x00")
         with pytest.raises(ConfigurationError, match="is not UTF-8 text"):
             load_config(settings(config_file=path))
@@ -235,7 +235,7 @@ class TestConfigFile:
         assert "the key 'gpt-4o' occurs twice" in problem
 
     @pytest.mark.parametrize("text", ["models: {x: 2024-13-99}\n", "models: {x: 2024-13-99T00:00:00Z}\n"])
-    def test_a_date_that_is_none_is_a_problem_and_no_traceback(self, path: Path, text: str) -> None:
+    def test_config_file_invalid_date_is_a_problem(self, path: Path, text: str) -> None:
         [problem] = self.problems(path, text)
         assert problem.startswith("is not valid YAML: ")
 
@@ -308,7 +308,7 @@ models:
         assert problem == "rate_limits: rule names are used twice: rpm; give each rule its own name"
 
     def test_an_empty_list_of_rules_is_refused(self, path: Path) -> None:
-        """Nobody is unlimited by accident."""
+        """An empty list must not remove all limits by accident."""
         [problem] = self.problems(path, {**GOOD, "rate_limits": {"rules": []}})
         assert problem.startswith("rate_limits.rules: ")
 
@@ -375,7 +375,7 @@ class TestJsonSchema:
             "> docs/platform-config.schema.json"
         )
 
-    def test_it_takes_what_the_gateway_takes_and_refuses_what_it_refuses(self) -> None:
+    def test_json_schema_accepts_and_refuses_like_the_gateway(self) -> None:
         schema = json.loads(self.path.read_text(encoding="utf-8"))
         jsonschema.Draft202012Validator.check_schema(schema)
         validator = jsonschema.Draft202012Validator(schema)

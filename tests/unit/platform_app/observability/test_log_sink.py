@@ -73,9 +73,7 @@ def test_each_threads_lines_keep_their_order(pipe: tuple[int, int]) -> None:
     assert found == {b"%d" % name: list(range(500)) for name in range(4)}
 
 
-def test_a_blocked_reader_never_blocks_the_writer_and_lines_are_counted(
-    pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_log_sink_blocked_reader_drops_and_counts_lines(pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log_sink, "MAX_QUEUED_LINES", 500)
     monkeypatch.setattr(log_sink, "CLOSE_TIMEOUT_SECONDS", 0.1)
     dropped = Count("platform_log_lines_dropped_total")
@@ -104,7 +102,7 @@ def test_a_reader_that_is_gone_costs_lines_only(pipe: tuple[int, int]) -> None:
     assert dropped.grown == 10
 
 
-def test_a_pipe_that_somebody_made_non_blocking_loses_nothing(pipe: tuple[int, int]) -> None:
+def test_log_sink_non_blocking_pipe_loses_nothing(pipe: tuple[int, int]) -> None:
     """The flag belongs to the pipe, and another process that shares stdout may have set it."""
     os.set_blocking(pipe[1], False)
     dropped = Count("platform_log_lines_dropped_total")

@@ -166,7 +166,7 @@ def test_levels(lines: Lines) -> None:
     assert [json.loads(raw)["event"] for raw in lines.raw] == ["loud", "loud"]
 
 
-def test_libraries_speak_from_warning_on_and_uvicorn_at_our_level(lines: Lines) -> None:
+def test_log_levels_libraries_warning_uvicorn_configured(lines: Lines) -> None:
     logging.getLogger("sqlalchemy.engine").info("SELECT 1")
     logging.getLogger("uvicorn.error").info("Started server process")
     logging.getLogger("asyncio").warning("slow")
@@ -185,7 +185,7 @@ def test_a_library_record_keeps_level_name_and_exception(lines: Lines) -> None:
 
 
 @pytest.mark.parametrize("level", [logging.WARNING + 5, 55])
-def test_a_library_may_have_levels_of_its_own(lines: Lines, level: int) -> None:
+def test_log_level_of_a_library_may_be_custom(lines: Lines, level: int) -> None:
     logging.getLogger("lib").log(level, "notice")
     assert lines.last["event"] == "notice"
 

@@ -32,7 +32,7 @@ CLOSED = {
     "to",  # phases of a breaker
     "direction",
     "table",  # of the ledger
-    "reason",  # words of our own code, or error codes
+    "reason",  # constants of the code, or error codes
     "store",  # kinds of secret stores
     "version",
     "build_sha",

@@ -4,55 +4,14 @@ import asyncio
 import contextlib
 
 import pytest
-from prometheus_client import REGISTRY
 
 from platform_app.errors import SecretNotFound, SecretStoreUnavailable
 from platform_app.secret_store import cache as cache_module
 from platform_app.secret_store.base import Secret
 from platform_app.secret_store.cache import FETCH_TIMEOUT_SECONDS, PROBE_SECONDS, REFETCH_SECONDS, CachedSecretStore
-from tests.support.fakes.core import FakeClock, FakeSecrets
+from tests.support.fakes.cached_secrets import DUE, TTL, Gated, at_once, cached, settle
+from tests.support.fakes.core import FakeSecrets
 from tests.support.timing.virtual_time import now, virtual_time
-
-TTL = 300.0
-DUE = 0.8 * TTL
-
-
-class Gated(FakeSecrets):
-    """Takes every question; while it is closed it answers none."""
-
-    def __init__(self, values: dict[str, str]) -> None:
-        super().__init__(values)
-        self.open = asyncio.Event()
-        self.open.set()
-
-    async def get(self, name: str) -> Secret:
-        self.asked.append(name)
-        await self.open.wait()
-        self.asked.pop()
-        return await super().get(name)
-
-
-def cached(store: FakeSecrets, refresh_seconds: float | None = None) -> tuple[CachedSecretStore, FakeClock]:
-    clock = FakeClock()
-    return CachedSecretStore(store, TTL, clock, refresh_seconds), clock
-
-
-async def settle() -> None:
-    """Let look-ups in the background end."""
-    for _ in range(10):
-        await asyncio.sleep(0)
-
-
-async def at_once(cache: CachedSecretStore, name: str = "KEY") -> str:
-    """The value, which must come without waiting for anything: one step of the coroutine."""
-    coroutine = cache.get(name)
-    try:
-        coroutine.send(None)
-    except StopIteration as end:
-        value: str = end.value.value
-        return value
-    coroutine.close()
-    raise AssertionError("the cache waited")
 
 
 async def test_the_store_is_asked_once_while_the_value_is_young() -> None:
@@ -65,7 +24,7 @@ async def test_the_store_is_asked_once_while_the_value_is_young() -> None:
     assert store.asked == ["KEY"]
 
 
-async def test_a_value_is_refreshed_behind_the_back_of_requests_that_never_wait() -> None:
+async def test_cache_refreshes_in_background_without_waiting() -> None:
     store = Gated({"KEY": "old"})
     cache, clock = cached(store)
     await cache.get("KEY")
@@ -81,7 +40,7 @@ async def test_a_value_is_refreshed_behind_the_back_of_requests_that_never_wait(
     assert await at_once(cache) == "new"
 
 
-async def test_values_are_refreshed_without_anybody_asking() -> None:
+async def test_cache_refreshes_without_requests() -> None:
     store = FakeSecrets({"KEY": "old"})
     cache, clock = cached(store, refresh_seconds=1.0)
     await cache.get("KEY")
@@ -139,7 +98,7 @@ async def test_fifty_at_once_ask_once() -> None:
     assert store.asked == ["KEY"]
 
 
-async def test_while_the_store_is_down_the_last_good_value_serves_until_twice_the_ttl() -> None:
+async def test_cache_store_down_serves_value_until_twice_ttl() -> None:
     store = FakeSecrets({"KEY": "v"})
     cache, clock = cached(store)
     await cache.get("KEY")
@@ -220,7 +179,7 @@ async def test_a_missing_secret_is_asked_for_again_a_second_later() -> None:
 
 
 @virtual_time
-async def test_a_store_that_does_not_answer_is_given_up_on() -> None:
+async def test_cache_unresponsive_store_times_out() -> None:
     store = Gated({})
     store.open.clear()
     cache, _ = cached(store)
@@ -231,7 +190,7 @@ async def test_a_store_that_does_not_answer_is_given_up_on() -> None:
 
 
 @virtual_time
-async def test_a_frozen_store_makes_nobody_wait_but_the_first() -> None:
+async def test_cache_frozen_store_delays_only_first_requests() -> None:
     store = Gated({"KEY": "v"})
     store.open.clear()
     cache, clock = cached(store)
@@ -255,7 +214,7 @@ async def test_a_bug_of_the_store_is_a_failure_and_is_heard_of(task_failures: li
     assert task_failures == []
 
 
-async def test_whoever_leaves_does_not_take_the_look_up_along() -> None:
+async def test_cache_cancelled_request_keeps_look_up_running() -> None:
     store = Gated({"KEY": "v"})
     store.open.clear()
     cache, _ = cached(store)
@@ -295,7 +254,7 @@ class TestRefresh:
         assert {secret.value for secret in secrets} == {"new"}
         assert store.asked == ["KEY", "KEY"]
 
-    async def test_a_provider_that_refuses_everything_does_not_hammer_the_store(self) -> None:
+    async def test_cache_repeated_refusals_cause_one_look_up(self) -> None:
         store = FakeSecrets({"KEY": "v"})
         cache, clock = cached(store)
         await cache.get("KEY")
@@ -308,7 +267,7 @@ class TestRefresh:
     async def test_a_look_up_from_before_the_change_does_not_count(self) -> None:
         class Slow(Gated):
             async def get(self, name: str) -> Secret:
-                secret = Secret(name, self.values[name])  # what the store answers, still on its way
+                secret = Secret(name, self.values[name])  # the store's response, still on its way
                 self.asked.append(name)
                 await self.open.wait()
                 return secret
@@ -338,73 +297,6 @@ class TestRefresh:
         assert (await cache.refresh("KEY", "other")).value == "v"
         with pytest.raises(SecretNotFound):
             await cache.refresh("NONE", "other")
-
-
-class TestTelling:
-    """Metrics and log lines."""
-
-    @pytest.fixture
-    def lines(self, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, object]]]:
-        written: list[tuple[str, dict[str, object]]] = []
-
-        class Log:
-            def info(self, event: str, **fields: object) -> None:
-                written.append((event, fields))
-
-            warning = info
-
-        monkeypatch.setattr(cache_module, "_log", Log())
-        return written
-
-    async def test_an_outage_is_two_lines_and_a_change_is_one(self, lines: list[tuple[str, dict[str, object]]]) -> None:
-        store = FakeSecrets({"KEY": "sk-old"})
-        cache, clock = cached(store)
-        await cache.get("KEY")
-        store.error = SecretStoreUnavailable("down")
-        for _ in range(5):
-            clock.advance(TTL / 4)
-            cache.refresh_due()
-            await settle()
-        assert value("platform_secrets_stale") == 1
-        cache.refresh_due()
-        assert value("platform_secret_age_seconds") == pytest.approx(1.25 * TTL)
-        store.error, store.values["KEY"] = None, "sk-new"
-        clock.advance(PROBE_SECONDS)
-        cache.refresh_due()
-        await settle()
-        assert value("platform_secrets_stale") == 0
-        assert lines == [
-            (
-                "secret_refresh_failed",
-                {"store": "fake", "secret": "KEY", "why": "down", "last_value_serves": True},
-            ),
-            ("secret_refresh_recovered", {"store": "fake", "secret": "KEY"}),
-            ("secret_changed", {"store": "fake", "secret": "KEY"}),
-        ]
-        assert "sk-" not in repr(lines)
-
-    async def test_look_ups_are_counted_by_outcome(self) -> None:
-        def counts() -> list[float]:
-            return [
-                value("platform_secret_lookups_total", store="fake", outcome=outcome)
-                for outcome in ("found", "missing", "unavailable")
-            ]
-
-        before = counts()
-        store = FakeSecrets({"KEY": "v"})
-        cache, _ = cached(store)
-        await cache.get("KEY")
-        await cache.get("KEY")
-        with pytest.raises(SecretNotFound):
-            await cache.get("NONE")
-        store.error = SecretStoreUnavailable("down")
-        with pytest.raises(SecretStoreUnavailable):
-            await cache.get("OTHER")
-        assert [after - earlier for earlier, after in zip(before, counts(), strict=True)] == [1, 1, 1]
-
-
-def value(name: str, **labels: str) -> float:
-    return REGISTRY.get_sample_value(name, labels) or 0.0
 
 
 async def test_closing_ends_look_ups_and_closes_the_store() -> None:

@@ -7,7 +7,7 @@ from platform_app.secret_store.base import Secret
 from platform_app.secret_store.env import EnvSecretStore
 
 
-async def test_a_variable_is_a_secret_without_the_white_space_around_it() -> None:
+async def test_env_store_strips_white_space() -> None:
     secret = await EnvSecretStore({"KEY": " sk-1 2 \n"}).get("KEY")
     assert secret == Secret("KEY", "sk-1 2")
 

@@ -50,7 +50,7 @@ async def test_a_volume_of_kubernetes_changes_under_our_feet(mounted: Path) -> N
     await store.aclose()
 
 
-async def test_a_volume_that_is_swapped_all_the_time_is_always_readable(mounted: Path) -> None:
+async def test_file_store_reads_volume_that_is_swapped_repeatedly(mounted: Path) -> None:
     """A directory may vanish between following the link and opening the file."""
     kubernetes_writes(mounted, 0, KEY="v")
     store = FileSecretStore(mounted)
@@ -70,7 +70,7 @@ async def test_a_volume_that_is_swapped_all_the_time_is_always_readable(mounted:
     await store.aclose()
 
 
-async def test_a_change_is_seen_by_the_next_look_up_and_by_the_cache_soon(mounted: Path) -> None:
+async def test_file_store_next_look_up_sees_change(mounted: Path) -> None:
     write(mounted / "KEY", "old")
     cache = CachedSecretStore(FileSecretStore(mounted), ttl_seconds=300, refresh_seconds=0.05)
     refreshing = asyncio.create_task(cache.run())
@@ -85,7 +85,7 @@ async def test_a_change_is_seen_by_the_next_look_up_and_by_the_cache_soon(mounte
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o604, 0o602, 0o666, 0o444])
-async def test_a_file_for_everybody_is_refused_with_its_remedy(mounted: Path, mode: int) -> None:
+async def test_file_store_world_readable_file_is_refused(mounted: Path, mode: int) -> None:
     path = write(mounted / "KEY", "sk-canary", mode)
     store = FileSecretStore(mounted)
     with pytest.raises(SecretStoreUnavailable) as caught:
@@ -127,7 +127,7 @@ async def test_the_directory_itself_may_be_a_link(mounted: Path) -> None:
     await store.aclose()
 
 
-async def test_what_is_no_file_is_refused_without_hanging(mounted: Path) -> None:
+async def test_file_store_fifo_is_refused_without_hanging(mounted: Path) -> None:
     (mounted / "directory").mkdir()
     os.mkfifo(mounted / "pipe", 0o600)
     store = FileSecretStore(mounted)
@@ -145,7 +145,7 @@ async def test_a_link_that_goes_in_circles(mounted: Path) -> None:
     await store.aclose()
 
 
-async def test_what_is_no_text_or_too_much_of_it(mounted: Path) -> None:
+async def test_file_store_binary_or_large_file_is_refused(mounted: Path) -> None:
     (mounted / "bytes").write_bytes(b"\xff\xfe")
     write(mounted / "long", "x" * (MAX_BYTES + 1))
     for name in ("bytes", "long"):

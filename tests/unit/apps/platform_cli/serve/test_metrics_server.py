@@ -110,7 +110,7 @@ def test_scrape_succeeds_beside_500_idle_connections(world: World) -> None:
             assert is_closed(client)
 
 
-def test_silent_connection_is_closed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_metrics_server_closes_idle_connection(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics_server, "REQUEST_SECONDS", 0.2)
     with closing(world.connect()) as client:
         client.sendall(b"GET /metrics HTTP/1.1\r\n")

@@ -31,7 +31,7 @@ class FakeProcess:
 
 
 class FakeWorker:
-    """Beats whenever it is looked at, unless it is silent."""
+    """Send a heartbeat whenever it is checked, unless `silent` is set."""
 
     made: list["FakeWorker"] = []  # noqa: RUF012 - emptied by the fixture
 
@@ -112,7 +112,7 @@ def test_beating_worker_is_left_alone(make_world: Any) -> None:
     assert FakeWorker.made[0].process.signals == []
 
 
-def test_silent_worker_is_dumped_and_replaced(make_world: Any) -> None:
+def test_worker_without_heartbeat_is_dumped_and_replaced(make_world: Any) -> None:
     world = make_world()
     world.step(1)
     [first] = FakeWorker.made

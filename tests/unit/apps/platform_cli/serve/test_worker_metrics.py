@@ -1,4 +1,4 @@
-"""The directory of workers' metrics is there while it is served, and nobody's leftovers pile up."""
+"""The directory of workers' metrics exists while it is served, and those of dead parents are removed."""
 
 import os
 import tempfile
@@ -37,7 +37,7 @@ def test_it_is_gone_with_its_parent() -> None:
     assert not directory.exists()
 
 
-def test_leftovers_of_the_dead_are_removed_and_those_of_the_living_are_not(temporary: Path) -> None:
+def test_sweep_removes_only_directories_of_dead_parents(temporary: Path) -> None:
     dead, living = _directory(temporary, "dead", 3600), _directory(temporary, "living", 3600)
     young = _directory(temporary, "young", 1)
     with DirectoryLock(living / ".lock"):

@@ -45,7 +45,7 @@ def test_openai_cost_export_is_read(tmp_path: Path) -> None:
 
 
 def test_anthropic_exports_are_read(tmp_path: Path) -> None:
-    """Its input is told in four parts, of which cached input is one."""
+    """Its input has four columns, of which cached input is one."""
     text = (
         "usage_date_utc,model_version,api_key,usage_input_tokens_no_cache,usage_input_tokens_cache_write_5m,"
         "usage_input_tokens_cache_write_1h,usage_input_tokens_cache_read,usage_output_tokens,web_search_count\n"
@@ -105,7 +105,7 @@ def test_days_are_utc(tmp_path: Path, text: str, day: date) -> None:
         (f"{HEADER}2026-11-25,m,1\x00,1,1\n", "line 2, column 'in'"),
     ],
 )
-def test_what_is_wrong_is_told_with_its_place(tmp_path: Path, text: str | bytes, says: str) -> None:
+def test_bill_error_names_line_and_column(tmp_path: Path, text: str | bytes, says: str) -> None:
     with pytest.raises(BillError) as caught:
         read_bill(written(tmp_path, text), CUSTOM)
     assert says in str(caught.value)
@@ -119,7 +119,7 @@ def test_unknown_header_names_what_is_known(tmp_path: Path) -> None:
     assert all(form in str(caught.value) for form in FORMATS)
 
 
-def test_missing_file_is_told(tmp_path: Path) -> None:
+def test_bill_missing_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(BillError, match="cannot be read: No such file"):
         read_bill(tmp_path / "gone.csv")
     with pytest.raises(BillError, match="cannot be read"):

@@ -43,7 +43,7 @@ def test_proxy_url_is_read(url: str, proxy: EgressProxy) -> None:
         "http://u:s3cret@proxy?q", "http://u:s3 cret@proxy", "http://u:s3cret@proxy\r\nX: y", "http://[::1", "ftp://proxy",
     ],
 )  # fmt: skip
-def test_url_that_is_no_proxy_is_refused_unseen(url: str) -> None:
+def test_proxy_url_invalid_is_refused_without_its_text(url: str) -> None:
     with pytest.raises(ValueError, match="expected http://host:port") as caught:
         parse_proxy(url)
     assert "s3cret" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""Redis' URLs: TLS to other machines unless told otherwise by name, and no parameter that fails later."""
+"""Redis' URLs: TLS to other machines unless disabled by name, and no parameter that fails later."""
 
 from pathlib import Path
 from typing import Any
