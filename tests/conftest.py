@@ -189,7 +189,7 @@ _LONGEST = [
     "integration/docs/test_operations_page.py", "integration/docs/test_readme.py",
     "integration/limits/test_processes.py",
     "integration/providers/transport/test_chance.py",
-    "chaos/test_rotation_under_load.py", "chaos/test_key_propagation.py", "integration/idempotency/test_idempotency.py",
+    "chaos/test_rotation_under_load.py", "chaos/test_key_propagation.py", "integration/idempotency/test_processes.py",
 ]  # fmt: skip
 """Files that take long, whatever the number of their tests; the longest first."""
 

@@ -55,7 +55,7 @@ def gateway(
         yield running
 
 
-async def test_budget_goes_on_after_valkey_was_killed(
+async def test_budget_continues_after_valkey_was_killed(
     gateway: Gateway, own_valkey: EmbeddedValkey, platform: Platform, client: httpx.AsyncClient
 ) -> None:
     """56 of 200 dollars are spent before; after it five more requests of 28 fit, and not seven."""

@@ -105,13 +105,13 @@ async def used_key(pair: Pair, **fields: object) -> tuple[str, str]:
     return key_id, key
 
 
-async def test_a_new_key_works_everywhere_at_once(pair: Pair) -> None:
+async def test_new_key_works_on_every_worker_at_once(pair: Pair) -> None:
     for _ in range(10):
         _, key = await pair.first.created()
         assert await pair.second.use(key) == [200]
 
 
-async def test_a_revocation_is_noticed_within_a_second_a_hundred_times(
+async def test_revocation_reaches_every_worker_within_a_second(
     pair: Pair, record_property: Callable[[str, object], None]
 ) -> None:
     took = []
@@ -130,21 +130,21 @@ async def test_a_revocation_is_noticed_within_a_second_a_hundred_times(
     print(f"\nrevocation noticed elsewhere: p50 {p50:.1f} ms, p99 {p99:.1f} ms, most {max(took) * 1000:.1f} ms")  # noqa: T201
 
 
-async def test_an_update_is_noticed_at_once(pair: Pair) -> None:
+async def test_update_reaches_every_worker_at_once(pair: Pair) -> None:
     for _ in range(10):
         key_id, key = await used_key(pair)
         assert (await pair.second.update(key_id, scopes=["platform:embeddings"])).status_code == 200
         await becomes(pair.first, key, 403, within=NOTICED_SECONDS)
 
 
-async def test_a_lowered_limit_is_noticed_at_once(pair: Pair) -> None:
+async def test_lowered_limit_reaches_every_worker_at_once(pair: Pair) -> None:
     for _ in range(10):
         key_id, key = await used_key(pair)
         assert (await pair.second.update(key_id, limits={"key-rpm": 1})).status_code == 200
         await becomes(pair.first, key, 429, within=NOTICED_SECONDS)
 
 
-async def test_a_rotation_is_noticed_at_once(pair: Pair) -> None:
+async def test_rotation_reaches_every_worker_at_once(pair: Pair) -> None:
     for _ in range(10):
         key_id, old = await used_key(pair)
         new = await pair.second.rotated(key_id, 0)
@@ -153,7 +153,7 @@ async def test_a_rotation_is_noticed_at_once(pair: Pair) -> None:
         assert await pair.first.use(new) == [200]
 
 
-async def test_a_change_at_the_command_line_is_noticed_at_once(pair: Pair, platform: Platform) -> None:
+async def test_command_line_change_reaches_every_worker_at_once(pair: Pair, platform: Platform) -> None:
     key_id, key = await used_key(pair)
     own = Platform({**platform.environment, "PLATFORM_REDIS_URL": pair.valkey.url})
     await asyncio.to_thread(own.revoke, key_id)
@@ -161,7 +161,7 @@ async def test_a_change_at_the_command_line_is_noticed_at_once(pair: Pair, platf
         await becomes(api, key, 401, within=NOTICED_SECONDS)
 
 
-async def test_a_connection_that_is_cut_is_renewed_and_misses_nothing(pair: Pair) -> None:
+async def test_listener_reconnects_after_cut_connection(pair: Pair) -> None:
     """The word is spread while nobody may listen; the first gateway's cache alone would hold for a minute."""
     with sync_redis.Redis.from_url(pair.valkey.url) as redis:
         for _ in range(5):
@@ -172,7 +172,7 @@ async def test_a_connection_that_is_cut_is_renewed_and_misses_nothing(pair: Pair
             await pair.listening(connected=True)
 
 
-async def test_without_valkey_the_ttl_is_the_bound_and_a_reconnection_makes_up_for_the_rest(pair: Pair) -> None:
+async def test_valkey_outage_is_bounded_by_ttl_and_reconnection(pair: Pair) -> None:
     revoked_at_first, key_of_first = await used_key(pair)
     revoked_at_second, key_of_second = await used_key(pair)
     _, still_good = await used_key(pair)
@@ -203,7 +203,7 @@ async def test_without_valkey_the_ttl_is_the_bound_and_a_reconnection_makes_up_f
     await becomes(pair.first, key, 401, within=NOTICED_SECONDS)
 
 
-async def test_a_frozen_valkey_is_noticed_and_the_ttl_is_the_bound(pair: Pair) -> None:
+async def test_frozen_valkey_is_bounded_by_ttl(pair: Pair) -> None:
     key_id, key = await used_key(pair)
     late_id, late = await used_key(pair)
     failed = metric(pair.gateways[0].metrics(), "platform_key_announcements_total", outcome="failed")
@@ -223,7 +223,7 @@ async def test_a_frozen_valkey_is_noticed_and_the_ttl_is_the_bound(pair: Pair) -
     await becomes(pair.first, late, 401, within=NOTICED_SECONDS)
 
 
-async def test_a_valkey_that_stalls_shorter_than_a_listener_waits_loses_no_word(pair: Pair) -> None:
+async def test_short_stall_of_valkey_loses_no_event(pair: Pair) -> None:
     """As a fork for a snapshot does: nobody reconnects, so nobody's cache is emptied; the word itself must come."""
     for stalled in (0.15, 0.4, 0.8):
         key_id, key = await used_key(pair)

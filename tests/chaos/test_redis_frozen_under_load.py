@@ -67,7 +67,7 @@ async def degraded_becomes(gateway: Gateway, expected: int, seconds: float) -> N
             await asyncio.sleep(0.05)
 
 
-async def test_nobody_notices(
+async def test_frozen_redis_under_load_fails_no_request(
     platform: Platform, own_valkey: EmbeddedValkey, tmp_path: Path, show_figure: Callable[[str], None]
 ) -> None:
     """With rules that degrade, which is the default; `closed` ones are test_http_limits's."""

@@ -42,7 +42,7 @@ def pair(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield first, second
 
 
-async def test_a_rotation_under_load(
+async def test_rotation_under_load_refuses_no_request(
     pair: tuple[Gateway, Gateway], client: httpx.AsyncClient, platform: Platform
 ) -> None:
     admin = Api(client, pair[0].base_url, platform.key("platform:*"))

@@ -46,7 +46,7 @@ def other(claim: Claim) -> Claim:
     return replace(claim, owner="second")
 
 
-async def test_first_come_first_served(store: IdempotencyStore, claim: Claim, other: Claim) -> None:
+async def test_first_claim_holds_the_key(store: IdempotencyStore, claim: Claim, other: Claim) -> None:
     assert await store.begin(claim, LEASE) == Found(State.STARTED)
     assert await store.begin(other, LEASE) == Found(State.IN_FLIGHT)
     assert await store.begin(replace(other, fingerprint="f2"), LEASE) == Found(State.OTHER_BODY)
@@ -56,7 +56,7 @@ async def test_first_come_first_served(store: IdempotencyStore, claim: Claim, ot
     assert await store.begin(replace(other, fingerprint="f2"), LEASE) == Found(State.OTHER_BODY)
 
 
-async def test_request_whose_client_left_is_told_apart(store: IdempotencyStore, claim: Claim, other: Claim) -> None:
+async def test_begin_after_client_disconnect_says_so(store: IdempotencyStore, claim: Claim, other: Claim) -> None:
     await store.begin(claim, LEASE)
     assert await store.renew(claim, LEASE, client_disconnected=True)
     assert await store.begin(other, LEASE) == Found(State.CLIENT_DISCONNECTED)
@@ -69,26 +69,28 @@ async def test_request_whose_client_left_is_told_apart(store: IdempotencyStore, 
     assert not await store.renew(claim, LEASE, client_disconnected=True), "it is over"
 
 
-async def test_same_claim_begins_again(store: IdempotencyStore, claim: Claim, other: Claim) -> None:
+async def test_claim_that_holds_the_key_starts_again(store: IdempotencyStore, claim: Claim, other: Claim) -> None:
     """Its first response was lost on the way."""
     await store.begin(claim, LEASE)
     assert await store.begin(claim, LEASE) == Found(State.STARTED)
     assert await store.begin(other, LEASE) == Found(State.IN_FLIGHT)
 
 
-async def test_that_it_was_done_may_be_all_that_is_known(store: IdempotencyStore, claim: Claim, other: Claim) -> None:
+async def test_marker_is_stored_without_response(store: IdempotencyStore, claim: Claim, other: Claim) -> None:
     await store.begin(claim, LEASE)
     assert await store.finish(claim, NOT_KEPT, 60) is Finish.KEPT
     assert await store.begin(other, LEASE) == Found(State.DONE, NOT_KEPT)
 
 
-async def test_released_it_is_as_new(store: IdempotencyStore, claim: Claim, other: Claim) -> None:
+async def test_released_key_has_no_record(store: IdempotencyStore, claim: Claim, other: Claim) -> None:
     await store.begin(claim, LEASE)
     assert await store.release(claim)
     assert await store.begin(replace(other, fingerprint="f2"), LEASE) == Found(State.STARTED)
 
 
-async def test_only_the_owner_may(store: IdempotencyStore, claim: Claim, other: Claim) -> None:
+async def test_only_the_holder_may_renew_finish_and_release(
+    store: IdempotencyStore, claim: Claim, other: Claim
+) -> None:
     await store.begin(claim, LEASE)
     assert not await store.renew(other, LEASE)
     assert await store.finish(other, BYTES, 60) is Finish.LOST
@@ -102,7 +104,7 @@ async def test_only_the_owner_may(store: IdempotencyStore, claim: Claim, other: 
 
 
 @pytest.mark.parametrize("end", ["renew", "finish", "release"])
-async def test_what_the_server_lost_is_the_owners_again(
+async def test_lost_record_belongs_to_its_holder_again(
     store: IdempotencyStore, claim: Claim, other: Claim, end: str
 ) -> None:
     """Nothing is known, as after a restart without persistence."""
@@ -117,7 +119,7 @@ async def test_what_the_server_lost_is_the_owners_again(
     assert (await store.begin(other, LEASE)).state is expected
 
 
-async def test_of_a_hundred_racers_one_begins(store: IdempotencyStore, claim: Claim) -> None:
+async def test_one_of_hundred_racing_claims_starts(store: IdempotencyStore, claim: Claim) -> None:
     racers = (store.begin(replace(claim, owner=f"racer-{number}"), LEASE) for number in range(100))
     states = [found.state for found in await asyncio.gather(*racers)]
     assert sorted(states, key=str) == [State.STARTED, *[State.IN_FLIGHT] * 99]
@@ -132,7 +134,7 @@ async def redis(valkey: EmbeddedValkey) -> AsyncIterator[Redis]:
         yield client
 
 
-async def test_lease_and_response_end(scripts: PipelinedRedis, redis: Redis, claim: Claim, other: Claim) -> None:
+async def test_lease_and_response_expire(scripts: PipelinedRedis, redis: Redis, claim: Claim, other: Claim) -> None:
     store = RedisIdempotencyStore(scripts)
     await store.begin(claim, 600)
     assert 300_000 < await redis.pttl(claim.record) <= 600_000
@@ -148,7 +150,7 @@ async def test_lease_and_response_end(scripts: PipelinedRedis, redis: Redis, cla
     assert 300_000 < await redis.pttl(other.record) <= 600_000
 
 
-async def test_one_round_trip_and_one_key(scripts: PipelinedRedis, redis: Redis, claim: Claim) -> None:
+async def test_finish_is_one_call_and_one_key(scripts: PipelinedRedis, redis: Redis, claim: Claim) -> None:
     """`owner` is gone from a finished record, and nothing else was written anywhere."""
     before = await redis.dbsize()
     store = RedisIdempotencyStore(scripts)
@@ -160,7 +162,7 @@ async def test_one_round_trip_and_one_key(scripts: PipelinedRedis, redis: Redis,
     assert await redis.dbsize() == before + 1
 
 
-async def test_no_server_is_unavailable(claim: Claim) -> None:
+async def test_missing_server_is_unavailable(claim: Claim) -> None:
     pipe = PipelinedRedis("unix:///nowhere/none.sock", 0.05)
     store = RedisIdempotencyStore(pipe)
     for call in (store.begin(claim, 1), store.renew(claim, 1), store.finish(claim, b"", 1), store.release(claim)):

@@ -35,7 +35,7 @@ LIMITS = "tests/integration/limits"
 TEXTS: dict[str, tuple[str, ...]] = {
     "platform_app/rate_limit/lua/{sliding_window,acquire,read,renew,settle}.lua": (
         f"{LIMITS}/test_lifetimes.py", f"{LIMITS}/test_rescan_edges.py", f"{LIMITS}/test_reservations.py",
-        f"{LIMITS}/test_valkey.py", f"{LIMITS}/test_seeding.py",
+        f"{LIMITS}/test_windows.py", f"{LIMITS}/test_lost_reservations.py", f"{LIMITS}/test_seeding.py",
     ),
     "platform_app/rate_limit/lua/seed.lua": (f"{LIMITS}/test_seeding.py",),
     "platform_app/rate_limit/lua/once.lua": (f"{LIMITS}/test_orphans.py",),

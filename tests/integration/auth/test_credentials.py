@@ -53,7 +53,7 @@ def refusal(response: httpx.Response) -> tuple[int, str, str | None]:
 @pytest.mark.parametrize(
     "form", ["Bearer {}", "bearer {}", "BEARER   {}", "x-api-key", "both"], ids=lambda form: form.replace(" ", "_")
 )
-async def test_a_key_is_accepted(gateway: Gateway, client: httpx.AsyncClient, chat_key: str, form: str) -> None:
+async def test_valid_key_is_accepted(gateway: Gateway, client: httpx.AsyncClient, chat_key: str, form: str) -> None:
     headers = {} if form == "x-api-key" else {"Authorization": form.format(chat_key)}
     if form in ("x-api-key", "both"):
         headers["X-API-Key"] = chat_key
@@ -65,7 +65,7 @@ async def test_a_key_is_accepted(gateway: Gateway, client: httpx.AsyncClient, ch
 
 
 @pytest.mark.parametrize("grant", ["platform:chat", "platform:*"])
-async def test_a_grant_that_covers_the_scope(
+async def test_grant_that_covers_the_scope_is_accepted(
     gateway: Gateway, client: httpx.AsyncClient, platform: Platform, grant: str
 ) -> None:
     assert (await ask(client, gateway, bearer(platform.key(grant)))).status_code == 200
@@ -74,7 +74,9 @@ async def test_a_grant_that_covers_the_scope(
 # --- refused
 
 
-async def test_without_credentials(gateway: Gateway, client: httpx.AsyncClient, simulator: ProviderSimulator) -> None:
+async def test_missing_credentials_are_refused(
+    gateway: Gateway, client: httpx.AsyncClient, simulator: ProviderSimulator
+) -> None:
     before = simulator.count("sim-ok")
     response = await ask(client, gateway, {})
     assert refusal(response) == (401, "missing_credentials", REALM)
@@ -111,7 +113,7 @@ MALFORMED: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("case", MALFORMED)
-async def test_malformed_credentials_cost_no_lookup(
+async def test_malformed_credentials_cause_no_lookup(
     gateway: Gateway, client: httpx.AsyncClient, platform: Platform, simulator: ProviderSimulator, case: str
 ) -> None:
     before, called = metric(gateway.metrics(), LOOKUPS), simulator.count("sim-ok")
@@ -125,7 +127,7 @@ async def test_malformed_credentials_cost_no_lookup(
     assert simulator.count("sim-ok") == called
 
 
-async def test_a_well_formed_key_is_looked_up_once(
+async def test_well_formed_key_is_looked_up_once(
     gateway: Gateway, client: httpx.AsyncClient, platform: Platform
 ) -> None:
     """What the test above leans on: the metric does count look-ups; and the cache answers after the first."""
@@ -137,7 +139,7 @@ async def test_a_well_formed_key_is_looked_up_once(
         await metric_becomes(gateway, before, LOOKUPS)
 
 
-async def test_refused_keys_cannot_be_told_apart(
+async def test_refused_keys_get_the_same_response(
     gateway: Gateway, client: httpx.AsyncClient, platform: Platform
 ) -> None:
     record, revoked = platform.new_key()
@@ -167,9 +169,7 @@ async def test_refused_keys_cannot_be_told_apart(
     assert (await ask(client, gateway, bearer(good))).status_code == 200
 
 
-async def test_a_key_expires_although_it_is_cached(
-    client: httpx.AsyncClient, platform: Platform, tmp_path: Path
-) -> None:
+async def test_cached_key_expires_in_time(client: httpx.AsyncClient, platform: Platform, tmp_path: Path) -> None:
     """The gateway caches for a minute, far longer than this key lives."""
     environment = {**platform.environment, "PLATFORM_AUTH_CACHE_TTL_SECONDS": "60"}
     with Gateway(environment, tmp_path) as gateway:
@@ -182,7 +182,7 @@ async def test_a_key_expires_although_it_is_cached(
     assert refusal(response) == (401, "invalid_api_key", INVALID)
 
 
-async def test_a_revocation_is_noticed_within_the_cache_ttl(
+async def test_revocation_without_event_is_noticed_after_ttl(
     quick_gateway: Gateway, client: httpx.AsyncClient, platform: Platform
 ) -> None:
     record, key = platform.new_key()
@@ -199,7 +199,7 @@ async def test_a_revocation_is_noticed_within_the_cache_ttl(
 
 
 @pytest.mark.parametrize("grants", [["platform:models:read"], ["platform:api_keys:*", "platform:usage:read"]])
-async def test_a_missing_scope(
+async def test_missing_scope_is_refused(
     gateway: Gateway, client: httpx.AsyncClient, platform: Platform, simulator: ProviderSimulator, grants: list[str]
 ) -> None:
     before = simulator.count("sim-ok")
@@ -213,7 +213,7 @@ async def test_a_missing_scope(
     assert (line["decision"], line["reason"], line["key_id"]) == ("deny", "insufficient_scope", record.key_id)
 
 
-async def test_scope_is_refused_before_the_body_is_looked_at(
+async def test_missing_scope_is_refused_before_body_is_read(
     gateway: Gateway, client: httpx.AsyncClient, platform: Platform
 ) -> None:
     for headers, status in ((bearer(platform.key("platform:usage:read")), 403), ({}, 401)):
@@ -221,7 +221,7 @@ async def test_scope_is_refused_before_the_body_is_looked_at(
         assert response.status_code == status
 
 
-async def test_a_model_that_the_key_may_not_use(
+async def test_model_beyond_the_keys_models_is_refused(
     gateway: Gateway, client: httpx.AsyncClient, platform: Platform, simulator: ProviderSimulator
 ) -> None:
     key = bearer(platform.key(models=["gpt-4o"]))
@@ -235,14 +235,14 @@ async def test_a_model_that_the_key_may_not_use(
     assert simulator.count("sim-ok") == before
 
 
-async def test_a_model_that_does_not_exist(gateway: Gateway, client: httpx.AsyncClient, chat_key: str) -> None:
+async def test_unknown_model_is_not_found(gateway: Gateway, client: httpx.AsyncClient, chat_key: str) -> None:
     response = await ask(client, gateway, bearer(chat_key), model="gpt-nowhere")
     assert refusal(response) == (404, "model_not_found", None)
     assert "gpt-nowhere" in response.json()["error"]["message"]
     assert 'model="gpt-nowhere"' not in gateway.metrics(), "a client chose a label"
 
 
-async def test_a_key_without_any_model_may_use_none(
+async def test_key_without_models_may_use_no_model(
     gateway: Gateway, client: httpx.AsyncClient, platform: Platform
 ) -> None:
     response = await ask(client, gateway, bearer(platform.key(models=[])))

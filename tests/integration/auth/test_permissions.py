@@ -41,17 +41,17 @@ def guarded_routes(platform: Platform) -> dict[str, str | None]:
     }
 
 
-def test_the_matrix_knows_every_guarded_route(platform: Platform) -> None:
+def test_matrix_has_every_guarded_route(platform: Platform) -> None:
     assert guarded_routes(platform) == {route: expected.scope for route, expected in GUARDED.items()}
 
 
-def test_the_matrix_knows_every_scope_and_grant() -> None:
+def test_matrix_has_every_scope_and_grant() -> None:
     assert set(COVERED_BY) == set(Scope)
     assert set().union(*COVERED_BY.values()) | {"platform:*"} == GRANTS
 
 
 @pytest.mark.parametrize("route", GUARDED)
-async def test_a_route_with_every_grant(
+async def test_route_accepts_only_covering_grants(
     client: httpx.AsyncClient, gateway: Gateway, key_of: Mapping[str, str], route: str
 ) -> None:
     expected = GUARDED[route]
@@ -77,9 +77,7 @@ async def test_a_route_with_every_grant(
     assert (without.status_code, without.json()["error"]["code"]) == (401, "missing_credentials")
 
 
-async def test_all_scopes_but_one_are_not_enough(
-    client: httpx.AsyncClient, gateway: Gateway, platform: Platform
-) -> None:
+async def test_all_scopes_but_one_are_refused(client: httpx.AsyncClient, gateway: Gateway, platform: Platform) -> None:
     every = set(Scope)
     for route, expected in GUARDED.items():
         if expected.scope is None:

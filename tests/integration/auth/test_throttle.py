@@ -80,7 +80,7 @@ async def statuses(http: httpx.AsyncClient, gateway: Gateway, times: int, forwar
     return [(await ask(http, gateway, forwarded=forwarded)).status_code for _ in range(times)]
 
 
-async def test_after_so_many_failures_nothing_is_looked_up_any_more(direct: Gateway, platform: Platform) -> None:
+async def test_failures_above_the_limit_cause_no_lookup(direct: Gateway, platform: Platform) -> None:
     good, fresh = platform.key(), platform.key()
     async with coming_from("127.0.0.2") as guesser, coming_from("127.0.0.3") as neighbour:
         assert (await ask(guesser, direct, good)).status_code == 200
@@ -108,7 +108,7 @@ async def test_after_so_many_failures_nothing_is_looked_up_any_more(direct: Gate
         assert (await ask(guesser, direct, fresh)).status_code == 200, "known by now, from another address"
 
 
-async def test_a_denial_is_a_denial_in_the_access_log(direct: Gateway) -> None:
+async def test_throttled_request_is_logged_as_denied(direct: Gateway) -> None:
     async with coming_from("127.0.0.4") as guesser:
         await statuses(guesser, direct, FAILURES)
         response = await ask(guesser, direct)
@@ -118,7 +118,7 @@ async def test_a_denial_is_a_denial_in_the_access_log(direct: Gateway) -> None:
     )  # fmt: skip
 
 
-async def test_malformed_keys_count_and_missing_ones_do_not(direct: Gateway) -> None:
+async def test_malformed_keys_count_and_missing_keys_do_not(direct: Gateway) -> None:
     async with coming_from("127.0.0.5") as guesser:
         for _ in range(2 * FAILURES):
             assert (await guesser.post(direct.chat_url, json={"prompt": "Hello"})).status_code == 401
@@ -126,7 +126,7 @@ async def test_malformed_keys_count_and_missing_ones_do_not(direct: Gateway) -> 
     assert malformed == [401] * FAILURES + [429]
 
 
-async def test_a_flood_at_once_is_stopped_too(direct: Gateway) -> None:
+async def test_concurrent_failures_are_throttled(direct: Gateway) -> None:
     """Requests that were already being looked up get their 401; the database is spared the rest."""
     before = metric(direct.metrics(), LOOKUPS)
     async with coming_from("127.0.0.6") as guesser:
@@ -136,7 +136,7 @@ async def test_a_flood_at_once_is_stopped_too(direct: Gateway) -> None:
     assert metric(direct.metrics(), LOOKUPS) - before <= 50
 
 
-async def test_without_trusted_proxies_the_header_means_nothing(direct: Gateway) -> None:
+async def test_forwarded_header_is_ignored_without_trusted_proxies(direct: Gateway) -> None:
     async with coming_from("127.0.0.7") as guesser, coming_from("127.0.0.8") as victim:
         answered = [
             (await ask(guesser, direct, forwarded=f"203.0.113.{number}")).status_code for number in range(FAILURES + 1)
@@ -147,7 +147,7 @@ async def test_without_trusted_proxies_the_header_means_nothing(direct: Gateway)
         assert await statuses(victim, direct, 1) == [401]
 
 
-async def test_somebody_who_is_no_proxy_is_not_believed(proxied: tuple[Gateway, Gateway], address: str) -> None:
+async def test_forwarded_header_of_untrusted_peer_is_ignored(proxied: tuple[Gateway, Gateway], address: str) -> None:
     async with coming_from("127.0.0.9") as guesser, coming_from("127.0.0.1") as proxy:
         answered = [
             (await ask(guesser, proxied[0], forwarded=f"203.0.113.{number}")).status_code
@@ -157,7 +157,7 @@ async def test_somebody_who_is_no_proxy_is_not_believed(proxied: tuple[Gateway, 
         assert await statuses(proxy, proxied[0], 1, address) == [401]
 
 
-async def test_behind_a_proxy_each_client_is_counted_for_itself(
+async def test_clients_behind_proxy_are_counted_separately(
     proxied: tuple[Gateway, Gateway], client: httpx.AsyncClient, platform: Platform, address: str
 ) -> None:
     gateway, other = proxied[0], f"198.51.100.{next(_numbers)}"
@@ -169,7 +169,7 @@ async def test_behind_a_proxy_each_client_is_counted_for_itself(
     assert await statuses(client, gateway, 1, address) == [429]
 
 
-async def test_entries_that_the_client_made_up_are_ignored(
+async def test_invented_forwarded_entries_are_ignored(
     proxied: tuple[Gateway, Gateway], client: httpx.AsyncClient, address: str
 ) -> None:
     """The proxy appends what it sees, so only what stands right of the last trusted hop is true."""
@@ -182,7 +182,7 @@ async def test_entries_that_the_client_made_up_are_ignored(
     assert await statuses(client, gateway, 1, f"{address}, 198.51.100.{next(_numbers)}") == [401]
 
 
-async def test_a_header_that_is_no_list_of_addresses_counts_for_the_proxy(
+async def test_malformed_forwarded_header_counts_for_proxy(
     proxied: tuple[Gateway, Gateway], client: httpx.AsyncClient, address: str
 ) -> None:
     gateway = proxied[0]
@@ -194,7 +194,9 @@ async def test_a_header_that_is_no_list_of_addresses_counts_for_the_proxy(
     assert await statuses(client, gateway, 1, address) == [401]
 
 
-async def test_a_network_of_ipv6_counts_together(proxied: tuple[Gateway, Gateway], client: httpx.AsyncClient) -> None:
+async def test_addresses_of_ipv6_network_count_together(
+    proxied: tuple[Gateway, Gateway], client: httpx.AsyncClient
+) -> None:
     gateway = proxied[0]
     answered = [
         (await ask(client, gateway, forwarded=f"2001:db8:0:7::{number:x}")).status_code
@@ -205,7 +207,7 @@ async def test_a_network_of_ipv6_counts_together(proxied: tuple[Gateway, Gateway
     assert await statuses(client, gateway, 1, "2001:db8:0:8::1") == [401]
 
 
-async def test_an_ipv4_address_in_ipv6_clothes_is_the_same_one(
+async def test_ipv4_mapped_ipv6_address_counts_as_ipv4(
     proxied: tuple[Gateway, Gateway], client: httpx.AsyncClient, address: str
 ) -> None:
     gateway = proxied[0]
@@ -214,7 +216,7 @@ async def test_an_ipv4_address_in_ipv6_clothes_is_the_same_one(
     assert await statuses(client, gateway, 1, f"::ffff:198.51.100.{next(_numbers)}") == [401], "not one /64 of them all"
 
 
-async def test_two_gateways_count_together(
+async def test_two_gateways_share_one_failure_count(
     proxied: tuple[Gateway, Gateway], client: httpx.AsyncClient, address: str
 ) -> None:
     first, second = proxied
@@ -227,7 +229,7 @@ async def test_two_gateways_count_together(
     assert await statuses(client, last, 1, address) == [429]
 
 
-async def test_while_valkey_is_down_each_process_counts_by_itself(
+async def test_each_process_counts_alone_while_valkey_is_down(
     proxied: tuple[Gateway, Gateway], client: httpx.AsyncClient, platform: Platform, own_valkey: EmbeddedValkey
 ) -> None:
     first, second = proxied

@@ -183,7 +183,7 @@ def text_of(response: httpx.Response, path: str, stream: bool) -> str:
 @pytest.mark.parametrize("path", [PLATFORM_CHAT, OPENAI_CHAT])
 @pytest.mark.parametrize("stream", [False, True], ids=["json", "stream"])
 @pytest.mark.parametrize("elsewhere", [False, True], ids=["same process", "another process"])
-async def test_client_that_asks_again_gets_the_first_response(
+async def test_retry_after_disconnect_gets_first_response(
     elsewhere: bool, stream: bool, path: str, first_gateway: Gateway, second_gateway: Gateway, platform: Platform,
     provider: FaultyProvider, client: httpx.AsyncClient, key: BilledKey,
 ) -> None:  # fmt: skip
@@ -204,7 +204,7 @@ async def test_client_that_asks_again_gets_the_first_response(
     await becomes(first_gateway, 0, DETACHED)
 
 
-async def test_official_client_with_its_own_retries_gets_the_first_response(
+async def test_openai_client_retry_gets_first_response(
     first_gateway: Gateway, provider: FaultyProvider, key: BilledKey
 ) -> None:
     """Its timeout is far below the time that the work takes; each try waits, and one of them gets it."""
@@ -222,7 +222,7 @@ async def test_official_client_with_its_own_retries_gets_the_first_response(
     assert len(provider.attempts) == 1
 
 
-async def test_request_while_the_client_is_there_is_told_to_come_again(
+async def test_retry_while_client_is_connected_gets_409(
     first_gateway: Gateway, provider: FaultyProvider, client: httpx.AsyncClient, key: BilledKey
 ) -> None:
     async with connect(first_gateway) as connection:
@@ -235,7 +235,7 @@ async def test_request_while_the_client_is_there_is_told_to_come_again(
         assert (await connection.answer())[0] == 200
 
 
-async def test_work_without_its_client_ends_at_its_deadline(
+async def test_detached_work_ends_at_its_deadline(
     second_gateway: Gateway, provider: FaultyProvider, client: httpx.AsyncClient, key: BilledKey
 ) -> None:
     """Whoever waited for it works for real then."""
@@ -251,7 +251,7 @@ async def test_work_without_its_client_ends_at_its_deadline(
     assert "idempotency-replayed" not in response.headers
 
 
-async def test_work_without_its_client_holds_what_it_uses(
+async def test_detached_work_keeps_its_reservations(
     first_gateway: Gateway, provider: FaultyProvider, client: httpx.AsyncClient, key: BilledKey, platform: Platform
 ) -> None:
     """The provider's slot, the key's place under its limit, and a place among the process's requests."""
@@ -268,7 +268,7 @@ async def test_work_without_its_client_holds_what_it_uses(
     assert len(provider.attempts) == 2
 
 
-async def test_more_work_than_may_go_on_ends_with_its_client(
+async def test_detached_work_above_the_limit_ends_with_client(
     first_gateway: Gateway, provider: FaultyProvider, platform: Platform
 ) -> None:
     """Two are a quarter of eight; what others left must not use up the process."""
@@ -284,7 +284,7 @@ async def test_more_work_than_may_go_on_ends_with_its_client(
     await becomes(first_gateway, 0, DETACHED)
 
 
-async def test_client_that_leaves_without_a_key_ends_the_work(
+async def test_disconnect_without_key_cancels_the_work(
     first_gateway: Gateway, provider: FaultyProvider, key: BilledKey
 ) -> None:
     async with connect(first_gateway) as connection:
@@ -296,7 +296,7 @@ async def test_client_that_leaves_without_a_key_ends_the_work(
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["json", "stream"])
-async def test_shutdown_waits_for_work_without_a_client(
+async def test_shutdown_waits_for_detached_work(
     stream: bool, platform: Platform, provider: FaultyProvider, first_gateway: Gateway, tmp_path: Path,
     client: httpx.AsyncClient, key: BilledKey,
 ) -> None:  # fmt: skip
@@ -314,7 +314,7 @@ async def test_shutdown_waits_for_work_without_a_client(
     assert len(provider.attempts) == 1
 
 
-async def test_shutdown_ends_work_after_the_grace_period(
+async def test_shutdown_ends_detached_work_after_grace_period(
     platform: Platform, provider: FaultyProvider, first_gateway: Gateway, tmp_path: Path,
     client: httpx.AsyncClient, key: BilledKey,
 ) -> None:  # fmt: skip
@@ -332,7 +332,7 @@ async def test_shutdown_ends_work_after_the_grace_period(
     assert [(row["outcome"], row["estimated"]) for row in rows] == [("client_closed", True), ("ok", False)]
 
 
-async def test_stream_whose_head_was_sent_early_goes_on(
+async def test_stream_with_early_head_continues_after_disconnect(
     first_gateway: Gateway, provider: FaultyProvider, client: httpx.AsyncClient, key: BilledKey
 ) -> None:
     """The client leaves after the head and a comment; further comments are sent to nobody."""
@@ -358,7 +358,7 @@ async def test_stream_whose_head_was_sent_early_goes_on(
     assert not [line for line in first_gateway.log_lines() if line["level"] == "error"]
 
 
-async def test_stream_that_was_begun_is_kept_whole(
+async def test_started_stream_is_stored_completely_after_disconnect(
     first_gateway: Gateway, provider: FaultyProvider, client: httpx.AsyncClient, key: BilledKey
 ) -> None:
     """The client has the beginning; the whole response is kept for it."""

@@ -92,7 +92,7 @@ async def test_full_server_remembers_that_work_was_done(store: RedisIdempotencyS
     assert await store.release(released)
 
 
-async def test_user_without_info_is_refused_by_the_server(small_valkey: EmbeddedValkey, redis: Redis) -> None:
+async def test_full_server_refuses_user_without_info_right(small_valkey: EmbeddedValkey, redis: Redis) -> None:
     """Where the store may not ask for the memory, the server's own refusal counts."""
     await tell(redis, "ACL", "SETUSER", "blind", "reset", "on", ">p", "~*", "+@all", "-info")
     pipe = PipelinedRedis(f"unix://blind:p@{small_valkey.socket}", 10)
@@ -110,7 +110,7 @@ async def test_user_without_info_is_refused_by_the_server(small_valkey: Embedded
         await tell(redis, "ACL", "DELUSER", "blind")
 
 
-async def test_lost_lease_in_full_server_is_told_as_lost(store: RedisIdempotencyStore, redis: Redis) -> None:
+async def test_lost_lease_in_full_server_is_reported(store: RedisIdempotencyStore, redis: Redis) -> None:
     claim = new_claim()
     await store.begin(replace(claim, owner="second"), LEASE)
     await fill(redis)

@@ -34,7 +34,7 @@ def noted(request_id: str) -> dict[str, str]:
     return {"X-Request-ID": request_id, "traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"}
 
 
-async def test_each_change_is_one_event(admin: Api, database: str) -> None:
+async def test_each_change_writes_one_audit_event(admin: Api, database: str) -> None:
     holder = parse_token(admin.key)
     assert holder is not None
     body: Mapping[str, Any] = {"name": "first", "owner": "tests", "scopes": ["platform:chat"], "limits": {"key-rpm": 5}}
@@ -71,7 +71,7 @@ async def test_each_change_is_one_event(admin: Api, database: str) -> None:
     assert (revoke["before"]["revoked_at"], revoke["after"]["revoked_reason"]) == (None, "it leaked")
 
 
-async def test_no_event_holds_a_secret_or_its_digest(admin: Api, database: str, platform: Platform) -> None:
+async def test_audit_event_contains_no_secret_or_digest(admin: Api, database: str, platform: Platform) -> None:
     key_id, first = await admin.created()
     second = await admin.rotated(key_id, 60)
     await admin.update(key_id, name="other")
@@ -90,7 +90,7 @@ async def test_no_event_holds_a_secret_or_its_digest(admin: Api, database: str, 
             assert secret[:16] not in row["text"]
 
 
-async def test_what_is_refused_or_only_read_leaves_no_event(admin: Api, database: str) -> None:
+async def test_refusals_and_reads_write_no_audit_event(admin: Api, database: str) -> None:
     key_id, _ = await admin.created()
     _, lesser = await admin.created(scopes=["platform:api_keys:*"])
     before = sql(database, "SELECT count(*) AS count FROM audit_events")
@@ -112,7 +112,7 @@ async def test_what_is_refused_or_only_read_leaves_no_event(admin: Api, database
 @pytest.mark.parametrize(
     "statement", ["UPDATE audit_events SET actor = 'nobody'", "DELETE FROM audit_events", "TRUNCATE audit_events"]
 )
-async def test_events_cannot_be_changed(admin: Api, database: str, statement: str) -> None:
+async def test_audit_events_cannot_be_changed(admin: Api, database: str, statement: str) -> None:
     key_id, _ = await admin.created()
     with pytest.raises(DBAPIError, match="append-only"):
         sql(database, statement)
@@ -158,7 +158,7 @@ CHANGES: Mapping[str, Change] = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-async def test_an_event_that_cannot_be_written_undoes_its_change(own_database: str, change: str) -> None:
+async def test_failed_audit_event_rolls_back_the_change(own_database: str, change: str) -> None:
     async with keys_at(own_database) as (keys, peppers):
         record, token = await keys.lifecycle.create(NEW, peppers, Actor("tests"))
         sql(own_database, "ALTER TABLE audit_events ADD CONSTRAINT none_more CHECK (false) NOT VALID")
@@ -174,7 +174,7 @@ async def test_an_event_that_cannot_be_written_undoes_its_change(own_database: s
         assert token.text not in json.dumps(everything(own_database))
 
 
-async def test_bootstrap_without_its_event_is_none(own_database: str) -> None:
+async def test_failed_audit_event_rolls_back_bootstrap(own_database: str) -> None:
     sql(own_database, "ALTER TABLE audit_events ADD CONSTRAINT none_more CHECK (false) NOT VALID")
     async with keys_at(own_database) as (keys, peppers):
         with pytest.raises(DBAPIError, match="none_more"):
@@ -193,7 +193,7 @@ def own_gateway(own_platform: Platform, tmp_path_factory: pytest.TempPathFactory
         yield running
 
 
-async def test_over_http_too(
+async def test_failed_audit_event_over_http_is_an_error(
     own_gateway: Gateway, own_platform: Platform, own_database: str, client: httpx.AsyncClient
 ) -> None:
     api = Api(client, own_gateway.base_url, own_platform.key("platform:*"))

@@ -180,7 +180,7 @@ def _lasting(shown: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in shown.items() if name != "last_used_at"}
 
 
-def test_the_table_knows_every_route_and_every_documented_refusal(platform: Platform) -> None:
+def test_table_has_every_route_and_documented_error(platform: Platform) -> None:
     app = create_app(platform.settings())
     routes = {
         f"{method} {route.path}"
@@ -198,7 +198,9 @@ def test_the_table_knows_every_route_and_every_documented_refusal(platform: Plat
 
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row.status} {row.route.replace(PREFIX, '')} {row.name}")
-async def test_a_refusal(client: httpx.AsyncClient, gateway: Gateway, keys: Keys, row: Row) -> None:
+async def test_request_is_refused_as_documented(
+    client: httpx.AsyncClient, gateway: Gateway, keys: Keys, row: Row
+) -> None:
     method, path = row.route.split()
     headers = row.headers if method == "GET" else {"Content-Type": "application/json"} | row.headers
     if (key := row.key(keys)) is not None:
@@ -244,7 +246,7 @@ async def announce(gateway: Gateway, method: str, path: str, headers: dict[str, 
     return httpx.Response(status, headers=answered, content=body)
 
 
-async def test_nothing_of_the_table_was_done(client: httpx.AsyncClient, gateway: Gateway, keys: Keys) -> None:
+async def test_refused_requests_changed_nothing(client: httpx.AsyncClient, gateway: Gateway, keys: Keys) -> None:
     """The keys that the rows above name are as they were, and their owner has no key more."""
     headers = {"Authorization": f"Bearer {keys.admin}"}
     for key_id, before in keys.before.items():

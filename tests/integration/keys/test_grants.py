@@ -22,7 +22,7 @@ BEYOND = ["platform:*", "platform:api_keys:*", "platform:api_keys:read", "platfo
 
 
 @pytest.mark.parametrize("scope", BEYOND)
-async def test_a_scope_beyond_ones_own_cannot_be_granted(admin: Api, owner: str, scope: str) -> None:
+async def test_scope_beyond_the_actors_cannot_be_granted(admin: Api, owner: str, scope: str) -> None:
     lesser, own_id = await manager(admin, "platform:chat", owner=owner)
     target, _ = await lesser.created(owner=owner)
     scopes = ["platform:chat", scope]
@@ -38,7 +38,7 @@ async def test_a_scope_beyond_ones_own_cannot_be_granted(admin: Api, owner: str,
     assert (await admin.show(own_id)).json()["scopes"] == ["platform:api_keys:manage", "platform:chat"]
 
 
-async def test_a_wildcard_grants_what_it_covers(admin: Api) -> None:
+async def test_wildcard_grants_scopes_that_it_covers(admin: Api) -> None:
     _, key = await admin.created(scopes=["platform:api_keys:*"])
     holder = admin.holding(key)
     for scope in ("platform:api_keys:read", "platform:api_keys:manage", "platform:api_keys:*"):
@@ -48,7 +48,7 @@ async def test_a_wildcard_grants_what_it_covers(admin: Api) -> None:
 
 
 @pytest.mark.parametrize("scopes", [["platform:*"], ["platform:chat", "platform:embeddings"]])
-async def test_a_key_of_greater_scope_cannot_be_managed(admin: Api, scopes: list[str]) -> None:
+async def test_key_with_wider_scope_cannot_be_managed(admin: Api, scopes: list[str]) -> None:
     lesser, _ = await manager(admin, "platform:chat")
     target, key = await admin.created(scopes=scopes)
     before = (await admin.show(target)).json()
@@ -63,7 +63,7 @@ async def test_a_key_of_greater_scope_cannot_be_managed(admin: Api, scopes: list
     assert await admin.use(key) == [200]
 
 
-async def test_a_limit_beyond_ones_own_cannot_be_granted(admin: Api, owner: str) -> None:
+async def test_limit_above_the_actors_cannot_be_granted(admin: Api, owner: str) -> None:
     lesser, own_id = await manager(admin, "platform:chat", owner=owner, limits={"key-rpm": 50})
     target, _ = await lesser.created(owner=owner, limits={"key-rpm": 50})
     for response in (
@@ -84,20 +84,20 @@ async def test_a_limit_beyond_ones_own_cannot_be_granted(admin: Api, owner: str)
     assert (await lesser.update(target, name="still mine")).status_code == 200
 
 
-async def test_without_an_own_limit_the_config_files_is_the_ceiling(admin: Api) -> None:
+async def test_config_limit_is_ceiling_without_own_limit(admin: Api) -> None:
     lesser, _ = await manager(admin, "platform:chat")
     assert (await lesser.create(limits={"key-rpm": DEFAULT_LIMIT})).status_code == 201
     assert (await lesser.create(limits={"key-rpm": DEFAULT_LIMIT + 1})).status_code == 422
     assert (await admin.create(limits={"key-rpm": DEFAULT_LIMIT + 1})).status_code == 201
 
 
-async def test_an_administrator_may_grant_beyond_its_own_limit(admin: Api) -> None:
+async def test_administrator_may_grant_above_its_own_limit(admin: Api) -> None:
     _, key = await admin.created(scopes=["platform:*"], limits={"key-rpm": 50})
     assert (await admin.holding(key).create(limits={"key-rpm": 51})).status_code == 201
     assert (await admin.holding(key).create()).status_code == 201
 
 
-async def test_a_key_of_greater_limits_cannot_be_managed(admin: Api) -> None:
+async def test_key_with_higher_limits_cannot_be_managed(admin: Api) -> None:
     lesser, _ = await manager(admin, "platform:chat", limits={"key-rpm": 50})
     for limits in ({"key-rpm": 51}, None):
         target, key = await admin.created(limits=limits)
@@ -111,7 +111,7 @@ async def test_a_key_of_greater_limits_cannot_be_managed(admin: Api) -> None:
         assert await admin.use(key) == [200]
 
 
-async def test_models_beyond_ones_own_cannot_be_granted_or_managed(admin: Api, owner: str) -> None:
+async def test_models_beyond_the_actors_are_refused(admin: Api, owner: str) -> None:
     lesser, own_id = await manager(admin, "platform:chat", owner=owner, allowed_models=["gpt-4o"])
     target, _ = await lesser.created(owner=owner, allowed_models=["gpt-4o"])
     every, key = await admin.created(owner=owner)
@@ -135,7 +135,7 @@ def in_hours(hours: float) -> str:
     return (datetime.now(UTC) + timedelta(hours=hours)).isoformat()
 
 
-async def test_manager_that_ends_grants_no_longer_life(admin: Api, owner: str) -> None:
+async def test_expiring_manager_cannot_grant_later_expiry(admin: Api, owner: str) -> None:
     own_end, later, sooner = in_hours(2), in_hours(2.01), in_hours(1)
     lesser, own_id = await manager(admin, "platform:chat", owner=owner, expires_at=own_end)
     target, _ = await lesser.created(owner=owner, expires_at=sooner)
@@ -159,7 +159,7 @@ async def test_manager_that_ends_grants_no_longer_life(admin: Api, owner: str) -
     assert (await lesser.update(own_id, expires_at=own_end)).status_code == 422, "its own end is the earlier one now"
 
 
-async def test_key_that_lives_longer_cannot_be_managed(admin: Api, owner: str) -> None:
+async def test_key_with_later_expiry_cannot_be_managed(admin: Api, owner: str) -> None:
     """Rotating it would give the manager a secret that outlives its own."""
     lesser, _ = await manager(admin, "platform:chat", owner=owner, expires_at=in_hours(1))
     for end in (None, in_hours(2)):
@@ -175,12 +175,12 @@ async def test_key_that_lives_longer_cannot_be_managed(admin: Api, owner: str) -
         assert await admin.use(key) == [200]
 
 
-async def test_administrator_that_ends_grants_keys_without_end(admin: Api) -> None:
+async def test_expiring_administrator_may_grant_no_expiry(admin: Api) -> None:
     _, key = await admin.created(scopes=["platform:*"], expires_at=in_hours(1))
     assert (await admin.holding(key).create()).status_code == 201
 
 
-async def test_a_key_without_manage_changes_nothing(admin: Api, owner: str) -> None:
+async def test_key_without_manage_scope_changes_nothing(admin: Api, owner: str) -> None:
     target, _ = await admin.created(owner=owner)
     own_id, key = await admin.created(
         scopes=["platform:api_keys:read", "platform:chat", "platform:audit:read"], owner=owner
@@ -196,7 +196,7 @@ async def test_a_key_without_manage_changes_nothing(admin: Api, owner: str) -> N
     assert await reader.listed(owner=owner) == [own_id, target]
 
 
-async def test_an_answer_never_repeats_a_key_that_was_typed_as_an_id(admin: Api) -> None:
+async def test_response_never_repeats_a_key_sent_as_id(admin: Api) -> None:
     _, key = await admin.created()
     for response in (await admin.show(key), await admin.revoke(key), await admin.rotate(key, 0)):
         assert response.status_code == 404

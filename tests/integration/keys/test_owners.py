@@ -28,7 +28,7 @@ def unlike_another(response: httpx.Response) -> Mapping[str, Any]:
     return {"status": response.status_code, "error": error, "headers": headers}
 
 
-async def test_other_owners_key_is_as_unknown_as_no_key(admin: Api, manager: Api, owner: str) -> None:
+async def test_other_owners_key_gets_the_unknown_id_error(admin: Api, manager: Api, owner: str) -> None:
     foreign, key = await admin.created(owner=f"not {owner}"[:200])
     revoked, _ = await admin.created(owner=f"not {owner}"[:200])
     await admin.revoke(revoked)
@@ -57,7 +57,7 @@ async def test_other_owners_key_is_as_unknown_as_no_key(admin: Api, manager: Api
 
 
 @pytest.mark.parametrize("invented", ["another", "{} ", "{}x", "A{}", "tests", ""])
-async def test_manager_creates_no_key_of_another_owner(admin: Api, manager: Api, owner: str, invented: str) -> None:
+async def test_manager_cannot_create_other_owners_key(admin: Api, manager: Api, owner: str, invented: str) -> None:
     wanted = invented.format(owner[:190])
     response = await manager.create(owner=wanted)
     assert (response.status_code, response.json()["error"]["code"]) == (422, "validation_error")
@@ -65,7 +65,7 @@ async def test_manager_creates_no_key_of_another_owner(admin: Api, manager: Api,
     assert len(await admin.listed(owner=owner)) == 1
 
 
-async def test_six_invented_owners_give_no_budget(admin: Api, manager: Api, owner: str) -> None:
+async def test_invented_owners_give_no_extra_budget(admin: Api, manager: Api, owner: str) -> None:
     """A limit by owner counts every key that a manager can make together."""
     created = await asyncio.gather(*(manager.create(owner=f"{owner[:190]}-{number}") for number in range(6)))
     assert [response.status_code for response in created] == [422] * 6
@@ -75,7 +75,7 @@ async def test_six_invented_owners_give_no_budget(admin: Api, manager: Api, owne
     assert {response.json()["api_key"]["owner"] for response in own} == {owner}
 
 
-async def test_manager_moves_no_key_to_another_owner(admin: Api, manager: Api, owner: str) -> None:
+async def test_manager_cannot_move_key_to_other_owner(admin: Api, manager: Api, owner: str) -> None:
     own_id = (await manager.listed())[0]
     target, _ = await manager.created(owner=owner)
     for key_id in (own_id, target):
@@ -86,7 +86,7 @@ async def test_manager_moves_no_key_to_another_owner(admin: Api, manager: Api, o
         assert (await manager.update(key_id, owner=owner)).status_code == 200
 
 
-async def test_list_shows_own_owners_keys_only(admin: Api, manager: Api, owner: str) -> None:
+async def test_list_contains_only_own_owners_keys(admin: Api, manager: Api, owner: str) -> None:
     other = f"not {owner}"[:200]
     foreign = [(await admin.created(owner=other))[0] for _ in range(3)]
     own_id = (await manager.listed())[0]
@@ -101,7 +101,7 @@ async def test_list_shows_own_owners_keys_only(admin: Api, manager: Api, owner: 
     assert set(await admin.listed(owner=other)) > set(foreign)
 
 
-async def test_cursor_of_another_leads_to_own_keys_only(admin: Api, manager: Api, owner: str) -> None:
+async def test_other_owners_cursor_lists_only_own_keys(admin: Api, manager: Api, owner: str) -> None:
     own_id = (await manager.listed())[0]
     for _ in range(3):
         await admin.created(owner=f"not {owner}"[:200])
@@ -112,7 +112,7 @@ async def test_cursor_of_another_leads_to_own_keys_only(admin: Api, manager: Api
     assert ([key["key_id"] for key in first["data"]], first["next_cursor"]) == ([own_id], None)
 
 
-async def test_key_that_moved_away_is_out_of_reach_at_once(admin: Api, manager: Api, owner: str) -> None:
+async def test_moved_key_is_unreachable_at_once(admin: Api, manager: Api, owner: str) -> None:
     target, _ = await manager.created(owner=owner)
     assert (await admin.update(target, owner="another")).status_code == 200
     assert (await manager.show(target)).status_code == 404

@@ -19,7 +19,7 @@ DEFAULT_LIMIT = 1_000_000
 # --- create
 
 
-async def test_a_new_key_is_shown_once_and_works_at_once(admin: Api, platform: Platform, database: str) -> None:
+async def test_new_key_is_shown_once_and_works_at_once(admin: Api, platform: Platform, database: str) -> None:
     expires_at = datetime.now(UTC).replace(microsecond=0) + timedelta(days=1)
     response = await admin.create(
         name="billing bot",
@@ -91,7 +91,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-async def test_every_wrong_field_is_named(admin: Api, database: str, owner: str, case: str) -> None:
+async def test_invalid_field_is_named(admin: Api, database: str, owner: str, case: str) -> None:
     fields, named = WRONG[case]
     response = await admin.create(**{"owner": owner, **fields})
     assert response.status_code == 422, response.text
@@ -101,7 +101,7 @@ async def test_every_wrong_field_is_named(admin: Api, database: str, owner: str,
         assert sql(database, "SELECT 1 FROM api_keys WHERE owner = :owner", owner=owner) == []
 
 
-async def test_all_problems_at_once(admin: Api) -> None:
+async def test_all_invalid_fields_are_named_at_once(admin: Api) -> None:
     response = await admin.create(name=" ", scopes=["nope"], limits={"nope": 1}, expires_at="2020-01-01T00:00:00Z")
     assert [line.partition(":")[0] for line in response.json()["error"]["details"]] == [
         "name", "scopes", "limits", "expires_at",
@@ -111,7 +111,7 @@ async def test_all_problems_at_once(admin: Api) -> None:
 # --- list
 
 
-async def test_pages_show_every_key_once_newest_first(admin: Api, database: str, owner: str) -> None:
+async def test_pages_list_every_key_once_newest_first(admin: Api, database: str, owner: str) -> None:
     keys = [(await admin.created(owner=owner))[0] for _ in range(5)]
     # Two of the same instant: the id decides, and neither is lost between two pages.
     twins = sql(
@@ -138,14 +138,14 @@ async def test_pages_show_every_key_once_newest_first(admin: Api, database: str,
         assert (seen, pages) == (expected, lengths)
 
 
-async def test_a_key_made_between_two_pages_moves_nothing(admin: Api, owner: str) -> None:
+async def test_key_created_between_pages_shifts_no_page(admin: Api, owner: str) -> None:
     keys = [(await admin.created(owner=owner))[0] for _ in range(4)]
     first = (await admin.page(owner=owner, limit=2)).json()
     await admin.created(owner=owner)
     assert await admin.listed(owner=owner, limit=10, cursor=first["next_cursor"]) == keys[1::-1]
 
 
-async def test_filters(admin: Api, database: str, owner: str) -> None:
+async def test_list_filters_select_keys(admin: Api, database: str, owner: str) -> None:
     active, _ = await admin.created(owner=owner)
     embeddings, _ = await admin.created(owner=owner, scopes=["platform:embeddings"])
     revoked, _ = await admin.created(owner=owner)
@@ -169,7 +169,7 @@ async def test_filters(admin: Api, database: str, owner: str) -> None:
 # --- update
 
 
-async def test_an_update_changes_what_it_names_and_nothing_else(admin: Api) -> None:
+async def test_update_changes_only_given_fields(admin: Api) -> None:
     key_id, key = await admin.created(name="before", allowed_models=["gpt-4o"], limits={"key-rpm": 7})
     before = (await admin.show(key_id)).json()
     later = (datetime.now(UTC) + timedelta(days=3)).replace(microsecond=0).isoformat()
@@ -195,7 +195,7 @@ async def test_an_update_changes_what_it_names_and_nothing_else(admin: Api) -> N
     assert await admin.use(key) == [200]
 
 
-async def test_an_update_is_in_force_at_once(admin: Api) -> None:
+async def test_update_applies_at_once(admin: Api) -> None:
     key_id, key = await admin.created(scopes=["platform:chat", "platform:embeddings"])
     steps: list[tuple[dict[str, Any], int, str | None]] = [
         ({}, 200, None),
@@ -216,7 +216,7 @@ NOT_CHANGEABLE = ("key_id", "environment", "created_at", "created_by", "revoked_
 
 
 @pytest.mark.parametrize("field", NOT_CHANGEABLE)
-async def test_what_cannot_be_changed(admin: Api, field: str) -> None:
+async def test_unchangeable_field_is_refused(admin: Api, field: str) -> None:
     key_id, _ = await admin.created()
     before = (await admin.show(key_id)).json()
     response = await admin.call("PATCH", f"/{key_id}", json={"name": "after", field: None})
@@ -226,7 +226,7 @@ async def test_what_cannot_be_changed(admin: Api, field: str) -> None:
 
 
 @pytest.mark.parametrize("field", ["name", "owner", "scopes"])
-async def test_what_cannot_be_removed(admin: Api, field: str) -> None:
+async def test_required_field_cannot_be_removed(admin: Api, field: str) -> None:
     key_id, _ = await admin.created()
     before = (await admin.show(key_id)).json()
     response = await admin.update(key_id, **{field: None})
@@ -238,9 +238,7 @@ async def test_what_cannot_be_removed(admin: Api, field: str) -> None:
 # --- rotate
 
 
-async def test_both_secrets_work_during_the_grace_and_a_second_rotation_ends_the_oldest(
-    admin: Api, database: str
-) -> None:
+async def test_both_secrets_work_until_second_rotation(admin: Api, database: str) -> None:
     key_id, first = await admin.created()
     assert await admin.use(first) == [200]
     response = await admin.rotate(key_id, 60)
@@ -262,7 +260,7 @@ async def test_both_secrets_work_during_the_grace_and_a_second_rotation_ends_the
     assert await admin.use(second, third, fourth) == [401, 401, 200]
 
 
-async def test_the_old_secret_ends_with_the_grace_period(admin: Api) -> None:
+async def test_old_secret_ends_with_grace_period(admin: Api) -> None:
     key_id, old = await admin.created()
     asked = datetime.now(UTC)
     new = await admin.rotated(key_id, 1)
@@ -274,7 +272,7 @@ async def test_the_old_secret_ends_with_the_grace_period(admin: Api) -> None:
     assert await admin.use(old, new) == [401, 200]
 
 
-async def test_the_grace_is_an_hour_unless_it_is_said(admin: Api, database: str) -> None:
+async def test_grace_period_defaults_to_an_hour(admin: Api, database: str) -> None:
     key_id, _ = await admin.created()
     assert (await admin.call("POST", f"/{key_id}/rotate", json={})).status_code == 200
     rows = sql(
@@ -287,7 +285,7 @@ async def test_the_grace_is_an_hour_unless_it_is_said(admin: Api, database: str)
 
 
 @pytest.mark.parametrize("grace", [-1, 30 * 86_400 + 1, 1.5, "60", None, True])
-async def test_a_grace_that_is_none(admin: Api, grace: Any) -> None:
+async def test_invalid_grace_period_is_refused(admin: Api, grace: Any) -> None:
     key_id, key = await admin.created()
     response = await admin.rotate(key_id, grace)
     assert response.status_code == 422
@@ -295,7 +293,7 @@ async def test_a_grace_that_is_none(admin: Api, grace: Any) -> None:
     assert await admin.use(key) == [200]
 
 
-async def test_rotations_at_the_same_time_leave_two_secrets(admin: Api, database: str) -> None:
+async def test_concurrent_rotations_leave_two_secrets(admin: Api, database: str) -> None:
     key_id, first = await admin.created()
     answers = await asyncio.gather(*(admin.rotate(key_id, 60) for _ in range(5)))
     assert [answer.status_code for answer in answers] == [200] * 5
@@ -333,7 +331,7 @@ async def test_revocation_is_final(admin: Api) -> None:
 
 
 @pytest.mark.parametrize("body", [{}, {"reason": ""}, {"reason": "  "}, {"reason": None}, {"reason": "x" * 201}])
-async def test_a_revocation_needs_a_reason(admin: Api, body: dict[str, Any]) -> None:
+async def test_revocation_requires_a_reason(admin: Api, body: dict[str, Any]) -> None:
     key_id, key = await admin.created()
     response = await admin.call("POST", f"/{key_id}/revoke", json=body)
     assert response.status_code == 422
@@ -341,7 +339,7 @@ async def test_a_revocation_needs_a_reason(admin: Api, body: dict[str, Any]) -> 
     assert await admin.use(key) == [200]
 
 
-async def test_a_key_expires_and_can_be_given_more_time(admin: Api) -> None:
+async def test_expired_key_can_be_extended(admin: Api) -> None:
     key_id, key = await admin.created(expires_at=(datetime.now(UTC) + timedelta(seconds=5)).isoformat())
     assert await admin.use(key) == [200]
     async with asyncio.timeout(300):
@@ -358,7 +356,7 @@ async def test_a_key_expires_and_can_be_given_more_time(admin: Api) -> None:
 # --- limits of a key's own
 
 
-async def test_a_keys_own_limit_applies_and_changes_without_a_restart(admin: Api) -> None:
+async def test_own_limit_applies_and_changes_at_once(admin: Api) -> None:
     key_id, key = await admin.created(limits={"key-rpm": 3})
     assert await admin.use(*[key] * 5) == [200, 200, 200, 429, 429]
     assert (await admin.update(key_id, limits={"key-rpm": 5})).status_code == 200
@@ -374,7 +372,7 @@ async def test_a_keys_own_limit_applies_and_changes_without_a_restart(admin: Api
     assert (response.status_code, response.headers["x-ratelimit-limit-requests"]) == (200, str(DEFAULT_LIMIT))
 
 
-async def test_a_keys_own_limit_applies_to_the_management_routes_too(admin: Api) -> None:
+async def test_own_limit_applies_to_management_routes(admin: Api) -> None:
     _, key = await admin.created(scopes=["platform:api_keys:read"], limits={"key-rpm": 2})
     reader = admin.holding(key)
     assert [(await reader.page(limit=1)).status_code for _ in range(3)] == [200, 200, 429]

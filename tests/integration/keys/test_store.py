@@ -70,7 +70,7 @@ async def keys(database: str) -> AsyncIterator[Keys]:
         yield opened
 
 
-async def test_a_key_is_stored_as_its_hmac_and_found_again(keys: Keys) -> None:
+async def test_key_is_stored_as_its_hmac(keys: Keys) -> None:
     expires_at = datetime(2099, 1, 31, 12, tzinfo=UTC)
     record, token = await keys.create(
         owner="team-é", scopes=["platform:usage:read", "platform:chat", "platform:chat"],
@@ -88,7 +88,7 @@ async def test_a_key_is_stored_as_its_hmac_and_found_again(keys: Keys) -> None:
     assert (secret.digest, secret.pepper_version, secret.not_after) == (PEPPERS.digest(token.text), 3, None)
 
 
-async def test_an_unknown_id_is_none_or_not_found(keys: Keys) -> None:
+async def test_unknown_id_is_none_or_not_found(keys: Keys) -> None:
     unknown = generate_token("test").key_id
     assert await keys.store.lookup(unknown) is None
     with pytest.raises(NotFound, match=unknown):
@@ -111,7 +111,7 @@ async def test_an_unknown_id_is_none_or_not_found(keys: Keys) -> None:
         ({"expires_at": datetime(2020, 1, 1, tzinfo=UTC)}, "expires_at: is in the past"),
     ],
 )
-async def test_a_wrong_field_is_named_and_nothing_is_stored(keys: Keys, fields: dict[str, Any], problem: str) -> None:
+async def test_invalid_field_is_named_and_not_stored(keys: Keys, fields: dict[str, Any], problem: str) -> None:
     [before] = await keys.rows("SELECT count(*) FROM api_keys")
     with pytest.raises(ValidationFailed) as caught:
         await keys.create(**fields)
@@ -120,7 +120,7 @@ async def test_a_wrong_field_is_named_and_nothing_is_stored(keys: Keys, fields: 
     assert await keys.rows("SELECT count(*) FROM api_keys") == [before]
 
 
-async def test_every_wrong_field_is_named_at_once(keys: Keys) -> None:
+async def test_all_invalid_fields_are_named(keys: Keys) -> None:
     with pytest.raises(ValidationFailed) as caught:
         await keys.create(name="", owner="", scopes=["x"], expires_at=datetime(2020, 1, 1, tzinfo=UTC))
     assert [problem.split(":")[0] for problem in caught.value.details or []] == [
@@ -128,7 +128,7 @@ async def test_every_wrong_field_is_named_at_once(keys: Keys) -> None:
     ]  # fmt: skip
 
 
-async def test_lists_are_newest_first_by_owner_and_in_pages(keys: Keys) -> None:
+async def test_list_is_newest_first_by_owner_in_pages(keys: Keys) -> None:
     owner = f"owner {generate_token('test').key_id}"
     made = [(await keys.create(owner=owner, name=str(number)))[0] for number in range(5)]
     await keys.create(owner=f"{owner} and more")
@@ -146,7 +146,7 @@ async def test_lists_are_newest_first_by_owner_and_in_pages(keys: Keys) -> None:
     assert found == made[::-1]
 
 
-async def test_a_revocation_is_final_and_the_first_one_stands(keys: Keys) -> None:
+async def test_second_revocation_is_refused_and_changes_nothing(keys: Keys) -> None:
     record, _ = await keys.create()
     revoked = await keys.lifecycle.revoke(record.key_id, "leaked in a ticket", ACTOR)
     assert (revoked.status(), revoked.revoked_by, revoked.revoked_reason) == ("revoked", "ops", "leaked in a ticket")
@@ -161,14 +161,14 @@ async def test_a_revocation_is_final_and_the_first_one_stands(keys: Keys) -> Non
 
 
 @pytest.mark.parametrize("reason", ["", "  "])
-async def test_a_revocation_needs_a_reason(keys: Keys, reason: str) -> None:
+async def test_revocation_requires_a_reason(keys: Keys, reason: str) -> None:
     record, _ = await keys.create()
     with pytest.raises(ValidationFailed):
         await keys.lifecycle.revoke(record.key_id, reason, ACTOR)
     assert (await keys.store.get(record.key_id, only_owner=None)).status() == "active"
 
 
-async def test_every_change_is_audited_with_who_and_where_and_no_secret(keys: Keys) -> None:
+async def test_audit_event_has_actor_and_request_but_no_secret(keys: Keys) -> None:
     record, token = await keys.create()
     await keys.lifecycle.revoke(record.key_id, "why", ACTOR)
     created, revoked = await keys.audit(record.key_id)
@@ -199,7 +199,7 @@ async def change(keys: Keys, action: str, key_id: str) -> None:
 
 
 @pytest.mark.parametrize("action", ["create", "revoke", "rotate"])
-async def test_a_change_that_cannot_be_audited_does_not_happen(empty_database: str, action: str) -> None:
+async def test_change_without_audit_event_is_rolled_back(empty_database: str, action: str) -> None:
     up(empty_database)
     async for keys in open_keys(empty_database):
         record, token = await keys.create()
@@ -214,7 +214,7 @@ async def test_a_change_that_cannot_be_audited_does_not_happen(empty_database: s
         assert len(await keys.rows("SELECT * FROM audit_events")) == 1
 
 
-async def test_a_change_that_is_not_stored_is_not_audited(empty_database: str) -> None:
+async def test_rolled_back_change_has_no_audit_event(empty_database: str) -> None:
     up(empty_database)
     async for keys in open_keys(empty_database):
         await keys.run("ALTER TABLE api_key_secrets ADD CONSTRAINT none CHECK (pepper_version <> 3)")
@@ -224,7 +224,7 @@ async def test_a_change_that_is_not_stored_is_not_audited(empty_database: str) -
         assert await keys.rows("SELECT * FROM audit_events") == []
 
 
-async def test_no_error_carries_a_digest_or_a_parameter(empty_database: str) -> None:
+async def test_error_contains_no_digest_or_parameter(empty_database: str) -> None:
     """SQLAlchemy's own messages would, and they end in logs."""
     up(empty_database)
     async for keys in open_keys(empty_database):
@@ -251,7 +251,7 @@ async def test_no_error_carries_a_digest_or_a_parameter(empty_database: str) -> 
             assert "hidden" in said
 
 
-async def test_two_revocations_at_once_are_one(keys: Keys, database: str) -> None:
+async def test_concurrent_revocations_write_one_event(keys: Keys, database: str) -> None:
     record, _ = await keys.create()
     outcomes = await asyncio.gather(
         *(keys.lifecycle.revoke(record.key_id, f"reason {number}", ACTOR) for number in range(4)),
@@ -270,30 +270,30 @@ class TestWhatADatabaseRaisesThatIsDown:
             with pytest.raises(DATABASE_ERRORS):
                 await keys.store.lookup("A" * 12)
 
-    async def test_a_database_that_does_not_exist(self, postgres: EmbeddedPostgres) -> None:
+    async def test_missing_database_is_a_database_error(self, postgres: EmbeddedPostgres) -> None:
         await self.lookup(postgres.url("nowhere"))
 
-    async def test_nothing_listens(self) -> None:
+    async def test_refused_connection_is_a_database_error(self) -> None:
         await self.lookup("postgresql://u:p@127.0.0.1:1/p")
 
-    async def test_no_tables(self, empty_database: str) -> None:
+    async def test_missing_tables_are_a_database_error(self, empty_database: str) -> None:
         await self.lookup(empty_database)
 
-    async def test_no_free_connection_in_the_pool(self, database: str) -> None:
+    async def test_full_pool_is_a_database_error(self, database: str) -> None:
         async for keys in open_keys(database, database_timeout_seconds=0.3, database_pool_size=1):
             async with keys.engine.connect():
                 with pytest.raises(DATABASE_ERRORS):
                     await keys.store.lookup("A" * 12)
             assert await keys.store.lookup("A" * 12) is None
 
-    async def test_no_connections_left_on_the_server(self, postgres: EmbeddedPostgres, empty_database: str) -> None:
+    async def test_too_many_clients_is_a_database_error(self, postgres: EmbeddedPostgres, empty_database: str) -> None:
         name = empty_database.partition("@/")[2].partition("?")[0]
         async for keys in open_keys(postgres.url("postgres")):
             async with keys.engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
                 await connection.execute(text(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false"))
         await self.lookup(empty_database)
 
-    async def test_a_session_that_is_ended_while_it_works(self, empty_database: str) -> None:
+    async def test_terminated_session_is_a_database_error(self, empty_database: str) -> None:
         up(empty_database)
         async for other in open_keys(empty_database):
             async for keys in open_keys(empty_database, database_timeout_seconds=5):

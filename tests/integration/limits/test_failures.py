@@ -77,7 +77,7 @@ FAILURES: dict[str, tuple[Callable[[EmbeddedValkey], None], Callable[[EmbeddedVa
 
 
 @pytest.mark.parametrize("failure", FAILURES)
-async def test_it_degrades_to_a_share_and_recovers_by_itself(own_valkey: EmbeddedValkey, failure: str) -> None:
+async def test_outage_degrades_to_share_and_recovers(own_valkey: EmbeddedValkey, failure: str) -> None:
     """Half of each limit, for two replicas; and within 5 s of the server's return all is as before."""
     begin, end = FAILURES[failure]
     async with open_limiter(settings_of(own_valkey)) as limiter:
@@ -104,7 +104,7 @@ async def test_it_degrades_to_a_share_and_recovers_by_itself(own_valkey: Embedde
 
 
 @pytest.mark.parametrize("failure", FAILURES)
-async def test_a_closed_rule_refuses_meanwhile(own_valkey: EmbeddedValkey, failure: str) -> None:
+async def test_closed_rule_refuses_during_outage(own_valkey: EmbeddedValkey, failure: str) -> None:
     begin, end = FAILURES[failure]
     strict = Charge(
         Rule("strict", "key", "tokens", 1000, Kind.RESERVED_WINDOW, window_seconds=60, refuses_on_outage=True),
@@ -127,7 +127,7 @@ async def test_a_closed_rule_refuses_meanwhile(own_valkey: EmbeddedValkey, failu
         (await limiter.acquire([strict])).admission.release()
 
 
-async def test_flushed_scripts_are_loaded_again_without_a_failure(own_valkey: EmbeddedValkey) -> None:
+async def test_flushed_scripts_are_loaded_again(own_valkey: EmbeddedValkey) -> None:
     async with open_limiter(settings_of(own_valkey)) as limiter:
         each, weighed = charge(limit=10), tokens(units=100)
         decision = await limiter.acquire([each, weighed])
@@ -141,7 +141,7 @@ async def test_flushed_scripts_are_loaded_again_without_a_failure(own_valkey: Em
         assert not limiter.degraded
 
 
-async def test_requests_that_ran_through_an_outage_leave_nothing_behind(own_valkey: EmbeddedValkey) -> None:
+async def test_outage_leaves_no_reservations_behind(own_valkey: EmbeddedValkey) -> None:
     async with open_limiter(settings_of(own_valkey)) as limiter:
         slot = lease(limit=4)
         running = [await limiter.acquire([slot]) for _ in range(2)]
@@ -160,7 +160,9 @@ async def test_requests_that_ran_through_an_outage_leave_nothing_behind(own_valk
         assert (await limiter.read([slot]))[0].remaining == 4
 
 
-async def test_frozen_under_load(own_valkey: EmbeddedValkey, show_figure: Callable[[str], None]) -> None:
+async def test_frozen_server_under_load_delays_few_requests(
+    own_valkey: EmbeddedValkey, show_figure: Callable[[str], None]
+) -> None:
     """Requests of ten clients, a hundred a second each at most: before, through a freeze of 2.5 s or more, and after.
     With the gateway's own timeout of 50 ms."""
     took: list[float] = []

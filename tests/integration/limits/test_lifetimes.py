@@ -33,13 +33,13 @@ def until_midnight_ms(timed: TimedScripts) -> int:
 
 
 @pytest.mark.parametrize("seconds", [1, 60, 3600, 86_400])
-async def test_window_lives_until_its_units_ended(timed: TimedScripts, seconds: int) -> None:
+async def test_window_expires_after_its_units(timed: TimedScripts, seconds: int) -> None:
     each = charge(window=seconds)
     await admit(RedisLimiter(timed), each)
     assert await timed.lifetime_ms(each.counter) == window_ms(seconds)
 
 
-async def test_window_charged_again_in_a_bucket_keeps_its_end(timed: TimedScripts) -> None:
+async def test_second_charge_in_bucket_keeps_expiry(timed: TimedScripts) -> None:
     limiter, each = RedisLimiter(timed), charge(window=3200)  # buckets of 50 s
     timed.now -= timed.now % (50 * SECOND)
     await admit(limiter, each)
@@ -51,7 +51,7 @@ async def test_window_charged_again_in_a_bucket_keeps_its_end(timed: TimedScript
     assert await timed.lifetime_ms(each.counter) == window_ms(3200)
 
 
-async def test_window_after_a_denial_keeps_its_end(timed: TimedScripts) -> None:
+async def test_denial_keeps_expiry(timed: TimedScripts) -> None:
     limiter, each = RedisLimiter(timed), charge(limit=1, window=3200)
     await admit(limiter, each)
     timed.advance(100)
@@ -60,7 +60,7 @@ async def test_window_after_a_denial_keeps_its_end(timed: TimedScripts) -> None:
 
 
 @pytest.mark.parametrize("seconds", [1, 60])
-async def test_reserved_window_lives_as_long_as_its_hold(timed: TimedScripts, seconds: int) -> None:
+async def test_reserved_window_outlives_its_reservation(timed: TimedScripts, seconds: int) -> None:
     """A window shorter than a hold must not end the hold."""
     each = tokens(window=seconds)
     admission = await admit(RedisLimiter(timed), each)
@@ -68,7 +68,7 @@ async def test_reserved_window_lives_as_long_as_its_hold(timed: TimedScripts, se
     admission.release()
 
 
-async def test_settlement_of_a_window_renews_its_life(timed: TimedScripts) -> None:
+async def test_settlement_of_window_renews_expiry(timed: TimedScripts) -> None:
     limiter, each = RedisLimiter(timed), tokens(window=60)
     admission = await admit(limiter, each)
     timed.advance(10)
@@ -78,7 +78,7 @@ async def test_settlement_of_a_window_renews_its_life(timed: TimedScripts) -> No
 
 
 @pytest.mark.parametrize("make", [tokens, cost])
-async def test_settlement_after_lost_data_makes_a_counter_that_ends(
+async def test_settlement_after_lost_data_sets_expiry(
     timed: TimedScripts, redis: "Redis", make: Callable[[], Charge]
 ) -> None:
     """A counter that the settlement creates must not stay forever."""
@@ -92,7 +92,7 @@ async def test_settlement_after_lost_data_makes_a_counter_that_ends(
     assert await timed.lifetime_ms(each.counter) == expected
 
 
-async def test_budget_lives_to_its_period_end_and_a_hold(timed: TimedScripts) -> None:
+async def test_budget_expires_a_reservation_after_its_period(timed: TimedScripts) -> None:
     limiter, each = RedisLimiter(timed), cost(zone="UTC")
     admission = await admit(limiter, each)
     assert await timed.lifetime_ms(each.counter) == until_midnight_ms(timed) + RESERVATION_MS
@@ -102,7 +102,7 @@ async def test_budget_lives_to_its_period_end_and_a_hold(timed: TimedScripts) ->
     assert await timed.lifetime_ms(each.counter) == until_midnight_ms(timed) + RESERVATION_MS
 
 
-async def test_lease_lives_as_long_as_its_hold(timed: TimedScripts) -> None:
+async def test_concurrency_counter_expires_with_reservation(timed: TimedScripts) -> None:
     limiter, each = RedisLimiter(timed), lease()
     first = await admit(limiter, each)
     assert await timed.lifetime_ms(each.counter) == RESERVATION_MS
@@ -115,7 +115,7 @@ async def test_lease_lives_as_long_as_its_hold(timed: TimedScripts) -> None:
     assert await timed.lifetime_ms(each.counter) is None, "nothing is left behind"
 
 
-async def test_renewal_gives_a_hold_its_whole_life_again(timed: TimedScripts) -> None:
+async def test_renewal_restores_full_expiry(timed: TimedScripts) -> None:
     limiter, slot = RedisLimiter(timed), lease()
     admission = await admit(limiter, slot)
     timed.advance(RESERVATION_SECONDS - 1)
@@ -124,7 +124,7 @@ async def test_renewal_gives_a_hold_its_whole_life_again(timed: TimedScripts) ->
     admission.release()
 
 
-async def test_renewal_of_a_longer_life_leaves_it(timed: TimedScripts) -> None:
+async def test_renewal_keeps_longer_expiry(timed: TimedScripts) -> None:
     limiter, each = RedisLimiter(timed), tokens(window=3600)
     admission = await admit(limiter, each)
     timed.advance(5)
@@ -133,7 +133,7 @@ async def test_renewal_of_a_longer_life_leaves_it(timed: TimedScripts) -> None:
     admission.release()
 
 
-async def test_renewal_of_a_forgotten_counter_gives_it_a_life(timed: TimedScripts, redis: "Redis") -> None:
+async def test_renewal_of_lost_counter_sets_expiry(timed: TimedScripts, redis: "Redis") -> None:
     limiter, slot = RedisLimiter(timed), lease()
     admission = await admit(limiter, slot)
     await redis.delete(slot.counter)
@@ -142,7 +142,7 @@ async def test_renewal_of_a_forgotten_counter_gives_it_a_life(timed: TimedScript
     admission.release()
 
 
-async def test_counter_after_its_life_is_as_new(timed: TimedScripts, redis: "Redis") -> None:
+async def test_expired_counter_starts_at_zero(timed: TimedScripts, redis: "Redis") -> None:
     limiter, each = RedisLimiter(timed), charge(limit=3, window=60)
     await admit(limiter, each)
     timed.now += window_ms(60) * 1000
@@ -150,7 +150,7 @@ async def test_counter_after_its_life_is_as_new(timed: TimedScripts, redis: "Red
     assert await redis.exists(each.counter) == 0
 
 
-async def test_negative_settlement_of_an_ended_counter_leaves_none(timed: TimedScripts, redis: "Redis") -> None:
+async def test_undo_of_expired_counter_creates_none(timed: TimedScripts, redis: "Redis") -> None:
     """Taking back what the server forgot makes no counter without an end."""
     limiter, each = RedisLimiter(timed), charge(window=60)
     decision = await limiter.acquire([each])

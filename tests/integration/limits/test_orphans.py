@@ -47,7 +47,7 @@ def as_read(admission: Admission) -> object:
 
 
 @pytest.mark.parametrize("late", [0, RESERVATION_SECONDS + 1], ids=["while it holds", "after its holds ended"])
-async def test_orphan_is_charged_once_what_it_had_reserved(timed: TimedScripts, late: float) -> None:
+async def test_orphan_is_charged_its_reservation_once(timed: TimedScripts, late: float) -> None:
     of_tokens, of_cost, of_leases, of_requests = tokens(units=300), cost(units=200), lease(), charge()
     dead, survivor = Process(timed), RedisLimiter(timed)
     settlement = await dead.admit(of_tokens, of_cost, of_leases, of_requests)
@@ -64,7 +64,7 @@ async def test_orphan_is_charged_once_what_it_had_reserved(timed: TimedScripts, 
     assert await remaining(survivor, of_tokens, of_cost, of_leases) == expected[:3], "and stays charged"
 
 
-async def test_charge_counts_from_the_admission(timed: TimedScripts) -> None:
+async def test_orphan_charge_counts_from_admission(timed: TimedScripts) -> None:
     """In a window that is over, or a day that has ended, nothing is charged any more."""
     of_tokens, of_cost = tokens(units=300), cost(units=200)
     dead, survivor = Process(timed), RedisLimiter(timed)
@@ -80,7 +80,7 @@ async def test_charge_counts_from_the_admission(timed: TimedScripts) -> None:
     assert await remaining(survivor, of_tokens, of_cost) == [1000, 1000]
 
 
-async def test_other_requests_of_the_dead_process_end_by_themselves(timed: TimedScripts) -> None:
+async def test_other_reservations_of_dead_process_expire(timed: TimedScripts) -> None:
     """Only what has an intent is charged: what ended before was settled by the process itself."""
     counter = tokens(units=100)
     dead, survivor = Process(timed), RedisLimiter(timed)
@@ -94,7 +94,7 @@ async def test_other_requests_of_the_dead_process_end_by_themselves(timed: Timed
     assert await remaining(survivor, counter) == [1000 - 100 - 30]
 
 
-async def test_living_process_and_orphan_share_a_counter(timed: TimedScripts) -> None:
+async def test_running_process_and_orphan_share_a_counter(timed: TimedScripts) -> None:
     counter = tokens(units=100)
     dead, living = Process(timed), Process(timed)
     settlement = await dead.admit(counter)
@@ -145,7 +145,7 @@ async def test_settled_and_orphaned_requests_add_up(
         [{"holder": "a", "at": 1, "counters": [["a", *range(8)]]}],
     ],
 )  # fmt: skip
-async def test_what_is_no_settlement_is_refused(timed: TimedScripts, settlement: object) -> None:
+async def test_malformed_settlement_is_refused(timed: TimedScripts, settlement: object) -> None:
     with pytest.raises(ValueError, match="settlement"):
         await OrphanSettlements(timed).settle(new_id(), settlement)
 
@@ -157,7 +157,7 @@ async def nowhere() -> AsyncIterator[PipelinedRedis]:
     await scripts.aclose()
 
 
-async def test_redis_that_is_away_is_told_and_nothing_is_lost(
+async def test_unavailable_redis_raises_and_loses_nothing(
     nowhere: PipelinedRedis, timed: TimedScripts, redis: "Redis", valkey: EmbeddedValkey
 ) -> None:
     counter = tokens(units=300)
@@ -169,7 +169,7 @@ async def test_redis_that_is_away_is_told_and_nothing_is_lost(
     assert await OrphanSettlements(timed).settle(new_id(), settlement)
 
 
-async def test_leases_alone_leave_nothing_to_settle(timed: TimedScripts) -> None:
+async def test_concurrency_alone_has_no_settlement(timed: TimedScripts) -> None:
     dead = Process(timed)
     assert await dead.admit(lease(), charge()) == []
     dead.die()

@@ -34,7 +34,7 @@ async def run(*arguments: str | int | float) -> dict[str, list[int]]:
     return found
 
 
-async def test_of_two_hundred_racers_exactly_fifty_get_in_twenty_times_over(valkey: EmbeddedValkey) -> None:
+async def test_racing_processes_admit_exactly_the_limit(valkey: EmbeddedValkey) -> None:
     """Four processes; requests, tokens, costs and concurrent requests alike."""
     found = await asyncio.gather(*(run("race", valkey.url, PROCESSES, RACERS, ROUNDS) for _ in range(PROCESSES)))
     for kind in MAKERS:
@@ -43,7 +43,7 @@ async def test_of_two_hundred_racers_exactly_fifty_get_in_twenty_times_over(valk
 
 
 @pytest.mark.timeout(5 * ADVERSARIAL_SECONDS + 300)
-async def test_no_window_is_above_the_limit_whatever_an_adversary_does(show_figure: Callable[[str], None]) -> None:
+async def test_adversary_never_exceeds_limit_in_any_window(show_figure: Callable[[str], None]) -> None:
     """Two processes that burst around edges, beside smooth traffic at 98 % of another limit, which loses nothing."""
     with own_server() as server:
         first, second, smooth = await asyncio.gather(

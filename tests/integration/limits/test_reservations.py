@@ -1,23 +1,19 @@
-"""Tokens, costs and concurrent requests on a real server: what is held, settled, renewed, restored, and left to end."""
+"""Tokens, costs and concurrent requests on a real server: reserved at admission, settled with what was used."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
-from platform_app.errors import LimiterUnavailable
 from platform_app.rate_limit.limiter import NOTHING_RESERVED, Admission
 from platform_app.rate_limit.limiters.redis import BUCKETS, RedisLimiter
 from platform_app.rate_limit.matching import Charge
-from platform_app.rate_limit.reservations import RESERVATION_SECONDS
 from platform_app.rate_limit.rule import Kind, Rule
 from platform_app.redis.client import PipelinedRedis
-from platform_app.redis.scripts import Script
 from tests.support.fakes.core import Count
 from tests.support.limits.limiter import (
     SECOND,
@@ -64,12 +60,16 @@ class Model:
 
 
 RULES: tuple[Callable[..., Charge], ...] = (charge, tokens, cost, lease)
+
 WAITS = st.one_of(
     st.just(0), st.integers(0, 2 * SECOND), st.integers(0, 90 * SECOND), st.integers(0, 2 * DAY),
     st.integers(0, 70).map(lambda buckets: buckets * 60 * SECOND // BUCKETS),
 )  # fmt: skip
+
 ASKS = st.dictionaries(st.integers(0, 3), st.integers(0, 7), min_size=1, max_size=4)
+
 ENDS = st.tuples(st.integers(0, 9), st.integers(0, 12) | st.none())
+
 STEPS = st.lists(st.tuples(WAITS, ASKS | ENDS), min_size=5, max_size=50)
 
 
@@ -78,7 +78,7 @@ STEPS = st.lists(st.tuples(WAITS, ASKS | ENDS), min_size=5, max_size=50)
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )  # fmt: skip
 @given(limits=st.tuples(*[st.integers(1, 20)] * 4), steps=STEPS)
-async def test_it_decides_as_a_model_that_remembers_every_request(
+async def test_reservations_match_a_model_of_every_request(
     timed: TimedScripts, redis: "Redis", limits: tuple[int, ...], steps: list[tuple[int, object]]
 ) -> None:
     """All four kinds in any mix, with pauses, and ends that used more, less or nobody knows how much."""
@@ -115,7 +115,7 @@ async def test_it_decides_as_a_model_that_remembers_every_request(
     await redis.delete(*(each.counter for each in counters))
 
 
-async def test_a_reservation_is_replaced_by_what_was_used(scripts: PipelinedRedis) -> None:
+async def test_settlement_replaces_reservation_with_use(scripts: PipelinedRedis) -> None:
     limiter, each, budget = RedisLimiter(scripts), tokens(limit=1000, units=400), cost(limit=1000, units=300)
     first, second = await admit(limiter, each, budget), await admit(limiter, each, budget)
     assert first is not None
@@ -136,7 +136,7 @@ async def test_a_reservation_is_replaced_by_what_was_used(scripts: PipelinedRedi
     assert await remaining(limiter, each, budget) == [450, 630]
 
 
-async def test_more_than_reserved_counts_in_full(scripts: PipelinedRedis) -> None:
+async def test_use_above_reservation_counts_in_full(scripts: PipelinedRedis) -> None:
     limiter, each = RedisLimiter(scripts), tokens(limit=1000, units=100)
     admission = await admit(limiter, each)
     assert admission is not None
@@ -146,7 +146,7 @@ async def test_more_than_reserved_counts_in_full(scripts: PipelinedRedis) -> Non
     assert await admit(limiter, cheaper(each, 1)) is None
 
 
-async def test_the_next_request_sees_the_settlement_without_anybody_waiting(scripts: PipelinedRedis) -> None:
+async def test_next_request_sees_unawaited_settlement(scripts: PipelinedRedis) -> None:
     limiter, each = RedisLimiter(scripts), tokens(limit=1000, units=1000)
     for _ in range(50):
         admission = await admit(limiter, each)
@@ -155,11 +155,11 @@ async def test_the_next_request_sees_the_settlement_without_anybody_waiting(scri
         await asyncio.sleep(0)
 
 
-async def test_nothing_is_held_where_no_rule_reserves(scripts: PipelinedRedis) -> None:
+async def test_rules_for_requests_reserve_nothing(scripts: PipelinedRedis) -> None:
     assert await admit(RedisLimiter(scripts), charge(), charge()) is NOTHING_RESERVED
 
 
-async def test_what_a_request_used_counts_from_its_admission(timed: TimedScripts) -> None:
+async def test_used_units_count_from_admission(timed: TimedScripts) -> None:
     """A stream of 50 s that ends now leaves the window with the requests that began with it."""
     limiter, each = RedisLimiter(timed), tokens(limit=1000, window=60, units=600)
     admission = await admit(limiter, each)
@@ -172,7 +172,7 @@ async def test_what_a_request_used_counts_from_its_admission(timed: TimedScripts
     assert await remaining(limiter, each) == [1000]
 
 
-async def test_a_budget_begins_anew_with_the_day(timed: TimedScripts) -> None:
+async def test_budget_restarts_with_the_day(timed: TimedScripts) -> None:
     limiter, each = RedisLimiter(timed), cost(limit=1000, units=700, zone="Pacific/Auckland")
     admission = await admit(limiter, each)
     assert admission is not None
@@ -193,7 +193,7 @@ async def test_a_budget_begins_anew_with_the_day(timed: TimedScripts) -> None:
     assert await remaining(limiter, each) == [1000]
 
 
-async def test_a_denial_says_how_long(timed: TimedScripts) -> None:
+async def test_denial_returns_wait_of_its_kind(timed: TimedScripts) -> None:
     limiter, each, slot = RedisLimiter(timed), tokens(limit=1000, units=600), lease(limit=1)
     admission = await admit(limiter, each, slot)
     assert admission is not None
@@ -208,149 +208,6 @@ async def test_a_denial_says_how_long(timed: TimedScripts) -> None:
     used = await limiter.acquire([each])
     assert used.denied_by is not None
     assert 59 < used.denied_by.reset_seconds <= 61
-
-
-async def test_a_killed_process_holds_nothing_for_long(timed: TimedScripts) -> None:
-    dead, alive, each, slot = RedisLimiter(timed), RedisLimiter(timed), tokens(units=1000), lease(limit=1)
-    lost = await admit(dead, each, slot)
-    assert lost is not None
-    dead._reservations._units.clear()  # as if it were gone; nobody renews
-    timed.advance(RESERVATION_SECONDS - 1)
-    assert await admit(alive, each, slot) is None
-    timed.advance(1.1)
-    assert await remaining(alive, each, slot) == [1000, 1]
-    admission = await admit(alive, each, slot)
-    assert admission is not None
-    admission.release()
-    lost.release()  # too late: nothing of it is let go twice
-    await settled(alive)
-    await settled(dead)
-    assert await remaining(alive, each, slot) == [1000, 1]
-
-
-async def test_renewed_holds_stay_however_long_a_request_runs(timed: TimedScripts) -> None:
-    limiter, other, each, slot = RedisLimiter(timed), RedisLimiter(timed), tokens(units=1000), lease(limit=1)
-    admission = await admit(limiter, each, slot)
-    assert admission is not None
-    for _ in range(30):
-        timed.advance(RESERVATION_SECONDS - 1)
-        assert await limiter.renew_now()
-        assert await admit(other, each) is None
-        assert await admit(other, slot) is None
-    admission.release()
-    await settled(limiter)
-    assert await remaining(other, each, slot) == [1000, 1]
-
-
-@pytest.mark.parametrize("by", ["renewal", "request"])
-async def test_what_a_flushed_server_forgot_is_restored(scripts: PipelinedRedis, redis: "Redis", by: str) -> None:
-    limiter, slot = RedisLimiter(scripts), lease(limit=3)
-    held = [await admit(limiter, slot), await admit(limiter, slot)]
-    await redis.delete(slot.counter)
-    if by == "renewal":
-        assert await limiter.renew_now()
-    else:
-        held.append(await admit(limiter, slot))
-    assert await remaining(limiter, slot) == [3 - len(held)]
-    for admission in held:
-        assert admission is not None
-        admission.release()
-    await settled(limiter)
-    assert await remaining(limiter, slot) == [3]
-    assert await redis.exists(slot.counter) == 0, "nothing is left behind"
-
-
-async def test_ending_what_the_server_forgot_lets_nothing_go_twice(scripts: PipelinedRedis, redis: "Redis") -> None:
-    limiter, other, slot = RedisLimiter(scripts), RedisLimiter(scripts), lease(limit=3)
-    admission = await admit(limiter, slot)
-    assert admission is not None
-    await redis.delete(slot.counter)
-    others = await admit(other, slot)
-    admission.release()
-    await settled(limiter)
-    assert await remaining(other, slot) == [2]
-    assert others is not None
-    others.release()
-    await settled(other)
-
-
-@pytest.mark.parametrize("flushed", [False, True], ids=["known", "unknown script"])
-async def test_a_request_that_is_given_up_while_it_asks_holds_nothing(
-    scripts: PipelinedRedis, redis: "Redis", flushed: bool
-) -> None:
-    limiter, slot = RedisLimiter(scripts), lease(limit=1)
-    assert await remaining(limiter, slot) == [1]  # connected
-    for turns in (1, 2, 3, 2, 2) * 4:
-        if flushed:
-            await redis.script_flush()
-        asking = asyncio.create_task(limiter.acquire([slot]))
-        for _ in range(turns):
-            await asyncio.sleep(0)
-        asking.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await asking
-        await settled(limiter)
-        assert await remaining(limiter, slot) == [1]
-        assert not limiter._reservations.counters()
-
-
-async def test_an_admission_that_is_thrown_away_is_settled(scripts: PipelinedRedis) -> None:
-    limiter, slot = RedisLimiter(scripts), lease(limit=1)
-    assert await admit(limiter, slot) is not None  # and nobody keeps it
-    await settled(limiter)
-    assert await remaining(limiter, slot) == [1]
-
-
-class Lossy:
-    """A ScriptClient that loses the responses to as many calls as `lose` says."""
-
-    def __init__(self, client: PipelinedRedis) -> None:
-        self._client = client
-        self.lose = 0
-
-    def run(self, script: Script, keys: Sequence[str], arguments: Sequence[str | int | bytes]) -> "asyncio.Future[Any]":
-        lost, self.lose = self.lose > 0, max(0, self.lose - 1)
-        call = self._client.run(script, keys, arguments)
-        return asyncio.ensure_future(self._lose(call)) if lost else call
-
-    async def _lose(self, call: "asyncio.Future[Any]") -> None:
-        await call
-        raise TimeoutError
-
-
-async def test_reservations_of_lost_calls_end_and_known_ones_stay(scripts: PipelinedRedis, redis: "Redis") -> None:
-    """After a doubt the process goes on under another name, and moves what it knows there."""
-    lossy = Lossy(scripts)
-    limiter, each, slot = RedisLimiter(lossy), tokens(limit=1000, units=100), lease(limit=10)
-    known = await admit(limiter, each, slot)
-    assert known is not None
-    for _ in range(3):
-        lossy.lose = 1
-        with pytest.raises(LimiterUnavailable):
-            await limiter.acquire([each, slot])
-    assert await limiter.renew_now()
-    fields = {name for name in await redis.hkeys(slot.counter) if name not in (b"H", b"E")}
-    assert fields == {f"p{limiter._reservations.current_holder}".encode()}, "the former names' holds went"
-    assert await remaining(limiter, each, slot) == [900, 9]
-    known.settle(0, None)
-    await settled(limiter)
-    assert await remaining(limiter, each, slot) == [1000, 10]
-
-
-async def test_a_settlement_that_fails_is_counted_and_harms_nobody(scripts: PipelinedRedis) -> None:
-    lossy = Lossy(scripts)
-    limiter, slot, failed = (
-        RedisLimiter(lossy),
-        lease(),
-        Count("platform_limiter_settlements_total", outcome="failed"),
-    )
-    admission = await admit(limiter, slot)
-    assert admission is not None
-    lossy.lose = 1
-    admission.release()
-    await settled(limiter)
-    assert failed.grown == 1
-    assert await remaining(limiter, slot) == [10]
 
 
 async def test_settlements_are_bounded(scripts: PipelinedRedis, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -389,7 +246,7 @@ def _in_shadow(of: Rule) -> Rule:
     return Rule(of.name, of.scope, of.unit, of.limit, of.kind, of.window_seconds, of.calendar, shadow=True)
 
 
-async def test_memory_is_bounded_by_processes_whatever_the_limit(
+async def test_memory_depends_on_processes_not_on_limit(
     scripts: PipelinedRedis, redis: "Redis", show_figure: Callable[[str], None]
 ) -> None:
     usage: dict[str, dict[int, int]] = {}

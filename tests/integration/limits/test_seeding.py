@@ -93,9 +93,7 @@ async def left(limiter: RedisLimiter, each: Charge) -> int:
     return state.remaining
 
 
-async def test_counter_begins_at_what_the_ledger_knows(
-    limiter: RedisLimiter, counting: Counting, history: History
-) -> None:
+async def test_new_counter_starts_at_ledgers_use(limiter: RedisLimiter, counting: Counting, history: History) -> None:
     """The question is for the period that the server is in, and is asked once."""
     history.units = 560
     each = budget()
@@ -107,7 +105,7 @@ async def test_counter_begins_at_what_the_ledger_knows(
     assert await left(limiter, each) == 1000 - 560 - 40
 
 
-async def test_warm_requests_ask_nobody(limiter: RedisLimiter, counting: Counting, history: History) -> None:
+async def test_seeded_counter_causes_no_read(limiter: RedisLimiter, counting: Counting, history: History) -> None:
     """No round trip more, and no question to the ledger."""
     each = budget()
     await spend(limiter, each, 10)
@@ -121,14 +119,14 @@ async def test_warm_requests_ask_nobody(limiter: RedisLimiter, counting: Countin
     assert history.asked == []
 
 
-async def test_spent_budget_denies_at_once(limiter: RedisLimiter, history: History) -> None:
+async def test_spent_budget_denies_first_request(limiter: RedisLimiter, history: History) -> None:
     history.units = 950
     decision = await limiter.acquire([budget()])
     assert decision.denied_by is not None
     assert (decision.denied_by.rule.name, decision.denied_by.remaining) == ("c", 50)
 
 
-async def test_lost_counter_is_told_anew(limiter: RedisLimiter, redis: "Redis", history: History) -> None:
+async def test_lost_counter_is_seeded_again(limiter: RedisLimiter, redis: "Redis", history: History) -> None:
     each = budget()
     await spend(limiter, each, 300)
     await delete(redis, [each])
@@ -138,9 +136,7 @@ async def test_lost_counter_is_told_anew(limiter: RedisLimiter, redis: "Redis", 
     assert await left(limiter, each) == 700
 
 
-async def test_settlement_before_the_question_is_not_lost(
-    limiter: RedisLimiter, redis: "Redis", history: History
-) -> None:
+async def test_settlement_before_read_is_not_lost(limiter: RedisLimiter, redis: "Redis", history: History) -> None:
     """Redis restarts while a request runs; its settlement makes the counter, which stays without a beginning."""
     each = budget()
     running = await limiter.acquire([each])
@@ -153,9 +149,7 @@ async def test_settlement_before_the_question_is_not_lost(
     assert await left(limiter, each) == 1000 - 630
 
 
-async def test_settlement_while_the_ledger_is_asked_is_added(
-    limiter: RedisLimiter, redis: "Redis", history: History
-) -> None:
+async def test_settlement_during_read_is_added(limiter: RedisLimiter, redis: "Redis", history: History) -> None:
     each = budget()
     running = await limiter.acquire([each])
     await delete(redis, [each])
@@ -171,7 +165,7 @@ async def test_settlement_while_the_ledger_is_asked_is_added(
     assert await left(limiter, each) == 1000 - 630
 
 
-async def test_concurrent_requests_share_one_question(limiter: RedisLimiter, history: History) -> None:
+async def test_concurrent_requests_share_one_read(limiter: RedisLimiter, history: History) -> None:
     history.units, each = 500, budget(units=10)
     told = Count("platform_budget_seeds_total", outcome="told")
     decisions = await asyncio.gather(*(limiter.acquire([each]) for _ in range(20)))
@@ -181,7 +175,7 @@ async def test_concurrent_requests_share_one_question(limiter: RedisLimiter, his
     assert min(decision.states[0].remaining for decision in decisions) == 1000 - 500 - 20 * 10
 
 
-async def test_two_processes_tell_once(counting: Counting, history: History) -> None:
+async def test_two_processes_seed_once(counting: Counting, history: History) -> None:
     each = budget(units=10)
     history.units = 500
     limiters = [RedisLimiter(counting, seeder=Seeder(counting, history)) for _ in range(2)]
@@ -189,7 +183,7 @@ async def test_two_processes_tell_once(counting: Counting, history: History) -> 
     assert await left(limiters[0], each) == 1000 - 500 - 100
 
 
-async def test_living_counter_goes_into_its_next_period(
+async def test_existing_counter_needs_no_read_in_next_period(
     limiter: RedisLimiter, counting: Counting, history: History
 ) -> None:
     """A counter that Redis kept needs no question at midnight."""
@@ -203,7 +197,7 @@ async def test_living_counter_goes_into_its_next_period(
     assert len(history.asked) == 1
 
 
-async def test_period_that_ends_while_the_ledger_is_asked(
+async def test_period_end_during_read_charges_new_period(
     limiter: RedisLimiter, counting: Counting, history: History
 ) -> None:
     """What was spent in the period before is not charged to the new one."""
@@ -220,24 +214,24 @@ async def test_period_that_ends_while_the_ledger_is_asked(
     assert await left(limiter, each) == 970
 
 
-async def test_tokens_by_the_calendar_are_told_too(limiter: RedisLimiter, history: History) -> None:
+async def test_calendar_tokens_are_seeded(limiter: RedisLimiter, history: History) -> None:
     history.units = 800
     each = replace(budget(), rule=replace(budget().rule, unit="tokens"))
     assert (await limiter.acquire([each])).states[0].remaining == 100
 
 
-async def test_other_kinds_ask_nothing(limiter: RedisLimiter, history: History) -> None:
+async def test_other_kinds_cause_no_read(limiter: RedisLimiter, history: History) -> None:
     assert (await limiter.acquire([charge(), tokens()])).allowed
     assert history.asked == []
 
 
-async def test_shadow_budget_is_told_too(limiter: RedisLimiter, history: History) -> None:
+async def test_shadow_budget_is_seeded(limiter: RedisLimiter, history: History) -> None:
     history.units = 950
     decision = await limiter.acquire([budget(shadow=True)])
     assert (decision.allowed, decision.states[0].shadow_denied) == (True, True)
 
 
-async def test_reading_tells_as_well(limiter: RedisLimiter, history: History) -> None:
+async def test_read_seeds_counters(limiter: RedisLimiter, history: History) -> None:
     """The page of a key's limits is right after a restart of Redis, before any request."""
     history.units, each = 560, budget()
     assert await left(limiter, each) == 440
@@ -246,7 +240,7 @@ async def test_reading_tells_as_well(limiter: RedisLimiter, history: History) ->
     assert await left(limiter, other) == 1000, "as it stands"
 
 
-async def test_given_up_request_holds_nothing(limiter: RedisLimiter, history: History) -> None:
+async def test_cancelled_request_during_seeding_reserves_nothing(limiter: RedisLimiter, history: History) -> None:
     history.wait, each = asyncio.Event(), budget()
     asking = asyncio.create_task(limiter.acquire([each]))
     while not history.asked:
@@ -266,7 +260,7 @@ async def limiter_told(limiter: RedisLimiter, each: Charge) -> bool:
     return each.counter not in seeder._tasks
 
 
-async def test_unreadable_ledger_is_told_and_not_asked_at_once_again(limiter: RedisLimiter, history: History) -> None:
+async def test_unreadable_ledger_is_not_read_again_at_once(limiter: RedisLimiter, history: History) -> None:
     failed = Count("platform_budget_seeds_total", outcome="failed")
     history.down = True
     for _ in range(10):
@@ -276,7 +270,7 @@ async def test_unreadable_ledger_is_told_and_not_asked_at_once_again(limiter: Re
     assert failed.grown == 1
 
 
-async def test_slow_ledger_is_not_waited_for(
+async def test_slow_ledger_is_waited_for_briefly(
     counting: Counting, history: History, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The question goes on, and its response counts from then on."""
@@ -298,7 +292,7 @@ def joined(counting: Counting, history: History, processes: int = 2) -> Failover
     return FailoverLimiter(shared, LocalLimiter(processes, wall_clock=lambda: counting.now / SECOND, stale=stale))
 
 
-async def test_unknown_budget_gets_its_share_alone(counting: Counting, history: History) -> None:
+async def test_unknown_budget_gets_its_share(counting: Counting, history: History) -> None:
     """As while Redis is down, and the rest of the limiter stays as it is."""
     history.down = True
     limiter, each = joined(counting, history), budget()
@@ -308,14 +302,14 @@ async def test_unknown_budget_gets_its_share_alone(counting: Counting, history: 
     assert (await limiter.acquire([charge()])).allowed
 
 
-async def test_unknown_budget_that_is_closed_refuses(counting: Counting, history: History) -> None:
+async def test_unknown_closed_budget_refuses(counting: Counting, history: History) -> None:
     history.down = True
     limiter = joined(counting, history)
     with pytest.raises(LimiterUnavailable, match="the limit 'c' refuses requests"):
         await limiter.acquire([budget(refuses_on_outage=True)])
 
 
-async def test_share_that_was_spent_is_counted_afterwards(
+async def test_locally_spent_share_is_counted_afterwards(
     counting: Counting, history: History, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What this process decided by itself is in the ledger, and so in the counter once it is told."""
@@ -328,7 +322,7 @@ async def test_share_that_was_spent_is_counted_afterwards(
     assert decision.states[0].remaining == 1000 - 90 - 100
 
 
-async def test_counter_lacks_nothing_after_an_outage_of_redis(counting: Counting, history: History) -> None:
+async def test_counter_is_complete_after_redis_outage(counting: Counting, history: History) -> None:
     """Redis was away and lost nothing; what was decided without it is told when it is back."""
     limiter, each = joined(counting, history), budget()
     decision = await limiter.acquire([each])
@@ -344,7 +338,7 @@ async def test_counter_lacks_nothing_after_an_outage_of_redis(counting: Counting
     assert history.asked == []
 
 
-async def test_without_a_history_budgets_begin_at_zero(counting: Counting) -> None:
+async def test_budgets_start_at_zero_without_history(counting: Counting) -> None:
     assert (await RedisLimiter(counting).acquire([budget()])).states[0].remaining == 900
 
 

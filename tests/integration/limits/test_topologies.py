@@ -59,7 +59,7 @@ async def becomes(limiter: RateLimiter, charges: list[Charge], expected: list[in
             await asyncio.sleep(0.01)
 
 
-async def test_callers_are_spread_over_all_nodes(limiter: RateLimiter, cluster: list[EmbeddedValkey]) -> None:
+async def test_callers_counters_are_spread_over_nodes(limiter: RateLimiter, cluster: list[EmbeddedValkey]) -> None:
     for caller in range(40):
         assert (await limiter.acquire([charge(counter_name(f"c{caller}"))])).allowed
     sizes = []
@@ -70,14 +70,14 @@ async def test_callers_are_spread_over_all_nodes(limiter: RateLimiter, cluster: 
     assert all(sizes), sizes
 
 
-async def test_both_slots_are_charged_and_told_in_the_rules_order(limiter: RateLimiter) -> None:
+async def test_states_of_both_slots_follow_rule_order(limiter: RateLimiter) -> None:
     own, shared = pair(limit=5, shared_limit=7)
     decision = await limiter.acquire([shared, own])
     assert [state.remaining for state in decision.states] == [6, 4]
 
 
 @pytest.mark.parametrize("narrow", ["own", "shared"])
-async def test_where_one_slot_denies_the_other_is_undone(limiter: RateLimiter, narrow: str) -> None:
+async def test_denial_in_one_slot_undoes_the_other(limiter: RateLimiter, narrow: str) -> None:
     charges = pair(limit=1 if narrow == "own" else 9, shared_limit=1 if narrow == "shared" else 9)
     assert (await limiter.acquire(charges)).allowed
     for _ in range(5):
@@ -87,7 +87,7 @@ async def test_where_one_slot_denies_the_other_is_undone(limiter: RateLimiter, n
     await becomes(limiter, charges, [0, 8] if narrow == "own" else [8, 0])
 
 
-async def test_reservations_in_both_slots_are_undone_and_settled(limiter: RateLimiter) -> None:
+async def test_reservations_in_both_slots_are_settled(limiter: RateLimiter) -> None:
     own, shared = tokens(counter_name("caller1"), limit=1000, units=400), lease(counter_name("shared"), limit=1)
     admission = (await limiter.acquire([own, shared])).admission
     assert not (await limiter.acquire([own, shared])).allowed
@@ -96,7 +96,7 @@ async def test_reservations_in_both_slots_are_undone_and_settled(limiter: RateLi
     await becomes(limiter, [own, shared], [900, 1])
 
 
-async def test_racers_of_many_callers_on_a_shared_limit(cluster: list[EmbeddedValkey]) -> None:
+async def test_racing_callers_share_exactly_the_limit(cluster: list[EmbeddedValkey]) -> None:
     """Exactly the limit, from two processes' worth of connections."""
     shared = charge(counter_name("shared"), limit=50)
     pipes = [PipelinedCluster(server.url, 5) for server in cluster]
@@ -109,7 +109,7 @@ async def test_racers_of_many_callers_on_a_shared_limit(cluster: list[EmbeddedVa
         await pipe.aclose()
 
 
-async def test_a_moved_slot_is_found_again(limiter: RateLimiter, cluster: list[EmbeddedValkey]) -> None:
+async def test_moved_slot_is_found_again(limiter: RateLimiter, cluster: list[EmbeddedValkey]) -> None:
     each = charge(counter_name("mover"), limit=100)
     assert (await limiter.acquire([each])).allowed
     clients = [Redis.from_url(server.url) for server in cluster]
@@ -130,7 +130,7 @@ async def test_a_moved_slot_is_found_again(limiter: RateLimiter, cluster: list[E
         await client.aclose()
 
 
-async def test_a_frozen_node_degrades_and_comes_back(cluster: list[EmbeddedValkey]) -> None:
+async def test_frozen_node_degrades_and_recovers(cluster: list[EmbeddedValkey]) -> None:
     settings = load_settings(database_url="postgresql://unused", redis_url=cluster[0].url, redis_cluster=True)
     async with open_limiter(settings) as limiter:
         callers = [charge(counter_name(f"frozen{number}"), limit=1000) for number in range(12)]
@@ -149,7 +149,7 @@ async def test_a_frozen_node_degrades_and_comes_back(cluster: list[EmbeddedValke
         await until(lambda: not limiter.degraded, 60)
 
 
-async def test_other_users_of_redis_get_a_client_that_works(cluster: list[EmbeddedValkey]) -> None:
+async def test_redis_client_works_on_cluster(cluster: list[EmbeddedValkey]) -> None:
     settings = load_settings(
         database_url="postgresql://unused", redis_url=cluster[0].url, redis_cluster=True, redis_timeout_ms=1000
     )
@@ -176,13 +176,13 @@ async def test_other_users_of_redis_get_a_client_that_works(cluster: list[Embedd
         await other.aclose()
 
 
-def test_a_cluster_needs_an_address() -> None:
+def test_cluster_requires_host_and_port() -> None:
     with pytest.raises(ConfigurationError) as caught:
         load_settings(database_url="postgresql://unused", redis_url="unix:///x.sock", redis_cluster=True)
     assert "PLATFORM_REDIS_CLUSTER" in caught.value.problems[0]
 
 
-async def test_over_tls_with_a_ca_of_its_own(valkey: EmbeddedValkey, tmp_path: Path) -> None:
+async def test_tls_with_own_ca_is_accepted(valkey: EmbeddedValkey, tmp_path: Path) -> None:
     async with tls_in_front(valkey, tmp_path) as (port, authority):
         url = f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={authority}"
         settings = load_settings(database_url="postgresql://unused", redis_url=url, redis_timeout_ms=2000)
@@ -202,7 +202,7 @@ async def test_over_tls_with_a_ca_of_its_own(valkey: EmbeddedValkey, tmp_path: P
 OPERATIONS = ROOT / "docs" / "operations.md"
 
 
-async def test_as_an_acl_user_with_only_the_rights_that_the_operator_guide_gives(valkey: EmbeddedValkey) -> None:
+async def test_documented_acl_rights_are_sufficient(valkey: EmbeddedValkey) -> None:
     documented = re.findall(r"^ACL SETUSER gateway reset on >PASSWORD (.*?)\n```", OPERATIONS.read_text(), re.M | re.S)
     admin = connect(valkey.url)
     await tell(admin, "ACL", "SETUSER", "gateway", "reset", "on", ">a p@ss", *documented[0].split())

@@ -24,7 +24,7 @@ FAR = datetime(2190, 1, 1, tzinfo=UTC)
 # --- the last administrator
 
 
-async def test_the_last_administrator_cannot_revoke_itself(keys: Keys) -> None:
+async def test_last_administrator_cannot_revoke_itself(keys: Keys) -> None:
     first, second = await keys.new_admin(), await keys.new_admin()
     await keys.revoke(first)
     with pytest.raises(Conflict, match="last administrator") as caught:
@@ -39,9 +39,7 @@ ENDED = ("revoked", "expired", "another scope", "a prefix wildcard")
 
 
 @pytest.mark.parametrize("other", ENDED)
-async def test_a_key_that_is_no_administrator_any_more_does_not_count(
-    keys: Keys, own_database: str, other: str
-) -> None:
+async def test_former_administrator_does_not_count(keys: Keys, own_database: str, other: str) -> None:
     last = await keys.new_admin()
     match other:
         case "revoked":
@@ -68,7 +66,7 @@ async def test_a_key_that_is_no_administrator_any_more_does_not_count(
     ],
     ids=["other scopes", "a prefix wildcard", "an expiry", "among others"],
 )
-async def test_the_last_administrator_cannot_lose_that_by_an_update(keys: Keys, changes: KeyChanges) -> None:
+async def test_last_administrator_cannot_lose_rights_by_update(keys: Keys, changes: KeyChanges) -> None:
     last = await keys.new_admin()
     before = await keys.get(id_of(last))
     for actor in (last, OPERATOR):
@@ -80,7 +78,7 @@ async def test_the_last_administrator_cannot_lose_that_by_an_update(keys: Keys, 
 
 
 @pytest.mark.parametrize("way", ["revoke", "demote", "end"])
-async def test_administrator_that_ends_does_not_count_as_other(keys: Keys, own_database: str, way: str) -> None:
+async def test_expiring_administrator_does_not_count_as_other(keys: Keys, own_database: str, way: str) -> None:
     """Neither a key with an end, however far, nor one whose only secret has one."""
     last = await keys.new_admin()
     await keys.new_admin(expires_at=datetime.now(UTC) + timedelta(seconds=4))
@@ -97,7 +95,7 @@ async def test_administrator_that_ends_does_not_count_as_other(keys: Keys, own_d
     assert (await keys.revoke(last)).revoked_at is not None
 
 
-async def test_administrator_that_ends_stays_while_none_stays_longer(keys: Keys) -> None:
+async def test_expiring_administrator_cannot_go_as_last(keys: Keys) -> None:
     """Without one that stays, an administrator that ends is the last one that can create it."""
     ending = await keys.new_admin(expires_at=FAR)
     sooner = KeyChanges(expires_at=FAR - timedelta(days=1))
@@ -109,7 +107,7 @@ async def test_administrator_that_ends_stays_while_none_stays_longer(keys: Keys)
     assert endless.expires_at is None
 
 
-async def test_administrator_that_ends_may_go_beside_one_that_stays(keys: Keys) -> None:
+async def test_expiring_administrator_can_go_if_another_stays(keys: Keys) -> None:
     stays, ending = await keys.new_admin(), await keys.new_admin(expires_at=FAR)
     sooner = KeyChanges(expires_at=FAR - timedelta(days=1))
     await keys.admin.lifecycle.update(id_of(ending), sooner, ending)
@@ -117,7 +115,7 @@ async def test_administrator_that_ends_may_go_beside_one_that_stays(keys: Keys) 
     assert await keys.admins() == [id_of(stays)]
 
 
-async def test_concurrent_end_and_revocation_keep_one_that_stays(keys: Keys) -> None:
+async def test_concurrent_expiry_and_revocation_keep_one(keys: Keys) -> None:
     for _ in range(10):
         one, two = await keys.new_admin(), await keys.new_admin()
         end = keys.admin.lifecycle.update(id_of(one), KeyChanges(expires_at=FAR), one)
@@ -129,7 +127,7 @@ async def test_concurrent_end_and_revocation_keep_one_that_stays(keys: Keys) -> 
             await keys.admin.lifecycle.revoke(key_id, "a test", OPERATOR, force=True)
 
 
-async def test_the_last_administrator_may_be_changed_otherwise(keys: Keys) -> None:
+async def test_last_administrator_can_be_changed_otherwise(keys: Keys) -> None:
     last = await keys.new_admin()
     changes = KeyChanges(name="other", owner="other", scopes=["platform:*", "platform:chat"], allowed_models=[],
                          limits=None, expires_at=None)  # fmt: skip
@@ -148,7 +146,7 @@ async def _demote(keys: Keys, actor: Actor) -> object:
 
 
 @pytest.mark.parametrize("ways", [(_revoke, _revoke), (_demote, _demote), (_revoke, _demote)])
-async def test_of_two_last_administrators_that_go_at_the_same_time_one_stays(keys: Keys, ways: Any) -> None:
+async def test_concurrent_revocation_of_two_keeps_one(keys: Keys, ways: Any) -> None:
     for _ in range(10):
         pair = await keys.new_admin(), await keys.new_admin()
         outcomes = await asyncio.gather(
@@ -159,14 +157,14 @@ async def test_of_two_last_administrators_that_go_at_the_same_time_one_stays(key
         await keys.admin.lifecycle.revoke(left, "a test", OPERATOR, force=True)
 
 
-async def test_of_ten_administrators_that_go_at_the_same_time_one_stays(keys: Keys) -> None:
+async def test_concurrent_revocation_keeps_last_administrator(keys: Keys) -> None:
     actors = [await keys.new_admin() for _ in range(10)]
     outcomes = await asyncio.gather(*map(keys.revoke, actors), return_exceptions=True)
     assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Conflict"] + ["KeyRecord"] * 9
     assert len(await keys.admins()) == 1
 
 
-async def test_two_that_revoke_each_other_leave_one(keys: Keys) -> None:
+async def test_mutual_revocation_keeps_one_administrator(keys: Keys) -> None:
     for _ in range(10):
         one, two = await keys.new_admin(), await keys.new_admin()
         revoke = keys.admin.lifecycle.revoke
@@ -181,7 +179,7 @@ async def test_two_that_revoke_each_other_leave_one(keys: Keys) -> None:
 # --- bootstrap
 
 
-async def test_bootstrap_is_refused_as_long_as_an_administrator_is_active(keys: Keys, own_database: str) -> None:
+async def test_bootstrap_is_refused_with_active_administrator(keys: Keys, own_database: str) -> None:
     await keys.new("platform:api_keys:*", "platform:chat")  # no administrator
     first = await keys.bootstrap()
     assert first.scopes == ["platform:*"]
@@ -194,7 +192,7 @@ async def test_bootstrap_is_refused_as_long_as_an_administrator_is_active(keys: 
     assert await keys.admins() == [third.key_id]
 
 
-async def test_of_ten_bootstraps_at_the_same_time_one_wins(keys: Keys) -> None:
+async def test_concurrent_bootstraps_create_one_administrator(keys: Keys) -> None:
     outcomes = await asyncio.gather(*(keys.bootstrap() for _ in range(10)), return_exceptions=True)
     assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Conflict"] * 9 + ["KeyRecord"]
     assert len(await keys.admins()) == 1
@@ -209,7 +207,7 @@ def own_gateway(own_environment: dict[str, str], tmp_path_factory: pytest.TempPa
         yield running
 
 
-async def test_there_is_no_bootstrap_and_no_force_over_http(
+async def test_http_has_neither_bootstrap_nor_force(
     keys: Keys, own_gateway: Gateway, client: httpx.AsyncClient
 ) -> None:
     record, token = await keys.new("platform:*")
@@ -227,7 +225,7 @@ async def test_there_is_no_bootstrap_and_no_force_over_http(
     assert await keys.admin.keys.secrets_by_pepper() == {2: 1}, "this gateway has both peppers"
 
 
-async def test_an_actor_is_held_to_its_own_grants_whatever_the_way(keys: Keys) -> None:
+async def test_actor_is_limited_to_its_grants_on_every_path(keys: Keys) -> None:
     """The rules sit in the lifecycle, not in the routes."""
     target, _ = await keys.new("platform:embeddings")
     lesser = await keys.new_actor("platform:api_keys:manage", "platform:chat")
@@ -256,7 +254,7 @@ NARROWER: dict[str, KeyChanges] = {
 
 
 @pytest.mark.parametrize("change", NARROWER)
-async def test_actor_is_held_to_its_key_of_now(keys: Keys, change: str) -> None:
+async def test_actor_is_limited_to_its_current_key(keys: Keys, change: str) -> None:
     """A caller comes from a cache; its key may have changed since."""
     target, _ = await keys.new()
     actor = await keys.new_actor("platform:api_keys:manage", "platform:chat")
@@ -276,9 +274,7 @@ async def test_actor_is_held_to_its_key_of_now(keys: Keys, change: str) -> None:
 
 @pytest.mark.parametrize("ended", ["revoked", "expired", "rotated", "grace over", "gone"])
 @pytest.mark.parametrize("scope", ["platform:*", "platform:api_keys:manage"])
-async def test_actor_whose_key_or_secret_ended_changes_nothing(
-    keys: Keys, own_database: str, ended: str, scope: str
-) -> None:
+async def test_actor_with_ended_key_or_secret_is_refused(keys: Keys, own_database: str, ended: str, scope: str) -> None:
     """With a secret that rotation ended, its thief could otherwise rotate once more and own the key."""
     await keys.new_admin()
     target, _ = await keys.new()
@@ -310,7 +306,7 @@ async def test_actor_whose_key_or_secret_ended_changes_nothing(
     assert sql(own_database, "SELECT count(*) AS count FROM audit_events") == changes
 
 
-async def test_both_secrets_of_a_rotation_manage_until_the_grace_ends(keys: Keys) -> None:
+async def test_both_secrets_of_actor_manage_during_grace(keys: Keys) -> None:
     actor = await keys.new_actor("platform:api_keys:manage")
     await keys.admin.lifecycle.rotate(id_of(actor), 3600, keys.peppers, actor)
     newer = await keys.actor(id_of(actor))
@@ -319,14 +315,14 @@ async def test_both_secrets_of_a_rotation_manage_until_the_grace_ends(keys: Keys
         await keys.admin.lifecycle.update(id_of(actor), KeyChanges(name="x"), each)
 
 
-async def test_actor_without_a_known_secret_changes_nothing(keys: Keys) -> None:
+async def test_actor_with_unknown_secret_is_refused(keys: Keys) -> None:
     actor = await keys.new_admin()
     unknown = Actor(actor.name, ActorKey(id_of(actor), None))
     with pytest.raises(InvalidApiKey):
         await keys.admin.lifecycle.create(NewKey("n", "o", ["platform:chat"], "test"), keys.peppers, unknown)
 
 
-async def test_change_that_waits_for_a_rotation_sees_its_end(keys: Keys, own_database: str) -> None:
+async def test_change_that_waits_for_rotation_is_refused(keys: Keys, own_database: str) -> None:
     """The thief's rotation waits for the owner's, and must not read the secrets of before it."""
     for _ in range(5):
         owner = await keys.new_actor("platform:api_keys:manage")
@@ -337,7 +333,7 @@ async def test_change_that_waits_for_a_rotation_sees_its_end(keys: Keys, own_dat
         assert sorted(type(outcome).__name__ for outcome in outcomes) == ["InvalidApiKey"] * 3 + ["tuple"]
 
 
-async def test_managers_that_change_each_other_do_not_deadlock(keys: Keys) -> None:
+async def test_mutual_changes_do_not_deadlock(keys: Keys) -> None:
     actors = [await keys.new_actor("platform:api_keys:manage") for _ in range(4)]
     update = keys.admin.lifecycle.update
     changes = [update(id_of(target), KeyChanges(name="x"), actor) for actor in actors for target in actors]

@@ -12,7 +12,7 @@ from tests.support.gateway.key_lifecycle import cli, cli_json, cli_ok, run_cli
 from tests.support.gateway.keys_api import sql
 
 
-def test_the_whole_life_of_a_key_at_the_command_line(own_environment: dict[str, str]) -> None:
+def test_command_line_covers_whole_life_of_a_key(own_environment: dict[str, str]) -> None:
     url = own_environment["PLATFORM_DATABASE_URL"]
     made = cli_json(
         own_environment, "create", "--name", "billing bot", "--owner", "billing", "--scope", "platform:chat",
@@ -57,7 +57,7 @@ def test_the_whole_life_of_a_key_at_the_command_line(own_environment: dict[str, 
         assert (event["request_id"], event["trace_id"], event["client_address"]) == (None, None, None)
 
 
-def test_the_command_line_prints_a_key_once(own_environment: dict[str, str]) -> None:
+def test_command_line_prints_a_key_once(own_environment: dict[str, str]) -> None:
     shown = cli_ok(own_environment, "create", "--name", "n", "--owner", "o", "--scope", "platform:chat").stdout
     key = shown.splitlines()[0]
     key_id = key.split("_")[2]
@@ -104,7 +104,7 @@ def shared_environment(platform: Platform) -> Iterator[tuple[dict[str, str], str
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_the_command_line_refuses(shared_environment: tuple[dict[str, str], str], case: str) -> None:
+def test_command_line_refuses_invalid_changes(shared_environment: tuple[dict[str, str], str], case: str) -> None:
     environment, key_id = shared_environment
     arguments, kind, named = REFUSED[case]
     result = cli(environment, *(argument.replace("{id}", key_id) for argument in arguments))
@@ -112,7 +112,7 @@ def test_what_the_command_line_refuses(shared_environment: tuple[dict[str, str],
     assert named in " ".join([result.exception.message, *(result.exception.details or [])])
 
 
-def test_bootstrap_and_the_last_administrator_at_the_command_line(own_environment: dict[str, str]) -> None:
+def test_command_line_bootstrap_and_last_administrator(own_environment: dict[str, str]) -> None:
     """Processes of their own: two operators that bootstrap at the same time, and exit codes."""
     with ThreadPoolExecutor(2) as pool:
         results = list(pool.map(lambda _: run_cli(own_environment, "bootstrap", "--json"), range(2)))

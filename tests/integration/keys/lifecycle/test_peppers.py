@@ -23,7 +23,7 @@ from tests.support.gateway.key_lifecycle import (
 from tests.support.gateway.keys_api import sql
 
 
-async def test_a_new_secret_is_kept_under_the_first_pepper(keys: Keys, own_database: str) -> None:
+async def test_new_secret_is_stored_under_first_pepper(keys: Keys, own_database: str) -> None:
     record, _ = await keys.new()
     keys.peppers = parse_peppers("PEPPER", BOTH)
     _, token = await keys.admin.lifecycle.rotate(record.key_id, 60, keys.peppers, OPERATOR)
@@ -32,7 +32,7 @@ async def test_a_new_secret_is_kept_under_the_first_pepper(keys: Keys, own_datab
     assert rows[1]["digest"] == keys.peppers.digest(token.text, 2)
 
 
-async def test_only_secrets_that_count_are_counted(keys: Keys, own_database: str) -> None:
+async def test_only_valid_secrets_are_counted_by_pepper(keys: Keys, own_database: str) -> None:
     record, _ = await keys.new()
     keys.peppers = parse_peppers("PEPPER", BOTH)
     assert await keys.admin.keys.secrets_by_pepper() == {1: 1}
@@ -64,7 +64,7 @@ async def verifier(url: str, peppers: str) -> AsyncIterator[Callable[[str], Awai
         await engine.dispose()
 
 
-async def test_a_rotation_of_the_pepper(own_environment: dict[str, str], keys: Keys) -> None:
+async def test_pepper_rotation_stores_keys_as_they_are_used(own_environment: dict[str, str], keys: Keys) -> None:
     """Old pepper, both, new one: what was used meanwhile works on, and only that."""
     url, new = own_environment["PLATFORM_DATABASE_URL"], f"2:{TWO}"
 
@@ -91,7 +91,7 @@ async def test_a_rotation_of_the_pepper(own_environment: dict[str, str], keys: K
         assert [await status(key) for key in [*active, idle.text]] == [401, 401, 401, 200]
 
 
-async def test_a_grace_period_outlives_a_rotation_of_the_pepper(own_environment: dict[str, str], keys: Keys) -> None:
+async def test_grace_period_outlives_pepper_rotation(own_environment: dict[str, str], keys: Keys) -> None:
     url = own_environment["PLATFORM_DATABASE_URL"]
     record, old = await keys.new()
     await keys.admin.lifecycle.rotate(record.key_id, 1, keys.peppers, OPERATOR)
@@ -103,7 +103,7 @@ async def test_a_grace_period_outlives_a_rotation_of_the_pepper(own_environment:
     assert left == [{"pepper_version": 2}], "stored anew, and ended all the same"
 
 
-async def test_fifty_first_uses_at_once_store_a_secret_anew_once(own_environment: dict[str, str], keys: Keys) -> None:
+async def test_concurrent_first_uses_store_a_secret_once(own_environment: dict[str, str], keys: Keys) -> None:
     url = own_environment["PLATFORM_DATABASE_URL"]
     _, token = await keys.new()
     async with verifier(url, BOTH) as one, verifier(url, BOTH) as two:

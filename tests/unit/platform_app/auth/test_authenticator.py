@@ -14,7 +14,7 @@ from tests.support.auth.authenticator import TTL, World
 from tests.support.fakes.core import Count
 
 
-async def test_a_good_key_becomes_its_caller(world: World) -> None:
+async def test_valid_key_returns_its_caller(world: World) -> None:
     token = world.add(lambda record: replace(record, scopes=["platform:*"], allowed_models=["gpt-4o"], owner="team-b"))
     accepted = Count("platform_auth_total", outcome="accepted")
     caller = await world.auth.authenticate(token.text)
@@ -25,7 +25,7 @@ async def test_a_good_key_becomes_its_caller(world: World) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "fbp_live_x", "sk-proj-abc", "fbp_test_" + "a" * 12 + "_" + "b" * 39])
-async def test_a_bad_checksum_or_form_never_touches_the_store(world: World, text: str) -> None:
+async def test_malformed_key_is_refused_without_lookup(world: World, text: str) -> None:
     world.peppers.error = SecretStoreUnavailable("not to be asked either")
     malformed = Count("platform_auth_total", outcome="malformed")
     with pytest.raises(InvalidApiKey):
@@ -35,7 +35,7 @@ async def test_a_bad_checksum_or_form_never_touches_the_store(world: World, text
     assert malformed.grown == 1
 
 
-async def test_unknown_revoked_and_expired_get_one_and_the_same_error(world: World) -> None:
+async def test_unknown_revoked_and_expired_keys_get_same_error(world: World) -> None:
     unknown = generate_token("test")
     revoked = world.add(lambda record: replace(record, revoked_at=world.today))
     expired = world.add(lambda record: replace(record, expires_at=world.today - timedelta(seconds=1)))
@@ -49,7 +49,7 @@ async def test_unknown_revoked_and_expired_get_one_and_the_same_error(world: Wor
     assert errors == [errors[0]] * 4
 
 
-async def test_the_store_is_asked_again_after_the_ttl_only(world: World) -> None:
+async def test_cached_key_is_looked_up_again_after_ttl(world: World) -> None:
     token = world.add()
     await world.auth.authenticate(token.text)
     world.clock.advance(TTL - 0.001)
@@ -60,7 +60,7 @@ async def test_the_store_is_asked_again_after_the_ttl_only(world: World) -> None
     assert world.keys.asked == 2
 
 
-async def test_a_revocation_is_seen_after_the_ttl_and_at_once_after_forget(world: World) -> None:
+async def test_revocation_is_noticed_after_ttl_or_event(world: World) -> None:
     token, other = world.add(), world.add()
     await world.auth.authenticate(token.text)
     await world.auth.authenticate(other.text)
@@ -76,7 +76,7 @@ async def test_a_revocation_is_seen_after_the_ttl_and_at_once_after_forget(world
         await world.auth.authenticate(other.text)
 
 
-async def test_refusals_are_remembered_for_the_ttl(world: World) -> None:
+async def test_refusal_is_cached_for_ttl(world: World) -> None:
     token = generate_token("test")
     for _ in range(5):
         with pytest.raises(InvalidApiKey):
@@ -88,7 +88,7 @@ async def test_refusals_are_remembered_for_the_ttl(world: World) -> None:
     assert world.keys.asked == 2
 
 
-async def test_fifty_at_once_ask_the_store_once(world: World) -> None:
+async def test_concurrent_requests_share_one_lookup(world: World) -> None:
     token = world.add()
     world.keys.gate = asyncio.Event()
     tasks = [asyncio.create_task(world.auth.authenticate(token.text)) for _ in range(50)]
@@ -99,7 +99,7 @@ async def test_fifty_at_once_ask_the_store_once(world: World) -> None:
     assert world.keys.asked == 1
 
 
-async def test_different_keys_do_not_wait_for_each_other(world: World) -> None:
+async def test_lookups_of_different_keys_run_concurrently(world: World) -> None:
     slow, quick = world.add(), world.add()
     world.keys.gate = asyncio.Event()
     waiting = asyncio.create_task(world.auth.authenticate(slow.text))
@@ -110,7 +110,7 @@ async def test_different_keys_do_not_wait_for_each_other(world: World) -> None:
     await waiting
 
 
-async def test_a_cancelled_first_request_does_not_hang_the_others(world: World) -> None:
+async def test_cancelled_first_request_does_not_block_waiters(world: World) -> None:
     token = world.add()
     world.keys.gate = asyncio.Event()
     first = asyncio.create_task(world.auth.authenticate(token.text))
@@ -125,7 +125,7 @@ async def test_a_cancelled_first_request_does_not_hang_the_others(world: World) 
     assert (await world.auth.authenticate(token.text)).key_id == token.key_id
 
 
-async def test_a_cancelled_waiter_disturbs_nobody(world: World) -> None:
+async def test_cancelled_waiter_does_not_affect_others(world: World) -> None:
     token = world.add()
     world.keys.gate = asyncio.Event()
     tasks = [asyncio.create_task(world.auth.authenticate(token.text)) for _ in range(3)]
@@ -136,7 +136,7 @@ async def test_a_cancelled_waiter_disturbs_nobody(world: World) -> None:
     assert [type(outcome).__name__ for outcome in outcomes] == ["Caller", "CancelledError", "Caller"]
 
 
-async def test_a_bug_in_the_store_reaches_its_request_and_hangs_nobody(world: World) -> None:
+async def test_store_bug_raises_and_does_not_block_waiters(world: World) -> None:
     token = world.add()
     world.keys.error = ZeroDivisionError()
     world.keys.gate = asyncio.Event()
@@ -147,7 +147,7 @@ async def test_a_bug_in_the_store_reaches_its_request_and_hangs_nobody(world: Wo
     assert [type(outcome).__name__ for outcome in outcomes] == ["ZeroDivisionError", "AuthUnavailable"]
 
 
-async def test_expiry_counts_when_the_key_is_used_without_asking_the_store(world: World) -> None:
+async def test_cached_key_expires_without_lookup(world: World) -> None:
     token = world.add(lambda record: replace(record, expires_at=world.today + timedelta(seconds=3)))
     await world.auth.authenticate(token.text)
     world.today += timedelta(seconds=2.9)
@@ -161,7 +161,7 @@ async def test_expiry_counts_when_the_key_is_used_without_asking_the_store(world
 @pytest.mark.parametrize(
     "invalidate", [lambda cache, token: cache.forget(token.key_id), lambda cache, _: cache.clear()]
 )
-async def test_a_lookup_that_an_invalidation_overtook_is_not_stored(
+async def test_lookup_from_before_event_is_not_cached(
     world: World, invalidate: Callable[[KeyCache, Token], None]
 ) -> None:
     token = world.add()

@@ -24,7 +24,7 @@ from tests.support.fakes.core import Count
         DBAPIError("SELECT", {}, Exception("sorry, too many clients already")),
     ],
 )
-async def test_while_the_database_is_down_recent_callers_go_on(world: World, error: Exception) -> None:
+async def test_recent_callers_are_accepted_without_database(world: World, error: Exception) -> None:
     token = world.add()
     await world.auth.authenticate(token.text)
     world.keys.error = error
@@ -40,14 +40,14 @@ async def test_while_the_database_is_down_recent_callers_go_on(world: World, err
     assert unavailable.grown == 1
 
 
-async def test_while_the_database_is_down_unknown_keys_are_unavailable_not_invalid(world: World) -> None:
+async def test_unknown_key_without_database_is_unavailable(world: World) -> None:
     world.keys.error = DOWN
     with pytest.raises(AuthUnavailable):
         await world.auth.authenticate(generate_token("test").text)
     assert len(world.cache) == 0
 
 
-async def test_a_refusal_stays_one_while_the_database_is_down(world: World) -> None:
+async def test_cached_refusal_holds_without_database(world: World) -> None:
     token = generate_token("test")
     with pytest.raises(InvalidApiKey):
         await world.auth.authenticate(token.text)
@@ -57,7 +57,7 @@ async def test_a_refusal_stays_one_while_the_database_is_down(world: World) -> N
         await world.auth.authenticate(token.text)
 
 
-async def test_a_database_that_is_down_is_asked_at_most_once_a_second(world: World) -> None:
+async def test_database_that_is_down_gets_one_lookup_a_second(world: World) -> None:
     tokens = [world.add() for _ in range(20)]
     for token in tokens:
         await world.auth.authenticate(token.text)
@@ -72,7 +72,7 @@ async def test_a_database_that_is_down_is_asked_at_most_once_a_second(world: Wor
     assert 4 <= world.keys.asked <= 5
 
 
-async def test_one_request_probes_a_frozen_database_and_the_others_do_not_wait(world: World) -> None:
+async def test_frozen_database_delays_only_one_request(world: World) -> None:
     tokens = [world.add() for _ in range(20)]
     for token in tokens:
         await world.auth.authenticate(token.text)
@@ -89,7 +89,7 @@ async def test_one_request_probes_a_frozen_database_and_the_others_do_not_wait(w
     await asyncio.gather(*tasks)
 
 
-async def test_the_database_is_used_again_once_it_answers(world: World) -> None:
+async def test_recovered_database_is_used_again(world: World) -> None:
     token, new = world.add(), world.add()
     await world.auth.authenticate(token.text)
     world.keys.error = DOWN
@@ -104,7 +104,7 @@ async def test_the_database_is_used_again_once_it_answers(world: World) -> None:
     assert (await world.auth.authenticate(new.text)).key_id == new.key_id
 
 
-async def test_without_a_pepper_nobody_is_told_that_a_key_is_bad(world: World) -> None:
+async def test_missing_pepper_is_unavailable_not_invalid(world: World) -> None:
     world.peppers.error = SecretStoreUnavailable("down")
     with pytest.raises(AuthUnavailable):
         await world.auth.authenticate(world.add().text)

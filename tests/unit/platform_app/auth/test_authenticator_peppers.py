@@ -15,7 +15,7 @@ from tests.support.auth.authenticator import ONE, TWO, CountingPeppers, World
 from tests.support.fakes.core import FakeSecrets
 
 
-async def test_both_secrets_of_a_rotated_key_work(world: World) -> None:
+async def test_both_secrets_of_rotated_key_are_accepted(world: World) -> None:
     old = world.add()
     new = generate_token("test", old.key_id)
     digest = world.peppers.peppers.digest(new.text)
@@ -26,7 +26,7 @@ async def test_both_secrets_of_a_rotated_key_work(world: World) -> None:
     assert (await world.auth.authenticate(new.text)).key_id == old.key_id
 
 
-async def test_a_secret_ends_with_its_grace_period_before_its_key_does(world: World) -> None:
+async def test_rotated_secret_ends_with_its_grace_period(world: World) -> None:
     token = world.add(
         lambda record: replace(record, expires_at=world.today + timedelta(days=1)),
         not_after=world.today + timedelta(seconds=3),
@@ -37,14 +37,14 @@ async def test_a_secret_ends_with_its_grace_period_before_its_key_does(world: Wo
         await world.auth.authenticate(token.text)
 
 
-async def test_keys_of_both_live_peppers_are_accepted(world: World) -> None:
+async def test_keys_of_all_live_peppers_are_accepted(world: World) -> None:
     world.peppers.peppers = parse_peppers("PEPPER", f"1:{ONE},2:{TWO}")
     for version in (1, 2):
         token = world.add(version=version)
         assert (await world.auth.authenticate(token.text)).key_id == token.key_id
 
 
-async def test_a_digest_counts_under_its_own_pepper_only(world: World) -> None:
+async def test_digest_matches_only_under_its_pepper_version(world: World) -> None:
     world.peppers.peppers = parse_peppers("PEPPER", f"1:{ONE},2:{TWO}")
     token = world.add(version=1)
     stored = world.keys.stored[token.key_id]
@@ -53,14 +53,14 @@ async def test_a_digest_counts_under_its_own_pepper_only(world: World) -> None:
         await world.auth.authenticate(token.text)
 
 
-async def test_a_retired_pepper_retires_its_keys(world: World) -> None:
+async def test_removed_pepper_refuses_its_keys(world: World) -> None:
     token = world.add(version=1)
     world.peppers.peppers = parse_peppers("PEPPER", f"2:{TWO}")
     with pytest.raises(InvalidApiKey):
         await world.auth.authenticate(token.text)
 
 
-async def test_unknown_and_known_keys_cost_the_same_digests(world: World) -> None:
+async def test_unknown_and_known_keys_compute_equal_digests(world: World) -> None:
     world.peppers.peppers = parse_peppers("PEPPER", f"1:{ONE},2:{TWO}")
     known, revoked = world.add(version=1), world.add(version=2)
     world.revoke(revoked)
@@ -75,7 +75,7 @@ async def test_unknown_and_known_keys_cost_the_same_digests(world: World) -> Non
     assert costs == [3] * 4  # the cache's key, and one for each live pepper
 
 
-async def test_peppers_are_parsed_again_only_when_the_secret_changes() -> None:
+async def test_peppers_are_parsed_again_after_a_change() -> None:
     secrets = FakeSecrets({"PEPPER": ONE})
     peppers = SecretPeppers(secrets, "PEPPER")
     first = await peppers.current()

@@ -14,7 +14,7 @@ def refused(key_id: str) -> CachedKey:
     return CachedKey(None, key_id, None, 0.0)
 
 
-def test_the_least_recently_used_goes_first() -> None:
+def test_least_recently_used_entry_is_evicted() -> None:
     cache = KeyCache(size=2)
     cache.put(b"a", accepted("a"))
     cache.put(b"b", accepted("b"))
@@ -26,7 +26,7 @@ def test_the_least_recently_used_goes_first() -> None:
     assert len(cache) == 2
 
 
-def test_a_flood_of_refused_keys_pushes_no_good_one_out() -> None:
+def test_refused_keys_evict_no_valid_key() -> None:
     cache = KeyCache(size=3, refused_size=5)
     for name in (b"a", b"b", b"c"):
         cache.put(name, accepted(name.decode()))
@@ -38,7 +38,7 @@ def test_a_flood_of_refused_keys_pushes_no_good_one_out() -> None:
     assert cache.get(b"bad994") is None
 
 
-def test_good_keys_push_no_refused_one_out() -> None:
+def test_valid_keys_evict_no_refused_key() -> None:
     cache = KeyCache(size=2, refused_size=2)
     cache.put(b"bad", refused("bad"))
     for number in range(10):
@@ -47,7 +47,7 @@ def test_good_keys_push_no_refused_one_out() -> None:
 
 
 @pytest.mark.parametrize(("before", "after"), [(accepted, refused), (refused, accepted)])
-def test_an_outcome_replaces_the_opposite_one(before: type, after: type) -> None:
+def test_entry_replaces_the_opposite_entry(before: type, after: type) -> None:
     cache = KeyCache(size=2)
     cache.put(b"a", before("a"))
     cache.put(b"a", after("a"))
@@ -55,7 +55,7 @@ def test_an_outcome_replaces_the_opposite_one(before: type, after: type) -> None
     assert len(cache) == 1
 
 
-def test_forget_drops_every_entry_of_a_key_and_no_other() -> None:
+def test_forget_drops_only_entries_of_its_key() -> None:
     cache = KeyCache(size=10)
     cache.put(b"1", accepted("a"))
     cache.put(b"2", accepted("a"))  # its second secret, during a rotation
@@ -65,7 +65,7 @@ def test_forget_drops_every_entry_of_a_key_and_no_other() -> None:
     assert [cache.get(digest) is not None for digest in (b"1", b"2", b"3", b"4")] == [False, False, False, True]
 
 
-def test_clear_drops_all() -> None:
+def test_clear_drops_all_entries() -> None:
     cache = KeyCache(size=10)
     cache.put(b"1", accepted("a"))
     cache.put(b"2", refused("b"))
@@ -73,7 +73,7 @@ def test_clear_drops_all() -> None:
     assert len(cache) == 0
 
 
-def test_every_invalidation_is_a_new_generation_even_of_an_unknown_key() -> None:
+def test_every_invalidation_increments_generation() -> None:
     cache = KeyCache(size=10)
     seen = [cache.generation]
     cache.put(b"1", accepted("a"))

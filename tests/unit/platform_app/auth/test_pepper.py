@@ -13,19 +13,19 @@ from platform_app.errors import SecretError
 ONE, TWO = "1a" * 32, "2b" * 32
 
 
-def test_a_bare_value_is_version_1() -> None:
+def test_value_without_version_is_version_1() -> None:
     peppers = parse_peppers("PEPPER", ONE)
     assert peppers.current == 1
     assert dict(peppers.by_version) == {1: ONE.encode()}
 
 
-def test_the_first_version_is_current_whatever_its_number() -> None:
+def test_first_entry_is_current_whatever_its_version() -> None:
     peppers = parse_peppers("PEPPER", f" 2:{TWO} , 10:{ONE},1:{ONE} ")
     assert peppers.current == 2
     assert set(peppers.by_version) == {1, 2, 10}
 
 
-def test_digests_are_hmac_sha256_of_the_whole_key() -> None:
+def test_digest_is_hmac_sha256_of_the_whole_key() -> None:
     peppers = parse_peppers("PEPPER", f"2:{TWO},1:{ONE}")
     expected = {
         version: hmac.new(pepper.encode(), b"fbp_x", hashlib.sha256).digest()
@@ -56,7 +56,7 @@ def test_digests_are_hmac_sha256_of_the_whole_key() -> None:
         ("9" * 5000 + f":{ONE}", "entry 1 has a version above 32767"),
     ],
 )
-def test_errors_name_the_secret_and_what_is_wrong(text: str, says: str) -> None:
+def test_error_names_secret_and_problem(text: str, says: str) -> None:
     with pytest.raises(SecretError) as caught:
         parse_peppers("MY_PEPPER", text)
     assert str(caught.value).startswith("MY_PEPPER: ")
@@ -64,7 +64,7 @@ def test_errors_name_the_secret_and_what_is_wrong(text: str, says: str) -> None:
 
 
 @given(st.text(max_size=120))
-def test_no_text_is_repeated_in_an_error_or_a_repr(text: str) -> None:
+def test_errors_and_reprs_repeat_no_secret_text(text: str) -> None:
     marked = f"{text}Zq7Zq7"
     try:
         shown = repr(parse_peppers("P", marked))

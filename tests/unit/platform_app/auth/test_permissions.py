@@ -7,21 +7,21 @@ from platform_app.auth.permissions import ALL, GRANTS, Scope, covers, unknown_gr
 
 
 @pytest.mark.parametrize("scope", list(Scope))
-def test_a_scope_covers_itself_and_nothing_else(scope: Scope) -> None:
+def test_scope_covers_only_itself(scope: Scope) -> None:
     assert [other for other in Scope if covers({scope}, other)] == [scope]
 
 
 @pytest.mark.parametrize("scope", list(Scope))
-def test_the_administrators_grant_covers_every_scope(scope: Scope) -> None:
+def test_administrators_grant_covers_every_scope(scope: Scope) -> None:
     assert covers({ALL}, scope)
 
 
 @pytest.mark.parametrize("scope", list(Scope))
-def test_no_grant_covers_nothing(scope: Scope) -> None:
+def test_empty_grants_cover_nothing(scope: Scope) -> None:
     assert not covers((), scope)
 
 
-def test_a_prefix_wildcard_covers_its_group_only() -> None:
+def test_wildcard_covers_only_its_group() -> None:
     covered = [scope for scope in Scope if covers({"platform:api_keys:*"}, scope)]
     assert covered == [Scope.API_KEYS_READ, Scope.API_KEYS_MANAGE]
 
@@ -39,11 +39,11 @@ def test_a_prefix_wildcard_covers_its_group_only() -> None:
         ("", "platform:chat"),
     ],
 )
-def test_what_looks_alike_is_not_covered(grant: str, scope: str) -> None:
+def test_similar_scope_is_not_covered(grant: str, scope: str) -> None:
     assert not covers({grant}, scope)
 
 
-def test_a_narrower_grant_is_covered_by_a_wider_one() -> None:
+def test_wider_grant_covers_narrower_grant() -> None:
     assert covers({ALL}, "platform:api_keys:*")
     assert covers({"platform:api_keys:*"}, "platform:api_keys:*")
 
@@ -59,7 +59,7 @@ def test_unknown_grants_are_named_once_and_sorted() -> None:
     assert unknown_grants(["platform:chat:*"]) == ["platform:chat:*"]
 
 
-def test_a_caller_may_what_was_granted() -> None:
+def test_caller_may_use_granted_scopes() -> None:
     caller = Caller("k", "n", "o", "test", frozenset({"platform:api_keys:*"}), frozenset({"gpt-4o"}))
     assert caller.may(Scope.API_KEYS_READ)
     assert not caller.may(Scope.CHAT)

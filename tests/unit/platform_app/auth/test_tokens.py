@@ -56,7 +56,7 @@ def test_checksum_is_crc32_in_base62(text: str) -> None:
 
 
 @pytest.mark.parametrize("environment", ["live", "test"])
-def test_a_new_key_has_the_documented_form(environment: str) -> None:
+def test_new_key_has_the_documented_form(environment: str) -> None:
     token = generate_token(environment)  # type: ignore[arg-type]  # mypy sees a str
     prefix, env, key_id, rest = token.text.split("_")
     assert (prefix, env, key_id) == ("fbp", environment, token.key_id)
@@ -67,7 +67,7 @@ def test_a_new_key_has_the_documented_form(environment: str) -> None:
     assert parse_token(token.text) == token
 
 
-def test_the_secret_carries_at_least_192_random_bits() -> None:
+def test_secret_has_at_least_192_random_bits() -> None:
     assert SECRET_LENGTH * math.log2(62) >= 192
     secrets = [generate_token("live").text.split("_")[3][:SECRET_LENGTH] for _ in range(400)]
     assert len(set(secrets)) == 400
@@ -77,7 +77,7 @@ def test_the_secret_carries_at_least_192_random_bits() -> None:
         assert len(seen) > 52, f"position {position} shows {len(seen)} characters only"
 
 
-def test_key_ids_are_fresh_unless_given() -> None:
+def test_key_id_is_new_unless_given() -> None:
     first, second = generate_token("live"), generate_token("live")
     assert first.key_id != second.key_id
     rotated = generate_token("live", first.key_id)
@@ -122,16 +122,16 @@ def test_any_text_is_refused_without_an_exception(text: str) -> None:
 
 
 @pytest.mark.parametrize("wrap", ["{} ", " {}", "{}\n", "\n{}", "{}\x00", "Bearer {}", "{0}{0}"])
-def test_nothing_may_stand_around_a_key(wrap: str) -> None:
+def test_text_around_a_key_is_refused(wrap: str) -> None:
     assert parse_token(wrap.format(generate_token("live").text)) is None
 
 
-def test_digits_of_other_scripts_are_no_digits() -> None:
+def test_digits_of_other_scripts_are_refused() -> None:
     body = "fbp_live_" + "\u0661" * 12 + "_" + "a" * 33
     assert parse_token(body + "000000") is None
 
 
-def test_the_repr_shows_the_public_part_only() -> None:
+def test_repr_shows_only_the_public_part() -> None:
     token = generate_token("live")
     assert token.key_id in repr(token)
     assert token.text.split("_")[3] not in repr(token)

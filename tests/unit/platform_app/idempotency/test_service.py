@@ -54,14 +54,14 @@ async def begun(keeper: IdempotencyService, **more: str) -> InFlightRequest:
     return attempt
 
 
-def test_an_answer_survives_its_keeping() -> None:
+def test_stored_response_decodes_to_itself() -> None:
     odd = StoredResponse(200, (("x-platform-model", "模"),), bytes(range(256)))
     for answer in (ANSWER, StoredResponse(400, (), b""), odd):
         assert answer.encode()
         assert StoredResponse.decode(answer.encode()) == answer
 
 
-async def test_the_answer_is_given_again(keeper: IdempotencyService, store: MemoryStore) -> None:
+async def test_response_is_replayed(keeper: IdempotencyService, store: MemoryStore) -> None:
     counts = {name: Count(OUTCOMES, outcome=name) for name in ("started", "stored")}
     attempt = await begun(keeper)
     assert attempt.protected
@@ -71,7 +71,7 @@ async def test_the_answer_is_given_again(keeper: IdempotencyService, store: Memo
     assert {name: count.grown for name, count in counts.items()} == {"started": 1, "stored": 1}
 
 
-async def test_while_it_is_worked_on_and_with_another_body(keeper: IdempotencyService) -> None:
+async def test_running_request_and_other_body_are_refused(keeper: IdempotencyService) -> None:
     counts = {name: Count(OUTCOMES, outcome=name) for name in ("in_flight", "mismatch")}
     attempt = await begun(keeper)
     with pytest.raises(IdempotencyInFlight) as caught:
@@ -85,9 +85,7 @@ async def test_while_it_is_worked_on_and_with_another_body(keeper: IdempotencySe
     assert {name: count.grown for name, count in counts.items()} == {"in_flight": 1, "mismatch": 2}
 
 
-async def test_callers_and_routes_are_apart_and_names_have_one_slot(
-    keeper: IdempotencyService, store: MemoryStore
-) -> None:
+async def test_record_names_separate_callers_and_routes(keeper: IdempotencyService, store: MemoryStore) -> None:
     for more in ({}, {"caller": "k2"}, {"owner": "other"}, {"route": "/b"}, {"key": "two"}, {"key": "{}"}):
         await (await begun(keeper, **more)).finish(ANSWER)
     assert len(store.records) == 6
@@ -97,7 +95,7 @@ async def test_callers_and_routes_are_apart_and_names_have_one_slot(
         assert name.count("{") == 1
 
 
-async def test_released_the_next_one_works(keeper: IdempotencyService, store: MemoryStore) -> None:
+async def test_released_key_runs_next_request(keeper: IdempotencyService, store: MemoryStore) -> None:
     released = Count(OUTCOMES, outcome="released")
     attempt = await begun(keeper)
     await attempt.release()
@@ -109,7 +107,7 @@ async def test_released_the_next_one_works(keeper: IdempotencyService, store: Me
     assert released.grown == 1
 
 
-async def test_too_large_an_answer_is_remembered_as_given(keeper: IdempotencyService, store: MemoryStore) -> None:
+async def test_too_large_response_leaves_a_marker(keeper: IdempotencyService, store: MemoryStore) -> None:
     counts = {name: Count(OUTCOMES, outcome=name) for name in ("too_large", "not_kept", "stored")}
     await (await begun(keeper)).finish(StoredResponse(200, (), b"x" * 101))
     assert [record.response for record in store.records.values()] == [b""]
@@ -120,7 +118,7 @@ async def test_too_large_an_answer_is_remembered_as_given(keeper: IdempotencySer
     assert {name: count.grown for name, count in counts.items()} == {"too_large": 1, "not_kept": 1, "stored": 1}
 
 
-async def test_a_large_body_is_told_apart_too(keeper: IdempotencyService) -> None:
+async def test_large_bodies_are_distinguished(keeper: IdempotencyService) -> None:
     large = b"x" * (HASH_APART_BYTES + 1)
     attempt = await begin(keeper, body=large)
     assert isinstance(attempt, InFlightRequest)
@@ -159,7 +157,7 @@ async def test_response_within_quota_is_counted_by_its_size(store: MemoryStore) 
     assert await begin(keeper) == ANSWER
 
 
-async def test_response_over_quota_is_not_kept_nor_worked_on_twice(store: MemoryStore) -> None:
+async def test_response_over_quota_is_not_stored_nor_repeated(store: MemoryStore) -> None:
     quota, over_quota = Quota(responses=False), Count(OUTCOMES, outcome="over_quota")
     keeper = IdempotencyService(store, POLICY, quota)
     with capture_logs() as logs:
@@ -173,13 +171,13 @@ async def test_response_over_quota_is_not_kept_nor_worked_on_twice(store: Memory
         await begin(keeper)
 
 
-async def test_too_large_response_takes_a_marker_alone(store: MemoryStore) -> None:
+async def test_too_large_response_takes_only_a_marker(store: MemoryStore) -> None:
     quota = Quota()
     await (await begun(IdempotencyService(store, POLICY, quota))).finish(StoredResponse(200, (), b"x" * 101))
     assert (quota.taken, quota.marked) == ([], 1)
 
 
-async def test_full_store_keeps_no_response(keeper: IdempotencyService, store: MemoryStore) -> None:
+async def test_full_store_stores_no_response(keeper: IdempotencyService, store: MemoryStore) -> None:
     memory_full = Count(OUTCOMES, outcome="memory_full")
     store.full = True
     await (await begun(keeper)).finish(ANSWER)
@@ -188,7 +186,7 @@ async def test_full_store_keeps_no_response(keeper: IdempotencyService, store: M
         await begin(keeper)
 
 
-async def test_without_room_for_markers_no_work_is_begun(store: MemoryStore) -> None:
+async def test_missing_room_for_markers_refuses_request(store: MemoryStore) -> None:
     quota = Quota()
     keeper = IdempotencyService(store, POLICY, quota)
     await (await begun(keeper)).finish(ANSWER)
@@ -203,7 +201,7 @@ async def test_without_room_for_markers_no_work_is_begun(store: MemoryStore) -> 
     assert {name: count.grown for name, count in counts.items()} == {"refused": 1, "started": 0}
 
 
-async def test_client_that_leaves_while_quota_is_asked_has_its_response_kept(store: MemoryStore) -> None:
+async def test_disconnect_during_quota_check_stores_response(store: MemoryStore) -> None:
     asked = asyncio.Event()
 
     class Slow(Quota):
@@ -227,7 +225,7 @@ async def test_client_that_leaves_while_quota_is_asked_has_its_response_kept(sto
 # --- the lease
 
 
-async def test_a_running_request_renews_its_lease_until_it_ends(keeper: IdempotencyService, store: MemoryStore) -> None:
+async def test_running_request_renews_its_lease(keeper: IdempotencyService, store: MemoryStore) -> None:
     attempt = await begun(keeper)
     await asyncio.sleep(POLICY.lease_seconds)
     assert store.steps.count("renew") >= 2
@@ -237,7 +235,7 @@ async def test_a_running_request_renews_its_lease_until_it_ends(keeper: Idempote
     assert store.steps.count("renew") == renewed
 
 
-async def test_a_record_that_the_server_lost_is_taken_back(keeper: IdempotencyService, store: MemoryStore) -> None:
+async def test_lost_record_is_taken_again(keeper: IdempotencyService, store: MemoryStore) -> None:
     attempt = await begun(keeper)
     store.forget()
     await asyncio.sleep(POLICY.lease_seconds)
@@ -246,7 +244,7 @@ async def test_a_record_that_the_server_lost_is_taken_back(keeper: IdempotencySe
     await attempt.release()
 
 
-async def test_who_lost_the_key_leaves_the_other_one_alone(keeper: IdempotencyService, store: MemoryStore) -> None:
+async def test_lost_key_does_not_affect_new_holder(keeper: IdempotencyService, store: MemoryStore) -> None:
     lost = Count(OUTCOMES, outcome="lost")
     late = await begun(keeper)
     store.forget()
@@ -262,7 +260,7 @@ async def test_who_lost_the_key_leaves_the_other_one_alone(keeper: IdempotencySe
 # --- the store is down
 
 
-async def test_down_a_request_is_refused_and_a_late_hold_taken_back(
+async def test_unavailable_store_refuses_and_releases_late_claim(
     keeper: IdempotencyService, store: MemoryStore
 ) -> None:
     unavailable = Count(OUTCOMES, outcome="unavailable")
@@ -277,7 +275,7 @@ async def test_down_a_request_is_refused_and_a_late_hold_taken_back(
     await (await begun(keeper)).release()
 
 
-async def test_with_the_other_policy_it_goes_on_and_is_protected_as_soon_as_can_be(store: MemoryStore) -> None:
+async def test_allow_policy_runs_and_protects_after_recovery(store: MemoryStore) -> None:
     keeper = IdempotencyService(store, replace(POLICY, refuse_when_unavailable=False))
     store.down = True
     attempt = await begun(keeper)
@@ -291,7 +289,7 @@ async def test_with_the_other_policy_it_goes_on_and_is_protected_as_soon_as_can_
 
 
 @pytest.mark.parametrize("end", ["finish", "release"])
-async def test_an_end_while_it_is_down_is_counted_and_raises_nothing(
+async def test_finish_without_store_is_counted_and_does_not_raise(
     keeper: IdempotencyService, store: MemoryStore, end: str
 ) -> None:
     unavailable = Count(OUTCOMES, outcome="unavailable")
@@ -301,9 +299,7 @@ async def test_an_end_while_it_is_down_is_counted_and_raises_nothing(
     assert unavailable.grown == 1
 
 
-async def test_being_cancelled_while_it_is_kept_does_not_free_the_key(
-    keeper: IdempotencyService, store: MemoryStore
-) -> None:
+async def test_cancellation_during_storing_keeps_the_key(keeper: IdempotencyService, store: MemoryStore) -> None:
     """The store was told already; to release now would undo it."""
     attempt = await begun(keeper)
     store.slow = asyncio.Event()
@@ -316,7 +312,7 @@ async def test_being_cancelled_while_it_is_kept_does_not_free_the_key(
     assert store.steps == ["begin", "finish"]
 
 
-async def test_without_keeping_no_keys_are_taken(store: MemoryStore) -> None:
+async def test_keys_are_refused_when_disabled(store: MemoryStore) -> None:
     keeper = IdempotencyService(store, replace(POLICY, keep_seconds=0))
     with pytest.raises(InvalidRequest):
         await begin(keeper)

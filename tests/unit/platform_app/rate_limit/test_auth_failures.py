@@ -36,7 +36,7 @@ def world() -> World:
     return World()
 
 
-async def test_as_many_failures_as_allowed_and_no_more(world: World) -> None:
+async def test_failures_up_to_the_limit_are_allowed(world: World) -> None:
     for _ in range(LIMIT):
         assert world.passes("192.0.2.1")
         await world.fail("192.0.2.1")
@@ -46,7 +46,7 @@ async def test_as_many_failures_as_allowed_and_no_more(world: World) -> None:
     assert world.passes("192.0.2.2")
 
 
-async def test_the_refusal_says_how_long(world: World) -> None:
+async def test_refusal_has_retry_after(world: World) -> None:
     await world.fail("192.0.2.1", LIMIT)
     with pytest.raises(RateLimited) as caught:
         world.throttle.check("192.0.2.1")
@@ -56,7 +56,7 @@ async def test_the_refusal_says_how_long(world: World) -> None:
     assert "192.0.2.1" not in caught.value.message
 
 
-async def test_after_that_time_there_is_room_again(world: World) -> None:
+async def test_address_is_allowed_after_the_wait(world: World) -> None:
     await world.fail("192.0.2.1", LIMIT)
     with pytest.raises(RateLimited) as caught:
         world.throttle.check("192.0.2.1")
@@ -69,14 +69,14 @@ async def test_after_that_time_there_is_room_again(world: World) -> None:
     assert not world.passes("192.0.2.1")
 
 
-async def test_slow_failures_are_nobodys_concern(world: World) -> None:
+async def test_failures_below_the_rate_are_not_throttled(world: World) -> None:
     for _ in range(10 * LIMIT):
         world.clock.advance(WINDOW_SECONDS / LIMIT + 1)
         assert world.passes("192.0.2.1")
         await world.fail("192.0.2.1")
 
 
-async def test_a_check_costs_no_limiter_call(world: World) -> None:
+async def test_check_makes_no_limiter_call(world: World) -> None:
     limiter = FakeLimiter()
     throttle = AddressThrottle(limiter, LIMIT, world.clock)
     throttle.check("192.0.2.1")
@@ -87,7 +87,7 @@ async def test_a_check_costs_no_limiter_call(world: World) -> None:
     assert (charge.rule.limit, charge.rule.window_seconds, charge.units) == (LIMIT, WINDOW_SECONDS, 1)
 
 
-async def test_another_process_may_have_used_it_up(world: World) -> None:
+async def test_denial_of_another_process_throttles(world: World) -> None:
     """The limiter denies the very first failure that this process counts."""
     limiter = FakeLimiter()
     limiter.deny_seconds = 30.0
@@ -99,7 +99,7 @@ async def test_another_process_may_have_used_it_up(world: World) -> None:
     assert caught.value.retry_after == 30.0
 
 
-async def test_without_a_limiter_nobody_is_refused(world: World) -> None:
+async def test_unavailable_limiter_refuses_no_address(world: World) -> None:
     limiter = FakeLimiter()
     limiter.down = True
     throttle = AddressThrottle(limiter, LIMIT, world.clock)
@@ -108,7 +108,7 @@ async def test_without_a_limiter_nobody_is_refused(world: World) -> None:
         throttle.check("192.0.2.1")
 
 
-async def test_its_memory_is_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_refused_addresses_are_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(failure_throttle, "MAX_ADDRESSES", 3)
     addresses = [f"192.0.2.{number}" for number in range(5)]
     for address in addresses:
@@ -133,17 +133,17 @@ async def test_its_memory_is_bounded(world: World, monkeypatch: pytest.MonkeyPat
         ("x" * 100, "x" * 64),
     ],
 )
-def test_network_of(address: str, network: str) -> None:
+def test_network_of_an_address(address: str, network: str) -> None:
     assert network_of(address) == network
 
 
 @given(st.ip_addresses(v=6))
-def test_all_addresses_of_a_64_count_together(address: object) -> None:
+def test_addresses_of_a_64_have_one_network(address: object) -> None:
     text = str(address)
     network = network_of(text)
     assert network_of(network.partition("/")[0]) == network or network.count(".") == 3
 
 
 @given(st.text(max_size=200) | st.ip_addresses().map(str))
-def test_any_text_has_a_short_network(text: str) -> None:
+def test_network_of_any_text_is_short(text: str) -> None:
     assert len(network_of(text)) <= 64

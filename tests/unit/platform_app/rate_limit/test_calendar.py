@@ -25,12 +25,12 @@ def at(text: str, zone: str) -> float:
         ("month", "UTC", "2028-02-29T12:00", "2028-02-01T00:00", "2028-03-01T00:00"),
     ],
 )
-def test_the_present_period(period: Period, zone: str, now: str, start: str, end: str) -> None:
+def test_current_period_contains_now(period: Period, zone: str, now: str, start: str, end: str) -> None:
     _, began, ends, _ = Calendar(period, zone).around(at(now, zone))
     assert (began / 1e6, ends / 1e6) == (at(start, zone), at(end, zone))
 
 
-def test_days_of_a_clock_change_have_23_and_25_hours() -> None:
+def test_clock_change_days_have_23_and_25_hours() -> None:
     spring = Calendar("day", "Europe/Berlin").around(at("2026-03-29T12:00", "Europe/Berlin"))
     autumn = Calendar("day", "Europe/Berlin").around(at("2026-10-25T12:00", "Europe/Berlin"))
     assert [(spring[2] - spring[1]) / 3.6e9, (autumn[2] - autumn[1]) / 3.6e9] == [23, 25]
@@ -50,7 +50,7 @@ def test_periods_follow_each_other(period: Period, zone: str, moment: datetime) 
     assert end - start <= longest.total_seconds() * 1e6
 
 
-def test_it_is_worked_out_once_a_period_and_again_in_the_next() -> None:
+def test_period_is_computed_once() -> None:
     calendar = Calendar("day", "UTC")
     first = calendar.around(at("2026-11-25T01:00", "UTC"))
     assert calendar.around(at("2026-11-25T23:00", "UTC")) is first

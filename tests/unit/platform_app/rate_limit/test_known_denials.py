@@ -40,7 +40,7 @@ def charges(rule: Rule = RULE, counter: str = "one") -> list[Charge]:
     return [Charge(OTHER.rule, "owner"), Charge(rule, counter)]
 
 
-def test_denial_holds_until_its_time(known: KnownDenials, clock: Clock) -> None:
+def test_denial_holds_until_its_reset(known: KnownDenials, clock: Clock) -> None:
     known.note(charges(), denial(seconds=30))
     clock.now += 12
     found = known.find(charges())
@@ -53,14 +53,14 @@ def test_denial_holds_until_its_time(known: KnownDenials, clock: Clock) -> None:
     assert known.find(charges()) is None
 
 
-def test_other_counters_and_limits_are_asked_for(known: KnownDenials) -> None:
+def test_other_counters_and_limits_are_not_denied(known: KnownDenials) -> None:
     known.note(charges(), denial())
     assert known.find(charges(counter="two")) is None
     assert known.find(charges(replace(RULE, limit=61))) is None
     assert known.find([Charge(OTHER.rule, "owner")]) is None
 
 
-def test_long_windows_are_asked_for_again(known: KnownDenials, clock: Clock) -> None:
+def test_denial_of_long_window_is_forgotten_after_a_minute(known: KnownDenials, clock: Clock) -> None:
     known.note(charges(), denial(seconds=86_400))
     clock.now += LONGEST_SECONDS - 1
     found = known.find(charges())
@@ -70,7 +70,7 @@ def test_long_windows_are_asked_for_again(known: KnownDenials, clock: Clock) -> 
     assert known.find(charges()) is None
 
 
-def test_degraded_denial_is_kept_for_a_moment(known: KnownDenials, clock: Clock) -> None:
+def test_degraded_denial_is_kept_for_a_second(known: KnownDenials, clock: Clock) -> None:
     known.note(charges(), denial(degraded=True))
     assert known.find(charges()) is not None
     clock.now += LONGEST_DEGRADED_SECONDS
@@ -78,7 +78,7 @@ def test_degraded_denial_is_kept_for_a_moment(known: KnownDenials, clock: Clock)
 
 
 @pytest.mark.parametrize("unit", ["tokens", "cost_usd", "concurrent"])
-def test_limits_that_depend_on_the_body_are_not_kept(known: KnownDenials, unit: LimitUnit) -> None:
+def test_denials_that_depend_on_the_body_are_not_kept(known: KnownDenials, unit: LimitUnit) -> None:
     rule = replace(RULE, unit=unit, kind=Kind.RESERVED_WINDOW)
     known.note(charges(rule), denial(rule))
     assert known.find(charges(rule)) is None
@@ -89,7 +89,7 @@ def test_shadow_rule_denies_nothing(known: KnownDenials) -> None:
     assert known.find(charges(replace(RULE, shadow=True))) is None
 
 
-def test_memory_is_bounded(known: KnownDenials) -> None:
+def test_remembered_denials_are_bounded(known: KnownDenials) -> None:
     for number in range(MAX_COUNTERS + 10):
         known.note(charges(counter=f"c{number}"), denial())
     assert known.find(charges(counter="c0")) is None

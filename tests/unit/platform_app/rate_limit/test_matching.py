@@ -41,7 +41,7 @@ def test_counter_names(scope: str, name: str) -> None:
     assert counter_name(limit(scope), USAGE) == name
 
 
-def test_an_owner_appears_as_a_hash() -> None:
+def test_owner_appears_as_a_hash() -> None:
     # BLAKE2b with a digest of 12 bytes, from coreutils' `b2sum -l 96`.
     assert (
         counter_name(limit("owner"), LimitedRequest("k", "team-a", "/r"))
@@ -50,7 +50,7 @@ def test_an_owner_appears_as_a_hash() -> None:
     assert re.fullmatch(r"fbp:rl:\{shared\}:r:requests:60:[0-9a-f]{24}", counter_name(limit("owner"), USAGE))
 
 
-def test_a_callers_own_counters_share_one_slot_and_shared_ones_another() -> None:
+def test_callers_counters_share_one_slot() -> None:
     own = {hash_tag(counter_name(limit(scope), USAGE)) for scope in ("key", "key_route", "key_model")}
     shared = {hash_tag(counter_name(limit(scope), USAGE)) for scope in ("owner", "route", "model", "global")}
     assert own == {USAGE.key_id}
@@ -68,27 +68,27 @@ def test_a_callers_own_counters_share_one_slot_and_shared_ones_another() -> None
         ("key_model", LimitedRequest(USAGE.key_id, USAGE.owner, USAGE.route, "gpt-4o-mini")),
     ],
 )
-def test_each_value_of_the_scope_is_counted_apart(scope: str, other: LimitedRequest) -> None:
+def test_each_value_of_a_scope_has_its_counter(scope: str, other: LimitedRequest) -> None:
     assert counter_name(limit(scope), other) != counter_name(limit(scope), USAGE)
 
 
-def test_rules_are_counted_apart_from_each_other() -> None:
+def test_each_rule_has_its_counter() -> None:
     names = [counter_name(limit("key", name=name), USAGE) for name in ("rpm", "rpd")]
     assert len(set(names)) == 2
 
 
-def test_a_rule_applies_on_its_routes_or_on_all() -> None:
+def test_rule_applies_to_its_routes_or_all() -> None:
     book = RuleBook([rule("key", name="all"), rule("key", name="chat", routes=("/v1/platform/chat",))])
     assert [charge.rule.name for charge in book.charges(USAGE)] == ["all", "chat"]
     assert [charge.rule.name for charge in book.charges(LimitedRequest("k", "o", "/v1/models"))] == ["all"]
     assert [charge.rule.name for charge in book.charges(USAGE)] == ["all", "chat"]
 
 
-def test_model_rules_apply_only_where_there_is_a_model() -> None:
+def test_model_rules_apply_only_with_a_model() -> None:
     book = RuleBook([rule(scope, name=scope.replace("_", "-")) for scope in ("key", "model", "key_model")])
     assert [charge.rule.scope for charge in book.charges(USAGE)] == ["key", "model", "key_model"]
     assert [charge.rule.scope for charge in book.charges(LimitedRequest("k", "o", USAGE.route))] == ["key"]
 
 
-def test_a_request_costs_one() -> None:
+def test_request_has_one_unit() -> None:
     assert [charge.units for charge in RuleBook([rule("key")]).charges(USAGE)] == [1]

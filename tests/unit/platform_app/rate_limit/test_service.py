@@ -26,7 +26,7 @@ def remaining_of(request: RequestContext) -> int:
     return state.remaining
 
 
-async def test_an_allowed_request_gets_its_headers() -> None:
+async def test_allowed_request_notes_its_decision() -> None:
     limiter, request = FakeLimiter(), context()
     await RateLimitService(RuleBook([RULE]), limiter).charge(USAGE, request)
     assert remaining_of(request) == 59
@@ -38,7 +38,7 @@ async def test_an_allowed_request_gets_its_headers() -> None:
     )
 
 
-async def test_a_refusal_names_rule_limit_window_and_wait() -> None:
+async def test_refusal_names_rule_limit_window_and_wait() -> None:
     limiter, request = FakeLimiter(), context()
     limiter.deny_seconds = 11.2
     with pytest.raises(RateLimited) as caught:
@@ -50,7 +50,7 @@ async def test_a_refusal_names_rule_limit_window_and_wait() -> None:
     assert remaining_of(request) == 0
 
 
-async def test_an_unavailable_limiter_is_not_hidden() -> None:
+async def test_unavailable_limiter_raises() -> None:
     limiter, request = FakeLimiter(), context()
     limiter.down = True
     with pytest.raises(LimiterUnavailable):
@@ -58,7 +58,7 @@ async def test_an_unavailable_limiter_is_not_hidden() -> None:
     assert request.limits is None
 
 
-async def test_all_rules_cost_one_call() -> None:
+async def test_all_rules_take_one_limiter_call() -> None:
     limiter = FakeLimiter()
     rules = [RULE, LimitRule(name="all-rpm", scope="global", limit=600, window_seconds=60)]
     await RateLimitService(RuleBook(rules), limiter).charge(USAGE, context())
@@ -88,7 +88,7 @@ DAILY = LimitRule(name="daily", scope="owner", unit="cost_usd", limit="2.50", wi
 CHAT = LimitedRequest("k" * 12, "team-a", "/v1/platform/chat", "gpt-4o", tokens=300, cost_microusd=40_000)
 
 
-async def test_an_admitted_request_gets_its_admission_and_what_it_may_use_is_charged() -> None:
+async def test_admitted_request_is_charged_its_estimate() -> None:
     limiter = FakeLimiter()
     limiter.admission = noted = Noted()
     admission = await RateLimitService(RuleBook([RULE, TPM, DAILY]), limiter).admit(CHAT, context())
@@ -97,20 +97,20 @@ async def test_an_admitted_request_gets_its_admission_and_what_it_may_use_is_cha
     assert [[charge.units for charge in asked] for asked in limiter.asked] == [[1, 300, 40_000]]
 
 
-async def test_a_guard_holds_nothing() -> None:
+async def test_charge_reserves_nothing() -> None:
     limiter = FakeLimiter()
     limiter.admission = noted = Noted()
     await RateLimitService(RuleBook([RULE]), limiter).charge(USAGE, context())
     assert noted.ends == [(0, 0)]
 
 
-async def test_without_a_rule_nobody_is_asked() -> None:
+async def test_no_rules_make_no_limiter_call() -> None:
     limiter = FakeLimiter()
     assert await RateLimitService(RuleBook([TPM]), limiter).admit(USAGE, context()) is NOTHING_RESERVED
     assert limiter.asked == []
 
 
-async def test_a_budget_is_told_in_dollars_and_with_its_zone() -> None:
+async def test_budget_error_has_dollars_and_time_zone() -> None:
     limiter = FakeLimiter()
     limiter.deny_seconds = 5000.5
     denied = Count("platform_limiter_denials_total", rule="daily", mode="enforce")
@@ -122,7 +122,7 @@ async def test_a_budget_is_told_in_dollars_and_with_its_zone() -> None:
     assert denied.grown == 1
 
 
-async def test_what_can_never_fit_is_told_so_and_not_to_be_tried_again() -> None:
+async def test_request_above_limit_is_not_to_be_retried() -> None:
     limiter = FakeLimiter()
     limiter.deny_seconds = 60.0
     with pytest.raises(RateLimited) as caught:
@@ -132,7 +132,7 @@ async def test_what_can_never_fit_is_told_so_and_not_to_be_tried_again() -> None
 
 
 @pytest.mark.parametrize(("seconds", "should_retry"), [(60.0, True), (61.0, False), (383_975.0, False)])
-async def test_wait_beyond_what_clients_wait_is_no_retry(seconds: float, should_retry: bool) -> None:
+async def test_long_wait_is_not_to_be_retried(seconds: float, should_retry: bool) -> None:
     """Kind 11: they would come again after seconds, for nothing. The time to wait is told all the same."""
     limiter = FakeLimiter()
     limiter.deny_seconds = seconds
@@ -149,7 +149,7 @@ class Shadowing(FakeLimiter):
         return Decision((RuleState(charges[0].rule, 0, 5.0, shadow_denied=True), *decision.states[1:]))
 
 
-async def test_a_shadow_denial_is_counted_each_time_and_logged_once_a_second() -> None:
+async def test_shadow_denial_is_counted_and_logged_once_a_second() -> None:
     gate = RateLimitService(RuleBook([LimitRule(**{**dict(RULE), "mode": "shadow"})]), Shadowing())
     counted = Count("platform_limiter_denials_total", rule="key-rpm", mode="shadow")
     request = context()
@@ -164,7 +164,7 @@ async def test_a_shadow_denial_is_counted_each_time_and_logged_once_a_second() -
     assert request.limits.denied_by is None
 
 
-async def test_a_closed_refusal_is_counted_by_its_rule() -> None:
+async def test_closed_refusal_is_counted_by_rule() -> None:
     limiter = FakeLimiter()
     limiter.down = True
     refused = Count("platform_limiter_closed_total", rule="key-rpm")
@@ -174,7 +174,7 @@ async def test_a_closed_refusal_is_counted_by_its_rule() -> None:
     assert refused.grown == 1
 
 
-async def test_explaining_charges_nothing_and_tells_of_every_rule() -> None:
+async def test_explain_covers_every_rule_and_charges_nothing() -> None:
     limiter = FakeLimiter()
     own_only = LimitRule(name="own", scope="key", unit="requests", window_seconds=1)
     gate = RateLimitService(RuleBook([RULE, TPM, own_only]), limiter)
@@ -189,7 +189,7 @@ async def test_explaining_charges_nothing_and_tells_of_every_rule() -> None:
     ]  # fmt: skip
 
 
-async def test_rules_are_replaced_at_once_and_go_on_counting_under_their_names() -> None:
+async def test_replaced_rules_keep_their_counters() -> None:
     book, limiter = RuleBook([RULE]), FakeLimiter()
     gate = RateLimitService(book, limiter)
     await gate.charge(USAGE, context())
@@ -204,7 +204,7 @@ async def test_rules_are_replaced_at_once_and_go_on_counting_under_their_names()
     assert limiter.asked[-1][0].counter != before.counter, "another window counts apart"
 
 
-async def test_charge_request_asks_only_rules_that_count_requests() -> None:
+async def test_charge_request_charges_only_request_rules() -> None:
     limiter, request = FakeLimiter(), context()
     slots = LimitRule(name="key-slots", scope="key", unit="concurrent", limit=4)
     gate = RateLimitService(RuleBook([TPM, RULE, DAILY, slots]), limiter)

@@ -15,7 +15,7 @@ MINUTE = Rule("key-rpm", "key", "requests", 60, window_seconds=60)
 DAY = Rule("key-rpd", "key", "requests", 1000, window_seconds=86400)
 
 
-def test_an_allowed_request_shows_the_tightest_rule() -> None:
+def test_allowed_request_shows_the_tightest_rule() -> None:
     decision = Decision((RuleState(MINUTE, 30, 2.25), RuleState(DAY, 12, 3661.5)))
     assert rate_limit_headers(decision.states, decision.denied_by) == {
         "ratelimit-policy": '"key-rpd";q=1000;w=86400',
@@ -26,7 +26,7 @@ def test_an_allowed_request_shows_the_tightest_rule() -> None:
     }
 
 
-def test_a_denied_request_shows_the_rule_that_denied() -> None:
+def test_denied_request_shows_the_denying_rule() -> None:
     denier = RuleState(MINUTE, 0, 11.001)
     headers = rate_limit_headers((RuleState(DAY, 0, 80000.0), denier), denier)
     assert headers["ratelimit-policy"] == '"key-rpm";q=60;w=60'
@@ -35,13 +35,13 @@ def test_a_denied_request_shows_the_rule_that_denied() -> None:
     assert headers["x-ratelimit-reset-requests"] == "11.001s"
 
 
-def test_the_error_alone_says_when_to_retry() -> None:
+def test_headers_contain_no_retry_after() -> None:
     """RateLimited carries it (test_gate); twice, a client would read `12, 12`."""
     denier = RuleState(MINUTE, 0, 11.001)
     assert "retry-after" not in rate_limit_headers((denier,), denier)
 
 
-def test_no_rule_no_headers() -> None:
+def test_no_headers_without_rules() -> None:
     assert rate_limit_headers(()) == {}
 
 
@@ -66,7 +66,7 @@ def test_no_rule_no_headers() -> None:
         (31 * 86400, "744h0m0s"),
     ],
 )
-def test_durations(seconds: float, text: str) -> None:
+def test_duration_format_matches_openai(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
 
@@ -87,7 +87,7 @@ def test_retry_after_is_never_earlier_than_the_reset(seconds: float) -> None:
     assert decision.retry_after <= max(1, math.ceil(seconds))
 
 
-def test_an_allowed_decision_has_nothing_to_wait_for() -> None:
+def test_allowed_decision_has_no_retry_after() -> None:
     decision = Decision((RuleState(MINUTE, 3, 5.0),))
     assert decision.allowed
     assert decision.retry_after == 0
@@ -98,7 +98,7 @@ SLOTS = Rule("streams", "owner", "concurrent", 5, Kind.CONCURRENCY)
 BUDGET = Rule("daily", "owner", "cost_usd", 2_500_000, Kind.RESERVED_CALENDAR, calendar=Calendar("day", "UTC"))
 
 
-def test_every_unit_is_told_apart_from_its_tightest_rule() -> None:
+def test_each_unit_shows_its_tightest_rule() -> None:
     loose = Rule("all-tpm", "global", "tokens", 10_000_000, Kind.RESERVED_WINDOW, window_seconds=60)
     states = (
         RuleState(MINUTE, 30, 2.25), RuleState(loose, 9_000_000, 9.0), RuleState(TOKENS, 12_000, 30.5),
@@ -119,7 +119,7 @@ def test_every_unit_is_told_apart_from_its_tightest_rule() -> None:
     }
 
 
-def test_the_rule_that_denied_comes_first_and_stands_for_its_unit() -> None:
+def test_denying_rule_comes_first_for_its_unit() -> None:
     denier, fuller = RuleState(TOKENS, 900, 5.0), RuleState(MINUTE, 0, 1.0)
     tighter = RuleState(Rule("t2", "key", "tokens", 10, Kind.RESERVED_WINDOW, window_seconds=60), 0, 50.0)
     headers = rate_limit_headers((fuller, tighter, denier), denier)
@@ -127,7 +127,7 @@ def test_the_rule_that_denied_comes_first_and_stands_for_its_unit() -> None:
     assert headers["x-ratelimit-remaining-tokens"] == "900"
 
 
-def test_shadow_rules_are_not_told() -> None:
+def test_shadow_rules_have_no_headers() -> None:
     shadow = Rule("s", "key", "requests", 5, window_seconds=60, shadow=True)
     assert rate_limit_headers((RuleState(shadow, 0, 5.0, shadow_denied=True),)) == {}
     assert rate_limit_headers((RuleState(shadow, 0, 5.0), RuleState(MINUTE, 30, 2.25)))["ratelimit"].startswith('"key')

@@ -61,7 +61,7 @@ async def redis(server: FakeServer) -> AsyncIterator[FakeAsyncRedis]:
     await client.aclose()
 
 
-async def test_a_word_drops_the_key_it_names_and_no_other(redis: FakeAsyncRedis) -> None:
+async def test_event_drops_only_its_key(redis: FakeAsyncRedis) -> None:
     cache = KeyCache(10)
     received = Count("platform_key_announcements_total", outcome="received")
     sent = Count("platform_key_announcements_total", outcome="sent")
@@ -75,7 +75,7 @@ async def test_a_word_drops_the_key_it_names_and_no_other(redis: FakeAsyncRedis)
     assert (received.grown, sent.grown) == (1, 1)
 
 
-async def test_a_subscription_empties_the_cache(redis: FakeAsyncRedis) -> None:
+async def test_subscription_empties_the_cache(redis: FakeAsyncRedis) -> None:
     cache = filled(ONE, TWO)
     async with listening(redis, cache) as listener:
         await until(lambda: listener.connected)
@@ -83,7 +83,7 @@ async def test_a_subscription_empties_the_cache(redis: FakeAsyncRedis) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"\xff\xfe", b"x" * 10_000, b"* ", "ö".encode()])
-async def test_nonsense_on_the_channel_harms_nobody(redis: FakeAsyncRedis, data: bytes) -> None:
+async def test_malformed_event_is_ignored(redis: FakeAsyncRedis, data: bytes) -> None:
     cache = KeyCache(10)
     async with listening(redis, cache) as listener:
         await until(lambda: listener.connected)
@@ -96,7 +96,7 @@ async def test_nonsense_on_the_channel_harms_nobody(redis: FakeAsyncRedis, data:
         await until(lambda: len(cache) == 0)
 
 
-async def test_it_reconnects_by_itself_and_starts_anew(redis: FakeAsyncRedis, server: FakeServer) -> None:
+async def test_listener_reconnects_and_empties_cache(redis: FakeAsyncRedis, server: FakeServer) -> None:
     cache = KeyCache(10)
     async with listening(redis, cache) as listener:
         await until(lambda: listener.connected)
@@ -140,7 +140,7 @@ class MuteRedis:
         return self.opened[-1]
 
 
-async def test_a_connection_that_answers_no_ping_is_given_up() -> None:
+async def test_connection_without_pong_is_closed() -> None:
     redis, cache = MuteRedis(), KeyCache(10)
     async with listening(redis, cache):
         await until(lambda: len(redis.opened) >= 2)
@@ -160,7 +160,7 @@ class PuzzlingRedis(MuteRedis):
             raise KeyError(11395)
 
 
-async def test_a_bug_of_the_library_does_not_end_it(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_library_bug_does_not_end_listener(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(events, "MAX_PAUSE_SECONDS", 0.05)
     redis, cache = PuzzlingRedis(), KeyCache(10)
     with capture_logs() as logs:
@@ -191,7 +191,7 @@ def refused(cause: type[Exception]) -> Exception:
 
 
 @pytest.mark.parametrize("errors", [[], [RedisTimeout()], [refused(RedisTimeout), refused(ConnectionResetError)]])
-async def test_a_stall_is_waited_for(monkeypatch: pytest.MonkeyPatch, errors: list[Exception]) -> None:
+async def test_publisher_retries_through_a_stall(monkeypatch: pytest.MonkeyPatch, errors: list[Exception]) -> None:
     monkeypatch.setattr(events, "PUBLISH_PAUSE_SECONDS", 0.001)
     redis, cache = ScriptedRedis(*errors), filled(ONE, TWO)
     failed = Count("platform_key_announcements_total", outcome="failed")
@@ -201,7 +201,7 @@ async def test_a_stall_is_waited_for(monkeypatch: pytest.MonkeyPatch, errors: li
 
 
 @pytest.mark.parametrize("cause", [ConnectionRefusedError, FileNotFoundError])
-async def test_where_nobody_is_there_nobody_waits(cause: type[Exception]) -> None:
+async def test_publisher_does_not_wait_for_missing_server(cause: type[Exception]) -> None:
     redis, cache = ScriptedRedis(refused(cause), refused(cause)), filled(ONE, TWO)
     failed = Count("platform_key_announcements_total", outcome="failed")
     await RedisKeyEvents(redis, cache).publish_change(ONE)  # type: ignore[arg-type]
@@ -210,7 +210,7 @@ async def test_where_nobody_is_there_nobody_waits(cause: type[Exception]) -> Non
     assert len(cache) == 1, "the own process knows all the same"
 
 
-async def test_a_redis_that_stays_silent_is_waited_for_a_moment_only(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_publisher_stops_waiting_for_frozen_redis(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(events, "PUBLISH_SECONDS", 0.05)
     failed = Count("platform_key_announcements_total", outcome="failed")
 
@@ -224,12 +224,12 @@ async def test_a_redis_that_stays_silent_is_waited_for_a_moment_only(monkeypatch
     assert failed.grown == 1
 
 
-def test_a_publisher_waits_longer_than_a_listener_does() -> None:
+def test_publisher_waits_longer_than_listeners() -> None:
     """Else a word could be lost on somebody who neither heard it nor started anew."""
     assert events.PUBLISH_SECONDS > 2 * events.PING_SECONDS
 
 
-async def test_a_request_after_an_invalidation_does_not_share_a_lookup_from_before_it() -> None:
+async def test_request_after_event_does_not_share_older_lookup() -> None:
     """The look-up has read the row; the key is revoked, and announced; then somebody else comes with the same key."""
     token = generate_token("test")
     peppers = parse_peppers("PEPPER", "1a" * 32)

@@ -25,24 +25,24 @@ MOMENT = timedelta(microseconds=1)
         (NOW + MOMENT, None, "revoked"),  # by another clock than ours
     ],
 )
-def test_status(revoked_at: datetime | None, expires_at: datetime | None, status: str) -> None:
+def test_status_of_a_record(revoked_at: datetime | None, expires_at: datetime | None, status: str) -> None:
     assert key_record(revoked_at=revoked_at, expires_at=expires_at).status(NOW) == status
 
 
-def test_plain_is_json_with_the_status_of_now() -> None:
+def test_plain_is_json_with_current_status() -> None:
     plain = key_record(scopes=["platform:chat"], expires_at=NOW - timedelta(days=3650)).plain()
     assert plain["status"] == "expired"
     assert plain["expires_at"] == (NOW - timedelta(days=3650)).isoformat()
     assert orjson.loads(orjson.dumps(plain)) == plain
 
 
-def test_a_change_names_what_is_set_and_none_is_a_value() -> None:
+def test_changes_contain_given_fields_and_none() -> None:
     assert KeyChanges().fields() == {}
     changes = KeyChanges(name="x", allowed_models=None, limits={}, scopes=UNSET)
     assert changes.fields() == {"name": "x", "allowed_models": None, "limits": {}}
 
 
-def test_a_change_has_every_field_that_can_change() -> None:
+def test_changes_cover_every_changeable_field() -> None:
     fixed = {"key_id", "environment", "created_at", "created_by", "revoked_at", "revoked_by", "revoked_reason",
              "last_used_at"}  # fmt: skip
     record = key_record()
@@ -51,6 +51,6 @@ def test_a_change_has_every_field_that_can_change() -> None:
     assert replace(record, **everything).name == "n"
 
 
-def test_a_digest_is_not_printed() -> None:
+def test_repr_contains_no_digest() -> None:
     assert "d1d1" not in repr(StoredSecret(bytes.fromhex("d1" * 32), 1, None))
     assert r"\xd1" not in repr(StoredSecret(bytes.fromhex("d1" * 32), 1, None))

@@ -68,7 +68,7 @@ FAR = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
         {"expires_at": FAR},
     ],
 )
-def test_fine(fields: Mapping[str, Any]) -> None:
+def test_valid_fields_are_accepted(fields: Mapping[str, Any]) -> None:
     assert problems(fields) == []
 
 
@@ -96,24 +96,24 @@ def test_fine(fields: Mapping[str, Any]) -> None:
         ({"expires_at": datetime.fromisoformat("0001-01-01T00:00:00+01:00")}, "later than the calendar allows"),
     ],
 )
-def test_wrong(fields: Mapping[str, Any], says: str) -> None:
+def test_invalid_field_is_refused(fields: Mapping[str, Any], says: str) -> None:
     (problem,) = problems(fields)
     assert says in problem
 
 
-def test_every_problem_is_named() -> None:
+def test_every_invalid_field_is_named() -> None:
     wrong = {"name": "", "owner": "", "scopes": ["a", "b"], "allowed_models": ["c"], "limits": {"d": 1}}
     assert [problem.partition(":")[0] for problem in problems(wrong)] == [
         "name", "owner", "scopes", "scopes", "allowed_models", "limits",
     ]  # fmt: skip
 
 
-def test_without_a_catalog_every_model_name_is_fine() -> None:
+def test_any_model_is_valid_without_catalog() -> None:
     assert problems({"allowed_models": ["anything"]}, KeyRules()) == []
     assert "rules that do: none" in problems({"limits": {"rpm": 1}}, KeyRules())[0]
 
 
-def test_messages_stay_short_whatever_is_sent() -> None:
+def test_messages_are_short_for_any_input() -> None:
     wrong = {"scopes": ["x" * 10_000], "allowed_models": ["y" * 10_000], "limits": {"z" * 10_000: 1}}
     assert max(map(len, problems(wrong))) < 500
 
@@ -129,7 +129,7 @@ def beyond(holder: KeyRecord | None, fields: Mapping[str, Any]) -> list[str]:
     return []
 
 
-def test_an_administrator_grants_anything() -> None:
+def test_administrator_may_grant_anything() -> None:
     weak = replace(ADMIN, limits={"rpm": 1}, allowed_models=[], expires_at=SOON)
     everything = {"scopes": ["platform:*"], "limits": {"rpm": 10**9}, "allowed_models": None, "expires_at": None,
                   "owner": "another", "environment": "live", "of tomorrow": 1}  # fmt: skip
@@ -142,7 +142,7 @@ def test_an_administrator_grants_anything() -> None:
     held=st.sets(st.sampled_from(sorted(GRANTS)), min_size=1),
     wanted=st.sets(st.sampled_from(sorted(GRANTS)), min_size=1),
 )
-def test_a_grant_never_lets_a_key_do_what_its_giver_may_not(held: set[str], wanted: set[str]) -> None:
+def test_grant_never_exceeds_the_actors_rights(held: set[str], wanted: set[str]) -> None:
     actor = key_record(scopes=sorted(held))
     could = {scope for scope in Scope if covers(held, scope)}
     checks: list[Callable[[], None]] = [
@@ -178,7 +178,9 @@ def test_a_grant_never_lets_a_key_do_what_its_giver_may_not(held: set[str], want
         ({}, {"per-route": 11, "per-model": 6}, ["limits.per-route: 11", "limits.per-model: 6"]),
     ],
 )
-def test_limits_beyond_ones_own(own: dict[str, int], limits: dict[str, int] | None, above: list[str]) -> None:
+def test_limits_above_the_actors_are_refused(
+    own: dict[str, int], limits: dict[str, int] | None, above: list[str]
+) -> None:
     actor = replace(MANAGER, limits=own)
     found = beyond(actor, {"limits": limits})
     assert len(found) == len(above)
@@ -191,12 +193,12 @@ def test_limits_beyond_ones_own(own: dict[str, int], limits: dict[str, int] | No
         RULES.check_manage(actor, target)
 
 
-def test_a_change_that_does_not_name_limits_grants_none() -> None:
+def test_change_without_limits_grants_no_limits() -> None:
     actor = replace(MANAGER, limits={"rpm": 1}, allowed_models=[])
     assert beyond(actor, {"name": "x", "scopes": ["platform:chat"]}) == []
 
 
-def test_a_rule_that_is_gone_from_the_config_file_stops_nobody() -> None:
+def test_removed_rule_refuses_no_change() -> None:
     RULES.check_manage(MANAGER, replace(key_record(), limits={"gone": 10**9}))
 
 
@@ -214,7 +216,9 @@ def test_a_rule_that_is_gone_from_the_config_file_stops_nobody() -> None:
         (set(), None, 1),
     ],
 )
-def test_models_beyond_ones_own(own: set[str] | None, models: list[str] | None, count: int) -> None:
+def test_models_beyond_the_actors_are_refused_by_rules(
+    own: set[str] | None, models: list[str] | None, count: int
+) -> None:
     actor = replace(MANAGER, allowed_models=None if own is None else sorted(own))
     found = beyond(actor, {"allowed_models": models})
     assert len(found) == count
@@ -244,7 +248,7 @@ ELSEWHERE = timezone(timedelta(hours=5))
         (SOON, None, "expires_at: without it a key does not expire"),
     ],
 )
-def test_expiry_beyond_own_end_is_refused(own: datetime | None, wanted: datetime | None, says: str) -> None:
+def test_expiry_after_the_actors_is_refused(own: datetime | None, wanted: datetime | None, says: str) -> None:
     holder, target = replace(MANAGER, expires_at=own), key_record(expires_at=wanted)
     found = beyond(holder, {"expires_at": wanted})
     assert bool(found) == bool(says)
@@ -304,7 +308,7 @@ def test_every_key_attribute_is_compared_or_powerless() -> None:
 
 
 @pytest.mark.parametrize("name", BEYOND)
-def test_each_attribute_beyond_is_refused_alone(name: str) -> None:
+def test_each_exceeding_attribute_is_refused_alone(name: str) -> None:
     RULES.check_grant(NARROW, WITHIN)
     RULES.check_manage(NARROW, replace(key_record(), **WITHIN))
     with pytest.raises((ValidationFailed, InsufficientScope)):
@@ -341,25 +345,25 @@ def test_administrator_is_weakened(end: datetime | None, changes: Mapping[str, A
 
 
 @pytest.mark.parametrize("seconds", [0, 1, MAX_GRACE_SECONDS])
-def test_grace(seconds: int) -> None:
+def test_valid_grace_period_is_accepted(seconds: int) -> None:
     check_grace(seconds)
 
 
 @pytest.mark.parametrize("seconds", [-1, MAX_GRACE_SECONDS + 1])
-def test_no_grace(seconds: int) -> None:
+def test_invalid_grace_is_refused(seconds: int) -> None:
     with pytest.raises(ValidationFailed):
         check_grace(seconds)
 
 
 @pytest.mark.parametrize("reason", ["", " ", "\n", "a\nb", "x" * 201])
-def test_no_reason(reason: str) -> None:
+def test_empty_reason_is_refused(reason: str) -> None:
     with pytest.raises(ValidationFailed):
         check_reason(reason)
 
 
-def test_a_reason() -> None:
+def test_reason_is_accepted() -> None:
     check_reason("it leaked: see https://example.org/1 (Ümlaut)")
 
 
-def test_an_expiry_just_ahead_is_fine() -> None:
+def test_expiry_soon_is_accepted() -> None:
     assert problems({"expires_at": datetime.now(UTC) + timedelta(seconds=5)}) == []

@@ -49,7 +49,7 @@ def gauge() -> float | None:
     return REGISTRY.get_sample_value("platform_limiter_degraded")
 
 
-async def test_while_all_is_well_the_shared_limiter_decides_alone(world: World) -> None:
+async def test_shared_limiter_decides_while_available(world: World) -> None:
     allowed = Count("platform_limiter_total", decision="allowed", mode="shared")
     denied = Count("platform_limiter_total", decision="denied", mode="shared")
     assert (await world.acquire()).allowed
@@ -59,7 +59,7 @@ async def test_while_all_is_well_the_shared_limiter_decides_alone(world: World) 
     assert (allowed.grown, denied.grown) == (1, 1)
 
 
-async def test_a_failure_is_decided_locally_and_opens_the_breaker(world: World) -> None:
+async def test_failure_is_decided_locally_and_degrades(world: World) -> None:
     world.shared.down = True
     world.local.deny_seconds = 2.0
     unavailable = Count("platform_limiter_total", decision="unavailable", mode="shared")
@@ -73,7 +73,7 @@ async def test_a_failure_is_decided_locally_and_opens_the_breaker(world: World) 
     assert (unavailable.grown, denied.grown) == (1, 10)
 
 
-async def test_no_request_probes_while_it_is_degraded(world: World) -> None:
+async def test_degraded_requests_do_not_probe(world: World) -> None:
     world.shared.down = True
     await world.acquire()
     for _ in range(100):
@@ -84,7 +84,7 @@ async def test_no_request_probes_while_it_is_degraded(world: World) -> None:
     assert len(world.local.asked) == 101
 
 
-async def test_nobody_waits_for_a_probe_of_a_frozen_server(world: World) -> None:
+async def test_requests_do_not_wait_for_a_probe(world: World) -> None:
     world.shared.down = True
     await world.acquire()
 
@@ -104,7 +104,7 @@ async def test_nobody_waits_for_a_probe_of_a_frozen_server(world: World) -> None
     await world.limiter.aclose()
 
 
-async def test_it_recovers_with_the_first_good_probe(world: World) -> None:
+async def test_first_successful_probe_recovers(world: World) -> None:
     world.shared.down = True
     await world.acquire()
     world.shared.down = False
@@ -118,7 +118,7 @@ async def test_it_recovers_with_the_first_good_probe(world: World) -> None:
     assert len(world.local.asked) == asked
 
 
-async def test_probe_that_raises_anything_is_followed_by_others(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_probe_bug_does_not_end_probing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.shared.down = True
     await world.acquire()
 
@@ -135,7 +135,7 @@ async def test_probe_that_raises_anything_is_followed_by_others(world: World, mo
     assert not world.is_degraded()
 
 
-async def test_readiness_probe_changes_no_state(world: World) -> None:
+async def test_readiness_probe_does_not_change_state(world: World) -> None:
     """However often a probe asks: only requests and the limiter's own task decide."""
     assert await world.limiter.counts()
     world.shared.down = True
@@ -148,7 +148,7 @@ async def test_readiness_probe_changes_no_state(world: World) -> None:
     assert world.is_degraded()
 
 
-async def test_it_logs_once_for_each_change(world: World) -> None:
+async def test_each_change_is_logged_once(world: World) -> None:
     with capture_logs() as lines:
         for _ in range(2):
             world.shared.down = True
@@ -169,7 +169,7 @@ def closed(*, shadow: bool = False) -> Charge:
     return Charge(rule, "fbp:rl:{c}:strict")
 
 
-async def test_a_closed_rule_lets_nobody_pass(world: World) -> None:
+async def test_closed_rule_refuses_while_degraded(world: World) -> None:
     refused = Count("platform_limiter_total", decision="closed", mode="local")
     assert (await world.limiter.acquire([*CHARGES, closed()])).allowed
     world.shared.down = True
@@ -183,19 +183,19 @@ async def test_a_closed_rule_lets_nobody_pass(world: World) -> None:
     assert (await world.acquire()).allowed, "where only other rules apply, they degrade"
 
 
-async def test_a_closed_rule_in_shadow_mode_refuses_nobody(world: World) -> None:
+async def test_closed_shadow_rule_refuses_no_request(world: World) -> None:
     world.shared.down = True
     assert (await world.limiter.acquire([closed(shadow=True)])).allowed
 
 
-async def test_reading_degrades_too(world: World) -> None:
+async def test_failed_read_degrades(world: World) -> None:
     assert (await world.limiter.read(CHARGES))[0].remaining == 5
     world.shared.down = True
     assert (await world.limiter.read(CHARGES))[0].remaining == 5
     assert world.is_degraded()
 
 
-async def test_both_are_closed(world: World) -> None:
+async def test_close_closes_both_limiters(world: World) -> None:
     await world.limiter.aclose()
     assert world.shared.closed
     assert world.local.closed

@@ -71,7 +71,7 @@ def requests(draw: st.DrawFn) -> list[tuple[float, list[Charge]]]:
 
 
 @given(requests(), st.integers(1, 3), st.floats(0, 1e6))
-async def test_never_above_the_limit_and_at_most_a_bucket_early(
+async def test_decisions_are_exact_within_a_bucket(
     steps: list[tuple[float, list[Charge]]], processes: int, start: float
 ) -> None:
     clock = FakeClock(start)
@@ -88,7 +88,7 @@ async def test_never_above_the_limit_and_at_most_a_bucket_early(
 
 
 @given(requests())
-async def test_a_denial_says_when_the_request_would_fit(steps: list[tuple[float, list[Charge]]]) -> None:
+async def test_request_fits_at_the_denials_reset(steps: list[tuple[float, list[Charge]]]) -> None:
     clock = FakeClock()
     limiter = LocalLimiter(1, clock)
     for wait, charges in steps:
@@ -105,7 +105,7 @@ async def test_a_denial_says_when_the_request_would_fit(steps: list[tuple[float,
 
 
 @pytest.mark.parametrize("phase", range(BUCKETS))
-async def test_a_unit_counts_for_a_whole_window_wherever_in_a_bucket_it_fell(phase: int) -> None:
+async def test_unit_counts_for_a_whole_window(phase: int) -> None:
     clock = FakeClock(6000 + phase / BUCKETS * 60 / BUCKETS)
     limiter = LocalLimiter(1, clock)
     assert (await limiter.acquire([charge(limit=1)])).allowed
@@ -128,14 +128,14 @@ async def test_denied_by_one_rule_charges_none() -> None:
 
 
 @pytest.mark.parametrize(("limit", "processes", "share"), [(60, 1, 60), (60, 4, 15), (10, 3, 3), (5, 8, 1)])
-async def test_a_process_allows_its_share(limit: int, processes: int, share: int) -> None:
+async def test_process_allows_its_share(limit: int, processes: int, share: int) -> None:
     limiter = LocalLimiter(processes, FakeClock())
     outcomes = [await limiter.acquire([charge(limit=limit)]) for _ in range(limit + 1)]
     assert sum(outcome.allowed for outcome in outcomes) == share
     assert outcomes[0].states[0].remaining == share - 1
 
 
-async def test_a_whole_window_later_everything_is_back() -> None:
+async def test_all_units_return_after_a_window() -> None:
     clock = FakeClock()
     limiter = LocalLimiter(1, clock)
     assert sum([(await limiter.acquire([charge()])).allowed for _ in range(12)]) == 10
@@ -143,7 +143,7 @@ async def test_a_whole_window_later_everything_is_back() -> None:
     assert sum([(await limiter.acquire([charge()])).allowed for _ in range(12)]) == 10
 
 
-async def test_counters_are_bounded_and_the_used_ones_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_least_recently_used_counter_is_evicted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local_limiter, "MAX_COUNTERS", 10)
     limiter = LocalLimiter(1, FakeClock())
     busy = charge("busy", limit=1)
@@ -154,7 +154,7 @@ async def test_counters_are_bounded_and_the_used_ones_stay(monkeypatch: pytest.M
     assert len(limiter._counters) == 10
 
 
-async def test_a_counters_memory_does_not_grow_with_its_use() -> None:
+async def test_counter_memory_is_bounded() -> None:
     clock = FakeClock()
     limiter = LocalLimiter(1, clock)
     for _ in range(2000):
@@ -164,7 +164,7 @@ async def test_a_counters_memory_does_not_grow_with_its_use() -> None:
     assert len(counter.buckets) <= BUCKETS + 1
 
 
-async def test_no_rule_allows() -> None:
+async def test_request_without_rules_is_allowed() -> None:
     assert (await LocalLimiter(1, FakeClock()).acquire([])).allowed
 
 
@@ -183,7 +183,7 @@ class World:
         return [state.remaining for state in await self.limiter.read(charges)]
 
 
-async def test_reservations_are_settled_with_what_was_used() -> None:
+async def test_reservations_are_settled_with_use() -> None:
     world, each, budget = World(), tokens("t", limit=1000, units=400), cost("c", limit=1000, units=300)
     first = (await world.limiter.acquire([each, budget])).admission
     second = (await world.limiter.acquire([each, budget])).admission
@@ -200,7 +200,7 @@ async def test_reservations_are_settled_with_what_was_used() -> None:
     assert await world.remaining(budget) == [1000]
 
 
-async def test_what_was_used_counts_from_its_admission() -> None:
+async def test_use_counts_from_admission() -> None:
     world, early, late = World(), tokens("t", limit=1000, units=100), tokens("t", limit=1000, units=100)
     running = (await world.limiter.acquire([early])).admission
     world.advance(30)
@@ -212,7 +212,7 @@ async def test_what_was_used_counts_from_its_admission() -> None:
     assert await world.remaining(late) == [1000]
 
 
-async def test_slots_come_back_when_requests_end() -> None:
+async def test_concurrency_returns_when_requests_end() -> None:
     world, slot = World(processes=2), lease("l", limit=4)
     held = [await world.limiter.acquire([slot]) for _ in range(3)]
     assert [decision.allowed for decision in held] == [True, True, False]
@@ -223,13 +223,13 @@ async def test_slots_come_back_when_requests_end() -> None:
     assert (await world.limiter.acquire([slot])).allowed
 
 
-async def test_an_admission_that_is_thrown_away_is_settled() -> None:
+async def test_dropped_admission_is_settled() -> None:
     world, slot = World(), lease("l", limit=1)
     for _ in range(3):
         assert (await world.limiter.acquire([slot])).allowed
 
 
-async def test_a_budget_is_told_to_come_back_with_the_next_day() -> None:
+async def test_budget_resets_with_the_next_day() -> None:
     world, budget = World(), cost("c", limit=100, units=100)
     (await world.limiter.acquire([budget])).admission.settle(None, 100)
     denied = (await world.limiter.acquire([budget])).denied_by
@@ -240,7 +240,7 @@ async def test_a_budget_is_told_to_come_back_with_the_next_day() -> None:
     assert (await world.limiter.acquire([budget])).allowed
 
 
-async def test_a_shadow_rule_denies_nobody_and_is_not_charged_beyond_its_limit() -> None:
+async def test_shadow_rule_is_not_charged_above_its_limit() -> None:
     world = World()
     shadow = Charge(Rule("s", "key", "requests", 2, window_seconds=60, shadow=True), "s")
     states = [(await world.limiter.acquire([shadow, charge(limit=5)])).states[0] for _ in range(4)]
@@ -252,7 +252,7 @@ async def test_a_shadow_rule_denies_nobody_and_is_not_charged_beyond_its_limit()
     ]
 
 
-async def test_reading_charges_nothing() -> None:
+async def test_read_charges_nothing() -> None:
     world = World()
     assert await world.remaining(charge(limit=3)) == [3]
     assert await world.remaining(charge(limit=3)) == [3]

@@ -41,7 +41,7 @@ async def _give_up(limiter: RedisLimiter) -> None:
 
 
 @virtual_time
-async def test_close_waits_for_given_up_request_and_its_settlement() -> None:
+async def test_close_waits_for_cancelled_request_and_settlement() -> None:
     """A call that outlives its client opens a connection that nothing closes."""
     scripts = SlowScripts(0.3)
     limiter = RedisLimiter(scripts)
@@ -53,7 +53,7 @@ async def test_close_waits_for_given_up_request_and_its_settlement() -> None:
 
 
 @virtual_time
-async def test_close_with_silent_server_ends_after_its_bound() -> None:
+async def test_close_with_frozen_server_ends_after_its_bound() -> None:
     limiter = RedisLimiter(SlowScripts(60))
     await _give_up(limiter)
     started = now()

@@ -84,7 +84,7 @@ def _check_denial(response: httpx.Response, rule: str, limit: int, scope: str) -
     assert re.fullmatch(r"1m[\d.]+s|[\d.]+m?s", response.headers["x-ratelimit-reset-requests"])
 
 
-async def test_sixty_pass_and_the_sixty_first_does_not(
+async def test_request_above_the_limit_is_refused(
     limited: Gateway, client: httpx.AsyncClient, platform: Platform, simulator: ProviderSimulator
 ) -> None:
     key = platform.key(owner="one by one")
@@ -100,7 +100,7 @@ async def test_sixty_pass_and_the_sixty_first_does_not(
     assert simulator.count("sim-ok") - before == 60, "a refused request reached the provider"
 
 
-async def test_a_stream_counts_like_any_other(limited: Gateway, client: httpx.AsyncClient, platform: Platform) -> None:
+async def test_stream_counts_as_a_request(limited: Gateway, client: httpx.AsyncClient, platform: Platform) -> None:
     headers = {"Authorization": f"Bearer {platform.key(owner='streams')}"}
     responses = [
         await client.post(limited.chat_url, headers=headers, json={"prompt": "Hello", "stream": True})
@@ -110,7 +110,7 @@ async def test_a_stream_counts_like_any_other(limited: Gateway, client: httpx.As
     assert responses[60].headers["content-type"] == "application/json"
 
 
-async def test_a_refusal_charges_no_other_rule(limited: Gateway, client: httpx.AsyncClient, platform: Platform) -> None:
+async def test_denial_charges_no_other_rule(limited: Gateway, client: httpx.AsyncClient, platform: Platform) -> None:
     """The owner's 70 are 60 of one key and 10 of another, however often the first was refused."""
     first, second = platform.key(owner="shared"), platform.key(owner="shared")
     statuses = [(await ask(client, limited, first)).status_code for _ in range(90)]
@@ -121,7 +121,7 @@ async def test_a_refusal_charges_no_other_rule(limited: Gateway, client: httpx.A
     _check_denial(responses[10], "owner-rpm", 70, "owner")
 
 
-async def test_nothing_is_charged_for_requests_that_were_refused_before(
+async def test_requests_refused_earlier_are_not_charged(
     limited: Gateway, client: httpx.AsyncClient, platform: Platform
 ) -> None:
     headers = {"Authorization": f"Bearer {platform.key(owner='mistakes', models=['sim-ok'])}"}
@@ -133,7 +133,7 @@ async def test_nothing_is_charged_for_requests_that_were_refused_before(
     assert response.headers["x-ratelimit-remaining-requests"] == "59"
 
 
-async def test_two_workers_let_exactly_sixty_of_a_rush_pass(
+async def test_two_workers_admit_exactly_the_limit(
     limited: Gateway, client: httpx.AsyncClient, platform: Platform, simulator: ProviderSimulator
 ) -> None:
     assert len(workers(limited)) == 2
@@ -151,7 +151,7 @@ async def test_two_workers_let_exactly_sixty_of_a_rush_pass(
     assert simulator.count("sim-ok") - before == 61
 
 
-async def test_without_redis_this_process_limits_by_itself(
+async def test_process_limits_alone_without_redis(
     without_redis: Gateway, client: httpx.AsyncClient, platform: Platform
 ) -> None:
     key = platform.key()
@@ -198,7 +198,7 @@ def freezable(
             yield running, server
 
 
-async def test_a_closed_rule_follows_its_policy_and_explains_itself(
+async def test_closed_rule_refuses_without_redis(
     freezable: tuple[Gateway, EmbeddedValkey], client: httpx.AsyncClient, platform: Platform
 ) -> None:
     gateway, server = freezable
@@ -256,7 +256,9 @@ def cli(gateway: Gateway, *arguments: str) -> str:
     return done.stdout
 
 
-async def test_waiting_as_told_is_enough(limited: Gateway, client: httpx.AsyncClient, platform: Platform) -> None:
+async def test_waiting_for_retry_after_is_enough(
+    limited: Gateway, client: httpx.AsyncClient, platform: Platform
+) -> None:
     """A key's own limit, and a client that does what Retry-After says: its next request succeeds."""
     record, key = platform.new_key(owner="patient")
     await asyncio.to_thread(cli, limited, "keys", "update", record.key_id, "--limit", "key-rps=2")
@@ -269,7 +271,7 @@ async def test_waiting_as_told_is_enough(limited: Gateway, client: httpx.AsyncCl
     assert (await ask(client, limited, key)).status_code == 200
 
 
-async def test_a_budget_of_a_key_may_be_a_fraction(
+async def test_key_budget_may_be_a_fraction(
     freezable: tuple[Gateway, EmbeddedValkey], client: httpx.AsyncClient, platform: Platform
 ) -> None:
     gateway, _ = freezable

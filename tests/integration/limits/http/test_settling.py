@@ -82,7 +82,7 @@ def _cost(usage: dict[str, int]) -> float:
 
 
 @pytest.mark.parametrize("path", ["/v1/platform/chat", "/v1/chat/completions"])
-async def test_what_an_answer_used_is_what_is_charged(caller: Caller, path: str) -> None:
+async def test_response_is_charged_by_its_usage(caller: Caller, path: str) -> None:
     response = await caller.ask(path)
     usage = response.json()["usage"]
     assert usage["total_tokens"] < 100
@@ -91,19 +91,19 @@ async def test_what_an_answer_used_is_what_is_charged(caller: Caller, path: str)
     await _becomes(caller, TOKENS - usage["total_tokens"], USD - _cost(usage))
 
 
-async def test_a_streams_last_word_is_what_is_charged(caller: Caller) -> None:
+async def test_stream_is_charged_by_its_final_usage(caller: Caller) -> None:
     whole = (await caller.ask("/v1/chat/completions")).json()["usage"]
     streamed = await caller.ask("/v1/chat/completions", stream=True)
     assert "[DONE]" in streamed.text
     await _becomes(caller, TOKENS - 2 * whole["total_tokens"], USD - 2 * _cost(whole))
 
 
-async def test_a_refused_request_costs_nothing(caller: Caller) -> None:
+async def test_request_refused_by_provider_is_free(caller: Caller) -> None:
     assert (await caller.ask("/v1/chat/completions", model="sim-bad-request")).status_code == 400
     await _becomes(caller, TOKENS, USD)
 
 
-async def test_a_stream_that_is_left_is_charged_what_was_made(
+async def test_abandoned_stream_is_charged_by_its_chunks(
     caller: Caller, client: httpx.AsyncClient, settling: Gateway
 ) -> None:
     body = {**CHAT, "model": "sim-slow-stream-300", "stream": True}

@@ -92,7 +92,7 @@ def caller(client: httpx.AsyncClient, budgets: Gateway, platform: Platform) -> C
 @pytest.mark.parametrize("streams", [False, True], ids=["json", "stream"])
 @pytest.mark.parametrize("number", NUMBERS)
 @pytest.mark.parametrize("wire", WIRES)
-async def test_budget_holds_whatever_the_provider_counts(caller: Caller, wire: str, number: int, streams: bool) -> None:
+async def test_budget_holds_for_any_provider_usage(caller: Caller, wire: str, number: int, streams: bool) -> None:
     """No shape makes calls free, and none that cannot be empties a budget."""
     path = PATHS[number % len(PATHS)]
     passed = await caller.requests_until_refused(path, model=f"{wire}-{number}", stream=streams)
@@ -102,7 +102,7 @@ async def test_budget_holds_whatever_the_provider_counts(caller: Caller, wire: s
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_absurd_counts_are_not_told_as_usage(caller: Caller, path: str) -> None:
+async def test_absurd_counts_are_not_reported_as_usage(caller: Caller, path: str) -> None:
     """The platform's own contract tells the counts that are used; OpenAI's passes the provider's bytes."""
     response = await caller.ask(path, model="openai-2")
     assert response.status_code == 200
@@ -113,7 +113,7 @@ async def test_absurd_counts_are_not_told_as_usage(caller: Caller, path: str) ->
 @pytest.mark.parametrize("model", ["unpriced", "half-priced"])
 @pytest.mark.parametrize("streams", [False, True], ids=["json", "stream"])
 @pytest.mark.parametrize("path", PATHS)
-async def test_models_without_a_price_are_refused(
+async def test_model_without_price_is_refused(
     caller: Caller, simulator: ProviderSimulator, path: str, streams: bool, model: str
 ) -> None:
     before = simulator.count("sim-ok")
@@ -126,7 +126,7 @@ async def test_models_without_a_price_are_refused(
     assert simulator.count("sim-ok") == before
 
 
-async def test_embeddings_without_a_price_are_refused(
+async def test_embeddings_without_price_are_refused(
     client: httpx.AsyncClient, budgets: Gateway, platform: Platform
 ) -> None:
     headers = {"Authorization": f"Bearer {platform.key('platform:embeddings')}"}
@@ -135,7 +135,7 @@ async def test_embeddings_without_a_price_are_refused(
     assert (response.status_code, response.json()["error"]["code"]) == (403, "price_unknown")
 
 
-async def test_check_names_rule_and_route_and_fails(budgets: Gateway) -> None:
+async def test_check_names_unpriced_route_and_rule(budgets: Gateway) -> None:
     """Before anybody is refused: one line for each route without a price and each budget that applies to it."""
     outcome = await asyncio.to_thread(cli, budgets.environment, "check", "--no-live")
     assert outcome.code == 1, outcome.all

@@ -55,7 +55,7 @@ async def ask(
     return await client.post(gateway.chat_url, json={"prompt": "hi"}, headers=headers)
 
 
-async def test_a_key_is_answered_once_wherever_its_slot_is(
+async def test_idempotency_works_in_every_slot(
     client: httpx.AsyncClient,
     gateway: Gateway,
     platform: Platform,
@@ -77,7 +77,9 @@ async def test_a_key_is_answered_once_wherever_its_slot_is(
         assert kept, "with so many keys each node has some"
 
 
-async def test_workers_share_a_limit(client: httpx.AsyncClient, gateway: Gateway, platform: Platform) -> None:
+async def test_workers_share_a_limit_on_cluster(
+    client: httpx.AsyncClient, gateway: Gateway, platform: Platform
+) -> None:
     key = platform.key()
     answers = await asyncio.gather(*(ask(client, gateway, key) for _ in range(ASKED)))
     statuses = [answer.status_code for answer in answers]
@@ -86,7 +88,7 @@ async def test_workers_share_a_limit(client: httpx.AsyncClient, gateway: Gateway
     await metric_becomes(gateway, 1, "platform_key_listener_connected")
 
 
-async def test_a_revocation_reaches_every_worker(
+async def test_revocation_reaches_every_worker_on_cluster(
     client: httpx.AsyncClient, gateway: Gateway, platform: Platform
 ) -> None:
     record, key = platform.new_key()

@@ -1,24 +1,19 @@
-"""The limiter's script on a real server: against a model, under load, and when the server is frozen or forgetful."""
+"""Sliding windows on a real server: against a model that remembers every unit, and at the edges."""
 
 import asyncio
-import contextlib
 import itertools
 import math
 import re
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
-from apps.platform_cli.embedded.valkey import EmbeddedValkey
-from platform_app.errors import LimiterUnavailable
 from platform_app.rate_limit.limiters.redis import BUCKETS, RedisLimiter
-from platform_app.rate_limit.limiters.scripts import ACQUIRE, ALL
+from platform_app.rate_limit.limiters.scripts import ALL
 from platform_app.rate_limit.matching import Charge
 from platform_app.redis.client import PipelinedRedis
 from tests.support.limits.limiter import (
@@ -27,13 +22,8 @@ from tests.support.limits.limiter import (
     SECOND,
     TimedScripts,
     charge,
-    cost,
-    lease,
     on_test_clock,
-    tokens,
 )
-from tests.support.servers.valkey import connect, counting_socket
-from tests.support.timing.responsive_time import responsive_time
 
 
 class TimedLimiter(RedisLimiter):
@@ -52,7 +42,7 @@ class TimedLimiter(RedisLimiter):
         self._timed.now = now
 
 
-def test_patched_script_leaves_no_call_on_real_time() -> None:
+def test_patched_scripts_have_no_real_clock() -> None:
     for script in ALL:
         assert script.text.count(CLOCK_CALL) == 1
         assert script.text.count(NOW_MS) == 1
@@ -106,6 +96,7 @@ class Step:
 
 
 RULES = st.lists(st.tuples(st.integers(1, 12), st.sampled_from([60, 100, 3600])), min_size=1, max_size=4)
+
 WAITS = st.one_of(
     st.just(0),
     st.integers(0, 2 * SECOND),
@@ -113,6 +104,7 @@ WAITS = st.one_of(
     st.integers(0, 120 * SECOND),
     st.integers(0, 5000 * SECOND),
 )
+
 STEPS = st.lists(
     st.builds(Step, WAITS, st.dictionaries(st.integers(0, 3), st.integers(1, 4), min_size=1, max_size=4)),
     min_size=5,
@@ -125,7 +117,7 @@ STEPS = st.lists(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )  # fmt: skip
 @given(rules=RULES, steps=STEPS, phase=st.integers(0, SECOND))
-async def test_it_decides_as_a_model_that_remembers_every_unit(
+async def test_windows_match_a_model_of_every_unit(
     scripts: PipelinedRedis, redis: "Redis", rules: list[tuple[int, int]], steps: list[Step], phase: int
 ) -> None:
     """Several rules and costs, any pauses; the server expires idle counters on the test's clock."""
@@ -165,7 +157,7 @@ async def test_denied_by_one_rule_charges_none(scripts: PipelinedRedis) -> None:
     assert (await limiter.acquire([wide])).states[0].remaining == 6
 
 
-async def test_a_cost_beyond_the_limit_is_denied_and_takes_nothing(scripts: PipelinedRedis) -> None:
+async def test_units_above_limit_are_denied_and_not_charged(scripts: PipelinedRedis) -> None:
     limiter = RedisLimiter(scripts)
     each = charge(limit=5)
     too_much = Charge(each.rule, each.counter, 6)
@@ -176,11 +168,11 @@ async def test_a_cost_beyond_the_limit_is_denied_and_takes_nothing(scripts: Pipe
     assert (await limiter.acquire([each])).states[0].remaining == 4
 
 
-async def test_no_rule_allows(scripts: PipelinedRedis) -> None:
+async def test_request_without_rules_is_allowed(scripts: PipelinedRedis) -> None:
     assert (await RedisLimiter(scripts).acquire([])).allowed
 
 
-async def test_a_counter_that_only_denied_for_a_window_goes_on(scripts: PipelinedRedis) -> None:
+async def test_counter_after_a_window_of_denials_works(scripts: PipelinedRedis) -> None:
     """Its units ended at a denied request, so at the next one there is nothing left to drop."""
     limiter, each = TimedLimiter(scripts), charge(limit=3)
     too_much = Charge(each.rule, each.counter, 4)
@@ -191,7 +183,7 @@ async def test_a_counter_that_only_denied_for_a_window_goes_on(scripts: Pipeline
     assert (await limiter.acquire([each])).states[0].remaining == 2
 
 
-async def test_a_client_that_stays_a_sixty_fourth_below_its_limit_is_never_denied(scripts: PipelinedRedis) -> None:
+async def test_client_slightly_below_limit_is_never_denied(scripts: PipelinedRedis) -> None:
     limiter, each = TimedLimiter(scripts), charge(limit=200, window=60)
     spacing = math.ceil(60 * SECOND / 200 * (BUCKETS + 1) / BUCKETS)
     for _ in range(900):  # four and a half windows
@@ -199,7 +191,7 @@ async def test_a_client_that_stays_a_sixty_fourth_below_its_limit_is_never_denie
         assert (await limiter.acquire([each])).allowed
 
 
-async def test_under_steady_pressure_a_sixty_fourth_is_lost_at_most(scripts: PipelinedRedis) -> None:
+async def test_steady_pressure_loses_at_most_a_sixty_fourth(scripts: PipelinedRedis) -> None:
     limiter, each = TimedLimiter(scripts), charge(limit=100, window=60)
     allowed: list[int] = []
     for _ in range(5 * 300):  # five windows at three times the limit
@@ -212,7 +204,7 @@ async def test_under_steady_pressure_a_sixty_fourth_is_lost_at_most(scripts: Pip
     assert len(allowed) >= 5 * 100 * BUCKETS / (BUCKETS + 1) - 1
 
 
-async def test_on_the_servers_own_clock(scripts: PipelinedRedis, redis: "Redis") -> None:
+async def test_unpatched_script_matches_model(scripts: PipelinedRedis, redis: "Redis") -> None:
     """The real script, hammered for two windows, decides as the model does at the server's own times."""
     limiter, model, each = RedisLimiter(scripts), Model(), charge(limit=20, window=1)
     allowed, denials = 0, 0
@@ -236,7 +228,7 @@ def microseconds(time: tuple[int, int]) -> int:
     return time[0] * SECOND + time[1]
 
 
-async def test_the_reset_of_a_denial_is_when_it_fits(scripts: PipelinedRedis) -> None:
+async def test_request_fits_exactly_at_reset(scripts: PipelinedRedis) -> None:
     limiter, each = TimedLimiter(scripts), charge(limit=3, window=1)
     assert [(await limiter.acquire([each])).allowed for _ in range(4)] == [True, True, True, False]
     denied = (await limiter.acquire([each])).denied_by
@@ -248,7 +240,7 @@ async def test_the_reset_of_a_denial_is_when_it_fits(scripts: PipelinedRedis) ->
 
 
 @pytest.mark.parametrize("back", [1, 30, 3600])
-async def test_a_clock_set_back_never_lets_more_through(scripts: PipelinedRedis, back: int) -> None:
+async def test_clock_set_back_never_exceeds_limit(scripts: PipelinedRedis, back: int) -> None:
     limiter, each = TimedLimiter(scripts), charge(limit=10, window=60)
     true_times: list[int] = []
     true_now = 0
@@ -282,7 +274,7 @@ async def test_a_clock_set_back_never_lets_more_through(scripts: PipelinedRedis,
     assert await ask(12) == 10
 
 
-async def test_an_idle_counter_goes_away(scripts: PipelinedRedis, redis: "Redis") -> None:
+async def test_idle_counter_expires_on_server(scripts: PipelinedRedis, redis: "Redis") -> None:
     """On the server's own clock; test_limiter_lifetimes.py has the exact lifetimes."""
     each, an_hour = charge(limit=3, window=3600), 3_600_000
     await RedisLimiter(scripts).acquire([each])
@@ -309,141 +301,3 @@ async def test_memory_does_not_depend_on_the_limit(
     assert 0 < min(usage.values()) <= max(usage.values()) < 2048
     # As many fields; only the numbers in them have more digits.
     assert usage[1_000_000] <= usage[60] * 1.5
-
-
-async def calls(redis: "Redis") -> dict[str, int]:
-    stats = await redis.info("commandstats")
-    return {name.removeprefix("cmdstat_"): found["calls"] for name, found in stats.items()}
-
-
-@asynccontextmanager
-async def connected(url: str, timeout_ms: int = 5000) -> AsyncIterator[PipelinedRedis]:
-    """A client of its own."""
-    client = PipelinedRedis(url, timeout_ms / 1000)
-    yield client
-    await client.aclose()
-
-
-async def test_a_flushed_script_cache_costs_nothing(redis: "Redis", valkey: EmbeddedValkey) -> None:
-    async with connected(valkey.url) as client:
-        limiter, each = RedisLimiter(client), charge(limit=3)
-        assert (await limiter.acquire([each])).states[0].remaining == 2
-        await redis.script_flush()
-        assert (await limiter.acquire([each])).states[0].remaining == 1
-        assert await redis.script_exists(ACQUIRE.sha) == [True]
-        assert (await limiter.acquire([each])).states[0].remaining == 0
-
-
-async def test_one_round_trip_for_all_rules(own_valkey: EmbeddedValkey) -> None:
-    redis = connect(own_valkey.url)
-    charges = [charge(limit=1000), charge(limit=50), charge(limit=1000)]
-    async with connected(own_valkey.url) as client:
-        limiter = RedisLimiter(client)
-        await limiter.acquire(charges)  # connects, loads the script
-        before = await calls(redis)
-        for _ in range(100):  # half of them denied
-            await limiter.acquire(charges)
-        after = await calls(redis)
-    await redis.aclose()
-    grown = {name: count - before.get(name, 0) for name, count in after.items() if count != before.get(name, 0)}
-    assert grown.pop("evalsha") == 100
-    assert grown.pop("info") == 1
-    # Commands inside of the script are counted too; nothing else came from us.
-    assert set(grown) <= {"time", "hmget", "hset", "hincrby", "hdel", "hgetall", "pexpire"}
-
-
-@pytest.mark.parametrize("rules", [1, 4, 32])
-async def test_one_round_trip_at_the_socket_whatever_the_number_of_rules(
-    valkey: EmbeddedValkey, tmp_path: Path, rules: int
-) -> None:
-    """Of every kind; where something was reserved, one more message that nobody waits for tells how it ended."""
-    makers: Iterator[Callable[..., Charge]] = itertools.cycle([charge, tokens, cost, lease])
-    charges = [make(limit=1_000_000) for make in itertools.islice(makers, rules)]
-    async with counting_socket(valkey, tmp_path) as traffic:
-        pipe = PipelinedRedis(f"unix://{traffic.socket}", 5)
-        await pipe.load_scripts(ALL, 5)
-        limiter = RedisLimiter(pipe)
-        for _ in range(20):
-            before = (traffic.asked, traffic.answered)
-            decision = await limiter.acquire(charges)
-            assert (traffic.asked, traffic.answered) == (before[0] + 1, before[1] + 1)
-            decision.admission.release()
-            await limiter.aclose()
-            settled = 0 if rules == 1 else 1
-            assert (traffic.asked, traffic.answered) == (before[0] + 1 + settled, before[1] + 1 + settled)
-        await pipe.aclose()
-
-
-async def test_of_two_hundred_racers_exactly_fifty_get_in(valkey: EmbeddedValkey) -> None:
-    shared = charge(limit=50)
-    async with AsyncExitStack() as stack:
-        clients = [await stack.enter_async_context(connected(valkey.url)) for _ in range(4)]
-        decisions = await asyncio.gather(
-            *(RedisLimiter(clients[number % 4]).acquire([shared, charge(limit=5)]) for number in range(200))
-        )
-    assert sum(decision.allowed for decision in decisions) == 50
-    remaining = sorted(decision.states[0].remaining for decision in decisions if decision.allowed)
-    assert remaining == list(range(50)), "two racers were told the same"
-
-
-TIMEOUT_SECONDS = 0.5
-"""Of clients of a server that fails. The gateway has 0.05, in which a busy machine's server does not always respond."""
-
-
-@pytest.mark.parametrize("seconds", [0.0, 1.2])
-async def test_a_frozen_server_is_given_up_on_at_once(own_valkey: EmbeddedValkey, seconds: float) -> None:
-    async with connected(own_valkey.url, int(1000 * TIMEOUT_SECONDS)) as client:
-        limiter = RedisLimiter(client)
-        small, large = charge(limit=5), charge(limit=5000)
-        await eventually(limiter, small)
-        own_valkey.pause()
-        try:
-            for concurrent in (1, 100, 1):
-                async with responsive_time() as spent:
-                    outcomes = await asyncio.gather(
-                        *(limiter.acquire([small]) for _ in range(concurrent)), return_exceptions=True
-                    )
-                assert {type(outcome) for outcome in outcomes} == {LimiterUnavailable}
-                assert spent.seconds < 3 * TIMEOUT_SECONDS  # to wait for a connection, to connect, and to hear back
-                await asyncio.sleep(seconds)  # long enough for the connection to be given up
-        finally:
-            own_valkey.resume()
-        # Late answers of the frozen time are not taken for those of new questions.
-        left = [await eventually(limiter, large) for _ in range(20)]
-        assert left == sorted(set(left), reverse=True)
-        assert left[-1] > small.rule.limit
-
-
-async def eventually(limiter: RedisLimiter, each: Charge) -> int:
-    """What remains of a charge, asked for until the server responds."""
-    async with asyncio.timeout(300):
-        while True:
-            with contextlib.suppress(LimiterUnavailable):
-                return (await limiter.acquire([each])).states[0].remaining
-
-
-async def test_a_server_that_is_gone_is_unavailable_and_used_again(own_valkey: EmbeddedValkey) -> None:
-    async with connected(own_valkey.url, int(1000 * TIMEOUT_SECONDS)) as client:
-        limiter, each = RedisLimiter(client), charge(limit=5)
-        while await eventually(limiter, each):
-            pass
-        own_valkey.kill()
-        for _ in range(3):
-            async with responsive_time() as spent:
-                with pytest.raises(LimiterUnavailable) as caught:
-                    await limiter.acquire([each])
-            assert spent.seconds < TIMEOUT_SECONDS, "it is refused, not waited for"
-            assert caught.value.retry_after == 1
-            assert "valkey.sock" not in caught.value.message
-        own_valkey.start()
-        assert await eventually(limiter, each) > 0, "a new server: empty counters, empty script cache"
-
-
-async def test_a_key_of_another_type_is_unavailable_and_no_crash(redis: "Redis", valkey: EmbeddedValkey) -> None:
-    each = charge()
-    await redis.set(each.counter, "not a hash")
-    async with connected(valkey.url) as client:
-        with pytest.raises(LimiterUnavailable):
-            await RedisLimiter(client).acquire([each])
-        assert (await RedisLimiter(client).acquire([charge()])).allowed
-    await redis.delete(each.counter)

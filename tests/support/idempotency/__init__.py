@@ -1,0 +1,1 @@
+"""A client that sends requests with an Idempotency-Key."""
