@@ -1,4 +1,4 @@
-"""One request for a model's answer, top to bottom: resolve the model, ask the limiter, call the provider through its
+"""One request for a model, from top to bottom: resolve the model, call the rate limiter, call the provider through its
 policies, settle, record."""
 
 import asyncio
@@ -21,7 +21,7 @@ from platform_app.rate_limit.service import RateLimitService
 
 @dataclass(frozen=True, slots=True)
 class ChatResult:
-    """What a caller gets: which model, by which provider, and the answer."""
+    """The response to a request, and the model and provider that it came from."""
 
     model: str
     """The public name."""
@@ -29,27 +29,28 @@ class ChatResult:
     upstream_model: str
     response: UpstreamResponse
     usage: TokenUsage | None = None
-    """What the provider counted, of a whole answer; None where that is not used. A stream's is its own."""
+    """The provider's token counts for a JSON response; None if they are not plausible. A stream has its own `usage`."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChatService:
-    """Everything between a verified caller and a provider, for chats and embeddings alike. Its fields are interfaces,
-    so that a test builds it from fakes in one line."""
+    """Everything between an authenticated caller and a provider, for chats and embeddings alike. A test builds it from
+    fakes in one line, because its fields are interfaces."""
 
     models: ModelRegistry
     limits: RateLimitService
     ledger: Ledger
     deadline_seconds: float
-    """For a request as a whole: waits, retries, fallbacks and the last byte."""
+    """Limit for the whole request: queueing, retries, fallbacks and the last byte."""
 
     async def send(self, request: ModelRequest, caller: Caller, context: RequestContext) -> ChatResult:
-        """The answer: whole, or a stream whose first chunk is there, which whoever gets it must close.
+        """Return the whole response, or a stream whose first chunk has arrived. The caller of this method closes the
+        stream.
 
-        The response headers of the context say who answered, and after how many calls, also where that failed.
+        The context notes the limiter's decision, the called route and the attempts, also for a failed request.
 
         Raises:
-            PlatformError: ModelNotFound, ModelNotAllowed, InvalidRequest for a field that its providers must not get,
+            PlatformError: ModelNotFound, ModelNotAllowed, InvalidRequest for a field that the providers must not get,
                 RateLimited, LimiterUnavailable, PriceUnknown, or the provider's failure.
                 Nothing is charged before the model is known to exist and to be allowed.
         """
@@ -60,23 +61,23 @@ class ChatService:
         call = ModelCall(request.body, deadline, request.operation, request.stream)
         meter = CallMeter(call, caller, context, admission, self.ledger, estimate, self.limits.rules.assumed_prices)
         try:
-            answer = await model.upstream.send(call)
+            response = await model.upstream.send(call)
         except BaseException as error:
             meter.end(error)
             raise
         finally:
             _note_call(call.attempt_log, context)
         usage = None
-        if isinstance(answer, ModelResponse):
-            usage = meter.complete(answer)
+        if isinstance(response, ModelResponse):
+            usage = meter.complete(response)
         else:
-            meter.follow(answer)
+            meter.follow(response)
         route = call.attempt_log.route
-        assert route is not None  # noqa: S101 - an answer came along a route
-        return ChatResult(model.name, route.provider, route.upstream_model, answer, usage)
+        assert route is not None  # noqa: S101 - a response came from a route
+        return ChatResult(model.name, route.provider, route.upstream_model, response, usage)
 
     async def admit_replay(self, request: ModelRequest, caller: Caller, context: RequestContext) -> None:
-        """Let a response of before be given again: its model is still there and allowed, and it counts as a request.
+        """Admit the replay of a stored response: its model must still exist and be allowed, and it counts as a request.
 
         Raises:
             PlatformError: ModelNotFound, ModelNotAllowed, InvalidRequest, RateLimited, LimiterUnavailable, as `send`.
@@ -94,7 +95,7 @@ class ChatService:
         return model
 
     def _estimate(self, request: ModelRequest) -> TokenUsage:
-        """What the request may use, at most as far as can be told."""
+        """Return the upper estimate of the tokens that the request may use."""
         prompt = estimate_prompt_tokens(request.body)
         output = requested_output_tokens(request.body, self.models.default_output_tokens)
         return TokenUsage(prompt, output, prompt + output)

@@ -1,4 +1,4 @@
-"""What a call used: settled with the limiter, counted, and recorded in the ledger, however the call ends."""
+"""Settle what a call used with the limiter, count it, and record it in the ledger, however the call ends."""
 
 import time
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ from platform_app.observability.provider_call import outcome_of
 from platform_app.rate_limit.limiter import Admission
 
 REFUSED_LOG_SECONDS = 60.0
-"""Of one route at most one line in that time; the counter counts all."""
+"""At most one log line per route in this time; the counter counts every refusal."""
 _NOTHING = SettledUsage(TokenUsage(), estimated=False)
 _refused_logged: "dict[tuple[str, str], float]" = {}
 
@@ -32,9 +32,9 @@ _log = get_logger("metering")
 
 
 class CallMeter:
-    """Follows one admitted call; exactly one of `complete`, `end` and a followed stream's end closes it.
+    """Meters one admitted call. Exactly one of `complete`, `end` and the end of a followed stream closes it.
 
-    Where no provider was called there is nothing to record, and what was reserved is given back.
+    A call that reached no provider is not recorded, and its reservation is released.
     """
 
     def __init__(
@@ -49,13 +49,13 @@ class CallMeter:
     ) -> None:
         """
         Args:
-            call: what is sent.
-            caller: who is charged.
+            call: the call to the provider.
+            caller: the key and owner that are charged.
             context: the request.
-            admission: what was reserved.
+            admission: the reservation.
             ledger: where the call is recorded.
-            estimate: what the call may use, which is recorded and charged if this process dies before its end.
-            assumed_prices: what limit rules take a call for whose price is not known, by rule name.
+            estimate: the tokens that the call may use; they are recorded and charged if this process dies first.
+            assumed_prices: by rule name, the price that the rule assumes for a model without a known price.
         """
         self._call = call
         self._caller = caller
@@ -63,7 +63,7 @@ class CallMeter:
         self._admission = admission
         self._ledger = ledger
         self._assumed_prices = assumed_prices or {}
-        # What a client asks for may be absurd, and no column takes it then.
+        # A client may ask for more tokens than a column can store.
         prompt, output = min(estimate.prompt_tokens, MAX_TOKENS), min(estimate.completion_tokens, MAX_TOKENS)
         self._estimate = TokenUsage(prompt, output, prompt + output)
         self._event_id = ids.trace_id()
@@ -74,17 +74,17 @@ class CallMeter:
         self._first_token_ms: float | None = None
         call.attempt_log.before_attempt = self._intend
 
-    def complete(self, answer: ModelResponse) -> TokenUsage | None:
-        """The whole answer came. Returns the provider's counts; None where they are not used."""
-        reported = answer.reported
+    def complete(self, response: ModelResponse) -> TokenUsage | None:
+        """Close the call with its whole response. Return the provider's counts, or None if they are not plausible."""
+        reported = response.reported
         raw, counts = (None, None) if reported is None else reported
-        settled = settle_usage(counts, self._facts(answer.characters))
+        settled = settle_usage(counts, self._facts(response.characters))
         self._close(settled, raw, None)
         return None if settled.estimated else settled.usage
 
     def follow(self, stream: ChunkStream) -> None:
-        """A stream began; its end will be the call's. Its `usage` is then the provider's counts; None where they are
-        not used."""
+        """Close the call when the stream ends. The stream's `usage` then has the provider's counts, or None if they are
+        not plausible."""
         self._first_token_ms = (time.perf_counter() - self._started) * 1000
 
         def ended(error: BaseException | None) -> None:
@@ -96,10 +96,13 @@ class CallMeter:
         stream.on_end(StreamObserver.METERING, ended)
 
     def end(self, error: BaseException) -> None:
-        """No answer came. Whoever left, or did not wait any longer, cannot know what the provider made meanwhile: then
-        the prompt counts, since a provider that works on it charges for it."""
-        left_alone = not isinstance(error, Exception) or isinstance(error, ProviderTimeout)
-        guessed = left_alone and self._call.attempt_log.attempts > 0
+        """Close the call without a response.
+
+        After a disconnect or a timeout the gateway cannot know what the provider generated. Then the prompt is charged,
+        because a provider charges for a prompt that it has started to process.
+        """
+        abandoned = not isinstance(error, Exception) or isinstance(error, ProviderTimeout)
+        guessed = abandoned and self._call.attempt_log.attempts > 0
         self._close(settle_usage(None, self._facts(0)) if guessed else _NOTHING, None, error)
 
     def _facts(self, characters: int, *, complete: bool = True) -> CallFacts:
@@ -119,8 +122,8 @@ class CallMeter:
         cost = _cost(route, usage)
         if cost is None and raw is not None and not settled.refused:
             cost = stated_microusd(raw, usage.total_tokens)
-        # In this order: if the process dies in between, the end that is in the spool is known to whoever finds the
-        # intent. Nothing else runs between the first and the last of them.
+        # In this order: if the process dies in between, the process that finds the intent also finds the end in the
+        # spool. Nothing else runs between the first and the last of these steps.
         record = self._ended(route, usage, estimated, cost, outcome_of(error))
         record.provider_usage = None if raw is None else kept_usage(raw)
         self._ledger.append(record)
@@ -131,10 +134,10 @@ class CallMeter:
         for direction, count in (("input", usage.prompt_tokens), ("output", usage.completion_tokens)):
             metrics.PROVIDER_TOKENS.labels(route.provider, route.public_model, direction).inc(count)
         if settled.refused:
-            _tell_refused(route, raw)
+            _report_refused(route, raw)
 
     def _intend(self, route: Route) -> None:
-        """A call is sent now: write down what it may cost."""
+        """Write an intent with the estimated cost, before the call is sent."""
         if self._called_at is None:
             self._called_at = datetime.now(UTC)
         estimate = self._estimate
@@ -148,8 +151,8 @@ class CallMeter:
             self._intent.update(record, settlement)
 
     def _ended(self, route: Route, usage: TokenUsage, estimated: bool, cost: int | None, outcome: str) -> UsageRecord:
-        """The record of the call's end: that of its intent, which has been written, with what is known now. Making a
-        record costs as much as writing one."""
+        """Return the record of the call's end. It reuses the intent's record, which has been written: creating a record
+        costs as much as writing one."""
         record, intended_route = self._intended or (None, None)
         if record is None or intended_route is not route:
             return self._record(route, usage, estimated, cost, outcome)
@@ -191,22 +194,22 @@ class CallMeter:
 
 
 def assumed_costs(prices: Mapping[str, PriceConfig], usage: TokenUsage) -> Mapping[str, int]:
-    """What limit rules take a call for whose price is not known, by rule name."""
+    """Return the costs of a call without a known price, by the name of the rule that assumes a price."""
     return {
         name: min(configured_price(price).microusd(usage), MAX_COST_MICROUSD) for name, price in prices.items()
     }  # fmt: skip
 
 
 def _cost(route: Route, usage: TokenUsage) -> int | None:
-    """At most what a record holds: the same is charged to the limits."""
+    """Return the cost, capped at the largest value of a record. The limits are charged the same amount."""
     return None if route.price is None else min(route.price.microusd(usage), MAX_COST_MICROUSD)
 
 
-def _tell_refused(route: Route, raw: Mapping[str, Any] | None) -> None:
-    """A provider's counts were not plausible: somebody must look at it, or bills will differ."""
+def _report_refused(route: Route, raw: Mapping[str, Any] | None) -> None:
+    """Count and log implausible counts of a provider. An operator must check them, or the bills will differ."""
     metrics.PROVIDER_USAGE_REFUSED.labels(route.provider, route.public_model).inc()
     name, now = (route.provider, route.public_model), time.monotonic()
     if now - _refused_logged.get(name, -REFUSED_LOG_SECONDS) >= REFUSED_LOG_SECONDS:
-        _refused_logged[name] = now  # bounded by the catalog's routes
+        _refused_logged[name] = now  # bounded by the number of routes in the catalog
         counts = None if raw is None else kept_usage(raw)
         _log.warning("provider_usage_refused", provider=route.provider, model=route.public_model, counts=counts)

@@ -30,15 +30,15 @@ ContextDep = Annotated[RequestContext, Depends(_context)]
 ModelsReaderDep = Annotated[Caller, Depends(Guard(Scope.MODELS_READ))]
 """May read which models it may use."""
 KeyReaderDep = Annotated[Caller, Depends(Guard(Scope.API_KEYS_READ))]
-"""May read the keys of its own owner, never their secrets."""
+"""May read the keys of the same owner, never their secrets."""
 KeyManagerDep = Annotated[Caller, Depends(Guard(Scope.API_KEYS_MANAGE))]
-"""May create, change, rotate and revoke keys of its own owner that have no more permissions than itself."""
+"""May create, change, rotate and revoke keys of the same owner that have no more permissions than itself."""
 AnyKeyDep = Annotated[Caller, Depends(Guard(None, LimitedBy.NOTHING_CHARGED))]
 """Any key, which reads about itself."""
 AuditReaderDep = Annotated[Caller, Depends(Guard(Scope.AUDIT_READ))]
-"""May read the audit of its own owner's keys."""
+"""May read the audit of the same owner's keys."""
 UsageReaderDep = Annotated[Caller, Depends(Guard(None))]
-"""Any key, which reads its own usage; with platform:usage:read that of its own owner's keys."""
+"""Any key, which reads its own usage; with platform:usage:read that of the same owner's keys."""
 
 
 def actor_of(caller: Caller, context: RequestContext) -> Actor:

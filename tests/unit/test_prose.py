@@ -17,10 +17,7 @@ from tests.support.prose.texts import Prose, all_prose, prose_of
 MAX_TEST_NAME = 60
 
 NOT_YET_CLEAN = {
-    "apps/platform_api": 93,
-    "platform_app/chat.py": 7,
     "platform_app/ledger": 48,
-    "platform_app/metering.py": 5,
     "platform_app/rate_limit": 5,
     "tests/chaos": 23,
     "tests/integration": 85,

@@ -42,10 +42,10 @@ CHAT: dict[str, Any] = {
     "responses": {
         200: {
             "model": ChatResponse,
-            "description": "The answer; server-sent events where `stream` is true.",
+            "description": "The response; server-sent events if `stream` is true.",
             "headers": {
-                "RateLimit-Policy": _header("The tightest rule, its quota and window."),
-                "RateLimit": _header("What is left of it, and the seconds until more comes back."),
+                "RateLimit-Policy": _header("The tightest rule, with its quota and window."),
+                "RateLimit": _header("The remaining units of that rule, and the seconds until it is reset."),
                 **REPLAYED,
             },
             "content": {

@@ -17,7 +17,7 @@ from platform_app.llm.requests import ModelRequest
 
 
 async def chat(request: Request, caller: Caller) -> Response:
-    """Ask a model: one JSON answer, or server-sent events with `"stream": true`."""
+    """Call a model. The response is one JSON object, or server-sent events with `"stream": true`."""
     body = await read_json(request, ChatRequestBody)
     wanted = ModelRequest(body.model, body.upstream_body(), stream=body.stream)
     return await respond(request, caller, wanted, PlatformContract(context_of(request), body.conversation_id))

@@ -1,8 +1,8 @@
-"""The platform's own chat contract: what a client sends, and the shape of what it gets.
+"""The platform's own chat contract: the request that a client sends, and the shape of the response.
 
-Messages are TypedDicts: pydantic checks them in place, and what was checked goes to the provider as it is. Union
-tags start with `@` so that error paths can leave them out. Of a list only the first problem is told: a refusal must
-not cost more than an accepted request.
+Messages are TypedDicts: pydantic validates them in place, and they are forwarded to the provider unchanged. Union tags
+start with `@`, so that error paths can leave them out. Only the first problem of a list is reported, because a refusal
+must not cost more than an accepted request.
 """
 
 from typing import Annotated, Any, Literal, NotRequired, Required, Self
@@ -29,7 +29,7 @@ _Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 
 @with_config(_STRICT)
 class TextPart(TypedDict):
-    """A piece of text."""
+    """A text."""
 
     type: Literal["text"]
     text: str
@@ -37,7 +37,7 @@ class TextPart(TypedDict):
 
 @with_config(_STRICT)
 class ImageUrl(TypedDict, total=False):
-    """Where an image is: an https URL, or a data: URL with the image itself."""
+    """The URL of an image: an https URL, or a data: URL that contains the image."""
 
     url: Required[Annotated[str, Field(min_length=1)]]
     detail: Literal["auto", "low", "high"]
@@ -45,7 +45,7 @@ class ImageUrl(TypedDict, total=False):
 
 @with_config(_STRICT)
 class ImagePart(TypedDict):
-    """An image; the provider fetches it, the platform never does."""
+    """An image. The provider fetches it; the platform never does."""
 
     type: Literal["image_url"]
     image_url: ImageUrl
@@ -53,7 +53,7 @@ class ImagePart(TypedDict):
 
 @with_config(_STRICT)
 class FunctionCall(TypedDict):
-    """Which function the model called, with which arguments (JSON as text)."""
+    """The function that the model called, and its arguments (JSON as text)."""
 
     name: _Name
     arguments: str
@@ -61,7 +61,7 @@ class FunctionCall(TypedDict):
 
 @with_config(_STRICT)
 class ToolCall(TypedDict):
-    """One call that the model made."""
+    """One function call of the model."""
 
     id: str
     type: Literal["function"]
@@ -94,7 +94,7 @@ _Content = Annotated[Annotated[str, Tag("@text")] | Annotated[_Parts, Tag("@part
 
 @with_config(_STRICT)
 class InstructionMessage(TypedDict):
-    """What the application tells the model."""
+    """An instruction of the application to the model."""
 
     role: Literal["system", "developer"]
     content: _Content
@@ -103,7 +103,7 @@ class InstructionMessage(TypedDict):
 
 @with_config(_STRICT)
 class UserMessage(TypedDict):
-    """What the user said."""
+    """A message of the user."""
 
     role: Literal["user"]
     content: _Content
@@ -112,7 +112,7 @@ class UserMessage(TypedDict):
 
 @with_config(_STRICT)
 class AssistantMessage(TypedDict, total=False):
-    """What the model said before."""
+    """An earlier message of the model."""
 
     role: Required[Literal["assistant"]]
     content: _Content | None
@@ -123,7 +123,7 @@ class AssistantMessage(TypedDict, total=False):
 
 @with_config(_STRICT)
 class ToolMessage(TypedDict):
-    """What a tool answered."""
+    """The result of a tool."""
 
     role: Literal["tool"]
     content: _Content
@@ -212,8 +212,10 @@ class ChatRequestBody(BaseModel):
         None, description="The conversation so far, in OpenAI's message shape."
     )
     prompt: Annotated[str, Field(min_length=1)] | None = Field(None, description="Shorthand for one user message.")
-    model: ModelName | None = Field(None, description="A model of the catalog; the platform's default without one.")
-    stream: bool = Field(False, description="Server-sent events instead of one JSON answer.")
+    model: ModelName | None = Field(
+        None, description="A model of the catalog. Without it the platform's default model is used."
+    )
+    stream: bool = Field(False, description="Respond with server-sent events instead of one JSON object.")
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
     max_tokens: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
@@ -223,14 +225,14 @@ class ChatRequestBody(BaseModel):
     tool_choice: _ToolChoice | None = None
     response_format: ResponseFormat | None = None
     conversation_id: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_without_key)] | None = Field(
-        None, description="Yours; comes back in the answer."
+        None, description="Your id of the conversation; it is returned in the response."
     )
     metadata: (
         Annotated[
             dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]], Field(max_length=16)
         ]
         | None
-    ) = Field(None, description="Yours, at most 16 pairs; not sent to the provider.")
+    ) = Field(None, description="Your own data, at most 16 pairs. It is not sent to the provider.")
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -239,7 +241,7 @@ class ChatRequestBody(BaseModel):
         return self
 
     def upstream_body(self) -> dict[str, Any]:
-        """The fields that go to a provider, in OpenAI's shape; only those that the client set."""
+        """Return the fields for the provider, in OpenAI's shape; only those that the client set."""
         messages = self.messages if self.messages is not None else [{"role": "user", "content": self.prompt}]
         body: dict[str, Any] = {"messages": messages}
         for name in _FORWARDED:
@@ -255,7 +257,7 @@ _FORWARDED = (
 
 
 class Usage(BaseModel):
-    """Tokens as the provider counted them."""
+    """Token counts of the provider."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -264,7 +266,7 @@ class Usage(BaseModel):
 
 
 class ChatResponse(BaseModel):
-    """A complete answer. (Documents the shape; answers are written straight from the provider's.)"""
+    """A complete response."""
 
     status: Literal["ok"]
     id: str
@@ -273,7 +275,7 @@ class ChatResponse(BaseModel):
     provider: str
     model: str = Field(description="The public model name.")
     output: str | None = Field(
-        description="The text, that of all text parts where the provider sends parts; null where there is none."
+        description="The text; the text parts joined if the provider sends parts; null without text."
     )
     message: dict[str, Any] = Field(description="The assistant's message, as the provider sent it.")
     finish_reason: str | None
@@ -283,7 +285,7 @@ class ChatResponse(BaseModel):
 
 
 class ErrorBody(BaseModel):
-    """What went wrong, for a program (`code`) and for a person (`message`, `details`)."""
+    """An error, for a program (`code`) and for a person (`message`, `details`)."""
 
     code: str
     message: str
@@ -292,6 +294,6 @@ class ErrorBody(BaseModel):
 
 
 class ErrorResponse(BaseModel):
-    """Every error of the platform's own routes."""
+    """The body of every error on the platform's own routes."""
 
     error: ErrorBody

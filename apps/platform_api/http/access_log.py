@@ -24,7 +24,7 @@ class AccessLog:
         self._timer: asyncio.TimerHandle | None = None
 
     def write(self, event: AccessDecision, context: RequestContext, duration_ms: float) -> None:
-        """Write the line of a request that is over, or count it."""
+        """Write the line of a completed request, or count it."""
         if event.key_id is None and not self._counts.take(event):
             return
         _log.info(

@@ -1,4 +1,4 @@
-"""Whose address a request came from, when proxies stand in front."""
+"""Find the client's address behind proxies."""
 
 import ipaddress
 from collections.abc import Sequence
@@ -13,14 +13,14 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def client_address(scope: Scope, trusted: Sequence[Network]) -> str:
-    """The peer's address; behind trusted proxies, the nearest address of X-Forwarded-For that is not one of them.
+    """Return the peer's address; behind trusted proxies, the rightmost address in X-Forwarded-For outside them.
 
-    Read from the right: what stands further left was written by whoever came before, and may be made up. Without
-    trusted proxies the header means nothing.
+    The header is read from the right, because the sender of a request can write anything to its left. Without trusted
+    proxies the header is ignored.
     """
     client = scope.get("client")
     peer = str(client[0]) if client else "unix"
-    if not trusted and ":" not in peer:  # the usual case, at no cost
+    if not trusted and ":" not in peer:  # the common case skips parsing
         return peer
     address = _parse(peer)
     if address is None:
@@ -31,7 +31,7 @@ def client_address(scope: Scope, trusted: Sequence[Network]) -> str:
         for text in reversed(hops):
             hop = _parse(text)
             if hop is None:
-                break  # made up or mangled: the last address that is known to be true
+                break  # malformed: use the last address that a trusted proxy wrote
             address = hop
             if not _is_trusted(hop, trusted):
                 break
@@ -39,8 +39,8 @@ def client_address(scope: Scope, trusted: Sequence[Network]) -> str:
 
 
 def _parse(text: str) -> Address | None:
-    """The address, an IPv4 one also where it comes in IPv6 clothes (`::ffff:192.0.2.1`); None where it is none, or has
-    a zone, which could be any text."""
+    """Return the address; an IPv4-mapped IPv6 address (`::ffff:192.0.2.1`) as IPv4. Return None for other text, and for
+    an address with a zone, which could be any text."""
     try:
         address = ipaddress.ip_address(text)
     except ValueError:

@@ -1,7 +1,7 @@
-"""CORS: which pages of other origins may call the gateway from a browser. Off unless PLATFORM_CORS_ORIGINS names some.
+"""CORS: which origins' pages may call the gateway from a browser. Off unless PLATFORM_CORS_ORIGINS is set.
 
-A page sends the key itself, in a header. Nothing here depends on cookies, so credentials are never allowed, and a page
-learns nothing that a program with the same key would not.
+A page sends the key in a header. The gateway uses no cookies, so credentials are never allowed, and a page can read
+nothing that a program with the same key could not.
 Source: https://fetch.spec.whatwg.org/#http-cors-protocol.
 """
 
@@ -19,15 +19,15 @@ EXPOSED = (
     "x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens", "x-platform-provider",
     "x-platform-model", "x-platform-attempts", "idempotency-replayed", "idempotency-unavailable", "www-authenticate",
 )  # fmt: skip
-"""Response headers that a page may read, besides those that every page may."""
+"""Response headers that a page may read, in addition to the safelisted ones."""
 METHODS = "GET, POST, PATCH"
 REQUEST_HEADERS = "authorization, x-api-key, api-key, content-type, idempotency-key, x-request-id, traceparent"
-"""What a page may send where its browser does not ask for certain headers."""
+"""The allowed request headers for a preflight that names none."""
 MAX_AGE_SECONDS = 600
-"""A browser asks again after so long."""
+"""How long a browser may reuse the response to a preflight."""
 MAX_REQUESTED_BYTES = 2048
 ROUTE = "preflight"
-"""What preflights are called in metrics and records."""
+"""The route of preflights in metrics and records."""
 
 _ANY = "*"
 _REQUESTED = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?:[ \t]*,[ \t]*[!#$%&'*+\-.^_`|~0-9A-Za-z]+)*")
@@ -35,7 +35,7 @@ _VARY = (b"vary", b"Origin")
 
 
 class CorsPolicy:
-    """The origins that are allowed, and the headers that say so."""
+    """The allowed origins, and the response headers for them."""
 
     def __init__(self, origins: Sequence[str]) -> None:
         """`origins` as browsers send them, `https://app.example.com`; or `*` alone for all of them."""
@@ -44,14 +44,13 @@ class CorsPolicy:
         self._exposed = (b"access-control-expose-headers", ", ".join(EXPOSED).encode())
 
     def headers(self, scope: Scope) -> Headers:
-        """What every response to this request has, an error too: with a list of origins they differ by origin, which
-        caches must know."""
+        """Return the headers of every response to this request, errors included. `Vary` is always among them, because
+        the headers differ by origin."""
         allowed = self._allowed(scope)
         return (_VARY,) if allowed is None else (_VARY, allowed, self._exposed)
 
     def preflight(self, scope: Scope) -> Response | None:
-        """The response to a browser's question whether it may send a request; None where it is no such question, or of
-        another origin."""
+        """Return the response to a preflight from an allowed origin; None for any other request."""
         requested_method, requested = None, b""
         for name, value in scope["headers"]:
             if name == b"access-control-request-method":
@@ -60,7 +59,7 @@ class CorsPolicy:
                 requested = value
         if requested_method is None or self._allowed(scope) is None:
             return None
-        # Clients send headers of their own (x-stainless-…); which ones there are does not matter without credentials.
+        # Client libraries add headers (x-stainless-…). Without credentials every header can be allowed.
         sane = len(requested) <= MAX_REQUESTED_BYTES and _REQUESTED.fullmatch(requested) is not None
         headers = {
             "access-control-allow-methods": METHODS,

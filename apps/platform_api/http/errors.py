@@ -50,17 +50,17 @@ _JSON_WORDS = {
     "model_type": "Input should be an object",
     "list_type": "Input should be a valid array",
 }
-"""pydantic speaks of Python's types where it is given Python's values."""
+"""Messages in JSON's terms: pydantic's own name Python types."""
 _CHALLENGE = 'Bearer realm="flowbiz-platform"'
 _MAX_DETAILS = 20
-_MAX_PATH = 200  # a client's own names may be of any length
+_MAX_PATH = 200  # a client can choose names of any length
 
 
 _log = get_logger("http")
 
 
 def install_error_handlers(app: FastAPI) -> None:
-    """Render our errors, FastAPI's validation errors and the router's own 404 and 405."""
+    """Render the gateway's errors, FastAPI's validation errors, and the router's 404 and 405."""
 
     async def on_platform_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, PlatformError)  # noqa: S101 - for mypy: registered for this class alone
@@ -126,11 +126,11 @@ async def database_errors() -> AsyncIterator[None]:
         yield
     except (*DATABASE_ERRORS, SecretError) as error:
         _log.warning("key_store_unavailable", error=type(error).__name__)
-        raise AuthUnavailable("The key store does not answer right now. Try again shortly.", retry_after=2) from None
+        raise AuthUnavailable("The key store is unavailable. Try again shortly.", retry_after=2) from None
 
 
 def validation_failed(items: Sequence[Mapping[str, Any]]) -> PlatformError:
-    """pydantic's findings as one error: each detail starts with the field's path, and no value is repeated."""
+    """Return pydantic's findings as one error. Each detail starts with the field's path, and no value is repeated."""
     for item in items:
         if item["type"] == "json_invalid":
             why = (item.get("ctx") or {}).get("error") or item["msg"]
@@ -140,7 +140,7 @@ def validation_failed(items: Sequence[Mapping[str, Any]]) -> PlatformError:
 
 
 def field_path(location: Sequence[Any]) -> str:
-    """`messages[0].content` for ("body", "messages", 0, "@user", "content"); marks of unions are left out."""
+    """Return `messages[0].content` for ("body", "messages", 0, "@user", "content"). Union tags are left out."""
     path = ""
     if len(location) > 1 and location[0] in ("body", "query", "path", "header"):
         location = location[1:]
@@ -153,7 +153,7 @@ def field_path(location: Sequence[Any]) -> str:
 
 
 def message_of(item: Mapping[str, Any]) -> str:
-    """pydantic's message, without its prefix for errors that our own validators raised."""
+    """Return pydantic's message, without its prefix for errors of the gateway's validators."""
     if item["type"] == "extra_forbidden":
         return "is not a field of this request"
     if item["type"] in _JSON_WORDS:
@@ -162,7 +162,7 @@ def message_of(item: Mapping[str, Any]) -> str:
 
 
 def internal_error() -> InternalError:
-    """A bug; says nothing but where to look."""
+    """Return the error for a bug. Its message only says where to look."""
     return InternalError("Something went wrong inside the platform. Quote the request id to your operator.")
 
 

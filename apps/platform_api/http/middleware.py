@@ -1,4 +1,8 @@
-"""What every request passes, as pure ASGI: identity, caps, draining, one access decision, one access line."""
+"""The outermost layer of every request, as pure ASGI.
+
+It gives the request its ids, refuses it while the process drains or is overloaded, bounds its body, renders errors,
+and writes one access decision and one access line.
+"""
 
 import re
 import time
@@ -36,13 +40,13 @@ from platform_app.observability.logging import get_logger
 from platform_app.observability.tracing import continue_trace
 
 ACCESS_LINES_PER_ADDRESS = 60
-"""Of requests without a key, in a minute; the default of PLATFORM_REFUSALS_PER_ADDRESS_PER_MINUTE."""
+"""Access lines of requests without a key, per minute: the default of PLATFORM_REFUSALS_PER_ADDRESS_PER_MINUTE."""
 CLIENT_CLOSED = 499
-"""The status noted for a client that left; nginx's number, never sent."""
+"""The status that is recorded if the client disconnects first, as nginx does. It is never sent."""
 
 _SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 _PROBES = frozenset({"/healthz", "/livez", "/readyz"})
-"""Asked every few seconds by machines, about the process alone: nobody's access, so not in the ledger."""
+"""Load balancers call these every few seconds, without a key. They are not recorded in the ledger."""
 _NEVER_REFUSED = _PROBES | {"/v1/meta"}
 _NO_LEDGER = NullLedger()
 
@@ -51,100 +55,100 @@ _log = get_logger("access")
 
 @dataclass(frozen=True, slots=True)
 class RequestLimits:
-    """What one request and one process may take."""
+    """Bounds on one request and on one process."""
 
     body: BodyLimits
     body_budget: BodyBudget
     concurrent_requests: int
     trusted_proxies: Sequence[Network] = ()
-    """Whose X-Forwarded-For is believed."""
+    """Proxies whose X-Forwarded-For is trusted."""
     cors: CorsPolicy | None = None
-    """Pages of which origins may call; None: of none."""
+    """Origins whose pages may call; None allows no origin."""
 
 
 class RequestMiddleware:
-    """The outermost layer of ours: whatever happens inside, the answer has its ids, and a line is written."""
+    """Handles every HTTP request. Whatever happens inside, the response has its ids, and an access line is written."""
 
     def __init__(
-        self, app: ASGIApp, state: ServerState, caps: RequestLimits, access_log: AccessLog | None = None
+        self, app: ASGIApp, state: ServerState, limits: RequestLimits, access_log: AccessLog | None = None
     ) -> None:
         self._app = app
         self._state = state
-        self._caps = caps
+        self._limits = limits
         self._access_log = access_log or AccessLog(ACCESS_LINES_PER_ADDRESS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request; lifespan and other scopes pass by."""
+        """Handle one request; pass lifespan and other scopes on."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        context = _open_context(scope, self._caps.trusted_proxies)
+        context = _open_context(scope, self._limits.trusted_proxies)
         ledger = _ledger_of(scope)
-        answer = _Answer(scope, send, context, self._state, ledger, self._caps.cors)
+        sender = _ResponseSender(scope, send, context, self._state, ledger, self._limits.cors)
         self._state.in_flight += 1
         metrics.HTTP_IN_FLIGHT.inc()
-        body = BoundedRequestBody(scope, receive, self._caps.body, self._caps.body_budget)
+        body = BoundedRequestBody(scope, receive, self._limits.body, self._limits.body_budget)
         scope["state"]["body"] = body
-        scope["state"]["send"] = answer.send
+        scope["state"]["send"] = sender.send
         try:
             self._refuse_early(scope, ledger)
             body.check_declared()
-            if self._caps.cors is not None and await self._answer_preflight(scope, context, answer):
+            if self._limits.cors is not None and await self._send_preflight(scope, context, sender):
                 return
-            await self._app(scope, body, answer.send)
-        except (ClientDisconnected, ClientDisconnect):  # Starlette's: it left while it sent its body
+            await self._app(scope, body, sender.send)
+        except (ClientDisconnected, ClientDisconnect):  # Starlette's: while the body was sent
             context.reason = "client_closed"
-            answer.status = CLIENT_CLOSED
+            sender.status = CLIENT_CLOSED
         except PlatformError as error:
             if isinstance(error, LedgerUnavailable):
-                answer.ledger = _NO_LEDGER  # there is no room for it; a counter and the access line have it
-            await self._answer_error(error, context, answer, scope)
-        except Exception:  # noqa: BLE001 - the last net: a client never waits for an answer in vain
-            # Whatever gets here is a bug; the client gets its 500 with the ids to quote, the log the places.
+                sender.ledger = _NO_LEDGER  # the ledger is full; a counter and the access line have it
+            await self._send_error(error, context, sender, scope)
+        except Exception:  # noqa: BLE001 - catch-all: always send a response
+            # This is a bug. The client gets a 500 with the ids to quote, and the log gets the traceback.
             _log.exception("unhandled_error")
-            await self._answer_error(internal_error(), context, answer, scope)
+            await self._send_error(internal_error(), context, sender, scope)
         finally:
             body.release()
-            # It holds the scope, which holds it: without this, every request would wait for the garbage collector,
-            # and with it what its connection has not sent.
+            # The sender refers to the scope, and the scope to the sender. Without this line every request would stay in
+            # memory until a garbage collection, with what its connection has not sent.
             del scope["state"]["send"]
             self._state.in_flight -= 1
             metrics.HTTP_IN_FLIGHT.dec()
-            answer.record()
-            _close_context(context, answer, self._access_log)
+            sender.record()
+            _close_context(context, sender, self._access_log)
 
-    async def _answer_preflight(self, scope: Scope, context: RequestContext, answer: "_Answer") -> bool:
-        """Answer a browser that asks, without a key, whether a page may call. Costs as little as a refusal."""
-        cors = self._caps.cors
+    async def _send_preflight(self, scope: Scope, context: RequestContext, sender: "_ResponseSender") -> bool:
+        """Send the response to a CORS preflight, which has no key. Return False for any other request."""
+        cors = self._limits.cors
         assert cors is not None  # noqa: S101 - for mypy
         response = cors.preflight(scope) if scope["method"] == "OPTIONS" else None
         if response is None:
             return False
         context.route = PREFLIGHT
-        await response(scope, _nothing_to_receive, answer.send)
+        await response(scope, _nothing_to_receive, sender.send)
         return True
 
     def _refuse_early(self, scope: Scope, ledger: Ledger) -> None:
-        """Raise a PlatformError where nothing of the request is to be looked at, its body least of all."""
+        """Raise a PlatformError for a request that is refused before anything of it is read."""
         ledger.admit()
         if scope["path"] in _NEVER_REFUSED:
             return
         if self._state.draining:
             raise Draining("This instance is shutting down. Try again.", retry_after=1)
-        if self._state.in_flight > self._caps.concurrent_requests:
+        if self._state.in_flight > self._limits.concurrent_requests:
             raise Overloaded("This instance is at its limit of concurrent requests. Try again.", retry_after=1)
 
-    async def _answer_error(
-        self, error: PlatformError, context: RequestContext, answer: "_Answer", scope: Scope
+    async def _send_error(
+        self, error: PlatformError, context: RequestContext, sender: "_ResponseSender", scope: Scope
     ) -> None:
         response = note_and_render(error, context)
-        if not answer.started:
-            await response(scope, _nothing_to_receive, answer.send)
+        if not sender.started:
+            await response(scope, _nothing_to_receive, sender.send)
 
 
-class _Answer:
-    """`send` that adds the headers every answer has, remembers what was sent, and records the access decision before
-    the client can have the whole answer."""
+class _ResponseSender:
+    """ASGI's `send` for one response. It adds the headers of every response, notes the status, and records the access
+    decision before the client can have the whole response."""
 
     def __init__(
         self,
@@ -178,9 +182,9 @@ class _Answer:
                 headers.extend(self._cors.headers(self._scope))
             _forbid_storing(headers)
             if self._server.draining and (b"connection", b"close") not in headers:
-                # A kept-alive connection moves to another instance with its next request.
+                # A persistent connection moves to another instance with its next request.
                 headers.append((b"connection", b"close"))
-            # Held back until the body begins: an answer without a body is whole once its head is sent.
+            # Sent together with the body: a response without a body would be complete with its head.
             self._head = message
             return
         if message["type"] == "http.response.body" and not message.get("more_body", False):
@@ -192,7 +196,7 @@ class _Answer:
         await self._send(message)
 
     def record(self) -> None:
-        """Append the access decision, once per request."""
+        """Append the access decision to the ledger, once per request."""
         if self.event is not None:
             return
         context = self._context
@@ -216,8 +220,8 @@ class _Answer:
 
 
 def _forbid_storing(headers: list[tuple[bytes, bytes]]) -> None:
-    """No cache keeps any response of ours: most belong to one key, which caches do not know (X-API-Key), and the others
-    are about this moment."""
+    """Forbid caches to store the response. Most responses belong to one key, which caches do not distinguish
+    (X-API-Key); the others describe the current state."""
     for index, (name, value) in enumerate(headers):
         if name == b"cache-control":
             if b"no-store" not in value:
@@ -231,7 +235,7 @@ def _open_context(scope: Scope, trusted_proxies: Sequence[Network]) -> RequestCo
     context = RequestContext(
         request_id=_request_id(_header(scope, b"x-request-id")),
         trace=continue_trace(traceparent.decode("latin-1") if traceparent else None),
-        # A method is any word that the client likes, and this one is stored.
+        # A client can send any text as the method, and the method is stored.
         method=shown_method(scope["method"]),
         client_address=client_address(scope, trusted_proxies),
         started=time.perf_counter(),
@@ -243,7 +247,10 @@ def _open_context(scope: Scope, trusted_proxies: Sequence[Network]) -> RequestCo
 
 
 def _request_id(given: bytes | None) -> str:
-    """The client's own id if it is sane, else a new one. It is stored and sent back, so it must not hold a key."""
+    """Return the client's id if it is well-formed, else a new one.
+
+    The id is stored and returned, so it must not contain a key.
+    """
     if given is None or not _SANE_REQUEST_ID.fullmatch(given):
         return ids.request_id()
     if id_may_hold_credential(given):
@@ -253,19 +260,19 @@ def _request_id(given: bytes | None) -> str:
 
 
 def _ledger_of(scope: Scope) -> Ledger:
-    """Where this request is recorded."""
+    """Return the ledger for this request."""
     if scope["path"] in _PROBES and scope["method"] in ("GET", "HEAD"):
         return _NO_LEDGER
     resources = scope["state"].get("resources")
-    return resources.ledger if resources is not None else _NO_LEDGER  # none: an app whose lifespan never ran
+    return resources.ledger if resources is not None else _NO_LEDGER  # None if the lifespan did not run
 
 
-def _close_context(context: RequestContext, answer: _Answer, access_log: AccessLog) -> None:
+def _close_context(context: RequestContext, sender: _ResponseSender, access_log: AccessLog) -> None:
     duration = time.perf_counter() - context.started
-    metrics.HTTP_REQUESTS.labels(context.method, context.route, str(answer.status)).inc()
+    metrics.HTTP_REQUESTS.labels(context.method, context.route, str(sender.status)).inc()
     metrics.HTTP_SECONDS.labels(context.route).observe(duration)
-    if answer.event is not None:
-        access_log.write(answer.event, context, duration * 1000)
+    if sender.event is not None:
+        access_log.write(sender.event, context, duration * 1000)
 
 
 def _header(scope: Scope, wanted: bytes) -> bytes | None:

@@ -1,7 +1,7 @@
 """Refuse query parameters that a route does not have.
 
-A parameter that is ignored is worse than an error: with a misspelt filter everything comes back. FastAPI ignores what
-it does not know, and takes the last of several.
+FastAPI ignores unknown parameters, and uses the last of repeated ones. An ignored parameter is worse than an error:
+with a misspelt filter the response has all entries.
 """
 
 from collections.abc import Iterator, Mapping
@@ -24,16 +24,17 @@ OF_ANY_CLIENT: Mapping[str, frozenset[str]] = {
     "/v1/models": frozenset({"limit", "after_id", "before_id", "beta", "client_version"}),
     "/v1/models/{model}": frozenset({"beta", "client_version"}),
 }
-"""Sent by Anthropic's clients and by Codex to routes that have no such parameters: all models come anyway."""
+"""Anthropic's clients and Codex send these to routes without such parameters. They are ignored: the response has all
+models anyway."""
 AZURE_VERSION = "api-version"
-"""Azure's clients send it with every request, to whatever path. Every version is taken, and none means anything."""
+"""Azure's clients send it with every request. Every version is accepted and ignored."""
 
 
 def refuse_unknown_parameters(scope: Scope, *, openai: bool) -> None:
-    """Check the query of a request against the parameters of its route; called where the query is not empty.
+    """Check a query that is not empty against the parameters of its route.
 
     Raises:
-        ValidationFailed: each detail names a parameter that the route does not have, or that is there twice.
+        ValidationFailed: each detail names a parameter that the route does not have, or that is repeated.
     """
     query: bytes = scope["query_string"]
     if query.count(b"&") >= MAX_PARAMETERS:
@@ -46,7 +47,7 @@ def refuse_unknown_parameters(scope: Scope, *, openai: bool) -> None:
     for name, _ in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
         if name in known:
             if name in seen and not known[name]:
-                problems.append(f"{name}: is there more than once; send it once")
+                problems.append(f"{name}: is repeated; send it once")
             seen.add(name)
         elif name not in ignored:
             problems.append(f"{name[:MAX_NAME]}: {_unknown(name, known)}")
@@ -55,7 +56,7 @@ def refuse_unknown_parameters(scope: Scope, *, openai: bool) -> None:
 
 
 def _parameters(dependant: Dependant) -> Iterator[tuple[str, bool]]:
-    """Each parameter's name, and whether it may be repeated."""
+    """Yield each parameter's name, and whether it may be repeated."""
     for field in dependant.query_params:
         yield field.alias, get_origin(field.field_info.annotation) is list
     for inner in dependant.dependencies:
@@ -64,9 +65,9 @@ def _parameters(dependant: Dependant) -> Iterator[tuple[str, bool]]:
 
 def _unknown(name: str, known: Mapping[str, Any]) -> str:
     if not known:
-        return "is not taken here: this route has no query parameters"
+        return "is not a parameter: this route has no query parameters"
     close = get_close_matches(name[:MAX_NAME].lower(), known, 1, 0.6)
-    hint = f" Is {close[0]} meant?" if close else ""
+    hint = f" Did you mean {close[0]}?" if close else ""
     return f"is not a parameter of this route, which has {', '.join(known)}.{hint}"
 
 

@@ -1,7 +1,7 @@
-"""Say what is there instead of a path that does not exist: most are almost right.
+"""Suggest an existing route for a path that does not exist. Most of these paths are almost right.
 
-A hint names a route's template, which the OpenAPI document tells anybody, and repeats nothing of the path. It costs a
-few look-ups whatever the path is.
+A hint names a route's template, which is public in the OpenAPI document, and repeats nothing of the path. It costs a
+few look-ups, whatever the path is.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +12,7 @@ from urllib.parse import unquote
 from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute, Match, Route
 
-NOTHING_HERE = "There is nothing at this address."
+NOTHING_HERE = "There is nothing at this path."
 MAX_PATH = 300
 """Longer paths get no hint."""
 MAX_SEGMENTS = 8
@@ -41,7 +41,7 @@ _NOT_OFFERED: Mapping[str, str] = {
         }.items()
     },
 }  # fmt: skip
-"""By the first segment behind /v1: what clients of other APIs ask for. Only read for paths that no route has."""
+"""By the first segment after /v1: paths of other APIs. Only read for paths that no route has."""
 
 
 _ALSO = {"health": "healthz", "ready": "readyz", "live": "livez", "usage": "v1/platform/usage",
@@ -50,7 +50,7 @@ _ALSO = {"health": "healthz", "ready": "readyz", "live": "livez", "usage": "v1/p
          "v1/usage": "v1/platform/usage", "v1/limit": "v1/platform/limit", "v1/audit": "v1/platform/audit",
          "v1/key": "v1/platform/apikey", "v1/apikey": "v1/platform/apikey", "v1/chat": "v1/chat/completion",
          "chat": "v1/chat/completion", "api/chat": "v1/chat/completion"}  # fmt: skip
-"""Other words for some paths, both as `_plain` writes them."""
+"""Alternative names of some paths, both as `_plain` writes them."""
 _LONGEST_PART = 4
 
 
@@ -60,7 +60,7 @@ class _Address(NamedTuple):
 
 
 def hint_for(path: str, routes: Sequence[BaseRoute]) -> str:
-    """The message of a 404: what is almost there, or which part of OpenAI's API is not."""
+    """Return the message of a 404: the closest route, or which API is not offered."""
     if len(path) > MAX_PATH:
         return NOTHING_HERE
     segments = _segments(path)
@@ -96,7 +96,7 @@ def _segments(path: str) -> list[str]:
 
 
 def _find(segments: Sequence[str], routes: Sequence[BaseRoute]) -> _Address | None:
-    """The route whose path is in the given one, as it is or behind /v1; of several the longest."""
+    """Return the route whose path is part of the given one, as it is or after /v1; the longest of several."""
     plain = [_plain(segment) for segment in segments if segment != "openai"]
     known = _by_plain_path(tuple(_listed(routes)))
     whole = known.get("/".join(plain)) or known.get("/".join(["v1", *plain]))
@@ -113,7 +113,7 @@ def _find(segments: Sequence[str], routes: Sequence[BaseRoute]) -> _Address | No
 
 
 def _with_parameters(segments: Sequence[str], routes: Sequence[BaseRoute]) -> _Address | None:
-    """A route with a variable part, such as /v1/models/{model}."""
+    """Return a matching route with a parameter, such as /v1/models/{model}."""
     path = "/v1/" + "/".join(segment for segment in segments if segment not in ("v1", "openai")).replace("_", "-")
     found = [
         route
@@ -131,7 +131,7 @@ def _listed(routes: Iterable[BaseRoute]) -> Iterable[_Address]:
 
 @lru_cache(8)
 def _by_plain_path(addresses: Sequence[_Address]) -> Mapping[str, _Address]:
-    """Addresses by their plain paths, the methods of one path together."""
+    """Return addresses by their plain paths, with all methods of a path."""
     together: dict[str, _Address] = {}
     for address in addresses:
         plain = "/".join(_plain(segment) for segment in address.path.split("/") if segment)
@@ -144,7 +144,7 @@ def _by_plain_path(addresses: Sequence[_Address]) -> Mapping[str, _Address]:
 
 
 def _plain(segment: str) -> str:
-    """A part of a path without what is easily mistaken: dashes, and the plural."""
+    """Return a segment without dashes, underscores and the plural, which are easily mistaken."""
     return segment.replace("-", "").replace("_", "").rstrip("s")
 
 

@@ -27,7 +27,7 @@ async def create_key(
     context: ContextDep,
     resources: ResourcesDep,
 ) -> Response:
-    """Create a key. Its text is in this answer and in no other."""
+    """Create a key. Only this response contains its text."""
     new = body.new_key(resources.settings.key_environment)
     async with database_errors():
         peppers = await resources.peppers.current()
@@ -55,7 +55,7 @@ async def list_keys(
 
 @router.get("/{key_id}", response_model=None, **SHOW)
 async def show_key(caller: KeyReaderDep, key_id: KeyId, resources: ResourcesDep) -> Response:
-    """Everything about a key but its secret."""
+    """Return a key without its secret."""
     async with database_errors():
         return _json((await resources.keys.get(key_id, only_owner=caller.only_owner)).plain())
 
@@ -68,7 +68,7 @@ async def update_key(
     context: ContextDep,
     resources: ResourcesDep,
 ) -> Response:
-    """Change what the body names."""
+    """Change the fields that the body contains."""
     async with database_errors():
         return _json((await resources.lifecycle.update(key_id, body.changes(), actor_of(caller, context))).plain())
 
@@ -81,7 +81,7 @@ async def rotate_key(
     context: ContextDep,
     resources: ResourcesDep,
 ) -> Response:
-    """A new secret, at once; the old one stays valid for the grace period."""
+    """Create a new secret, which is valid at once. The old one stays valid for the grace period."""
     async with database_errors():
         peppers = await resources.peppers.current()
         record, token = await resources.lifecycle.rotate(
@@ -98,7 +98,7 @@ async def revoke_key(
     context: ContextDep,
     resources: ResourcesDep,
 ) -> Response:
-    """End a key for good."""
+    """Revoke a key. This cannot be undone."""
     async with database_errors():
         return _json((await resources.lifecycle.revoke(key_id, body.reason, actor_of(caller, context))).plain())
 

@@ -22,9 +22,9 @@ class CreateKeyBody(BaseModel):
     model_config = _STRICT
 
     name: _Text = Field(description="What the key is for.")
-    owner: _Text = Field(description="The team or person who answers for it.")
+    owner: _Text = Field(description="The team or person who is responsible for the key.")
     scopes: _Scopes
-    allowed_models: _Models | None = Field(None, description="Every model without it; none with [].")
+    allowed_models: _Models | None = Field(None, description="Without it every model is allowed; with [] none.")
     limits: _Limits | None = Field(
         None, description="Other limits than the config file's, by rule name; US dollars for cost_usd."
     )
@@ -94,9 +94,9 @@ class KeyView(BaseModel):
 
 
 class KeyWithSecret(BaseModel):
-    """The only answer that ever holds a key's text."""
+    """A key with its text. No other response contains the text."""
 
-    key: str = Field(description="Shown this once.")
+    key: str = Field(description="Shown only once.")
     api_key: KeyView
 
 

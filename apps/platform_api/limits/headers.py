@@ -1,11 +1,11 @@
-"""How rules stand as response headers.
+"""Render the state of the rate limits as response headers.
 
 Two families: draft-ietf-httpapi-ratelimit-headers-11 (`RateLimit-Policy`, `RateLimit`), and the `x-ratelimit-*`
 names that OpenAI's API uses and its client libraries read.
 
-Each is told from the tightest rule of every unit: the rule that denied, else the one with the least room left. The
-draft's fields list several policies where several units are limited. It knows requests and concurrent requests as units
-(`qu`); tokens are told by the policy's name, and costs are in millionths of a dollar.
+Each header shows the tightest rule of every unit: the rule that denied, else the rule with the smallest remaining
+share. The draft's fields list several policies if several units are limited. The draft defines requests and concurrent
+requests as units (`qu`). Tokens are recognized by the policy's name, and costs are in millionths of a dollar.
 """
 
 import math
@@ -23,9 +23,9 @@ _QUOTA_UNITS = {"concurrent": ';qu="concurrent-requests"', "cost_usd": ';qu="mic
 
 
 def rate_limit_headers(states: Sequence[RuleState], denied_by: RuleState | None = None) -> dict[str, str]:
-    """Lower-case header names and values; empty where no rule applies. Shadow rules are nobody's business.
+    """Return lower-case header names and values; empty if no rule applies. Shadow rules are not shown.
 
-    Retry-After is not among them: the answer gets it from the error, like every other one.
+    Retry-After is not among them, because http/errors.py renders it for every error.
     """
     tightest = _tightest_by_unit(states, denied_by)
     if not tightest:
@@ -46,7 +46,7 @@ def rate_limit_headers(states: Sequence[RuleState], denied_by: RuleState | None 
 
 
 def duration(seconds: float) -> str:
-    """A duration as OpenAI writes it: `12ms`, `1.5s`, `6m0s`, `2h0m0s`; rounded up to a millisecond."""
+    """Return a duration as OpenAI writes it: `12ms`, `1.5s`, `6m0s`, `2h0m0s`; rounded up to a millisecond."""
     milliseconds = math.ceil(seconds * 1000 - 1e-6)
     if milliseconds < 1000:
         return f"{milliseconds}ms"
@@ -59,9 +59,9 @@ def duration(seconds: float) -> str:
 
 
 def _tightest_by_unit(states: Sequence[RuleState], denied_by: RuleState | None) -> list[RuleState]:
-    """One state for each unit; the tightest of all comes first."""
+    """Return one state per unit, the tightest of all first."""
     tightest, least = denied_by, -1.0 if denied_by is not None else math.inf
-    for state in states:  # only requests are limited: the way of most, at half the price
+    for state in states:  # the common case, only requests are limited, at half the cost
         rule = state.rule
         if rule.unit != "requests" or rule.shadow:
             break

@@ -29,10 +29,10 @@ _EXAMPLE = {
 }
 
 READ: dict[str, Any] = {
-    "summary": "Read one's own limits",
+    "summary": "Read the limits of your key",
     "tags": ["limits"],
     "responses": {
-        200: json_response("Every rule, and what is left of it.", LimitList, _EXAMPLE),
+        200: json_response("Every rule, with its remaining units.", LimitList, _EXAMPLE),
         **error_responses(
             errors.MissingCredentials,
             errors.InvalidApiKey,

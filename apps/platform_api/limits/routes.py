@@ -1,4 +1,4 @@
-"""GET /v1/platform/limits: what limits hold for the caller itself, and what is left of them."""
+"""GET /v1/platform/limits: the limits of the caller's key, and their remaining units."""
 
 from typing import Annotated
 
@@ -23,10 +23,10 @@ async def read_limits(
     resources: ResourcesDep,
     route: Annotated[str, Query(max_length=200, description="A route template.")] = "/v1/platform/chat",
     model: Annotated[
-        str | None, Query(min_length=1, max_length=128, description="The default model without it.")
+        str | None, Query(min_length=1, max_length=128, description="Without it the default model is used.")
     ] = None,
 ) -> Response:
-    """Every rule as it is for a request of the caller to that route and model; charges nothing."""
+    """Return every rule as it applies to a request of the caller to that route and model. Charges nothing."""
     if route not in LIMITED_ROUTES:
         raise ValidationFailed(
             "The request is not valid.", details=[f"route: choose one of {', '.join(sorted(LIMITED_ROUTES))}"]

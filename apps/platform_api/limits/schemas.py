@@ -1,4 +1,4 @@
-"""What a caller, or an operator about a key, is told of the limits."""
+"""The rate limits of a key, as the caller and the operator see them."""
 
 from typing import Any, Literal
 
@@ -11,21 +11,21 @@ from platform_app.rate_limit.rule import MICRO_USD, Rule
 
 
 class LimitView(BaseModel):
-    """One rule, as it is for this key, route and model."""
+    """One rule, as it applies to this key, route and model."""
 
     rule: str
-    scope: LimitScope = Field(description="What it counts apart.")
+    scope: LimitScope = Field(description="What the rule counts separately.")
     unit: LimitUnit
-    limit: float | None = Field(description="In units, US dollars for cost_usd; null: none for this key.")
-    window_seconds: int | None = Field(description="Of a sliding window.")
+    limit: float | None = Field(description="In units, US dollars for cost_usd; null if this key has no limit.")
+    window_seconds: int | None = Field(description="The length of a sliding window.")
     window: Literal["day", "month"] | None = Field(description="A calendar period in `time_zone`.")
     time_zone: str | None
-    mode: Literal["enforce", "shadow"] = Field(description="shadow: counted only, and nobody is refused.")
+    mode: Literal["enforce", "shadow"] = Field(description="shadow: the rule only counts and refuses no request.")
     own_limit: bool = Field(description="Whether the limit is the key's own.")
     applies: bool
     why_not: str | None
-    remaining: float | None = Field(description="Null where the rule does not apply.")
-    reset_seconds: float | None = Field(description="Until some of it comes back; 0 where nothing is used.")
+    remaining: float | None = Field(description="Null if the rule does not apply.")
+    reset_seconds: float | None = Field(description="Until units become available again; 0 if nothing is used.")
 
 
 class LimitList(BaseModel):
@@ -37,7 +37,7 @@ class LimitList(BaseModel):
 
 
 def limit_view(explained: Explanation, state: RuleState | None) -> dict[str, Any]:
-    """A LimitView as plain data; without a state where the counters were not read."""
+    """Return a LimitView as plain data. `state` is None if the counters were not read."""
     rule = explained.rule
     return {
         "rule": rule.name,

@@ -1,6 +1,6 @@
-"""One member of a JSON object changed in the object's text; every other byte stays as it came.
+"""Change one member of a JSON object in the object's text; every other byte stays as it was received.
 
-Parsing and writing it anew would spell numbers otherwise, and take longer.
+Parsing and serializing the object would write numbers differently, and take longer.
 """
 
 import re
@@ -15,11 +15,16 @@ from platform_app.llm.errors import bad_response
 
 
 def with_text(raw: bytes, body: Mapping[str, Any], name: str, value: str) -> bytes:
-    """The object with this member, where it has it, set to a text. `body` is `raw` parsed; `name` is ASCII and needs no
-    escapes.
+    """Return the object with this member set to a text, if it has the member.
+
+    Args:
+        raw: the object's text.
+        body: `raw`, parsed.
+        name: the member; ASCII without escapes.
+        value: the text.
 
     Raises:
-        ProviderBadResponse: it can only be written anew, and is nested too deeply for that.
+        ProviderBadResponse: the object must be serialized, and is nested too deeply for that.
     """
     if name not in body:
         return raw
@@ -30,7 +35,7 @@ def with_text(raw: bytes, body: Mapping[str, Any], name: str, value: str) -> byt
 
 
 def without(raw: bytes, body: Mapping[str, Any], name: str) -> bytes:
-    """The object without this member, if it has it; see with_text."""
+    """Return the object without this member; see with_text."""
     if name not in body:
         return raw
     found = _only(_nulls(name), raw) if body[name] is None and _only(_keys(name), raw) else None
@@ -42,12 +47,12 @@ def without(raw: bytes, body: Mapping[str, Any], name: str) -> bytes:
 def _written(body: Mapping[str, Any]) -> bytes:
     try:
         return lenient_json.dumps(body)
-    except ValueError:  # the parser reads deeper than it writes
-        raise bad_response("the answer is nested too deeply") from None
+    except ValueError:  # the parser accepts deeper nesting than the serializer
+        raise bad_response("the response is nested too deeply") from None
 
 
 def _only(pattern: re.Pattern[bytes], raw: bytes) -> re.Match[bytes] | None:
-    """The one place that matches: where an inner object has a member of the same name, this cannot tell them apart."""
+    """Return the only match, or None if there are several: then an inner object may have a member of the same name."""
     found = pattern.search(raw)
     return found if found is not None and pattern.search(raw, found.end()) is None else None
 

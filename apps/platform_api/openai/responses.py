@@ -1,4 +1,4 @@
-"""A provider's answer in OpenAI's contract: as it came, but for the model's name where an alias was asked for."""
+"""A provider's response in OpenAI's contract: unchanged, except the model's name if the client used an alias."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing

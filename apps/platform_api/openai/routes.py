@@ -25,20 +25,20 @@ router = APIRouter()
 
 
 async def chat_completions(request: Request, caller: Caller) -> Response:
-    """Ask a model, as OpenAI's API does: one JSON answer, or events with `"stream": true`."""
+    """Call a model, as OpenAI's API does. The response is one JSON object, or events with `"stream": true`."""
     body = await read_openai_body(request, Operation.CHAT)
     return await respond(request, caller, body.request, OpenAIContract(context_of(request), body.wants_usage))
 
 
 async def embeddings(request: Request, caller: Caller) -> Response:
-    """Vectors of texts, as OpenAI's API gives them."""
+    """Return vectors of texts, as OpenAI's API does."""
     body = await read_openai_body(request, Operation.EMBEDDINGS)
     return await respond(request, caller, body.request, OpenAIContract(context_of(request)))
 
 
 @router.get("/v1/models", response_model=None, **MODELS)
 async def list_models(caller: ModelsReaderDep, resources: ResourcesDep) -> Response:
-    """The models that this key may use."""
+    """List the models that this key may use."""
     allowed = [_model_object(model) for model in resources.models.models if caller.may_use(model.name)]
     return Response(orjson.dumps({"object": "list", "data": allowed}), media_type="application/json")
 
@@ -49,23 +49,23 @@ async def show_model(
     model: Annotated[str, Path(description="A public model name; it may hold slashes.")],
     resources: ResourcesDep,
 ) -> Response:
-    """One model, if this key may use it."""
+    """Return one model, if this key may use it."""
     if not model:
         raise NotFound("There is nothing at this path. Use GET /v1/models, without a slash at the end.")
-    # The server leaves encoded slashes as they are: they separate nothing. Clients encode those of a model's name.
+    # Clients encode the slashes of a model's name. The server leaves them encoded, since they separate no segments.
     found = _allowed(resources.models, unquote(model), caller)
     return Response(orjson.dumps(_model_object(found)), media_type="application/json")
 
 
 def _allowed(models: ModelRegistry, name: str, caller: Caller) -> ServedModel:
-    """Raises ModelNotFound also for a model that is not for this key: a list does not tell of it either."""
+    """Return the model. Raises ModelNotFound also for a model that this key may not use, which the list omits too."""
     if not caller.may_use(name):
         raise unknown_model(name)
     return models.find(name)
 
 
 def _model_object(model: ServedModel) -> dict[str, object]:
-    """`created` says nothing here, but OpenAI's clients want a number."""
+    """Return the model as OpenAI's API does. `created` has no meaning here, but OpenAI's clients require a number."""
     return {"id": model.name, "object": "model", "created": 0, "owned_by": model.routes[0].provider, **model.metadata}
 
 

@@ -1,4 +1,4 @@
-"""Building blocks: answers with examples, bodies that FastAPI does not parse itself."""
+"""Building blocks of the document: responses with examples, and bodies that FastAPI does not parse."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -103,29 +103,29 @@ GUARDED = (
     errors.Overloaded,
     errors.Draining,
 )
-"""What every route behind a guard can answer."""
+"""Errors of every guarded route."""
 WITH_JSON = (errors.InvalidRequest, errors.PayloadTooLarge, errors.UnsupportedMediaType)
-"""What every route that takes JSON can answer."""
+"""Errors of every route that reads JSON."""
 WITH_BODY = (*WITH_JSON, errors.ValidationFailed)
 """The same for a body of a declared shape."""
 
 ONCE = (errors.Conflict, errors.IdempotencyInFlight, errors.IdempotencyUnavailable)
-"""What a route that takes an Idempotency-Key can answer besides; ValidationFailed too."""
+"""Additional errors of a route with an Idempotency-Key; ValidationFailed is another."""
 IDEMPOTENCY_KEY: Mapping[str, Any] = {
     "name": "Idempotency-Key",
     "in": "header",
     "required": False,
-    "description": "Your name for this request. Sent again with the same body, it gets the first one's answer.",
+    "description": "Your name for this request. A repeated request with the same body gets the stored response.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
 }
 REPLAYED: dict[str, Any] = {
     "idempotency-replayed": {
         "schema": {"type": "string", "const": "true"},
-        "description": "The answer was given before, to a request with the same Idempotency-Key.",
+        "description": "The response is a replay: an earlier request had the same Idempotency-Key.",
     },
     "idempotency-unavailable": {
         "schema": {"type": "string", "const": "true"},
-        "description": "The Idempotency-Key could not be checked, and the platform's policy is to go on then.",
+        "description": "The Idempotency-Key could not be checked, and the platform's policy allows the request then.",
     },
 }
 

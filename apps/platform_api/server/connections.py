@@ -17,7 +17,7 @@ from platform_app.observability.networks import network_of
 
 SWEEP_SECONDS = 0.5
 LOG_SECONDS = 10.0
-"""At most one log line for each reason in this time: a line costs more than what it tells of."""
+"""At most one log line for each reason in this time: a line costs more than the event that it reports."""
 
 _log = get_logger("http_server")
 
@@ -56,8 +56,8 @@ class Connections:
         self._clock = clock
         self._swept_at = 0.0
         self.now = 0.0
-        """The seconds in which this process looked at its connections: all their times are told by it. A process that
-        was held up itself does not count that against its clients."""
+        """Seconds in which this process checked its connections: the clock of all their timeouts. A stall of the
+        process does not count against its clients."""
         self._common: tuple[Sequence[tuple[bytes, bytes]], bytes] = ((), b"")
         self._all: set[Connection] = set()
         self._by_network: dict[str, int] = {}

@@ -37,7 +37,7 @@ class ConnectionHandle(Protocol):
         """Wait until the client has taken enough for more to be sent."""
 
     def resume_reading(self) -> None:
-        """Go on reading from the socket."""
+        """Resume reading from the socket."""
 
     def pause_reading(self) -> None:
         """Leave what the client sends in the socket."""
@@ -79,16 +79,16 @@ class Exchange:
         self.disconnect_signal = DisconnectSignal(connection.resume_reading)
 
     async def run(self, app: ASGIApp, scope: Scope) -> None:
-        """Let the application handle the request; whatever it leaves undone ends the connection."""
+        """Let the application handle the request. An incomplete response ends the connection."""
         try:
             await app(scope, self.receive, self.send)
-        except Exception:  # noqa: BLE001 - the application answers its own errors; this is a bug in its outermost layer
+        except Exception:  # noqa: BLE001 - the application renders its own errors; this is a bug in its outermost layer
             _log.exception("asgi_application_failed")
         finally:
             if not self.complete and not self.disconnected:
                 self._connection.abort()
 
-    # What the connection tells.
+    # Called by the connection.
 
     def feed(self, content: bytes, *, complete: bool) -> None:
         """Take over a part of the body that has arrived."""
@@ -110,7 +110,7 @@ class Exchange:
         self._wake()
 
     def disconnect(self) -> None:
-        """The connection is gone."""
+        """Note that the connection is lost."""
         self.disconnected = True
         self._wake()
         self.disconnect_signal.set()
@@ -191,7 +191,7 @@ class Exchange:
         self._pending_head = head
 
     def _can_be_skipped(self) -> bool:
-        """Whether the connection can go on although the rest of the request's body is not wanted."""
+        """Return whether the connection can be kept although the rest of the request's body is not read."""
         if self._body_complete or self._body is None:
             return True
         remaining = self._body.remaining()

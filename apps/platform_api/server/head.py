@@ -2,7 +2,7 @@
 
 A proxy in front of this server and the server itself must agree on where each request ends. Every leniency of one of
 them is a place where a request can be hidden from the other, so none is built in here: line ends are CRLF, a field is
-one line, a body's length is told once, `Upgrade` changes nothing.
+one line, a body's length is declared once, `Upgrade` changes nothing.
 """
 
 import re
@@ -28,7 +28,7 @@ _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _SLASH = re.compile("(%2f)", re.IGNORECASE)
 _FIRST = re.compile(_TOKEN)
 FORBIDDEN = re.compile(rb"(?<!\r)\n|\r[^\n]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-"""Line ends that are none, and bytes that no head and no trailer holds."""
+"""Malformed line ends, and bytes that no head and no trailer may contain."""
 
 
 @dataclass(slots=True)
@@ -91,7 +91,7 @@ def refuse_early(data: bytes | bytearray, seen: int = 0) -> None:
 
 
 def head_too_large(max_bytes: int) -> RequestRefusedError:
-    """For a head that goes on beyond the bound."""
+    """Return the refusal of a head that exceeds the bound."""
     return refuse(
         Reason.HEAD_TOO_LARGE, f"The request's head is larger than {max_bytes} bytes.", 431, "headers_too_large"
     )

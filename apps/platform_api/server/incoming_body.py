@@ -34,7 +34,7 @@ class IncomingBody(Protocol):
         ...
 
     def remaining(self) -> int | None:
-        """Bytes to come; None where only the end will tell."""
+        """Return the bytes to come; None if only the end of the body shows it."""
         ...
 
 
@@ -115,7 +115,7 @@ class ChunkedBody:
         return at
 
     def _take_line(self, buffer: bytearray, at: int) -> int:
-        """A chunk's size; returns where the buffer goes on, or `at` where the line is not complete."""
+        """Read a chunk's size. Return the position after its line, or `at` if the line is not complete."""
         line = _CHUNK_LINE.match(buffer, at)
         if line is None:
             end = buffer.find(b"\n", at, at + MAX_CHUNK_LINE)

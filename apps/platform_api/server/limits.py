@@ -11,29 +11,29 @@ class ServerLimits:
     """Bounds on one connection and on all of them. The defaults are those of Settings."""
 
     head_bytes: int = 32 * 1024
-    """Of a request line with its header fields."""
+    """Maximum size of a request line with its header fields."""
     header_count: int = 100
     trailer_bytes: int = 8 * 1024
-    """Of the fields behind a chunked body, which are read and dropped."""
+    """Maximum size of the fields after a chunked body, which are read and dropped."""
     pipelined_bytes: int = 64 * 1024
-    """Read ahead while a request is being answered. A connection that sends more ends after that response."""
+    """Maximum bytes that are read ahead during a request. A connection that sends more ends after that response."""
     head_seconds: float = 10.0
-    """From a connection's begin, or from a head's first byte, to the head's end."""
+    """From the start of a connection, or from a head's first byte, to the head's end."""
     idle_seconds: float = 75.0
     """Between requests. Longer than the idle time of common load balancers (60 s), so that they end idle connections,
     not this server: a request that arrives while it closes would be lost."""
     data_rate: int = 240
     """Bytes per second at least, of a client that sends a body or takes a response (Kestrel's figure)."""
     grace_seconds: float = 5.0
-    """Before the rate counts."""
+    """The rate applies after this time."""
     write_seconds: float = 30.0
-    """A client that takes less than the rate for so long is disconnected."""
+    """A client that reads slower than the rate for this long is disconnected."""
     unsent_bytes: int = 32 * 1024 * 1024
-    """Of responses that clients do not take, in this process. Beyond it those that took nothing for a second are
-    disconnected, the one that holds most first."""
+    """Maximum bytes of unread responses in this process. Beyond it, clients that read nothing for a second are
+    disconnected, the one with the most unread bytes first."""
     linger_seconds: float = 2.0
-    """What arrives behind a last response is read and dropped for so long: closing a connection with unread data resets
-    it, and the client would never see the response."""
+    """Time in which data after a last response is read and dropped. Closing a connection with unread data resets it,
+    and the client would lose the response."""
     linger_bytes: int = 16 * 1024 * 1024
     connections: int = 4000
     """Of this process, at once. Where it is reached, the connection that has been idle longest gives way."""

@@ -115,8 +115,8 @@ class ServerProtocol(asyncio.Protocol):
             self._refuse(error.refusal)
 
     def eof_received(self) -> None:
-        """The client has ended its side. It is taken for gone: a connection of which a half is closed cannot be told
-        from a client that left, whose provider call should end."""
+        """Treat a client that closed its half of the connection as disconnected. The two cannot be distinguished, and a
+        provider call without a client should end."""
 
     def pause_writing(self) -> None:
         """See asyncio.BaseProtocol: the client does not take what is sent."""
@@ -224,8 +224,8 @@ class ServerProtocol(asyncio.Protocol):
         task.add_done_callback(self._server.tasks.discard)
 
     def _refuse(self, refusal: Refusal) -> None:
-        """Answer what is no request, and end the connection. Where a request's body is malformed, its own response
-        comes from the application."""
+        """Respond to a malformed request, and end the connection. For a malformed body the application writes the
+        response."""
         self._connections.count(refusal.reason, self.address)
         self._drop_input()
         if self._exchange is not None:
@@ -276,7 +276,7 @@ class ServerProtocol(asyncio.Protocol):
         self.resume_reading()
         self._wait_for_head()
         if self._buffer:
-            # Not at once: the handler that has just sent this response goes on first.
+            # Not at once: the handler that has just sent this response continues first.
             self._loop.call_soon(self.data_received, b"")
 
     def abort(self) -> None:

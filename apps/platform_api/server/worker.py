@@ -99,7 +99,7 @@ def _raise_open_files() -> int:
 
 
 def main() -> None:
-    """Serve until told to stop."""
+    """Serve until a signal stops the process."""
     try:
         settings = load_settings()
     except ConfigurationError as error:

@@ -27,7 +27,7 @@ async def healthz() -> Response:
 @router.head("/livez", include_in_schema=False)
 @router.get("/livez", response_model=None, **HEALTH)
 async def livez() -> Response:
-    """The process runs; restart it when this stops answering. No I/O, so a dead dependency cannot fail it."""
+    """The process runs; restart it when this stops responding. No I/O, so a dead dependency cannot fail it."""
     return JSONResponse(health_response(SERVICE, VERSION))
 
 

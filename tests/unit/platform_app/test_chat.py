@@ -196,7 +196,7 @@ async def test_an_answer_that_counts_nothing_is_estimated(world: World) -> None:
     ("error", "guessed"),
     [
         (ProviderError("no"), False),
-        (ProviderTimeout("slow"), True),  # what it made meanwhile is nobody's, but not for nothing
+        (ProviderTimeout("slow"), True),  # no client gets what it generated, but it is charged
     ],
 )
 async def test_a_failure_is_recorded_by_its_code(

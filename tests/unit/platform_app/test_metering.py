@@ -132,7 +132,7 @@ async def test_usage_sent_twice_counts_once(world: World) -> None:
 
 
 async def test_usage_in_the_middle_alone_is_not_the_whole(world: World) -> None:
-    """What came after it was counted by nobody."""
+    """The provider did not count what followed."""
     early = chunk("a", usage={"prompt_tokens": 7, "completion_tokens": 1})
     stream = await streamed(world, early, chunk(TEXT))
     assert (world.record.prompt_tokens, world.record.completion_tokens, world.record.estimated) == (7, 101, True)

@@ -62,10 +62,10 @@ class TextFacts:
     nul: bool = False
     _in_text: bool = False
     _end: bytes = b""
-    """The last bytes of what was seen, since an escape or a number may go on in the next part."""
+    """The last bytes of the previous part, since an escape or a number may continue in the next part."""
 
     def add(self, part: bytes) -> None:
-        """Take the next part into account; takes a few milliseconds for a few hundred kilobytes."""
+        """Count the next part. This takes a few milliseconds for a few hundred kilobytes."""
         self._count_values(part)
         seam = self._end + part[: len(_LONG)]
         self.colons += part.count(b":")
@@ -101,12 +101,12 @@ def too_many_values(limit: int) -> PayloadTooLarge:
 
 
 def parse_json(raw: bytes, facts: TextFacts | None = None) -> Any:
-    """The value of a JSON text, of which every part can be sent on as it is. `facts` are those of this text, where they
-    are known.
+    """Return the value of a JSON text; every part of it can be forwarded unchanged. `facts` are the counts of this
+    text, if they are known.
 
     Raises:
-        InvalidRequest: it is no JSON, or nested too deeply.
-        UnsupportedMediaType: it is compressed, or text in another encoding than UTF-8.
+        InvalidRequest: the text is not JSON, or nested too deeply.
+        UnsupportedMediaType: it is compressed, or not encoded as UTF-8.
         ValidationFailed: a text holds half of a surrogate pair, a number has more than 64 bits, or an object has too
             many members; each detail names a field.
     """

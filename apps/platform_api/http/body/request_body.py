@@ -1,4 +1,4 @@
-"""A request's body, bounded in size, in time, and by what its key and the process hold already."""
+"""A request's body, bounded in size and time, and by the bytes that its key and the process hold in memory."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ from platform_app.observability import metrics
 
 _RETRY_SECONDS = 1.0
 GRACE_SECONDS = 5.0
-"""Before the least rate counts."""
+"""The minimum rate applies after this time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,18 +31,18 @@ class BodyLimits:
 
     max_bytes: int
     max_seconds: float
-    """From when the body is wanted to its last byte."""
+    """From the first read to the last byte."""
     max_values: int = MAX_VALUES
     """JSON values in a body."""
     min_rate: int = 240
-    """Bytes per second at least, after five seconds."""
+    """Minimum bytes per second, after GRACE_SECONDS."""
 
 
 class BodyBudget:
-    """Counts bytes from their arrival to the end of their request.
+    """Bounds the bytes of request bodies that the process holds in memory, in total and per key.
 
-    For a key counts what its requests have declared, so that the last one is refused before any of it is read; for the
-    process what has arrived, so that declaring alone takes up nothing of it.
+    A key's budget counts declared bytes, so that a request beyond it is refused before its body is read. The process's
+    budget counts bytes that have arrived, so that a declaration alone uses none of it.
     """
 
     def __init__(self, process_bytes: int, key_bytes: int) -> None:
@@ -52,10 +52,10 @@ class BodyBudget:
         self.held = 0
 
     def reserve(self, key_id: str, size: int) -> None:
-        """One of the key's requests is to hold so many bytes more.
+        """Reserve bytes for a request of the key.
 
         Raises:
-            RateLimited: the key's requests would hold too many.
+            RateLimited: the key's requests would hold too many bytes.
         """
         reserved = self._by_key.get(key_id, 0) + size
         if reserved > self._key_bytes:
@@ -69,10 +69,10 @@ class BodyBudget:
             self._by_key[key_id] = reserved
 
     def hold(self, size: int) -> None:
-        """So many bytes have arrived.
+        """Count bytes that have arrived.
 
         Raises:
-            Overloaded: the process would hold too many.
+            Overloaded: the process would hold too many bytes.
         """
         if self.held + size > self._process_bytes:
             metrics.HTTP_REFUSED.labels("bodies_in_flight").inc()
@@ -82,7 +82,7 @@ class BodyBudget:
         self.held += size
 
     def give_back(self, key_id: str, reserved: int, held: int) -> None:
-        """A request has ended."""
+        """Release the bytes of a request that has ended."""
         self.held -= held
         left = self._by_key.get(key_id, 0) - reserved
         if left > 0:
@@ -97,7 +97,7 @@ class BoundedRequestBody:
     def __init__(self, scope: Scope, receive: Receive, limits: BodyLimits, budget: BodyBudget) -> None:
         self._receive = receive
         self.facts: TextFacts | None = None
-        """Of the text of a large body, once it was read."""
+        """The counts of a large body, after it was read."""
         self._limits = limits
         self._budget = budget
         self._begun_at: float | None = None
@@ -111,12 +111,12 @@ class BoundedRequestBody:
         self._kept = False
 
     def check_declared(self) -> None:
-        """Refuse a body that says itself that it is too large. Raises PayloadTooLarge."""
+        """Raise PayloadTooLarge if the declared length exceeds the limit."""
         if self._declared is not None and self._declared > self._limits.max_bytes:
             raise self._too_large()
 
     async def __call__(self) -> Message:
-        """The next message, as ASGI's receive.
+        """Return the next message, as ASGI's receive.
 
         Raises:
             PayloadTooLarge, InvalidRequest: the body is too large, too slow, or malformed.
@@ -139,10 +139,10 @@ class BoundedRequestBody:
         return message
 
     async def read(self, key_id: str | None = None) -> bytes:
-        """The whole body, the same however often it is asked for; counted for this key until `release`.
+        """Return the whole body, also at a second call. It is counted for this key until `release`.
 
         Raises:
-            ClientDisconnect: the client left.
+            ClientDisconnect: the client disconnected.
             PlatformError: as `__call__`.
         """
         if self._whole is None:
@@ -161,7 +161,7 @@ class BoundedRequestBody:
         return self._whole
 
     async def _look_at(self, parts: Sequence[bytes]) -> TextFacts:
-        """Refuse a body of too many values before it is parsed; the event loop is free between the parts."""
+        """Refuse a body of too many values before it is parsed. The event loop runs between the parts."""
         facts = TextFacts()
         for part in parts:
             facts.add(part)
@@ -172,12 +172,13 @@ class BoundedRequestBody:
         return facts
 
     def keep(self) -> Callable[[], None]:
-        """Count the body on after the request has ended, since work on it goes on; returns what gives it back."""
+        """Keep the body counted after the request has ended, because work on it continues. Return the function that
+        releases it."""
         self._kept = True
         return self._give_back
 
     def release(self) -> None:
-        """The request has ended; nothing of its body is held any more, unless it is kept."""
+        """Release the body at the end of its request, unless it is kept."""
         self._whole = None
         if not self._kept:
             self._give_back()
@@ -188,7 +189,7 @@ class BoundedRequestBody:
             self._reserved = self._held = 0
 
     def _due_at(self) -> float:
-        """When the next part of the body must have arrived."""
+        """Return the time by which the next part of the body must arrive."""
         now = asyncio.get_running_loop().time()
         if self._begun_at is None:
             self._begun_at = now
@@ -225,7 +226,7 @@ def _declared_length(scope: Scope) -> int | None:
 
 
 def _malformed(refused: RequestRefusedError) -> PlatformError:
-    """Found by the server when it read the body."""
+    """Return the error for a malformed body that the server found."""
     refusal = refused.refusal
     kind = HeadersTooLarge if refusal.status == HeadersTooLarge.status else InvalidRequest
     return kind(refusal.message)

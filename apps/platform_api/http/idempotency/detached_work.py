@@ -1,4 +1,4 @@
-"""Work that goes on after its client has left: bounded, counted as requests are, and waited for at the end."""
+"""Work that continues after its client has disconnected: bounded, counted as a request, and awaited at shutdown."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -9,50 +9,56 @@ from platform_app.observability import metrics
 
 _SHARE = 4
 _CANCELLED_SECONDS = 1.0
-"""For cancelled work to end its call and free its key before the connections for that are closed."""
+"""Time for cancelled work to end its call and free its key, before the connections that it needs are closed."""
 
 
 class DetachedWork:
-    """The tasks of requests with an Idempotency-Key. Each is started here; one whose client leaves may go on."""
+    """Runs the work of requests with an Idempotency-Key. A task whose client disconnects may continue here."""
 
     def __init__(self, state: ServerState, concurrent_requests: int) -> None:
-        """At most a quarter of `concurrent_requests` go on at once: abandoned work must not use up a process."""
+        """At most a quarter of `concurrent_requests` continue at once, so that work without clients cannot fill the
+        process."""
         self._state = state
         self._most = max(1, concurrent_requests // _SHARE)
-        self._going_on = 0
+        self._detached = 0
 
     def start(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
-        """Run it in a task, which the server waits for when it stops, and cancels after the grace period."""
+        """Run the work in a task. At shutdown the server awaits it, and cancels it after the grace period."""
         task = asyncio.create_task(work, name="idempotent-work")
         self._state.tasks.add(task)
         task.add_done_callback(self._state.tasks.discard)
         return task
 
-    def go_on(self, task: "asyncio.Task[None]", release: Callable[[], Callable[[], None]]) -> bool:
-        """Let this task go on without its client, and count it as a request in flight until it ends. If it may go on,
-        `release` is called, which returns what gives its request's body back.
+    def detach(self, task: "asyncio.Task[None]", keep_body: Callable[[], Callable[[], None]]) -> bool:
+        """Let the task continue without its client, and count it as a request in flight until it ends.
+
+        Args:
+            task: the task.
+            keep_body: called if the task may continue; it keeps the request's body counted, and returns the function
+                that releases it.
 
         Returns:
-            False where too many go on already.
+            False if too many tasks continue already.
         """
-        if self._going_on >= self._most:
+        if self._detached >= self._most:
             return False
-        give_back = release()
-        self._going_on += 1
+        release_body = keep_body()
+        self._detached += 1
         self._state.in_flight += 1
         metrics.IDEMPOTENCY_DETACHED.inc()
 
         def ended(_: "asyncio.Task[None]") -> None:
-            self._going_on -= 1
+            self._detached -= 1
             self._state.in_flight -= 1
             metrics.IDEMPOTENCY_DETACHED.dec()
-            give_back()
+            release_body()
 
         task.add_done_callback(ended)
         return True
 
     async def aclose(self, grace_seconds: float) -> None:
-        """Wait for what is left, and cancel it after the grace period. Our own server has done both by now."""
+        """Await the remaining tasks, and cancel them after the grace period. The gateway's own server has done both by
+        now; other servers have not."""
         for seconds in (grace_seconds, _CANCELLED_SECONDS):
             if left := {task for task in self._state.tasks if task.get_name() == "idempotent-work"}:
                 _, late = await asyncio.wait(left, timeout=seconds)

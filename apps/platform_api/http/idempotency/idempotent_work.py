@@ -1,5 +1,8 @@
-"""One request's work under an Idempotency-Key. It has a task of its own, so it goes on when its client has left, and
-a client that asks again with the key gets its response (docs/adr/0030)."""
+"""One request's work under an Idempotency-Key.
+
+The work runs in a separate task, so it continues after its client has disconnected. A client that repeats the request
+with the key gets its response (docs/adr/0030).
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -16,26 +19,26 @@ from platform_app.observability import metrics
 from platform_app.observability.logging import get_logger
 
 _QUEUED_CHUNKS = 16
-"""Between the task and a client that is slower than the provider; then the provider is slowed down."""
+"""Chunks that are queued for a client that is slower than the provider. A full queue slows the provider down."""
 _ENDINGS = (b"event: done\n", b"data: [DONE]\n")
-"""How the last event of a complete stream begins."""
+"""The first bytes of the last event of a complete stream."""
 
 _log = get_logger("idempotency")
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What the work came to."""
+    """The result of the work."""
 
     response: Response
     head: StoredResponse
-    """The response as it is to be kept; of a stream all but its body."""
+    """The response to store; for a stream without its body."""
     keep: bool = True
-    """Of a response that is no stream: whether it is kept, or the key is free again."""
+    """Whether a response that is not a stream is stored. If not, the key can be used again."""
 
 
 class KeyedWork:
-    """Made for each request that begins to work under a key."""
+    """Runs the work of one request under its key, and hands the response to the client."""
 
     def __init__(
         self,
@@ -44,43 +47,48 @@ class KeyedWork:
         work: Callable[[], Awaitable[Outcome]],
         keep_body: Callable[[], Callable[[], None]],
     ) -> None:
-        """`keep_body`: see DetachedWork.go_on."""
+        """`keep_body`: see DetachedWork.detach."""
         self._attempt = attempt
         self._detached = detached
         self._work = work
         self._keep_body = keep_body
         self._ready: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
-        self._ready.add_done_callback(lambda ready: ready.cancelled() or ready.exception())  # a client may be gone
+        self._ready.add_done_callback(
+            lambda ready: ready.cancelled() or ready.exception()
+        )  # the client may have disconnected
         self._chunks: asyncio.Queue[bytes | BaseException | None] = asyncio.Queue(_QUEUED_CHUNKS)
-        self._left = False
+        self._disconnected = False
         self._recording: _Recording | None = None
         self._task = detached.start(self._run())
 
     async def response(self, client: DisconnectSignal) -> Response:
-        """The response to send: whole and kept, or a stream whose chunks come from the task.
+        """Return the response to send: complete and stored, or a stream whose chunks the task queues.
 
         Raises:
-            ClientDisconnected: the client left; the work goes on, if it may.
+            ClientDisconnected: the client disconnected. The work continues if it may.
         """
         try:
             return await cancel_on_disconnect(client, asyncio.shield(self._ready))
         except ClientDisconnected:
-            self.leave()
+            self.on_disconnect()
             raise
         except asyncio.CancelledError:
             self._task.cancel()
             raise
 
-    def leave(self) -> None:
-        """The client is gone. Without the key's protection, with a response that is too large to be kept, or with too
-        much such work under way, the work is cancelled, and with it the provider's call."""
-        if self._left or self._task.done():
+    def on_disconnect(self) -> None:
+        """Handle the client's disconnect.
+
+        The work is cancelled, and with it the provider's call, if the key is not protected, the response is too large
+        to store, or too many such tasks continue already.
+        """
+        if self._disconnected or self._task.done():
             return
-        self._left = True
-        while not self._chunks.empty():  # the task may wait for room
+        self._disconnected = True
+        while not self._chunks.empty():  # the task may be waiting for a free place
             self._chunks.get_nowait()
         too_large = self._recording is not None and self._recording.overflowed
-        if too_large or not self._attempt.protected or not self._detached.go_on(self._task, self._keep_body):
+        if too_large or not self._attempt.protected or not self._detached.detach(self._task, self._keep_body):
             metrics.IDEMPOTENCY.labels("abandoned").inc()
             self._task.cancel()
             return
@@ -91,40 +99,43 @@ class KeyedWork:
         try:
             outcome = await self._work()
             if isinstance(outcome.response, ByteStream):
-                await self._pass_on(outcome.response, outcome.head)
+                await self._send_stream(outcome.response, outcome.head)
             else:
                 await (self._attempt.finish(outcome.head) if outcome.keep else self._attempt.release())
-                self._tell(outcome.response)
+                self._resolve(outcome.response)
         except BaseException as error:
             await self._attempt.release()
-            if self._left and isinstance(error, Exception):
+            if self._disconnected and isinstance(error, Exception):
                 _log.exception("idempotency_work_failed")
             self._fail(error)
             if not isinstance(error, Exception):
                 raise
 
-    async def _pass_on(self, stream: ByteStream, head: StoredResponse) -> None:
-        """Every chunk to the client while it is there, and into the record. The last chunk of a complete stream is sent
-        only after the response is kept; a stream that ends without it frees the key."""
+    async def _send_stream(self, stream: ByteStream, head: StoredResponse) -> None:
+        """Queue every chunk for the client until it disconnects, and record every chunk.
+
+        The last chunk of a complete stream is sent only after the response is stored. A stream that ends without it
+        frees the key.
+        """
         source = stream.chunks
         recording = self._recording = _Recording(self._attempt, head)
         try:
             await recording.take(stream.first)
-            stream.chunks = _Chunks(self._chunks, self.leave)
-            self._tell(stream)
+            stream.chunks = _Chunks(self._chunks, self.on_disconnect)
+            self._resolve(stream)
             async for chunk in source:
                 await recording.take(chunk)
-                if not self._left:
+                if not self._disconnected:
                     await self._chunks.put(chunk)
                 elif recording.overflowed:
-                    break  # it is too large to be kept, so no client can get it
+                    break  # too large to store, so no client can get it
         finally:
-            await source.aclose()  # first: the provider is told at once
+            await source.aclose()  # first, so that the provider's call ends at once
         await self._attempt.release()
-        if not self._left:
+        if not self._disconnected:
             await self._chunks.put(None)
 
-    def _tell(self, response: Response) -> None:
+    def _resolve(self, response: Response) -> None:
         if not self._ready.done():
             self._ready.set_result(response)
 
@@ -141,50 +152,50 @@ class KeyedWork:
 
 
 class _Recording:
-    """The chunks of a stream, collected up to one byte more than is kept."""
+    """Collects the chunks of a stream, up to one byte more than may be stored."""
 
     def __init__(self, attempt: InFlightRequest, head: StoredResponse) -> None:
         self._attempt = attempt
         self._head = head
         self._body = bytearray()
         self.overflowed = False
-        """It is too large to be kept; the rest is not collected."""
+        """The stream is too large to store; its further chunks are not collected."""
 
     async def take(self, chunk: bytes) -> None:
-        """Look at a chunk that is about to be sent; keep the response where it is the last."""
+        """Collect a chunk that is about to be sent. Store the response if the chunk is the last one."""
         if not self.overflowed:
             self._body += chunk
             if len(self._body) > self._attempt.max_bytes:
-                self.overflowed = True  # one byte too many is enough to say so
+                self.overflowed = True
                 del self._body[self._attempt.max_bytes + 1 :]
         if chunk.startswith(_ENDINGS):
             await self._attempt.finish(replace(self._head, body=bytes(self._body)))
 
 
 class _Chunks:
-    """The chunks as the client gets them; see streaming.ByteChunks."""
+    """The chunks that the client receives; see streaming.ByteChunks."""
 
-    def __init__(self, queue: "asyncio.Queue[bytes | BaseException | None]", leave: Callable[[], None]) -> None:
+    def __init__(self, queue: "asyncio.Queue[bytes | BaseException | None]", on_disconnect: Callable[[], None]) -> None:
         self._queue = queue
-        self._leave: Callable[[], None] | None = leave
+        self._on_disconnect: Callable[[], None] | None = on_disconnect
         """None after the end: the work refers to the response, which refers to this."""
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
 
     async def __anext__(self) -> bytes:
-        if self._leave is None:
+        if self._on_disconnect is None:
             raise StopAsyncIteration
         chunk = await self._queue.get()
         if isinstance(chunk, bytes):
             return chunk
-        self._leave = None
+        self._on_disconnect = None
         if chunk is None:
             raise StopAsyncIteration
         raise chunk
 
     async def aclose(self) -> None:
-        """The client takes no more of it."""
-        leave, self._leave = self._leave, None
-        if leave is not None:
-            leave()
+        """End the stream because the client disconnected."""
+        on_disconnect, self._on_disconnect = self._on_disconnect, None
+        if on_disconnect is not None:
+            on_disconnect()

@@ -1,7 +1,7 @@
-"""Idempotency-Key at a route: its work is done once for each key, and the answer given again (docs/adr/0011).
+"""Run a route's work once per Idempotency-Key, and replay its response for the same key (docs/adr/0011).
 
-After the caller and the body are known and before anything is charged. A response that is given again counts as a
-request, and its model must still be allowed. Without the header nothing happens here.
+This happens after the caller and the body are known, and before anything is charged. A replay counts as a request, and
+its model must still be allowed. A request without the header passes through unchanged.
 """
 
 import re
@@ -28,7 +28,7 @@ from platform_app.llm.requests import ModelRequest
 from platform_app.observability.context import RequestContext
 
 REPLAYED = "idempotent_replay"
-"""The reason in access line and access decision where an answer was given again."""
+"""The reason of a replayed response in the access line and the access decision."""
 
 Work = Callable[[DisconnectSignal], Awaitable[Response]]
 """A route's work for the client of this signal."""
@@ -39,16 +39,16 @@ async def run_idempotent(
     request: Request,
     caller: Caller,
     context: RequestContext,
-    asked: ModelRequest,
+    wanted: ModelRequest,
     work: Work,
 ) -> Response:
-    """The response of `work`, or where the request carries a key that was used before, the response of then.
+    """Return the response of `work`, or the stored response if the request's key was used before.
 
-    With a key the work goes on when the client leaves.
+    With a key the work continues when the client disconnects.
 
     Raises:
-        PlatformError: what `work` raises, or IdempotencyService.begin, or ChatService.admit_replay.
-        ClientDisconnected: the client left.
+        PlatformError: as `work`, IdempotencyService.begin and ChatService.admit_replay.
+        ClientDisconnected: the client disconnected first.
     """
     client = disconnect_signal(request.scope, request.receive)
     key = idempotency_key(request)
@@ -59,8 +59,8 @@ async def run_idempotent(
     beginning = resources.idempotency.begin(holder, context.route, key, await _content(request))
     found = await cancel_on_disconnect(client, beginning)
     if isinstance(found, StoredResponse):
-        # The model that the response came from: without a name in the request, the default may be another one by now.
-        same = replace(asked, model=found.model or asked.model)
+        # The model of the stored response: a request without a model name may get another default model by now.
+        same = replace(wanted, model=found.model or wanted.model)
         await resources.idempotency.replay(resources.chat.admit_replay(same, caller, context))
         context.reason = REPLAYED
         return _replay(found)
@@ -71,7 +71,7 @@ async def run_idempotent(
 
 
 def idempotency_key(request: Request) -> str | None:
-    """The header's value. Raises ValidationFailed where it is no key."""
+    """Return the header's value, or None without the header. Raises ValidationFailed for a malformed key."""
     values = request.headers.getlist(HEADER)
     if not values:
         return None
@@ -81,8 +81,8 @@ def idempotency_key(request: Request) -> str | None:
 
 
 async def _content(request: Request) -> bytes:
-    """What makes two requests the same: the body, and the model where the path names it. No body begins like that, for
-    it has been read as JSON."""
+    """Return what makes two requests equal: the body, and the model if the path names it. A JSON body cannot begin with
+    this prefix."""
     body, deployment = await body_of(request), deployment_of(request.scope)
     return body if deployment is None else b"deployment %b\n%b" % (deployment.encode(errors="replace"), body)
 
@@ -93,22 +93,22 @@ async def _outcome(context: RequestContext, work: Work) -> Outcome:
         response = await work(DisconnectSignal())  # never set: KeyedWork decides what a disconnect means
     except PlatformError as error:
         response = note_and_render(error, context)
-        keep = not isinstance(error, InvalidRequest)  # our own refusal; a provider's is ProviderRejectedRequest
+        keep = not isinstance(error, InvalidRequest)  # the gateway's refusal; a provider's is ProviderRejectedRequest
     if isinstance(response, ByteStream):
         return Outcome(response, _kept(response, context, b""))
     keep = keep and response.status_code != 429 and response.status_code < 500 and context.decision != "deny"
     return Outcome(response, _kept(response, context, bytes(response.body)), keep)
 
 
-def _replay(answer: StoredResponse) -> Response:
-    response = Response(answer.body, answer.status)
-    headers = (*answer.headers, ("idempotency-replayed", "true"))
+def _replay(stored: StoredResponse) -> Response:
+    response = Response(stored.body, stored.status)
+    headers = (*stored.headers, ("idempotency-replayed", "true"))
     response.raw_headers += [(name.encode(), value.encode()) for name, value in headers]
     return response
 
 
 def _kept(response: Response, context: RequestContext, body: bytes) -> StoredResponse:
-    # Who answered belongs to the stored response; the limits' state belongs to the moment and is not stored.
+    # The called provider belongs to the stored response. The limits' state describes the moment and is not stored.
     headers = (*response.raw_headers, *provider_headers(context))
     kept = ((name.decode(), value.decode()) for name, value in headers if name != b"content-length")
     return StoredResponse(response.status_code, tuple(kept), body, context.model)

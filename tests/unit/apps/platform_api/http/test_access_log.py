@@ -64,7 +64,7 @@ async def test_lines_with_a_key_are_never_counted(lines: Lines) -> None:
     assert len(lines.written) == 20
 
 
-async def test_counts_are_written_though_no_request_follows(lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_counts_are_written_without_another_request(lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(access_log, "COUNTED_SECONDS", 0.01)
     log = AccessLog(0)
     write(log)

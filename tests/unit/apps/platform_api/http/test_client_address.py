@@ -1,4 +1,4 @@
-"""Whose address a request came from: what proxies wrote, and what somebody made up."""
+"""The client's address: what trusted proxies wrote, and what a client forged."""
 
 from collections.abc import Sequence
 
@@ -31,7 +31,7 @@ def address(peer: str | None, forwarded: Sequence[bytes | str] = (), trusted: st
         ("10.0.0.1", ["203.0.113.7,192.0.2.1,10.0.0.2,10.0.0.3"], "192.0.2.1"),
         ("10.0.0.1", ["203.0.113.7", "192.0.2.1"], "192.0.2.1"),  # two headers are one list
         ("10.0.0.1", ["192.0.2.1", "10.0.0.2"], "192.0.2.1"),
-        ("10.0.0.1", ["10.0.0.2, 10.0.0.3"], "10.0.0.2"),  # everybody is trusted: the first of them asked
+        ("10.0.0.1", ["10.0.0.2, 10.0.0.3"], "10.0.0.2"),  # every address is trusted: the leftmost one is the client
         ("10.0.0.1", ["192.0.2.1, garbage"], "10.0.0.1"),
         ("10.0.0.1", ["192.0.2.1, garbage, 10.0.0.2"], "10.0.0.2"),
         ("10.0.0.1", ["garbage, 192.0.2.1"], "192.0.2.1"),
@@ -45,23 +45,23 @@ def address(peer: str | None, forwarded: Sequence[bytes | str] = (), trusted: st
         ("10.0.0.1", ["0300.0.2.1"], "10.0.0.1"),  # octal, to some
         ("10.0.0.1", ["3221225985"], "10.0.0.1"),
         ("unix", ["192.0.2.1"], "unix"),
-        # A socket for both families shows IPv4 peers in IPv6 clothes.
+        # A dual-stack socket shows IPv4 peers as IPv4-mapped IPv6 addresses.
         ("::ffff:10.0.0.1", ["192.0.2.1"], "192.0.2.1"),
         ("::ffff:192.0.2.9", ["192.0.2.1"], "192.0.2.9"),
         ("10.0.0.1", ["192.0.2.1, ::ffff:10.0.0.2"], "192.0.2.1"),
         ("10.0.0.1", ["::ffff:192.0.2.1"], "192.0.2.1"),
     ],
 )
-def test_with_trusted_proxies(peer: str, forwarded: list[str], expected: str) -> None:
+def test_address_behind_trusted_proxies(peer: str, forwarded: list[str], expected: str) -> None:
     assert address(peer, forwarded) == expected
 
 
-def test_without_trusted_proxies_the_header_means_nothing() -> None:
+def test_header_is_ignored_without_trusted_proxies() -> None:
     for peer in ("192.0.2.9", "10.0.0.1", "127.0.0.1"):
         assert address(peer, ["192.0.2.1"], trusted="") == peer
 
 
-def test_a_socket_in_the_file_system_has_no_address() -> None:
+def test_unix_socket_has_no_address() -> None:
     assert address(None) == "unix"
     assert address(None, ["192.0.2.1"]) == "unix"
 
@@ -70,22 +70,22 @@ def test_a_socket_in_the_file_system_has_no_address() -> None:
     ("peer", "expected"),
     [("::ffff:192.0.2.9", "192.0.2.9"), ("2001:DB8::9", "2001:db8::9"), ("fe80::1%eth0", "fe80::1%eth0"), ("", "")],
 )
-def test_a_peer_is_written_in_one_way(peer: str, expected: str) -> None:
+def test_peer_address_is_normalized(peer: str, expected: str) -> None:
     assert address(peer) == address(peer, trusted="") == expected
 
 
-def test_a_long_list_is_read_from_its_end_only() -> None:
+def test_long_list_is_read_from_its_end() -> None:
     trusted = ["10.0.0.1"] * (MAX_HOPS + 10)
     assert address("10.0.0.1", [",".join(["192.0.2.1", *trusted])]) == "10.0.0.1"
     assert address("10.0.0.1", [",".join(["203.0.113.1"] * 10_000 + ["192.0.2.1"])]) == "192.0.2.1"
 
 
-def test_a_zone_is_no_way_to_be_somebody_else() -> None:
+def test_address_with_zone_is_ignored() -> None:
     """`%` and any text may follow an IPv6 address; text that a client chose gets nowhere."""
     assert address("10.0.0.1", ["fe80::1%" + "x" * 1000]) == "10.0.0.1"
 
 
 @given(made_up=st.lists(st.text(st.characters(max_codepoint=255), max_size=30), max_size=5))
-def test_nothing_that_a_client_writes_changes_what_the_proxy_saw(made_up: list[str]) -> None:
+def test_forged_entries_do_not_change_the_address(made_up: list[str]) -> None:
     assert address("10.0.0.1", [",".join([*made_up, "192.0.2.1"])]) == "192.0.2.1"
     assert address("192.0.2.9", made_up) == "192.0.2.9"

@@ -42,7 +42,7 @@ def test_other_origins_are_not_allowed(headers: list[tuple[str, str]]) -> None:
     assert CorsPolicy([APP]).preflight(request(*asked)) is None
 
 
-def test_every_origin_is_a_star_and_never_an_echo() -> None:
+def test_any_origin_is_a_star_and_not_an_echo() -> None:
     found = headers_of(CorsPolicy(["*"]), ("origin", "https://any.example"))
     assert found["access-control-allow-origin"] == "*"
 
@@ -70,7 +70,7 @@ def test_credentials_are_never_allowed(origins: list[str]) -> None:
         ("x" * (MAX_REQUESTED_BYTES + 1), REQUEST_HEADERS),
     ],
 )
-def test_preflight_allows_the_headers_that_are_asked_for(requested: str, allowed: str) -> None:
+def test_preflight_allows_the_requested_headers(requested: str, allowed: str) -> None:
     asked = [
         ("origin", APP), ("access-control-request-method", "POST"), ("access-control-request-headers", requested),
     ]  # fmt: skip
@@ -81,7 +81,7 @@ def test_preflight_allows_the_headers_that_are_asked_for(requested: str, allowed
     assert response.headers.get("access-control-allow-headers") == allowed
 
 
-def test_options_without_a_method_is_no_preflight() -> None:
+def test_options_without_a_method_is_not_a_preflight() -> None:
     assert CorsPolicy([APP]).preflight(request(("origin", APP))) is None
 
 
@@ -95,7 +95,7 @@ def test_options_without_a_method_is_no_preflight() -> None:
         ("http://[::1]:3000,chrome-extension://abc,tauri://localhost", None),
     ],
 )
-def test_origins_that_are_taken(text: str, origins: tuple[str, ...] | None) -> None:
+def test_valid_origins_are_accepted(text: str, origins: tuple[str, ...] | None) -> None:
     assert parse_origins(text) == (tuple(text.split(",")) if origins is None else origins)
 
 
@@ -107,6 +107,6 @@ def test_origins_that_are_taken(text: str, origins: tuple[str, ...] | None) -> N
         "https://a.example?x", "https://a b", ",".join(f"https://a{number}.example" for number in range(101)),
     ],
 )  # fmt: skip
-def test_origins_that_are_refused(text: str) -> None:
+def test_malformed_origins_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="origin"):
         parse_origins(text)

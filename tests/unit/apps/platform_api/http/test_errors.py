@@ -1,4 +1,4 @@
-"""Errors as answers."""
+"""Errors as responses."""
 
 import json
 from collections.abc import Iterator
@@ -42,11 +42,11 @@ LEAVES = [kind for kind in tree() if "code" in vars(kind)]
         (("a", "body", "b"), "a.body.b"),
     ],
 )  # fmt: skip
-def test_field_paths(location: tuple[str | int, ...], path: str) -> None:
+def test_field_path_is_written_from_location(location: tuple[str | int, ...], path: str) -> None:
     assert field_path(location) == path
 
 
-def test_the_answers_shape() -> None:
+def test_response_has_the_documented_shape() -> None:
     request = context()
     response = render(errors.ValidationFailed("No.", details=["a: b"]), request)
     assert response.status_code == 422
@@ -83,23 +83,23 @@ def test_should_retry_is_false_where_waiting_does_not_help(kind: type[PlatformEr
 
 
 @pytest.mark.parametrize("openai", [False, True])
-def test_every_error_carries_the_request_id(openai: bool) -> None:
+def test_every_error_has_the_request_id(openai: bool) -> None:
     """Kind 11c."""
     body = json.loads(bytes(render(errors.Conflict("No."), replace(context(), openai=openai)).body))
     assert body["error"]["request_id"] == "req-1"
 
 
 @pytest.mark.parametrize("kind", [errors.ProviderUnavailable, errors.ProviderRateLimited])
-def test_where_waiting_helps_and_nobody_said_how_long_it_is_a_second(kind: type[errors.PlatformError]) -> None:
+def test_retry_after_defaults_to_one_second(kind: type[errors.PlatformError]) -> None:
     assert render(kind("No."), context()).headers["retry-after"] == "1"
     assert render(kind("No.", retry_after=7), context()).headers["retry-after"] == "7"
 
 
-def test_no_retry_after_where_waiting_does_not_help() -> None:
+def test_retry_after_is_absent_where_waiting_does_not_help() -> None:
     assert "retry-after" not in render(errors.ProviderQuotaExhausted("No."), context()).headers
 
 
-def test_a_challenge_comes_with_a_401_and_a_missing_scope() -> None:
+def test_challenge_is_sent_with_401_and_missing_scope() -> None:
     challenge = {
         kind: render(error, context()).headers["www-authenticate"]
         for kind, error in {
@@ -115,7 +115,7 @@ def test_a_challenge_comes_with_a_401_and_a_missing_scope() -> None:
     }
 
 
-def test_codes_are_unique_and_statuses_are_the_documented_ones() -> None:
+def test_codes_are_unique_and_statuses_documented() -> None:
     assert len({kind.code for kind in LEAVES}) == len(LEAVES)
     assert {kind.status for kind in LEAVES} <= {
         400,
@@ -139,7 +139,7 @@ def test_codes_are_unique_and_statuses_are_the_documented_ones() -> None:
             assert kind.status in (502, 503, 504), "an upstream failure is never the client's"
 
 
-def test_the_drawn_tree_is_the_real_one() -> None:
+def test_documented_tree_matches_the_classes() -> None:
     assert errors.__doc__ is not None
     drawn = [line.split() for line in errors.__doc__.splitlines()]
     found = {words[-3]: (int(words[-2]), words[-1]) for words in drawn if len(words) > 3 and words[-2].isdigit()}
@@ -148,7 +148,7 @@ def test_the_drawn_tree_is_the_real_one() -> None:
 
 
 @pytest.mark.parametrize("kind", LEAVES)
-def test_error_is_noted_once_and_rendering_notes_nothing(kind: type[PlatformError]) -> None:
+def test_rendering_an_error_notes_nothing(kind: type[PlatformError]) -> None:
     request = context()
     error = error_of(kind)
     for openai in (False, True):
@@ -160,7 +160,7 @@ def test_error_is_noted_once_and_rendering_notes_nothing(kind: type[PlatformErro
     assert request.decision == ("deny" if denied else "allow")
 
 
-def test_a_bug_says_nothing_but_where_to_look() -> None:
+def test_internal_error_only_says_where_to_look() -> None:
     error = internal_error()
     assert (error.status, error.code, error.details) == (500, "internal_error", None)
     assert "request id" in error.message

@@ -43,26 +43,26 @@ def test_unknown_parameter_is_refused_on_every_route(route: APIRoute | ModelRout
 @pytest.mark.parametrize(
     ("route", "query", "told"),
     [
-        (AUDIT, b"key_di=x", "Is key_id meant?"),
-        (USAGE, b"owners=x", "Is owner meant?"),
-        (USAGE, b"KEY_ID=x", "Is key_id meant?"),
-        (USAGE, b"key%20id=x", "Is key_id meant?"),
-        (USAGE, b"groupby=day", "Is group_by meant?"),
-        (USAGE, b"group_by[]=day", "Is group_by meant?"),
-        (USAGE, b"since=2026-01-01&untill=2026-02-01", "Is until meant?"),
+        (AUDIT, b"key_di=x", "Did you mean key_id?"),
+        (USAGE, b"owners=x", "Did you mean owner?"),
+        (USAGE, b"KEY_ID=x", "Did you mean key_id?"),
+        (USAGE, b"key%20id=x", "Did you mean key_id?"),
+        (USAGE, b"groupby=day", "Did you mean group_by?"),
+        (USAGE, b"group_by[]=day", "Did you mean group_by?"),
+        (USAGE, b"since=2026-01-01&untill=2026-02-01", "Did you mean until?"),
         (USAGE, b"=x", "is not a parameter"),
         (USAGE, b"xyz", "which has group_by, since, until"),
         (CHAT, b"model=gpt-5", "this route has no query parameters"),
     ],
 )
-def test_misspelt_parameter_is_told_the_right_one(route: APIRoute | ModelRoute, query: bytes, told: str) -> None:
+def test_misspelt_parameter_gets_a_suggestion(route: APIRoute | ModelRoute, query: bytes, told: str) -> None:
     [detail] = details(route, query)
     assert told in detail
 
 
 def test_repeated_parameter_is_refused() -> None:
     """FastAPI takes the last one: a second key_id would widen or move what was asked for."""
-    assert details(USAGE, b"key_id=a&key_id=b") == ["key_id: is there more than once; send it once"]
+    assert details(USAGE, b"key_id=a&key_id=b") == ["key_id: is repeated; send it once"]
     passes(USAGE, b"group_by=day&group_by=model")
 
 
@@ -82,9 +82,9 @@ def test_every_problem_is_named_up_to_a_bound() -> None:
         (ROUTES["GET", "/v1/models"], b"client_version=0.100.0"),
     ],
 )
-def test_what_official_clients_send_passes(route: APIRoute | ModelRoute, query: bytes) -> None:
+def test_parameters_of_official_clients_are_accepted(route: APIRoute | ModelRoute, query: bytes) -> None:
     passes(route, query, openai=True)
 
 
-def test_api_version_is_for_openai_routes_alone() -> None:
+def test_api_version_is_accepted_on_openai_routes_only() -> None:
     assert details(USAGE, b"api-version=1")[0].startswith("api-version: is not a parameter")

@@ -18,7 +18,7 @@ CAPS = RequestLimits(BodyLimits(1000, 1), BodyBudget(10_000, 10_000), 10)
 
 
 class Server:
-    """A server and a ledger in one, so that their order can be told."""
+    """A server and a ledger in one object, which shows the order of their calls."""
 
     def __init__(self) -> None:
         self.steps: list[str] = []
@@ -80,7 +80,7 @@ async def _part(send: Send) -> None:
     await send({"type": "http.response.body", "body": b"x", "more_body": True})
 
 
-async def test_recorded_before_a_client_can_have_the_whole_answer() -> None:
+async def test_decision_is_recorded_before_the_last_byte() -> None:
     server = Server()
     await server.call(answering())
     assert server.steps == ["record", "head", "end"], "an answer without a body is whole with its head"
@@ -106,14 +106,14 @@ async def test_errors_are_recorded_once(error: Exception, status: int, reason: s
     assert (event.status, event.reason, event.decision, event.client_address) == (status, reason, decision, "192.0.2.1")
 
 
-async def test_a_bug_between_head_and_body_still_gets_its_500() -> None:
+async def test_bug_between_head_and_body_gets_500() -> None:
     server = Server()
     await server.call(failing(ValueError("a bug"), _head))
     assert server.sent[0]["status"] == 500
     assert [event.status for event in server.events] == [500]
 
 
-async def test_a_bug_in_the_middle_of_a_body_is_recorded_with_the_status_that_went_out() -> None:
+async def test_bug_inside_a_body_records_the_sent_status() -> None:
     server = Server()
     await server.call(failing(ValueError("a bug"), _head, _part))
     assert server.steps == ["head", "part", "record"]
@@ -121,20 +121,20 @@ async def test_a_bug_in_the_middle_of_a_body_is_recorded_with_the_status_that_we
 
 
 @pytest.mark.parametrize("before", [(), (_head,), (_head, _part)])
-async def test_a_client_that_left_is_recorded_once(before: tuple[Callable[[Send], Awaitable[None]], ...]) -> None:
+async def test_disconnect_is_recorded_once(before: tuple[Callable[[Send], Awaitable[None]], ...]) -> None:
     server = Server()
     await server.call(failing(ClientDisconnected(), *before))
     assert [(event.status, event.reason) for event in server.events] == [(499, "client_closed")]
 
 
-async def test_a_request_that_is_cancelled_is_recorded() -> None:
+async def test_cancelled_request_is_recorded() -> None:
     server = Server()
     with pytest.raises(KeyboardInterrupt):
         await server.call(failing(KeyboardInterrupt()))
     assert [event.status for event in server.events] == [0]
 
 
-async def test_what_cannot_be_recorded_is_refused_before_anything_else() -> None:
+async def test_full_ledger_refuses_before_anything_else() -> None:
     for draining in (False, True):
         server = Server()
         server.full = True
@@ -150,7 +150,7 @@ async def test_refusals_while_draining_are_recorded() -> None:
     assert [(event.status, event.reason) for event in server.events] == [(503, "draining")]
 
 
-async def test_probes_are_not_recorded_and_pass_a_full_ledger() -> None:
+async def test_probes_are_not_recorded_and_pass_full_ledger() -> None:
     for path in ("/healthz", "/livez", "/readyz"):
         server = Server()
         server.full = True
@@ -161,7 +161,7 @@ async def test_probes_are_not_recorded_and_pass_a_full_ledger() -> None:
     assert len(server.events) == 1
 
 
-async def test_an_app_without_resources_records_nothing() -> None:
+async def test_app_without_resources_records_nothing() -> None:
     state: dict[str, Any] = {}
     sent: list[Message] = []
 

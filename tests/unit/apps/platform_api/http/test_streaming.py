@@ -1,4 +1,4 @@
-"""Events to a client: silence, slowness, and leaving."""
+"""Streams to a client that is idle, slow, or disconnects."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -16,7 +16,7 @@ SECONDS = 15.0
 
 
 class Client:
-    """Takes what is sent, unless `stuck`; leaves when told."""
+    """Reads what is sent, unless `stuck`; disconnects when `gone` is set."""
 
     def __init__(self) -> None:
         self.gone = asyncio.Event()
@@ -88,14 +88,14 @@ async def serve(client: Client, events: Events, opening: float = 0.0, failure: P
     await stream({"type": "http"}, client.receive, client.send)
 
 
-def test_an_event_is_one_line_of_data() -> None:
+def test_event_data_is_one_line() -> None:
     assert event("delta", {"content": "a\nb\r\u2028"}) == (
         b'event: delta\ndata: {"content":"a\\nb\\r\xe2\x80\xa8"}\n\n'
     )
 
 
 @virtual_time
-async def test_events_are_sent_as_they_come(client: Client) -> None:
+async def test_events_are_sent_in_order(client: Client) -> None:
     events = Events(b"one", b"two", b"three")
     await serve(client, events)
     start, *bodies = client.messages
@@ -111,7 +111,7 @@ async def test_events_are_sent_as_they_come(client: Client) -> None:
 
 
 @virtual_time
-async def test_an_error_before_the_first_event_keeps_its_status(client: Client) -> None:
+async def test_error_before_first_event_keeps_its_status(client: Client) -> None:
     events = Events(ProviderTimeout("slow"))
     with pytest.raises(ProviderTimeout):
         await opened(client, events)
@@ -120,7 +120,7 @@ async def test_an_error_before_the_first_event_keeps_its_status(client: Client) 
 
 
 @virtual_time
-async def test_a_client_that_leaves_before_the_first_event_closes_the_source(client: Client) -> None:
+async def test_disconnect_before_first_event_closes_source(client: Client) -> None:
     events = Events(b"one", pause=60)
     task = asyncio.create_task(opened(client, events))
     await asyncio.sleep(1)
@@ -133,7 +133,7 @@ async def test_a_client_that_leaves_before_the_first_event_closes_the_source(cli
 
 
 @virtual_time
-async def test_a_client_that_leaves_closes_the_source_at_once(client: Client) -> None:
+async def test_disconnect_closes_source_at_once(client: Client) -> None:
     events = Events(b"one", b"two", pause=10)
     stream = await opened(client, events)
     client.gone.set()
@@ -146,7 +146,7 @@ async def test_a_client_that_leaves_closes_the_source_at_once(client: Client) ->
 
 
 @virtual_time
-async def test_an_answer_that_is_cancelled_closes_the_source(client: Client) -> None:
+async def test_cancelled_response_closes_source(client: Client) -> None:
     events = Events(b"one", *[b"more"] * 1000, pause=1)
     task = asyncio.create_task(serve(client, events))
     await asyncio.sleep(5)
@@ -156,13 +156,13 @@ async def test_an_answer_that_is_cancelled_closes_the_source(client: Client) -> 
     assert events.closed
 
 
-def test_comment_is_one_line_alone() -> None:
+def test_comment_is_one_line() -> None:
     """Kind 12: an empty line behind it is an event without data to OpenAI's Go client before v3.44."""
     assert KEEP_ALIVE == b": keep-alive\n"
 
 
 @virtual_time
-async def test_silence_is_bridged_with_comments(client: Client) -> None:
+async def test_idle_stream_sends_comments(client: Client) -> None:
     await serve(client, Events(b"one", b"two", b"three", pause=50))
     silence = KEEP_ALIVE * 3
     assert client.text == silence + b"one" + silence + b"two" + silence + b"three", "after 15, 30 and 45 seconds"
@@ -170,7 +170,7 @@ async def test_silence_is_bridged_with_comments(client: Client) -> None:
 
 
 @virtual_time
-async def test_head_is_sent_while_the_first_event_takes_long(client: Client) -> None:
+async def test_head_is_sent_before_a_late_first_event(client: Client) -> None:
     """Kind 13: once, with a comment, and before the opening has an outcome."""
     task = asyncio.create_task(serve(client, Events(b"one"), opening=2 * SECONDS + 1))
     await asyncio.sleep(SECONDS - 0.1)
@@ -185,7 +185,7 @@ async def test_head_is_sent_while_the_first_event_takes_long(client: Client) -> 
 
 @pytest.mark.parametrize("late", ["the opening", "the first event"])
 @virtual_time
-async def test_failure_after_the_head_becomes_an_event(client: Client, late: str) -> None:
+async def test_failure_after_early_head_becomes_event(client: Client, late: str) -> None:
     """Kind 13."""
     if late == "the opening":
         await serve(client, Events(), opening=SECONDS + 1, failure=ProviderTimeout("slow"))
@@ -201,7 +201,7 @@ async def test_failure_after_the_head_becomes_an_event(client: Client, late: str
 
 
 @virtual_time
-async def test_failure_just_before_the_head_keeps_its_status(client: Client) -> None:
+async def test_failure_before_early_head_keeps_its_status(client: Client) -> None:
     with pytest.raises(ProviderTimeout):
         await opened(client, Events(), opening=SECONDS - 0.01, failure=ProviderTimeout("slow"))
     await asyncio.sleep(100)
@@ -209,7 +209,7 @@ async def test_failure_just_before_the_head_keeps_its_status(client: Client) -> 
 
 
 @virtual_time
-async def test_client_that_leaves_while_it_opens_gets_no_more(client: Client) -> None:
+async def test_disconnect_while_opening_stops_comments(client: Client) -> None:
     task = asyncio.create_task(opened(client, Events(), opening=1000))
     await asyncio.sleep(SECONDS + 1)
     client.gone.set()
@@ -220,8 +220,8 @@ async def test_client_that_leaves_while_it_opens_gets_no_more(client: Client) ->
 
 
 @virtual_time
-async def test_stream_that_is_never_sent_sends_no_comments(client: Client) -> None:
-    """As one whose client left before it was sent, while its work goes on under an Idempotency-Key."""
+async def test_unsent_stream_sends_no_comments(client: Client) -> None:
+    """The client disconnected before the response was sent, and the work continues under an Idempotency-Key."""
     stream = await opened(client, Events(b"one", b"two", pause=1))
     await asyncio.sleep(100)
     assert client.messages == []
@@ -229,7 +229,7 @@ async def test_stream_that_is_never_sent_sends_no_comments(client: Client) -> No
 
 
 @virtual_time
-async def test_head_waits_for_a_comment_that_is_being_sent(client: Client) -> None:
+async def test_first_event_waits_for_the_comment(client: Client) -> None:
     """The first event comes while a slow client has not taken the head yet: nothing overtakes it."""
     client.slow = 2.0
     await serve(client, Events(b"one"), opening=SECONDS + 1)
@@ -238,7 +238,7 @@ async def test_head_waits_for_a_comment_that_is_being_sent(client: Client) -> No
 
 
 @virtual_time
-async def test_while_events_come_there_are_no_comments(client: Client) -> None:
+async def test_busy_stream_sends_no_comments(client: Client) -> None:
     await serve(client, Events(*[b"x"] * 20, pause=14))
     assert client.text == b"x" * 20
 
@@ -253,7 +253,7 @@ async def test_no_comment_follows_the_end(client: Client) -> None:
 
 @pytest.mark.parametrize("when", ["at the start", "in the middle"])
 @virtual_time
-async def test_a_client_that_takes_nothing_is_gone(client: Client, when: str) -> None:
+async def test_client_that_reads_nothing_is_disconnected(client: Client, when: str) -> None:
     """Not a failure of ours: it ends like a client that hung up."""
     events = Events(b"one", *[b"more"] * 100, pause=1)
     stream = await opened(client, events)
@@ -270,13 +270,13 @@ async def test_a_client_that_takes_nothing_is_gone(client: Client, when: str) ->
 
 
 @virtual_time
-async def test_waiting_for_the_next_event_is_no_slow_client(client: Client) -> None:
+async def test_idle_provider_is_not_a_slow_client(client: Client) -> None:
     await serve(client, Events(b"one", b"two", pause=3 * SEND_TIMEOUT_SECONDS))
     assert client.text.replace(KEEP_ALIVE, b"") == b"onetwo"
 
 
 @virtual_time
-async def test_a_slow_client_slows_the_source_down(client: Client) -> None:
+async def test_slow_client_slows_the_source_down(client: Client) -> None:
     events = Events(*[b"x"] * 1000)
     stream = await opened(client, events)
     client.stuck = True

@@ -1,4 +1,4 @@
-"""11c: a path that almost exists gets told what is there; an OpenAI route that is not offered, that it is not."""
+"""An almost right path gets a hint; a route of OpenAI that is not offered is named as such."""
 
 import pytest
 
@@ -54,14 +54,14 @@ CHAT, EMBEDDINGS = "POST /v1/chat/completions", "POST /v1/embeddings"
         ("/v1/messages", f"Messages API is not offered here; use {CHAT}"),
     ],
 )
-def test_path_that_almost_exists_is_told_what_is_there(path: str, told: str) -> None:
+def test_almost_right_path_gets_a_hint(path: str, told: str) -> None:
     message = hint_for(path, ROUTES)
     assert message.startswith(NOTHING_HERE)
     assert told in message
 
 
 @pytest.mark.parametrize("path", ["/", "", "//", "/nothing", "/.env", "/wp-login.php", "/a" * 300, "/a/" * 40, "/%00"])
-def test_path_of_something_else_gets_no_hint(path: str) -> None:
+def test_unrelated_path_gets_no_hint(path: str) -> None:
     assert hint_for(path, ROUTES) == NOTHING_HERE
 
 
@@ -70,7 +70,7 @@ def test_hint_repeats_nothing_of_the_path(secret: str) -> None:
     assert secret.rpartition("/")[2] not in hint_for(secret, ROUTES)
 
 
-def test_methods_of_all_routes_of_a_path_are_told() -> None:
+def test_methods_of_all_routes_of_a_path_are_listed() -> None:
     """Starlette names those of the first route alone."""
     assert methods_at("/v1/platform/api-keys", ROUTES) == ["GET", "POST"]
     assert methods_at("/v1/platform/api-keys/abc", ROUTES) == ["GET", "PATCH"]

@@ -1,4 +1,4 @@
-"""Where the key comes from: which combinations of headers are one key, which are none, and what a client is told."""
+"""Credentials: which combinations of headers are one key, and the message for the others."""
 
 import pytest
 from starlette.types import Scope
@@ -29,11 +29,11 @@ AUTHORIZATION, KEY, AZURE = "Authorization", "X-API-Key", "api-key"
         [(AZURE, "k1"), (AUTHORIZATION, "Bearer k1"), (KEY, "k1")],
     ],
 )
-def test_one_key(headers: list[tuple[str, str]]) -> None:
+def test_headers_with_one_key_return_it(headers: list[tuple[str, str]]) -> None:
     assert credentials(request(*headers)) == "k1"
 
 
-def test_none() -> None:
+def test_missing_headers_are_missing_credentials() -> None:
     missing = Count("platform_auth_total", outcome="missing")
     with pytest.raises(MissingCredentials):
         credentials(request(("Cookie", "key=k1"), ("X-Api-Keys", "k1"), ("Proxy-Authorization", "Bearer k1")))
@@ -62,7 +62,7 @@ def test_none() -> None:
         [(AZURE, "Bearer k1")],
     ],
 )
-def test_everything_else_is_one_bad_key(headers: list[tuple[str, str]]) -> None:
+def test_other_headers_are_an_invalid_key(headers: list[tuple[str, str]]) -> None:
     malformed = Count("platform_auth_total", outcome="malformed")
     with pytest.raises(InvalidApiKey):
         credentials(request(*headers))
@@ -98,7 +98,7 @@ SECRET = "k1"
     ],
     ids=lambda value: str(value[:44]) if isinstance(value, str) else "",
 )
-def test_credentials_of_another_form_are_named(headers: list[tuple[str, str]], told: str) -> None:
+def test_malformed_credentials_are_described(headers: list[tuple[str, str]], told: str) -> None:
     """A key without "Bearer", a placeholder beside a good key: what is wrong, and nothing of the key."""
     with pytest.raises(InvalidApiKey) as caught:
         credentials(request(*headers))

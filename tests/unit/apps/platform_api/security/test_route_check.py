@@ -1,4 +1,4 @@
-"""No route starts without auth, scope and limit."""
+"""The process does not start with a route without authentication, scope and limit."""
 
 from collections.abc import Callable
 from typing import Annotated
@@ -20,11 +20,11 @@ CallerDep = Annotated[Caller, Depends(Guard(permissions.Scope.CHAT))]
 
 
 async def guarded(caller: CallerDep) -> None:
-    """Asks who calls."""
+    """Has a guard."""
 
 
 async def unguarded() -> None:
-    """Asks nobody."""
+    """Has no guard."""
 
 
 @pytest.fixture
@@ -38,14 +38,14 @@ def unguarded_of(app: FastAPI) -> str:
     return str(caught.value)
 
 
-def test_guarded_and_public_routes_start(app: FastAPI) -> None:
+def test_guarded_and_public_routes_are_accepted(app: FastAPI) -> None:
     app.post("/v1/x")(guarded)
     app.get("/healthz")(unguarded)
     require_guards(app)
 
 
 @pytest.mark.parametrize("method", ["get", "post", "put", "patch", "delete", "options"])
-def test_a_route_without_a_guard_is_named(app: FastAPI, method: str) -> None:
+def test_route_without_guard_is_named(app: FastAPI, method: str) -> None:
     app.post("/v1/good")(guarded)
     getattr(app, method)("/v1/x/{name}")(unguarded)
     message = unguarded_of(app)
@@ -53,14 +53,14 @@ def test_a_route_without_a_guard_is_named(app: FastAPI, method: str) -> None:
     assert "/v1/good" not in message
 
 
-def test_every_one_of_them_is_named(app: FastAPI) -> None:
+def test_every_unguarded_route_is_named(app: FastAPI) -> None:
     app.get("/a")(unguarded)
     app.post("/b")(unguarded)
     assert "GET /a, POST /b" in unguarded_of(app)
 
 
 @pytest.mark.parametrize("include", [True, False])
-def test_routes_of_routers_count(app: FastAPI, include: bool) -> None:
+def test_routes_of_routers_are_checked(app: FastAPI, include: bool) -> None:
     router = APIRouter(prefix="/v1")
     router.post("/x")(unguarded)
     if include:
@@ -70,12 +70,12 @@ def test_routes_of_routers_count(app: FastAPI, include: bool) -> None:
     assert "POST /v1/x" in unguarded_of(app)
 
 
-def test_a_public_path_is_public_for_its_method_only(app: FastAPI) -> None:
+def test_public_path_is_public_for_its_method_only(app: FastAPI) -> None:
     app.post("/healthz")(unguarded)
     assert "POST /healthz" in unguarded_of(app)
 
 
-def test_a_plain_starlette_route_cannot_be_guarded(app: FastAPI) -> None:
+def test_plain_starlette_route_is_refused(app: FastAPI) -> None:
     async def plain(request: Request) -> Response:
         return Response()
 
@@ -110,13 +110,13 @@ async def _asgi(scope: Scope, receive: Receive, send: Send) -> None:
         lambda app: app.mount("", _asgi, name="files"),
     ],
 )
-def test_a_mount_is_refused(app: FastAPI, mount: Callable[[FastAPI], None]) -> None:
+def test_mount_is_refused(app: FastAPI, mount: Callable[[FastAPI], None]) -> None:
     mount(app)
     assert "files" in unguarded_of(app) or "* " in unguarded_of(app)
 
 
 @pytest.mark.parametrize("fastapi", [True, False])
-def test_a_websocket_is_refused(app: FastAPI, fastapi: bool) -> None:
+def test_websocket_is_refused(app: FastAPI, fastapi: bool) -> None:
     async def socket(caller: CallerDep) -> None:
         """A guard cannot read a websocket's request."""
 
@@ -131,7 +131,7 @@ def test_interactive_docs_are_refused() -> None:
     assert "GET /docs" in unguarded_of(FastAPI())
 
 
-def test_any_other_dependency_is_no_guard(app: FastAPI) -> None:
+def test_other_dependency_is_not_a_guard(app: FastAPI) -> None:
     async def pretend() -> None:
         """Looks like one."""
 
@@ -142,7 +142,7 @@ def test_any_other_dependency_is_no_guard(app: FastAPI) -> None:
     assert "POST /x" in unguarded_of(app)
 
 
-def test_a_guard_counts_at_any_depth(app: FastAPI) -> None:
+def test_nested_guard_is_found(app: FastAPI) -> None:
     guard = Guard(permissions.Scope.CHAT, LimitedBy.GUARD)
 
     async def team(caller: Annotated[Caller, Depends(guard)]) -> str:
@@ -157,18 +157,18 @@ def test_a_guard_counts_at_any_depth(app: FastAPI) -> None:
     assert guard_of(route) is guard
 
 
-def test_a_guard_of_a_whole_router_counts(app: FastAPI) -> None:
+def test_guard_of_a_router_is_found(app: FastAPI) -> None:
     router = APIRouter(dependencies=[Depends(Guard(permissions.Scope.CHAT))])
     router.post("/x")(unguarded)
     app.include_router(router)
     require_guards(app)
 
 
-def test_what_is_public_only_reads() -> None:
+def test_public_routes_only_read() -> None:
     assert {method for method, _ in PUBLIC} == {"GET"}
     assert {path for _, path in PUBLIC} == {"/healthz", "/livez", "/readyz", "/v1/meta", "/openapi.json"}
 
 
-def test_the_guard_knows_who_limits() -> None:
+def test_guard_limits_by_default() -> None:
     """Without a word, the guard itself does: forgetting cannot leave a route without a limit."""
     assert Guard(permissions.Scope.CHAT).limited_by is LimitedBy.GUARD

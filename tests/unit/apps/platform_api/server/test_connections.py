@@ -109,7 +109,7 @@ async def test_longest_idle_of_the_address_gives_way(connections: Connections) -
     assert (first.did, second.did, third.did, other.did) == (["closed"], [], [], [])
 
 
-async def test_trusted_proxy_has_no_bound_of_its_own(clock: Clock) -> None:
+async def test_trusted_proxy_has_no_address_bound(clock: Clock) -> None:
     proxies = (ipaddress.ip_network("192.0.2.0/24"),)
     limits = ServerLimits(connections=6, connections_per_address=3, trusted_proxies=proxies)
     connections = Connections(limits, clock)

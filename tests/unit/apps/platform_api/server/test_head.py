@@ -127,7 +127,7 @@ def test_http_1_0_needs_no_host_and_closes() -> None:
         [b"Content-Length: 5", b"Transfer-Encoding: chunked"], [b"Transfer-Encoding: chunked", b"Content-Length: 0"],
     ],
 )  # fmt: skip
-def test_length_told_in_two_ways_is_refused(lines: list[bytes]) -> None:
+def test_length_declared_in_two_ways_is_refused(lines: list[bytes]) -> None:
     assert refused(*lines) == (400, Reason.BODY_LENGTH)
 
 

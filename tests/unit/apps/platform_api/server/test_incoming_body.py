@@ -13,7 +13,7 @@ TRAILER_BYTES = 100
 
 
 def take_all(body: IncomingBody, parts: list[bytes]) -> tuple[bytes, bytes]:
-    """The content, and what stands behind the body."""
+    """Return the content, and what follows the body."""
     buffer = bytearray()
     content = b""
     for part in parts:

@@ -1,4 +1,4 @@
-"""A JSON body as a model: every problem named, and whatever comes in, no failure of ours."""
+"""A JSON body as a model: every problem names its field, and no input causes an internal error."""
 
 import json
 from typing import Annotated, Any
@@ -29,18 +29,18 @@ class Thing(BaseModel):
 def refused(raw: bytes, model: type[BaseModel] = Thing) -> PlatformError:
     with pytest.raises(PlatformError) as caught:
         parse(model, raw)
-    orjson.dumps(error_body(caught.value, context()))  # it can be told
+    orjson.dumps(error_body(caught.value, context()))  # it can be rendered
     return caught.value
 
 
-def test_a_good_body() -> None:
+def test_valid_body_becomes_the_model() -> None:
     assert parse(Thing, b'{"name": "x", "parts": [{}]}') == Thing(name="x", parts=[{}])
 
 
 @pytest.mark.parametrize(
     "raw", [b"", b" ", b"{", b"{]", b'{"name": }', b"nul", b'{"name": "\xff"}', b"{} {}", b"{'name': 1}"]
 )
-def test_what_is_not_json_is_an_invalid_request(raw: bytes) -> None:
+def test_malformed_json_is_an_invalid_request(raw: bytes) -> None:
     error = refused(raw)
     assert type(error) is InvalidRequest
     assert error.details is not None
@@ -59,7 +59,7 @@ def test_what_is_not_json_is_an_invalid_request(raw: bytes) -> None:
         (b'{"name": 1, "parts": 2}', ["name: Input should be a valid string", "parts: Input should be a valid array"]),
     ],
 )
-def test_every_problem_is_named_by_its_field(raw: bytes, details: list[str]) -> None:
+def test_each_problem_names_its_field(raw: bytes, details: list[str]) -> None:
     error = refused(raw)
     assert type(error) is ValidationFailed
     assert error.details == details
@@ -70,14 +70,14 @@ def test_values_are_not_repeated() -> None:
     assert "sk-secret" not in f"{error} {error.details}"
 
 
-def test_a_flood_of_problems_is_cut() -> None:
+def test_list_of_problems_is_bounded() -> None:
     error = refused(orjson.dumps({f"field{number}": 1 for number in range(500)}))
     assert error.details is not None
     assert len(error.details) <= 20
 
 
 @pytest.mark.parametrize("name", ["body", "query", "path", "header"])
-def test_a_field_may_be_called_like_a_part_of_a_request(name: str) -> None:
+def test_field_named_like_a_request_part_keeps_its_path(name: str) -> None:
     assert refused(orjson.dumps({name: 1})).details == [f"{name}: is not a field of this request"]
 
 
@@ -101,14 +101,14 @@ CONSTANT = "expected a finite number of at most 64 bits"
         (b'{"free": {"a": {"b": 18446744073709551616}}}', [f"free.a.b: {TOO_LONG}"]),
     ],
 )
-def test_text_that_is_none_is_named(raw: bytes, details: list[str]) -> None:
+def test_lone_surrogate_names_its_field(raw: bytes, details: list[str]) -> None:
     error = refused(raw)
     assert type(error) is ValidationFailed
     assert sorted(error.details or []) == sorted(details)
 
 
 @pytest.mark.parametrize("raw", [rb'{"name": "\\u0000"}', rb'{"name": "\ud83d\ude00"}', '{"name": "\u00e9"}'.encode()])
-def test_what_only_looks_like_it_passes(raw: bytes) -> None:
+def test_escaped_surrogate_pair_is_accepted(raw: bytes) -> None:
     assert parse(Thing, raw).name == json.loads(raw)["name"]
 
 
@@ -151,7 +151,7 @@ def told(error: PlatformError) -> None:
 @given(_CHAT)
 @example({"messages": [{"role": "user", "content": [{"type": "\ud800"}]}]})
 @example({"metadata": {"\ud800": {"\ud800": "\x00"}}})
-def test_no_json_makes_anything_but_an_answer(data: object) -> None:
+def test_any_json_value_gets_a_response(data: object) -> None:
     """Surrogates, NULs, huge numbers and NaN among it: a body, or an error that can be written as JSON."""
     raw = json.dumps(data).encode()
     try:
@@ -163,7 +163,7 @@ def test_no_json_makes_anything_but_an_answer(data: object) -> None:
 
 
 @given(st.binary(max_size=60))
-def test_no_bytes_make_anything_but_an_answer(raw: bytes) -> None:
+def test_any_bytes_get_a_response(raw: bytes) -> None:
     try:
         parse(Thing, raw)
     except PlatformError as error:
@@ -171,7 +171,7 @@ def test_no_bytes_make_anything_but_an_answer(raw: bytes) -> None:
 
 
 @pytest.mark.parametrize("depth", [100, 2000, 100_000])
-def test_deep_nesting_is_refused_quietly(depth: int) -> None:
+def test_deep_nesting_is_refused(depth: int) -> None:
     raw = b'{"free": {"a": ' + b"[" * depth + rb'"\u0000"' + b"]" * depth + b"}}"
     assert refused(raw).status in (400, 422)
 
@@ -189,7 +189,7 @@ def request(content_type: str | None, body: bytes) -> Request:
     "content_type",
     ["application/json", "Application/JSON; charset=utf-8", "application/problem+json", " application/json ;x"],
 )
-async def test_json_by_any_of_its_names(content_type: str) -> None:
+async def test_json_media_types_are_accepted(content_type: str) -> None:
     assert await json_body(Thing)(request(content_type, b'{"name": "x"}')) == Thing(name="x")
 
 
@@ -197,6 +197,6 @@ async def test_json_by_any_of_its_names(content_type: str) -> None:
     "content_type",
     [None, "", "text/plain", "text/json", "application/jsonp", "application/x-www-form-urlencoded", "json", "x/json"],
 )
-async def test_anything_else_is_an_unsupported_media_type(content_type: str | None) -> None:
+async def test_other_media_types_are_unsupported(content_type: str | None) -> None:
     with pytest.raises(UnsupportedMediaType):
         await json_body(Thing)(request(content_type, b"{}"))

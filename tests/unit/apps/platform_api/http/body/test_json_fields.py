@@ -1,4 +1,4 @@
-"""Integers beyond 64 bits are told from everything that only looks like them."""
+"""Integers beyond 64 bits are distinguished from everything that only resembles them."""
 
 import json
 
@@ -54,10 +54,10 @@ def test_long_integers_in_any_value_are_found(value: object) -> None:
         (b"9" * 10_000, True),
     ],
 )
-def test_numbers_at_the_edge(raw: bytes, long: bool) -> None:
+def test_numbers_around_64_bits_are_classified(raw: bytes, long: bool) -> None:
     assert refuses(raw) is long
 
 
-def test_digits_in_a_large_text_are_no_long_integer() -> None:
+def test_digits_inside_a_large_text_are_accepted() -> None:
     raw = orjson.dumps({"messages": [{"role": "user", "content": "1234567890" * 100_000}]})
     assert not refuses(raw)

@@ -64,7 +64,7 @@ def test_long_name_is_cut_in_the_path(raw: bytes) -> None:
     assert caught.value.details[0].startswith("k" * 64 + "[0]: ")
 
 
-def test_large_text_with_half_a_surrogate_tells_its_place() -> None:
+def test_large_text_with_lone_surrogate_names_its_field() -> None:
     raw = b'{"' + b"k" * 100_000 + b'": [' + b"0," * 90_000 + rb'"\ud800"]}'
     with pytest.raises(InvalidRequest) as caught:
         parse_json(raw)
@@ -81,7 +81,7 @@ def test_object_of_too_many_members_is_refused() -> None:
     parse_json(orjson.dumps({f"name-{number}": 0 for number in range(MAX_MEMBERS)}))
 
 
-def test_only_the_first_problem_of_a_list_is_told() -> None:
+def test_only_first_problem_of_a_list_is_reported() -> None:
     raw = orjson.dumps({"messages": [{"role": "user", "content": [{}] * 100}] * 100})
     with pytest.raises(ValidationFailed) as caught:
         parse(ChatRequestBody, raw)

@@ -37,7 +37,7 @@ async def test_whole_body_is_read_once() -> None:
     assert await body.read("key") == b"abcde"
 
 
-async def test_client_that_leaves_ends_the_reading() -> None:
+async def test_disconnect_ends_reading() -> None:
     with pytest.raises(ClientDisconnect):
         await body_of(receiving(b"ab", complete=False)).read("key")
 
@@ -57,7 +57,7 @@ async def test_too_large_body_is_refused_on_its_way() -> None:
         (refuse(Reason.TRAILERS_TOO_LARGE, "Too large.", 431, "headers_too_large"), HeadersTooLarge),
     ],
 )
-async def test_malformed_body_is_the_requests_own_error(error: RequestRefusedError, expected: type[Exception]) -> None:
+async def test_malformed_body_becomes_a_request_error(error: RequestRefusedError, expected: type[Exception]) -> None:
     async def receive() -> Message:
         raise error
 
@@ -86,7 +86,7 @@ async def test_chunked_bytes_count_as_they_arrive() -> None:
         await body_of(receiving(b"x" * 400, b"x" * 400, b"x" * 300), budget, BodyLimits(10_000, 30)).read("key")
 
 
-async def test_process_holds_what_has_arrived_and_no_more() -> None:
+async def test_process_budget_counts_arrived_bytes() -> None:
     budget = BodyBudget(2000, 1000)
     bodies = [body_of(receiving(b"x" * 900), budget, declared=900) for _ in range(3)]
     for number, body in enumerate(bodies[:2]):
@@ -101,7 +101,7 @@ async def test_process_holds_what_has_arrived_and_no_more() -> None:
 
 
 async def test_kept_body_counts_after_its_request() -> None:
-    """Work on it goes on although its client has left."""
+    """Work on the body continues after its client has disconnected."""
     budget = BodyBudget(2000, 1000)
     body = body_of(receiving(b"x" * 900), budget, declared=900)
     await body.read("key")
@@ -146,13 +146,13 @@ async def test_deadline_follows_what_has_arrived(deadlines: list[float]) -> None
     assert [round(deadline) for deadline in deadlines] == [5, 15, 25]
 
 
-async def test_deadline_is_never_beyond_the_longest_time(deadlines: list[float]) -> None:
+async def test_deadline_is_capped_at_the_maximum(deadlines: list[float]) -> None:
     limits = BodyLimits(10_000, 8, min_rate=100)
     await body_of(receiving(b"x" * 1000, b"x"), BodyBudget(9000, 9000), limits).read("key")
     assert [round(deadline) for deadline in deadlines] == [5, 8]
 
 
-async def test_body_that_stands_still_is_refused() -> None:
+async def test_stalled_body_is_refused() -> None:
     async def never() -> Message:
         await asyncio.Event().wait()
         raise AssertionError

@@ -1,4 +1,4 @@
-"""A route's work under an Idempotency-Key: what is kept, what is freed, and when."""
+"""A route's work under an Idempotency-Key: which responses are stored, and when the key is freed."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -46,7 +46,7 @@ DONE = b"data: [DONE]\n\n"
 
 
 class Client:
-    """Takes what is sent; leaves when told, or while the piece that it dislikes is sent."""
+    """Reads what is sent; disconnects when `gone` is set, or while the chunk `leaves_at` is sent."""
 
     def __init__(self) -> None:
         self.gone = asyncio.Event()
@@ -143,14 +143,14 @@ def streaming(route: Route, *chunks: bytes | Exception) -> Any:
     return lambda: open_byte_stream(events(*chunks), DisconnectSignal(), EVENT_STREAM)
 
 
-async def test_without_the_header_nothing_happens(route: Route) -> None:
+async def test_request_without_key_passes_through(route: Route) -> None:
     for _ in range(2):
         await route.ask(Response(b"1"))
     assert route.worked == 2
     assert route.store.steps == []
 
 
-async def test_an_answer_is_given_again_with_its_own_headers_only(route: Route) -> None:
+async def test_replay_has_the_stored_headers_only(route: Route) -> None:
     async def work() -> Response:
         noted = route.context
         noted.provider, noted.upstream_model, noted.attempts = "sim", "m", 1
@@ -184,7 +184,7 @@ async def test_replay_is_admitted_by_the_model_it_came_from(route: Route) -> Non
 
 
 @pytest.mark.parametrize("refusal", [RateLimited("r", retry_after=9), ModelNotAllowed("m"), ModelNotFound("n")])
-async def test_refused_replay_gives_nothing(route: Route, refusal: PlatformError) -> None:
+async def test_refused_replay_returns_the_refusal(route: Route, refusal: PlatformError) -> None:
     counts = {name: Count("platform_idempotency_total", outcome=name) for name in ("replayed", "replay_refused")}
     await route.ask(Response(b"{}"), "one")
     route.refusal = refusal
@@ -205,7 +205,7 @@ async def test_refused_replay_gives_nothing(route: Route, refusal: PlatformError
     ],
     ids=lambda error: type(error).__name__,
 )  # fmt: skip
-async def test_what_ends_without_an_answer_frees_the_key(route: Route, error: BaseException) -> None:
+async def test_work_without_a_response_frees_the_key(route: Route, error: BaseException) -> None:
     if isinstance(error, PlatformError):
         response = await route.ask(error, "one")
         assert response.status_code == error.status
@@ -218,7 +218,7 @@ async def test_what_ends_without_an_answer_frees_the_key(route: Route, error: Ba
 
 
 class Slow:
-    """Work that takes until it is told to end."""
+    """Work that runs until it is released."""
 
     def __init__(self, end: Response | BaseException) -> None:
         self.end = end
@@ -248,7 +248,7 @@ async def leave(route: Route, slow: Slow, key: str = "one") -> None:
     await asyncio.sleep(0)
 
 
-async def test_client_that_asks_again_gets_the_first_response(route: Route) -> None:
+async def test_repeated_request_gets_the_first_response(route: Route) -> None:
     """It waits for it, however often it leaves and asks, and the work is done once."""
     counts = {
         name: Count("platform_idempotency_total", outcome=name)
@@ -267,7 +267,7 @@ async def test_client_that_asks_again_gets_the_first_response(route: Route) -> N
     }  # fmt: skip
 
 
-async def test_client_that_leaves_while_it_waits_changes_nothing(route: Route) -> None:
+async def test_disconnect_of_a_waiting_client_changes_nothing(route: Route) -> None:
     slow = Slow(Response(b"1"))
     await leave(route, slow)
     asking = asyncio.create_task(route.ask(slow, "one"))
@@ -281,8 +281,8 @@ async def test_client_that_leaves_while_it_waits_changes_nothing(route: Route) -
     assert len(route.kept) == 1
 
 
-async def test_work_that_fails_without_its_client_frees_the_key(route: Route) -> None:
-    """Whoever waits for it works for real then."""
+async def test_failed_work_without_client_frees_the_key(route: Route) -> None:
+    """The request that waits for the key then does the work."""
     slow = Slow(ProviderTimeout("slow"))
     await leave(route, slow)
     asking = asyncio.create_task(route.ask(Response(b"2"), "one"))
@@ -292,7 +292,7 @@ async def test_work_that_fails_without_its_client_frees_the_key(route: Route) ->
     assert route.worked == 2
 
 
-async def test_more_work_than_may_go_on_ends_with_its_client(route: Route) -> None:
+async def test_work_beyond_the_bound_ends_with_its_client(route: Route) -> None:
     """A quarter of the requests that a process takes at once."""
     slow = Slow(Response(b"1"))
     for key in ("one", "two"):
@@ -307,7 +307,7 @@ async def test_more_work_than_may_go_on_ends_with_its_client(route: Route) -> No
 
 
 async def test_unprotected_work_ends_with_its_client(route: Route) -> None:
-    """Where the key is not known to be held, going on could do the work twice."""
+    """Without a lease on the key, continued work could be done twice."""
     open_route = Route(MemoryStore(), replace(POLICY, refuse_when_unavailable=False))
     open_route.store.down = True
     slow = Slow(Response(b"1"))
@@ -317,7 +317,7 @@ async def test_unprotected_work_ends_with_its_client(route: Route) -> None:
     assert open_route.server.in_flight == 0
 
 
-async def test_work_that_is_left_at_the_end_is_cancelled_and_its_key_freed(route: Route) -> None:
+async def test_shutdown_cancels_work_and_frees_the_key(route: Route) -> None:
     slow = Slow(Response(b"1"))
     await leave(route, slow)
     await route.detached.aclose(0.01)
@@ -325,7 +325,7 @@ async def test_work_that_is_left_at_the_end_is_cancelled_and_its_key_freed(route
     assert (route.store.records, route.server.tasks, route.server.in_flight) == ({}, set(), 0)
 
 
-async def test_the_providers_refusal_is_kept_in_the_shape_of_the_route(route: Route) -> None:
+async def test_provider_refusal_is_stored_as_rendered(route: Route) -> None:
     first = await route.ask(ProviderRejectedRequest("no", details=["why"]), "one")
     again = await route.ask(ProviderRejectedRequest("no", details=["why"]), "one")
     assert route.worked == 1
@@ -334,19 +334,19 @@ async def test_the_providers_refusal_is_kept_in_the_shape_of_the_route(route: Ro
 
 
 @pytest.mark.parametrize("keys", [("",), ("x" * 256,), ("a\x7f",), ("ä",), ("a", "b")])
-async def test_what_is_no_key_is_refused(route: Route, keys: tuple[str, ...]) -> None:
+async def test_malformed_key_is_refused(route: Route, keys: tuple[str, ...]) -> None:
     with pytest.raises(ValidationFailed):
         await route.ask(Response(), *keys)
     assert route.worked == 0
     assert route.store.steps == []
 
 
-async def test_the_same_key_twice_is_one_key(route: Route) -> None:
+async def test_repeated_header_with_one_key_is_accepted(route: Route) -> None:
     await route.ask(Response(b"1"), "a", "a")
     assert len(route.kept) == 1
 
 
-async def test_down_nothing_is_done_or_it_is_said(route: Route) -> None:
+async def test_unavailable_store_refuses_or_is_reported(route: Route) -> None:
     route.store.down = True
     with pytest.raises(IdempotencyUnavailable):
         await route.ask(Response(b"1"), "one")
@@ -356,7 +356,7 @@ async def test_down_nothing_is_done_or_it_is_said(route: Route) -> None:
     response = await open_route.ask(Response(b"1"), "one")
     assert response.body == b"1"
     assert response_headers(open_route.context) == [(b"idempotency-unavailable", b"true")]
-    # The header is of that moment; it is not kept with the answer.
+    # The header describes the moment; it is not stored with the response.
     open_route.store.down = False
     await open_route.ask(Response(b"1"), "one")
     await open_route.ask(Response(b"1"), "one")
@@ -367,7 +367,7 @@ async def test_down_nothing_is_done_or_it_is_said(route: Route) -> None:
 # --- streams
 
 
-async def test_a_stream_is_kept_before_its_last_event_is_sent(route: Route) -> None:
+async def test_stream_is_stored_before_its_last_event(route: Route) -> None:
     response = await route.ask(streaming(route, b"data: 1\n\n", b"data: 2\n\n", DONE), "one")
     assert isinstance(response, ByteStream)
     route.client.leaves_at = DONE  # hangs up in the middle of the last event
@@ -381,14 +381,14 @@ async def test_a_stream_is_kept_before_its_last_event_is_sent(route: Route) -> N
     assert (b"content-type", b"text/event-stream; charset=utf-8") in again.raw_headers
 
 
-async def test_a_stream_of_one_event_is_kept_too(route: Route) -> None:
+async def test_stream_of_one_event_is_stored(route: Route) -> None:
     response = await route.ask(streaming(route, DONE), "one")
     await route.send(response)
-    assert [answer.body for answer in route.kept] == [DONE]
+    assert [stored.body for stored in route.kept] == [DONE]
 
 
 @pytest.mark.parametrize("at", [b"data: 1\n\n", b"data: 2\n\n"])
-async def test_stream_goes_on_without_its_client(route: Route, at: bytes) -> None:
+async def test_stream_continues_without_its_client(route: Route, at: bytes) -> None:
     """Also where it leaves while the first chunk is sent; its request is counted until the work ends."""
     may_end = asyncio.Event()
 
@@ -406,7 +406,7 @@ async def test_stream_goes_on_without_its_client(route: Route, at: bytes) -> Non
     assert (route.held, route.server.in_flight, len(route.server.tasks)) == (True, 1, 1)
     may_end.set()
     await asyncio.wait(route.server.tasks)
-    assert [answer.body for answer in route.kept] == [b"data: 1\n\ndata: 2\n\n" + DONE]
+    assert [stored.body for stored in route.kept] == [b"data: 1\n\ndata: 2\n\n" + DONE]
     await asyncio.sleep(0)
     assert (route.server.in_flight, route.server.tasks) == (0, set())
 
@@ -419,10 +419,10 @@ async def test_stream_without_a_client_is_not_slowed_down(route: Route) -> None:
     with pytest.raises(ClientDisconnected):
         await route.send(response)
     await asyncio.wait(route.server.tasks)
-    assert [answer.body for answer in route.kept] == [b"".join(chunks) + DONE]
+    assert [stored.body for stored in route.kept] == [b"".join(chunks) + DONE]
 
 
-async def test_stream_too_large_to_keep_ends_with_its_client(route: Route) -> None:
+async def test_stream_too_large_to_store_ends_with_client(route: Route) -> None:
     chunks = [b"data: %d %b\n\n" % (number, b"x" * 300) for number in range(50)]
     source = events(*chunks, DONE)
     response = await route.ask(lambda: open_byte_stream(source, DisconnectSignal(), EVENT_STREAM), "one")
@@ -436,20 +436,20 @@ async def test_stream_too_large_to_keep_ends_with_its_client(route: Route) -> No
 
 
 @pytest.mark.parametrize("end", [b'data: {"error":{}}\n\n', b"event: error\ndata: {}\n\n", RuntimeError("a bug")])
-async def test_a_stream_that_fails_frees_the_key(route: Route, end: bytes | Exception) -> None:
+async def test_failed_stream_frees_the_key(route: Route, end: bytes | Exception) -> None:
     response = await route.ask(streaming(route, b"data: 1\n\n", end), "one")
     await asyncio.gather(route.send(response), return_exceptions=True)
     assert route.store.records == {}
     assert route.store.steps == ["begin", "release"]
 
 
-async def test_what_looks_like_the_end_inside_of_an_event_is_none(route: Route) -> None:
+async def test_end_marker_inside_an_event_is_ignored(route: Route) -> None:
     response = await route.ask(streaming(route, b'data: {"content":"data: [DONE]\\n"}\n\n', b"data: x\n\n"), "one")
     await route.send(response)
     assert route.store.records == {}
 
 
-async def test_a_stream_above_the_bound_is_passed_on_and_not_collected(route: Route) -> None:
+async def test_stream_above_the_bound_is_sent_not_stored(route: Route) -> None:
     chunks = [b"data: %b\n\n" % (b"x" * 300)] * 10
     response = await route.ask(streaming(route, *chunks, DONE), "one")
     assert isinstance(response, ByteStream)
@@ -459,7 +459,7 @@ async def test_a_stream_above_the_bound_is_passed_on_and_not_collected(route: Ro
     assert (record.owner, record.response) == (None, b"")
 
 
-async def test_a_second_request_during_a_stream_is_told_so(route: Route) -> None:
+async def test_second_request_during_a_stream_is_refused(route: Route) -> None:
     response = await route.ask(streaming(route, b"data: 1\n\n", DONE), "one")
     with pytest.raises(IdempotencyInFlight):
         await route.ask(streaming(route, DONE), "one")
