@@ -26,6 +26,7 @@ _METRIC = re.compile(r"(?<![:\w])(platform_\w+)(?:\{([^}]*)\})?")
 _MATCHER = re.compile(r'(\w+)\s*(?:[=!](~)|!=|=)\s*"([^"]*)"')
 _BY = re.compile(r"\bby\s*\(([^)]*)\)")
 _GROUPING = re.compile(r"\b(by|without|on|ignoring|group_left|group_right)\s*\(([^)]*)\)")
+_LEGEND = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 _RECORDED = re.compile(r"\bjob:[\w:]+")
 _FENCED_QUERY = re.compile(r"^```promql\n(.*?)^```", re.M | re.S)
 
@@ -179,6 +180,44 @@ def test_query_check_finds_each_kind_of_wrong_name(query: str, names: str) -> No
 @pytest.mark.parametrize("rule", [rule for rule in RULES if "record" in rule], ids=lambda rule: str(rule["record"]))
 def test_recorded_series_have_their_labels(rule: dict[str, Any]) -> None:
     assert {label.strip() for each in _BY.findall(rule["expr"]) for label in each.split(",")} == RECORDED_LABELS
+
+
+def grouping_problems(query: str, legend: str) -> list[str]:
+    """Say where the grouping of a panel's query does not fit its legend, or a quantile lacks its buckets."""
+    shown = set(_LEGEND.findall(legend))
+    found = []
+    for group in _BY.findall(query):
+        labels = {label.strip() for label in group.split(",")}
+        if labels - {"le"} != shown:
+            found.append(f"grouped by {sorted(labels)}, and the legend shows {sorted(shown)}")
+        if "histogram_quantile" in query and "le" not in labels:
+            found.append("a quantile needs the label le")
+    return found
+
+
+def test_panel_grouping_equals_its_legend() -> None:
+    """A wrong or missing grouping label draws lines that the legend names wrongly."""
+    assert {
+        f"{panel['title']}: {problem}"
+        for panel in PANELS
+        for target in panel.get("targets", [])
+        for problem in grouping_problems(target["expr"], target.get("legendFormat", ""))
+    } == set()
+
+
+@pytest.mark.parametrize(
+    ("query", "legend"),
+    [
+        ("sum by (status) (rate(platform_http_requests_total[5m]))", "{{route}}"),
+        ("sum by (route, status) (rate(platform_http_requests_total[5m]))", "{{route}}"),
+        (
+            "histogram_quantile(0.5, sum by (route) (rate(platform_http_request_duration_seconds_bucket[5m])))",
+            "{{route}}",
+        ),
+    ],
+)
+def test_grouping_check_finds_wrong_labels(query: str, legend: str) -> None:
+    assert grouping_problems(query, legend)
 
 
 def test_every_metric_is_on_the_dashboard() -> None:
