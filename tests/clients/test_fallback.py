@@ -101,11 +101,11 @@ async def text_of(client: AsyncOpenAI, model: str, stream: bool) -> tuple[str, d
     headers = {
         name.removeprefix("x-platform-"): value for name, value in raw.headers.items() if name.startswith("x-platform-")
     }
-    answer: Any = raw.parse()
+    response: Any = raw.parse()
     if not stream:
-        assert answer.model == model
-        return answer.choices[0].message.content, headers
-    parts = [chunk.choices[0].delta.content or "" async for chunk in answer if chunk.choices]
+        assert response.model == model
+        return response.choices[0].message.content, headers
+    parts = [chunk.choices[0].delta.content or "" async for chunk in response if chunk.choices]
     return "".join(parts), headers
 
 

@@ -32,5 +32,5 @@ def adapter(
 ) -> ModelAdapter:
     """Create the adapter of the wire format for the simulator. Only tests with a hanging fault in their parameters get
     a short idle timeout; no other test reaches one, on any machine."""
-    silence = {"silence": IDLE_SECONDS} if "hang" in request.node.name else {}
-    return adapter_for(wire, pool, url_of(wire, simulator), **silence)
+    timeouts = {"idle_timeout": IDLE_SECONDS} if "hang" in request.node.name else {}
+    return adapter_for(wire, pool, url_of(wire, simulator), **timeouts)

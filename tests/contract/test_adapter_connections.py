@@ -26,7 +26,7 @@ AT_ONCE = 10.0
 @pytest.fixture
 def patient(pool: ConnectionPool, simulator: ProviderSimulator, wire: str) -> ModelAdapter:
     """Create an adapter whose idle timeout is longer than any test."""
-    return adapter_for(wire, pool, url_of(wire, simulator), silence=60)
+    return adapter_for(wire, pool, url_of(wire, simulator), idle_timeout=60)
 
 
 @asynccontextmanager
@@ -83,7 +83,7 @@ async def test_cancellation_closes_provider_connection(
 async def test_cancellation_during_tls_handshake_closes_socket(pool: ConnectionPool, wire: str, streams: bool) -> None:
     """The server accepts the connection, but never continues the TLS handshake."""
     async with silent() as server:
-        adapter = adapter_for(wire, pool, server.url.replace("http:", "https:"), connect=60, silence=60)
+        adapter = adapter_for(wire, pool, server.url.replace("http:", "https:"), connect_timeout=60, idle_timeout=60)
         task: asyncio.Task[object] = asyncio.ensure_future(adapter.send(call(streams=streams), "key"))
         await asyncio.wait_for(server.connected.wait(), 60)
         async with at_once():
@@ -101,12 +101,12 @@ async def test_cancellation_during_upload_stops_sending(pool: ConnectionPool, wi
         nonlocal received
         await reader.readexactly(100)
         await on.wait()
-        while piece := await reader.read(MIB):
-            received += len(piece)
+        while part := await reader.read(MIB):
+            received += len(part)
         gone.set()
 
     async with Server(serve) as server:
-        adapter = adapter_for(wire, pool, server.url, silence=60)
+        adapter = adapter_for(wire, pool, server.url, idle_timeout=60)
         asked = call("m", "x" * 32 * MIB, streams=streams)
         task: asyncio.Task[object] = asyncio.ensure_future(adapter.send(asked, "key"))
         await asyncio.wait_for(server.connected.wait(), 60)
@@ -129,7 +129,7 @@ async def test_provider_not_reading_request_times_out(pool: ConnectionPool, wire
         gone.set()
 
     async with Server(serve) as server:
-        adapter = adapter_for(wire, pool, server.url, silence=0.2)
+        adapter = adapter_for(wire, pool, server.url, idle_timeout=0.2)
         with pytest.raises(ProviderTimeout) as caught:
             await adapter.send(call("m", "x" * 32 * MIB, streams=streams), "key")
         assert caught.value.details == ["no data for 0.2 s"]
@@ -239,7 +239,7 @@ async def test_idle_pooled_connection_keeps_no_old_timeout(pool: ConnectionPool)
             await writer.drain()
 
     async with Server(serve) as server:
-        adapter = adapter_for("openai", pool, server.url, silence=1.0)
+        adapter = adapter_for("openai", pool, server.url, idle_timeout=1.0)
         for _ in range(6):
             await complete(adapter, call())
             await asyncio.sleep(1.1)
@@ -261,7 +261,7 @@ STARTS = {
 async def test_slow_reader_stops_provider_writes(pool: ConnectionPool, wire: str) -> None:
     """A consumer that does not read chunks stops the provider's writes, whatever the size of the stream."""
     shape = "anthropic" if wire == "anthropic" else "openai"
-    piece = PIECES[shape] % (b"x" * 1000)
+    part = PIECES[shape] % (b"x" * 1000)
     written = 0
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -271,12 +271,12 @@ async def test_slow_reader_stops_provider_writes(pool: ConnectionPool, wire: str
         made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024)
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n" + STARTS[shape])
         while True:
-            writer.write(piece)
+            writer.write(part)
             await writer.drain()
-            written += len(piece)
+            written += len(part)
 
     async with Server(serve) as server:
-        adapter = adapter_for(wire, pool, server.url, silence=1.0)
+        adapter = adapter_for(wire, pool, server.url, idle_timeout=1.0)
         chunks = await open_stream(adapter, call(streams=True, seconds=100))
         before = -1
         async with asyncio.timeout(300):  # the kernel's buffers grow for a while

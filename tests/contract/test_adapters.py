@@ -73,11 +73,11 @@ async def test_parallel_tool_calls_are_returned(adapter: ModelAdapter, streams: 
         chunks: list[ChatChunk] = []
         await collect(adapter, asked, chunks)
         calls: dict[int, dict[str, str]] = {}
-        for piece in (piece for chunk in chunks for piece in chunk.delta.get("tool_calls", ())):
-            made = calls.setdefault(piece["index"], {"name": "", "arguments": "", "id": ""})
-            made["id"] += piece.get("id", "")
-            made["name"] += piece["function"].get("name", "")
-            made["arguments"] += piece["function"]["arguments"]
+        for part in (part for chunk in chunks for part in chunk.delta.get("tool_calls", ())):
+            made = calls.setdefault(part["index"], {"name": "", "arguments": "", "id": ""})
+            made["id"] += part.get("id", "")
+            made["name"] += part["function"].get("name", "")
+            made["arguments"] += part["function"]["arguments"]
         found = [calls[index] for index in sorted(calls)]
         reason = "".join(chunk.finish_reason or "" for chunk in chunks)
     else:
@@ -294,7 +294,7 @@ async def test_simulator_fault_raises_expected_error(
     root = url_of(wire, simulator)
     if fault == "refused":
         root = root.replace(str(simulator.port), str(simulator.refused_port))
-    adapter = adapter_for(wire, pool, root, silence=IDLE_SECONDS if "hang" in fault else 30)
+    adapter = adapter_for(wire, pool, root, idle_timeout=IDLE_SECONDS if "hang" in fault else 30)
     kind = expected.stream if streams else expected.json
     chunks: list[ChatChunk] = []
     asked = call(expected.model, "Hello, world", streams=streams)

@@ -131,10 +131,10 @@ async def test_interleaved_blocks_stay_separate(pool: ConnectionPool, wire: str)
     )
     chunks = await stream_of(pool, wire, body)
     calls: dict[int, list[str]] = {}
-    for piece in (piece for each in chunks for piece in each.delta.get("tool_calls", ())):
-        made = calls.setdefault(piece["index"], ["", ""])
-        made[0] += piece["function"].get("name", "")
-        made[1] += piece["function"]["arguments"]
+    for part in (part for each in chunks for part in each.delta.get("tool_calls", ())):
+        made = calls.setdefault(part["index"], ["", ""])
+        made[0] += part["function"].get("name", "")
+        made[1] += part["function"]["arguments"]
     assert calls == {0: ["a", '{"x":1}'], 1: ["b", '{"y":2}'], 2: ["c", "{}"]}
     assert text_of(chunks) == "Hello"
     thoughts = [block for each in chunks for block in each.delta.get("thinking_blocks", ())]
@@ -149,10 +149,10 @@ async def test_interleaved_simulator_calls_stay_separate(adapter: ModelAdapter, 
     chunks: list[ChatChunk] = []
     await collect(adapter, call("sim-interleaved", "call: clock,weather", streams=streams, tools=tools), chunks)
     calls: dict[int, list[str]] = {}
-    for piece in (piece for each in chunks for piece in each.delta.get("tool_calls", ())):
-        made = calls.setdefault(piece["index"], ["", ""])
-        made[0] += piece["function"].get("name", "")
-        made[1] += piece["function"]["arguments"]
+    for part in (part for each in chunks for part in each.delta.get("tool_calls", ())):
+        made = calls.setdefault(part["index"], ["", ""])
+        made[0] += part["function"].get("name", "")
+        made[1] += part["function"]["arguments"]
     assert sorted(name for name, _ in calls.values()) == ["clock", "weather"]
     assert all(json.loads(arguments) == {} for _, arguments in calls.values())
 

@@ -36,12 +36,12 @@ def model(clients_gateway: Gateway, client_key: str, wire: str) -> ChatOpenAI:
 
 
 def test_langchain_invoke_returns_message(model: ChatOpenAI, wire: str) -> None:
-    answer = model.invoke("hello")
-    assert answer.content == "You said: hello"
-    assert answer.response_metadata["model_name"] == f"{wire}-ok"
-    assert isinstance(answer, AIMessage)
-    assert answer.usage_metadata is not None
-    assert answer.usage_metadata["total_tokens"] == 6
+    response = model.invoke("hello")
+    assert response.content == "You said: hello"
+    assert response.response_metadata["model_name"] == f"{wire}-ok"
+    assert isinstance(response, AIMessage)
+    assert response.usage_metadata is not None
+    assert response.usage_metadata["total_tokens"] == 6
 
 
 def test_langchain_stream_yields_chunks(model: ChatOpenAI) -> None:
@@ -73,9 +73,9 @@ def test_langchain_tool_loop_completes(model: ChatOpenAI) -> None:
 
 @pytest.mark.parametrize("method", ["json_schema", "function_calling"])
 def test_langchain_structured_output_is_parsed(model: ChatOpenAI, method: Any) -> None:
-    answer = model.with_structured_output(Answer, method=method).invoke("hello")
-    assert isinstance(answer, Answer)
-    assert answer.sure
+    response = model.with_structured_output(Answer, method=method).invoke("hello")
+    assert isinstance(response, Answer)
+    assert response.sure
 
 
 def test_langchain_embeddings_return_vectors(clients_gateway: Gateway, client_key: str) -> None:

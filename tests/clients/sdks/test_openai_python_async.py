@@ -57,8 +57,8 @@ async def test_concurrent_calls_get_their_own_responses(sdk: openai.AsyncOpenAI,
         done = await sdk.chat.completions.create(model=f"{wire}-ok", messages=asking(f"number {number}"))
         return done.choices[0].message.content
 
-    answers = await asyncio.gather(*(ask(number) for number in range(20)))
-    assert answers == [f"You said: number {number}" for number in range(20)]
+    responses = await asyncio.gather(*(ask(number) for number in range(20)))
+    assert responses == [f"You said: number {number}" for number in range(20)]
 
 
 async def test_async_embeddings_and_models_return_data(sdk: openai.AsyncOpenAI) -> None:

@@ -85,16 +85,16 @@ def test_provider_failure_raises_server_error(
 
 
 def test_provider_failure_in_stream_raises_api_error(sdk: openai.OpenAI, wire: str) -> None:
-    pieces: list[str] = []
+    parts: list[str] = []
 
     def read() -> None:
         for chunk in sdk.chat.completions.create(model=f"{wire}-stream-error", messages=HELLO, stream=True):
-            pieces.append(chunk.choices[0].delta.content or "" if chunk.choices else "")  # noqa: PERF401 - it raises
+            parts.append(chunk.choices[0].delta.content or "" if chunk.choices else "")  # noqa: PERF401 - it raises
 
     with pytest.raises(openai.APIError) as raised:
         read()
     assert raised.value.code == "provider_error"
-    assert "You said: hello".startswith("".join(pieces))
+    assert "You said: hello".startswith("".join(parts))
 
 
 def test_client_retry_waits_for_retry_after(clients_gateway: Gateway, tight_key: str) -> None:

@@ -92,7 +92,7 @@ async def test_echoed_credential_is_masked_everywhere(
 ) -> None:
     for status in STATUSES:
         for stream in (False, True):
-            answer = await client.post(
+            response = await client.post(
                 echoing.base_url + path,
                 headers={"Authorization": f"Bearer {chat_key}"},
                 json={
@@ -101,8 +101,8 @@ async def test_echoed_credential_is_masked_everywhere(
                     "stream": stream,
                 },
             )
-            assert answer.status_code >= 400
-            whole = f"{answer.headers}{answer.text}"
+            assert response.status_code >= 400
+            whole = f"{response.headers}{response.text}"
             assert KEY[:8] not in whole
             assert KEY[-8:] not in whole
             # The caller gets the message only if it must act on it: so there was something to mask.

@@ -9,7 +9,7 @@ from platform_app.llm.models.route import Route
 from platform_app.llm.requests import ModelCall
 from platform_app.llm.responses import ChatChunk, ModelResponse
 
-ANSWER = ModelResponse(b"{}", {"choices": [{"message": {"content": "hi"}}]})
+RESPONSE = ModelResponse(b"{}", {"choices": [{"message": {"content": "hi"}}]})
 CHUNK = ChatChunk(b"{}", {"choices": []})
 
 Step = UpstreamResponse | BaseException | float | Callable[[], UpstreamResponse]
@@ -70,7 +70,7 @@ class SlowUpstream(ScriptedUpstream):
     """Performs the same for every call: wait, then a response or an error."""
 
     def __init__(
-        self, seconds: float, end: UpstreamResponse | BaseException | Callable[[], UpstreamResponse] = ANSWER
+        self, seconds: float, end: UpstreamResponse | BaseException | Callable[[], UpstreamResponse] = RESPONSE
     ) -> None:
         super().__init__(end)
         self._seconds = seconds

@@ -11,7 +11,7 @@ from platform_app.llm.http.transport.target import Target, request_head, target_
 from platform_app.llm.http.transport.tls import TlsContexts
 from tests.support.servers.tcp import Server, read_request
 
-Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 OK = b"HTTP/1.1 200 OK\r\n"
 SECONDS = 30.0
 """Longer than anything in these tests takes."""
@@ -61,7 +61,7 @@ async def whole(exchange: ResponseStream) -> bytes:
 
 @asynccontextmanager
 async def talking(
-    serve: Answer,
+    serve: Handler,
     *,
     connections: int = 10,
     keep_seconds: float = 15,
@@ -77,29 +77,29 @@ async def talking(
             await pool.aclose()
 
 
-def always(*answers: bytes, pause: float = 0.0) -> Answer:
+def always(*responses: bytes, pause: float = 0.0) -> Handler:
     """Respond to the first request with the first of these bytes, and so on; the last ones are repeated. `pause` is in
     seconds, before every byte."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        left = list(answers)
+        left = list(responses)
         while True:
             await read_request(reader)
-            answer = left.pop(0) if len(left) > 1 else left[0]
-            for piece in [answer] if not pause else [answer[i : i + 1] for i in range(len(answer))]:
+            response = left.pop(0) if len(left) > 1 else left[0]
+            for part in [response] if not pause else [response[i : i + 1] for i in range(len(response))]:
                 await asyncio.sleep(pause)
-                writer.write(piece)
+                writer.write(part)
             await writer.drain()
 
     return serve
 
 
-def once(answer: bytes) -> Answer:
+def once(response: bytes) -> Handler:
     """Respond to one request with these bytes and close the connection."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_request(reader)
-        writer.write(answer)
+        writer.write(response)
         await writer.drain()
 
     return serve

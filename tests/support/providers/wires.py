@@ -33,15 +33,15 @@ def adapter_for(
     wire: str,
     pool: ConnectionPool,
     base_url: str,
-    silence: float = 30.0,
-    connect: float = 30.0,
+    idle_timeout: float = 30.0,
+    connect_timeout: float = 30.0,
     **provider: Any,
 ) -> ModelAdapter:
     """Create an adapter with timeouts that only a test of timeouts reaches, on any machine."""
     config = ProviderConfig.model_validate(
         {"wire_format": wire, "base_url": base_url, "api_version": _VERSIONS.get(wire), **provider}
     )
-    return make_adapter(config, pool, ProviderLimits(connect, silence, 32 * MIB))
+    return make_adapter(config, pool, ProviderLimits(connect_timeout, idle_timeout, 32 * MIB))
 
 
 def call(
@@ -62,16 +62,16 @@ def call(
 
 async def complete(adapter: ModelAdapter, asked: UpstreamCall, key: str | None = KEY) -> ModelResponse:
     """Return a whole response."""
-    answer = await adapter.send(asked, key)
-    assert isinstance(answer, ModelResponse)
-    return answer
+    response = await adapter.send(asked, key)
+    assert isinstance(response, ModelResponse)
+    return response
 
 
 async def open_stream(adapter: ModelAdapter, asked: UpstreamCall, key: str | None = KEY) -> ChunkStream:
     """Return a stream whose first chunk has arrived."""
-    answer = await adapter.send(asked, key)
-    assert isinstance(answer, ChunkStream)
-    return answer
+    response = await adapter.send(asked, key)
+    assert isinstance(response, ChunkStream)
+    return response
 
 
 async def collect(adapter: ModelAdapter, asked: UpstreamCall, into: list[ChatChunk]) -> None:

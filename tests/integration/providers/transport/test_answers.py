@@ -26,10 +26,10 @@ GOOD = {
 
 
 @pytest.mark.parametrize("pause", [0, 0.0005], ids=["at once", "byte by byte"])
-@pytest.mark.parametrize("answer", GOOD.values(), ids=GOOD)
-def test_complete_response_keeps_connection(run: Run, answer: bytes, pause: float) -> None:
+@pytest.mark.parametrize("response", GOOD.values(), ids=GOOD)
+def test_complete_response_keeps_connection(run: Run, response: bytes, pause: float) -> None:
     async def scenario() -> None:
-        async with talking(always(answer, pause=pause)) as client:
+        async with talking(always(response, pause=pause)) as client:
             for _ in range(2):
                 exchange = await client.ask()
                 assert (exchange.status, await read(exchange)) == (200, b"hello")
@@ -61,13 +61,13 @@ def test_headers_are_lower_case_without_trailers(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [OK + b"\r\nhello", b"HTTP/1.0 200 OK\r\n\r\nhello", OK + b"Connection: close\r\n\r\nhello"],
     ids=["1.1", "1.0", "close"],
 )
-def test_connection_end_completes_unframed_response(run: Run, answer: bytes) -> None:
+def test_connection_end_completes_unframed_response(run: Run, response: bytes) -> None:
     async def scenario() -> None:
-        async with talking(once(answer)) as client:
+        async with talking(once(response)) as client:
             assert await client.body() == await client.body() == b"hello"
             assert client.pool.made == 2
 
@@ -75,13 +75,13 @@ def test_connection_end_completes_unframed_response(run: Run, answer: bytes) -> 
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [sized(b"hello", b"Connection: close\r\n"), b"HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello"],
     ids=["close", "1.0"],
 )
-def test_connection_close_header_closes_connection(run: Run, answer: bytes) -> None:
+def test_connection_close_header_closes_connection(run: Run, response: bytes) -> None:
     async def scenario() -> None:
-        async with talking(always(answer)) as client:
+        async with talking(always(response)) as client:
             assert await client.body() == await client.body() == b"hello"
             assert client.pool.made == 2
 
@@ -140,12 +140,12 @@ NO_HTTP = {
 }
 
 
-@pytest.mark.parametrize("answer", NO_HTTP.values(), ids=NO_HTTP)
-def test_invalid_head_raises_protocol_error(run: Run, answer: bytes) -> None:
+@pytest.mark.parametrize("response", NO_HTTP.values(), ids=NO_HTTP)
+def test_invalid_head_raises_protocol_error(run: Run, response: bytes) -> None:
     """The response is refused at once, and its connection closed: the next request gets another one."""
 
     async def scenario() -> None:
-        async with talking(always(answer), connections=1) as client:
+        async with talking(always(response), connections=1) as client:
             for _ in range(2):
                 exchange = await client.send()
                 with pytest.raises(ProtocolError):
@@ -176,10 +176,10 @@ NO_BODY = {
 }
 
 
-@pytest.mark.parametrize("answer", NO_BODY.values(), ids=NO_BODY)
-def test_invalid_body_raises_protocol_error(run: Run, answer: bytes) -> None:
+@pytest.mark.parametrize("response", NO_BODY.values(), ids=NO_BODY)
+def test_invalid_body_raises_protocol_error(run: Run, response: bytes) -> None:
     async def scenario() -> None:
-        async with talking(always(answer), connections=1) as client:
+        async with talking(always(response), connections=1) as client:
             for _ in range(2):
                 exchange = await client.send()
                 with pytest.raises(ProtocolError):  # with the head or after it, whichever read it arrives in
@@ -189,7 +189,7 @@ def test_invalid_body_raises_protocol_error(run: Run, answer: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "error"),
+    ("response", "error"),
     [
         (b"", ConnectionLost),
         (b"HTTP/1.1 2", ConnectionLost),
@@ -200,9 +200,9 @@ def test_invalid_body_raises_protocol_error(run: Run, answer: bytes) -> None:
         (CHUNKED + b"5\r\nhello\r\n0\r\n", IncompleteResponse),
     ],
 )
-def test_early_connection_end_raises_error(run: Run, answer: bytes, error: type[TransportError]) -> None:
+def test_early_connection_end_raises_error(run: Run, response: bytes, error: type[TransportError]) -> None:
     async def scenario() -> None:
-        async with talking(once(answer)) as client:
+        async with talking(once(response)) as client:
             exchange = await client.send()
             with pytest.raises(error):
                 await whole(exchange)

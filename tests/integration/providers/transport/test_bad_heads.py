@@ -20,9 +20,9 @@ HEADS = {
 }
 
 
-@pytest.mark.parametrize("answer", HEADS.values(), ids=HEADS)
-async def test_bad_head_raises_provider_bad_response(answer: bytes) -> None:
-    async with talking(always(answer), connections=1) as client:
+@pytest.mark.parametrize("response", HEADS.values(), ids=HEADS)
+async def test_bad_head_raises_provider_bad_response(response: bytes) -> None:
+    async with talking(always(response), connections=1) as client:
         limits = ProviderLimits(HOUR, HOUR, 1024 * 1024)
         http = ProviderHttp(client.pool, limits, {}, lambda status, headers, body: ProviderError(str(status)))
         url = f"http://{client.target.address.host}:{client.target.address.port}/v1"

@@ -28,8 +28,8 @@ ESTABLISHED = b"HTTP/1.1 200 Connection established\r\nVia: a test\r\n\r\n"
 class Proxy:
     """A proxy that responds to CONNECT with given bytes, and after a 2xx relays everything."""
 
-    def __init__(self, answer: bytes = ESTABLISHED) -> None:
-        self.answer = answer
+    def __init__(self, response: bytes = ESTABLISHED) -> None:
+        self.answer = response
         self.heads: list[bytes] = []
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -140,10 +140,10 @@ REFUSALS = {
 @pytest.mark.parametrize("kind", REFUSALS)
 def test_proxy_refusal_raises_proxy_refused(run: Run, kind: str, tmp_path: Path, authority: Authority) -> None:
     """Each is an error at once, or within the connect timeout; the bytes are never read as the server's."""
-    answer, expected = REFUSALS[kind]
+    response, expected = REFUSALS[kind]
 
     async def scenario() -> None:
-        async with through(Proxy(answer), tmp_path, authority, credentials=CREDENTIALS) as client:
+        async with through(Proxy(response), tmp_path, authority, credentials=CREDENTIALS) as client:
             with capture_logs() as lines, pytest.raises(expected) as caught:
                 await client.send(connect_seconds=0.5 if expected is ConnectTimeout else 20)
             assert isinstance(caught.value, TransportError)

@@ -28,16 +28,16 @@ DONE = ModelResponse(b"{}", {"choices": [{"message": {}}]})
 class Adapter:
     """Returns one response after the other, and records the calls."""
 
-    def __init__(self, *answers: UpstreamResponse | Exception) -> None:
-        self._answers = list(answers)
+    def __init__(self, *responses: UpstreamResponse | Exception) -> None:
+        self._answers = list(responses)
         self.sent: list[tuple[UpstreamCall, str | None]] = []
 
     async def send(self, call: UpstreamCall, credential: str | None) -> UpstreamResponse:
         self.sent.append((call, credential))
-        answer = self._answers.pop(0)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        response = self._answers.pop(0)
+        if isinstance(response, Exception):
+            raise response
+        return response
 
     async def probe(self, credential: str | None, timeout_seconds: float) -> bool:
         raise NotImplementedError
@@ -172,10 +172,10 @@ async def test_stream_error_masks_the_credential() -> None:
         raise ContentFiltered("refused", details=[f"not with {SECRET}"])
 
     adapter = Adapter(ChunkStream(ChatChunk(b"{}", {}), rest()))
-    answer = await upstream(adapter, Credentials(SECRET)).send(model_call(stream=True))
-    assert isinstance(answer, ChunkStream)
+    response = await upstream(adapter, Credentials(SECRET)).send(model_call(stream=True))
+    assert isinstance(response, ChunkStream)
     with pytest.raises(ContentFiltered) as caught:
-        _ = [chunk async for chunk in answer]
+        _ = [chunk async for chunk in response]
     assert caught.value.details == ["not with [masked]"]
 
 

@@ -23,7 +23,7 @@ from platform_app.llm.policies.deadline import Deadline
 from platform_app.llm.requests import ModelCall
 from tests.support.fakes.core import Count, FakeClock
 from tests.support.fakes.upstreams import (
-    ANSWER,
+    RESPONSE,
     ScriptedUpstream,
     SlowUpstream,
     Step,
@@ -87,7 +87,7 @@ class TestClosed:
 
     @virtual_time
     async def test_breaker_stays_closed_below_failure_ratio(self) -> None:
-        setting = Setting(ANSWER)
+        setting = Setting(RESPONSE)
         await setting.send(5)
         setting.then(ProviderError("x"))
         await setting.send(4)
@@ -148,7 +148,7 @@ class TestClosed:
 
     @virtual_time
     async def test_cancelled_call_is_not_counted(self) -> None:
-        setting = Setting(100.0, ANSWER)
+        setting = Setting(100.0, RESPONSE)
         task = asyncio.create_task(setting.breaker.send(a_call(500)))
         await asyncio.sleep(1)
         task.cancel()
@@ -158,7 +158,7 @@ class TestClosed:
 
     @virtual_time
     async def test_deadline_after_sending_counts_as_failure(self) -> None:
-        setting = Setting(100.0, ANSWER)
+        setting = Setting(100.0, RESPONSE)
         with pytest.raises(ProviderTimeout):
             await Deadline(setting.breaker).send(a_call(10))
         assert setting.state._window.counts(setting.clock()) == (1, 1)
@@ -179,7 +179,7 @@ class TestClosed:
 class TestOpen:
     @virtual_time
     async def test_open_breaker_refuses_with_retry_after(self) -> None:
-        setting = Setting(ANSWER)
+        setting = Setting(RESPONSE)
         await setting.open()
         setting.clock.advance(5)
         refused = Count("platform_provider_refused_total", provider="alpha", reason="breaker_open")
@@ -193,13 +193,13 @@ class TestOpen:
 
     @virtual_time
     async def test_late_failure_does_not_reopen_half_open_breaker(self) -> None:
-        setting = Setting(5.0, ANSWER)
+        setting = Setting(5.0, RESPONSE)
         late = setting.probe()
         await asyncio.sleep(1)
         setting.then(ProviderError("x"))
         await setting.send(4)
         setting.clock.advance(15)
-        setting.then(5.0, ProviderError("late"), ANSWER)
+        setting.then(5.0, ProviderError("late"), RESPONSE)
         probe = setting.probe()
         await asyncio.sleep(0)
         assert setting.phase() is Phase.HALF_OPEN
@@ -211,13 +211,13 @@ class TestOpen:
 
     @virtual_time
     async def test_late_failure_is_not_counted_after_closing(self) -> None:
-        setting = Setting(5.0, 5.0, 5.0, 5.0, ANSWER)
+        setting = Setting(5.0, 5.0, 5.0, 5.0, RESPONSE)
         late = [setting.probe() for _ in range(CONFIG.minimum_calls)]
         await asyncio.sleep(1)
         setting.then(ProviderError("x"))
         await setting.send(4)
         setting.clock.advance(15)
-        setting.then(ANSWER)
+        setting.then(RESPONSE)
         await setting.send(CONFIG.probes)
         assert setting.phase() is Phase.CLOSED
         setting.then(ProviderError("late"))
@@ -234,7 +234,7 @@ class TestHalfOpen:
         setting = Setting()
         await setting.half_open()
         sent = setting.upstream.calls
-        setting.then(5.0, 5.0, ANSWER)
+        setting.then(5.0, 5.0, RESPONSE)
         probes = [setting.probe() for _ in range(5)]
         done, under_way = await asyncio.wait(probes, timeout=1)
         assert len(under_way) == 2
@@ -250,7 +250,7 @@ class TestHalfOpen:
     async def test_breaker_closes_after_all_probes_succeed(self) -> None:
         setting = Setting()
         await setting.half_open()
-        setting.then(ANSWER)
+        setting.then(RESPONSE)
         await setting.send(1)
         assert setting.phase() is Phase.HALF_OPEN
         await setting.send(1)
@@ -283,7 +283,7 @@ class TestHalfOpen:
             with pytest.raises((ProviderRejectedRequest, asyncio.CancelledError)):
                 await setting.breaker.send(a_call())
         assert setting.phase() is Phase.HALF_OPEN
-        setting.then(ANSWER)
+        setting.then(RESPONSE)
         await setting.send(2)
         assert setting.phase() is Phase.CLOSED
 
@@ -326,13 +326,13 @@ class TestWhatIsSeen:
         counts = [
             Count("platform_provider_breaker_transitions_total", provider="alpha", model="large", to=to) for to in names
         ]
-        setting = Setting(ANSWER)
+        setting = Setting(RESPONSE)
         seen: list[float | None] = [gauge()]
         with capture_logs() as lines:
             await setting.open()
             seen.append(gauge())
             setting.clock.advance(15)
-            setting.then(ANSWER)
+            setting.then(RESPONSE)
             await setting.send(1)
             seen.append(gauge())
             await setting.send(1)
@@ -361,7 +361,7 @@ async def test_random_probe_results_lose_no_place(probes: int) -> None:
     chance = random.Random(probes)
     config = CONFIG.model_copy(update={"probes": probes})
     setting = Setting(config=config)
-    ends: Sequence[UpstreamResponse | BaseException] = (ANSWER, ProviderError("x"), ProviderRejectedRequest("x"))
+    ends: Sequence[UpstreamResponse | BaseException] = (RESPONSE, ProviderError("x"), ProviderRejectedRequest("x"))
     for _ in range(300):
         setting.clock.advance(chance.choice([0.0, 1.0, 15.0]))
         breaker = Breaker(SlowUpstream(chance.random(), chance.choice(ends)), setting.state)
@@ -377,6 +377,6 @@ async def test_random_probe_results_lose_no_place(probes: int) -> None:
     await asyncio.sleep(5)
     assert setting.state._probing == 0
     setting.clock.advance(15)
-    setting.then(ANSWER)
+    setting.then(RESPONSE)
     await setting.send(probes)
     assert setting.phase() is Phase.CLOSED

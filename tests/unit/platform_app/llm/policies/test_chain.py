@@ -20,7 +20,7 @@ from platform_app.llm.policies.breaker import Phase
 from platform_app.llm.policies.chain import build_policy_chains
 from platform_app.llm.policies.fallback import Fallback
 from platform_app.llm.policies.state import PolicyState
-from tests.support.fakes.upstreams import ANSWER, ScriptedUpstream, SlowUpstream, a_call
+from tests.support.fakes.upstreams import RESPONSE, ScriptedUpstream, SlowUpstream, a_call
 from tests.support.timing.virtual_time import now, virtual_time
 
 BREAKER = {"minimum_calls": 4, "window_seconds": 600, "open_seconds": 15, "probes": 1}
@@ -58,14 +58,14 @@ class Setting:
         self.upstreams = build_policy_chains(config, catalog, self._route, self.state)
 
     def _route(self, route: Route) -> Upstream:
-        return self.routes.setdefault(f"{route.provider}/{route.upstream_model}", ScriptedUpstream(ANSWER))
+        return self.routes.setdefault(f"{route.provider}/{route.upstream_model}", ScriptedUpstream(RESPONSE))
 
 
 @virtual_time
 async def test_second_route_serves_while_first_is_down() -> None:
     setting = Setting(a_config({"m": ["a/x", "b/x"]}), a__x=ScriptedUpstream(ProviderError("x")))
     call = a_call()
-    assert await setting.upstreams["m"].send(call) is ANSWER
+    assert await setting.upstreams["m"].send(call) is RESPONSE
     assert (setting.routes["a/x"].calls, setting.routes["b/x"].calls) == (3, 1)
     assert call.attempt_log.attempts == 4
 
@@ -78,7 +78,7 @@ async def test_open_breaker_skips_route_without_wait() -> None:
     assert setting.routes["a/x"].calls == 4  # the fourth failure opened it, in the middle of the second call's attempts
     began = now()
     for _ in range(5):
-        assert await setting.upstreams["m"].send(a_call()) is ANSWER
+        assert await setting.upstreams["m"].send(a_call()) is RESPONSE
     assert (setting.routes["a/x"].calls, now() - began) == (4, 0)
 
 
@@ -87,7 +87,7 @@ async def test_retry_wait_is_short_with_another_route() -> None:
     limited = ProviderRateLimited("x", retry_after=4)
     setting = Setting(a_config({"m": ["a/x", "b/x"], "alone": ["a/x"]}), a__x=ScriptedUpstream(limited))
     began = now()
-    assert await setting.upstreams["m"].send(a_call()) is ANSWER
+    assert await setting.upstreams["m"].send(a_call()) is RESPONSE
     assert (setting.routes["a/x"].calls, now() - began) == (1, 0)
     with pytest.raises(ProviderRateLimited):
         await setting.upstreams["alone"].send(a_call())
@@ -123,11 +123,11 @@ async def test_chain_has_documented_order() -> None:
 @virtual_time
 async def test_retry_wait_uses_no_concurrency_place() -> None:
     config = a_config({"m": ["a/x"]}, {"a": {"max_concurrent": 1, "max_waiting": 0}})
-    setting = Setting(config, a__x=ScriptedUpstream(ProviderRateLimited("x", retry_after=5), ANSWER))
+    setting = Setting(config, a__x=ScriptedUpstream(ProviderRateLimited("x", retry_after=5), RESPONSE))
     waiting = asyncio.create_task(setting.upstreams["m"].send(a_call()))
     await asyncio.sleep(1)
-    assert await setting.upstreams["m"].send(a_call()) is ANSWER
-    assert await waiting is ANSWER
+    assert await setting.upstreams["m"].send(a_call()) is RESPONSE
+    assert await waiting is RESPONSE
 
 
 @virtual_time
@@ -137,7 +137,7 @@ async def test_full_provider_falls_back_at_once() -> None:
     busy = asyncio.create_task(setting.upstreams["m"].send(a_call()))
     await asyncio.sleep(1)
     began = now()
-    assert await setting.upstreams["m"].send(a_call()) is ANSWER
+    assert await setting.upstreams["m"].send(a_call()) is RESPONSE
     assert (now() - began, setting.routes["b/x"].calls) == (0, 1)
     await busy
 
@@ -160,7 +160,7 @@ async def test_breaker_is_shared_by_public_names_of_route() -> None:
             await setting.upstreams["m"].send(a_call())
     with pytest.raises(BreakerOpen):
         await setting.upstreams["n"].send(a_call())
-    assert await setting.upstreams["o"].send(a_call()) is ANSWER
+    assert await setting.upstreams["o"].send(a_call()) is RESPONSE
 
 
 @virtual_time
@@ -216,5 +216,5 @@ class TestReload:
         route = routes_by_model(config)["m"][0]
         assert setting.state.breaker(route, config.policies.breaker).phase is Phase.OPEN
         setting.load(a_config({"m": ["a/x"]}, breaker={**BREAKER, "minimum_calls": 5}))
-        setting.routes["a/x"].steps = [ANSWER]
-        assert await setting.upstreams["m"].send(a_call()) is ANSWER
+        setting.routes["a/x"].steps = [RESPONSE]
+        assert await setting.upstreams["m"].send(a_call()) is RESPONSE

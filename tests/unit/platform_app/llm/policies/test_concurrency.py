@@ -12,7 +12,7 @@ from platform_app.llm.policies.concurrency import Concurrency, ConcurrencyLimit
 from platform_app.llm.policies.deadline import Deadline
 from tests.support.fakes.core import Count
 from tests.support.fakes.upstreams import (
-    ANSWER,
+    RESPONSE,
     ScriptedUpstream,
     SlowUpstream,
     a_call,
@@ -214,7 +214,7 @@ class TestConcurrency:
     @virtual_time
     async def test_response_frees_its_place(self) -> None:
         own = slots()
-        assert await Concurrency(ScriptedUpstream(ANSWER), own).send(a_call()) is ANSWER
+        assert await Concurrency(ScriptedUpstream(RESPONSE), own).send(a_call()) is RESPONSE
         assert own.in_use == 0
 
     @pytest.mark.parametrize("error", [ProviderError("x"), KeyError("a bug")], ids=["ours", "bug"])
@@ -275,5 +275,5 @@ class TestConcurrency:
         own = slots()
         await own.acquire(now() + 60)
         with pytest.raises((Overloaded, ProviderTimeout)):
-            await Deadline(Concurrency(ScriptedUpstream(ANSWER), own)).send(a_call(3.0))
+            await Deadline(Concurrency(ScriptedUpstream(RESPONSE), own)).send(a_call(3.0))
         assert (own.in_use, own.waiting) == (1, 0)

@@ -6,13 +6,13 @@ from platform_app.errors import ProviderTimeout
 from platform_app.llm.interfaces import UpstreamResponse
 from platform_app.llm.policies.deadline import Deadline
 from platform_app.llm.requests import ModelCall
-from tests.support.fakes.upstreams import ANSWER, ScriptedUpstream, SlowUpstream, a_call
+from tests.support.fakes.upstreams import RESPONSE, ScriptedUpstream, SlowUpstream, a_call
 from tests.support.timing.virtual_time import now, virtual_time
 
 
 @virtual_time
 async def test_response_in_time_is_returned() -> None:
-    assert await Deadline(SlowUpstream(9.0)).send(a_call(10.0)) is ANSWER
+    assert await Deadline(SlowUpstream(9.0)).send(a_call(10.0)) is RESPONSE
 
 
 @virtual_time
@@ -65,7 +65,7 @@ async def test_response_despite_deadline_is_kept() -> None:
             try:
                 await asyncio.sleep(100.0)
             except asyncio.CancelledError:
-                return ANSWER
+                return RESPONSE
             raise AssertionError
 
-    assert await Deadline(Stubborn()).send(a_call(1.0)) is ANSWER
+    assert await Deadline(Stubborn()).send(a_call(1.0)) is RESPONSE

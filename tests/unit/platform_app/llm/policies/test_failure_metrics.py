@@ -4,15 +4,15 @@ from platform_app.errors import PlatformError, ProviderUnavailable
 from platform_app.llm.policies.failure_metrics import FailureMetrics
 from platform_app.llm.requests import ModelCall
 from tests.support.fakes.core import Count
-from tests.support.fakes.upstreams import ANSWER, ScriptedUpstream, a_call
+from tests.support.fakes.upstreams import RESPONSE, ScriptedUpstream, a_call
 from tests.support.timing.virtual_time import virtual_time
 
 
 @virtual_time
 async def test_failures_are_counted_by_error_code() -> None:
     count = Count("platform_model_call_failures_total", model="public", code="provider_unavailable")
-    counted = FailureMetrics(ScriptedUpstream(ANSWER, ProviderUnavailable("x")), "public")
-    assert await counted.send(a_call()) is ANSWER
+    counted = FailureMetrics(ScriptedUpstream(RESPONSE, ProviderUnavailable("x")), "public")
+    assert await counted.send(a_call()) is RESPONSE
     assert count.grown == 0
     with pytest.raises(ProviderUnavailable):
         await counted.send(a_call())

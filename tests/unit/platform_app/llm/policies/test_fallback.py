@@ -20,7 +20,7 @@ from platform_app.llm.errors import BreakerOpen
 from platform_app.llm.policies.fallback import Fallback, RouteCandidate, most_useful
 from tests.support.fakes.core import Count
 from tests.support.fakes.upstreams import (
-    ANSWER,
+    RESPONSE,
     ScriptedUpstream,
     SlowUpstream,
     Step,
@@ -44,15 +44,15 @@ def choices(*steps: Step, weights: tuple[int | None, ...] = ()) -> tuple[list[Ro
 class TestOrder:
     @virtual_time
     async def test_no_weights_sends_all_to_first_route(self) -> None:
-        made, upstreams = choices(ANSWER, ANSWER)
+        made, upstreams = choices(RESPONSE, RESPONSE)
         for _ in range(20):
             await Fallback(made).send(a_call())
         assert [upstream.calls for upstream in upstreams] == [20, 0]
 
     @virtual_time
     async def test_fallback_follows_config_order(self) -> None:
-        made, upstreams = choices(ProviderError("a"), ProviderError("b"), ANSWER, ANSWER)
-        assert await Fallback(made).send(a_call()) is ANSWER
+        made, upstreams = choices(ProviderError("a"), ProviderError("b"), RESPONSE, RESPONSE)
+        assert await Fallback(made).send(a_call()) is RESPONSE
         assert [upstream.calls for upstream in upstreams] == [1, 1, 1, 0]
 
     @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ class TestOrder:
     @virtual_time
     async def test_weights_hold_within_5_percent_of_2000_calls(self) -> None:
         """Of all calls: three times the standard deviation is 3.4 % at most, and the seed is fixed."""
-        made, upstreams = choices(ANSWER, ANSWER, ANSWER, ANSWER, weights=(70, 20, 10, None))
+        made, upstreams = choices(RESPONSE, RESPONSE, RESPONSE, RESPONSE, weights=(70, 20, 10, None))
         fallback = Fallback(made, random.Random(7).random)
         for _ in range(2000):
             await fallback.send(a_call())
@@ -99,14 +99,14 @@ class TestGoingOn:
     )
     @virtual_time
     async def test_failure_falls_back_to_next_route(self, error: PlatformError) -> None:
-        made, upstreams = choices(error, ANSWER)
-        assert await Fallback(made).send(a_call()) is ANSWER
+        made, upstreams = choices(error, RESPONSE)
+        assert await Fallback(made).send(a_call()) is RESPONSE
         assert [upstream.calls for upstream in upstreams] == [1, 1]
 
     @pytest.mark.parametrize("error", [ContentFiltered("x"), ContextLengthExceeded("x"), KeyError("a bug")], ids=str)
     @virtual_time
     async def test_invalid_request_or_bug_is_raised_at_once(self, error: Exception) -> None:
-        made, upstreams = choices(error, ANSWER)
+        made, upstreams = choices(error, RESPONSE)
         with pytest.raises(type(error)) as caught:
             await Fallback(made).send(a_call())
         assert caught.value is error
@@ -114,17 +114,17 @@ class TestGoingOn:
 
     @virtual_time
     async def test_invalid_request_on_second_route_is_raised(self) -> None:
-        made, upstreams = choices(ProviderError("x"), ContentFiltered("x"), ANSWER)
+        made, upstreams = choices(ProviderError("x"), ContentFiltered("x"), RESPONSE)
         with pytest.raises(ContentFiltered):
             await Fallback(made).send(a_call())
         assert upstreams[2].calls == 0
 
     @virtual_time
     async def test_context_length_skips_routes_of_same_model(self) -> None:
-        made, upstreams = choices(ContextLengthExceeded("x"), ANSWER, ANSWER)
+        made, upstreams = choices(ContextLengthExceeded("x"), RESPONSE, RESPONSE)
         made[2] = RouteCandidate(a_route("p2", model="larger"), upstreams[2])
         with capture_logs() as lines:
-            assert await Fallback(made).send(a_call()) is ANSWER
+            assert await Fallback(made).send(a_call()) is RESPONSE
         assert [upstream.calls for upstream in upstreams] == [1, 0, 1]
         assert [(line["to_model"], line["reason"]) for line in lines] == [("larger", "context_length_exceeded")]
 
@@ -139,7 +139,7 @@ class TestGoingOn:
 
     @virtual_time
     async def test_passed_deadline_starts_no_route(self) -> None:
-        upstreams = [SlowUpstream(10.0, ProviderTimeout("x")), ScriptedUpstream(ANSWER)]
+        upstreams = [SlowUpstream(10.0, ProviderTimeout("x")), ScriptedUpstream(RESPONSE)]
         made = [RouteCandidate(a_route(f"p{number}"), upstream) for number, upstream in enumerate(upstreams)]
         began = now()
         with pytest.raises(ProviderTimeout):

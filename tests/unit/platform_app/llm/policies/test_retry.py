@@ -19,7 +19,7 @@ from platform_app.llm.chunk_stream import ChunkStream
 from platform_app.llm.errors import BreakerOpen
 from platform_app.llm.policies.retry import Retry
 from tests.support.fakes.core import Count
-from tests.support.fakes.upstreams import ANSWER, ScriptedUpstream, a_call, a_route, a_stream
+from tests.support.fakes.upstreams import RESPONSE, ScriptedUpstream, a_call, a_route, a_stream
 from tests.support.timing.virtual_time import now, virtual_time
 
 POLICY = RetryConfig(max_attempts=3, base_seconds=1.0, max_seconds=4.0)
@@ -36,19 +36,19 @@ def retry(
 
 @virtual_time
 async def test_success_is_sent_once() -> None:
-    upstream = ScriptedUpstream(ANSWER)
-    assert await retry(upstream).send(a_call()) is ANSWER
+    upstream = ScriptedUpstream(RESPONSE)
+    assert await retry(upstream).send(a_call()) is RESPONSE
     assert upstream.calls == 1
 
 
 @virtual_time
 async def test_temporary_failure_is_hidden() -> None:
     upstream, count = (
-        ScriptedUpstream(ProviderError("x"), ProviderError("x"), ANSWER),
+        ScriptedUpstream(ProviderError("x"), ProviderError("x"), RESPONSE),
         Count("platform_provider_retries_total", provider="alpha", reason="provider_error"),
     )
     with capture_logs() as lines:
-        assert await retry(upstream).send(a_call()) is ANSWER
+        assert await retry(upstream).send(a_call()) is RESPONSE
     assert upstream.calls == 3
     assert count.grown == 2
     assert [(line["event"], line["attempt"]) for line in lines] == [("provider_retry", 2), ("provider_retry", 3)]
@@ -120,8 +120,8 @@ async def test_backoff_grows_is_random_and_capped() -> None:
 
 @virtual_time
 async def test_retry_waits_for_retry_after_plus_jitter() -> None:
-    upstream = ScriptedUpstream(ProviderRateLimited("x", retry_after=7), ANSWER)
-    assert await retry(upstream).send(a_call()) is ANSWER
+    upstream = ScriptedUpstream(ProviderRateLimited("x", retry_after=7), RESPONSE)
+    assert await retry(upstream).send(a_call()) is RESPONSE
     assert 7 <= upstream.sent_at[1] - upstream.sent_at[0] <= 8 + 1e-6
 
 
@@ -191,7 +191,7 @@ async def test_cancellation_during_wait_ends_at_once() -> None:
 
 @virtual_time
 async def test_cancellation_during_retry_ends_at_once() -> None:
-    upstream = ScriptedUpstream(ProviderError("x"), 100.0, ANSWER)
+    upstream = ScriptedUpstream(ProviderError("x"), 100.0, RESPONSE)
     task = asyncio.create_task(retry(upstream).send(a_call(500)))
     await asyncio.sleep(10.0)
     assert upstream.running == 1

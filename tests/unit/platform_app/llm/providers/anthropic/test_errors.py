@@ -85,8 +85,8 @@ def test_keys_in_message_are_masked() -> None:
     lambda inner: st.dictionaries(st.sampled_from(["error", "type", "message", "details", "error_code"]), inner),
 ))  # fmt: skip
 @example(404, None)
-def test_any_response_becomes_platform_error(status: int, answer: object) -> None:
-    error = error_from_response(status, {}, json.dumps(answer).encode())
+def test_any_response_becomes_platform_error(status: int, response: object) -> None:
+    error = error_from_response(status, {}, json.dumps(response).encode())
     assert isinstance(error, errors.ProviderFailed | errors.RequestRefused | errors.ProviderNotConfigured)
 
 

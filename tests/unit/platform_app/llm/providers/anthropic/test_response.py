@@ -90,8 +90,8 @@ def test_stop_reason_becomes_finish_reason(reason: str, made: str) -> None:
 
 
 def test_unknown_stop_reason_becomes_stop() -> None:
-    answer = {**message(TEXT), "stop_reason": "never_heard_of"}
-    assert read_message(json.dumps(answer).encode()).finish_reason == "stop"
+    response = {**message(TEXT), "stop_reason": "never_heard_of"}
+    assert read_message(json.dumps(response).encode()).finish_reason == "stop"
 
 
 def test_every_published_stop_reason_is_known() -> None:
@@ -152,8 +152,8 @@ def deltas(chunks: list[ChatChunk]) -> list[dict[str, Any]]:
 
 
 def test_text_stream_becomes_chunks() -> None:
-    pieces = [{"type": "text_delta", "text": "Hel"}, {"type": "text_delta", "text": "lo"}]
-    chunks = stream(START, *block(0, {"type": "text", "text": ""}, *pieces), {"type": "ping"}, end(), STOP)
+    parts = [{"type": "text_delta", "text": "Hel"}, {"type": "text_delta", "text": "lo"}]
+    chunks = stream(START, *block(0, {"type": "text", "text": ""}, *parts), {"type": "ping"}, end(), STOP)
     assert deltas(chunks) == [{"role": "assistant", "content": ""}, {"content": "Hel"}, {"content": "lo"}, {}]
     assert [chunk.finish_reason for chunk in chunks] == [None, None, None, "stop", None]
     assert {(chunk.id, chunk.body["model"], chunk.body["object"]) for chunk in chunks} == {
@@ -165,7 +165,7 @@ def test_text_stream_becomes_chunks() -> None:
 
 
 def test_tool_call_stream_becomes_chunks() -> None:
-    parts = [{"type": "input_json_delta", "partial_json": piece} for piece in ("", '{"ci', 'ty": "Bonn"}')]
+    parts = [{"type": "input_json_delta", "partial_json": part} for part in ("", '{"ci', 'ty": "Bonn"}')]
     bare = {**CALL, "input": {}}
     chunks = stream(
         START,

@@ -259,8 +259,8 @@ _ANSWERS = st.recursive(
 
 
 @given(st.integers(300, 599), _ANSWERS)
-def test_any_response_becomes_platform_error(status: int, answer: Any) -> None:
-    error = error_from_response(status, {}, json.dumps(answer).encode())
+def test_any_response_becomes_platform_error(status: int, response: Any) -> None:
+    error = error_from_response(status, {}, json.dumps(response).encode())
     assert isinstance(error, errors.ProviderFailed | errors.RequestRefused | errors.ProviderNotConfigured)
     assert error.status in (400, 502, 503, 504)
 
