@@ -1,4 +1,4 @@
-"""One call for whoever guards something: charge the rules that apply, or refuse with words and headers."""
+"""Charge the rules that apply to a request, or refuse it with an error for the client."""
 
 import time
 from collections import OrderedDict
@@ -37,8 +37,7 @@ class RateLimitService:
     _unpriced_logged: dict[str, float] = field(default_factory=dict, repr=False)
 
     def refuse_known(self, usage: LimitedRequest, context: RequestContext) -> None:
-        """Refuse a request of which nothing but its caller and route is known yet, where the limiter has said that it
-        has no room for it. Asks nobody.
+        """Refuse a request before its body is read if a remembered denial applies. Does no I/O.
 
         Raises:
             RateLimited: as `admit`.
@@ -51,14 +50,14 @@ class RateLimitService:
             raise _refusal(charges, known, known.denied_by)
 
     async def admit(self, usage: LimitedRequest, context: RequestContext) -> Admission:
-        """Charge every rule that applies; the request's answer will carry the rate-limit headers. Whoever gets the
-        admission must settle or release it when the request is over.
+        """Charge every rule that applies, and note the decision in the context, for the response's headers. The caller
+        must settle or release the admission when the request has ended.
 
         Raises:
-            RateLimited: naming the rule, its limit and its window; then nothing was charged. BudgetExceeded where the
-                rule limits a cost.
-            LimiterUnavailable: Redis is down, and a rule says that then nobody passes.
-            PriceUnknown: a rule limits a cost, and the model's is not known.
+            RateLimited: names the rule, its limit and its window; nothing was charged. BudgetExceeded if the rule
+                limits cost.
+            LimiterUnavailable: Redis is unavailable, and a rule that applies refuses then.
+            PriceUnknown: a rule limits cost, and the model's price is unknown.
         """
         charges = self.rules.charges(usage)
         if usage.unpriced is not None:
@@ -66,7 +65,7 @@ class RateLimitService:
         return await self._admit(charges, usage, context)
 
     async def charge(self, usage: LimitedRequest, context: RequestContext) -> None:
-        """As `admit`, for routes that call no model: nothing is held there.
+        """As `admit`, for routes that call no model: nothing is reserved.
 
         Raises:
             RateLimited: as `admit`.
@@ -75,7 +74,7 @@ class RateLimitService:
         (await self.admit(usage, context)).release()
 
     async def charge_request(self, usage: LimitedRequest, context: RequestContext) -> None:
-        """Charge the rules that count requests, and no others: the request uses no tokens and reaches no provider.
+        """Charge only the rules that count requests: the request uses no tokens and reaches no provider.
 
         Raises:
             RateLimited: as `admit`.
@@ -105,7 +104,7 @@ class RateLimitService:
         return decision.admission
 
     async def explain(self, usage: LimitedRequest) -> list[tuple[Explanation, RuleState | None]]:
-        """Every rule, and how it stands where it applies; charges nothing.
+        """Return every rule, with its state if it applies; charge nothing.
 
         Raises:
             LimiterUnavailable: the counters cannot be reached.

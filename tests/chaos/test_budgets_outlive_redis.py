@@ -1,4 +1,4 @@
-"""A month's budget goes on where it was after `kill -9` of Valkey and a restart without data (issue 11, budgets)."""
+"""A month's budget continues where it was after `kill -9` of Valkey and a restart without data (issue 11, budgets)."""
 
 import asyncio
 from collections.abc import Iterator

@@ -19,8 +19,8 @@ from tests.support.gateway.process import Gateway
 CONNECTED = "platform_key_listener_connected"
 LONG_TTL, SHORT_TTL = 60, 1
 NOTICED_SECONDS = LONG_TTL / 2
-"""What was told is noticed in milliseconds, see the median below. This tells it from what the cache's end shows, on any
-machine."""
+"""An event arrives in milliseconds, see the median below. This bound distinguishes it from the end of the cache's TTL
+on any machine."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ async def pair(
 
 
 async def becomes(api: Api, key: str, status: int, within: float, since: float | None = None) -> float:
-    """Use the key until the answer is this one; the seconds until then, which are at most `within`."""
+    """Use the key until this response; return the seconds until then, which are at most `within`."""
     started = time.monotonic() if since is None else since
     while True:
         (answer,) = await api.use(key)
@@ -162,7 +162,7 @@ async def test_command_line_change_reaches_every_worker_at_once(pair: Pair, plat
 
 
 async def test_listener_reconnects_after_cut_connection(pair: Pair) -> None:
-    """The word is spread while nobody may listen; the first gateway's cache alone would hold for a minute."""
+    """The event is published while no listener may be connected; the first gateway's cache would last for a minute."""
     with sync_redis.Redis.from_url(pair.valkey.url) as redis:
         for _ in range(5):
             key_id, key = await used_key(pair)
@@ -224,7 +224,8 @@ async def test_frozen_valkey_is_bounded_by_ttl(pair: Pair) -> None:
 
 
 async def test_short_stall_of_valkey_loses_no_event(pair: Pair) -> None:
-    """As a fork for a snapshot does: nobody reconnects, so nobody's cache is emptied; the word itself must come."""
+    """A stall like that of a fork for a snapshot: no listener reconnects and empties its cache, so the event must
+    arrive."""
     for stalled in (0.15, 0.4, 0.8):
         key_id, key = await used_key(pair)
         pair.valkey.pause()

@@ -1,4 +1,5 @@
-"""A Redis that freezes under load, seen from outside the gateway: nobody is refused, nobody hangs, it comes back."""
+"""A Redis that freezes under load, seen from outside the gateway: no request is refused or hangs, and Redis is used
+again."""
 
 import asyncio
 import statistics
@@ -30,7 +31,7 @@ def own_valkey() -> Iterator[EmbeddedValkey]:
 
 @dataclass
 class Load:
-    """Chats one after the other by a few clients, and somebody who asks the probes."""
+    """Chat requests one after the other by a few clients, and one client that calls the probes."""
 
     gateway: Gateway
     key: str

@@ -1,4 +1,4 @@
-"""Fifty clients go through a rotation: nobody is refused who need not be."""
+"""Fifty clients rotate a key: only requests with the ended secret are refused."""
 
 import asyncio
 import math
@@ -23,7 +23,8 @@ CLOCKS_SECONDS = 0.02
 
 @dataclass(frozen=True)
 class Use:
-    """One request: which secret it used, when it was sent and answered (monotonic), and with what status."""
+    """One request: which secret it used, when it was sent and when its response arrived (monotonic), and with what
+    status."""
 
     secret: Literal["old", "new"]
     sent: float

@@ -130,7 +130,7 @@ async def test_malformed_credentials_cause_no_lookup(
 async def test_well_formed_key_is_looked_up_once(
     gateway: Gateway, client: httpx.AsyncClient, platform: Platform
 ) -> None:
-    """What the test above leans on: the metric does count look-ups; and the cache answers after the first."""
+    """The test above relies on it: the metric counts lookups, and the cache serves all but the first."""
     before = metric(gateway.metrics(), LOOKUPS)
     for key in (platform.key(), generate_token("test").text):
         first, second = [(await ask(client, gateway, bearer(key))).status_code for _ in range(2)]

@@ -1,4 +1,4 @@
-"""Whoever keeps sending keys that do not work is slowed down; nobody else is."""
+"""A client address with too many invalid keys is refused; other addresses are not."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -142,7 +142,7 @@ async def test_forwarded_header_is_ignored_without_trusted_proxies(direct: Gatew
             (await ask(guesser, direct, forwarded=f"203.0.113.{number}")).status_code for number in range(FAILURES + 1)
         ]
         assert answered == [401] * FAILURES + [429]
-        # Nor can somebody be shut out by naming them.
+        # A client cannot shut out another one by naming its address.
         assert await statuses(guesser, direct, FAILURES, "127.0.0.8") == [429] * FAILURES
         assert await statuses(victim, direct, 1) == [401]
 

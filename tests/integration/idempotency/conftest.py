@@ -27,7 +27,7 @@ def caller(client: httpx.AsyncClient, gateway: Gateway, everything_key: str) -> 
 
 @pytest.fixture
 def fresh() -> str:
-    """A key that nobody used."""
+    """An Idempotency-Key that was not used before."""
     return f"order-{next(_numbers)}"
 
 
@@ -45,7 +45,7 @@ async def sim(simulator: ProviderSimulator) -> ProviderSimulator:
 
 @pytest.fixture(scope="module")
 def second(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """Another gateway beside the session's, with two workers; it keeps small answers only."""
+    """Another gateway beside the session's, with two workers; it stores only small responses."""
     environment = {
         **platform.environment,
         "PLATFORM_IDEMPOTENCY_MAX_BYTES": "1024",

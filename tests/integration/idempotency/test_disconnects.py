@@ -75,7 +75,7 @@ async def running_provider() -> AsyncIterator[FaultyProvider]:
 
 @pytest.fixture
 def provider(running_provider: FaultyProvider) -> Iterator[FaultyProvider]:
-    """The provider with its gate closed and no memory; in the end the gate is open, so that nothing hangs."""
+    """The provider with its gate closed and no memory; the gate is opened after the test, so that nothing hangs."""
     running_provider.reset()
     _gate.open.clear()
     yield running_provider
@@ -187,7 +187,7 @@ async def test_retry_after_disconnect_gets_first_response(
     elsewhere: bool, stream: bool, path: str, first_gateway: Gateway, second_gateway: Gateway, platform: Platform,
     provider: FaultyProvider, client: httpx.AsyncClient, key: BilledKey,
 ) -> None:  # fmt: skip
-    """11b: it waits for it while the first request's work goes on; one provider call, one bill."""
+    """11b: the retry waits while the first request's work continues; one provider call, one bill."""
     await ask_and_leave(first_gateway, provider, key, stream=stream, path=path)
     gateway = second_gateway if elsewhere else first_gateway
     asking = asyncio.create_task(again(client, gateway, key, stream=stream, path=path))
@@ -238,7 +238,7 @@ async def test_retry_while_client_is_connected_gets_409(
 async def test_detached_work_ends_at_its_deadline(
     second_gateway: Gateway, provider: FaultyProvider, client: httpx.AsyncClient, key: BilledKey
 ) -> None:
-    """Whoever waited for it works for real then."""
+    """The request that waited for it then runs."""
     await ask_and_leave(second_gateway, provider, key)
     [attempt] = provider.attempts
     asking = asyncio.create_task(again(client, second_gateway, key))
@@ -335,7 +335,7 @@ async def test_shutdown_ends_detached_work_after_grace_period(
 async def test_stream_with_early_head_continues_after_disconnect(
     first_gateway: Gateway, provider: FaultyProvider, client: httpx.AsyncClient, key: BilledKey
 ) -> None:
-    """The client leaves after the head and a comment; further comments are sent to nobody."""
+    """The client leaves after the head and a comment; further comments have no receiver."""
     body = body_of(stream=True, model=SILENT)
     async with connect(first_gateway) as connection:
         await connection.send(raw(key, "one", body, OPENAI_CHAT))

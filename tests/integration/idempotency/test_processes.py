@@ -81,7 +81,7 @@ def _chat(key: str, body: Mapping[str, Any], idempotency_key: str) -> bytes:
 
 @pytest.fixture
 def freezable(platform: Platform, tmp_path: Path) -> Iterator[tuple[Gateway, EmbeddedValkey]]:
-    """A gateway with a Redis of its own."""
+    """A gateway with a separate Redis."""
     server = EmbeddedValkey(tmp_path)
     server.start()
     try:
@@ -119,7 +119,7 @@ async def test_frozen_redis_refuses_only_requests_with_key(
         while (again := await caller.send(fresh)).status_code == 503:
             await asyncio.sleep(0.1)
         assert again.content == first.content
-        # The refused request may have left its question in the frozen server's queue: it is taken back.
+        # The refused request may have left its command in the frozen server's queue; its claim is released.
         while (new := await caller.send(f"{fresh}-new")).status_code != 200:
             await asyncio.sleep(0.1)
     assert "idempotency-replayed" not in new.headers

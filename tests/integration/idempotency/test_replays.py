@@ -62,7 +62,7 @@ async def test_stream_is_replayed_event_by_event(
 
 
 async def test_complete_stream_is_stored_despite_disconnect(caller: Caller, sim: ProviderSimulator, fresh: str) -> None:
-    """Clients hang up at `[DONE]`: by then the answer is kept."""
+    """Clients hang up at `[DONE]`: by then the response is stored."""
     body = request_body(OPENAI, stream=True)
     headers = {
         "Authorization": f"Bearer {caller.key}", "Idempotency-Key": fresh, "Content-Type": "application/json",
@@ -173,7 +173,7 @@ async def test_failed_request_is_not_stored(
         calls = provider_calls(sim)
         assert calls >= 2
         assert calls % 2 == 0
-    # And the key is free for the mended request.
+    # The key is free for the corrected request.
     assert (await caller.send(fresh)).status_code == 200
 
 

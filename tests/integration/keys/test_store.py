@@ -88,7 +88,7 @@ async def test_key_is_stored_as_its_hmac(keys: Keys) -> None:
     assert (secret.digest, secret.pepper_version, secret.not_after) == (PEPPERS.digest(token.text), 3, None)
 
 
-async def test_unknown_id_is_none_or_not_found(keys: Keys) -> None:
+async def test_unknown_id_returns_none_or_raises_not_found(keys: Keys) -> None:
     unknown = generate_token("test").key_id
     assert await keys.store.lookup(unknown) is None
     with pytest.raises(NotFound, match=unknown):

@@ -27,7 +27,7 @@ async def test_reservations_of_killed_process_expire(timed: TimedScripts) -> Non
     dead, alive, each, slot = RedisLimiter(timed), RedisLimiter(timed), tokens(units=1000), lease(limit=1)
     lost = await admit(dead, each, slot)
     assert lost is not None
-    dead._reservations._units.clear()  # as if it were gone; nobody renews
+    dead._reservations._units.clear()  # as if the process were killed: nothing is renewed
     timed.advance(RESERVATION_SECONDS - 1)
     assert await admit(alive, each, slot) is None
     timed.advance(1.1)
@@ -107,7 +107,7 @@ async def test_cancelled_request_reserves_nothing(scripts: PipelinedRedis, redis
 
 async def test_dropped_admission_is_settled(scripts: PipelinedRedis) -> None:
     limiter, slot = RedisLimiter(scripts), lease(limit=1)
-    assert await admit(limiter, slot) is not None  # and nobody keeps it
+    assert await admit(limiter, slot) is not None  # and drops the admission
     await settled(limiter)
     assert await remaining(limiter, slot) == [1]
 
@@ -130,7 +130,7 @@ class Lossy:
 
 
 async def test_reservations_of_lost_calls_end_and_known_ones_stay(scripts: PipelinedRedis, redis: "Redis") -> None:
-    """After a doubt the process goes on under another name, and moves what it knows there."""
+    """After an uncertain call the process continues with a new holder id and moves known reservations to it."""
     lossy = Lossy(scripts)
     limiter, each, slot = RedisLimiter(lossy), tokens(limit=1000, units=100), lease(limit=10)
     known = await admit(limiter, each, slot)

@@ -81,7 +81,7 @@ STEPS = st.lists(st.tuples(WAITS, ASKS | ENDS), min_size=5, max_size=50)
 async def test_reservations_match_a_model_of_every_request(
     timed: TimedScripts, redis: "Redis", limits: tuple[int, ...], steps: list[tuple[int, object]]
 ) -> None:
-    """All four kinds in any mix, with pauses, and ends that used more, less or nobody knows how much."""
+    """All four kinds in any mix, with pauses, and settlements of more, less or unknown use."""
     limiter, model = RedisLimiter(timed), Model()
     counters = [make(limit=limit) for make, limit in zip(RULES, limits, strict=True)]
     running: list[tuple[Admission, list[Charge], list[list[int]]]] = []
@@ -126,7 +126,7 @@ async def test_settlement_replaces_reservation_with_use(scripts: PipelinedRedis)
     first.settle(999, 999)  # only the first call counts
     await settled(limiter)
     assert await remaining(limiter, each, budget) == [450, 630]
-    second.settle(None, None)  # nobody knows: all of it
+    second.settle(None, None)  # unknown use: all of it counts
     await settled(limiter)
     assert await remaining(limiter, each, budget) == [450, 630]
     third = await admit(limiter, each, budget)

@@ -1,4 +1,4 @@
-"""Calendar counters that begin their life on a real Valkey are told what was spent before (issue 11, budgets)."""
+"""New calendar counters on a real Valkey are seeded with what was spent before."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -19,6 +19,7 @@ from platform_app.rate_limit.limiters.redis import RedisLimiter
 from platform_app.rate_limit.limiters.scripts import ACQUIRE, SEED
 from platform_app.rate_limit.limiters.seeding import HistoryUnavailable, Seeder, StaleBudgets
 from platform_app.rate_limit.matching import Charge, LimitedRequest
+from platform_app.rate_limit.reservations import RESERVATION_SECONDS
 from platform_app.rate_limit.rule import Rule
 from platform_app.redis.client import PipelinedRedis
 from platform_app.redis.scripts import Script
@@ -94,7 +95,7 @@ async def left(limiter: RedisLimiter, each: Charge) -> int:
 
 
 async def test_new_counter_starts_at_ledgers_use(limiter: RedisLimiter, counting: Counting, history: History) -> None:
-    """The question is for the period that the server is in, and is asked once."""
+    """The ledger is read once, for the server's current period."""
     history.units = 560
     each = budget()
     decision = await limiter.acquire([each])
@@ -106,7 +107,7 @@ async def test_new_counter_starts_at_ledgers_use(limiter: RedisLimiter, counting
 
 
 async def test_seeded_counter_causes_no_read(limiter: RedisLimiter, counting: Counting, history: History) -> None:
-    """No round trip more, and no question to the ledger."""
+    """There is neither an extra round trip nor a read of the ledger."""
     each = budget()
     await spend(limiter, each, 10)
     counting.ran.clear()
@@ -186,7 +187,7 @@ async def test_two_processes_seed_once(counting: Counting, history: History) -> 
 async def test_existing_counter_needs_no_read_in_next_period(
     limiter: RedisLimiter, counting: Counting, history: History
 ) -> None:
-    """A counter that Redis kept needs no question at midnight."""
+    """A counter that Redis still has needs no read at midnight."""
     each = budget()
     await spend(limiter, each, 900)
     counting.now = (counting.now // DAY + 1) * DAY + SECOND
@@ -240,6 +241,15 @@ async def test_read_seeds_counters(limiter: RedisLimiter, history: History) -> N
     assert await left(limiter, other) == 1000, "as it stands"
 
 
+async def test_counter_seeded_by_read_expires(limiter: RedisLimiter, counting: Counting, history: History) -> None:
+    """No charge follows a read, so seeding itself must set the expiry."""
+    history.units, each = 560, budget()
+    assert await left(limiter, each) == 440
+    lifetime = await counting.lifetime_ms(each.counter)
+    assert lifetime is not None
+    assert 0 < lifetime <= DAY / 1000 + 1000 * RESERVATION_SECONDS
+
+
 async def test_cancelled_request_during_seeding_reserves_nothing(limiter: RedisLimiter, history: History) -> None:
     history.wait, each = asyncio.Event(), budget()
     asking = asyncio.create_task(limiter.acquire([each]))
@@ -273,7 +283,7 @@ async def test_unreadable_ledger_is_not_read_again_at_once(limiter: RedisLimiter
 async def test_slow_ledger_is_waited_for_briefly(
     counting: Counting, history: History, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The question goes on, and its response counts from then on."""
+    """The read continues, and its result counts from then on."""
     monkeypatch.setattr(seeding, "WAIT_SECONDS", 0.01)
     limiter = RedisLimiter(counting, seeder=Seeder(counting, history))
     history.units, history.wait, each = 560, asyncio.Event(), budget()
@@ -312,7 +322,7 @@ async def test_unknown_closed_budget_refuses(counting: Counting, history: Histor
 async def test_locally_spent_share_is_counted_afterwards(
     counting: Counting, history: History, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What this process decided by itself is in the ledger, and so in the counter once it is told."""
+    """What this process decided by itself is in the ledger, and so in the counter once it is seeded."""
     monkeypatch.setattr(seeding, "RETRY_SECONDS", 0.0)
     history.down = True
     limiter, each = joined(counting, history), budget()
@@ -323,7 +333,7 @@ async def test_locally_spent_share_is_counted_afterwards(
 
 
 async def test_counter_is_complete_after_redis_outage(counting: Counting, history: History) -> None:
-    """Redis was away and lost nothing; what was decided without it is told when it is back."""
+    """Redis was unavailable and lost nothing; what was charged meanwhile is seeded when it is back."""
     limiter, each = joined(counting, history), budget()
     decision = await limiter.acquire([each])
     decision.admission.settle(None, 200)

@@ -33,7 +33,7 @@ async def calls(redis: "Redis") -> dict[str, int]:
 
 @asynccontextmanager
 async def connected(url: str, timeout_ms: int = 5000) -> AsyncIterator[PipelinedRedis]:
-    """A client of its own."""
+    """A separate client."""
     client = PipelinedRedis(url, timeout_ms / 1000)
     yield client
     await client.aclose()
@@ -69,7 +69,7 @@ async def test_acquire_is_one_command_for_all_rules(own_valkey: EmbeddedValkey) 
 
 @pytest.mark.parametrize("rules", [1, 4, 32])
 async def test_acquire_is_one_round_trip_for_any_rules(valkey: EmbeddedValkey, tmp_path: Path, rules: int) -> None:
-    """Of every kind; where something was reserved, one more message that nobody waits for tells how it ended."""
+    """Rules of every kind. If units were reserved, one more command, which is not awaited, settles them."""
     makers: Iterator[Callable[..., Charge]] = itertools.cycle([charge, tokens, cost, lease])
     charges = [make(limit=1_000_000) for make in itertools.islice(makers, rules)]
     async with counting_socket(valkey, tmp_path) as traffic:
@@ -121,7 +121,7 @@ async def test_frozen_server_is_unavailable_after_timeout(own_valkey: EmbeddedVa
                 await asyncio.sleep(seconds)  # long enough for the connection to be given up
         finally:
             own_valkey.resume()
-        # Late answers of the frozen time are not taken for those of new questions.
+        # Late responses from the freeze do not reach new commands.
         left = [await eventually(limiter, large) for _ in range(20)]
         assert left == sorted(set(left), reverse=True)
         assert left[-1] > small.rule.limit

@@ -163,7 +163,7 @@ async def test_units_above_limit_are_denied_and_not_charged(scripts: PipelinedRe
     too_much = Charge(each.rule, each.counter, 6)
     decision = await limiter.acquire([too_much])
     assert decision.denied_by is not None
-    # It never fits: what is told is the longest time for which any unit counts.
+    # It never fits: the wait is the longest time for which any unit counts.
     assert round(decision.denied_by.reset_seconds * SECOND) == width_of(each) * (BUCKETS + 1)
     assert (await limiter.acquire([each])).states[0].remaining == 4
 
@@ -266,7 +266,7 @@ async def test_clock_set_back_never_exceeds_limit(scripts: PipelinedRedis, back:
     for early, late in zip(true_times, true_times[10:], strict=False):
         assert late - early >= 60 * SECOND, "more than the limit in a window of true time"
     denied = (await limiter.acquire([each])).denied_by
-    if denied is not None:  # how long it takes is told as it is, and true
+    if denied is not None:  # the returned wait is correct
         limiter.now += round(denied.reset_seconds * SECOND)
     assert (await limiter.acquire([each])).allowed
     # At the latest when the clock has made up for it, all is as ever.

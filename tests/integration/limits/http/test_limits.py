@@ -1,4 +1,4 @@
-"""Rate limits through HTTP: exact across workers, told in headers, and still there without Redis."""
+"""Rate limits through HTTP: exact across workers, shown in headers, and enforced without Redis."""
 
 import asyncio
 import re
@@ -33,7 +33,7 @@ RULES = {
 def limited_environment(
     platform: Platform, simulator: ProviderSimulator, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, str]:
-    """60 requests a minute for a key, 70 for an owner. Redis is given time: on a busy machine it is no less there."""
+    """60 requests a minute for a key, 70 for an owner. Redis has a long timeout, for busy machines."""
     config = write_config(tmp_path_factory.mktemp("limits") / "platform.yaml", simulator.base_url, rate_limits=RULES)
     return {**platform.environment, "PLATFORM_CONFIG_FILE": str(config), "PLATFORM_REDIS_TIMEOUT_MS": "5000"}
 
@@ -51,7 +51,7 @@ def without_redis(
 ) -> Iterator[Gateway]:
     """One worker that finds no Redis."""
     directory = tmp_path_factory.mktemp("without-redis")
-    with socket.socket() as bound:  # bound, not listening: nobody else can open the port meanwhile
+    with socket.socket() as bound:  # bound, not listening: no other process can open the port meanwhile
         bound.bind(("127.0.0.1", 0))
         url = f"redis://127.0.0.1:{bound.getsockname()[1]}/0"
         if request.param == "a missing socket":
@@ -190,7 +190,7 @@ CLOSED = {
 def freezable(
     platform: Platform, simulator: ProviderSimulator, tmp_path: Path
 ) -> Iterator[tuple[Gateway, EmbeddedValkey]]:
-    """A gateway with a rule that refuses without Redis, and the Redis of its own."""
+    """A gateway with a rule that refuses without Redis, and its separate Redis."""
     config = write_config(tmp_path / "platform.yaml", simulator.base_url, rate_limits=CLOSED)
     with own_server() as server:
         changed = {"PLATFORM_CONFIG_FILE": str(config), "PLATFORM_REDIS_URL": server.url}

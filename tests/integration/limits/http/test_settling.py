@@ -1,4 +1,4 @@
-"""What a request reserved is settled with what its answer used, over HTTP: tokens and costs, JSON and streams."""
+"""What a request reserved is settled with what its response used, over HTTP: tokens and costs, JSON and streams."""
 
 import asyncio
 from collections.abc import Iterator
@@ -44,7 +44,7 @@ def settling(
 
 
 class Caller:
-    """A key of its own, and what its limits have left."""
+    """A new key, and what remains of its limits."""
 
     def __init__(self, client: httpx.AsyncClient, gateway: Gateway, key: str) -> None:
         self._client = client
@@ -68,7 +68,7 @@ def caller(client: httpx.AsyncClient, settling: Gateway, platform: Platform) -> 
 
 
 async def _becomes(caller: Caller, tokens: float, usd: float) -> None:
-    """The settlement is on its way when the answer is there."""
+    """The settlement may arrive after the response."""
     async with asyncio.timeout(300):
         while True:
             tokens_left, usd_left = await caller.left()
@@ -109,7 +109,7 @@ async def test_abandoned_stream_is_charged_by_its_chunks(
     body = {**CHAT, "model": "sim-slow-stream-300", "stream": True}
     url = f"{settling.base_url}/v1/chat/completions"
     async with client.stream("POST", url, headers=caller._headers, json=body) as stream:
-        lines = stream.aiter_lines()  # kept: httpx closes the connection with a generator that nobody holds
+        lines = stream.aiter_lines()  # kept: httpx closes the connection with a generator that has no reference
         await anext(lines)
         held, _ = await caller.left()
         assert held <= TOKENS - 1000

@@ -80,7 +80,7 @@ async def test_frozen_database_delays_only_one_request(world: World) -> None:
     world.clock.advance(TTL)
     await world.auth.authenticate(tokens[0].text)
     world.clock.advance(1.0)
-    world.keys.asked, world.keys.gate = 0, asyncio.Event()  # it takes the question and does not answer
+    world.keys.asked, world.keys.gate = 0, asyncio.Event()  # it accepts the query and does not respond
     tasks = [asyncio.create_task(world.auth.authenticate(token.text)) for token in tokens]
     await asyncio.sleep(0.01)
     assert world.keys.asked == 1

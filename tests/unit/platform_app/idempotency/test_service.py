@@ -1,4 +1,4 @@
-"""What a request with a key is told, and what its end leaves behind."""
+"""What a request with a key gets, and what the store contains after it."""
 
 import asyncio
 from dataclasses import replace
@@ -300,7 +300,7 @@ async def test_finish_without_store_is_counted_and_does_not_raise(
 
 
 async def test_cancellation_during_storing_keeps_the_key(keeper: IdempotencyService, store: MemoryStore) -> None:
-    """The store was told already; to release now would undo it."""
+    """The store has the response already; a release would delete it."""
     attempt = await begun(keeper)
     store.slow = asyncio.Event()
     finishing = asyncio.create_task(attempt.finish(ANSWER))

@@ -1,4 +1,4 @@
-"""The gate: headers on every answer, words on a refusal."""
+"""The service: what a decision notes for the response, and the errors of refusals."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -133,7 +133,7 @@ async def test_request_above_limit_is_not_to_be_retried() -> None:
 
 @pytest.mark.parametrize(("seconds", "should_retry"), [(60.0, True), (61.0, False), (383_975.0, False)])
 async def test_long_wait_is_not_to_be_retried(seconds: float, should_retry: bool) -> None:
-    """Kind 11: they would come again after seconds, for nothing. The time to wait is told all the same."""
+    """Kind 11: they would come again after seconds, for nothing. The time to wait is in the error all the same."""
     limiter = FakeLimiter()
     limiter.deny_seconds = seconds
     with pytest.raises(RateLimited) as caught:

@@ -1,4 +1,4 @@
-"""Announcing and hearing of key changes, on fakeredis and on a Redis that does as it is told."""
+"""Publishing and receiving key changes, on fakeredis and on a scripted Redis."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -225,12 +225,12 @@ async def test_publisher_stops_waiting_for_frozen_redis(monkeypatch: pytest.Monk
 
 
 def test_publisher_waits_longer_than_listeners() -> None:
-    """Else a word could be lost on somebody who neither heard it nor started anew."""
+    """Otherwise a listener could miss an event without emptying its cache."""
     assert events.PUBLISH_SECONDS > 2 * events.PING_SECONDS
 
 
 async def test_request_after_event_does_not_share_older_lookup() -> None:
-    """The look-up has read the row; the key is revoked, and announced; then somebody else comes with the same key."""
+    """The lookup has read the row; the key is revoked and the event arrives; then a second request uses the key."""
     token = generate_token("test")
     peppers = parse_peppers("PEPPER", "1a" * 32)
     digest = peppers.digest(token.text)
