@@ -1,93 +1,53 @@
-"""The event of every request: who asked for what, and what was decided."""
+"""The event of every request: which client asked for what, and what was decided."""
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Annotated
 
-import orjson
+from platform_app.ledger.events.codecs import Address, Count, HexId, Milliseconds, Moment, OneOf, Text
+from platform_app.ledger.events.columns import Columns
 
-from platform_app.ledger.events import fields
-from platform_app.ledger.events.fields import BadLineError, Members
-
-KIND = "access"
 VARIOUS = "various"
 """The method or route of a count whose requests had several."""
 MAX_COUNT = 2**31 - 1
 
-# No field is longer than this, whatever a client sends or a bug lets through.
-_REQUEST_ID, _NAME, _CODE, _METHOD, _ADDRESS = 128, 256, 64, 32, 64
 
-
-@dataclass(slots=True)  # frozen ones take three times as long to make, and there are two of each for every request
+# Not frozen: frozen ones take three times as long to make, and each request makes two events.
+@dataclass(slots=True, kw_only=True)
 class AccessDecision:
-    """What became of one request. Holds no secret, no prompt, and no path that a client typed."""
+    """What became of one request. It holds no secret, no prompt, and no path that a client typed."""
 
-    event_id: str
-    """32 lower-case hex digits; two lines with the same one are the same event."""
-    occurred_at: datetime
-    """UTC, when the answer was complete."""
-    request_id: str
-    trace_id: str
-    """32 lower-case hex digits."""
-    key_id: str | None
-    """None where the caller was not known yet."""
-    method: str
-    route: str
+    occurred_at: Annotated[datetime, Moment()]
+    """When the response was complete, in UTC."""
+    event_id: Annotated[str, HexId()]
+    """32 lower-case hex digits; two lines with the same id are the same event."""
+    key_id: Annotated[str | None, Text(64)]
+    """None if the caller was not known yet."""
+    method: Annotated[str, Text(32)]
+    route: Annotated[str, Text(256)]
     """The route's template, or `unmatched`."""
-    decision: str
-    """allow, or deny where auth, scope, model or limit refused."""
-    reason: str | None
-    """The error code of the answer, `client_closed`, or None where all went well."""
-    status: int
-    """The HTTP status; 499 for a client that left, 0 where no answer was begun."""
-    client_address: str | None
-    """As the server knows it. What is no IP address, such as `unix`, is decoded as None. A count of several IPv6
-    addresses has their /64; one of many networks has None."""
-    duration_ms: float
-    """Of a count the mean."""
-    count: int = 1
+    decision: Annotated[str, OneOf(("allow", "deny"))]
+    """`deny` if auth, scope, model or limit refused the request."""
+    reason: Annotated[str | None, Text(64)]
+    """The error code of the response, `client_closed`, or None if the request succeeded."""
+    status: Annotated[int, Count(999)]
+    """The HTTP status; 499 if the client disconnected, 0 if no response was begun."""
+    duration_ms: Annotated[float, Milliseconds()]
+    """The mean, if the event counts several requests."""
+    count: Annotated[int, Count(MAX_COUNT)] = 1
     """How many requests this event stands for; more than one only without a key (refusal_counts.py). The ids and the
-    time are then those of the first."""
+    time are then those of the first request."""
+    request_id: Annotated[str, Text(128)]
+    trace_id: Annotated[str, HexId()]
+    """32 lower-case hex digits."""
+    client_address: Annotated[str | None, Address()]
+    """As the server knows it. A value that is no IP address, such as `unix`, is stored as null. A count of several IPv6
+    addresses has their /64; a count of many networks has None."""
 
     def line(self) -> bytes:
-        """This event as a line of a spool. What is too long is cut."""
-        return orjson.dumps(
-            {
-                "kind": KIND,
-                "event_id": self.event_id,
-                "occurred_at": self.occurred_at,
-                "request_id": self.request_id[:_REQUEST_ID],
-                "trace_id": self.trace_id,
-                "key_id": self.key_id and self.key_id[:_CODE],
-                "method": self.method[:_METHOD],
-                "route": self.route[:_NAME],
-                "decision": self.decision,
-                "reason": self.reason and self.reason[:_CODE],
-                "status": self.status,
-                "client_address": self.client_address and self.client_address[:_ADDRESS],
-                "duration_ms": self.duration_ms,
-                "count": self.count,
-            },
-            option=orjson.OPT_APPEND_NEWLINE,
-        )
+        """Return this event as a line of a spool."""
+        return _encode(self)
 
 
-def decode_access(members: Members) -> AccessDecision:
-    """The decision that a line's members hold. Raises BadLineError."""
-    decision = fields.text(members, "decision")
-    if decision not in ("allow", "deny"):
-        raise BadLineError("decision is neither allow nor deny")
-    return AccessDecision(
-        event_id=fields.hex_id(members, "event_id"),
-        occurred_at=fields.time(members, "occurred_at"),
-        request_id=fields.text(members, "request_id"),
-        trace_id=fields.hex_id(members, "trace_id"),
-        key_id=fields.optional_text(members, "key_id"),
-        method=fields.text(members, "method"),
-        route=fields.text(members, "route"),
-        decision=decision,
-        reason=fields.optional_text(members, "reason"),
-        status=fields.count(members, "status", 999),
-        client_address=fields.address(members, "client_address"),
-        duration_ms=fields.milliseconds(members, "duration_ms"),
-        count=fields.count(members, "count", MAX_COUNT) if "count" in members else 1,
-    )
+ACCESS = Columns("access", AccessDecision)
+_encode = ACCESS.encoder()

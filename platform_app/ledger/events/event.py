@@ -1,47 +1,79 @@
-"""Events of the ledger, and how one is written as a line of a spool: JSON whose first member names its kind.
+"""Every kind of event, and how the lines of a spool are read.
 
-Lines outlive the process, and the version, that wrote them. So members that a reader does not know are ignored,
-and a line that it cannot take as a whole is a BadLineError, which the writer sets aside.
+Lines outlive the process, and the version, that wrote them. A line that this version cannot accept as a whole is a
+BadLineError; the writer sets it aside.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 import orjson
 
-from platform_app.ledger.events import access_decision, usage_record
-from platform_app.ledger.events.access_decision import AccessDecision, decode_access
-from platform_app.ledger.events.fields import BadLineError, Members
-from platform_app.ledger.events.usage_record import UsageRecord, decode_usage
+from platform_app.ledger.events.access_decision import ACCESS, AccessDecision
+from platform_app.ledger.events.codecs import BadLineError
+from platform_app.ledger.events.columns import Columns
+from platform_app.ledger.events.usage_record import USAGE, UsageRecord
 
-__all__ = ["MAX_LINE_BYTES", "AccessDecision", "BadLineError", "LedgerEvent", "UsageRecord", "decode"]
+__all__ = [
+    "MAX_LINE_BYTES",
+    "AccessDecision",
+    "BadLineError",
+    "LedgerEvent",
+    "UsageRecord",
+    "decode",
+    "is_event",
+    "is_usage_line",
+]
 
 MAX_LINE_BYTES = 16 * 1024
 
 LedgerEvent = AccessDecision | UsageRecord
 """Every kind of event."""
 
-_DECODERS: Mapping[str, Callable[[Members], LedgerEvent]] = {
-    access_decision.KIND: decode_access,
-    usage_record.KIND: decode_usage,
-}
+_KINDS: Mapping[str, Columns[Any]] = {ACCESS.kind: ACCESS, USAGE.kind: USAGE}
+_USAGE_STARTS = (b'["usage",', b'{"kind":"usage",')
 
 
 def decode(line: bytes) -> LedgerEvent:
-    """The event that a line holds, with or without its line feed. What it gives, PostgreSQL takes.
+    """Return the event of a line, with or without its line feed. PostgreSQL accepts its values.
+
+    Lines of versions before docs/adr/0032 are JSON objects: the kind and the fields by name.
 
     Raises:
-        BadLineError: it holds none, or one that no column would take.
+        BadLineError: the line holds no event, or values that a column would not accept.
     """
     if len(line) > MAX_LINE_BYTES:
         raise BadLineError("longer than any event")
     try:
-        members = orjson.loads(line)
+        content = orjson.loads(line)
     except orjson.JSONDecodeError:
         raise BadLineError("not JSON") from None
-    if not isinstance(members, dict):
-        raise BadLineError("not a JSON object")
-    kind = members.get("kind")
-    decoder = _DECODERS.get(kind) if isinstance(kind, str) else None
-    if decoder is None:
+    if isinstance(content, list):
+        kind, *values = content or [None]
+        event: LedgerEvent = _columns_of(kind).decode_values(values)
+    elif isinstance(content, dict):
+        event = _columns_of(content.get("kind")).decode_members(content)
+    else:
+        raise BadLineError("neither an array nor an object")
+    return event
+
+
+def is_event(line: bytes) -> bool:
+    """Whether `decode` accepts a line."""
+    try:
+        decode(line)
+    except BadLineError:
+        return False
+    return True
+
+
+def is_usage_line(line: bytes) -> bool:
+    """Whether a line is a usage record's, by its first bytes."""
+    return line.startswith(_USAGE_STARTS)
+
+
+def _columns_of(kind: object) -> Columns[Any]:
+    columns = _KINDS.get(kind) if isinstance(kind, str) else None
+    if columns is None:
         raise BadLineError("an unknown kind")
-    return decoder(members)
+    return columns

@@ -1,22 +1,19 @@
 """Calls to providers, written down before they are sent."""
 
 from collections.abc import Mapping
-from dataclasses import fields
 from operator import attrgetter
 from typing import Any
 
 import orjson
 
-from platform_app.ledger.events import usage_record
-from platform_app.ledger.events.fields import BadLineError
-from platform_app.ledger.events.usage_record import MAX_NAME, UsageRecord, decode_usage
+from platform_app.ledger.events.codecs import BadLineError
+from platform_app.ledger.events.usage_record import MAX_NAME, USAGE, UsageRecord
 from platform_app.ledger.spool.pending import PendingLines
 
 _INTENT, _SETTLEMENT, _FIELDS = "intent", "settlement", "intent_fields"
-_NAMES = tuple(each.name for each in fields(UsageRecord))
-_values = attrgetter(*_NAMES)
+_values = attrgetter(*USAGE.names)
 
-HEAD: Mapping[str, Any] = {_FIELDS: _NAMES}
+HEAD: Mapping[str, Any] = {_FIELDS: USAGE.names}
 """For the head of a pending file: what the values of its intents are, which may be read by another version."""
 
 
@@ -67,4 +64,4 @@ def read_intent(members: Mapping[str, Any], head: Mapping[str, Any]) -> tuple[Us
     else:
         raise BadLineError("an intent is neither an object nor as many values as its file names")
     cut = {name: value[:MAX_NAME] if isinstance(value, str) else value for name, value in found.items()}
-    return decode_usage({"kind": usage_record.KIND, **cut}), members.get(_SETTLEMENT)
+    return USAGE.decode_members(cut), members.get(_SETTLEMENT)

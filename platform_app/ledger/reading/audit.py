@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from platform_app.db.models import AccessDecision, AuditEvent
 from platform_app.errors import ValidationFailed
+from platform_app.ledger.events.access_decision import ACCESS
 from platform_app.ledger.reading.audit_owner import Kind, owned_by, visible_record
 
 KINDS: tuple[Kind, Kind] = ("access", "lifecycle")
@@ -194,26 +195,7 @@ def _sort_key(found: tuple[_Place, Mapping[str, Any]]) -> tuple[datetime, str, i
 
 
 def _entry(kind: Kind, row: Mapping[Any, Any], only_owner: str | None) -> Mapping[str, Any]:
-    return _access_entry(row) if kind == "access" else _lifecycle_entry(row, only_owner)
-
-
-def _access_entry(row: Mapping[Any, Any]) -> Mapping[str, Any]:
-    return {
-        "kind": "access",
-        "id": row["event_id"].hex,
-        "occurred_at": row["occurred_at"].isoformat(),
-        "key_id": row["key_id"],
-        "method": row["method"],
-        "route": row["route"],
-        "decision": row["decision"],
-        "reason": row["reason"],
-        "status": row["status"],
-        "duration_ms": round(row["duration_ms"], 3),
-        "count": row["count"],
-        "request_id": row["request_id"],
-        "trace_id": row["trace_id"].hex,
-        "client_address": None if row["client_address"] is None else str(row["client_address"]),
-    }
+    return {"kind": kind, **ACCESS.show(row)} if kind == "access" else _lifecycle_entry(row, only_owner)
 
 
 def _lifecycle_entry(row: Mapping[Any, Any], only_owner: str | None) -> Mapping[str, Any]:

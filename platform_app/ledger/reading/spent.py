@@ -5,18 +5,18 @@ about a second's, is not known here.
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
 import asyncpg
-import orjson
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from platform_app.db.failures import failure_kind
+from platform_app.ledger.events.event import BadLineError, UsageRecord, decode, is_usage_line
 from platform_app.ledger.spool.segments import CLOSED, Segment, list_directory
 
 MAX_SPOOL_BYTES = 16 * 1024 * 1024
@@ -41,13 +41,13 @@ class SpentFilter:
     routes: tuple[str, ...] = ()
     """Route templates. Totals do not know them, so with these every record of the period is read."""
 
-    def matches(self, members: Mapping[str, Any]) -> bool:
-        """Whether a usage record's members are of this."""
+    def matches(self, record: UsageRecord) -> bool:
+        """Whether a usage record counts."""
         return (
-            (self.key_id is None or members.get("key_id") == self.key_id)
-            and (self.owner is None or members.get("owner") == self.owner)
-            and (not self.models or members.get("model") in self.models)
-            and (not self.routes or members.get("route") in self.routes)
+            (self.key_id is None or record.key_id == self.key_id)
+            and (self.owner is None or record.owner == self.owner)
+            and (not self.models or record.model in self.models)
+            and (not self.routes or record.route in self.routes)
         )
 
     def conditions(self, first: int, *, totals: bool) -> tuple[str, list[Any]]:
@@ -89,16 +89,6 @@ class Spent:
     unpriced: UnpricedTokens = field(default_factory=UnpricedTokens)
 
 
-@dataclass(frozen=True, slots=True)
-class _Spooled:
-    event_id: str
-    occurred_at: datetime
-    prompt: int
-    completion: int
-    cached: int
-    cost: int | None
-
-
 class SpentReader:
     """Asks one question at a time, so that a Redis that lost everything does not take the database with it."""
 
@@ -122,7 +112,9 @@ class SpentReader:
             except _FAILURES as error:
                 raise SpentUnknown(f"the database does not answer ({failure_kind(error)})") from error
 
-    async def _ask(self, wanted: SpentFilter, since: datetime, spooled: Sequence[_Spooled], *, unpriced: bool) -> Spent:
+    async def _ask(
+        self, wanted: SpentFilter, since: datetime, spooled: Sequence[UsageRecord], *, unpriced: bool
+    ) -> Spent:
         spent = Spent()
         async with self._engine.connect() as connection:
             driver = (await connection.get_raw_connection()).driver_connection
@@ -139,17 +131,17 @@ class SpentReader:
                 shipped = await _shipped(driver, spooled) if spooled else frozenset()
         for each in spooled:
             if each.event_id not in shipped:
-                spent.tokens += each.prompt + each.completion
-                spent.cost_microusd += each.cost or 0
-                if unpriced and each.cost is None:
-                    spent.unpriced.add(each.prompt, each.completion, each.cached)
+                spent.tokens += each.prompt_tokens + each.completion_tokens
+                spent.cost_microusd += each.cost_microusd or 0
+                if unpriced and each.cost_microusd is None:
+                    spent.unpriced.add(each.prompt_tokens, each.completion_tokens, each.cached_tokens)
         return spent
 
-    def _read_spool(self, wanted: SpentFilter, since: datetime) -> Sequence[_Spooled]:
+    def _read_spool(self, wanted: SpentFilter, since: datetime) -> Sequence[UsageRecord]:
         listing = list_directory(self._directory)
         if listing.size > MAX_SPOOL_BYTES:
             raise SpentUnknown("the spool of this machine has not been shipped")
-        found: dict[str, _Spooled] = {}
+        found: dict[str, UsageRecord] = {}
         for segment in listing.segments:
             for each in _usage_lines(segment, wanted):
                 if each.occurred_at >= since:
@@ -157,7 +149,7 @@ class SpentReader:
         return list(found.values())
 
 
-def _usage_lines(segment: Segment, wanted: SpentFilter) -> Iterator[_Spooled]:
+def _usage_lines(segment: Segment, wanted: SpentFilter) -> Iterator[UsageRecord]:
     for path in (segment.path, segment.path.with_suffix(CLOSED)):  # it may be closed between listing and reading
         try:
             data = path.read_bytes()
@@ -166,23 +158,15 @@ def _usage_lines(segment: Segment, wanted: SpentFilter) -> Iterator[_Spooled]:
             continue
     else:
         return  # shipped meanwhile
-    mark = b'"kind":"usage"' if wanted.key_id is None else wanted.key_id.encode()
+    mark = b"" if wanted.key_id is None else wanted.key_id.encode()
     for line in data.split(b"\n"):
-        if mark in line and b'"kind":"usage"' in line and (each := _read_line(line, wanted)) is not None:
-            yield each
-
-
-def _read_line(line: bytes, wanted: SpentFilter) -> _Spooled | None:
-    try:
-        members = orjson.loads(line)
-        if not wanted.matches(members):
-            return None
-        return _Spooled(
-            members["event_id"], datetime.fromisoformat(members["occurred_at"]).astimezone(UTC),
-            members["prompt_tokens"], members["completion_tokens"], members["cached_tokens"], members["cost_microusd"],
-        )  # fmt: skip
-    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
-        return None  # a line that is being written, or that no reader takes
+        if mark in line and is_usage_line(line):
+            try:
+                record = decode(line)
+            except BadLineError:
+                continue  # a line that is being written, or that the writer will set aside
+            if isinstance(record, UsageRecord) and wanted.matches(record):
+                yield record
 
 
 def _statements(wanted: SpentFilter, since: datetime) -> Iterator[tuple[str, list[Any]]]:
@@ -223,7 +207,7 @@ def _first_whole_day(since: datetime) -> date:
     return day if since == datetime.combine(day, time(), UTC) else day + timedelta(days=1)
 
 
-async def _shipped(driver: Any, spooled: Sequence[_Spooled]) -> frozenset[str]:
+async def _shipped(driver: Any, spooled: Sequence[UsageRecord]) -> frozenset[str]:
     """The event ids of those that the database has."""
     rows = await driver.fetch(
         "SELECT r.event_id FROM unnest($1::timestamptz[], $2::uuid[]) AS s (at, id) "

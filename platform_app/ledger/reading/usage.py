@@ -19,6 +19,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from platform_app.db.models import UsageDaily, UsageRecord
 from platform_app.errors import ValidationFailed
+from platform_app.ledger.events.codecs import dollars
+from platform_app.ledger.events.usage_record import USAGE
 from platform_app.ledger.reading.usage_query import DEFAULT_GROUPS, FIELDS, GroupBy, UsageFilter, check_groups
 
 MAX_GROUPS = 1000
@@ -123,7 +125,7 @@ class UsageReader:
                 page = page.where(tuple_(UsageRecord.occurred_at, UsageRecord.event_id) < tuple_(*last))
             async with self._engine.connect() as connection:
                 rows = (await connection.execute(page)).mappings().all()
-            yield [_record(row) for row in rows]
+            yield [USAGE.show(row) for row in rows]
             if len(rows) < MAX_RECORDS:
                 return
             last = rows[-1]["occurred_at"], rows[-1]["event_id"]
@@ -230,38 +232,6 @@ def _shown(row: Mapping[Any, Any]) -> dict[str, Any]:
         "mean_duration_ms": _mean(row["duration_ms"], row["requests"]),
         "mean_first_token_ms": _mean(row["first_token_ms"], row["requests_with_first_token"]),
     }
-
-
-def _record(row: Mapping[Any, Any]) -> Mapping[str, Any]:
-    first_token = row["first_token_ms"]
-    return {
-        "id": row["event_id"].hex,
-        "occurred_at": row["occurred_at"].isoformat(),
-        "key_id": row["key_id"],
-        "owner": row["owner"],
-        "route": row["route"],
-        "provider": row["provider"],
-        "model": row["model"],
-        "upstream_model": row["upstream_model"],
-        "stream": row["stream"],
-        "prompt_tokens": row["prompt_tokens"],
-        "completion_tokens": row["completion_tokens"],
-        "cached_tokens": row["cached_tokens"],
-        "estimated": row["estimated"],
-        "provider_usage": row["provider_usage"],
-        "cost_usd": None if row["cost_microusd"] is None else dollars(row["cost_microusd"]),
-        "duration_ms": round(row["duration_ms"], 3),
-        "first_token_ms": None if first_token is None else round(first_token, 3),
-        "attempts": row["attempts"],
-        "outcome": row["outcome"],
-        "request_id": row["request_id"],
-        "trace_id": row["trace_id"].hex,
-    }
-
-
-def dollars(microusd: int) -> str:
-    """An exact decimal text: a float would not add up."""
-    return f"{microusd // 1_000_000}.{microusd % 1_000_000:06d}"
 
 
 def _mean(total: float, count: int) -> float | None:

@@ -5,10 +5,11 @@ import random
 import time
 from pathlib import Path
 
+from platform_app.ledger.events.event import is_event
 from platform_app.ledger.shipping.batch import parse
 from platform_app.ledger.shipping.shipper import Shipper
 from platform_app.ledger.shipping.tables import Retention
-from platform_app.ledger.spool.segments import ASIDE, Orphans, Segment, list_directory
+from platform_app.ledger.spool.segments import ASIDE, LINE_VERSION, Orphans, Segment, list_directory
 from platform_app.ledger.spool.session import DatabaseUnavailableError
 from platform_app.ledger.spool.spool import Spool
 from platform_app.observability import metrics
@@ -92,18 +93,18 @@ class LedgerWriter:
             data = await asyncio.to_thread(segment.path.read_bytes)
         except FileNotFoundError:
             return  # another worker dropped it, for want of room
-        parsed = await parse(data, self._retention)
+        parsed = await parse(data, self._retention, current=segment.version == LINE_VERSION)
         started = time.perf_counter()
-        refused = await self._shipper.ship(parsed.batch)
+        rejected = await self._shipper.ship(parsed.batch)
         metrics.LEDGER_BATCH_SECONDS.observe(time.perf_counter() - started)
-        aside = [*parsed.bad, *(event.line() for event in refused)]
-        if parsed.torn:
-            aside.append(parsed.torn + b"\n")
-        if aside:
+        refused = [line for line in rejected if is_event(line)]
+        undecodable = [*parsed.bad, *(line for line in rejected if not is_event(line))]
+        torn = [parsed.torn] if parsed.torn else []
+        if aside := [*undecodable, *refused, *torn]:
             await asyncio.to_thread(_set_aside, segment.path, aside)
         await asyncio.to_thread(segment.path.unlink, missing_ok=True)
         self._spool.removed(segment.size)
-        counts = {"undecodable": len(parsed.bad), "refused": len(refused), "torn": int(bool(parsed.torn))}
+        counts = {"undecodable": len(undecodable), "refused": len(refused), "torn": len(torn)}
         for reason, count in counts.items():
             if count:
                 metrics.LEDGER_BAD_LINES.labels(reason).inc(count)
@@ -145,4 +146,4 @@ def _set_aside(path: Path, lines: list[bytes]) -> None:
         return
     aside = path.with_suffix(ASIDE)
     aside.touch(mode=0o600)
-    aside.write_bytes(b"".join(lines))
+    aside.write_bytes(b"\n".join(lines) + b"\n")

@@ -153,7 +153,7 @@ def read_pending(path: Path) -> LeftBehind | None:
         head, *lines = [slot.partition(b"\n") for slot in slots] or [(b"", b"", b"")]
     finally:
         os.close(descriptor)
-    whole = [line + end for line, end, _ in lines if end and line.startswith(b"{")]
+    whole = [line + end for line, end, _ in lines if end and line.startswith((b"{", b"["))]
     members = _members(head[0])
     return LeftBehind(whole, members.get("boot") == boot_id(), members)
 

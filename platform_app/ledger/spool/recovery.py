@@ -5,14 +5,13 @@ event ids name what comes out of it, and the file that it begins with is removed
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import orjson
 
-from platform_app.ledger.events.fields import BadLineError
+from platform_app.ledger.events.event import BadLineError, decode, is_usage_line
 from platform_app.ledger.events.intents import is_intent, read_intent
 from platform_app.ledger.events.usage_record import INTERRUPTED, UsageRecord
 from platform_app.ledger.spool.pending import LeftBehind, read_pending
@@ -85,12 +84,10 @@ def _read(left: LeftBehind) -> _Pending:
     for line in left.lines:
         try:
             members = orjson.loads(line)
-            if not isinstance(members, dict):
-                raise BadLineError("not an object")
-            if is_intent(members):
+            if isinstance(members, dict) and is_intent(members):
                 pending.calls.append(read_intent(members, left.head))
             else:
-                pending.counts.append(line)
+                pending.counts.append(decode(line).line())
         except (orjson.JSONDecodeError, BadLineError):
             pending.unreadable += 1
     return pending
@@ -110,18 +107,18 @@ def _ended(listing: Listing, owner: str, event_ids: set[str]) -> set[str]:
         except FileNotFoundError:
             continue
         for line in data.split(b"\n"):
-            if b'"kind":"usage"' in line and (event_id := _end_of(line)) in event_ids:
-                ended.add(str(event_id))
+            if is_usage_line(line) and (event_id := _end_of(line)) in event_ids:
+                ended.add(event_id)
     return ended
 
 
-def _end_of(line: bytes) -> object:
-    """The event id of a call's end; None of anything else, such as the record that an earlier recovery wrote."""
+def _end_of(line: bytes) -> str:
+    """The event id of a call's end; empty for anything else, such as the record that an earlier recovery wrote."""
     try:
-        members: Mapping[str, Any] = orjson.loads(line)
-    except orjson.JSONDecodeError:
-        return None
-    return None if members.get("outcome") == INTERRUPTED else members.get("event_id")
+        record = decode(line)
+    except BadLineError:
+        return ""
+    return record.event_id if isinstance(record, UsageRecord) and record.outcome != INTERRUPTED else ""
 
 
 def _write_whole(path: Path, lines: Sequence[bytes]) -> None:

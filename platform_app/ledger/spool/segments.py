@@ -1,10 +1,12 @@
 """The files of a spool directory, and which process each belongs to.
 
-A segment is `<created, ms since 1970>-<owner>-<sequence>.open` while its owner appends to it, and the same with
-`.seg` from then on, so that names in order are ages in order, whoever wrote them. An owner is one run of one process,
-`<pid>-<random>`; it holds a lock (flock) on `<owner>.lock` as long as it lives, and the kernel releases it however
-it dies. Whoever gets the lock of another owner therefore may ship, and remove, all of that owner's segments. Between
-live processes there is nothing to wait for.
+A segment is `<created, ms since 1970>-<owner>-<sequence>.v2.open` while its owner appends to it, and the same with
+`.seg` afterwards, so that names in order are ages in order, whichever process wrote them. `v2` is the version of its
+lines; names without it are of version 1 (docs/adr/0032). Later versions are left to processes that know them.
+
+An owner is one run of one process, `<pid>-<random>`. It holds a lock (flock) on `<owner>.lock` as long as it lives, and
+the kernel releases the lock however the process dies. A process that gets the lock of another owner therefore may ship,
+and remove, all segments of that owner. Live processes never wait for each other.
 """
 
 import contextlib
@@ -17,13 +19,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 OPEN, CLOSED, LOCK, ASIDE = ".open", ".seg", ".lock", ".bad"
+LINE_VERSION = 2
+"""The version of the lines that this process writes. Raise it whenever the fields of an event change: segments of other
+versions are decoded line by line, and processes of earlier versions do not touch them."""
 PENDING, CHARGES = ".pending", ".charges"
 """See pending.py and orphan_charges.py."""
 MAX_ADOPTED = 32
 """Dead owners whose locks one process holds at once; the rest comes after."""
 
 _OWNER = r"\d+-[0-9a-f]{8}"
-_SEGMENT = re.compile(rf"(\d{{13}})-({_OWNER})-(\d{{6,}})({re.escape(OPEN)}|{re.escape(CLOSED)})")
+_SEGMENT = re.compile(rf"(\d{{13}})-({_OWNER})-(\d{{6,}})(?:\.v(2))?({re.escape(OPEN)}|{re.escape(CLOSED)})")
 _LOCK = re.compile(rf"({_OWNER}){re.escape(LOCK)}")
 _UNFINISHED = re.compile(rf"({_OWNER})(?:{re.escape(PENDING)}|{re.escape(CHARGES)})")
 
@@ -38,6 +43,8 @@ class Segment:
     closed: bool
     size: int
     path: Path
+    version: int = 1
+    """The version of its lines."""
 
     @property
     def identity(self) -> tuple[str, int]:
@@ -47,7 +54,7 @@ class Segment:
 
 def segment_path(directory: Path, created_ms: int, owner: str, sequence: int) -> Path:
     """Where an owner's next segment is opened."""
-    return directory / f"{created_ms:013d}-{owner}-{sequence:06d}{OPEN}"
+    return directory / f"{created_ms:013d}-{owner}-{sequence:06d}.v{LINE_VERSION}{OPEN}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +98,8 @@ def list_directory(directory: Path) -> Listing:
                 aside_bytes += size
                 continue
             owners.add(match[2])
-            segments.append(Segment(int(match[1]), match[2], int(match[3]), match[4] == CLOSED, size, Path(entry.path)))
+            version, closed = int(match[4] or 1), match[5] == CLOSED
+            segments.append(Segment(int(match[1]), match[2], int(match[3]), closed, size, Path(entry.path), version))
     return Listing(sorted(segments), frozenset(owners | unfinished), aside_bytes, frozenset(unfinished))
 
 

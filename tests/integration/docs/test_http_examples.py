@@ -12,9 +12,9 @@ import pytest
 from platform_app.ledger.shipping.batch import batch_of
 from platform_app.ledger.shipping.shipper import Shipper
 from tests.conftest import Platform
-from tests.integration.ledger.test_ledger import session_on
 from tests.support.docs.examples import same_events, same_response, same_shape
 from tests.support.docs.pages import page_with_parts
+from tests.support.gateway.ledger_database import session_on
 from tests.support.gateway.ledger_events import usage
 from tests.support.gateway.process import Gateway
 

@@ -21,10 +21,10 @@ from platform_app.ledger.service import open_ledger
 from platform_app.ledger.shipping.batch import batch_of
 from platform_app.ledger.shipping.shipper import Shipper
 from tests.conftest import Platform
-from tests.integration.ledger.test_ledger import connected, session_on, settings_for
 from tests.support.gateway.http import metric
+from tests.support.gateway.ledger_database import connected, session_on, settings_for
 from tests.support.gateway.ledger_events import access
-from tests.support.gateway.ledger_versions import ship_without_counts
+from tests.support.gateway.ledger_versions import EarlierShipper
 from tests.support.gateway.process import Gateway
 from tests.support.timing.apart import run_apart
 
@@ -153,18 +153,14 @@ async def test_readers_tell_how_many_requests_a_row_stands_for(empty_database: s
     assert shown == [("2001:db8::", 1), ("2001:db8::/64", 8)]
 
 
-async def test_count_column_arrives_while_the_version_before_ships(
-    empty_database: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The version before neither loses an event nor writes one that stands for no request."""
+async def test_version_without_count_column_ships_during_upgrade(empty_database: str) -> None:
+    """It neither loses an event nor writes one that stands for no request."""
     await asyncio.to_thread(migrations.upgrade, empty_database, "0004")
     async with session_on(empty_database) as session:
-        with monkeypatch.context() as before:
-            ship_without_counts(before)
-            shipper = Shipper(session)
-            assert await shipper.ship(batch_of([access()])) == []
-            await asyncio.to_thread(migrations.upgrade, empty_database, "0005")
-            assert await shipper.ship(batch_of([access(), access()])) == []
+        before = EarlierShipper(session, "count")
+        await before.ship([access()])
+        await asyncio.to_thread(migrations.upgrade, empty_database, "0005")
+        await before.ship([access(), access()])
         assert await Shipper(session).ship(batch_of([access(count=40)])) == []
         async with connected(empty_database) as connection:
             assert await connection.fetchval("SELECT array_agg(count ORDER BY count) FROM access_decisions") == [

@@ -16,8 +16,8 @@ from apps.platform_cli.embedded.postgres import EmbeddedPostgres
 from apps.platform_cli.main import app
 from apps.provider_simulator.server import ProviderSimulator
 from tests.conftest import Platform
-from tests.integration.ledger.test_ledger import ROLES, as_role, connected, migrations_up
 from tests.support.gateway.http import chat_request, connect, metric, until
+from tests.support.gateway.ledger_database import ROLES, as_role, connected, migrate_up
 from tests.support.gateway.ledger_events import spool_in
 from tests.support.gateway.process import Gateway
 from tests.support.timing.apart import run_apart
@@ -34,7 +34,7 @@ def roles_url(postgres: EmbeddedPostgres) -> Iterator[str]:
             await connection.execute(ROLES.read_text())
 
     run_apart(run_roles)
-    migrations_up(as_role(url, "flowbiz_platform_owner"))
+    migrate_up(as_role(url, "flowbiz_platform_owner"))
     run_apart(run_roles)
     yield as_role(url, "flowbiz_platform_runtime")
     postgres.drop_database("requests")

@@ -19,10 +19,8 @@ from platform_app.rate_limit.limiters.seeding import HistoryUnavailable
 from platform_app.rate_limit.matching import LimitedRequest
 from platform_app.rate_limit.rule import rule_of
 from platform_app.resources.budget_history import LedgerHistory, spent_filter
-from tests.integration.ledger.test_ledger import own_url, session_on
+from tests.support.gateway.ledger_database import session_on
 from tests.support.gateway.ledger_events import access, spool_in, usage
-
-__all__ = ["own_url"]  # a fixture
 
 TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 EVERYBODY = SpentFilter()
@@ -110,7 +108,7 @@ async def test_spooled_records_count_once(own_url: str, reader: SpentReader, tmp
 def tear(directory: Path) -> None:
     [segment] = directory.glob("*.open")
     with segment.open("ab") as file:
-        file.write(b'{"kind":"usage"}\n[]\n{"kind":"usage","occurred_at":5}\n' + usage(occurred_at=TODAY).line()[:-40])
+        file.write(b'["usage"]\n{"kind":"usage"}\n[]\n["usage",5]\n' + usage(occurred_at=TODAY).line()[:-40])
 
 
 async def test_torn_lines_of_a_spool_are_no_records(reader: SpentReader, tmp_path: Path) -> None:

@@ -1,29 +1,54 @@
-"""The ledger's writer as earlier versions had it."""
+"""The ledger as earlier versions had it: their lines, and how they shipped events."""
 
-import pytest
+from collections.abc import Sequence
+from dataclasses import fields
+from ipaddress import ip_address
+from typing import Any
 
-from platform_app.ledger.events.event import AccessDecision, LedgerEvent, UsageRecord
-from platform_app.ledger.shipping import batch, tables
-from platform_app.ledger.shipping.tables import ACCESS_DECISIONS, USAGE_RECORDS, Table
+import orjson
 
+from platform_app.ledger.events.event import AccessDecision, LedgerEvent
+from platform_app.ledger.spool.session import LedgerSession
 
-def ship_without_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Write as the version before migration 0005 does, which knows no column `count`, and none of later ones."""
-    _ship_as(monkeypatch, _without(ACCESS_DECISIONS, "count"), _without(USAGE_RECORDS, "provider_usage"))
-
-
-def ship_without_provider_usage(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Write as the version before migration 0006 does, which knows no column `provider_usage`."""
-    _ship_as(monkeypatch, ACCESS_DECISIONS, _without(USAGE_RECORDS, "provider_usage"))
+_TABLES = {"AccessDecision": "access_decisions", "UsageRecord": "usage_records"}
 
 
-def _without(table: Table, column: str) -> Table:
-    assert table.columns[-1] == column
-    return Table(table.name, table.columns[:-1], lambda event: table.row(event)[:-1])
+def line_of_version_1(event: LedgerEvent) -> bytes:
+    """Return a line as versions before docs/adr/0032 wrote it."""
+    kind = "access" if isinstance(event, AccessDecision) else "usage"
+    members = {field.name: getattr(event, field.name) for field in fields(event)}
+    return orjson.dumps({"kind": kind, **members}, option=orjson.OPT_APPEND_NEWLINE)
 
 
-def _ship_as(monkeypatch: pytest.MonkeyPatch, decisions: Table, usage: Table) -> None:
-    monkeypatch.setattr(batch, "TABLES", (decisions, usage))
-    kinds: dict[type[LedgerEvent], Table] = {AccessDecision: decisions, UsageRecord: usage}
-    for kind, table in kinds.items():
-        monkeypatch.setitem(tables._TABLES, kind, table)
+class EarlierShipper:
+    """Ships as versions before docs/adr/0032 did: rows in COPY's binary format, into a staging table LIKE the table."""
+
+    def __init__(self, session: LedgerSession, *unknown: str) -> None:
+        """`unknown`: columns that were added to the tables after that version."""
+        self._session = session
+        self._unknown = unknown
+
+    async def ship(self, events: Sequence[LedgerEvent]) -> None:
+        async with self._session.use(60) as driver:
+            for name, table in _TABLES.items():
+                found = [event for event in events if type(event).__name__ == name]
+                for day in {event.occurred_at.date() for event in found}:
+                    await driver.execute("SELECT ledger_create_partition($1, $2)", table, day)
+                if found:
+                    await self._insert(driver, table, found)
+
+    async def _insert(self, driver: Any, table: str, events: Sequence[LedgerEvent]) -> None:
+        columns = [field.name for field in fields(events[0]) if field.name not in self._unknown]
+        rows = [tuple(_value(event, name) for name in columns) for event in events]
+        named = ", ".join(columns)
+        async with driver.transaction():
+            await driver.execute(f"CREATE TEMPORARY TABLE staging (LIKE {table}) ON COMMIT DROP")
+            await driver.copy_records_to_table("staging", schema_name="pg_temp", records=rows, columns=columns)
+            await driver.execute(
+                f"INSERT INTO {table} ({named}) SELECT {named} FROM pg_temp.staging ON CONFLICT DO NOTHING"
+            )
+
+
+def _value(event: LedgerEvent, name: str) -> Any:
+    value = getattr(event, name)
+    return ip_address(value) if name == "client_address" and value is not None else value

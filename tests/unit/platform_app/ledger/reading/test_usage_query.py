@@ -3,7 +3,7 @@ from datetime import date, timedelta
 import pytest
 
 from platform_app.errors import ValidationFailed
-from platform_app.ledger.reading.usage import dollars
+from platform_app.ledger.events.codecs import dollars
 from platform_app.ledger.reading.usage_query import FIELDS, MAX_DAYS, UsageFilter, check_groups
 
 TODAY = date(2026, 11, 25)

@@ -10,7 +10,7 @@ from typing import cast
 
 import pytest
 
-from platform_app.ledger.events.event import LedgerEvent
+from platform_app.ledger.events.event import LedgerEvent, decode
 from platform_app.ledger.shipping.batch import Batch
 from platform_app.ledger.shipping.shipper import Shipper
 from platform_app.ledger.shipping.writer import LedgerWriter
@@ -28,11 +28,12 @@ class FakeShipper:
     down: bool = False
     refuses: list[LedgerEvent] = field(default_factory=list)
 
-    async def ship(self, batch: Batch) -> list[LedgerEvent]:
+    async def ship(self, batch: Batch) -> list[bytes]:
         if self.down:
             raise DatabaseUnavailableError("ConnectionRefusedError")
-        self.shipped += [event for event in batch.all() if event not in self.refuses]
-        return [event for event in batch.all() if event in self.refuses]
+        refused = [event.line()[:-1] for event in self.refuses]
+        self.shipped += [decode(line) for line in batch.all() if line not in refused]
+        return [line for line in batch.all() if line in refused]
 
 
 @dataclass

@@ -1,0 +1,161 @@
+"""What the runtime role may do, and what no role may."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import asyncpg
+import pytest
+
+from platform_app.auth.keys.records import Actor, KeyChanges, NewKey
+from platform_app.config import load_settings
+from platform_app.db import migrations
+from platform_app.ledger.shipping.batch import batch_of
+from platform_app.ledger.shipping.partitions import maintain
+from platform_app.ledger.shipping.shipper import Shipper
+from platform_app.ledger.shipping.tables import TABLES
+from platform_app.resources import open_key_admin
+from platform_app.secret_store.env import EnvSecretStore
+from tests.support.gateway.ledger_database import (
+    ROLES,
+    as_role,
+    connected,
+    migrate_up,
+    session_on,
+)
+from tests.support.gateway.ledger_events import access, keeping, usage
+from tests.support.timing.apart import run_apart
+
+NOW = datetime.now(UTC)
+TODAY = NOW.date()
+DECISIONS_TODAY, USAGE_TODAY = f"access_decisions_{TODAY:%Y%m%d}", f"usage_records_{TODAY:%Y%m%d}"
+
+
+@pytest.fixture
+def guarded_url(empty_database: str) -> str:
+    """A database that was set up as deploy/roles.sql says; as the runtime role."""
+
+    async def run_roles() -> None:
+        async with connected(empty_database) as connection:
+            await connection.execute(ROLES.read_text())
+
+    run_apart(run_roles)
+    migrate_up(as_role(empty_database, "flowbiz_platform_owner"))
+    run_apart(run_roles)
+    run_apart(run_roles)
+    return as_role(empty_database, "flowbiz_platform_runtime")
+
+
+APPEND_ONLY = (
+    *("audit_events", "access_decisions", "usage_records"),
+    *(f"{table.name}_{TODAY:%Y%m%d}" for table in TABLES),
+)
+CHANGES = [
+    "UPDATE {} SET request_id = 'x'",
+    "DELETE FROM {}",
+    "DELETE FROM {} WHERE false",
+    "TRUNCATE {}",
+    "DROP TABLE {}",
+    "ALTER TABLE {} DISABLE TRIGGER ALL",
+    "DROP TRIGGER append_only ON {}",
+]
+
+
+async def test_runtime_role_adds_records_and_changes_none(guarded_url: str) -> None:
+    async with session_on(guarded_url) as session, connected(guarded_url) as connection:
+        assert (await maintain(session, keeping(30))).ran
+        assert await Shipper(session).ship(batch_of([access(), usage()])) == []
+        await connection.execute("INSERT INTO audit_events (actor, action, target) VALUES ('a', 'b', 'c')")
+        for table in APPEND_ONLY:
+            for change in CHANGES:
+                with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                    await connection.execute(change.format(table))
+        for statement in (
+            "CREATE TABLE mine (a int)",
+            "CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'",
+            "SET session_replication_role = replica",
+            "SET ROLE flowbiz_platform_owner",
+            "UPDATE alembic_version SET version_num = 'x'",
+            "DELETE FROM api_keys",
+            f"INSERT INTO {DECISIONS_TODAY} SELECT * FROM access_decisions",
+            f"INSERT INTO {USAGE_TODAY} SELECT * FROM usage_records",
+            "INSERT INTO usage_daily SELECT * FROM usage_daily",
+            "UPDATE usage_daily SET cost_microusd = 0",
+            "DELETE FROM usage_daily",
+            "TRUNCATE usage_daily",
+            "DROP TABLE usage_daily",
+            "SELECT usage_add_up()",
+        ):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await connection.execute(statement)
+        assert await connection.fetchval("SELECT count(*) FROM audit_events") == 1
+        assert await connection.fetchval("SELECT count(*) FROM access_decisions") == 1
+        assert await connection.fetchval("SELECT requests FROM usage_daily") == 1
+        assert await connection.fetchval("SELECT version_num FROM alembic_version") == migrations.head_revision()
+
+
+async def test_runtime_role_can_manage_keys(guarded_url: str) -> None:
+    settings = load_settings(database_url=guarded_url, redis_url="redis://127.0.0.1:1/0")
+    secrets = EnvSecretStore({"PLATFORM_API_KEY_PEPPER": "1:" + "5a" * 32})
+    actor = Actor("tests")
+    async with open_key_admin(settings, secrets) as admin:
+        peppers = await admin.peppers.current()
+        first, _ = await admin.lifecycle.bootstrap(NewKey("first", "tests", [], "test"), peppers, actor)
+        record, _ = await admin.lifecycle.create(NewKey("a", "tests", ["platform:chat"], "test"), peppers, actor)
+        for grace in (60, 60, 0):
+            await admin.lifecycle.rotate(record.key_id, grace, peppers, actor)
+        await admin.lifecycle.update(record.key_id, KeyChanges(owner="others"), actor)
+        stored = await admin.keys.lookup(record.key_id)
+        assert stored is not None
+        await admin.keys.rehash(stored.secrets[0].digest, bytes(32), 2)
+        await admin.lifecycle.revoke(record.key_id, "done", actor)
+        assert [key.key_id for key in (await admin.keys.list(only_owner=None)).keys] == [record.key_id, first.key_id]
+        assert await admin.keys.secrets_by_pepper() == {1: 1}
+    async with session_on(guarded_url) as session:
+        assert await Shipper(session).ship(batch_of([access(key_id=first.key_id)])) == []
+
+
+async def test_triggers_refuse_changes_by_the_owner(guarded_url: str) -> None:
+    owner_url = guarded_url.replace("flowbiz_platform_runtime", "flowbiz_platform_owner")
+    async with session_on(guarded_url) as session:
+        assert await Shipper(session).ship(batch_of([access(), usage()])) == []
+    async with connected(owner_url) as owner:
+        for table in APPEND_ONLY:
+            for change in CHANGES[:4]:
+                with pytest.raises(asyncpg.InsufficientPrivilegeError, match="append-only"):
+                    await owner.execute(change.format(table))
+
+
+async def test_database_of_one_role_is_changed_to_two(own_url: str) -> None:
+    async with session_on(own_url) as session, connected(own_url) as superuser:
+        await Shipper(session).ship(batch_of([access(), usage()]))
+        await superuser.execute(ROLES.read_text())
+    runtime = as_role(own_url, "flowbiz_platform_runtime")
+    async with session_on(runtime) as session, connected(runtime) as connection:
+        assert await Shipper(session).ship(batch_of([access(), usage()])) == []
+        assert (await maintain(session, keeping(30))).ran
+        assert await connection.fetchval("SELECT count(*) FROM access_decisions") == 2
+        assert await connection.fetchval("SELECT requests FROM usage_daily") == 2
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await connection.execute(f"DROP TABLE {DECISIONS_TODAY}")
+
+
+async def test_migrations_run_down_and_up_with_data(own_url: str) -> None:
+    async with session_on(own_url) as session, connected(own_url) as connection:
+        await maintain(session, keeping(30))
+        earlier = datetime.now(UTC) - timedelta(days=3)
+        await Shipper(session).ship(
+            batch_of([make(occurred_at=at) for make in (access, usage) for at in (earlier, NOW)])
+        )
+        await connection.execute("INSERT INTO audit_events (actor, action, target) VALUES ('a', 'b', 'c')")
+    await asyncio.to_thread(migrations.downgrade, own_url, "0001")
+    async with connected(own_url) as connection:
+        assert await connection.fetchval("SELECT count(*) FROM pg_class WHERE relname LIKE 'access_decisions%'") == 0
+        assert await connection.fetchval("SELECT count(*) FROM pg_class WHERE relname ~ '^usage_(records|daily)'") == 0
+        assert await connection.fetchval("SELECT count(*) FROM pg_proc WHERE proname ~ '^(ledger|usage)'") == 0
+        assert await connection.fetchval("SELECT count(*) FROM audit_events") == 1
+    await asyncio.to_thread(migrations.upgrade, own_url)
+    async with session_on(own_url) as session, connected(own_url) as connection:
+        assert await Shipper(session).ship(batch_of([access()])) == []
+        assert await connection.fetchval("SELECT count(*) FROM access_decisions") == 1
+    await asyncio.to_thread(migrations.downgrade, own_url, "base")
+    await asyncio.to_thread(migrations.upgrade, own_url)

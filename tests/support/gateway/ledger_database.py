@@ -1,0 +1,58 @@
+"""Databases for tests of the ledger, and how they are reached and read."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+
+from platform_app.config import Settings, load_settings
+from platform_app.db import migrations
+from platform_app.ledger.spool.session import LedgerSession, make_ledger_engine
+from tests.support.paths import ROOT
+from tests.support.timing.apart import run_apart
+
+ROLES = ROOT / "deploy" / "roles.sql"
+
+
+def settings_for(url: str, **fields: Any) -> Settings:
+    return load_settings(database_url=url, redis_url="redis://127.0.0.1:1/0", **fields)
+
+
+@asynccontextmanager
+async def connected(url: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(url.replace("+asyncpg", ""))
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+@asynccontextmanager
+async def session_on(url: str) -> AsyncIterator[LedgerSession]:
+    engine = make_ledger_engine(settings_for(url))
+    session = LedgerSession(engine)
+    try:
+        yield session
+    finally:
+        await session.aclose()
+        await engine.dispose()
+
+
+def migrate_up(url: str) -> None:
+    """Bring a database to head. Alembic needs a thread without an event loop."""
+    run_apart(lambda: asyncio.to_thread(migrations.upgrade, url))
+
+
+def as_role(url: str, role: str) -> str:
+    return url.replace("//postgres@", f"//{role}@")
+
+
+async def stored_decisions(url: str, *event_ids: str) -> list[asyncpg.Record]:
+    """The access decisions with these ids, the oldest first."""
+    async with connected(url) as connection:
+        rows: list[asyncpg.Record] = await connection.fetch(
+            "SELECT * FROM access_decisions WHERE event_id = ANY ($1::uuid[]) ORDER BY occurred_at", list(event_ids)
+        )
+        return rows
