@@ -7,69 +7,69 @@ from platform_app.ledger.events.event import LedgerEvent, UsageRecord
 
 class Intent(Protocol):
     """A call to a provider that is recorded before it is sent. If the process dies before `end`, the record is shipped
-    as it stands, and what was reserved for the call is charged."""
+    as it was written last, and the call's reservation is charged."""
 
     def update(self, record: UsageRecord, settlement: object = None) -> None:
-        """The call is sent once more, perhaps to another provider."""
+        """Replace the record: the call is sent again, perhaps to another provider."""
         ...
 
     def end(self) -> None:
-        """Withdraw it: the call is over, and its own record was appended."""
+        """Withdraw the intent: the call ended, and its record was appended."""
         ...
 
 
 class NullIntent:
-    """Of a ledger that records nothing."""
+    """An intent of a ledger that records nothing."""
 
     def update(self, record: UsageRecord, settlement: object = None) -> None:
-        """Forget it."""
+        """Do nothing."""
 
     def end(self) -> None:
-        """There is nothing to withdraw."""
+        """Do nothing."""
 
 
 class Ledger(Protocol):
-    """Takes events. Neither method waits for anything but the system's page cache."""
+    """Records events. No method waits for more than the system's page cache."""
 
     def admit(self) -> None:
-        """Called before a request does any work that would have to be recorded.
+        """Check that there is room, before a request does work that must be recorded.
 
         Raises:
-            LedgerUnavailable: what the request does could not be recorded, and the policy is to refuse then.
+            LedgerUnavailable: the request could not be recorded, and the policy is to refuse requests then.
         """
         ...
 
     def problem(self) -> str | None:
-        """Why `admit` refuses now, for people; None where it does not."""
+        """Return why `admit` refuses now, as text for an operator; None if it does not."""
         ...
 
     def append(self, event: LedgerEvent) -> None:
-        """Record an event; called before the answer's last byte. Never raises: an admitted request goes on."""
+        """Record an event, before the last byte of the response. Never raises: an admitted request continues."""
         ...
 
     def intend(self, record: UsageRecord, settlement: object = None) -> Intent:
         """Record a call before it is sent. Never raises.
 
         Args:
-            record: what is recorded if the process dies before the call's end; its end has the same event id and time.
-            settlement: what the limiter wrote down of the call's reservations (`Admission.settlement`).
+            record: is stored if the process dies before the call ends. The call's end has the same event id and time.
+            settlement: the call's reservations as the limiter describes them (`Admission.settlement`).
         """
         ...
 
 
 class NullLedger:
-    """Records nothing: for requests that are nobody's decision."""
+    """Records nothing: for requests that are not recorded, such as probes."""
 
     def admit(self) -> None:
-        """Everything is welcome."""
+        """Admit every request."""
 
     def problem(self) -> str | None:
-        """There is none."""
+        """Return None."""
         return None
 
     def append(self, event: LedgerEvent) -> None:
-        """Forget it."""
+        """Do nothing."""
 
     def intend(self, record: UsageRecord, settlement: object = None) -> Intent:
-        """Forget it."""
+        """Do nothing."""
         return NullIntent()

@@ -1,4 +1,4 @@
-"""The ledger that the service runs on: a spool, its housekeeping, the writer and the partitions' maintenance."""
+"""The ledger of one process: a spool, its maintenance, the writer, and the maintenance of the partitions."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -28,7 +28,7 @@ FLUSH_SECONDS = 1.5
 
 
 class SpooledLedger:
-    """See Ledger."""
+    """A Ledger whose events go to a spool on disk."""
 
     def __init__(self, spool: Spool, pending: PendingLines, refusals_per_address: int) -> None:
         """`refusals_per_address`: requests without a key of one address and minute that are recorded one by one."""
@@ -80,9 +80,9 @@ class SpooledLedger:
 
 @asynccontextmanager
 async def open_ledger(settings: Settings, settler: Settler | None = None) -> AsyncIterator[SpooledLedger]:
-    """Open the spool and start what works in the background; at the end ship what can be shipped in 1.5 s.
+    """Open the spool and start the background tasks. At the end, ship what can be shipped in 1.5 s.
 
-    A database that is down keeps nothing from starting. `settler` charges the limits for calls of dead processes;
+    The process starts also while PostgreSQL is unavailable. `settler` charges the limits for calls of dead processes;
     without one, what they left to be charged stays for a process that has one.
 
     Raises:
@@ -104,33 +104,32 @@ async def open_ledger(settings: Settings, settler: Settler | None = None) -> Asy
         writer = LedgerWriter(spool, orphans, Shipper(session), retention_of(settings))
         spool.wake_writer = writer.wake
         charges = OrphanCharges(spool.directory, orphans, settler) if settler is not None else None
-        keeper = SpoolMaintenance(spool, orphans, settings.spool_fsync_seconds, charges)
-        keeper.each_round = lambda: ledger.refusals.end_minute(datetime.now(UTC))
+        maintenance = SpoolMaintenance(spool, orphans, settings.spool_fsync_seconds, charges)
+        maintenance.each_round = lambda: ledger.refusals.end_minute(datetime.now(UTC))
         writing = asyncio.create_task(writer.run(), name="ledger-writer")
-        keeping = asyncio.create_task(keeper.run(), name="ledger-keeper")
+        maintaining_spool = asyncio.create_task(maintenance.run(), name="ledger-spool-maintenance")
         maintaining = asyncio.create_task(
-            maintain_forever(maintenance_session, retention_of(settings)), name="ledger-maintenance"
+            maintain_forever(maintenance_session, retention_of(settings)), name="ledger-partitions"
         )
         try:
             yield ledger
         finally:
             ledger.refusals.end_minute()
-            keeper.stop()
+            maintenance.stop()
             writer.stop()
-            await asyncio.wait([writing, keeping], timeout=FLUSH_SECONDS)
-            # Fails whatever still waits for the database, sooner than a cancellation would.
+            await asyncio.wait([writing, maintaining_spool], timeout=FLUSH_SECONDS)
+            # Tasks that still wait for PostgreSQL fail now, sooner than by a cancellation.
             session.terminate()
             maintenance_session.terminate()
             await asyncio.wait([writing, maintaining], timeout=0.2)
-            tasks = [writing, keeping, maintaining]
+            tasks = [writing, maintaining_spool, maintaining]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def spool_problems(settings: Settings) -> list[str]:
-    """What keeps this process from writing its spool; empty where nothing does. Leaves nothing behind but the
-    directory."""
+    """Return why this process cannot write its spool; empty if it can. Leaves nothing behind but the directory."""
     try:
         _open_spool(settings).close()
     except ConfigurationError as error:

@@ -41,8 +41,8 @@ class AccessDecision:
     trace_id: Annotated[str, HexId()]
     """32 lower-case hex digits."""
     client_address: Annotated[str | None, Address()]
-    """As the server knows it. A value that is no IP address, such as `unix`, is stored as null. A count of several IPv6
-    addresses has their /64; a count of many networks has None."""
+    """As the server knows it. A value that is not an IP address, such as `unix`, is stored as null. A count of several
+    IPv6 addresses has their /64; a count of many networks has None."""
 
     def line(self) -> bytes:
         """Return this event as a line of a spool."""

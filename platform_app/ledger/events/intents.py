@@ -1,4 +1,4 @@
-"""Calls to providers, written down before they are sent."""
+"""Intents: the usage record that the loss of a call would leave, written before the call is sent (docs/adr/0020)."""
 
 from collections.abc import Mapping
 from operator import attrgetter
@@ -14,11 +14,11 @@ _INTENT, _SETTLEMENT, _FIELDS = "intent", "settlement", "intent_fields"
 _values = attrgetter(*USAGE.names)
 
 HEAD: Mapping[str, Any] = {_FIELDS: USAGE.names}
-"""For the head of a pending file: what the values of its intents are, which may be read by another version."""
+"""Goes into the head of a pending file and names the values of its intents, which another version may read."""
 
 
 class PendingIntent:
-    """See Intent. One line of the pending file, from the first attempt of a call to its end."""
+    """An Intent that is one line of the pending file, from the first attempt of a call to its end."""
 
     __slots__ = ("_pending", "_slot")
 
@@ -39,18 +39,18 @@ class PendingIntent:
 
 
 def _line(record: UsageRecord, settlement: object) -> bytes:
-    # Values alone take a quarter of the time of an object, and less than a third of `record.line()`, which cuts what is
-    # too long. That is done when the intent is read, which is seldom.
+    # Values alone take a quarter of the time of an object. They are cut to their bounds when the intent is read, which
+    # is rare.
     return orjson.dumps({_INTENT: _values(record), _SETTLEMENT: settlement or None}, option=orjson.OPT_APPEND_NEWLINE)
 
 
 def is_intent(members: Mapping[str, Any]) -> bool:
-    """Whether these members of a pending line are an intent's."""
+    """Return whether a pending line with these members is an intent."""
     return _INTENT in members
 
 
 def read_intent(members: Mapping[str, Any], head: Mapping[str, Any]) -> tuple[UsageRecord, object]:
-    """The record and the settlement of an intent in a file with this head; None in place of a settlement where nothing
+    """Return the record and the settlement of an intent in a file with this head. The settlement is None if nothing
     is to be charged.
 
     Raises:

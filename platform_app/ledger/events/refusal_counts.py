@@ -1,8 +1,8 @@
-"""Bounds what strangers can make this process record: requests without a verified key are events of their own up to a
-number per client address and minute, and from then on they only count in an event for all of them.
+"""Bounds what clients without a key can make this process record: such requests are single events up to a number per
+client address and minute; further ones are counted in one event (docs/adr/0019).
 
-Everything is bounded per process and minute, whoever asks and from however many addresses: the events of their own, the
-addresses that have a count, and what is kept in memory.
+The bounds hold per process and minute, for all clients and addresses together: single events, addresses with their own
+count, and memory.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from platform_app.ledger.events.access_decision import VARIOUS, AccessDecision
 from platform_app.observability.networks import network_of
 
 ADDRESSES_AT_THEIR_BOUND = 10
-"""So many addresses may reach their own bound in a minute before the process has reached its own."""
+"""Addresses that can reach their bound in a minute before the process reaches its bound."""
 MAX_COUNTS = 500
 """Counts of one minute that have an address; further addresses are counted together."""
 
@@ -22,25 +22,25 @@ _Outcome = tuple[str, str | None, int]
 
 @dataclass(slots=True)
 class RefusalCount:
-    """Requests of one address and minute that ended alike, and are not recorded one by one."""
+    """Requests of one address and minute that had the same outcome and are not recorded one by one."""
 
     event: AccessDecision
-    """What stands for all of them, with their number."""
+    """The event that stands for all of them and has their number."""
     total_ms: float
     other_addresses: bool
     slot: int | None = None
-    """Where the ledger keeps it until the minute is over."""
+    """The slot of the ledger's pending file that has the count until the minute ends."""
 
     def add(self, event: AccessDecision) -> None:
         """Count one more."""
-        ours = self.event
-        ours.count += 1
+        counted = self.event
+        counted.count += 1
         self.total_ms += event.duration_ms
-        ours.duration_ms = self.total_ms / ours.count
-        if event.method != ours.method:
-            ours.method = VARIOUS
-        if event.route != ours.route:
-            ours.route = VARIOUS
+        counted.duration_ms = self.total_ms / counted.count
+        if event.method != counted.method:
+            counted.method = VARIOUS
+        if event.route != counted.route:
+            counted.route = VARIOUS
 
 
 class RefusalCounts:
@@ -68,7 +68,7 @@ class RefusalCounts:
         self._counts: dict[tuple[str | None, _Outcome], RefusalCount] = {}
 
     def take(self, event: AccessDecision) -> bool:
-        """Whether this request is recorded by itself; else it is counted now."""
+        """Return whether this request is recorded as a single event. If not, it is counted now."""
         minute = _minute_of(event.occurred_at)
         if minute != self._minute:
             self.end_minute()

@@ -1,7 +1,7 @@
-"""What was used since a moment, according to the ledger: for budgets whose counters were lost.
+"""What was used since a moment, according to the ledger, for budgets whose counters Redis lost.
 
-Records in PostgreSQL, and those that wait in this machine's spool, each once. What other machines have not shipped yet,
-about a second's, is not known here.
+Counts records in PostgreSQL and in this machine's spool, each once. Records that other machines have not shipped
+yet, about one second's, are not known here.
 """
 
 import asyncio
@@ -20,26 +20,26 @@ from platform_app.ledger.events.event import BadLineError, UsageRecord, decode, 
 from platform_app.ledger.spool.segments import CLOSED, Segment, list_directory
 
 MAX_SPOOL_BYTES = 16 * 1024 * 1024
-"""A larger spool is behind: what it holds would not be counted, so nothing is told until it was shipped."""
+"""A larger spool is behind. Reading it would take too long, so SpentUnknown is raised until it was shipped."""
 QUERY_SECONDS = 20.0
-"""For a question; the sums of a month take about a second with four million totals (docs/adr/0009)."""
+"""For one query; the sums of a month take about a second with four million totals (docs/adr/0009)."""
 _FAILURES = (OSError, TimeoutError, SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 
 class SpentUnknown(Exception):
-    """It cannot be told now; the message says why."""
+    """What was spent cannot be determined now; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class SpentFilter:
-    """Whose use counts. None or nothing: everybody's."""
+    """Which records count. A field that is None or empty does not filter."""
 
     key_id: str | None = None
     owner: str | None = None
     models: tuple[str, ...] = ()
     """Public names."""
     routes: tuple[str, ...] = ()
-    """Route templates. Totals do not know them, so with these every record of the period is read."""
+    """Route templates. Totals have no routes, so with these every record of the period is read."""
 
     def matches(self, record: UsageRecord) -> bool:
         """Whether a usage record counts."""
@@ -51,7 +51,7 @@ class SpentFilter:
         )
 
     def conditions(self, first: int, *, totals: bool) -> tuple[str, list[Any]]:
-        """As SQL whose parameters are numbered from `first` on."""
+        """Return the filter as SQL whose parameters are numbered from `first` on."""
         wanted: list[tuple[str, Any]] = []
         if self.key_id is not None:
             wanted.append(("key_id = ${}", self.key_id))
@@ -67,7 +67,7 @@ class SpentFilter:
 
 @dataclass(slots=True)
 class UnpricedTokens:
-    """Tokens of calls whose price was not known; only where they were asked for."""
+    """Tokens of calls whose price was not known; only if the caller requested them."""
 
     prompt: int = 0
     completion: int = 0
@@ -90,7 +90,7 @@ class Spent:
 
 
 class SpentReader:
-    """Asks one question at a time, so that a Redis that lost everything does not take the database with it."""
+    """Runs one query at a time, so that a Redis that lost all counters does not overload the database too."""
 
     def __init__(self, engine: AsyncEngine, spool_directory: Path) -> None:
         self._engine = engine
@@ -110,7 +110,7 @@ class SpentReader:
                 async with asyncio.timeout(QUERY_SECONDS):
                     return await self._ask(wanted, since, spooled, unpriced=unpriced)
             except _FAILURES as error:
-                raise SpentUnknown(f"the database does not answer ({failure_kind(error)})") from error
+                raise SpentUnknown(f"PostgreSQL did not respond ({failure_kind(error)})") from error
 
     async def _ask(
         self, wanted: SpentFilter, since: datetime, spooled: Sequence[UsageRecord], *, unpriced: bool

@@ -1,4 +1,4 @@
-"""Reading what was used: sums from the daily totals, and single records for whoever wants to add them up otherwise.
+"""Reading usage: sums from the daily totals, and single records for clients that add them up in another way.
 
 Sums never read records. Their cost is the number of (day, key, owner, provider, model) that the period has, however
 many requests there were.
@@ -250,12 +250,12 @@ def _parse_cursor(cursor: str, groups: Sequence[GroupBy]) -> list[Any]:
     """The values of the group that the page before ended with."""
     try:
         named = orjson.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        # In the order of the question, which is that of the sorting.
+        # In the order of the groups of the request, which is the order of the sorting.
         if isinstance(named, dict) and list(named) == [FIELDS[group] for group in groups]:
             return [_value(group, named[FIELDS[group]]) for group in groups]
     except (binascii.Error, ValueError):
         pass
-    problem = "cursor: is not a next_cursor of this question; leave it out to start at the beginning"
+    problem = "cursor: is not a next_cursor of a request with the same group_by; leave it out to start at the beginning"
     raise ValidationFailed("The request is not valid.", details=[problem])
 
 

@@ -1,4 +1,4 @@
-"""What can be asked about usage, and what is wrong with a question."""
+"""The parameters of a usage query, and what is wrong with them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ FIELDS: Mapping[GroupBy, str] = {
     "model": "model",
     "provider": "provider",
 }
-"""What a group is called in the answer, and in the table."""
+"""The name of a group in the response and in the table."""
 DEFAULT_GROUPS: Sequence[GroupBy] = ("day", "model")
 DEFAULT_DAYS = 30
 MAX_DAYS = 3660

@@ -1,7 +1,7 @@
 """Charges the limits for calls that a process had begun when it died: as much as it had reserved for them.
 
-The charges are in `<owner>.charges`, which recovery.py wrote. Sending one again changes nothing, so the file is removed
-when all of them are sent.
+The charges are in `<owner>.charges`, which recovery.py wrote. Sending a charge again changes nothing, so the file is
+removed when all of them are sent.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from platform_app.observability import metrics
 from platform_app.observability.logging import get_logger
 
 MAX_AGE_SECONDS = 6 * 86_400
-"""What could not be charged for so long is given up. The limiter remembers for longer what it has charged."""
+"""Charges that could not be sent within this time are dropped. The limiter remembers longer what it has charged."""
 
 _log = get_logger("ledger")
 
@@ -30,7 +30,7 @@ class Settler(Protocol):
 
         Raises:
             LimiterUnavailable: try again later.
-            ValueError: this is no settlement.
+            ValueError: the settlement is not valid.
         """
         ...
 
@@ -44,7 +44,7 @@ class OrphanCharges:
         self._settler = settler
 
     async def send(self) -> None:
-        """Send what there is. What the limiter does not take now stays for the next time."""
+        """Send the charges that there are. Those that the limiter cannot take now stay for the next time."""
         for owner in self._orphans.adopted():
             path = self._directory / f"{owner}{CHARGES}"
             try:
@@ -60,7 +60,7 @@ class OrphanCharges:
             path.unlink(missing_ok=True)
 
     async def _send(self, lines: list[bytes]) -> bool:
-        """Whether all of them are charged."""
+        """Return whether all of them are charged."""
         for line in lines:
             try:
                 members = orjson.loads(line)

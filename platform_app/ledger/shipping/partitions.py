@@ -27,7 +27,7 @@ class MaintenanceReport:
     """What one run did."""
 
     ran: bool
-    """False: another process was at it."""
+    """False if another process was doing it."""
     created: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
 
@@ -37,7 +37,7 @@ async def maintain(session: LedgerSession, retention: Retention, today: date | N
 
     The usage totals of such days go with their records.
 
-    Whoever gets the lock does it; the others need not wait, since it is the same work.
+    The process that gets the lock does it. The others need not wait, because the work is the same.
 
     Raises:
         DatabaseUnavailableError: it could not be done.
@@ -67,7 +67,7 @@ async def maintain(session: LedgerSession, retention: Retention, today: date | N
 
 
 async def maintain_forever(session: LedgerSession, retention: Retention) -> None:
-    """At once, then every hour or so; a minute later where it failed. Until cancelled."""
+    """Maintain the partitions at once, then about every hour; a minute later after a failure. Runs until cancelled."""
     failing = False
     while True:
         pause = MAINTENANCE_SECONDS

@@ -27,8 +27,8 @@ ACCESS_DECISIONS = Table("access_decisions", ACCESS)
 USAGE_RECORDS = Table("usage_records", USAGE)
 
 TABLES = (ACCESS_DECISIONS, USAGE_RECORDS)
-"""Every transaction fills them in this order, so that two transactions cannot wait for each other. The last
-one's trigger takes locks that writers share, so they are held as briefly as possible."""
+"""Every transaction fills them in this order, so that two transactions cannot wait for each other. The
+trigger of the last table takes locks that writers share, so they are held as briefly as possible."""
 
 Retention = Mapping[Table, int]
 """How many days before today each table keeps."""

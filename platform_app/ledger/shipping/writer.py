@@ -16,7 +16,7 @@ from platform_app.observability import metrics
 from platform_app.observability.logging import get_logger
 
 SHIP_SECONDS = 0.5
-"""How long a decision waits at most while everything is well."""
+"""How long an event waits at most while PostgreSQL is available."""
 MAX_BACKOFF_SECONDS = 5.0
 MAX_ASIDE_BYTES = 64 * 1024 * 1024
 """What all `*.bad` files may take together; lines past it are only counted."""
@@ -37,7 +37,7 @@ class LedgerWriter:
         self._failures = 0
 
     def wake(self) -> None:
-        """There is a segment that should not wait."""
+        """Ship now: there is a full segment."""
         self._wake.set()
 
     def stop(self) -> None:
@@ -46,7 +46,7 @@ class LedgerWriter:
         self._wake.set()
 
     async def run(self) -> None:
-        """Until stopped, and then once more. While the database is away, tries ever more rarely."""
+        """Ship until stopped, and then once more. While PostgreSQL is unavailable, the pauses grow to 5 s."""
         last = False
         while not last:
             await self._pause()
@@ -64,12 +64,12 @@ class LedgerWriter:
                 self._recovered()
 
     async def ship_pending(self) -> int:
-        """Ship everything that there is; the number of segments.
+        """Ship every closed segment. Returns their number.
 
         Raises:
-            DatabaseUnavailableError: what was not shipped stays.
+            DatabaseUnavailableError: segments that were not shipped stay.
         """
-        if self._failures == 0:  # else segments would come to be as fast as they cannot be shipped
+        if self._failures == 0:  # else an outage would leave a small segment for each attempt
             self._spool.roll()
         segments = await self._pending()
         if not segments and self._failures:
@@ -141,7 +141,7 @@ class LedgerWriter:
 
 
 def _set_aside(path: Path, lines: list[bytes]) -> None:
-    """Write lines beside their segment: in one go, so that shipping it again writes the same file again."""
+    """Write lines beside their segment, all at once, so that shipping it again writes the same file again."""
     if list_directory(path.parent).aside_bytes > MAX_ASIDE_BYTES:
         return
     aside = path.with_suffix(ASIDE)

@@ -1,6 +1,6 @@
-"""The spool's housekeeping: measures the directory, applies the bound, retries, adopts, syncs.
+"""The spool's maintenance: measures the directory, applies its bound, retries writes, adopts orphans, syncs.
 
-Apart from the writer, since it must go on while the writer waits for a database that does not answer.
+It is another task than the writer's, because it must continue while the writer waits for PostgreSQL.
 """
 
 import asyncio
@@ -15,14 +15,14 @@ from platform_app.ledger.spool.spool import Spool
 from platform_app.observability import metrics
 from platform_app.observability.logging import get_logger
 
-KEEP_SECONDS = 0.5
+ROUND_SECONDS = 0.5
 ADOPT_SECONDS = 2.0
 
 _log = get_logger("ledger")
 
 
 class SpoolMaintenance:
-    """Looks after the directory twice a second."""
+    """Maintains the directory twice a second."""
 
     def __init__(
         self, spool: Spool, orphans: Orphans, sync_seconds: float, charges: OrphanCharges | None = None
@@ -51,23 +51,23 @@ class SpoolMaintenance:
         self._stopped.set()
 
     async def run(self) -> None:
-        """Until stopped."""
+        """Maintain the directory until stopped."""
         while not self._stopped.is_set():
             try:
-                await self.keep()
+                await self.run_once()
                 self._broken = False
             except OSError as error:
                 if not self._broken:
                     _log.error("ledger_spool_unreadable", why=error.strerror)
                 self._broken = True
-            except Exception:  # noqa: BLE001 - a bug here must not end the housekeeping
-                _log.exception("ledger_keeper_bug")
+            except Exception:  # noqa: BLE001 - a bug here must not end the maintenance
+                _log.exception("ledger_spool_maintenance_bug")
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(KEEP_SECONDS):
+                async with asyncio.timeout(ROUND_SECONDS):
                     await self._stopped.wait()
 
-    async def keep(self) -> None:
-        """One round. OSError if the directory cannot be read."""
+    async def run_once(self) -> None:
+        """Do all of it once. Raises OSError if the directory cannot be read."""
         self._spool.retry()
         self.each_round()
         mark = self._spool.mark()
@@ -92,7 +92,7 @@ class SpoolMaintenance:
         if adopted := await asyncio.to_thread(self._orphans.adopt, listing, take_over):
             _log.info("ledger_spools_adopted", owners=adopted)
         for each in recovered:
-            _tell(each)
+            _report(each)
         if self._charges is not None:
             await self._charges.send()
 
@@ -118,7 +118,7 @@ class SpoolMaintenance:
         metrics.LEDGER_OLDEST_SECONDS.set(oldest)
 
 
-def _tell(recovered: Recovered) -> None:
+def _report(recovered: Recovered) -> None:
     metrics.LEDGER_INTERRUPTED.inc(len(recovered.calls))
     for record in recovered.calls:
         if record.cost_microusd:

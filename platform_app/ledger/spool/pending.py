@@ -3,7 +3,7 @@
 Each process has one file, `<owner>.pending` in the spool directory, with a slot for each line: a call to a provider
 that is not over yet (an intent), or a count that still grows. The file is mapped into memory, so that a line takes no
 system call: it is in the system's page cache when `put` or `replace` returns, as lines of the spool are. The process
-that adopts a dead one's spool takes its lines over (recovery.py).
+that adopts a dead process's spool recovers its lines (recovery.py).
 
 Slots are reused, so the file is as large as the most lines that there were at once. It grows by writing zeros: a full
 disk refuses that, where a mapped page without room on the disk would end the process.
@@ -27,7 +27,7 @@ SLOT_BYTES = 8 * 1024
 """Room for one line. A line of a call has some 500 bytes; one with every name at its longest has about 4,000."""
 MAX_SLOTS = 20_000
 GROW_SLOTS = 16
-"""So many more slots whenever there are too few."""
+"""Slots that are added when there are too few."""
 _FREE = ord("\n")
 
 _log = get_logger("ledger")
@@ -73,7 +73,7 @@ class PendingLines:
             return False
         mapped, start = self._map, slot * SLOT_BYTES
         assert mapped is not None  # noqa: S101 - for mypy: there is a slot, so the file is mapped
-        # A line counts from when its first byte is there, so nobody reads half of one.
+        # A line counts from when its first byte is there, so no reader finds half of one.
         mapped[start] = _FREE
         mapped[start + 1 : start + size] = line[1:]
         mapped[start] = line[0]
@@ -137,7 +137,7 @@ class LeftBehind:
     same_boot: bool
     """False after a restart of the machine: the file may be older than what the process knew when it died."""
     head: Mapping[str, Any] = field(default_factory=dict)
-    """What the process wrote for the reader of its lines."""
+    """The values that the process wrote for the reader of its lines."""
 
 
 def read_pending(path: Path) -> LeftBehind | None:
@@ -159,7 +159,7 @@ def read_pending(path: Path) -> LeftBehind | None:
 
 
 def boot_id() -> str:
-    """What tells one start of this machine from the next; empty where the system does not say."""
+    """Return what distinguishes one start of this machine from the next; empty if the system does not say."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:

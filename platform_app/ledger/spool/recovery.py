@@ -1,7 +1,7 @@
-"""Takes over what a process left pending when it died: calls without an end, and counts that still grew.
+"""Recovers what a process left pending when it died: calls without an end, and counts that still grew.
 
-The process that holds the dead one's lock calls this before it ships any of its segments. Every step may happen again:
-event ids name what comes out of it, and the file that it begins with is removed last.
+The process that holds the dead process's lock calls this before it ships any of its segments. Every step can be
+repeated: the results have the event ids of the pending lines, and the pending file is removed last.
 """
 
 import os
@@ -20,7 +20,7 @@ from platform_app.ledger.spool.segments import CHARGES, CLOSED, PENDING, Listing
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """What became of one process's pending lines."""
+    """The result of one process's pending lines."""
 
     owner: str
     calls: Sequence[UsageRecord] = ()
@@ -43,11 +43,11 @@ class _Pending:
 
 
 def recover(directory: Path, owner: str, now_ms: int) -> Recovered | None:
-    """Write a segment with what the owner left pending, and a file of the charges that are due; None where it left
-    nothing.
+    """Write a segment with what the owner left pending, and a file of the charges that are due; None if it
+    left nothing.
 
     Raises:
-        OSError: it cannot be done now; nothing is lost.
+        OSError: recovery is not possible now; nothing is lost.
     """
     path = directory / f"{owner}{PENDING}"
     left = read_pending(path)
@@ -95,7 +95,7 @@ def _read(left: LeftBehind) -> _Pending:
 
 def _ended(listing: Listing, owner: str, event_ids: set[str]) -> set[str]:
     """Which of these calls have an end in the owner's segments: it died after writing it, before it withdrew the
-    pending line. The segments of before were shipped by the owner, which then went on to withdraw the line."""
+    pending line. Segments that are gone were shipped by the owner, which then continued and withdrew the line."""
     ended: set[str] = set()
     if not event_ids:
         return ended
@@ -122,7 +122,7 @@ def _end_of(line: bytes) -> str:
 
 
 def _write_whole(path: Path, lines: Sequence[bytes]) -> None:
-    """A file that is there with all its lines, or not at all."""
+    """Write a file that exists with all its lines or not at all."""
     temporary = path.parent / f"{path.name}.tmp"
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with open(descriptor, "wb") as file:

@@ -25,7 +25,7 @@ versions are decoded line by line, and processes of earlier versions do not touc
 PENDING, CHARGES = ".pending", ".charges"
 """See pending.py and orphan_charges.py."""
 MAX_ADOPTED = 32
-"""Dead owners whose locks one process holds at once; the rest comes after."""
+"""Dead owners whose locks one process holds at once; it adopts the others later."""
 
 _OWNER = r"\d+-[0-9a-f]{8}"
 _SEGMENT = re.compile(rf"(\d{{13}})-({_OWNER})-(\d{{6,}})(?:\.v(2))?({re.escape(OPEN)}|{re.escape(CLOSED)})")
@@ -104,7 +104,7 @@ def list_directory(directory: Path) -> Listing:
 
 
 def drop_oldest(listing: Listing, excess: int) -> tuple[int, int]:
-    """Remove the oldest segments, whoever's, until so many bytes are gone; lines and bytes that went with them.
+    """Remove the oldest segments of all owners until `excess` bytes are gone. Returns the lines and bytes removed.
 
     Segments that are being written stay. One that its owner is shipping at this moment may be counted as dropped
     and arrive all the same.
@@ -129,14 +129,14 @@ def take_ownership(directory: Path) -> tuple[str, int]:
     while True:
         owner = f"{os.getpid()}-{secrets.token_hex(4)}"
         descriptor = os.open(directory / f"{owner}{LOCK}", os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        # Between the two calls another process may have taken this for a dead owner's. Then it keeps the name.
+        # Between the two calls another process can adopt the name as a dead owner's. Then another name is tried.
         if _try_lock(descriptor):
             return owner, descriptor
         os.close(descriptor)
 
 
 def release_ownership(directory: Path, owner: str, descriptor: int) -> None:
-    """Give up an owner's lock; its file goes too if no segment needs it any more."""
+    """Release an owner's lock, and remove its file if the owner has no segment left."""
     with contextlib.suppress(OSError):
         if not any(segment.owner == owner for segment in list_directory(directory).segments):
             (directory / f"{owner}{LOCK}").unlink(missing_ok=True)
@@ -144,7 +144,7 @@ def release_ownership(directory: Path, owner: str, descriptor: int) -> None:
 
 
 class Orphans:
-    """The dead owners whose locks this process got. Used by one thread at a time."""
+    """The dead owners that this process adopted. Used by one thread at a time."""
 
     def __init__(self, directory: Path, ourselves: str) -> None:
         self._directory = directory
@@ -153,23 +153,23 @@ class Orphans:
 
     @property
     def owners(self) -> Container[str]:
-        """Whose segments are ours to ship."""
+        """Owners whose segments this process ships."""
         return self._locks
 
     def adopted(self) -> Sequence[str]:
-        """The dead owners that we have now."""
+        """Return the dead owners that are adopted now."""
         return list(self._locks)
 
     def adopt(self, listing: Listing, recover: Callable[[str], None] = lambda _: None) -> list[str]:
-        """Take the locks of owners that are dead, and give up those with nothing left.
+        """Take the locks of dead owners, and release those that have nothing left.
 
         Args:
             listing: the directory.
-            recover: called with each owner that we have got, before its segments are ours to ship. Where it raises an
-                OSError the owner is left for the next time.
+            recover: called with each adopted owner, before its segments are shipped. If it raises an OSError, the owner
+                is left for the next time.
 
         Returns:
-            Whom we got just now.
+            The owners that were adopted now.
         """
         strangers = listing.owners - self._locks.keys() - {self._ourselves}
         self._release_finished({segment.owner for segment in listing.segments} | listing.unfinished)
@@ -191,7 +191,7 @@ class Orphans:
         return adopted
 
     def close(self) -> None:
-        """Leave what is unfinished to others."""
+        """Release all locks; other processes adopt what is unfinished."""
         for descriptor in self._locks.values():
             os.close(descriptor)
         self._locks.clear()
@@ -202,7 +202,7 @@ class Orphans:
 
     def _try(self, owner: str) -> int | None:
         try:
-            # Made if it is missing: segments without a lock file are a dead owner's too.
+            # Created if it is missing: an owner of segments without a lock file is dead too.
             descriptor = os.open(
                 self._directory / f"{owner}{LOCK}", os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
             )
@@ -215,7 +215,7 @@ class Orphans:
 
 
 def _try_lock(descriptor: int) -> bool:
-    """Whether the lock is ours now, and that of a file which still has its name."""
+    """Take the lock. Returns False if another process has it, or if its file was removed meanwhile."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

@@ -1,8 +1,8 @@
-"""One database connection whose every use ends by a deadline, also when the server is frozen.
+"""One connection to PostgreSQL whose every use ends by a deadline, also if the server is frozen.
 
-asyncpg's own timeouts and cancellation ask the server, over a second connection, to cancel the statement, and wait
-for it; a frozen server never answers. Here the deadline cuts the connection instead, and whatever waits on it fails
-at once.
+asyncpg's own timeouts and cancellation send the server a cancel request over a second connection and wait for it. A
+frozen server never responds. Here the deadline cuts the connection instead, and each task that waits on it fails at
+once.
 """
 
 import asyncio
@@ -26,11 +26,11 @@ REFUSED_DATA = (
     ValueError,
     TypeError,
 )
-"""The server is well and does not take these values; the last three: asyncpg cannot even write them down."""
+"""The server is available and does not accept these values. Of the last three, asyncpg cannot encode the values."""
 
 
 class DatabaseUnavailableError(Exception):
-    """The database did not do what it was asked; `why` names the kind of failure and no value."""
+    """PostgreSQL did not run a statement. `why` names the kind of failure and no value."""
 
     def __init__(self, why: str) -> None:
         super().__init__(why)
@@ -38,7 +38,7 @@ class DatabaseUnavailableError(Exception):
 
 
 def make_ledger_engine(settings: Settings) -> AsyncEngine:
-    """An engine apart from the requests' pool: what the ledger does never takes a connection from a request."""
+    """Return an engine beside the requests' pool, so that the ledger never takes a connection from a request."""
     return open_engine(
         settings.database,
         settings.database_timeout_seconds,
@@ -49,7 +49,7 @@ def make_ledger_engine(settings: Settings) -> AsyncEngine:
 
 
 class LedgerSession:
-    """A connection that is opened when it is needed and kept until something goes wrong with it."""
+    """A connection that is opened when it is needed and kept until it fails."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
@@ -58,10 +58,10 @@ class LedgerSession:
 
     @asynccontextmanager
     async def use(self, seconds: float) -> AsyncIterator[Any]:
-        """asyncpg's connection, for at most so many seconds.
+        """Yield asyncpg's connection for at most `seconds`.
 
         Raises:
-            DatabaseUnavailableError: anything went wrong but the data; the next use connects anew.
+            DatabaseUnavailableError: anything failed but the data; the next use opens another connection.
             REFUSED_DATA: the values are not for this table; the transaction is rolled back.
         """
         try:
@@ -84,7 +84,7 @@ class LedgerSession:
             raise
 
     def terminate(self) -> None:
-        """Cut the connection, whoever waits on it."""
+        """Cut the connection; tasks that wait on it fail."""
         if self._driver is not None:
             self._driver.terminate()
 

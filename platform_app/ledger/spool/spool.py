@@ -22,7 +22,7 @@ FullPolicy = Literal["refuse", "drop_oldest"]
 SEGMENT_BYTES = 1024 * 1024
 """A segment is closed at this size; it is also the most that one transaction ships."""
 BUFFER_LINES = 20_000
-"""Kept in memory while the disk refuses them. Admission ends long before, so this is the last net."""
+"""Lines that are kept in memory while the disk refuses them. Requests are refused long before that number."""
 RETRY_AFTER_SECONDS = 5.0
 
 _log = get_logger("ledger")
@@ -43,7 +43,7 @@ class Spool:
         """Make the directory (mode 0700) if it is missing, and take a new owner in it.
 
         Args:
-            directory: shared with the other workers of this machine, and with nobody's else.
+            directory: shared by the workers of this deployment on this machine, and by no other deployment.
             max_bytes: what all files in it may take together before the policy is applied.
             policy: refuse requests, or drop the oldest segments.
             segment_bytes: the size at which a segment is closed.
@@ -75,7 +75,7 @@ class Spool:
 
     @property
     def size(self) -> int:
-        """What waits in the directory, as far as this process knows."""
+        """Bytes in the directory that are not shipped, as far as this process knows."""
         return self._listed + self._appended
 
     @property
@@ -89,12 +89,11 @@ class Spool:
         return self._failing
 
     def admit(self) -> None:
-        """Raise LedgerUnavailable where the policy is to refuse and a line would have no room."""
+        """Raise LedgerUnavailable if the policy is to refuse requests and a line would have no room."""
         if self.policy == "refuse" and (self._failing or self.full):
             metrics.LEDGER_REFUSED.inc()
             raise LedgerUnavailable(
-                "This instance cannot keep its records right now, and answers nothing that it cannot record. "
-                "Try again shortly.",
+                "This instance cannot record requests right now, so it refuses them. Try again shortly.",
                 retry_after=RETRY_AFTER_SECONDS,
             )
 
@@ -112,7 +111,7 @@ class Spool:
         else:
             os.close(self._descriptor)
         self._descriptor = None
-        # A segment that keeps its name is ours all the same; only other workers would not drop it.
+        # If this fails, the segment is shipped all the same; only other workers do not drop it.
         with contextlib.suppress(OSError):
             self._path.rename(self._path.with_suffix(CLOSED))
 
@@ -131,7 +130,7 @@ class Spool:
         return self._descriptor is not None and segment.identity == (self.owner, self._sequence)
 
     def measured(self, listing: Listing, appended_before: int) -> None:
-        """Take over what the directory holds.
+        """Note what the directory contains.
 
         Args:
             listing: the directory.
@@ -145,11 +144,11 @@ class Spool:
             log("ledger_spool_full" if self.full else "ledger_spool_has_room", bytes=self.size, policy=self.policy)
 
     def mark(self) -> int:
-        """See `measured`."""
+        """Return the number for `measured`."""
         return self._appended
 
     def removed(self, size: int) -> None:
-        """A file of this size is gone from the directory."""
+        """Note that a file of this size was removed from the directory."""
         self._listed = max(0, self._listed - size)
 
     def excess(self) -> int:
@@ -172,7 +171,7 @@ class Spool:
             os.close(descriptor)
 
     def close(self) -> None:
-        """Close the segment and give the owner up. Whatever was not shipped waits for the next process."""
+        """Close the segment and release the owner. Segments that were not shipped wait for the next process."""
         self.retry()
         if self._buffer:
             metrics.LEDGER_DROPPED.labels("spool_failing").inc(len(self._buffer))
@@ -191,7 +190,7 @@ class Spool:
             self._failed(error.strerror or type(error).__name__)
             return False
         if written != len(line):
-            # Its rest would be glued to the next line; readers take a torn line for the last of a segment.
+            # The next line would be appended to the torn one, which readers expect only as the last line of a segment.
             self._failed("the disk took only a part of a line")
             return False
         self._written += written

@@ -75,7 +75,7 @@ async def test_segment_shipped_twice_is_stored_once(ledger_url: str, tmp_path: P
 
         next_spool = spool_in(tmp_path / "again")
         adopted = Orphans(next_spool.directory, next_spool.owner)
-        await SpoolMaintenance(next_spool, adopted, 0).keep()
+        await SpoolMaintenance(next_spool, adopted, 0).run_once()
         next_spool.append(events[0].line())
         assert await LedgerWriter(next_spool, adopted, Shipper(session), keeping(90)).ship_pending() == 2
     assert duplicates.grown == 51

@@ -42,7 +42,7 @@ class Parts:
     orphans: Orphans
     shipper: FakeShipper
     writer: LedgerWriter
-    keeper: SpoolMaintenance
+    maintenance: SpoolMaintenance
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ async def test_the_oldest_go_first_whoever_left_them(parts: Parts) -> None:
     first, second = access(), access()
     dead.append(first.line())
     os.close(dead._lock)
-    await parts.keeper.keep()
+    await parts.maintenance.run_once()
     await asyncio.sleep(0.002)  # so that no two segments are of the same millisecond
     parts.spool.append(second.line())
     await parts.writer.ship_pending()
@@ -131,16 +131,16 @@ async def test_an_outage_is_logged_once_and_shipped_when_it_is_over(parts: Parts
     assert len(parts.shipper.shipped) == 1
 
 
-async def test_the_keeper_drops_the_oldest_and_counts_it(tmp_path: Path) -> None:
+async def test_maintenance_drops_oldest_segments_and_counts_lines(tmp_path: Path) -> None:
     spool = spool_in(tmp_path, max_bytes=3000, policy="drop_oldest", segment_bytes=1000)
     orphans = Orphans(tmp_path, spool.owner)
-    keeper = SpoolMaintenance(spool, orphans, 0)
+    maintenance = SpoolMaintenance(spool, orphans, 0)
     dropped = Count("platform_ledger_dropped_total", reason="spool_full")
     for _ in range(30):
         spool.append(access().line())
     before = sum(segment.path.read_bytes().count(b"\n") for segment in list_directory(tmp_path).segments)
-    await keeper.keep()
-    await keeper.keep()
+    await maintenance.run_once()
+    await maintenance.run_once()
     left = list_directory(tmp_path)
     assert left.size <= 3000
     assert before == 30
@@ -149,13 +149,13 @@ async def test_the_keeper_drops_the_oldest_and_counts_it(tmp_path: Path) -> None
     spool.close()
 
 
-async def test_the_keeper_writes_what_the_disk_refused(parts: Parts) -> None:
+async def test_maintenance_writes_lines_that_the_disk_refused(parts: Parts) -> None:
     directory = parts.spool.directory
     moved = directory.rename(directory.with_name("moved"))
     line = access().line()
     parts.spool.append(line)
     assert is_failing(parts.spool)
     moved.rename(directory)
-    await parts.keeper.keep()
+    await parts.maintenance.run_once()
     assert not is_failing(parts.spool)
     assert parts.spool.size == len(line)

@@ -242,7 +242,7 @@ def spool(tmp_path: Path) -> Iterator[Spool]:
     spool.close()
 
 
-async def test_keeper_recovers_before_it_ships_and_keeps_the_lock(
+async def test_maintenance_recovers_pending_lines_and_keeps_the_lock(
     left: PendingLines, spool: Spool, tmp_path: Path
 ) -> None:
     record = begun(provider="p", model="m", cost_microusd=2_000_000)
@@ -250,7 +250,7 @@ async def test_keeper_recovers_before_it_ships_and_keeps_the_lock(
     interrupted = Count("platform_ledger_interrupted_total")
     spent = Count("platform_usage_cost_usd_total", provider="p", model="m")
     orphans = Orphans(tmp_path, spool.owner)
-    await SpoolMaintenance(spool, orphans, 0).keep()
+    await SpoolMaintenance(spool, orphans, 0).run_once()
     assert DEAD in orphans.owners
     assert lines_in(tmp_path) == [record]
     assert (interrupted.grown, spent.grown) == (1, 2)
