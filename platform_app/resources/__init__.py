@@ -57,6 +57,7 @@ from platform_app.redis.cluster import PipelinedCluster
 from platform_app.resources.budget_history import LedgerHistory
 from platform_app.resources.config_reload import ConfigReload
 from platform_app.resources.idempotency_quota import LimiterQuota, QuotaLimits
+from platform_app.resources.live_config import LiveConfig
 from platform_app.resources.provider_credentials import StoredCredentials
 from platform_app.resources.required_secrets import look_up_required
 from platform_app.secret_store.base import RefreshableSecretStore, SecretStore
@@ -136,13 +137,8 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         key_rules = _key_rules(config)
         limits = RateLimitService(rules, limiter)
 
-        def apply(changed: PlatformConfig) -> None:
-            served = serving.build(changed)
-            rules.replace(changed.rate_limits.rules)
-            key_rules.replace(changed.rate_limits.rules, changed.models)
-            models.replace(served, settings.default_model, changed.rate_limits.default_output_tokens)
-
-        reload = ConfigReload(settings, lambda changed: secret_problems(settings, changed, secrets), apply)
+        live = LiveConfig(settings, serving, rules, key_rules, models)
+        reload = ConfigReload(settings, lambda changed: secret_problems(settings, changed, secrets), live.apply)
         if settings.config_file is not None:
             _run_until_closed(stack, reload.run())
         readiness = CachedReadiness(Readiness(probe_engine, redis, settings, ledger, RedisPolicy(rules, limiter)))

@@ -1,5 +1,5 @@
-"""A worker that ends in the middle of a call leaves an estimate and not a gap: in the usage and in the limits. One that
-was only frozen leaves neither an estimate nor a second charge."""
+"""A worker that is killed during a call leaves an estimate in the usage and in the limits. A worker that was only
+frozen leaves neither an estimate nor a second charge."""
 
 import asyncio
 import contextlib
@@ -44,7 +44,7 @@ MODELS = ("sim-ok", "sim-hang", "sim-stream-hang", "sim-delay-3000")
 
 @dataclass
 class Stage:
-    """A gateway with a database of its own, and what it counted and recorded."""
+    """A gateway with its own database, and what it counted and recorded."""
 
     gateway: Gateway
     platform: Platform
@@ -138,7 +138,7 @@ async def stage(
 
 @contextlib.contextmanager
 def given_up(tasks: list[asyncio.Task[httpx.Response]]) -> Iterator[None]:
-    """Calls that nobody waits for in the end."""
+    """Cancel the calls at the end."""
     try:
         yield
     finally:

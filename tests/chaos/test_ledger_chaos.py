@@ -113,7 +113,7 @@ def stage(platform: Platform, valkey: EmbeddedValkey, tmp_path_factory: pytest.T
 
 @dataclass
 class Load:
-    """Clients in a thread of their own, each sending one request after the other."""
+    """Clients in a separate thread, each sending one request after the other."""
 
     gateway: Gateway
     key: str
@@ -121,9 +121,9 @@ class Load:
     pause: float = 0.01
     prefix: str = field(default_factory=lambda: f"run{next(_runs)}-")
     statuses: dict[str, int] = field(default_factory=dict)
-    """Of every answer that a client has seen whole, by request id."""
+    """The status of every response that a client received whole, by request id."""
     failures: list[str] = field(default_factory=list)
-    """What clients saw instead of an answer."""
+    """What clients received instead of a response."""
     _stopped: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
 
@@ -138,8 +138,8 @@ class Load:
         self._thread.join()
 
     def introduce(self) -> Self:
-        """Wait until every worker has verified the key: one that has not knows nobody while the database is down,
-        and for up to a second after an earlier outage."""
+        """Wait until every worker has verified the key: a worker that has not refuses every key while the database is
+        down, and for up to a second after an earlier outage."""
 
         async def ask() -> list[int]:
             headers = {"Authorization": f"Bearer {self.key}"}
@@ -177,7 +177,7 @@ class Load:
             await asyncio.sleep(self.pause)
 
     def _request(self, number: int) -> tuple[str, str, dict[str, object]]:
-        """Mostly answers; among them streams, refusals and nowhere."""
+        """Mostly chat requests; among them streams, refusals and an unknown path."""
         body: dict[str, object] = {"prompt": "Hello", "stream": number % 5 == 0}
         if number % 10 == 7:
             return "/v1/platform/chat", "not-a-key", body
@@ -212,7 +212,7 @@ def steady(stage: Stage) -> Iterator[Gateway]:
 
 @pytest.mark.timeout(400 + OUTAGE_SECONDS)
 @pytest.mark.parametrize("how", ["frozen", "stopped"])
-def test_an_outage_of_the_database_loses_and_doubles_nothing(stage: Stage, steady: Gateway, how: str) -> None:
+def test_database_outage_loses_and_doubles_nothing(stage: Stage, steady: Gateway, how: str) -> None:
     already = events_of(steady)
     stranger = stage.platform.key("platform:chat")  # good, and not known to the gateway yet
     with Load(steady, stage.platform.key("platform:chat")).introduce() as load:
@@ -309,8 +309,8 @@ def serving(stage: Stage, gateway: Gateway) -> list[int]:
     return [pid for pid in processes.descendants(gateway.child.pid) if pid in locks and processes.is_running(pid)]
 
 
-async def test_a_warm_request_asks_the_database_nothing(stage: Stage) -> None:
-    """Every statement that the server sees while 200 requests are answered is the ledger's own."""
+async def test_warm_request_sends_no_statement(stage: Stage) -> None:
+    """Every statement that the server sees during 200 requests is the ledger's."""
     environment = {**stage.platform.environment, "PLATFORM_AUTH_CACHE_TTL_SECONDS": "60"}
     key = stage.platform.key("platform:chat")
     log = stage.postgres.directory.with_name("postgres.log")

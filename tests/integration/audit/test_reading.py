@@ -39,7 +39,7 @@ async def engine(empty_database: str) -> AsyncIterator[AsyncEngine]:
 
 
 async def _fill(engine: AsyncEngine, decisions: int, events: int, together: int = 10) -> None:
-    """Both kinds, with many entries in the very same microsecond."""
+    """Both kinds, with many entries in one microsecond."""
     async with engine.begin() as connection:
         await connection.execute(
             text(

@@ -37,7 +37,7 @@ OUTCOMES = 4
 def counting(
     platform: Platform, postgres: EmbeddedPostgres, tmp_path: Path
 ) -> Iterator[tuple[Gateway, Mapping[str, str]]]:
-    """A gateway with one worker and a low bound, and a database of its own."""
+    """A gateway with one worker and a low bound, and its own database."""
     name = f"counts_{tmp_path.name}".replace("-", "_").lower()[:60]
     postgres.create_database(name)
     run_apart(lambda: asyncio.to_thread(migrations.upgrade, postgres.url(name)))
@@ -135,7 +135,7 @@ async def test_requests_with_a_key_are_rows_of_their_own(counting: tuple[Gateway
         assert await connection.fetchval("SELECT max(count) FROM access_decisions WHERE key_id IS NOT NULL") == 1
 
 
-async def test_readers_tell_how_many_requests_a_row_stands_for(empty_database: str, tmp_path: Path) -> None:
+async def test_readers_show_how_many_requests_a_row_counts(empty_database: str, tmp_path: Path) -> None:
     await asyncio.to_thread(migrations.upgrade, empty_database)
     settings = settings_for(empty_database, spool_dir=tmp_path, refusals_per_address_per_minute=1)
     moment = access().occurred_at
@@ -168,7 +168,7 @@ async def test_version_without_count_column_ships_during_upgrade(empty_database:
             ]  # fmt: skip
 
 
-async def test_migration_behind_a_long_reader_gives_up_and_can_be_repeated(empty_database: str) -> None:
+async def test_migration_behind_a_long_reader_fails_and_is_repeatable(empty_database: str) -> None:
     """Every writer would wait behind it."""
     await asyncio.to_thread(migrations.upgrade, empty_database, "0004")
     async with connected(empty_database) as reader, reader.transaction():

@@ -68,7 +68,7 @@ INSERT_AUDIT = "INSERT INTO audit_events (actor, action, target) VALUES ('tests'
 
 
 def on(url: str, work: Callable[[Connection], T]) -> T:
-    """Run `work` on a connection of its own, and commit."""
+    """Run `work` on a separate connection, and commit."""
 
     async def main() -> T:
         engine = create_async_engine(url, poolclass=NullPool)
@@ -101,7 +101,7 @@ def everything(url: str) -> dict[str, list[tuple[Any, ...]]]:
 
 
 def apart(work: Callable[[], T]) -> T:
-    """Alembic runs a loop of its own, so not in the thread that has one."""
+    """Run `work` in another thread, because Alembic runs its own event loop."""
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(work).result()
 

@@ -44,7 +44,7 @@ def roles_url(postgres: EmbeddedPostgres) -> Iterator[str]:
 def recorded(
     platform: Platform, roles_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Gateway, Platform]]:
-    """A gateway with a database of its own and two workers, running as the runtime role."""
+    """A gateway with its own database and two workers, running as the runtime role."""
     directory = tmp_path_factory.mktemp("recorded")
     environment = {
         **platform.environment,
@@ -101,7 +101,7 @@ NO_KEY = {"Authorization": f"Bearer fbp_test_{'k' * 12}_{'s' * 40}"}
         ("POST", "/livez", {}, None, (405, "allow", "method_not_allowed", False)),
     ],
 )  # fmt: skip
-async def test_every_answer_leaves_one_decision(
+async def test_every_response_leaves_one_decision(
     recorded: tuple[Gateway, Platform],
     client: httpx.AsyncClient,
     records: asyncpg.Connection,
@@ -163,7 +163,7 @@ async def test_probes_are_nobodys_access(
     assert rows == []
 
 
-async def test_counts_and_gauges_tell_the_state_of_the_ledger(
+async def test_counters_and_gauges_show_the_state_of_the_ledger(
     recorded: tuple[Gateway, Platform], client: httpx.AsyncClient
 ) -> None:
     gateway, _ = recorded
@@ -199,14 +199,14 @@ async def test_maintenance_from_the_command_line(recorded: tuple[Gateway, Platfo
     assert done.output.startswith("Maintenance failed (")
 
 
-async def test_a_full_spool_refuses_requests_before_any_work_and_lets_probes_through(
+async def test_full_spool_refuses_requests_and_lets_probes_through(
     recorded: tuple[Gateway, Platform], simulator: ProviderSimulator, client: httpx.AsyncClient
 ) -> None:
     gateway, platform = recorded
     headers = {"Authorization": f"Bearer {platform.key()}"}
 
     async def both_workers_answer(status: int) -> None:
-        """Twelve answers in a row, each over a connection of its own."""
+        """Return twelve responses in a row, each over a separate connection."""
         async with asyncio.timeout(300):
             in_a_row = 0
             while in_a_row < 12:

@@ -54,7 +54,7 @@ def settings_for(url: str, ca_file: Path | None = None) -> Settings:
 
 
 async def is_encrypted(url: str, ca_file: Path | None = None) -> bool | None:
-    """Connect and query; None if the front did not count (the embedded server cannot tell)."""
+    """Connect and query; None if the front did not count (the embedded server cannot count)."""
     engine = make_engine(settings_for(url, ca_file))
     try:
         async with engine.connect() as connection:

@@ -142,9 +142,7 @@ async def test_database_without_tables_makes_it_unknown(empty_database: str, tmp
     await engine.dispose()
 
 
-async def test_unpriced_calls_are_told_where_a_rule_has_a_price(
-    own_url: str, reader: SpentReader, tmp_path: Path
-) -> None:
+async def test_unpriced_calls_count_if_the_rule_has_a_price(own_url: str, reader: SpentReader, tmp_path: Path) -> None:
     unpriced: dict[str, Any] = {"cost_microusd": None, "prompt_tokens": 100, "cached_tokens": 40}
     await ship(own_url, usage(occurred_at=TODAY, completion_tokens=20, **unpriced), usage(occurred_at=TODAY))
     spool(tmp_path, usage(occurred_at=TODAY, completion_tokens=30, **unpriced))
@@ -178,7 +176,7 @@ async def test_units_are_those_of_the_rule(own_url: str, reader: SpentReader) ->
     assert await used(reader, budget(unit="tokens", limit=10)) == 120
 
 
-async def test_history_of_a_silent_database_is_unavailable(tmp_path: Path) -> None:
+async def test_history_of_a_frozen_database_is_unavailable(tmp_path: Path) -> None:
     nowhere = create_async_engine("postgresql+asyncpg://nobody@127.0.0.1:1/none")
     with pytest.raises(HistoryUnavailable, match="the database does not answer"):
         await used(SpentReader(nowhere, tmp_path), budget())
@@ -204,7 +202,7 @@ def test_whose_use_a_counter_counts(scope: str, fields: dict[str, Any], expected
     assert spent_filter(rule_of(budget(scope=scope, **fields)), WHO) == expected
 
 
-def test_every_model_route_is_no_filter() -> None:
+def test_rule_for_all_model_routes_does_not_filter() -> None:
     """Totals have no routes, so a rule that names all of them reads totals."""
     every = ["/v1/platform/chat", "/v1/chat/completions", "/v1/embeddings"]
     found = spent_filter(rule_of(budget(scope="global", routes=every)), WHO)

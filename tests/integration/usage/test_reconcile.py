@@ -130,7 +130,7 @@ async def test_wrong_flags_exit_with_two(environment: Mapping[str, str], tmp_pat
     assert (await run(environment, bill(tmp_path, *good_rows()), *arguments)).exit_code == 2
 
 
-async def test_ledger_that_cannot_be_read_is_no_difference(
+async def test_unreadable_ledger_is_not_reported_as_difference(
     environment: Mapping[str, str], empty_database: str, tmp_path: Path
 ) -> None:
     away = {**environment, "PLATFORM_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none"}

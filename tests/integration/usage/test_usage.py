@@ -1,4 +1,4 @@
-"""Usage on a real PostgreSQL: records that arrive once, totals that are their sum, and questions about both."""
+"""Usage on a real PostgreSQL: records that arrive once, totals that are their sum, and queries of both."""
 
 import asyncio
 import csv
@@ -115,7 +115,7 @@ async def test_a_wrong_total_would_be_found(own_url: str, column: str) -> None:
     assert len(found) == (wrong if column.endswith("_ms") else 2 * wrong)  # one more count is another row
 
 
-async def test_totals_count_a_record_once_however_often_its_segment_comes(own_url: str, tmp_path: Path) -> None:
+async def test_totals_count_a_record_of_a_repeated_segment_once(own_url: str, tmp_path: Path) -> None:
     records = varied(300)
     spool = spool_in(tmp_path / "spool")
     for record in records:
@@ -147,7 +147,7 @@ async def test_a_transaction_that_fails_adds_nothing_up(own_url: str) -> None:
     async with session_on(own_url) as session, connected(own_url) as administrator:
         shipper = Shipper(session)
         async with administrator.transaction():
-            # Whoever adds up waits for this lock; so the whole batch is inserted, and not committed.
+            # The trigger that adds up waits for this lock, so the whole batch is inserted and not committed.
             await administrator.execute("LOCK TABLE usage_daily IN ACCESS EXCLUSIVE MODE")
             shipping = asyncio.create_task(shipper.ship(batch_of(records)))
             pid = await _waiting(administrator)
@@ -168,7 +168,7 @@ async def _waiting(connection: asyncpg.Connection) -> int:
             await asyncio.sleep(0.02)
 
 
-async def test_an_answer_to_the_commit_that_is_lost_doubles_nothing(own_url: str) -> None:
+async def test_lost_response_to_commit_doubles_nothing(own_url: str) -> None:
     records = varied(40)
     async with session_on(own_url) as session:
         assert await Shipper(session).ship(batch_of(records)) == []
@@ -246,7 +246,7 @@ async def test_version_without_provider_usage_ships_during_upgrade(empty_databas
     await totals_are_the_sum(empty_database, 4)
 
 
-# Questions
+# Queries
 
 
 @pytest.fixture(scope="module")
@@ -267,7 +267,7 @@ FIELD = {"key": "key_id", "owner": "owner", "model": "model", "provider": "provi
 
 
 def expected(records: Sequence[UsageRecord], group_by: Sequence[str]) -> list[dict[str, Any]]:
-    """The answer's groups, counted in Python."""
+    """Return the groups of the response, counted in Python."""
     groups: dict[tuple[str, ...], list[UsageRecord]] = {}
     for record in records:
         values = [
@@ -380,7 +380,7 @@ async def test_what_cannot_be_asked_is_named(
     assert caught.value.details
 
 
-async def test_a_question_over_many_totals_reads_no_record_and_is_fast(own_url: str) -> None:
+async def test_query_over_many_totals_reads_no_record(own_url: str) -> None:
     """A month of 200 keys with 10 models each: 60,000 totals, whatever the number of requests behind them."""
     async with connected(own_url) as connection:
         await connection.execute(
@@ -531,7 +531,7 @@ async def test_http_and_the_command_line_say_the_same(
 
 
 async def invoke(platform: Platform, *arguments: str) -> Result:
-    """Run the command; in a thread, since it runs a loop of its own."""
+    """Run the command; in a thread, because it runs its own event loop."""
     return await asyncio.to_thread(CliRunner().invoke, app, list(arguments), env=dict(platform.environment))
 
 

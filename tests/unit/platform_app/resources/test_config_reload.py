@@ -48,7 +48,7 @@ def world(tmp_path: Path) -> World:
     return World(tmp_path / "platform.yaml")
 
 
-async def test_a_good_file_is_taken_over(world: World) -> None:
+async def test_valid_file_is_applied(world: World) -> None:
     applied = Count("platform_config_reloads_total", outcome="applied")
     world.path.write_text(text("small", "big"))
     assert await world.reload.reload()
@@ -57,7 +57,7 @@ async def test_a_good_file_is_taken_over(world: World) -> None:
 
 
 @pytest.mark.parametrize("broken", ["models: [", "providers: {}\nmodels: {}", text("other"), ""])
-async def test_a_broken_file_changes_nothing(world: World, broken: str) -> None:
+async def test_invalid_file_changes_nothing(world: World, broken: str) -> None:
     refused = Count("platform_config_reloads_total", outcome="refused")
     world.path.write_text(broken)
     with capture_logs() as lines:
@@ -69,13 +69,13 @@ async def test_a_broken_file_changes_nothing(world: World, broken: str) -> None:
     assert line["problems"]
 
 
-async def test_a_file_that_is_gone_changes_nothing(world: World) -> None:
+async def test_missing_file_changes_nothing(world: World) -> None:
     world.path.unlink()
     assert not await world.reload.reload()
     assert world.applied == []
 
 
-async def test_a_missing_secret_changes_nothing(world: World) -> None:
+async def test_missing_secret_changes_nothing(world: World) -> None:
     world.problems = ["provider 'new', secret 'NEW_KEY': not found"]
     world.path.write_text(text("small", "big"))
     with capture_logs() as lines:
@@ -84,7 +84,7 @@ async def test_a_missing_secret_changes_nothing(world: World) -> None:
     assert world.applied == []
 
 
-async def test_it_is_watched(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_changed_file_is_applied(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(config_reload, "WATCH_SECONDS", 0.01)
     task = asyncio.create_task(world.reload.run())
     try:
@@ -104,7 +104,7 @@ async def test_it_is_watched(world: World, monkeypatch: pytest.MonkeyPatch) -> N
     assert world.applied == [["one", "small"], ["small", "two"], ["small", "two"]]
 
 
-async def test_a_bug_does_not_end_the_watching(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_bug_in_apply_does_not_end_the_watching(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(config_reload, "WATCH_SECONDS", 0.01)
     failures = iter([ZeroDivisionError()])
 

@@ -40,7 +40,7 @@ class TestRequired:
             "provider 'in-house', secret 'team/IN_HOUSE#key', store 'fake': no secret team/IN_HOUSE#key",
         ]
 
-    async def test_a_pepper_that_is_none_is_a_problem_and_not_shown(self) -> None:
+    async def test_invalid_pepper_is_a_problem_and_is_not_shown(self) -> None:
         store = FakeSecrets({"PLATFORM_API_KEY_PEPPER": "short", "OPENAI_API_KEY": "a", "team/IN_HOUSE#key": "b"})
         (problem,) = await problems(store)
         assert "fewer than 32 characters" in problem

@@ -20,7 +20,7 @@ async def runs(running: asyncio.Event) -> None:
         running.clear()
 
 
-async def test_a_task_that_fails_is_told_at_once_and_hinders_no_other() -> None:
+async def test_failing_background_task_is_logged_at_once() -> None:
     running = asyncio.Event()
     with capture_logs() as logs:
         async with AsyncExitStack() as stack:

@@ -22,7 +22,7 @@ def refusal(address: str | None = "192.0.2.1", seconds: float = 0, **fields: Any
 
 
 class Counts:
-    """The subject, with what it told."""
+    """The subject, with its callbacks recorded."""
 
     def __init__(self, per_address: int) -> None:
         self.changes = 0

@@ -19,9 +19,7 @@ TODAY = date(2026, 11, 25)
         (UsageFilter(since=TODAY - timedelta(MAX_DAYS - 1)), TODAY - timedelta(MAX_DAYS - 1), date(2026, 11, 26)),
     ],
 )
-def test_a_period_is_thirty_days_up_to_today_where_nothing_is_said(
-    wanted: UsageFilter, since: date, until: date
-) -> None:
+def test_period_defaults_to_thirty_days_up_to_today(wanted: UsageFilter, since: date, until: date) -> None:
     assert wanted.period(TODAY) == (since, until)
 
 
@@ -45,7 +43,7 @@ def test_every_problem_is_named(wanted: UsageFilter, problems: list[str]) -> Non
         assert detail.startswith(problem)
 
 
-def test_groups_come_once_and_in_the_order_of_the_question() -> None:
+def test_groups_are_unique_and_in_the_order_of_the_request() -> None:
     assert check_groups(["model", "day", "model"]) == ["model", "day"]
     assert check_groups(list(FIELDS)) == list(FIELDS)
     for nothing in ([], ["tenant"], ["day", "x; DROP TABLE usage_daily"]):

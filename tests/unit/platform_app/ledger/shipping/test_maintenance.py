@@ -1,4 +1,4 @@
-"""The maintenance of partitions goes on, whatever one round of it raises."""
+"""The maintenance of partitions continues after any exception of one round."""
 
 from types import SimpleNamespace
 from typing import cast
@@ -25,7 +25,7 @@ class Session:
 
 
 class EnoughError(Exception):
-    """Ends what goes on for ever."""
+    """Ends the endless loop."""
 
 
 async def test_round_that_raises_anything_is_followed_by_others(monkeypatch: pytest.MonkeyPatch) -> None:

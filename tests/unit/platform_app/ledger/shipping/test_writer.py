@@ -1,4 +1,4 @@
-"""The writer with a shipper that does as it is told."""
+"""The writer with a scripted shipper."""
 
 import asyncio
 import os
@@ -55,7 +55,7 @@ def parts(tmp_path: Path) -> Iterator[Parts]:
     spool.close()
 
 
-async def test_what_is_shipped_is_removed(parts: Parts) -> None:
+async def test_shipped_segment_is_removed(parts: Parts) -> None:
     events = [access() for _ in range(3)]
     for event in events:
         parts.spool.append(event.line())
@@ -65,7 +65,7 @@ async def test_what_is_shipped_is_removed(parts: Parts) -> None:
     assert await parts.writer.ship_pending() == 0
 
 
-async def test_what_is_not_shipped_stays(parts: Parts) -> None:
+async def test_segment_that_was_not_shipped_stays(parts: Parts) -> None:
     event = access()
     parts.spool.append(event.line())
     parts.shipper.down = True
@@ -78,7 +78,7 @@ async def test_what_is_not_shipped_stays(parts: Parts) -> None:
     assert parts.shipper.shipped == [event]
 
 
-async def test_lines_that_are_none_do_not_hold_up_the_others(parts: Parts) -> None:
+async def test_bad_lines_do_not_hold_up_others(parts: Parts) -> None:
     good, refused = access(), access()
     parts.shipper.refuses = [refused]
     counts = {
@@ -94,7 +94,7 @@ async def test_lines_that_are_none_do_not_hold_up_the_others(parts: Parts) -> No
     assert list_directory(parts.spool.directory).segments == []
 
 
-async def test_old_events_expire(parts: Parts) -> None:
+async def test_expired_events_are_counted_and_dropped(parts: Parts) -> None:
     expired = Count("platform_ledger_dropped_total", reason="expired")
     parts.spool.append(access(occurred_at=datetime.now(UTC) - timedelta(days=92)).line())
     await parts.writer.ship_pending()
@@ -103,7 +103,7 @@ async def test_old_events_expire(parts: Parts) -> None:
     assert list_directory(parts.spool.directory).segments == []
 
 
-async def test_the_oldest_go_first_whoever_left_them(parts: Parts) -> None:
+async def test_oldest_segments_of_all_owners_go_first(parts: Parts) -> None:
     dead = spool_in(parts.spool.directory)
     first, second = access(), access()
     dead.append(first.line())
@@ -118,7 +118,7 @@ async def test_the_oldest_go_first_whoever_left_them(parts: Parts) -> None:
     assert list_directory(parts.spool.directory).owners == {parts.spool.owner}
 
 
-async def test_an_outage_is_logged_once_and_shipped_when_it_is_over(parts: Parts) -> None:
+async def test_events_of_an_outage_are_shipped_after_it(parts: Parts) -> None:
     failures = Count("platform_ledger_writer_failures_total")
     parts.shipper.down = True
     parts.spool.append(access().line())

@@ -87,7 +87,7 @@ def test_longest_call_fits_into_its_slot(left: PendingLines, tmp_path: Path) -> 
     assert [each.owner for each in recovered(tmp_path).calls] == [name]
 
 
-def test_lines_survive_growth_and_half_a_line_is_none(left: PendingLines, tmp_path: Path) -> None:
+def test_lines_survive_growth_and_half_a_line_is_ignored(left: PendingLines, tmp_path: Path) -> None:
     """A process may die at any time; what it wrote last is whole or not there."""
     lines = [b'{"a":%d}\n' % number for number in range(3 * GROW_SLOTS)]
     assert [left.put(line) for line in lines] == list(range(1, len(lines) + 1))
@@ -153,7 +153,7 @@ def test_interrupted_call_becomes_a_record_and_a_charge(left: PendingLines, tmp_
     assert recover(tmp_path, DEAD, 1_790_000_000_000) is None, "once"
 
 
-def test_updated_intent_tells_the_last_provider(left: PendingLines, tmp_path: Path) -> None:
+def test_updated_intent_names_the_last_provider(left: PendingLines, tmp_path: Path) -> None:
     first = begun()
     intent = PendingIntent(left, first, SETTLEMENT)
     intent.update(begun(event_id=first.event_id, occurred_at=first.occurred_at, provider="second", attempts=2), ())

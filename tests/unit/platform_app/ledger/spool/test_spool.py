@@ -29,7 +29,7 @@ from tests.support.fakes.core import Count
 from tests.support.gateway.ledger_events import access, is_failing, spool_in
 
 
-def test_a_line_is_in_the_file_when_append_returns(tmp_path: Path) -> None:
+def test_line_is_in_the_file_when_append_returns(tmp_path: Path) -> None:
     spool = spool_in(tmp_path / "deep" / "spool")
     assert stat.S_IMODE((tmp_path / "deep" / "spool").stat().st_mode) == 0o700
     first, second = access().line(), access().line()
@@ -43,7 +43,7 @@ def test_a_line_is_in_the_file_when_append_returns(tmp_path: Path) -> None:
     spool.close()
 
 
-def test_a_segment_is_closed_at_its_size_and_the_writer_is_told(tmp_path: Path) -> None:
+def test_segment_is_closed_at_its_size_and_wakes_the_writer(tmp_path: Path) -> None:
     spool = spool_in(tmp_path, segment_bytes=700)
     woken = []
     spool.wake_writer = lambda: woken.append(1)
@@ -94,7 +94,7 @@ def _measure(spool: Spool) -> None:
     spool.measured(list_directory(spool.directory), mark)
 
 
-def test_at_the_bound_requests_are_refused_until_there_is_room(tmp_path: Path) -> None:
+def test_full_spool_refuses_requests_until_there_is_room(tmp_path: Path) -> None:
     spool, other = spool_in(tmp_path, max_bytes=1000), spool_in(tmp_path, max_bytes=1000)
     refused = Count("platform_ledger_refused_total")
     spool.admit()
@@ -106,7 +106,7 @@ def test_at_the_bound_requests_are_refused_until_there_is_room(tmp_path: Path) -
     assert (caught.value.status, caught.value.code) == (503, "ledger_unavailable")
     assert caught.value.retry_after == 5
     assert refused.grown == 1
-    spool.append(line)  # whoever was admitted before is recorded
+    spool.append(line)  # a request that was admitted before is recorded
     other.admit()
     _measure(other)
     with pytest.raises(LedgerUnavailable):
@@ -124,7 +124,7 @@ def test_at_the_bound_requests_are_refused_until_there_is_room(tmp_path: Path) -
     other.close()
 
 
-def test_what_is_appended_while_the_directory_is_listed_counts(tmp_path: Path) -> None:
+def test_lines_appended_during_a_listing_are_counted(tmp_path: Path) -> None:
     spool = spool_in(tmp_path)
     line = access().line()
     spool.append(line)
@@ -136,7 +136,7 @@ def test_what_is_appended_while_the_directory_is_listed_counts(tmp_path: Path) -
     spool.close()
 
 
-def test_the_other_policy_drops_the_oldest_whoever_wrote_it(tmp_path: Path) -> None:
+def test_drop_oldest_removes_oldest_segments_of_all_owners(tmp_path: Path) -> None:
     one, two = (spool_in(tmp_path, max_bytes=3500, policy="drop_oldest", segment_bytes=700) for _ in range(2))
     for index in range(20):
         (one if index < 10 else two).append(access(request_id=f"number-{index}").line())
@@ -155,7 +155,7 @@ def test_the_other_policy_drops_the_oldest_whoever_wrote_it(tmp_path: Path) -> N
     two.close()
 
 
-def test_a_segment_that_is_being_written_is_never_dropped(tmp_path: Path) -> None:
+def test_open_segment_is_never_dropped(tmp_path: Path) -> None:
     spool = spool_in(tmp_path, max_bytes=1, policy="drop_oldest")
     spool.append(access().line())
     assert drop_oldest(list_directory(tmp_path), 10**9) == (0, 0)
@@ -177,7 +177,7 @@ def _file_size_limit(size: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("limit", [0, 100, 500])
-def test_lines_that_the_disk_refuses_are_kept_and_written_later(tmp_path: Path, limit: int) -> None:
+def test_refused_lines_are_kept_and_written_later(tmp_path: Path, limit: int) -> None:
     spool = spool_in(tmp_path)
     failures = Count("platform_ledger_spool_failures_total")
     lines = [access().line() for _ in range(5)]
@@ -201,7 +201,7 @@ def test_lines_that_the_disk_refuses_are_kept_and_written_later(tmp_path: Path, 
     spool.close()
 
 
-def test_with_drop_oldest_a_failing_disk_refuses_nobody(tmp_path: Path) -> None:
+def test_drop_oldest_with_failing_disk_admits_requests(tmp_path: Path) -> None:
     spool = spool_in(tmp_path, policy="drop_oldest")
     with _file_size_limit(0):
         spool.append(access().line())
@@ -225,7 +225,7 @@ def test_memory_is_bounded_while_the_disk_refuses(tmp_path: Path, monkeypatch: p
     assert content == b"".join(lines[2:])
 
 
-def test_a_directory_that_is_gone_is_a_failing_disk(tmp_path: Path) -> None:
+def test_removed_directory_is_a_failing_disk(tmp_path: Path) -> None:
     spool = spool_in(tmp_path / "spool")
     for path in spool.directory.iterdir():
         path.unlink()
@@ -238,7 +238,7 @@ def test_a_directory_that_is_gone_is_a_failing_disk(tmp_path: Path) -> None:
     spool.close()
 
 
-def test_what_was_closed_is_synced_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_closed_segments_are_synced_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[int] = []
     monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_ino))
     spool = spool_in(tmp_path, keep_for_sync=True)
@@ -254,7 +254,7 @@ def test_what_was_closed_is_synced_too(tmp_path: Path, monkeypatch: pytest.Monke
     spool.close()
 
 
-def test_live_workers_are_left_alone_and_dead_ones_adopted(tmp_path: Path) -> None:
+def test_only_dead_owners_are_adopted(tmp_path: Path) -> None:
     ours, live, dead = (spool_in(tmp_path) for _ in range(3))
     for spool in (ours, live, dead):
         spool.append(access().line())
@@ -276,7 +276,7 @@ def test_live_workers_are_left_alone_and_dead_ones_adopted(tmp_path: Path) -> No
     live.close()
 
 
-def test_what_an_adopter_leaves_is_adopted_again(tmp_path: Path) -> None:
+def test_unfinished_orphans_are_adopted_again(tmp_path: Path) -> None:
     ours, dead = spool_in(tmp_path), spool_in(tmp_path)
     dead.append(access().line())
     os.close(dead._lock)
@@ -300,25 +300,28 @@ def test_segments_without_a_lock_file_are_adopted(tmp_path: Path) -> None:
     ours.close()
 
 
-def test_a_lock_whose_file_is_gone_is_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two adopters opened the same lock file; the first one finished and removed it before the second one locked it."""
+def test_lock_of_a_removed_file_does_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two adopters opened one lock file. The first one finished and removed it before the second one locked it."""
     owner, descriptor = take_ownership(tmp_path)
     listing = list_directory(tmp_path)
     assert listing.owners == {owner}
-    lock = fcntl.flock
+    lock, locked = fcntl.flock, []
 
     def lock_too_late(opened: int, how: int) -> None:
         release_ownership(tmp_path, owner, descriptor)
         lock(opened, how)
+        locked.append(opened)
 
     monkeypatch.setattr(fcntl, "flock", lock_too_late)
     orphans = Orphans(tmp_path, "1-00000000")
     assert orphans.adopt(listing) == []
+    assert len(locked) == 1, "the lock itself succeeded"
+    assert owner not in orphans.owners
     assert list(tmp_path.iterdir()) == []
     orphans.close()
 
 
-def test_strange_files_are_left_alone(tmp_path: Path) -> None:
+def test_unknown_files_are_left_alone(tmp_path: Path) -> None:
     for name in ("README", "1.seg", ".nfs0001", "12-x.lock"):
         (tmp_path / name).write_text("x")
     (tmp_path / f"a{ASIDE}").write_bytes(b"12345")
@@ -326,7 +329,7 @@ def test_strange_files_are_left_alone(tmp_path: Path) -> None:
     assert (list(listing.segments), listing.owners, listing.aside_bytes, listing.size) == ([], frozenset(), 5, 0)
 
 
-def test_an_unusable_directory_is_an_error_at_the_start(tmp_path: Path) -> None:
+def test_unusable_directory_raises_at_start(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError) as caught:  # noqa: PT011 - the number says it
         spool_in(tmp_path / "file")
