@@ -17,7 +17,6 @@ from tests.support.prose.texts import Prose, all_prose, prose_of
 MAX_TEST_NAME = 60
 
 NOT_YET_CLEAN = {
-    "platform_app/ledger": 48,
     "platform_app/rate_limit": 5,
     "tests/chaos": 23,
     "tests/integration": 85,

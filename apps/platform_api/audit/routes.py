@@ -42,13 +42,13 @@ async def read_audit(
     if format == "jsonl":
         lines = _lines(resources.audit, wanted, caller.only_owner)
         return await open_byte_stream(lines, disconnect_signal(request.scope, request.receive), b"application/x-ndjson")
-    async with database_errors():
+    async with database_errors("audit database"):
         page = await resources.audit.page(wanted, only_owner=caller.only_owner, limit=limit, cursor=cursor)
     content = orjson.dumps({"data": page.entries, "next_cursor": page.next_cursor})
     return Response(content, media_type="application/json")
 
 
 async def _lines(audit: AuditReader, wanted: AuditFilter, only_owner: str | None) -> AsyncGenerator[bytes, None]:
-    async with database_errors():
+    async with database_errors("audit database"):
         async for entries in audit.export(wanted, only_owner=only_owner):
             yield b"".join(orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE) for entry in entries)

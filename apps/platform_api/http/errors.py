@@ -120,13 +120,16 @@ def error_body(error: PlatformError, context: RequestContext) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def database_errors() -> AsyncIterator[None]:
-    """Raise AuthUnavailable for what PostgreSQL raises while it is unavailable, and for a missing pepper."""
+async def database_errors(what: str = "key store") -> AsyncIterator[None]:
+    """Raise AuthUnavailable for what PostgreSQL raises while it is unavailable, and for a missing pepper.
+
+    `what` names for the client what it cannot read or change now.
+    """
     try:
         yield
     except (*DATABASE_ERRORS, SecretError) as error:
-        _log.warning("key_store_unavailable", error=type(error).__name__)
-        raise AuthUnavailable("The key store is unavailable. Try again shortly.", retry_after=2) from None
+        _log.warning("key_store_unavailable", store=what, error=type(error).__name__)
+        raise AuthUnavailable(f"The {what} is unavailable. Try again shortly.", retry_after=2) from None
 
 
 def validation_failed(items: Sequence[Mapping[str, Any]]) -> PlatformError:

@@ -63,6 +63,6 @@ async def read_usage(
 ) -> Response:
     """Sums over UTC days, sorted by what they are grouped by; `totals` are of all pages together."""
     wanted = _readable(UsageFilter(since, until, key_id, owner, model, provider), caller)
-    async with database_errors():
+    async with database_errors("usage database"):
         page = await resources.usage.page(wanted, group_by, only_owner=caller.only_owner, limit=limit, cursor=cursor)
     return Response(orjson.dumps(page.plain()), media_type="application/json")
