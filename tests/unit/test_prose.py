@@ -19,22 +19,19 @@ MAX_TEST_NAME = 60
 NOT_YET_CLEAN = {
     "platform_app/rate_limit": 5,
     "tests/chaos": 23,
-    "tests/integration": 85,
-    "tests/unit": 51,
+    "tests/integration": 72,
+    "tests/unit": 17,
 }
 LONG_NAMES = {
-    "tests/chaos": 2,
-    "tests/integration": 37,
-    "tests/unit": 36,
+    "tests/integration": 9,
+    "tests/unit": 4,
 }
 NAMES_NOT_YET_CLEAN = {
-    "tests/chaos": 2,
-    "tests/contract": 3,
-    "tests/integration": 71,
-    "tests/unit": 103,
+    "tests/integration": 10,
+    "tests/unit": 22,
 }
 IMPORTS_OF_TESTS = {
-    "tests/integration": 11,
+    "tests/integration": 9,
     "tests/unit": 1,
 }
 
