@@ -3,11 +3,16 @@
 Environment variables become one `Settings`; the YAML file becomes one `PlatformConfig`. Both are validated at start,
 and every problem is reported at once: the name, what is wrong, what was expected, what to do::
 
-    settings.py        Settings: one field for each PLATFORM_ variable       secret_stores.py  its part for secret
-    stores file.py            PlatformConfig: reads and validates the YAML file catalog.py         providers, models and
-    their routes                    policies.py       retry, breaker, deadlines limits.py          limit rules
-    limit_checks.py   rules that contradict fields.py          types of single values
-    origins.py        CORS origins connections/       URLs, TLS files and proxies of PostgreSQL, Redis and providers
+    settings.py       Settings: one field for each PLATFORM_ variable
+    secret_stores.py  its part for secret stores
+    file.py           PlatformConfig: reads and validates the YAML file
+    catalog.py        providers, models and their routes
+    policies.py       retry, breaker, deadlines
+    limits.py         limit rules
+    limit_checks.py   rules that contradict each other
+    fields.py         types of single values
+    origins.py        CORS origins
+    connections/      URLs, TLS files and proxies of PostgreSQL, Redis and providers
 """
 
 from platform_app.config.catalog import (
