@@ -12,16 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import httpx
 import pytest
 from aiohttp import web
 
 from apps.provider_simulator.server import ProviderSimulator
 from tests.conftest import GENEROUS, Platform
-from tests.support.gateway.database import connected
 from tests.support.gateway.http import Connection, access_line, connect, metric, until, workers
 from tests.support.gateway.process import Gateway, write_config
+from tests.support.gateway.usage_records import BilledKey, usage_of
 
 PROVIDER_TIMEOUT_SECONDS = 6
 AT_ONCE_SECONDS = 5.0
@@ -101,22 +100,10 @@ def single(
         yield running
 
 
-@dataclass(frozen=True)
-class Visitor:
-    """A separate key, so that its records are separate too."""
-
-    key_id: str
-    key: str
-
-    @property
-    def headers(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
-
-
 @pytest.fixture
-def visitor(platform: Platform) -> Visitor:
+def key(platform: Platform) -> BilledKey:
     record, text = platform.new_key("platform:chat")
-    return Visitor(record.key_id, text)
+    return BilledKey(record.key_id, text)
 
 
 @pytest.fixture
@@ -150,21 +137,11 @@ def ask(model: str, text: str = "Hello, world", **fields: Any) -> dict[str, Any]
     return {"model": model, "messages": [{"role": "user", "content": text}], **fields}
 
 
-async def send(connection: Connection, route: str, visitor: Visitor, body: dict[str, Any], request_id: str) -> None:
+async def send(connection: Connection, route: str, key: BilledKey, body: dict[str, Any], request_id: str) -> None:
     content = json.dumps(body)
-    head = {"Host": "gateway", "X-Request-ID": request_id, "Content-Length": str(len(content)), **visitor.headers}
+    head = {"Host": "gateway", "X-Request-ID": request_id, "Content-Length": str(len(content)), **key.headers}
     lines = [f"POST {route} HTTP/1.1", *(f"{name}: {value}" for name, value in head.items()), "", content]
     await connection.send("\r\n".join(lines).encode())
-
-
-async def usage_of(platform: Platform, visitor: Visitor, count: int = 1) -> list[asyncpg.Record]:
-    """Return this key's usage records once there are `count` of them."""
-    query = "SELECT * FROM usage_records WHERE key_id = $1 ORDER BY occurred_at"
-    async with connected(platform.environment["PLATFORM_DATABASE_URL"]) as connection, asyncio.timeout(300):
-        rows: list[asyncpg.Record] = []
-        while len(rows := await connection.fetch(query, visitor.key_id)) < count:
-            await asyncio.sleep(0.05)
-    return list(rows)
 
 
 def in_use(gateway: Gateway) -> float:
@@ -178,16 +155,16 @@ async def test_disconnect_frees_slot_and_lease_at_once(
     sim: ProviderSimulator,
     client: httpx.AsyncClient,
     platform: Platform,
-    visitor: Visitor,
+    key: BilledKey,
     where: str,
     route: str,
 ) -> None:
     leave = LEAVES[where]
-    request_id = f"leaves-{visitor.key_id}"
+    request_id = f"leaves-{key.key_id}"
     async with connect(single) as connection:
-        await send(connection, route, visitor, ask(leave.model, leave.text, stream=leave.stream), request_id)
+        await send(connection, route, key, ask(leave.model, leave.text, stream=leave.stream), request_id)
         if leave.sends_ahead:
-            await send(connection, route, visitor, ask("sim-ok"), "ahead")
+            await send(connection, route, key, ask("sim-ok"), "ahead")
         await sim.wait_for_outcome(leave.model, "completed" if leave.between_tries else "open")
         if leave.between_tries:
             await until(lambda: in_use(single) == 0)  # a waiting retry uses no slot
@@ -195,7 +172,7 @@ async def test_disconnect_frees_slot_and_lease_at_once(
         elif leave.wait_for:
             await connection.reader.readuntil(leave.wait_for)
         # The slot and the lease are in use now.
-        second = await client.post(single.base_url + route, headers=visitor.headers, json=ask("sim-ok"))
+        second = await client.post(single.base_url + route, headers=key.headers, json=ask("sim-ok"))
         assert (second.status_code, "one-at-a-time" in second.text) == (429, True)
         assert in_use(single) == (0 if leave.between_tries else 1)
         left_at = time.monotonic()
@@ -206,15 +183,15 @@ async def test_disconnect_frees_slot_and_lease_at_once(
             assert record.ended - left_at < AT_ONCE_SECONDS
 
     # Slot and lease are free: the same key is admitted, and its call is sent at once.
-    again = await client.post(single.base_url + route, headers=visitor.headers, json=ask("sim-ok"))
+    again = await client.post(single.base_url + route, headers=key.headers, json=ask("sim-ok"))
     while again.status_code == 429 and time.monotonic() < left_at + 60:  # the lease is released over the network
-        again = await client.post(single.base_url + route, headers=visitor.headers, json=ask("sim-ok"))
+        again = await client.post(single.base_url + route, headers=key.headers, json=ask("sim-ok"))
     assert again.status_code == 200, again.text
     assert in_use(single) == 0
     assert sim.count(leave.model) == 1, "the call was retried without a client"
     line = await access_line(single, request_id)
     assert (line["status"], line["reason"], line["route"]) == (499, "client_closed", route)
-    left, _ = await usage_of(platform, visitor, 2)
+    left, _ = await usage_of(platform, key, 2)
     assert (left["outcome"], left["attempts"], left["model"]) == ("client_closed", 1, leave.model)
     assert left["estimated"]
     assert left["prompt_tokens"] > 0
@@ -224,10 +201,10 @@ async def test_disconnect_frees_slot_and_lease_at_once(
 @pytest.mark.parametrize("route", ROUTES)
 @pytest.mark.parametrize("model", DIES)
 async def test_failing_provider_stream_ends_in_an_error_event(
-    single: Gateway, sim: ProviderSimulator, client: httpx.AsyncClient, platform: Platform, visitor: Visitor,
+    single: Gateway, sim: ProviderSimulator, client: httpx.AsyncClient, platform: Platform, key: BilledKey,
     model: str, route: str,
 ) -> None:  # fmt: skip
-    response = await client.post(single.base_url + route, headers=visitor.headers, json=ask(model, stream=True))
+    response = await client.post(single.base_url + route, headers=key.headers, json=ask(model, stream=True))
     assert response.status_code == 200
     blocks = [block for block in response.text.replace(": keep-alive\n", "").split("\n\n") if block]
     assert len(blocks) >= 2, "there were chunks before"
@@ -241,7 +218,7 @@ async def test_failing_provider_stream_ends_in_an_error_event(
     else:
         assert blocks[-1].startswith("event: error\n")
         assert "event: done" not in response.text
-    [row] = await usage_of(platform, visitor)
+    [row] = await usage_of(platform, key)
     assert (row["outcome"], row["estimated"], row["stream"]) == (DIES[model], True, True)
     assert row["completion_tokens"] > 0, "the tokens of the chunks are counted"
     assert row["first_token_ms"] is not None
@@ -249,12 +226,12 @@ async def test_failing_provider_stream_ends_in_an_error_event(
 
 @pytest.mark.parametrize("route", ROUTES)
 async def test_slow_reader_slows_the_provider(
-    single: Gateway, sim: ProviderSimulator, visitor: Visitor, poured: Poured, route: str
+    single: Gateway, sim: ProviderSimulator, key: BilledKey, poured: Poured, route: str
 ) -> None:
     """The provider offers 256 MiB. The gateway holds no more than its sockets' buffers and a few chunks."""
     model = "sim-huge-body-256@slow"
     async with connect(single) as connection:
-        await send(connection, route, visitor, ask(model, stream=True), f"slow-{visitor.key_id}")
+        await send(connection, route, key, ask(model, stream=True), f"slow-{key.key_id}")
         await connection.reader.readuntil(b"aaaa")
         at, unchanged = -1, 0
         while unchanged < 6:  # until every buffer on the way is full: nothing is written for three seconds
@@ -277,11 +254,11 @@ async def test_slow_reader_slows_the_provider(
 
 @pytest.mark.parametrize("route", ROUTES)
 async def test_idle_stream_sends_heartbeats(
-    single: Gateway, sim: ProviderSimulator, client: httpx.AsyncClient, visitor: Visitor, route: str
+    single: Gateway, sim: ProviderSimulator, client: httpx.AsyncClient, key: BilledKey, route: str
 ) -> None:
     body = ask("sim-slow-stream-1000@beats", "refuse:", stream=True, max_tokens=1)
     text, began = "", time.monotonic()
-    async with client.stream("POST", single.base_url + route, headers=visitor.headers, json=body) as response:
+    async with client.stream("POST", single.base_url + route, headers=key.headers, json=body) as response:
         async for chunk in response.aiter_text():
             text += chunk
             if text.count("data: ") == 3:  # the first, without content, comes with the second

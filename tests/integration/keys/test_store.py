@@ -20,7 +20,7 @@ from platform_app.auth.tokens import Token, generate_token
 from platform_app.config import load_settings
 from platform_app.db.engine import make_engine
 from platform_app.errors import Conflict, NotFound, ValidationFailed
-from tests.integration.ledger.test_migrations import up
+from tests.support.gateway.migrate import migrate_up
 
 PEPPERS = parse_peppers("PEPPER", f"3:{'1a' * 32}")
 ACTOR = Actor("ops", request_id="req-7", trace_id="ab" * 16, client_address="10.0.0.1")
@@ -200,7 +200,7 @@ async def change(keys: Keys, action: str, key_id: str) -> None:
 
 @pytest.mark.parametrize("action", ["create", "revoke", "rotate"])
 async def test_change_without_audit_event_is_rolled_back(empty_database: str, action: str) -> None:
-    up(empty_database)
+    migrate_up(empty_database)
     async for keys in open_keys(empty_database):
         record, token = await keys.create()
         before = await keys.rows("SELECT * FROM api_keys JOIN api_key_secrets USING (key_id)")
@@ -215,7 +215,7 @@ async def test_change_without_audit_event_is_rolled_back(empty_database: str, ac
 
 
 async def test_rolled_back_change_has_no_audit_event(empty_database: str) -> None:
-    up(empty_database)
+    migrate_up(empty_database)
     async for keys in open_keys(empty_database):
         await keys.run("ALTER TABLE api_key_secrets ADD CONSTRAINT none CHECK (pepper_version <> 3)")
         with pytest.raises(DBAPIError):
@@ -226,7 +226,7 @@ async def test_rolled_back_change_has_no_audit_event(empty_database: str) -> Non
 
 async def test_error_contains_no_digest_or_parameter(empty_database: str) -> None:
     """SQLAlchemy's own messages would, and they end in logs."""
-    up(empty_database)
+    migrate_up(empty_database)
     async for keys in open_keys(empty_database):
         _, token = await keys.create(owner="an owner to look for")
         digest = PEPPERS.digest(token.text)
@@ -294,7 +294,7 @@ class TestWhatADatabaseRaisesThatIsDown:
         await self.lookup(empty_database)
 
     async def test_terminated_session_is_a_database_error(self, empty_database: str) -> None:
-        up(empty_database)
+        migrate_up(empty_database)
         async for other in open_keys(empty_database):
             async for keys in open_keys(empty_database, database_timeout_seconds=5):
                 async with other.engine.begin() as blocker:

@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import pytest
@@ -18,6 +17,7 @@ from sqlalchemy.pool import NullPool
 
 from platform_app.db import migrations
 from platform_app.db.models import Base
+from tests.support.gateway.migrate import migrate_down, migrate_up
 from tests.support.timing.apart import run_apart
 
 T = TypeVar("T")
@@ -100,20 +100,6 @@ def everything(url: str) -> dict[str, list[tuple[Any, ...]]]:
     return schema(url, SCHEMA | BEYOND_MODELS)
 
 
-def apart(work: Callable[[], T]) -> T:
-    """Run `work` in another thread, because Alembic runs its own event loop."""
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(work).result()
-
-
-def up(url: str, revision: str = "head") -> None:
-    apart(lambda: migrations.upgrade(url, revision))
-
-
-def down(url: str, revision: str) -> None:
-    apart(lambda: migrations.downgrade(url, revision))
-
-
 def test_revisions_are_one_line_from_base_to_head() -> None:
     directory = ScriptDirectory(str(migrations.script_location()))
     assert directory.get_heads() == [migrations.head_revision()]
@@ -121,7 +107,7 @@ def test_revisions_are_one_line_from_base_to_head() -> None:
 
 
 def test_models_and_migrations_agree(empty_database: str) -> None:
-    up(empty_database)
+    migrate_up(empty_database)
 
     def compare(connection: Connection) -> list[Any]:
         options = {"compare_type": True, "compare_server_default": True}
@@ -132,7 +118,7 @@ def test_models_and_migrations_agree(empty_database: str) -> None:
 
 def test_constraints_and_indexes_agree_too(empty_database: str) -> None:
     """Alembic's comparison looks at no CHECK and at no partitioning."""
-    up(empty_database)
+    migrate_up(empty_database)
     migrated = schema(empty_database, SCHEMA)
     run(empty_database, "DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
     on(empty_database, lambda connection: Base.metadata.create_all(connection))
@@ -142,13 +128,13 @@ def test_constraints_and_indexes_agree_too(empty_database: str) -> None:
 
 def test_down_to_base_leaves_nothing_and_up_again_gives_the_same(empty_database: str) -> None:
     before = everything(empty_database)
-    up(empty_database)
+    migrate_up(empty_database)
     first = everything(empty_database)
     assert first != before
-    down(empty_database, "base")
+    migrate_down(empty_database, "base")
     assert everything(empty_database) == before
     assert rows(empty_database, "SELECT * FROM alembic_version") == []
-    up(empty_database)
+    migrate_up(empty_database)
     assert everything(empty_database) == first
 
 
@@ -157,51 +143,51 @@ def test_each_step_can_be_undone_and_done_again(empty_database: str, revision: s
     index = REVISIONS.index(revision)
     before_revision = REVISIONS[index - 1] if index else "base"
     if index:
-        up(empty_database, before_revision)
+        migrate_up(empty_database, before_revision)
     before = everything(empty_database)
-    up(empty_database, revision)
+    migrate_up(empty_database, revision)
     after = everything(empty_database)
     assert after != before
-    down(empty_database, before_revision)
+    migrate_down(empty_database, before_revision)
     assert everything(empty_database) == before
-    up(empty_database, revision)
+    migrate_up(empty_database, revision)
     assert everything(empty_database) == after
 
 
 def test_down_and_up_with_data_in_the_tables(empty_database: str) -> None:
-    up(empty_database)
+    migrate_up(empty_database)
     run(empty_database, INSERT_KEY, INSERT_SECRET, INSERT_AUDIT)
-    down(empty_database, REVISIONS[0])
+    migrate_down(empty_database, REVISIONS[0])
     kept = "SELECT key_id, count(*) FROM api_keys JOIN api_key_secrets USING (key_id) GROUP BY key_id"
     assert rows(empty_database, kept) == [("abcdefABC123", 1)]
-    up(empty_database)
+    migrate_up(empty_database)
     assert rows(empty_database, kept) == [("abcdefABC123", 1)]
     assert rows(empty_database, "SELECT target FROM audit_events") == [("abcdefABC123",)]
-    down(empty_database, "base")
-    up(empty_database)
+    migrate_down(empty_database, "base")
+    migrate_up(empty_database)
     assert rows(empty_database, "SELECT * FROM api_keys") == []
 
 
 def test_up_at_head_changes_nothing(empty_database: str) -> None:
-    up(empty_database)
+    migrate_up(empty_database)
     run(empty_database, INSERT_KEY)
     before = everything(empty_database)
-    up(empty_database)
+    migrate_up(empty_database)
     assert everything(empty_database) == before
     assert len(rows(empty_database, "SELECT * FROM api_keys")) == 1
 
 
 def test_a_step_that_fails_leaves_the_one_before(empty_database: str) -> None:
-    up(empty_database, REVISIONS[0])
+    migrate_up(empty_database, REVISIONS[0])
     # In the way of the second migration.
     run(empty_database, "CREATE TABLE access_decisions (x int)")
     before = everything(empty_database)
     with pytest.raises(DBAPIError):
-        up(empty_database)
+        migrate_up(empty_database)
     assert everything(empty_database) == before
     assert rows(empty_database, "SELECT version_num FROM alembic_version") == [(REVISIONS[0],)]
     run(empty_database, "DROP TABLE access_decisions")
-    up(empty_database)
+    migrate_up(empty_database)
     assert rows(empty_database, "SELECT version_num FROM alembic_version") == [(migrations.head_revision(),)]
 
 
@@ -237,7 +223,7 @@ def test_migrations_at_the_same_time_take_turns(empty_database: str) -> None:
     ],
 )
 def test_the_audit_only_grows(empty_database: str, statement: str) -> None:
-    up(empty_database)
+    migrate_up(empty_database)
     run(empty_database, INSERT_AUDIT)
     before = rows(empty_database, "SELECT * FROM audit_events")
     with pytest.raises(DBAPIError, match=r"append-only|GENERATED ALWAYS|generated always|non-DEFAULT"):
@@ -258,6 +244,6 @@ def test_the_audit_only_grows(empty_database: str, statement: str) -> None:
     ],
 )
 def test_the_database_refuses_what_cannot_be(empty_database: str, statement: str, constraint: str) -> None:
-    up(empty_database)
+    migrate_up(empty_database)
     with pytest.raises(DBAPIError, match=f'"{constraint}"'):
         run(empty_database, statement)
