@@ -1,4 +1,4 @@
-"""ChatService, built from fakes: the order of its steps, and what each outcome leaves behind."""
+"""`ChatService` on fakes: the order of its steps, and what each outcome records."""
 
 import asyncio
 from contextlib import aclosing
@@ -7,8 +7,6 @@ from dataclasses import replace
 import pytest
 
 from platform_app.auth.caller import Caller
-from platform_app.chat import ChatResult, ChatService
-from platform_app.config import LimitRule
 from platform_app.errors import (
     LimiterUnavailable,
     ModelNotAllowed,
@@ -19,55 +17,11 @@ from platform_app.errors import (
     RateLimited,
 )
 from platform_app.ledger.events.event import decode
-from platform_app.ledger.events.usage_record import MAX_TOKENS, UsageRecord
-from platform_app.llm.chunk_stream import ChunkStream
-from platform_app.llm.models.registry import ModelRegistry, ServedModel
-from platform_app.llm.models.route import Route
+from platform_app.ledger.events.usage_record import MAX_TOKENS
 from platform_app.llm.requests import ModelRequest, Operation
-from platform_app.llm.responses import ChatChunk, ModelResponse
-from platform_app.llm.usage.pricing import FlatPrice
-from platform_app.rate_limit.matching import RuleBook
-from platform_app.rate_limit.service import RateLimitService
-from tests.support.fakes.core import Count, FakeLedger, FakeLimiter, FakeUpstream, context
-
-ROUTE = Route("big", "sim", "up-big", price=FlatPrice(1.0, 4.0, 0.5, 1.0, 1.0))
-RULES = [
-    LimitRule(name="key-rpm", scope="key", limit=60, window_seconds=60),
-    LimitRule(name="model-rpm", scope="model", limit=60, window_seconds=60),
-]
-CALLER = Caller("k" * 12, "batch", "team-a", "test", frozenset({"platform:chat"}))
-BODY = {"messages": [{"role": "user", "content": "hi"}], "temperature": 0.5}
-USAGE = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
-
-
-def chunk(text: str = "", **body: object) -> ChatChunk:
-    return ChatChunk(b"raw", {"choices": [{"delta": {"content": text}}], **body})
-
-
-class World:
-    def __init__(self) -> None:
-        self.steps: list[str] = []
-        self.limiter = FakeLimiter(self.steps)
-        self.upstream = FakeUpstream(ROUTE, self.steps)
-        self.ledger = FakeLedger()
-        self.context = context()
-        small = ServedModel("small", (), FakeUpstream(Route("small", "sim", "up-small"), self.steps))
-        models = ModelRegistry({"big": ServedModel("big", (ROUTE,), self.upstream), "small": small}, "small")
-        self.chat = ChatService(models, RateLimitService(RuleBook(RULES), self.limiter), self.ledger, 60.0)
-
-    async def send(self, model: str | None = "big", caller: Caller = CALLER, stream: bool = False) -> ChatResult:
-        return await self.chat.send(ModelRequest(model, BODY, stream=stream), caller, self.context)
-
-    async def stream(self) -> ChunkStream:
-        answer = (await self.send(stream=True)).response
-        assert isinstance(answer, ChunkStream)
-        return answer
-
-    @property
-    def record(self) -> UsageRecord:
-        [record] = self.ledger.events
-        assert isinstance(record, UsageRecord)
-        return record
+from platform_app.llm.responses import ModelResponse
+from tests.support.fakes.chat_service import BODY, CALLER, USAGE, World, chunk
+from tests.support.fakes.core import Count
 
 
 @pytest.fixture
@@ -91,13 +45,13 @@ async def test_limiter_then_upstream(world: World) -> None:
     assert (world.context.model, world.context.provider) == ("big", "sim")
 
 
-async def test_the_answer_says_who_gave_it(world: World) -> None:
+async def test_context_names_the_provider_that_responded(world: World) -> None:
     await world.send()
     noted = world.context
     assert (noted.provider, noted.upstream_model, noted.attempts) == ("sim", "up-big", 1)
 
 
-async def test_one_limiter_call_for_all_rules_the_models_among_them(world: World) -> None:
+async def test_all_rules_are_checked_in_one_limiter_call(world: World) -> None:
     await world.send()
     [charges] = world.limiter.asked
     assert [charge.counter for charge in charges] == [
@@ -107,25 +61,25 @@ async def test_one_limiter_call_for_all_rules_the_models_among_them(world: World
     assert world.context.limits is not None
 
 
-async def test_no_model_is_the_default_model(world: World) -> None:
+async def test_missing_model_selects_the_default_model(world: World) -> None:
     assert (await world.send(None)).model == "small"
     assert world.context.model == "small"
 
 
-async def test_an_unknown_model_spends_nothing(world: World) -> None:
+async def test_unknown_model_uses_no_limit(world: World) -> None:
     with pytest.raises(ModelNotFound, match="'gpt-9' does not exist"):
         await world.send("gpt-9")
     assert world.steps == []
-    assert world.context.model is None  # what a client typed is no label
+    assert world.context.model is None  # a name that the client made up must not become a metric label
 
 
-async def test_a_forbidden_model_spends_nothing(world: World) -> None:
+async def test_forbidden_model_uses_no_limit(world: World) -> None:
     caller = Caller("k" * 12, "n", "o", "test", frozenset({"platform:chat"}), frozenset({"small"}))
     with pytest.raises(ModelNotAllowed, match="may not use the model 'big'"):
         await world.send("big", caller)
     assert world.steps == []
     await world.send("small", caller)
-    # The default model is no way around it.
+    # Omitting the model does not avoid the check.
     with pytest.raises(ModelNotAllowed):
         await world.send(None, Caller("k" * 12, "n", "o", "test", frozenset(), frozenset({"big"})))
 
@@ -149,7 +103,7 @@ async def test_replay_of_a_model_without_access_is_refused(world: World, model: 
     assert world.limiter.asked == []
 
 
-async def test_a_limited_request_asks_no_provider(world: World) -> None:
+async def test_limited_request_calls_no_provider(world: World) -> None:
     world.limiter.deny_seconds = 3.0
     with pytest.raises(RateLimited) as caught:
         await world.send()
@@ -160,14 +114,14 @@ async def test_a_limited_request_asks_no_provider(world: World) -> None:
     assert world.ledger.events == []
 
 
-async def test_a_limiter_that_is_closed_lets_nobody_pass(world: World) -> None:
+async def test_unavailable_limiter_refuses_the_request(world: World) -> None:
     world.limiter.down = True
     with pytest.raises(LimiterUnavailable):
         await world.send()
     assert world.steps == ["limiter"]
 
 
-async def test_a_good_answer_is_counted_and_recorded(world: World) -> None:
+async def test_response_usage_is_counted_and_recorded(world: World) -> None:
     usage = {**USAGE, "prompt_tokens_details": {"cached_tokens": 4}}
     world.upstream.completion = ModelResponse(b"", {**world.upstream.completion.body, "usage": usage})
     prompt, completion = tokens("input"), tokens("output")
@@ -182,7 +136,7 @@ async def test_a_good_answer_is_counted_and_recorded(world: World) -> None:
     assert record.first_token_ms is None
 
 
-async def test_an_answer_that_counts_nothing_is_estimated(world: World) -> None:
+async def test_response_without_usage_is_estimated(world: World) -> None:
     text = "x" * 400
     world.upstream.completion = ModelResponse(b"", {"choices": [{"message": {"role": "assistant", "content": text}}]})
     await world.send()
@@ -196,10 +150,10 @@ async def test_an_answer_that_counts_nothing_is_estimated(world: World) -> None:
     ("error", "guessed"),
     [
         (ProviderError("no"), False),
-        (ProviderTimeout("slow"), True),  # no client gets what it generated, but it is charged
+        (ProviderTimeout("slow"), True),  # the provider may have generated and charged a response
     ],
 )
-async def test_a_failure_is_recorded_by_its_code(
+async def test_failure_is_recorded_with_its_error_code(
     world: World, error: ProviderError | ProviderTimeout, guessed: bool
 ) -> None:
     world.upstream.error = error
@@ -213,7 +167,7 @@ async def test_a_failure_is_recorded_by_its_code(
     assert world.context.provider == "sim"
 
 
-async def test_where_no_provider_was_called_there_is_nothing_to_record(world: World) -> None:
+async def test_request_without_provider_call_is_not_recorded(world: World) -> None:
     world.upstream.sends = False
     world.upstream.error = ProviderNotConfigured("no credential")
     with pytest.raises(ProviderNotConfigured):
@@ -222,7 +176,7 @@ async def test_where_no_provider_was_called_there_is_nothing_to_record(world: Wo
     assert world.context.attempts == 0
 
 
-async def test_a_client_that_leaves_before_the_answer(world: World) -> None:
+async def test_disconnect_before_response_is_recorded(world: World) -> None:
     world.upstream.wait = asyncio.Event()
     task = asyncio.create_task(world.send())
     await world.upstream.waiting.wait()
@@ -233,7 +187,7 @@ async def test_a_client_that_leaves_before_the_answer(world: World) -> None:
     assert world.record.prompt_tokens > 0
 
 
-async def test_a_stream_passes_chunks_on_and_is_recorded_once_it_ended(world: World) -> None:
+async def test_stream_is_recorded_when_it_ends(world: World) -> None:
     world.upstream.chunks = [chunk("a"), chunk("b"), chunk(usage=USAGE)]
     prompt, completion = tokens("input"), tokens("output")
     chunks = await world.stream()
@@ -250,7 +204,7 @@ async def test_a_stream_passes_chunks_on_and_is_recorded_once_it_ended(world: Wo
     assert len(world.ledger.events) == 1
 
 
-async def test_usage_that_comes_with_every_chunk_counts_once(world: World) -> None:
+async def test_usage_in_every_chunk_counts_once(world: World) -> None:
     world.upstream.chunks = [
         chunk("a", usage={"prompt_tokens": 7, "completion_tokens": done, "total_tokens": 7 + done})
         for done in (1, 2, 3)
@@ -260,7 +214,7 @@ async def test_usage_that_comes_with_every_chunk_counts_once(world: World) -> No
     assert (world.record.prompt_tokens, world.record.completion_tokens) == (7, 3)
 
 
-async def test_a_stream_that_its_reader_leaves_is_estimated(world: World) -> None:
+async def test_closed_stream_is_estimated(world: World) -> None:
     world.upstream.chunks = [chunk("x" * 400), chunk("b")]
     async with aclosing(await world.stream()) as chunks:
         await anext(chunks)
@@ -271,7 +225,7 @@ async def test_a_stream_that_its_reader_leaves_is_estimated(world: World) -> Non
     assert record.completion_tokens >= 100
 
 
-async def test_a_stream_whose_reader_is_cancelled_in_a_silence(world: World) -> None:
+async def test_cancelled_read_of_idle_stream_closes_provider_stream(world: World) -> None:
     world.upstream.chunks = [chunk("a")]
     world.upstream.wait = asyncio.Event()
     chunks = await world.stream()
@@ -284,7 +238,7 @@ async def test_a_stream_whose_reader_is_cancelled_in_a_silence(world: World) -> 
     assert world.record.outcome == "client_closed"
 
 
-async def test_a_stream_that_fails_in_the_middle(world: World) -> None:
+async def test_failing_stream_is_recorded_with_its_error_code(world: World) -> None:
     world.upstream.chunks = [chunk("a")]
     world.upstream.error = ProviderTimeout("slow")
     chunks = await world.stream()
@@ -296,7 +250,7 @@ async def test_a_stream_that_fails_in_the_middle(world: World) -> None:
 
 
 async def test_intent_is_written_before_the_call_and_withdrawn(world: World) -> None:
-    """It holds what is recorded if the process dies: the most that the call may use, at that provider's price."""
+    """The intent is recorded if the process dies: the most tokens that the call may use, at that provider's price."""
     world.upstream.wait = asyncio.Event()
     task = asyncio.create_task(world.send())
     await world.upstream.waiting.wait()
@@ -304,7 +258,7 @@ async def test_intent_is_written_before_the_call_and_withdrawn(world: World) -> 
     assert (world.ledger.open_intents, world.ledger.events) == (1, [])
     assert (intent.outcome, intent.estimated, intent.attempts) == ("interrupted", True, 1)
     assert (intent.provider, intent.upstream_model, intent.owner) == ("sim", "up-big", "team-a")
-    assert intent.completion_tokens == 1024, "what an answer is taken to need that says nothing"
+    assert intent.completion_tokens == 1024, "the default estimate for a request without max_tokens"
     assert intent.cost_microusd == intent.prompt_tokens * 1 + 1024 * 4
     assert not settlement, "no rule reserved anything"
     world.upstream.wait.set()
@@ -339,7 +293,7 @@ async def test_retried_call_keeps_its_intent(world: World) -> None:
     assert world.ledger.open_intents == 0
 
 
-async def test_nothing_is_intended_where_no_provider_is_called(world: World) -> None:
+async def test_request_without_provider_call_has_no_intent(world: World) -> None:
     world.upstream.sends = False
     world.upstream.error = ProviderNotConfigured("no credential")
     with pytest.raises(ProviderNotConfigured):

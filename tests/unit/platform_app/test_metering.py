@@ -1,4 +1,4 @@
-"""What a call is recorded and charged with, whatever its provider counts (issue 11, kinds 1 and 2)."""
+"""The record and the charge of a call, for every form of usage that a provider may send (issue 11, kinds 1 and 2)."""
 
 from collections.abc import Mapping
 from contextlib import aclosing
@@ -17,14 +17,14 @@ from platform_app.llm.models.route import Route
 from platform_app.llm.responses import ChatChunk, ModelResponse
 from platform_app.llm.usage.pricing import FlatPrice
 from platform_app.rate_limit.limiter import Settlement
+from tests.support.fakes.chat_service import ROUTE, USAGE, World, chunk
 from tests.support.fakes.core import Count
-from tests.unit.platform_app.test_chat import ROUTE, USAGE, World, chunk
 
 TEXT = "x" * 350
 
 
 class Settled:
-    """An admission that notes what it is settled with."""
+    """An admission that stores the arguments of its settlements."""
 
     def __init__(self) -> None:
         self.with_: list[tuple[int | None, int | None]] = []
@@ -59,7 +59,7 @@ def completion(usage: object, text: str = TEXT) -> ModelResponse:
 
 @pytest.mark.parametrize("count", [0, 10**19, 2**63, -1, 0.5, "9", True, None])
 async def test_counts_that_cannot_be_are_estimated(world: World, admission: Settled, count: object) -> None:
-    """The ledger and the limiter get the same, and the caller no count that is not used."""
+    """Ledger and limiter get the same estimate, and the client gets no usage."""
     world.upstream.completion = completion({"prompt_tokens": count, "completion_tokens": count, "total_tokens": count})
     refused = Count("platform_provider_usage_refused_total", provider="sim", model="big")
     served = await world.send()
@@ -96,12 +96,12 @@ async def test_refused_counts_are_logged_without_text(world: World) -> None:
     with capture_logs() as logs:
         await world.send()
         await world.send()
-    told = [line for line in logs if line["event"] == "provider_usage_refused"]
-    assert [(line["provider"], line["model"]) for line in told] == [("sim", "big")]
-    assert orjson.loads(told[0]["counts"]) == {"prompt_tokens": str(10**19), "completion_tokens": 1}
+    refusals = [line for line in logs if line["event"] == "provider_usage_refused"]
+    assert [(line["provider"], line["model"]) for line in refusals] == [("sim", "big")]
+    assert orjson.loads(refusals[0]["counts"]) == {"prompt_tokens": str(10**19), "completion_tokens": 1}
 
 
-async def test_missing_usage_is_no_refusal(world: World) -> None:
+async def test_missing_usage_is_not_counted_as_refused(world: World) -> None:
     refused = Count("platform_provider_usage_refused_total", provider="sim", model="big")
     world.upstream.completion = completion(None)
     await world.send()
@@ -162,5 +162,5 @@ async def test_stream_that_fails_after_its_last_count_is_counted(world: World) -
 
 
 def test_route_has_a_price() -> None:
-    """The figures above are those of one dollar and four dollars for a million tokens."""
+    """The figures above assume one dollar per million input tokens, and four per million output tokens."""
     assert (ROUTE.price, USAGE["total_tokens"]) == (FlatPrice(1.0, 4.0, 0.5, 1.0, 1.0), 10)
