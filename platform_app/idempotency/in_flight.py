@@ -90,7 +90,7 @@ class InFlightRequest:
         try:
             finish = await self._store.finish(self._claim, data, self._policy.keep_seconds)
         except IdempotencyUnavailable as error:
-            self._unavailable("idempotency_answer_not_kept", error)
+            self._unavailable("idempotency_response_not_stored", error)
             return
         if finish is Finish.LOST:
             metrics.IDEMPOTENCY.labels("lost").inc()
