@@ -1,4 +1,4 @@
-"""A key changed at one gateway, used at another: at once while Valkey is up, within the cache's TTL while it is not."""
+"""A key change at one gateway takes effect at another: at once while Valkey is up, otherwise within the cache's TTL."""
 
 import asyncio
 import statistics
@@ -25,8 +25,11 @@ on any machine."""
 
 @dataclass(frozen=True)
 class Pair:
-    """An administrator at two gateways. The first believes its cache for a minute, so that whatever it notices sooner
-    was told to it; the second for a second."""
+    """An administrator's access to two gateways.
+
+    The first gateway caches keys for a minute, so a change that takes effect sooner arrived as an event. The second
+    gateway caches them for a second.
+    """
 
     first: Api
     second: Api
@@ -34,7 +37,7 @@ class Pair:
     valkey: EmbeddedValkey
 
     async def listening(self, *, connected: bool) -> None:
-        """Wait until both gateways say so."""
+        """Wait until the metric of both gateways has this value."""
         async with asyncio.timeout(300):
             while {metric(each.metrics(), CONNECTED) for each in self.gateways} != {float(connected)}:
                 await asyncio.sleep(0.02)

@@ -36,5 +36,5 @@ def test_security_page_shows_each_control_by_test() -> None:
 
 
 def test_readme_leads_to_security_page() -> None:
-    """Whoever found a vulnerability looks in the README."""
+    """A researcher who finds a vulnerability looks in the README first."""
     assert "(SECURITY.md)" in (ROOT / "README.md").read_text()

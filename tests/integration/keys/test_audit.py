@@ -131,7 +131,7 @@ def own_database(empty_database: str) -> str:
 
 @asynccontextmanager
 async def keys_at(url: str) -> AsyncIterator[tuple[KeyAdmin, Peppers]]:
-    """The lifecycle on a database of its own; nobody listens for its announcements."""
+    """Open the key lifecycle on a separate database, without a Redis to publish key changes to."""
     settings = load_settings(database_url=url, redis_url="redis://127.0.0.1:1/0", env="dev")
     secrets = EnvSecretStore({"PLATFORM_API_KEY_PEPPER": PEPPER})
     async with open_key_admin(settings, secrets) as admin:

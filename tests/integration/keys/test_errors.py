@@ -238,7 +238,7 @@ async def test_request_is_refused_as_documented(
 
 
 async def announce(gateway: Gateway, method: str, path: str, headers: dict[str, str]) -> httpx.Response:
-    """The answer to a request whose body does not follow."""
+    """Send the head of a request without its body, and return the response."""
     lines = [f"{method} {path} HTTP/1.1", "Host: gateway", *(f"{name}: {value}" for name, value in headers.items())]
     async with connect(gateway) as connection:
         await connection.send("\r\n".join([*lines, "", ""]).encode())

@@ -21,7 +21,7 @@ async def manager(admin: Api, owner: str) -> Api:
 
 
 def unlike_another(response: httpx.Response) -> Mapping[str, Any]:
-    """A response without what differs between any two: nothing else may tell a foreign key from an unknown one."""
+    """Return a response without the members that differ between any two; the rest must not reveal that a key exists."""
     error = dict(response.json()["error"])
     del error["request_id"]
     headers = {name for name in response.headers if name not in ("ratelimit", "retry-after")}

@@ -78,7 +78,7 @@ FAILURES: dict[str, tuple[Callable[[EmbeddedValkey], None], Callable[[EmbeddedVa
 
 @pytest.mark.parametrize("failure", FAILURES)
 async def test_outage_degrades_to_share_and_recovers(own_valkey: EmbeddedValkey, failure: str) -> None:
-    """Half of each limit, for two replicas; and within 5 s of the server's return all is as before."""
+    """Each of two replicas gets half of each limit, and the shared limits apply again within 5 s of the recovery."""
     begin, end = FAILURES[failure]
     async with open_limiter(settings_of(own_valkey)) as limiter:
         assert (await limiter.acquire([charge()])).allowed
@@ -98,7 +98,7 @@ async def test_outage_degrades_to_share_and_recovers(own_valkey: EmbeddedValkey,
         assert limiter.degraded
         end(own_valkey)
         assert await recovered(limiter) < RECOVERY_SECONDS
-        # The shared counter saw nothing of it, but for the request that a frozen server answered too late.
+        # The shared counter counted no request of the outage, except the one that a frozen server executed too late.
         left = (await limiter.acquire([each])).states[0].remaining
         assert left == (8 if failure == "frozen" else 9)
 

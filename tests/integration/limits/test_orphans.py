@@ -65,7 +65,7 @@ async def test_orphan_is_charged_its_reservation_once(timed: TimedScripts, late:
 
 
 async def test_orphan_charge_counts_from_admission(timed: TimedScripts) -> None:
-    """In a window that is over, or a day that has ended, nothing is charged any more."""
+    """A window or a day that has ended before the settlement is not charged."""
     of_tokens, of_cost = tokens(units=300), cost(units=200)
     dead, survivor = Process(timed), RedisLimiter(timed)
     settlements = [await dead.admit(of_tokens, of_cost) for _ in range(2)]

@@ -193,7 +193,7 @@ async def test_tls_with_own_ca_is_accepted(valkey: EmbeddedValkey, tmp_path: Pat
         redis = make_redis(settings)
         assert await redis.ping()
         await redis.aclose()
-        pipe = PipelinedRedis(f"rediss://127.0.0.1:{port}/0", 2)  # whose CA nobody here knows
+        pipe = PipelinedRedis(f"rediss://127.0.0.1:{port}/0", 2)  # this client does not trust the CA
         with pytest.raises(LimiterUnavailable):
             await RedisLimiter(pipe).acquire([each])
         await pipe.aclose()

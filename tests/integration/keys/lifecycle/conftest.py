@@ -1,4 +1,4 @@
-"""A database of its own for each test."""
+"""Fixtures that give each test a separate database."""
 
 from collections.abc import AsyncIterator
 

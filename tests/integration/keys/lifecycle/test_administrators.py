@@ -1,4 +1,4 @@
-"""Who may change keys: there is always an administrator, and nobody gives more than it has."""
+"""Who may change keys: one administrator always remains, and no key grants more rights than it has."""
 
 import asyncio
 from collections.abc import Iterator

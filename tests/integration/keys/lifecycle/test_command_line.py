@@ -113,7 +113,7 @@ def test_command_line_refuses_invalid_changes(shared_environment: tuple[dict[str
 
 
 def test_command_line_bootstrap_and_last_administrator(own_environment: dict[str, str]) -> None:
-    """Processes of their own: two operators that bootstrap at the same time, and exit codes."""
+    """Separate processes show the exit codes, and two operators who run `bootstrap` at the same time."""
     with ThreadPoolExecutor(2) as pool:
         results = list(pool.map(lambda _: run_cli(own_environment, "bootstrap", "--json"), range(2)))
     won, lost = sorted(results, key=lambda result: result.returncode)

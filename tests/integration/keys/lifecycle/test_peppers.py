@@ -46,7 +46,7 @@ async def test_only_valid_secrets_are_counted_by_pepper(keys: Keys, own_database
 
 @asynccontextmanager
 async def verifier(url: str, peppers: str) -> AsyncIterator[Callable[[str], Awaitable[int]]]:
-    """What a gateway with these peppers would answer to a key; it remembers nothing between two requests."""
+    """Yield a function that authenticates a key with these peppers and without a cache, and returns the HTTP status."""
     engine = make_engine(load_settings(database_url=url, redis_url="redis://127.0.0.1:1/0", env="dev"))
     secrets = SecretPeppers(EnvSecretStore({"PEPPER": peppers}), "PEPPER")
     authenticator = Authenticator(KeyStore(engine), secrets, KeyCache(10), AuthPolicy(ttl=0, stale=0))
@@ -65,7 +65,7 @@ async def verifier(url: str, peppers: str) -> AsyncIterator[Callable[[str], Awai
 
 
 async def test_pepper_rotation_stores_keys_as_they_are_used(own_environment: dict[str, str], keys: Keys) -> None:
-    """Old pepper, both, new one: what was used meanwhile works on, and only that."""
+    """The configuration goes from the old pepper to both to the new one: only keys used with both remain valid."""
     url, new = own_environment["PLATFORM_DATABASE_URL"], f"2:{TWO}"
 
     async def counts(peppers: str) -> str:

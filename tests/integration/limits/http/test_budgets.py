@@ -64,7 +64,7 @@ def budgets(
 
 
 class Caller:
-    """A key with a budget of its own."""
+    """A client with a separate key, and so with a separate budget."""
 
     def __init__(self, client: httpx.AsyncClient, gateway: Gateway, platform: Platform) -> None:
         self._client = client
@@ -93,17 +93,17 @@ def caller(client: httpx.AsyncClient, budgets: Gateway, platform: Platform) -> C
 @pytest.mark.parametrize("number", NUMBERS)
 @pytest.mark.parametrize("wire", WIRES)
 async def test_budget_holds_for_any_provider_usage(caller: Caller, wire: str, number: int, streams: bool) -> None:
-    """No shape makes calls free, and none that cannot be empties a budget."""
+    """No form of usage makes calls free, and impossible counts do not use up a budget."""
     path = PATHS[number % len(PATHS)]
     passed = await caller.requests_until_refused(path, model=f"{wire}-{number}", stream=streams)
     assert 1 <= passed <= MOST_REQUESTS
     if number != COUNTED:
-        assert passed >= 3, "what cannot be has not emptied the budget"
+        assert passed >= 3, "impossible counts used up the budget"
 
 
 @pytest.mark.parametrize("path", PATHS)
 async def test_absurd_counts_are_not_reported_as_usage(caller: Caller, path: str) -> None:
-    """The platform's own contract tells the counts that are used; OpenAI's passes the provider's bytes."""
+    """The platform's contract returns only counts that are charged; OpenAI's contract forwards the provider's bytes."""
     response = await caller.ask(path, model="openai-2")
     assert response.status_code == 200
     usage = response.json()["usage"]
@@ -136,12 +136,12 @@ async def test_embeddings_without_price_are_refused(
 
 
 async def test_check_names_unpriced_route_and_rule(budgets: Gateway) -> None:
-    """Before anybody is refused: one line for each route without a price and each budget that applies to it."""
+    """The command prints one line for each route without a price and each budget that applies to it."""
     outcome = await asyncio.to_thread(cli, budgets.environment, "check", "--no-live")
     assert outcome.code == 1, outcome.all
-    told = [line for line in outcome.out.splitlines() if "no price is known" in line]
-    assert sorted(line.split()[3] for line in told) == ["half-priced", "unpriced"]
-    assert all(line.startswith("FAIL  price of ") for line in told)
-    routes = {line.split()[3]: line.partition("route ")[2].partition(":")[0] for line in told}
+    failed = [line for line in outcome.out.splitlines() if "no price is known" in line]
+    assert sorted(line.split()[3] for line in failed) == ["half-priced", "unpriced"]
+    assert all(line.startswith("FAIL  price of ") for line in failed)
+    routes = {line.split()[3]: line.partition("route ")[2].partition(":")[0] for line in failed}
     assert routes == {"half-priced": "azure/sim-ok", "unpriced": "openai/sim-ok"}
-    assert all("rule 'usd' refuses" in line for line in told)
+    assert all("rule 'usd' refuses" in line for line in failed)

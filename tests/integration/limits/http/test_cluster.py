@@ -1,4 +1,4 @@
-"""The whole gateway on a real Valkey Cluster of three nodes: limits, kept answers and revocations, over two workers."""
+"""The gateway with two workers on a Valkey Cluster of three nodes: limits, stored responses and revocations."""
 
 import asyncio
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from tests.support.gateway.process import Gateway, write_config
 from tests.support.servers.valkey import connect, valkey_cluster
 
 KEYS = 30
-LIMIT = 70  # a response that is given again counts too
+LIMIT = 70  # a replayed response counts too
 ASKED = 90
 RULES = {"rules": [{"name": "key-rpm", "scope": "key", "limit": LIMIT, "window_seconds": 60}]}
 
@@ -39,7 +39,7 @@ def gateway(
         "PLATFORM_CONFIG_FILE": str(config),
         "PLATFORM_REDIS_URL": cluster[0].url,
         "PLATFORM_REDIS_CLUSTER": "true",
-        "PLATFORM_REDIS_TIMEOUT_MS": "1000",  # what is shown here is what happens while it answers
+        "PLATFORM_REDIS_TIMEOUT_MS": "1000",  # long enough that the cluster always responds in time
     }
     with Gateway(environment, directory, workers=2) as running:
         yield running
@@ -66,9 +66,9 @@ async def test_idempotency_works_in_every_slot(
     simulator.reset()
     firsts = [await ask(client, gateway, key, f"order-{number}") for number in range(KEYS)]
     again = await asyncio.gather(*(ask(client, gateway, key, f"order-{number}") for number in range(KEYS)))
-    assert {answer.status_code for answer in (*firsts, *again)} == {200}
-    assert [answer.content for answer in again] == [answer.content for answer in firsts]
-    assert all(answer.headers["idempotency-replayed"] == "true" for answer in again)
+    assert {response.status_code for response in (*firsts, *again)} == {200}
+    assert [response.content for response in again] == [response.content for response in firsts]
+    assert all(response.headers["idempotency-replayed"] == "true" for response in again)
     assert simulator.stats()["sim-ok"]["total"] == KEYS
     for server in cluster:
         redis = connect(server.url)

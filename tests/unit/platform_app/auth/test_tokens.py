@@ -73,7 +73,7 @@ def test_secret_has_at_least_192_random_bits() -> None:
     assert len(set(secrets)) == 400
     for position in range(SECRET_LENGTH):  # no position is constant or from a smaller alphabet
         seen = {secret[position] for secret in secrets}
-        # 400 draws of 62 leave 0.09 of them unseen on average; 10 of 62 unseen is out of the question.
+        # 400 draws of 62 characters leave 0.09 of them unseen on average, so 10 unseen characters show a defect.
         assert len(seen) > 52, f"position {position} shows {len(seen)} characters only"
 
 

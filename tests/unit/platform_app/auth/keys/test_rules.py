@@ -299,7 +299,7 @@ NARROW = replace(MANAGER, allowed_models=["sim-ok"], expires_at=SOON)
 
 
 def test_every_key_attribute_is_compared_or_powerless() -> None:
-    """The table's columns, the record, a new key and a change: none has an attribute that nobody decided on."""
+    """Each attribute of the table, the record, a new key and a change is listed in `BEYOND` or `POWERLESS`."""
     assert not set(BEYOND) & POWERLESS
     decided = set(BEYOND) | POWERLESS
     assert set(ApiKey.__table__.columns.keys()) == set(KeyRecord.__dataclass_fields__) == decided
