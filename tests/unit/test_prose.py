@@ -1,12 +1,10 @@
 """The project's prose is plain technical English: a linter over docstrings, comments, messages, pages and test names.
 
-`tests/support/prose/rules.py` has the rules. Each dictionary below holds the folders that are not clean yet, with their
-number of findings. A number may only become smaller; a folder without an entry has none.
+`tests/support/prose/rules.py` has the rules and their exceptions.
 """
 
 import ast
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -16,20 +14,9 @@ from tests.support.prose.texts import Prose, all_prose, prose_of
 
 MAX_TEST_NAME = 60
 
-NOT_YET_CLEAN: dict[str, int] = {}
-LONG_NAMES: dict[str, int] = {}
-NAMES_NOT_YET_CLEAN: dict[str, int] = {}
-IMPORTS_OF_TESTS: dict[str, int] = {}
-
-
-@cache
-def findings() -> tuple[str, ...]:
-    """Return path, line, text and rule of everything that a rule forbids."""
-    return tuple(found for prose in all_prose() for found in findings_in(prose))
-
 
 def findings_in(prose: Prose) -> Iterator[str]:
-    """Yield what the rules find in one text, apart from the exceptions."""
+    """Yield path, line, text and rule of everything that a rule forbids in one text, apart from the exceptions."""
     if not ANY_RULE.search(prose.text):
         return
     for rule in RULES:
@@ -48,11 +35,6 @@ def all_tests() -> tuple[tuple[str, str], ...]:
         for node in ast.walk(ast.parse(file.read_text()))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_")
     )
-
-
-def long_names() -> list[str]:
-    """Return the tests whose name exceeds `MAX_TEST_NAME` characters."""
-    return [f"{path}: {name}: {len(name)} characters" for path, name in all_tests() if len(name) > MAX_TEST_NAME]
 
 
 def words_in_names() -> list[str]:
@@ -75,33 +57,20 @@ def imports_of_test_modules() -> list[str]:
     ]
 
 
-def count(found: Iterable[str]) -> Counter[str]:
-    """Count findings by folder, two levels deep."""
-    paths = (Path(each.partition(":")[0]) for each in found)
-    return Counter("/".join(path.parts[:2]) if len(path.parts) > 2 else path.as_posix() for path in paths)
-
-
-def new(found: Iterable[str], allowed: dict[str, int]) -> list[str]:
-    """Return the findings of each folder that has more of them than it may have."""
-    found = list(found)
-    over = {folder for folder, number in count(found).items() if number > allowed.get(folder, 0)}
-    return [each for each in found if count([each]).keys() & over]
-
-
 def test_prose_has_no_forbidden_words() -> None:
-    assert new(findings(), NOT_YET_CLEAN) == []
+    assert [found for prose in all_prose() for found in findings_in(prose)] == []
 
 
 def test_test_names_have_at_most_sixty_characters() -> None:
-    assert new(long_names(), LONG_NAMES) == []
+    assert [name for name in all_tests() if len(name[1]) > MAX_TEST_NAME] == []
 
 
 def test_test_names_have_no_forbidden_words() -> None:
-    assert new(words_in_names(), NAMES_NOT_YET_CLEAN) == []
+    assert words_in_names() == []
 
 
 def test_no_test_module_is_imported() -> None:
-    assert new(imports_of_test_modules(), IMPORTS_OF_TESTS) == []
+    assert imports_of_test_modules() == []
 
 
 def test_linter_reads_every_kind_of_text(tmp_path: Path) -> None:
