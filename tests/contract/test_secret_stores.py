@@ -33,10 +33,10 @@ _numbers = itertools.count(1)
 
 
 class Backend(Protocol):
-    """One store's other side: where an operator writes."""
+    """The place where an operator writes the secrets of one store."""
 
     down_is: type[SecretError]
-    """What a look-up gives while it is down."""
+    """The error that a look-up raises while the store is down."""
 
     def put(self, name: str, value: str) -> None: ...
     def delete(self, name: str) -> None: ...
@@ -72,7 +72,7 @@ class EnvBackend:
 
 
 class FileBackend:
-    """A directory; down: unmounted."""
+    """A directory, which is unmounted while the store is down."""
 
     down_is: type[SecretError] = SecretStoreUnavailable
 
@@ -102,7 +102,7 @@ class FileBackend:
 
 
 class VaultBackend:
-    """OpenBao; what it holds is written again when it comes back, since it keeps it in memory."""
+    """OpenBao with its storage in memory, so the secrets are written again after a restart."""
 
     down_is: type[SecretError] = SecretStoreUnavailable
 
@@ -132,7 +132,7 @@ class VaultBackend:
 
 
 class AwsBackend:
-    """moto."""
+    """AWS Secrets Manager, as the library moto implements it."""
 
     down_is: type[SecretError] = SecretStoreUnavailable
 
@@ -201,7 +201,7 @@ async def store(backend: Backend) -> AsyncIterator[SecretStore]:
 
 
 async def refused(store: SecretStore, name: str, kind: type[SecretError]) -> str:
-    """The message of the error, which must be of this kind and show nothing secret."""
+    """Look up a name that is refused, and return the message. The error has this type and contains no secret."""
     with pytest.raises(SecretError) as caught:
         await store.get(name)
     assert type(caught.value) is kind, caught.value
@@ -215,32 +215,32 @@ async def refused(store: SecretStore, name: str, kind: type[SecretError]) -> str
     return str(caught.value)
 
 
-async def test_a_secret_is_found_without_the_white_space_around_it(backend: Backend, store: SecretStore) -> None:
+async def test_store_strips_white_space_around_a_secret(backend: Backend, store: SecretStore) -> None:
     backend.put("OPENAI_API_KEY", f" {VALUE}\n")
     backend.put("OTHER-key.v2", "other")
     assert await store.get("OPENAI_API_KEY") == Secret("OPENAI_API_KEY", VALUE)
     assert (await store.get("OTHER-key.v2")).value == "other"
 
 
-async def test_a_missing_one_is_named(backend: Backend, store: SecretStore) -> None:
+async def test_store_names_a_missing_secret(backend: Backend, store: SecretStore) -> None:
     backend.put("KEY", VALUE)
     assert "NONE" in await refused(store, "NONE", SecretNotFound)
 
 
 @pytest.mark.parametrize("empty", ["  \n", "\t"])
-async def test_an_empty_one_counts_as_missing(backend: Backend, store: SecretStore, empty: str) -> None:
+async def test_store_empty_secret_is_missing(backend: Backend, store: SecretStore, empty: str) -> None:
     backend.put("KEY", empty)
     assert "KEY" in await refused(store, "KEY", SecretNotFound)
 
 
-async def test_a_rotated_one_is_seen_by_the_next_look_up(backend: Backend, store: SecretStore) -> None:
+async def test_store_next_look_up_returns_a_rotated_secret(backend: Backend, store: SecretStore) -> None:
     backend.put("KEY", "old")
     assert (await store.get("KEY")).value == "old"
     backend.put("KEY", "new")
     assert (await store.get("KEY")).value == "new"
 
 
-async def test_a_removed_one_is_gone(backend: Backend, store: SecretStore) -> None:
+async def test_store_removed_secret_is_missing(backend: Backend, store: SecretStore) -> None:
     backend.put("KEY", VALUE)
     await store.get("KEY")
     backend.delete("KEY")
@@ -259,12 +259,12 @@ async def test_secret_name_outside_its_place_is_refused(backend: Backend, store:
         assert "is not a name of a secret" in await refused(store, name, SecretNotFound), name
 
 
-async def test_names_may_have_parts(backend: Backend, store: SecretStore) -> None:
+async def test_secret_name_may_contain_a_slash(backend: Backend, store: SecretStore) -> None:
     backend.put("team_a/openai", VALUE)
     assert (await store.get("team_a/openai")).value == VALUE
 
 
-async def test_down_and_up_again(backend: Backend, store: SecretStore) -> None:
+async def test_store_recovers_after_an_outage(backend: Backend, store: SecretStore) -> None:
     backend.put("KEY", VALUE)
     await store.get("KEY")
     backend.down()
@@ -290,7 +290,7 @@ async def test_cache_serves_while_store_is_down(backend: Backend) -> None:
         await cache.aclose()
 
 
-async def test_many_at_once(backend: Backend, store: SecretStore) -> None:
+async def test_store_serves_concurrent_look_ups(backend: Backend, store: SecretStore) -> None:
     names = [f"KEY{number}" for number in range(10)]
     for name in names:
         backend.put(name, f"value of {name}")
@@ -298,7 +298,7 @@ async def test_many_at_once(backend: Backend, store: SecretStore) -> None:
     assert [secret.value for secret in found] == [f"value of {name}" for name in names]
 
 
-async def test_nothing_shows_a_value(backend: Backend, store: SecretStore) -> None:
+async def test_store_repr_contains_no_secret(backend: Backend, store: SecretStore) -> None:
     backend.put("KEY", VALUE)
     secret = await store.get("KEY")
     shown = repr(secret) + str(secret) + repr(store)
@@ -306,7 +306,7 @@ async def test_nothing_shows_a_value(backend: Backend, store: SecretStore) -> No
         assert hidden not in shown
 
 
-async def test_closing_is_final_and_needs_no_look_up_before(backend: Backend) -> None:
+async def test_store_can_be_closed_before_and_after_a_look_up(backend: Backend) -> None:
     await backend.store().aclose()
     backend.put("KEY", VALUE)
     used = backend.store()
@@ -316,7 +316,7 @@ async def test_closing_is_final_and_needs_no_look_up_before(backend: Backend) ->
 
 @pytest.fixture
 def black_hole() -> Iterator[str]:
-    """An address that takes connections and says nothing."""
+    """Yield an address that accepts connections and never responds."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield f"http://127.0.0.1:{server.getsockname()[1]}"
 
@@ -338,7 +338,7 @@ SLOW: dict[str, Callable[[str, Path, pytest.MonkeyPatch], SecretStore]] = {
 
 
 @pytest.mark.parametrize("scheme", sorted(SLOW))
-async def test_a_slow_store_is_given_up_on_in_time(
+async def test_slow_store_times_out(
     scheme: str, black_hole: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in CREDENTIALS.items():

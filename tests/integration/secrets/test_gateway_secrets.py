@@ -79,7 +79,7 @@ class TestStart:
         assert f"chmod o-rwx {tmp_path}/OPENAI_API_KEY" in outcome.err
         assert OLD not in outcome.all
 
-    def test_a_vault_that_is_down_stops_the_start_at_once(self, bare: dict[str, str]) -> None:
+    def test_serve_unavailable_vault_refuses_start_at_once(self, bare: dict[str, str]) -> None:
         vault = {
             "PLATFORM_SECRET_PROVIDER": "vault",
             "PLATFORM_VAULT_ADDR": f"http://127.0.0.1:{free_port()}",
@@ -93,7 +93,7 @@ class TestStart:
             assert f"store 'vault': Vault at {vault['PLATFORM_VAULT_ADDR']} does not respond (ConnectError)" in problem
         assert ROOT_TOKEN not in outcome.all
 
-    def test_what_a_store_lacks_stops_the_start(self, bare: dict[str, str]) -> None:
+    def test_serve_missing_store_setting_refuses_start(self, bare: dict[str, str]) -> None:
         outcome = cli(bare | {"PLATFORM_SECRET_PROVIDER": "vault"}, "serve")
         assert outcome.code == 2
         assert "also needs PLATFORM_VAULT_ADDR, PLATFORM_VAULT_TOKEN or PLATFORM_VAULT_TOKEN_FILE" in outcome.err
@@ -107,7 +107,7 @@ class TestStart:
         assert "provider simulator" not in marks
         assert f"'OPENAI_API_KEY' in the store 'file': there is no file {tmp_path}/OPENAI_API_KEY" in outcome.out
 
-    def test_a_worker_by_itself_says_so_and_ends_with_2(self, bare: dict[str, str], tmp_path: Path) -> None:
+    def test_worker_without_secret_exits_with_2(self, bare: dict[str, str], tmp_path: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as listening:
             done = subprocess.run(
                 [sys.executable, "-m", "apps.platform_api", str(listening.fileno())],

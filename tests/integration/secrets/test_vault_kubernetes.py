@@ -20,7 +20,7 @@ from tests.support.servers.openbao import OpenBao
 
 @pytest.fixture(scope="module")
 def bao(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenBao]:
-    """With one secret and a policy to read it; with TLS, for the authority that the Kubernetes method wants."""
+    """Yield a server with one secret and a policy that may read it, and with TLS: the Kubernetes method needs its CA."""
     with OpenBao(tmp_path_factory.mktemp("openbao"), tls=True) as running:
         running.put("app/KEY", "v1")
         running.policy("app", "secret/data/app/*")
@@ -116,7 +116,7 @@ def logging_in(bao: OpenBao, login: KubernetesLogin) -> VaultSecretStore:
 
 
 class TestKubernetes:
-    async def test_a_service_account_logs_in(self, bao: OpenBao, cluster: None, tmp_path: Path) -> None:
+    async def test_kubernetes_service_account_logs_in(self, bao: OpenBao, cluster: None, tmp_path: Path) -> None:
         path = tmp_path / "token"
         path.write_text(ACCOUNT_TOKEN)
         login = KubernetesLogin("kubernetes", "platform", Credential("F", file=path))
@@ -125,7 +125,9 @@ class TestKubernetes:
         await store.aclose()
         assert TokenReview.reviewed == ["/apis/authentication.k8s.io/v1/tokenreviews"]
 
-    async def test_a_role_that_is_not_its_own(self, bao: OpenBao, cluster: None, tmp_path: Path) -> None:
+    async def test_kubernetes_role_of_another_account_is_refused(
+        self, bao: OpenBao, cluster: None, tmp_path: Path
+    ) -> None:
         path = tmp_path / "token"
         path.write_text(ACCOUNT_TOKEN)
         login = KubernetesLogin("kubernetes", "admin", Credential("F", file=path))

@@ -32,7 +32,7 @@ SECRET_ID = "PLATFORM_VAULT_SECRET_ID"
 
 @pytest.fixture(scope="module")
 def bao(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenBao]:
-    """With one secret and a policy to read it."""
+    """Yield a server with one secret and a policy that may read it."""
     with OpenBao(tmp_path_factory.mktemp("openbao")) as running:
         running.put("app/KEY", "v1")
         running.policy("app", "secret/data/app/*")
@@ -49,7 +49,7 @@ def tls_bao(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenBao]:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No pauses between logins."""
+    """Remove the pause between logins."""
     monkeypatch.setattr(vault_token, "LOGIN_PAUSE_SECONDS", 0.0)
     monkeypatch.setattr(vault_token, "RETRY_SECONDS", 0.05)
 
@@ -100,7 +100,7 @@ class TestPaths:
             with pytest.raises(SecretNotFound):
                 await store.get("odd")
 
-    async def test_a_deleted_version_is_missing(self, bao: OpenBao) -> None:
+    async def test_vault_deleted_version_is_missing(self, bao: OpenBao) -> None:
         bao.put("app/gone", "x")
         bao.call("DELETE", "secret/data/app/gone")
         async with opened(bao, with_token(ROOT_TOKEN)) as store:
@@ -108,7 +108,7 @@ class TestPaths:
                 await store.get("gone")
 
     @pytest.mark.parametrize("mount", ["none", "version-one"])
-    async def test_a_wrong_mount_is_a_wrong_setting(self, bao: OpenBao, mount: str) -> None:
+    async def test_vault_wrong_mount_names_its_setting(self, bao: OpenBao, mount: str) -> None:
         if mount != "none":
             bao.call("POST", f"sys/mounts/{mount}", {"type": "kv", "options": {"version": "1"}})
             bao.call("POST", f"{mount}/data/KEY", {"value": "x"})
@@ -119,7 +119,7 @@ class TestPaths:
             await store.get("KEY")
         await store.aclose()
 
-    async def test_a_namespace(self, bao: OpenBao) -> None:
+    async def test_vault_reads_the_configured_namespace(self, bao: OpenBao) -> None:
         bao.call("POST", "sys/namespaces/team")
         bao.call("POST", "sys/mounts/secret", {"type": "kv", "options": {"version": "2"}}, namespace="team")
         await asyncio.sleep(0.2)  # a new key-value store upgrades itself for a moment
@@ -134,7 +134,7 @@ class TestPaths:
 
 
 class TestPermissions:
-    async def test_a_policy_that_forbids_is_said_and_causes_no_login(self, bao: OpenBao) -> None:
+    async def test_vault_forbidden_path_is_named_without_new_login(self, bao: OpenBao) -> None:
         bao.put("other/KEY", "x")
         async with opened(bao, with_approle(bao, "narrow", token_ttl="60s"), prefix="other") as store:
             for _ in range(3):
@@ -144,14 +144,14 @@ class TestPermissions:
             await store_again(store)
             assert bao.call("LIST", "auth/token/accessors")["data"]["keys"] == logins
 
-    async def test_a_bad_token_is_said_and_not_shown(self, bao: OpenBao) -> None:
+    async def test_vault_invalid_token_is_named_but_not_shown(self, bao: OpenBao) -> None:
         async with opened(bao, with_token("s.bad-token-canary")) as store:
             with pytest.raises(SecretStoreUnavailable, match="PLATFORM_VAULT_TOKEN") as caught:
                 await store.get("KEY")
             assert "canary" not in str(caught.value)
             assert "canary" not in repr(store._token._login)
 
-    async def test_a_bad_secret_id_is_said_and_not_shown(self, bao: OpenBao) -> None:
+    async def test_vault_invalid_secret_id_is_named_but_not_shown(self, bao: OpenBao) -> None:
         role_id, _ = bao.approle("bad", token_policies=["app"])
         login = AppRoleLogin("approle", role_id, Credential(SECRET_ID, "secret-id-canary"))
         async with opened(bao, login) as store:
@@ -161,7 +161,7 @@ class TestPermissions:
             assert "canary" not in shown
             assert role_id not in shown
 
-    async def test_a_refused_login_is_shared_by_all_that_wait_for_it(self, bao: OpenBao) -> None:
+    async def test_vault_concurrent_look_ups_share_a_refused_login(self, bao: OpenBao) -> None:
         attempts = []
 
         class Counting(TokenLogin):
@@ -192,19 +192,19 @@ class TestTls:
             vault_ca_file=ca_file,
         )
 
-    async def test_the_authority_of_the_file_is_believed(self, tls_bao: OpenBao) -> None:
+    async def test_vault_ca_file_is_trusted(self, tls_bao: OpenBao) -> None:
         store = configured_store(self.settings(tls_bao, tls_bao.ca_file), {})
         assert (await store.get("KEY")).value == "over TLS"
         await store.aclose()
 
-    async def test_without_it_the_certificate_is_refused(self, tls_bao: OpenBao) -> None:
+    async def test_vault_unknown_ca_is_refused(self, tls_bao: OpenBao) -> None:
         store = configured_store(self.settings(tls_bao, None), {})
         with pytest.raises(SecretStoreUnavailable, match="does not respond"):
             await store.get("KEY")
         await store.aclose()
 
     @pytest.mark.parametrize("content", [None, "no certificate"])
-    async def test_vault_missing_file_is_named(self, tls_bao: OpenBao, tmp_path: Path, content: str | None) -> None:
+    async def test_vault_unusable_ca_file_is_named(self, tls_bao: OpenBao, tmp_path: Path, content: str | None) -> None:
         path = tmp_path / "ca.pem"
         if content is not None:
             path.write_text(content)
@@ -214,7 +214,7 @@ class TestTls:
 
 
 class TestFiles:
-    async def test_a_token_file_is_read_again_when_the_token_dies(
+    async def test_vault_revoked_token_is_read_from_its_file_again(
         self, bao: OpenBao, tmp_path: Path, quick: None
     ) -> None:
         path = tmp_path / "token"
@@ -228,7 +228,7 @@ class TestFiles:
             assert (await store.get("KEY")).value == "v1"
 
     @pytest.mark.parametrize("content", [None, b"", b"\xff\xfe"])
-    async def test_a_file_that_cannot_be_used_is_named(
+    async def test_vault_unusable_token_file_is_named(
         self, bao: OpenBao, tmp_path: Path, content: bytes | None
     ) -> None:
         path = tmp_path / "token"
@@ -241,7 +241,7 @@ class TestFiles:
 
 
 class TestLeases:
-    async def test_a_token_is_renewed_before_it_ends(self, bao: OpenBao) -> None:
+    async def test_vault_token_is_renewed_before_it_expires(self, bao: OpenBao) -> None:
         async with opened(bao, with_approle(bao, "renewed", token_ttl="1s", token_max_ttl="1h")) as store:
             await store.get("KEY")
             token = lease(store).token
@@ -249,14 +249,14 @@ class TestLeases:
             assert lease(store).token == token
             assert (await store.get("KEY")).value == "v1"
 
-    async def test_near_its_maximum_life_another_takes_its_place(self, bao: OpenBao) -> None:
+    async def test_vault_token_is_replaced_near_its_maximum_ttl(self, bao: OpenBao) -> None:
         async with opened(bao, with_approle(bao, "short", token_ttl="2s", token_max_ttl="3s")) as store:
             await store.get("KEY")
             token = lease(store).token
             await until(lambda: lease(store).token != token)
             assert (await store.get("KEY")).value == "v1"
 
-    async def test_a_token_that_cannot_be_renewed_is_replaced(self, bao: OpenBao) -> None:
+    async def test_vault_token_that_is_not_renewable_is_replaced(self, bao: OpenBao) -> None:
         async with opened(bao, with_approle(bao, "batch", token_ttl="3s", token_type="batch")) as store:
             await store.get("KEY")
             token = lease(store).token
@@ -265,7 +265,7 @@ class TestLeases:
             await asyncio.sleep(1.5)
             assert (await store.get("KEY")).value == "v1"
 
-    async def test_a_token_that_was_revoked_is_replaced_within_the_look_up(self, bao: OpenBao, quick: None) -> None:
+    async def test_vault_revoked_token_is_replaced_during_the_look_up(self, bao: OpenBao, quick: None) -> None:
         async with opened(bao, with_approle(bao, "revoked", token_ttl="1h")) as store:
             await store.get("KEY")
             token = lease(store).token
@@ -274,14 +274,14 @@ class TestLeases:
             assert {secret.value for secret in found} == {"v1"}
             assert lease(store).token != token
 
-    async def test_logins_for_dead_tokens_have_a_pause_between_them(self, bao: OpenBao) -> None:
+    async def test_vault_logins_after_revoked_tokens_are_spaced(self, bao: OpenBao) -> None:
         async with opened(bao, with_approle(bao, "pause", token_ttl="1h")) as store:
             await store.get("KEY")
             bao.call("POST", "auth/token/revoke", {"token": lease(store).token})
             with pytest.raises(SecretStoreUnavailable, match="the next login is tried within 5 s"):
                 await store.get("KEY")
 
-    async def test_a_token_that_we_made_does_not_outlive_us(self, bao: OpenBao) -> None:
+    async def test_vault_closing_revokes_a_token_from_login(self, bao: OpenBao) -> None:
         async with opened(bao, with_approle(bao, "closing", token_ttl="1h")) as store:
             await store.get("KEY")
             token = lease(store).token
@@ -289,13 +289,13 @@ class TestLeases:
         with pytest.raises(AssertionError, match=r"bad token|invalid"):
             bao.call("POST", "auth/token/lookup", {"token": token})
 
-    async def test_a_token_that_was_given_to_us_does(self, bao: OpenBao) -> None:
+    async def test_vault_closing_keeps_a_configured_token(self, bao: OpenBao) -> None:
         token = bao.token("app", "default")
         async with opened(bao, with_token(token)) as store:
             await store.get("KEY")
         bao.call("POST", "auth/token/lookup", {"token": token})
 
-    async def test_the_keeper_survives_an_outage(self, bao: OpenBao, quick: None, tmp_path: Path) -> None:
+    async def test_vault_token_renewal_resumes_after_an_outage(self, bao: OpenBao, quick: None, tmp_path: Path) -> None:
         with OpenBao(tmp_path) as own:
             role: dict[str, Any] = {"token_policies": ["app"], "token_ttl": "1s", "token_max_ttl": "1h"}
             own.put("app/KEY", "v1")
@@ -323,7 +323,7 @@ class TestLeases:
 
 
 class TestBehindTheCache:
-    async def test_a_changed_secret_is_there_at_once_after_a_refusal(self, bao: OpenBao) -> None:
+    async def test_vault_changed_secret_is_read_after_a_refusal(self, bao: OpenBao) -> None:
         bao.put("app/ROTATED", "old")
         async with opened(bao, with_approle(bao, "cache", token_ttl="1h")) as store:
             cache = CachedSecretStore(store, ttl_seconds=300)
@@ -333,7 +333,7 @@ class TestBehindTheCache:
             assert (await cache.refresh("ROTATED", "old")).value == "new"
             assert (await cache.get("ROTATED")).value == "new"
 
-    async def test_a_frozen_server_costs_no_request_anything(self, bao: OpenBao, tmp_path: Path) -> None:
+    async def test_vault_frozen_server_delays_no_cached_look_up(self, bao: OpenBao, tmp_path: Path) -> None:
         with OpenBao(tmp_path) as own:
             own.put("app/KEY", "v1")
             async with opened(own, with_token(ROOT_TOKEN)) as store:
@@ -357,7 +357,7 @@ class TestBehindTheCache:
                 await asyncio.gather(refreshing, return_exceptions=True)
 
 
-async def test_the_store_needs_no_second_login_for_ten_at_once(bao: OpenBao) -> None:
+async def test_vault_concurrent_look_ups_share_one_login(bao: OpenBao) -> None:
     http = VaultHttp(bao.address, None, ssl.create_default_context())
     token = VaultToken(http, with_approle(bao, "ten", token_ttl="1h"))
     assert len(set(await asyncio.gather(*(token.current() for _ in range(10))))) == 1

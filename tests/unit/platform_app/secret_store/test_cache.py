@@ -14,7 +14,7 @@ from tests.support.fakes.core import FakeSecrets
 from tests.support.timing.virtual_time import now, virtual_time
 
 
-async def test_the_store_is_asked_once_while_the_value_is_young() -> None:
+async def test_cache_fresh_value_causes_no_second_look_up() -> None:
     store = FakeSecrets({"KEY": "v"})
     cache, clock = cached(store)
     assert await cache.get("KEY") == Secret("KEY", "v")
@@ -80,14 +80,14 @@ async def test_processes_do_not_refresh_at_the_same_moment() -> None:
     assert 0.9 * DUE <= min(due) <= max(due) <= DUE
 
 
-async def test_names_are_cached_apart() -> None:
+async def test_cache_has_one_entry_per_name() -> None:
     store = FakeSecrets({"A": "1", "B": "2"})
     cache, _ = cached(store)
     assert [(await cache.get(name)).value for name in ("A", "B", "A", "B")] == ["1", "2", "1", "2"]
     assert store.asked == ["A", "B"]
 
 
-async def test_fifty_at_once_ask_once() -> None:
+async def test_cache_concurrent_requests_share_one_look_up() -> None:
     store = Gated({"KEY": "v"})
     store.open.clear()
     cache, _ = cached(store)
@@ -112,7 +112,7 @@ async def test_cache_store_down_serves_value_until_twice_ttl() -> None:
         await cache.get("KEY")
 
 
-async def test_it_comes_back_when_the_store_does() -> None:
+async def test_cache_recovers_when_the_store_recovers() -> None:
     store = FakeSecrets({"KEY": "old"})
     cache, clock = cached(store)
     await cache.get("KEY")
@@ -128,7 +128,7 @@ async def test_it_comes_back_when_the_store_does() -> None:
     assert await at_once(cache) == "new"
 
 
-async def test_a_store_that_is_down_is_asked_at_most_once_a_second() -> None:
+async def test_cache_probes_unavailable_store_once_a_second() -> None:
     store = FakeSecrets({"KEY": "v"})
     cache, clock = cached(store)
     await cache.get("KEY")
@@ -142,7 +142,7 @@ async def test_a_store_that_is_down_is_asked_at_most_once_a_second() -> None:
     assert 9 <= len(store.asked) <= 11
 
 
-async def test_a_removed_secret_goes_when_the_store_says_so_twice() -> None:
+async def test_cache_drops_a_secret_that_is_missing_twice() -> None:
     store = FakeSecrets({"KEY": "v"})
     cache, clock = cached(store)
     await cache.get("KEY")
@@ -164,7 +164,7 @@ async def test_a_removed_secret_goes_when_the_store_says_so_twice() -> None:
         await cache.get("KEY")
 
 
-async def test_a_missing_secret_is_asked_for_again_a_second_later() -> None:
+async def test_cache_looks_up_a_missing_secret_after_a_second() -> None:
     store = FakeSecrets({})
     cache, clock = cached(store)
     for _ in range(10):
@@ -205,7 +205,7 @@ async def test_cache_frozen_store_delays_only_first_requests() -> None:
     await cache.aclose()
 
 
-async def test_a_bug_of_the_store_is_a_failure_and_is_heard_of(task_failures: list[str]) -> None:
+async def test_cache_reports_unexpected_store_error_as_unavailable(task_failures: list[str]) -> None:
     store = FakeSecrets({"KEY": "v"})
     store.error = ValueError("sk-inside-a-message")
     cache, _ = cached(store)
@@ -228,9 +228,9 @@ async def test_cache_cancelled_request_keeps_look_up_running() -> None:
 
 
 class TestRefresh:
-    """A provider refused the value."""
+    """The method that is called after a provider refused the value."""
 
-    async def test_it_gives_the_value_of_now(self) -> None:
+    async def test_refresh_returns_the_current_value(self) -> None:
         store = FakeSecrets({"KEY": "old"})
         cache, _ = cached(store)
         await cache.get("KEY")
@@ -238,14 +238,14 @@ class TestRefresh:
         assert (await cache.refresh("KEY", "old")).value == "new"
         assert await at_once(cache) == "new"
 
-    async def test_a_value_that_was_replaced_meanwhile_costs_no_look_up(self) -> None:
+    async def test_refresh_of_a_replaced_value_causes_no_look_up(self) -> None:
         store = FakeSecrets({"KEY": "new"})
         cache, _ = cached(store)
         await cache.get("KEY")
         assert (await cache.refresh("KEY", "old")).value == "new"
         assert store.asked == ["KEY"]
 
-    async def test_fifty_at_once_ask_once(self) -> None:
+    async def test_refresh_concurrent_calls_share_one_look_up(self) -> None:
         store = FakeSecrets({"KEY": "old"})
         cache, _ = cached(store)
         await cache.get("KEY")
@@ -264,7 +264,7 @@ class TestRefresh:
             clock.advance(0.1)
         assert 10 / REFETCH_SECONDS - 1 <= len(store.asked) <= 10 / REFETCH_SECONDS + 1
 
-    async def test_a_look_up_from_before_the_change_does_not_count(self) -> None:
+    async def test_refresh_ignores_a_look_up_that_began_earlier(self) -> None:
         class Slow(Gated):
             async def get(self, name: str) -> Secret:
                 secret = Secret(name, self.values[name])  # the store's response, still on its way
@@ -285,21 +285,21 @@ class TestRefresh:
         store.open.set()
         assert (await asyncio.wait_for(refreshing, 300)).value == "new"
 
-    async def test_while_the_store_is_down_it_is_the_last_good_value(self) -> None:
+    async def test_refresh_returns_last_value_while_store_is_down(self) -> None:
         store = FakeSecrets({"KEY": "v"})
         cache, _ = cached(store)
         await cache.get("KEY")
         store.error = SecretStoreUnavailable("down")
         assert (await cache.refresh("KEY", "v")).value == "v"
 
-    async def test_of_an_unknown_name(self) -> None:
+    async def test_refresh_of_an_unknown_name_is_not_found(self) -> None:
         cache, _ = cached(FakeSecrets({"KEY": "v"}))
         assert (await cache.refresh("KEY", "other")).value == "v"
         with pytest.raises(SecretNotFound):
             await cache.refresh("NONE", "other")
 
 
-async def test_closing_ends_look_ups_and_closes_the_store() -> None:
+async def test_cache_close_ends_look_ups_and_closes_the_store() -> None:
     store = Gated({})
     store.open.clear()
     cache, _ = cached(store)
@@ -313,7 +313,7 @@ async def test_closing_ends_look_ups_and_closes_the_store() -> None:
     assert cache.scheme == "fake"
 
 
-async def test_nothing_shows_a_value() -> None:
+async def test_cache_repr_contains_no_secret() -> None:
     cache, _ = cached(FakeSecrets({"KEY": "sk-123"}))
     await cache.get("KEY")
     assert "sk-123" not in repr(cache) + repr(cache._entries) + str(vars(cache))

@@ -1,4 +1,4 @@
-"""From settings to a store: which one, what it needs, and that nothing of it shows."""
+"""The secret store that the settings select: the settings that it requires, and that it shows no secret."""
 
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ def settings(**fields: Any) -> Settings:
 
 
 @pytest.mark.parametrize("kind", sorted(COMPLETE))
-async def test_each_can_be_chosen_and_shows_nothing(kind: str) -> None:
+async def test_configured_store_contains_no_secret_in_its_repr(kind: str) -> None:
     chosen = settings(**{"secret_provider": kind.split()[0], **COMPLETE[kind]})
     store = configured_store(chosen, {})
     assert store.scheme == kind.split()[0]
@@ -58,7 +58,7 @@ async def test_each_can_be_chosen_and_shows_nothing(kind: str) -> None:
         ({**VAULT, "vault_auth": "kubernetes"}, ["PLATFORM_VAULT_ROLE"]),
     ],
 )
-def test_what_a_store_lacks_is_named_all_at_once(fields: dict[str, Any], lacking: list[str]) -> None:
+def test_settings_name_all_missing_store_settings(fields: dict[str, Any], lacking: list[str]) -> None:
     with pytest.raises(ConfigurationError) as caught:
         settings(**fields)
     (problem,) = caught.value.problems
@@ -68,7 +68,7 @@ def test_what_a_store_lacks_is_named_all_at_once(fields: dict[str, Any], lacking
     )
 
 
-def test_beside_every_other_problem() -> None:
+def test_settings_report_store_problems_with_all_others() -> None:
     with pytest.raises(ConfigurationError) as caught:
         load_settings(secret_provider="vault", vault_addr="vault.example", vault_mount="../sys", port=0)
     assert sorted(problem.partition(":")[0] for problem in caught.value.problems) == [
@@ -83,15 +83,15 @@ def test_beside_every_other_problem() -> None:
     assert "PLATFORM_VAULT_ADDR" not in needs, "it is set, and wrong"
 
 
-def test_an_unknown_store_is_refused() -> None:
+def test_settings_refuse_an_unknown_store() -> None:
     with pytest.raises(ConfigurationError, match="PLATFORM_SECRET_PROVIDER"):
         settings(secret_provider="gcp")
 
 
 @pytest.mark.parametrize("kind", ["env", "file"])
-def test_what_is_at_hand_is_looked_at_every_second(kind: str) -> None:
+def test_local_store_is_refreshed_every_second(kind: str) -> None:
     assert refresh_seconds(settings(secret_provider=kind, **COMPLETE[kind])) == LOCAL_REFRESH_SECONDS
 
 
-def test_what_is_not_is_left_to_the_cache(tmp_path: Path) -> None:
+def test_remote_store_is_refreshed_by_the_cache_ttl(tmp_path: Path) -> None:
     assert refresh_seconds(settings(**COMPLETE["vault"])) is None

@@ -12,7 +12,7 @@ async def test_env_store_strips_white_space() -> None:
     assert secret == Secret("KEY", "sk-1 2")
 
 
-async def test_a_change_of_the_environment_is_seen() -> None:
+async def test_env_store_returns_a_changed_variable() -> None:
     environment = {"KEY": "old"}
     store = EnvSecretStore(environment)
     environment["KEY"] = "new"
@@ -20,11 +20,11 @@ async def test_a_change_of_the_environment_is_seen() -> None:
 
 
 @pytest.mark.parametrize("environment", [{}, {"KEY": ""}, {"KEY": " \t\n"}, {"key": "sk-other-case"}])
-async def test_what_is_missing_is_named_with_its_remedy(environment: dict[str, str]) -> None:
+async def test_env_store_names_missing_variable_and_remedy(environment: dict[str, str]) -> None:
     with pytest.raises(SecretNotFound, match=r"^the environment variable KEY is not set or empty; set it"):
         await EnvSecretStore(environment).get("KEY")
 
 
-def test_a_secrets_repr_shows_its_name_only() -> None:
+def test_secret_repr_shows_only_its_name() -> None:
     assert repr(Secret("KEY", "sk-123")) == "Secret(name='KEY')"
     assert "sk-123" not in f"{Secret('KEY', 'sk-123')}"

@@ -27,7 +27,7 @@ def write(path: Path, text: str, mode: int = 0o600) -> Path:
 
 
 def kubernetes_writes(volume: Path, generation: int, **secrets: str) -> None:
-    """As the kubelet does: a new directory, and a link that is swapped for one to it."""
+    """Write a volume as the kubelet does: into a new directory, to which a link is then renamed."""
     real = volume / f"..2026_{generation}"
     for name, text in secrets.items():
         write(real / name, text, 0o440)
@@ -42,7 +42,7 @@ def kubernetes_writes(volume: Path, generation: int, **secrets: str) -> None:
             old.rmdir()
 
 
-async def test_a_volume_of_kubernetes_changes_under_our_feet(mounted: Path) -> None:
+async def test_file_store_reads_each_swapped_kubernetes_volume(mounted: Path) -> None:
     store = FileSecretStore(mounted)
     for generation in range(20):
         kubernetes_writes(mounted, generation, KEY=f"v{generation}")
@@ -64,7 +64,7 @@ async def test_file_store_reads_volume_that_is_swapped_repeatedly(mounted: Path)
     while not swapping.done():
         try:
             assert (await store.get("KEY")).value == "v"
-        except SecretNotFound:  # twice in a row; the cache wants to hear it again a second later
+        except SecretNotFound:  # missing twice in a row; the cache looks it up again a second later
             failures += 1
     assert failures < 5
     await store.aclose()
@@ -98,7 +98,7 @@ async def test_file_store_world_readable_file_is_refused(mounted: Path, mode: in
     await store.aclose()
 
 
-async def test_it_is_the_mode_of_the_file_behind_the_links_that_counts(mounted: Path) -> None:
+async def test_file_store_checks_the_mode_of_the_link_target(mounted: Path) -> None:
     kubernetes_writes(mounted, 0, KEY="v")
     (mounted / "..2026_0" / "KEY").chmod(0o644)
     store = FileSecretStore(mounted)
@@ -108,7 +108,7 @@ async def test_it_is_the_mode_of_the_file_behind_the_links_that_counts(mounted: 
 
 
 @pytest.mark.parametrize("target", ["../outside", "/etc/hostname", "../secrets-too/KEY"])
-async def test_a_link_that_leads_out_is_refused(mounted: Path, target: str) -> None:
+async def test_file_store_link_to_outside_is_refused(mounted: Path, target: str) -> None:
     write(mounted.parent / "outside", "sk-canary")
     write(mounted.parent / "secrets-too" / "KEY", "sk-canary")
     (mounted / "KEY").symlink_to(target)
@@ -118,7 +118,7 @@ async def test_a_link_that_leads_out_is_refused(mounted: Path, target: str) -> N
     await store.aclose()
 
 
-async def test_the_directory_itself_may_be_a_link(mounted: Path) -> None:
+async def test_file_store_directory_may_be_a_link(mounted: Path) -> None:
     write(mounted / "KEY", "v")
     link = mounted.parent / "link"
     link.symlink_to(mounted)
@@ -137,7 +137,7 @@ async def test_file_store_fifo_is_refused_without_hanging(mounted: Path) -> None
     await store.aclose()
 
 
-async def test_a_link_that_goes_in_circles(mounted: Path) -> None:
+async def test_file_store_circular_link_is_refused(mounted: Path) -> None:
     (mounted / "KEY").symlink_to("KEY")
     store = FileSecretStore(mounted)
     with pytest.raises(SecretStoreUnavailable, match="cannot be read"):
@@ -158,7 +158,7 @@ async def test_file_store_binary_or_large_file_is_refused(mounted: Path) -> None
     await store.aclose()
 
 
-async def test_a_missing_file_and_an_empty_one_are_named_by_their_path(mounted: Path) -> None:
+async def test_file_store_names_path_of_missing_or_empty_file(mounted: Path) -> None:
     write(mounted / "EMPTY", "\n")
     store = FileSecretStore(mounted)
     for name in ("NONE", "EMPTY"):
