@@ -20,7 +20,7 @@ from tests.support.servers.openbao import OpenBao
 
 @pytest.fixture(scope="module")
 def bao(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenBao]:
-    """Yield a server with one secret and a policy that may read it, and with TLS: the Kubernetes method needs its CA."""
+    """Yield a server with one secret, a policy that may read it, and TLS, because the Kubernetes method needs a CA."""
     with OpenBao(tmp_path_factory.mktemp("openbao"), tls=True) as running:
         running.put("app/KEY", "v1")
         running.policy("app", "secret/data/app/*")
