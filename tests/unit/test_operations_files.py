@@ -84,7 +84,7 @@ def queries() -> Iterator[Any]:
             yield pytest.param(query, id=f"runbook {runbook.stem} {number}")
 
 
-def test_the_code_has_the_metrics_that_this_file_compares_with() -> None:
+def test_metrics_of_the_code_are_found() -> None:
     assert EXPOSED["platform_http_requests_total"] == {"method", "route", "status"}
     assert "le" in EXPOSED["platform_limiter_duration_seconds_bucket"]
 
@@ -148,7 +148,7 @@ def _closing(text: str, opens: str, closes: str) -> int:
 
 
 @pytest.mark.parametrize("query", list(queries()))
-def test_a_query_uses_metrics_labels_and_records_that_exist(query: str) -> None:
+def test_query_uses_existing_metrics_labels_and_records(query: str) -> None:
     assert problems(query) == []
 
 
@@ -227,7 +227,7 @@ def test_every_metric_is_on_the_dashboard() -> None:
     assert families == {re.sub(r"_(bucket|sum|count)$", "", name) for name in shown}
 
 
-def test_panels_do_not_overlap_and_have_ids_of_their_own() -> None:
+def test_panels_do_not_overlap_and_have_unique_ids() -> None:
     ids = [panel["id"] for panel in PANELS]
     assert len(ids) == len(set(ids))
     cells: set[tuple[int, int]] = set()
@@ -240,7 +240,7 @@ def test_panels_do_not_overlap_and_have_ids_of_their_own() -> None:
 
 
 @pytest.mark.parametrize("rule", ALERTS, ids=[f"{r['alert']}-{r['labels'].get('window', '')}" for r in ALERTS])
-def test_an_alert_says_how_urgent_it_is_and_where_to_look(rule: dict[str, Any]) -> None:
+def test_alert_has_a_severity_and_a_runbook(rule: dict[str, Any]) -> None:
     assert rule["labels"]["severity"] in {"page", "ticket"}
     assert rule["annotations"].keys() == {"summary", "description", "runbook_url"}
     assert rule["annotations"]["runbook_url"] == f"runbooks/{rule['alert']}.md"
@@ -251,7 +251,7 @@ def test_every_alert_has_a_runbook_and_every_runbook_an_alert() -> None:
 
 
 @pytest.mark.parametrize("runbook", RUNBOOKS, ids=lambda path: path.stem)
-def test_a_runbook_has_its_five_parts(runbook: Path) -> None:
+def test_runbook_has_its_five_parts(runbook: Path) -> None:
     text = runbook.read_text()
     assert text.startswith(f"# {runbook.stem}\n")
     parts = re.split(r"^## (.+)$", text, flags=re.M)

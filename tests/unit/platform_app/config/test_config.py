@@ -39,22 +39,22 @@ def problems_of(**fields: Any) -> list[str]:
 
 
 class TestSettings:
-    def test_two_urls_are_enough(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_settings_require_only_two_urls(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("PLATFORM_DATABASE_URL", DATABASE_URL)
         monkeypatch.setenv("PLATFORM_REDIS_URL", REDIS_URL)
         found = load_settings()
         assert (found.port, found.metrics_port, found.env, found.host) == (8100, 9100, "dev", "127.0.0.1")
 
-    def test_flags_win_over_the_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_settings_flags_override_the_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("PLATFORM_PORT", "8200")
         assert settings().port == 8200
         assert settings(port=8300).port == 8300
 
-    def test_an_empty_variable_is_one_that_is_not_set(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_settings_empty_variable_means_default(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("PLATFORM_PORT", "")
         assert settings().port == 8100
 
-    def test_every_problem_comes_at_once_by_its_name(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_settings_report_all_problems_with_their_names(self, monkeypatch: pytest.MonkeyPatch) -> None:
         for name, value in {
             "DATABASE_URL": "mysql://fb:pa55word@db/platform",
             "PORT": "eighty",
@@ -85,12 +85,12 @@ class TestSettings:
         assert all(problem in str(caught.value) for problem in problems)
 
     @pytest.mark.parametrize("prefix", ["postgresql://", "postgres://", "postgresql+asyncpg://"])
-    def test_the_usual_spellings_of_a_database_url_are_taken(self, prefix: str) -> None:
+    def test_settings_accept_common_database_url_schemes(self, prefix: str) -> None:
         url = settings(database_url=f"{prefix}fb:x@db/p").database_url.get_secret_value()
         assert url == "postgresql+asyncpg://fb:x@db/p"
 
     @pytest.mark.parametrize("url", ["redis://localhost:6379/0", "rediss://r", "unix:///run/valkey.sock"])
-    def test_the_usual_spellings_of_a_redis_url_are_taken(self, url: str) -> None:
+    def test_settings_accept_common_redis_url_schemes(self, url: str) -> None:
         assert settings(redis_url=url).redis_url.get_secret_value() == url
 
     @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ class TestSettings:
             ("redis_url", "redis://:x/pa55word@r:6379/0"),
         ],
     )
-    def test_a_url_that_cannot_be_used_is_named_and_not_shown(self, field: str, url: str) -> None:
+    def test_settings_invalid_url_is_named_but_not_shown(self, field: str, url: str) -> None:
         [problem] = problems_of(**{field: url})
         assert problem.startswith(f"PLATFORM_{field.upper()}: expected ")
         assert "pa55word" not in problem
@@ -115,34 +115,34 @@ class TestSettings:
         "url",
         ["ftp://x", "https://", "https://u:pa55word@api.openai.com/v1", "https://x/v1?key=pa55word", "https://x/#a", "http://["],
     )  # fmt: skip
-    def test_a_providers_url_holds_no_credential(self, url: str) -> None:
+    def test_settings_refuse_credentials_in_provider_url(self, url: str) -> None:
         [problem] = problems_of(openai_base_url=url)
         assert problem.startswith("PLATFORM_OPENAI_BASE_URL: ")
         assert "pa55word" not in problem
 
-    def test_a_providers_url_loses_its_last_slash(self) -> None:
+    def test_settings_strip_trailing_slash_of_provider_url(self) -> None:
         assert settings(openai_base_url="http://x/v1/").openai_base_url == "http://x/v1"
 
-    def test_the_two_ports_differ(self) -> None:
+    def test_settings_refuse_equal_ports(self) -> None:
         expected = "PLATFORM_PORT and PLATFORM_METRICS_PORT are equal; metrics need a separate port"
         assert problems_of(port=9100) == [expected]
         assert problems_of(port=8200, metrics_port=8200) == [expected]
 
     @pytest.mark.parametrize("level", ["INFO", "info", "Info"])
-    def test_log_levels_in_any_case(self, level: str) -> None:
+    def test_settings_accept_log_level_in_any_case(self, level: str) -> None:
         assert settings(log_level=level).log_level == "info"
 
-    def test_secrets_are_not_shown(self) -> None:
+    def test_settings_repr_contains_no_secret(self) -> None:
         found = settings()
         shown = f"{found!r} {found} {found.model_dump()} {found.model_dump_json()}"
         assert "pa55word" not in shown
         assert "r3dispass" not in shown
 
-    def test_settings_do_not_change(self) -> None:
+    def test_settings_are_immutable(self) -> None:
         with pytest.raises(ValueError, match="frozen"):
             setattr(settings(), "port", 1)  # noqa: B010 - mypy knows it too
 
-    def test_keys_are_live_in_production_only(self) -> None:
+    def test_settings_keys_are_live_only_in_production(self) -> None:
         found = {name: settings(env=name).key_environment for name in ("dev", "staging", "production")}
         assert found == {"dev": "test", "staging": "test", "production": "live"}
 
@@ -187,7 +187,7 @@ class TestConfigFile:
         assert all(problem.startswith(front) for problem in caught.value.problems)
         return [problem.removeprefix(front) for problem in caught.value.problems]
 
-    def test_without_a_file_there_is_the_default_model(self) -> None:
+    def test_missing_config_setting_means_default_model(self) -> None:
         config = load_config(settings(default_model="gpt-4o", openai_base_url="http://x/v1", llm_provider="mine"))
         assert set(config.models) == {"gpt-4o"}
         [route] = config.models["gpt-4o"].routes
@@ -196,12 +196,12 @@ class TestConfigFile:
         assert config.providers["mine"].api_key_secret == "OPENAI_API_KEY"
         assert config.rate_limits.rules == DEFAULT_RULES
 
-    def test_a_good_file(self, path: Path) -> None:
+    def test_config_file_is_loaded_with_default_rules(self, path: Path) -> None:
         config = self.load(path, GOOD)
         assert set(config.models) == {"gpt-4o-mini"}
         assert config.rate_limits.rules == DEFAULT_RULES
 
-    def test_a_file_that_is_not_there(self, path: Path) -> None:
+    def test_config_file_that_does_not_exist_is_named(self, path: Path) -> None:
         with pytest.raises(ConfigurationError) as caught:
             load_config(settings(config_file=path))
         assert caught.value.problems == [
@@ -225,12 +225,12 @@ class TestConfigFile:
             ("models: *nowhere\n", "line 1"),
         ],
     )
-    def test_yaml_problems_name_the_line(self, path: Path, text: str, line: str) -> None:
+    def test_config_file_invalid_yaml_names_the_line(self, path: Path, text: str, line: str) -> None:
         [problem] = self.problems(path, text)
         assert problem.startswith("is not valid YAML: ")
         assert line in problem
 
-    def test_a_key_that_stands_twice_is_named(self, path: Path) -> None:
+    def test_config_file_duplicate_key_is_named(self, path: Path) -> None:
         [problem] = self.problems(path, "models:\n  gpt-4o: 1\n  gpt-4o: 2\n")
         assert "the key 'gpt-4o' occurs twice" in problem
 
@@ -239,7 +239,7 @@ class TestConfigFile:
         [problem] = self.problems(path, text)
         assert problem.startswith("is not valid YAML: ")
 
-    def test_anchors_and_merges_work(self, path: Path) -> None:
+    def test_config_file_may_use_anchors_and_merges(self, path: Path) -> None:
         text = """
 providers:
   openai: &account
@@ -256,10 +256,10 @@ models:
         assert config.providers["spare"].api_key_secret == "KEY"
 
     @pytest.mark.parametrize("content", ["", "null\n", "[]\n", "text\n", "5\n"])
-    def test_a_file_that_holds_something_else(self, path: Path, content: str) -> None:
+    def test_config_file_without_mapping_is_refused(self, path: Path, content: str) -> None:
         assert len(self.problems(path, content)) == 1
 
-    def test_every_problem_comes_at_once_with_its_path(self, path: Path) -> None:
+    def test_config_file_reports_all_problems_with_paths(self, path: Path) -> None:
         content = {
             "providers": {
                 "openai": {"base_url": "ftp://x", "api_key_secret": "KEY", "api_key": "sk-secret-in-the-file"},
@@ -291,7 +291,7 @@ models:
         with pytest.raises(ValidationError, match="former name of 'retry_after_max_seconds'"):
             RetryConfig.model_validate(both)
 
-    def test_every_wrong_reference_is_named(self, path: Path) -> None:
+    def test_config_file_names_every_unknown_provider(self, path: Path) -> None:
         models = {
             "a": {"routes": [{"provider": "openai", "model": "m"}, {"provider": "opnai", "model": "m"}]},
             "b": {"routes": [{"provider": "azure", "model": "m"}]},
@@ -302,17 +302,17 @@ models:
             "models.b.routes.0.provider: 'azure' is not under providers (openai)"
         )
 
-    def test_rules_have_names_of_their_own(self, path: Path) -> None:
+    def test_config_file_duplicate_rule_name_is_refused(self, path: Path) -> None:
         rule = {"name": "rpm", "scope": "key", "limit": 1, "window_seconds": 60}
         [problem] = self.problems(path, {**GOOD, "rate_limits": {"rules": [rule, {**rule, "scope": "owner"}]}})
         assert problem == "rate_limits: rule names are used twice: rpm; give each rule its own name"
 
-    def test_an_empty_list_of_rules_is_refused(self, path: Path) -> None:
+    def test_config_file_empty_list_of_rules_is_refused(self, path: Path) -> None:
         """An empty list must not remove all limits by accident."""
         [problem] = self.problems(path, {**GOOD, "rate_limits": {"rules": []}})
         assert problem.startswith("rate_limits.rules: ")
 
-    def test_the_default_model_is_one_of_the_catalog(self, path: Path) -> None:
+    def test_config_file_must_contain_the_default_model(self, path: Path) -> None:
         with pytest.raises(ConfigurationError) as caught:
             self.load(path, GOOD, default_model="gpt-5")
         assert caught.value.problems == [
@@ -346,16 +346,16 @@ def default_text(field: str) -> str:
 
 
 class TestEnvExample:
-    def test_it_lists_exactly_the_fields_of_settings(self) -> None:
+    def test_env_example_lists_exactly_the_settings(self) -> None:
         assert set(env_example()) == {f"PLATFORM_{name.upper()}" for name in Settings.model_fields}
 
     @pytest.mark.parametrize("field", sorted(Settings.model_fields))
-    def test_each_shows_its_default_and_says_what_it_is(self, field: str) -> None:
+    def test_env_example_documents_default_of_each_setting(self, field: str) -> None:
         value, comment = env_example()[f"PLATFORM_{field.upper()}"]
         assert value == default_text(field)
         assert len(comment) >= 20, "too short to explain anything"
 
-    def test_what_it_shows_is_what_settings_read(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_env_example_values_equal_the_defaults(self, monkeypatch: pytest.MonkeyPatch) -> None:
         for name, (value, _) in env_example().items():
             monkeypatch.setenv(name, value)
         assert settings() == settings(**{name: Settings.model_fields[name].default for name in ("port", "workers")})
@@ -366,7 +366,7 @@ class TestEnvExample:
 class TestJsonSchema:
     path = ROOT / "docs" / "platform-config.schema.json"
 
-    def test_it_is_the_one_of_the_models(self) -> None:
+    def test_json_schema_is_generated_from_the_models(self) -> None:
         wanted = json.dumps(PlatformConfig.model_json_schema(), indent=2, ensure_ascii=False) + "\n"
         assert self.path.read_text(encoding="utf-8") == wanted, (
             "docs/platform-config.schema.json is stale; generate it with:\n"

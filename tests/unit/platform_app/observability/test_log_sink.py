@@ -29,7 +29,7 @@ def read_all(reader: int, writer: int) -> bytes:
         return stream.read()
 
 
-def test_lines_come_out_whole_and_in_order(pipe: tuple[int, int]) -> None:
+def test_log_sink_writes_lines_completely_and_in_order(pipe: tuple[int, int]) -> None:
     sink = LogSink(pipe[1])
     for number in range(3000):
         sink.write(b"%d\n" % number)
@@ -37,14 +37,14 @@ def test_lines_come_out_whole_and_in_order(pipe: tuple[int, int]) -> None:
     assert read_all(*pipe).split() == [b"%d" % number for number in range(3000)]
 
 
-def test_a_line_comes_out_without_being_asked_for(pipe: tuple[int, int]) -> None:
+def test_log_sink_writes_a_line_without_a_flush(pipe: tuple[int, int]) -> None:
     sink = LogSink(pipe[1])
     sink.write(b"hello\n")
     assert os.read(pipe[0], 100) == b"hello\n"
     sink.close()
 
 
-def test_closing_writes_what_is_queued(pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_log_sink_close_writes_queued_lines(pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log_sink, "FLUSH_SECONDS", 60)
     sink = LogSink(pipe[1])
     for number in range(100):
@@ -53,7 +53,7 @@ def test_closing_writes_what_is_queued(pipe: tuple[int, int], monkeypatch: pytes
     assert len(read_all(*pipe).split()) == 100
 
 
-def test_each_threads_lines_keep_their_order(pipe: tuple[int, int]) -> None:
+def test_log_sink_keeps_the_order_of_each_thread(pipe: tuple[int, int]) -> None:
     sink = LogSink(pipe[1])
 
     def write(name: int) -> None:
@@ -92,7 +92,7 @@ def test_log_sink_blocked_reader_drops_and_counts_lines(pipe: tuple[int, int], m
     assert got == line * int(5000 - lost)
 
 
-def test_a_reader_that_is_gone_costs_lines_only(pipe: tuple[int, int]) -> None:
+def test_log_sink_closed_reader_drops_and_counts_lines(pipe: tuple[int, int]) -> None:
     dropped = Count("platform_log_lines_dropped_total")
     os.close(pipe[0])
     sink = LogSink(pipe[1])

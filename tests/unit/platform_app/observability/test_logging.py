@@ -61,7 +61,7 @@ def request_id() -> Iterator[str]:
     _current.reset(token)
 
 
-def test_a_line_is_one_json_object_that_ends_in_a_line_feed(lines: Lines) -> None:
+def test_log_line_is_one_json_object_with_a_line_feed(lines: Lines) -> None:
     get_logger("auth").info("key_revoked", key_id="k1", count=2, note="two\nlines", parts={1: (2.5, None)})
     [raw] = lines.raw
     assert raw.endswith(b"}\n")
@@ -80,13 +80,13 @@ def test_a_line_is_one_json_object_that_ends_in_a_line_feed(lines: Lines) -> Non
     }
 
 
-def test_a_line_has_its_requests_ids(lines: Lines, request_id: str) -> None:
+def test_log_line_in_a_request_has_its_ids(lines: Lines, request_id: str) -> None:
     get_logger("auth").info("x")
     assert lines.last["request_id"] == request_id
     assert len(lines.last["trace_id"]) == 32
 
 
-def test_a_line_outside_of_requests_has_none(lines: Lines) -> None:
+def test_log_line_outside_a_request_has_no_request_id(lines: Lines) -> None:
     get_logger("auth").info("x")
     assert "request_id" not in lines.last
 
@@ -101,7 +101,7 @@ def test_a_line_outside_of_requests_has_none(lines: Lines) -> None:
         ("fbp_live_0123456789AB", "fbp_live_0123456789AB"),  # the public part alone
     ],
 )
-def test_keys_are_masked_wherever_they_stand(lines: Lines, text: str, shown: str) -> None:
+def test_log_masks_keys_in_every_field(lines: Lines, text: str, shown: str) -> None:
     log = get_logger("x")
     log.info("event", field=text)
     assert lines.last["field"] == shown
@@ -118,7 +118,7 @@ def test_keys_are_masked_wherever_they_stand(lines: Lines, text: str, shown: str
     assert lines.last["error_message"] == shown
 
 
-def test_an_exception_comes_without_values_of_variables(lines: Lines) -> None:
+def test_logged_exception_contains_no_variable_values(lines: Lines) -> None:
     password = "hunter2-in-a-variable"
 
     def inner(argument: str) -> None:
@@ -132,7 +132,7 @@ def test_an_exception_comes_without_values_of_variables(lines: Lines) -> None:
     assert (line["level"], line["error"]) == ("error", "KeyError")
     assert "error_message" not in line, "what was looked up may be anything"
     assert [place.rpartition(" ")[2] for place in line["error_at"]] == [
-        "test_an_exception_comes_without_values_of_variables",
+        "test_logged_exception_contains_no_variable_values",
         "inner",
     ]
     assert all(".py:" in place for place in line["error_at"])
@@ -142,7 +142,7 @@ def test_an_exception_comes_without_values_of_variables(lines: Lines) -> None:
     assert "exc_info" not in line
 
 
-def test_an_exceptions_text_and_depth_are_bounded(lines: Lines) -> None:
+def test_logged_exception_has_bounded_text_and_depth(lines: Lines) -> None:
     def deep(levels: int) -> None:
         if levels == 0:
             raise SecretError("x" * 5000)
@@ -156,7 +156,7 @@ def test_an_exceptions_text_and_depth_are_bounded(lines: Lines) -> None:
     assert len(lines.last["error_at"]) == 20
 
 
-def test_levels(lines: Lines) -> None:
+def test_log_level_applies_to_own_and_library_loggers(lines: Lines) -> None:
     configure_logging("warning", "json", lines)
     log = get_logger("x")
     log.info("quiet")
@@ -173,7 +173,7 @@ def test_log_levels_libraries_warning_uvicorn_configured(lines: Lines) -> None:
     assert [json.loads(raw)["component"] for raw in lines.raw] == ["uvicorn.error", "asyncio"]
 
 
-def test_a_library_record_keeps_level_name_and_exception(lines: Lines) -> None:
+def test_log_line_of_a_library_keeps_level_and_exception(lines: Lines) -> None:
     try:
         raise OSError(5, "no disk")
     except OSError:
@@ -190,7 +190,7 @@ def test_log_level_of_a_library_may_be_custom(lines: Lines, level: int) -> None:
     assert lines.last["event"] == "notice"
 
 
-def test_a_library_with_a_wrong_format_does_not_fail(lines: Lines) -> None:
+def test_log_call_with_wrong_format_arguments_is_logged(lines: Lines) -> None:
     # Straight to our handler: pytest's own, beside it, does fail.
     [ours] = [handler for handler in logging.getLogger().handlers if type(handler).__name__ == "_StructlogHandler"]
     ours.handle(logging.LogRecord("lib", logging.WARNING, "x.py", 1, "%d items", ("many",), None))
@@ -208,7 +208,7 @@ class Unprintable:
 
 @pytest.mark.parametrize("form", ["json", "console"])
 @pytest.mark.parametrize("value", ["\ud800", 2**70, -(2**70), object(), b"\xff", {"a": {"\udfff": 1}}, {1, 2}, "\x00"])
-def test_no_value_makes_a_log_call_fail(lines: Lines, form: Any, value: object) -> None:
+def test_log_call_with_odd_value_is_logged(lines: Lines, form: Any, value: object) -> None:
     configure_logging("info", form, lines)
     get_logger("x").info("odd", value=value)
     assert b"odd" in lines.raw[-1]
@@ -218,13 +218,13 @@ def test_no_value_makes_a_log_call_fail(lines: Lines, form: Any, value: object) 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text(), st.text())
-def test_any_text_is_one_valid_line(lines: Lines, event: str, value: str) -> None:
+def test_log_line_with_any_text_is_valid_json(lines: Lines, event: str, value: str) -> None:
     get_logger("x").info(event, value=value)
     assert lines.raw[-1].count(b"\n") == 1
     json.loads(lines.raw[-1])
 
 
-def test_console_lines_are_for_people(lines: Lines, request_id: str) -> None:
+def test_console_line_shows_fields_and_request_id(lines: Lines, request_id: str) -> None:
     configure_logging("info", "console", lines)
     get_logger("auth").warning("key_revoked", key_id="k1", reason=None, key=KEY)
     text = lines.raw[-1].decode()
@@ -241,7 +241,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize("text", HOSTILE)
 @pytest.mark.parametrize("form", ["json", "console"])
-def test_control_characters_are_escaped(form: Literal["json", "console"], text: str) -> None:
+def test_log_escapes_control_characters(form: Literal["json", "console"], text: str) -> None:
     sink = Lines()
     configure_logging("debug", form, sink)
     get_logger("access").info(f"request{text}", request_id=f"a{text}b", path=[text], **{f"key{text}": text})
@@ -262,7 +262,7 @@ def test_control_characters_are_escaped(form: Literal["json", "console"], text: 
         assert (first["request_id"], first["path"]) == (f"a{text}b", [text])
 
 
-def test_ordinary_text_is_not_escaped() -> None:
+def test_log_does_not_escape_printable_text() -> None:
     sink = Lines()
     configure_logging("debug", "console", sink)
     get_logger("access").info("Grüße, 日本語 🙂")
