@@ -86,20 +86,20 @@ def completion(message: dict[str, Any], finish_reason: str | None = "stop") -> M
     return ModelResponse(raw=b"", body={"choices": [{"message": message, "finish_reason": finish_reason}]})
 
 
-def test_the_pin_is_the_one_of_the_extra() -> None:
+def test_core_pin_equals_the_version_of_the_extra() -> None:
     pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     assert pyproject["project"]["optional-dependencies"]["core"] == [f"flowbiz-ai-core=={PINNED}"]
 
 
 @pytest.mark.usefixtures("no_core")
-def test_without_core_nothing_is_compared() -> None:
+def test_missing_core_has_no_differences() -> None:
     assert core_contracts.core_status() == CoreStatus(pinned=PINNED, installed=None, compatible=None)
     assert core_contracts.contract_differences() == []
     [problem] = core_contracts.core_problems()
     assert problem.startswith("flowbiz-ai-core is not installed.")
 
 
-def test_the_documented_core_is_compatible(install_core: InstallCore) -> None:
+def test_documented_core_is_compatible(install_core: InstallCore) -> None:
     install_core()
     assert core_contracts.contract_differences() == []
     assert core_contracts.core_problems() == []
@@ -168,7 +168,7 @@ def test_core_other_version_is_not_compatible(install_core: InstallCore) -> None
         ),
     ],
 )
-def test_a_difference_is_named(install_core: InstallCore, module: str, old: str, new: str, difference: str) -> None:
+def test_core_difference_is_named(install_core: InstallCore, module: str, old: str, new: str, difference: str) -> None:
     install_core(edits={f"packages/core/contracts/{module}.py": (old, new)})
     assert core_contracts.contract_differences() == [f"packages.core.contracts.{module}.{difference}"]
     assert core_contracts.core_status().compatible is False
@@ -201,7 +201,7 @@ def test_core_other_spelling_of_a_type_is_equal(install_core: InstallCore, modul
         ("raise RuntimeError('half installed')", "RuntimeError: half installed"),
     ],
 )
-def test_a_core_that_cannot_be_imported_is_a_difference(install_core: InstallCore, new: str, reason: str) -> None:
+def test_core_import_error_is_a_difference(install_core: InstallCore, new: str, reason: str) -> None:
     install_core(edits={"packages/core/contracts/health.py": ("from typing import Literal", new)})
     [difference] = core_contracts.contract_differences()
     assert difference.startswith(f"packages.core.contracts.health.HealthResponse: cannot be imported: {reason}")
@@ -218,20 +218,20 @@ def test_core_models_parse_http_responses(install_core: InstallCore) -> None:
 
 
 @pytest.mark.parametrize("details", [None, [], ()])
-def test_an_error_without_details_has_no_such_member(install_core: InstallCore, details: list[str] | None) -> None:
+def test_core_error_without_details_omits_the_member(install_core: InstallCore, details: list[str] | None) -> None:
     install_core()
     error = core_contracts.error_response("conflict", "No.", "r1", details)
     assert error == {"error": {"code": "conflict", "message": "No.", "request_id": "r1"}}
     assert core_model("ErrorResponse").model_validate(error).model_dump() == error
 
 
-def test_the_stand_in_refuses_what_core_refuses(install_core: InstallCore) -> None:
+def test_core_stand_in_refuses_unknown_fields(install_core: InstallCore) -> None:
     install_core()
     with pytest.raises(ValidationError, match="extra"):
         core_model("HealthResponse").model_validate(core_contracts.health_response("platform", "1") | {"more": "x"})
 
 
-def test_a_chat_result_becomes_cores_response(install_core: InstallCore) -> None:
+def test_chat_result_converts_to_core_response(install_core: InstallCore) -> None:
     install_core()
     response = core_contracts.as_llm_response(completion({"content": "Hello"}), trace_id="t1", model="gpt-4o")
     assert isinstance(response, core_model("LLMResponse"))
@@ -254,14 +254,14 @@ def test_core_response_without_text_has_no_content(install_core: InstallCore, me
     assert (response.content, response.finish_reason) == (None, None)
 
 
-def test_a_failed_chat_becomes_cores_response(install_core: InstallCore) -> None:
+def test_failed_chat_converts_to_core_response(install_core: InstallCore) -> None:
     install_core()
     fields = core_contracts.llm_error_fields(ProviderTimeout("Too slow."), trace_id="t1", model="gpt-4o")
     response: Any = core_model("LLMResponse").model_validate(fields)
     assert (response.status, response.error_code, response.content) == ("error", "provider_timeout", None)
 
 
-def test_a_key_becomes_cores_key(install_core: InstallCore) -> None:
+def test_key_converts_to_core_key(install_core: InstallCore) -> None:
     install_core()
     info = core_contracts.as_api_key_info(RECORD)
     assert isinstance(info, core_model("APIKeyInfo"))
@@ -274,14 +274,14 @@ def test_a_key_becomes_cores_key(install_core: InstallCore) -> None:
     }
 
 
-def test_the_expiry_keeps_its_instant_and_its_absence() -> None:
+def test_core_key_keeps_the_expiry() -> None:
     local = datetime(2030, 1, 31, 12, tzinfo=timezone(timedelta(hours=7)))
     fields = core_contracts.api_key_info_fields(replace(RECORD, expires_at=local))
     assert datetime.fromisoformat(fields["expires_at"]) == local
     assert core_contracts.api_key_info_fields(replace(RECORD, expires_at=None))["expires_at"] is None
 
 
-def test_a_revoked_key_says_so(install_core: InstallCore) -> None:
+def test_core_key_of_a_revoked_key_has_status_revoked(install_core: InstallCore) -> None:
     install_core()
     revoked = replace(RECORD, revoked_at=datetime(2026, 2, 1, tzinfo=UTC), allowed_models=None)
     metadata_of_key = core_contracts.as_api_key_info(revoked).metadata

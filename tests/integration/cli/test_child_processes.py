@@ -24,7 +24,7 @@ def gone(pid: int, seconds: float = 3.0) -> bool:
     return processes.wait_gone(pid, seconds)
 
 
-def test_stopping_escalates_to_the_whole_tree(tmp_path: Path) -> None:
+def test_child_that_ignores_sigterm_is_killed_with_its_tree(tmp_path: Path) -> None:
     script = (
         "import signal, subprocess, sys, time\n"
         "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
@@ -40,7 +40,7 @@ def test_stopping_escalates_to_the_whole_tree(tmp_path: Path) -> None:
     assert gone(grandchild)
 
 
-def test_a_child_that_ends_early_says_so_with_its_own_log_only(tmp_path: Path) -> None:
+def test_child_that_ends_early_is_reported_with_its_log(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_text("an older run\n")
     child = ChildProcess(
@@ -52,7 +52,7 @@ def test_a_child_that_ends_early_says_so_with_its_own_log_only(tmp_path: Path) -
     assert "an older run" not in str(caught.value)
 
 
-def test_a_child_that_is_never_ready_is_reported() -> None:
+def test_child_that_is_not_ready_in_time_is_reported() -> None:
     child = ChildProcess("slow", SLEEP)
     with pytest.raises(ChildFailedError, match=r"slow was not ready within 0.1 s"):
         child.wait_ready(lambda: False, 0.1)
@@ -67,7 +67,7 @@ def test_child_large_log_is_truncated_at_start(tmp_path: Path) -> None:
     assert log.stat().st_size < 100
 
 
-def test_a_leftover_is_ended_and_an_innocent_process_is_not(tmp_path: Path) -> None:
+def test_leftover_child_is_stopped_but_no_other_process(tmp_path: Path) -> None:
     pid_file = tmp_path / "x.pid"
     child = ChildProcess("leftover", SLEEP, pid_file=pid_file)
     recorded = pid_file.read_text()
@@ -83,7 +83,7 @@ def test_a_leftover_is_ended_and_an_innocent_process_is_not(tmp_path: Path) -> N
     other.kill()
 
 
-def test_a_second_lock_names_the_holder_and_dies_with_it(tmp_path: Path) -> None:
+def test_directory_lock_in_use_names_its_holder(tmp_path: Path) -> None:
     path = tmp_path / "dev.lock"
     script = (
         "import sys, time; from pathlib import Path; from apps.platform_cli.embedded import DirectoryLock\n"

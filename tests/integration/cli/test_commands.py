@@ -55,7 +55,7 @@ def test_help_names_every_command() -> None:
 
 
 class TestKeys:
-    def test_a_new_key_is_printed_once_with_its_id(self, environment: dict[str, str]) -> None:
+    def test_keys_create_prints_key_once_with_its_id(self, environment: dict[str, str]) -> None:
         outcome = cli(environment, "keys", "create", "--name", "n", "--owner", "cli", "--scope", "platform:chat")
         assert outcome.code == 0
         key, *rest = outcome.out.splitlines()
@@ -66,7 +66,7 @@ class TestKeys:
         shown = cli(environment, "keys", "show", token.key_id)
         assert key.split("_")[3] not in shown.all
 
-    def test_as_json(self, environment: dict[str, str]) -> None:
+    def test_keys_create_prints_json(self, environment: dict[str, str]) -> None:
         made = create(environment, "--model", "sim-ok", "--expires-in-days", "1.5")
         token = parse_token(made["key"])
         assert token is not None
@@ -78,11 +78,11 @@ class TestKeys:
         assert record in listed
         assert cli(environment, "keys", "list", "--owner", "nobody at all", "--json").json == []
 
-    def test_production_keys_are_live(self, environment: dict[str, str]) -> None:
+    def test_keys_create_in_production_makes_live_keys(self, environment: dict[str, str]) -> None:
         made = create(environment | {"PLATFORM_ENV": "production"})
         assert made["key"].startswith("fbp_live_")
 
-    def test_list_and_show_are_for_people_too(self, environment: dict[str, str]) -> None:
+    def test_keys_list_and_show_print_readable_text(self, environment: dict[str, str]) -> None:
         key_id = create(environment)["api_key"]["key_id"]
         [line] = [line for line in cli(environment, "keys", "list").out.splitlines() if line.startswith(key_id)]
         assert re.search(r"active +\d{4}-\d\d-\d\d +cli-tests +a test +platform:chat", line)
@@ -90,7 +90,7 @@ class TestKeys:
         assert re.search(r"^revoked_at +-$", shown, re.MULTILINE)
         assert re.search(r"^scopes +platform:chat$", shown, re.MULTILINE)
 
-    def test_a_key_is_revoked_once(self, environment: dict[str, str]) -> None:
+    def test_keys_revoke_refuses_a_revoked_key(self, environment: dict[str, str]) -> None:
         key_id = create(environment)["api_key"]["key_id"]
         revoked = cli(environment, "keys", "revoke", key_id, "--reason", "lost", "--json")
         assert revoked.code == 0
@@ -111,7 +111,7 @@ class TestKeys:
             (["revoke", "abcdefABC123", "--reason", " "], ["reason:"]),
         ],
     )  # fmt: skip
-    def test_what_cannot_be_done_is_explained(
+    def test_keys_refused_command_says_why(
         self, environment: dict[str, str], arguments: list[str], says: list[str]
     ) -> None:
         outcome = cli(environment, "keys", *arguments)
@@ -119,20 +119,20 @@ class TestKeys:
         assert outcome.out == ""
         assert all(words in outcome.err for words in says), outcome.err
 
-    def test_a_missing_option_is_wrong_usage(self, environment: dict[str, str]) -> None:
+    def test_keys_missing_option_exits_with_2(self, environment: dict[str, str]) -> None:
         assert cli(environment, "keys", "create", "--name", "n").code == 2
 
-    def test_without_tables_it_says_what_to_run(self, empty: dict[str, str]) -> None:
+    def test_keys_empty_database_names_the_command_to_run(self, empty: dict[str, str]) -> None:
         outcome = cli(empty, "keys", "list")
         assert outcome.code == 1
         assert "flowbiz-platform migrate up" in outcome.err
 
-    def test_a_database_that_is_down(self, environment: dict[str, str]) -> None:
+    def test_keys_unavailable_database_names_the_setting(self, environment: dict[str, str]) -> None:
         outcome = cli(environment | DOWN, "keys", "list")
         assert outcome.code == 1
         assert "PLATFORM_DATABASE_URL" in outcome.err
 
-    def test_a_missing_pepper_is_a_problem_of_the_configuration(self, environment: dict[str, str]) -> None:
+    def test_keys_missing_pepper_exits_with_2(self, environment: dict[str, str]) -> None:
         del environment["PLATFORM_API_KEY_PEPPER"]
         outcome = cli(environment, "keys", *CREATE)
         assert outcome.code == 2
@@ -150,7 +150,7 @@ BAD = {
 @pytest.mark.parametrize(
     "arguments", [["serve"], ["check"], ["migrate", "up"], ["migrate", "status"], ["keys", "list"]]
 )
-def test_a_wrong_configuration_names_every_problem(arguments: list[str]) -> None:
+def test_command_invalid_configuration_names_all_problems(arguments: list[str]) -> None:
     outcome = cli(BAD, *arguments)
     assert outcome.code == 2
     assert "The configuration is not valid:" in outcome.err
@@ -159,7 +159,7 @@ def test_a_wrong_configuration_names_every_problem(arguments: list[str]) -> None
 
 
 class TestServe:
-    def test_missing_secrets_and_a_wrong_default_model_come_at_once(self, environment: dict[str, str]) -> None:
+    def test_serve_reports_all_missing_secrets(self, environment: dict[str, str]) -> None:
         del environment["PLATFORM_API_KEY_PEPPER"], environment["OPENAI_API_KEY"]
         outcome = cli(environment, "serve")
         assert outcome.code == 2
@@ -167,7 +167,7 @@ class TestServe:
         assert "PLATFORM_API_KEY_PEPPER" in outcome.err
         assert "provider 'simulator', secret 'OPENAI_API_KEY'" in outcome.err
 
-    def test_a_config_file_with_two_problems(self, environment: dict[str, str], tmp_path: Path) -> None:
+    def test_serve_reports_all_problems_of_the_config_file(self, environment: dict[str, str], tmp_path: Path) -> None:
         path = tmp_path / "platform.yaml"
         path.write_text("providers: {}\nmodels: {a: {routes: []}}\nmodls: {}\n")
         outcome = cli(environment | {"PLATFORM_CONFIG_FILE": str(path)}, "serve")
@@ -175,7 +175,7 @@ class TestServe:
         assert "models.a.routes: " in outcome.err
         assert "modls: " in outcome.err
 
-    def test_a_database_without_tables_is_refused(self, empty: dict[str, str]) -> None:
+    def test_serve_refuses_an_empty_database(self, empty: dict[str, str]) -> None:
         outcome = cli(empty, "serve", "--port", str(free_port()), "--metrics-port", str(free_port()))
         assert outcome.code == 1
         assert "flowbiz-platform migrate up" in outcome.err
@@ -189,19 +189,19 @@ class TestServe:
             yield other.getsockname()[1]
 
     @pytest.mark.parametrize("flag", ["--port", "--metrics-port"])
-    def test_a_port_that_is_taken_is_named(self, environment: dict[str, str], taken: int, flag: str) -> None:
+    def test_serve_names_a_port_in_use(self, environment: dict[str, str], taken: int, flag: str) -> None:
         ports = {"--port": str(free_port()), "--metrics-port": str(free_port()), flag: str(taken)}
         outcome = cli(environment, "serve", *(part for pair in ports.items() for part in pair))
         assert outcome.code == 2
         assert f"127.0.0.1:{taken} (choose another with {flag})" in outcome.err
 
-    def test_equal_ports_are_refused(self, environment: dict[str, str]) -> None:
+    def test_serve_refuses_equal_ports(self, environment: dict[str, str]) -> None:
         outcome = cli(environment, "serve", "--port", "8200", "--metrics-port", "8200")
         assert outcome.code == 2
         assert "metrics need a separate port" in outcome.err
 
     @pytest.mark.parametrize("arguments", [["--port", "0"], ["--port", "x"], ["--workers", "0"], ["--nonsense"]])
-    def test_wrong_flags(self, environment: dict[str, str], arguments: list[str]) -> None:
+    def test_serve_invalid_flags_exit_with_2(self, environment: dict[str, str], arguments: list[str]) -> None:
         assert cli(environment, "serve", *arguments).code == 2
 
 
@@ -211,7 +211,7 @@ async def in_thread(environment: Mapping[str, str], *flags: str) -> Outcome:
 
 
 class TestCheck:
-    async def test_one_line_for_each_part(self, environment: dict[str, str]) -> None:
+    async def test_check_prints_one_line_for_each_part(self, environment: dict[str, str]) -> None:
         outcome = await in_thread(environment)
         assert outcome.code == 0, outcome.all
         marks = check_marks(outcome)
@@ -231,14 +231,16 @@ class TestCheck:
             ({"PLATFORM_REDIS_URL": "redis://:pa55word@127.0.0.1:1"}, "redis"),
         ],
     )
-    async def test_what_fails_is_marked(self, environment: dict[str, str], change: dict[str, str], part: str) -> None:
+    async def test_check_marks_the_failed_part(
+        self, environment: dict[str, str], change: dict[str, str], part: str
+    ) -> None:
         outcome = await in_thread(environment | change)
         assert outcome.code == 1
         assert check_marks(outcome)[part] in ("FAIL", "warn")
         assert check_marks(outcome)["configuration"] == "ok"
 
     @pytest.mark.parametrize(("flags", "asked"), [((), True), (("--live",), True), (("--no-live",), False)])
-    async def test_providers_are_called_where_that_is_wanted(
+    async def test_check_calls_providers_unless_no_live_is_set(
         self, environment: dict[str, str], flags: tuple[str, ...], asked: bool
     ) -> None:
         outcome = await in_thread(environment, *flags)
@@ -246,20 +248,20 @@ class TestCheck:
         assert ("provider simulator" in check_marks(outcome)) is asked
         assert check_marks(outcome)["secret of simulator"] == "ok"
 
-    async def test_a_schema_that_is_behind_says_what_to_run(self, empty: dict[str, str]) -> None:
+    async def test_check_outdated_schema_names_the_command_to_run(self, empty: dict[str, str]) -> None:
         outcome = await in_thread(empty)
         assert outcome.code == 1
         assert check_marks(outcome)["schema"] == "FAIL"
         assert "flowbiz-platform migrate up" in outcome.out
 
-    async def test_a_misspelt_variable_is_a_warning(self, environment: dict[str, str]) -> None:
+    async def test_check_warns_about_an_unknown_variable(self, environment: dict[str, str]) -> None:
         outcome = await in_thread(environment | {"PLATFORM_PROT": "1"})
         assert outcome.code == 0
         assert re.search(r"^warn +variable PLATFORM_PROT", outcome.out, re.MULTILINE)
 
 
 class TestMigrate:
-    def test_up_down_and_status(self, empty: dict[str, str]) -> None:
+    def test_migrate_up_and_down_change_the_status(self, empty: dict[str, str]) -> None:
         status = cli(empty, "migrate", "status")
         assert status.code == 1
         assert "database: empty" in status.out
@@ -271,13 +273,15 @@ class TestMigrate:
         assert "database: empty" in cli(empty, "migrate", "status").out
 
     @pytest.mark.parametrize("arguments", [["up", "--revision", "9999"], ["down", "nonsense"], ["down", "9999"]])
-    def test_an_unknown_revision_is_named(self, empty: dict[str, str], arguments: list[str]) -> None:
+    def test_migrate_unknown_revision_is_named(self, empty: dict[str, str], arguments: list[str]) -> None:
         outcome = cli(empty, "migrate", *arguments)
         assert outcome.code == 1
         assert arguments[-1] in outcome.err
 
     @pytest.mark.parametrize("command", [["up"], ["down", "base"], ["status"]])
-    def test_a_database_that_is_down(self, environment: dict[str, str], command: list[str]) -> None:
+    def test_migrate_unavailable_database_names_the_setting(
+        self, environment: dict[str, str], command: list[str]
+    ) -> None:
         outcome = cli(environment | DOWN, "migrate", *command)
         assert outcome.code == 1
         assert "PLATFORM_DATABASE_URL" in outcome.err
@@ -292,20 +296,22 @@ class TestRequiredCore:
     def _environment(self, environment: dict[str, str], core: Path | None) -> dict[str, str]:
         return environment | {"PLATFORM_REQUIRE_CORE": "true"} | ({"PYTHONPATH": str(core)} if core else {})
 
-    def test_missing(self, environment: dict[str, str]) -> None:
+    def test_serve_missing_required_core_exits_with_2(self, environment: dict[str, str]) -> None:
         outcome = cli(self._environment(environment, None), "serve", "--port", str(free_port()))
         assert outcome.code == 2
         assert "PLATFORM_REQUIRE_CORE" in outcome.err
         assert "not installed" in outcome.err
 
-    def test_different(self, environment: dict[str, str], tmp_path: Path) -> None:
+    def test_serve_different_required_core_exits_with_2(self, environment: dict[str, str], tmp_path: Path) -> None:
         core = build_wheel(tmp_path, edits=self.EDIT)
         outcome = cli(self._environment(environment, core), "serve", "--port", str(free_port()))
         assert outcome.code == 2
         assert "packages.core.contracts.health.HealthResponse.version" in outcome.err
 
     @pytest.mark.parametrize(("edits", "state"), [(None, "ok"), (EDIT, "FAIL")], ids=["same", "different"])
-    def test_check_says_so(self, environment: dict[str, str], tmp_path: Path, edits: Edits | None, state: str) -> None:
+    def test_check_marks_a_different_core(
+        self, environment: dict[str, str], tmp_path: Path, edits: Edits | None, state: str
+    ) -> None:
         core = build_wheel(tmp_path, edits=edits)
         outcome = cli(self._environment(environment, core), "check")
         line = next(line for line in outcome.out.splitlines() if line.split()[1] == "core")

@@ -126,14 +126,14 @@ def test_editable_install_without_extended_path_hides_core(wheels: Wheels, tmp_p
     assert "No module named 'apps.api'" in result.stderr
 
 
-def test_an_installed_core_is_recognised(wheels: Wheels, tmp_path: Path) -> None:
+def test_installed_core_is_recognised(wheels: Wheels, tmp_path: Path) -> None:
     environment = make_environment(tmp_path / "venv", wheels.core, wheels.editable)
     code = "from platform_app.core_contracts import *; print(core_status(), contract_differences())"
     result = environment.run(code, tmp_path)
     assert result.stdout == "CoreStatus(pinned='0.2.0', installed='0.2.0', compatible=True) []\n", result.stderr
 
 
-def test_a_core_that_changed_is_named(wheels: Wheels, tmp_path: Path) -> None:
+def test_changed_core_is_reported_with_the_difference(wheels: Wheels, tmp_path: Path) -> None:
     edits = {"packages/core/contracts/health.py": ("version: str", "version: int")}
     environment = make_environment(tmp_path / "venv", build_wheel(tmp_path, edits=edits), wheels.normal)
     code = "from platform_app.core_contracts import *; print(core_status().compatible, *contract_differences())"

@@ -66,7 +66,7 @@ def test_names_and_labels_follow_the_rules(variable: str) -> None:
     assert isinstance(metric, Counter | Gauge | Histogram)
 
 
-def test_a_provider_call_that_went_well() -> None:
+def test_successful_provider_call_is_counted() -> None:
     ok = Count("platform_provider_requests_total", provider="p", model="m", outcome="ok")
     seconds = Count("platform_provider_request_duration_seconds_count", provider="p", model="m")
     first = Count("platform_provider_first_chunk_seconds_count", provider="p", model="m")
@@ -85,7 +85,7 @@ def test_a_provider_call_that_went_well() -> None:
         (ZeroDivisionError(), "internal_error"),
     ],
 )
-def test_how_a_provider_call_may_end(error: BaseException, outcome: str) -> None:
+def test_failed_provider_call_is_counted_by_outcome(error: BaseException, outcome: str) -> None:
     counted = Count("platform_provider_requests_total", provider="p", model="m", outcome=outcome)
     ProviderCall("p", "m").end(error)
     assert counted.grown == 1

@@ -28,7 +28,7 @@ def test_gap_counts_at_most_two_ticks() -> None:
     assert responsive.look() == pytest.approx(0.35)
 
 
-async def test_what_arrives_during_a_stall_is_in_time() -> None:
+async def test_result_during_a_stall_is_in_time() -> None:
     async def quick() -> str:
         await asyncio.sleep(0.01)
         return "done"
@@ -42,7 +42,7 @@ async def test_what_arrives_during_a_stall_is_in_time() -> None:
     assert task.result() == "done"
 
 
-async def test_what_never_comes_is_given_up_and_cancelled() -> None:
+async def test_work_that_never_ends_times_out_and_is_cancelled() -> None:
     cancelled = asyncio.Event()
 
     async def never() -> None:
@@ -56,7 +56,7 @@ async def test_what_never_comes_is_given_up_and_cancelled() -> None:
     assert cancelled.is_set()
 
 
-async def test_error_of_the_work_is_its_own() -> None:
+async def test_error_of_the_work_is_raised() -> None:
     async def fails() -> None:
         raise OSError("refused")
 

@@ -23,7 +23,7 @@ TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
         (f"cc-{TRACE}-{SPAN}-01-", True),
     ],
 )
-def test_a_good_header_is_continued_with_a_new_span(traceparent: str, sampled: bool) -> None:
+def test_valid_traceparent_is_continued_with_a_new_span(traceparent: str, sampled: bool) -> None:
     trace = continue_trace(traceparent)
     assert (trace.trace_id, trace.parent_id, trace.sampled) == (TRACE, SPAN, sampled)
     assert trace.span_id != SPAN
@@ -58,7 +58,7 @@ def test_a_good_header_is_continued_with_a_new_span(traceparent: str, sampled: b
         "\u0661" * 55,
     ],
 )
-def test_a_malformed_header_starts_a_new_trace(traceparent: str | None) -> None:
+def test_malformed_traceparent_starts_a_new_trace(traceparent: str | None) -> None:
     trace = continue_trace(traceparent)
     assert trace.trace_id != TRACE
     assert trace.parent_id is None
@@ -66,10 +66,10 @@ def test_a_malformed_header_starts_a_new_trace(traceparent: str | None) -> None:
 
 
 @given(st.text(max_size=300))
-def test_whatever_comes_in_what_goes_out_is_well_formed(traceparent: str) -> None:
+def test_traceparent_sent_is_valid_for_any_header(traceparent: str) -> None:
     assert re.fullmatch(r"00-[0-9a-f]{32}-[0-9a-f]{16}-0[01]", continue_trace(traceparent).traceparent)
 
 
-def test_ids_are_fresh() -> None:
+def test_trace_and_span_ids_are_unique() -> None:
     assert len({continue_trace(None).trace_id for _ in range(100)}) == 100
     assert len({continue_trace(f"00-{TRACE}-{SPAN}-01").span_id for _ in range(100)}) == 100
