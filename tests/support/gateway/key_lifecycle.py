@@ -75,7 +75,14 @@ def id_of(actor: Actor) -> str:
 
 @asynccontextmanager
 async def keys_at(url: str) -> AsyncIterator[Keys]:
-    settings = load_settings(database_url=url, redis_url="redis://127.0.0.1:1/0", env="dev", database_pool_size=20)
+    # Sixteen connections at once take longer than the usual 2 s on a busy machine.
+    settings = load_settings(
+        database_url=url,
+        redis_url="redis://127.0.0.1:1/0",
+        env="dev",
+        database_pool_size=20,
+        database_timeout_seconds=60,
+    )
     async with open_key_admin(settings, EnvSecretStore({"PLATFORM_API_KEY_PEPPER": ONE})) as admin:
         yield Keys(admin)
 
