@@ -87,6 +87,17 @@ KINDS = {
     "replay": ("/v1/chat/completions", COMPLETION, {"idempotency-key": "cycles-once"}),
     "refused body": ("/v1/platform/chat", CHAT | {"nonsense": 1}, {}),
     "unknown model": ("/v1/chat/completions", COMPLETION | {"model": "gone"}, {}),
+    "provider fails": ("/v1/chat/completions", COMPLETION | {"model": "sim-server-error"}, {}),
+    "provider refuses": ("/v1/chat/completions", COMPLETION | {"model": "sim-bad-request"}, {}),
+    "provider disconnects": ("/v1/chat/completions", COMPLETION | {"model": "sim-drop-mid-body"}, {}),
+    "stream is cut": ("/v1/chat/completions", COMPLETION | {"model": "sim-stream-drop", "stream": True}, {}),
+    "idempotent request fails": (
+        "/v1/chat/completions",
+        COMPLETION | {"model": "sim-bad-request"},
+        {"idempotency-key": "cycles-f-{}"},
+    ),
+    "unknown path": ("/v1/nothing", {}, {}),
+    "wrong key": ("/v1/chat/completions", COMPLETION, {"authorization": "Bearer wrong-{}"}),
 }
 
 

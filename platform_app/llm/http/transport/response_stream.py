@@ -1,6 +1,7 @@
 """One request's response while it arrives."""
 
 import asyncio
+from copy import copy
 from typing import Protocol
 
 from platform_app.llm.http.transport.errors import ConnectionLost
@@ -62,6 +63,7 @@ class ResponseStream:
         self._size = 0
         self._paused = False
         self._error: Exception | None = None
+        """Copies of it are raised: its own traceback would refer to this object, a reference cycle."""
         self._waiter: asyncio.Future[None] | None = None
 
     async def head(self, until: float) -> None:
@@ -76,7 +78,7 @@ class ResponseStream:
         """
         while not self.status:
             if self._error is not None:
-                raise self._error
+                raise copy(self._error)
             await self._wait(until)
 
     async def read(self, until: float) -> bytes:
@@ -84,7 +86,7 @@ class ResponseStream:
         arrived before were read."""
         while not self._parts:
             if self._error is not None:
-                raise self._error
+                raise copy(self._error)
             if self.complete:
                 return b""
             await self._wait(until)
