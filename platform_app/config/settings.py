@@ -130,6 +130,13 @@ class Settings(SecretStoreSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"
 
+    trace_sample_ratio: Annotated[float, Field(ge=0, le=1)] = 0.1
+    trace_slow_seconds: Annotated[float, Field(gt=0, le=3600)] = 60.0
+    trace_slow_overhead_ms: Annotated[float, Field(gt=0, le=60_000)] = 250.0
+    trace_kept_per_second: Annotated[float, Field(ge=0, le=1000)] = 20.0
+    trace_content_bytes: Annotated[int, Field(ge=0, le=32_768)] = 0
+    trace_names: Literal["genai", "openinference"] = "genai"
+
     @field_validator("log_level", mode="before")
     @classmethod
     def _lower_case(cls, value: object) -> object:

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from platform_app.errors import CallerRefused, ModelNotFound, PlatformError, RateLimited
-from platform_app.observability.tracing import TraceContext
+from platform_app.observability.record import RequestRecord
+from platform_app.observability.tracing.trace_context import TraceContext
 
 _DENIALS = (CallerRefused, ModelNotFound, RateLimited)
 
@@ -39,7 +40,11 @@ class RequestContext:
     """Whether the caller uses OpenAI's contract; errors then have OpenAI's shape."""
     route: str = "unmatched"
     """The route's template, never the client's path."""
+    record: RequestRecord = field(default_factory=RequestRecord)
+    """The hops and attempts."""
     key_id: str | None = None
+    owner: str | None = None
+    """The owner of the key."""
     decision: str = "allow"
     """allow, or deny where auth, scope, model or limit refused."""
     reason: str | None = None

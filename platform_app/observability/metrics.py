@@ -302,6 +302,12 @@ CONFIG_REFUSED = Gauge(
     multiprocess_mode="livemax",
 )
 
+TRACES_KEPT = Counter("platform_traces_kept", "Requests whose trace is exported: sampled, failed, slow.", ["reason"])
+TRACES_DROPPED = Counter(
+    "platform_traces_dropped",
+    "Traces that were not exported: pipe_full or no_exporter (the exporter's process is slow or gone), too_large.",
+    ["reason"],
+)
 LOG_LINES_DROPPED = Counter("platform_log_lines_dropped", "Log lines lost because the reader of stdout was too slow.")
 BUILD_INFO = Gauge(
     "platform_build_info", "Always 1; the version is in the labels.", ["version", "build_sha"],

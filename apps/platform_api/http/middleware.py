@@ -37,7 +37,7 @@ from platform_app.observability import ids, metrics
 from platform_app.observability.context import RequestContext, set_current_request
 from platform_app.observability.credential_forms import id_may_hold_credential
 from platform_app.observability.logging import get_logger
-from platform_app.observability.tracing import continue_trace
+from platform_app.observability.tracing.trace_context import continue_trace
 
 ACCESS_LINES_PER_ADDRESS = 60
 """Access lines of requests without a key, per minute: the default of PLATFORM_REFUSALS_PER_ADDRESS_PER_MINUTE."""

@@ -21,7 +21,7 @@ from apps.platform_api.server.refusal import Reason, Refusal, RequestRefusedErro
 from apps.platform_api.server.write_coalescing import CoalescingWriter
 from platform_app.core_contracts import error_response
 from platform_app.observability import ids
-from platform_app.observability.tracing import continue_trace
+from platform_app.observability.tracing.trace_context import continue_trace
 
 _NO_TIME = float("inf")
 STANDS_STILL_SECONDS = 1.0

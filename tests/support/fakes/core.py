@@ -17,7 +17,7 @@ from platform_app.llm.models.route import Route
 from platform_app.llm.requests import ModelCall
 from platform_app.llm.responses import ChatChunk, ModelResponse
 from platform_app.observability.context import RequestContext
-from platform_app.observability.tracing import continue_trace
+from platform_app.observability.tracing.trace_context import continue_trace
 from platform_app.rate_limit.limiter import NOTHING_RESERVED, Admission, Decision, RuleState
 from platform_app.rate_limit.matching import Charge
 from platform_app.secret_store.base import Secret

@@ -11,7 +11,7 @@ from apps.platform_api.http import access_log
 from apps.platform_api.http.access_log import AccessLog
 from platform_app.ledger.events.access_decision import AccessDecision
 from platform_app.observability.context import RequestContext
-from platform_app.observability.tracing import continue_trace
+from platform_app.observability.tracing.trace_context import continue_trace
 from tests.support.gateway.ledger_events import access
 
 NOON = datetime(2026, 11, 26, 12, tzinfo=UTC)

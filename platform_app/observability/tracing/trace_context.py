@@ -1,6 +1,7 @@
 """W3C trace context (https://www.w3.org/TR/trace-context/): the caller's trace, and the gateway's span in it."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from platform_app.observability import ids
@@ -25,8 +26,16 @@ class TraceContext:
         return f"00-{self.trace_id}-{self.span_id}-{'01' if self.sampled else '00'}"
 
 
-def continue_trace(traceparent: str | None) -> TraceContext:
-    """Return a new span in the caller's trace. Malformed input starts a new trace, as the standard requires."""
+def child_traceparent(trace: TraceContext, span_id: str) -> str:
+    """Return the header value that names a span below this request's span: that of one attempt at a provider."""
+    return f"00-{trace.trace_id}-{span_id}-{'01' if trace.sampled else '00'}"
+
+
+def continue_trace(traceparent: str | None, sample: Callable[[str], bool] = lambda _: True) -> TraceContext:
+    """Return a new span in the caller's trace. Malformed input starts a new trace, as the standard requires.
+
+    The caller's flag decides whether its trace is sampled. `sample` decides for a new trace, by its id.
+    """
     span_id = ids.span_id()
     match = _TRACEPARENT.fullmatch(traceparent) if traceparent and len(traceparent) <= 256 else None
     if match is not None:
@@ -34,4 +43,5 @@ def continue_trace(traceparent: str | None) -> TraceContext:
         known_form = version != "ff" and not (version == "00" and rest)
         if known_form and trace_id != _ZERO_TRACE and parent_id != _ZERO_SPAN:
             return TraceContext(trace_id, span_id, parent_id, bool(int(flags, 16) & 1))
-    return TraceContext(ids.trace_id(), span_id, None, True)
+    trace_id = ids.trace_id()
+    return TraceContext(trace_id, span_id, None, sample(trace_id))

@@ -1,0 +1,110 @@
+"""The record of one request: its hops, and its attempts at providers.
+
+The code that does the work appends to it. At the request's end the record becomes metrics, the access line, the rows of
+the ledger and, for a request whose trace is kept, spans (docs/adr/0033).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Hop = tuple[str, float, float, str]
+"""Name, start, end (both time.perf_counter(), in seconds) and outcome. A hop that takes no time has equal times."""
+
+AUTH = "auth"
+"""Authentication, a look-up in PostgreSQL included."""
+LIMITS = "limits"
+"""The rate limiter's round trip."""
+RECEIVE = "receive"
+"""The wait for the client's body. Not the gateway's overhead."""
+PARSE = "parse"
+"""Parsing and validation of the body."""
+IDEMPOTENCY = "idempotency"
+"""The look-up of an Idempotency-Key, and the wait for the request that has it."""
+SECRET = "secret"  # noqa: S105 - the name of a hop
+"""The look-up of a provider's credential."""
+QUEUE = "queue"
+"""The wait for a place in a provider's concurrency limit."""
+RETRY_WAIT = "retry_wait"
+"""The wait before a retry; the outcome is the error before it."""
+FALLBACK = "fallback"
+"""The change to the model's next route, at one moment; the outcome is the error before it."""
+PROVIDER = "provider"
+"""One attempt. It has no hop: `RequestRecord.attempts` has it."""
+LEDGER = "ledger"
+"""Writing a record to the spool."""
+
+HOPS = (AUTH, LIMITS, RECEIVE, PARSE, IDEMPOTENCY, SECRET, QUEUE, RETRY_WAIT, FALLBACK, PROVIDER, LEDGER)
+"""Every name of a hop, in the usual order: the label values of the metrics."""
+OK = "ok"
+NOT_SENT = frozenset({"breaker_open", "queue_full", "queue_timeout"})
+"""Outcomes of attempts that the gateway did not send."""
+
+
+@dataclass(slots=True)
+class AttemptRecord:
+    """One attempt at one provider, or one that was not sent. It holds no prompt, output or credential."""
+
+    provider: str
+    model: str
+    """The public name."""
+    upstream_model: str
+    operation: str
+    """A value of `gen_ai.operation.name`."""
+    stream: bool
+    started: float
+    """time.perf_counter(), as all times here."""
+    span_id: str = ""
+    """Of the span that the provider gets in `traceparent`; empty if nothing was sent."""
+    server: str = ""
+    """Host and port of the provider's URL."""
+    first_chunk: float | None = None
+    """When the first chunk of a stream arrived."""
+    ended: float | None = None
+    """When the last byte arrived, or the attempt failed; None while it runs."""
+    outcome: str = OK
+    """ok, the error's code, client_closed, or one of NOT_SENT."""
+    status: int | None = None
+    """The provider's HTTP status; None if no response arrived."""
+    upstream_request_id: str | None = None
+    """The provider's id of the request, which its support asks for."""
+    message: str | None = None
+    """The provider's message about the failure, without our credential, and cut."""
+    response: Mapping[str, Any] | None = None
+    """The parsed body, or that of a stream's first chunk: for its id and model. Never exported as a whole."""
+    finish_reason: str | None = None
+    usage: Mapping[str, int] | None = None
+    """Tokens by type: input, output, cached, cache_write, reasoning; as charged."""
+    cost_microusd: int | None = None
+
+    @property
+    def sent(self) -> bool:
+        """Whether the provider got a request."""
+        return self.outcome not in NOT_SENT
+
+
+@dataclass(slots=True)
+class RequestRecord:
+    """What happened during one request, in the order of time."""
+
+    hops: list[Hop] = field(default_factory=list)
+    attempts: list[AttemptRecord] = field(default_factory=list)
+    first_byte: float | None = None
+    """When the response's first byte was sent."""
+
+    def waited(self, until: float) -> float:
+        """Return the seconds until this time in which the gateway waited for others: for the client's body, for
+        providers, and before retries. Waits that overlap count twice; they do not overlap today."""
+        waited = 0.0
+        for name, start, end, _ in self.hops:
+            if name in (RECEIVE, RETRY_WAIT, QUEUE):
+                waited += min(end, until) - min(start, until)
+        for attempt in self.attempts:
+            end = attempt.first_chunk or attempt.ended or until
+            waited += min(end, until) - min(attempt.started, until)
+        return waited
+
+    def overhead(self, started: float, ended: float) -> float:
+        """Return the seconds that the gateway itself added before the response's first byte."""
+        until = self.first_byte if self.first_byte is not None else ended
+        return max(0.0, until - started - self.waited(until))
