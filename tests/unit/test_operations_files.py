@@ -22,7 +22,7 @@ CHOSEN_BY_OPERATORS = ADDED_BY_PROMETHEUS | {"provider", "model", "rule", "host"
 RECORDED_LABELS = {"job"}
 """Of every recorded series; a test compares it with the rules."""
 
-_METRIC = re.compile(r"(?<![:\w])(platform_\w+)(?:\{([^}]*)\})?")
+_METRIC = re.compile(r"(?<![:\w])((?:platform|gen_ai_client)_\w+)(?:\{([^}]*)\})?")
 _MATCHER = re.compile(r'(\w+)\s*(?:[=!](~)|!=|=)\s*"([^"]*)"')
 _BY = re.compile(r"\bby\s*\(([^)]*)\)")
 _GROUPING = re.compile(r"\b(by|without|on|ignoring|group_left|group_right)\s*\(([^)]*)\)")
