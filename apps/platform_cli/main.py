@@ -48,12 +48,16 @@ def dev(
     provider_url: Annotated[
         str | None, typer.Option(help="Send every model of the simulator's catalog to this URL instead.")
     ] = None,
+    observe: Annotated[
+        bool, typer.Option("--observe", help="Also start Prometheus, if it is installed, with the rules of alerts/.")
+    ] = False,
+    prometheus_port: Annotated[int, typer.Option(min=1, max=65535, help="The port of --observe.")] = 9090,
 ) -> None:
     """Start everything on this machine without installing servers: databases, simulator, gateway."""
     # Imported here, because production does not install the extra with the embedded servers.
     from apps.platform_cli.dev.command import run_dev  # noqa: PLC0415 - see above
 
-    raise typer.Exit(run_dev(port, metrics_port, data_dir, provider_url))
+    raise typer.Exit(run_dev(port, metrics_port, data_dir, provider_url, prometheus_port if observe else None))
 
 
 @app.command()

@@ -22,6 +22,8 @@ class Address:
     port: int
     metrics_host: str
     metrics_port: int
+    prometheus_port: int | None = None
+    """The port of Prometheus on 127.0.0.1; None without `--observe`."""
 
     @property
     def base_url(self) -> str:
@@ -33,8 +35,15 @@ class Address:
         """The URL at which this machine reaches the metrics."""
         return f"{_url(self.metrics_host, self.metrics_port)}/metrics"
 
+    @property
+    def metrics_target(self) -> str:
+        """The `host:port` at which this machine scrapes the metrics."""
+        return _url(self.metrics_host, self.metrics_port).removeprefix("http://")
 
-def choose_address(environ: Mapping[str, str], port: int, metrics_port: int) -> Address:
+
+def choose_address(
+    environ: Mapping[str, str], port: int, metrics_port: int, prometheus_port: int | None = None
+) -> Address:
     """Return the addresses of flags and environment. Raises CannotStartError if they are invalid."""
     host = environ.get("PLATFORM_HOST") or "127.0.0.1"
     metrics_host = environ.get("PLATFORM_METRICS_HOST") or host
@@ -43,13 +52,17 @@ def choose_address(environ: Mapping[str, str], port: int, metrics_port: int) -> 
             raise CannotStartError(f"{flag} {number} is not a port; choose one from 1 to 65535")
     if port == metrics_port:
         raise CannotStartError(f"--port and --metrics-port are both {port}; metrics need a separate port")
-    return Address(host, port, metrics_host, metrics_port)
+    if prometheus_port in (port, metrics_port):
+        raise CannotStartError(f"--prometheus-port {prometheus_port} is a port of the gateway; choose another")
+    return Address(host, port, metrics_host, metrics_port, prometheus_port)
 
 
 def check_ports(address: Address) -> None:
     """Raise CannotStartError, with the port and its flag, if one of the ports cannot be used."""
     _check_port(address.host, address.port, "--port")
     _check_port(address.metrics_host, address.metrics_port, "--metrics-port")
+    if address.prometheus_port is not None:
+        _check_port("127.0.0.1", address.prometheus_port, "--prometheus-port")
 
 
 def _check_port(host: str, port: int, flag: str) -> None:

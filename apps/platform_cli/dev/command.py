@@ -24,12 +24,14 @@ from apps.platform_cli.embedded import (
     DirectoryLock,
     EmbeddedError,
     EmbeddedPostgres,
+    EmbeddedPrometheus,
     EmbeddedValkey,
     LockedError,
     reap_leftover,
 )
 from apps.platform_cli.embedded.child import describe_exit
 from apps.platform_cli.embedded.private_file import NotPrivateError, check_data_directory
+from apps.platform_cli.embedded.prometheus import find_prometheus, gateway_config, rule_files
 from platform_app.db import migrations
 
 EXIT_FAILED = 1
@@ -46,7 +48,9 @@ class _StopRequestedError(Exception):
     """A signal requested the stop, possibly before everything has started."""
 
 
-def run_dev(port: int, metrics_port: int, data_dir: Path, provider_url: str | None) -> int:
+def run_dev(
+    port: int, metrics_port: int, data_dir: Path, provider_url: str | None, prometheus_port: int | None = None
+) -> int:
     """Start everything, print the addresses, and watch the processes until SIGINT or SIGTERM.
 
     Args:
@@ -54,6 +58,7 @@ def run_dev(port: int, metrics_port: int, data_dir: Path, provider_url: str | No
         metrics_port: the port of its metrics.
         data_dir: the directory for data, keys and logs between runs; created if it is missing.
         provider_url: the address for every model, instead of the simulator or OpenAI.
+        prometheus_port: start Prometheus on this port; None for no Prometheus.
 
     Returns:
         The exit code: 0 after a stop on request, 1 for a failure, 2 for invalid options or environment.
@@ -61,7 +66,7 @@ def run_dev(port: int, metrics_port: int, data_dir: Path, provider_url: str | No
     dev = _Dev(DevPaths(data_dir.absolute()))
     try:
         with dev.signals:
-            return dev.run(port, metrics_port, provider_url)
+            return dev.run(port, metrics_port, provider_url, prometheus_port)
     except (CannotStartError, LockedError, NotPrivateError) as error:
         complain(error)
         return EXIT_CANNOT_START
@@ -80,9 +85,14 @@ class _Dev:
         self._servers: tuple[ChildProcess, ...] = ()
         self.signals = StopSignals(lambda: [child.pid for child in self._children])
 
-    def run(self, port: int, metrics_port: int, provider_url: str | None) -> int:
+    def run(self, port: int, metrics_port: int, provider_url: str | None, prometheus_port: int | None) -> int:
         """Start everything, wait for a stop, and stop everything. Return the exit code."""
-        address = choose_address(os.environ, port, metrics_port)
+        address = choose_address(os.environ, port, metrics_port, prometheus_port)
+        if prometheus_port is not None and find_prometheus() is None:
+            raise CannotStartError(
+                "--observe needs Prometheus, and no program `prometheus` is in PATH; install it "
+                "(Debian: apt-get install prometheus), or start without --observe"
+            )
         upstream = checked_url(provider_url, "--provider-url") if provider_url is not None else None
         own_config = own_config_file(self._paths, os.environ)
         if own_config is not None and upstream is not None:
@@ -94,11 +104,13 @@ class _Dev:
             raise CannotStartError(
                 f"{self._paths.root} cannot be used ({error.strerror}); choose another with --data-dir"
             ) from None
-        # ExitStack stops in reverse order: gateway, simulator, Valkey, PostgreSQL, lock.
+        # ExitStack stops in reverse order: gateway, Prometheus, simulator, Valkey, PostgreSQL, lock.
         with ExitStack() as stack:
             stack.enter_context(DirectoryLock(self._paths.root / "dev.lock"))
-            for name in ("gateway", "simulator"):
-                if (pid := reap_leftover(self._paths.pid(name), grace_seconds=1.0)) is not None:
+            leftovers = {name: self._paths.pid(name) for name in ("gateway", "simulator")}
+            leftovers["Prometheus"] = self._paths.prometheus / EmbeddedPrometheus.pid_name
+            for name, pid_file in leftovers.items():
+                if (pid := reap_leftover(pid_file, grace_seconds=1.0)) is not None:
                     say(f"ended the {name} (process {pid}) of an earlier run")
             check_ports(address)
             try:
@@ -138,10 +150,15 @@ class _Dev:
         self._watch()
 
         catalog = self._catalog(simulator, upstream)
-        values = write_environment(self._paths, address, database_url, valkey.url, catalog, own_config)
+        prometheus = self._spawn_prometheus(stack, address)
+        values = write_environment(
+            self._paths, address, database_url, valkey.url, catalog, own_config, prometheus.url if prometheus else None
+        )
         self._servers = tuple(self._children)
         gateway = self._spawn_gateway(stack, values)
         self._wait_for_gateway(gateway, f"{address.base_url}/readyz")
+        if prometheus is not None:
+            prometheus.wait_ready(_READY_SECONDS, self._watch)
 
         rows = [
             ("postgresql", f"unix socket {postgres.socket_directory}", f"pid {postgres.pid}"),
@@ -154,6 +171,8 @@ class _Dev:
         if own_config is not None:
             rows.append(("config", f"{own_config} (PLATFORM_CONFIG_FILE)", ""))
         rows.append(("gateway", address.base_url, f"pid {gateway.pid}   metrics {address.metrics_url}"))
+        if prometheus is not None:
+            rows.append(("prometheus", prometheus.url, f"pid {prometheus.pid}"))
         self._summarise(rows, address, values["PLATFORM_CHAT_KEY"])
 
     def _watch(self, may_end: Collection[ChildProcess] = ()) -> None:
@@ -189,6 +208,23 @@ class _Dev:
         stack.callback(child.stop)
         self._children.append(child)
         return child
+
+    def _spawn_prometheus(self, stack: ExitStack, address: Address) -> EmbeddedPrometheus | None:
+        if address.prometheus_port is None:
+            return None
+        rules = rule_files(self._paths.rules)
+        if not rules:
+            say(f"Prometheus evaluates no alert rules: {self._paths.rules} has none")
+        prometheus = EmbeddedPrometheus(
+            self._paths.prometheus,
+            gateway_config(address.metrics_target, rules),
+            port=address.prometheus_port,
+            log_file=self._paths.log("prometheus"),
+        )
+        stack.callback(prometheus.stop)
+        prometheus.spawn()
+        self._children.append(prometheus.child)
+        return prometheus
 
     def _simulator_url(self) -> str:
         urls = json.loads(self._paths.simulator_ready.read_text())

@@ -35,7 +35,13 @@ def own_config_file(paths: DevPaths, environ: Mapping[str, str]) -> Path | None:
 
 
 def write_environment(
-    paths: DevPaths, address: Address, database_url: str, redis_url: str, catalog: Catalog, own_config: Path | None
+    paths: DevPaths,
+    address: Address,
+    database_url: str,
+    redis_url: str,
+    catalog: Catalog,
+    own_config: Path | None,
+    prometheus_url: str | None = None,
 ) -> dict[str, str]:
     """Write dev.env and platform.yaml. Return the gateway's variables, secrets and keys included."""
     remembered = read_env(paths.env)
@@ -48,6 +54,7 @@ def write_environment(
     values = {
         "PLATFORM_BASE_URL": address.base_url,
         "PLATFORM_METRICS_URL": address.metrics_url,
+        **({"PLATFORM_PROMETHEUS_URL": prometheus_url} if prometheus_url else {}),
         "PLATFORM_ENV": "dev",
         "PLATFORM_HOST": address.host,
         "PLATFORM_PORT": str(address.port),

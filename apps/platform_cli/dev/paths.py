@@ -25,6 +25,16 @@ class DevPaths:
         """The file in which the simulator writes its URLs."""
         return self.root / "simulator.json"
 
+    @property
+    def prometheus(self) -> Path:
+        """The directory of Prometheus, with its data."""
+        return self.root / "prometheus"
+
+    @property
+    def rules(self) -> Path:
+        """The folder of the alert rules in a checkout; an installed package does not contain it."""
+        return Path(__file__).resolve().parents[3] / "alerts"
+
     def pid(self, name: str) -> Path:
         """Return the file with a process's id."""
         return self.root / f"{name}.pid"

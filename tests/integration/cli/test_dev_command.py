@@ -2,7 +2,6 @@
 
 import os
 import re
-import shlex
 import signal
 import socket
 import stat
@@ -10,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -23,81 +22,8 @@ from apps.platform_cli.dev.console import curl_command
 from apps.platform_cli.embedded import processes
 from apps.provider_simulator.faults.catalog import MODELS
 from platform_app.config import PlatformConfig
+from tests.support.dev_process import COMMAND, Dev, all_gone, clean_environment
 from tests.support.servers.ports import free_port
-
-COMMAND = (sys.executable, "-m", "apps.platform_cli", "dev")
-_OURS = re.compile(r"PLATFORM_|OPENAI_|PG[A-Z]|.*_proxy", re.IGNORECASE)
-
-
-def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    mine = {name: value for name, value in os.environ.items() if not _OURS.match(name)}
-    return {**mine, "PYTHONUNBUFFERED": "1", **(extra or {})}
-
-
-class Dev:
-    """One run of the command."""
-
-    def __init__(
-        self,
-        directory: Path,
-        ports: list[int],
-        *arguments: str,
-        extra: Mapping[str, str] | None = None,
-        cwd: Path | None = None,
-    ) -> None:
-        self.data_dir = directory / ".data"
-        self._output = directory / "output"
-        flags = ["--port", str(ports[0]), "--metrics-port", str(ports[1]), "--data-dir", str(self.data_dir)]
-        self.started = time.monotonic()
-        with self._output.open("wb") as output:
-            self.process = subprocess.Popen(
-                [*COMMAND, *flags, *arguments],
-                stdout=output,
-                stderr=output,
-                stdin=subprocess.DEVNULL,
-                env=clean_environment(extra),
-                cwd=cwd,
-            )
-
-    @property
-    def output(self) -> str:
-        return self._output.read_text(errors="replace")
-
-    def wait_ready(self) -> float:
-        """Seconds from the start of the process to its line `ready`."""
-        while not re.search(r"^ready in ", self.output, re.MULTILINE):
-            assert self.process.poll() is None, self.output
-            assert time.monotonic() - self.started < 60, self.output
-            time.sleep(0.02)
-        return time.monotonic() - self.started
-
-    def wait(self) -> int:
-        return self.process.wait(30)
-
-    @property
-    def pids(self) -> list[int]:
-        """The processes that it says it started, with what these started."""
-        said = [int(pid) for pid in re.findall(r"pid (\d+)", self.output)]
-        assert len(said) >= 3, self.output
-        return sorted({each for pid in said for each in [pid, *processes.descendants(pid)]})
-
-    @property
-    def env(self) -> dict[str, str]:
-        return dev_files.read_env(self.data_dir / "dev.env")
-
-    def ask(self) -> httpx.Response:
-        """What the printed curl does."""
-        line = next(line for line in self.output.splitlines() if line.strip().startswith("curl "))
-        words = shlex.split(line)
-        url = next(word for word in words if word.startswith("http"))
-        headers = dict(words[i + 1].split(": ", 1) for i, word in enumerate(words) if word == "-H")
-        body = words[words.index("-d") + 1]
-        return httpx.post(url, headers=headers, content=body, timeout=300, trust_env=False)
-
-    def end(self) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait(10)
 
 
 @pytest.fixture
@@ -105,10 +31,6 @@ def directory() -> Iterator[Path]:
     """A short directory of mode 0700, as `mktemp -d` makes it; pytest's own paths are long."""
     with tempfile.TemporaryDirectory(prefix="fb") as path:
         yield Path(path)
-
-
-def all_gone(pids: list[int], seconds: float = 5.0) -> bool:
-    return all(processes.wait_gone(pid, seconds) for pid in pids)
 
 
 def test_the_life_of_a_data_directory(directory: Path) -> None:
