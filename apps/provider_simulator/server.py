@@ -25,6 +25,7 @@ from apps.provider_simulator.faults.catalog import (
     fault_of_model,
 )
 from apps.provider_simulator.faults.faults import DroppedError, Exchange, misbehave
+from apps.provider_simulator.faults.switch import FaultSwitch
 from apps.provider_simulator.formats.wire import Problem, Wire
 from apps.provider_simulator.model.simulated_model import InvalidRequestError
 from apps.provider_simulator.record import Entry, FinalOutcome, Ledger, Outcome, RequestRecord
@@ -45,6 +46,7 @@ class ProviderSimulator:
         self._port = port
         self._api_key = api_key
         self._ledger = Ledger()
+        self._switch = FaultSwitch()
         self._runner: web.ServerRunner | None = None
         self._refused: socket.socket | None = None
         self._closing = False
@@ -143,8 +145,9 @@ class ProviderSimulator:
         return self._ledger.count(model)
 
     def reset(self) -> None:
-        """Clear every record, counter and attempt."""
+        """Clear every record, counter and attempt, and switch every fault off."""
         self._ledger.reset()
+        self._switch.clear()
 
     async def wait_for_outcome(
         self,
@@ -172,7 +175,7 @@ class ProviderSimulator:
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.path.startswith("/_sim/"):
-            return administer(request, self._ledger)
+            return administer(request, self._ledger, self._switch)
         started = time.monotonic()
         endpoint = endpoint_of(request)
         try:
@@ -230,7 +233,7 @@ class ProviderSimulator:
             if request.method == "POST" and endpoint.model != "":
                 body = _with_model(body, endpoint.model)
             answer = endpoint.build(body or {}, entry.serial)
-            scripted = _scripted_fault(request, entry.model)
+            scripted = _scripted_fault(request, entry.model, self._switch)
         except InvalidRequestError as error:
             problem = Problem("invalid", message=error.message, param=error.param)
             return wire.refusal(problem).response(entry.id)
@@ -296,11 +299,11 @@ def _with_model(body: dict[str, object] | None, model: str | None) -> dict[str, 
     return body
 
 
-def _scripted_fault(request: web.BaseRequest, model: str) -> ScriptedFault:
-    """Return the fault of the header, which takes precedence, or of the model name."""
+def _scripted_fault(request: web.BaseRequest, model: str, switch: FaultSwitch) -> ScriptedFault:
+    """Return the fault of the header, which takes precedence, or of the switch, or of the model name."""
     header = request.headers.get(FAULT_HEADER)
     try:
-        return fault_of_model(model) if header is None else fault_of_header(header)
+        return (switch.fault_of(model) or fault_of_model(model)) if header is None else fault_of_header(header)
     except UnknownFaultError as error:
         if header is not None:
             raise InvalidRequestError(str(error), FAULT_HEADER) from error
