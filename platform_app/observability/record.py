@@ -76,6 +76,9 @@ class AttemptRecord:
     usage: Mapping[str, int] | None = None
     """Tokens by type: input, output, cached, cache_write, reasoning; as charged."""
     cost_microusd: int | None = None
+    max_tokens: int | None = None
+    """As the client requested; None if it did not."""
+    temperature: float | None = None
 
     @property
     def sent(self) -> bool:

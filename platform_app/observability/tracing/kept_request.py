@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from platform_app.observability.context import RequestContext
-from platform_app.observability.record import AttemptRecord
+from platform_app.observability.record import NOT_SENT, AttemptRecord
 
 MAX_TEXT = 512
 """Longer texts of clients and providers are cut."""
@@ -37,6 +37,13 @@ class KeptAttempt:
     finish_reason: str | None
     usage: Mapping[str, int] | None
     cost_microusd: int | None
+    max_tokens: int | None = None
+    temperature: float | None = None
+
+    @property
+    def sent(self) -> bool:
+        """Whether the provider got a request."""
+        return self.outcome not in NOT_SENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +79,8 @@ class KeptRequest:
     overhead: int
     hops: Sequence[tuple[str, int, int, str]]
     attempts: Sequence[KeptAttempt]
+    denied_by: str | None = None
+    """The name of the rule that denied the request."""
     content: Mapping[str, str] | None = None
     """The prompt and the output as JSON texts, cut; only if the operator opted in."""
 
@@ -129,6 +138,7 @@ def kept_request(kept: str, context: RequestContext, http: Mapping[str, Any], st
         overhead=round(context.record.overhead(started, ended) * 1e6),
         hops=[(name, at(start), at(end), outcome) for name, start, end, outcome in context.record.hops],
         attempts=[_kept_attempt(attempt, at, ended) for attempt in context.record.attempts],
+        denied_by=_denied_by(context),
         **http,
     )
 
@@ -155,7 +165,14 @@ def _kept_attempt(attempt: AttemptRecord, at: Any, ended: float) -> KeptAttempt:
         finish_reason=attempt.finish_reason,
         usage=attempt.usage,
         cost_microusd=attempt.cost_microusd,
+        max_tokens=attempt.max_tokens,
+        temperature=attempt.temperature,
     )
+
+
+def _denied_by(context: RequestContext) -> str | None:
+    denied = context.limits.denied_by if context.limits is not None else None
+    return None if denied is None else str(denied.rule.name)
 
 
 def _text(value: object) -> str | None:

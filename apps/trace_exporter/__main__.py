@@ -1,0 +1,63 @@
+"""The exporter's process: `python -m apps.trace_exporter FD FD ...`, each the reading end of one worker's pipe.
+
+The parent process starts it, and starts it again if it ends (docs/adr/0033).
+"""
+
+import contextlib
+import os
+import signal
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+from prometheus_client.multiprocess import mark_process_dead
+
+from apps.trace_exporter.conventions import model_names
+from apps.trace_exporter.exemplars import LatestExemplars
+from apps.trace_exporter.exporter import Exporter
+from apps.trace_exporter.pipeline import Pipeline, otlp_exporter, protocol_problem, resource
+from apps.trace_exporter.pipes import PipeReader
+from apps.trace_exporter.spans import SpanBuilder
+from platform_app.config import load_settings
+from platform_app.observability.logging import configure_logging, get_logger
+
+NICE = 10
+"""Workers have priority: without spare CPU, traces are dropped and counted."""
+
+
+def main() -> int:
+    """Export traces until SIGTERM. Return the exit code."""
+    stopping = False
+
+    def stop(*_: object) -> None:
+        nonlocal stopping
+        stopping = True
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    with contextlib.suppress(OSError):
+        os.nice(NICE)
+    metrics_directory = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    if metrics_directory:
+        # Importing the metrics made this process's gauges, all 0: they would count as those of a worker.
+        mark_process_dead(os.getpid(), metrics_directory)  # type: ignore[no-untyped-call]  # prometheus_client
+    settings = load_settings()
+    sink = configure_logging(settings.log_level, settings.log_format)
+    log = get_logger("trace_exporter")
+    if problem := protocol_problem():
+        log.error("trace_exporter_not_started", problem=problem)
+        sink.close()
+        return 2
+    build = version("flowbiz-ai-platform")
+    builder = SpanBuilder(resource(build), model_names(settings.trace_names), build)
+    exemplars = LatestExemplars(Path(metrics_directory)) if metrics_directory else None
+    log.info("trace_exporter_started", names=settings.trace_names, pipes=len(sys.argv) - 1)
+    Exporter(PipeReader([int(number) for number in sys.argv[1:]]), builder, Pipeline(otlp_exporter()), exemplars).run(
+        lambda: stopping
+    )
+    sink.close()
+    return 0
+
+
+if __name__ == "__main__":
+    os._exit(main())  # an export that hangs must not delay the end

@@ -1,0 +1,1 @@
+"""Kept requests, real OTLP receivers, and exporters that read from pipes."""
