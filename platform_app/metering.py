@@ -165,7 +165,15 @@ class CallMeter:
         record.first_token_ms = None if self._first_token_ms is None else round(self._first_token_ms, 3)
         record.attempts = self._call.attempt_log.attempts
         record.outcome = outcome
+        record.upstream_request_id = self._upstream_request_id()
         return record
+
+    def _upstream_request_id(self) -> str | None:
+        """Return the provider's id of the last attempt that was sent."""
+        attempts = self._context.record.attempts
+        if attempts and attempts[-1].sent:
+            return attempts[-1].upstream_request_id
+        return next((each.upstream_request_id for each in reversed(attempts) if each.sent), None)
 
     def _record(self, route: Route, usage: TokenUsage, estimated: bool, cost: int | None, outcome: str) -> UsageRecord:
         context, caller = self._context, self._caller
@@ -190,6 +198,7 @@ class CallMeter:
             first_token_ms=None if self._first_token_ms is None else round(self._first_token_ms, 3),
             attempts=self._call.attempt_log.attempts,
             outcome=outcome,
+            upstream_request_id=None if outcome == INTERRUPTED else self._upstream_request_id(),
         )
 
 

@@ -127,6 +127,7 @@ class AccessDecision(Base):
         CheckConstraint("decision IN ('allow', 'deny')", name="decision"),
         Index(None, "key_id", "occurred_at"),
         Index(None, "trace_id"),
+        Index(None, "request_id"),
         {"postgresql_partition_by": "RANGE (occurred_at)"},
     )
 
@@ -144,6 +145,11 @@ class AccessDecision(Base):
     duration_ms: Mapped[float] = mapped_column(REAL)
     count: Mapped[int] = mapped_column(Integer, server_default=text("1"), nullable=True)
     """How many requests this row stands for: sums of requests add this up. Never null (see migration 0005)."""
+    owner: Mapped[str | None]
+    model: Mapped[str | None]
+    hops: Mapped[str | None]
+    attempts: Mapped[list[Any] | None] = mapped_column(JSON)
+    """Both as ledger/events/hops_and_attempts.py writes them."""
 
 
 class UsageRecord(Base):
@@ -152,6 +158,8 @@ class UsageRecord(Base):
     __tablename__ = "usage_records"
     __table_args__ = (
         Index(None, "key_id", "occurred_at"),
+        Index(None, "trace_id"),
+        Index(None, "request_id"),
         {"postgresql_partition_by": "RANGE (occurred_at)"},
     )
 
@@ -177,6 +185,7 @@ class UsageRecord(Base):
     outcome: Mapped[str]
     provider_usage: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     """What the provider counted, as it came; prompt_tokens and the other columns are what is used of it."""
+    upstream_request_id: Mapped[str | None]
 
 
 class UsageDaily(Base):

@@ -32,6 +32,7 @@ from platform_app.errors import (
     PlatformError,
 )
 from platform_app.ledger.events.event import AccessDecision
+from platform_app.ledger.events.hops_and_attempts import attempts_text, hops_text
 from platform_app.ledger.interfaces import Ledger, NullLedger
 from platform_app.observability import ids, metrics
 from platform_app.observability.context import RequestContext, set_current_request
@@ -215,6 +216,10 @@ class _ResponseSender:
             status=self.status,
             client_address=context.client_address,
             duration_ms=context.elapsed_ms(time.perf_counter()),
+            owner=context.owner,
+            model=context.model,
+            hops=hops_text(context.record.hops, context.started),
+            attempts=attempts_text(context.record.attempts, context.started),
         )
         self.ledger.append(self.event)
 

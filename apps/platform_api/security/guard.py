@@ -61,7 +61,7 @@ class Guard:
         resources, context = resources_of(request), context_of(request)
         context.route = route_template(request.scope)
         caller = await resources.authenticator.authenticate(credentials(request.scope), context.client_address)
-        context.key_id = caller.key_id
+        context.key_id, context.owner = caller.key_id, caller.owner
         if self.scope is not None and not caller.may(self.scope):
             raise InsufficientScope(self.scope)
         if request.scope["query_string"]:

@@ -4,8 +4,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated
 
-from platform_app.ledger.events.codecs import Address, Count, HexId, Milliseconds, Moment, OneOf, Text
+from platform_app.ledger.events.codecs import (
+    Address,
+    Attempts,
+    Count,
+    HexId,
+    Hops,
+    Milliseconds,
+    Moment,
+    OneOf,
+    Text,
+)
 from platform_app.ledger.events.columns import Columns
+from platform_app.ledger.events.hops_and_attempts import MAX_ATTEMPTS_TEXT, MAX_HOPS_TEXT
 
 VARIOUS = "various"
 """The method or route of a count whose requests had several."""
@@ -43,6 +54,15 @@ class AccessDecision:
     client_address: Annotated[str | None, Address()]
     """As the server knows it. A value that is not an IP address, such as `unix`, is stored as null. A count of several
     IPv6 addresses has their /64; a count of many networks has None."""
+    owner: Annotated[str | None, Text(256)] = None
+    """The key's owner at that time. None if the caller was not known, and in decisions of versions before
+    docs/adr/0036."""
+    model: Annotated[str | None, Text(256)] = None
+    """The public name; None if the request did not get as far as a known model."""
+    hops: Annotated[str | None, Hops(MAX_HOPS_TEXT)] = None
+    """The steps of the request with their times (hops_and_attempts.py)."""
+    attempts: Annotated[str | None, Attempts(MAX_ATTEMPTS_TEXT)] = None
+    """The attempts at providers; None if there was none, or only one that succeeded: the usage record has it."""
 
     def line(self) -> bytes:
         """Return this event as a line of a spool."""

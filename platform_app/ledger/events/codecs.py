@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 
 import orjson
 
+from platform_app.ledger.events.hops_and_attempts import shown_attempts, shown_hops
+
 MAX_TEXT = 1024
 """Characters of any text. The longest text that a request can choose is the request id, of 128 characters."""
 MAX_MS = 1e12
@@ -197,6 +199,42 @@ class JsonObject(Codec):
             return value if isinstance(orjson.loads(value), dict) else None
         except orjson.JSONDecodeError:
             return None
+
+
+@dataclass(frozen=True)
+class Hops(Codec):
+    """The hops of a request (hops_and_attempts.py)."""
+
+    longest: int
+
+    def source(self, value: str) -> str:
+        return f"{value}[:{self.longest}]"
+
+    def read(self, name: str, value: object) -> str:
+        return Text(self.longest, self.longest).read(name, value)
+
+    def show(self, value: str) -> list[dict[str, Any]]:
+        return shown_hops(value)
+
+
+@dataclass(frozen=True)
+class Attempts(Codec):
+    """The attempts of a request as the text of a JSON array (hops_and_attempts.py). Anything else is left out, since
+    the decision is worth more than this field."""
+
+    longest: int
+    """Bytes."""
+
+    def read(self, name: str, value: object) -> str | None:
+        if not isinstance(value, str) or len(value.encode("utf-8", "replace")) > self.longest:
+            return None
+        try:
+            return value if isinstance(orjson.loads(value), list) else None
+        except orjson.JSONDecodeError:
+            return None
+
+    def show(self, value: Any) -> list[dict[str, Any]]:
+        return shown_attempts(value)
 
 
 @lru_cache(maxsize=4096)

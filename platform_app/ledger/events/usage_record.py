@@ -67,6 +67,8 @@ class UsageRecord:
     request_id: Annotated[str, _NAME]
     trace_id: Annotated[str, HexId()]
     """32 lower-case hex digits."""
+    upstream_request_id: Annotated[str | None, _NAME] = None
+    """The provider's id of the last attempt; None if the provider sent none."""
 
     def line(self) -> bytes:
         """Return this event as a line of a spool. A value out of bounds, such as a provider's absurd token count, is

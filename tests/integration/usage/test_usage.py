@@ -38,7 +38,7 @@ from tests.conftest import Platform
 from tests.support.fakes.core import Count
 from tests.support.gateway.ledger_database import connected, session_on, settings_for
 from tests.support.gateway.ledger_events import access, keeping, spool_in, usage
-from tests.support.gateway.ledger_versions import EarlierShipper
+from tests.support.gateway.ledger_versions import ADDED_BY_0007, EarlierShipper
 from tests.support.gateway.process import Gateway
 from tests.support.gateway.usage_totals import differences
 
@@ -215,7 +215,7 @@ async def test_migration_of_usage_runs_while_version_before_ships(empty_database
     """Neither waits for the other: a request's and a writer's transaction are open all the time."""
     await asyncio.to_thread(migrations.upgrade, empty_database, "0002")
     async with session_on(empty_database) as session, connected(empty_database) as busy:
-        before = EarlierShipper(session, "count", "provider_usage")
+        before = EarlierShipper(session, "count", "provider_usage", *ADDED_BY_0007)
         await before.ship([access()])
         async with busy.transaction(), asyncio.timeout(300):
             await busy.execute("SELECT count(*) FROM access_decisions")
@@ -235,10 +235,11 @@ async def test_version_without_provider_usage_ships_during_upgrade(empty_databas
     await asyncio.to_thread(migrations.upgrade, empty_database, "0005")
     kept = '{"prompt_tokens": 10000000000000000000}'
     async with session_on(empty_database) as session:
-        before = EarlierShipper(session, "provider_usage")
+        before = EarlierShipper(session, "provider_usage", *ADDED_BY_0007)
         await before.ship([usage(), access()])
         await asyncio.to_thread(migrations.upgrade, empty_database, "0006")
         await before.ship([usage(), access()])
+        await asyncio.to_thread(migrations.upgrade, empty_database)
         assert await Shipper(session).ship(batch_of([usage(provider_usage=kept), usage(provider_usage=None)])) == []
     async with connected(empty_database) as connection:
         rows = await connection.fetch("SELECT provider_usage FROM usage_records WHERE provider_usage IS NOT NULL")

@@ -29,6 +29,10 @@ def access(**fields: Any) -> AccessDecision:
             "status": 200,
             "client_address": "127.0.0.1",
             "duration_ms": 12.5,
+            "owner": "billing",
+            "model": "gpt-4o-mini",
+            "hops": "auth,limits 147 2110",
+            "attempts": None,
             **fields,
         }
     )
@@ -59,6 +63,7 @@ def usage(**fields: Any) -> UsageRecord:
             "attempts": 1,
             "outcome": "ok",
             "provider_usage": '{"prompt_tokens": 100, "completion_tokens": 20}',
+            "upstream_request_id": "req_1",
             **fields,
         }
     )

@@ -10,6 +10,14 @@ import orjson
 from platform_app.ledger.events.event import AccessDecision, LedgerEvent
 from platform_app.ledger.spool.session import LedgerSession
 
+ADDED_BY_0007 = (
+    "AccessDecision.owner",
+    "AccessDecision.model",
+    "hops",
+    "AccessDecision.attempts",
+    "upstream_request_id",
+)
+"""Columns that no version before migration 0007 knows."""
 _TABLES = {"AccessDecision": "access_decisions", "UsageRecord": "usage_records"}
 
 
@@ -24,7 +32,8 @@ class EarlierShipper:
     """Ships as versions before docs/adr/0032 did: rows in COPY's binary format, into a staging table LIKE the table."""
 
     def __init__(self, session: LedgerSession, *unknown: str) -> None:
-        """`unknown`: columns that were added to the tables after that version."""
+        """`unknown`: columns that were added to the tables after that version; `AccessDecision.owner` if other events
+        have a column of that name."""
         self._session = session
         self._unknown = unknown
 
@@ -38,7 +47,9 @@ class EarlierShipper:
                     await self._insert(driver, table, found)
 
     async def _insert(self, driver: Any, table: str, events: Sequence[LedgerEvent]) -> None:
-        columns = [field.name for field in fields(events[0]) if field.name not in self._unknown]
+        kind = type(events[0]).__name__
+        names = [field.name for field in fields(events[0])]
+        columns = [name for name in names if not {name, f"{kind}.{name}"} & set(self._unknown)]
         rows = [tuple(_value(event, name) for name in columns) for event in events]
         named = ", ".join(columns)
         async with driver.transaction():

@@ -24,13 +24,14 @@ MOMENT = datetime(2026, 6, 15, 12, 30, tzinfo=UTC)
 ID, TRACE = "0123456789abcdef" * 2, "fedcba9876543210" * 2
 ACCESS_LINE = (
     b'["access","2026-06-15T12:30:00+00:00","0123456789abcdef0123456789abcdef","kkkkkkkkkkkk","POST",'
-    b'"/v1/platform/chat","deny","rate_limited",429,12.5,1,"r","fedcba9876543210fedcba9876543210","192.0.2.7"]\n'
+    b'"/v1/platform/chat","deny","rate_limited",429,12.5,1,"r","fedcba9876543210fedcba9876543210","192.0.2.7",'
+    b'"billing","gpt-4o-mini","auth,limits 147 2110",null]\n'
 )
 USAGE_LINE = (
     b'["usage","2026-06-15T12:30:00+00:00","0123456789abcdef0123456789abcdef","kkkkkkkkkkkk","billing",'
     b'"/v1/platform/chat","openai","gpt-4o-mini","gpt-4o-mini-2024-07-18",false,100,20,40,false,'
     b'"{\\"prompt_tokens\\": 100, \\"completion_tokens\\": 20}",27,812.5,null,1,"ok","r",'
-    b'"fedcba9876543210fedcba9876543210"]\n'
+    b'"fedcba9876543210fedcba9876543210","req_1"]\n'
 )
 
 
@@ -38,7 +39,7 @@ def test_lines_are_as_their_version_says() -> None:
     """A change here needs another LINE_VERSION: processes of two versions share a spool during an upgrade."""
     ids: dict[str, Any] = {"event_id": ID, "trace_id": TRACE, "occurred_at": MOMENT, "request_id": "r"}
     decision = access(**ids, decision="deny", reason="rate_limited", status=429, client_address="192.0.2.7")
-    assert LINE_VERSION == 2
+    assert LINE_VERSION == 3
     assert decision.line() == ACCESS_LINE
     assert usage(**ids).line() == USAGE_LINE
 

@@ -37,6 +37,11 @@ events = st.builds(
     client_address=st.none() | st.ip_addresses().map(str) | st.just("2001:db8::/64"),
     duration_ms=st.floats(0, 1e9, allow_nan=False),
     count=st.integers(1, 2**31 - 1),
+    owner=st.none() | texts(256),
+    model=st.none() | texts(256),
+    hops=st.none() | texts(100),
+    attempts=st.none()
+    | st.lists(st.lists(texts(20) | st.integers(0, 999), max_size=9)).map(lambda rows: orjson.dumps(rows).decode()),
 )
 
 
@@ -121,10 +126,24 @@ def test_unknown_members_of_version_1_are_ignored() -> None:
 
 def test_line_with_too_few_or_too_many_values_is_refused() -> None:
     values = orjson.loads(access().line())
-    changes: tuple[list[Any], ...] = (values[:-4], [*values, "another"], [], [None], ["access"], [[]])
+    changes: tuple[list[Any], ...] = (values[:-8], [*values, "another"], [], [None], ["access"], [[]])
     for changed in changes:
         with pytest.raises(BadLineError):
             decode(orjson.dumps(changed))
+
+
+def test_line_of_version_2_has_none_of_the_later_fields() -> None:
+    values = orjson.loads(access(request_id="r").line())
+    earlier = decode(orjson.dumps(values[:-4]))
+    assert isinstance(earlier, AccessDecision)
+    assert (earlier.request_id, earlier.owner, earlier.model, earlier.hops, earlier.attempts) == ("r", *[None] * 4)
+
+
+def test_attempts_that_are_no_array_are_left_out() -> None:
+    for text in ('{"a": 1}', "[", "1", f'["{"x" * 5000}"]'):
+        event = decode(access(attempts=text).line())
+        assert isinstance(event, AccessDecision)
+        assert event.attempts is None
 
 
 def test_line_without_count_stands_for_one_request() -> None:

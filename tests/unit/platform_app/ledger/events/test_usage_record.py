@@ -149,7 +149,7 @@ def test_members_of_version_1_are_required_but_nullable_ones() -> None:
     record = usage()
     members = orjson.loads(line_of_version_1(record))
     assert decode(orjson.dumps(members | {"tenant": "later"})) == record
-    for name in members.keys() - {"cost_microusd", "first_token_ms", "provider_usage"}:
+    for name in members.keys() - {"cost_microusd", "first_token_ms", "provider_usage", "upstream_request_id"}:
         with pytest.raises(BadLineError):
             decode(orjson.dumps({each: value for each, value in members.items() if each != name}))
     before = {name: value for name, value in members.items() if name != "provider_usage"}
