@@ -10,5 +10,5 @@ pipeline.py       the SDK's batches and OTLP exporters, by the standard OTEL_* v
 counted.py        counts exported, failed and dropped spans, and logs why exports fail
 exemplars.py      the latest trace of each bucket of a latency histogram
 
-The process imports OpenTelemetry; a worker never does.
+This process imports the SDK and the exporters of OpenTelemetry; a worker never does.
 """

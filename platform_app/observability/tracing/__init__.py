@@ -5,5 +5,6 @@ sampling.py        which requests are kept: sampled at their start, or failed or
 kept_request.py    a kept request as one line of JSON; the exporter's process reads it
 sender.py          writes these lines to the exporter's pipe, without ever waiting
 
-Spans are made in another process, apps/trace_exporter: workers import nothing of OpenTelemetry (docs/adr/0033).
+Spans are made in another process, apps/trace_exporter. Workers import neither OpenTelemetry's span SDK nor its
+exporters (docs/adr/0033).
 """

@@ -60,9 +60,10 @@ def test_reader_ends_when_all_writers_have_ended() -> None:
     os.close(pipes[0][1])
     assert _lines(reader) == [b"last"]
     assert _lines(reader) == []
-    assert reader.open
+    opened = [reader.open]
     os.close(pipes[1][1])
     assert _lines(reader) == []
-    assert not reader.open
+    opened.append(reader.open)
+    assert opened == [True, False]
     for reading, _ in pipes:
         os.close(reading)
