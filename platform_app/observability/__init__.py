@@ -2,7 +2,7 @@
 
 context.py        RequestContext: what is noted about one request; it ends as the access line
 logging.py        structured logs; log_sink.py writes them without blocking the event loop
-metrics/          every metric; mapped_values.py makes counting cheap with several workers
+metrics/          every metric, and values that are cheap with several workers
 tracing.py        W3C trace context; ids.py generates ids
 exemplars.py      traces of exported requests for the buckets of histograms
 credential_forms.py   masks whatever looks like an API key

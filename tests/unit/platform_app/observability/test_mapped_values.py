@@ -8,11 +8,13 @@ import pytest
 
 SCRIPT = """
 import sys, threading
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
-if sys.argv[1] == "ours":
-    from platform_app.observability.mapped_values import mapped_value_class
-    values.ValueClass = mapped_value_class()
+if sys.argv[1] != "theirs":
+    from platform_app.observability.metrics.changes import CHANGES
+    from platform_app.observability.metrics.kinds import Counter, Gauge, Histogram
+if sys.argv[1] == "ours, written later":
+    CHANGES.write_later()
 counter = Counter("c", "c", ["name"])
 gauge = Gauge("g", "g", multiprocess_mode="livesum")
 histogram = Histogram("h", "h", buckets=(0.1, 1))
@@ -31,10 +33,16 @@ for value in (0.0625, 0.5, 0.5, 3):
 def add() -> None:
     for _ in range(20_000):
         early.inc()
+        histogram.observe(0.5)
 
 threads = [threading.Thread(target=add) for _ in range(4)]
 for thread in threads: thread.start()
+if sys.argv[1] == "ours, written later":
+    while any(thread.is_alive() for thread in threads):
+        CHANGES.write()
 for thread in threads: thread.join()
+if sys.argv[1] == "ours, written later":
+    CHANGES.write()
 registry = CollectorRegistry()
 MultiProcessCollector(registry)
 lines = sorted(generate_latest(registry).decode().splitlines())
@@ -52,14 +60,57 @@ def counted(how: str, directory: Path) -> list[str]:
         timeout=300,
         check=True,
     )
-    return done.stdout.splitlines()
+    return [line for line in done.stdout.splitlines() if "platform_" not in line and "gen_ai_" not in line]
 
 
-def test_values_are_those_of_prometheus_client(tmp_path: Path) -> None:
-    ours, theirs = counted("ours", tmp_path / "ours"), counted("theirs", tmp_path / "theirs")
+@pytest.mark.parametrize("how", ["ours", "ours, written later"])
+def test_values_are_those_of_prometheus_client(tmp_path: Path, how: str) -> None:
+    ours, theirs = counted(how, tmp_path / "ours"), counted("theirs", tmp_path / "theirs")
     assert len(theirs) > 9000
     assert 'c_total{name="early"} 80003.5' in ours, "no increment of another thread is lost"
+    assert "h_count 80004.0" in ours
     assert ours == theirs
+
+
+WRITTEN = """
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+from platform_app.observability import metrics
+from platform_app.observability.metrics.changes import CHANGES
+
+registry = CollectorRegistry()
+MultiProcessCollector(registry)
+
+def scraped() -> set[str]:
+    return {line for line in generate_latest(registry).decode().splitlines() if "bulk" in line or "auth_lookup" in line}
+
+def change() -> None:
+    metrics.LEDGER_SHIPPED.labels("bulk").inc(2)
+    metrics.AUTH_LOOKUP_SECONDS.observe(0.25)
+
+change()
+assert 'platform_ledger_shipped_total{table="bulk"} 2.0' in scraped(), "written at once by default"
+CHANGES.write_later()
+before = scraped()
+change()
+assert scraped() == before, "the change waits"
+CHANGES.write()
+assert {'platform_ledger_shipped_total{table="bulk"} 4.0', "platform_auth_lookup_duration_seconds_count 2.0",
+        "platform_auth_lookup_duration_seconds_sum 0.5"} <= scraped()
+change()
+CHANGES.write_at_once()
+assert 'platform_ledger_shipped_total{table="bulk"} 6.0' in scraped(), "what waits is written on the way back"
+change()
+assert 'platform_ledger_shipped_total{table="bulk"} 8.0' in scraped()
+"""
+
+
+def test_changes_wait_until_they_are_written(tmp_path: Path) -> None:
+    environment = {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", WRITTEN], env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("name", ["_file", "_key"])
