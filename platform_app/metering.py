@@ -133,6 +133,8 @@ class CallMeter:
             self._intent.end()
         for direction, count in (("input", usage.prompt_tokens), ("output", usage.completion_tokens)):
             metrics.PROVIDER_TOKENS.labels(route.provider, route.public_model, direction).inc(count)
+        if usage.cached_tokens:
+            metrics.CACHED_INPUT_TOKENS.labels(route.provider, route.public_model).inc(usage.cached_tokens)
         if settled.refused:
             _report_refused(route, raw)
 

@@ -3,6 +3,7 @@
 context.py        RequestContext: what is noted about one request; it ends as the access line
 logging.py        structured logs; log_sink.py writes them without blocking the event loop
 metrics/          every metric, and values that are cheap with several workers
+request_metrics.py    counts a finished request in all of them; outcomes.py says whom its end concerns
 tracing.py        W3C trace context; ids.py generates ids
 exemplars.py      traces of exported requests for the buckets of histograms
 credential_forms.py   masks whatever looks like an API key

@@ -60,6 +60,8 @@ class AttemptRecord:
     """Host and port of the provider's URL."""
     first_chunk: float | None = None
     """When the first chunk of a stream arrived."""
+    chunks: int = 0
+    """Chunks of a stream that arrived, the first one included."""
     ended: float | None = None
     """When the last byte arrived, or the attempt failed; None while it runs."""
     outcome: str = OK

@@ -38,6 +38,7 @@ from platform_app.observability import ids, metrics
 from platform_app.observability.context import RequestContext, set_current_request
 from platform_app.observability.credential_forms import id_may_hold_credential
 from platform_app.observability.logging import get_logger
+from platform_app.observability.request_metrics import count_request
 from platform_app.observability.tracing.trace_context import continue_trace
 
 ACCESS_LINES_PER_ADDRESS = 60
@@ -273,11 +274,10 @@ def _ledger_of(scope: Scope) -> Ledger:
 
 
 def _close_context(context: RequestContext, sender: _ResponseSender, access_log: AccessLog) -> None:
-    duration = time.perf_counter() - context.started
-    metrics.HTTP_REQUESTS.labels(context.method, context.route, str(sender.status)).inc()
-    metrics.HTTP_SECONDS.labels(context.route).observe(duration)
+    ended = time.perf_counter()
+    count_request(context, sender.status, ended, context.record.overhead(context.started, ended))
     if sender.event is not None:
-        access_log.write(sender.event, context, duration * 1000)
+        access_log.write(sender.event, context, (ended - context.started) * 1000)
 
 
 def _header(scope: Scope, wanted: bytes) -> bytes | None:
