@@ -7,10 +7,10 @@ from typing import Any
 
 import httpx
 import pytest
-from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.metrics import MetricWrapperBase
 
 from platform_app.observability import metrics
+from platform_app.observability.metrics.kinds import Counter, Gauge, Histogram
 from tests.support.docs.pages import DOCS, names_in, table
 from tests.support.gateway.http import until
 from tests.support.gateway.process import Gateway
