@@ -8,6 +8,7 @@ ledger.py      the ledger and its spool
 signals.py     traces and log lines
 runtime.py     workers, event loop, pools, configuration
 kinds.py       Counter, Gauge and Histogram, and the buckets
+zeros.py       the series that exist before their first event
 
 With several workers each process counts in memory-mapped files and the parent aggregates them (prometheus_client's
 multiprocess mode). So each gauge declares how it is aggregated.
@@ -24,6 +25,7 @@ from platform_app.observability.metrics.ledger import *
 from platform_app.observability.metrics.providers import *
 from platform_app.observability.metrics.runtime import *
 from platform_app.observability.metrics.signals import *
+from platform_app.observability.metrics.zeros import start_at_zero
 
 MAX_REMEMBERED_CHILDREN = 10_000
 
@@ -41,3 +43,4 @@ _remember_children(
     REQUESTS, MODEL_REQUESTS, OVERHEAD_SECONDS, HOP_SECONDS, CACHED_INPUT_TOKENS,
     GEN_AI_DURATION, GEN_AI_TOKENS, GEN_AI_FIRST_CHUNK, GEN_AI_PER_CHUNK,
 )  # fmt: skip
+start_at_zero()
