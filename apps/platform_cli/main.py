@@ -19,8 +19,8 @@ from apps.platform_cli.usage.command import Format, print_records, print_usage
 from platform_app.errors import ConfigurationError, PlatformError
 from platform_app.ledger.reading.audit import AuditFilter
 from platform_app.ledger.reading.usage_query import DEFAULT_GROUPS, UsageFilter, check_groups
-from platform_app.observability.log_sink import LogSink
 from platform_app.observability.logging import configure_logging
+from platform_app.observability.logs.sink import LogSink
 
 app = typer.Typer(
     name="flowbiz-platform",

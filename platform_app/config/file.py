@@ -2,7 +2,7 @@
 
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
@@ -22,6 +22,9 @@ class PlatformConfig(ConfigModel):
     models: Annotated[dict[ModelName, ModelConfig], Field(min_length=1)]
     rate_limits: RateLimitsConfig = RateLimitsConfig()
     policies: PoliciesConfig = PoliciesConfig()
+    log_level: Literal["debug", "info", "warning", "error"] | None = Field(
+        None, description="The level of the workers' log lines; without it PLATFORM_LOG_LEVEL."
+    )
 
     @model_validator(mode="after")
     def _routes_name_providers(self) -> Self:

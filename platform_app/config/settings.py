@@ -129,6 +129,7 @@ class Settings(SecretStoreSettings):
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"
+    log_repeats_per_second: Annotated[int, Field(ge=0, le=1_000_000)] = 20
 
     trace_sample_ratio: Annotated[float, Field(ge=0, le=1)] = 0.1
     trace_slow_seconds: Annotated[float, Field(gt=0, le=3600)] = 60.0

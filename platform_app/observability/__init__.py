@@ -1,7 +1,7 @@
 """Observability: logs, metrics and trace context.
 
 context.py        RequestContext: what is noted about one request; it ends as the access line
-logging.py        structured logs; log_sink.py writes them without blocking the event loop
+logging.py        structured logs; logs/ has the parts of their pipeline
 metrics/          every metric, and values that are cheap with several workers
 request_metrics.py    counts a finished request in all of them; outcomes.py says whom its end concerns
 tracing.py        W3C trace context; ids.py generates ids

@@ -57,7 +57,7 @@ from platform_app.redis.cluster import PipelinedCluster
 from platform_app.resources.budget_history import LedgerHistory
 from platform_app.resources.config_reload import ConfigReload
 from platform_app.resources.idempotency_quota import LimiterQuota, QuotaLimits
-from platform_app.resources.live_config import LiveConfig
+from platform_app.resources.live_config import LiveConfig, use_log_level
 from platform_app.resources.provider_credentials import StoredCredentials
 from platform_app.resources.required_secrets import look_up_required
 from platform_app.secret_store.base import RefreshableSecretStore, SecretStore
@@ -104,6 +104,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         ConfigurationError: the config file or a required secret is wrong; names every problem.
     """
     config = load_config(settings)
+    use_log_level(settings, config)
     async with AsyncExitStack() as stack:
         secrets = CachedSecretStore(
             make_secret_store(settings), settings.secret_ttl_seconds, refresh_seconds=refresh_seconds(settings)

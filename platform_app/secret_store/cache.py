@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from platform_app.errors import SecretError, SecretNotFound, SecretStoreUnavailable
 from platform_app.observability import metrics
 from platform_app.observability.logging import get_logger
+from platform_app.observability.logs.known_secrets import hide_secret
 from platform_app.secret_store.base import Secret, SecretStore, answer_within
 
 FETCH_TIMEOUT_SECONDS = 5.0
@@ -150,6 +151,7 @@ class CachedSecretStore:
 
     def _succeeded(self, name: str, entry: _Entry, secret: Secret, started: float) -> None:
         metrics.SECRET_LOOKUPS.labels(self.scheme, "found").inc()
+        hide_secret(secret.value)
         if entry.failure is not None:
             _log.info("secret_refresh_recovered", store=self.scheme, secret=name)
         if entry.secret is not None and entry.secret.value != secret.value:

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from types import FrameType
 from typing import NoReturn
 
@@ -28,6 +29,9 @@ from apps.platform_api.server.state import ServerState
 from platform_app.config import Settings, load_settings
 from platform_app.errors import ConfigurationError
 from platform_app.observability.logging import configure_logging, get_logger
+from platform_app.observability.logs.known_secrets import hide_secrets_of
+from platform_app.observability.logs.level import DEBUG_SIGNAL, LOG_LEVEL
+from platform_app.observability.logs.unhandled import capture_unhandled
 
 GARBAGE_OBJECTS = 14_000
 """So many more objects than before, and the youngest are searched for cycles: a few megabytes."""
@@ -65,6 +69,7 @@ class DrainingServer(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Called ten times a second; true ends the main loop."""
+        LOG_LEVEL.apply_requested()
         if self._stop_at is not None and time.monotonic() >= self._stop_at:
             self.should_exit = True
         return await super().on_tick(counter)
@@ -105,15 +110,24 @@ def main() -> None:
     except ConfigurationError as error:
         configure_logging()
         _refuse(error.problems)
-    configure_logging(settings.log_level, settings.log_format)
+    configure_logging(settings.log_level, settings.log_format, repeats_per_second=settings.log_repeats_per_second)
+    hide_secrets_of(settings)
+    capture_unhandled()
     state = ServerState()
-    signal.signal(signal.SIGHUP, lambda *_: state.reload_config and state.reload_config())
+    signal.signal(signal.SIGHUP, partial(_on_reload, state))
+    signal.signal(DEBUG_SIGNAL, lambda *_: LOG_LEVEL.request_debug())
     server = DrainingServer(uvicorn_config(settings, state), state, settings.shutdown_drain_seconds)
     with socket.socket(fileno=int(sys.argv[1])) as listening, suppress(SystemExit):  # uvicorn's, of a start that failed
         server.run(sockets=[listening])
     if state.configuration_problems:
         _refuse(state.configuration_problems)
     sys.exit(0 if server.started else 3)
+
+
+def _on_reload(state: ServerState, *_: object) -> None:
+    LOG_LEVEL.request_configured()
+    if state.reload_config is not None:
+        state.reload_config()
 
 
 def _refuse(problems: Sequence[str]) -> NoReturn:

@@ -232,14 +232,15 @@ class _Dev:
 
     def _spawn_gateway(self, stack: ExitStack, values: Mapping[str, str]) -> ChildProcess:
         # Its grace period for open streams ends before the one here, and there is no load balancer to wait for.
-        grace = {
+        defaults = {
+            "PLATFORM_LOG_FORMAT": "console",
             "PLATFORM_SHUTDOWN_GRACE_SECONDS": str(int(_GATEWAY_GRACE_SECONDS) - 5),
             "PLATFORM_SHUTDOWN_DRAIN_SECONDS": "0",
         }
         child = ChildProcess(
             "the gateway",
             [sys.executable, "-m", *_GATEWAY],
-            env={**grace, **os.environ, **values},
+            env={**defaults, **os.environ, **values},
             pid_file=self._paths.pid("gateway"),
         )
         stack.callback(child.stop, _GATEWAY_GRACE_SECONDS)

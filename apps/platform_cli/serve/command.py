@@ -33,6 +33,8 @@ from platform_app.db.migrations import current_revision, head_revision
 from platform_app.errors import ConfigurationError
 from platform_app.ledger.service import spool_problems
 from platform_app.observability.logging import configure_logging, get_logger
+from platform_app.observability.logs.known_secrets import hide_secrets_of
+from platform_app.observability.logs.unhandled import capture_unhandled
 from platform_app.resources import make_secret_store, secret_problems
 
 CONNECTIONS_BESIDE_POOL = 2
@@ -56,7 +58,9 @@ def run_serve(flags: Mapping[str, Any]) -> int:
         ConfigurationError: names every problem.
     """
     settings = load_settings(**flags)
-    configure_logging(settings.log_level, settings.log_format)
+    configure_logging(settings.log_level, settings.log_format, repeats_per_second=settings.log_repeats_per_second)
+    hide_secrets_of(settings)
+    capture_unhandled()
     asyncio.run(_check_configuration(settings))
     if (problem := asyncio.run(_schema_problem(settings))) is not None:
         typer.echo(problem, err=True)

@@ -14,6 +14,7 @@ from apps.platform_cli.embedded.child import ChildProcess, describe_exit
 from apps.platform_cli.serve.worker_metrics import forget_worker
 from platform_app.config import Settings
 from platform_app.observability.logging import get_logger
+from platform_app.observability.logs.level import DEBUG_SIGNAL, LOG_LEVEL
 from platform_app.observability.metrics import WORKER_RESTARTS
 
 RESTART_PAUSE_SECONDS = 1.0
@@ -39,6 +40,8 @@ class Worker:
     def __init__(self, listening: socket.socket, environment: Mapping[str, str], now: float) -> None:
         self.started_at = self.seen_at = now
         self.ready = False
+        self.debug = False
+        """Whether it has the signal that overrides the log level."""
         self.dump_sent_at: float | None = None
         self._said = bytearray()
         self._heartbeat, writing = os.pipe()
@@ -121,6 +124,7 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         signal.signal(signal.SIGHUP, self._on_reload)
+        signal.signal(DEBUG_SIGNAL, self._on_debug)
         self.supervise()
         _log.info(
             "serving", host=self._settings.host, port=self._settings.port, workers=self._settings.workers,
@@ -129,7 +133,7 @@ class Supervisor:
         while not self._stopping:
             time.sleep(_WATCH_SECONDS)
             self.supervise()
-            self._pass_reload_on()
+            self._pass_signals_on()
         return self._stop()
 
     def supervise(self) -> None:
@@ -190,12 +194,24 @@ class Supervisor:
 
     def _on_reload(self, _: int, __: FrameType | None) -> None:
         self._reload = True
+        LOG_LEVEL.request_configured()
 
-    def _pass_reload_on(self) -> None:
+    def _on_debug(self, _: int, __: FrameType | None) -> None:
+        LOG_LEVEL.request_debug()
+
+    def _pass_signals_on(self) -> None:
+        LOG_LEVEL.apply_requested()
         if self._reload:
             self._reload = False
             for worker in self._running():
                 worker.process.send(signal.SIGHUP)
+                worker.debug = False
+        if LOG_LEVEL.debug:
+            # Also to a worker that became ready later. Before that it has no handler, and the signal would end it.
+            for worker in self._running():
+                if worker.ready and not worker.debug:
+                    worker.process.send(DEBUG_SIGNAL)
+                    worker.debug = True
 
     def _running(self) -> list[Worker]:
         return [slot.worker for slot in self._slots if slot.worker is not None]

@@ -39,7 +39,7 @@ async def test_operations_page_lists_access_line_fields(gateway: Gateway, client
     await until(lambda: access_line() is not None)
 
     documented = {name for row in table(OPERATIONS, "| Field | Meaning |") for name in names_in(row[0])}
-    of_every_line = {"timestamp", "level", "component", "event", "request_id", "trace_id"}
+    of_every_line = {"timestamp", "level", "component", "event", "request_id", "trace_id", "span_id"}
     assert documented == (access_line() or {}).keys() - of_every_line
 
 

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 
 from platform_app.observability import metrics
 
@@ -25,16 +26,23 @@ class LogSink:
         self._lines: deque[bytes] = deque()
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
-        self._start = threading.Lock()
+        self.before_flush: Callable[..., None] | None = None
+        """Called by the sink's thread before it writes; with `closing=True` the last time."""
+        # Reentrant: a garbage collection in here can run a destructor that logs.
+        self._start = threading.RLock()
 
     def write(self, line: bytes) -> None:
-        """Queue one line, which must end in a line feed. Never blocks."""
+        """Queue one line, which must end in a line feed, or nothing. Never blocks."""
         if len(self._lines) >= MAX_QUEUED_LINES:
             metrics.LOG_LINES_DROPPED.inc()
             return
         self._lines.append(line)
         if self._thread is None:
             self._launch()
+
+    def is_terminal(self) -> bool:
+        """Return whether the lines go to a terminal."""
+        return os.isatty(self._descriptor)
 
     def close(self) -> None:
         """Write the queued lines, for at most two seconds."""
@@ -52,7 +60,12 @@ class LogSink:
     def _run(self) -> None:
         # A short sleep instead of a wake-up per line: under load one write carries many lines.
         while not self._closing.wait(FLUSH_SECONDS):
-            self._drain()
+            self._flush()
+        self._flush(closing=True)
+
+    def _flush(self, **options: bool) -> None:
+        if self.before_flush is not None:
+            self.before_flush(**options)
         self._drain()
 
     def _drain(self) -> None:

@@ -2,63 +2,18 @@
 
 import json
 import logging
-from collections.abc import Iterator
 from typing import Any, Literal
 
 import pytest
-import structlog
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from platform_app.errors import SecretError
-from platform_app.observability.context import _current, set_current_request
-from platform_app.observability.log_sink import LogSink
+from platform_app.observability.context import current_request
 from platform_app.observability.logging import configure_logging, get_logger
-from tests.support.fakes.core import context
+from tests.support.fakes.log_lines import Lines
 
 KEY = "fbp_live_0123456789AB_" + "s3cr3tS3CR3T" * 3 + "abc"
-
-
-class Lines(LogSink):
-    """Keeps what it gets."""
-
-    def __init__(self) -> None:
-        self.raw: list[bytes] = []
-
-    def write(self, line: bytes) -> None:
-        self.raw.append(line)
-
-    @property
-    def last(self) -> dict[str, Any]:
-        line: dict[str, Any] = json.loads(self.raw[-1])
-        return line
-
-
-@pytest.fixture(autouse=True)
-def as_it_was() -> Iterator[None]:
-    """Logging is set up once per process; these tests do it many times, and undo it."""
-    root, uvicorn = logging.getLogger(), logging.getLogger("uvicorn")
-    before = (list(root.handlers), root.level, uvicorn.level)
-    root.handlers.clear()  # or `force` would close those of pytest
-    yield
-    root.handlers[:], root.level, uvicorn.level = before[0], before[1], before[2]
-    logging.Logger.manager._clear_cache()  # type: ignore[attr-defined]  # levels are cached
-    structlog.reset_defaults()
-
-
-@pytest.fixture
-def lines() -> Lines:
-    sink = Lines()
-    configure_logging("debug", "json", sink)
-    return sink
-
-
-@pytest.fixture
-def request_id() -> Iterator[str]:
-    token = _current.set(None)
-    set_current_request(context())
-    yield context().request_id
-    _current.reset(token)
 
 
 def test_log_line_is_one_json_object_with_a_line_feed(lines: Lines) -> None:
@@ -192,7 +147,7 @@ def test_log_level_of_a_library_may_be_custom(lines: Lines, level: int) -> None:
 
 def test_log_call_with_wrong_format_arguments_is_logged(lines: Lines) -> None:
     # Straight to our handler: pytest's own, beside it, does fail.
-    [ours] = [handler for handler in logging.getLogger().handlers if type(handler).__name__ == "_StructlogHandler"]
+    [ours] = [handler for handler in logging.getLogger().handlers if type(handler).__name__ == "StructlogHandler"]
     ours.handle(logging.LogRecord("lib", logging.WARNING, "x.py", 1, "%d items", ("many",), None))
     assert lines.last["event"] == "%d items"
     logging.getLogger("lib").warning("100%")
@@ -224,14 +179,6 @@ def test_log_line_with_any_text_is_valid_json(lines: Lines, event: str, value: s
     json.loads(lines.raw[-1])
 
 
-def test_console_line_shows_fields_and_request_id(lines: Lines, request_id: str) -> None:
-    configure_logging("info", "console", lines)
-    get_logger("auth").warning("key_revoked", key_id="k1", reason=None, key=KEY)
-    text = lines.raw[-1].decode()
-    assert text.endswith(f"warning auth     key_revoked key_id=k1 key=fbp_live_0123456789AB[masked] [{request_id}]\n")
-    assert "trace_id" not in text
-
-
 HOSTILE = [
     "\r\n12:00:00 error    auth     forged",
     "\x1b[2J\x1b]0;owned\x07", "\x00", "\x7f", "\x85", "\x9b31m", "\u2028", "\u2029",
@@ -242,24 +189,31 @@ HOSTILE = [
 @pytest.mark.parametrize("text", HOSTILE)
 @pytest.mark.parametrize("form", ["json", "console"])
 def test_log_escapes_control_characters(form: Literal["json", "console"], text: str) -> None:
+    """In every field, in an exception's message, and in the messages and warnings of libraries."""
     sink = Lines()
     configure_logging("debug", form, sink)
-    get_logger("access").info(f"request{text}", request_id=f"a{text}b", path=[text], **{f"key{text}": text})
+    get_logger("access").info(
+        "request", method=f"GET{text}", route=text, status=200, duration_ms=1.0, model=text, hops={text: 1}
+    )
+    get_logger(f"access{text}").info(f"request{text}", request_id=f"a{text}b", path=[text], **{f"key{text}": text})
     try:
         raise SecretError(f"cannot be read{text}")
     except SecretError:
         get_logger("secrets").exception("failed")
     logging.getLogger("uvicorn.error").warning("odd %s", text)
-    assert len(sink.raw) == 3
+    get_logger("serve").error("worker_hung", stack=[text, text])
+    assert len(sink.raw) == 5
     for raw in sink.raw:
-        line = raw.decode()
-        assert line.endswith("\n")
-        assert line[:-1].isprintable(), line
-        if form == "json":
-            json.loads(line)
+        *first, end = raw.decode().split("\n")
+        assert end == ""
+        assert all(line.isprintable() for line in first), raw
+        # Only the locations of an exception take further lines, and these are indented.
+        assert all(line.startswith("    ") for line in first[1:])
+        assert form == "console" or len(first) == 1
     if form == "json":
-        first = json.loads(sink.raw[0])
-        assert (first["request_id"], first["path"]) == (f"a{text}b", [text])
+        found = [json.loads(raw) for raw in sink.raw]
+        assert (found[1]["request_id"], found[1]["path"]) == (f"a{text}b", [text])
+        assert found[2]["error_message"] == f"cannot be read{text}"
 
 
 def test_log_does_not_escape_printable_text() -> None:
@@ -267,3 +221,12 @@ def test_log_does_not_escape_printable_text() -> None:
     configure_logging("debug", "console", sink)
     get_logger("access").info("Grüße, 日本語 🙂")
     assert "Grüße, 日本語 🙂" in sink.raw[0].decode()
+
+
+@pytest.mark.parametrize("name", ["key_id", "span_id", "trace_id"])
+def test_log_line_in_a_request_names_its_span_and_key(lines: Lines, request_id: str, name: str) -> None:
+    current = current_request()
+    assert current is not None
+    current.key_id = "0123456789AB"
+    get_logger("auth").info("x")
+    assert lines.last[name]

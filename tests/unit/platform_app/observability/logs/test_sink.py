@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from platform_app.observability import log_sink
-from platform_app.observability.log_sink import LogSink
+from platform_app.observability.logs import sink as log_sink
+from platform_app.observability.logs.sink import LogSink
 from tests.support.fakes.core import Count
 
 
