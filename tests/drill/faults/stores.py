@@ -1,0 +1,88 @@
+"""Faults of the stores: Redis, PostgreSQL, and the disk of the spool."""
+
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from tests.drill.faults.fault import Expected, Fault
+from tests.drill.runbook import Cause
+from tests.drill.stage import Stage
+from tests.drill.traffic import Client
+
+_NEWCOMERS_PER_SECOND = 2.0
+
+
+@contextmanager
+def _redis_frozen(stage: Stage) -> Iterator[None]:
+    stage.valkey.pause()
+    try:
+        yield
+    finally:
+        stage.valkey.resume()
+
+
+@contextmanager
+def _postgres_stopped(stage: Stage) -> Iterator[None]:
+    """Also let a client send requests whose key no worker has verified."""
+    stage.postgres.stop()
+    newcomer = Client("newcomer", stage.spare_key, "/v1/platform/chat", {"prompt": "Hello"}, _NEWCOMERS_PER_SECOND)
+    stop = stage.traffic.send_with(newcomer)
+    try:
+        yield
+    finally:
+        stop()
+        stage.postgres.start()
+
+
+@contextmanager
+def _disk_full(stage: Stage) -> Iterator[None]:
+    """Let the kernel refuse every write of the workers to a file, which needs no privilege and no separate disk.
+
+    Pipes, sockets and mapped files still work, as with a full disk.
+    """
+    pids = stage.workers()
+    try:
+        for pid in pids:
+            _limit_file_size(pid, 0)
+        yield
+    finally:
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                _limit_file_size(pid, resource.RLIM_INFINITY)
+
+
+def _limit_file_size(pid: int, size: int) -> None:
+    _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, hard))
+
+
+STORES = (
+    Fault(
+        "redis-frozen",
+        "Redis is frozen: its connections stay open and it does not respond",
+        _redis_frozen,
+        (Expected("LimiterDegraded", Cause({"__name__": "platform_limiter_degraded"}, at_least=1)),),
+        frozenset({"KeyListenerDisconnected"}),
+    ),
+    Fault(
+        "postgres-stopped",
+        "PostgreSQL is stopped, and a client uses a key that was not verified before",
+        _postgres_stopped,
+        (
+            Expected("AuthStale", Cause({"outcome": "stale"})),
+            Expected("AuthUnavailable", Cause({"outcome": "unavailable"})),
+            Expected("LedgerBehind", Cause()),
+        ),
+        frozenset({"GatewayErrorBudgetBurn"}),
+    ),
+    Fault(
+        "disk-full",
+        "The disk of the spool refuses every write",
+        _disk_full,
+        (
+            Expected("LedgerLosing", Cause()),
+            Expected("GatewayErrorBudgetBurn", Cause(), {"window": "1h"}),
+        ),
+        frozenset({"LogLinesDropped", "GatewayErrorBudgetBurn"}),
+    ),
+)
