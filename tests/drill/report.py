@@ -6,9 +6,9 @@ _HEAD = ("Fault", "Alert", "Fired after", "Resolved after", "What the runbook's 
 
 _METHOD = """\
 `make drill` wrote this page. It broke a staging gateway on purpose, waited for the alert that Alertmanager sent,
-executed the queries in the check of its runbook, ended the fault, and waited for the resolution. Times are in seconds of
-the drill. Multiply them by the factor for an estimate of production, and add the scrape interval and the grouping of
-Alertmanager. A slow burn rate (6h, 1d, 3d) fires once and stays, because the drill uses up the error budget of months.
+executed the queries in the check of its runbook, ended the fault, and waited for the resolution. Times are in seconds
+of the drill. Multiply them by the factor for an estimate of production, and add the scrape interval and the grouping of
+Alertmanager. A slow burn rate (6h, 1d, 3d) fires once and stays, because the drill uses up the budget of months.
 """
 
 
