@@ -58,7 +58,8 @@ class ChatService:
         estimate = self._estimate(request)
         admission = await self.limits.admit(self._usage(estimate, model, caller, context), context)
         deadline = asyncio.get_running_loop().time() + self.deadline_seconds
-        call = ModelCall(request.body, deadline, request.operation, request.stream)
+        attempt_log = AttemptLog(record=context.record, trace=context.trace)
+        call = ModelCall(request.body, deadline, request.operation, request.stream, attempt_log)
         meter = CallMeter(call, caller, context, admission, self.ledger, estimate, self.limits.rules.assumed_prices)
         try:
             response = await model.upstream.send(call)

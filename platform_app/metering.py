@@ -21,6 +21,7 @@ from platform_app.observability import ids, metrics
 from platform_app.observability.context import RequestContext
 from platform_app.observability.logging import get_logger
 from platform_app.observability.provider_call import outcome_of
+from platform_app.observability.record import LEDGER, OK
 from platform_app.rate_limit.limiter import Admission
 
 REFUSED_LOG_SECONDS = 60.0
@@ -79,6 +80,8 @@ class CallMeter:
         reported = response.reported
         raw, counts = (None, None) if reported is None else reported
         settled = settle_usage(counts, self._facts(response.characters))
+        if self._call.operation is Operation.CHAT and self._call.attempt_log.record.attempts:
+            self._call.attempt_log.record.attempts[-1].finish_reason = response.finish_reason
         self._close(settled, raw, None)
         return None if settled.estimated else settled.usage
 
@@ -91,6 +94,8 @@ class CallMeter:
             facts = self._facts(stream.characters, complete=stream.counted_all(error))
             settled = settle_usage(stream.usage, facts)
             stream.usage = None if settled.estimated else settled.usage
+            if self._call.attempt_log.record.attempts:
+                self._call.attempt_log.record.attempts[-1].finish_reason = stream.finish_reason
             self._close(settled, stream.provider_usage, error)
 
         stream.on_end(StreamObserver.METERING, ended)
@@ -126,7 +131,10 @@ class CallMeter:
         # spool. Nothing else runs between the first and the last of these steps.
         record = self._ended(route, usage, estimated, cost, outcome_of(error))
         record.provider_usage = None if raw is None else kept_usage(raw)
+        began = time.perf_counter()
         self._ledger.append(record)
+        attempt_log.record.hops.append((LEDGER, began, time.perf_counter(), OK))
+        self._note_attempt(usage, cost)
         assumed = assumed_costs(self._assumed_prices, usage) if cost is None and self._assumed_prices else None
         self._admission.settle(usage.prompt_tokens + usage.completion_tokens, cost, assumed)
         if self._intent is not None:
@@ -137,6 +145,12 @@ class CallMeter:
             metrics.CACHED_INPUT_TOKENS.labels(route.provider, route.public_model).inc(usage.cached_tokens)
         if settled.refused:
             _report_refused(route, raw)
+
+    def _note_attempt(self, usage: TokenUsage, cost: int | None) -> None:
+        """Note what was charged with the attempt that it was charged for."""
+        sent = [attempt for attempt in self._call.attempt_log.record.attempts if attempt.sent]
+        if sent:
+            sent[-1].usage, sent[-1].cost_microusd = usage, cost
 
     def _intend(self, route: Route) -> None:
         """Write an intent with the estimated cost, before the call is sent."""

@@ -35,6 +35,7 @@ from apps.platform_api.version import SERVICE, VERSION
 from platform_app.config import Settings, parse_networks, parse_origins
 from platform_app.errors import ConfigurationError
 from platform_app.observability import metrics
+from platform_app.observability.tracing.request_tracing import request_tracing
 from platform_app.resources import Resources, open_resources
 
 MODEL_ROUTES = (*chat.ROUTES, *openai.MODEL_ROUTES)
@@ -82,7 +83,7 @@ def create_app(settings: Settings, server: ServerState | None = None) -> FastAPI
     require_guards(app)
     routed = ExceptionMiddleware(AsyncExitStackMiddleware(app.router), handlers=app.exception_handlers)
     served = ModelRoutes(routed, MODEL_ROUTES, serve_azure_path)
-    app.stack = RequestMiddleware(served, server, _request_limits(settings), access_log)
+    app.stack = RequestMiddleware(served, server, _request_limits(settings), access_log, request_tracing(settings))
     return app
 
 

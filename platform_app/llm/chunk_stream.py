@@ -52,7 +52,10 @@ class ChunkStream:
 
     def __init__(self, first: ChatChunk, rest: Chunks, buffered: Sequence[ChatChunk] = ()) -> None:
         """`buffered`: more chunks that have arrived, in order."""
+        self.first_body = first.body
+        """The first event: it has the response's id and model."""
         self._arrived = deque((first, *buffered))
+        self._latest: tuple[ChatChunk, ChatChunk] = (first, first)
         self._rest = rest
         self.usage: TokenUsage | None = None
         """The provider's counts so far. Some providers report a running total with every chunk."""
@@ -65,6 +68,12 @@ class ChunkStream:
         self._counted_last = False
         self._observers: list[EndCallback | None] = [None] * len(StreamObserver)
         self._ended = False
+
+    @property
+    def finish_reason(self) -> str | None:
+        """The reason why the first choice ended, once it has: on the last chunk, or on the one before the usage."""
+        before, last = self._latest
+        return last.finish_reason or before.finish_reason
 
     def counted_all(self, error: BaseException | None) -> bool:
         """Return whether the provider's counts cover the whole content of a stream that ended with `error`."""
@@ -89,6 +98,7 @@ class ChunkStream:
             except BaseException as error:
                 self._end(error)
                 raise
+        self._latest = (self._latest[1], chunk)
         self.characters += chunk.characters
         if (reported := chunk.reported) is not None:
             self.provider_usage, counts = reported

@@ -7,6 +7,8 @@ from typing import Any
 
 from platform_app.llm.models.route import Route
 from platform_app.llm.providers.anthropic.capabilities import ModelCapabilities
+from platform_app.observability.record import AttemptRecord, RequestRecord
+from platform_app.observability.tracing.trace_context import TraceContext
 
 
 class Operation(StrEnum):
@@ -43,6 +45,10 @@ class AttemptLog:
 
     failed: list[Route] | None = None
     """The route of each failed call."""
+    record: RequestRecord = field(default_factory=RequestRecord)
+    """The request's record, for hops and attempts."""
+    trace: TraceContext | None = None
+    """The request's trace; None where no request is traced, as in `check`."""
 
     def fail(self, route: Route) -> int:
         """Record a failed call, and return how many calls along this route have failed."""
@@ -85,3 +91,5 @@ class UpstreamCall:
     """Sent in addition to the provider's own headers: trace context. No other header of a caller reaches a provider."""
     capabilities: ModelCapabilities | None = None
     """What the model supports, if the adapter needs to know."""
+    record: AttemptRecord | None = None
+    """Where the client for providers notes the server, the status and the provider's request id."""

@@ -32,7 +32,8 @@ class ModelResponse:
     @property
     def finish_reason(self) -> str | None:
         """The reason why the first choice ended."""
-        return _text(self.body["choices"][0].get("finish_reason"))
+        choice = self.body["choices"][0]
+        return _text(choice.get("finish_reason")) if isinstance(choice, dict) else None
 
     @property
     def usage(self) -> TokenUsage | None:

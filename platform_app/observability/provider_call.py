@@ -1,9 +1,10 @@
-"""Count and time one call to a provider, whatever its outcome."""
+"""Record, count and time one call to a provider, whatever its outcome."""
 
 import time
 
 from platform_app.errors import PlatformError
 from platform_app.observability import metrics
+from platform_app.observability.record import AttemptRecord
 
 
 def outcome_of(error: BaseException | None) -> str:
@@ -16,17 +17,21 @@ def outcome_of(error: BaseException | None) -> str:
 
 
 class ProviderCall:
-    """One attempt, timed from the creation of this object."""
+    """One attempt, from the creation of its record to its end."""
 
-    def __init__(self, provider: str, model: str) -> None:
-        self._labels = (provider, model)
-        self._started = time.perf_counter()
+    def __init__(self, record: AttemptRecord) -> None:
+        self._record = record
 
     def first_chunk(self) -> None:
         """Note that the first chunk of a stream arrived."""
-        metrics.PROVIDER_FIRST_CHUNK_SECONDS.labels(*self._labels).observe(time.perf_counter() - self._started)
+        record = self._record
+        record.first_chunk = now = time.perf_counter()
+        metrics.PROVIDER_FIRST_CHUNK_SECONDS.labels(record.provider, record.model).observe(now - record.started)
 
     def end(self, error: BaseException | None) -> None:
-        """Count the call and its duration; `error` is the reason why it failed, if it did."""
-        metrics.PROVIDER_REQUESTS.labels(*self._labels, outcome_of(error)).inc()
-        metrics.PROVIDER_SECONDS.labels(*self._labels).observe(time.perf_counter() - self._started)
+        """Note the end, and count the call and its duration; `error` is the reason why it failed, if it did."""
+        record = self._record
+        record.ended = now = time.perf_counter()
+        record.outcome = outcome = outcome_of(error)
+        metrics.PROVIDER_REQUESTS.labels(record.provider, record.model, outcome).inc()
+        metrics.PROVIDER_SECONDS.labels(record.provider, record.model).observe(now - record.started)

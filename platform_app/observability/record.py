@@ -6,7 +6,7 @@ the ledger and, for a request whose trace is kept, spans (docs/adr/0033).
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 Hop = tuple[str, float, float, str]
 """Name, start, end (both time.perf_counter(), in seconds) and outcome. A hop that takes no time has equal times."""
@@ -37,8 +37,37 @@ LEDGER = "ledger"
 HOPS = (AUTH, LIMITS, RECEIVE, PARSE, IDEMPOTENCY, SECRET, QUEUE, RETRY_WAIT, FALLBACK, PROVIDER, LEDGER)
 """Every name of a hop, in the usual order: the label values of the metrics."""
 OK = "ok"
-NOT_SENT = frozenset({"breaker_open", "queue_full", "queue_timeout"})
-"""Outcomes of attempts that the gateway did not send."""
+MAX_MESSAGE = 500
+"""Characters of a provider's message that are recorded."""
+
+
+class TokenCounts(Protocol):
+    """The tokens of one call; llm.usage.counts.TokenUsage."""
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Return the tokens of the prompt, cached ones included."""
+        ...
+
+    @property
+    def completion_tokens(self) -> int:
+        """Return the tokens of the output, those of the model's thinking included."""
+        ...
+
+    @property
+    def cached_tokens(self) -> int:
+        """Return the prompt tokens that were read from the provider's cache."""
+        ...
+
+    @property
+    def cache_write_tokens(self) -> int:
+        """Return the prompt tokens that were written to the provider's cache."""
+        ...
+
+    @property
+    def reasoning_tokens(self) -> int:
+        """Return the output tokens of the model's thinking."""
+        ...
 
 
 @dataclass(slots=True)
@@ -65,7 +94,7 @@ class AttemptRecord:
     ended: float | None = None
     """When the last byte arrived, or the attempt failed; None while it runs."""
     outcome: str = OK
-    """ok, the error's code, client_closed, or one of NOT_SENT."""
+    """ok, the error's code, client_closed; breaker_open or another error's code if nothing was sent."""
     status: int | None = None
     """The provider's HTTP status; None if no response arrived."""
     upstream_request_id: str | None = None
@@ -75,17 +104,18 @@ class AttemptRecord:
     response: Mapping[str, Any] | None = None
     """The parsed body, or that of a stream's first chunk: for its id and model. Never exported as a whole."""
     finish_reason: str | None = None
-    usage: Mapping[str, int] | None = None
-    """Tokens by type: input, output, cached, cache_write, reasoning; as charged."""
+    usage: TokenCounts | None = None
+    """As charged; None if nothing is charged for this attempt."""
     cost_microusd: int | None = None
-    max_tokens: int | None = None
-    """As the client requested; None if it did not."""
-    temperature: float | None = None
+    max_tokens: object = None
+    """As the client wrote it: any JSON value. None if it did not."""
+    temperature: object = None
+    """As the client wrote it."""
 
     @property
     def sent(self) -> bool:
-        """Whether the provider got a request."""
-        return self.outcome not in NOT_SENT
+        """Whether a request was sent, or was about to be."""
+        return bool(self.span_id)
 
 
 @dataclass(slots=True)

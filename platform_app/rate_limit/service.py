@@ -9,6 +9,7 @@ from platform_app.errors import BudgetExceeded, LimiterUnavailable, PriceUnknown
 from platform_app.observability import metrics
 from platform_app.observability.context import RequestContext
 from platform_app.observability.logging import get_logger
+from platform_app.observability.record import LIMITS, OK
 from platform_app.rate_limit.known_denials import KnownDenials
 from platform_app.rate_limit.limiter import NOTHING_RESERVED, Admission, Decision, RateLimiter, RuleState
 from platform_app.rate_limit.matching import Charge, Explanation, LimitedRequest, RuleBook
@@ -86,14 +87,18 @@ class RateLimitService:
     async def _admit(self, charges: Sequence[Charge], usage: LimitedRequest, context: RequestContext) -> Admission:
         if not charges:
             return NOTHING_RESERVED
+        began = time.perf_counter()
         try:
             decision = await self.limiter.acquire(charges)
-        except LimiterUnavailable:
+        except LimiterUnavailable as error:
+            context.record.hops.append((LIMITS, began, time.perf_counter(), error.code))
             for charge in charges:
                 if charge.rule.refuses_on_outage and not charge.rule.shadow:
                     metrics.LIMITER_CLOSED.labels(charge.rule.name).inc()
             raise
         context.limits = decision
+        outcome = OK if decision.denied_by is None else "denied"
+        context.record.hops.append((LIMITS, began, time.perf_counter(), outcome))
         if decision.denied_by is not None:
             self.known_denials.note(charges, decision)
             raise _refusal(charges, decision, decision.denied_by)

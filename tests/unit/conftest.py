@@ -1,6 +1,7 @@
 """Hypothesis for unit tests: no deadline (machines differ) and no file left behind."""
 
 import asyncio
+import gc
 import os
 from collections.abc import AsyncIterator
 
@@ -21,6 +22,7 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 async def task_failures() -> AsyncIterator[list[str]]:
     """Return what the event loop reports while the test runs: exceptions that no code retrieved."""
+    gc.collect()  # tasks that an earlier test left are not this test's
     loop = asyncio.get_running_loop()
     reported: list[str] = []
     before = loop.get_exception_handler()

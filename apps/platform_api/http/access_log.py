@@ -7,6 +7,7 @@ from platform_app.ledger.events.event import AccessDecision
 from platform_app.ledger.events.refusal_counts import RefusalCount, RefusalCounts
 from platform_app.observability.context import RequestContext
 from platform_app.observability.logging import get_logger
+from platform_app.observability.record import PROVIDER, RequestRecord
 
 COUNTED_SECONDS = 60.0
 """A count is written so long after its first request at most."""
@@ -23,21 +24,29 @@ class AccessLog:
         self._counts = RefusalCounts(lines_per_address, self._changed, _write_count)
         self._timer: asyncio.TimerHandle | None = None
 
-    def write(self, event: AccessDecision, context: RequestContext, duration_ms: float) -> None:
-        """Write the line of a completed request, or count it."""
+    def write(self, event: AccessDecision, context: RequestContext, ended: float, overhead: float) -> None:
+        """Write the line of a request that ended at this time.perf_counter(), or count it. `overhead`: the seconds that
+        the gateway itself added."""
         if event.key_id is None and not self._counts.take(event):
             return
+        record = context.record
+        attempts = record.attempts
         _log.info(
             "request",
             method=shown_method(context.method),
             route=context.route,
             status=event.status,
-            duration_ms=round(duration_ms, 3),
+            duration_ms=context.elapsed_ms(ended),
+            overhead_ms=round(overhead * 1000, 3),
             key_id=context.key_id,
             decision=context.decision,
             reason=context.reason,
             model=context.model,
             provider=context.provider,
+            attempts=context.attempts,
+            upstream_request_id=attempts[-1].upstream_request_id if attempts else None,
+            not_sent=attempts[-1].outcome if attempts and not attempts[-1].sent else None,
+            hops=milliseconds_by_hop(record),
             client_address=context.client_address,
         )
 
@@ -51,6 +60,17 @@ class AccessLog:
     def _changed(self, _: RefusalCount) -> None:
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(COUNTED_SECONDS, self.flush)
+
+
+def milliseconds_by_hop(record: RequestRecord) -> dict[str, float]:
+    """Return the time of each hop; that of all attempts together is `provider`."""
+    hops: dict[str, float] = {}
+    for name, start, end, _ in record.hops:
+        hops[name] = hops.get(name, 0.0) + end - start
+    for attempt in record.attempts:
+        if attempt.ended is not None and attempt.sent:
+            hops[PROVIDER] = hops.get(PROVIDER, 0.0) + attempt.ended - attempt.started
+    return {name: round(seconds * 1000, 3) for name, seconds in hops.items()}
 
 
 def shown_method(method: str) -> str:

@@ -9,6 +9,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
+from typing import Any
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -38,8 +40,10 @@ from platform_app.observability import ids, metrics
 from platform_app.observability.context import RequestContext, set_current_request
 from platform_app.observability.credential_forms import id_may_hold_credential
 from platform_app.observability.logging import get_logger
+from platform_app.observability.record import LEDGER, OK
 from platform_app.observability.request_metrics import count_request
-from platform_app.observability.tracing.trace_context import continue_trace
+from platform_app.observability.tracing.kept_request import MAX_TEXT
+from platform_app.observability.tracing.request_tracing import NO_EXPORT, RequestTracing
 
 ACCESS_LINES_PER_ADDRESS = 60
 """Access lines of requests without a key, per minute: the default of PLATFORM_REFUSALS_PER_ADDRESS_PER_MINUTE."""
@@ -72,9 +76,15 @@ class RequestMiddleware:
     """Handles every HTTP request. Whatever happens inside, the response has its ids, and an access line is written."""
 
     def __init__(
-        self, app: ASGIApp, state: ServerState, limits: RequestLimits, access_log: AccessLog | None = None
+        self,
+        app: ASGIApp,
+        state: ServerState,
+        limits: RequestLimits,
+        access_log: AccessLog | None = None,
+        tracing: RequestTracing = NO_EXPORT,
     ) -> None:
         self._app = app
+        self._tracing = tracing
         self._state = state
         self._limits = limits
         self._access_log = access_log or AccessLog(ACCESS_LINES_PER_ADDRESS)
@@ -84,7 +94,7 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        context = _open_context(scope, self._limits.trusted_proxies)
+        context = _open_context(scope, self._limits.trusted_proxies, self._tracing)
         ledger = _ledger_of(scope)
         sender = _ResponseSender(scope, send, context, self._state, ledger, self._limits.cors)
         self._state.in_flight += 1
@@ -117,7 +127,7 @@ class RequestMiddleware:
             self._state.in_flight -= 1
             metrics.HTTP_IN_FLIGHT.dec()
             sender.record()
-            _close_context(context, sender, self._access_log)
+            self._close_context(scope, context, sender)
 
     async def _send_preflight(self, scope: Scope, context: RequestContext, sender: "_ResponseSender") -> bool:
         """Send the response to a CORS preflight, which has no key. Return False for any other request."""
@@ -139,6 +149,16 @@ class RequestMiddleware:
             raise Draining("This instance is shutting down. Try again.", retry_after=1)
         if self._state.in_flight > self._limits.concurrent_requests:
             raise Overloaded("This instance is at its limit of concurrent requests. Try again.", retry_after=1)
+
+    def _close_context(self, scope: Scope, context: RequestContext, sender: "_ResponseSender") -> None:
+        """Turn the record of a finished request into metrics, its access line and, if it is kept, its trace."""
+        ended = time.perf_counter()
+        overhead = context.record.overhead(context.started, ended)
+        count_request(context, sender.status, ended, overhead)
+        if sender.event is not None:
+            self._access_log.write(sender.event, context, ended, overhead)
+        if scope["path"] not in _PROBES:
+            self._tracing.end(context, sender.status, ended, overhead, partial(_describe_http, scope))
 
     async def _send_error(
         self, error: PlatformError, context: RequestContext, sender: "_ResponseSender", scope: Scope
@@ -194,6 +214,7 @@ class _ResponseSender:
         if self._head is not None:
             head, self._head = self._head, None
             self.started = True
+            self._context.record.first_byte = time.perf_counter()
             await self._send(head)
         await self._send(message)
 
@@ -222,7 +243,9 @@ class _ResponseSender:
             hops=hops_text(context.record.hops, context.started),
             attempts=attempts_text(context.record.attempts, context.started),
         )
+        began = time.perf_counter()
         self.ledger.append(self.event)
+        context.record.hops.append((LEDGER, began, time.perf_counter(), OK))
 
 
 def _forbid_storing(headers: list[tuple[bytes, bytes]]) -> None:
@@ -236,11 +259,11 @@ def _forbid_storing(headers: list[tuple[bytes, bytes]]) -> None:
     headers.append((b"cache-control", b"no-store"))
 
 
-def _open_context(scope: Scope, trusted_proxies: Sequence[Network]) -> RequestContext:
+def _open_context(scope: Scope, trusted_proxies: Sequence[Network], tracing: RequestTracing) -> RequestContext:
     traceparent = _header(scope, b"traceparent")
     context = RequestContext(
         request_id=_request_id(_header(scope, b"x-request-id")),
-        trace=continue_trace(traceparent.decode("latin-1") if traceparent else None),
+        trace=tracing.start(traceparent.decode("latin-1") if traceparent else None),
         # A client can send any text as the method, and the method is stored.
         method=shown_method(scope["method"]),
         client_address=client_address(scope, trusted_proxies),
@@ -273,11 +296,16 @@ def _ledger_of(scope: Scope) -> Ledger:
     return resources.ledger if resources is not None else _NO_LEDGER  # None if the lifespan did not run
 
 
-def _close_context(context: RequestContext, sender: _ResponseSender, access_log: AccessLog) -> None:
-    ended = time.perf_counter()
-    count_request(context, sender.status, ended, context.record.overhead(context.started, ended))
-    if sender.event is not None:
-        access_log.write(sender.event, context, (ended - context.started) * 1000)
+def _describe_http(scope: Scope) -> dict[str, Any]:
+    """Return what a trace says about the client's request; texts are cut."""
+    host, user_agent = _header(scope, b"host"), _header(scope, b"user-agent")
+    return {
+        "path": scope["path"][:MAX_TEXT],
+        "scheme": scope["scheme"],
+        "http_version": scope["http_version"],
+        "host": None if host is None else host[:MAX_TEXT].decode("latin-1"),
+        "user_agent": None if user_agent is None else user_agent[:MAX_TEXT].decode("latin-1"),
+    }
 
 
 def _header(scope: Scope, wanted: bytes) -> bytes | None:

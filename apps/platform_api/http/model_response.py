@@ -3,6 +3,7 @@
 All routes that call a model end here. A contract (the platform's, OpenAI's) writes what differs between them.
 """
 
+import time
 from collections.abc import AsyncGenerator
 from typing import Protocol
 
@@ -19,6 +20,7 @@ from platform_app.errors import PlatformError
 from platform_app.llm.chunk_stream import ChunkStream
 from platform_app.llm.requests import ModelRequest
 from platform_app.llm.responses import ModelResponse
+from platform_app.observability.record import OK, PARSE, RECEIVE
 
 
 class Contract(Protocol):
@@ -46,6 +48,9 @@ async def respond(request: Request, caller: Caller, wanted: ModelRequest, contra
         ClientDisconnected: the client disconnected before the response began.
     """
     context, resources = context_of(request), resources_of(request)
+    hops = context.record.hops
+    if hops and hops[-1][0] == RECEIVE:  # the handler has parsed the body since
+        hops.append((PARSE, hops[-1][2], time.perf_counter(), OK))
 
     async def open_events() -> AsyncGenerator[bytes, None]:
         result = await resources.chat.send(wanted, caller, context)

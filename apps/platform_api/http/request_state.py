@@ -1,5 +1,6 @@
 """Read what the lifespan and the middleware put into a request's scope. No other module knows these names."""
 
+import time
 from collections.abc import Callable
 
 from fastapi import Request
@@ -10,6 +11,7 @@ from apps.platform_api.http.body.request_body import BoundedRequestBody
 from apps.platform_api.http.idempotency.detached_work import DetachedWork
 from apps.platform_api.server.state import ServerState
 from platform_app.observability.context import RequestContext
+from platform_app.observability.record import OK, RECEIVE
 from platform_app.resources import Resources
 
 
@@ -47,8 +49,13 @@ async def body_of(request: Request) -> bytes:
     """Return the whole body, also at a second call. The middleware bounds it and counts it for the caller's key."""
     state = request.scope.get("state", {})
     body: BoundedRequestBody | None = state.get("body")
-    # Without the middleware, as in unit tests, there is no bounded body.
-    return await (body.read(state["context"].key_id) if body is not None else request.body())
+    if body is None:  # without the middleware, as in unit tests
+        return await request.body()
+    context: RequestContext = state["context"]
+    began = time.perf_counter()
+    raw = await body.read(context.key_id)
+    context.record.hops.append((RECEIVE, began, time.perf_counter(), OK))
+    return raw
 
 
 def body_facts_of(request: Request) -> TextFacts | None:

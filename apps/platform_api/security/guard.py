@@ -7,6 +7,7 @@ nothing of them.
 """
 
 import re
+import time
 from enum import StrEnum
 
 from fastapi import Request
@@ -19,6 +20,7 @@ from platform_app.auth.permissions import Scope
 from platform_app.errors import InsufficientScope, InvalidApiKey, MissingCredentials
 from platform_app.observability import metrics
 from platform_app.observability.context import RequestContext
+from platform_app.observability.record import AUTH, OK
 from platform_app.rate_limit.matching import LimitedRequest
 
 KEY_HEADERS = {b"x-api-key": "X-API-Key", b"api-key": "api-key"}
@@ -60,7 +62,9 @@ class Guard:
         """Authenticate, check the scope, and charge the rules unless the handler's service does."""
         resources, context = resources_of(request), context_of(request)
         context.route = route_template(request.scope)
+        began = time.perf_counter()
         caller = await resources.authenticator.authenticate(credentials(request.scope), context.client_address)
+        context.record.hops.append((AUTH, began, time.perf_counter(), OK))
         context.key_id, context.owner = caller.key_id, caller.owner
         if self.scope is not None and not caller.may(self.scope):
             raise InsufficientScope(self.scope)

@@ -16,6 +16,7 @@ from sqlalchemy import text
 from tenacity import RetryError, retry, retry_if_exception, stop_after_delay, wait_exponential_jitter
 
 from apps.platform_cli.serve.supervisor import Supervisor
+from apps.platform_cli.serve.trace_exporter import TraceExporter, exports_traces
 from apps.platform_cli.serve.worker_metrics import serve_metrics
 from platform_app.auth.keys.store import DATABASE_ERRORS
 from platform_app.config import (
@@ -90,7 +91,10 @@ def run_serve(flags: Mapping[str, Any]) -> int:
         }
         for name, value in ALLOCATOR.items():
             environment.setdefault(name, value)
-        return Supervisor(settings, listening, environment, metrics_directory).run()
+        exporter = None
+        if exports_traces(environment):
+            exporter = stack.enter_context(TraceExporter(environment, settings.workers))
+        return Supervisor(settings, listening, environment, metrics_directory, exporter=exporter).run()
 
 
 async def _check_configuration(settings: Settings) -> None:

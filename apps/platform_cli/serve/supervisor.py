@@ -11,11 +11,13 @@ from types import FrameType
 
 from apps.platform_api.server.heartbeat import BEAT, DUMP_SIGNAL
 from apps.platform_cli.embedded.child import ChildProcess, describe_exit
+from apps.platform_cli.serve.trace_exporter import TraceExporter
 from apps.platform_cli.serve.worker_metrics import forget_worker
 from platform_app.config import Settings
 from platform_app.observability.logging import get_logger
 from platform_app.observability.logs.level import DEBUG_SIGNAL, LOG_LEVEL
 from platform_app.observability.metrics import WORKER_RESTARTS
+from platform_app.observability.tracing.sender import DESCRIPTOR_VARIABLE
 
 RESTART_PAUSE_SECONDS = 1.0
 """The pause before a new worker is started; doubled each time that a worker ends within STEADY_SECONDS."""
@@ -37,7 +39,10 @@ _log = get_logger("serve")
 class Worker:
     """One worker process, with the reading end of its heartbeat."""
 
-    def __init__(self, listening: socket.socket, environment: Mapping[str, str], now: float) -> None:
+    def __init__(
+        self, listening: socket.socket, environment: Mapping[str, str], now: float, trace_pipe: int | None = None
+    ) -> None:
+        """`trace_pipe`: the writing end of the pipe for traces; None if no traces are exported."""
         self.started_at = self.seen_at = now
         self.ready = False
         self.debug = False
@@ -51,8 +56,8 @@ class Worker:
             self.process = ChildProcess(
                 "worker",
                 [sys.executable, "-m", "apps.platform_api", str(descriptor), str(writing)],
-                env=environment,
-                pass_fds=[descriptor, writing],
+                env=environment if trace_pipe is None else {**environment, DESCRIPTOR_VARIABLE: str(trace_pipe)},
+                pass_fds=[descriptor, writing, *([] if trace_pipe is None else [trace_pipe])],
             )
         except BaseException:
             os.close(self._heartbeat)
@@ -90,7 +95,8 @@ class Worker:
 class _Slot:
     """The place of one worker; it is empty during a restart pause."""
 
-    def __init__(self) -> None:
+    def __init__(self, trace_pipe: int | None) -> None:
+        self.trace_pipe = trace_pipe
         self.worker: Worker | None = None
         self.start_at = 0.0
         self.pause = RESTART_PAUSE_SECONDS
@@ -106,13 +112,16 @@ class Supervisor:
         environment: Mapping[str, str],
         metrics_directory: Path,
         clock: Callable[[], float] = time.monotonic,
+        exporter: TraceExporter | None = None,
     ) -> None:
+        self._exporter = exporter
         self._settings = settings
         self._listening = listening
         self._environment = environment
         self._metrics_directory = metrics_directory
         self._clock = clock
-        self._slots = [_Slot() for _ in range(settings.workers)]
+        pipes = [None] * settings.workers if exporter is None else exporter.writing
+        self._slots = [_Slot(pipe) for pipe in pipes]
         self._looked_at = clock()
         self._stopping = 0
         self._reload = False
@@ -141,10 +150,12 @@ class Supervisor:
         now = self._clock()
         stalled = now - self._looked_at
         self._looked_at = now
+        if self._exporter is not None:
+            self._exporter.supervise(now)
         for slot in self._slots:
             if slot.worker is None:
                 if now >= slot.start_at and not self._stopping:
-                    slot.worker = Worker(self._listening, self._environment, now)
+                    slot.worker = Worker(self._listening, self._environment, now, slot.trace_pipe)
                 continue
             if stalled > _STALL_SECONDS:
                 # This process or the machine was suspended, and no heartbeat of that time has been read.
@@ -228,5 +239,7 @@ class Supervisor:
                 break
             time.sleep(_WATCH_SECONDS)
         codes = [worker.end() for worker in workers]
+        if self._exporter is not None:
+            self._exporter.stop()  # after the workers: it exports what they sent last
         _log.info("stopped", exit_codes=codes)
         return 0 if not any(codes) else 1

@@ -13,12 +13,16 @@ from platform_app.llm.http.response import ProviderLimits, ProviderResponse, tra
 from platform_app.llm.http.timeouts import CallTimeouts
 from platform_app.llm.http.transport.errors import TransportError
 from platform_app.llm.http.transport.pool import ConnectionPool
-from platform_app.llm.http.transport.response_stream import ResponseStream
+from platform_app.llm.http.transport.response_stream import Headers, ResponseStream
 from platform_app.llm.http.transport.target import header_lines, request_head, target_of
 from platform_app.llm.http.transport.tls import ClientCertificate
+from platform_app.observability.record import AttemptRecord
 
 # Responses are small, and an uncompressed one cannot be a decompression bomb.
 _HEADERS = {"User-Agent": "flowbiz-platform", "Accept": "*/*", "Accept-Encoding": "identity"}
+_REQUEST_IDS = (b"x-request-id", b"request-id", b"apim-request-id", b"x-ms-request-id", b"cf-ray")
+"""Headers with the provider's id of a request: OpenAI's, Anthropic's, Azure's two, and that of a proxy before them."""
+_MAX_REQUEST_ID = 128
 ErrorOf = Callable[[int, Mapping[str, str], bytes], PlatformError]
 """A wire format's error table: takes the status, the headers (names in lower case) and the start of the body."""
 
@@ -52,10 +56,15 @@ class ProviderHttp:
         self._json_headers = self._headers + b"Content-Type: application/json\r\n"
 
     async def post(
-        self, url: str, headers: Mapping[str, str], body: Mapping[str, object], seconds: float
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        body: Mapping[str, object],
+        seconds: float,
+        record: AttemptRecord | None = None,
     ) -> ProviderResponse:
         """Send a POST and return its response, which has status 200 and an unread body. The caller closes it. The whole
-        call, reading included, has `seconds`.
+        call, reading included, has `seconds`. The record gets the server, the status and the provider's request id.
 
         Raises:
             ProviderFailed, RequestRefused: the request failed, or the status is not 200.
@@ -66,7 +75,11 @@ class ProviderHttp:
             why = "the request is nested too deeply, or holds an integer of more than 64 bits"
             raise errors.make_error(ProviderRejectedRequest, why) from None
         head = self._json_headers + _lines(headers)
+        if record is not None:
+            record.server = target_of(url, self._client).host.decode()
         stream, timeouts = await self._send(b"POST", url, head, content, seconds)
+        if record is not None:
+            record.status, record.upstream_request_id = stream.status, _request_id(stream.headers)
         response = ProviderResponse(stream, self._limits, timeouts)
         if stream.status == 200:
             return response
@@ -110,6 +123,14 @@ class ProviderHttp:
                 raise translate(error, self._limits, timeouts) from error
             raise
         return stream, timeouts
+
+
+def _request_id(headers: Headers) -> str | None:
+    for name in _REQUEST_IDS:
+        if value := headers.get(name):
+            text = value[:_MAX_REQUEST_ID].decode("latin-1")
+            return text if text.isprintable() else None
+    return None
 
 
 def _lines(headers: Mapping[str, str]) -> bytes:

@@ -1,6 +1,7 @@
 """The innermost upstream: sends a call along one route, with the provider's adapter and credential."""
 
 import asyncio
+import time
 from collections.abc import Coroutine
 from typing import Any
 
@@ -10,8 +11,11 @@ from platform_app.llm.errors import mask_credential, timed_out
 from platform_app.llm.interfaces import Credentials, ModelAdapter, UpstreamResponse
 from platform_app.llm.models.route import Route
 from platform_app.llm.requests import ModelCall, UpstreamCall
+from platform_app.observability import ids
 from platform_app.observability.logging import get_logger
 from platform_app.observability.provider_call import ProviderCall
+from platform_app.observability.record import MAX_MESSAGE, OK, SECRET, AttemptRecord
+from platform_app.observability.tracing.trace_context import child_traceparent
 
 _log = get_logger("providers")
 
@@ -30,7 +34,9 @@ class ProviderRoute:
         call.attempt_log.route = self.route
         if name is None:
             return await self._attempt(call, None)
+        began = time.perf_counter()
         credential = await self._credentials.get(name)
+        call.attempt_log.record.hops.append((SECRET, began, time.perf_counter(), OK))
         try:
             return await self._attempt(call, credential)
         except ProviderAuthFailed:
@@ -43,11 +49,22 @@ class ProviderRoute:
         route = self.route
         left = max(0.0, call.deadline - asyncio.get_running_loop().time())
         seconds = left if route.timeout_seconds is None else min(left, route.timeout_seconds)
+        record = AttemptRecord(
+            route.provider, route.public_model, route.upstream_model, call.operation.value, call.stream,
+            time.perf_counter(), ids.span_id(),
+        )  # fmt: skip
+        body = call.body
+        record.max_tokens = body.get("max_completion_tokens") or body.get("max_tokens")
+        record.temperature = body.get("temperature")
+        log = call.attempt_log
+        trace_headers = {} if log.trace is None else {"traceparent": child_traceparent(log.trace, record.span_id)}
         attempt = UpstreamCall(
-            route.upstream_model, call.body, seconds, call.operation, call.stream, capabilities=route.capabilities
-        )
-        call.attempt_log.attempt(route)
-        record = ProviderCall(route.provider, route.public_model)
+            route.upstream_model, call.body, seconds, call.operation, call.stream, trace_headers,
+            route.capabilities, record,
+        )  # fmt: skip
+        log.attempt(route)
+        log.record.attempts.append(record)
+        provider_call = ProviderCall(record)
         sending = self._adapter.send(attempt, credential)
         if call.stream and route.first_token_seconds is not None:
             sending = _with_content_within(route.first_token_seconds, sending)
@@ -55,27 +72,32 @@ class ProviderRoute:
             response = await sending
         except BaseException as error:
             if isinstance(error, PlatformError):
-                error.tries = call.attempt_log.fail(route)
-            self._note(error, credential)
-            record.end(error)
+                error.tries = log.fail(route)
+            self._note(error, credential, record)
+            provider_call.end(error)
             raise
         if isinstance(response, ChunkStream):
-            record.first_chunk()
-            response.on_end(StreamObserver.FAILURE_LOG, lambda error: self._note(error, credential))
-            response.on_end(StreamObserver.PROVIDER_METRICS, record.end)
+            provider_call.first_chunk()
+            record.response = response.first_body
+            response.on_end(StreamObserver.FAILURE_LOG, lambda error: self._note(error, credential, record))
+            response.on_end(StreamObserver.PROVIDER_METRICS, provider_call.end)
         else:
-            record.end(None)
+            record.response = response.body
+            provider_call.end(None)
         return response
 
-    def _note(self, error: BaseException | None, credential: str | None) -> None:
+    def _note(self, error: BaseException | None, credential: str | None, record: AttemptRecord) -> None:
         """Mask our credential in the error, and log the provider's message if the caller does not get it."""
         mask_credential(error, credential)
         if isinstance(error, PlatformError) and error.provider_message:
+            record.message = error.provider_message[:MAX_MESSAGE]
             _log.warning(
                 "provider_call_failed",
                 provider=self.route.provider,
                 model=self.route.upstream_model,
                 code=error.code,
+                status=record.status,
+                upstream_request_id=record.upstream_request_id,
                 provider_message=error.provider_message,
             )
 

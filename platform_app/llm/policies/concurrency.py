@@ -5,12 +5,14 @@ provider share.
 """
 
 import asyncio
+import time
 
 from platform_app.errors import Overloaded
 from platform_app.llm.chunk_stream import ChunkStream, StreamObserver
 from platform_app.llm.interfaces import Upstream, UpstreamResponse
 from platform_app.llm.requests import ModelCall
 from platform_app.observability import metrics
+from platform_app.observability.record import OK, QUEUE
 
 RETRY_AFTER_SECONDS = 1.0
 
@@ -29,7 +31,9 @@ class Concurrency:
         Raises:
             Overloaded: the queue was full or the wait too long; nothing was sent.
         """
-        await self._limit.acquire(call.deadline)
+        began = time.perf_counter()
+        if await self._limit.acquire(call.deadline):
+            call.attempt_log.record.hops.append((QUEUE, began, time.perf_counter(), OK))
         try:
             response = await self._upstream.send(call)
         except BaseException:
@@ -78,9 +82,9 @@ class ConcurrencyLimit:
         """Reset the gauge when the provider has no limit any more."""
         self._gauges[2].set(0)
 
-    async def acquire(self, deadline: float) -> None:
+    async def acquire(self, deadline: float) -> bool:
         """Wait until the call may be sent, for at most `queue_seconds` and not past the deadline (the event loop's
-        time). The caller must release what it acquired.
+        time). The caller must release what it acquired. Return whether the call had to wait.
 
         Raises:
             Overloaded: the queue is full, or the wait was too long.
@@ -88,10 +92,11 @@ class ConcurrencyLimit:
         if self.in_use < self._limit and not self._waiting:
             self.in_use += 1
             self._gauges[0].inc()
-            return
+            return False
         if len(self._waiting) >= self._max_waiting:
             raise self._refusal("queue_full")
         await self._wait(deadline)
+        return True
 
     async def _wait(self, deadline: float) -> None:
         loop = asyncio.get_running_loop()

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from platform_app.llm.policies.failure_table import failure_policy_of, reason_la
 from platform_app.llm.requests import ModelCall
 from platform_app.observability import metrics
 from platform_app.observability.logging import get_logger
+from platform_app.observability.record import FALLBACK, RequestRecord
 
 _log = get_logger("policies")
 
@@ -63,7 +65,7 @@ class Fallback:
                 if asyncio.get_running_loop().time() >= call.deadline:
                     break
                 if left:
-                    _note(candidate.route, left[0].route, error)
+                    _note(candidate.route, left[0].route, error, call.attempt_log.record)
         raise most_useful(failures)
 
     def _order(self) -> tuple[RouteCandidate, ...]:
@@ -84,8 +86,10 @@ def most_useful(failures: Sequence[PlatformError]) -> PlatformError:
     return min(waits, key=lambda error: error.wait_seconds or 0) if waits else failures[0]
 
 
-def _note(failed: Route, to: Route, error: PlatformError) -> None:
+def _note(failed: Route, to: Route, error: PlatformError, record: RequestRecord) -> None:
     reason = reason_label(error)
+    now = time.perf_counter()
+    record.hops.append((FALLBACK, now, now, reason))
     metrics.PROVIDER_FALLBACKS.labels(failed.provider, reason).inc()
     _log.info(
         "provider_fallback",

@@ -3,6 +3,7 @@
 import asyncio
 import math
 import random
+import time
 from collections.abc import Awaitable, Callable
 
 from platform_app.config import RetryConfig
@@ -13,6 +14,7 @@ from platform_app.llm.policies.failure_table import failure_policy_of, reason_la
 from platform_app.llm.requests import ModelCall
 from platform_app.observability import metrics
 from platform_app.observability.logging import get_logger
+from platform_app.observability.record import RETRY_WAIT, AttemptRecord
 
 _log = get_logger("policies")
 
@@ -47,18 +49,35 @@ class Retry:
     async def send(self, call: ModelCall) -> UpstreamResponse:
         """See Upstream.send."""
         attempt = 1
+        log = call.attempt_log
         while True:
+            sent = log.attempts
             try:
                 return await self._upstream.send(call)
             except PlatformError as error:
+                reason = reason_label(error)
+                if log.attempts == sent:
+                    log.record.attempts.append(self._not_sent(call, reason))
                 if attempt >= self._policy.max_attempts or not self._may_retry(error):
                     raise
                 wait = self._wait_seconds(error, attempt)
                 if asyncio.get_running_loop().time() + wait >= call.deadline:
                     raise
                 attempt += 1
-                self._note(error, attempt, wait)
-            await self._sleep(wait)
+                self._note(reason, attempt, wait)
+            began = time.perf_counter()
+            try:
+                await self._sleep(wait)
+            finally:
+                log.record.hops.append((RETRY_WAIT, began, time.perf_counter(), reason))
+
+    def _not_sent(self, call: ModelCall, reason: str) -> AttemptRecord:
+        """Return the record of a call that no provider got."""
+        route, now = self._route, time.perf_counter()
+        return AttemptRecord(
+            route.provider, route.public_model, route.upstream_model, call.operation.value, call.stream, now,
+            ended=now, outcome=reason,
+        )  # fmt: skip
 
     def _may_retry(self, error: PlatformError) -> bool:
         # A retry before the Retry-After would be refused too, and the provider would count it.
@@ -74,8 +93,7 @@ class Retry:
         backoff = random.uniform(0, longest)  # noqa: S311 - jitter, no secret
         return min((error.retry_after or 0) + backoff, self._max_wait)
 
-    def _note(self, error: PlatformError, attempt: int, wait: float) -> None:
-        reason = reason_label(error)
+    def _note(self, reason: str, attempt: int, wait: float) -> None:
         metrics.PROVIDER_RETRIES.labels(self._route.provider, reason).inc()
         _log.info(
             "provider_retry",

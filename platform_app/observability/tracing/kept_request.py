@@ -2,13 +2,13 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from platform_app.observability.context import RequestContext
-from platform_app.observability.record import NOT_SENT, AttemptRecord
+from platform_app.observability.record import AttemptRecord, TokenCounts
 
 MAX_TEXT = 512
 """Longer texts of clients and providers are cut."""
@@ -36,6 +36,7 @@ class KeptAttempt:
     response_model: str | None
     finish_reason: str | None
     usage: Mapping[str, int] | None
+    """Tokens by type: input, output, cached, cache_write, reasoning."""
     cost_microusd: int | None
     max_tokens: int | None = None
     temperature: float | None = None
@@ -43,7 +44,7 @@ class KeptAttempt:
     @property
     def sent(self) -> bool:
         """Whether the provider got a request."""
-        return self.outcome not in NOT_SENT
+        return bool(self.span_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,7 @@ class KeptRequest:
 
     def line(self) -> bytes:
         """Return the request as one line with its line feed."""
-        return orjson.dumps(asdict(self), option=orjson.OPT_APPEND_NEWLINE)
+        return orjson.dumps(self, option=orjson.OPT_APPEND_NEWLINE)
 
 
 def parse_line(line: bytes) -> KeptRequest:
@@ -163,16 +164,26 @@ def _kept_attempt(attempt: AttemptRecord, at: Any, ended: float) -> KeptAttempt:
         response_id=_text(response.get("id")),
         response_model=_text(response.get("model")),
         finish_reason=attempt.finish_reason,
-        usage=attempt.usage,
+        usage=None if attempt.usage is None else _tokens(attempt.usage),
         cost_microusd=attempt.cost_microusd,
-        max_tokens=attempt.max_tokens,
-        temperature=attempt.temperature,
+        max_tokens=attempt.max_tokens if type(attempt.max_tokens) is int else None,
+        temperature=attempt.temperature if isinstance(attempt.temperature, int | float) else None,
     )
 
 
 def _denied_by(context: RequestContext) -> str | None:
     denied = context.limits.denied_by if context.limits is not None else None
     return None if denied is None else str(denied.rule.name)
+
+
+def _tokens(usage: TokenCounts) -> dict[str, int]:
+    return {
+        "input": usage.prompt_tokens,
+        "output": usage.completion_tokens,
+        "cached": usage.cached_tokens,
+        "cache_write": usage.cache_write_tokens,
+        "reasoning": usage.reasoning_tokens,
+    }
 
 
 def _text(value: object) -> str | None:

@@ -54,15 +54,13 @@ class KeepRule:
         self._tokens = per_second
         self._refilled = 0.0
 
-    def decide(self, context: RequestContext, status: int, ended: float) -> Kept | None:
-        """Return why the request is kept, or None. `ended`: time.perf_counter()."""
+    def decide(self, context: RequestContext, status: int, ended: float, overhead: float) -> Kept | None:
+        """Return why the request is kept, or None. `ended`: time.perf_counter(); `overhead`: seconds."""
         if context.trace.sampled:
             return Kept.SAMPLED
         if status >= 500 or (context.reason is not None and _failed_late(context, status)):
             kept = Kept.FAILED
-        elif ended - context.started > self._slow_seconds or (
-            context.record.overhead(context.started, ended) > self._slow_overhead_seconds
-        ):
+        elif ended - context.started > self._slow_seconds or (overhead > self._slow_overhead_seconds):
             kept = Kept.SLOW
         else:
             return None

@@ -5,6 +5,7 @@ its model must still be allowed. A request without the header passes through unc
 """
 
 import re
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
@@ -26,6 +27,7 @@ from platform_app.idempotency.store import Holder
 from platform_app.idempotency.stored_response import StoredResponse
 from platform_app.llm.requests import ModelRequest
 from platform_app.observability.context import RequestContext
+from platform_app.observability.record import IDEMPOTENCY, OK
 
 REPLAYED = "idempotent_replay"
 """The reason of a replayed response in the access line and the access decision."""
@@ -57,7 +59,10 @@ async def run_idempotent(
     resources = resources_of(request)
     holder = Holder(caller.key_id, caller.owner)
     beginning = resources.idempotency.begin(holder, context.route, key, await _content(request))
+    began = time.perf_counter()
     found = await cancel_on_disconnect(client, beginning)
+    replayed = isinstance(found, StoredResponse)
+    context.record.hops.append((IDEMPOTENCY, began, time.perf_counter(), REPLAYED if replayed else OK))
     if isinstance(found, StoredResponse):
         # The model of the stored response: a request without a model name may get another default model by now.
         same = replace(wanted, model=found.model or wanted.model)

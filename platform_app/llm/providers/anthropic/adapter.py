@@ -29,7 +29,8 @@ class AnthropicAdapter:
             raise errors.unsupported(call.operation.value, "is not available at this model's provider")
         body = messages_request(call.model, call.body, stream=call.stream, capabilities=call.capabilities)
         headers = self._headers_with(credential, call.headers)
-        response = await self._http.post(f"{self._root}/messages", headers, body, call.timeout_seconds)
+        url = f"{self._root}/messages"
+        response = await self._http.post(url, headers, body, call.timeout_seconds, call.record)
         if call.stream:
             return await open_stream(response, AnthropicEventDecoder(), read_message)
         return await read_whole(response, read_message, AnthropicEventDecoder)

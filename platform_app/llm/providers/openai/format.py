@@ -31,9 +31,9 @@ async def send_openai(
     """See ModelAdapter.send. `body` is the call's body, with the fields that the provider needs in addition."""
     if call.stream and call.operation is Operation.CHAT:
         body = {**body, "stream": True, "stream_options": _options(body)}
-        response = await http.post(url, headers, body, call.timeout_seconds)
+        response = await http.post(url, headers, body, call.timeout_seconds, call.record)
         return await open_stream(response, OpenAIEventDecoder(), read_response)
-    response = await http.post(url, headers, body, call.timeout_seconds)
+    response = await http.post(url, headers, body, call.timeout_seconds, call.record)
     if call.operation is Operation.CHAT:
         return await read_whole(response, read_response, OpenAIEventDecoder)
     return read_embeddings(await response.read_body())

@@ -302,7 +302,7 @@ async def test_finish_without_store_is_counted_and_does_not_raise(
 async def test_cancellation_during_storing_keeps_the_key(keeper: IdempotencyService, store: MemoryStore) -> None:
     """The store has the response already; a release would delete it."""
     attempt = await begun(keeper)
-    store.slow = asyncio.Event()
+    store.slow = response_stored = asyncio.Event()
     finishing = asyncio.create_task(attempt.finish(ANSWER))
     await asyncio.sleep(0)
     finishing.cancel()
@@ -310,6 +310,8 @@ async def test_cancellation_during_storing_keeps_the_key(keeper: IdempotencyServ
     store.slow = None
     await attempt.release()
     assert store.steps == ["begin", "finish"]
+    response_stored.set()
+    await asyncio.gather(*(task for task in asyncio.all_tasks() if task.get_name() == "idempotency-finish"))
 
 
 async def test_keys_are_refused_when_disabled(store: MemoryStore) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 
 import pytest
 from prometheus_client import Counter, Gauge, Histogram
@@ -10,6 +11,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from platform_app.errors import ProviderTimeout
 from platform_app.observability import metrics
 from platform_app.observability.provider_call import ProviderCall
+from platform_app.observability.record import AttemptRecord
 from tests.support.fakes.core import Count
 
 ALL = {name: value for name, value in vars(metrics).items() if isinstance(value, MetricWrapperBase)}
@@ -76,11 +78,15 @@ def test_names_and_labels_follow_the_rules(variable: str) -> None:
     assert isinstance(metric, Counter | Gauge | Histogram)
 
 
+def attempt() -> AttemptRecord:
+    return AttemptRecord("p", "m", "upstream-m", "chat", True, time.perf_counter(), "00f067aa0ba902b7")
+
+
 def test_successful_provider_call_is_counted() -> None:
     ok = Count("platform_provider_requests_total", provider="p", model="m", outcome="ok")
     seconds = Count("platform_provider_request_duration_seconds_count", provider="p", model="m")
     first = Count("platform_provider_first_chunk_seconds_count", provider="p", model="m")
-    call = ProviderCall("p", "m")
+    call = ProviderCall(attempt())
     call.first_chunk()
     call.end(None)
     assert (ok.grown, seconds.grown, first.grown) == (1, 1, 1)
@@ -97,5 +103,5 @@ def test_successful_provider_call_is_counted() -> None:
 )
 def test_failed_provider_call_is_counted_by_outcome(error: BaseException, outcome: str) -> None:
     counted = Count("platform_provider_requests_total", provider="p", model="m", outcome=outcome)
-    ProviderCall("p", "m").end(error)
+    ProviderCall(attempt()).end(error)
     assert counted.grown == 1

@@ -39,7 +39,7 @@ def write(log: AccessLog, **fields: Any) -> AccessDecision:
     context = RequestContext(
         event.request_id, continue_trace(None), event.method, "192.0.2.1", 0.0, key_id=event.key_id
     )
-    log.write(event, context, event.duration_ms)
+    log.write(event, context, event.duration_ms / 1000, 0.0)
     return event
 
 

@@ -17,7 +17,7 @@ from platform_app.ledger.events.hops_and_attempts import (
     shown_attempts,
     shown_hops,
 )
-from platform_app.observability.record import HOPS, NOT_SENT, AttemptRecord
+from platform_app.observability.record import HOPS, AttemptRecord
 from tests.support.gateway.ledger_events import access
 
 START = 1000.0
@@ -105,7 +105,7 @@ attempts = st.lists(
         attempt,
         provider=texts,
         upstream_model=texts,
-        outcome=st.sampled_from(["ok", "provider_error", *NOT_SENT]),
+        outcome=st.sampled_from(["ok", "provider_error", "breaker_open", "overloaded"]),
         status=st.none() | st.integers(100, 599),
         upstream_request_id=st.none() | texts,
         message=st.none() | texts,

@@ -32,7 +32,7 @@ def gauges(provider: str) -> tuple[float | None, ...]:
     return tuple(REGISTRY.get_sample_value(name, {"provider": provider}) for name in names)
 
 
-def waiter(own: ConcurrencyLimit, seconds: float = 60.0) -> "asyncio.Task[None]":
+def waiter(own: ConcurrencyLimit, seconds: float = 60.0) -> "asyncio.Task[bool]":
     return asyncio.create_task(own.acquire(now() + seconds))
 
 
