@@ -80,8 +80,6 @@ class CallMeter:
         reported = response.reported
         raw, counts = (None, None) if reported is None else reported
         settled = settle_usage(counts, self._facts(response.characters))
-        if self._call.operation is Operation.CHAT and self._call.attempt_log.record.attempts:
-            self._call.attempt_log.record.attempts[-1].finish_reason = response.finish_reason
         self._close(settled, raw, None)
         return None if settled.estimated else settled.usage
 
@@ -94,8 +92,6 @@ class CallMeter:
             facts = self._facts(stream.characters, complete=stream.counted_all(error))
             settled = settle_usage(stream.usage, facts)
             stream.usage = None if settled.estimated else settled.usage
-            if self._call.attempt_log.record.attempts:
-                self._call.attempt_log.record.attempts[-1].finish_reason = stream.finish_reason
             self._close(settled, stream.provider_usage, error)
 
         stream.on_end(StreamObserver.METERING, ended)

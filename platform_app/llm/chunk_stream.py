@@ -55,6 +55,8 @@ class ChunkStream:
         self.first_body = first.body
         """The first event: it has the response's id and model."""
         self._arrived = deque((first, *buffered))
+        self.chunks = 0
+        """The number of chunks so far."""
         self._latest: tuple[ChatChunk, ChatChunk] = (first, first)
         self._rest = rest
         self.usage: TokenUsage | None = None
@@ -99,6 +101,7 @@ class ChunkStream:
                 self._end(error)
                 raise
         self._latest = (self._latest[1], chunk)
+        self.chunks += 1
         self.characters += chunk.characters
         if (reported := chunk.reported) is not None:
             self.provider_usage, counts = reported

@@ -81,8 +81,8 @@ def _count_attempt(attempt: AttemptRecord, request_ended: float) -> None:
             stream.per_chunk.observe_times((ended - attempt.first_chunk) / gaps, gaps)
     if attempt.usage is not None:
         tokens = _token_series(operation, provider, model)
-        tokens.input.observe(attempt.usage.get("input", 0))
-        tokens.output.observe(attempt.usage.get("output", 0))
+        tokens.input.observe(attempt.usage.prompt_tokens)
+        tokens.output.observe(attempt.usage.completion_tokens)
 
 
 @lru_cache(MAX_REMEMBERED)

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any
 
 from platform_app.errors import PlatformError, ProviderAuthFailed
@@ -10,7 +11,7 @@ from platform_app.llm.chunk_stream import ChunkStream, StreamObserver
 from platform_app.llm.errors import mask_credential, timed_out
 from platform_app.llm.interfaces import Credentials, ModelAdapter, UpstreamResponse
 from platform_app.llm.models.route import Route
-from platform_app.llm.requests import ModelCall, UpstreamCall
+from platform_app.llm.requests import ModelCall, Operation, UpstreamCall
 from platform_app.observability import ids
 from platform_app.observability.logging import get_logger
 from platform_app.observability.provider_call import ProviderCall
@@ -80,9 +81,10 @@ class ProviderRoute:
             provider_call.first_chunk()
             record.response = response.first_body
             response.on_end(StreamObserver.FAILURE_LOG, lambda error: self._note(error, credential, record))
-            response.on_end(StreamObserver.PROVIDER_METRICS, provider_call.end)
+            response.on_end(StreamObserver.PROVIDER_METRICS, partial(_end_stream, response, record, provider_call))
         else:
             record.response = response.body
+            record.finish_reason = response.finish_reason if call.operation is Operation.CHAT else None
             provider_call.end(None)
         return response
 
@@ -100,6 +102,13 @@ class ProviderRoute:
                 upstream_request_id=record.upstream_request_id,
                 provider_message=error.provider_message,
             )
+
+
+def _end_stream(
+    stream: ChunkStream, record: AttemptRecord, provider_call: ProviderCall, error: BaseException | None
+) -> None:
+    record.chunks, record.finish_reason = stream.chunks, stream.finish_reason
+    provider_call.end(error)
 
 
 async def _with_content_within(seconds: float, sending: Coroutine[Any, Any, UpstreamResponse]) -> UpstreamResponse:

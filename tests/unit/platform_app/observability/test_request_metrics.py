@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from prometheus_client import REGISTRY
 
+from platform_app.llm.usage.counts import TokenUsage
 from platform_app.observability.context import RequestContext
 from platform_app.observability.record import AUTH, LIMITS, AttemptRecord
 from platform_app.observability.request_metrics import count_request
@@ -24,7 +25,7 @@ def request(**fields: Any) -> RequestContext:
 
 
 def attempt(**fields: Any) -> AttemptRecord:
-    given: dict[str, Any] = {"stream": False, "started": 100.5, "ended": 102.5, **fields}
+    given: dict[str, Any] = {"stream": False, "started": 100.5, "ended": 102.5, "span_id": "00f067aa0ba902b7", **fields}
     return AttemptRecord("p", "public", "upstream", "chat", **given)
 
 
@@ -61,10 +62,10 @@ def test_hops_and_overhead_are_observed_in_seconds() -> None:
 
 def test_attempts_are_observed_by_genai_conventions() -> None:
     context = request()
-    usage = {"input": 100, "output": 7, "cached": 64}
+    usage = TokenUsage(100, 7, 107, 64)
     context.record.attempts += [
         attempt(outcome="provider_timeout", ended=101.5),
-        attempt(outcome="breaker_open", ended=None),
+        attempt(outcome="breaker_open", span_id="", ended=None),
         attempt(stream=True, started=101.5, first_chunk=101.75, chunks=5, ended=102.75, usage=usage),
     ]
     failed = Count("gen_ai_client_operation_duration_seconds_sum", **GEN_AI, error_type="provider_timeout")
