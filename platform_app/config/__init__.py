@@ -35,7 +35,7 @@ from platform_app.config.fields import (
     RuleName,
     parse_networks,
 )
-from platform_app.config.file import PlatformConfig, load_config
+from platform_app.config.file import PlatformConfig, load_config, load_config_file
 from platform_app.config.limits import DEFAULT_RULES, LimitRule, RateLimitsConfig
 from platform_app.config.origins import parse_origins
 from platform_app.config.policies import BreakerConfig, PoliciesConfig, RetryConfig
@@ -79,6 +79,7 @@ __all__ = [
     "WireFormat",
     "environment",
     "load_config",
+    "load_config_file",
     "load_settings",
     "make_ssl_context",
     "parse_database_url",

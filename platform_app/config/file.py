@@ -1,5 +1,6 @@
 """Read and validate the config file."""
 
+import hashlib
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -73,7 +74,16 @@ def load_config(settings: Settings) -> PlatformConfig:
     Raises:
         ConfigurationError: with one line for every problem.
     """
-    config = _read_config(settings.config_file) if settings.config_file else _default_config(settings)
+    return load_config_file(settings)[0]
+
+
+def load_config_file(settings: Settings) -> tuple[PlatformConfig, str]:
+    """Return what `load_config` returns, and the SHA-256 of the file's content; empty without a file.
+
+    Raises:
+        ConfigurationError: with one line for every problem.
+    """
+    config, digest = _read_config(settings.config_file) if settings.config_file else (_default_config(settings), "")
     if settings.default_model not in config.models:
         raise ConfigurationError(
             [
@@ -81,7 +91,7 @@ def load_config(settings: Settings) -> PlatformConfig:
                 f"choose one of {', '.join(sorted(config.models))}"
             ]
         )
-    return config
+    return config, digest
 
 
 def _default_config(settings: Settings) -> PlatformConfig:
@@ -93,10 +103,11 @@ def _default_config(settings: Settings) -> PlatformConfig:
     )
 
 
-def _read_config(path: Path) -> PlatformConfig:
+def _read_config(path: Path) -> tuple[PlatformConfig, str]:
     where = f"PLATFORM_CONFIG_FILE ({path})"
     try:
-        text = path.read_text(encoding="utf-8")
+        content = path.read_bytes()
+        text = content.decode()
     except OSError as error:
         raise ConfigurationError([f"{where}: cannot be read: {error.strerror}; check the path"]) from None
     except UnicodeDecodeError:
@@ -107,7 +118,7 @@ def _read_config(path: Path) -> PlatformConfig:
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that does not exist
         raise ConfigurationError([f"{where}: is not valid YAML: {' '.join(str(error).split())}"]) from None
     try:
-        return PlatformConfig.model_validate(data)
+        return PlatformConfig.model_validate(data), hashlib.sha256(content).hexdigest()
     except ValidationError as error:
         items = [item for item in error.errors() if not _follows(item, error.errors())]
         raise ConfigurationError([f"{where}: {_place(item)}{what_is_wrong(item)}" for item in items]) from None

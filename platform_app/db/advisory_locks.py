@@ -19,3 +19,5 @@ class AdvisoryLock(IntEnum):
     """Held while a partition is created; used inside a function in the database (migration 0002)."""
     PARTITION_MAINTENANCE = 7_202_811_004
     """Held by the process that does the hourly partition maintenance; the others skip it."""
+    CONFIG_AUDIT = 7_202_811_005
+    """Held by a transaction that writes the audit event of a config reload, so that processes write it once."""

@@ -25,7 +25,7 @@ from platform_app.auth.keys.service import KeyLifecycle
 from platform_app.auth.keys.store import KeyStore
 from platform_app.auth.throttle import FailureThrottle, NoThrottle
 from platform_app.chat import ChatService
-from platform_app.config import PlatformConfig, Settings, environment, load_config
+from platform_app.config import PlatformConfig, Settings, environment, load_config_file
 from platform_app.core_contracts import CoreStatus, core_status
 from platform_app.db.engine import make_engine, make_probe_engine
 from platform_app.errors import ConfigurationError
@@ -55,6 +55,7 @@ from platform_app.readiness import CachedReadiness, Readiness, RedisPolicy
 from platform_app.redis.client import PipelinedRedis
 from platform_app.redis.cluster import PipelinedCluster
 from platform_app.resources.budget_history import LedgerHistory
+from platform_app.resources.config_audit import ConfigAudit
 from platform_app.resources.config_reload import ConfigReload
 from platform_app.resources.idempotency_quota import LimiterQuota, QuotaLimits
 from platform_app.resources.live_config import LiveConfig, use_log_level
@@ -103,7 +104,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
     Raises:
         ConfigurationError: the config file or a required secret is wrong; names every problem.
     """
-    config = load_config(settings)
+    config, digest = load_config_file(settings)
     use_log_level(settings, config)
     async with AsyncExitStack() as stack:
         secrets = CachedSecretStore(
@@ -139,7 +140,14 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         limits = RateLimitService(rules, limiter)
 
         live = LiveConfig(settings, serving, rules, key_rules, models)
-        reload = ConfigReload(settings, lambda changed: secret_problems(settings, changed, secrets), live.apply)
+        reload = ConfigReload(
+            settings,
+            lambda changed: secret_problems(settings, changed, secrets),
+            live.apply,
+            (config, digest),
+            ConfigAudit(engine),
+        )
+        _log.info("config_loaded", sha256=digest, models=len(config.models), providers=len(config.providers))
         if settings.config_file is not None:
             _run_until_closed(stack, reload.run())
         readiness = CachedReadiness(Readiness(probe_engine, redis, settings, ledger, RedisPolicy(rules, limiter)))

@@ -2,12 +2,15 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from pathlib import Path
 
-from platform_app.config import PlatformConfig, Settings, load_config
+from platform_app.config import PlatformConfig, Settings, load_config_file
 from platform_app.errors import ConfigurationError
 from platform_app.observability import metrics
 from platform_app.observability.logging import get_logger
+from platform_app.resources.config_audit import ConfigAudit
+from platform_app.resources.config_changes import ConfigChange, changed_names
 
 WATCH_SECONDS = 1.0
 _NO_FILE = (0, 0, 0)
@@ -24,16 +27,27 @@ class ConfigReload:
     Until then the previous configuration stays in use; a gauge and one log line report a refused file.
     """
 
-    def __init__(self, settings: Settings, check: Check, apply: Callable[[PlatformConfig], None]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        check: Check,
+        apply: Callable[[PlatformConfig], None],
+        current: tuple[PlatformConfig, str],
+        audit: ConfigAudit | None = None,
+    ) -> None:
         """
         Args:
             settings: where the config file is.
             check: returns one sentence for each problem of a configuration.
             apply: puts a checked configuration into use; it must not fail halfway.
+            current: the configuration in use, and the SHA-256 of its file.
+            audit: writes the audit events; None for none.
         """
         self._settings = settings
         self._check = check
         self._apply = apply
+        self._config, self._digest = current
+        self._audit = audit
         self._asked = False
         self._seen = _signature(settings.config_file)
 
@@ -47,6 +61,8 @@ class ConfigReload:
             await asyncio.sleep(WATCH_SECONDS)
             try:
                 await self._look()
+                if self._audit is not None:
+                    await self._audit.write_waiting()
             except Exception:  # noqa: BLE001 - a bug here must not end the watching
                 _log.exception("config_reload_bug")
 
@@ -55,13 +71,14 @@ class ConfigReload:
         if not self._asked and now == self._seen:
             return
         # A file that is still being written is read again once its time stamp has changed once more.
+        reason = "sighup" if self._asked else "file_changed"
         self._asked, self._seen = False, now
-        await self.reload()
+        await self.reload(reason)
 
-    async def reload(self) -> bool:
-        """Read, check and take over; whether it was taken over."""
+    async def reload(self, reason: str = "file_changed") -> bool:
+        """Read, check and apply the file. Return whether it was applied."""
         try:
-            config = await asyncio.to_thread(load_config, self._settings)
+            config, digest = await asyncio.to_thread(load_config_file, self._settings)
             problems = await self._check(config)
         except ConfigurationError as error:
             problems = error.problems
@@ -73,7 +90,11 @@ class ConfigReload:
         self._apply(config)
         metrics.CONFIG_RELOADS.labels("applied").inc()
         metrics.CONFIG_REFUSED.set(0)
-        _log.warning("config_reloaded", models=len(config.models), providers=len(config.providers))
+        change = ConfigChange(reason, self._digest, digest, changed_names(self._config, config))
+        self._config, self._digest = config, digest
+        _log.warning("config_reloaded", **asdict(change))
+        if self._audit is not None:
+            self._audit.note(change)
         return True
 
 

@@ -23,6 +23,8 @@ from platform_app.ledger.reading.audit_owner import Kind, owned_by, visible_reco
 
 KINDS: tuple[Kind, Kind] = ("access", "lifecycle")
 MAX_PAGE = 1000
+CONFIG = "config"
+"""The target of the lifecycle events that concern the config file and no key."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TRACE_ID = re.compile(r"[0-9a-f]{32}")
 
@@ -203,7 +205,7 @@ def _lifecycle_entry(row: Mapping[Any, Any], only_owner: str | None) -> Mapping[
         "kind": "lifecycle",
         "id": str(row["id"]),
         "occurred_at": row["occurred_at"].isoformat(),
-        "key_id": row["target"],
+        "key_id": row["target"] if row["target"] != CONFIG else None,
         "action": row["action"],
         "actor": row["actor"],
         "before": visible_record(row["before"], only_owner),

@@ -1,6 +1,7 @@
 """The config file's watcher: all or nothing, and the old configuration on any error."""
 
 import asyncio
+import hashlib
 import os
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 import yaml
 from structlog.testing import capture_logs
 
-from platform_app.config import PlatformConfig, Settings, load_settings
+from platform_app.config import PlatformConfig, Settings, load_config_file, load_settings
 from platform_app.resources import config_reload
 from platform_app.resources.config_reload import ConfigReload
 from tests.support.fakes.core import Count
@@ -29,7 +30,7 @@ class World:
         path.write_text(text("small"))
         self.applied: list[list[str]] = []
         self.problems: list[str] = []
-        self.reload = ConfigReload(self.settings(), self.check, self.apply)
+        self.reload = ConfigReload(self.settings(), self.check, self.apply, load_config_file(self.settings()))
 
     def settings(self) -> Settings:
         return load_settings(
@@ -113,7 +114,7 @@ async def test_bug_in_apply_does_not_end_the_watching(world: World, monkeypatch:
             raise error
         world.apply(config)
 
-    reload = ConfigReload(world.settings(), world.check, apply)
+    reload = ConfigReload(world.settings(), world.check, apply, load_config_file(world.settings()))
     task = asyncio.create_task(reload.run())
     try:
         reload.request()
@@ -128,3 +129,17 @@ async def _applied(world: World, times: int) -> None:
     async with asyncio.timeout(300):
         while len(world.applied) < times:
             await asyncio.sleep(0.01)
+
+
+async def test_reload_logs_the_names_that_changed(world: World) -> None:
+    world.path.write_text(text("small", "big") + "log_level: debug\n")
+    before = hashlib.sha256(text("small").encode()).hexdigest()
+    with capture_logs() as lines:
+        assert await world.reload.reload("sighup")
+    [line] = lines
+    assert (line["event"], line["reason"], line["sha256_before"]) == ("config_reloaded", "sighup", before)
+    assert line["sha256_after"] == hashlib.sha256(world.path.read_bytes()).hexdigest()
+    assert line["changes"] == {"models": {"added": ["big"]}, "settings": {"changed": ["log_level"]}}
+    with capture_logs() as lines:
+        assert await world.reload.reload()
+    assert lines[0]["changes"] == {}

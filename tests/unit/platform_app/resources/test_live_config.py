@@ -31,13 +31,13 @@ class Builder:
 
 def changed() -> PlatformConfig:
     limits = SimpleNamespace(rules=(), default_output_tokens=100)
-    return cast(PlatformConfig, SimpleNamespace(rate_limits=limits, models={}))
+    return cast(PlatformConfig, SimpleNamespace(rate_limits=limits, models={}, log_level=None))
 
 
 @pytest.mark.parametrize("fails", [False, True])
 def test_models_that_cannot_be_built_change_nothing(fails: bool) -> None:
     parts: list[Any] = [Part(), Part(), Part()]
-    settings = cast(Settings, SimpleNamespace(default_model="small"))
+    settings = cast(Settings, SimpleNamespace(default_model="small", log_level="info"))
     live = LiveConfig(settings, cast(Any, Builder(fails=fails)), *parts)
     if fails:
         with pytest.raises(OSError, match="certificate"):
