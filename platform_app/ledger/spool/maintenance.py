@@ -113,6 +113,7 @@ class SpoolMaintenance:
 
     def _show(self, listing: Listing) -> None:
         metrics.LEDGER_SPOOL_BYTES.set(listing.size)
+        metrics.LEDGER_SPOOL_MAX_BYTES.set(self._spool.max_bytes)
         waiting = [segment for segment in listing.segments if segment.size]
         oldest = max(0.0, time.time() - waiting[0].created_ms / 1000) if waiting else 0.0
         metrics.LEDGER_OLDEST_SECONDS.set(oldest)

@@ -56,7 +56,7 @@ class Spool:
         self.directory = directory
         self.owner, self._lock = take_ownership(directory)
         self.policy = policy
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         self._segment_bytes = segment_bytes
         self._keep_for_sync = keep_for_sync
         self.wake_writer: Callable[[], None] = lambda: None
@@ -81,7 +81,7 @@ class Spool:
     @property
     def full(self) -> bool:
         """Whether the bound is reached."""
-        return self.size >= self._max_bytes
+        return self.size >= self.max_bytes
 
     @property
     def failing(self) -> bool:
@@ -153,7 +153,7 @@ class Spool:
 
     def excess(self) -> int:
         """How many bytes the policy wants dropped now."""
-        return max(0, self.size - self._max_bytes) if self.policy == "drop_oldest" else 0
+        return max(0, self.size - self.max_bytes) if self.policy == "drop_oldest" else 0
 
     def to_sync(self) -> list[int]:
         """Descriptors for `sync`; those of closed segments are handed over."""

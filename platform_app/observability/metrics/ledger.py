@@ -35,6 +35,12 @@ LEDGER_SPOOL_BYTES = Gauge(
     multiprocess_mode="livemax",
 )
 
+LEDGER_SPOOL_MAX_BYTES = Gauge(
+    "platform_ledger_spool_max_bytes",
+    "PLATFORM_SPOOL_MAX_BYTES: beyond it, requests are refused or the oldest records are dropped.",
+    multiprocess_mode="livemax",
+)
+
 LEDGER_OLDEST_SECONDS = Gauge(
     "platform_ledger_oldest_unshipped_seconds",
     "Age of the oldest segment in the spool directory.",
