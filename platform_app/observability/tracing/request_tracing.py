@@ -43,9 +43,15 @@ class RequestTracing:
         if self._sender is None:
             return
         kept = self._rule.decide(context, status, ended, overhead)
-        if kept is not None:
-            metrics.TRACES_KEPT.labels(kept.value).inc()
-            self._sender.send(kept_request(kept.value, context, describe_http(), status, ended).line())
+        if kept is None:
+            return
+        try:
+            line = kept_request(kept.value, context, describe_http(), status, ended).line()
+        except (TypeError, ValueError):  # JSON cannot express a text or number of the client
+            metrics.TRACES_DROPPED.labels("invalid").inc()
+            return
+        metrics.TRACES_KEPT.labels(kept.value).inc()
+        self._sender.send(line)
 
 
 NO_EXPORT = RequestTracing(RatioSampler(1.0), KeepRule(60.0, 0.25, 0.0), None)
