@@ -12,7 +12,7 @@ async def test_switched_fault_applies_to_its_model_alone(sim: ProviderSimulator)
         assert [(await ask(client, model)).status_code for model in ("sim-ok@a", "sim-ok@b")] == [500, 200]
 
 
-async def test_switched_fault_applies_to_all_models_until_it_is_cleared(sim: ProviderSimulator) -> None:
+async def test_switched_fault_applies_to_all_models_until_cleared(sim: ProviderSimulator) -> None:
     async with httpx.AsyncClient(base_url=sim.base_url, headers=AUTH) as client:
         await switch(sim, fault="unauthorized")
         assert [(await ask(client, model)).status_code for model in ("sim-ok", "sim-server-error")] == [401, 401]
