@@ -6,8 +6,8 @@ TRACES_KEPT = Counter("platform_traces_kept", "Requests whose trace is exported:
 
 TRACES_DROPPED = Counter(
     "platform_traces_dropped",
-    "Traces that were not exported: pipe_full or no_exporter (the exporter's process is slow or gone), too_large, invalid, "
-    "damaged (a line of a killed worker).",
+    "Traces that were not exported: pipe_full or no_exporter (the exporter's process is slow or gone), too_large, "
+    "invalid, damaged (a line of a killed worker).",
     ["reason"],
 )
 

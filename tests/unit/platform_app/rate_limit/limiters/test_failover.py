@@ -1,6 +1,7 @@
 """When the shared limiter fails: the breaker, its probes, and what is said about it."""
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import pytest
 from prometheus_client import REGISTRY
@@ -41,8 +42,10 @@ class World:
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
+async def world() -> AsyncIterator[World]:
+    world = World()
+    yield world
+    await world.limiter.aclose()
 
 
 def gauge() -> float | None:
