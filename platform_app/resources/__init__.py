@@ -61,6 +61,7 @@ from platform_app.resources.idempotency_quota import LimiterQuota, QuotaLimits
 from platform_app.resources.live_config import LiveConfig, use_log_level
 from platform_app.resources.provider_credentials import StoredCredentials
 from platform_app.resources.required_secrets import look_up_required
+from platform_app.resources.runtime_gauges import RuntimeGauges
 from platform_app.secret_store.base import RefreshableSecretStore, SecretStore
 from platform_app.secret_store.cache import CachedSecretStore
 from platform_app.secret_store.configured import configured_store, refresh_seconds
@@ -140,10 +141,17 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         limits = RateLimitService(rules, limiter)
 
         live = LiveConfig(settings, serving, rules, key_rules, models)
+        gauges = RuntimeGauges(settings, config, (engine, probe_engine), cache, connections)
+        _run_until_closed(stack, gauges.run())
+
+        def apply(changed: PlatformConfig) -> None:
+            live.apply(changed)
+            gauges.config = changed
+
         reload = ConfigReload(
             settings,
             lambda changed: secret_problems(settings, changed, secrets),
-            live.apply,
+            apply,
             (config, digest),
             ConfigAudit(engine),
         )

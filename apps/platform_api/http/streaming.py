@@ -219,10 +219,12 @@ class ByteStream(Response):
         SEND_TIMEOUT_SECONDS."""
         head = self._head or StreamHead(send, self.raw_headers, b"", 0)
         head.start_heartbeat()
+        metrics.STREAMS_OPEN.inc()
         try:
             async with aclosing(self.chunks):
                 await cancel_on_disconnect(disconnect_signal(scope, receive), self._send_all(head))
         finally:
+            metrics.STREAMS_OPEN.dec()
             head.close()
 
     async def _send_all(self, head: StreamHead) -> None:

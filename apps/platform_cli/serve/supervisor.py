@@ -16,7 +16,7 @@ from apps.platform_cli.serve.worker_metrics import forget_worker
 from platform_app.config import Settings
 from platform_app.observability.logging import get_logger
 from platform_app.observability.logs.level import DEBUG_SIGNAL, LOG_LEVEL
-from platform_app.observability.metrics import WORKER_RESTARTS
+from platform_app.observability.metrics import WORKER_RESTARTS, WORKERS_CONFIGURED, WORKERS_READY
 from platform_app.observability.tracing.sender import DESCRIPTOR_VARIABLE
 
 RESTART_PAUSE_SECONDS = 1.0
@@ -127,6 +127,7 @@ class Supervisor:
         self._reload = False
         for reason in _REASONS:
             WORKER_RESTARTS.labels(reason)  # shown from the start, as 0
+        WORKERS_CONFIGURED.set(settings.workers)
 
     def run(self) -> int:
         """Start all workers and keep them running. Return the exit code after a stop on request."""
@@ -166,6 +167,7 @@ class Supervisor:
                 seconds = round(now - slot.worker.started_at, 1)
                 _log.info("worker_ready", pid=slot.worker.process.pid, seconds=seconds)
             self._check(slot, slot.worker, now)
+        WORKERS_READY.set(sum(slot.worker is not None and slot.worker.ready for slot in self._slots))
 
     def _check(self, slot: _Slot, worker: Worker, now: float) -> None:
         code = worker.process.poll()

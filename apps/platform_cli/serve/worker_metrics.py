@@ -9,13 +9,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.multiprocess import mark_process_dead
 
 from apps.platform_cli.embedded.errors import EmbeddedError
 from apps.platform_cli.embedded.lock import DirectoryLock
 from apps.platform_cli.embedded.private_file import is_private_directory
 from apps.platform_cli.serve.metrics_server import MetricsCache, MetricsServer
-from platform_app.observability.metrics import WORKER_RESTARTS
+from apps.platform_cli.serve.worker_collector import WorkersCollector
+from platform_app.observability.metrics import OF_THE_PARENT
 
 _PREFIX = "flowbiz-platform-metrics-"
 _LOCK = ".lock"
@@ -36,8 +37,9 @@ def serve_metrics(host: str, port: int, cache_seconds: float = 1.0) -> Iterator[
     try:
         with DirectoryLock(directory / _LOCK), _listen(host, port) as listening:
             registry = CollectorRegistry()
-            MultiProcessCollector(registry, path=str(directory))  # type: ignore[no-untyped-call]  # prometheus_client
-            registry.register(WORKER_RESTARTS)  # counted by the parent
+            registry.register(WorkersCollector(directory))
+            for metric in OF_THE_PARENT:
+                registry.register(metric)
             with MetricsServer(listening, MetricsCache(registry, cache_seconds)):
                 yield directory
     finally:

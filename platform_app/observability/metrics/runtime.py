@@ -42,12 +42,12 @@ DATABASE_POOL_CONNECTIONS = Gauge(
 )
 SCHEMA_AT_HEAD = Gauge(
     "platform_schema_at_head",
-    "1 while the database has the schema that this version expects; 0: run `flowbiz-platform migrate`.",
+    "1 while the database has the schema that this version expects, or a newer one; 0: run `flowbiz-platform migrate`.",
     multiprocess_mode="livemin",
 )
 CERTIFICATE_EXPIRY_SECONDS = Gauge(
     "platform_certificate_expiry_seconds",
-    "When a certificate file of the config expires, in seconds since 1970; of several in a file, the first.",
+    "When a certificate file expires, in seconds since 1970: of a client's chain the first, of several CAs the last.",
     ["file"],
     multiprocess_mode="livemin",
 )

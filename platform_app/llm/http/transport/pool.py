@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import socket
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 
 import aiohappyeyeballs
@@ -85,6 +85,13 @@ class ConnectionPool:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_CLOSE_SECONDS):
                     await self._all_lost.wait()
+
+    def connections_by_host(self) -> tuple[Counter[str], Counter[str]]:
+        """Return the numbers of connections in use and of idle ones, by host."""
+        idle = Counter({address.host: 0 for address in self._idle})
+        for address, waiting in self._idle.items():
+            idle[address.host] += len(waiting)
+        return Counter(connection.address.host for connection in self._open) - idle, idle
 
     # Called by the connections.
 

@@ -1,0 +1,56 @@
+"""Read the files in which the workers count, and add exemplars to the histograms."""
+
+import struct
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from prometheus_client.metrics_core import Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar, Sample
+
+from platform_app.observability.exemplars import read_exemplars
+from platform_app.observability.metrics import OF_THE_PARENT
+
+_ExemplarKey = tuple[str, str, frozenset[tuple[str, str]]]
+_PARENTS = frozenset(metric._name for metric in OF_THE_PARENT)  # the name has no public accessor
+
+
+class WorkersCollector(Collector):
+    """Collects the metrics of all workers: counters and histograms of dead ones too, gauges of living ones only."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._files = MultiProcessCollector(None, path=str(directory))  # type: ignore[no-untyped-call]  # no types there
+
+    def collect(self) -> Iterable[Metric]:
+        """Return each metric once. Exemplars are shown in the OpenMetrics form only."""
+        exemplars = self._exemplars()
+        for metric in self._read():
+            if metric.name in _PARENTS:
+                continue  # the workers have the parent's metrics too, at 0
+            if metric.type == "histogram" and exemplars:
+                metric.samples = [_with_exemplar(metric.name, sample, exemplars) for sample in metric.samples]
+            yield metric
+
+    def _read(self) -> list[Metric]:
+        try:
+            return list(self._files.collect())  # type: ignore[no-untyped-call]  # no types there
+        except (struct.error, RuntimeError):  # a worker that starts has opened its file and not yet written its head
+            return list(self._files.collect())  # type: ignore[no-untyped-call]  # no types there
+
+    def _exemplars(self) -> Mapping[_ExemplarKey, Exemplar]:
+        return {
+            (each.metric, each.le, frozenset(each.labels.items())): Exemplar(
+                {"trace_id": each.trace_id}, each.value, each.timestamp
+            )
+            for each in read_exemplars(self._directory)
+        }
+
+
+def _with_exemplar(metric: str, sample: Sample, exemplars: Mapping[_ExemplarKey, Exemplar]) -> Sample:
+    le = sample.labels.get("le")
+    if le is None:
+        return sample
+    key = metric, le, frozenset((name, value) for name, value in sample.labels.items() if name != "le")
+    return sample._replace(exemplar=exemplars.get(key))
