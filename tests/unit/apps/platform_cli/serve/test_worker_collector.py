@@ -52,7 +52,8 @@ def shown(directory: Path, accept: str = OPENMETRICS) -> str:
 
 
 def samples(directory: Path) -> list[Sample]:
-    return [sample for family in text_string_to_metric_families(shown(directory)) for sample in family.samples]
+    families = text_string_to_metric_families(shown(directory))  # type: ignore[no-untyped-call]  # no types there
+    return [sample for family in families for sample in family.samples]
 
 
 def value(found: list[Sample], name: str) -> list[float]:
