@@ -15,6 +15,7 @@ from platform_app.llm.usage.counts import TokenUsage
 from platform_app.llm.usage.token_estimate import estimate_prompt_tokens, requested_output_tokens
 from platform_app.metering import CallMeter, assumed_costs
 from platform_app.observability.context import RequestContext
+from platform_app.observability.tracing.content import ContentCapture
 from platform_app.rate_limit.matching import LimitedRequest
 from platform_app.rate_limit.service import RateLimitService
 
@@ -61,6 +62,8 @@ class ChatService:
         attempt_log = AttemptLog(record=context.record, trace=context.trace)
         call = ModelCall(request.body, deadline, request.operation, request.stream, attempt_log)
         meter = CallMeter(call, caller, context, admission, self.ledger, estimate, self.limits.rules.assumed_prices)
+        if context.content is not None:
+            context.content.note_prompt(request.body)
         try:
             response = await model.upstream.send(call)
         except BaseException as error:
@@ -68,6 +71,8 @@ class ChatService:
             raise
         finally:
             _note_call(call.attempt_log, context)
+        if context.content is not None:
+            _capture(response, context.content)
         usage = None
         if isinstance(response, ModelResponse):
             usage = meter.complete(response)
@@ -113,6 +118,14 @@ class ChatService:
             return LimitedRequest(key_id, owner, route, model.name, caller.limits, tokens, cost)
         assumed = assumed_costs(rules.assumed_prices, estimate)
         return LimitedRequest(key_id, owner, route, model.name, caller.limits, tokens, cost, model.unpriced, assumed)
+
+
+def _capture(response: UpstreamResponse, content: ContentCapture) -> None:
+    """Copy the response into the request's trace, for operators who opted in."""
+    if isinstance(response, ModelResponse):
+        content.note_response(response.body)
+    else:
+        response.observe_chunks(content.note_chunk)
 
 
 def _note_call(attempt_log: AttemptLog, context: RequestContext) -> None:

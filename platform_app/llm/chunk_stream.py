@@ -43,6 +43,22 @@ class Chunks(Protocol):
         ...
 
 
+class _ObservedChunks:
+    """Chunks whose bodies another part of the gateway reads too."""
+
+    def __init__(self, chunks: Chunks, callback: Callable[[Mapping[str, Any]], None]) -> None:
+        self._chunks = chunks
+        self._callback = callback
+
+    async def __anext__(self) -> ChatChunk:
+        chunk = await self._chunks.__anext__()
+        self._callback(chunk.body)
+        return chunk
+
+    async def aclose(self) -> None:
+        await self._chunks.aclose()
+
+
 class ChunkStream:
     """The chunks of a response. The first has arrived, and usually the first content too. The caller must close it.
 
@@ -84,6 +100,13 @@ class ChunkStream:
     def on_end(self, observer: StreamObserver, callback: EndCallback) -> None:
         """Call `callback` once, when the stream ends; StreamObserver has the order."""
         self._observers[observer] = callback
+
+    def observe_chunks(self, callback: Callable[[Mapping[str, Any]], None]) -> None:
+        """Call `callback` with the body of each chunk, those that have arrived included. A stream that is not observed
+        costs nothing."""
+        for chunk in self._arrived:
+            callback(chunk.body)
+        self._rest = _ObservedChunks(self._rest, callback)
 
     def __aiter__(self) -> "ChunkStream":
         return self

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from platform_app.errors import CallerRefused, ModelNotFound, PlatformError, RateLimited
 from platform_app.observability.record import RequestRecord
+from platform_app.observability.tracing.content import ContentCapture
 from platform_app.observability.tracing.trace_context import TraceContext
 
 _DENIALS = (CallerRefused, ModelNotFound, RateLimited)
@@ -28,7 +29,8 @@ class LimitDecision(Protocol):
 
 @dataclass(slots=True)
 class RequestContext:
-    """Created by the middleware and filled in while the request is processed. Contains no secret and no prompt."""
+    """Created by the middleware and filled in while the request is processed. It has no secret, and no prompt
+    unless the operator opted in."""
 
     request_id: str
     trace: TraceContext
@@ -57,6 +59,8 @@ class RequestContext:
     """Calls to providers, retries and fallbacks included."""
     limits: LimitDecision | None = None
     """The limiter's decision; None where no rule applies or the limiter was not called."""
+    content: ContentCapture | None = None
+    """The prompt and output for the request's trace; None unless the operator opted in."""
     idempotency_unavailable: bool = False
     """The Idempotency-Key could not be checked, and the policy allows the request."""
 

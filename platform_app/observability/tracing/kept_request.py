@@ -140,6 +140,7 @@ def kept_request(kept: str, context: RequestContext, http: Mapping[str, Any], st
         hops=[(name, at(start), at(end), outcome) for name, start, end, outcome in context.record.hops],
         attempts=[_kept_attempt(attempt, at, ended) for attempt in context.record.attempts],
         denied_by=_denied_by(context),
+        content=None if context.content is None else context.content.content(),
         **http,
     )
 
