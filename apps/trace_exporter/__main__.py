@@ -10,8 +10,6 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-from prometheus_client.multiprocess import mark_process_dead
-
 from apps.trace_exporter.conventions import model_names
 from apps.trace_exporter.exemplars import LatestExemplars
 from apps.trace_exporter.exporter import Exporter
@@ -40,7 +38,8 @@ def main() -> int:
     metrics_directory = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
     if metrics_directory:
         # Importing the metrics made this process's gauges, all 0: they would count as those of a worker.
-        mark_process_dead(os.getpid(), metrics_directory)  # type: ignore[no-untyped-call]  # prometheus_client
+        for gauges in Path(metrics_directory).glob(f"gauge_*_{os.getpid()}.db"):
+            gauges.unlink()
     settings = load_settings()
     sink = configure_logging(settings.log_level, settings.log_format)
     log = get_logger("trace_exporter")

@@ -102,7 +102,7 @@ def test_exporter_leaves_no_gauges_of_a_worker(
     with exporter_process(tmp_path, http_collector.endpoint, settings_environment) as exporter:
         exporter.send(kept_request())
         http_collector.trace(TRACE_ID, 5)
-        assert [path.name for path in exporter.metrics_directory.glob("gauge_live*.db")] == []
+        assert [path.name for path in exporter.metrics_directory.glob("gauge_*.db")] == []
         deadline = time.monotonic() + WAIT_SECONDS
         while not exporter.spans("exported"):
             assert time.monotonic() < deadline

@@ -1,6 +1,8 @@
 """The exporter's process, with pipes in place of workers."""
 
+import contextlib
 import os
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -42,10 +44,12 @@ class ExporterProcess:
         return self.counter("platform_trace_spans_total", outcome=outcome)
 
     def counter(self, name: str, **labels: str) -> float:
-        """Return a counter of the exporter's process; 0 if it does not exist yet."""
+        """Return a counter of the exporter's process; 0 if it does not exist yet, or its file is being made."""
         registry = CollectorRegistry()
         MultiProcessCollector(registry, path=str(self.metrics_directory))  # type: ignore[no-untyped-call]
-        return registry.get_sample_value(name, labels) or 0.0
+        with contextlib.suppress(struct.error):
+            return registry.get_sample_value(name, labels) or 0.0
+        return 0.0
 
     def resident_bytes(self) -> int:
         """Return the memory of the process."""
