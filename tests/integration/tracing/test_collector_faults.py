@@ -12,17 +12,16 @@ from tests.support.tracing.kept import TRACE_ID, kept_request
 from tests.support.tracing.otlp import WAIT_SECONDS, Received
 from tests.support.tracing.process import ExporterProcess, exporter_process
 
-TRACES = 1_000
+TRACES = 400
 SPANS = 5 * TRACES
 QUEUE = 100
 """Spans: 20 traces."""
-MAX_GROWTH = 64 * 1024 * 1024
-"""A queue of 100 spans takes less than 1 MiB; 5,000 unbounded spans with their messages would take more."""
+MAX_GROWTH = 12 * 1024 * 1024
+"""The queue has 20 traces of 56 kB, about 1 MB. All 400 would be 22 MB."""
 SMALL = {"OTEL_BSP_MAX_QUEUE_SIZE": str(QUEUE), "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "20"}
 FOREVER = {"OTEL_EXPORTER_OTLP_TIMEOUT": "600"}
 """The exporter waits for its first request during the whole test."""
-LARGE_TEXT = "x" * 20_000
-"""As content of a request: 1,000 traces have 20 MB of it for each of prompt and output."""
+LARGE_TEXT = "x" * 28_000
 
 
 def _wait(condition: Callable[[], bool]) -> None:

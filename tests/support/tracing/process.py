@@ -34,7 +34,7 @@ class ExporterProcess:
         while data:
             data = data[os.write(self.writing[pipe], data) :]
 
-    def stop(self, timeout: float = 120) -> int:
+    def stop(self, timeout: float = 300) -> int:
         """Send SIGTERM and wait for the end. Return the exit code."""
         self.process.terminate()
         return self.process.wait(timeout)
