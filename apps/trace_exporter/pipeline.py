@@ -80,7 +80,7 @@ class Pipeline:
         return True
 
     def close(self, seconds: float) -> None:
-        """Export what is queued, at most for so long; count the rest as dropped."""
+        """Export what is queued, within this time; count the rest as dropped."""
         closing = threading.Thread(target=self._processor.shutdown, daemon=True)
         closing.start()
         closing.join(seconds)

@@ -152,7 +152,7 @@ def test_attempt_that_was_not_sent_is_an_event(builder: SpanBuilder) -> None:
     }  # fmt: skip
 
 
-def test_denied_request_names_rule_and_is_no_error(builder: SpanBuilder) -> None:
+def test_denied_request_names_rule_without_error(builder: SpanBuilder) -> None:
     request = kept_request(
         status=429, decision="deny", reason="rate_limited", denied_by="key-rpm", attempts=[],
         hops=[("auth", 1, 2, "ok"), ("limits", 2, 3, "rate_limited")],
@@ -175,7 +175,7 @@ def test_failed_hop_of_failed_request_is_an_error(builder: SpanBuilder) -> None:
     assert _attributes(auth)["error.type"] == "auth_unavailable"
 
 
-def test_client_disconnect_is_no_error_and_has_no_status(builder: SpanBuilder) -> None:
+def test_client_disconnect_has_neither_error_nor_status(builder: SpanBuilder) -> None:
     """Status 499 is recorded and never sent."""
     request = kept_request(
         status=499, reason="client_closed", attempts=[kept_attempt(outcome="client_closed", usage=None)]
