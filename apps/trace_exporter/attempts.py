@@ -13,6 +13,8 @@ from platform_app.observability.record import OK
 from platform_app.observability.tracing.kept_request import KeptAttempt
 
 CLIENT_CLOSED = "client_closed"
+_MAX_INT = 2**63
+"""OTLP has no larger integers, and one of them would make the whole batch fail."""
 
 
 def attempt_failed(attempt: KeptAttempt) -> bool:
@@ -73,11 +75,14 @@ def not_sent_event(attempt: KeptAttempt, timestamp: int) -> Event:
 
 
 def _add_parameters(attributes: dict[str, AttributeValue | None], attempt: KeptAttempt, names: ModelNames) -> None:
+    # As the client sent them, and clients send anything.
+    max_tokens = attempt.max_tokens if type(attempt.max_tokens) is int and attempt.max_tokens < _MAX_INT else None
+    temperature = attempt.temperature if type(attempt.temperature) in (int, float) else None
     if names.parameters is None:
-        attributes[names.max_tokens] = attempt.max_tokens
-        attributes[names.temperature] = attempt.temperature
+        attributes[names.max_tokens] = max_tokens
+        attributes[names.temperature] = None if temperature is None else float(temperature)
         return
-    given = {"max_tokens": attempt.max_tokens, "temperature": attempt.temperature}
+    given = {"max_tokens": max_tokens, "temperature": temperature}
     if given := {key: value for key, value in given.items() if value is not None}:
         attributes[names.parameters] = json.dumps(given)
 

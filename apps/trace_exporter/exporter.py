@@ -10,8 +10,8 @@ from apps.trace_exporter.spans import SpanBuilder
 from platform_app.observability.metrics import TRACES_DROPPED
 from platform_app.observability.tracing.kept_request import parse_line
 
-FLUSH_SECONDS = 5.0
-"""How long the end of the process waits for the collector."""
+FLUSH_SECONDS = 4.0
+"""How long the end of the process waits for the collector. The parent kills it a second later."""
 DAMAGED = "damaged"
 _WAIT_SECONDS = 0.25
 _MAX_LAST_READS = 256

@@ -269,6 +269,7 @@ def _open_context(scope: Scope, trusted_proxies: Sequence[Network], tracing: Req
         client_address=client_address(scope, trusted_proxies),
         started=time.perf_counter(),
         openai=speaks_openai(scope["path"]),
+        content=tracing.content(),
     )
     scope.setdefault("state", {})["context"] = context
     set_current_request(context)

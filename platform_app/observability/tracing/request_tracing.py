@@ -6,6 +6,7 @@ from typing import Any
 from platform_app.config import Settings
 from platform_app.observability import metrics
 from platform_app.observability.context import RequestContext
+from platform_app.observability.tracing.content import ContentCapture
 from platform_app.observability.tracing.kept_request import kept_request
 from platform_app.observability.tracing.sampling import KeepRule, RatioSampler
 from platform_app.observability.tracing.sender import TraceSender, sender_of_parent
@@ -18,15 +19,28 @@ DescribeHttp = Callable[[], Mapping[str, Any]]
 class RequestTracing:
     """Starts each request's trace, and sends the record of a kept request to the exporter."""
 
-    def __init__(self, sampler: RatioSampler, rule: KeepRule, sender: TraceSender | None) -> None:
-        """`sender`: None if no traces are exported. Requests have trace ids anyhow."""
+    def __init__(
+        self, sampler: RatioSampler, rule: KeepRule, sender: TraceSender | None, content_bytes: int = 0
+    ) -> None:
+        """
+        Args:
+            sampler: decides for new traces.
+            rule: decides at a request's end.
+            sender: None if no traces are exported. Requests have trace ids anyhow.
+            content_bytes: of the prompt and of the output in a trace; 0 for none.
+        """
         self._sampler = sampler
         self._rule = rule
         self._sender = sender
+        self._content_bytes = content_bytes if sender is not None else 0
 
     def start(self, traceparent: str | None) -> TraceContext:
         """Return the request's place in its caller's trace, or in a new one."""
         return continue_trace(traceparent, self._sampler)
+
+    def content(self) -> ContentCapture | None:
+        """Return what collects the request's prompt and output; None unless the operator opted in."""
+        return ContentCapture(self._content_bytes) if self._content_bytes else None
 
     def end(
         self, context: RequestContext, status: int, ended: float, overhead: float, describe_http: DescribeHttp
@@ -63,4 +77,6 @@ def request_tracing(settings: Settings, sender: TraceSender | None = None) -> Re
     rule = KeepRule(
         settings.trace_slow_seconds, settings.trace_slow_overhead_ms / 1000, settings.trace_kept_per_second
     )  # fmt: skip
-    return RequestTracing(RatioSampler(settings.trace_sample_ratio), rule, sender or sender_of_parent())
+    return RequestTracing(
+        RatioSampler(settings.trace_sample_ratio), rule, sender or sender_of_parent(), settings.trace_content_bytes
+    )

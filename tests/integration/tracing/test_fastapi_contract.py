@@ -7,7 +7,7 @@ Deliberate differences, each asserted below:
 - `client.port` and `network.peer.*` are absent: the peer is a load balancer or a random port. `client.address` is the
   client's behind trusted proxies, and the peer's without one.
 - `url.query` is absent: clients put keys into it.
-- `server.address` has no port, as the conventions define it. The instrumentation adds the port if it is not the default.
+- `server.address` has no port, as the conventions define it. The instrumentation adds a port other than the default.
 - The instrumentation adds a span for each ASGI message (`http send`); we have hops instead.
 """
 

@@ -1,5 +1,8 @@
 """The spans of every kind of kept request."""
 
+from typing import Any
+
+import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanKind, StatusCode
 
@@ -221,6 +224,14 @@ def test_texts_from_outside_are_masked_and_cut(builder: SpanBuilder) -> None:
     for span in spans:
         assert key not in span.to_json()
     assert len(str(_attributes(spans[0])["user_agent.original"])) == 512
+
+
+@pytest.mark.parametrize(("max_tokens", "temperature"), [("500", "warm"), (2**63, True), ([1], {"a": 1}), (True, [])])
+def test_odd_parameters_of_client_are_left_out(builder: SpanBuilder, max_tokens: Any, temperature: Any) -> None:
+    """OTLP has no such values, and one of them would make the whole batch fail."""
+    request = kept_request(attempts=[kept_attempt(max_tokens=max_tokens, temperature=temperature)])
+    attributes = _attributes(builder.build(request)[-1])
+    assert not {"gen_ai.request.max_tokens", "gen_ai.request.temperature"} & attributes.keys()
 
 
 def test_content_is_on_the_last_attempt_only(builder: SpanBuilder) -> None:
