@@ -8,9 +8,9 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3 python3.13 python3.14; 
 BIN := .venv/bin
 READY := .venv/.ready-$(shell cat requirements-dev.lock pyproject.toml editable_path_hook.py 2>/dev/null | cksum | tr ' ' -)
 
-.PHONY: help run test check lint types imports format lock bench soak drill mutation hooks clean
+.PHONY: help run test check lint types imports format lock dashboards bench soak drill mutation hooks clean
 help: ## Show the targets
-	@awk -F ':.*## ' '/^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(READY):
 	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer with the venv module was found; install one, or name it: make PYTHON=/path/to/python3 $(MAKECMDGOALS)"; exit 1; }
@@ -54,6 +54,9 @@ mutation: $(READY) ## Put faults into the costly modules; tests must fail (ARGS=
 format: $(READY) ## Format the code and fix what ruff can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+dashboards: $(READY) ## Write the Grafana dashboards from dashboards/source (ARGS="--runbooks URL --output FOLDER")
+	$(BIN)/python -m dashboards.source $(ARGS)
 
 hooks: $(READY) ## Run `make check` before each commit, with pre-commit
 	$(BIN)/pre-commit install

@@ -43,7 +43,7 @@ TEXTS: dict[str, tuple[str, ...]] = {
         "tests/contract/test_idempotency_stores.py", "tests/integration/idempotency/test_full_redis.py",
     ),
     "alerts/platform.yml": ("tests/unit/test_operations_files.py",),  # and promtool
-    "dashboards/platform.json": ("tests/unit/test_operations_files.py",),
+    "dashboards/{overview,providers,keys-limits,runtime}.json": ("tests/unit/test_operations_files.py",),
 }  # fmt: skip
 """Files that are not Python, and the tests of each."""
 

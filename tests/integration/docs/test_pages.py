@@ -24,7 +24,7 @@ SOURCES = {
 }
 OF_EXAMPLES = {
     *("PLATFORM_BASE_URL", "PLATFORM_METRICS_URL", "PLATFORM_CHAT_KEY", "PLATFORM_ADMIN_KEY"),
-    *("PLATFORM_API_KEY_PEPPER", "PLATFORM_"),
+    *("PLATFORM_API_KEY_PEPPER", "PLATFORM_PROMETHEUS_URL", "PLATFORM_"),
 }
 """Variables that examples and secrets use, and that are not settings."""
 

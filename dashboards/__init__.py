@@ -1,0 +1,1 @@
+"""The Grafana dashboards: `source/` describes them, `*.json` are generated, `provisioning/` loads them into Grafana."""
