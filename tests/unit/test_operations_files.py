@@ -95,7 +95,7 @@ def queries() -> Iterator[Any]:
         for target in panel.get("targets", []):
             if "expr" in target:
                 yield pytest.param(target["expr"], id=f"panel {panel['title']} {target['refId']}")
-    for runbook in RUNBOOKS:
+    for runbook in sorted((ROOT / "runbooks").rglob("*.md")):
         for number, query in enumerate(_FENCED_QUERY.findall(runbook.read_text())):
             yield pytest.param(query, id=f"runbook {runbook.stem} {number}")
 

@@ -13,7 +13,7 @@ DECISIONS = sorted((DOCS / "adr").glob("[0-9]*.md"))
 PAGES = sorted(
     [
         *(page for page in DOCS.rglob("*.md") if page not in DECISIONS),
-        *(ROOT / "runbooks").glob("*.md"),
+        *(ROOT / "runbooks").rglob("*.md"),
         *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")),
     ]
 )
