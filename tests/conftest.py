@@ -7,6 +7,7 @@ import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -21,6 +22,7 @@ from platform_app.config import Settings, load_settings
 from platform_app.db import migrations
 from platform_app.resources import open_key_admin
 from platform_app.secret_store.env import EnvSecretStore
+from tests.support.gateway.keys_api import sql
 from tests.support.gateway.process import Gateway, write_config
 from tests.support.timing.apart import run_apart
 
@@ -109,6 +111,14 @@ class Platform:
                 await admin.lifecycle.revoke(key_id, "a test", Actor("tests"))
 
         run_apart(revoke)
+
+    def expired_key(self) -> str:
+        """Create a key, let it expire, and return its text. No test can wait for a short life: it may end before the
+        key is created."""
+        record, text = self.new_key(expires_at=datetime.now(UTC) + timedelta(hours=1))
+        past = "UPDATE api_keys SET expires_at = created_at + interval '1 millisecond' WHERE key_id = :key_id"
+        sql(self.environment["PLATFORM_DATABASE_URL"], past, key_id=record.key_id)
+        return text
 
     def settings(self) -> Settings:
         """Return the gateway's settings."""

@@ -8,7 +8,6 @@ import json
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +145,7 @@ def keys(platform: Platform) -> dict[str, str]:
     return {
         "good": good,
         "revoked": text,
-        "expiring": platform.key(expires_at=datetime.now(UTC) + timedelta(seconds=0.2)),
+        "expired": platform.expired_key(),
         "without scope": platform.key("platform:usage:read"),
         "of one model": platform.key(models=["gpt-4o"]),
         "unknown": generate_token("test").text,
