@@ -15,6 +15,7 @@ import typer
 from apps.platform_cli import keys, limits, migrate
 from apps.platform_cli.audit import print_audit, utc
 from apps.platform_cli.maintenance import run_maintenance
+from apps.platform_cli.requests import show_request
 from apps.platform_cli.usage.command import Format, print_records, print_usage
 from platform_app.errors import ConfigurationError, PlatformError
 from platform_app.ledger.reading.audit import AuditFilter
@@ -127,6 +128,7 @@ def audit(
     route: Annotated[str | None, typer.Option(help="A route template, such as /v1/platform/chat.")] = None,
     decision: Literal["allow", "deny"] | None = None,
     trace_id: str | None = None,
+    request_id: str | None = None,
     since: _Moment = None,
     until: _Moment = None,
     limit: Annotated[
@@ -134,8 +136,22 @@ def audit(
     ] = None,
 ) -> None:
     """Export access decisions and lifecycle changes as JSON lines, newest first."""
-    wanted = AuditFilter(kind, key_id, route, decision, trace_id, utc(since), utc(until))
+    wanted = AuditFilter(kind, key_id, route, decision, trace_id, request_id, utc(since), utc(until))
     print_audit(wanted, limit)
+
+
+@app.command()
+def request(
+    identifier: Annotated[
+        str, typer.Argument(metavar="ID", help="A request id, a trace id, or the value of a traceparent header.")
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+) -> None:
+    """Show what happened to one request: decision, model, owner, usage, and the time line of hops and attempts.
+
+    Exit code 0: found. 1: not found, or the database cannot be read. 2: wrong usage.
+    """
+    raise typer.Exit(show_request(identifier, as_json=as_json))
 
 
 usage_app = typer.Typer(invoke_without_command=True)

@@ -15,6 +15,7 @@ LIMITED_ROUTES = MODEL_ROUTES | {
     "/v1/platform/api-keys/{key_id}/revoke",
     "/v1/platform/api-keys/{key_id}/rotate",
     "/v1/platform/audit",
+    "/v1/platform/requests/{id}",
     "/v1/platform/usage",
 }
 """Templates of all routes with limits. A test compares them with the app."""

@@ -34,6 +34,7 @@ from platform_app.idempotency.redis_store import RedisIdempotencyStore
 from platform_app.idempotency.service import IdempotencyService
 from platform_app.ledger.interfaces import Ledger
 from platform_app.ledger.reading.audit import AuditReader
+from platform_app.ledger.reading.requests import RequestFinder
 from platform_app.ledger.reading.spent import SpentReader
 from platform_app.ledger.reading.usage import UsageReader
 from platform_app.ledger.service import open_ledger
@@ -90,6 +91,7 @@ class Resources:
     core: CoreStatus
     ledger: Ledger
     audit: AuditReader
+    requests: RequestFinder
     usage: UsageReader
     reload: ConfigReload
     engine: AsyncEngine = field(repr=False)
@@ -188,6 +190,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
             ),
             ledger=ledger,
             audit=AuditReader(engine),
+            requests=RequestFinder(engine),
             usage=UsageReader(engine),
             reload=reload,
             engine=engine,

@@ -21,6 +21,7 @@ ROUTES = (
     ("POST", "/v1/platform/api-keys"),
     ("PATCH", "/v1/platform/api-keys/abc"),
     ("GET", "/v1/platform/audit"),
+    ("GET", "/v1/platform/requests/abc"),
     ("GET", "/v1/platform/usage"),
     ("DELETE", "/v1/platform/chat"),
     ("GET", "/nowhere"),

@@ -1,1 +1,1 @@
-"""GET /v1/platform/audit."""
+"""GET /v1/platform/audit and GET /v1/platform/requests/{id}."""

@@ -39,6 +39,7 @@ class AuditFilter:
     route: str | None = None
     decision: Literal["allow", "deny"] | None = None
     trace_id: str | None = None
+    request_id: str | None = None
     since: datetime | None = None
     until: datetime | None = None
     """Exclusive."""
@@ -118,7 +119,7 @@ def _check(wanted: AuditFilter, limit: int) -> None:
         problems.append("trace_id: 32 lower-case hex digits are needed")
     problems += [
         f"{name}: control characters are not allowed"
-        for name in ("key_id", "route")
+        for name in ("key_id", "route", "request_id")
         if not (getattr(wanted, name) or "").isprintable()
     ]
     problems += [
@@ -169,6 +170,8 @@ def _access(wanted: AuditFilter) -> Select[Any]:
         statement = statement.where(AccessDecision.decision == wanted.decision)
     if wanted.trace_id is not None:
         statement = statement.where(AccessDecision.trace_id == UUID(wanted.trace_id))
+    if wanted.request_id is not None:
+        statement = statement.where(AccessDecision.request_id == wanted.request_id)
     return statement
 
 
@@ -178,6 +181,8 @@ def _lifecycle(wanted: AuditFilter) -> Select[Any]:
         statement = statement.where(or_(AuditEvent.target == wanted.key_id, AuditEvent.actor == f"key:{wanted.key_id}"))
     if wanted.trace_id is not None:
         statement = statement.where(AuditEvent.trace_id == wanted.trace_id)
+    if wanted.request_id is not None:
+        statement = statement.where(AuditEvent.request_id == wanted.request_id)
     return statement
 
 

@@ -1,8 +1,8 @@
 """Which entries of the audit concern one owner: a caller without `platform:*` reads no others.
 
-- An access decision concerns the owner that its key had when the request began. Access decisions do not name the
-  owner; it follows from the key's owner of today and from the lifecycle events that moved the key since. A decision
-  without a key concerns no owner.
+- An access decision concerns the owner that its key had when the request began. Decisions of versions before
+  docs/adr/0036 do not name the owner; it follows from the key's owner of today and from the lifecycle events that moved
+  the key since. A decision without a key concerns no owner.
 - A lifecycle event concerns the owner before it and the owner after it. If a key moves from one owner to another, each
   of the two sees the event with its own side alone.
 """
@@ -44,7 +44,8 @@ def visible_record(record: Mapping[str, Any] | None, only_owner: str | None) -> 
 
 
 def _owner_then() -> ColumnElement[str]:
-    """The owner that the decision's key had when its request began: the owner before the first move after that."""
+    """The owner that the decision's key had when its request began. Where the decision does not name it, that is the
+    owner before the key's first move after that."""
     began_at = AccessDecision.occurred_at - func.make_interval(0, 0, 0, 0, 0, 0, AccessDecision.duration_ms / 1000)
     before_next_move = (
         select(_owner_before)
@@ -56,4 +57,4 @@ def _owner_then() -> ColumnElement[str]:
         .scalar_subquery()
     )
     today = select(ApiKey.owner).where(ApiKey.key_id == AccessDecision.key_id).correlate(AccessDecision)
-    return func.coalesce(before_next_move, today.scalar_subquery())
+    return func.coalesce(AccessDecision.owner, before_next_move, today.scalar_subquery())

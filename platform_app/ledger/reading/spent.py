@@ -17,7 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from platform_app.db.failures import failure_kind
 from platform_app.ledger.events.event import BadLineError, UsageRecord, decode, is_usage_line
-from platform_app.ledger.spool.segments import CLOSED, Segment, list_directory
+from platform_app.ledger.reading.spooled import read_segment
+from platform_app.ledger.spool.segments import Segment, list_directory
 
 MAX_SPOOL_BYTES = 16 * 1024 * 1024
 """A larger spool is behind. Reading it would take too long, so SpentUnknown is raised until it was shipped."""
@@ -150,16 +151,8 @@ class SpentReader:
 
 
 def _usage_lines(segment: Segment, wanted: SpentFilter) -> Iterator[UsageRecord]:
-    for path in (segment.path, segment.path.with_suffix(CLOSED)):  # it may be closed between listing and reading
-        try:
-            data = path.read_bytes()
-            break
-        except FileNotFoundError:
-            continue
-    else:
-        return  # shipped meanwhile
     mark = b"" if wanted.key_id is None else wanted.key_id.encode()
-    for line in data.split(b"\n"):
+    for line in read_segment(segment).split(b"\n"):
         if mark in line and is_usage_line(line):
             try:
                 record = decode(line)

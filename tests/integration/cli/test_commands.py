@@ -42,7 +42,19 @@ def create(environment: Mapping[str, str], *more: str) -> dict[str, Any]:
 def test_help_names_every_command() -> None:
     for arguments in (["--help"], []):
         outcome = cli({}, *arguments)
-        for name in ("dev", "serve", "check", "migrate", "keys", "simulate", "audit", "usage", "maintenance", "smoke"):
+        for name in (
+            "dev",
+            "serve",
+            "check",
+            "migrate",
+            "keys",
+            "simulate",
+            "audit",
+            "request",
+            "usage",
+            "maintenance",
+            "smoke",
+        ):
             assert re.search(rf"^\W*{name} +[A-Z]", outcome.all, re.MULTILINE), f"{name} is not explained"
     for group, names in {
         "keys": ("create", "bootstrap", "list", "show", "update", "rotate", "revoke", "peppers"),

@@ -33,6 +33,7 @@ GUARDED: Mapping[str, Expected] = {
     "POST /v1/platform/api-keys/{key_id}/rotate": Expected("platform:api_keys:manage", 404, {}),
     "POST /v1/platform/api-keys/{key_id}/revoke": Expected("platform:api_keys:manage", 404, {"reason": "a test"}),
     "GET /v1/platform/audit": Expected("platform:audit:read", 200),
+    "GET /v1/platform/requests/{id}": Expected("platform:audit:read", 404),
     "GET /v1/platform/usage": Expected(None, 200),
     "GET /v1/platform/limits": Expected(None, 200),
 }

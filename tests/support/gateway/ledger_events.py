@@ -31,7 +31,7 @@ def access(**fields: Any) -> AccessDecision:
             "duration_ms": 12.5,
             "owner": "billing",
             "model": "gpt-4o-mini",
-            "hops": "auth,limits 147 2110",
+            "hops": "limits 147 2110",
             "attempts": None,
             **fields,
         }

@@ -25,7 +25,7 @@ ID, TRACE = "0123456789abcdef" * 2, "fedcba9876543210" * 2
 ACCESS_LINE = (
     b'["access","2026-06-15T12:30:00+00:00","0123456789abcdef0123456789abcdef","kkkkkkkkkkkk","POST",'
     b'"/v1/platform/chat","deny","rate_limited",429,12.5,1,"r","fedcba9876543210fedcba9876543210","192.0.2.7",'
-    b'"billing","gpt-4o-mini","auth,limits 147 2110",null]\n'
+    b'"billing","gpt-4o-mini","limits 147 2110",null]\n'
 )
 USAGE_LINE = (
     b'["usage","2026-06-15T12:30:00+00:00","0123456789abcdef0123456789abcdef","kkkkkkkkkkkk","billing",'

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from platform_app.ledger.events.event import MAX_LINE_BYTES, AccessDecision, decode
 from platform_app.ledger.events.hops_and_attempts import (
     MAX_ATTEMPTS_TEXT,
-    MAX_HOPS,
     MAX_HOPS_TEXT,
     attempts_text,
     hops_text,
@@ -31,6 +30,7 @@ def attempt(**fields: Any) -> AttemptRecord:
             "upstream_model": "gpt-2026",
             "operation": "chat",
             "stream": False,
+            "span_id": "0123456789abcdef",
             "started": START + 0.25,
             "ended": START + 0.75,
             "outcome": "provider_error",
@@ -42,13 +42,17 @@ def attempt(**fields: Any) -> AttemptRecord:
     )
 
 
-def test_short_hop_is_its_name_alone() -> None:
+def test_short_hop_that_succeeded_is_left_out() -> None:
     hops = [("auth", START, START + 0.00002, "ok"), ("limits", START + 0.25, START + 0.375, "ok")]
-    assert hops_text(hops, START) == "auth,limits 250000 125000"
-    assert shown_hops("auth,limits 250000 125000") == [
-        {"name": "auth", "start_ms": None, "duration_ms": None, "outcome": "ok"},
-        {"name": "limits", "start_ms": 250.0, "duration_ms": 125.0, "outcome": "ok"},
+    assert hops_text(hops, START) == "limits 250000 125000"
+    assert shown_hops("limits 250000 125000") == [
+        {"name": "limits", "start_ms": 250.0, "duration_ms": 125.0, "outcome": "ok"}
     ]
+    assert hops_text(hops[:1], START) is None
+
+
+def test_hop_that_was_cut_is_not_shown() -> None:
+    assert [hop["name"] for hop in shown_hops("limits 1 2,queue 3")] == ["limits"]
 
 
 def test_failed_hop_keeps_time_and_outcome() -> None:
@@ -67,7 +71,10 @@ def test_only_attempt_that_succeeded_has_no_text() -> None:
 
 
 def test_attempts_are_shown_in_milliseconds() -> None:
-    failed, opened = attempt(), attempt(outcome="breaker_open", status=None, upstream_request_id=None, message=None)
+    failed, opened = (
+        attempt(),
+        attempt(span_id="", outcome="breaker_open", status=None, upstream_request_id=None, message=None),
+    )
     text = attempts_text([failed, opened], START)
     assert text is not None
     assert shown_attempts(text) == shown_attempts(orjson.loads(text))
@@ -80,9 +87,10 @@ def test_attempts_are_shown_in_milliseconds() -> None:
         "outcome": "provider_error",
         "status": 500,
         "upstream_request_id": "req_1",
+        "sent": True,
         "message": "The server had an error.",
     }
-    assert (second["outcome"], second["status"], second["message"]) == ("breaker_open", None, None)
+    assert (second["outcome"], second["sent"], second["message"]) == ("breaker_open", False, None)
 
 
 def test_attempt_that_has_not_ended_has_no_duration() -> None:
@@ -142,10 +150,12 @@ def test_any_hops_survive_the_line(made: list[tuple[str, float, float, str]]) ->
     text = hops_text(made, START)
     event = decode(access(hops=text).line())
     assert isinstance(event, AccessDecision)
-    assert event.hops == text
-    if text is not None:
-        assert len(text) <= MAX_HOPS_TEXT
-        assert [hop["name"] for hop in shown_hops(text)] == [name for name, *_ in made[:MAX_HOPS]]
+    assert event.hops == (text and text[:MAX_HOPS_TEXT])
+    if event.hops is not None:
+        shown = shown_hops(event.hops)
+        kept = [name for name, start, end, outcome in made if end - start >= 1e-4 or outcome != "ok"]
+        assert [hop["name"] for hop in shown] == kept[: len(shown)]
+        assert len(shown) >= min(len(kept), 30)
 
 
 @pytest.mark.parametrize("letter", ["x", '"', "\\", "\u00fc", "\U0001f600"])
