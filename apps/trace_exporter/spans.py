@@ -149,7 +149,8 @@ def _server_attributes(request: KeptRequest) -> Attributes:
         name.HTTP_METHOD: request.method if request.method != "other" else "_OTHER",
         name.HTTP_ROUTE: request.route if request.route != "unmatched" else None,
         name.HTTP_STATUS: request.status if request.status not in (0, CLIENT_CLOSED) else None,
-        name.URL_PATH: shown(request.path),
+        # The path of no route is a client's text, as a pasted prompt, and is left out.
+        name.URL_PATH: shown(request.path) if request.route != "unmatched" else None,
         name.URL_SCHEME: request.scheme,
         name.PROTOCOL_VERSION: request.http_version,
         name.SERVER_ADDRESS: host or None,

@@ -25,6 +25,7 @@ from tests.support.gateway.database import connected
 from tests.support.gateway.http import access_line, chat_request, connect
 from tests.support.gateway.process import Gateway
 from tests.support.providers.faults import GATEWAY_IDLE_SECONDS
+from tests.support.tracing.otlp import Received, http_receiver
 
 PROMPT = "canary-prompt-7d1f0c"
 QUOTED = "canary-quoted-2b8e41"
@@ -80,6 +81,7 @@ class Seen:
     log: str = ""
     metrics: str = ""
     ledger: str = ""
+    spans: str = ""
 
     def add(self, what: str, response: httpx.Response) -> None:
         head = "\n".join(f"{name}: {value}" for name, value in response.headers.items())
@@ -88,8 +90,14 @@ class Seen:
 
 
 @pytest.fixture(scope="module")
+def collector() -> Iterator[Received]:
+    with http_receiver() as received:
+        yield received
+
+
+@pytest.fixture(scope="module")
 def canaries(
-    platform: Platform, simulator: ProviderSimulator, tmp_path_factory: pytest.TempPathFactory
+    platform: Platform, simulator: ProviderSimulator, collector: Received, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Gateway]:
     directory = tmp_path_factory.mktemp("canaries")
     (directory / "sitecustomize.py").write_text(BUG)
@@ -131,6 +139,9 @@ def canaries(
         "PLATFORM_DATABASE_URL": url.replace("postgres@", f"postgres:{DATABASE_PASSWORD}@"),
         # A Redis that cannot be reached: its address has a password, and its failure is logged.
         "PLATFORM_REDIS_URL": f"redis://user:{REDIS_PASSWORD}@127.0.0.1:1/0",
+        "PLATFORM_TRACE_SAMPLE_RATIO": "1",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint,
+        "OTEL_BSP_MAX_QUEUE_SIZE": "100000",
     }
     with Gateway(environment, directory) as running:
         yield running
@@ -154,7 +165,7 @@ def keys(platform: Platform) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-async def seen(canaries: Gateway, keys: dict[str, str], platform: Platform) -> Seen:
+async def seen(canaries: Gateway, collector: Received, keys: dict[str, str], platform: Platform) -> Seen:
     """Everything that one gateway sent, logged or stored after requests of every kind."""
     seen = Seen()
     good = {"Authorization": f"Bearer {keys['good']}"}
@@ -256,8 +267,24 @@ async def seen(canaries: Gateway, keys: dict[str, str], platform: Platform) -> S
     await access_line(canaries, "left")
     seen.ledger = await _ledger_of(platform, keys["good"])
     seen.log = canaries.log_file.read_text()
+    seen.spans = await _spans_of(canaries, collector)
     seen.metrics = canaries.metrics()
     return seen
+
+
+async def _spans_of(gateway: Gateway, collector: Received) -> str:
+    """Every byte that the collector got, once it has each trace that the gateway kept and did not drop."""
+
+    def total(name: str) -> float:
+        lines = gateway.metrics().splitlines()
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name + "{"))
+
+    async with asyncio.timeout(300):
+        while len({span.trace_id for span in collector.spans}) < (
+            total("platform_traces_kept_total") - total("platform_traces_dropped_total")
+        ):
+            await asyncio.sleep(0.2)
+    return b"\n".join(collector.raw).decode("latin-1")
 
 
 async def _ledger_of(platform: Platform, key: str) -> str:
@@ -298,6 +325,7 @@ def test_every_operation_was_called(seen: Seen) -> None:
     assert seen.statuses["/v1/platform/usage?group_by=key"] == seen.statuses["/v1/models"] == 200
     assert seen.ledger.count("client_closed") >= 2
     assert "provider_auth_failed" in seen.ledger
+    assert "gen_ai.usage.input_tokens" in seen.spans
 
 
 def _secret_parts(keys: dict[str, str]) -> dict[str, str]:
@@ -333,14 +361,14 @@ def test_secret_is_never_in_a_response(seen: Seen, keys: dict[str, str], platfor
     assert not found
 
 
-@pytest.mark.parametrize("where", ["log", "metrics", "ledger"])
+@pytest.mark.parametrize("where", ["log", "metrics", "ledger", "spans"])
 def test_secret_is_never_logged_or_exposed(seen: Seen, keys: dict[str, str], platform: Platform, where: str) -> None:
     text = getattr(seen, where)
     found = [name for name, secret in _hidden(keys, platform).items() if secret in text]
     assert not found
 
 
-@pytest.mark.parametrize("where", ["log", "metrics", "ledger"])
+@pytest.mark.parametrize("where", ["log", "metrics", "ledger", "spans"])
 def test_prompt_is_never_logged_or_exposed(seen: Seen, where: str) -> None:
     lines = [line[:400] for line in getattr(seen, where).splitlines() if PROMPT in line]
     assert not lines
