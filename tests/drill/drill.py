@@ -47,6 +47,7 @@ class Outcome:
     """What the drill measured, and each demand that was not met."""
 
     factor: int
+    any_machine: bool = False
     clean_seconds: float = 0.0
     clean_requests: int = 0
     rows: list[Row] = field(default_factory=list)
@@ -68,7 +69,7 @@ class Drill:
         self._show = show
         self._any_machine = any_machine
         self._bound = bound_seconds
-        self.outcome = Outcome(stage.monitoring.factor)
+        self.outcome = Outcome(stage.monitoring.factor, any_machine)
 
     def run_clean(self, seconds: float) -> None:
         """Watch the traffic for some seconds: nothing may fail, and only the deadman's switch may fire."""
@@ -164,7 +165,8 @@ class Drill:
         deadline = time.monotonic() + self._bound
         while not condition():
             if time.monotonic() > deadline:
-                self._problem(f"not within {self._bound:.0f} s: {what}")
+                firing = ", ".join(sorted(each.title for each in self._stage.monitoring.alerts.firing())) or "no alert"
+                self._problem(f"not within {self._bound:.0f} s: {what}; {firing} fired then")
                 return False
             time.sleep(_POLL_SECONDS)
         return True

@@ -1,9 +1,13 @@
 """The report of a drill in Markdown."""
 
-from tests.drill.drill import CLEAN, Outcome, Row
+from tests.drill.drill import CLEAN, SPEED_ALERTS, Outcome, Row
 
 _HEAD = ("Fault", "Alert", "Fired after", "Resolved after", "What the runbook's query shows", "Other alerts", "Clients")
 
+_BUSY = (
+    "- Other programs used the same cores. These alerts are judged only where a fault must cause them: "
+    + ", ".join(sorted(SPEED_ALERTS))
+)
 _METHOD = """\
 `make drill` wrote this page. It broke a staging gateway on purpose, waited for the alert that Alertmanager sent,
 executed the queries in the check of its runbook, ended the fault, and waited for the resolution. Times are in seconds
@@ -21,6 +25,7 @@ def report(outcome: Outcome, *, date: str, cores: int) -> str:
         f"- Machine: {cores} cores",
         f"- Factor: {outcome.factor}. A window of 5 minutes took {300 / outcome.factor:g} s.",
         f"- Clean phase: {_clean(outcome)}",
+        *([_BUSY] if outcome.any_machine else []),
         "",
         _METHOD,
         f"| {' | '.join(_HEAD)} |",

@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import yaml
 
+from apps.platform_cli.embedded import processes
 from apps.platform_cli.embedded.child import ChildProcess
 from apps.platform_cli.embedded.postgres import EmbeddedPostgres
 from apps.platform_cli.embedded.valkey import EmbeddedValkey
@@ -74,8 +75,7 @@ class Stage:
         """Return the process ids of the workers that run now."""
         found = []
         for pid in workers(self.gateway):
-            command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-            if b"apps.platform_api" in command:
+            if "apps.platform_api" in processes.command_line(pid):
                 found.append(pid)
         return found
 
@@ -130,7 +130,7 @@ def _environment(directory: Path, collector_url: str) -> dict[str, str]:
         "PLATFORM_API_KEY_PEPPER": f"1:{secrets.token_hex(32)}",
         "PLATFORM_SPOOL_DIR": str(directory / "spool"),
         "PLATFORM_METRICS_CACHE_SECONDS": "0.2",
-        "PLATFORM_WORKER_TIMEOUT_SECONDS": "10",
+        "PLATFORM_WORKER_TIMEOUT_SECONDS": "6",
         "PLATFORM_SHUTDOWN_DRAIN_SECONDS": "0",
         "PLATFORM_SHUTDOWN_GRACE_SECONDS": "2",
         "OPENAI_API_KEY": "sk-drill",
