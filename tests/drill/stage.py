@@ -73,11 +73,7 @@ class Stage:
 
     def workers(self) -> list[int]:
         """Return the process ids of the workers that run now."""
-        found = []
-        for pid in workers(self.gateway):
-            if "apps.platform_api" in processes.command_line(pid):
-                found.append(pid)
-        return found
+        return [pid for pid in workers(self.gateway) if "apps.platform_api" in processes.command_line(pid)]
 
 
 @contextmanager

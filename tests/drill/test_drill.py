@@ -12,7 +12,7 @@ from tests.drill.stage import running_stage
 FACTOR = 30
 CLEAN_SECONDS = 20.0
 """Ten minutes of the rules' windows."""
-SHORT = ("config-broken", "provider-401", "redis-frozen")
+SHORT = ("config-broken", "model-down", "redis-frozen")
 REDIS_TIMEOUT_MS = 2000
 """A busy machine's server does not always respond in the usual 50 ms."""
 

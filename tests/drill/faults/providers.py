@@ -60,7 +60,11 @@ PROVIDERS = (
         "The model writer (25 % of all requests) always fails at provider south, and its breaker is open",
         _switched("south", "server-error", "sim-ok@writer"),
         (
-            Expected("ModelFailing", Cause({"model": "writer"}), {"model": "writer"}),
+            Expected(
+                "ModelFailing",
+                Cause({"model": "writer", "code": "provider_unavailable|provider_error"}),
+                {"model": "writer"},
+            ),
             Expected("ProviderBreakerOpen", Cause({"provider": "south", "model": "sim-ok@writer"})),
         ),
         _EXPLAINING,
