@@ -16,6 +16,7 @@ from platform_app.llm.http.transport.pool import ConnectionPool
 from platform_app.llm.http.transport.response_stream import Headers, ResponseStream
 from platform_app.llm.http.transport.target import header_lines, request_head, target_of
 from platform_app.llm.http.transport.tls import ClientCertificate
+from platform_app.observability.logs.known_secrets import mask_known_secrets
 from platform_app.observability.record import AttemptRecord
 
 # Responses are small, and an uncompressed one cannot be a decompression bomb.
@@ -128,7 +129,8 @@ class ProviderHttp:
 def _request_id(headers: Headers) -> str | None:
     for name in _REQUEST_IDS:
         if value := headers.get(name):
-            text = value[:_MAX_REQUEST_ID].decode("latin-1")
+            # Log line, ledger and span have it, and a provider may echo the credential.
+            text = mask_known_secrets(value)[:_MAX_REQUEST_ID].decode("latin-1")
             return text if text.isprintable() else None
     return None
 

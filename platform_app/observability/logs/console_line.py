@@ -25,12 +25,12 @@ _SHORT_ID = 8
 _MAX_SHOWN = 5
 """Values of a list, as of the tables that the ledger created."""
 _PROBES = frozenset({"/healthz", "/livez", "/readyz"})
-_IDS = frozenset({"trace_id", "span_id"})
+_IDS = frozenset({"trace_id", "span_id", "key_id"})
 """The request id leads to these."""
 _LOCATIONS = ("error_at", "stack")
 _ACCESS_LEAD = frozenset({"method", "route", "status", "duration_ms", "decision"})
-_ACCESS_HIDDEN = frozenset({"client_address", "key_id", "upstream_request_id"})
-"""Of a request that succeeded."""
+_MIN_HOP_MS = 0.1
+"""Shorter hops are not shown."""
 
 
 def console_line(event: EventDict, *, colours: bool = False) -> bytes:
@@ -71,15 +71,21 @@ def _access(event: EventDict, level: str, paint: Any) -> tuple[str, Mapping[str,
     request = f"{event.get('method')} {event.get('route')}"
     duration = f"{event.get('duration_ms') or 0:9.1f} ms"
     lead = f"{paint(str(status), colour)} {_text(request):<{_EVENT_WIDTH - 4}} {duration} "
-    failed = status >= 400 or event.get("reason") is not None
-    skipped = _ACCESS_LEAD if failed else _ACCESS_LEAD | _ACCESS_HIDDEN
-    shown: dict[str, Any] = {}
+    skipped = set(_ACCESS_LEAD)
+    if status < 400:
+        skipped.add("upstream_request_id")
+    if event.get("key_id") is not None or status < 400:
+        skipped.add("client_address")
+    shown: dict[str, Any] = {"reason": event.pop("reason", None)}
     for key, value in event.items():
         if key == "overhead_ms":
             shown["gateway"] = f"{value:.1f}ms" if isinstance(value, float) else value
         elif key == "hops" and isinstance(value, Mapping):
-            shown["hops"] = ",".join(f"{hop}:{ms}" for hop, ms in value.items()) or None
-        elif key not in skipped:
+            hops = [
+                f"{hop}:{ms:.1f}" for hop, ms in value.items() if isinstance(ms, (int, float)) and ms >= _MIN_HOP_MS
+            ]
+            shown["hops"] = ",".join(hops) or None
+        elif key not in skipped and (key != "attempts" or (isinstance(value, int) and value > 1)):
             shown[key] = value
     return lead, shown
 

@@ -26,9 +26,9 @@ def text_of(sink: Lines) -> str:
 
 def test_console_line_has_time_level_event_and_fields(request_id: str) -> None:
     sink = console()
-    get_logger("auth").warning("key_revoked", key_id="k1", reason=None, why="two words", key=KEY)
+    get_logger("auth").warning("key_revoked", name="k1", reason=None, why="two words", key=KEY)
     assert re.fullmatch(
-        r"\d\d:\d\d:\d\d\.\d{3} warning key_revoked {23} key_id=k1 why=\"two words\" "
+        r"\d\d:\d\d:\d\d\.\d{3} warning key_revoked {23} name=k1 why=\"two words\" "
         rf"key=fbp_live_0123456789AB\[masked\]  #{request_id}\n",
         text_of(sink),
     )
@@ -42,7 +42,9 @@ def test_console_line_shortens_ids_of_info_lines(request_id: str) -> None:
 
 def test_console_access_line_shows_a_success_in_columns() -> None:
     sink = console()
-    get_logger("access").info("request", **ACCESS, overhead_ms=0.8123, hops={"auth": 0.1, "limits": 0.4})
+    get_logger("access").info(
+        "request", **ACCESS, overhead_ms=0.8123, attempts=1, hops={"auth": 0.123, "parse": 0.02, "limits": 0.4}
+    )
     assert text_of(sink)[13:] == (
         "info    200 POST /v1/platform/chat              12.3 ms  "
         "model=sim-ok provider=simulator gateway=0.8ms hops=auth:0.1,limits:0.4\n"
