@@ -2,6 +2,7 @@
 
 import json
 import secrets
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -27,10 +28,11 @@ from tests.support.servers.ports import free_port
 
 WORKERS = 2
 BLOCKED_SECONDS = 0.6
-"""How long SIGUSR1 blocks a worker's event loop."""
+BLOCK_SIGNAL = signal.SIGRTMIN
+"""It blocks a worker's event loop for BLOCKED_SECONDS. The gateway itself uses SIGUSR1 and SIGUSR2."""
 _BLOCK_ON_SIGNAL = f"""
 import signal, time
-signal.signal(signal.SIGUSR1, lambda *_: time.sleep({BLOCKED_SECONDS}))
+signal.signal({int(BLOCK_SIGNAL)}, lambda *_: time.sleep({BLOCKED_SECONDS}))
 """
 _DATABASE = "drill"
 _CHAT, _EMBEDDINGS = "/v1/platform/chat", "/v1/embeddings"

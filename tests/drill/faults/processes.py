@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 
 from tests.drill.faults.fault import Expected, Fault, repeatedly
 from tests.drill.runbook import Cause
-from tests.drill.stage import WORKERS, Stage
+from tests.drill.stage import BLOCK_SIGNAL, WORKERS, Stage
 
 _VICTIMS = 3
 """Workers that are killed, or that hang, one after another. The alert needs two within 30 minutes."""
@@ -63,12 +63,12 @@ def _all_workers_killed(stage: Stage) -> Iterator[None]:
 
 @contextmanager
 def _loop_blocked(stage: Stage) -> Iterator[None]:
-    """SIGUSR1 runs a blocking call on the event loop's thread; see stage.py."""
+    """The signal runs a blocking call on the event loop's thread; see stage.py."""
 
     def block() -> None:
         for pid in stage.workers():
             if _is_ready(stage, pid):
-                _send(pid, signal.SIGUSR1)
+                _send(pid, BLOCK_SIGNAL)
 
     with repeatedly(block, 1.0):
         yield
