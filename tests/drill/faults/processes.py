@@ -20,7 +20,9 @@ def _hit_workers(stage: Stage, number: signal.Signals, victims: int) -> Callable
 
     def action() -> None:
         workers = stage.workers()
-        if len(hit) < victims and len(workers) == WORKERS and all(_is_ready(stage, pid) for pid in workers):
+        if len(hit) == victims or set(hit) & set(workers):
+            return  # a worker that hangs is replaced only after PLATFORM_WORKER_TIMEOUT_SECONDS
+        if len(workers) == WORKERS and all(_is_ready(stage, pid) for pid in workers):
             hit.append(workers[0])
             _send(workers[0], number)
 
