@@ -36,6 +36,7 @@ LEDGER = "ledger"
 
 HOPS = (AUTH, LIMITS, RECEIVE, PARSE, IDEMPOTENCY, SECRET, QUEUE, RETRY_WAIT, FALLBACK, PROVIDER, LEDGER)
 """Every name of a hop, in the usual order: the label values of the metrics."""
+_WAITS = frozenset({RECEIVE, RETRY_WAIT, QUEUE})
 OK = "ok"
 MAX_MESSAGE = 500
 """Characters of a provider's message that are recorded."""
@@ -132,11 +133,12 @@ class RequestRecord:
         providers, and before retries. Waits that overlap count twice; they do not overlap today."""
         waited = 0.0
         for name, start, end, _ in self.hops:
-            if name in (RECEIVE, RETRY_WAIT, QUEUE):
-                waited += min(end, until) - min(start, until)
+            if name in _WAITS and start < until:
+                waited += (end if end < until else until) - start
         for attempt in self.attempts:
-            end = attempt.first_chunk or attempt.ended or until
-            waited += min(end, until) - min(attempt.started, until)
+            if attempt.started < until:
+                end = attempt.first_chunk or attempt.ended or until
+                waited += (end if end < until else until) - attempt.started
         return waited
 
     def overhead(self, started: float, ended: float) -> float:

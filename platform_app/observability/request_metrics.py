@@ -1,6 +1,6 @@
 """The metrics of one request, counted once at its end from its context and record.
 
-A request with two attempts and eight hops costs about 6 µs here, so the children of metrics are looked up once for each
+A streamed request with seven hops costs 4 µs here, so the children of metrics are looked up once for each
 set of label values.
 """
 
