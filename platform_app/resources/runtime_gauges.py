@@ -43,7 +43,7 @@ class RuntimeGauges:
         Args:
             settings: where certificates are.
             config: the same for providers.
-            engines: the first one's pool is shown; the second one reads the schema's revision, so that this takes no
+            engines: the pool of the first is shown; the second reads the schema's revision, so that this takes no
                 connection from requests.
             key_cache: the verified keys.
             providers: the connections to providers.

@@ -34,7 +34,7 @@ def promtool_complaints(text: str) -> str:
 
 
 async def test_clients_text_makes_no_series() -> None:
-    """Ten thousand requests, each with a method, path, query, model, host and user agent of its own."""
+    """Ten thousand requests, each with its own method, path, query, model, host and user agent."""
     app = create_app(load_settings(database_url="postgresql://a:b@localhost/c", redis_url="redis://localhost"))
 
     async def request(number: int) -> int:

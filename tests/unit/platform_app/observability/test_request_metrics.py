@@ -41,7 +41,7 @@ def test_request_is_counted_by_route_and_model(status: int, reason: str | None, 
     assert (by_route.grown, by_model.grown, http.grown) == (1, 1, 1)
 
 
-def test_request_without_known_model_is_no_model_request() -> None:
+def test_request_without_known_model_counts_by_route_alone() -> None:
     before = {str(sample) for family in REGISTRY.collect() if family.name == "platform_model_requests"
               for sample in family.samples}  # fmt: skip
     count_request(request(model=None, reason="model_not_found"), 404, 101.0, 0.001)

@@ -31,7 +31,7 @@ print(os.getpid())
 
 
 def worker(directory: Path, at_head: int = 1) -> int:
-    """Count in a process of its own; return its id."""
+    """Count in a separate process; return its id."""
     done = subprocess.run(
         [sys.executable, "-c", COUNT, str(at_head)],
         env={"PROMETHEUS_MULTIPROC_DIR": str(directory)},
