@@ -155,7 +155,11 @@ async def test_recorded_owner_decides_before_later_moves(ledger: Ledger) -> None
         """VALUES ('cli', 'api_key.update', :id, '{"owner": "then"}', '{"owner": "today"}')""",
         id="k" * 12,
     )
-    await ledger.ship(access(request_id="named", owner="then"), access(request_id="before", owner=None))
+    earlier = NOW - timedelta(seconds=60)  # before the key moved
+    await ledger.ship(
+        access(request_id="named", owner="then", occurred_at=earlier),
+        access(request_id="before", owner=None, occurred_at=earlier),
+    )
     for request_id in ("named", "before"):
         assert len(await ledger.find(request_id, "then")) == 1
         assert await ledger.find(request_id, "today") == []
