@@ -199,7 +199,7 @@ _LONGEST = [
     "integration/http/test_edge_bounds.py", "integration/http/bodies/test_anything.py",
     "integration/docs/test_operations_page.py", "integration/docs/test_readme.py",
     "integration/limits/test_processes.py",
-    "integration/providers/transport/test_chance.py",
+    "integration/providers/transport/test_chance.py", "integration/observability/test_expressions.py",
     "chaos/test_rotation_under_load.py", "chaos/test_key_propagation.py", "integration/idempotency/test_processes.py",
 ]  # fmt: skip
 """Files that take long, whatever the number of their tests; the longest first."""

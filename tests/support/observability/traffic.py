@@ -23,8 +23,11 @@ ATTACKER = {"X-Forwarded-For": "203.0.113.7"}
 _BREAKER = {"minimum_calls": 3, "window_seconds": 300, "open_seconds": 600}
 
 
-def config(simulator: ProviderSimulator) -> dict[str, Any]:
-    """Return a config file with working and failing models in all wire formats, and rules of each kind."""
+def config(simulator: ProviderSimulator, certificate: tuple[Path, Path]) -> dict[str, Any]:
+    """Return a config file with working and failing models in all wire formats, and rules of each kind.
+
+    No request uses the provider with the client certificate: its expiry is a metric.
+    """
     origin = simulator.base_url.removesuffix("/v1")
     secret = {"api_key_secret": "OPENAI_API_KEY"}
     providers = {
@@ -33,6 +36,12 @@ def config(simulator: ProviderSimulator) -> dict[str, Any]:
         "anthropic": {"wire_format": "anthropic", "base_url": f"{origin}/anthropic", **secret},
         "narrow": {"base_url": simulator.base_url, "max_concurrent": 1, "max_waiting": 0, **secret},
         "down": {"base_url": simulator.refused_url, **secret},
+        "mutual": {
+            "base_url": "https://127.0.0.1/v1",
+            "client_cert_file": str(certificate[0]),
+            "client_key_file": str(certificate[1]),
+            **secret,
+        },
     }
     routes: dict[str, list[tuple[str, str]]] = {
         "chat": [("openai", "sim-ok")],
@@ -46,6 +55,7 @@ def config(simulator: ProviderSimulator) -> dict[str, Any]:
         "unauthorized": [("openai", "sim-unauthorized")],
         "quota": [("openai", "sim-quota")],
         "down": [("down", "sim-ok")],
+        "mutual": [("mutual", "sim-ok")],
         "odd": [("openai", "sim-odd-usage-0")],
         "fallback": [("openai", "sim-overloaded"), ("azure", "sim-ok")],
         "tight": [("openai", "sim-ok")],
@@ -98,7 +108,7 @@ class Traffic:
         await self._idempotent()
         await self._keys()
         await self._disconnect()
-        await asyncio.gather(*(self.chat("narrow") for _ in range(2)))
+        await asyncio.gather(*(self.chat("narrow") for _ in range(8)))  # more than one at each of the two workers
         for model in ("failing", "unauthorized", "quota", "down", "fallback"):
             for _ in range(4):  # one more than opens the breaker
                 await self.chat(model)
@@ -119,8 +129,9 @@ class Traffic:
         """Send requests while Redis is frozen, one of them under a rule with `on_outage: closed`."""
         valkey.pause()
         try:
-            for model in ("chat", "closed", "chat"):
-                await self.chat(model, **{"Idempotency-Key": "without Redis"})
+            for model in ("chat", "closed", "chat", "closed"):
+                await self.chat(model)
+            await self.chat("chat", **{"Idempotency-Key": "without Redis"})
         finally:
             valkey.resume()
 
