@@ -144,9 +144,8 @@ class CallMeter:
 
     def _note_attempt(self, usage: TokenUsage, cost: int | None) -> None:
         """Note what was charged with the attempt that it was charged for."""
-        sent = [attempt for attempt in self._call.attempt_log.record.attempts if attempt.sent]
-        if sent:
-            sent[-1].usage, sent[-1].cost_microusd = usage, cost
+        if (attempt := self._call.attempt_log.record.last_sent) is not None:
+            attempt.usage, attempt.cost_microusd = usage, cost
 
     def _intend(self, route: Route) -> None:
         """Write an intent with the estimated cost, before the call is sent."""
@@ -182,10 +181,8 @@ class CallMeter:
 
     def _upstream_request_id(self) -> str | None:
         """Return the provider's id of the last attempt that was sent."""
-        attempts = self._context.record.attempts
-        if attempts and attempts[-1].sent:
-            return attempts[-1].upstream_request_id
-        return next((each.upstream_request_id for each in reversed(attempts) if each.sent), None)
+        attempt = self._context.record.last_sent
+        return None if attempt is None else attempt.upstream_request_id
 
     def _record(self, route: Route, usage: TokenUsage, estimated: bool, cost: int | None, outcome: str) -> UsageRecord:
         context, caller = self._context, self._caller

@@ -128,6 +128,11 @@ class RequestRecord:
     first_byte: float | None = None
     """When the response's first byte was sent."""
 
+    @property
+    def last_sent(self) -> AttemptRecord | None:
+        """The last attempt that a provider got."""
+        return next((attempt for attempt in reversed(self.attempts) if attempt.sent), None)
+
     def waited(self, until: float) -> float:
         """Return the seconds until this time in which the gateway waited for others: for the client's body, for
         providers, and before retries. Waits that overlap count twice; they do not overlap today."""

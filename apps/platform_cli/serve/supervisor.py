@@ -47,6 +47,8 @@ class Worker:
         self.ready = False
         self.debug = False
         """Whether it has the signal that overrides the log level."""
+        self.must_reload = False
+        """Whether it is to read the config file again, once it is ready."""
         self.dump_sent_at: float | None = None
         self._said = bytearray()
         self._heartbeat, writing = os.pipe()
@@ -217,14 +219,17 @@ class Supervisor:
         if self._reload:
             self._reload = False
             for worker in self._running():
+                worker.must_reload = True
+        # Only to workers that are ready: before that they have no handler, and the signal would end them.
+        for worker in self._running():
+            if not worker.ready:
+                continue
+            if worker.must_reload:
                 worker.process.send(signal.SIGHUP)
-                worker.debug = False
-        if LOG_LEVEL.debug:
-            # Also to a worker that became ready later. Before that it has no handler, and the signal would end it.
-            for worker in self._running():
-                if worker.ready and not worker.debug:
-                    worker.process.send(DEBUG_SIGNAL)
-                    worker.debug = True
+                worker.must_reload = worker.debug = False
+            if LOG_LEVEL.debug and not worker.debug:
+                worker.process.send(DEBUG_SIGNAL)
+                worker.debug = True
 
     def _running(self) -> list[Worker]:
         return [slot.worker for slot in self._slots if slot.worker is not None]

@@ -36,7 +36,7 @@ ZEROS: Mapping[Counter, tuple[str, ...]] = {
     LEDGER_DROPPED: ("spool_full", "spool_failing", "expired"),
     LEDGER_ORPHAN_CHARGES: ("charged", "repeated", "expired", "invalid"),
     LIMITER_SETTLEMENTS: ("sent", "failed", "dropped", "renewal_failed"),
-    TRACES_DROPPED: ("pipe_full", "no_exporter", "too_large"),
+    TRACES_DROPPED: ("pipe_full", "no_exporter", "too_large", "invalid", "damaged"),
     TRACES_KEPT: ("sampled", "failed", "slow"),
 }
 """The values of the one label of each counter."""

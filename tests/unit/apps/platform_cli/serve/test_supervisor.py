@@ -35,11 +35,11 @@ class FakeWorker:
 
     made: list["FakeWorker"] = []  # noqa: RUF012 - emptied by the fixture
 
-    def __init__(self, listening: object, environment: object, now: float) -> None:
+    def __init__(self, listening: object, environment: object, now: float, trace_pipe: int | None) -> None:
         self.made.append(self)
         self.process = FakeProcess(len(self.made))
         self.started_at = self.seen_at = now
-        self.ready = False
+        self.ready = self.must_reload = self.debug = False
         self.dump_sent_at: float | None = None
         self.silent = False
         self.ended = False
@@ -182,3 +182,17 @@ def test_restart_pause_is_short_again_after_steady_work(make_world: Any) -> None
     before, FakeWorker.made[-1].process.code = len(FakeWorker.made), DIED
     world.step(1.5)
     assert len(FakeWorker.made) == before + 1
+
+
+def test_reload_waits_until_a_starting_worker_is_ready(make_world: Any) -> None:
+    """A worker that is not ready has no handler: SIGHUP would end it."""
+    world = make_world()
+    [worker] = FakeWorker.made
+    worker.ready, worker.silent = False, True
+    world.workers._on_reload(signal.SIGHUP, None)
+    world.workers._pass_signals_on()
+    assert worker.process.signals == []
+    worker.ready = True
+    world.workers._pass_signals_on()
+    world.workers._pass_signals_on()
+    assert worker.process.signals == [signal.SIGHUP]
