@@ -17,8 +17,11 @@ def main() -> int:
         "--portkey", type=Path, metavar="DIR",
         help="also compare with Portkey: the directory where `npm install @portkey-ai/gateway` was run (needs node)",
     )  # fmt: skip
+    parser.add_argument("--traces", action="store_true", help="also compare traces at 0, 10 and 100 %%")
     arguments = parser.parse_args()
-    return compare(arguments.seconds, arguments.rounds, arguments.connections, arguments.portkey)
+    return compare(
+        arguments.seconds, arguments.rounds, arguments.connections, arguments.portkey, traces=arguments.traces
+    )
 
 
 sys.exit(main())

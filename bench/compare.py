@@ -19,7 +19,10 @@ from apps.platform_cli.embedded.valkey import EmbeddedValkey
 from bench.load import Result, run_load
 from platform_app.db import migrations
 
-_PORTS = {"simulator": 18400, "bare": 18401, "gateway": 18402, "metrics": 18403, "portkey": 18404}
+_PORTS = {"simulator": 18400, "bare": 18401, "gateway": 18402, "metrics": 18403, "portkey": 18404, "collector": 18405}
+_TRACED_PORT = 18410
+"""The first of the ports of gateways with traces; each takes two."""
+_TRACE_PERCENTAGES = (0, 10, 100)
 _PATH = "/v1/platform/chat"
 _CONFIG = """
 providers:
@@ -47,11 +50,11 @@ class Subject:
     headers: Mapping[str, str]
 
 
-def compare(seconds: float, rounds: int, connections: int, portkey: Path | None = None) -> int:
+def compare(seconds: float, rounds: int, connections: int, portkey: Path | None = None, *, traces: bool = False) -> int:
     """Print the table. Rounds of the subjects alternate, so that load of the machine affects all alike."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        subjects = [*_start(stack, directory, portkey)]
+        subjects = [*_start(stack, directory, portkey, traces=traces)]
         results: dict[str, list[Result]] = {subject.name: [] for subject in subjects}
         single: dict[str, list[Result]] = {subject.name: [] for subject in subjects}
         for subject in subjects:
@@ -78,11 +81,21 @@ def _report(results: dict[str, list[Result]], single: dict[str, list[Result]], c
     print(f"\ngateway / bare pass-through: {ratio:.0%} of the throughput at {connections} connections")
     if "portkey" in best:
         print(f"openai route / Portkey:      {best['openai route'][0] / best['portkey'][0]:.2f} times the throughput")
+    for percentage in _TRACE_PERCENTAGES[1:]:
+        if (name := _traced(percentage)) in best:
+            share = best[name][0] / best[_traced(0)][0]
+            print(f"traces at {percentage:>3} %:             {share:.0%} of the throughput at 0 %")
     print(f"added at 1 connection:       {best['gateway'][1] - best['bare'][1]:.2f} ms p50")
     return 1 if any(result.failures for rounds in results.values() for result in rounds) else 0
 
 
-def _start(stack: ExitStack, directory: Path, portkey: Path | None = None) -> Iterator[Subject]:
+def _traced(percentage: int) -> str:
+    return f"traces {percentage} %"
+
+
+def _start(
+    stack: ExitStack, directory: Path, portkey: Path | None = None, *, traces: bool = False
+) -> Iterator[Subject]:
     cores = sorted(os.sched_getaffinity(0))
     subject_core, other_cores = {cores[0]}, set(cores[1:]) or {cores[0]}
     os.sched_setaffinity(0, other_cores)
@@ -118,14 +131,27 @@ def _start(stack: ExitStack, directory: Path, portkey: Path | None = None) -> It
         "OPENAI_API_KEY": "sk-bench",
     }
     _, key = ensure_dev_keys(environment, None, None)
-    gateway = [
-        "-m", "apps.platform_cli", "serve", "--port", str(_PORTS["gateway"]), "--metrics-port", str(_PORTS["metrics"]),
-    ]  # fmt: skip
-    base_url = f"http://127.0.0.1:{_PORTS['gateway']}"
-    stack.enter_context(_process(directory, gateway, f"{base_url}/readyz", environment, subject_core))
     headers = {"Content-Type": "application/json", "Authorization": f"Bearer {key}"}
+
+    def gateway(port: int, metrics_port: int, changes: Mapping[str, str]) -> str:
+        arguments = ["-m", "apps.platform_cli", "serve", "--port", str(port), "--metrics-port", str(metrics_port)]
+        base_url = f"http://127.0.0.1:{port}"
+        given = {**environment, **changes}
+        stack.enter_context(_process(directory, arguments, f"{base_url}/readyz", given, subject_core))
+        return base_url
+
+    base_url = gateway(_PORTS["gateway"], _PORTS["metrics"], {})
     yield Subject("gateway", f"{base_url}{_PATH}", _BODY, headers)
     yield Subject("openai route", f"{base_url}/v1/chat/completions", _BARE_BODY, headers)
+    if not traces:
+        return
+    endpoint = f"http://127.0.0.1:{_PORTS['collector']}"
+    collector = ["-m", "bench.collector", str(_PORTS["collector"])]
+    stack.enter_context(_process(directory, collector, endpoint, {}, other_cores))
+    for number, percentage in enumerate(_TRACE_PERCENTAGES):
+        port = _TRACED_PORT + 2 * number
+        ratio = {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "PLATFORM_TRACE_SAMPLE_RATIO": str(percentage / 100)}
+        yield Subject(_traced(percentage), f"{gateway(port, port + 1, ratio)}{_PATH}", _BODY, headers)
 
 
 def _start_portkey(stack: ExitStack, directory: Path, installed: Path, upstream: str, cores: set[int]) -> Subject:

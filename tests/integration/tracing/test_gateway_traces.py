@@ -1,5 +1,6 @@
 """Traces of a real gateway: `flowbiz-platform serve` with its workers, its exporter and a real OTLP receiver."""
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -148,3 +149,37 @@ async def test_stream_that_breaks_late_has_a_trace(
         assert server.failed
         assert server.attributes["error.type"]
         assert next(span for span in spans if span.name == "chat sim-stream-drop").failed
+
+
+async def test_one_trace_id_finds_a_request_everywhere(
+    platform: Platform, simulator: ProviderSimulator, http_collector: Received, client: httpx.AsyncClient,
+    chat_key: str, tmp_path: Path,
+) -> None:  # fmt: skip
+    """In the response, the access line, the trace, an exemplar, the access decision and the usage record."""
+    reader = platform.key("platform:*")
+    with _gateway(platform, simulator, http_collector, tmp_path, PLATFORM_TRACE_SAMPLE_RATIO="1") as gateway:
+        response = await _chat(client, gateway, chat_key, "falls-back")
+        trace_id, request_id = response.headers["traceparent"].split("-")[1], response.headers["x-request-id"]
+        assert gateway.access_line(request_id)["trace_id"] == trace_id
+        assert http_collector.trace(trace_id, 8)
+        url = f"{gateway.base_url}/v1/platform/requests/{trace_id}"
+        async with asyncio.timeout(300):
+            while not (found := await _found(client, url, reader)):
+                await asyncio.sleep(0.05)
+            while f'trace_id="{trace_id}"' not in await _open_metrics(client, gateway):
+                await asyncio.sleep(0.05)
+    assert found["access"]["request_id"] == request_id
+    assert found["access"]["trace_id"] == trace_id
+    assert found["usage"]["upstream_model"] == "sim-ok"
+    assert [attempt["outcome"] for attempt in found["attempts"]] == ["provider_error", "provider_error", "ok"]
+
+
+async def _found(client: httpx.AsyncClient, url: str, key: str) -> dict[str, Any] | None:
+    """Return the request once both of its rows are stored."""
+    requests = (await client.get(url, headers={"x-api-key": key})).json().get("data", [])
+    return next((each for each in requests if each["access"] and each["usage"]), None)
+
+
+async def _open_metrics(client: httpx.AsyncClient, gateway: Gateway) -> str:
+    url = f"http://127.0.0.1:{gateway.metrics_port}/metrics"
+    return (await client.get(url, headers={"accept": "application/openmetrics-text; version=1.0.0"})).text
