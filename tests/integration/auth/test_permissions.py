@@ -10,7 +10,7 @@ from apps.platform_api.main import create_app
 from apps.platform_api.security.route_check import api_routes, guard_of
 from platform_app.auth.permissions import GRANTS, Scope
 from tests.conftest import Platform
-from tests.support.gateway.guarded_routes import GUARDED, UNKNOWN_KEY_ID
+from tests.support.gateway.guarded_routes import GUARDED, path_of
 from tests.support.gateway.process import Gateway
 
 COVERED_BY = {
@@ -56,7 +56,7 @@ async def test_route_accepts_only_covering_grants(
 ) -> None:
     expected = GUARDED[route]
     method, path = route.split()
-    url = gateway.base_url + path.replace("{key_id}", UNKNOWN_KEY_ID).replace("{model:path}", "no-such/model")
+    url = gateway.base_url + path_of(path)
 
     async def ask(grant: str) -> httpx.Response:
         return await client.request(
@@ -86,7 +86,7 @@ async def test_all_scopes_but_one_are_refused(client: httpx.AsyncClient, gateway
         key = platform.key(*sorted(every - {expected.scope}))
         response = await client.request(
             method,
-            gateway.base_url + path.replace("{key_id}", UNKNOWN_KEY_ID).replace("{model:path}", "no-such/model"),
+            gateway.base_url + path_of(path),
             headers={"Authorization": f"Bearer {key}"},
             json=expected.body,
         )

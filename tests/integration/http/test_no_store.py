@@ -10,7 +10,7 @@ from starlette.routing import Route
 from apps.platform_api.main import create_app
 from apps.platform_api.security.route_check import PUBLIC
 from tests.conftest import Platform
-from tests.support.gateway.guarded_routes import GUARDED, UNKNOWN_KEY_ID
+from tests.support.gateway.guarded_routes import GUARDED, path_of
 from tests.support.gateway.keys_api import Api
 from tests.support.gateway.process import Gateway
 
@@ -41,7 +41,7 @@ async def test_every_response_of_a_route_is_not_stored(
     client: httpx.AsyncClient, gateway: Gateway, admin: Api, route: str
 ) -> None:
     method, template = route.split()
-    url = gateway.base_url + template.replace("{key_id}", UNKNOWN_KEY_ID).replace("{model:path}", "no-such/model")
+    url = gateway.base_url + path_of(template)
     body = GUARDED[route].body if route in GUARDED else None
     # A key that may do something else, and that its limit refuses after one request.
     _, other = await admin.created(scopes=["platform:embeddings"], limits={"key-rpm": 1})

@@ -15,7 +15,7 @@ from platform_app.ledger.shipping.batch import Batch, batch_of
 from platform_app.ledger.shipping.shipper import Shipper
 from platform_app.ledger.shipping.writer import LedgerWriter
 from platform_app.ledger.spool.maintenance import SpoolMaintenance
-from platform_app.ledger.spool.segments import Orphans, list_directory
+from platform_app.ledger.spool.segments import LINE_VERSION, Orphans, list_directory
 from tests.support.fakes.core import Count
 from tests.support.gateway.ledger_database import (
     connected,
@@ -188,7 +188,7 @@ async def test_spool_of_version_1_is_shipped(ledger_url: str, tmp_path: Path) ->
 
 def test_segment_of_a_later_version_is_left_alone(tmp_path: Path) -> None:
     """A process of that version ships it."""
-    (tmp_path / "1790000000000-4711-0123abcd-000001.v3.seg").write_bytes(b"x\n")
+    (tmp_path / f"1790000000000-4711-0123abcd-000001.v{LINE_VERSION + 1}.seg").write_bytes(b"x\n")
     assert list_directory(tmp_path).segments == []
 
 

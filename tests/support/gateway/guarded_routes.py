@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-UNKNOWN_KEY_ID = "0" * 12
+_NOTHING_THERE = {"{key_id}": "0" * 12, "{model:path}": "no-such/model", "{id}": "no-such-request"}
 
 
 @dataclass(frozen=True)
@@ -37,3 +37,10 @@ GUARDED: Mapping[str, Expected] = {
     "GET /v1/platform/usage": Expected(None, 200),
     "GET /v1/platform/limits": Expected(None, 200),
 }
+
+
+def path_of(template: str) -> str:
+    """Return a path of the route whose parameters are well-formed and name nothing."""
+    for parameter, value in _NOTHING_THERE.items():
+        template = template.replace(parameter, value)
+    return template
