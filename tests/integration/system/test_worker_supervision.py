@@ -24,7 +24,7 @@ def spin(*_):
     while True:
         pass
 
-signal.signal(signal.SIGUSR1, spin)
+signal.signal(signal.SIGRTMIN, spin)
 """
 
 
@@ -50,9 +50,9 @@ def hang(gateway: Gateway, victim: int, how: signal.Signals) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize(("how", "stack"), [(signal.SIGSTOP, False), (signal.SIGUSR1, True)])
+@pytest.mark.parametrize(("how", "stack"), [(signal.SIGSTOP, False), (signal.SIGRTMIN, True)])
 def test_hung_worker_is_replaced(platform: Platform, tmp_path: Path, how: signal.Signals, stack: bool) -> None:
-    """SIGUSR1 runs an endless loop on the event loop's thread; the log says where."""
+    """SIGRTMIN runs an endless loop on the event loop's thread; the log says where."""
     (tmp_path / "sitecustomize.py").write_text(SPIN)
     environment = {
         **platform.environment,

@@ -21,7 +21,7 @@ def sources() -> list[Path]:
 def test_advisory_lock_numbers_are_distinct_bigints() -> None:
     # Not `for lock in AdvisoryLock`: an alias of another member would be left out there.
     numbers = [lock.value for lock in AdvisoryLock.__members__.values()]
-    assert len(numbers) == len(set(numbers)) == 4
+    assert len(numbers) == len(set(numbers)) == 5
     assert all(0 < number < 2**63 for number in numbers)
 
 
@@ -35,4 +35,5 @@ def test_advisory_lock_calls_take_declared_numbers() -> None:
     """Every call binds a parameter, or names a declared number."""
     arguments = {argument for path in sources() for argument in LOCK_CALL.findall(path.read_text())}
     assert arguments
-    assert arguments <= {":lock", "$1", str(AdvisoryLock.PARTITION_CREATION.value)}
+    members = {f"AdvisoryLock.{name}" for name in AdvisoryLock.__members__}
+    assert arguments <= {":lock", "$1", str(AdvisoryLock.PARTITION_CREATION.value), *members}
