@@ -19,7 +19,7 @@ from apps.trace_exporter.spans import SpanBuilder
 from platform_app.config import load_settings
 from platform_app.observability.logging import configure_logging, get_logger
 
-NICE = 10
+NICE = 19
 """Workers have priority: without spare CPU, traces are dropped and counted."""
 
 
@@ -33,8 +33,7 @@ def main() -> int:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    with contextlib.suppress(OSError):
-        os.nice(NICE)
+    _yield_to_workers()
     metrics_directory = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
     if metrics_directory:
         # Importing the metrics made this process's gauges, all 0: they would count as those of a worker.
@@ -56,6 +55,15 @@ def main() -> int:
     )
     sink.close()
     return 0
+
+
+def _yield_to_workers() -> None:
+    """Lower the priority of this process. Where Linux groups processes by session, as by default, `nice` counts within
+    the session only, and the group has a value for itself."""
+    with contextlib.suppress(OSError):
+        os.nice(NICE)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/autogroup").write_text(str(NICE))
 
 
 if __name__ == "__main__":
