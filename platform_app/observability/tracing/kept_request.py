@@ -161,10 +161,10 @@ def _kept_attempt(attempt: AttemptRecord, at: Any, ended: float) -> KeptAttempt:
         outcome=attempt.outcome,
         status=attempt.status,
         upstream_request_id=attempt.upstream_request_id,
-        message=attempt.message,
+        message=_text(attempt.message),
         response_id=_text(response.get("id")),
         response_model=_text(response.get("model")),
-        finish_reason=attempt.finish_reason,
+        finish_reason=_text(attempt.finish_reason),
         usage=None if attempt.usage is None else _tokens(attempt.usage),
         cost_microusd=attempt.cost_microusd,
         max_tokens=attempt.max_tokens if type(attempt.max_tokens) is int else None,
@@ -188,4 +188,5 @@ def _tokens(usage: TokenCounts) -> dict[str, int]:
 
 
 def _text(value: object) -> str | None:
-    return value[:MAX_TEXT] if isinstance(value, str) else None
+    """Return a provider's text, cut, and without half a surrogate pair, which JSON cannot express."""
+    return value[:MAX_TEXT].encode(errors="replace").decode() if isinstance(value, str) else None

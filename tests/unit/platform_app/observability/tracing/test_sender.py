@@ -106,6 +106,15 @@ def test_kept_request_survives_its_line() -> None:
     )
 
 
+def test_providers_text_with_half_a_surrogate_pair_is_kept() -> None:
+    """A failed request has a trace whatever the provider wrote."""
+    context = request()
+    [attempt] = context.record.attempts
+    attempt.message, attempt.finish_reason, attempt.response = "bad \ud83d", "\ude00", {"id": "\ud800", "model": "m"}
+    [kept] = parse_line(kept_request("failed", context, HTTP, 502, 100.6).line()).attempts
+    assert (kept.message, kept.finish_reason, kept.response_id, kept.response_model) == ("bad ?", "?", "?", "m")
+
+
 @pytest.mark.parametrize("line", [b"", b"{", b"[]", b'"x"', b"{}", b'{"hops": 1, "attempts": []}', b'{"a": 1}'])
 def test_damaged_line_is_a_value_error(line: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
