@@ -1,7 +1,10 @@
 """Read the files in which the workers count, and add exemplars to the histograms."""
 
+import os
 import struct
+import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from prometheus_client.metrics_core import Metric
@@ -12,6 +15,8 @@ from prometheus_client.samples import Exemplar, Sample
 from platform_app.observability.exemplars import read_exemplars
 from platform_app.observability.metrics import OF_THE_PARENT
 
+_TRIES = 50
+_PAUSE_SECONDS = 0.002
 _ExemplarKey = tuple[str, str, frozenset[tuple[str, str]]]
 _PARENTS = frozenset(metric._name for metric in OF_THE_PARENT)  # the name has no public accessor
 
@@ -21,7 +26,6 @@ class WorkersCollector(Collector):
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._files = MultiProcessCollector(None, path=str(directory))  # type: ignore[no-untyped-call]  # no types there
 
     def collect(self) -> Iterable[Metric]:
         """Return each metric once. Exemplars are shown in the OpenMetrics form only."""
@@ -34,10 +38,16 @@ class WorkersCollector(Collector):
             yield metric
 
     def _read(self) -> list[Metric]:
-        try:
-            return list(self._files.collect())  # type: ignore[no-untyped-call]  # no types there
-        except (struct.error, RuntimeError):  # a worker that starts has opened its file and not yet written its head
-            return list(self._files.collect())  # type: ignore[no-untyped-call]  # no types there
+        """Read all files. Processes start and end meanwhile, so a file can be gone, or be made and have no head yet."""
+        for _ in range(_TRIES - 1):
+            with suppress(FileNotFoundError, struct.error):
+                return self._merge()
+            time.sleep(_PAUSE_SECONDS)
+        return self._merge()
+
+    def _merge(self) -> list[Metric]:
+        files = [each.path for each in os.scandir(self._directory) if each.name.endswith(".db") and _has_content(each)]
+        return list(MultiProcessCollector.merge(files))  # type: ignore[no-untyped-call]  # no types there
 
     def _exemplars(self) -> Mapping[_ExemplarKey, Exemplar]:
         return {
@@ -46,6 +56,13 @@ class WorkersCollector(Collector):
             )
             for each in read_exemplars(self._directory)
         }
+
+
+def _has_content(file: os.DirEntry[str]) -> bool:
+    """Return whether the file exists and is not empty, as it is between its making and its first byte."""
+    with suppress(FileNotFoundError):
+        return file.stat().st_size > 0
+    return False
 
 
 def _with_exemplar(metric: str, sample: Sample, exemplars: Mapping[_ExemplarKey, Exemplar]) -> Sample:

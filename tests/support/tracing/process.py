@@ -1,8 +1,6 @@
 """The exporter's process, with pipes in place of workers."""
 
-import contextlib
 import os
-import struct
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -11,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.multiprocess import MultiProcessCollector
 
+from apps.platform_cli.serve.worker_collector import WorkersCollector
 from platform_app.observability.tracing.kept_request import KeptRequest
 
 
@@ -44,12 +42,10 @@ class ExporterProcess:
         return self.counter("platform_trace_spans_total", outcome=outcome)
 
     def counter(self, name: str, **labels: str) -> float:
-        """Return a counter of the exporter's process; 0 if it does not exist yet, or its file is being made."""
+        """Return a counter of the exporter's process; 0 if it does not exist yet."""
         registry = CollectorRegistry()
-        MultiProcessCollector(registry, path=str(self.metrics_directory))  # type: ignore[no-untyped-call]
-        with contextlib.suppress(struct.error):
-            return registry.get_sample_value(name, labels) or 0.0
-        return 0.0
+        registry.register(WorkersCollector(self.metrics_directory))
+        return registry.get_sample_value(name, labels) or 0.0
 
     def resident_bytes(self) -> int:
         """Return the memory of the process."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
+from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
@@ -105,3 +106,25 @@ def test_counts_of_dead_workers_stay_and_their_gauges_do_not(tmp_path: Path) -> 
     assert value(after, "platform_overhead_seconds_count") == value(before, "platform_overhead_seconds_count") == [2]
     assert value(after, "platform_http_requests_in_flight") == [2]
     assert value(after, "platform_schema_at_head") == [1]
+
+
+def test_file_without_content_is_not_read(tmp_path: Path) -> None:
+    """A process that starts has made its file and not yet written its head."""
+    worker(tmp_path)
+    plain = shown(tmp_path)
+    (tmp_path / "gauge_all_1.db").touch()
+    assert shown(tmp_path) == plain
+
+
+def test_file_removed_after_listing_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both the parent and the exporter remove files: `forget_worker`, and the exporter's gauges at its start."""
+    gone, _ = worker(tmp_path), worker(tmp_path)
+    read = MmapedDict.read_all_values_from_file
+    monkeypatch.setattr(MmapedDict, "read_all_values_from_file", lambda path: remove_and_read(path))
+
+    def remove_and_read(path: str) -> object:
+        for file in tmp_path.glob(f"*_{gone}.db"):
+            file.unlink()
+        return read(path)  # type: ignore[no-untyped-call]  # no types there
+
+    assert value(samples(tmp_path), "platform_overhead_seconds_count") == [1]
