@@ -5,6 +5,7 @@ and every problem is reported at once: the name, what is wrong, what was expecte
 
     settings.py       Settings: one field for each PLATFORM_ variable
     secret_stores.py  its part for secret stores
+    secret_files.py   reads files with one secret each
     file.py           PlatformConfig: reads and validates the YAML file
     catalog.py        providers, models and their routes
     policies.py       retry, breaker, deadlines

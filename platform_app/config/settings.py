@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
@@ -22,6 +22,7 @@ from platform_app.config.fields import (
     what_is_wrong,
 )
 from platform_app.config.origins import parse_origins
+from platform_app.config.secret_files import settings_from_files
 from platform_app.config.secret_stores import SecretStoreSettings
 from platform_app.errors import ConfigurationError
 
@@ -264,17 +265,33 @@ class Settings(SecretStoreSettings):
         return "live" if self.env == "production" else "test"
 
 
+_SECRET_FIELDS = frozenset(
+    name
+    for name, field in Settings.model_fields.items()
+    if SecretStr in (field.annotation, *get_args(field.annotation))
+)
+
+
 def load_settings(**overrides: Any) -> Settings:
     """Read the environment; `overrides` (from command-line flags) win over it.
+
+    Settings that are secrets may be files in `PLATFORM_SECRET_FILE_DIR` instead.
 
     Raises:
         ConfigurationError: with one line for every problem.
     """
     former, problems = _read_former_names()
+    directory = os.environ.get(f"{ENV_PREFIX}SECRET_FILE_DIR")
+    files, file_problems = settings_from_files(
+        _SECRET_FIELDS - overrides.keys(), Path(directory) if directory else None, os.environ, ENV_PREFIX
+    )
+    problems += file_problems
     try:
-        settings = Settings(**{**former, **overrides})
+        settings = Settings(**{**former, **files, **overrides})
     except ValidationError as error:
-        problems += [line for item in error.errors() for line in _settings_problem(item).split("\n")]
+        unusable = {line.partition(":")[0] for line in file_problems}
+        lines = [line for item in error.errors() for line in _settings_problem(item).split("\n")]
+        problems += [line for line in lines if line.partition(":")[0] not in unusable]
     else:
         problems += _standard_problems(settings)
     if problems:

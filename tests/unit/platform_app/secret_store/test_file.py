@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from platform_app.config.secret_files import MAX_BYTES
 from platform_app.errors import SecretNotFound, SecretStoreUnavailable
 from platform_app.secret_store.cache import CachedSecretStore
-from platform_app.secret_store.file import MAX_BYTES, FileSecretStore
+from platform_app.secret_store.file import FileSecretStore
 
 
 @pytest.fixture
