@@ -102,6 +102,15 @@ def smoke(
     ] = None,
     embedding_model: Annotated[str | None, typer.Option(help="Else the first one of GET /v1/models.")] = None,
     timeout: Annotated[float, typer.Option(min=1, help="Seconds for all checks together.")] = 60.0,
+    trace_url: Annotated[
+        str | None,
+        typer.Option(
+            help="Where the trace backend returns one trace, such as http://jaeger:16686/api/traces/{trace_id}."
+        ),
+    ] = None,
+    record_seconds: Annotated[
+        float, typer.Option(min=0.1, help="Seconds to wait for each metric, trace and record of a request.")
+    ] = 15.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
     """Check a running gateway from outside, as its users see it; for the end of a deploy.
@@ -111,7 +120,9 @@ def smoke(
     from apps.platform_cli.smoke.command import run_smoke  # noqa: PLC0415 - loads the openai package
     from apps.platform_cli.smoke.session import SmokeOptions  # noqa: PLC0415 - as above
 
-    options = SmokeOptions(base_url, key, expect_sha, metrics_url, model, embedding_model, timeout)
+    options = SmokeOptions(
+        base_url, key, expect_sha, metrics_url, model, embedding_model, timeout, trace_url, record_seconds
+    )
     raise typer.Exit(run_smoke(options, as_json=as_json))
 
 

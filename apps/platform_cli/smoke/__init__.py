@@ -8,5 +8,6 @@ Each check sends requests to one gateway and compares the response with what a h
     health.py    liveness, readiness, commit, credentials     (cost nothing)
     models.py    chat, limit headers, stream, OpenAI client, embeddings
     records.py   metrics, access decision, usage record       (written by the checks above)
+    traces.py    the trace of the chat request, in the backend or as counted by the exporter
     result.py    what a check reports: passed, failed (expected, received, remedy) or skipped (why)
 """

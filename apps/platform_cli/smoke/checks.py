@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
-from apps.platform_cli.smoke import health, models, records
+from apps.platform_cli.smoke import health, models, records, traces
 from apps.platform_cli.smoke.result import CheckFailed, CheckResult, CheckSkipped
 from apps.platform_cli.smoke.session import SmokeOptions, SmokeSession, open_session
 
@@ -22,17 +22,26 @@ CHECKS: Mapping[str, SmokeCheck] = {
     "openai client": models.openai_client,
     "embeddings": models.embeddings,
     "metrics": records.metrics,
+    "trace": traces.trace,
     "audit": records.audit,
     "usage": records.usage,
 }
 
 
 async def run_checks(options: SmokeOptions) -> AsyncIterator[CheckResult]:
-    """Run every check in turn before one deadline, and yield each result as it is known."""
+    """Run every check in turn before one deadline, and yield each result as it is known.
+
+    The check that is running when the deadline passes has failed; those after it are not run.
+    """
     deadline = asyncio.get_running_loop().time() + options.timeout_seconds
+    out_of_time: str | None = None
     async with open_session(options) as smoke:
         for name, check in CHECKS.items():
             started = time.monotonic()
+            smoke.progress = ""
+            if out_of_time is not None:
+                yield CheckResult(name, "skipped", 0.0, f"not run: the deadline passed during the check {out_of_time}")
+                continue
             try:
                 async with asyncio.timeout_at(deadline):
                     if check is models.chat:
@@ -43,16 +52,17 @@ async def run_checks(options: SmokeOptions) -> AsyncIterator[CheckResult]:
             except CheckFailed as failed:
                 yield _failure(name, started, failed)
             except TimeoutError:
-                yield _failure(name, started, _out_of_time(check, options.timeout_seconds))
+                out_of_time = name
+                yield _failure(name, started, _out_of_time(check, options.timeout_seconds, smoke.progress))
             else:
                 yield CheckResult(name, "passed", _since(started), detail)
 
 
-def _out_of_time(check: SmokeCheck, seconds: float) -> CheckFailed:
+def _out_of_time(check: SmokeCheck, seconds: float, progress: str) -> CheckFailed:
     expected = (check.__doc__ or "").partition(".")[0]
     return CheckFailed(
         f"{expected}, before the deadline",
-        f"no result: the deadline of {seconds:g} s passed",
+        f"no result: the deadline of {seconds:g} s passed" + (f" after {progress}" if progress else ""),
         "Look for the first check that took long; --timeout sets the deadline in seconds.",
     )
 

@@ -22,6 +22,8 @@ def run_smoke(options: SmokeOptions, *, as_json: bool) -> int:
         raise typer.BadParameter("--base-url: expected a URL such as https://gateway.example")
     if parse_token(options.key) is None:
         raise typer.BadParameter("--key: not an API key of this platform, or mistyped; expected fbp_…")
+    if options.trace_url is not None and "{trace_id}" not in options.trace_url:
+        raise typer.BadParameter("--trace-url: expected a URL with {trace_id} where the trace's id belongs")
     options = replace(options, base_url=options.base_url.rstrip("/").removesuffix("/v1"))
 
     async def main() -> list[CheckResult]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import httpx
 import openai
 import orjson
 from openai.types.chat import ChatCompletion
@@ -20,18 +21,24 @@ _REMEDIES: Mapping[int, str] = {
     503: "A dependency is missing: run `flowbiz-platform check` on the gateway.",
     504: "The provider did not respond in time: run `flowbiz-platform check` on the gateway.",
 }
+_MAX_DATA = 200
 _READ_LOG = "Find the request's X-Request-ID in the gateway's log."
 
 
 async def chat(smoke: SmokeSession) -> str:
     """POST /v1/platform/chat returns a model's response with usage."""
-    response = await smoke.post(CHAT_PATH, _chat_body(smoke), smoke.authorization)
+    response = await smoke.post(CHAT_PATH, _chat_body(smoke), {**smoke.authorization, **smoke.sampled})
     body = json_object(response)
     usage = body.get("usage")
     if response.status_code != 200 or body.get("status") != "ok" or not isinstance(usage, dict):
-        raise CheckFailed(
-            f"200 with status ok and usage from POST {CHAT_PATH}", shown(response), _remedy(response.status_code)
-        )
+        remedy = _remedy(response.status_code)
+        if response.status_code == 503 and smoke.ready:
+            remedy = f"Readiness does not see this: GET /readyz was 200. {remedy}"
+        raise CheckFailed(f"200 with status ok and usage from POST {CHAT_PATH}", shown(response), remedy)
+    if not body.get("output") or not usage.get("total_tokens"):
+        received = f"output {body.get('output')!r}, {usage.get('total_tokens')} tokens"
+        raise CheckFailed("a response with a text and a count of tokens", received, _READ_LOG)
+    _check_model(smoke.options.model, body.get("model"))
     smoke.chat_headers, smoke.chat_body = response.headers, body
     return f"model {body.get('model')}, {usage.get('total_tokens')} tokens, {body.get('duration_ms')} ms"
 
@@ -51,16 +58,39 @@ async def limit_headers(smoke: SmokeSession) -> str:
 
 async def stream(smoke: SmokeSession) -> str:
     """A streamed chat sends `delta` events and ends with one `done` event."""
-    response = await smoke.post(CHAT_PATH, {**_chat_body(smoke), "stream": True}, smoke.authorization)
     expected = "text/event-stream with delta events and a last event done"
-    content_type = response.headers.get("content-type", "")
-    if response.status_code != 200 or not content_type.startswith("text/event-stream"):
-        raise CheckFailed(expected, f"{shown(response)} ({content_type})", _remedy(response.status_code))
-    events = [line.removeprefix("event: ") for line in response.text.splitlines() if line.startswith("event: ")]
-    if not events or events[-1] != "done" or "delta" not in events:
-        received = f"{len(events)} events, the last one {events[-1] if events else 'missing'}"
+    body = {**_chat_body(smoke), "stream": True}
+    async with smoke.stream(CHAT_PATH, body, smoke.authorization) as response:
+        content_type = response.headers.get("content-type", "")
+        if response.status_code != 200 or not content_type.startswith("text/event-stream"):
+            await response.aread()
+            raise CheckFailed(expected, f"{shown(response)} ({content_type})", _remedy(response.status_code))
+        events, last_data, ended = await _read_events(smoke, response)
+    if not events or events[-1] != "done" or "delta" not in events or ended:
+        received = f"{_events(events)}{ended}" + (f": {last_data}" if events[-1:] == ["error"] else "")
         raise CheckFailed(expected, received, "A proxy in front may cut or rewrite streams; else " + _READ_LOG)
-    return f"{len(events)} events, the last one done"
+    return _events(events)
+
+
+async def _read_events(smoke: SmokeSession, response: httpx.Response) -> tuple[list[str], str, str]:
+    """Return the events' names, the last event's data, and how the connection ended if it did not end well."""
+    events: list[str] = []
+    data = ""
+    smoke.progress = _events(events)
+    try:
+        async for line in response.aiter_lines():
+            if line.startswith("event: "):
+                events.append(line.removeprefix("event: "))
+                smoke.progress = _events(events)
+            elif line.startswith("data: "):
+                data = line.removeprefix("data: ")[:_MAX_DATA]
+    except httpx.HTTPError as error:
+        return events, data, f", then {type(error).__name__}: {error}"
+    return events, data, ""
+
+
+def _events(events: list[str]) -> str:
+    return f"{len(events)} events, the last one {events[-1] if events else 'missing'}"
 
 
 async def openai_client(smoke: SmokeSession) -> str:
@@ -77,6 +107,7 @@ async def openai_client(smoke: SmokeSession) -> str:
         raise _openai_failure(expected, error) from None
     if problem := _completion_problem(completion):
         raise CheckFailed(expected, problem, "Check that --base-url ends before /v1 and is not another service's.")
+    _check_model(model, completion.model)
     usage = completion.usage
     return f"openai {openai.__version__}: model {completion.model}, {usage.total_tokens if usage else 0} tokens"
 
@@ -94,6 +125,7 @@ async def embeddings(smoke: SmokeSession) -> str:
     vectors = [each.embedding for each in getattr(found, "data", None) or []]
     if len(vectors) != 1 or not vectors[0]:
         raise CheckFailed(expected, f"{len(vectors)} vectors", _READ_LOG)
+    _check_model(model, found.model)
     return f"model {model}, a vector of {len(vectors[0])} numbers"
 
 
@@ -107,6 +139,16 @@ async def _embedding_model(smoke: SmokeSession) -> str:
     if not names:
         raise CheckSkipped("no model of kind embedding is allowed for this key")
     return names[0]
+
+
+def _check_model(requested: str | None, received: object) -> None:
+    """Raise CheckFailed if the response is from another model than the requested one."""
+    if requested is not None and received != requested:
+        raise CheckFailed(
+            f"a response of the model {requested}",
+            f"a response of the model {received}",
+            "Send no traffic here: a cache or router in front mixes responses, or the config file is the wrong one.",
+        )
 
 
 def _chat_body(smoke: SmokeSession) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from apps.platform_cli.smoke.result import CheckFailed, CheckSkipped
 from apps.platform_cli.smoke.session import (
     CHAT_PATH,
-    RECORD_SECONDS,
     SmokeSession,
     becomes_true,
     json_object,
@@ -17,32 +16,36 @@ _LEDGER_REMEDY = "Look at platform_ledger_* in the metrics and for ledger_* in t
 
 
 async def note_counts(smoke: SmokeSession) -> None:
-    """Read the metric and the usage before the first chat request, to see later whether they moved. Failures are
+    """Read the metrics and the usage before the first chat request, to see later whether they moved. Failures are
     reported by the checks that need the counts."""
+    if smoke.options.metrics_url is not None:
+        try:
+            smoke.counters_before = await smoke.counters()
+        except CheckFailed as failed:
+            smoke.counters_before = failed
     try:
-        if smoke.options.metrics_url is not None:
-            smoke.requests_before = await smoke.chat_requests()
         smoke.usage_before = await _own_requests(smoke)
-    except (CheckFailed, CheckSkipped):
-        return
+    except (CheckFailed, CheckSkipped) as problem:
+        smoke.usage_before = problem
 
 
 async def metrics(smoke: SmokeSession) -> str:
     """The metrics count the chat request of this run."""
-    if smoke.options.metrics_url is None:
+    if smoke.counters_before is None:
         raise CheckSkipped("no --metrics-url was given")
-    now = await smoke.chat_requests()
-    _chat_of(smoke)
-    before = smoke.requests_before or 0.0
+    if isinstance(smoke.counters_before, CheckFailed):
+        raise smoke.counters_before
+    chat_of(smoke)
+    now = before = smoke.counters_before.chat_requests
 
     async def counted() -> bool:
         nonlocal now
-        now = await smoke.chat_requests()
+        now = (await smoke.counters()).chat_requests
         return now > before
 
-    if not await becomes_true(counted):
+    if not await becomes_true(counted, smoke.options.record_seconds):
         raise CheckFailed(
-            f"platform_http_requests_total of {CHAT_PATH} above {before:g} within {RECORD_SECONDS:g} s",
+            f"platform_http_requests_total of {CHAT_PATH} above {before:g} within {smoke.options.record_seconds:g} s",
             f"{now:g}",
             "Name one and the same instance with --base-url and --metrics-url, not a load balancer.",
         )
@@ -51,7 +54,7 @@ async def metrics(smoke: SmokeSession) -> str:
 
 async def audit(smoke: SmokeSession) -> str:
     """The audit holds the access decision of the chat request."""
-    trace_id = str(_chat_of(smoke)["trace_id"])
+    trace_id = str(chat_of(smoke).get("trace_id"))
     found: Mapping[str, object] = {}
 
     async def recorded() -> bool:
@@ -64,8 +67,8 @@ async def audit(smoke: SmokeSession) -> str:
         found = entries[0] if entries else {}
         return bool(entries)
 
-    if not await becomes_true(recorded):
-        expected = f"an access decision with trace_id {trace_id} within {RECORD_SECONDS:g} s"
+    if not await becomes_true(recorded, smoke.options.record_seconds):
+        expected = f"an access decision with trace_id {trace_id} within {smoke.options.record_seconds:g} s"
         raise CheckFailed(expected, "no entry", _LEDGER_REMEDY)
     if found.get("decision") != "allow":
         raise CheckFailed("the decision allow", f"{found.get('decision')}: {found.get('reason')}", _LEDGER_REMEDY)
@@ -74,17 +77,19 @@ async def audit(smoke: SmokeSession) -> str:
 
 async def usage(smoke: SmokeSession) -> str:
     """The usage of this key counts the chat request."""
-    _chat_of(smoke)
-    now = await _own_requests(smoke)
-    before = smoke.usage_before or 0
+    chat_of(smoke)
+    before = smoke.usage_before
+    if before is None or isinstance(before, Exception):
+        raise before or CheckSkipped("the usage was not read before the chat request")
+    now = before
 
     async def counted() -> bool:
         nonlocal now
         now = await _own_requests(smoke)
         return now > before
 
-    if not await becomes_true(counted):
-        expected = f"more than {before} requests in the key's usage within {RECORD_SECONDS:g} s"
+    if not await becomes_true(counted, smoke.options.record_seconds):
+        expected = f"more than {before} requests in the key's usage within {smoke.options.record_seconds:g} s"
         raise CheckFailed(expected, f"{now} requests", _LEDGER_REMEDY)
     return f"requests of this key today: {before}, now {now}"
 
@@ -100,7 +105,7 @@ async def _own_requests(smoke: SmokeSession) -> int:
     return int(totals["requests"])
 
 
-def _chat_of(smoke: SmokeSession) -> Mapping[str, object]:
+def chat_of(smoke: SmokeSession) -> Mapping[str, object]:
     """Return the body of the chat response. Raises CheckSkipped if there is none."""
     if smoke.chat_body is None:
         raise CheckSkipped("the chat check has no successful response")

@@ -1,6 +1,7 @@
 """What the smoke checks share: the options, one HTTP client, the official OpenAI client, and earlier responses."""
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -15,8 +16,6 @@ from apps.platform_cli.smoke.result import CheckFailed, CheckSkipped
 
 CHAT_PATH = "/v1/platform/chat"
 PROMPT = "Reply with the word: pong"
-RECORD_SECONDS = 15.0
-"""The longest wait for a metric or a record of an earlier request; both are written in the background."""
 _POLL_SECONDS = 0.25
 _MAX_SHOWN = 200
 
@@ -32,6 +31,23 @@ class SmokeOptions:
     model: str | None = None
     embedding_model: str | None = None
     timeout_seconds: float = 60.0
+    trace_url: str | None = None
+    """Where the trace backend returns one trace; `{trace_id}` is replaced."""
+    record_seconds: float = 15.0
+    """The longest wait for a metric, a trace or a record of an earlier request; all are written in the background."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """Counters of the gateway's metrics."""
+
+    chat_requests: float
+    """Successful chat requests."""
+    traces_kept: float
+    """Requests whose trace is to be exported."""
+    spans_exported: float
+    spans_lost: float
+    """Spans that the collector did not receive."""
 
 
 @dataclass(slots=True)
@@ -44,15 +60,24 @@ class SmokeSession:
     chat_headers: Mapping[str, str] | None = None
     """The headers of the successful chat response; None before it."""
     chat_body: Mapping[str, Any] | None = None
-    requests_before: float | None = None
-    """Chat requests in the metrics before the chat check; None if they could not be read."""
-    usage_before: int | None = None
-    """Requests in the usage of this key before the chat check; None if it could not be read."""
+    ready: bool = False
+    """Whether the readiness check passed."""
+    counters_before: "Counters | CheckFailed | None" = None
+    """The metrics before the chat check, or why they could not be read; None without --metrics-url."""
+    usage_before: int | CheckFailed | CheckSkipped | None = None
+    """Requests in the usage of this key before the chat check, or why it could not be read."""
+    progress: str = ""
+    """What the running check has received so far; shown if the deadline passes."""
 
     @property
     def authorization(self) -> Mapping[str, str]:
         """The header that authenticates this key."""
         return {"Authorization": f"Bearer {self.options.key}"}
+
+    @property
+    def sampled(self) -> Mapping[str, str]:
+        """A new trace context (W3C) with the sampled flag: the gateway exports the trace of this request."""
+        return {"traceparent": f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"}
 
     async def get(self, path: str, *, authenticated: bool = False, **query: str) -> httpx.Response:
         """Send a GET request.
@@ -69,8 +94,23 @@ class SmokeSession:
         """Send a POST request with a JSON body. Raises like `get`."""
         return await self._send("POST", path, headers=headers or {}, json=body)
 
-    async def chat_requests(self) -> float:
-        """Return how many successful chat requests the gateway's metrics have counted.
+    @asynccontextmanager
+    async def stream(
+        self, path: str, body: Mapping[str, Any], headers: Mapping[str, str]
+    ) -> AsyncIterator[httpx.Response]:
+        """Send a POST request and read its response while it arrives. Raises like `get` before the response's head."""
+        request = self.http.build_request("POST", self.options.base_url + path, json=body, headers=headers)
+        try:
+            response = await self.http.send(request, stream=True)
+        except httpx.HTTPError as error:
+            raise self._unreachable(error) from None
+        try:
+            yield response
+        finally:
+            await response.aclose()
+
+    async def counters(self) -> "Counters":
+        """Return what the gateway's metrics have counted.
 
         Raises:
             CheckFailed: the metrics cannot be read.
@@ -85,23 +125,31 @@ class SmokeSession:
             raise CheckFailed(expected, f"{type(error).__name__}: {error}", remedy) from None
         if not families:
             raise CheckFailed(expected, shown(response), remedy)
-        wanted = {"route": CHAT_PATH, "status": "200"}
-        return sum(
-            sample.value
-            for family in families
-            for sample in family.samples
-            if sample.name == "platform_http_requests_total" and wanted.items() <= sample.labels.items()
+        samples = [sample for family in families for sample in family.samples]
+
+        def total(name: str, **labels: str) -> float:
+            return sum(each.value for each in samples if each.name == name and labels.items() <= each.labels.items())
+
+        return Counters(
+            total("platform_http_requests_total", route=CHAT_PATH, status="200"),
+            total("platform_traces_kept_total"),
+            total("platform_trace_spans_total", outcome="exported"),
+            total("platform_trace_spans_total", outcome="failed")
+            + total("platform_trace_spans_total", outcome="dropped"),
         )
 
     async def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:
             return await self.http.request(method, self.options.base_url + path, **options)
         except httpx.HTTPError as error:
-            raise CheckFailed(
-                f"an HTTP response from {self.options.base_url}",
-                f"{type(error).__name__}: {error}",
-                "Check --base-url, that the gateway runs, and that this machine can reach it.",
-            ) from None
+            raise self._unreachable(error) from None
+
+    def _unreachable(self, error: httpx.HTTPError) -> CheckFailed:
+        return CheckFailed(
+            f"an HTTP response from {self.options.base_url}",
+            f"{type(error).__name__}: {error}",
+            "Check --base-url, that the gateway runs, and that this machine can reach it.",
+        )
 
 
 @asynccontextmanager
@@ -144,9 +192,9 @@ def skip_if_forbidden(status: int, scope: str) -> None:
         raise CheckSkipped(f"the key lacks the scope {scope}; use a key that has it")
 
 
-async def becomes_true(condition: Callable[[], Awaitable[bool]]) -> bool:
-    """Poll until the condition is true; return False if it is not within RECORD_SECONDS."""
-    until = asyncio.get_running_loop().time() + RECORD_SECONDS
+async def becomes_true(condition: Callable[[], Awaitable[bool]], seconds: float) -> bool:
+    """Poll until the condition is true; return False if it is not within so many seconds."""
+    until = asyncio.get_running_loop().time() + seconds
     while not await condition():
         if asyncio.get_running_loop().time() >= until:
             return False
