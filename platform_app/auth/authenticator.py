@@ -3,7 +3,7 @@
 import asyncio
 import hmac
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol, TypeVar
@@ -14,8 +14,9 @@ from platform_app.auth.keys.records import StoredKey, StoredSecret
 from platform_app.auth.keys.store import DATABASE_ERRORS
 from platform_app.auth.pepper import Peppers, parse_peppers
 from platform_app.auth.throttle import FailureThrottle, NoThrottle
+from platform_app.auth.throttled_lookups import LookupQueueFull, ThrottledLookups
 from platform_app.auth.tokens import Token, parse_token
-from platform_app.errors import AuthUnavailable, InvalidApiKey, SecretError
+from platform_app.errors import AuthUnavailable, InvalidApiKey, RateLimited, SecretError
 from platform_app.observability import metrics
 from platform_app.observability.logging import get_logger
 from platform_app.observability.own_stalls import finished_within
@@ -33,6 +34,10 @@ class KeyLookup(Protocol):
 
     async def lookup(self, key_id: str) -> StoredKey | None:
         """Return the key and its secrets; None for an unknown id."""
+        ...
+
+    async def lookup_many(self, key_ids: Sequence[str]) -> Mapping[str, StoredKey]:
+        """Return the keys that exist, by their ids, in one statement."""
         ...
 
     async def rehash(self, digest: bytes, new_digest: bytes, pepper_version: int) -> None:
@@ -112,6 +117,7 @@ class Authenticator:
     ) -> None:
         self._throttle = throttle or NoThrottle()
         self._keys = keys
+        self._throttled_lookups = ThrottledLookups(keys, policy.lookup_timeout)
         self._peppers = peppers
         self._cache = cache
         self._policy = policy
@@ -130,7 +136,7 @@ class Authenticator:
 
         Raises:
             InvalidApiKey: the key is malformed (refused before any I/O), unknown, revoked or expired.
-            RateLimited: this address sent too many such keys.
+            RateLimited: the same, and this address sent too many such keys.
             AuthUnavailable: the database or the pepper is unavailable, and the key was not verified recently.
         """
         try:
@@ -146,7 +152,8 @@ class Authenticator:
     async def _authenticate(self, text: str, address: str) -> Caller:
         token = parse_token(text)
         if token is None:
-            self._throttle.check(address)
+            if (refusal := self._throttle.refusal(address)) is not None:
+                raise _throttled(refusal)
             metrics.AUTH.labels("malformed").inc()
             raise InvalidApiKey
         try:
@@ -157,11 +164,15 @@ class Authenticator:
         digest = peppers.digest(token.text)
         assert digest is not None  # noqa: S101 - the current version is always live
         entry = self._cache.get(digest)
-        if entry is None or entry.caller is None:
-            self._throttle.check(address)
+        refusal = None if entry is not None and entry.caller is not None else self._throttle.refusal(address)
         if entry is None or self._clock() - entry.verified_at >= self._policy.ttl:
-            entry = await self._verify(token, digest, peppers, entry)
+            try:
+                entry = await self._verify(token, digest, peppers, entry, throttled=refusal is not None)
+            except LookupQueueFull:
+                raise _unavailable() if refusal is None else _throttled(refusal) from None
         if entry.caller is None or (entry.not_after is not None and entry.not_after <= self._now()):
+            if refusal is not None:
+                raise _throttled(refusal)
             metrics.AUTH.labels("refused").inc()
             raise InvalidApiKey
         # An entry older than its TTL was returned because the database is down.
@@ -169,8 +180,15 @@ class Authenticator:
         metrics.AUTH.labels("accepted" if fresh else "stale").inc()
         return entry.caller
 
-    async def _verify(self, token: Token, digest: bytes, peppers: Peppers, known: CachedKey | None) -> CachedKey:
-        """Look the key up, once for all concurrent requests with it. Return `known` while the database is down."""
+    async def _verify(
+        self, token: Token, digest: bytes, peppers: Peppers, known: CachedKey | None, *, throttled: bool
+    ) -> CachedKey:
+        """Look the key up, once for all concurrent requests with it. Return `known` while the database is down.
+
+        Raises:
+            AuthUnavailable: the database is down, and `known` is None or too old.
+            LookupQueueFull: too many keys of throttled addresses wait.
+        """
         # A lookup that began before the last invalidation is not shared: it may have read an outdated key.
         lookup = self._cache.generation, digest
         if (waiting := self._inflight.get(lookup)) is not None:
@@ -183,10 +201,10 @@ class Authenticator:
         future.add_done_callback(_consume)  # no other request may be waiting
         self._inflight[lookup] = future
         try:
-            entry = await self._look_up(token, digest, peppers, known)
+            entry = await self._look_up(token, digest, peppers, known, throttled=throttled)
             future.set_result(entry)
             return entry
-        except AuthUnavailable as error:
+        except (AuthUnavailable, LookupQueueFull) as error:
             future.set_exception(error)
             raise
         finally:
@@ -194,12 +212,17 @@ class Authenticator:
             if not future.done():  # this request was cancelled; the requests that wait must not hang
                 future.set_exception(_unavailable())
 
-    async def _look_up(self, token: Token, digest: bytes, peppers: Peppers, known: CachedKey | None) -> CachedKey:
+    async def _look_up(
+        self, token: Token, digest: bytes, peppers: Peppers, known: CachedKey | None, *, throttled: bool
+    ) -> CachedKey:
         generation = self._cache.generation
         started = self._clock()
         try:
-            timeout = self._policy.lookup_timeout if known is None else self._policy.known_timeout
-            stored = await _within(timeout, self._keys.lookup(token.key_id))
+            if throttled:
+                stored = await self._throttled_lookups.lookup(token.key_id)
+            else:
+                timeout = self._policy.lookup_timeout if known is None else self._policy.known_timeout
+                stored = await _within(timeout, self._keys.lookup(token.key_id))
         except DATABASE_ERRORS as error:
             if not self._database_down:
                 self._database_down = True
@@ -284,6 +307,11 @@ def _unavailable() -> AuthUnavailable:
     return AuthUnavailable(
         "API keys cannot be verified right now. Try again shortly.", retry_after=max(1.0, PROBE_SECONDS)
     )
+
+
+def _throttled(refusal: RateLimited) -> RateLimited:
+    metrics.AUTH_THROTTLED.inc()
+    return refusal
 
 
 def _consume(future: asyncio.Future[CachedKey]) -> None:

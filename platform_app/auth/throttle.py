@@ -2,16 +2,14 @@
 
 from typing import Protocol
 
+from platform_app.errors import RateLimited
+
 
 class FailureThrottle(Protocol):
     """Counts failed authentications by client address."""
 
-    def check(self, address: str) -> None:
-        """Check an address before any I/O for a key that is not cached as valid. Does no I/O.
-
-        Raises:
-            RateLimited: this address had too many failures.
-        """
+    def refusal(self, address: str) -> RateLimited | None:
+        """Return the error for an invalid key from an address that had too many failures; else None. Does no I/O."""
         ...
 
     async def failed(self, address: str) -> None:
@@ -22,8 +20,9 @@ class FailureThrottle(Protocol):
 class NoThrottle:
     """Counts nothing: for gateways with PLATFORM_AUTH_FAILURES_PER_MINUTE=0."""
 
-    def check(self, address: str) -> None:
-        """Do nothing."""
+    def refusal(self, address: str) -> RateLimited | None:
+        """Refuse no address."""
+        return None
 
     async def failed(self, address: str) -> None:
         """Do nothing."""

@@ -1,7 +1,7 @@
 """Count failed authentications by client address, with the rate limiter.
 
-An address over its limit is refused without any I/O until the time that the limiter returned. A key that is cached as
-valid is still accepted: clients that share an address with an attacker continue to work while their key is cached.
+Until the time that the limiter returned, invalid keys from an address over its limit get 429. Valid keys are still
+accepted: clients that share an address with an attacker continue to work. See auth/throttled_lookups.py.
 """
 
 import math
@@ -10,7 +10,6 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from platform_app.errors import LimiterUnavailable, RateLimited
-from platform_app.observability import metrics
 from platform_app.observability.networks import network_of
 from platform_app.rate_limit.limiter import RateLimiter
 from platform_app.rate_limit.matching import Charge
@@ -31,18 +30,17 @@ class AddressThrottle:
         self._clock = clock
         self._refused_until: OrderedDict[str, float] = OrderedDict()
 
-    def check(self, address: str) -> None:
-        """See FailureThrottle.check."""
+    def refusal(self, address: str) -> RateLimited | None:
+        """See FailureThrottle.refusal."""
         network = network_of(address)
         until = self._refused_until.get(network)
         if until is None:
-            return
+            return None
         wait = until - self._clock()
         if wait <= 0:
             del self._refused_until[network]
-            return
-        metrics.AUTH_THROTTLED.inc()
-        raise RateLimited(
+            return None
+        return RateLimited(
             f"Too many requests with invalid API keys came from your address. Try again in {math.ceil(wait)} s.",
             retry_after=wait,
         )

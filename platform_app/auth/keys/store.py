@@ -3,9 +3,24 @@
 import base64
 import binascii
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, Select, func, or_, select, tuple_, update
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    RowMapping,
+    Select,
+    Text,
+    any_,
+    bindparam,
+    func,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -40,20 +55,19 @@ class KeyStore:
 
     async def lookup(self, key_id: str) -> StoredKey | None:
         """Return the key and its secrets, or None."""
-        statement = (
-            select(ApiKey.__table__, *_SECRET_COLUMNS)
-            .join(ApiKeySecret, ApiKeySecret.key_id == ApiKey.key_id)
-            .where(ApiKey.key_id == key_id)
-        )
         async with self._engine.connect() as connection:
-            rows = (await connection.execute(statement)).mappings().all()
-        if not rows:
-            return None
-        secrets = tuple(
-            StoredSecret(row["digest"], row["pepper_version"], row["not_after"], row["secret_created_at"])
-            for row in rows
-        )
-        return StoredKey(record_of(rows[0]), secrets)
+            rows = (await connection.execute(_with_secrets().where(ApiKey.key_id == key_id))).mappings().all()
+        return _stored_key(rows) if rows else None
+
+    async def lookup_many(self, key_ids: Sequence[str]) -> dict[str, StoredKey]:
+        """Return the keys with these ids that exist, with their secrets."""
+        wanted = ApiKey.key_id == any_(bindparam("key_ids", list(key_ids), ARRAY(Text)))
+        async with self._engine.connect() as connection:
+            rows = (await connection.execute(_with_secrets().where(wanted))).mappings().all()
+        by_id: dict[str, list[RowMapping]] = {}
+        for row in rows:
+            by_id.setdefault(row["key_id"], []).append(row)
+        return {key_id: _stored_key(found) for key_id, found in by_id.items()}
 
     async def rehash(self, digest: bytes, new_digest: bytes, pepper_version: int) -> None:
         """Store a secret under a newer pepper. So a pepper rotation completes as keys are used."""
@@ -118,6 +132,17 @@ class KeyStore:
         )
         async with self._engine.connect() as connection:
             return {row[0]: row[1] for row in await connection.execute(statement)}
+
+
+def _with_secrets() -> Select[Any]:
+    return select(ApiKey.__table__, *_SECRET_COLUMNS).join(ApiKeySecret, ApiKeySecret.key_id == ApiKey.key_id)
+
+
+def _stored_key(rows: Sequence[RowMapping]) -> StoredKey:
+    secrets = tuple(
+        StoredSecret(row["digest"], row["pepper_version"], row["not_after"], row["secret_created_at"]) for row in rows
+    )
+    return StoredKey(record_of(rows[0]), secrets)
 
 
 def _filtered(wanted: KeyFilter) -> Select[tuple[ApiKey]]:

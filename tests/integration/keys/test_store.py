@@ -88,6 +88,21 @@ async def test_key_is_stored_as_its_hmac(keys: Keys) -> None:
     assert (secret.digest, secret.pepper_version, secret.not_after) == (PEPPERS.digest(token.text), 3, None)
 
 
+async def test_several_ids_are_looked_up_together(keys: Keys) -> None:
+    created = [await keys.create() for _ in range(3)]
+    await keys.lifecycle.rotate(created[0][0].key_id, 3600, PEPPERS, ACTOR)
+    ids = [record.key_id for record, _ in created]
+    found = await keys.store.lookup_many([*ids, ids[0], generate_token("test").key_id])
+    assert set(found) == set(ids)
+    for key_id in ids:
+        alone = await keys.store.lookup(key_id)
+        assert alone is not None
+        assert found[key_id].record == alone.record
+        assert set(found[key_id].secrets) == set(alone.secrets)
+    assert len(found[ids[0]].secrets) == 2
+    assert await keys.store.lookup_many([]) == {}
+
+
 async def test_unknown_id_returns_none_or_raises_not_found(keys: Keys) -> None:
     unknown = generate_token("test").key_id
     assert await keys.store.lookup(unknown) is None

@@ -13,6 +13,7 @@ from platform_app.auth.keys.records import KeyRecord, StoredKey, StoredSecret
 from platform_app.auth.pepper import Peppers, parse_peppers
 from platform_app.auth.tokens import Token, generate_token
 from platform_app.errors import SecretStoreUnavailable
+from tests.support.auth.many_keys import LooksUpOneByOne
 from tests.support.fakes.core import FakeClock, key_record
 
 TTL, STALE = 5.0, 300.0
@@ -43,7 +44,7 @@ class FakePeppers:
         return self.peppers
 
 
-class FakeKeys:
+class FakeKeys(LooksUpOneByOne):
     """A key store in a dictionary that can be down (`error`) or slow (`gate`), and counts lookups."""
 
     def __init__(self) -> None:

@@ -13,6 +13,7 @@ from platform_app.auth.keys.records import StoredKey, StoredSecret
 from platform_app.auth.pepper import Peppers, parse_peppers
 from platform_app.auth.tokens import Token, generate_token
 from platform_app.errors import AuthUnavailable
+from tests.support.auth.many_keys import LooksUpOneByOne
 from tests.support.fakes.core import Count, FakeClock, key_record
 
 ONE, TWO = "1a" * 32, "2b" * 32
@@ -23,7 +24,7 @@ FROZEN_SECONDS = 600.0
 """Longer than any test; a task that waits for an event which nothing sets would be collected while it is pending."""
 
 
-class Keys:
+class Keys(LooksUpOneByOne):
     """A key store of a dictionary that can fail or never respond."""
 
     def __init__(self) -> None:

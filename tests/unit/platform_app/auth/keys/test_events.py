@@ -19,6 +19,7 @@ from platform_app.auth.keys.records import StoredKey, StoredSecret
 from platform_app.auth.pepper import Peppers, parse_peppers
 from platform_app.auth.tokens import generate_token
 from platform_app.errors import InvalidApiKey
+from tests.support.auth.many_keys import LooksUpOneByOne
 from tests.support.fakes.core import Count, key_record
 
 ONE, TWO = "a" * 12, "b" * 12
@@ -240,8 +241,8 @@ async def test_request_after_event_does_not_share_older_lookup() -> None:
     answers = [StoredKey(good, secrets), StoredKey(key_record(token.key_id, revoked_at=good.created_at), secrets)]
     gate = asyncio.Event()
 
-    class SlowKeys:
-        async def lookup(self, _: str) -> StoredKey | None:
+    class SlowKeys(LooksUpOneByOne):
+        async def lookup(self, key_id: str) -> StoredKey | None:
             answer = answers.pop(0)
             if answer.record.revoked_at is None:
                 await gate.wait()
