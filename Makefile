@@ -8,7 +8,7 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3 python3.13 python3.14; 
 BIN := .venv/bin
 READY := .venv/.ready-$(shell cat requirements-dev.lock pyproject.toml editable_path_hook.py 2>/dev/null | cksum | tr ' ' -)
 
-.PHONY: help run test check lint types imports format lock dashboards bench soak drill mutation hooks clean
+.PHONY: help run image test check lint types imports format lock dashboards bench soak drill mutation hooks clean
 help: ## Show the targets
 	@awk -F ':.*## ' '/^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -22,6 +22,9 @@ $(READY):
 ##@ Run
 run: $(READY) ## Start the whole gateway on this machine (Ctrl-C stops all of it)
 	@exec $(BIN)/flowbiz-platform dev $(ARGS)
+
+image: ## Build the container image with buildah, podman or docker (ARGS="--base IMAGE --tag NAME")
+	@deploy/image/build $(ARGS)
 
 ##@ Check
 check: lint types imports ## Run linter, format check, types and import rules; no tests
@@ -61,11 +64,13 @@ dashboards: $(READY) ## Write the Grafana dashboards from dashboards/source (ARG
 hooks: $(READY) ## Run `make check` before each commit, with pre-commit
 	$(BIN)/pre-commit install
 
-lock: $(READY) ## Rewrite both lock files from pyproject.toml (no host names in them)
+lock: $(READY) ## Rewrite the lock files from pyproject.toml (no host names in them)
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-annotate --no-header --upgrade $(LOCK_ARGS) -o requirements.lock pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-annotate --no-header -c requirements.lock --extra embedded --extra dev --no-emit-package flowbiz-ai-platform -o requirements-dev.lock pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-annotate --no-header -c requirements-dev.lock -o deploy/image/build-requirements.lock deploy/image/build-requirements.in
 
 ##@ Measure
 bench: $(READY) ## Compare the gateway with a bare pass-through (ratios; about two minutes)
