@@ -61,7 +61,10 @@ class ChatService:
         deadline = asyncio.get_running_loop().time() + self.deadline_seconds
         attempt_log = AttemptLog(record=context.record, trace=context.trace)
         call = ModelCall(request.body, deadline, request.operation, request.stream, attempt_log)
-        meter = CallMeter(call, caller, context, admission, self.ledger, estimate, self.limits.rules.assumed_prices)
+        meter = CallMeter(
+            call, caller, context, admission, self.ledger, estimate, self.limits.rules.assumed_prices,
+            self.models.default_output_tokens,
+        )  # fmt: skip
         if context.content is not None:
             context.content.note_prompt(request.body)
         try:

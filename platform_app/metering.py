@@ -17,6 +17,8 @@ from platform_app.llm.responses import ModelResponse
 from platform_app.llm.usage.counts import TokenUsage, kept_usage, stated_microusd
 from platform_app.llm.usage.pricing import configured_price
 from platform_app.llm.usage.settlement import CallFacts, SettledUsage, settle_usage
+from platform_app.llm.usage.token_estimate import usual_output_tokens
+from platform_app.llm.usage.unread_attempts import unread_usage
 from platform_app.observability import ids, metrics
 from platform_app.observability.context import RequestContext
 from platform_app.observability.logging import get_logger
@@ -47,6 +49,7 @@ class CallMeter:
         ledger: Ledger,
         estimate: TokenUsage,
         assumed_prices: Mapping[str, PriceConfig] | None = None,
+        default_output_tokens: int = 0,
     ) -> None:
         """
         Args:
@@ -57,6 +60,7 @@ class CallMeter:
             ledger: where the call is recorded.
             estimate: the tokens that the call may use; they are recorded and charged if this process dies first.
             assumed_prices: by rule name, the price that the rule assumes for a model without a known price.
+            default_output_tokens: the usual output of a whole response, for calls whose response was not read.
         """
         self._call = call
         self._caller = caller
@@ -64,6 +68,7 @@ class CallMeter:
         self._admission = admission
         self._ledger = ledger
         self._assumed_prices = assumed_prices or {}
+        self._default_output_tokens = default_output_tokens
         # A client may ask for more tokens than a column can store.
         prompt, output = min(estimate.prompt_tokens, MAX_TOKENS), min(estimate.completion_tokens, MAX_TOKENS)
         self._estimate = TokenUsage(prompt, output, prompt + output)
@@ -97,14 +102,31 @@ class CallMeter:
         stream.on_end(StreamObserver.METERING, ended)
 
     def end(self, error: BaseException) -> None:
-        """Close the call without a response.
+        """Close the call without a response. What its attempts may have cost at the provider is estimated.
 
-        After a disconnect or a timeout the gateway cannot know what the provider generated. Then the prompt is charged,
-        because a provider charges for a prompt that it has started to process.
+        After a disconnect or a timeout the prompt is charged at least once, unless no request was sent.
         """
+        usage = self._unread_usage()
         abandoned = not isinstance(error, Exception) or isinstance(error, ProviderTimeout)
-        guessed = abandoned and self._call.attempt_log.attempts > 0
-        self._close(settle_usage(None, self._facts(0)) if guessed else _NOTHING, None, error)
+        if usage is None and abandoned and self._may_have_been_read():
+            usage = TokenUsage(self._estimate.prompt_tokens, 0, self._estimate.prompt_tokens)
+        self._close(_NOTHING if usage is None else SettledUsage(usage, True), None, error)
+
+    def _may_have_been_read(self) -> bool:
+        log = self._call.attempt_log
+        records = log.record.attempts
+        return any(attempt.request_sent for attempt in records) if records else log.attempts > 0
+
+    def _unread_usage(self) -> TokenUsage | None:
+        call, estimate = self._call, self._estimate
+        usual = usual_output_tokens(call.body, self._default_output_tokens)
+        attempts = call.attempt_log.record.attempts
+        usage = unread_usage(attempts, estimate.prompt_tokens, estimate.completion_tokens, usual)
+        if usage is None:
+            return None
+        # Retries may add up to more than a column can store.
+        prompt, output = min(usage.prompt_tokens, MAX_TOKENS), min(usage.completion_tokens, MAX_TOKENS)
+        return TokenUsage(prompt, output, prompt + output)
 
     def _facts(self, characters: int, *, complete: bool = True) -> CallFacts:
         call = self._call

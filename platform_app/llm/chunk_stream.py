@@ -135,7 +135,8 @@ class ChunkStream:
 
     async def aclose(self) -> None:
         """Close the connection to the provider at once, unless the response is complete."""
-        self._arrived.clear()
+        while self._arrived:  # the provider bills also what the reader did not take
+            self.characters += self._arrived.popleft().characters
         try:
             await self._rest.aclose()
         finally:

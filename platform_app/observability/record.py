@@ -88,6 +88,12 @@ class AttemptRecord:
     """Of the span that the provider gets in `traceparent`; empty if nothing was sent."""
     server: str = ""
     """Host and port of the provider's URL."""
+    request_sent: bool = False
+    """Whether the request was written to a connection: the provider may have processed it."""
+    received_bytes: int = 0
+    """Bytes of the response's body that were read."""
+    received_all: bool = False
+    """Whether the whole body of a response without a stream was read."""
     first_chunk: float | None = None
     """When the first chunk of a stream arrived."""
     chunks: int = 0

@@ -78,10 +78,10 @@ class ProviderHttp:
         head = self._json_headers + _lines(headers)
         if record is not None:
             record.server = target_of(url, self._client).host.decode()
-        stream, timeouts = await self._send(b"POST", url, head, content, seconds)
+        stream, timeouts = await self._send(b"POST", url, head, content, seconds, record)
         if record is not None:
             record.status, record.upstream_request_id = stream.status, _request_id(stream.headers)
-        response = ProviderResponse(stream, self._limits, timeouts)
+        response = ProviderResponse(stream, self._limits, timeouts, record)
         if stream.status == 200:
             return response
         raise self._error_of(stream.status, response.headers, await response.read_error())
@@ -103,7 +103,13 @@ class ProviderHttp:
         raise error from UnexpectedStatus(status)
 
     async def _send(
-        self, method: bytes, url: str, headers: bytes, body: bytes | None, seconds: float
+        self,
+        method: bytes,
+        url: str,
+        headers: bytes,
+        body: bytes | None,
+        seconds: float,
+        record: AttemptRecord | None = None,
     ) -> tuple[ResponseStream, CallTimeouts]:
         """Send a request and wait for the head of its response."""
         if seconds <= 0:
@@ -116,6 +122,8 @@ class ProviderHttp:
         stream = None
         try:
             stream = await self._pool.send(target.address, head, body or b"", connect_until)
+            if record is not None:
+                record.request_sent = True
             await stream.head(until)
         except BaseException as error:
             if stream is not None:

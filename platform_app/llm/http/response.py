@@ -15,6 +15,7 @@ from platform_app.llm.http.transport.errors import (
     TransportError,
 )
 from platform_app.llm.http.transport.response_stream import ResponseStream
+from platform_app.observability.record import AttemptRecord
 
 _MAX_ERROR_BYTES = 64 * 1024
 _END_SECONDS = 0.05
@@ -40,12 +41,20 @@ class ProviderResponse:
     response closes the connection, so that the provider stops generating.
     """
 
-    __slots__ = ("_limits", "_received", "_stream", "_timeouts")
+    __slots__ = ("_limits", "_received", "_record", "_stream", "_timeouts")
 
-    def __init__(self, stream: ResponseStream, limits: ProviderLimits, timeouts: CallTimeouts) -> None:
+    def __init__(
+        self,
+        stream: ResponseStream,
+        limits: ProviderLimits,
+        timeouts: CallTimeouts,
+        record: AttemptRecord | None = None,
+    ) -> None:
+        """The record gets the size of the body that was read."""
         self._stream = stream
         self._limits = limits
         self._timeouts = timeouts
+        self._record = record
         self._received = 0
 
     @property
@@ -80,6 +89,8 @@ class ProviderResponse:
                 raise self._too_large()
             while part := await self.next_bytes():
                 parts.append(part)
+            if self._record is not None:
+                self._record.received_all = True
         finally:
             self.close()
         return parts[0] if len(parts) == 1 else b"".join(parts)
@@ -97,6 +108,8 @@ class ProviderResponse:
         except TransportError as error:
             raise translate(error, self._limits, self._timeouts) from error
         self._received += len(data)
+        if self._record is not None:
+            self._record.received_bytes = self._received
         if self._received > self._limits.max_response_bytes:
             raise self._too_large()
         return data

@@ -61,6 +61,15 @@ def requested_output_tokens(body: Mapping[str, Any], default: int) -> int:
     return each * (_count(body.get("n")) or 1)
 
 
+def usual_output_tokens(body: Mapping[str, Any], default: int) -> int:
+    """Return the output tokens that a whole response is estimated at: `default`, or less if the request allows less,
+    times `n`. Embeddings have no output tokens."""
+    if "messages" not in body:
+        return 0
+    choices = _count(body.get("n")) or 1
+    return min(requested_output_tokens(body, default), default * choices)
+
+
 def _count(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
 

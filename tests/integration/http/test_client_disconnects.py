@@ -17,6 +17,7 @@ import pytest
 from aiohttp import web
 
 from apps.provider_simulator.server import ProviderSimulator
+from platform_app.llm.usage.token_estimate import estimate_prompt_tokens
 from tests.conftest import GENEROUS, Platform
 from tests.support.gateway.http import Connection, access_line, connect, metric, until, workers
 from tests.support.gateway.process import Gateway, write_config
@@ -68,8 +69,17 @@ DIES = {
     "sim-stream-error@dies": "provider_error",
     "sim-stream-hang@dies": "provider_timeout",
 }
+UNREADABLE = ("malformed-json", "wrong-shape", "wrong-content-type", "drop-mid-body")
+REFUSED = ("server-error", "drop")
 MODELS = sorted(
-    {"sim-ok", "sim-huge-body-256@slow", "sim-slow-stream-1000@beats", *DIES, *(each.model for each in LEAVES.values())}
+    {
+        "sim-ok",
+        *(f"sim-{fault}@unreadable" for fault in (*UNREADABLE, *REFUSED)),
+        "sim-huge-body-256@slow",
+        "sim-slow-stream-1000@beats",
+        *DIES,
+        *(each.model for each in LEAVES.values()),
+    }
 )
 
 
@@ -195,7 +205,39 @@ async def test_disconnect_frees_slot_and_lease_at_once(
     assert (left["outcome"], left["attempts"], left["model"]) == ("client_closed", 1, leave.model)
     assert left["estimated"]
     assert left["prompt_tokens"] > 0
+    # A provider generates a whole response to its end; a stream is billed as far as it arrived.
+    assert (left["completion_tokens"] > 0) is (leave.wait_for != b"" if leave.stream else not leave.between_tries)
+    assert left["completion_tokens"] <= 1024 or leave.wait_for == b"aaaa"
     assert left["request_id"] == request_id
+
+
+@pytest.mark.parametrize(
+    ("fault", "stream"),
+    [*((fault, False) for fault in UNREADABLE), ("malformed-json", True), ("wrong-content-type", True)],
+)
+async def test_unreadable_responses_are_billed_as_estimated(
+    single: Gateway, client: httpx.AsyncClient, platform: Platform, key: BilledKey, fault: str, stream: bool
+) -> None:
+    """The provider bills each of the attempts."""
+    model = f"sim-{fault}@unreadable"
+    response = await client.post(single.base_url + OPENAI, headers=key.headers, json=ask(model, stream=stream))
+    assert "provider_bad_response" in response.text, "in the body of a 502, or in an event if retries took long"
+    [row] = await usage_of(platform, key)
+    assert (row["outcome"], row["attempts"], row["estimated"]) == ("provider_bad_response", 3, True)
+    prompt = estimate_prompt_tokens(ask(model))
+    assert row["prompt_tokens"] == 3 * prompt
+    assert 0 < row["completion_tokens"] <= 3 * 1024
+
+
+@pytest.mark.parametrize("fault", REFUSED)
+async def test_refused_attempts_cost_nothing(
+    single: Gateway, client: httpx.AsyncClient, platform: Platform, key: BilledKey, fault: str
+) -> None:
+    response = await client.post(single.base_url + OPENAI, headers=key.headers, json=ask(f"sim-{fault}@unreadable"))
+    assert response.status_code in (502, 503)
+    [row] = await usage_of(platform, key)
+    assert (row["attempts"], row["estimated"]) == (3, False)
+    assert (row["prompt_tokens"], row["completion_tokens"]) == (0, 0)
 
 
 @pytest.mark.parametrize("route", ROUTES)
