@@ -1,6 +1,6 @@
-"""Generate the alert rules and their promtool tests from `source/`.
+"""Generate the alert rules, their promtool tests and the PrometheusRule for Kubernetes from `source/`.
 
-python -m alerts.generate                          # rewrite platform.yml and platform_test.yml
+python -m alerts.generate                          # rewrite all three
 python -m alerts.generate --check                  # exit code 1 if one of them differs from its sources
 python -m alerts.generate --scale 60 -o rules.yml  # every window and `for` divided by 60, for drills
 python -m alerts.generate --runbooks https://git.example/runbooks --grafana https://grafana.example -o rules.yml
@@ -11,17 +11,22 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from alerts.prometheus_rule import prometheus_rule_text
 from alerts.rule_tests import rule_tests_text
 from alerts.rules import Options, rules_text
 
-HERE = Path(__file__).parent
-GENERATED = {"platform.yml": rules_text, "platform_test.yml": rule_tests_text}
+ROOT = Path(__file__).parent.parent
+GENERATED = {
+    "alerts/platform.yml": rules_text,
+    "alerts/platform_test.yml": rule_tests_text,
+    "deploy/kubernetes/monitoring/prometheusrule.yaml": prometheus_rule_text,
+}
 
 
 def stale(options: Options) -> Iterator[str]:
-    """Yield the name of each generated file whose text is not what its sources give."""
+    """Yield the path of each generated file whose text is not what its sources give."""
     for name, text in GENERATED.items():
-        file = HERE / name
+        file = ROOT / name
         if not file.exists() or file.read_text(encoding="utf-8") != text(options):
             yield name
 
@@ -33,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.check:
         differing = list(stale(chosen))
         for name in differing:
-            sys.stderr.write(f"alerts/{name} differs from alerts/source: run python -m alerts.generate\n")
+            sys.stderr.write(f"{name} differs from alerts/source: run python -m alerts.generate\n")
         return 1 if differing else 0
     if options.output is not None:
         options.output.write_text(rules_text(chosen), encoding="utf-8")
@@ -42,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write("The options that change the rules need --output FILE: alerts/platform.yml has the defaults\n")
         return 2
     for name, text in GENERATED.items():
-        (HERE / name).write_text(text(chosen), encoding="utf-8")
+        (ROOT / name).write_text(text(chosen), encoding="utf-8")
     return 0
 
 

@@ -25,8 +25,9 @@ def test_generated_files_equal_their_sources() -> None:
 def test_check_names_file_that_differs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "platform.yml").write_text("groups: []\n")
-    monkeypatch.setattr(generate, "HERE", tmp_path)
+    (tmp_path / "alerts").mkdir()
+    (tmp_path / "alerts/platform.yml").write_text("groups: []\n")
+    monkeypatch.setattr(generate, "ROOT", tmp_path)
     assert generate.main(["--check"]) == 1
     assert "alerts/platform.yml differs" in capsys.readouterr().err
 
