@@ -59,11 +59,13 @@ def main() -> int:
 
 def _yield_to_workers() -> None:
     """Lower the priority of this process. Where Linux groups processes by session, as by default, `nice` counts within
-    the session only, and the group has a value for itself."""
+    the session only, and the group has a value for itself. The parent starts this process in a separate session; in
+    any other, the value would slow down all processes of the session."""
     with contextlib.suppress(OSError):
         os.nice(NICE)
-    with contextlib.suppress(OSError):
-        Path("/proc/self/autogroup").write_text(str(NICE))
+    if os.getsid(0) == os.getpid():
+        with contextlib.suppress(OSError):
+            Path("/proc/self/autogroup").write_text(str(NICE))
 
 
 if __name__ == "__main__":

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 import yaml
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Gauge, Histogram
 
 from platform_app.observability import metrics
 from platform_app.observability.metrics import zeros
-from platform_app.observability.metrics.kinds import FINE_BUCKETS, REQUEST_BUCKETS, STORE_BUCKETS
+from platform_app.observability.metrics.kinds import FINE_BUCKETS, REQUEST_BUCKETS, STORE_BUCKETS, Counter
 from tests.support.paths import ROOT
 
 HEADINGS = ["Meaning", "Impact", "Check", "Mitigate", "Escalate"]

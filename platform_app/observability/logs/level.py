@@ -31,6 +31,8 @@ class LogLevel:
         self._configured: Level = "info"
         self._debug = False
         self._requested: bool | None = None
+        self.shows_info = True
+        """Whether lines of the level info are written."""
 
     @property
     def current(self) -> Level:
@@ -69,6 +71,7 @@ class LogLevel:
     def _use(self, before: Level, reason: str | None) -> None:
         current = self.current
         number = logging.getLevelNamesMapping()[current.upper()]
+        self.shows_info = number <= logging.INFO
         source = structlog.make_filtering_bound_logger(number)
         for name in _METHODS:
             if hasattr(source, name):

@@ -34,7 +34,7 @@ def mapped_value_class() -> type:
             self._start: int = self._file._positions[self._key]
             self._changed = False
 
-        def inc(self, amount: float) -> None:
+        def inc(self, amount: float = 1) -> None:
             """Add to the number."""
             # Without a lock: CPython changes threads at calls and backward jumps only, and this line has neither.
             self._value += amount

@@ -11,6 +11,8 @@ from tests.support.tracing.kept import SERVER_SPAN, TRACE_ID, kept_attempt, kept
 from tests.support.tracing.otlp import WAIT_SECONDS, Received
 from tests.support.tracing.process import exporter_process
 
+AUTOGROUP = Path("/proc/self/autogroup")
+
 
 def test_trace_over_http_arrives_with_resource(
     http_collector: Received, settings_environment: dict[str, str], tmp_path: Path
@@ -107,3 +109,19 @@ def test_exporter_leaves_no_gauges_of_a_worker(
         while not exporter.spans("exported"):
             assert time.monotonic() < deadline
             time.sleep(0.02)
+
+
+@pytest.mark.skipif(not AUTOGROUP.exists(), reason="this kernel does not group processes by session")
+@pytest.mark.parametrize("own_session", [True, False])
+def test_exporter_lowers_priority_of_its_own_session_alone(
+    http_collector: Received, settings_environment: dict[str, str], tmp_path: Path, own_session: bool
+) -> None:
+    """In the session of other processes, the value would slow down all of them."""
+    before = AUTOGROUP.read_text()
+    with exporter_process(tmp_path, http_collector.endpoint, settings_environment, own_session=own_session) as exporter:
+        exporter.send(kept_request())
+        http_collector.wait_for_requests(1)
+        group = Path(f"/proc/{exporter.process.pid}/autogroup").read_text()
+        assert group.endswith(" nice 19\n") == own_session
+        assert os.getpriority(os.PRIO_PROCESS, exporter.process.pid) == 19
+    assert AUTOGROUP.read_text() == before

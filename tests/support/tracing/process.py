@@ -59,7 +59,7 @@ class ExporterProcess:
 
 @contextmanager
 def exporter_process(
-    directory: Path, endpoint: str, environment: Mapping[str, str], pipes: int = 1
+    directory: Path, endpoint: str, environment: Mapping[str, str], pipes: int = 1, *, own_session: bool = False
 ) -> Iterator[ExporterProcess]:
     """Start an exporter for a collector at `endpoint`; kill it at the end."""
     ends = [os.pipe() for _ in range(pipes)]
@@ -77,6 +77,7 @@ def exporter_process(
                 **environment,
             },
             pass_fds=[reading for reading, _ in ends],
+            start_new_session=own_session,
             stdout=log,
             stderr=log,
         )
