@@ -78,11 +78,14 @@ def serve(
 @app.command()
 def check(
     live: Annotated[bool, typer.Option(help="Also make one cheap call to each provider: its list of models.")] = True,
+    before_migration: Annotated[
+        bool, typer.Option("--before-migration", help="A schema that `migrate up` brings to head is a warning.")
+    ] = False,
 ) -> None:
     """Check configuration, secrets, database, Redis, providers and core: a line each, exit code 1 if a check fails."""
     from apps.platform_cli.checks.command import run_checks  # noqa: PLC0415 - loads what the other commands do not need
 
-    raise typer.Exit(run_checks(live))
+    raise typer.Exit(run_checks(live, before_migration=before_migration))
 
 
 @app.command()

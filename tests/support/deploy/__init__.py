@@ -1,0 +1,1 @@
+"""A host for the release lane: releases, nginx, and load while it works."""

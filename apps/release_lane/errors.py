@@ -1,0 +1,18 @@
+"""What stops an operation."""
+
+
+class LaneError(Exception):
+    """A step failed. `remedy` says what to do; without it, the step's own advice is shown."""
+
+    def __init__(self, what: str, remedy: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.remedy = remedy
+
+
+class UsageError(Exception):
+    """The options, lane.toml or the state of the host do not allow this operation. Nothing was changed."""
+
+
+class LockedError(Exception):
+    """Another operation runs on this host."""

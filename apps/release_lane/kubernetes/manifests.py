@@ -1,0 +1,76 @@
+"""Manifests that the lane makes from others, as JSON."""
+
+import copy
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from apps.release_lane.errors import LaneError
+
+CANARY_LABEL = "flowbiz.example/canary"
+Manifest = Mapping[str, Any]
+
+
+def canary_of(deployment: Manifest, container: str, image: str) -> Manifest:
+    """Return a Deployment of one pod with another image. Its labels keep it out of every Service and budget."""
+    name = deployment["metadata"]["name"] + "-canary"
+    spec = copy.deepcopy(deployment["spec"])
+    labels = {CANARY_LABEL: name}
+    spec["replicas"] = 1
+    spec["selector"] = {"matchLabels": labels}
+    template = spec["template"]
+    template["metadata"] = {**template.get("metadata", {}), "labels": labels}
+    template["spec"].pop("topologySpreadConstraints", None)  # they select the labels of the others
+    set_image(template["spec"], container, image)
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name, "namespace": deployment["metadata"].get("namespace"), "labels": labels},
+        "spec": spec,
+    }
+
+
+def migration_job(manifests: str, name: str, image: str, suffix: str) -> Manifest:
+    """Return the Job of this name among JSON documents, with another image and a name of this release.
+
+    Raises:
+        LaneError: there is no such Job.
+    """
+    for manifest in documents(manifests):
+        if manifest.get("kind") == "Job" and manifest["metadata"]["name"] == name:
+            job = copy.deepcopy(dict(manifest))
+            job["metadata"] = {**job["metadata"], "name": f"{name}-{suffix}"}
+            for container in job["spec"]["template"]["spec"]["containers"]:
+                container["image"] = image
+            return job
+    raise LaneError(f"the overlay has no Job {name}", "Set overlay and migration_job in lane.toml.")
+
+
+def set_image(pod: dict[str, Any], container: str, image: str) -> None:
+    """Replace the image of a container, and of init containers that use the same image.
+
+    Raises:
+        LaneError: the pod has no container of this name.
+    """
+    found = next((each for each in pod["containers"] if each["name"] == container), None)
+    if found is None:
+        names = ", ".join(each["name"] for each in pod["containers"])
+        raise LaneError(f"the pods have no container '{container}', but {names}", "Set container in lane.toml.")
+    for each in (found, *(init for init in pod.get("initContainers", []) if init["image"] == found["image"])):
+        each["image"] = image
+
+
+def image_of(deployment: Manifest, container: str) -> str:
+    """Return the image of a container, or an empty text."""
+    containers = deployment["spec"]["template"]["spec"]["containers"]
+    return next((str(each["image"]) for each in containers if each["name"] == container), "")
+
+
+def documents(text: str) -> Iterator[Manifest]:
+    """Yield the objects of JSON documents in a row; of a List its items."""
+    decoder, position = json.JSONDecoder(), 0
+    while position < len(text.rstrip()):
+        while text[position].isspace():
+            position += 1
+        found, position = decoder.raw_decode(text, position)
+        yield from found["items"] if found.get("kind") == "List" else [found]

@@ -1,0 +1,167 @@
+"""lane.toml: where releases, instances and keys of this host are. `deploy/lane.example.toml` explains each key."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from apps.release_lane.errors import UsageError
+
+DEFAULT_FILE = Path("/etc/flowbiz/lane.toml")
+
+
+@dataclass(frozen=True, slots=True)
+class FrontSettings:
+    """The reverse proxy in front of the instances."""
+
+    kind: Literal["nginx", "command", "none"] = "none"
+    upstream_file: Path = Path("/etc/nginx/flowbiz-upstream.conf")
+    test: tuple[str, ...] = ("nginx", "-t", "-q")
+    reload: tuple[str, ...] = ("systemctl", "reload", "nginx")
+    command: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class KubernetesSettings:
+    """The Deployment that is released."""
+
+    namespace: str = "flowbiz"
+    deployment: str = "flowbiz-platform"
+    container: str = "gateway"
+    image: str = ""
+    """The image without its tag; the tag is the SHA."""
+    overlay: str = ""
+    """The kustomize folder whose Job of the name `migration_job` migrates the schema."""
+    migration_job: str = "flowbiz-platform-migrate"
+    context: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LaneSettings:
+    """Everything that the lane has to know about its host or cluster."""
+
+    kind: Literal["host", "kubernetes"] = "host"
+    root: Path = Path("/srv/flowbiz")
+    runner: Literal["systemd", "process"] = "systemd"
+    unit: str = "flowbiz-platform@{port}.service"
+    environment_file: Path = Path("/etc/flowbiz/platform.env")
+    migration_environment_file: Path | None = None
+    smoke_key_file: Path = Path("/etc/flowbiz/smoke.key")
+    artifacts: Path | None = None
+    source: Path | None = None
+    python: str = "python3"
+    slots: tuple[tuple[int, int], ...] = ((8101, 8111), (8102, 8112))
+    metrics_offset: int = 1000
+    check_live: bool = True
+    start_seconds: float = 120.0
+    smoke_seconds: float = 60.0
+    settle_seconds: float = 2.0
+    finish_seconds: float = 300.0
+    stop_seconds: float = 60.0
+    front: FrontSettings = FrontSettings()
+    kubernetes: KubernetesSettings = KubernetesSettings()
+
+    def metrics_port(self, port: int) -> int:
+        """Return the metrics port of an instance."""
+        return port + self.metrics_offset
+
+
+def read_settings(path: Path) -> LaneSettings:
+    """Read lane.toml.
+
+    Raises:
+        UsageError: the file cannot be read, or a key or value in it is wrong.
+    """
+    try:
+        found = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise UsageError(
+            f"{path}: {error.strerror}. Copy deploy/lane.example.toml to it, or name the file with --config."
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not valid TOML: {error}") from None
+    settings = cast(LaneSettings, _make(LaneSettings, found, str(path)))
+    _check_slots(settings, path)
+    return settings
+
+
+def _make(kind: type[Any], found: Mapping[str, Any], where: str) -> Any:
+    """Build a dataclass from a table; every unknown key and wrong type is refused by name."""
+    known = {field.name: field for field in fields(kind)}
+    values: dict[str, Any] = {}
+    for name, value in found.items():
+        if name not in known:
+            raise UsageError(f"{where}: unknown key '{name}'; known keys: {', '.join(known)}")
+        default = known[name].default
+        assert default is not MISSING  # noqa: S101 - every field has a default
+        if hasattr(default, "__dataclass_fields__"):
+            if not isinstance(value, dict):
+                raise UsageError(f"{where}: {name} is {value!r}; expected a table [{name}]")
+            values[name] = _make(type(default), value, f"{where}, [{name}]")
+        else:
+            values[name] = _value(name, value, default, where)
+    return kind(**values)
+
+
+_CHOICES = {"kind": ("host", "kubernetes", "nginx", "command", "none"), "runner": ("systemd", "process")}
+
+
+def _value(name: str, value: Any, default: Any, where: str) -> Any:
+    if name in _CHOICES and value not in _CHOICES[name]:
+        raise UsageError(f"{where}: {name} is {value!r}; expected one of {', '.join(_CHOICES[name])}")
+    if isinstance(default, bool) and isinstance(value, bool):
+        return value
+    if isinstance(default, float | int):
+        if isinstance(value, float | int) and not isinstance(value, bool) and value >= 0:
+            return value
+        raise UsageError(f"{where}: {name} is {value!r}; expected a number of at least 0")
+    if name == "slots":
+        return _slots(value, where)
+    if isinstance(default, tuple):
+        if isinstance(value, list) and value and all(isinstance(each, str) for each in value):
+            return tuple(value)
+        raise UsageError(f"{where}: {name} is {value!r}; expected a list of texts")
+    if not isinstance(value, str):
+        raise UsageError(f"{where}: {name} is {value!r}; expected a text")
+    return Path(value) if default is None or isinstance(default, Path) else value
+
+
+def _slots(value: Any, where: str) -> tuple[tuple[int, int], ...]:
+    pairs = value if isinstance(value, list) else []
+    if not pairs or not all(isinstance(pair, list) and len(pair) == 2 and all(map(_is_port, pair)) for pair in pairs):
+        raise UsageError(f"{where}: slots is {value!r}; expected pairs of ports, such as [[8101, 8111], [8102, 8112]]")
+    return tuple((first, second) for first, second in pairs)
+
+
+def _is_port(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 65536
+
+
+def _check_slots(settings: LaneSettings, path: Path) -> None:
+    ports = [port for slot in settings.slots for port in slot]
+    used = ports + [settings.metrics_port(port) for port in ports]
+    if len(set(used)) != len(used):
+        raise UsageError(f"{path}: slots: the ports and their metrics ports (+{settings.metrics_offset}) must differ")
+
+
+def read_environment(path: Path) -> dict[str, str]:
+    """Read a file of NAME=VALUE lines as systemd's EnvironmentFile does: comments, and quotes around a value.
+
+    Raises:
+        UsageError: the file cannot be read.
+    """
+    try:
+        lines = path.read_text().splitlines()
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}; lane.toml names it") from None
+    found = {}
+    for line in lines:
+        name, sign, value = line.strip().partition("=")
+        if not sign or name.startswith(("#", ";")):
+            continue
+        value = value.strip()
+        if len(value) >= 2 and value[0] == value[-1] and value[0] in "\"'":
+            value = value[1:-1]
+        found[name.strip()] = value
+    return found
