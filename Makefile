@@ -8,7 +8,7 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3 python3.13 python3.14; 
 BIN := .venv/bin
 READY := .venv/.ready-$(shell cat requirements-dev.lock pyproject.toml editable_path_hook.py 2>/dev/null | cksum | tr ' ' -)
 
-.PHONY: help run image test check lint types imports format lock dashboards bench soak drill mutation hooks clean
+.PHONY: help run image test check lint types imports format lock dashboards bench soak lane drill mutation hooks clean
 help: ## Show the targets
 	@awk -F ':.*## ' '/^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -46,6 +46,9 @@ test: check ## Run everything: check, then all tests
 
 soak: $(READY) ## Send all hostile inputs in turn beside a legitimate client (ten minutes; ARGS="--seconds N")
 	$(BIN)/python -m tests.attacks.soak $(ARGS)
+
+lane: $(READY) ## Release twice and roll back under load, behind a real nginx (a few minutes)
+	LANE_WHOLE=1 $(BIN)/python -m pytest -n 0 -q tests/deploy/lane/test_release_under_load.py $(ARGS)
 
 drill: $(READY) ## Break a staging gateway on purpose and see the alerts fire (a quarter of an hour; ARGS="redis-frozen")
 	$(BIN)/python -m tests.drill $(ARGS)

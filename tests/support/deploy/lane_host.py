@@ -81,13 +81,8 @@ class LaneHost:
         environment_file.write_text("".join(f"{name}={value}\n" for name, value in lines.items()))
         key_file.write_text(self.smoke_key + "\n")
         reload = ["/bin/sh", "-c", f"kill -HUP $(cat {self.directory}/nginx.pid)"]
-        numbers = {
-            "settle_seconds": 1,
-            "start_seconds": 300,
-            "smoke_seconds": 300,
-            "finish_seconds": 300,
-            **self.options,
-        }
+        bounds = dict.fromkeys(("start_seconds", "smoke_seconds", "finish_seconds", "stop_seconds"), 300)
+        numbers = {"settle_seconds": 1, **bounds, **self.options}
         text = f"""
 root = "{self.root}"
 runner = "process"
