@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from platform_app.errors import SecretError
 from platform_app.observability.context import current_request
-from platform_app.observability.logging import configure_logging, get_logger
+from platform_app.observability.logging import configure_logging, get_logger, write_access_line
 from tests.support.fakes.log_lines import Lines
 
 KEY = "fbp_live_0123456789AB_" + "s3cr3tS3CR3T" * 3 + "abc"
@@ -192,8 +192,9 @@ def test_log_escapes_control_characters(form: Literal["json", "console"], text: 
     """In every field, in an exception's message, and in the messages and warnings of libraries."""
     sink = Lines()
     configure_logging("debug", form, sink)
-    get_logger("access").info(
-        "request", method=f"GET{text}", route=text, status=200, duration_ms=1.0, model=text, hops={text: 1}
+    write_access_line(
+        {"method": f"GET{text}", "route": text, "status": 200, "duration_ms": 1.0, "model": text, "hops": {text: 1}},
+        None,
     )
     get_logger(f"access{text}").info(f"request{text}", request_id=f"a{text}b", path=[text], **{f"key{text}": text})
     try:
@@ -230,3 +231,21 @@ def test_log_line_in_a_request_names_its_span_and_key(lines: Lines, request_id: 
     current.key_id = "0123456789AB"
     get_logger("auth").info("x")
     assert lines.last[name]
+
+
+@pytest.mark.parametrize("level", ["warning", "error"])
+def test_access_lines_are_left_out_above_level_info(level: Literal["warning", "error"]) -> None:
+    sink = Lines()
+    configure_logging(level, "json", sink)
+    write_access_line({"status": 200}, None)
+    assert sink.raw == []
+
+
+def test_access_line_has_the_ids_of_its_request(lines: Lines, request_id: str) -> None:
+    request = current_request()
+    assert request is not None
+    write_access_line({"status": 200, "upstream_request_id": "sk-" + "a1" * 12}, request)
+    line = lines.last
+    assert (line["request_id"], line["trace_id"]) == (request_id, request.trace.trace_id)
+    assert (line["component"], line["event"], line["level"]) == ("access", "request", "info")
+    assert line["upstream_request_id"] == "sk-[masked]"
