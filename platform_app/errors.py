@@ -51,6 +51,8 @@ code; a test compares that page with this tree.
 from collections.abc import Sequence
 from typing import ClassVar
 
+from platform_app.credential_forms import mask_keys
+
 
 class PlatformError(Exception):
     """Base class of all errors that a client can get.
@@ -362,11 +364,12 @@ class InternalError(PlatformError):
 
 
 class ConfigurationError(Exception):
-    """The configuration is not valid. `problems` has one sentence for each problem, with what to do."""
+    """The configuration is not valid. `problems` has one sentence for each problem, with what to do; keys in them are
+    masked."""
 
     def __init__(self, problems: Sequence[str]) -> None:
-        super().__init__("; ".join(problems))
-        self.problems = list(problems)
+        self.problems = [mask_keys(problem) for problem in problems]
+        super().__init__("; ".join(self.problems))
 
 
 class SecretError(Exception):

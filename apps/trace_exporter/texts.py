@@ -1,6 +1,6 @@
 """Texts of clients and providers, as spans show them: without what looks like a key, and cut."""
 
-from platform_app.observability.credential_forms import mask_credentials
+from platform_app.credential_forms import mask_credentials
 from platform_app.observability.tracing.kept_request import MAX_TEXT
 
 

@@ -4,6 +4,7 @@ Environment variables become one `Settings`; the YAML file becomes one `Platform
 and every problem is reported at once: the name, what is wrong, what was expected, what to do::
 
     settings.py       Settings: one field for each PLATFORM_ variable
+    environment/      other variables: former, misspelt, of Kubernetes, of OpenTelemetry
     secret_stores.py  its part for secret stores
     secret_files.py   reads files with one secret each
     file.py           PlatformConfig: reads and validates the YAML file
@@ -13,6 +14,7 @@ and every problem is reported at once: the name, what is wrong, what was expecte
     limit_checks.py   rules that contradict each other
     fields.py         types of single values
     origins.py        CORS origins
+    reading/          the YAML file's text, its data, and the sentences of its problems
     connections/      URLs, TLS files and proxies of PostgreSQL, Redis and providers
 """
 
@@ -27,9 +29,21 @@ from platform_app.config.catalog import (
 from platform_app.config.connections.database_tls import DatabaseTls, make_ssl_context
 from platform_app.config.connections.database_url import DatabaseTarget, parse_database_url
 from platform_app.config.connections.egress import Egress, EgressProxy, parse_proxy, read_egress
+from platform_app.config.environment.standard import (
+    PROTOCOLS,
+    exports_traces,
+    misspelt_telemetry_variables,
+    telemetry_problems,
+)
+from platform_app.config.environment.variables import (
+    ENV_PREFIX,
+    FORMER_NAMES,
+    SERVICE_LINKS_ADVICE,
+    environment,
+    service_links,
+)
 from platform_app.config.fields import (
     SECRET_NAME,
-    ConfigModel,
     HttpUrl,
     ModelName,
     Network,
@@ -40,21 +54,16 @@ from platform_app.config.file import PlatformConfig, load_config, load_config_fi
 from platform_app.config.limits import DEFAULT_RULES, LimitRule, RateLimitsConfig
 from platform_app.config.origins import parse_origins
 from platform_app.config.policies import BreakerConfig, PoliciesConfig, RetryConfig
-from platform_app.config.settings import (
-    ENV_PREFIX,
-    FORMER_NAMES,
-    START_TIMEOUT_SECONDS,
-    Settings,
-    environment,
-    load_settings,
-    unknown_variables,
-)
+from platform_app.config.reading.checks import ConfigModel
+from platform_app.config.settings import START_TIMEOUT_SECONDS, Settings, load_settings, unknown_variables
 
 __all__ = [
     "DEFAULT_RULES",
     "ENV_PREFIX",
     "FORMER_NAMES",
+    "PROTOCOLS",
     "SECRET_NAME",
+    "SERVICE_LINKS_ADVICE",
     "START_TIMEOUT_SECONDS",
     "BreakerConfig",
     "CapabilitiesConfig",
@@ -79,14 +88,18 @@ __all__ = [
     "Settings",
     "WireFormat",
     "environment",
+    "exports_traces",
     "load_config",
     "load_config_file",
     "load_settings",
     "make_ssl_context",
+    "misspelt_telemetry_variables",
     "parse_database_url",
     "parse_networks",
     "parse_origins",
     "parse_proxy",
     "read_egress",
+    "service_links",
+    "telemetry_problems",
     "unknown_variables",
 ]

@@ -1,13 +1,16 @@
 """Providers and models in the config file: which provider models serve which public model name."""
 
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
-from pathlib import Path
-from typing import Annotated, Literal, Self
+from functools import partial
+from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints
 
 from platform_app.config.connections.tls_files import certificate_problem
-from platform_app.config.fields import ConfigModel, HttpUrl, ModelName, RuleName, SecretName
+from platform_app.config.fields import FilePath, HttpUrl, ModelName, RuleName, SecretName
+from platform_app.config.reading.checks import Check, ConfigModel
+from platform_app.config.reading.explain import Problem
 
 WireFormat = Literal["openai", "azure", "anthropic"]
 HeaderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]{1,64}$")]
@@ -56,10 +59,10 @@ class ProviderConfig(ConfigModel):
     api_version: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.-]{1,40}$")] | None = Field(
         None, description="azure: api-version, required. anthropic: anthropic-version, 2023-06-01 without it."
     )
-    client_cert_file: Path | None = Field(
+    client_cert_file: FilePath | None = Field(
         None, description="PEM file of the certificate that the gateway shows to this provider (mutual TLS)."
     )
-    client_key_file: Path | None = Field(
+    client_key_file: FilePath | None = Field(
         None, description="PEM file of its private key, without a passphrase; without it client_cert_file holds it too."
     )
     allow_fields: Annotated[tuple[FieldName, ...], Field(max_length=128)] = Field(
@@ -80,25 +83,30 @@ class ProviderConfig(ConfigModel):
         100, description="Calls that may wait for their turn where max_concurrent is reached; others are refused."
     )
 
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        problems = [
-            f"headers: {name} is set by the gateway itself" for name in self.headers if name.lower() in OWN_HEADERS
-        ]
-        if self.client_key_file is not None and self.client_cert_file is None:
-            problems.append("client_key_file: is the key of client_cert_file, which is missing")
-        if self.client_cert_file is not None:
-            if self.base_url.startswith("http:"):
-                problems.append("client_cert_file: needs a base_url with https://")
-            if (problem := certificate_problem(self.client_cert_file, self.client_key_file)) is not None:
-                problems.append(f"client_cert_file: {problem}")
+    def checks(self) -> Iterable[Check]:
+        """See ConfigModel.checks."""
+        return (self._own_headers, self._client_certificate, self._versions)
+
+    def _own_headers(self) -> Iterator[Problem]:
+        for name in self.headers:
+            if name.lower() in OWN_HEADERS:
+                yield ("headers", name), "the gateway sets this header itself; remove it"
+
+    def _client_certificate(self) -> Iterator[Problem]:
+        if self.client_cert_file is None:
+            if self.client_key_file is not None:
+                yield ("client_key_file",), "is the key of client_cert_file, which is missing; add it"
+            return
+        if self.base_url.startswith("http:"):
+            yield ("client_cert_file",), "needs a base_url with https://"
+        if (problem := certificate_problem(self.client_cert_file, self.client_key_file)) is not None:
+            yield ("client_cert_file",), problem
+
+    def _versions(self) -> Iterator[Problem]:
         if self.wire_format == "azure" and self.api_version is None:
-            problems.append("api_version: azure needs one, such as 2024-10-21")
+            yield ("api_version",), "azure needs one, such as 2024-10-21; add it"
         if self.wire_format == "openai" and self.api_version is not None:
-            problems.append("api_version: is for azure and anthropic; leave it out")
-        if problems:
-            raise ValueError("; ".join(problems))
-        return self
+            yield ("api_version",), "is for azure and anthropic; leave it out"
 
 
 class CapabilitiesConfig(ConfigModel):
@@ -157,11 +165,16 @@ class ModelConfig(ConfigModel):
         None, description="The model's capabilities, shown by /v1/models; default: what is known of Anthropic's models."
     )
 
-    @model_validator(mode="after")
-    def _routes_differ(self) -> Self:
-        seen = [(route.provider, route.model) for route in self.routes]
-        if twice := sorted({f"{provider}/{model}" for provider, model in seen if seen.count((provider, model)) > 1}):
-            raise ValueError(
-                f"routes occur twice: {', '.join(twice)}; remove the copies, a failed route is retried anyway"
+    def checks(self) -> Iterable[Check]:
+        """See ConfigModel.checks."""
+        return tuple(partial(self._is_new, index) for index in range(len(self.routes)))
+
+    def _is_new(self, index: int) -> Iterator[Problem]:
+        route = self.routes[index]
+        complete = [other for other in self.routes[:index] if other.is_complete]
+        if any((other.provider, other.model) == (route.provider, route.model) for other in complete):
+            yield (
+                ("routes", index),
+                f"the route {route.provider}/{route.model} occurs twice; remove the copy, a failed route is retried "
+                "anyway",
             )
-        return self

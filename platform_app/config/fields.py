@@ -1,12 +1,15 @@
 """Types of single values, shared by settings and the config file."""
 
 import ipaddress
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 from sqlalchemy.exc import ArgumentError
+
+from platform_app.credential_forms import looks_like_key
 
 
 def _http_url(value: str) -> str:
@@ -31,6 +34,29 @@ def _port_is_one(parts: SplitResult) -> bool:
         return False
 
 
+def _name_and_no_key(value: str) -> str:
+    if looks_like_key(value):
+        raise ValueError(
+            "looks like a key, not a name; put the key into the secret store and write its name here, such as "
+            "OPENAI_API_KEY. Replace a key that others could read here"
+        )
+    return value
+
+
+def _host_name(value: str) -> str:
+    if not value.isprintable() or not value.isascii() or set(value) & set("/@ []") or value.count(":") == 1:
+        raise ValueError("expected an address or a host name without a port, such as 0.0.0.0 or ::")
+    return value
+
+
+def _expanded(value: Path) -> Path:
+    """Expand `~`, which only shells expand by themselves."""
+    try:
+        return value.expanduser()
+    except RuntimeError:
+        raise ValueError("expected a path whose ~ names a home directory that exists; write the path out") from None
+
+
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -49,35 +75,12 @@ def parses(parse: Callable[[str], object], url: str) -> bool:
     return True
 
 
+HostName = Annotated[str, AfterValidator(_host_name)]
+FilePath = Annotated[Path, AfterValidator(_expanded)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 SECRET_NAME = r"^[A-Za-z0-9_][A-Za-z0-9_./-]{0,199}(#[A-Za-z0-9_.-]{1,100})?$"  # noqa: S105 - a pattern
 """A path in the secret store and, after `#`, one field of that secret. The stores check it again and refuse `..`."""
-SecretName = Annotated[str, StringConstraints(pattern=SECRET_NAME)]
+SecretName = Annotated[str, StringConstraints(pattern=SECRET_NAME), AfterValidator(_name_and_no_key)]
 ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,127}$")]
 RuleName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
-
-
-class ConfigModel(BaseModel):
-    """Base of everything in the config file: unknown fields are problems, values do not change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-
-def renamed(names: Mapping[str, str]) -> Callable[[Any], Any]:
-    """Return a validator (mode "before") that accepts fields under their former names, `{old: new}`."""
-
-    def take_former_names(value: Any) -> Any:
-        if not isinstance(value, Mapping) or not names.keys() & value.keys():
-            return value
-        for old in names.keys() & value.keys():
-            if names[old] in value:
-                raise ValueError(f"'{old}' is the former name of '{names[old]}'; state only the latter")
-        return {names.get(key, key): item for key, item in value.items()}
-
-    return take_former_names
-
-
-def what_is_wrong(item: Mapping[str, Any]) -> str:
-    """Return the message of a validation error: pydantic's, or that of our validator."""
-    return str(item["msg"]).removeprefix("Value error, ")

@@ -1,17 +1,24 @@
 """Read and validate the config file."""
 
 import hashlib
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Iterable, Iterator
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError
 
 from platform_app.config.catalog import ModelConfig, ProviderConfig, RouteConfig
-from platform_app.config.fields import ConfigModel, ModelName, RuleName, what_is_wrong
+from platform_app.config.fields import ModelName, RuleName
 from platform_app.config.limits import RateLimitsConfig
 from platform_app.config.policies import PoliciesConfig
+from platform_app.config.reading.checks import Check, ConfigModel, find_inconsistencies
+from platform_app.config.reading.expectations import Schema
+from platform_app.config.reading.explain import Problem, explain, explain_types
+from platform_app.config.reading.text_file import UnreadableFile, decode, read_bytes
+from platform_app.config.reading.types import mistyped
+from platform_app.config.reading.values import did_you_mean, path_text
+from platform_app.config.reading.yaml_document import Document, InvalidYaml, read_yaml
 from platform_app.config.settings import Settings
 from platform_app.errors import ConfigurationError
 
@@ -27,45 +34,35 @@ class PlatformConfig(ConfigModel):
         None, description="The level of the workers' log lines; without it PLATFORM_LOG_LEVEL."
     )
 
-    @model_validator(mode="after")
-    def _routes_name_providers(self) -> Self:
-        problems = [
-            f"models.{name}.routes.{index}.provider: '{route.provider}' is not under providers "
-            f"({', '.join(sorted(self.providers)) or 'none'})"
+    def checks(self) -> Iterable[Check]:
+        """See ConfigModel.checks."""
+        return tuple(
+            partial(check, (name, index))
+            for check in (self._known_provider, self._capabilities)
             for name, model in self.models.items()
-            for index, route in enumerate(model.routes)
-            if route.provider not in self.providers
-        ]
-        problems += [
-            f"models.{name}.routes.{index}.capabilities: only for providers of wire_format anthropic; leave it out"
-            for name, model in self.models.items()
-            for index, route in enumerate(model.routes)
-            if route.capabilities is not None
-            and (provider := self.providers.get(route.provider)) is not None
-            and provider.wire_format != "anthropic"
-        ]
-        if problems:
-            raise ValueError("; ".join(problems))
-        return self
+            for index in range(len(getattr(model, "routes", ())))
+        )
 
+    def _known_provider(self, place: tuple[str, int]) -> Iterator[Problem]:
+        provider = self._route(place).provider
+        if provider not in self.providers:
+            similar = did_you_mean(provider, self.providers)
+            advice = f"did you mean '{similar}'?" if similar else "add it there"
+            yield (
+                ("models", place[0], "routes", place[1], "provider"),
+                f"'{provider}' is not under providers ({', '.join(sorted(self.providers)) or 'none'}); {advice}",
+            )
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """SafeLoader that refuses a key written twice, where YAML would silently keep the last."""
+    def _capabilities(self, place: tuple[str, int]) -> Iterator[Problem]:
+        route = self._route(place)
+        if route.capabilities is None or route.provider not in self.providers:
+            return
+        if self.providers[route.provider].wire_format != "anthropic":
+            path = ("models", place[0], "routes", place[1], "capabilities")
+            yield path, "only for providers of wire_format anthropic; leave it out"
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[object] = set()
-        for key_node, _ in node.value:
-            if key_node.tag == "tag:yaml.org,2002:merge":
-                continue
-            key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, Hashable):
-                break  # SafeLoader says so, with the line
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    "in a mapping", node.start_mark, f"the key '{key}' occurs twice", key_node.start_mark
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep=deep)
+    def _route(self, place: tuple[str, int]) -> RouteConfig:
+        return self.models[place[0]].routes[place[1]]
 
 
 def load_config(settings: Settings) -> PlatformConfig:
@@ -83,14 +80,10 @@ def load_config_file(settings: Settings) -> tuple[PlatformConfig, str]:
     Raises:
         ConfigurationError: with one line for every problem.
     """
-    config, digest = _read_config(settings.config_file) if settings.config_file else (_default_config(settings), "")
-    if settings.default_model not in config.models:
-        raise ConfigurationError(
-            [
-                f"PLATFORM_DEFAULT_MODEL: '{settings.default_model}' is not a model of the catalog; "
-                f"choose one of {', '.join(sorted(config.models))}"
-            ]
-        )
+    if settings.config_file is None:
+        config, digest = _default_config(settings), ""
+    else:
+        config, digest = _read_config(settings.config_file, settings.default_model)
     return config, digest
 
 
@@ -103,34 +96,63 @@ def _default_config(settings: Settings) -> PlatformConfig:
     )
 
 
-def _read_config(path: Path) -> tuple[PlatformConfig, str]:
+def _read_config(path: Path, default_model: str) -> tuple[PlatformConfig, str]:
     where = f"PLATFORM_CONFIG_FILE ({path})"
     try:
-        content = path.read_bytes()
-        text = content.decode()
-    except OSError as error:
-        raise ConfigurationError([f"{where}: cannot be read: {error.strerror}; check the path"]) from None
-    except UnicodeDecodeError:
-        raise ConfigurationError([f"{where}: is not UTF-8 text"]) from None
+        content = read_bytes(path)
+        document = read_yaml(decode(content))
+    except UnreadableFile as error:
+        raise ConfigurationError([f"{where}: {error}"]) from None
+    except InvalidYaml as error:
+        raise ConfigurationError([f"{where}: is not valid YAML: {error}"]) from None
+    config, problems = _validate(document)
+    if (problem := _default_model_problem(document.data, default_model)) is not None:
+        problems.append(problem)
+    if config is None or problems:
+        raise ConfigurationError([f"{where}: {problem}" if line else problem for line, problem in sorted(problems)])
+    return config, hashlib.sha256(content).hexdigest()
+
+
+def _validate(document: Document) -> tuple[PlatformConfig | None, list[tuple[int, str]]]:
+    """Return the configuration, if it is valid, and every problem with its line."""
+    if document.data is None and not document.problems:
+        return None, [
+            (1, "is empty; expected the sections providers and models, see docs/configuration/config-file.md")
+        ]
+    schema = _schema()
+    found = [(line, f"line {line}: {sentence}") for _, line, sentence in document.problems]
+    refused = set(document.refused)
+    problems: list[Problem] = []
+    types = [path for path in mistyped(schema, document.data) if path not in refused]
+    problems += explain_types(types, document, schema)
+    refused |= set(types)
+    config = None
     try:
-        # A SafeLoader: it builds plain data and nothing else.
-        data = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that does not exist
-        raise ConfigurationError([f"{where}: is not valid YAML: {' '.join(str(error).split())}"]) from None
-    try:
-        return PlatformConfig.model_validate(data), hashlib.sha256(content).hexdigest()
+        config = PlatformConfig.model_validate(document.data)
     except ValidationError as error:
-        items = [item for item in error.errors() if not _follows(item, error.errors())]
-        raise ConfigurationError([f"{where}: {_place(item)}{what_is_wrong(item)}" for item in items]) from None
+        explained = explain(error.errors(), document, schema)
+        problems += [problem for problem in explained if problem[0] not in refused]
+        refused |= {path for path, _ in problems}
+        problems += [
+            (path, f"{path_text(path)}: {sentence}" if path else sentence)
+            for path, sentence in find_inconsistencies(PlatformConfig, document.data, refused)
+        ]
+    for path, sentence in problems:
+        line = document.line_of(path)
+        found.append((line, f"line {line}: {sentence}"))
+    return config, found
 
 
-def _follows(item: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> bool:
-    """Return whether pydantic reports a list as too short only because some of its items are invalid."""
-    path = item["loc"]
-    return item["type"] == "too_short" and any(
-        len(other["loc"]) > len(path) and other["loc"][: len(path)] == path for other in others
-    )
+@lru_cache(1)
+def _schema() -> Schema:
+    return PlatformConfig.model_json_schema()
 
 
-def _place(item: Mapping[str, Any]) -> str:
-    return ".".join(str(part) for part in item["loc"]) + ": " if item["loc"] else ""
+def _default_model_problem(data: Any, default_model: str) -> tuple[int, str] | None:
+    """Return the problem that the catalog lacks the default model. Line 0: it is not the file's."""
+    models = data.get("models") if isinstance(data, dict) else None
+    if not isinstance(models, dict) or not models or default_model in models:
+        return None
+    similar = did_you_mean(default_model, models)
+    advice = f"did you mean '{similar}'?" if similar else f"choose one of {', '.join(sorted(models))}"
+    return 0, f"PLATFORM_DEFAULT_MODEL: '{default_model}' is not a model of the catalog; {advice}"

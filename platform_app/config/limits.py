@@ -1,15 +1,18 @@
 """Limit rules in the config file."""
 
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from functools import lru_cache
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 from zoneinfo import available_timezones
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field
 
 from platform_app.config.catalog import PriceConfig
-from platform_app.config.fields import ConfigModel, ModelName, RuleName
+from platform_app.config.fields import ModelName, RuleName
 from platform_app.config.limit_checks import check_routes, unreachable_rules
+from platform_app.config.reading.checks import Check, ConfigModel
+from platform_app.config.reading.explain import Problem
 
 LimitScope = Literal["key", "owner", "route", "model", "key_route", "key_model", "global"]
 LimitUnit = Literal["requests", "tokens", "concurrent", "cost_usd"]
@@ -83,43 +86,42 @@ class LimitRule(ConfigModel):
             return f"a whole number from 1 to {MAX_LIMIT} is needed"
         return None
 
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        problems = [
-            *self._window_problems(),
-            *self._limit_problems(),
-            *self._price_problems(),
-            *check_routes(self.routes, self.calls_model_only),
-        ]
-        if problems:
-            raise ValueError(f"rule '{self.name}': {'; '.join(problems)}")
-        return self
+    def checks(self) -> Iterable[Check]:
+        """See ConfigModel.checks."""
+        return (self._windows, self._limits, self._prices, self._only_limited_routes)
 
-    def _window_problems(self) -> list[str]:
+    def _windows(self) -> Iterator[Problem]:
         if self.unit == "concurrent":
-            given = self.window_seconds is not None or self.window is not None
-            return ["concurrent requests have no window; leave window_seconds and window out"] if given else []
-        problems = []
+            if self.window_seconds is not None or self.window is not None:
+                yield self._own("concurrent requests have no window; leave window_seconds and window out")
+            return
         if (self.window_seconds is None) == (self.window is None):
-            problems.append("exactly one of window_seconds and window is needed")
+            yield self._own("exactly one of window_seconds and window is needed")
         if self.window is not None and self.unit not in RESERVING_UNITS:
-            problems.append("a calendar window is for tokens and cost_usd; give window_seconds")
+            yield self._own("a calendar window is for tokens and cost_usd; give window_seconds")
         if (self.window is None) != (self.time_zone is None):
-            problems.append("window and time_zone belong together; give both or neither")
-        return problems
+            yield self._own("window and time_zone belong together; give both or neither")
 
-    def _limit_problems(self) -> list[str]:
+    def _limits(self) -> Iterator[Problem]:
         if self.limit is None:
             if self.scope not in BY_KEY_SCOPES:
-                return [f"a rule without a limit is for keys' own limits, and scope {self.scope} does not count by key"]
+                yield self._own(
+                    f"a rule without a limit is for keys' own limits, and scope {self.scope} does not count by key; "
+                    "give it a limit"
+                )
         elif self.unit != "cost_usd" and self.limit != int(self.limit):
-            return [f"limit: {self.unit} are whole numbers"]
-        return []
+            yield ("limit",), f"{self.unit} are whole numbers, got {self.limit}"
 
-    def _price_problems(self) -> list[str]:
-        if self.unit == "cost_usd" or self.on_no_price == "refuse":
-            return []
-        return ["on_no_price is for cost_usd; leave it out"]
+    def _prices(self) -> Iterator[Problem]:
+        if self.unit != "cost_usd" and self.on_no_price != "refuse":
+            yield self._own("on_no_price is for cost_usd; leave it out")
+
+    def _only_limited_routes(self) -> Iterator[Problem]:
+        for sentence in check_routes(self.routes, self.calls_model_only):
+            yield self._own(sentence)
+
+    def _own(self, sentence: str) -> Problem:
+        return (), f"rule '{self.__dict__.get('name', 'without a valid name')}': {sentence}"
 
 
 DEFAULT_RULES = (
@@ -136,15 +138,19 @@ class RateLimitsConfig(ConfigModel):
     )
     rules: Annotated[tuple[LimitRule, ...], Field(min_length=1, max_length=32)] = DEFAULT_RULES
 
-    @model_validator(mode="after")
-    def _unique_names(self) -> Self:
-        names = [rule.name for rule in self.rules]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"rule names are used twice: {', '.join(twice)}; give each rule its own name")
-        return self
+    def checks(self) -> Iterable[Check]:
+        """See ConfigModel.checks."""
+        return (self._unique_names, self._reachable)
 
-    @model_validator(mode="after")
-    def _reachable(self) -> Self:
-        if problems := unreachable_rules(self.rules):
-            raise ValueError("; ".join(problems))
-        return self
+    def _unique_names(self) -> Iterator[Problem]:
+        names = [rule.name for rule in self._complete]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            yield (), f"rule names are used twice: {', '.join(twice)}; give each rule its own name"
+
+    def _reachable(self) -> Iterator[Problem]:
+        for sentence in unreachable_rules(self._complete):
+            yield (), sentence
+
+    @property
+    def _complete(self) -> list[LimitRule]:
+        return [rule for rule in self.rules if rule.is_complete]

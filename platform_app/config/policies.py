@@ -1,10 +1,12 @@
 """Settings of the policies in platform_app/llm/policies: retry, breaker, fallback and deadlines."""
 
-from typing import Annotated, Self
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Annotated, ClassVar
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from platform_app.config.fields import ConfigModel, renamed
+from platform_app.config.reading.checks import Check, ConfigModel
+from platform_app.config.reading.explain import Problem
 
 Seconds = Annotated[float, Field(gt=0, le=600)]
 
@@ -29,15 +31,15 @@ class RetryConfig(ConfigModel):
         "longer one ends its tries; no other wait between two tries is longer either.",
     )
 
-    _renamed = model_validator(mode="before")(
-        renamed({"retry_after_cap_with_fallback_seconds": "retry_after_max_seconds"})
-    )
+    FORMER_NAMES: ClassVar[Mapping[str, str]] = {"retry_after_cap_with_fallback_seconds": "retry_after_max_seconds"}
 
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
+    def checks(self) -> Iterable[Check]:
+        """See ConfigModel.checks."""
+        return (self._ordered,)
+
+    def _ordered(self) -> Iterator[Problem]:
         if self.max_seconds < self.base_seconds:
-            raise ValueError("max_seconds is below base_seconds")
-        return self
+            yield ("max_seconds",), f"{self.max_seconds:g} is below base_seconds, {self.base_seconds:g}; raise it"
 
 
 class BreakerConfig(ConfigModel):

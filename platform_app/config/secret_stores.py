@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SecretStr, StringConstraints, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings
 
-from platform_app.config.fields import HttpUrl
+from platform_app.config.fields import FilePath, HttpUrl
 
 _PART = "[A-Za-z0-9_][A-Za-z0-9_.-]*"
 _PathPart = Annotated[str, StringConstraints(pattern=rf"^{_PART}(/{_PART})*/?$", max_length=200)]
@@ -16,22 +16,22 @@ _PathPart = Annotated[str, StringConstraints(pattern=rf"^{_PART}(/{_PART})*/?$",
 class SecretStoreSettings(BaseSettings):
     """A part of `Settings`: each field stands for a variable with the prefix `PLATFORM_`."""
 
-    secret_file_dir: Path | None = None
+    secret_file_dir: FilePath | None = None
 
     vault_addr: HttpUrl | None = None
     vault_mount: _PathPart = "secret"
     vault_path_prefix: _PathPart | None = None
     vault_namespace: _PathPart | None = None
-    vault_ca_file: Path | None = None
+    vault_ca_file: FilePath | None = None
     vault_auth: Literal["token", "approle", "kubernetes"] = "token"
     vault_auth_mount: _PathPart | None = None
     vault_token: SecretStr | None = None
-    vault_token_file: Path | None = None
+    vault_token_file: FilePath | None = None
     vault_role_id: SecretStr | None = None
     vault_secret_id: SecretStr | None = None
-    vault_secret_id_file: Path | None = None
+    vault_secret_id_file: FilePath | None = None
     vault_role: str | None = None
-    vault_kubernetes_token_file: Path = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
+    vault_kubernetes_token_file: FilePath = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 
     aws_region: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+$", max_length=50)] | None = None
     aws_endpoint_url: HttpUrl | None = None

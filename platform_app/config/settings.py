@@ -1,37 +1,38 @@
 """Settings from the environment: the only reader of it."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import SettingsConfigDict
 
 from platform_app.config.connections.database_url import DatabaseTarget, parse_database_url
 from platform_app.config.connections.egress import DIRECT, Egress, parse_proxy, read_egress
 from platform_app.config.connections.redis_url import check_redis_url, is_unverified, sends_in_clear, with_ca_file
 from platform_app.config.connections.tls_files import ca_problem
+from platform_app.config.environment.problems import setting_problem
+from platform_app.config.environment.standard import standard_problems
+from platform_app.config.environment.values import normalised
+from platform_app.config.environment.variables import ENV_PREFIX, PORTS, find_unknown, read_former_names, service_links
 from platform_app.config.fields import (
+    FilePath,
+    HostName,
     HttpUrl,
     ModelName,
     Port,
     RuleName,
     SecretName,
     parse_networks,
-    what_is_wrong,
 )
 from platform_app.config.origins import parse_origins
+from platform_app.config.reading.explain import INCONSISTENT
 from platform_app.config.secret_files import settings_from_files
 from platform_app.config.secret_stores import SecretStoreSettings
 from platform_app.errors import ConfigurationError
-
-ENV_PREFIX = "PLATFORM_"
-
-# Names that `flowbiz-platform dev` writes for people and scripts; the gateway itself does not read them.
-_FOR_PEOPLE = frozenset({"BASE_URL", "METRICS_URL", "ADMIN_KEY", "CHAT_KEY", "API_KEY_PEPPER"})
-FORMER_NAMES = {"PROVIDER_FIRST_BYTE_TIMEOUT_SECONDS": "provider_idle_timeout_seconds"}
-"""Former names of settings, which are still read."""
 
 # At start the process waits this long for files, secrets and servers.
 START_TIMEOUT_SECONDS = 30.0
@@ -41,13 +42,18 @@ class Settings(SecretStoreSettings):
     """Settings from environment variables with the prefix `PLATFORM_`; `.env.example` explains each field."""
 
     model_config = SettingsConfigDict(
-        env_prefix=ENV_PREFIX, env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True
+        env_prefix=ENV_PREFIX,
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+        allow_inf_nan=False,
     )
 
     env: Literal["dev", "staging", "production"] = "dev"
-    host: str = "127.0.0.1"
+    host: HostName = "127.0.0.1"
     port: Port = 8100
-    metrics_host: str | None = None
+    metrics_host: HostName | None = None
     metrics_port: Port = 9100
     metrics_cache_seconds: Annotated[float, Field(ge=0, le=60)] = 1.0
     workers: Annotated[int, Field(ge=1, le=256)] = 1
@@ -57,18 +63,18 @@ class Settings(SecretStoreSettings):
     require_core: bool = False
 
     # Fields that a URL's validator reads come before the URL.
-    database_ca_file: Path | None = None
+    database_ca_file: FilePath | None = None
     database_url: SecretStr
     database_pool_size: Annotated[int, Field(ge=1, le=100)] = 5
     database_timeout_seconds: Annotated[float, Field(gt=0, le=60)] = 2.0
     database_statement_cache: bool = True
     redis_tls: Literal["verify", "off"] = "verify"
-    redis_ca_file: Path | None = None
+    redis_ca_file: FilePath | None = None
     redis_url: SecretStr
     redis_cluster: bool = False
     redis_timeout_ms: Annotated[int, Field(ge=1, le=5000)] = 50
 
-    config_file: Path | None = None
+    config_file: FilePath | None = None
     llm_provider: RuleName = "openai"
     default_model: ModelName = "gpt-4o-mini"
     openai_base_url: HttpUrl = "https://api.openai.com/v1"
@@ -78,7 +84,7 @@ class Settings(SecretStoreSettings):
     provider_total_timeout_seconds: Annotated[float, Field(gt=0, le=3600)] = 300.0
     provider_max_connections: Annotated[int, Field(ge=1, le=10_000)] = 500
     egress_proxy: SecretStr | None = None
-    ca_bundle: Path | None = None
+    ca_bundle: FilePath | None = None
     provider_max_response_bytes: Annotated[int, Field(ge=1024, le=1 << 30)] = 32 * 1024 * 1024
 
     api_key_pepper_secret_name: SecretName = "PLATFORM_API_KEY_PEPPER"  # noqa: S105 - a name
@@ -91,7 +97,7 @@ class Settings(SecretStoreSettings):
     trusted_proxies: str = ""
     cors_origins: str = ""
 
-    spool_dir: Path = Path(".data/spool")
+    spool_dir: FilePath = Path(".data/spool")
     spool_max_bytes: Annotated[int, Field(ge=64 * 1024, le=1 << 40)] = 1 << 30
     spool_full_policy: Literal["refuse", "drop_oldest"] = "refuse"
     spool_fsync_seconds: Annotated[float, Field(ge=0, le=60)] = 0.0
@@ -139,10 +145,10 @@ class Settings(SecretStoreSettings):
     trace_content_bytes: Annotated[int, Field(ge=0, le=32_768)] = 0
     trace_names: Literal["genai", "openinference"] = "genai"
 
-    @field_validator("log_level", mode="before")
+    @field_validator("*", mode="before")
     @classmethod
-    def _lower_case(cls, value: object) -> object:
-        return value.lower() if isinstance(value, str) else value
+    def _normalised(cls, value: object, info: ValidationInfo) -> object:
+        return normalised(cls, info.field_name or "", value)
 
     @field_validator("database_url")
     @classmethod
@@ -177,7 +183,7 @@ class Settings(SecretStoreSettings):
 
     @field_validator("ca_bundle")
     @classmethod
-    def _certificates(cls, value: Path | None) -> Path | None:
+    def _certificates(cls, value: FilePath | None) -> Path | None:
         if value is not None and (problem := ca_problem(value)) is not None:
             raise ValueError(problem)
         return value
@@ -193,30 +199,47 @@ class Settings(SecretStoreSettings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        problems = []
+        if problems := [problem for check in self.checks() for problem in check]:
+            raise PydanticCustomError(INCONSISTENT, "{problems}", {"problems": "\n".join(problems)})
+        return self
+
+    def checks(self) -> Iterable[Iterator[str]]:
+        """Return the checks that compare settings. Each yields problems, and needs all settings that it reads."""
+        return self._redis_cluster(), self._stored_responses(), self._body_bytes(), self._ports()
+
+    def _redis_cluster(self) -> Iterator[str]:
         if self.redis_cluster and self.redis_url.get_secret_value().startswith("unix:"):
-            problems.append("PLATFORM_REDIS_CLUSTER needs a redis:// or rediss:// URL of one of the cluster's nodes")
-        if self.max_body_bytes_in_flight_per_key < self.max_body_bytes:
-            problems.append(
-                "PLATFORM_MAX_BODY_BYTES_IN_FLIGHT_PER_KEY is below PLATFORM_MAX_BODY_BYTES; no key could send the "
-                "largest body. Raise the former or lower the latter"
-            )
-        if self.max_body_bytes_in_flight < self.max_body_bytes_in_flight_per_key:
-            problems.append(
-                "PLATFORM_MAX_BODY_BYTES_IN_FLIGHT is below PLATFORM_MAX_BODY_BYTES_IN_FLIGHT_PER_KEY; one key could "
-                "take all of it. Raise the former or lower the latter"
-            )
+            yield "PLATFORM_REDIS_CLUSTER needs a redis:// or rediss:// URL of one of the cluster's nodes"
+
+    def _stored_responses(self) -> Iterator[str]:
         own = self.idempotency_redis_url
         if self.idempotency_redis_cluster and (own is None or own.get_secret_value().startswith("unix:")):
-            problems.append(
+            yield (
                 "PLATFORM_IDEMPOTENCY_REDIS_CLUSTER needs PLATFORM_IDEMPOTENCY_REDIS_URL, a redis:// or rediss:// URL "
                 "of one of the cluster's nodes"
             )
+
+    def _body_bytes(self) -> Iterator[str]:
+        body, key, process = (
+            self.max_body_bytes, self.max_body_bytes_in_flight_per_key, self.max_body_bytes_in_flight,
+        )  # fmt: skip
+        if key < body:
+            yield (
+                f"PLATFORM_MAX_BODY_BYTES_IN_FLIGHT_PER_KEY ({key}) is below PLATFORM_MAX_BODY_BYTES ({body}); no key "
+                "could send the largest body. Raise the former or lower the latter"
+            )
+        if process < key:
+            yield (
+                f"PLATFORM_MAX_BODY_BYTES_IN_FLIGHT ({process}) is below PLATFORM_MAX_BODY_BYTES_IN_FLIGHT_PER_KEY "
+                f"({key}); one key could take all of it. Raise the former or lower the latter"
+            )
+
+    def _ports(self) -> Iterator[str]:
         if self.port == self.metrics_port:
-            problems.append("PLATFORM_PORT and PLATFORM_METRICS_PORT are equal; metrics need a separate port")
-        if problems:
-            raise ValueError("\n".join(problems))
-        return self
+            yield (
+                f"PLATFORM_PORT and PLATFORM_METRICS_PORT are equal ({self.port}); metrics need a separate port: "
+                "change one of them"
+            )
 
     @property
     def database(self) -> DatabaseTarget:
@@ -280,71 +303,75 @@ def load_settings(**overrides: Any) -> Settings:
     Raises:
         ConfigurationError: with one line for every problem.
     """
-    former, problems = _read_former_names()
-    directory = os.environ.get(f"{ENV_PREFIX}SECRET_FILE_DIR")
-    files, file_problems = settings_from_files(
-        _SECRET_FIELDS - overrides.keys(), Path(directory) if directory else None, os.environ, ENV_PREFIX
-    )
-    problems += file_problems
+    former, problems = read_former_names()
+    files, file_problems = _read_secret_files(overrides.keys())
+    given = {**_without_service_links(), **former, **files, **overrides}
     try:
-        settings = Settings(**{**former, **files, **overrides})
-    except ValidationError as error:
+        settings = Settings(**given)
+    except ValidationError:
         unusable = {line.partition(":")[0] for line in file_problems}
-        lines = [line for item in error.errors() for line in _settings_problem(item).split("\n")]
-        problems += [line for line in lines if line.partition(":")[0] not in unusable]
+        problems += [line for line in _all_problems(given) if line.partition(":")[0] not in unusable]
     else:
-        problems += _standard_problems(settings)
-    if problems:
-        raise ConfigurationError(problems) from None
+        own = settings.egress_proxy
+        problems += standard_problems(None if own is None else own.get_secret_value(), os.environ)
+    if problems or file_problems:
+        raise ConfigurationError(file_problems + problems) from None
     return settings
 
 
-def _standard_problems(settings: Settings) -> list[str]:
-    """Return what is wrong with variables that other programs share with the gateway."""
-    problems = []
-    try:
-        _ = settings.egress
-    except ValueError as error:
-        problems.append(f"HTTPS_PROXY: {error}; or set PLATFORM_EGRESS_PROXY={DIRECT} to use no proxy")
-    path = os.environ.get("SSL_CERT_FILE")
-    if path and (problem := ca_problem(Path(path))) is not None:
-        problems.append(f"SSL_CERT_FILE: {problem}, or unset it")
+def _read_secret_files(overridden: Collection[str]) -> tuple[dict[str, str], list[str]]:
+    """Return the settings that are files of PLATFORM_SECRET_FILE_DIR, and their problems."""
+    directory = os.environ.get(f"{ENV_PREFIX}SECRET_FILE_DIR")
+    path = None
+    if directory:
+        with suppress(RuntimeError):  # of an unknown user; the setting's own check reports it
+            path = Path(directory.strip()).expanduser()
+    return settings_from_files(_SECRET_FIELDS.difference(overridden), path, os.environ, ENV_PREFIX)
+
+
+def _without_service_links() -> dict[str, Any]:
+    """Return the defaults of the settings whose variable Kubernetes set for a Service."""
+    links = service_links()
+    return {name: Settings.model_fields[name].default for name in PORTS if ENV_PREFIX + name.upper() in links}
+
+
+def unknown_variables() -> dict[str, str | None]:
+    """Return variables with the prefix `PLATFORM_` that the gateway does not read, each with the most similar name."""
+    return find_unknown(Settings.model_fields)
+
+
+class _UncheckedSettings(Settings):
+    """Settings whose fields are valid one by one."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        return self
+
+
+def _all_problems(given: dict[str, Any]) -> list[str]:
+    """Return a line for each invalid setting, and for each check that fails among the others."""
+    problems: list[str] = []
+    invalid: set[str] = set()
+    while True:
+        placeholders = {name: _PLACEHOLDERS.get(name, Settings.model_fields[name].default) for name in invalid}
+        try:
+            valid = _UncheckedSettings(**{**given, **placeholders})
+            break
+        except ValidationError as error:
+            # A field that failed only because another one was replaced is not reported.
+            new = {str(item["loc"][0]): item for item in error.errors() if item["loc"][0] not in invalid}
+            problems += [setting_problem(Settings, name, item) for name, item in new.items() if not placeholders]
+            invalid |= new.keys() or set(Settings.model_fields)
+    for name in invalid:
+        valid.__dict__.pop(name)
+    for check in valid.checks():
+        try:
+            problems += check
+        except AttributeError as error:
+            if error.name not in invalid:
+                raise
     return problems
 
 
-def _read_former_names() -> tuple[dict[str, str], list[str]]:
-    """Return the settings that the environment states by their former names, and a problem for each that it also states
-    by its name."""
-    found, problems = {}, []
-    for former, name in FORMER_NAMES.items():
-        old, new = ENV_PREFIX + former, ENV_PREFIX + name.upper()
-        if value := os.environ.get(old):
-            if os.environ.get(new):
-                problems.append(f"{old}: is the former name of {new}, which is set too; unset it")
-            found[name] = value
-    return found, problems
-
-
-def unknown_variables() -> list[str]:
-    """Return variables with the prefix `PLATFORM_` that the gateway does not read: most likely misspelt.
-
-    They cause a warning and not an error, because Kubernetes injects such names (`PLATFORM_SERVICE_HOST`).
-    """
-    known = {name.upper() for name in Settings.model_fields} | _FOR_PEOPLE | FORMER_NAMES.keys()
-    return sorted(
-        name for name in os.environ if name.startswith(ENV_PREFIX) and name.removeprefix(ENV_PREFIX) not in known
-    )
-
-
-def environment() -> Mapping[str, str]:
-    """Return the environment, for the `env` secret store."""
-    return os.environ
-
-
-def _settings_problem(item: Mapping[str, Any]) -> str:
-    if not item["loc"]:
-        return what_is_wrong(item)
-    name = ENV_PREFIX + str(item["loc"][0]).upper()
-    if item["type"] == "missing":
-        return f"{name}: required but not set; set it (see .env.example)"
-    return f"{name}: {what_is_wrong(item)}"
+_PLACEHOLDERS = {"database_url": "postgresql://localhost/x", "redis_url": "redis://localhost"}
+"""Values for required settings, in place of invalid ones."""

@@ -14,9 +14,9 @@ import structlog
 from structlog.typing import EventDict, WrappedLogger
 
 from platform_app.config import environment
+from platform_app.credential_forms import mask_credentials
 from platform_app.observability import metrics
 from platform_app.observability.context import RequestContext, current_request
-from platform_app.observability.credential_forms import mask_credentials
 from platform_app.observability.logs.console_line import console_line
 from platform_app.observability.logs.exceptions import exception_fields
 from platform_app.observability.logs.flood_guard import FloodGuard, Repeated

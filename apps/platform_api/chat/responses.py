@@ -11,6 +11,7 @@ from starlette.responses import Response
 from apps.platform_api.http.errors import error_body
 from apps.platform_api.http.streaming import event
 from platform_app.chat import ChatResult
+from platform_app.credential_forms import mask_credentials
 from platform_app.errors import PlatformError
 from platform_app.llm.chunk_stream import ChunkStream
 from platform_app.llm.codecs import lenient_json
@@ -18,7 +19,6 @@ from platform_app.llm.errors import bad_response
 from platform_app.llm.responses import ModelResponse
 from platform_app.llm.usage.counts import TokenUsage
 from platform_app.observability.context import RequestContext
-from platform_app.observability.credential_forms import mask_credentials
 
 
 @dataclass(frozen=True, slots=True)

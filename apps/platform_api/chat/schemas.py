@@ -11,8 +11,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field
 from typing_extensions import TypedDict
 
 from platform_app.config import ModelName
+from platform_app.credential_forms import holds_credential
 from platform_app.observability import metrics
-from platform_app.observability.credential_forms import holds_credential
 
 _STRICT = ConfigDict(extra="forbid")
 

@@ -21,6 +21,7 @@ from apps.platform_api.http.unknown_paths import hint_for, methods_at
 from apps.platform_api.openai.errors import openai_error_body
 from platform_app.auth.keys.store import DATABASE_ERRORS
 from platform_app.core_contracts import error_response
+from platform_app.credential_forms import mask_credentials
 from platform_app.errors import (
     AuthUnavailable,
     IdempotencyInFlight,
@@ -37,7 +38,6 @@ from platform_app.errors import (
     ValidationFailed,
 )
 from platform_app.observability.context import RequestContext
-from platform_app.observability.credential_forms import mask_credentials
 from platform_app.observability.logging import get_logger
 
 _BY_STATUS: Mapping[int, type[PlatformError]] = {

@@ -27,6 +27,7 @@ from apps.platform_api.http.response_headers import response_headers
 from apps.platform_api.openai.errors import speaks_openai
 from apps.platform_api.server.state import ServerState
 from platform_app.config import Network
+from platform_app.credential_forms import id_may_hold_credential
 from platform_app.errors import (
     Draining,
     LedgerUnavailable,
@@ -38,7 +39,6 @@ from platform_app.ledger.events.hops_and_attempts import attempts_text, hops_tex
 from platform_app.ledger.interfaces import Ledger, NullLedger
 from platform_app.observability import ids, metrics
 from platform_app.observability.context import RequestContext, set_current_request
-from platform_app.observability.credential_forms import id_may_hold_credential
 from platform_app.observability.logging import get_logger
 from platform_app.observability.record import LEDGER, OK
 from platform_app.observability.request_metrics import count_request

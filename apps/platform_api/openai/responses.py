@@ -10,11 +10,11 @@ from starlette.responses import Response
 from apps.platform_api.openai.errors import openai_error_body
 from apps.platform_api.openai.json_patch import with_text, without
 from platform_app.chat import ChatResult
+from platform_app.credential_forms import mask_credentials
 from platform_app.errors import PlatformError
 from platform_app.llm.chunk_stream import ChunkStream
 from platform_app.llm.responses import ChatChunk, ModelResponse
 from platform_app.observability.context import RequestContext
-from platform_app.observability.credential_forms import mask_credentials
 
 DONE = b"data: [DONE]\n\n"
 

@@ -10,7 +10,8 @@ import typer
 from apps.platform_cli.checks.prices import price_checks
 from apps.platform_cli.checks.provider_probe import probe_provider
 from apps.platform_cli.checks.redis import redis_checks
-from platform_app.config import PlatformConfig, ProviderConfig, Settings, load_config, load_settings, unknown_variables
+from apps.platform_cli.checks.variables import variable_checks
+from platform_app.config import PlatformConfig, ProviderConfig, Settings, load_config, load_settings
 from platform_app.core_contracts import core_problems, core_status
 from platform_app.db.engine import make_engine
 from platform_app.errors import SecretError
@@ -36,8 +37,9 @@ def run_checks(live: bool = True, *, before_migration: bool = False) -> int:
     config = load_config(settings)
     typer.echo(_line(Check("configuration", True, True, _summary(config))))
     failed = False
-    for name in unknown_variables():
-        typer.echo(_line(Check(f"variable {name}", False, False, "not a setting; check the spelling")))
+    for check in variable_checks():
+        typer.echo(_line(check))
+        failed = failed or check.required
 
     for line in settings.insecure_connections():
         typer.echo(_line(Check("tls", False, False, line)))
@@ -57,7 +59,7 @@ def run_checks(live: bool = True, *, before_migration: bool = False) -> int:
                 typer.echo(_line(check))
                 continue
             typer.echo(_line(check))
-            failed = failed or not check.ok
+            failed = failed or (check.required and not check.ok)
 
     asyncio.run(main())
     return 1 if failed else 0

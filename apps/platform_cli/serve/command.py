@@ -16,15 +16,21 @@ from sqlalchemy import text
 from tenacity import RetryError, retry, retry_if_exception, stop_after_delay, wait_exponential_jitter
 
 from apps.platform_cli.serve.supervisor import Supervisor
-from apps.platform_cli.serve.trace_exporter import TraceExporter, exports_traces
+from apps.platform_cli.serve.trace_exporter import TraceExporter
 from apps.platform_cli.serve.worker_metrics import serve_metrics
 from platform_app.auth.keys.store import DATABASE_ERRORS
 from platform_app.config import (
     ENV_PREFIX,
+    SERVICE_LINKS_ADVICE,
     START_TIMEOUT_SECONDS,
     Settings,
+    environment,
+    exports_traces,
     load_config,
     load_settings,
+    misspelt_telemetry_variables,
+    service_links,
+    telemetry_problems,
     unknown_variables,
 )
 from platform_app.core_contracts import core_problems
@@ -70,8 +76,7 @@ def run_serve(flags: Mapping[str, Any]) -> int:
         _log.warning("too_many_database_connections", **wanted)
     for line in settings.insecure_connections():
         _log.warning("connection_insecure", problem=line)
-    if unknown := unknown_variables():
-        _log.warning("unknown_variables", names=unknown)
+    _warn_of_variables()
     with ExitStack() as stack:
         metrics_host = settings.metrics_host or settings.host
         try:
@@ -97,8 +102,17 @@ def run_serve(flags: Mapping[str, Any]) -> int:
         return Supervisor(settings, listening, environment, metrics_directory, exporter=exporter).run()
 
 
+def _warn_of_variables() -> None:
+    unknown = unknown_variables() | misspelt_telemetry_variables(environment())
+    if unknown:
+        similar = {name: found for name, found in unknown.items() if found is not None}
+        _log.warning("unknown_variables", names=sorted(unknown), did_you_mean=similar)
+    if links := service_links():
+        _log.warning("service_links_ignored", names=links, advice=SERVICE_LINKS_ADVICE)
+
+
 async def _check_configuration(settings: Settings) -> None:
-    problems = spool_problems(settings)
+    problems = spool_problems(settings) + telemetry_problems(environment())
     if settings.require_core:
         problems += [f"PLATFORM_REQUIRE_CORE is set: {problem}" for problem in core_problems()]
     try:

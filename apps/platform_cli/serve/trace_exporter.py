@@ -65,13 +65,6 @@ class TraceExporter:
             process.stop(STOP_SECONDS)
 
 
-def exports_traces(environment: Mapping[str, str]) -> bool:
-    """Return whether OpenTelemetry's variables name a collector."""
-    disabled = environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
-    endpoint = any(environment.get(f"OTEL_EXPORTER_OTLP_{name}") for name in ("ENDPOINT", "TRACES_ENDPOINT"))
-    return endpoint and not disabled and environment.get("OTEL_TRACES_EXPORTER", "otlp").strip() != "none"
-
-
 def _enlarge(descriptor: int) -> None:
     # Elsewhere than on Linux, or above the system's limit, the default of 64 KiB holds some thirty traces.
     with suppress(OSError, AttributeError):

@@ -9,9 +9,9 @@ from platform_app.auth.keys.records import KeyRecord
 from platform_app.auth.permissions import ALL, GRANTS, covers, unknown_grants
 from platform_app.config import LimitRule
 from platform_app.config.limits import BY_KEY_SCOPES
+from platform_app.credential_forms import holds_credential
 from platform_app.errors import InsufficientScope, ValidationFailed
 from platform_app.observability import metrics
-from platform_app.observability.credential_forms import holds_credential
 
 MAX_GRACE_SECONDS = 30 * 86_400
 

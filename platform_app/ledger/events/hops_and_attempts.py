@@ -15,7 +15,7 @@ from typing import Any
 
 import orjson
 
-from platform_app.observability.credential_forms import mask_credentials
+from platform_app.credential_forms import mask_credentials
 from platform_app.observability.record import OK, AttemptRecord, Hop
 
 MAX_HOPS_TEXT = 2500

@@ -1,7 +1,8 @@
 """The values of secrets that this process has read: log lines mask them, whatever their form.
 
-`credential_forms.py` finds what looks like a key. A pepper, a database password or an Azure key looks like any other
-text, and a library can put it into a message. Access lines are not searched: they contain names and numbers alone.
+`platform_app/credential_forms.py` finds what looks like a key. A pepper, a database password or an Azure key looks like
+any other text, and a library can put it into a message. Access lines are not searched: they contain names and numbers
+alone.
 """
 
 import re

@@ -7,12 +7,12 @@ import uuid
 import pytest
 
 from platform_app.auth.tokens import generate_token
-from platform_app.observability import ids
-from platform_app.observability.credential_forms import (
+from platform_app.credential_forms import (
     holds_credential,
     id_may_hold_credential,
     mask_credentials,
 )
+from platform_app.observability import ids
 
 OURS = generate_token("live").text
 LETTERS = string.ascii_letters + string.digits

@@ -26,6 +26,7 @@ _SURE = (
 # OpenAI, Anthropic, OpenRouter, DeepSeek, Langfuse. Words have this form too: "desk-20261126".
 _LIKELY = re.compile(_SURE + rb"|((?:sk|pk)-)[0-9A-Za-z_-]{8,}")
 _FORMS = re.compile(_SURE)
+_MASKED_SURE = rb"\1\2\3\4\5\6\7\8\9[masked]"
 _MASKED = rb"\1\2\3\4\5\6\7\8\9\10[masked]"
 _MARKS = (
     b"fbp_", b"k-", b"k_live_", b"k_test_", b"gsk_", b"xai-", b"pplx-", b"AKIA", b"ASIA", b"AIza", b"hf_", b"r8_",
@@ -38,6 +39,32 @@ _SHORT = re.compile(rb"(?<![0-9A-Za-z])(?:sk|pk)[-_][0-9A-Za-z_-]{8,}")
 # A long run of letters and digits that mixes both cases and digits: the secret part of a key without its prefix, and
 # the keys of Mistral, Cohere and Azure, which have no prefix. Hexadecimal ids, UUIDs and ULIDs do not mix cases.
 _MIXED_RUN = re.compile(rb"(?=[A-Za-z]*[0-9])(?=[0-9a-z]*[A-Z])(?=[0-9A-Z]*[a-z])[0-9A-Za-z]{32,}")
+
+_KEY_PREFIX = re.compile(
+    rb"(?:^|[/#])(?:(?:sk|pk|rk)[-_]|gsk_|xai-|pplx-|hv[bsr]\.|gh[opsur]_|github_pat_|glpat-|xox[abeoprs]-|fbp_)"
+    rb"[0-9A-Za-z_-]{8,}"
+)
+_RUN = re.compile(rb"[0-9A-Za-z+=]{20,}")
+_HEX = re.compile(rb"[0-9a-fA-F]{32,}")
+_WHOLE_WORD = re.compile(rb"(?<![0-9A-Za-z])((?:sk|pk)-)[0-9A-Za-z_-]{8,}")
+_CHANGE = re.compile(rb"[0-9](?=[A-Za-z])|[A-Za-z](?=[0-9])")
+RANDOM_CHANGES = 4
+"""A run of letters and digits that changes between the two this often is random: `production2026` changes once."""
+
+
+def mask_keys(text: str) -> str:
+    """Return a message for an operator with every key in it masked. Names such as "risk-assessment" stay readable."""
+    found = text.encode(errors="replace")
+    return _WHOLE_WORD.sub(rb"\1[masked]", _FORMS.sub(_MASKED_SURE, found)).decode()
+
+
+def looks_like_key(name: str) -> bool:
+    """Return whether a key was given where the name of a secret is expected. Names such as `team/openai#key` and
+    `OPENAI_API_KEY_2026` do not look like keys."""
+    text = name.encode(errors="replace")
+    if _FORMS.search(text) or _KEY_PREFIX.search(text) or _HEX.search(text):
+        return True
+    return any(len(_CHANGE.findall(run)) >= RANDOM_CHANGES for run in _RUN.findall(text))
 
 
 def mask_credentials(text: bytes) -> bytes:
