@@ -19,7 +19,7 @@ from apps.release_lane.front import make_front
 from apps.release_lane.host import Host
 from apps.release_lane.journal import Action, Journal, Operation, now, who
 from apps.release_lane.kubernetes.cluster import Cluster
-from apps.release_lane.probes import HttpProbes
+from apps.release_lane.probes import HttpProbes, Probes
 from apps.release_lane.runners.process import ProcessRunner
 from apps.release_lane.runners.systemd import SystemdRunner
 from apps.release_lane.settings import DEFAULT_FILE, LaneSettings, read_environment, read_settings
@@ -48,13 +48,19 @@ class Target(Protocol):
         """Return what takes a failed release back, as things stand now; None if nothing served before."""
 
 
-def main(arguments: Sequence[str], say: Say = print, commands: Commands | None = None) -> int:
-    """Run an operation. Return the exit code."""
+def _print(line: str) -> None:
+    print(line, flush=True)  # noqa: T201 - the output of a command; a pipe shows each step when it begins
+
+
+def main(
+    arguments: Sequence[str], say: Say = _print, commands: Commands | None = None, probes: Probes | None = None
+) -> int:
+    """Run an operation. Return the exit code. Tests replace the programs and probes."""
     options = _parser().parse_args(arguments)
     try:
         settings = read_settings(options.config)
         journal = Journal(settings.root / "lane")
-        target = make_target(settings, commands or SystemCommands())
+        target = make_target(settings, commands or SystemCommands(), probes or HttpProbes())
         if options.action == "log":
             return _show_log(journal, say)
         if options.dry_run:
@@ -69,7 +75,7 @@ def main(arguments: Sequence[str], say: Say = print, commands: Commands | None =
         return LOCKED
 
 
-def make_target(settings: LaneSettings, commands: Commands) -> Target:
+def make_target(settings: LaneSettings, commands: Commands, probes: Probes) -> Target:
     """Return the host or cluster that lane.toml describes."""
     if settings.kind == "kubernetes":
         return Cluster(settings, commands)
@@ -80,9 +86,7 @@ def make_target(settings: LaneSettings, commands: Commands) -> Target:
         else ProcessRunner(slots, lambda: read_environment(settings.environment_file))
     )
     builder = Builder(settings, commands)
-    return HostTarget(
-        Host(settings, commands, builder, slots, runner, make_front(settings.front, commands), HttpProbes())
-    )
+    return HostTarget(Host(settings, commands, builder, slots, runner, make_front(settings.front, commands), probes))
 
 
 class HostTarget:
@@ -102,10 +106,11 @@ class HostTarget:
     def rollback_target(self, wanted: str | None, interrupted: Operation | None) -> str:
         """Return the release to roll back to; of an interrupted release the one before it. Raises UsageError."""
         active = self._host.slots.read()
-        if wanted is None and interrupted is not None and active.release != interrupted.to:
-            wanted = interrupted.previous
-        if wanted is None and interrupted is not None and interrupted.action == "rollback":
-            wanted = interrupted.to
+        if wanted is None and interrupted is not None:
+            if interrupted.action == "rollback":
+                wanted = interrupted.to
+            elif interrupted.action == "release" and active.release != interrupted.to:
+                wanted = interrupted.previous
         return self._host.check_rollback(active, wanted and self.resolve(wanted))
 
     def steps(self, action: Action, release: str) -> list[Step]:

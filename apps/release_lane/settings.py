@@ -26,7 +26,7 @@ class FrontSettings:
 class KubernetesSettings:
     """The Deployment that is released."""
 
-    namespace: str = "flowbiz"
+    namespace: str = "flowbiz-production"
     deployment: str = "flowbiz-platform"
     container: str = "gateway"
     image: str = ""

@@ -7,19 +7,21 @@ from typing import Any
 
 from apps.release_lane.errors import LaneError
 
-CANARY_LABEL = "flowbiz.example/canary"
+COMPONENT = "app.kubernetes.io/component"
+CANARY = "gateway-canary"
+"""The component of the canary's pod: no Service selects it, and the NetworkPolicy of the gateway does."""
 Manifest = Mapping[str, Any]
 
 
 def canary_of(deployment: Manifest, container: str, image: str) -> Manifest:
-    """Return a Deployment of one pod with another image. Its labels keep it out of every Service and budget."""
+    """Return a Deployment of one pod with another image. No Service sends it traffic."""
     name = deployment["metadata"]["name"] + "-canary"
     spec = copy.deepcopy(deployment["spec"])
-    labels = {CANARY_LABEL: name}
+    template = spec["template"]
+    labels = {**template["metadata"].get("labels", {}), COMPONENT: CANARY}
     spec["replicas"] = 1
     spec["selector"] = {"matchLabels": labels}
-    template = spec["template"]
-    template["metadata"] = {**template.get("metadata", {}), "labels": labels}
+    template["metadata"] = {**template["metadata"], "labels": labels}
     template["spec"].pop("topologySpreadConstraints", None)  # they select the labels of the others
     set_image(template["spec"], container, image)
     return {

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -41,21 +40,21 @@ class ProcessRunner:
             **self._environment(),
             **read_environment(directory / "instance.env"),
         }
-        script = 'echo $$ > "$1.partial" && mv "$1.partial" "$1" && shift && exec "$@"'
+        script = 'echo $$ > "$1.partial" && mv "$1.partial" "$1" && cd "${1%/*}" && shift && exec "$@"'
         arguments = [str(command), "serve", "--port", str(port)]
-        with (directory / "output.log").open("ab") as output:
-            try:
-                subprocess.Popen(  # noqa: S603 - arguments are a list, from lane.toml
-                    ["/bin/sh", "-c", script, "sh", str(self._file(port)), *arguments],
-                    env=environment,
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                    cwd=directory,
-                )
-            except OSError as error:
-                raise LaneError(f"{command}: {error.strerror}") from None
+        log = (os.POSIX_SPAWN_OPEN, 1, self.log_of(port), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        nothing = (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)
+        try:
+            # Not subprocess, which warns of a child that outlives its parent.
+            os.posix_spawn(
+                "/bin/sh",
+                ["/bin/sh", "-c", script, "sh", str(self._file(port)), *arguments],
+                environment,
+                file_actions=[nothing, log, (os.POSIX_SPAWN_DUP2, 1, 2)],
+                setsid=True,
+            )
+        except OSError as error:
+            raise LaneError(f"{command}: {error.strerror}") from None
         for _ in range(600):
             if self._file(port).exists():
                 return

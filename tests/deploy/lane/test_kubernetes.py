@@ -1,0 +1,113 @@
+"""The lane in a cluster, with a stand-in for kubectl that records its calls."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from apps.release_lane.command import main
+from apps.release_lane.commands import Finished
+from tests.support.deploy.stand_in_commands import FIRST, SECOND
+from tests.support.deploy.stand_in_kubectl import IMAGE, StandInKubectl
+
+Lane = Callable[..., int]
+ORDER = [
+    "auth can-i", "kustomize overlay", "apply", "wait --for=condition=complete job/flowbiz-platform-migrate", "apply",
+    "rollout status deployment/flowbiz-platform-canary", "exec -i deployment/flowbiz-platform-canary",
+    "annotate", "set image deployment/flowbiz-platform", "rollout status deployment/flowbiz-platform ",
+    "delete deployment/flowbiz-platform-canary",
+]  # fmt: skip
+
+
+@pytest.fixture
+def kubectl() -> StandInKubectl:
+    return StandInKubectl()
+
+
+@pytest.fixture
+def lane(tmp_path: Path, kubectl: StandInKubectl) -> Lane:
+    (tmp_path / "smoke.key").write_text("fbp_test_key\n")
+    config = tmp_path / "lane.toml"
+    config.write_text(
+        f'kind = "kubernetes"\nroot = "{tmp_path}/srv"\nsmoke_key_file = "{tmp_path}/smoke.key"\n'
+        f'[kubernetes]\nimage = "{IMAGE}"\noverlay = "overlay"\n'
+    )
+    return lambda *arguments: main([*arguments, "--config", str(config)], lambda _: None, kubectl)
+
+
+def failing(pattern: str) -> Callable[[str], Finished | None]:
+    return lambda call: Finished(1, "", "it is broken") if re.search(pattern, call) else None
+
+
+def test_cluster_release_smokes_a_canary_before_the_rest(kubectl: StandInKubectl, lane: Lane) -> None:
+    assert lane("release", SECOND) == 0
+    found = iter(kubectl.calls)
+    for step in ORDER:
+        assert any(step in call + " " for call in found), f"{step} is not in its place: {kubectl.calls}"
+    assert kubectl.image == f"{IMAGE}:{SECOND}"
+    job, canary = kubectl.applied
+    assert job["metadata"]["name"] == f"flowbiz-platform-migrate-{SECOND[:12]}"
+    assert job["spec"]["template"]["spec"]["containers"][0]["image"] == f"{IMAGE}:{SECOND}"
+    pod = canary["spec"]["template"]
+    assert canary["spec"]["replicas"] == 1
+    assert pod["spec"]["containers"][0]["image"] == f"{IMAGE}:{SECOND}"
+    assert pod["metadata"]["labels"] == {"app.kubernetes.io/component": "gateway-canary"}
+    assert canary["spec"]["selector"]["matchLabels"] == pod["metadata"]["labels"]
+
+
+def test_smoke_key_is_not_an_argument(kubectl: StandInKubectl, lane: Lane) -> None:
+    lane("release", SECOND)
+    assert "fbp_test_key" not in " ".join(kubectl.calls)
+    assert "fbp_test_key\n" in kubectl.stdin
+
+
+@pytest.mark.parametrize("broken", ["auth", "wait --for", "rollout status .*canary", " exec "])
+def test_cluster_failure_before_rollout_changes_no_image(broken: str, kubectl: StandInKubectl, lane: Lane) -> None:
+    kubectl.fail = failing(broken)
+    assert lane("release", SECOND) == 1
+    assert kubectl.image == f"{IMAGE}:{FIRST}"
+    assert kubectl.of("set image") == []
+
+
+def test_failed_rollout_is_undone(kubectl: StandInKubectl, lane: Lane) -> None:
+    calls: list[str] = []
+
+    def fail_once(call: str) -> Finished | None:
+        if "rollout status deployment/flowbiz-platform " in call and not calls:
+            calls.append(call)
+            return Finished(1, "", "timed out")
+        return None
+
+    kubectl.fail = fail_once
+    assert lane("release", SECOND) == 1
+    assert kubectl.of("rollout undo") == ["kubectl rollout undo deployment/flowbiz-platform"]
+    assert kubectl.image == f"{IMAGE}:{FIRST}"
+
+
+def test_cluster_rollback_is_repeatable(kubectl: StandInKubectl, lane: Lane) -> None:
+    lane("release", SECOND)
+    assert lane("rollback") == 0
+    assert kubectl.image == f"{IMAGE}:{FIRST}"
+    assert lane("rollback") == 0
+    assert kubectl.image == f"{IMAGE}:{FIRST}", "a repeated `rollout undo` would return to the broken release"
+    assert len(kubectl.of("rollout undo")) == 1
+
+
+def test_failed_migration_job_is_deleted(kubectl: StandInKubectl, lane: Lane) -> None:
+    kubectl.fail = failing("wait --for")
+    lane("release", SECOND)
+    assert kubectl.of("logs job/flowbiz-platform-migrate")
+    assert kubectl.of("delete job/flowbiz-platform-migrate")
+
+
+def test_cluster_dry_run_only_reads(kubectl: StandInKubectl, lane: Lane) -> None:
+    assert lane("release", SECOND, "--dry-run") == 0
+    assert all(call.startswith("kubectl get ") for call in kubectl.calls)
+
+
+def test_cluster_without_image_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "lane.toml"
+    config.write_text(f'kind = "kubernetes"\nroot = "{tmp_path}"\n')
+    assert main(["release", FIRST, "--config", str(config)], lambda _: None, StandInKubectl()) == 2
+    assert "[kubernetes] image is not set" in capsys.readouterr().err
