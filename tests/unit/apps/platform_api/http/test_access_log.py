@@ -4,33 +4,24 @@ import asyncio
 from datetime import UTC, datetime
 from typing import Any
 
-import orjson
 import pytest
 
 from apps.platform_api.http import access_log
 from apps.platform_api.http.access_log import AccessLog
 from platform_app.ledger.events.access_decision import AccessDecision
 from platform_app.observability.context import RequestContext
+from platform_app.observability.logging import configure_logging
 from platform_app.observability.tracing.trace_context import continue_trace
+from tests.support.fakes.log_lines import Lines
 from tests.support.gateway.ledger_events import access
 
 NOON = datetime(2026, 11, 26, 12, tzinfo=UTC)
 
 
-class Lines:
-    """In place of the logger."""
-
-    def __init__(self) -> None:
-        self.written: list[dict[str, Any]] = []
-
-    def info(self, event: str, **fields: Any) -> None:
-        self.written.append({"event": event, **orjson.loads(orjson.dumps(fields))})
-
-
 @pytest.fixture
-def lines(monkeypatch: pytest.MonkeyPatch) -> Lines:
+def lines() -> Lines:
     lines = Lines()
-    monkeypatch.setattr(access_log, "_log", lines)
+    configure_logging("info", "json", lines)
     return lines
 
 
@@ -46,14 +37,14 @@ def write(log: AccessLog, **fields: Any) -> AccessDecision:
 async def test_lines_beyond_the_bound_are_counted_in_one(lines: Lines) -> None:
     log = AccessLog(3)
     events = [write(log) for _ in range(10)]
-    assert len(lines.written) == 3
-    assert all("count" not in line for line in lines.written)
+    assert len(lines.all) == 3
+    assert all("count" not in line for line in lines.all)
     log.flush()
-    [line] = lines.written[3:]
+    [line] = lines.all[3:]
     assert (line["event"], line["count"], line["status"]) == ("request", 7, 401)
     assert (line["request_id"], line["trace_id"]) == (events[3].request_id, events[3].trace_id)
     log.flush()
-    assert len(lines.written) == 4
+    assert len(lines.all) == 4
 
 
 async def test_lines_with_a_key_are_never_counted(lines: Lines) -> None:
@@ -61,7 +52,7 @@ async def test_lines_with_a_key_are_never_counted(lines: Lines) -> None:
     for _ in range(20):
         write(log, key_id="k" * 12)
     log.flush()
-    assert len(lines.written) == 20
+    assert len(lines.all) == 20
 
 
 async def test_counts_are_written_without_another_request(lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,6 +60,6 @@ async def test_counts_are_written_without_another_request(lines: Lines, monkeypa
     log = AccessLog(0)
     write(log)
     async with asyncio.timeout(300):
-        while not lines.written:
+        while not lines.all:
             await asyncio.sleep(0.01)
-    assert lines.written[0]["count"] == 1
+    assert lines.all[0]["count"] == 1
