@@ -8,7 +8,7 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3 python3.13 python3.14; 
 BIN := .venv/bin
 READY := .venv/.ready-$(shell cat requirements-dev.lock pyproject.toml editable_path_hook.py 2>/dev/null | cksum | tr ' ' -)
 
-.PHONY: help run image test check lint types imports format lock dashboards bench soak lane drill mutation hooks clean
+.PHONY: help run image sbom audit test check lint types imports format lock dashboards bench soak lane drill mutation hooks clean
 help: ## Show the targets
 	@awk -F ':.*## ' '/^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -25,6 +25,12 @@ run: $(READY) ## Start the whole gateway on this machine (Ctrl-C stops all of it
 
 image: ## Build the container image with buildah, podman or docker (ARGS="--base IMAGE --tag NAME")
 	@deploy/image/build $(ARGS)
+
+SBOM := dist/sbom.cdx.json
+sbom: $(READY) ## Write the bill of materials of a release, CycloneDX, from requirements.lock (SBOM=FILE)
+	@mkdir -p $(dir $(SBOM))
+	$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --mc-type application --output-reproducible \
+		--validate --of JSON --output-file $(SBOM) requirements.lock
 
 ##@ Check
 check: lint types imports ## Run linter, format check, types and import rules; no tests
@@ -43,6 +49,13 @@ imports: $(READY) ## Check the import rules
 # are more processes than cores. ARGS="-n 0" runs in one process, ARGS="-n 8" in more.
 test: check ## Run everything: check, then all tests
 	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+# pip-audit reads the lock with its hashes as it is, and installs nothing of it. It has a separate environment, because it is
+# no part of the product's tests.
+audit: ## Look up known vulnerabilities of the locked packages (needs the network)
+	$(PYTHON) -m venv --clear build/audit
+	build/audit/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .github/audit.lock
+	build/audit/bin/pip-audit --strict --disable-pip --require-hashes -r requirements.lock $(ARGS)
 
 soak: $(READY) ## Send all hostile inputs in turn beside a legitimate client (ten minutes; ARGS="--seconds N")
 	$(BIN)/python -m tests.attacks.soak $(ARGS)
@@ -74,6 +87,8 @@ lock: $(READY) ## Rewrite the lock files from pyproject.toml (no host names in t
 		--no-annotate --no-header -c requirements.lock --extra embedded --extra dev --no-emit-package flowbiz-ai-platform -o requirements-dev.lock pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-annotate --no-header -c requirements-dev.lock -o deploy/image/build-requirements.lock deploy/image/build-requirements.in
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-annotate --no-header --upgrade -o .github/audit.lock .github/audit.in
 
 ##@ Measure
 bench: $(READY) ## Compare the gateway with a bare pass-through (ratios; about two minutes)

@@ -1,5 +1,6 @@
 """Node.js and the npm packages that tests run with it, installed once by the lock file."""
 
+import fcntl
 import hashlib
 import shutil
 import subprocess
@@ -22,6 +23,12 @@ def installed_modules() -> Path:
     for program in ("node", "npm"):
         if shutil.which(program) is None:
             pytest.skip(f"{program} is not installed")
+    with LOCK.open("rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # tests in other processes install too
+        return _installed()
+
+
+def _installed() -> Path:
     modules = PROJECT / "node_modules"
     marker = modules / ".installed-lock"
     wanted = hashlib.sha256(LOCK.read_bytes()).hexdigest()
