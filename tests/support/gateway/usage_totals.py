@@ -2,6 +2,8 @@
 
 import asyncpg
 
+from tests.support.gateway.ledger_database import connected
+
 _COUNTS = (
     "day, key_id, owner, provider, model, requests, errors, client_closed, attempts, prompt_tokens, completion_tokens, "
     "cached_tokens, cost_microusd, requests_without_price, estimated_requests, requests_with_first_token"
@@ -38,3 +40,11 @@ async def differences(url: str) -> list[asyncpg.Record]:
         return rows
     finally:
         await connection.close()
+
+
+async def totals_are_the_sum(url: str, requests: int) -> None:
+    """Every column of every total is the sum of its records, of which there are so many."""
+    assert await differences(url) == []
+    async with connected(url) as connection:
+        assert await connection.fetchval("SELECT count(*) FROM usage_records") == requests
+        assert await connection.fetchval("SELECT coalesce(sum(requests), 0)::int FROM usage_daily") == requests
