@@ -113,7 +113,7 @@ def test_exporter_leaves_no_gauges_of_a_worker(
 
 @pytest.mark.skipif(not AUTOGROUP.exists(), reason="this kernel does not group processes by session")
 @pytest.mark.parametrize("own_session", [True, False])
-def test_exporter_lowers_priority_of_its_own_session_alone(
+def test_exporter_lowers_priority_of_one_session_alone(
     http_collector: Received, settings_environment: dict[str, str], tmp_path: Path, own_session: bool
 ) -> None:
     """In the session of other processes, the value would slow down all of them."""

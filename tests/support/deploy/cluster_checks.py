@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from tests.support.deploy.manifests import CLUSTER_SCOPED, Manifest, find, selects, workloads
+from tests.support.deploy.manifests import CLUSTER_SCOPED, Manifest, find, policy_selects, selects, workloads
 from tests.support.paths import ROOT
 
 COMPONENTS = {"foundation", "gateway", "metrics", "migrate", "smoke", "monitoring"}
@@ -53,7 +53,7 @@ def network_problems(manifests: Sequence[Manifest]) -> Iterator[str]:
         yield "no policy denies everything by default"
     for name, labels, _ in workloads(manifests):
         component = labels["app.kubernetes.io/component"]
-        own = [policy for policy in policies if selects(policy["podSelector"].get("matchLabels", {}), labels)]
+        own = [policy for policy in policies if policy_selects(policy, labels)]
         outward = [rule for policy in own for rule in policy.get("egress", [])]
         inward = [rule for policy in own for rule in policy.get("ingress", [])]
         for direction, rules, expected in (("to", outward, EGRESS), ("from", inward, INGRESS)):

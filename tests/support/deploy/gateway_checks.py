@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from apps.platform_cli.serve.command import CONNECTIONS_BESIDE_POOL
 from apps.platform_cli.serve.supervisor import START_SECONDS
 from platform_app.config import START_TIMEOUT_SECONDS, Settings
-from tests.support.deploy.manifests import Manifest, find, gateway, quantity, selects, workloads
+from tests.support.deploy.manifests import Manifest, find, gateway, policy_selects, quantity, selects, workloads
 
 MINIMUM_PRE_STOP_SECONDS = 5
 AFTER_GRACE_SECONDS = 5
@@ -134,6 +134,6 @@ def selector_problems(manifests: Sequence[Manifest]) -> Iterator[str]:
             for port in each["spec"]["ports"]:
                 if port["targetPort"] not in ports:
                     yield f"{name}: the container has no port {port['targetPort']}"
-        selector = each["spec"]["podSelector"].get("matchLabels") if each["kind"] == "NetworkPolicy" else None
-        if selector and not any(selects(selector, labels) for labels in pods.values()):
+        named = each["kind"] == "NetworkPolicy" and each["spec"]["podSelector"]
+        if named and not any(policy_selects(each["spec"], labels) for labels in pods.values()):
             yield f"{name} selects no pod"

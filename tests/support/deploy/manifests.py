@@ -87,6 +87,15 @@ def selects(selector: Mapping[str, str], labels: Mapping[str, str]) -> bool:
     return bool(selector) and selector.items() <= labels.items()
 
 
+def policy_selects(policy: Manifest, labels: Mapping[str, str]) -> bool:
+    """Return whether a NetworkPolicy names these pods; not whether it is for all pods."""
+    selector = policy["podSelector"]
+    return selects(selector.get("matchLabels", {}), labels) and all(
+        each["operator"] == "In" and labels.get(each["key"]) in each["values"]
+        for each in selector.get("matchExpressions", [])
+    )
+
+
 _UNITS = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9}
 
 
