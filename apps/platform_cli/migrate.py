@@ -26,6 +26,9 @@ def _place() -> tuple[str, Path | None]:
 def up(revision: str = "head") -> None:
     """Migrate the schema up; each migration runs in its own transaction."""
     with _failures_explained():
+        if revision == "head" and migrations.is_newer(current := asyncio.run(_current())):
+            typer.echo(f"The schema is at {current}, which a newer version made. Nothing to do.")
+            return
         url, ca_file = _place()
         migrations.upgrade(url, revision, ca_file=ca_file)
     typer.echo(f"The schema is at {revision}.")

@@ -39,6 +39,12 @@ def known_revisions() -> frozenset[str]:
     return frozenset(script.revision for script in scripts.walk_revisions())
 
 
+def is_newer(revision: str | None) -> bool:
+    """Return whether a newer version made this schema. Its expand migrations leave what this version uses, so this
+    version serves with it: after a rollback, and while a release is being rolled out."""
+    return revision is not None and revision not in known_revisions()
+
+
 async def current_revision(engine: AsyncEngine) -> str | None:
     """The database's revision; None for an empty database."""
 

@@ -36,7 +36,7 @@ from platform_app.config import (
 from platform_app.core_contracts import core_problems
 from platform_app.db.engine import make_engine
 from platform_app.db.failures import failure_kind, tls_failure
-from platform_app.db.migrations import current_revision, head_revision
+from platform_app.db.migrations import current_revision, head_revision, is_newer
 from platform_app.errors import ConfigurationError
 from platform_app.ledger.service import spool_problems
 from platform_app.observability.logging import configure_logging, get_logger
@@ -149,7 +149,7 @@ async def _schema_problem(settings: Settings) -> str | None:
         return f"No connection to the database: {failure_kind(error)}. {TLS_ADVICE}"
     finally:
         await engine.dispose()
-    if current == head_revision():
+    if current == head_revision() or is_newer(current):
         return None
     return (
         f"The database schema is at {current or 'nothing (an empty database)'}, this version needs {head_revision()}. "
