@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from apps.release_lane.builder import Builder
 from apps.release_lane.commands import Commands, Finished, checked
@@ -168,14 +169,17 @@ class Host:
 
     def _check(self, release: str) -> str:
         live = [] if self.settings.check_live else ["--no-live"]
-        done = self._platform(release, ["check", "--before-migration", *live], self._environment(), timeout=300.0)
+        done = self._platform(
+            release,
+            ["check", "--before-migration", *live],
+            self._environment(self.settings.check_environment_file),
+            timeout=300.0,
+        )
         warnings = [line for line in done.stdout.splitlines() if line.startswith("warn")]
         return "\n      ".join([f"{len(done.stdout.splitlines())} checks, {len(warnings)} warnings", *warnings])
 
     def _migrate(self, release: str, direction: str) -> str:
-        environment = self._environment()
-        if self.settings.migration_environment_file is not None:
-            environment.update(read_environment(self.settings.migration_environment_file))
+        environment = self._environment(self.settings.migration_environment_file)
         done = self._platform(release, ["migrate", direction], environment, timeout=3600.0)
         return done.stdout.strip().replace("\n", "\n      ") or "done"
 
@@ -249,8 +253,9 @@ class Host:
     def _running_ports(self) -> list[int]:
         return [port for slot in self.settings.slots for port in slot if self.runner.running(port)]
 
-    def _environment(self) -> dict[str, str]:
-        return read_environment(self.settings.environment_file)
+    def _environment(self, more: Path | None) -> dict[str, str]:
+        found = read_environment(self.settings.environment_file)
+        return found if more is None else {**found, **read_environment(more)}
 
     def _platform(self, release: str, arguments: list[str], environment: Mapping[str, str], timeout: float) -> Finished:
         program = str(self.builder.directory(release) / "bin" / "flowbiz-platform")

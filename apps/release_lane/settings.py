@@ -46,6 +46,7 @@ class LaneSettings:
     runner: Literal["systemd", "process"] = "systemd"
     unit: str = "flowbiz-platform@{port}.service"
     environment_file: Path = Path("/etc/flowbiz/platform.env")
+    check_environment_file: Path | None = None
     migration_environment_file: Path | None = None
     smoke_key_file: Path = Path("/etc/flowbiz/smoke.key")
     artifacts: Path | None = None
