@@ -8,11 +8,7 @@ command. The lane imports only Python's standard library: it runs before the fir
     steps.py       what a step is, how steps run, what a failed one reports
     journal.py     the lock, the running operation, releases.log
     commands.py    runs other programs; stand-ins replace it in tests
-    host.py        the steps on a plain host: build, check, migrate, start, smoke, switch, retire
-    slots.py       which port of each slot serves, and which release
-    builder.py     a release's directory: virtual environment, wheel, locked dependencies
-    front.py       the traffic: nginx's list of instances, or a command
-    runners/       starts and stops an instance: systemd, or plain processes
+    host/          the operations on a plain host, with systemd or without
     kubernetes/    the same operation with kubectl
 
 On a host each slot has two ports. A release starts on the idle port, is smoked there, and then gets the slot's traffic;

@@ -12,18 +12,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from apps.release_lane.builder import Builder
 from apps.release_lane.commands import Commands, SystemCommands
 from apps.release_lane.errors import LaneError, LockedError, UsageError
-from apps.release_lane.front import make_front
-from apps.release_lane.host import Host
+from apps.release_lane.host.builder import Builder
+from apps.release_lane.host.front import make_front
+from apps.release_lane.host.operations import Host
+from apps.release_lane.host.probes import HttpProbes, Probes
+from apps.release_lane.host.runners.process import ProcessRunner
+from apps.release_lane.host.runners.systemd import SystemdRunner
+from apps.release_lane.host.slots import Slots
 from apps.release_lane.journal import Action, Journal, Operation, now, who
 from apps.release_lane.kubernetes.cluster import Cluster
-from apps.release_lane.probes import HttpProbes, Probes
-from apps.release_lane.runners.process import ProcessRunner
-from apps.release_lane.runners.systemd import SystemdRunner
 from apps.release_lane.settings import DEFAULT_FILE, LaneSettings, read_environment, read_settings
-from apps.release_lane.slots import Slots
 from apps.release_lane.steps import Say, Step, StepFailed, run_steps, show_steps
 
 DONE, FAILED, USAGE, LOCKED = 0, 1, 2, 3

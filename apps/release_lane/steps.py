@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from apps.release_lane.errors import LaneError
+from apps.release_lane.errors import LaneError, UsageError
 
 Say = Callable[[str], None]
 
@@ -44,7 +44,8 @@ def run_steps(steps: Sequence[Step], say: Say, note: Callable[[str], None]) -> N
         started = time.monotonic()
         try:
             done = step.run()
-        except LaneError as error:
+        except (LaneError, UsageError) as raised:
+            error = raised if isinstance(raised, LaneError) else LaneError(str(raised))
             say(f"      FAILED: {error.what}")
             failed = StepFailed(step, error)
             say(f"      To do: {failed.remedy}")

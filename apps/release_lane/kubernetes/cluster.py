@@ -7,7 +7,7 @@ from typing import Any
 
 from apps.release_lane.commands import Commands, Finished, checked
 from apps.release_lane.errors import LaneError, UsageError
-from apps.release_lane.host import smoke_result
+from apps.release_lane.host.operations import smoke_result
 from apps.release_lane.journal import Action, Operation
 from apps.release_lane.kubernetes.manifests import Manifest, canary_of, image_of, migration_job
 from apps.release_lane.settings import LaneSettings

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from apps.release_lane.builder import Builder
 from apps.release_lane.commands import Finished, SystemCommands
 from apps.release_lane.errors import LaneError, UsageError
-from apps.release_lane.runners.process import ProcessRunner
+from apps.release_lane.host.builder import Builder
+from apps.release_lane.host.runners.process import ProcessRunner
+from apps.release_lane.host.slots import Slots
 from apps.release_lane.settings import LaneSettings, read_environment, read_settings
-from apps.release_lane.slots import Slots
 from tests.support.deploy.stand_in_commands import FIRST, StandInCommands
 from tests.support.paths import ROOT
 from tests.support.servers.ports import free_port

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from apps.release_lane.builder import Builder
 from apps.release_lane.commands import Commands, Finished, checked
 from apps.release_lane.errors import LaneError, UsageError
-from apps.release_lane.front import Front
-from apps.release_lane.probes import Probes
-from apps.release_lane.runners.interface import Runner
+from apps.release_lane.host.builder import Builder
+from apps.release_lane.host.front import Front
+from apps.release_lane.host.probes import Probes
+from apps.release_lane.host.runners.interface import Runner
+from apps.release_lane.host.slots import Active, Slots
 from apps.release_lane.settings import LaneSettings, read_environment
-from apps.release_lane.slots import Active, Slots
 from apps.release_lane.steps import Step
 
 _POLL_SECONDS = 0.25

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from apps.release_lane.commands import minimal_environment
 from apps.release_lane.errors import LaneError
+from apps.release_lane.host.slots import Slots
 from apps.release_lane.settings import read_environment
-from apps.release_lane.slots import Slots
 
 _POLL_SECONDS = 0.1
 
