@@ -55,6 +55,7 @@ from platform_app.config.limits import DEFAULT_RULES, LimitRule, RateLimitsConfi
 from platform_app.config.origins import parse_origins
 from platform_app.config.policies import BreakerConfig, PoliciesConfig, RetryConfig
 from platform_app.config.reading.checks import ConfigModel
+from platform_app.config.reading.values import did_you_mean
 from platform_app.config.settings import START_TIMEOUT_SECONDS, Settings, load_settings, unknown_variables
 
 __all__ = [
@@ -87,6 +88,7 @@ __all__ = [
     "RuleName",
     "Settings",
     "WireFormat",
+    "did_you_mean",
     "environment",
     "exports_traces",
     "load_config",

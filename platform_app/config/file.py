@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError
 
 from platform_app.config.catalog import ModelConfig, ProviderConfig, RouteConfig
-from platform_app.config.fields import ModelName, RuleName
+from platform_app.config.fields import ModelName, OwnerName, RuleName
 from platform_app.config.limits import RateLimitsConfig
 from platform_app.config.policies import PoliciesConfig
 from platform_app.config.reading.checks import Check, ConfigModel, find_inconsistencies
@@ -30,18 +30,28 @@ class PlatformConfig(ConfigModel):
     models: Annotated[dict[ModelName, ModelConfig], Field(min_length=1)]
     rate_limits: RateLimitsConfig = RateLimitsConfig()
     policies: PoliciesConfig = PoliciesConfig()
+    owners: Annotated[tuple[OwnerName, ...], Field(min_length=1, max_length=1000)] | None = Field(
+        None,
+        description="The owners that keys may have; a key for another owner is refused. Without it every owner is "
+        "accepted.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] | None = Field(
         None, description="The level of the workers' log lines; without it PLATFORM_LOG_LEVEL."
     )
 
     def checks(self) -> Iterable[Check]:
         """See ConfigModel.checks."""
-        return tuple(
+        return self._unique_owners, *(
             partial(check, (name, index))
             for check in (self._known_provider, self._capabilities)
             for name, model in self.models.items()
             for index in range(len(getattr(model, "routes", ())))
         )
+
+    def _unique_owners(self) -> Iterator[Problem]:
+        for index, owner in enumerate(self.owners or ()):
+            if owner in (self.owners or ())[:index]:
+                yield ("owners", index), f"'{owner}' occurs twice; remove one"
 
     def _known_provider(self, place: tuple[str, int]) -> Iterator[Problem]:
         provider = self._route(place).provider

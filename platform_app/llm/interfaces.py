@@ -1,5 +1,6 @@
 """The interfaces between a caller and a model: adapters speak a wire format, upstreams add policies."""
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from platform_app.llm.chunk_stream import ChunkStream
@@ -8,6 +9,16 @@ from platform_app.llm.responses import ModelResponse
 
 UpstreamResponse = ModelResponse | ChunkStream
 """A ChunkStream if the call requests a stream, else a ModelResponse."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelList:
+    """The models that a provider lists."""
+
+    names: frozenset[str] = frozenset()
+    complete: bool = False
+    """Whether a route's model must be among the names. False for Azure, whose routes name deployments, for a list in
+    pages, and for a response that is not a list."""
 
 
 class ModelAdapter(Protocol):
@@ -24,10 +35,10 @@ class ModelAdapter(Protocol):
         """
         ...
 
-    async def probe(self, credential: str | None, timeout_seconds: float) -> bool:
+    async def probe(self, credential: str | None, timeout_seconds: float) -> ModelList | None:
         """Request the provider's list of models, which costs nothing and needs the credential.
 
-        Return whether the provider has such a list: False for a 404, which some compatible servers return.
+        Return the list, or None for a 404, which some compatible servers return.
 
         Raises:
             ProviderFailed, RequestRefused: like `send`. The error's `__cause__` is a TransportError, a TimeoutError, or

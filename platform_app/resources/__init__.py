@@ -323,7 +323,7 @@ def _log_failure(task: asyncio.Task[None]) -> None:
 
 
 def _key_rules(config: PlatformConfig) -> KeyRules:
-    return KeyRules(config.rate_limits.rules, config.models)
+    return KeyRules(config.rate_limits.rules, config.models, config.owners)
 
 
 def _throttle(settings: Settings, limiter: RateLimiter) -> FailureThrottle:

@@ -42,7 +42,7 @@ def _rules(config: PlatformConfig) -> dict[str, Any]:
 
 def _settings(config: PlatformConfig) -> dict[str, Any]:
     rate_limits = {name: value for name, value in _fields(config.rate_limits).items() if name != "rules"}
-    return {**rate_limits, "log_level": config.log_level}
+    return {**rate_limits, "log_level": config.log_level, "owners": config.owners}
 
 
 def _fields(model: Any) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The config file while the process runs: a change is taken over as a whole, or not at all."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +14,9 @@ from platform_app.resources.config_audit import ConfigAudit
 from platform_app.resources.config_changes import ConfigChange, changed_names
 
 WATCH_SECONDS = 1.0
+RETRY_SECONDS = 2.0
+"""The wait before a refused file is tried again; it doubles up to MAX_RETRY_SECONDS."""
+MAX_RETRY_SECONDS = 10.0
 _NO_FILE = (0, 0, 0)
 
 _log = get_logger("config")
@@ -24,7 +28,8 @@ Check = Callable[[PlatformConfig], Awaitable[list[str]]]
 class ConfigReload:
     """Watch the config file, and apply a changed file as a whole once it is valid.
 
-    Until then the previous configuration stays in use; a gauge and one log line report a refused file.
+    Until then the previous configuration stays in use; a gauge and one log line report a refused file. A refused file
+    is tried again, because what it lacked may be there later: a secret, or a file that it names.
     """
 
     def __init__(
@@ -50,6 +55,10 @@ class ConfigReload:
         self._audit = audit
         self._asked = False
         self._seen = _signature(settings.config_file)
+        self._refused: list[str] = []
+        """The problems of the last attempt."""
+        self._reason = "file_changed"
+        self._retry_at, self._retry_wait = 0.0, RETRY_SECONDS
 
     def request(self) -> None:
         """Read the file again within a second, changed or not. Safe in a signal handler."""
@@ -69,7 +78,11 @@ class ConfigReload:
     async def _look(self) -> None:
         now = await asyncio.to_thread(_signature, self._settings.config_file)
         if not self._asked and now == self._seen:
+            if self._refused and time.monotonic() >= self._retry_at:
+                self._retry_wait = min(2 * self._retry_wait, MAX_RETRY_SECONDS)
+                await self.reload(self._reason)
             return
+        self._retry_wait = RETRY_SECONDS
         # A file that is still being written is read again once its time stamp has changed once more.
         reason = "sighup" if self._asked else "file_changed"
         self._asked, self._seen = False, now
@@ -83,10 +96,9 @@ class ConfigReload:
         except ConfigurationError as error:
             problems = error.problems
         if problems:
-            metrics.CONFIG_RELOADS.labels("refused").inc()
-            metrics.CONFIG_REFUSED.set(1)
-            _log.error("config_reload_refused", problems=problems)
+            self._refuse(problems, reason)
             return False
+        self._refused = []
         self._apply(config)
         metrics.CONFIG_RELOADS.labels("applied").inc()
         metrics.CONFIG_REFUSED.set(0)
@@ -96,6 +108,17 @@ class ConfigReload:
         if self._audit is not None:
             self._audit.note(change)
         return True
+
+    def _refuse(self, problems: list[str], reason: str) -> None:
+        """Report a refused file; a retry only if it finds other problems."""
+        repeated = problems == self._refused
+        self._refused, self._reason = problems, reason
+        self._retry_at = time.monotonic() + self._retry_wait
+        if repeated and self._retry_wait > RETRY_SECONDS:
+            return
+        metrics.CONFIG_RELOADS.labels("refused").inc()
+        metrics.CONFIG_REFUSED.set(1)
+        _log.error("config_reload_refused", problems=problems)
 
 
 def _signature(path: Path | None) -> tuple[int, int, int]:

@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import dataclass, replace
 
-from platform_app.auth.authenticator import SecretPeppers
+from platform_app.auth.pepper import parse_peppers
 from platform_app.config import PlatformConfig, Settings
 from platform_app.errors import SecretError
 from platform_app.secret_store.base import SecretStore
@@ -43,7 +43,10 @@ def provider_secrets(config: PlatformConfig) -> dict[str, str | None]:
 
 async def _pepper(need: RequiredSecret, secrets: SecretStore) -> RequiredSecret:
     try:
-        await SecretPeppers(secrets, need.name).current()
+        value = (await secrets.get(need.name)).value
+        if (problem := _wrapping_problem(value)) is not None:
+            return replace(need, problem=problem)
+        parse_peppers(need.name, value)
     except SecretError as error:
         return replace(need, problem=str(error))
     return need
@@ -51,7 +54,31 @@ async def _pepper(need: RequiredSecret, secrets: SecretStore) -> RequiredSecret:
 
 async def _credential(need: RequiredSecret, secrets: SecretStore) -> RequiredSecret:
     try:
-        await secrets.get(need.name)
+        secret = await secrets.get(need.name)
     except SecretError as error:
         return replace(need, problem=str(error))
-    return need
+    return replace(need, problem=credential_problem(secret.value))
+
+
+def credential_problem(value: str) -> str | None:
+    """Return why a provider's credential cannot be sent as a header, or is not the key alone; None if it can."""
+    if (problem := _wrapping_problem(value)) is not None:
+        return problem
+    if len(value.splitlines()) > 1:
+        return f"has {len(value.splitlines())} lines; write the key alone, on one line"
+    if not value.isascii():
+        position = next(index for index, character in enumerate(value, start=1) if not character.isascii())
+        return f"has a character that is not ASCII (number {position}); keys have none, so copy the key again"
+    if not value.isprintable():
+        return "has a control character, which headers cannot have; write the key alone"
+    if " " in value:
+        return "has a space in it; write the key alone, without the name of a scheme such as Bearer"
+    return None
+
+
+def _wrapping_problem(value: str) -> str | None:
+    if value.startswith("\ufeff"):
+        return "starts with a byte order mark; save the file as UTF-8 without one"
+    if len(value) > 1 and value[0] in "'\"" and value[-1] == value[0]:
+        return "is in quotes, which are part of the value; remove them"
+    return None

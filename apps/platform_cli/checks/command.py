@@ -7,22 +7,25 @@ from dataclasses import replace
 
 import typer
 
+from apps.platform_cli.checks.output import line
+from apps.platform_cli.checks.owners import active_owners, owner_checks
 from apps.platform_cli.checks.prices import price_checks
-from apps.platform_cli.checks.provider_probe import probe_provider
+from apps.platform_cli.checks.provider_probe import model_checks, probe_provider
 from apps.platform_cli.checks.redis import redis_checks
+from apps.platform_cli.checks.spool import spool_check
 from apps.platform_cli.checks.variables import variable_checks
 from platform_app.config import PlatformConfig, ProviderConfig, Settings, load_config, load_settings
 from platform_app.core_contracts import core_problems, core_status
 from platform_app.db.engine import make_engine
 from platform_app.errors import SecretError
 from platform_app.ledger.interfaces import NullLedger
-from platform_app.ledger.service import spool_problems
 from platform_app.llm.http.transport.pool import ConnectionPool
+from platform_app.llm.interfaces import ModelList
 from platform_app.llm.models.builder import provider_connections
 from platform_app.rate_limit.matching import RuleBook
 from platform_app.readiness import Check, Readiness, RedisPolicy
 from platform_app.resources import make_redis, make_secret_store, open_limiter
-from platform_app.resources.required_secrets import look_up_required, provider_secrets
+from platform_app.resources.required_secrets import credential_problem, look_up_required, provider_secrets
 from platform_app.secret_store.base import SecretStore
 
 
@@ -35,30 +38,30 @@ def run_checks(live: bool = True, *, before_migration: bool = False) -> int:
     """
     settings = load_settings()
     config = load_config(settings)
-    typer.echo(_line(Check("configuration", True, True, _summary(config))))
+    typer.echo(line(Check("configuration", True, True, _summary(config))))
     failed = False
     for check in variable_checks():
-        typer.echo(_line(check))
+        typer.echo(line(check))
         failed = failed or check.required
 
-    for line in settings.insecure_connections():
-        typer.echo(_line(Check("tls", False, False, line)))
+    for sentence in settings.insecure_connections():
+        typer.echo(line(Check("tls", False, False, sentence)))
 
     for check in price_checks(config):
-        typer.echo(_line(check))
+        typer.echo(line(check))
         failed = failed or (check.required and not check.ok)
 
     if (proxy := settings.egress.proxy) is not None:
-        typer.echo(_line(Check("egress", True, True, f"calls to providers go through {proxy.host}:{proxy.port}")))
+        typer.echo(line(Check("egress", True, True, f"calls to providers go through {proxy.host}:{proxy.port}")))
 
     async def main() -> None:
         nonlocal failed
         async for check in _checks(settings, config, live):
             if before_migration and check.name == "schema" and not check.ok:
                 check = replace(check, required=False)
-                typer.echo(_line(check))
+                typer.echo(line(check))
                 continue
-            typer.echo(_line(check))
+            typer.echo(line(check))
             failed = failed or (check.required and not check.ok)
 
     asyncio.run(main())
@@ -80,9 +83,11 @@ async def _checks(settings: Settings, config: PlatformConfig, live: bool) -> Asy
         if live:
             async with provider_connections(settings) as pool:
                 for name, provider in config.providers.items():
-                    yield await _provider(name, provider, provider_secrets(config)[name], secrets, pool)
-    spool = spool_problems(settings)
-    yield Check("spool", not spool, True, "; ".join(spool) or f"{settings.spool_dir} can be written")
+                    check, listed = await _provider(name, provider, provider_secrets(config)[name], secrets, pool)
+                    yield check
+                    for of_model in model_checks(name, config, listed or ModelList()):
+                        yield of_model
+    yield spool_check(settings.spool_dir, settings.spool_max_bytes)
     yield _core(settings)
 
 
@@ -97,6 +102,9 @@ async def _servers(settings: Settings, config: PlatformConfig) -> AsyncIterator[
                 yield check
         async for check in redis_checks(settings):
             yield check
+        if (owners := await active_owners(engine)) is not None:
+            for check in owner_checks(config, owners):
+                yield check
     finally:
         await redis.aclose()
         await engine.dispose()
@@ -104,11 +112,15 @@ async def _servers(settings: Settings, config: PlatformConfig) -> AsyncIterator[
 
 async def _provider(
     name: str, provider: ProviderConfig, secret: str | None, secrets: SecretStore, pool: ConnectionPool
-) -> Check:
+) -> tuple[Check, ModelList | None]:
     try:
         credential = (await secrets.get(secret)).value if secret is not None else None
     except SecretError:
-        return Check(f"provider {name}", False, True, "not probed: its credential is missing")
+        return Check(
+            f"provider {name}", False, True, "not called: its credential is missing; see its secret above"
+        ), None
+    if credential is not None and credential_problem(credential) is not None:
+        return Check(f"provider {name}", False, True, "not called: its credential cannot be used, see above"), None
     return await probe_provider(name, provider, credential, pool)
 
 
@@ -124,8 +136,3 @@ def _summary(config: PlatformConfig) -> str:
     return (
         f"{len(config.models)} models, {len(config.providers)} providers, {len(config.rate_limits.rules)} limit rules"
     )
-
-
-def _line(check: Check) -> str:
-    mark = "ok  " if check.ok else ("FAIL" if check.required else "warn")
-    return f"{mark}  {check.name:<24} {check.detail}"

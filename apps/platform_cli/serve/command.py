@@ -5,6 +5,7 @@ separate port, and forwards SIGTERM and SIGHUP (reload the config file). It hand
 """
 
 import asyncio
+import errno
 import os
 import socket
 from collections.abc import Iterator, Mapping
@@ -15,6 +16,7 @@ import typer
 from sqlalchemy import text
 from tenacity import RetryError, retry, retry_if_exception, stop_after_delay, wait_exponential_jitter
 
+from apps.platform_cli.serve.port_holder import port_holder
 from apps.platform_cli.serve.supervisor import Supervisor
 from apps.platform_cli.serve.trace_exporter import TraceExporter
 from apps.platform_cli.serve.worker_metrics import serve_metrics
@@ -179,7 +181,14 @@ async def _connections_beyond(settings: Settings) -> dict[str, int] | None:
 
 
 def _complain(error: OSError, host: str, port: int, flag: str) -> int:
-    typer.echo(f"{error.strerror or error}: {host}:{port} (choose another with {flag})", err=True)
+    holder = port_holder(port) if error.errno == errno.EADDRINUSE else None
+    reason = f"{error.strerror or error}{f' by {holder}' if holder else ''}"
+    advice = f"choose another with {flag}"
+    if error.errno == errno.EACCES:
+        advice += ", or give the process the capability CAP_NET_BIND_SERVICE"
+    elif isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+        advice = "the host must be an address of this machine: correct PLATFORM_HOST or PLATFORM_METRICS_HOST"
+    typer.echo(f"{reason}: {host}:{port} ({advice})", err=True)
     return 2
 
 

@@ -1,5 +1,6 @@
 """Aggregate the workers' metrics: each worker counts in its own files, and the parent adds them up for a scrape."""
 
+import os
 import shutil
 import socket
 import tempfile
@@ -16,6 +17,7 @@ from apps.platform_cli.embedded.lock import DirectoryLock
 from apps.platform_cli.embedded.private_file import is_private_directory
 from apps.platform_cli.serve.metrics_server import MetricsCache, MetricsServer
 from apps.platform_cli.serve.worker_collector import WorkersCollector
+from platform_app.errors import ConfigurationError
 from platform_app.observability.metrics import OF_THE_PARENT
 
 _PREFIX = "flowbiz-platform-metrics-"
@@ -31,9 +33,9 @@ def serve_metrics(host: str, port: int, cache_seconds: float = 1.0) -> Iterator[
 
     Raises:
         OSError: the port cannot be bound.
+        ConfigurationError: there is no temporary directory that this process can write.
     """
-    _sweep()
-    directory = Path(tempfile.mkdtemp(prefix=_PREFIX))
+    directory = _make_directory()
     try:
         with DirectoryLock(directory / _LOCK), _listen(host, port) as listening:
             registry = CollectorRegistry()
@@ -44,6 +46,20 @@ def serve_metrics(host: str, port: int, cache_seconds: float = 1.0) -> Iterator[
                 yield directory
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def _make_directory() -> Path:
+    try:
+        _sweep()
+        return Path(tempfile.mkdtemp(prefix=_PREFIX))
+    except OSError:
+        tried = os.environ.get("TMPDIR") or "/tmp, /var/tmp, /usr/tmp and the current directory"  # noqa: S108 - a message
+        raise ConfigurationError(
+            [
+                f"TMPDIR: no temporary directory can be written (tried {tried}); workers count their "
+                "metrics there. Make /tmp writable, or set TMPDIR to a writable directory"
+            ]
+        ) from None
 
 
 def forget_worker(pid: int, directory: Path) -> None:

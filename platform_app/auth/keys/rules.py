@@ -7,7 +7,7 @@ from typing import Any
 
 from platform_app.auth.keys.records import KeyRecord
 from platform_app.auth.permissions import ALL, GRANTS, covers, unknown_grants
-from platform_app.config import LimitRule
+from platform_app.config import LimitRule, did_you_mean
 from platform_app.config.limits import BY_KEY_SCOPES
 from platform_app.credential_forms import holds_credential
 from platform_app.errors import InsufficientScope, ValidationFailed
@@ -25,11 +25,19 @@ attribute without a comparison is refused."""
 class KeyRules:
     """Checks keys against the catalog's models and the config file's limit rules."""
 
-    def __init__(self, limit_rules: Sequence[LimitRule] = (), models: Collection[str] | None = None) -> None:
-        self.replace(limit_rules, models)
+    def __init__(
+        self,
+        limit_rules: Sequence[LimitRule] = (),
+        models: Collection[str] | None = None,
+        owners: Collection[str] | None = None,
+    ) -> None:
+        self.replace(limit_rules, models, owners)
 
-    def replace(self, limit_rules: Sequence[LimitRule], models: Collection[str] | None) -> None:
-        """Use the rules and models of a reloaded config file."""
+    def replace(
+        self, limit_rules: Sequence[LimitRule], models: Collection[str] | None, owners: Collection[str] | None = None
+    ) -> None:
+        """Use the rules, models and owners of a reloaded config file. Without owners, every owner is accepted."""
+        self._owners = owners
         self._limits = {rule.name: rule for rule in limit_rules if rule.scope in BY_KEY_SCOPES}
         self._models = models
 
@@ -43,6 +51,8 @@ class KeyRules:
         for name in ("name", "owner"):
             if name in fields:
                 problems += _text_problems(name, fields[name])
+        if "owner" in fields and self._owners is not None and fields["owner"] not in self._owners and not problems:
+            problems.append(_unknown_owner(fields["owner"], self._owners))
         if "scopes" in fields:
             problems += _scope_problems(fields["scopes"])
         if fields.get("allowed_models") is not None:
@@ -220,6 +230,12 @@ def _expiry_problems(expires_at: datetime) -> list[str]:
     if expires_at <= datetime.now(UTC):
         return ["expires_at: is in the past; to end a key now, revoke it"]
     return []
+
+
+def _unknown_owner(owner: str, owners: Collection[str]) -> str:
+    similar = did_you_mean(owner, owners)
+    advice = f"did you mean '{similar}'?" if similar else "add it there, or use one of them"
+    return f"owner: '{owner}' is not among the owners of the config file; {advice}"
 
 
 def _text_problems(field: str, value: str) -> list[str]:

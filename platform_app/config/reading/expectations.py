@@ -14,6 +14,7 @@ PATTERN_WORDS = {
     r"^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,127}$": "a model's name: up to 128 letters, digits and . _ : / @ -, with a "
     "letter or digit first",
     r"^[a-z0-9][a-z0-9-]{0,62}$": "a name of up to 63 lower-case letters, digits and -",
+    r"^\S(.{0,198}\S)?$": "an owner: 1 to 200 characters, without white space around them",
     r"^[A-Za-z0-9-]{1,64}$": "a header's name: up to 64 letters, digits and -",
     r"^[\x20-\x7e]{1,512}$": "a header's value: up to 512 printable ASCII characters",
     r"^[A-Za-z0-9_.:-]{1,128}$": "a field's name: up to 128 letters, digits and _ . : -",

@@ -29,7 +29,7 @@ ErrorOf = Callable[[int, Mapping[str, str], bytes], PlatformError]
 
 
 class UnexpectedStatus(Exception):
-    """The status of an error response. It is the cause of the error that `get_status` raises."""
+    """The status of an error response. It is the cause of the error that `get` raises."""
 
     def __init__(self, status: int) -> None:
         super().__init__(f"status {status}")
@@ -86,8 +86,8 @@ class ProviderHttp:
             return response
         raise self._error_of(stream.status, response.headers, await response.read_error())
 
-    async def get_status(self, url: str, headers: Mapping[str, str], seconds: float) -> int:
-        """Send a GET and return the status of its response, 200 to 299 or 404. The body is not read.
+    async def get(self, url: str, headers: Mapping[str, str], seconds: float) -> bytes | None:
+        """Send a GET and return the body of a response with status 200 to 299, or None for a 404.
 
         Raises:
             ProviderFailed, RequestRefused: like `post`. The cause is the TransportError, the TimeoutError or, for any
@@ -95,10 +95,12 @@ class ProviderHttp:
         """
         stream, timeouts = await self._send(b"GET", url, self._headers + _lines(headers), None, seconds)
         status = stream.status
-        if status == 404 or 200 <= status < 300:
+        if status == 404:
             stream.close()
-            return status
+            return None
         response = ProviderResponse(stream, self._limits, timeouts)
+        if 200 <= status < 300:
+            return await response.read_body()
         error = self._error_of(status, response.headers, await response.read_error())
         raise error from UnexpectedStatus(status)
 

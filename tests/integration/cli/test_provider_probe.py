@@ -4,10 +4,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from apps.platform_cli.checks.provider_probe import probe_provider
+from apps.platform_cli.checks.provider_probe import model_checks, probe_provider
 from apps.provider_simulator.server import ProviderSimulator
-from platform_app.config import ProviderConfig
+from platform_app.config import PlatformConfig, ProviderConfig
 from platform_app.llm.http.transport.pool import ConnectionPool
+from platform_app.llm.interfaces import ModelList
 from tests.support.providers.wires import WIRES, url_of
 from tests.support.servers.ports import free_port
 
@@ -34,7 +35,7 @@ def provider(base_url: str) -> ProviderConfig:
 
 
 async def test_probe_valid_credential_passes(locked: ProviderSimulator, pool: ConnectionPool) -> None:
-    check = await probe_provider("sim", provider(locked.base_url), KEY, pool)
+    check, _ = await probe_provider("sim", provider(locked.base_url), KEY, pool)
     assert (check.ok, check.name) == (True, "provider sim")
     assert check.detail.endswith("responds and accepts the credential")
 
@@ -43,20 +44,20 @@ async def test_probe_valid_credential_passes(locked: ProviderSimulator, pool: Co
 async def test_probe_wrong_or_missing_credential_fails(
     locked: ProviderSimulator, pool: ConnectionPool, credential: str | None
 ) -> None:
-    check = await probe_provider("sim", provider(locked.base_url), credential, pool)
+    check, _ = await probe_provider("sim", provider(locked.base_url), credential, pool)
     assert not check.ok
     assert check.detail.endswith("refuses the credential (401)")
     assert "canary" not in check.detail
 
 
 async def test_probe_provider_without_model_list_passes(locked: ProviderSimulator, pool: ConnectionPool) -> None:
-    check = await probe_provider("sim", provider(locked.base_url + "/elsewhere"), KEY, pool)
+    check, _ = await probe_provider("sim", provider(locked.base_url + "/elsewhere"), KEY, pool)
     assert check.ok
     assert "without a list of models" in check.detail
 
 
 async def test_probe_unreachable_provider_fails(pool: ConnectionPool) -> None:
-    check = await probe_provider("sim", provider(f"http://127.0.0.1:{free_port()}/v1"), KEY, pool)
+    check, _ = await probe_provider("sim", provider(f"http://127.0.0.1:{free_port()}/v1"), KEY, pool)
     assert not check.ok
     assert check.detail.endswith("does not respond (ConnectionRefusedError)")
 
@@ -65,7 +66,7 @@ async def test_probe_unreachable_provider_fails(pool: ConnectionPool) -> None:
 async def test_probe_credential_unfit_for_header_fails(
     locked: ProviderSimulator, pool: ConnectionPool, credential: str
 ) -> None:
-    check = await probe_provider("sim", provider(locked.base_url), credential, pool)
+    check, _ = await probe_provider("sim", provider(locked.base_url), credential, pool)
     assert not check.ok
     assert check.detail.startswith(f"no request was sent to {locked.base_url}")
     assert "a character that headers cannot have" in check.detail
@@ -85,7 +86,36 @@ async def test_probe_each_wire_format_lists_its_models(
             "api_version": "2024-10-21" if wire == "azure" else None,
         }
     )
-    good, bad = [await probe_provider("sim", config, key, pool) for key in (KEY, "sk-other-canary")]
+    (good, listed), (bad, _) = [await probe_provider("sim", config, key, pool) for key in (KEY, "sk-other-canary")]
     assert good.detail.endswith("responds and accepts the credential")
     assert bad.detail.endswith("refuses the credential (401)")
     assert {record.path for record in locked.requests()} == {MODELS_OF[wire]}
+    assert listed is not None
+    assert listed.complete is (wire != "azure")  # Azure's routes name deployments, which it does not list
+
+
+LISTED = ModelList(frozenset({"gpt-4o-mini", "claude-haiku-4-5-20251001", "models/gemini-2.0-flash"}), complete=True)
+
+
+@pytest.mark.parametrize(
+    ("upstream", "advice"),
+    [
+        ("gpt-4o-mini", None),
+        ("claude-haiku-4-5", None),
+        ("gemini-2.0-flash", None),
+        ("gpt-4o-mni", "did you mean 'gpt-4o-mini'?"),
+        ("llama", "compare it with the provider's documents"),
+    ],
+)
+def test_route_to_unlisted_model_is_a_warning(upstream: str, advice: str | None) -> None:
+    config = PlatformConfig.model_validate(
+        {
+            "providers": {"sim": {"base_url": "http://x/v1"}},
+            "models": {"public": {"routes": [{"provider": "sim", "model": upstream}]}},
+        }
+    )
+    found = list(model_checks("sim", config, LISTED))
+    assert [check.required for check in found] == ([] if advice is None else [False])
+    assert all(f"'{upstream}' is not among the 3 models" in check.detail for check in found)
+    assert all(check.detail.endswith(advice or "") for check in found)
+    assert list(model_checks("sim", config, ModelList(LISTED.names))) == []

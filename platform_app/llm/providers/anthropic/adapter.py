@@ -6,13 +6,17 @@ from collections.abc import Mapping
 from platform_app.llm import errors
 from platform_app.llm.http.client import ProviderHttp
 from platform_app.llm.http.event_stream import open_stream, read_whole
-from platform_app.llm.interfaces import UpstreamResponse
+from platform_app.llm.interfaces import ModelList, UpstreamResponse
 from platform_app.llm.providers.anthropic.request import messages_request
 from platform_app.llm.providers.anthropic.response import read_message
 from platform_app.llm.providers.anthropic.stream import AnthropicEventDecoder
+from platform_app.llm.providers.model_list import read_model_list
 from platform_app.llm.requests import Operation, UpstreamCall
 
 DEFAULT_VERSION = "2023-06-01"
+
+MAX_LISTED = 1000
+"""The largest page of Anthropic's list of models."""
 
 
 class AnthropicAdapter:
@@ -35,12 +39,11 @@ class AnthropicAdapter:
             return await open_stream(response, AnthropicEventDecoder(), read_message)
         return await read_whole(response, read_message, AnthropicEventDecoder)
 
-    async def probe(self, credential: str | None, timeout_seconds: float) -> bool:
-        """See ModelAdapter.probe. Lists the models."""
-        return (
-            await self._http.get_status(f"{self._root}/models", self._headers_with(credential, {}), timeout_seconds)
-            != 404
-        )
+    async def probe(self, credential: str | None, timeout_seconds: float) -> ModelList | None:
+        """See ModelAdapter.probe."""
+        url = f"{self._root}/models?limit={MAX_LISTED}"
+        body = await self._http.get(url, self._headers_with(credential, {}), timeout_seconds)
+        return None if body is None else read_model_list(body)
 
     def _headers_with(self, credential: str | None, extra: Mapping[str, str]) -> Mapping[str, str]:
         headers = {**extra, "anthropic-version": self._version}

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 
 from platform_app.llm.http.client import ProviderHttp
-from platform_app.llm.interfaces import UpstreamResponse
+from platform_app.llm.interfaces import ModelList, UpstreamResponse
+from platform_app.llm.providers.model_list import read_model_list
 from platform_app.llm.providers.openai.format import PATHS, send_openai
 from platform_app.llm.requests import UpstreamCall
 
@@ -22,9 +23,10 @@ class OpenAIAdapter:
         url = self._urls[call.operation]
         return await send_openai(self._http, url, _headers(credential, call.headers), call, body)
 
-    async def probe(self, credential: str | None, timeout_seconds: float) -> bool:
-        """See ModelAdapter.probe. Lists the models."""
-        return await self._http.get_status(f"{self._base_url}/models", _headers(credential, {}), timeout_seconds) != 404
+    async def probe(self, credential: str | None, timeout_seconds: float) -> ModelList | None:
+        """See ModelAdapter.probe."""
+        body = await self._http.get(f"{self._base_url}/models", _headers(credential, {}), timeout_seconds)
+        return None if body is None else read_model_list(body)
 
 
 def _headers(credential: str | None, extra: Mapping[str, str]) -> Mapping[str, str]:

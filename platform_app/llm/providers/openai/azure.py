@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from urllib.parse import quote
 
 from platform_app.llm.http.client import ProviderHttp
-from platform_app.llm.interfaces import UpstreamResponse
+from platform_app.llm.interfaces import ModelList, UpstreamResponse
 from platform_app.llm.providers.openai.format import PATHS, send_openai
 from platform_app.llm.requests import UpstreamCall
 
@@ -27,14 +27,10 @@ class AzureOpenAIAdapter:
         url = f"{self._root}/{path}?{self._version}"
         return await send_openai(self._http, url, _headers(credential, call.headers), call, call.body)
 
-    async def probe(self, credential: str | None, timeout_seconds: float) -> bool:
-        """See ModelAdapter.probe. Lists the models that the resource could deploy."""
-        return (
-            await self._http.get_status(
-                f"{self._root}/models?{self._version}", _headers(credential, {}), timeout_seconds
-            )
-            != 404
-        )
+    async def probe(self, credential: str | None, timeout_seconds: float) -> ModelList | None:
+        """See ModelAdapter.probe. Azure lists the models that the resource could deploy, and no deployments."""
+        body = await self._http.get(f"{self._root}/models?{self._version}", _headers(credential, {}), timeout_seconds)
+        return None if body is None else ModelList()
 
 
 def _headers(credential: str | None, extra: Mapping[str, str]) -> Mapping[str, str]:

@@ -143,3 +143,32 @@ async def test_reload_logs_the_names_that_changed(world: World) -> None:
     with capture_logs() as lines:
         assert await world.reload.reload()
     assert lines[0]["changes"] == {}
+
+
+async def test_refused_file_is_tried_again_without_a_change(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the file lacked, such as a secret, may be there later. Only the first attempt is reported."""
+    monkeypatch.setattr(config_reload, "WATCH_SECONDS", 0.01)
+    monkeypatch.setattr(config_reload, "RETRY_SECONDS", 0.01)
+    refused = Count("platform_config_reloads_total", outcome="refused")
+    checks = 0
+
+    async def check(_: PlatformConfig) -> list[str]:
+        nonlocal checks
+        checks += 1
+        return world.problems
+
+    reload = ConfigReload(world.settings(), check, world.apply, load_config_file(world.settings()))
+    world.problems = ["provider 'sim', secret 'SIM_KEY': not found"]
+    world.path.write_text(text("small", "big"))
+    task = asyncio.create_task(reload.run())
+    try:
+        async with asyncio.timeout(300):
+            while checks < 3:
+                await asyncio.sleep(0.01)
+        assert world.applied == []
+        assert refused.grown == 1
+        world.problems = []
+        await _applied(world, 1)
+    finally:
+        task.cancel()
+    assert world.applied == [["big", "small"]]

@@ -31,7 +31,7 @@ class Builder:
 
 def changed() -> PlatformConfig:
     limits = SimpleNamespace(rules=(), default_output_tokens=100)
-    return cast(PlatformConfig, SimpleNamespace(rate_limits=limits, models={}, log_level=None))
+    return cast(PlatformConfig, SimpleNamespace(rate_limits=limits, models={}, log_level=None, owners=None))
 
 
 @pytest.mark.parametrize("fails", [False, True])

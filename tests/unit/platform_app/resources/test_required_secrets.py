@@ -6,7 +6,7 @@ import pytest
 
 from platform_app.config import PlatformConfig, load_settings
 from platform_app.errors import SecretStoreUnavailable
-from platform_app.resources.required_secrets import look_up_required
+from platform_app.resources.required_secrets import credential_problem, look_up_required
 from platform_app.secret_store.base import Secret
 from tests.support.fakes.core import FakeSecrets
 
@@ -55,3 +55,36 @@ class TestRequired:
 
         all_asked = asyncio.Barrier(3)
         assert len(await problems(Down({}))) == 3
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("sk-canary\nsecond", "has 2 lines; write the key alone"),
+        ("sk-canary\r\nsecond", "has 2 lines; write the key alone"),
+        ("\ufeffsk-canary", "starts with a byte order mark"),
+        ("'sk-canary'", "is in quotes"),
+        ('"sk-canary"', "is in quotes"),
+        ("sk-canärý", "has a character that is not ASCII (number 7)"),
+        ("sk-\x7fcanary", "has a control character"),
+        ("Bearer sk-canary", "has a space in it; write the key alone"),
+    ],
+)
+def test_credential_that_cannot_be_sent_is_described(value: str, words: str) -> None:
+    problem = credential_problem(value)
+    assert problem is not None
+    assert words in problem
+    assert "canar" not in problem
+
+
+def test_credential_alone_has_no_problem() -> None:
+    assert credential_problem("sk-canary_0123456789") is None
+
+
+@pytest.mark.usefixtures("bare_environment")
+@pytest.mark.parametrize("wrapped", [f"'{PEPPER}'", f"\ufeff{PEPPER}"])
+async def test_pepper_in_quotes_or_with_mark_is_a_problem(wrapped: str) -> None:
+    store = FakeSecrets({"PLATFORM_API_KEY_PEPPER": wrapped, "OPENAI_API_KEY": "a", "team/IN_HOUSE#key": "b"})
+    (problem,) = await problems(store)
+    assert "remove them" in problem or "byte order mark" in problem
+    assert "9f9f" not in problem

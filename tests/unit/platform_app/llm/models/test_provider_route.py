@@ -14,7 +14,7 @@ from platform_app.errors import (
     ProviderTimeout,
 )
 from platform_app.llm.chunk_stream import ChunkStream
-from platform_app.llm.interfaces import UpstreamResponse
+from platform_app.llm.interfaces import ModelList, UpstreamResponse
 from platform_app.llm.models.provider_route import ProviderRoute
 from platform_app.llm.models.route import Route
 from platform_app.llm.requests import ModelCall, Operation, UpstreamCall
@@ -39,7 +39,7 @@ class Adapter:
             raise response
         return response
 
-    async def probe(self, credential: str | None, timeout_seconds: float) -> bool:
+    async def probe(self, credential: str | None, timeout_seconds: float) -> ModelList | None:
         raise NotImplementedError
 
 

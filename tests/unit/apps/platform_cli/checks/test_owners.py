@@ -1,0 +1,52 @@
+"""Owners in `check`: those with keys, those that are declared, and those that look misspelt."""
+
+import pytest
+
+from apps.platform_cli.checks.owners import owner_checks
+from platform_app.auth.keys.rules import KeyRules
+from platform_app.config import PlatformConfig
+from platform_app.errors import ValidationFailed
+
+
+def config(*owners: str) -> PlatformConfig:
+    return PlatformConfig.model_validate(
+        {
+            "providers": {"sim": {"base_url": "http://x/v1"}},
+            "models": {"m": {"routes": [{"provider": "sim", "model": "m"}]}},
+            "rate_limits": {"rules": [{"name": "owner-rpm", "scope": "owner", "limit": 5, "window_seconds": 60}]},
+            **({"owners": owners} if owners else {}),
+        }
+    )
+
+
+def warnings(found: PlatformConfig, keys: dict[str, int]) -> list[str]:
+    return [f"{check.name}: {check.detail}" for check in owner_checks(found, keys) if not check.ok]
+
+
+def test_owners_are_listed_with_their_limits() -> None:
+    first, *rest = owner_checks(config(), {"payments": 2, "search": 1})
+    assert (first.ok, rest) == (True, [])
+    assert first.detail == "payments (2 keys), search (1 key); each has the limits owner-rpm"
+
+
+def test_undeclared_owners_that_resemble_others_are_warnings() -> None:
+    [warning] = warnings(config(), {"payments": 1, "paymnts": 1, "team-a": 1, "team-b": 1, "squad 1": 1, "squad 2": 1})
+    assert warning.startswith("owner paymnts: resembles the owner 'payments'; ")
+
+
+def test_declared_owners_are_compared_with_keys() -> None:
+    assert warnings(config("payments", "search"), {"payments": 3, "serach": 1}) == [
+        "owner serach: has 1 active keys and is not under owners in the config file; did you mean 'search'?",
+        "owner search: is under owners in the config file and has no active key; did you mean 'serach'?",
+    ]
+
+
+def test_key_for_undeclared_owner_is_refused() -> None:
+    rules = KeyRules(owners=["payments"])
+    rules.check_fields({"owner": "payments"})
+    with pytest.raises(ValidationFailed) as caught:
+        rules.check_fields({"owner": "paymnts"})
+    assert caught.value.details == [
+        "owner: 'paymnts' is not among the owners of the config file; did you mean 'payments'?"
+    ]
+    KeyRules().check_fields({"owner": "paymnts"})
