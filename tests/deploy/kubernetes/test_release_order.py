@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import pytest
 
 from apps.release_lane.kubernetes.manifests import canary_of
-from tests.support.deploy.manifests import Manifest, find, gateway, overlay, policy_selects, selects
+from tests.support.deploy.manifests import Manifest, find, gateway, overlay, policy_selects, selects, workloads
 from tests.support.paths import ROOT
 
 COMPONENT = "app.kubernetes.io/component"
@@ -102,3 +102,13 @@ def test_lane_example_names_what_the_overlay_has() -> None:
     assert values["image"] == container["image"].rpartition(":")[0]
     assert (ROOT / values["overlay"] / "kustomization.yaml").is_file()
     assert find(manifests, "Job", values["migration_job"])
+
+
+def test_log_command_of_runbooks_selects_the_gateway() -> None:
+    manifests = overlay("production")
+    (found,) = re.findall(r"kubectl -n (\S+) logs -l (\S+)=(\S+) ", (ROOT / "runbooks/README.md").read_text())
+    namespace, label, value = found
+    assert namespace == find(manifests, "Namespace")["metadata"]["name"]
+    assert [name for name, labels, _ in workloads(manifests) if labels[label] == value] == [
+        "Deployment flowbiz-platform"
+    ]
