@@ -35,6 +35,12 @@ def up(revision: str = "head") -> None:
 
 
 @app.command()
+def contract() -> None:
+    """Remove what only earlier versions used; the previous version cannot run afterwards. A separate, later step."""
+    typer.echo("This version has no contract migration. Nothing to do.")
+
+
+@app.command()
 def down(revision: str) -> None:
     """Migrate the schema down to a revision; `base` drops every table with its data."""
     with _failures_explained():

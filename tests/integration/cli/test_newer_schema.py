@@ -34,6 +34,12 @@ def test_migrate_up_leaves_a_newer_schema(newer: str) -> None:
     assert (done.exit_code, done.output) == (0, "The schema is at 9999, which a newer version made. Nothing to do.\n")
 
 
+def test_migrate_contract_has_nothing_to_do() -> None:
+    """The release lane calls it: `deploy/lane contract`."""
+    done = CliRunner().invoke(app, ["migrate", "contract"])
+    assert (done.exit_code, done.output) == (0, "This version has no contract migration. Nothing to do.\n")
+
+
 async def test_serve_refuses_an_older_schema(empty_database: str, newer: str) -> None:
     sql(empty_database, "UPDATE alembic_version SET version_num = '0001'")
     problem = await _schema_problem(load_settings())
