@@ -99,7 +99,8 @@ async def _servers(settings: Settings, config: PlatformConfig) -> AsyncIterator[
             checks = await Readiness(engine, redis, settings, NullLedger(), policy).checks()
         for check in checks:
             if check.name != "ledger":
-                yield check
+                # A running gateway can do without them for a while. `serve` and every deploy need them.
+                yield replace(check, required=check.required or check.name in ("database", "redis"))
         async for check in redis_checks(settings):
             yield check
         if (owners := await active_owners(engine)) is not None:
