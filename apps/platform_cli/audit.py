@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from apps.platform_cli.database_commands import read_database, write_lines
+from apps.platform_cli.terminal.progress import Progress
 from platform_app.ledger.reading.audit import AuditFilter, AuditReader
 
 
@@ -15,8 +16,10 @@ def print_audit(wanted: AuditFilter, limit: int | None) -> None:
         if limit is not None:
             write_lines((await AuditReader(engine).page(wanted, only_owner=None, limit=limit)).entries)
             return
-        async for entries in AuditReader(engine).export(wanted, only_owner=None):
-            write_lines(entries)
+        with Progress("entries") as progress:
+            async for entries in AuditReader(engine).export(wanted, only_owner=None):
+                write_lines(entries)
+                progress.add(len(entries), entries[-1].get("occurred_at") if entries else None)
 
     read_database(work)
 

@@ -3,8 +3,6 @@
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration; `usage reconcile` has another, 3: the bill differs.
 """
 
-import errno
-import os
 import sys
 from datetime import datetime
 from decimal import Decimal
@@ -14,13 +12,14 @@ from typing import Annotated, Literal
 
 import typer
 
+from apps.platform_api.version import VERSION
 from apps.platform_cli import keys, limits, migrate
 from apps.platform_cli.audit import print_audit, utc
 from apps.platform_cli.maintenance import run_maintenance
 from apps.platform_cli.requests import show_request
+from apps.platform_cli.terminal.durations import day, moment
+from apps.platform_cli.terminal.entry import run_app
 from apps.platform_cli.usage.command import Format, print_records, print_usage
-from platform_app.credential_forms import mask_keys
-from platform_app.errors import ConfigurationError, PlatformError
 from platform_app.ledger.reading.audit import AuditFilter
 from platform_app.ledger.reading.usage_query import DEFAULT_GROUPS, UsageFilter, check_groups
 from platform_app.observability.logging import configure_logging
@@ -28,7 +27,6 @@ from platform_app.observability.logs.sink import LogSink
 
 app = typer.Typer(
     name="flowbiz-platform",
-    help="The FlowBiz AI Platform: a guarded gateway in front of LLM providers.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,  # a traceback that shows local variables would show secrets
@@ -38,12 +36,30 @@ app.add_typer(limits.app, name="limits", help="Explain which limits apply to a k
 app.add_typer(migrate.app, name="migrate", help="Change the database schema.")
 
 BillFormat = Literal["openai", "openai-cost", "anthropic", "anthropic-cost"]
-UNWRITABLE = (errno.ENOSPC, errno.EIO, errno.EBADF, errno.EDQUOT)
-"""Errors of an output that cannot be written."""
-_Moment = Annotated[datetime | None, typer.Option(help="UTC if it has no zone.")]
-_day_option = partial(typer.Option, formats=["%Y-%m-%d"])
+_Moment = Annotated[
+    datetime | None,
+    typer.Option(
+        parser=moment, metavar="TIME", help="2026-11-26T10:00, UTC if it has no zone; or 2h for two hours ago."
+    ),
+]
+_day_option = partial(typer.Option, parser=day, metavar="DAY")
 _Day = Annotated[datetime | None, _day_option(help="The first day, UTC; by default thirty days before the end.")]
 _Port = Annotated[int, typer.Option(min=1, max=65535)]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"flowbiz-platform {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def flowbiz_platform(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """The FlowBiz AI Platform: a guarded gateway in front of LLM providers."""
 
 
 @app.command()
@@ -271,37 +287,8 @@ def simulate(
     run_simulator(host, port, ready_file)
 
 
-def _run_app() -> None:
-    """Run the command, and write what it printed before its exit code is decided."""
-    try:
-        app()
-    except SystemExit:
-        sys.stdout.flush()
-        raise
-
-
 def run() -> None:
     """Run the command line; expected failures become a message and an exit code, never a traceback."""
     # Log lines do not belong to a command's output, so they go to stderr. `serve` configures its own logs.
     configure_logging("warning", "console", LogSink(sys.stderr.fileno()))
-    try:
-        _run_app()
-    except ConfigurationError as error:
-        typer.echo("The configuration is not valid:", err=True)
-        for problem in error.problems:
-            typer.echo(f"  - {problem}", err=True)
-        sys.exit(2)
-    except PlatformError as error:
-        typer.echo(mask_keys(error.message), err=True)
-        for detail in error.details or []:
-            typer.echo(f"  - {mask_keys(detail)}", err=True)
-        sys.exit(1)
-    except OSError as error:
-        if error.errno not in UNWRITABLE:
-            raise
-        typer.echo(
-            f"The output cannot be written: {error.strerror}. Free space, or write it to another place.", err=True
-        )
-        # What is still buffered cannot be written either; at exit Python would try it again, with a traceback.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+    sys.exit(run_app(app))

@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from apps.platform_cli.terminal.colour import coloured
+
 Status = Literal["passed", "failed", "skipped"]
 
 
@@ -38,7 +40,7 @@ class CheckResult:
 
     def lines(self) -> list[str]:
         """The result for a terminal."""
-        mark = {"passed": "ok  ", "failed": "FAIL", "skipped": "skip"}[self.status]
+        mark = {"passed": "ok  ", "failed": coloured("FAIL", "red"), "skipped": "skip"}[self.status]
         if self.status != "failed":
             return [f"{mark}  {self.name:<16} {self.detail}"]
         return [

@@ -10,6 +10,7 @@ import typer
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from apps.platform_cli.database_commands import read_database, write_lines
+from apps.platform_cli.terminal.progress import Progress
 from platform_app.ledger.reading.usage import UsagePage, UsageReader
 from platform_app.ledger.reading.usage_query import FIELDS, GroupBy, UsageFilter
 
@@ -41,8 +42,10 @@ def print_usage(wanted: UsageFilter, group_by: Sequence[GroupBy], form: Format) 
         if form == "csv":
             lines = csv.DictWriter(sys.stdout, [*names, *_SUMS], lineterminator="\n")
             lines.writeheader()
-            async for page in _pages(reader, wanted, group_by):
-                lines.writerows(page.groups)
+            with Progress("groups") as progress:
+                async for page in _pages(reader, wanted, group_by):
+                    lines.writerows(page.groups)
+                    progress.add(len(page.groups))
             return
         pages = [page async for page in _pages(reader, wanted, group_by)]
         groups = [group for page in pages for group in page.groups]
@@ -60,8 +63,10 @@ def print_records(wanted: UsageFilter) -> None:
     """Print each matching record as a JSON line, newest first, in bounded memory."""
 
     async def work(engine: AsyncEngine) -> None:
-        async for records in UsageReader(engine).records(wanted, only_owner=None):
-            write_lines(records)
+        with Progress("records") as progress:
+            async for records in UsageReader(engine).records(wanted, only_owner=None):
+                write_lines(records)
+                progress.add(len(records), records[-1].get("occurred_at") if records else None)
 
     read_database(work)
 

@@ -117,6 +117,16 @@ class StoredSecret:
 
 
 @dataclass(frozen=True, slots=True)
+class KeySecrets:
+    """The times of a key's secrets, for lists."""
+
+    created_at: datetime
+    """When the current secret was created."""
+    old_ends_at: datetime | None
+    """When the previous secret ends; None if there is none."""
+
+
+@dataclass(frozen=True, slots=True)
 class StoredKey:
     """A key and its secrets, for the authenticator."""
 

@@ -5,8 +5,8 @@ Each change and its audit event are one transaction. After the commit an event i
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, and_, delete, exists, func, insert, literal, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -88,24 +88,33 @@ class KeyLifecycle:
         return after
 
     async def rotate(
-        self, key_id: str, grace_period_seconds: int, peppers: Peppers, actor: Actor
+        self,
+        key_id: str,
+        grace_period_seconds: int,
+        peppers: Peppers,
+        actor: Actor,
+        extend: timedelta | Literal["as before"] | None = None,
     ) -> tuple[KeyRecord, Token]:
         """Add a new secret, which is valid at once. The current secret stays valid for the grace period; older ones are
         deleted.
 
+        With `extend`, the key then expires that long from now; "as before" is the time that the current secret had. An
+        expired key is valid again.
+
         Raises:
             NotFound: no key has this id, or the actor may not manage its owner's keys.
             ValidationFailed, InsufficientScope, InvalidApiKey: as for `update`.
-            Conflict: the key is revoked or expired.
+            Conflict: the key is revoked, or expired and not extended; or it has no expiry that could be extended.
             ValidationFailed: the grace period is out of range.
         """
         check_grace(grace_period_seconds)
         async with self._change("rotate", key_id, actor) as (connection, keys):
             record = keys.target
-            if record.status() == "expired":
+            if extend is None and record.status() == "expired":
                 raise Conflict(f"The key {key_id} has expired. Change expires_at first, or create a new key.")
             token = generate_token("live" if record.environment == "live" else "test", key_id)
             old = ApiKeySecret.key_id == key_id
+            after = record if extend is None else await self._extend(connection, record, extend, keys.holder)
             await connection.execute(delete(ApiKeySecret).where(old, ApiKeySecret.not_after.is_not(None)))
             if grace_period_seconds:
                 until = func.now() + literal(timedelta(seconds=grace_period_seconds))
@@ -115,10 +124,27 @@ class KeyLifecycle:
             await _insert_secret(connection, token, peppers)
             reason = f"grace period {grace_period_seconds} s"
             await write_audit_event(
-                connection, actor, "api_key.rotate", key_id, before=record, after=record, reason=reason
+                connection, actor, "api_key.rotate", key_id, before=record, after=after, reason=reason
             )
         await self._events.publish_change(key_id)
-        return record, token
+        return after, token
+
+    async def _extend(
+        self,
+        connection: AsyncConnection,
+        record: KeyRecord,
+        extend: timedelta | Literal["as before"],
+        holder: KeyRecord | None,
+    ) -> KeyRecord:
+        if record.expires_at is None:
+            raise Conflict(f"The key {record.key_id} does not expire, so there is no expiry to extend.")
+        if isinstance(extend, str):
+            made = select(func.max(ApiKeySecret.created_at)).where(ApiKeySecret.key_id == record.key_id)
+            extend = record.expires_at - (await connection.execute(made)).scalar_one()
+        fields = {"expires_at": datetime.now(UTC) + extend}
+        self._rules.check_fields(fields)
+        self._rules.check_grant(holder, fields)
+        return await _write(connection, record.key_id, fields)
 
     async def revoke(self, key_id: str, reason: str, actor: Actor, *, force: bool = False) -> KeyRecord:
         """Revoke a key permanently.

@@ -25,7 +25,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from platform_app.auth.keys.records import KeyFilter, KeyPage, KeyRecord, StoredKey, StoredSecret
+from platform_app.auth.keys.records import KeyFilter, KeyPage, KeyRecord, KeySecrets, StoredKey, StoredSecret
 from platform_app.auth.tokens import KEY_ID_PATTERN
 from platform_app.db.models import ApiKey, ApiKeySecret
 from platform_app.errors import NotFound, ValidationFailed
@@ -118,6 +118,16 @@ class KeyStore:
             rows = (await connection.execute(statement.limit(limit + 1))).mappings().all()
         keys = tuple(record_of(row) for row in rows[:limit])
         return KeyPage(keys, _cursor(keys[-1]) if len(rows) > limit else None)
+
+    async def secrets_of(self, key_ids: Sequence[str]) -> dict[str, KeySecrets]:
+        """Return the times of the secrets of each of these keys."""
+        wanted = ApiKeySecret.key_id == any_(bindparam("key_ids", list(key_ids), ARRAY(Text)))
+        statement = select(
+            ApiKeySecret.key_id, func.max(ApiKeySecret.created_at), func.max(ApiKeySecret.not_after)
+        ).group_by(ApiKeySecret.key_id)
+        async with self._engine.connect() as connection:
+            rows = await connection.execute(statement.where(wanted))
+            return {row[0]: KeySecrets(row[1], row[2]) for row in rows}
 
     async def secrets_by_pepper(self) -> dict[int, int]:
         """Return the number of valid secrets per pepper version. A version without secrets can be removed."""

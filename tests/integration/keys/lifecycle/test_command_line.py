@@ -1,11 +1,13 @@
 """`flowbiz-platform keys`."""
 
 import json
+import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from platform_app.auth.tokens import parse_token
 from platform_app.errors import Conflict, NotFound, PlatformError, ValidationFailed
 from tests.conftest import Platform
 from tests.support.gateway.key_lifecycle import cli, cli_json, cli_ok, run_cli
@@ -54,15 +56,20 @@ def test_command_line_covers_whole_life_of_a_key(own_environment: dict[str, str]
     ]
     for event in events:
         assert event["actor"].startswith("cli:")
+        assert event["actor"].endswith(f"@{socket.gethostname()}")
         assert (event["request_id"], event["trace_id"], event["client_address"]) == (None, None, None)
 
 
 def test_command_line_prints_a_key_once(own_environment: dict[str, str]) -> None:
-    shown = cli_ok(own_environment, "create", "--name", "n", "--owner", "o", "--scope", "platform:chat").stdout
-    key = shown.splitlines()[0]
+    created = cli_ok(own_environment, "create", "--name", "n", "--owner", "o", "--scope", "platform:chat")
+    key = created.stdout.removesuffix("\n")
     key_id = key.split("_")[2]
-    assert shown.count(key) == 1
-    assert f"Its id is {key_id}." in shown
+    assert parse_token(key) is not None, "so that KEY=$(…) is the key"
+    assert created.stderr.endswith(f"Store this key now: it is not shown again. Its id is {key_id}.\n")
+    assert key not in created.stderr
+    rotated = cli_ok(own_environment, "rotate", key_id, "--grace-period", "36h")
+    assert parse_token(rotated.stdout.removesuffix("\n")) is not None
+    assert "The old secret ends in 35 hours, at " in rotated.stderr
     assert key.rpartition("_")[2] not in cli_ok(own_environment, "show", key_id).stdout
 
 
@@ -91,6 +98,13 @@ REFUSED: dict[str, tuple[list[str], type[PlatformError], str]] = {
     "no such id": (["show", "0" * 12], NotFound, "0" * 12),
     "no id": (["rotate", "x"], NotFound, "id"),
     "an empty reason": (["revoke", "{id}", "--reason", " "], ValidationFailed, "reason"),
+    "two expiries": (
+        ["update", "{id}", "--expires-in", "1d", "--expires-in-days", "1"], ValidationFailed, "--expires-in",
+    ),
+    "two grace periods": (
+        ["rotate", "{id}", "--grace-period", "1d", "--grace-period-seconds", "1"], ValidationFailed, "--grace-period",
+    ),
+    "no expiry to extend": (["rotate", "{id}", "--extend"], Conflict, "does not expire"),
     "a grace beyond": (["rotate", "{id}", "--grace-period-seconds", "2592001"], ValidationFailed, "grace"),
 }  # fmt: skip
 
