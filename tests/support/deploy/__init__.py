@@ -1,1 +1,1 @@
-"""A host for the release lane: releases, nginx, and load while it works."""
+"""What the tests of deploy/ share: the lane with its host, clusters, and in `host` what builds and runs the rest."""

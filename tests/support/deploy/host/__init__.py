@@ -1,0 +1,1 @@
+"""Programs that check, build and run the image, Compose, systemd units and fronts."""
