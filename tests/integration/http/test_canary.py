@@ -8,14 +8,12 @@ import json
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import yaml
 
-import platform_app
 from apps.provider_simulator.faults.catalog import MODELS
 from apps.provider_simulator.formats.wire import masked
 from apps.provider_simulator.server import ProviderSimulator
@@ -24,6 +22,7 @@ from tests.conftest import GENEROUS, PROVIDER_KEY, Platform
 from tests.support.gateway.database import connected
 from tests.support.gateway.http import access_line, chat_request, connect
 from tests.support.gateway.process import Gateway
+from tests.support.observability.planted_bug import BUG, BUG_MODEL
 from tests.support.providers.faults import GATEWAY_IDLE_SECONDS
 from tests.support.tracing.otlp import Received, http_receiver
 
@@ -40,36 +39,6 @@ WIRES = {name: f"{name.upper()}_CANARY_KEY" for name in PROVIDER_KEYS}
 """One provider for each wire format, and the name of its secret."""
 ENDLESS = ("sim-huge-body", "sim-huge-line")
 MESSAGES = [{"role": "user", "content": PROMPT}]
-BUG_MODEL = "a-model-that-meets-a-bug"
-# A module that Python imports by itself when it is on the path: the only way to put a bug into a real worker.
-BUG = f'''
-import sys
-
-sys.path.insert(0, {str(Path(platform_app.__file__).parents[1])!r})  # not yet there, so early
-import platform_app.llm.providers.openai.adapter as adapter
-
-send = adapter.OpenAIAdapter.send
-
-class BuggyRest:
-    def __init__(self, rest):
-        self.aclose = rest.aclose
-
-    async def __anext__(self):
-        raise LookupError("a bug in the middle of a stream")
-
-async def buggy_send(self, call, credential):
-    if call.model == "{BUG_MODEL}":
-        prompt = call.body["messages"][0]["content"]
-        if call.body.get("seed") == 7:
-            {{}}[prompt]
-        raise RuntimeError(f"a bug near {{credential}}")
-    answer = await send(self, call, credential)
-    if call.body.get("seed") == 13:
-        answer._rest = BuggyRest(answer._rest)
-    return answer
-
-adapter.OpenAIAdapter.send = buggy_send
-'''
 
 
 @dataclass
