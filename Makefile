@@ -8,7 +8,7 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3 python3.13 python3.14; 
 BIN := .venv/bin
 READY := .venv/.ready-$(shell cat requirements-dev.lock pyproject.toml editable_path_hook.py 2>/dev/null | cksum | tr ' ' -)
 
-.PHONY: help run image sbom audit test check lint types imports format lock dashboards bench soak lane drill mutation hooks clean
+.PHONY: help run image sbom audit test check lint types imports format lock dashboards bench hostile chaos soak lane drill mutation hooks clean
 help: ## Show the targets
 	@awk -F ':.*## ' '/^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -57,8 +57,14 @@ audit: ## Look up known vulnerabilities of the locked packages (needs the networ
 	build/audit/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .github/audit.lock
 	build/audit/bin/pip-audit --strict --disable-pip --require-hashes -r requirements.lock $(ARGS)
 
-soak: $(READY) ## Send all hostile inputs in turn beside a legitimate client (ten minutes; ARGS="--seconds N")
+hostile: $(READY) ## Send all hostile inputs in turn beside a legitimate client (ten minutes; ARGS="--seconds N")
 	$(BIN)/python -m tests.attacks.soak $(ARGS)
+
+chaos: $(READY) ## Break what two gateways need, under load; write the table of docs/resilience.md (five minutes; ARGS="disk-full")
+	$(BIN)/python -m tests.chaos.outages $(ARGS)
+
+soak: $(READY) ## Send ordinary traffic for half an hour and print what grows (ARGS="--seconds N --per-second N")
+	$(BIN)/python -m tests.chaos.soak $(ARGS)
 
 lane: $(READY) ## Release twice and roll back under load, behind a real nginx (a few minutes)
 	LANE_WHOLE=1 $(BIN)/python -m pytest -n 0 -q tests/deploy/lane/test_release_under_load.py $(ARGS)

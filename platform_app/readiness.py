@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from platform_app.config import Settings
 from platform_app.db.failures import failure_kind
-from platform_app.db.migrations import current_revision, head_revision, known_revisions
+from platform_app.db.revisions import current_revision, head_revision, known_revisions
 from platform_app.ledger.interfaces import Ledger
 from platform_app.rate_limit.limiters.failover import FailoverLimiter
 from platform_app.rate_limit.matching import RuleBook

@@ -192,7 +192,7 @@ def show_figure(request: pytest.FixtureRequest) -> Callable[[str], None]:
 
 _LONGEST = [
     "deploy/lane/test_release_under_load.py",
-    "drill/test_drill.py",
+    "drill/test_drill.py", "chaos/outages/test_outages.py", "chaos/soak/test_soak.py",
     "integration/cli/test_commands.py", "integration/cli/test_core_collision.py", "chaos/test_ledger_chaos.py",
     "integration/cli/test_dev_command.py", "attacks/soak/test_soak.py", "attacks/test_refusal_cost.py",
     "integration/http/test_schemathesis.py", "chaos/test_interrupted_calls.py",

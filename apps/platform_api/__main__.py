@@ -5,6 +5,10 @@ import gc
 # Collecting garbage while modules load finds none, and takes a quarter of the time until the process is ready.
 gc.disable()
 
+from platform_app.observability.optional_modules import leave_out_optional_modules  # noqa: E402 - see above
+
+leave_out_optional_modules()
+
 from apps.platform_api.server.worker import main  # noqa: E402 - see above
 
 if __name__ == "__main__":

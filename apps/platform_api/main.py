@@ -10,6 +10,7 @@ from typing import Any, TypedDict
 
 from fastapi import FastAPI
 from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
+from fastapi.telemetry import TelemetryConfig
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -38,6 +39,8 @@ from platform_app.observability import metrics
 from platform_app.observability.tracing.request_tracing import request_tracing
 from platform_app.resources import Resources, open_resources
 
+_NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
+"""The exporter's process sends the traces (docs/adr/0033), whatever FastAPI's own variables say."""
 MODEL_ROUTES = (*chat.ROUTES, *openai.MODEL_ROUTES)
 
 
@@ -62,13 +65,18 @@ def create_app(settings: Settings, server: ServerState | None = None) -> FastAPI
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
         metrics.BUILD_INFO.labels(VERSION, settings.build_sha or "unknown").set(1)
+        started = False
         try:
             async with open_resources(settings) as resources:
                 server.reload_config = resources.reload.request
+                started = True
                 yield {"resources": resources, "server": server, "detached": detached}
                 await detached.aclose(settings.shutdown_grace_seconds)
         except ConfigurationError as error:
             server.configuration_problems = error.problems
+            raise
+        except Exception as error:
+            server.start_error = None if started else error
             raise
         finally:
             access_log.flush()
@@ -93,7 +101,7 @@ class GatewayApp(FastAPI):
     stack: ASGIApp
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(docs_url=None, redoc_url=None, redirect_slashes=False, **options)
+        super().__init__(docs_url=None, redoc_url=None, redirect_slashes=False, telemetry=_NO_TELEMETRY, **options)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request. FastAPI serves the lifespan; its layers around a request are telemetry and error pages,

@@ -5,8 +5,14 @@ import os
 import signal
 import sys
 
+from apps.platform_cli.serve.start_signals import handle_start_signals
+
 # Ctrl-C while modules load ends the process at once, without a traceback.
 signal.signal(signal.SIGINT, signal.SIG_DFL)
+if sys.argv[1:2] == ["serve"]:
+    # Before the modules load: the first process of a container would ignore SIGTERM until then.
+    handle_start_signals()
+
 # While modules load there is no garbage to collect, and collecting takes a quarter of the start time.
 gc.disable()
 

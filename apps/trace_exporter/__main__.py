@@ -18,6 +18,8 @@ from apps.trace_exporter.pipes import PipeReader
 from apps.trace_exporter.spans import SpanBuilder
 from platform_app.config import load_settings
 from platform_app.observability.logging import configure_logging, get_logger
+from platform_app.observability.logs.secret_settings import hide_secrets_of
+from platform_app.observability.logs.unhandled import capture_unhandled
 
 NICE = 19
 """Workers have priority: without spare CPU, traces are dropped and counted."""
@@ -41,6 +43,8 @@ def main() -> int:
             gauges.unlink()
     settings = load_settings()
     sink = configure_logging(settings.log_level, settings.log_format)
+    hide_secrets_of(settings)
+    capture_unhandled()
     log = get_logger("trace_exporter")
     if problem := protocol_problem():
         log.error("trace_exporter_not_started", problem=problem)

@@ -6,53 +6,25 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
-from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import NullPool
 
 from platform_app.config import parse_database_url
 from platform_app.db.engine import open_engine
+from platform_app.db.revisions import current_revision, head_revision, is_newer, known_revisions, script_location
+
+__all__ = [
+    "current_revision",
+    "downgrade",
+    "head_revision",
+    "is_newer",
+    "known_revisions",
+    "new",
+    "script_location",
+    "upgrade",
+]
 
 CONNECT_TIMEOUT_SECONDS = 10.0
-
-_PACKAGE = Path(__file__).resolve().parent.parent
-
-
-def script_location() -> Path:
-    """Where the migrations are: inside the package when installed, beside it in a checkout."""
-    installed = _PACKAGE / "migrations"
-    return installed if installed.is_dir() else _PACKAGE.parent / "migrations"
-
-
-def head_revision() -> str:
-    """The revision that this code was written for."""
-    head = ScriptDirectory(str(script_location())).get_current_head()
-    assert head is not None, "migrations/versions holds no migration"  # noqa: S101 - a broken build, not input
-    return head
-
-
-def known_revisions() -> frozenset[str]:
-    """Every revision that this code knows."""
-    scripts = ScriptDirectory(str(script_location()))
-    return frozenset(script.revision for script in scripts.walk_revisions())
-
-
-def is_newer(revision: str | None) -> bool:
-    """Return whether a newer version made this schema. Its expand migrations leave what this version uses, so this
-    version serves with it: after a rollback, and while a release is being rolled out."""
-    return revision is not None and revision not in known_revisions()
-
-
-async def current_revision(engine: AsyncEngine) -> str | None:
-    """The database's revision; None for an empty database."""
-
-    def read(connection: Connection) -> str | None:
-        return MigrationContext.configure(connection).get_current_revision()
-
-    async with engine.connect() as connection:
-        return await connection.run_sync(read)
 
 
 def upgrade(url: str, revision: str = "head", *, ca_file: Path | None = None) -> None:

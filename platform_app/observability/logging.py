@@ -5,6 +5,7 @@ masked in the finished line, as a last safeguard: no code should log one. `logs/
 """
 
 import logging
+import os
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
@@ -13,7 +14,6 @@ from typing import Any, Literal
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
-from platform_app.config import environment
 from platform_app.credential_forms import mask_credentials
 from platform_app.observability import metrics
 from platform_app.observability.context import RequestContext, current_request
@@ -148,5 +148,5 @@ def _write_summary(repeated: Repeated, count: int) -> None:
 
 def _shows_colours(sink: LogSink) -> bool:
     """Return whether lines go to a terminal that shows colours; see https://no-color.org."""
-    variables = environment()
-    return sink.is_terminal() and not variables.get("NO_COLOR") and variables.get("TERM") != "dumb"
+    # Not through platform_app.config: these describe the terminal, and the parent of `serve` does without that package.
+    return sink.is_terminal() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

@@ -22,7 +22,10 @@ class Outcome(StrEnum):
     PROVIDER_ERROR = "provider_error"
     """The provider failed or cannot be reached, refuses our credential, or its breaker is open."""
     GATEWAY_ERROR = "gateway_error"
-    """A part of the gateway is unavailable, overloaded, draining, not configured, or has a bug."""
+    """A part of the gateway is unavailable, overloaded, not configured, or has a bug."""
+    DRAINING = "draining"
+    """An instance that shuts down refused it. Part of every rollout, so no objective counts it: the client or the load
+    balancer sends the request to another instance."""
     CLIENT_CLOSED = "client_closed"
     """The client disconnected before its response was complete."""
 
@@ -39,8 +42,9 @@ _CODES: dict[Outcome, tuple[str, ...]] = {
     ),
     Outcome.GATEWAY_ERROR: (
         "auth_unavailable", "limiter_unavailable", "ledger_unavailable", "idempotency_unavailable",
-        "provider_not_configured", "overloaded", "draining", "internal_error",
+        "provider_not_configured", "overloaded", "internal_error",
     ),
+    Outcome.DRAINING: ("draining",),
     Outcome.PROVIDER_ERROR: (
         "provider_error", "provider_bad_response", "provider_auth_failed", "provider_unavailable",
         "provider_rate_limited", "provider_quota_exhausted", "provider_timeout",

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from platform_app.auth.pepper import parse_peppers
 from platform_app.config import PlatformConfig, Settings
-from platform_app.errors import SecretError
+from platform_app.errors import SecretError, SecretStoreUnavailable
 from platform_app.secret_store.base import SecretStore
 
 
@@ -19,6 +19,8 @@ class RequiredSecret:
     store: str
     problem: str | None = None
     """Why it cannot be had; None where it can."""
+    temporary: bool = False
+    """Whether the store did not respond, so that another look-up may find the secret."""
 
     def __str__(self) -> str:
         user = "API key pepper" if self.provider is None else f"provider '{self.provider}'"
@@ -48,7 +50,7 @@ async def _pepper(need: RequiredSecret, secrets: SecretStore) -> RequiredSecret:
             return replace(need, problem=problem)
         parse_peppers(need.name, value)
     except SecretError as error:
-        return replace(need, problem=str(error))
+        return replace(need, problem=str(error), temporary=isinstance(error, SecretStoreUnavailable))
     return need
 
 
@@ -56,7 +58,7 @@ async def _credential(need: RequiredSecret, secrets: SecretStore) -> RequiredSec
     try:
         secret = await secrets.get(need.name)
     except SecretError as error:
-        return replace(need, problem=str(error))
+        return replace(need, problem=str(error), temporary=isinstance(error, SecretStoreUnavailable))
     return replace(need, problem=credential_problem(secret.value))
 
 

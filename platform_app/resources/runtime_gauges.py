@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import QueuePool
 
 from platform_app.config import PlatformConfig, Settings
-from platform_app.db.migrations import current_revision, head_revision, known_revisions
+from platform_app.db.revisions import current_revision, head_revision, known_revisions
 from platform_app.llm.http.transport.pool import ConnectionPool
 from platform_app.observability import metrics
 from platform_app.observability.logging import get_logger

@@ -5,15 +5,17 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from platform_app.config import SECRET_NAME
-from platform_app.errors import SecretNotFound, SecretStoreUnavailable
+from platform_app.errors import ConfigurationError, SecretNotFound, SecretStoreUnavailable
 
 STORE_TIMEOUT_SECONDS = 4.0
 """The timeout of one look-up, including the login."""
 
 _NAME = re.compile(SECRET_NAME)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,3 +88,10 @@ async def answer_within(seconds: float, scheme: str) -> AsyncIterator[None]:
             yield
     except TimeoutError:
         raise SecretStoreUnavailable(f"the secret store '{scheme}' did not respond within {seconds:g} s") from None
+
+
+def given(variable: str, value: T | None) -> T:
+    """Return a setting that the chosen store needs, or raise ConfigurationError."""
+    if value is None:
+        raise ConfigurationError([f"{variable}: required by the secret store but not set"])
+    return value

@@ -84,7 +84,7 @@ def running_stage(factor: int, *, redis_timeout_ms: int = 50) -> Iterator[Stage]
     with ExitStack() as stack:
         # Not below pytest's directory: PostgreSQL may run as another user, which must be able to traverse the path.
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fbdrill")))
-        providers = {name: _start_provider(stack, directory, name) for name in ("north", "south")}
+        providers = {name: start_provider(stack, directory, name) for name in ("north", "south")}
         postgres = EmbeddedPostgres(directory / "postgres" / "data", settings={"fsync": "off"})
         stack.callback(postgres.stop)
         postgres.start()
@@ -177,7 +177,7 @@ def _clients(platform: Platform) -> list[Client]:
     ]
 
 
-def _start_provider(stack: ExitStack, directory: Path, name: str) -> Provider:
+def start_provider(stack: ExitStack, directory: Path, name: str) -> Provider:
     ready = directory / f"{name}.json"
     arguments = [sys.executable, "-m", "apps.provider_simulator", "--port", "0", "--ready-file", str(ready)]
     child = ChildProcess(f"the provider {name}", arguments, log_file=directory / f"{name}.log")

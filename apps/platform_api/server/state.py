@@ -14,6 +14,8 @@ class ServerState:
     draining: bool = False
     in_flight: int = 0
     configuration_problems: Sequence[str] = ()
+    start_error: Exception | None = None
+    """Another error that ended the start."""
     tasks: "set[asyncio.Task[Any]]" = field(default_factory=set)
     """What the server waits for when it stops, beside connections; our worker puts the server's own set here."""
     reload_config: Callable[[], None] | None = None

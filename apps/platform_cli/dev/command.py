@@ -18,20 +18,13 @@ from apps.platform_cli.dev.environment import own_config_file, write_environment
 from apps.platform_cli.dev.files import Catalog, custom_catalog, openai_catalog, real_openai_key, simulator_catalog
 from apps.platform_cli.dev.paths import DevPaths
 from apps.platform_cli.dev.signals import StopSignals
-from apps.platform_cli.embedded import (
-    ChildFailedError,
-    ChildProcess,
-    DirectoryLock,
-    EmbeddedError,
-    EmbeddedPostgres,
-    EmbeddedPrometheus,
-    EmbeddedValkey,
-    LockedError,
-    reap_leftover,
-)
-from apps.platform_cli.embedded.child import describe_exit
+from apps.platform_cli.embedded.child import ChildFailedError, ChildProcess, describe_exit, reap_leftover
+from apps.platform_cli.embedded.errors import EmbeddedError
+from apps.platform_cli.embedded.lock import DirectoryLock, LockedError
+from apps.platform_cli.embedded.postgres import EmbeddedPostgres
 from apps.platform_cli.embedded.private_file import NotPrivateError, check_data_directory
-from apps.platform_cli.embedded.prometheus import find_prometheus, gateway_config, rule_files
+from apps.platform_cli.embedded.prometheus import EmbeddedPrometheus, find_prometheus, gateway_config, rule_files
+from apps.platform_cli.embedded.valkey import EmbeddedValkey
 from platform_app.db import migrations
 
 EXIT_FAILED = 1

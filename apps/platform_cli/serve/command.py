@@ -1,30 +1,31 @@
-"""`flowbiz-platform serve`: one parent that binds the ports, and N workers that handle the requests.
+"""`flowbiz-platform serve`: check everything, bind the ports, and become the parent of the workers (`parent.py`).
 
-The parent checks everything first, starts the workers, replaces each one that dies, aggregates their metrics on a
-separate port, and forwards SIGTERM and SIGHUP (reload the config file). It handles no request.
+The process replaces its program (exec), so that the parent keeps the process id, and nothing of what the checks loaded.
 """
 
 import asyncio
 import errno
 import os
 import socket
+import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 from sqlalchemy import text
 from tenacity import RetryError, retry, retry_if_exception, stop_after_delay, wait_exponential_jitter
 
+from apps.platform_cli.serve.options import ParentOptions
 from apps.platform_cli.serve.port_holder import port_holder
-from apps.platform_cli.serve.supervisor import Supervisor
-from apps.platform_cli.serve.trace_exporter import TraceExporter
-from apps.platform_cli.serve.worker_metrics import serve_metrics
+from apps.platform_cli.serve.start_signals import handle_start_signals, hold_signals
 from platform_app.auth.keys.store import DATABASE_ERRORS
 from platform_app.config import (
     ENV_PREFIX,
     SERVICE_LINKS_ADVICE,
     START_TIMEOUT_SECONDS,
+    PlatformConfig,
     Settings,
     environment,
     exports_traces,
@@ -38,13 +39,15 @@ from platform_app.config import (
 from platform_app.core_contracts import core_problems
 from platform_app.db.engine import make_engine
 from platform_app.db.failures import failure_kind, tls_failure
-from platform_app.db.migrations import current_revision, head_revision, is_newer
+from platform_app.db.revisions import current_revision, head_revision, is_newer
 from platform_app.errors import ConfigurationError
 from platform_app.ledger.service import spool_problems
 from platform_app.observability.logging import configure_logging, get_logger
-from platform_app.observability.logs.known_secrets import hide_secrets_of
+from platform_app.observability.logs.secret_settings import hide_secrets_of
 from platform_app.observability.logs.unhandled import capture_unhandled
-from platform_app.resources import make_secret_store, secret_problems
+from platform_app.resources import make_secret_store
+from platform_app.resources.required_secrets import look_up_required
+from platform_app.secret_store.base import SecretStore
 
 CONNECTIONS_BESIDE_POOL = 2
 """Connections of a worker outside its pool: the ledger's and that of readiness."""
@@ -57,17 +60,25 @@ ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "262144", "MALLOC_TRIM_THRESHOLD_": "1048
 """For glibc: large bodies get separate mappings, which are returned to the system afterwards. By default the threshold
 grows with the first large body, and all later bodies stay in the heap."""
 
+RETRY_SECONDS = 1.0
+"""The pause before a secret store that did not respond is called again."""
+BACKLOG = 2048
+METRICS_BACKLOG = 128
+
 _log = get_logger("serve")
 
 
 def run_serve(flags: Mapping[str, Any]) -> int:
-    """Serve until SIGTERM or SIGINT; `flags` override the environment. Return the exit code.
+    """Serve until SIGTERM or SIGINT; `flags` override the environment. Return an exit code only if the start failed.
 
     Raises:
         ConfigurationError: names every problem.
     """
+    handle_start_signals()
     settings = load_settings(**flags)
-    configure_logging(settings.log_level, settings.log_format, repeats_per_second=settings.log_repeats_per_second)
+    sink = configure_logging(
+        settings.log_level, settings.log_format, repeats_per_second=settings.log_repeats_per_second
+    )
     hide_secrets_of(settings)
     capture_unhandled()
     asyncio.run(_check_configuration(settings))
@@ -82,26 +93,51 @@ def run_serve(flags: Mapping[str, Any]) -> int:
     with ExitStack() as stack:
         metrics_host = settings.metrics_host or settings.host
         try:
-            listening = stack.enter_context(_listen(settings.host, settings.port))
+            listening = stack.enter_context(_listen(settings.host, settings.port, BACKLOG))
         except OSError as error:
             return _complain(error, settings.host, settings.port, "--port")
         try:
-            metrics_directory = stack.enter_context(
-                serve_metrics(metrics_host, settings.metrics_port, settings.metrics_cache_seconds)
-            )
+            metrics_listening = stack.enter_context(_listen(metrics_host, settings.metrics_port, METRICS_BACKLOG))
         except OSError as error:
             return _complain(error, metrics_host, settings.metrics_port, "--metrics-port")
         environment = {
             **os.environ,
             **{f"{ENV_PREFIX}{name.upper()}": str(value) for name, value in flags.items()},
-            "PROMETHEUS_MULTIPROC_DIR": str(metrics_directory),
         }
+        environment.pop("PROMETHEUS_MULTIPROC_DIR", None)  # the parent makes a directory for its workers
         for name, value in ALLOCATOR.items():
             environment.setdefault(name, value)
-        exporter = None
-        if exports_traces(environment):
-            exporter = stack.enter_context(TraceExporter(environment, settings.workers))
-        return Supervisor(settings, listening, environment, metrics_directory, exporter=exporter).run()
+        _parent_options(settings, listening, metrics_listening, environment).store(environment)
+        sink.close()
+        _become_parent(environment)
+
+
+def _parent_options(
+    settings: Settings, listening: socket.socket, metrics_listening: socket.socket, environment: Mapping[str, str]
+) -> ParentOptions:
+    return ParentOptions(
+        host=settings.host,
+        port=settings.port,
+        metrics_port=settings.metrics_port,
+        workers=settings.workers,
+        worker_timeout_seconds=settings.worker_timeout_seconds,
+        shutdown_drain_seconds=settings.shutdown_drain_seconds,
+        shutdown_grace_seconds=settings.shutdown_grace_seconds,
+        metrics_cache_seconds=settings.metrics_cache_seconds,
+        log_level=settings.log_level,
+        log_format=settings.log_format,
+        log_repeats_per_second=settings.log_repeats_per_second,
+        exports_traces=exports_traces(environment),
+        listening=listening.fileno(),
+        metrics_listening=metrics_listening.fileno(),
+    )
+
+
+def _become_parent(environment: Mapping[str, str]) -> NoReturn:
+    # The arguments after the module are not read: they say in the list of processes how it was started.
+    command = [sys.executable, "-m", "apps.platform_cli.serve.parent", *sys.argv[1:]]
+    hold_signals()
+    os.execve(sys.executable, command, dict(environment))  # noqa: S606 - our own interpreter, no shell
 
 
 def _warn_of_variables() -> None:
@@ -123,11 +159,25 @@ async def _check_configuration(settings: Settings) -> None:
         raise ConfigurationError(error.problems + problems) from None
     secrets = make_secret_store(settings)
     try:
-        problems += await secret_problems(settings, config, secrets)
+        problems += await _secret_problems(settings, config, secrets)
     finally:
         await secrets.aclose()
     if problems:
         raise ConfigurationError(problems)
+
+
+async def _secret_problems(settings: Settings, config: PlatformConfig, secrets: SecretStore) -> list[str]:
+    """Look up all secrets. Wait for a store that is still starting."""
+    deadline = time.monotonic() + START_TIMEOUT_SECONDS
+    waiting = False
+    while True:
+        missing = [need for need in await look_up_required(settings, config, secrets) if need.problem]
+        if not any(need.temporary for need in missing) or time.monotonic() >= deadline:
+            return [str(need) for need in missing]
+        if not waiting:
+            waiting = True
+            _log.warning("start_waiting", dependency="secret store", reason=missing[0].problem)
+        await asyncio.sleep(RETRY_SECONDS)
 
 
 async def _schema_problem(settings: Settings) -> str | None:
@@ -193,11 +243,12 @@ def _complain(error: OSError, host: str, port: int, flag: str) -> int:
 
 
 @contextmanager
-def _listen(host: str, port: int) -> Iterator[socket.socket]:
+def _listen(host: str, port: int, backlog: int) -> Iterator[socket.socket]:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))
-        listening.listen(2048)
+        listening.listen(backlog)
         listening.setblocking(False)
+        listening.set_inheritable(True)
         yield listening

@@ -1,6 +1,5 @@
 """The supervisor of the worker processes: it replaces a worker that ends, hangs or never becomes ready."""
 
-import os
 import signal
 import socket
 import sys
@@ -9,15 +8,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType
 
-from apps.platform_api.server.heartbeat import BEAT, DUMP_SIGNAL
-from apps.platform_cli.embedded.child import ChildProcess, describe_exit
+from apps.platform_api.server.heartbeat import DUMP_SIGNAL
+from apps.platform_cli.embedded.child import ChildFailedError, describe_exit
+from apps.platform_cli.serve.dead_workers import forget_worker
+from apps.platform_cli.serve.options import ParentOptions
+from apps.platform_cli.serve.orphans import reap_orphans
+from apps.platform_cli.serve.start_signals import release_signals
 from apps.platform_cli.serve.trace_exporter import TraceExporter
-from apps.platform_cli.serve.worker_metrics import forget_worker
-from platform_app.config import Settings
+from apps.platform_cli.serve.worker import Worker
 from platform_app.observability.logging import get_logger
 from platform_app.observability.logs.level import DEBUG_SIGNAL, LOG_LEVEL
 from platform_app.observability.metrics import WORKER_RESTARTS, WORKERS_CONFIGURED, WORKERS_READY
-from platform_app.observability.tracing.sender import DESCRIPTOR_VARIABLE
 
 RESTART_PAUSE_SECONDS = 1.0
 """The pause before a new worker is started; doubled each time that a worker ends within STEADY_SECONDS."""
@@ -27,71 +28,18 @@ START_SECONDS = 120.0
 """The time until a worker's first heartbeat must arrive; more, if the timeout of a running worker is longer."""
 DUMP_SECONDS = 1.0
 """The time in which a hung worker may dump its stack."""
+START_ATTEMPTS = 5
+"""If the worker of every slot has failed to become ready so many times in a row, the parent ends."""
+START_STOP_SECONDS = 2.0
+"""At a stop, the time for a worker that is not ready yet. It has no request."""
+EXPORTER_SECONDS = 3.0
+"""At a stop, the time for the exporter of traces after the last moment of the workers."""
+EXIT_STOPPED, EXIT_FAILED, EXIT_CONFIGURATION, EXIT_WORKERS = 0, 1, 2, 3
 _REASONS = ("died", "hung", "slow_start")
 _WATCH_SECONDS = 0.1
 _STALL_SECONDS = 1.0
-_MAX_STACK_LINES = 40
-_MAX_READ_BYTES = 65_536
 
 _log = get_logger("serve")
-
-
-class Worker:
-    """One worker process, with the reading end of its heartbeat."""
-
-    def __init__(
-        self, listening: socket.socket, environment: Mapping[str, str], now: float, trace_pipe: int | None = None
-    ) -> None:
-        """`trace_pipe`: the writing end of the pipe for traces; None if no traces are exported."""
-        self.started_at = self.seen_at = now
-        self.ready = False
-        self.debug = False
-        """Whether it has the signal that overrides the log level."""
-        self.must_reload = False
-        """Whether it is to read the config file again, once it is ready."""
-        self.dump_sent_at: float | None = None
-        self._said = bytearray()
-        self._heartbeat, writing = os.pipe()
-        os.set_blocking(self._heartbeat, False)
-        try:
-            descriptor = listening.fileno()
-            self.process = ChildProcess(
-                "worker",
-                [sys.executable, "-m", "apps.platform_api", str(descriptor), str(writing)],
-                env=environment if trace_pipe is None else {**environment, DESCRIPTOR_VARIABLE: str(trace_pipe)},
-                pass_fds=[descriptor, writing, *([] if trace_pipe is None else [trace_pipe])],
-            )
-        except BaseException:
-            os.close(self._heartbeat)
-            raise
-        finally:
-            os.close(writing)
-
-    def listen(self, now: float) -> None:
-        """Read the heartbeats since the last call, and the stack dump of a hung worker."""
-        try:
-            data = os.read(self._heartbeat, _MAX_READ_BYTES)
-        except BlockingIOError:
-            return
-        self._said += data.strip(BEAT)[: _MAX_READ_BYTES - len(self._said)]
-        if data and self.dump_sent_at is None:
-            self.seen_at, self.ready = now, True
-
-    def seconds_since_heartbeat(self, now: float) -> float:
-        """Return the seconds since the last heartbeat, or since the start."""
-        return now - self.seen_at
-
-    def stack(self) -> list[str]:
-        """Return where the threads of a hung worker were: files, lines and functions, without values."""
-        return [line.strip() for line in self._said.decode(errors="replace").splitlines() if line.strip(". ")][
-            :_MAX_STACK_LINES
-        ]
-
-    def end(self) -> int:
-        """Kill the process with all its descendants. Return its exit code."""
-        code = self.process.kill()
-        os.close(self._heartbeat)
-        return code
 
 
 class _Slot:
@@ -102,6 +50,11 @@ class _Slot:
         self.worker: Worker | None = None
         self.start_at = 0.0
         self.pause = RESTART_PAUSE_SECONDS
+        self.failed_starts = 0
+        """Workers of this slot that ended without becoming ready, since the last one that did."""
+        self.exit_code: int | None = None
+        """The exit code of the last of them; None: it was killed, or could not be started."""
+        self.reason = ""
 
 
 class Supervisor:
@@ -109,7 +62,7 @@ class Supervisor:
 
     def __init__(
         self,
-        settings: Settings,
+        options: ParentOptions,
         listening: socket.socket,
         environment: Mapping[str, str],
         metrics_directory: Path,
@@ -117,36 +70,42 @@ class Supervisor:
         exporter: TraceExporter | None = None,
     ) -> None:
         self._exporter = exporter
-        self._settings = settings
+        self._options = options
         self._listening = listening
         self._environment = environment
         self._metrics_directory = metrics_directory
         self._clock = clock
-        pipes = [None] * settings.workers if exporter is None else exporter.writing
+        pipes = [None] * options.workers if exporter is None else exporter.writing
         self._slots = [_Slot(pipe) for pipe in pipes]
         self._looked_at = clock()
         self._stopping = 0
         self._reload = False
+        self._serving = False
         for reason in _REASONS:
             WORKER_RESTARTS.labels(reason)  # shown from the start, as 0
-        WORKERS_CONFIGURED.set(settings.workers)
+        WORKERS_CONFIGURED.set(options.workers)
 
     def run(self) -> int:
-        """Start all workers and keep them running. Return the exit code after a stop on request."""
+        """Start all workers and keep them running. Return the exit code after a stop on request, or if no worker can
+        start."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
+        signal.signal(signal.SIGQUIT, self._on_quit)
         signal.signal(signal.SIGHUP, self._on_reload)
         signal.signal(DEBUG_SIGNAL, self._on_debug)
-        self.supervise()
-        _log.info(
-            "serving", host=self._settings.host, port=self._settings.port, workers=self._settings.workers,
-            metrics_port=self._settings.metrics_port,
-        )  # fmt: skip
+        release_signals()
         while not self._stopping:
-            time.sleep(_WATCH_SECONDS)
             self.supervise()
             self._pass_signals_on()
+            reap_orphans(self._children())
+            if self.cannot_start():
+                return self._give_up()
+            time.sleep(_WATCH_SECONDS)
         return self._stop()
+
+    def cannot_start(self) -> bool:
+        """Return whether the workers of all slots have failed to become ready too often."""
+        return all(slot.failed_starts >= START_ATTEMPTS for slot in self._slots)
 
     def supervise(self) -> None:
         """Check each worker once, and start those whose pause has passed."""
@@ -158,22 +117,41 @@ class Supervisor:
         for slot in self._slots:
             if slot.worker is None:
                 if now >= slot.start_at and not self._stopping:
-                    slot.worker = Worker(self._listening, self._environment, now, slot.trace_pipe)
+                    self._start(slot, now)
                 continue
             if stalled > _STALL_SECONDS:
                 # This process or the machine was suspended, and no heartbeat of that time has been read.
                 slot.worker.seen_at += stalled
-            was_ready = slot.worker.ready
-            slot.worker.listen(now)
-            if slot.worker.ready and not was_ready:
-                seconds = round(now - slot.worker.started_at, 1)
-                _log.info("worker_ready", pid=slot.worker.process.pid, seconds=seconds)
+            self._listen(slot, slot.worker, now)
             self._check(slot, slot.worker, now)
         WORKERS_READY.set(sum(slot.worker is not None and slot.worker.ready for slot in self._slots))
+
+    def _start(self, slot: _Slot, now: float) -> None:
+        try:
+            slot.worker = Worker(self._listening, self._environment, now, slot.trace_pipe)
+        except (ChildFailedError, OSError) as error:
+            # No process, no memory or no descriptor is free.
+            _log.error("worker_not_started", reason=str(error))
+            self._note_failed_start(slot, None, str(error))
+            self._pause(slot, now)
+
+    def _listen(self, slot: _Slot, worker: Worker, now: float) -> None:
+        was_ready = worker.ready
+        worker.listen(now)
+        if worker.ready and not was_ready:
+            slot.failed_starts = 0
+            _log.info("worker_ready", pid=worker.process.pid, seconds=round(now - worker.started_at, 1))
+            if not self._serving:
+                self._serving = True
+                _log.info(
+                    "serving", host=self._options.host, port=self._options.port, workers=self._options.workers,
+                    metrics_port=self._options.metrics_port,
+                )  # fmt: skip
 
     def _check(self, slot: _Slot, worker: Worker, now: float) -> None:
         code = worker.process.poll()
         if code is not None and worker.dump_sent_at is None:
+            self._listen(slot, worker, now)  # what it wrote last
             _log.error("worker_died", pid=worker.process.pid, how=describe_exit(code))
             self._replace(slot, worker, "died", now)
         elif worker.dump_sent_at is not None:
@@ -187,7 +165,7 @@ class Supervisor:
 
     def _timeout(self, worker: Worker) -> float:
         """Return the timeout between heartbeats of this worker; 0 means none."""
-        seconds = self._settings.worker_timeout_seconds
+        seconds = self._options.worker_timeout_seconds
         return seconds if worker.ready or not seconds else max(seconds, START_SECONDS)
 
     def _log_hung(self, worker: Worker, now: float) -> None:
@@ -197,15 +175,44 @@ class Supervisor:
 
     def _replace(self, slot: _Slot, worker: Worker, reason: str, now: float) -> None:
         WORKER_RESTARTS.labels(reason).inc()
+        code = worker.end()  # with its child processes
         forget_worker(worker.process.pid, self._metrics_directory)
-        worker.end()  # with its child processes
-        steady = now - worker.started_at >= STEADY_SECONDS
-        slot.pause = RESTART_PAUSE_SECONDS if steady else slot.pause
+        if now - worker.started_at >= STEADY_SECONDS and worker.ready:
+            slot.pause = RESTART_PAUSE_SECONDS
+        if not worker.ready:
+            why = f"not ready within {self._timeout(worker):g} s" if reason == "slow_start" else describe_exit(code)
+            self._note_failed_start(slot, code if code >= 0 else None, worker.failure() or why)
+        self._pause(slot, now)
+
+    def _note_failed_start(self, slot: _Slot, code: int | None, reason: str) -> None:
+        slot.failed_starts += 1
+        slot.exit_code, slot.reason = code, reason
+
+    def _pause(self, slot: _Slot, now: float) -> None:
         slot.worker, slot.start_at = None, now + slot.pause
         slot.pause = min(slot.pause * 2, MAX_RESTART_PAUSE_SECONDS)  # no tight loop for a worker that cannot start
 
+    def _give_up(self) -> int:
+        """Say why no worker can start. Return the exit code."""
+        invalid = all(slot.exit_code == EXIT_CONFIGURATION for slot in self._slots)
+        code = EXIT_CONFIGURATION if invalid else EXIT_WORKERS
+        reasons = list(dict.fromkeys(slot.reason for slot in self._slots))
+        _log.critical("workers_cannot_start", attempts=START_ATTEMPTS, reasons=reasons, exit_code=code)
+        sys.stderr.write(
+            f"No worker became ready in {START_ATTEMPTS} attempts. Reason: {'; '.join(reasons)}. "
+            "Correct the cause (`flowbiz-platform check` finds most) and start again.\n"
+        )
+        for worker in self._running():
+            worker.end()
+        if self._exporter is not None:
+            self._exporter.stop()
+        return code
+
     def _on_signal(self, number: int, _: FrameType | None) -> None:
         self._stopping += 1
+
+    def _on_quit(self, number: int, _: FrameType | None) -> None:
+        self._stopping = 2
 
     def _on_reload(self, _: int, __: FrameType | None) -> None:
         self._reload = True
@@ -234,19 +241,34 @@ class Supervisor:
     def _running(self) -> list[Worker]:
         return [slot.worker for slot in self._slots if slot.worker is not None]
 
+    def _children(self) -> set[int]:
+        """Return the processes that this parent watches by their ids."""
+        exporter = self._exporter.pid if self._exporter is not None else None
+        return {worker.process.pid for worker in self._running()} | ({exporter} if exporter is not None else set())
+
     def _stop(self) -> int:
         """Drain all workers concurrently, within one grace period. A second signal kills them at once."""
-        _log.info("stopping", grace_seconds=self._settings.shutdown_grace_seconds)
+        _log.info("stopping", grace_seconds=self._options.shutdown_grace_seconds)
         workers = self._running()
-        deadline = time.monotonic() + self._settings.shutdown_drain_seconds + self._settings.shutdown_grace_seconds + 2
+        began = time.monotonic()
+        deadline = began + self._options.shutdown_drain_seconds + self._options.shutdown_grace_seconds + 2
         for worker in workers:
+            worker.listen(began)
             worker.process.send(signal.SIGTERM)
-        while any(worker.process.poll() is None for worker in workers):
-            if self._stopping > 1 or time.monotonic() > deadline:
-                break
+        waiting = workers
+        while waiting and self._stopping < 2 and (now := time.monotonic()) < deadline:
+            waiting = [
+                worker
+                for worker in waiting
+                if worker.process.poll() is None and (worker.ready or now < began + START_STOP_SECONDS)
+            ]
+            reap_orphans(self._children())
             time.sleep(_WATCH_SECONDS)
-        codes = [worker.end() for worker in workers]
+        # A worker that was not ready had no request to lose, however it ends.
+        codes = {worker: worker.end() for worker in workers}
+        failed = any(code for worker, code in codes.items() if worker.ready)
         if self._exporter is not None:
-            self._exporter.stop()  # after the workers: it exports what they sent last
-        _log.info("stopped", exit_codes=codes)
-        return 0 if not any(codes) else 1
+            # After the workers: it exports what they sent last.
+            self._exporter.stop(deadline + EXPORTER_SECONDS - time.monotonic(), hurry=lambda: self._stopping >= 2)
+        _log.info("stopped", exit_codes=list(codes.values()))
+        return EXIT_FAILED if failed else EXIT_STOPPED

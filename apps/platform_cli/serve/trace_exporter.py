@@ -2,19 +2,29 @@
 
 import fcntl
 import os
+import signal
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Self
 
-from apps.platform_cli.embedded.child import ChildProcess, describe_exit
+from apps.platform_cli.embedded.child import ChildFailedError, ChildProcess, describe_exit
+from apps.platform_cli.serve.dead_workers import forget_worker
 from platform_app.observability.logging import get_logger
 
 PIPE_BYTES = 1024 * 1024
 """The capacity of each pipe: what Linux allows without privileges by default."""
 RESTART_PAUSE_SECONDS = 5.0
+MAX_RESTART_PAUSE_SECONDS = 300.0
+STEADY_SECONDS = 60.0
+EXIT_CONFIGURATION = 2
+"""Its exit code if the variables of OpenTelemetry are not valid."""
 STOP_SECONDS = 5.0
 """The time for the exporter to send what it has when the gateway stops."""
+
+_WATCH_SECONDS = 0.02
 
 _log = get_logger("serve")
 
@@ -26,6 +36,8 @@ class TraceExporter:
         self._environment = environment
         self._process: ChildProcess | None = None
         self._start_at = 0.0
+        self._started_at = 0.0
+        self._pause = RESTART_PAUSE_SECONDS
         self._reading: list[int] = []
         self.writing: list[int] = []
         """The writing ends, one for each worker's slot."""
@@ -43,26 +55,58 @@ class TraceExporter:
         for descriptor in (*self._reading, *self.writing):
             os.close(descriptor)
 
+    @property
+    def pid(self) -> int | None:
+        """Return the process id; None while it does not run."""
+        return None if self._process is None else self._process.pid
+
     def supervise(self, now: float) -> None:
-        """Start the process if it does not run, some seconds after it ended."""
+        """Start the process if it does not run: some seconds after it ended, and later each time.
+
+        If the environment is not valid, it is not started again.
+        """
         if self._process is not None:
             code = self._process.poll()
             if code is None:
+                if now - self._started_at >= STEADY_SECONDS:
+                    self._pause = RESTART_PAUSE_SECONDS
                 return
-            _log.error("trace_exporter_died", pid=self._process.pid, how=describe_exit(code))
-            self._process.kill()
-            self._process, self._start_at = None, now + RESTART_PAUSE_SECONDS
+            self._note_end(self._process, code, now)
         if now >= self._start_at:
             arguments = [sys.executable, "-m", "apps.trace_exporter", *map(str, self._reading)]
-            self._process = ChildProcess(
-                "trace exporter", arguments, env=self._environment, pass_fds=self._reading
-            )  # fmt: skip
+            try:
+                self._process = ChildProcess(
+                    "trace exporter", arguments, env=self._environment, pass_fds=self._reading
+                )  # fmt: skip
+            except ChildFailedError as error:
+                _log.error("trace_exporter_died", pid=None, how=str(error))
+                self._postpone(now)
+            self._started_at = now
 
-    def stop(self) -> None:
-        """Let the process send what it has, within STOP_SECONDS, and end it."""
+    def _note_end(self, process: ChildProcess, code: int, now: float) -> None:
+        _log.error("trace_exporter_died", pid=process.pid, how=describe_exit(code))
+        process.kill()
+        forget_worker(process.pid, Path(self._environment["PROMETHEUS_MULTIPROC_DIR"]))
+        self._process = None
+        self._postpone(now)
+        if code == EXIT_CONFIGURATION:
+            self._start_at = float("inf")
+
+    def _postpone(self, now: float) -> None:
+        self._start_at = now + self._pause
+        self._pause = min(2 * self._pause, MAX_RESTART_PAUSE_SECONDS)
+
+    def stop(self, seconds: float = STOP_SECONDS, hurry: Callable[[], bool] = lambda: False) -> None:
+        """Let the process send what it has, within these seconds and STOP_SECONDS, and end it. `hurry` ends the wait
+        early."""
         process, self._process = self._process, None
-        if process is not None:
-            process.stop(STOP_SECONDS)
+        if process is None:
+            return
+        process.send(signal.SIGTERM)
+        deadline = time.monotonic() + min(seconds, STOP_SECONDS)
+        while process.poll() is None and time.monotonic() < deadline and not hurry():
+            time.sleep(_WATCH_SECONDS)
+        process.kill()
 
 
 def _enlarge(descriptor: int) -> None:

@@ -12,6 +12,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Exemplar, Sample
 
+from apps.platform_cli.serve.dead_workers import METRIC_FILES_LOCK
 from platform_app.observability.exemplars import read_exemplars
 from platform_app.observability.metrics import OF_THE_PARENT
 
@@ -40,10 +41,11 @@ class WorkersCollector(Collector):
     def _read(self) -> list[Metric]:
         """Read all files. Processes start and end meanwhile, so a file can be gone, or be made and have no head yet."""
         for _ in range(_TRIES - 1):
-            with suppress(FileNotFoundError, struct.error):
+            with suppress(FileNotFoundError, struct.error), METRIC_FILES_LOCK:
                 return self._merge()
             time.sleep(_PAUSE_SECONDS)
-        return self._merge()
+        with METRIC_FILES_LOCK:
+            return self._merge()
 
     def _merge(self) -> list[Metric]:
         files = [each.path for each in os.scandir(self._directory) if each.name.endswith(".db") and _has_content(each)]

@@ -10,7 +10,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.multiprocess import mark_process_dead
 
 from apps.platform_cli.embedded.errors import EmbeddedError
 from apps.platform_cli.embedded.lock import DirectoryLock
@@ -24,20 +23,18 @@ _PREFIX = "flowbiz-platform-metrics-"
 _LOCK = ".lock"
 _YOUNG_SECONDS = 60.0
 """A directory this young may belong to a process that has not locked it yet."""
-_BACKLOG = 128
 
 
 @contextmanager
-def serve_metrics(host: str, port: int, cache_seconds: float = 1.0) -> Iterator[Path]:
-    """Serve `/metrics`. Yield the directory in which workers count (PROMETHEUS_MULTIPROC_DIR).
+def serve_metrics(listening: socket.socket, cache_seconds: float = 1.0) -> Iterator[Path]:
+    """Serve `/metrics` on a listening socket. Yield the directory in which workers count (PROMETHEUS_MULTIPROC_DIR).
 
     Raises:
-        OSError: the port cannot be bound.
         ConfigurationError: there is no temporary directory that this process can write.
     """
     directory = _make_directory()
     try:
-        with DirectoryLock(directory / _LOCK), _listen(host, port) as listening:
+        with DirectoryLock(directory / _LOCK):
             registry = CollectorRegistry()
             registry.register(WorkersCollector(directory))
             for metric in OF_THE_PARENT:
@@ -62,11 +59,6 @@ def _make_directory() -> Path:
         ) from None
 
 
-def forget_worker(pid: int, directory: Path) -> None:
-    """Drop a dead worker's gauges and keep its counters."""
-    mark_process_dead(pid, str(directory))  # type: ignore[no-untyped-call]  # prometheus_client
-
-
 def _sweep() -> None:
     """Remove the directories of killed parents, whose locks no process holds any more.
 
@@ -77,14 +69,3 @@ def _sweep() -> None:
             if is_private_directory(directory) and time.time() - directory.lstat().st_mtime > _YOUNG_SECONDS:
                 with DirectoryLock(directory / _LOCK):
                     shutil.rmtree(directory)
-
-
-@contextmanager
-def _listen(host: str, port: int) -> Iterator[socket.socket]:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as listening:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((host, port))
-        listening.listen(_BACKLOG)
-        listening.setblocking(False)
-        yield listening

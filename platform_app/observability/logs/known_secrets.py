@@ -7,12 +7,9 @@ alone.
 
 import re
 import threading
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote
 
 import orjson
-from pydantic import SecretStr
-
-from platform_app.config import Settings
 
 MIN_CHARACTERS = 10
 """A shorter value may be a word that log lines contain for another reason."""
@@ -44,29 +41,7 @@ def hide_secret(value: str) -> None:
         _pattern = re.compile(b"|".join(map(re.escape, longest_first)))
 
 
-def hide_secrets_of(settings: Settings) -> None:
-    """Mask the passwords and tokens that the settings contain."""
-    for name in type(settings).model_fields:
-        value = getattr(settings, name)
-        if isinstance(value, SecretStr):
-            _hide_setting(value.get_secret_value())
-
-
 def mask_known_secrets(line: bytes) -> bytes:
     """Return the line without the values of known secrets."""
     pattern = _pattern
     return pattern.sub(_MASK, line) if pattern is not None else line
-
-
-def _hide_setting(value: str) -> None:
-    if "://" not in value:
-        hide_secret(value)
-        return
-    # The whole URL is not masked: a message about an address without its password helps.
-    try:
-        password = urlsplit(value).password
-    except ValueError:
-        return
-    if password is not None:
-        hide_secret(password)
-        hide_secret(unquote(password))

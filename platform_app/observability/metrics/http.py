@@ -34,13 +34,13 @@ STREAM_EARLY_HEADS = Counter(
 REQUESTS = Counter(
     "platform_requests",
     "Requests that have ended, by what became of them: ok, caller_error, denied, provider_error, gateway_error, "
-    "client_closed.",
+    "draining, client_closed.",
     ["route", "outcome"],
 )
 MODEL_REQUESTS = Counter(
     "platform_model_requests",
     "Requests for a model of the config file, by its public name: ok, caller_error, denied, provider_error, "
-    "gateway_error, client_closed; an open breaker is provider_error.",
+    "gateway_error, draining, client_closed; an open breaker is provider_error.",
     ["model", "outcome"],
 )
 OVERHEAD_SECONDS = Histogram(

@@ -1,4 +1,4 @@
-"""`make soak`: ten minutes of hostile input; prints what was measured, and fails if a demand was not met."""
+"""`make hostile`: ten minutes of hostile input; prints what was measured, and fails if a demand was not met."""
 
 import argparse
 import sys

@@ -57,7 +57,8 @@ def _workers_hung(stage: Stage) -> Iterator[None]:
 def _all_workers_killed(stage: Stage) -> Iterator[None]:
     def kill_all() -> None:
         for pid in stage.workers():
-            _send(pid, signal.SIGKILL)
+            if _is_ready(stage, pid):  # the parent ends if none ever becomes ready
+                _send(pid, signal.SIGKILL)
 
     with repeatedly(kill_all, 0.2):
         yield
@@ -113,7 +114,7 @@ PROCESSES = (
     ),
     Fault(
         "no-workers",
-        "Every worker is killed as soon as it starts",
+        "Every worker is killed as soon as it is ready",
         _all_workers_killed,
         (Expected("GatewayWithoutWorkers", Cause()),),
         _RESTARTS | {"GatewayErrorBudgetBurn"},

@@ -8,14 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from apps.platform_cli.embedded import (
-    ChildFailedError,
-    ChildProcess,
-    DirectoryLock,
-    LockedError,
-    processes,
-    reap_leftover,
-)
+from apps.platform_cli.embedded import processes
+from apps.platform_cli.embedded.child import ChildFailedError, ChildProcess, reap_leftover
+from apps.platform_cli.embedded.lock import DirectoryLock, LockedError
 
 SLEEP = [sys.executable, "-S", "-c", "import time; time.sleep(60)"]
 
@@ -86,7 +81,7 @@ def test_leftover_child_is_stopped_but_no_other_process(tmp_path: Path) -> None:
 def test_directory_lock_in_use_names_its_holder(tmp_path: Path) -> None:
     path = tmp_path / "dev.lock"
     script = (
-        "import sys, time; from pathlib import Path; from apps.platform_cli.embedded import DirectoryLock\n"
+        "import sys, time; from pathlib import Path; from apps.platform_cli.embedded.lock import DirectoryLock\n"
         "lock = DirectoryLock(Path(sys.argv[1])); lock.acquire(); print('held', flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE) as holder:

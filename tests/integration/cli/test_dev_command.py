@@ -163,7 +163,7 @@ def test_a_second_ctrl_c_kills_at_once() -> None:
     script = """
 import sys, time
 from apps.platform_cli.dev.signals import StopSignals
-from apps.platform_cli.embedded import ChildProcess
+from apps.platform_cli.embedded.child import ChildProcess
 child = ChildProcess("x", [sys.executable, "-S", "-c", "import time; time.sleep(60)"], death_signal=None)
 with StopSignals(lambda: [child.pid]) as signals:
     print(child.pid, flush=True)

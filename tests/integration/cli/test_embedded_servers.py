@@ -16,14 +16,12 @@ import redis
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from apps.platform_cli.embedded import (
-    ChildFailedError,
-    EmbeddedError,
-    EmbeddedPostgres,
-    EmbeddedValkey,
-    processes,
-)
 from apps.platform_cli.embedded import postgres as postgres_module
+from apps.platform_cli.embedded import processes
+from apps.platform_cli.embedded.child import ChildFailedError
+from apps.platform_cli.embedded.errors import EmbeddedError
+from apps.platform_cli.embedded.postgres import EmbeddedPostgres
+from apps.platform_cli.embedded.valkey import EmbeddedValkey
 from tests.support.servers.ports import free_port
 
 SLEEP = [sys.executable, "-S", "-c", "import time; time.sleep(60)"]
@@ -31,7 +29,8 @@ SLEEP = [sys.executable, "-S", "-c", "import time; time.sleep(60)"]
 START_BOTH = """
 import json, sys, time
 from pathlib import Path
-from apps.platform_cli.embedded import EmbeddedPostgres, EmbeddedValkey
+from apps.platform_cli.embedded.postgres import EmbeddedPostgres
+from apps.platform_cli.embedded.valkey import EmbeddedValkey
 directory, die_with_parent = Path(sys.argv[1]), sys.argv[2] == "True"
 postgres = EmbeddedPostgres(directory / "postgres", die_with_parent=die_with_parent)
 valkey = EmbeddedValkey(directory / "valkey", die_with_parent=die_with_parent)

@@ -36,6 +36,11 @@ class Scrapes:
         return metric(text, name, **labels)
 
 
+def counters_of(directory: Path) -> set[str]:
+    """Return whose files of counters there are; those of dead workers are added up in one."""
+    return {file.stem.removeprefix("counter_") for file in directory.glob("flowbiz-platform-metrics-*/counter_*.db")}
+
+
 async def responds(connection: Connection) -> bool:
     """Send a request without a key; whether a response came, which is not so if its worker is dead."""
     try:
@@ -49,7 +54,7 @@ async def responds(connection: Connection) -> bool:
 
 async def test_counters_survive_dead_and_hung_workers(platform: Platform, tmp_path: Path) -> None:
     """Gauges leave the dead workers out: the connections that count are those that are still open."""
-    environment = {**platform.environment, "PLATFORM_WORKER_TIMEOUT_SECONDS": "5"}
+    environment = {**platform.environment, "PLATFORM_WORKER_TIMEOUT_SECONDS": "5", "TMPDIR": str(tmp_path)}
     async with AsyncExitStack() as stack:
         gateway = stack.enter_context(Gateway(environment, tmp_path, workers=4))
         scrapes = Scrapes(gateway)
@@ -75,6 +80,7 @@ async def test_counters_survive_dead_and_hung_workers(platform: Platform, tmp_pa
         await until(lambda: scrapes.value("platform_http_connections") == left)
         assert scrapes.value("platform_requests_total", **denied) == CONNECTIONS + left
         assert scrapes.fallen == []
+        assert counters_of(tmp_path) <= {"dead", *map(str, workers(gateway))}
 
 
 async def test_metrics_of_a_worker_are_shown_soon_without_setting(platform: Platform, tmp_path: Path) -> None:

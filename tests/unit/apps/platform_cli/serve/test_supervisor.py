@@ -10,8 +10,8 @@ import pytest
 
 from apps.platform_api.server.heartbeat import DUMP_SIGNAL
 from apps.platform_cli.serve import supervisor as workers
+from apps.platform_cli.serve.options import ParentOptions
 from apps.platform_cli.serve.supervisor import MAX_RESTART_PAUSE_SECONDS, START_SECONDS, Supervisor
-from platform_app.config import load_settings
 
 TIMEOUT = 30.0
 DIED = -9
@@ -34,6 +34,8 @@ class FakeWorker:
     """Send a heartbeat whenever it is checked, unless `silent` is set."""
 
     made: list["FakeWorker"] = []  # noqa: RUF012 - emptied by the fixture
+    starts = True
+    """Whether new workers send heartbeats."""
 
     def __init__(self, listening: object, environment: object, now: float, trace_pipe: int | None) -> None:
         self.made.append(self)
@@ -41,12 +43,16 @@ class FakeWorker:
         self.started_at = self.seen_at = now
         self.ready = self.must_reload = self.debug = False
         self.dump_sent_at: float | None = None
-        self.silent = False
+        self.silent = not self.starts
+        self.reason = ""
         self.ended = False
 
     def listen(self, now: float) -> None:
         if not self.silent:
             self.seen_at, self.ready = now, True
+
+    def failure(self) -> str:
+        return self.reason
 
     def seconds_since_heartbeat(self, now: float) -> float:
         return now - self.seen_at
@@ -56,22 +62,35 @@ class FakeWorker:
 
     def end(self) -> int:
         self.ended = True
-        return 0
+        return DIED if self.process.code is None else self.process.code
+
+
+def options(workers: int, timeout: float) -> ParentOptions:
+    return ParentOptions(
+        host="127.0.0.1",
+        port=8100,
+        metrics_port=9100,
+        workers=workers,
+        worker_timeout_seconds=timeout,
+        shutdown_drain_seconds=0,
+        shutdown_grace_seconds=1,
+        metrics_cache_seconds=0,
+        log_level="info",
+        log_format="json",
+        log_repeats_per_second=20,
+        exports_traces=False,
+        listening=-1,
+        metrics_listening=-1,
+    )
 
 
 class World:
     def __init__(self, count: int, timeout: float) -> None:
         self.now = 100.0
         self.logged: list[tuple[str, Mapping[str, Any]]] = []
-        settings = load_settings(
-            database_url="postgresql://localhost/p",
-            redis_url="redis://localhost",
-            workers=count,
-            worker_timeout_seconds=timeout,
-        )
+        self.informed: list[str] = []
         with socket.socket() as listening:
-            self.workers = Supervisor(settings, listening, {}, Path("/nowhere"), clock=lambda: self.now)
-        self.step()
+            self.workers = Supervisor(options(count, timeout), listening, {}, Path("/nowhere"), clock=lambda: self.now)
 
     def step(self, seconds: float = 0.0) -> None:
         """Let time pass as it does, a tenth of a second at a time."""
@@ -82,8 +101,10 @@ class World:
     def error(self, event: str, **fields: Any) -> None:
         self.logged.append((event, fields))
 
+    critical = error
+
     def info(self, event: str, **fields: Any) -> None:
-        """Not looked at."""
+        self.informed.append(event)
 
     @property
     def events(self) -> list[str]:
@@ -93,12 +114,14 @@ class World:
 @pytest.fixture
 def make_world(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     FakeWorker.made = []
+    monkeypatch.setattr(FakeWorker, "starts", True)
     monkeypatch.setattr(workers, "Worker", FakeWorker)
     monkeypatch.setattr(workers, "forget_worker", lambda pid, directory: None)
 
     def make(count: int = 1, timeout: float = TIMEOUT) -> World:
         world = World(count, timeout)
         monkeypatch.setattr(workers, "_log", world)
+        world.step(0.2)  # the workers start, and are ready
         return world
 
     yield make
@@ -196,3 +219,70 @@ def test_reload_waits_until_a_starting_worker_is_ready(make_world: Any) -> None:
     world.workers._pass_signals_on()
     world.workers._pass_signals_on()
     assert worker.process.signals == [signal.SIGHUP]
+
+
+def fail_all(world: World, code: int, reason: str = "") -> None:
+    """End every worker that runs, as one that cannot start ends."""
+    for worker in FakeWorker.made:
+        if worker.process.code is None and not worker.ended:
+            worker.process.code, worker.reason = code, reason
+    world.step()
+
+
+@pytest.mark.parametrize(("exit_code", "expected"), [(2, 2), (3, 3), (DIED, 3)])
+def test_workers_that_never_start_end_the_parent(
+    make_world: Any, capsys: pytest.CaptureFixture[str], exit_code: int, expected: int
+) -> None:
+    FakeWorker.starts = False
+    world = make_world(count=2)
+    for attempt in range(workers.START_ATTEMPTS):
+        assert not world.workers.cannot_start()
+        fail_all(world, exit_code, f"no space left ({attempt})")
+        if attempt < workers.START_ATTEMPTS - 1:
+            world.step(MAX_RESTART_PAUSE_SECONDS)
+    assert world.workers.cannot_start()
+    assert world.workers._give_up() == expected
+    event, fields = world.logged[-1]
+    assert event == "workers_cannot_start"
+    assert fields == {"attempts": 5, "reasons": ["no space left (4)"], "exit_code": expected}
+    assert "No worker became ready in 5 attempts. Reason: no space left (4)." in capsys.readouterr().err
+    assert len(FakeWorker.made) == 2 * workers.START_ATTEMPTS
+    assert "serving" not in world.informed
+
+
+def test_parent_stays_while_one_worker_serves(make_world: Any) -> None:
+    world = make_world(count=2)
+    assert world.informed.count("serving") == 1
+    FakeWorker.starts = False
+    FakeWorker.made[0].process.code = DIED
+    world.step(1.2)
+    steady = FakeWorker.made[1]
+    for _ in range(3 * workers.START_ATTEMPTS):
+        for worker in FakeWorker.made:
+            if worker is not steady and worker.process.code is None:
+                worker.process.code = 3
+        world.step(MAX_RESTART_PAUSE_SECONDS + 1)
+        assert not world.workers.cannot_start()
+    assert len(FakeWorker.made) > 2 * workers.START_ATTEMPTS
+
+
+def test_start_that_succeeds_resets_the_attempts(make_world: Any) -> None:
+    world = make_world()
+    for _ in range(3 * workers.START_ATTEMPTS):
+        FakeWorker.made[-1].process.code = DIED
+        world.step(MAX_RESTART_PAUSE_SECONDS + 1)
+        assert not world.workers.cannot_start()
+
+
+def test_worker_process_that_cannot_be_made_is_a_failed_start(make_world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For example no memory, no process id or no descriptor is free."""
+    world = make_world()
+
+    def fail(*_: object) -> None:
+        raise OSError("Too many open files")
+
+    monkeypatch.setattr(workers, "Worker", fail)
+    FakeWorker.made[0].process.code = DIED
+    world.step(5 * MAX_RESTART_PAUSE_SECONDS)
+    assert world.workers.cannot_start()
+    assert world.logged[-1] == ("worker_not_started", {"reason": "Too many open files"})

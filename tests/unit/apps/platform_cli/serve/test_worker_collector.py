@@ -11,9 +11,9 @@ from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
+from apps.platform_cli.serve.dead_workers import forget_worker
 from apps.platform_cli.serve.metrics_server import MetricsCache
 from apps.platform_cli.serve.worker_collector import WorkersCollector
-from apps.platform_cli.serve.worker_metrics import forget_worker
 from platform_app.observability.exemplars import FILE_NAME, Exemplar, write_exemplars
 from platform_app.observability.metrics import OF_THE_PARENT
 

@@ -8,7 +8,8 @@ import pytest
 from platform_app.config import load_settings
 from platform_app.observability.logging import get_logger
 from platform_app.observability.logs import known_secrets
-from platform_app.observability.logs.known_secrets import MAX_VALUES, hide_secret, hide_secrets_of, mask_known_secrets
+from platform_app.observability.logs.known_secrets import MAX_VALUES, hide_secret, mask_known_secrets
+from platform_app.observability.logs.secret_settings import hide_secrets_of
 from platform_app.secret_store.cache import CachedSecretStore
 from platform_app.secret_store.env import EnvSecretStore
 from tests.support.fakes.log_lines import Lines

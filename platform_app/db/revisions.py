@@ -1,0 +1,64 @@
+"""The schema's revisions: those that this code knows, and that of the database.
+
+Read without Alembic, so that a worker does not load it: with its templates it takes 4 MB. `migrations.py` changes the
+schema.
+"""
+
+import re
+from functools import cache
+from pathlib import Path
+
+from sqlalchemy import Connection, inspect, text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+_VERSION_TABLE = "alembic_version"
+_FIELD = re.compile(r'^(revision|down_revision)(?::[^=]+)? = (?:"(\w+)"|None)$', re.MULTILINE)
+
+
+def script_location() -> Path:
+    """Where the migrations are: inside the package when installed, beside it in a checkout."""
+    installed = _PACKAGE / "migrations"
+    return installed if installed.is_dir() else _PACKAGE.parent / "migrations"
+
+
+def head_revision() -> str:
+    """The revision that this code was written for."""
+    down = _down_revisions()
+    [head] = down.keys() - down.values()  # a broken build fails here: no migration, or two heads
+    return head
+
+
+def known_revisions() -> frozenset[str]:
+    """Every revision that this code knows."""
+    return frozenset(_down_revisions())
+
+
+def is_newer(revision: str | None) -> bool:
+    """Return whether a newer version made this schema. Its expand migrations leave what this version uses, so this
+    version serves with it: after a rollback, and while a release is being rolled out."""
+    return revision is not None and revision not in known_revisions()
+
+
+async def current_revision(engine: AsyncEngine) -> str | None:
+    """The database's revision; None for an empty database."""
+
+    def read(connection: Connection) -> str | None:
+        if not inspect(connection).has_table(_VERSION_TABLE):
+            return None
+        revision: str | None = connection.execute(text(f"SELECT version_num FROM {_VERSION_TABLE}")).scalar()  # noqa: S608 - a constant
+        return revision
+
+    async with engine.connect() as connection:
+        return await connection.run_sync(read)
+
+
+@cache
+def _down_revisions() -> dict[str, str | None]:
+    """Return the revision before each revision."""
+    found: dict[str, str | None] = {}
+    for file in (script_location() / "versions").glob("*.py"):
+        fields: dict[str, str] = dict(_FIELD.findall(file.read_text(encoding="utf-8")))
+        if revision := fields.get("revision"):
+            found[revision] = fields.get("down_revision") or None
+    return found

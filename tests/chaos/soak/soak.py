@@ -1,0 +1,147 @@
+"""A gateway under steady traffic: warm-up, then samples until the end, with rotated keys and reloads meanwhile."""
+
+import itertools
+import secrets
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from apps.platform_cli.embedded.postgres import EmbeddedPostgres
+from apps.platform_cli.embedded.valkey import EmbeddedValkey
+from platform_app.db import migrations
+from tests.chaos.soak.samples import ALLOWED_PER_HOUR, Sample, slopes, take
+from tests.chaos.soak.traffic import EXPECTED, Traffic
+from tests.conftest import GENEROUS, Platform
+from tests.drill.stage import start_provider
+from tests.support.gateway.process import Gateway
+
+_SAMPLES = 120
+_CHANGES = 10
+"""Key rotations and reloads of the config file in one run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Soaked:
+    """What was measured."""
+
+    results: Counter[str]
+    samples: list[Sample]
+    reloads: int
+
+    def slopes(self) -> Mapping[str, float]:
+        """Return the growth of each measure in an hour."""
+        return slopes(self.samples)
+
+    def robust_faults(self) -> list[str]:
+        """Return what must not happen in a run of any length: unexpected results, and counts that grow."""
+        faults = [f"{count} × {result}" for result, count in self.results.items() if result not in EXPECTED]
+        first, last = self.samples[0].values, self.samples[-1].values
+        return faults + [
+            f"{name}: {first[name]:.0f} after the warm-up, {last[name]:.0f} at the end"
+            for name in ("series", "metric_files", "threads")
+            if last[name] > first[name]
+        ]
+
+    def faults(self) -> list[str]:
+        """Return every demand that was not met, the slopes included: for half an hour and a machine without other
+        work."""
+        grown = [
+            f"{name} grows by {slope:.2f} an hour, {ALLOWED_PER_HOUR[name]:g} is allowed"
+            for name, slope in self.slopes().items()
+            if slope > ALLOWED_PER_HOUR[name]
+        ]
+        return self.robust_faults() + grown
+
+    def table(self) -> str:
+        """Return one line for each measure: after the warm-up, at the end, the slope."""
+        first, last = self.samples[0].values, self.samples[-1].values
+        lines = ["| Measure | After the warm-up | At the end | Slope in an hour |", "|---|---|---|---|"]
+        lines += [
+            f"| {name} | {first[name]:.1f} | {last[name]:.1f} | {slope:+.2f} |" for name, slope in self.slopes().items()
+        ]
+        return "\n".join(lines)
+
+
+def run_soak(warm_up_seconds: float, seconds: float, per_second: float, show: Callable[[str], None]) -> Soaked:
+    """Send traffic during the warm-up and the seconds after it. Return what was measured after the warm-up."""
+    with _stack() as (gateway, platform, directory):
+        traffic = Traffic(gateway.base_url, platform.key("platform:chat"), per_second)
+        thread = threading.Thread(target=traffic.run, name="soak")
+        thread.start()
+        samples: list[Sample] = []
+        reloads = 0
+        began = time.monotonic()
+        changes = itertools.count(1)
+        change_every, sample_every = (warm_up_seconds + seconds) / _CHANGES, seconds / _SAMPLES
+        change_at, sample_at = began + change_every, began + warm_up_seconds
+        try:
+            while (now := time.monotonic()) < began + warm_up_seconds + seconds:
+                if now >= change_at:
+                    change_at += change_every
+                    traffic.key = platform.key("platform:chat", owner="soak")
+                    _reload(directory, next(changes))
+                    reloads += 1
+                if now >= sample_at:
+                    sample_at += sample_every
+                    samples.append(take(gateway, directory, directory / "spool"))
+                    show(f"{now - began:.0f} s: {samples[-1].values}")
+                time.sleep(0.1)
+        finally:
+            traffic.stopped.set()
+            thread.join()
+        return Soaked(traffic.results, samples, reloads)
+
+
+def _reload(directory: Path, number: int) -> None:
+    config = yaml.safe_load((directory / "platform.yaml").read_text())
+    config["policies"] = {**config["policies"], "retry": {"max_attempts": 1 + number % 2}}
+    new = directory / "platform.new"
+    new.write_text(yaml.safe_dump(config))
+    new.rename(directory / "platform.yaml")
+
+
+@contextmanager
+def _stack() -> Iterator[tuple[Gateway, Platform, Path]]:
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fbsoak")))
+        provider = start_provider(stack, directory, "provider")
+        postgres = EmbeddedPostgres(directory / "postgres" / "data", settings={"fsync": "off"})
+        stack.callback(postgres.stop)
+        postgres.start()
+        postgres.create_database("soak")
+        valkey = EmbeddedValkey(directory / "valkey")
+        stack.callback(valkey.stop)
+        valkey.start()
+        migrations.upgrade(postgres.url("soak"))
+        models = {"assistant": "sim-ok", "failing": "sim-server-error"}
+        config = {
+            "providers": {"provider": {"base_url": provider.base_url, "api_key_secret": "OPENAI_API_KEY"}},
+            "models": {name: {"routes": [{"provider": "provider", "model": model}]} for name, model in models.items()},
+            "rate_limits": GENEROUS,
+            "policies": {"retry": {"max_attempts": 1}, "breaker": {"minimum_calls": 100_000}},
+        }
+        (directory / "platform.yaml").write_text(yaml.safe_dump(config))
+        platform = Platform(
+            {
+                "PATH": "/usr/bin:/bin",
+                "TMPDIR": str(directory),
+                "PLATFORM_ENV": "dev",
+                "PLATFORM_DATABASE_URL": postgres.url("soak"),
+                "PLATFORM_REDIS_URL": valkey.url,
+                "PLATFORM_CONFIG_FILE": str(directory / "platform.yaml"),
+                "PLATFORM_DEFAULT_MODEL": "assistant",
+                "PLATFORM_API_KEY_PEPPER": f"1:{secrets.token_hex(32)}",
+                "PLATFORM_SPOOL_DIR": str(directory / "spool"),
+                "PLATFORM_SHUTDOWN_DRAIN_SECONDS": "0",
+                "PLATFORM_SHUTDOWN_GRACE_SECONDS": "2",
+                "OPENAI_API_KEY": "sk-soak",
+            }
+        )
+        yield stack.enter_context(Gateway(platform.environment, directory)), platform, directory
