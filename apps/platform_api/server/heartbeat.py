@@ -17,7 +17,7 @@ BEAT_SECONDS = 1.0
 FAILURE = b"!"
 """Before the reason why a worker cannot start; never behind a beat."""
 _MAX_REASON_BYTES = 2000
-"""A pipe takes so much at once or not at all."""
+"""A pipe takes up to 4096 bytes whole."""
 
 
 def start_heartbeat(descriptor: int) -> None:

@@ -165,7 +165,7 @@ def _refuse(problems: Sequence[str]) -> NoReturn:
 
 
 def _report(error: Exception) -> None:
-    """Write to the parent what ended the start: type and location, and the message of our own errors only."""
+    """Write to the parent what ended the start: type and location, and the message if the gateway wrote it."""
     fields = exception_fields(error)
     message = f": {fields['error_message']}" if "error_message" in fields else ""
     _write_reason(f"{fields['error']}{message} ({fields['error_at'][-1]})")

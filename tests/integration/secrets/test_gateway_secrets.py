@@ -79,7 +79,7 @@ class TestStart:
         assert f"chmod o-rwx {tmp_path}/OPENAI_API_KEY" in outcome.err
         assert OLD not in outcome.all
 
-    def test_serve_unavailable_vault_refuses_start_at_once(self, bare: dict[str, str]) -> None:
+    def test_serve_unavailable_vault_ends_after_the_wait(self, bare: dict[str, str]) -> None:
         vault = {
             "PLATFORM_SECRET_PROVIDER": "vault",
             "PLATFORM_VAULT_ADDR": f"http://127.0.0.1:{free_port()}",
