@@ -12,16 +12,18 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from platform_app.config import Settings
-from platform_app.db.failures import failure_kind
+from platform_app.db.failures import database_failure
 from platform_app.db.revisions import current_revision, head_revision, known_revisions
+from platform_app.errors import LimiterUnavailable
+from platform_app.idempotency.redis_store import RedisIdempotencyStore
 from platform_app.ledger.interfaces import Ledger
 from platform_app.rate_limit.limiters.failover import FailoverLimiter
 from platform_app.rate_limit.matching import RuleBook
+from platform_app.redis.failures import IDEMPOTENCY_SETTING, REDIS_ERRORS, redis_failure
 
 CHECK_TIMEOUT_SECONDS = 1.0
 CACHE_SECONDS = 1.0
@@ -43,6 +45,8 @@ class RedisPolicy:
 
     rules: RuleBook
     limiter: FailoverLimiter | None = None
+    responses: RedisIdempotencyStore | None = None
+    """Where requests with an Idempotency-Key are stored; None if the gateway accepts no keys."""
     """The limiter, which is also checked for writes: a server may respond and refuse them."""
 
 
@@ -94,7 +98,7 @@ class CachedReadiness:
 
 
 class Readiness:
-    """Check the database and Redis, each within a second, and the ledger."""
+    """Check the database, Redis and the store of idempotent requests, each within a second, and the ledger."""
 
     def __init__(
         self, engine: AsyncEngine, redis: "Redis", settings: Settings, ledger: Ledger, redis_policy: RedisPolicy
@@ -114,8 +118,10 @@ class Readiness:
         otherwise every replica would leave the load balancer at once. Redis is required if a rule refuses requests
         without it; otherwise limits degrade.
         """
-        database, redis = await asyncio.gather(self._database(), self._check_redis())
-        return [*database, redis, self._check_ledger()]
+        database, redis, responses = await asyncio.gather(
+            self._database(), self._check_redis(), self._check_idempotency()
+        )
+        return [*database, redis, *responses, self._check_ledger()]
 
     async def _database(self) -> list[Check]:
         required = self._settings.auth_stale_seconds == 0
@@ -123,7 +129,7 @@ class Readiness:
             async with asyncio.timeout(CHECK_TIMEOUT_SECONDS):
                 revision = await current_revision(self._engine)
         except (SQLAlchemyError, OSError, TimeoutError) as error:
-            return [Check("database", False, required, f"does not respond ({failure_kind(error)})")]
+            return [Check("database", False, required, f"cannot be used: {database_failure(error)}")]
         return [Check("database", True, required, "answers"), self._schema(revision)]
 
     def _schema(self, revision: str | None) -> Check:
@@ -139,15 +145,33 @@ class Readiness:
         problem = self._ledger.problem()
         return Check("ledger", problem is None, True, problem or "records")
 
+    async def _check_idempotency(self) -> list[Check]:
+        """Check the connection that requests with an Idempotency-Key use. It is not required: requests without a key
+        need it not, and all replicas would leave the load balancer at once."""
+        store = self._redis_policy.responses
+        if store is None:
+            return []
+        refuses = self._settings.idempotency_failure_policy == "refuse"
+        without = "requests with an Idempotency-Key are " + ("refused" if refuses else "processed without protection")
+        try:
+            async with asyncio.timeout(CHECK_TIMEOUT_SECONDS):
+                await store.check()
+        except REDIS_ERRORS as error:
+            why = redis_failure(error, IDEMPOTENCY_SETTING)
+            return [Check("idempotency", False, False, f"cannot store responses: {why}; {without}")]
+        return [Check("idempotency", True, False, "stores responses")]
+
     async def _check_redis(self) -> Check:
         required, limiter = self._redis_policy.rules.needs_redis, self._redis_policy.limiter
         without = "a rule refuses requests without it" if required else "limits are per process"
         try:
             async with asyncio.timeout(CHECK_TIMEOUT_SECONDS):
                 await self._redis.ping()
-                counts = limiter is None or await limiter.counts()
-        except (RedisError, OSError, TimeoutError) as error:
-            return Check("redis", False, required, f"does not respond ({failure_kind(error)}); {without}")
-        if not counts:
-            return Check("redis", False, required, f"responds but does not count; {without}")
+                if limiter is not None:
+                    await limiter.check()
+        except LimiterUnavailable as error:
+            why = redis_failure(error.__cause__ or error)
+            return Check("redis", False, required, f"responds but does not count: {why}; {without}")
+        except REDIS_ERRORS as error:
+            return Check("redis", False, required, f"cannot be used: {redis_failure(error)}; {without}")
         return Check("redis", True, required, "answers")

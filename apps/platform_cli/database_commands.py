@@ -7,13 +7,12 @@ from typing import Any
 
 import orjson
 import typer
-from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from platform_app.auth.keys.store import DATABASE_ERRORS
 from platform_app.config import load_settings
 from platform_app.db.engine import make_engine
-from platform_app.db.failures import failure_kind
+from platform_app.db.failures import database_failure
 from platform_app.errors import AuthUnavailable
 
 
@@ -37,15 +36,11 @@ def read_database(work: Callable[[AsyncEngine], Awaitable[None]], timeout_second
 
     try:
         asyncio.run(main())
-    except ProgrammingError:
-        raise AuthUnavailable("The database lacks this version's tables. Run: flowbiz-platform migrate up") from None
     except DATABASE_ERRORS as error:
         if isinstance(error, BrokenPipeError):
             sys.stderr.close()
             raise typer.Exit(0) from None
-        raise AuthUnavailable(
-            f"The database does not respond ({failure_kind(error)}). Check PLATFORM_DATABASE_URL."
-        ) from None
+        raise AuthUnavailable(f"The database cannot be used: {database_failure(error)}.") from None
 
 
 def write_lines(entries: Iterable[Mapping[str, Any]]) -> None:

@@ -15,7 +15,7 @@ from platform_app.auth.keys.store import DATABASE_ERRORS, KeyStore
 from platform_app.config import PlatformConfig, Settings, load_config, load_settings
 from platform_app.config.limit_checks import LIMITED_ROUTES, MODEL_ROUTES
 from platform_app.db.engine import make_engine
-from platform_app.db.failures import failure_kind
+from platform_app.db.failures import database_failure
 from platform_app.errors import AuthUnavailable, LimiterUnavailable, ValidationFailed
 from platform_app.ledger.reading.spent import SpentReader
 from platform_app.rate_limit.limiter import RuleState
@@ -75,9 +75,7 @@ async def _explain(
         try:
             record = await KeyStore(engine).get(key_id, only_owner=None)
         except DATABASE_ERRORS as error:
-            raise AuthUnavailable(
-                f"The database does not respond ({failure_kind(error)}). Check PLATFORM_DATABASE_URL."
-            ) from None
+            raise AuthUnavailable(f"The database cannot be used: {database_failure(error)}.") from None
         usage = LimitedRequest(record.key_id, record.owner, route, model, record.limits or {})
         # With the ledger's sums, so that a budget whose counter Redis has lost is not shown as unspent.
         history = LedgerHistory(SpentReader(engine, settings.spool_dir))

@@ -12,7 +12,7 @@ from platform_app.auth.keys.store import DATABASE_ERRORS
 from platform_app.config import load_settings
 from platform_app.db import migrations
 from platform_app.db.engine import make_engine
-from platform_app.db.failures import tls_failure
+from platform_app.db.failures import database_failure
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -75,11 +75,7 @@ def _failures_explained() -> Iterator[None]:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None
     except DATABASE_ERRORS as error:
-        # The first line is the failure; the statement and its position follow.
-        what = tls_failure(error) or str(error).partition("\n")[0] or type(error).__name__
-        typer.echo(
-            f"The database refused the command or does not respond: {what}. Check PLATFORM_DATABASE_URL.", err=True
-        )
+        typer.echo(f"The database refused the command or does not respond: {database_failure(error)}.", err=True)
         raise typer.Exit(1) from None
 
 

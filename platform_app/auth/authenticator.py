@@ -16,6 +16,7 @@ from platform_app.auth.pepper import Peppers, parse_peppers
 from platform_app.auth.throttle import FailureThrottle, NoThrottle
 from platform_app.auth.throttled_lookups import LookupQueueFull, ThrottledLookups
 from platform_app.auth.tokens import Token, parse_token
+from platform_app.db.failures import database_failure
 from platform_app.errors import AuthUnavailable, InvalidApiKey, RateLimited, SecretError
 from platform_app.observability import metrics
 from platform_app.observability.logging import get_logger
@@ -226,7 +227,7 @@ class Authenticator:
         except DATABASE_ERRORS as error:
             if not self._database_down:
                 self._database_down = True
-                _log.warning("auth_database_unavailable", error=type(error).__name__)
+                _log.warning("auth_database_unavailable", error=str(database_failure(error)))
             self._next_lookup_at = self._clock() + PROBE_SECONDS
             return self._fall_back(known)
         if self._database_down:
@@ -246,7 +247,7 @@ class Authenticator:
         try:
             await self._keys.rehash(old.digest, digest, peppers.current)
         except DATABASE_ERRORS as error:
-            _log.warning("rehash_failed", error=type(error).__name__)
+            _log.warning("rehash_failed", error=str(database_failure(error)))
 
     def _fall_back(self, known: CachedKey | None) -> CachedKey:
         if known is None or self._clock() - known.verified_at >= self._policy.stale:

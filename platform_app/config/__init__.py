@@ -29,6 +29,7 @@ from platform_app.config.catalog import (
 from platform_app.config.connections.database_tls import DatabaseTls, make_ssl_context
 from platform_app.config.connections.database_url import DatabaseTarget, parse_database_url
 from platform_app.config.connections.egress import Egress, EgressProxy, parse_proxy, read_egress
+from platform_app.config.connections.tcp_options import TcpOptions
 from platform_app.config.environment.standard import (
     PROTOCOLS,
     exports_traces,
@@ -56,7 +57,7 @@ from platform_app.config.origins import parse_origins
 from platform_app.config.policies import BreakerConfig, PoliciesConfig, RetryConfig
 from platform_app.config.reading.checks import ConfigModel
 from platform_app.config.reading.values import did_you_mean
-from platform_app.config.settings import START_TIMEOUT_SECONDS, Settings, load_settings, unknown_variables
+from platform_app.config.settings import Settings, load_settings, unknown_variables
 
 __all__ = [
     "DEFAULT_RULES",
@@ -65,7 +66,6 @@ __all__ = [
     "PROTOCOLS",
     "SECRET_NAME",
     "SERVICE_LINKS_ADVICE",
-    "START_TIMEOUT_SECONDS",
     "BreakerConfig",
     "CapabilitiesConfig",
     "ConfigModel",
@@ -87,6 +87,7 @@ __all__ = [
     "RouteConfig",
     "RuleName",
     "Settings",
+    "TcpOptions",
     "WireFormat",
     "did_you_mean",
     "environment",

@@ -12,7 +12,13 @@ from pydantic_settings import SettingsConfigDict
 
 from platform_app.config.connections.database_url import DatabaseTarget, parse_database_url
 from platform_app.config.connections.egress import DIRECT, Egress, parse_proxy, read_egress
-from platform_app.config.connections.redis_url import check_redis_url, is_unverified, sends_in_clear, with_ca_file
+from platform_app.config.connections.redis_url import (
+    check_redis_url,
+    is_unverified,
+    selects_database,
+    sends_in_clear,
+    with_ca_file,
+)
 from platform_app.config.connections.tls_files import ca_problem
 from platform_app.config.environment.problems import setting_problem
 from platform_app.config.environment.standard import standard_problems
@@ -34,8 +40,7 @@ from platform_app.config.secret_files import settings_from_files
 from platform_app.config.secret_stores import SecretStoreSettings
 from platform_app.errors import ConfigurationError
 
-# At start the process waits this long for files, secrets and servers.
-START_TIMEOUT_SECONDS = 30.0
+_ONE_DATABASE = "a Redis cluster has database 0 only; remove the number from the path, or db"
 
 
 class Settings(SecretStoreSettings):
@@ -68,6 +73,7 @@ class Settings(SecretStoreSettings):
     database_pool_size: Annotated[int, Field(ge=1, le=100)] = 5
     database_timeout_seconds: Annotated[float, Field(gt=0, le=60)] = 2.0
     database_statement_cache: bool = True
+    start_timeout_seconds: Annotated[float, Field(ge=0, le=3600)] = 30.0
     redis_tls: Literal["verify", "off"] = "verify"
     redis_ca_file: FilePath | None = None
     redis_url: SecretStr
@@ -208,8 +214,10 @@ class Settings(SecretStoreSettings):
         return self._redis_cluster(), self._stored_responses(), self._body_bytes(), self._ports()
 
     def _redis_cluster(self) -> Iterator[str]:
-        if self.redis_cluster and self.redis_url.get_secret_value().startswith("unix:"):
+        if self.redis_cluster and self.redis_client_url.startswith("unix:"):
             yield "PLATFORM_REDIS_CLUSTER needs a redis:// or rediss:// URL of one of the cluster's nodes"
+        elif self.redis_cluster and selects_database(self.redis_client_url):
+            yield f"PLATFORM_REDIS_URL: {_ONE_DATABASE}"
 
     def _stored_responses(self) -> Iterator[str]:
         own = self.idempotency_redis_url
@@ -218,6 +226,8 @@ class Settings(SecretStoreSettings):
                 "PLATFORM_IDEMPOTENCY_REDIS_CLUSTER needs PLATFORM_IDEMPOTENCY_REDIS_URL, a redis:// or rediss:// URL "
                 "of one of the cluster's nodes"
             )
+        elif self.idempotency_redis_cluster and selects_database(self.idempotency_client_url):
+            yield f"PLATFORM_IDEMPOTENCY_REDIS_URL: {_ONE_DATABASE}"
 
     def _body_bytes(self) -> Iterator[str]:
         body, key, process = (

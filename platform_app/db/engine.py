@@ -4,8 +4,10 @@ import ssl
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
 
 from platform_app.config import DatabaseTarget, Settings, make_ssl_context
+from platform_app.db.connections import OPTION, PoolRenewal
 
 APPLICATION_NAME = "flowbiz-platform"
 
@@ -42,7 +44,6 @@ def make_probe_engine(settings: Settings) -> AsyncEngine:
         pool_size=1,
         max_overflow=0,
         pool_timeout=timeout,
-        pool_pre_ping=True,  # it idles between probes
     )
 
 
@@ -68,8 +69,10 @@ def open_engine(
     Raises:
         OSError: a certificate file was removed since the settings were read.
     """
-    return create_async_engine(
+    renewal = None if pool.get("poolclass") is NullPool else PoolRenewal(connect_seconds / 4)
+    engine = create_async_engine(
         "postgresql+asyncpg://",
+        execution_options={} if renewal is None else {OPTION: renewal},
         # A failed statement would otherwise print its parameters, digests among them.
         hide_parameters=True,
         connect_args={
@@ -81,6 +84,8 @@ def open_engine(
         },
         **pool,
     )
+    (renewal or PoolRenewal(connect_seconds)).watch(engine, target.tcp)
+    return engine
 
 
 def _driver_arguments(target: DatabaseTarget) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from pathlib import Path
 from sqlalchemy import Connection, inspect, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from platform_app.db.connections import ask_twice
+
 _PACKAGE = Path(__file__).resolve().parent.parent
 _VERSION_TABLE = "alembic_version"
 _FIELD = re.compile(r'^(revision|down_revision)(?::[^=]+)? = (?:"(\w+)"|None)$', re.MULTILINE)
@@ -49,8 +51,11 @@ async def current_revision(engine: AsyncEngine) -> str | None:
         revision: str | None = connection.execute(text(f"SELECT version_num FROM {_VERSION_TABLE}")).scalar()  # noqa: S608 - a constant
         return revision
 
-    async with engine.connect() as connection:
-        return await connection.run_sync(read)
+    async def ask() -> str | None:
+        async with engine.connect() as connection:
+            return await connection.run_sync(read)
+
+    return await ask_twice(engine, ask)
 
 
 @cache

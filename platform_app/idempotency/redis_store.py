@@ -2,10 +2,11 @@
 
 from importlib.resources import files
 
-from redis.exceptions import OutOfMemoryError, RedisError
+from redis.exceptions import OutOfMemoryError
 
 from platform_app.errors import IdempotencyUnavailable
 from platform_app.idempotency.store import NOT_KEPT, Claim, Finish, Found, State
+from platform_app.redis.failures import REDIS_ERRORS
 from platform_app.redis.scripts import Script, ScriptClient, make_script
 
 _TEXT = (files("platform_app.idempotency") / "record.lua").read_text(encoding="utf-8")
@@ -13,6 +14,8 @@ STORE_RESPONSE = make_script(_TEXT)
 """Stores responses. A server without free memory refuses it."""
 STORE_MARKER = make_script("#!lua flags=allow-oom\n" + _TEXT)
 """Stores leases and markers, also while the server has no free memory: requests with keys still work."""
+ACCEPTS_WRITES = make_script("#!lua flags=allow-oom\nreturn 1")
+"""Does nothing; a server that refuses writes refuses it too, because its flags do not exclude writes."""
 KEEP_BELOW_PERCENT = 80
 """Percentage of the server's maxmemory above which no response is stored, which leaves room for its other users."""
 
@@ -49,6 +52,14 @@ class RedisIdempotencyStore:
         """See IdempotencyStore."""
         return await self._held("release", claim)
 
+    async def check(self) -> None:
+        """Return if requests with a key can be processed now, on the connection that they use.
+
+        Raises:
+            REDIS_ERRORS: they cannot.
+        """
+        await self._redis.run(ACCEPTS_WRITES, ["fbp:idem:2:{probe}"], [])
+
     async def _held(self, verb: str, claim: Claim, *arguments: int | bytes) -> bool:
         state, *_ = await self._call(verb, claim, *arguments)
         return bool(state == b"held")
@@ -59,7 +70,7 @@ class RedisIdempotencyStore:
         given = (verb, claim.fingerprint, claim.owner, *arguments)
         try:
             result: list[bytes] = await self._redis.run(script, [claim.record], given)
-        except (RedisError, OSError, TimeoutError) as error:
+        except REDIS_ERRORS as error:
             raise IdempotencyUnavailable(
                 "Idempotency keys cannot be checked right now, so nothing was done. Try again shortly, or without "
                 "the header Idempotency-Key.",

@@ -5,6 +5,7 @@ import contextlib
 import time
 from collections.abc import Awaitable
 
+from platform_app.connection_failures import Failure
 from platform_app.errors import (
     Conflict,
     IdempotencyInFlight,
@@ -28,6 +29,7 @@ from platform_app.idempotency.store import (
 from platform_app.idempotency.stored_response import StoredResponse
 from platform_app.observability import ids, metrics
 from platform_app.observability.logging import get_logger
+from platform_app.redis.failures import IDEMPOTENCY_SETTING, redis_failure
 
 HEADER = "Idempotency-Key"
 HASH_APART_BYTES = 256 * 1024
@@ -150,12 +152,16 @@ class IdempotencyService:
         if not self._down:
             self._down = True
             refused = self._policy.refuse_when_unavailable
-            _log.warning("idempotency_unavailable", refused=refused, error=type(error.__cause__ or error).__name__)
+            _log.warning("idempotency_unavailable", refused=refused, error=str(_cause(error)))
 
     def _note_up(self) -> None:
         if self._down:
             self._down = False
             _log.warning("idempotency_recovered")
+
+
+def _cause(error: IdempotencyUnavailable) -> Failure:
+    return redis_failure(error.__cause__ or error, IDEMPOTENCY_SETTING)
 
 
 def _replay(found: Found) -> StoredResponse:

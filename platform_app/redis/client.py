@@ -7,12 +7,17 @@ commands, in a quarter of redis-py's time.
 
 One timer covers all commands. It counts only time in which this process was responsive (own_stalls.py), and it reads
 what has arrived before it fails a command.
+
+An error such as READONLY says that the server behind this connection no longer serves (failures.py). Then the
+connection takes no more commands, and the next one opens another connection, which looks the name up again. The command
+that got the error had no effect, so it is sent once more.
 """
 
 import asyncio
 import contextlib
+import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any
 
 from hiredis import pack_command
@@ -21,10 +26,14 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from platform_app.observability.own_stalls import LAST_LOOKS, ResponsiveClock, result_within
+from platform_app.redis.failures import condemns_connection
 from platform_app.redis.scripts import Script
 
 STALL_SECONDS = 1.0
 """A connection is closed if its oldest command has waited longer than this for a response."""
+IDLE_SECONDS = 60.0
+"""A connection that was idle for longer is replaced before it is used: firewalls drop idle connections after minutes
+without a message to either side."""
 MAX_PENDING = 20_000
 """Most commands without a response. More means that timeouts do not work."""
 
@@ -49,12 +58,17 @@ class PipelinedRedis:
         self._timeout = timeout_seconds
         self._clock = ResponsiveClock(timeout_seconds)
         self._watching = False
+        self._idle_since = time.monotonic()
         self._connection: AbstractConnection | None = None
         self._connecting = asyncio.Lock()
         self._closed = False
         self._pending: deque[_Pending] = deque()
         self._unsent: list[bytes] = []
         self._reader: asyncio.Task[None] | None = None
+        self._retired: set[asyncio.Task[None]] = set()
+        """Tasks that read the last responses of condemned connections, and those that send a command once more."""
+        self._repeated: set[asyncio.Future[Any]] = set()
+        """Futures of commands that were sent once more."""
 
     async def load_scripts(self, scripts: Iterable[Script], seconds: float) -> bool:
         """Connect and load the scripts, so that the first request does not have to. Return False on any failure or
@@ -72,7 +86,7 @@ class PipelinedRedis:
         requests need no task, which would cost more than the script."""
         command = ("EVALSHA", script.sha, len(keys), *keys, *arguments)
         connection = self._connection
-        if connection is None or self._stalled() or len(self._pending) >= MAX_PENDING:
+        if connection is None or self._stalled() or self._aged() or len(self._pending) >= MAX_PENDING:
             return asyncio.ensure_future(self._connect_and_send(command, script))
         return self._send(connection, command, script)
 
@@ -84,6 +98,9 @@ class PipelinedRedis:
         """Close the connection; commands without a response fail."""
         self._closed = True  # for a command that is still connecting
         await self._drop(self._connection, RedisConnectionError("closed"))
+        for task in self._retired:
+            task.cancel()
+        await asyncio.gather(*self._retired, return_exceptions=True)
 
     async def _connect_and_send(self, command: _Command, script: Script | None) -> Any:
         connection = self._connection
@@ -92,12 +109,18 @@ class PipelinedRedis:
         elif self._stalled():
             await self._drop(connection, RedisConnectionError(f"no response for more than {STALL_SECONDS:g} s"))
             connection = await self._connect()
+        elif self._aged():
+            await self._drop(connection, RedisConnectionError("idle"))
+            connection = await self._connect()
         if len(self._pending) >= MAX_PENDING:
             raise RedisConnectionError(f"{MAX_PENDING} commands wait for a response")
         return await self._send(connection, command, script)
 
     def _stalled(self) -> bool:
         return bool(self._pending) and self._clock.now - self._pending[0][0] > STALL_SECONDS
+
+    def _aged(self) -> bool:
+        return not self._watching and time.monotonic() - self._idle_since > IDLE_SECONDS
 
     def _send(
         self,
@@ -136,6 +159,7 @@ class PipelinedRedis:
             loop.call_later(self._clock.tick, self._watch, 0)
         else:
             self._watching = False
+            self._idle_since = time.monotonic()
 
     def _flush(self, connection: AbstractConnection) -> None:
         if connection is not self._connection:
@@ -164,29 +188,77 @@ class PipelinedRedis:
                     await _close(connection)
                     raise
                 self._connection = connection
-                self._reader = asyncio.create_task(self._read(connection), name="redis-reader")
+                self._idle_since = time.monotonic()
+                self._reader = asyncio.create_task(self._read(connection, self._pending), name="redis-reader")
             return self._connection
 
-    async def _read(self, connection: AbstractConnection) -> None:
-        """Resolve the commands' futures in order; ends with the connection."""
+    async def _read(self, connection: AbstractConnection, pending: deque[_Pending]) -> None:
+        """Resolve the commands' futures in order; ends with the connection, or when an error condemns it."""
         try:
-            while True:
-                try:
-                    response = await connection.read_response(disconnect_on_error=False)
-                except ResponseError as error:
-                    response = error
-                _, future, command, script = self._pending.popleft()
-                if future.done():  # cancelled, or timed out
-                    continue
-                if not isinstance(response, Exception):
-                    future.set_result(response)
-                elif script is not None and isinstance(response, NoScriptError):
-                    # A new or flushed server, which ran nothing. EVAL also loads the script.
-                    self._send(connection, ("EVAL", script.text, *command[2:]), None, future)
-                else:
-                    future.set_exception(response)
+            while connection is self._connection:
+                response = await _response(connection)
+                self._resolve(connection, pending.popleft(), response)
         except (RedisError, OSError, IndexError) as error:
             await self._drop(connection, error)
+
+    async def _read_last(self, connection: AbstractConnection, pending: deque[_Pending]) -> None:
+        """Resolve the futures of a condemned connection, and close it."""
+        error: Exception = RedisConnectionError("no response")
+        try:
+            async with asyncio.timeout(self._timeout):
+                while pending:
+                    response = await _response(connection)
+                    self._resolve(connection, pending.popleft(), response)
+        except (RedisError, OSError, TimeoutError) as raised:
+            error = raised
+        finally:
+            _fail(pending, error)
+            await _close(connection)
+
+    def _resolve(self, connection: AbstractConnection, oldest: _Pending, response: Any) -> None:
+        """Hand a response to the command that it belongs to."""
+        _, future, command, script = oldest
+        condemned = isinstance(response, Exception) and condemns_connection(response)
+        if condemned and connection is self._connection:
+            self._retire(connection)
+        if future.done():  # cancelled, or timed out
+            return
+        if not isinstance(response, Exception):
+            future.set_result(response)
+        elif script is not None and isinstance(response, NoScriptError) and connection is self._connection:
+            # A new or flushed server, which ran nothing. EVAL also loads the script.
+            self._send(connection, ("EVAL", script.text, *command[2:]), None, future)
+        elif (condemned or connection is not self._connection) and future not in self._repeated:
+            self._repeated.add(future)
+            future.add_done_callback(self._repeated.discard)
+            self._keep(self._repeat(command, script, future, response))
+        else:
+            future.set_exception(response)
+
+    def _retire(self, connection: AbstractConnection) -> None:
+        """Send no more on this connection; what was sent still gets its responses."""
+        self._flush(connection)
+        self._connection, self._reader = None, None  # the reader ends by itself
+        pending, self._pending = self._pending, deque()
+        self._keep(self._read_last(connection, pending))
+
+    async def _repeat(
+        self, command: _Command, script: Script | None, future: "asyncio.Future[Any]", error: Exception
+    ) -> None:
+        """Send a command that had no effect on another connection; fail it with its error if there is none."""
+        try:
+            connection = self._connection or await self._connect()
+        except (RedisError, OSError, TimeoutError):
+            if not future.done():
+                future.set_exception(error)
+        else:
+            if not future.done():
+                self._send(connection, command, script, future)
+
+    def _keep(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work, name="redis-retired")
+        self._retired.add(task)
+        task.add_done_callback(self._retired.discard)
 
     async def _drop(self, connection: AbstractConnection | None, error: Exception) -> None:
         if connection is None or connection is not self._connection:
@@ -194,12 +266,27 @@ class PipelinedRedis:
         self._connection, reader, self._reader = None, self._reader, None
         pending, self._pending = self._pending, deque()
         self._unsent = []
-        for _, future, *_ in pending:
-            if not future.done():
-                future.set_exception(RedisConnectionError(f"the connection was lost: {type(error).__name__}"))
+        _fail(pending, error)
         if reader is not None and reader is not asyncio.current_task():
             reader.cancel()
         await _close(connection)
+
+
+async def _response(connection: AbstractConnection) -> Any:
+    """Return the next response, also if it is an error."""
+    try:
+        return await connection.read_response(disconnect_on_error=False)
+    except ResponseError as error:
+        return error
+
+
+def _fail(pending: Iterable[_Pending], error: Exception) -> None:
+    """Fail the commands of a lost connection."""
+    for _, future, *_ in pending:
+        if not future.done():
+            lost = RedisConnectionError(f"the connection was lost: {type(error).__name__}")
+            lost.__cause__ = error
+            future.set_exception(lost)
 
 
 async def _close(connection: AbstractConnection) -> None:

@@ -22,9 +22,10 @@ from urllib.parse import urlsplit, urlunsplit
 
 from redis.crc import key_slot
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import MovedError, RedisError
+from redis.exceptions import MovedError, RedisError, ResponseError
 
 from platform_app.redis.client import PipelinedRedis
+from platform_app.redis.failures import condemns_connection
 from platform_app.redis.scripts import Script
 
 MAX_RANGES = 16_000
@@ -73,8 +74,9 @@ class PipelinedCluster:
         except MovedError:
             self._starts = []
             return await (await self._client_for(slot)).run(script, keys, arguments)
-        except (RedisConnectionError, OSError, TimeoutError):
-            self._starts = []  # a replica may have taken over
+        except (RedisError, OSError, TimeoutError) as error:
+            if condemns_connection(error) or not isinstance(error, ResponseError):
+                self._starts = []  # a replica may have taken over
             raise
 
     async def _client_for(self, slot: int) -> PipelinedRedis:

@@ -133,7 +133,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         history = LedgerHistory(SpentReader(engine, settings.spool_dir))
         limiter = await stack.enter_async_context(open_limiter(settings, history))
         # A separate connection: a long stored response must not delay the limiter's commands.
-        responses = _idempotency_client(settings)
+        responses = make_idempotency_client(settings)
         stack.push_async_callback(responses.aclose)
         _run_until_closed(stack, KeyEventListener(redis, cache).run())
         connections = await stack.enter_async_context(provider_connections(settings))
@@ -160,7 +160,9 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         _log.info("config_loaded", sha256=digest, models=len(config.models), providers=len(config.providers))
         if settings.config_file is not None:
             _run_until_closed(stack, reload.run())
-        readiness = CachedReadiness(Readiness(probe_engine, redis, settings, ledger, RedisPolicy(rules, limiter)))
+        store = RedisIdempotencyStore(responses)
+        policy = RedisPolicy(rules, limiter, store if settings.idempotency_ttl_seconds else None)
+        readiness = CachedReadiness(Readiness(probe_engine, redis, settings, ledger, policy))
         stack.push_async_callback(readiness.aclose)
         yield Resources(
             settings=settings,
@@ -184,7 +186,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
             readiness=readiness,
             core=core_status(),
             idempotency=IdempotencyService(
-                RedisIdempotencyStore(responses),
+                store,
                 _keeping(settings),
                 LimiterQuota(limiter, _quota_limits(settings)),
             ),
@@ -297,7 +299,8 @@ def _script_client(settings: Settings) -> PipelinedRedis | PipelinedCluster:
     return PipelinedCluster(url, seconds) if settings.redis_cluster else PipelinedRedis(url, seconds)
 
 
-def _idempotency_client(settings: Settings) -> PipelinedRedis | PipelinedCluster:
+def make_idempotency_client(settings: Settings) -> PipelinedRedis | PipelinedCluster:
+    """Return the client of the Redis in which responses are stored."""
     if settings.idempotency_redis_url is None:
         return _script_client(settings)
     url, seconds = settings.idempotency_client_url, settings.redis_timeout_ms / 1000

@@ -16,6 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from platform_app.auth.keys.store import DATABASE_ERRORS
 from platform_app.db.advisory_locks import AdvisoryLock
+from platform_app.db.connections import begin
+from platform_app.db.failures import database_failure
 from platform_app.db.models import AuditEvent
 from platform_app.observability.logging import get_logger
 from platform_app.resources.config_changes import ConfigChange
@@ -55,14 +57,16 @@ class ConfigAudit:
             except DATABASE_ERRORS as error:
                 self._retry_at = self._clock() + RETRY_SECONDS
                 if not self._failed:
-                    _log.warning("config_reload_not_audited", error=type(error).__name__, waiting=len(self._waiting))
+                    _log.warning(
+                        "config_reload_not_audited", error=str(database_failure(error)), waiting=len(self._waiting)
+                    )
                 self._failed = True
                 return
             self._waiting.popleft()
             self._failed = False
 
     async def _write(self, change: ConfigChange) -> None:
-        async with self._engine.begin() as connection:
+        async with begin(self._engine) as connection:
             await connection.execute(select(func.pg_advisory_xact_lock(AdvisoryLock.CONFIG_AUDIT)))
             last = select(AuditEvent.after["sha256"].astext).where(AuditEvent.target == TARGET)
             written = (await connection.execute(last.order_by(AuditEvent.id.desc()).limit(1))).scalar()

@@ -22,6 +22,7 @@ from apps.platform_api.openai.errors import openai_error_body
 from platform_app.auth.keys.store import DATABASE_ERRORS
 from platform_app.core_contracts import error_response
 from platform_app.credential_forms import mask_credentials
+from platform_app.db.failures import database_failure
 from platform_app.errors import (
     AuthUnavailable,
     IdempotencyInFlight,
@@ -128,7 +129,8 @@ async def database_errors(what: str = "key store") -> AsyncIterator[None]:
     try:
         yield
     except (*DATABASE_ERRORS, SecretError) as error:
-        _log.warning("key_store_unavailable", store=what, error=type(error).__name__)
+        why = type(error).__name__ if isinstance(error, SecretError) else str(database_failure(error))
+        _log.warning("key_store_unavailable", store=what, error=why)
         raise AuthUnavailable(f"The {what} is unavailable. Try again shortly.", retry_after=2) from None
 
 

@@ -18,13 +18,14 @@ from platform_app.config import PlatformConfig, ProviderConfig, Settings, load_c
 from platform_app.core_contracts import core_problems, core_status
 from platform_app.db.engine import make_engine
 from platform_app.errors import SecretError
+from platform_app.idempotency.redis_store import RedisIdempotencyStore
 from platform_app.ledger.interfaces import NullLedger
 from platform_app.llm.http.transport.pool import ConnectionPool
 from platform_app.llm.interfaces import ModelList
 from platform_app.llm.models.builder import provider_connections
 from platform_app.rate_limit.matching import RuleBook
 from platform_app.readiness import Check, Readiness, RedisPolicy
-from platform_app.resources import make_redis, make_secret_store, open_limiter
+from platform_app.resources import make_idempotency_client, make_redis, make_secret_store, open_limiter
 from platform_app.resources.required_secrets import credential_problem, look_up_required, provider_secrets
 from platform_app.secret_store.base import SecretStore
 
@@ -92,10 +93,11 @@ async def _checks(settings: Settings, config: PlatformConfig, live: bool) -> Asy
 
 
 async def _servers(settings: Settings, config: PlatformConfig) -> AsyncIterator[Check]:
-    engine, redis = make_engine(settings), make_redis(settings)
+    engine, redis, responses = make_engine(settings), make_redis(settings), make_idempotency_client(settings)
     try:
         async with open_limiter(settings) as limiter:
-            policy = RedisPolicy(RuleBook(config.rate_limits.rules), limiter)
+            store = RedisIdempotencyStore(responses) if settings.idempotency_ttl_seconds else None
+            policy = RedisPolicy(RuleBook(config.rate_limits.rules), limiter, store)
             checks = await Readiness(engine, redis, settings, NullLedger(), policy).checks()
         for check in checks:
             if check.name != "ledger":
@@ -107,6 +109,7 @@ async def _servers(settings: Settings, config: PlatformConfig) -> AsyncIterator[
             for check in owner_checks(config, owners):
                 yield check
     finally:
+        await responses.aclose()
         await redis.aclose()
         await engine.dispose()
 

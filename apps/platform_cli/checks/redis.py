@@ -2,10 +2,9 @@
 
 from collections.abc import AsyncIterator
 
-from redis.exceptions import RedisError
-
 from platform_app.config import Settings
 from platform_app.readiness import Check
+from platform_app.redis.failures import REDIS_ERRORS, redis_failure
 from platform_app.resources import make_redis
 
 KEEPS_ALL = "noeviction"
@@ -25,8 +24,8 @@ async def _eviction(name: str, settings: Settings, why: str) -> Check:
     redis = make_redis(settings)
     try:
         found = await redis.info("memory")
-    except (RedisError, OSError, TimeoutError) as error:
-        return Check(name, False, False, f"INFO memory failed ({type(error).__name__}); the user needs +info")
+    except REDIS_ERRORS as error:
+        return Check(name, False, False, f"INFO memory failed: {redis_failure(error)} (the user needs +info)")
     finally:
         await redis.aclose()
     nodes = [found] if "maxmemory" in found else list(found.values())

@@ -4,12 +4,10 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from sqlalchemy.exc import ProgrammingError
-
 from platform_app.auth.keys.records import KeyFilter, KeyRecord
 from platform_app.auth.keys.store import DATABASE_ERRORS, MAX_PAGE
 from platform_app.config import Settings, load_config
-from platform_app.db.failures import failure_kind
+from platform_app.db.failures import database_failure
 from platform_app.errors import AuthUnavailable, ConfigurationError, SecretError
 from platform_app.resources import KeyAdmin, open_key_admin
 
@@ -33,12 +31,8 @@ def with_keys(settings: Settings, work: Callable[[KeyAdmin], Awaitable[T]]) -> T
         return asyncio.run(main())
     except SecretError as error:
         raise ConfigurationError([str(error)]) from None
-    except ProgrammingError:
-        raise AuthUnavailable("The database lacks this version's tables. Run: flowbiz-platform migrate up") from None
     except DATABASE_ERRORS as error:
-        raise AuthUnavailable(
-            f"The database does not respond ({failure_kind(error)}). Check PLATFORM_DATABASE_URL."
-        ) from None
+        raise AuthUnavailable(f"The database cannot be used: {database_failure(error)}.") from None
 
 
 async def all_keys(admin: KeyAdmin, wanted: KeyFilter) -> list[KeyRecord]:

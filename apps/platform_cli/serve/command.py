@@ -15,7 +15,6 @@ from typing import Any, NoReturn
 
 import typer
 from sqlalchemy import text
-from tenacity import RetryError, retry, retry_if_exception, stop_after_delay, wait_exponential_jitter
 
 from apps.platform_cli.serve.options import ParentOptions
 from apps.platform_cli.serve.port_holder import port_holder
@@ -24,7 +23,6 @@ from platform_app.auth.keys.store import DATABASE_ERRORS
 from platform_app.config import (
     ENV_PREFIX,
     SERVICE_LINKS_ADVICE,
-    START_TIMEOUT_SECONDS,
     PlatformConfig,
     Settings,
     environment,
@@ -38,8 +36,8 @@ from platform_app.config import (
 )
 from platform_app.core_contracts import core_problems
 from platform_app.db.engine import make_engine
-from platform_app.db.failures import failure_kind, tls_failure
-from platform_app.db.revisions import current_revision, head_revision, is_newer
+from platform_app.db.revisions import head_revision, is_newer
+from platform_app.db.startup import DatabaseNotUsableError, revision_when_usable
 from platform_app.errors import ConfigurationError
 from platform_app.ledger.service import spool_problems
 from platform_app.observability.logging import configure_logging, get_logger
@@ -51,10 +49,6 @@ from platform_app.secret_store.base import SecretStore
 
 CONNECTIONS_BESIDE_POOL = 2
 """Connections of a worker outside its pool: the ledger's and that of readiness."""
-TLS_ADVICE = (
-    "Name its CA with PLATFORM_DATABASE_CA_FILE or sslrootcert, and use the host name of its certificate; "
-    "sslmode=disable or require in PLATFORM_DATABASE_URL turns verification off."
-)
 
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "262144", "MALLOC_TRIM_THRESHOLD_": "1048576", "MALLOC_ARENA_MAX": "2"}
 """For glibc: large bodies get separate mappings, which are returned to the system afterwards. By default the threshold
@@ -183,22 +177,10 @@ async def _secret_problems(settings: Settings, config: PlatformConfig, secrets: 
 async def _schema_problem(settings: Settings) -> str | None:
     """Return why this database cannot be used, or None. Wait for a database that is still starting."""
     engine = make_engine(settings)
-
-    @retry(
-        retry=retry_if_exception(_may_pass),
-        stop=stop_after_delay(START_TIMEOUT_SECONDS),
-        wait=wait_exponential_jitter(initial=0.1, max=2),
-    )
-    async def revision() -> str | None:
-        return await current_revision(engine)
-
     try:
-        current = await revision()
-    except RetryError as error:
-        why = type(error.last_attempt.exception()).__name__
-        return f"The database did not respond within {START_TIMEOUT_SECONDS:g} s ({why}). Check PLATFORM_DATABASE_URL."
-    except DATABASE_ERRORS as error:
-        return f"No connection to the database: {failure_kind(error)}. {TLS_ADVICE}"
+        current = await revision_when_usable(engine, settings.start_timeout_seconds)
+    except DatabaseNotUsableError as error:
+        return str(error)
     finally:
         await engine.dispose()
     if current == head_revision() or is_newer(current):
@@ -207,11 +189,6 @@ async def _schema_problem(settings: Settings) -> str | None:
         f"The database schema is at {current or 'nothing (an empty database)'}, this version needs {head_revision()}. "
         "Run: flowbiz-platform migrate up"
     )
-
-
-def _may_pass(error: BaseException) -> bool:
-    """Return whether to retry. A certificate failure is permanent."""
-    return isinstance(error, DATABASE_ERRORS) and tls_failure(error) is None
 
 
 async def _connections_beyond(settings: Settings) -> dict[str, int] | None:

@@ -21,6 +21,7 @@ from platform_app.auth.pepper import Peppers
 from platform_app.auth.permissions import ALL
 from platform_app.auth.tokens import Token, generate_token
 from platform_app.db.advisory_locks import AdvisoryLock
+from platform_app.db.connections import begin
 from platform_app.db.models import ApiKey, ApiKeySecret
 from platform_app.errors import Conflict, PlatformError
 from platform_app.observability import metrics
@@ -47,7 +48,7 @@ class KeyLifecycle:
         """
         fields = _columns(new)
         self._rules.check_fields(fields)
-        async with _counted("create", actor), self._engine.begin() as connection:
+        async with _counted("create", actor), begin(self._engine) as connection:
             self._rules.check_grant(await lock_holder(connection, actor), fields)
             return await _insert(connection, fields, peppers, actor)
 
@@ -59,7 +60,7 @@ class KeyLifecycle:
         """
         fields = _columns(new) | {"scopes": [ALL]}
         self._rules.check_fields(fields)
-        async with self._engine.begin() as connection:
+        async with begin(self._engine) as connection:
             await _lock_admins(connection)
             if (existing := await _active_admin(connection)) is not None:
                 raise Conflict(f"An active administrator's key exists ({existing}). Use it to create others.")
@@ -175,7 +176,7 @@ class KeyLifecycle:
     ) -> AsyncIterator[tuple[AsyncConnection, LockedKeys]]:
         """Open a transaction that locks the key. The key exists, is not revoked, and the actor may manage it."""
         check_key_id(key_id)
-        async with _counted(action, actor, key_id), self._engine.begin() as connection:
+        async with _counted(action, actor, key_id), begin(self._engine) as connection:
             keys = await lock_keys(connection, key_id, actor)
             record = keys.target
             self._rules.check_manage(keys.holder, record)

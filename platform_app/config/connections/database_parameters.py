@@ -7,9 +7,10 @@ from urllib.parse import unquote
 
 TRANSLATED = frozenset(
     {
-        "application_name", "connect_timeout", "dbname", "fallback_application_name", "host", "options", "passfile",
+        "application_name", "connect_timeout", "dbname", "fallback_application_name", "host", "keepalives",
+        "keepalives_count", "keepalives_idle", "keepalives_interval", "options", "passfile",
         "password", "port", "ssl_max_protocol_version", "ssl_min_protocol_version", "sslcert", "sslcrl", "sslkey",
-        "sslmode", "sslnegotiation", "sslpassword", "sslrootcert", "target_session_attrs", "user",
+        "sslmode", "sslnegotiation", "sslpassword", "sslrootcert", "target_session_attrs", "tcp_user_timeout", "user",
     }
 )  # fmt: skip
 
@@ -30,10 +31,6 @@ REFUSED = MappingProxyType(
         "gssencmode": "the driver does not encrypt with GSSAPI; use TLS (sslmode), and remove it",
         "gsslib": _KERBEROS,
         "hostaddr": _ADDRESS,
-        "keepalives": _OWN_TIMEOUT,
-        "keepalives_count": _OWN_TIMEOUT,
-        "keepalives_idle": _OWN_TIMEOUT,
-        "keepalives_interval": _OWN_TIMEOUT,
         "krbsrvname": _KERBEROS,
         "load_balance_hosts": "hosts are tried in the order of the URL; remove it",
         "max_protocol_version": _NOT_BY_DRIVER,
@@ -58,7 +55,6 @@ REFUSED = MappingProxyType(
         "sslkeylogfile": "it writes the session's keys to a file; remove it",
         "sslsni": "the server name is always sent; remove it",
         "statement_cache_size": "use PLATFORM_DATABASE_STATEMENT_CACHE",
-        "tcp_user_timeout": _OWN_TIMEOUT,
     }
 )
 """Parameters that are refused, each with its remedy."""
@@ -72,7 +68,6 @@ _HARMLESS = MappingProxyType(
         "sslcertmode": ("allow",),
         "sslcompression": ("0",),
         "sslsni": ("1",),
-        "keepalives": ("1",),
         "replication": ("false", "off", "no", "0"),
     }
 )

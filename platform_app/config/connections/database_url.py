@@ -4,17 +4,33 @@ The form: https://www.postgresql.org/docs/18/libpq-connect.html#LIBPQ-CONNSTRING
 the URL: if special characters are not percent-encoded, any part of it may belong to the password.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal, cast, get_args
 from urllib.parse import unquote
 
 from platform_app.config.connections.database_parameters import read_parameters
 from platform_app.config.connections.database_tls import DatabaseTls, tls_from
 from platform_app.config.connections.local_host import is_local
+from platform_app.config.connections.tcp_options import TcpOptions, tcp_options
 
 SCHEMES = ("postgresql", "postgres", "postgresql+asyncpg")
+_OTHER_FORMS = MappingProxyType(
+    {
+        "jdbc": "remove jdbc:, and write user and password before the host",
+        "mysql": "the gateway needs PostgreSQL",
+        "mariadb": "the gateway needs PostgreSQL",
+        "sqlite": "the gateway needs PostgreSQL",
+        "cockroachdb": "the gateway needs PostgreSQL",
+        "http": "name PostgreSQL itself, not an HTTP API",
+        "https": "name PostgreSQL itself, not an HTTP API",
+        "tcp": "write postgresql://",
+        "pgsql": "write postgresql://",
+    }
+)
 EXPECTED = (
     "expected postgresql://user:password@host:5432/database, special characters of the user, the password and the "
     "database percent-encoded"
@@ -25,6 +41,8 @@ SOCKET_DIRECTORIES = ("/run/postgresql", "/var/run/postgresql")
 MAX_CONNECT_SECONDS = 60
 
 SessionAttributes = Literal["any", "read-write", "read-only", "primary", "standby", "prefer-standby"]
+_OTHER_DRIVERS = ("psycopg", "psycopg2", "psycopg2cffi", "psycopg_async", "pg8000")
+_KEYWORD = re.compile(r"\b(?:host|hostaddr|port|dbname|user|service)\s*=")
 _FORBIDDEN_IN_HOST = frozenset(" /@?#,[]%\\\"'")
 
 
@@ -46,6 +64,7 @@ class DatabaseTarget:
     application_name: str | None
     options: str | None
     """Settings of the session, as `-c name=value`."""
+    tcp: TcpOptions = field(default_factory=TcpOptions)
 
     @property
     def is_local(self) -> bool:
@@ -68,6 +87,9 @@ def parse_database_url(url: str, ca_file: Path | None = None) -> DatabaseTarget:
     place, _, query = rest.partition("?")
     authority, _, path = place.partition("/")
     userinfo, at, hostspec = authority.rpartition("@")
+    if (other := _other_form(url)) is not None:
+        raise ValueError(other)
+    scheme = scheme.lower()
     if not separator or scheme not in SCHEMES or "@" in userinfo or set(path) & {"@", "/"} or not url.isprintable():
         raise ValueError(EXPECTED)
     user, colon, password = userinfo.partition(":")
@@ -87,6 +109,7 @@ def parse_database_url(url: str, ca_file: Path | None = None) -> DatabaseTarget:
         connect_seconds=_connect_seconds(values, problems),
         application_name=values.get("application_name") or values.get("fallback_application_name"),
         options=values.get("options"),
+        tcp=tcp_options(values, problems),
     )
     if problems or tls_problems:
         raise ValueError("; ".join([*problems, *tls_problems]))
@@ -116,6 +139,18 @@ def _addresses(
     if None in numbers:
         problems.append("expected ports from 1 to 65535")
     return tuple(hosts), tuple(number or DEFAULT_PORT for number in numbers)
+
+
+def _other_form(url: str) -> str | None:
+    """Return why a connection string of another kind is refused, or None."""
+    scheme, _, driver = url.partition(":")[0].lower().partition("+")
+    if scheme in _OTHER_FORMS:
+        return f"{EXPECTED}; {scheme}: is not supported: {_OTHER_FORMS[scheme]}"
+    if scheme in ("postgresql", "postgres") and driver in _OTHER_DRIVERS:
+        return f"{EXPECTED}; the driver is the gateway's own: remove +{driver}"
+    if "://" not in url and _KEYWORD.search(url):
+        return f"{EXPECTED}; libpq's form keyword=value is not supported"
+    return None
 
 
 def _is_name_with_port(hosts: list[str]) -> bool:

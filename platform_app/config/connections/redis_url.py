@@ -1,36 +1,32 @@
 """Check Redis URLs: which parameters redis-py may get, and that a connection to another machine is encrypted unless the
 operator disables that by name."""
 
+import re
 import ssl
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, quote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from redis.asyncio.connection import SSLConnection, parse_url
 from redis.exceptions import RedisError
 
 from platform_app.config.connections.local_host import is_local
+from platform_app.config.connections.redis_parameters import (
+    SAME_SCHEMES,
+    TLS,
+    is_harmless,
+    parameter_problems,
+    scheme_problem,
+)
 from platform_app.config.fields import parses
 
 EXPECTED = (
     "expected redis://:password@host:6379/0, special characters of the password percent-encoded, "
     "rediss://… for TLS, or unix:///path/to/socket"
 )
-_ANYWHERE = frozenset({"client_name", "db", "health_check_interval", "password", "protocol", "username"})
-_TLS = frozenset(
-    {
-        "ssl_ca_certs", "ssl_ca_data", "ssl_ca_path", "ssl_cert_reqs", "ssl_certfile", "ssl_check_hostname",
-        "ssl_ciphers", "ssl_keyfile", "ssl_min_version", "ssl_password",
-    }
-)  # fmt: skip
 _TLS_FILES = ("ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile")
-_OWN_SETTING = {
-    "max_connections": "remove it; the number of connections is fixed",
-    "retry_on_timeout": "remove it; nothing is sent twice",
-    "socket_connect_timeout": "use PLATFORM_REDIS_TIMEOUT_MS",
-    "socket_timeout": "use PLATFORM_REDIS_TIMEOUT_MS",
-    "timeout": "use PLATFORM_REDIS_TIMEOUT_MS",
-}
+_NUMBERS = ("db", "health_check_interval", "protocol", "ssl_min_version")
+_NUMBER = re.compile(r"\d{0,5}", re.ASCII)
 _REQUIREMENTS = ("none", "optional", "required")
 
 
@@ -40,10 +36,19 @@ def check_redis_url(url: str, *, in_clear: bool = False, ca_file: Path | None = 
     Raises:
         ValueError: with every problem, separated by semicolons; none repeats a value or an unknown name.
     """
-    if not parses(parse_url, url) or not url.isprintable():
+    if (problem := scheme_problem(url)) is not None:
+        raise ValueError(f"{EXPECTED}; {problem}")
+    if not url.isprintable():
         raise ValueError(EXPECTED)
+    if urlsplit(url).scheme != "unix" and not _NUMBER.fullmatch(unquote(urlsplit(url).path).strip("/")):
+        raise ValueError(f"{EXPECTED}; the path must be the database's number, such as /0")
+    problems = parameter_problems(usual_redis_url(url)) or _number_problems(usual_redis_url(url))
+    if problems:
+        raise ValueError("; ".join(problems))
     url = with_ca_file(url, ca_file)
-    problems = _parameter_problems(url) or _unusable_values(url)
+    if not parses(parse_url, url):
+        raise ValueError(EXPECTED)
+    problems = _unusable_values(url)
     if sends_in_clear(url) and not in_clear:
         problems.append(
             "redis:// sends the password and all counters in clear to a server that is not on this machine; use "
@@ -53,24 +58,27 @@ def check_redis_url(url: str, *, in_clear: bool = False, ca_file: Path | None = 
         raise ValueError("; ".join(problems))
 
 
-def _parameter_problems(url: str) -> list[str]:
-    names = [name for name, _ in parse_qsl(urlsplit(url).query, keep_blank_values=True)]
-    problems = []
-    for number, name in enumerate(names, start=1):
-        if name in _OWN_SETTING:
-            problems.append(f"{name} is not supported here: {_OWN_SETTING[name]}")
-        elif name in _TLS and not url.startswith("rediss:"):
-            problems.append(f"{name} needs a rediss:// URL")
-        elif name not in _ANYWHERE and name not in _TLS:
-            problems.append(f"parameter number {number} of the URL's query is not known; remove it")
-        elif name in names[: number - 1]:
-            problems.append(f"{name} is given more than once; keep one")
-    return problems
+def usual_redis_url(url: str) -> str:
+    """Return the URL with redis-py's scheme, and without parameters that ask for what happens anyway."""
+    scheme, separator, rest = url.partition("://")
+    scheme = SAME_SCHEMES.get(scheme.lower(), scheme.lower())
+    place, question_mark, query = rest.partition("?")
+    kept = [
+        part
+        for part in query.split("&")
+        if not any(is_harmless(name.lower(), value, encrypted=scheme == "rediss") for name, value in parse_qsl(part))
+    ]
+    return f"{scheme}{separator}{place}{question_mark if any(kept) else ''}{'&'.join(kept)}"
 
 
 def sends_in_clear(url: str) -> bool:
     """Return whether traffic to this server, including the password, crosses a network without TLS."""
     return url.startswith("redis:") and not is_local(_host(url))
+
+
+def selects_database(url: str) -> bool:
+    """Return whether the URL names another database than number 0."""
+    return bool(dict(parse_url(url)).get("db"))
 
 
 def is_unverified(url: str) -> bool:
@@ -81,7 +89,8 @@ def is_unverified(url: str) -> bool:
 
 
 def with_ca_file(url: str, ca_file: Path | None) -> str:
-    """Return the URL with the CAs to trust, or unchanged if it does not use TLS or names CAs itself."""
+    """Return the URL for redis-py: in its spelling, and with the CAs to trust if it uses TLS and names none itself."""
+    url = usual_redis_url(url)
     names = {name for name, _ in parse_qsl(urlsplit(url).query, keep_blank_values=True)}
     if ca_file is None or not url.startswith("rediss:") or names & {"ssl_ca_certs", "ssl_ca_path", "ssl_ca_data"}:
         return url
@@ -91,6 +100,15 @@ def with_ca_file(url: str, ca_file: Path | None) -> str:
 def _host(url: str) -> str:
     options: dict[str, Any] = dict(parse_url(url))
     return str(options.get("host", "localhost"))  # as redis-py has it
+
+
+def _number_problems(url: str) -> list[str]:
+    """Return a line for each number that redis-py could not read, or would ignore without a message."""
+    return [
+        f"{name} must be a whole number"
+        for name, value in parse_qsl(urlsplit(url).query, keep_blank_values=True)
+        if name in _NUMBERS and not _NUMBER.fullmatch(value)
+    ]
 
 
 def _unusable_values(url: str) -> list[str]:
@@ -106,7 +124,7 @@ def _unusable_values(url: str) -> list[str]:
         for name, path in files.items()
         if not Path(path).exists()
     ]
-    tls = {name: value for name, value in options.items() if name in _TLS}
+    tls = {name: value for name, value in options.items() if name in TLS}
     if tls and not problems:
         try:
             SSLConnection(**tls).ssl_context.get()

@@ -16,6 +16,7 @@ from uuid import UUID
 from sqlalchemy import Select, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from platform_app.db.connections import connect
 from platform_app.db.models import AccessDecision, AuditEvent
 from platform_app.errors import ValidationFailed
 from platform_app.ledger.events.access_decision import ACCESS
@@ -88,7 +89,7 @@ class AuditReader:
         _check(wanted, limit)
         after = _parse_cursor(cursor) if cursor is not None else None
         found: list[tuple[_Place, Mapping[str, Any]]] = []
-        async with self._engine.connect() as connection:
+        async with connect(self._engine) as connection:
             for kind in wanted.kinds():
                 # One more than asked for, to know whether there is a next page.
                 statement = _statement(kind, wanted, after).where(*owned_by(kind, only_owner))

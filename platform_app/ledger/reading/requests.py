@@ -14,6 +14,7 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from platform_app.db.connections import connect
 from platform_app.db.models import AccessDecision, UsageRecord
 from platform_app.errors import ValidationFailed
 from platform_app.ledger.events.access_decision import ACCESS
@@ -119,7 +120,7 @@ class RequestFinder:
             spooled: matching events that may not be stored yet; only for a reader of every owner.
         """
         rows = _Rows()
-        async with self._engine.connect() as connection:
+        async with connect(self._engine) as connection:
             for column, value in _conditions(AccessDecision, wanted):
                 rows.add(rows.decisions, await _read(connection, AccessDecision, column == value, only_owner))
             for column, value in _conditions(UsageRecord, wanted):

@@ -15,7 +15,8 @@ import asyncpg
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from platform_app.db.failures import failure_kind
+from platform_app.db.connections import connect
+from platform_app.db.failures import database_failure
 from platform_app.ledger.events.event import BadLineError, UsageRecord, decode, is_usage_line
 from platform_app.ledger.reading.spooled import read_segment
 from platform_app.ledger.spool.segments import Segment, list_directory
@@ -111,13 +112,13 @@ class SpentReader:
                 async with asyncio.timeout(QUERY_SECONDS):
                     return await self._ask(wanted, since, spooled, unpriced=unpriced)
             except _FAILURES as error:
-                raise SpentUnknown(f"PostgreSQL did not respond ({failure_kind(error)})") from error
+                raise SpentUnknown(f"PostgreSQL: {database_failure(error).cause}") from error
 
     async def _ask(
         self, wanted: SpentFilter, since: datetime, spooled: Sequence[UsageRecord], *, unpriced: bool
     ) -> Spent:
         spent = Spent()
-        async with self._engine.connect() as connection:
+        async with connect(self._engine) as connection:
             driver = (await connection.get_raw_connection()).driver_connection
             assert driver is not None  # noqa: S101 - for mypy: a connection has its driver's
             async with driver.transaction(isolation="repeatable_read", readonly=True):

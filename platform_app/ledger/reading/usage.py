@@ -17,6 +17,7 @@ import orjson
 from sqlalchemy import BigInteger, ColumnElement, Select, cast, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from platform_app.db.connections import connect
 from platform_app.db.models import UsageDaily, UsageRecord
 from platform_app.errors import ValidationFailed
 from platform_app.ledger.events.codecs import dollars
@@ -90,7 +91,7 @@ class UsageReader:
             columns = [_column(group) for group in groups]
             statement = statement.where(tuple_(*columns) > tuple_(*_parse_cursor(cursor, groups)))
         sums: Mapping[Any, Any]
-        async with self._snapshot.connect() as connection:
+        async with connect(self._snapshot) as connection:
             # One more than asked for, to know whether there is a next page.
             found = (await connection.execute(statement.limit(limit + 1))).mappings().all()
             more = len(found) > limit
@@ -123,7 +124,7 @@ class UsageReader:
             page = statement
             if last is not None:
                 page = page.where(tuple_(UsageRecord.occurred_at, UsageRecord.event_id) < tuple_(*last))
-            async with self._engine.connect() as connection:
+            async with connect(self._engine) as connection:
                 rows = (await connection.execute(page)).mappings().all()
             yield [USAGE.show(row) for row in rows]
             if len(rows) < MAX_RECORDS:
@@ -135,7 +136,7 @@ class UsageReader:
         records, a day at a time."""
         day = since
         found: list[UpstreamUsage] = []
-        async with self._engine.connect() as connection:
+        async with connect(self._engine) as connection:
             while day < until:
                 following = day + timedelta(days=1)
                 statement = _BY_UPSTREAM_MODEL.where(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 from platform_app.db.advisory_locks import AdvisoryLock
+from platform_app.db.failures import database_failure
 from platform_app.ledger.shipping.tables import TABLES, USAGE_RECORDS, Retention
 from platform_app.ledger.spool.session import REFUSED_DATA, DatabaseUnavailableError, LedgerSession
 from platform_app.observability.logging import get_logger
@@ -62,7 +63,7 @@ async def maintain(session: LedgerSession, retention: Retention, today: date | N
             ]
             await driver.execute("SELECT usage_drop_totals($1)", before[USAGE_RECORDS])
     except REFUSED_DATA as error:
-        raise DatabaseUnavailableError(type(error).__name__) from error
+        raise DatabaseUnavailableError(str(database_failure(error))) from error
     return MaintenanceReport(True, tuple(name for name in created if name is not None), tuple(dropped))
 
 

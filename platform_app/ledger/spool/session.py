@@ -17,7 +17,7 @@ from sqlalchemy.pool import NullPool
 
 from platform_app.config import Settings
 from platform_app.db.engine import open_engine
-from platform_app.db.failures import tls_failure
+from platform_app.db.failures import database_failure
 
 REFUSED_DATA = (
     asyncpg.DataError,
@@ -30,7 +30,7 @@ REFUSED_DATA = (
 
 
 class DatabaseUnavailableError(Exception):
-    """PostgreSQL did not run a statement. `why` names the kind of failure and no value."""
+    """PostgreSQL did not run a statement. `why` names the cause and the next step, and no value."""
 
     def __init__(self, why: str) -> None:
         super().__init__(why)
@@ -78,7 +78,7 @@ class LedgerSession:
         except Exception as error:
             # Not only errors of the database: asyncpg also raises errors of its inside when a connection is cut.
             await self.aclose()
-            raise DatabaseUnavailableError(_kind(error)) from error
+            raise DatabaseUnavailableError(str(database_failure(error))) from error
         except BaseException:
             await self.aclose()
             raise
@@ -106,9 +106,3 @@ class LedgerSession:
             raw = await self._connection.get_raw_connection()
             self._driver = raw.driver_connection
         return self._driver
-
-
-def _kind(error: BaseException) -> str:
-    """What is wrong with TLS, else the class that says most: asyncpg's, where SQLAlchemy wrapped it."""
-    original = getattr(error, "orig", None)
-    return tls_failure(error) or type(getattr(original, "__cause__", None) or original or error).__name__

@@ -11,6 +11,7 @@ from platform_app.observability.logging import get_logger
 from platform_app.rate_limit.limiter import CountersUnknown, Decision, RateLimiter, RuleState
 from platform_app.rate_limit.matching import Charge, hash_tag
 from platform_app.rate_limit.rule import Rule
+from platform_app.redis.failures import redis_failure
 
 PROBE_SECONDS = 0.5
 """Interval of the probes while degraded. No request waits for a probe."""
@@ -80,14 +81,14 @@ class FailoverLimiter:
             self._recover()
         return True
 
-    async def counts(self) -> bool:
-        """Return whether the shared limiter works now. Does not change the degraded state, so that readiness probes do
-        not influence requests."""
-        try:
-            await self._shared.acquire([probe_of("fbp:rl:{shared}")])
-        except LimiterUnavailable:
-            return False
-        return True
+    async def check(self) -> None:
+        """Return if the shared limiter works now. Does not change the degraded state, so that readiness probes do not
+        influence requests.
+
+        Raises:
+            LimiterUnavailable: it does not work.
+        """
+        await self._shared.acquire([probe_of("fbp:rl:{shared}")])
 
     async def _decide_locally(self, charges: Sequence[Charge]) -> Decision:
         closed = next(
@@ -111,7 +112,7 @@ class FailoverLimiter:
             self._probes = list({hash_tag(charge.counter): probe_of(charge.counter) for charge in charges}.values())
             self.degraded = True
             metrics.LIMITER_DEGRADED.set(1)
-            _log.warning("limiter_degraded", error=type(error.__cause__ or error).__name__)
+            _log.warning("limiter_degraded", error=str(redis_failure(error.__cause__ or error)))
             self._probing = asyncio.create_task(self._probe_until_recovered(), name="limiter-probe")
 
     async def _probe_until_recovered(self) -> None:

@@ -6,8 +6,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from redis.exceptions import RedisError
-
 from platform_app.errors import LimiterUnavailable
 from platform_app.observability import metrics
 from platform_app.observability.logging import get_logger
@@ -17,6 +15,7 @@ from platform_app.rate_limit.limiters.seeding import Seeder
 from platform_app.rate_limit.matching import Charge, hash_tag
 from platform_app.rate_limit.reservations import RENEW_SECONDS, RESERVATION_SECONDS, Reservations
 from platform_app.rate_limit.rule import Kind, Rule
+from platform_app.redis.failures import REDIS_ERRORS, redis_failure
 from platform_app.redis.scripts import Script, ScriptClient
 
 BUCKETS = 64
@@ -34,7 +33,6 @@ _WINDOW, _CALENDAR = (
     Kind.RESERVED_CALENDAR,
 )  # looking it up in the class costs as much as the comparison
 RESERVATION_MS = int(RESERVATION_SECONDS * 1000)
-_FAILURES = (RedisError, OSError, TimeoutError)
 T = TypeVar("T")
 _Part = tuple[Charge, int, int]
 """What is settled of one counter: the charge, the units whose reservation ends, and the units used."""
@@ -145,7 +143,7 @@ class RedisLimiter:
                 known = [self._reservations.known(counter) for counter in some]
                 try:
                     await self._scripts.run(RENEW, some, [*self._head(holder), len(previous), *previous, *known])
-                except _FAILURES:
+                except REDIS_ERRORS:
                     metrics.LIMITER_SETTLEMENTS.labels("renewal_failed").inc()
                     return False
         for name in previous:
@@ -220,7 +218,7 @@ class RedisLimiter:
         call = self._scripts.run(ACQUIRE, keys, arguments)
         try:
             return await asyncio.shield(call)
-        except _FAILURES as error:
+        except REDIS_ERRORS as error:
             self._reservations.mark_uncertain()
             raise _unavailable() from error
         except asyncio.CancelledError:
@@ -238,7 +236,7 @@ class RedisLimiter:
     async def _call(self, script: Script, keys: list[str], arguments: list[str | int]) -> list[int]:
         try:
             reply: list[int] = await self._scripts.run(script, keys, arguments)
-        except _FAILURES as error:
+        except REDIS_ERRORS as error:
             raise _unavailable() from error
         return reply
 
@@ -280,7 +278,7 @@ class RedisLimiter:
             return
         self._reservations.mark_uncertain()
         metrics.LIMITER_SETTLEMENTS.labels("failed").inc()
-        _log.debug("settlement_failed", error=type(error).__name__)
+        _log.debug("settlement_failed", error=str(redis_failure(error)))
 
     def _settlement(self, parts: Sequence[_Part], at_microseconds: int) -> tuple[list[str], list[str | int]]:
         """Return keys and arguments of SETTLE."""

@@ -16,9 +16,9 @@ from apps.platform_cli.embedded.valkey import EmbeddedValkey
 from platform_app.auth.keys.store import DATABASE_ERRORS
 from platform_app.config import Settings, load_settings, parse_database_url
 from platform_app.config.connections import database_url
+from platform_app.connection_failures import tls_failure
 from platform_app.db import migrations
 from platform_app.db.engine import make_engine, open_engine
-from platform_app.db.failures import tls_failure
 from platform_app.ledger.spool.session import LedgerSession, make_ledger_engine
 from platform_app.resources import make_redis
 from tests.conftest import Platform

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from apps.platform_cli.serve.command import CONNECTIONS_BESIDE_POOL
 from apps.platform_cli.serve.supervisor import START_SECONDS
-from platform_app.config import START_TIMEOUT_SECONDS, Settings
+from platform_app.config import Settings
 from tests.support.deploy.manifests import Manifest, find, gateway, policy_selects, quantity, selects, workloads
 
 MINIMUM_PRE_STOP_SECONDS = 5
@@ -35,7 +35,7 @@ def _probes(container: Manifest, settings: Settings) -> Iterator[str]:
             yield f"the {name} probe does not request {path} of the public port"
             return
     startup, liveness, readiness = (container[f"{name}Probe"] for name in ("startup", "liveness", "readiness"))
-    if _seconds(startup) < START_TIMEOUT_SECONDS + max(START_SECONDS, settings.worker_timeout_seconds):
+    if _seconds(startup) < settings.start_timeout_seconds + max(START_SECONDS, settings.worker_timeout_seconds):
         yield "the startup probe gives up before the gateway does"
     if _seconds(liveness) <= settings.worker_timeout_seconds:
         yield "the liveness probe restarts the pod before the parent can replace a hung worker"

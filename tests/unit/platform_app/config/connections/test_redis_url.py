@@ -79,3 +79,57 @@ def test_redis_ca_file_is_added_to_tls_urls(tmp_path: Path) -> None:
 
 def test_missing_redis_ca_file_is_refused() -> None:
     assert "PLATFORM_REDIS_CA_FILE): the file cannot be read" in problem_of("rediss://redis", redis_ca_file=Path("/no"))
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("redis+sentinel://:pa55word@h:26379/mymaster", "redis+sentinel:// is not supported: Redis Sentinel is not"),
+        ("redis-sentinel://h:26379/mymaster", "redis-sentinel:// is not supported: Redis Sentinel"),
+        ("sentinel://h:26379", "sentinel:// is not supported: Redis Sentinel"),
+        ("redis://h1:26379,h2:26379/0", "several hosts are not supported"),
+        ("rediss-cluster://h1", "set PLATFORM_REDIS_CLUSTER=true"),
+        ("rediss+socket:///x.sock", "write unix:///path/to/socket"),
+        ("https://h.example/?token=pa55word", "not a REST API"),
+        ("tcp://10.0.0.1:6379", "tcp:// is not supported: write redis:// or rediss://"),
+        ("redis://localhost/mymaster", "the path must be the database's number"),
+        ("redis://localhost/0/1", "the path must be the database's number"),
+        ("redis://localhost?db=pa55word", "db must be a whole number"),
+        ("redis://localhost?protocol=three", "protocol must be a whole number"),
+        ("redis://localhost?decode_responses=true", "decode_responses is not supported here: remove it"),
+        ("redis://localhost?DECODE_RESPONSES=True", "decode_responses is not supported here: remove it"),
+        ("redis://localhost?encoding=latin-1", "encoding is not supported here"),
+        ("redis://localhost?socket_keepalive=false", "socket_keepalive is not supported here"),
+        ("redis://localhost?retry_on_error=ConnectionError", "retry_on_error is not supported here: remove it"),
+        ("redis://localhost?master_name=m", "master_name is not supported here: Redis Sentinel"),
+        ("redis://localhost?ssl=true", "ssl is not supported here: write rediss://"),
+        ("redis://localhost?host=h", "host is not supported here"),
+        ("redis://localhost?DB=1", "db must be in lower case"),
+        ("REDIS://redis.example/0", "redis:// sends the password"),
+        ("valkey://redis.example/0", "redis:// sends the password"),
+    ],
+)  # fmt: skip
+def test_foreign_redis_url_is_refused_by_name(url: str, words: str) -> None:
+    """Each form is refused at start, and none reaches redis-py, which ignores some and fails later on others."""
+    assert words in problem_of(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "used"),
+    [
+        ("valkey://localhost/1", "redis://localhost/1"),
+        ("valkeys://h/1", "rediss://h/1"),
+        ("REDISS://h", "rediss://h"),
+        ("rediss://h?ssl=true&db=1", "rediss://h?db=1"),
+        ("redis://localhost?decode_responses=False&socket_keepalive=True", "redis://localhost"),
+        ("unix:///x.sock?db=3&username=u", "unix:///x.sock?db=3&username=u"),
+    ],
+)
+def test_other_spelling_of_redis_url_is_translated(url: str, used: str) -> None:
+    assert settings(url).redis_client_url == used
+
+
+def test_cluster_with_a_database_number_is_refused() -> None:
+    for url in ("redis://localhost/1", "redis://localhost?db=1"):
+        assert "a Redis cluster has database 0 only" in problem_of(url, redis_cluster=True)
+    assert settings("redis://localhost/0", redis_cluster=True).redis_cluster

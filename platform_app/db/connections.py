@@ -1,0 +1,158 @@
+"""Pooled connections that a firewall may drop without a message to either side (Azure after 4 minutes idle, AWS's
+network load balancer after 350 s).
+
+Three measures: TCP keepalives, so that no connection is idle for the network; a connection that was idle for
+IDLE_SECONDS is replaced before it is used; and a statement without a response in a quarter of the timeout is sent once
+more on a new connection, after the pool was renewed. Only then is the database called unavailable.
+
+`ask_twice` does the last for statements that read, which may run twice. `connect` and `begin` ask for a ping in that
+way and then hand out the connection, also for statements that write.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+from weakref import WeakSet
+
+from sqlalchemy import event
+from sqlalchemy.exc import DBAPIError, DisconnectionError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from platform_app.config import TcpOptions
+from platform_app.observability.logging import get_logger
+from platform_app.observability.own_stalls import finished_within
+
+IDLE_SECONDS = 60.0
+RENEW_SECONDS = 5.0
+"""Shortest time between two renewals, so that a slow database does not get new connections all the time."""
+OPTION = "platform_pool_renewal"
+"""The engine's execution option that holds its PoolRenewal."""
+
+T = TypeVar("T")
+_log = get_logger("database")
+
+
+class PoolRenewal:
+    """Knows the connections of an engine's pool, and replaces all of them at once."""
+
+    def __init__(self, first_seconds: float) -> None:
+        """`first_seconds`: how long the first of two attempts waits for a response."""
+        self.first_seconds = first_seconds
+        self._idle: WeakSet[Any] = WeakSet()
+        self._doubted: WeakSet[Any] = WeakSet()
+        self._used: WeakSet[Any] = WeakSet()
+        self._renewed_at = float("-inf")
+        self._abandoned: set[asyncio.Future[Any]] = set()
+
+    def watch(self, engine: AsyncEngine, tcp: TcpOptions) -> None:
+        """Set the options of each new connection, and note which connections are idle."""
+        pool_events = engine.sync_engine
+
+        @event.listens_for(pool_events, "connect")
+        def connected(dbapi_connection: Any, _record: Any) -> None:
+            tcp.apply(dbapi_connection.driver_connection._transport.get_extra_info("socket"))
+
+        @event.listens_for(pool_events, "checkout")
+        def checked_out(dbapi_connection: Any, record: Any, _proxy: Any) -> None:
+            driver = dbapi_connection.driver_connection
+            self._idle.discard(driver)
+            idle_since = record.info.pop("idle_since", None)
+            if idle_since is not None and time.monotonic() - idle_since > IDLE_SECONDS:
+                driver.terminate()  # an orderly end would wait for a server that may not be there
+                raise DisconnectionError("idle for too long")
+            self._used.add(driver)
+
+        @event.listens_for(pool_events, "checkin")
+        def checked_in(dbapi_connection: Any, record: Any) -> None:
+            if dbapi_connection is None:  # it was invalidated
+                return
+            driver = dbapi_connection.driver_connection
+            self._used.discard(driver)
+            record.info["idle_since"] = time.monotonic()
+            if driver in self._doubted:
+                driver.terminate()
+            else:
+                self._idle.add(driver)
+
+    async def renew(self, engine: AsyncEngine, pool: Any) -> None:
+        """Replace the pool, unless it is no longer `pool`: another task has replaced it. Idle connections are cut,
+        those in use when they are returned."""
+        if engine.pool is not pool or time.monotonic() - self._renewed_at < RENEW_SECONDS:
+            return
+        self._renewed_at = time.monotonic()
+        self._doubted.update(self._used)
+        idle, self._idle = list(self._idle), WeakSet()
+        await engine.dispose(close=False)
+        for driver in idle:
+            driver.terminate()
+        _log.warning("database_pool_renewed", connections=len(idle) + len(self._doubted))
+
+    def abandon(self, task: "asyncio.Future[Any]") -> None:
+        """Cancel an attempt without waiting: closing its connection may take seconds."""
+        task.cancel()
+        self._abandoned.add(task)
+        task.add_done_callback(self._end)
+
+    def _end(self, task: "asyncio.Future[Any]") -> None:
+        self._abandoned.discard(task)
+        if not task.cancelled():
+            task.exception()
+
+
+async def ask_twice(engine: AsyncEngine, ask: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Return the result of `ask`, which may run twice. Raises what the second attempt raises."""
+    renewal: PoolRenewal | None = engine.get_execution_options().get(OPTION)
+    if renewal is None:  # an engine that keeps no connections
+        return await ask()
+    pool = engine.pool
+    task = asyncio.ensure_future(ask())
+    try:
+        if await finished_within(task, renewal.first_seconds):
+            return task.result()
+    except (DBAPIError, PoolTimeout, TimeoutError, OSError) as error:
+        if isinstance(error, DBAPIError) and not error.connection_invalidated:
+            raise
+    finally:
+        if not task.done():
+            renewal.abandon(task)
+    await renewal.renew(engine, pool)
+    return await ask()
+
+
+@asynccontextmanager
+async def connect(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """Yield a connection that has just responded."""
+    connection = await ask_twice(engine, lambda: _responding(engine))
+    async with _closing(connection):
+        yield connection
+
+
+@asynccontextmanager
+async def begin(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """Yield a connection that has just responded, in a transaction."""
+    async with connect(engine) as connection, connection.begin():
+        yield connection
+
+
+async def _responding(engine: AsyncEngine) -> AsyncConnection:
+    connection = await engine.connect()
+    try:
+        await connection.exec_driver_sql("SELECT 1")
+        await connection.rollback()
+    except BaseException:
+        await connection.close()
+        raise
+    return connection
+
+
+@asynccontextmanager
+async def _closing(connection: AsyncConnection) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.shield(connection.close())
