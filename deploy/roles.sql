@@ -3,7 +3,8 @@
 -- 1. As a superuser, connected to the platform's database: run this file. It makes the roles.
 -- 2. Give both a password (\password flowbiz_platform_owner in psql), or authenticate them in another way.
 -- 3. As flowbiz_platform_owner: flowbiz-platform migrate up
--- 4. As a superuser or the owner: run this file again, now and after every migration. It grants.
+-- 4. `migrate up` as flowbiz_platform_owner grants at its end. If another role migrates, run this file again after every
+--    migration, as a superuser or the owner.
 -- 5. Run the gateway as flowbiz_platform_runtime.
 --
 -- The runtime role reads and adds records, and can neither change nor remove one: no UPDATE, DELETE or TRUNCATE on
@@ -22,6 +23,26 @@ BEGIN
     END IF;
 END $$;
 
+-- The schema: the one that holds the platform's tables, else the first of the search_path (usually `public`).
+DO $$
+DECLARE
+    found name[] := ARRAY(
+        SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE c.relname = 'api_key_secrets' AND c.relkind = 'r' ORDER BY 1
+    );
+BEGIN
+    IF cardinality(found) > 1 AND NOT current_schema() = ANY (found) THEN
+        RAISE EXCEPTION 'several schemas hold the platform''s tables: %', array_to_string(found, ', ')
+            USING HINT = 'SET search_path to the one that is meant, and run this file again.';
+    END IF;
+    IF current_schema() IS NULL AND cardinality(found) = 0 THEN
+        RAISE EXCEPTION 'no schema of the search_path exists' USING HINT = 'Create the schema first.';
+    END IF;
+    PERFORM set_config('flowbiz_platform.schema', CASE
+        WHEN cardinality(found) = 0 OR current_schema() = ANY (found) THEN current_schema() ELSE found[1] END, false);
+    RAISE NOTICE 'The roles get their rights in the schema %.', current_setting('flowbiz_platform.schema');
+END $$;
+
 -- TEMPORARY, for the ledger's staging table.
 DO $$
 BEGIN
@@ -29,9 +50,14 @@ BEGIN
     EXECUTE format('GRANT CONNECT, TEMPORARY ON DATABASE %I TO flowbiz_platform_owner, flowbiz_platform_runtime',
                    current_database());
 END $$;
-REVOKE CREATE ON SCHEMA public FROM PUBLIC;
-GRANT USAGE, CREATE ON SCHEMA public TO flowbiz_platform_owner;
-GRANT USAGE ON SCHEMA public TO flowbiz_platform_runtime;
+DO $$
+DECLARE
+    place name := current_setting('flowbiz_platform.schema');
+BEGIN
+    EXECUTE format('REVOKE CREATE ON SCHEMA %I FROM PUBLIC', place);
+    EXECUTE format('GRANT USAGE, CREATE ON SCHEMA %I TO flowbiz_platform_owner', place);
+    EXECUTE format('GRANT USAGE ON SCHEMA %I TO flowbiz_platform_runtime', place);
+END $$;
 
 -- A database that was migrated by another role goes over to the owner, partitions and functions included.
 DO $$
@@ -47,7 +73,7 @@ BEGIN
         SELECT c.oid::regclass AS name FROM pg_class c
         LEFT JOIN pg_inherits i ON i.inhrelid = c.oid
         LEFT JOIN pg_class p ON p.oid = i.inhparent
-        WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p')
+        WHERE c.relnamespace = quote_ident(current_setting('flowbiz_platform.schema'))::regnamespace AND c.relkind IN ('r', 'p')
         AND (c.relname = ANY (mine) OR p.relname = ANY (mine))
         AND c.relowner <> 'flowbiz_platform_owner'::regrole
     LOOP
@@ -55,7 +81,7 @@ BEGIN
     END LOOP;
     FOR item IN
         SELECT oid::regprocedure AS name FROM pg_proc
-        WHERE pronamespace = 'public'::regnamespace AND proowner <> 'flowbiz_platform_owner'::regrole
+        WHERE pronamespace = quote_ident(current_setting('flowbiz_platform.schema'))::regnamespace AND proowner <> 'flowbiz_platform_owner'::regrole
         AND proname IN ('refuse_change', 'ledger_create_partition', 'ledger_drop_partitions', 'usage_add_up',
                         'usage_drop_totals')
     LOOP
@@ -78,14 +104,16 @@ BEGIN
             ('usage_daily', 'SELECT'), -- a trigger on usage_records adds it up, as the owner
             ('alembic_version', 'SELECT')
         ) AS wanted (name, rights)
-        WHERE to_regclass('public.' || name) IS NOT NULL
+        WHERE to_regclass(format('%I.%I', current_setting('flowbiz_platform.schema'), name)) IS NOT NULL
     LOOP
-        EXECUTE format('REVOKE ALL ON public.%I FROM PUBLIC, flowbiz_platform_runtime', item.name);
-        EXECUTE format('GRANT %s ON public.%I TO flowbiz_platform_runtime', item.rights, item.name);
+        EXECUTE format('REVOKE ALL ON %I.%I FROM PUBLIC, flowbiz_platform_runtime',
+                       current_setting('flowbiz_platform.schema'), item.name);
+        EXECUTE format('GRANT %s ON %I.%I TO flowbiz_platform_runtime',
+                       item.rights, current_setting('flowbiz_platform.schema'), item.name);
     END LOOP;
     FOR item IN
         SELECT oid::regprocedure AS name FROM pg_proc
-        WHERE pronamespace = 'public'::regnamespace
+        WHERE pronamespace = quote_ident(current_setting('flowbiz_platform.schema'))::regnamespace
         AND proname IN ('ledger_create_partition', 'ledger_drop_partitions', 'usage_drop_totals')
     LOOP
         EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', item.name);

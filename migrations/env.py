@@ -8,10 +8,18 @@ from platform_app.db.advisory_locks import AdvisoryLock
 from platform_app.db.migrations import upgrade
 from platform_app.db.models import Base
 
+LOCK_TIMEOUT = "5s"
+STATEMENT_TIMEOUT = "10min"
+
 
 def _migrate(connection: Connection) -> None:
-    # Session-wide, so that it spans the transactions of all migrations; the connection's end releases it.
+    connection.execute(text(f"SET statement_timeout = '{STATEMENT_TIMEOUT}'"))
+    # Session-wide, so that it spans the transactions of all migrations; the connection's end releases it. The wait for
+    # another migration ends with the statement's timeout.
+    connection.execute(text("SET lock_timeout = 0"))
     connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": AdvisoryLock.MIGRATIONS})
+    # A statement that waits for a lock makes every later statement on the table wait too.
+    connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
     connection.commit()
     context.configure(
         connection=connection,

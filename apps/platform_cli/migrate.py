@@ -1,9 +1,11 @@
 """`flowbiz-platform migrate`: Alembic on the configured database."""
 
 import asyncio
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Annotated
 
 import typer
 from alembic.util import CommandError
@@ -13,6 +15,7 @@ from platform_app.config import load_settings
 from platform_app.db import migrations
 from platform_app.db.engine import make_engine
 from platform_app.db.failures import database_failure
+from platform_app.db.schema_changes import Loss
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -24,14 +27,19 @@ def _place() -> tuple[str, Path | None]:
 
 @app.command()
 def up(revision: str = "head") -> None:
-    """Migrate the schema up; each migration runs in its own transaction."""
+    """Migrate the schema up; each migration runs in its own transaction. Then grant the runtime role its rights."""
     with _failures_explained():
+        _check_revision(revision, ["head", *migrations.revisions_in_order()])
         if revision == "head" and migrations.is_newer(current := asyncio.run(_current())):
             typer.echo(f"The schema is at {current}, which a newer version made. Nothing to do.")
             return
         url, ca_file = _place()
         migrations.upgrade(url, revision, ca_file=ca_file)
     typer.echo(f"The schema is at {revision}.")
+    try:
+        typer.echo(migrations.grant(url, ca_file=ca_file))
+    except DATABASE_ERRORS as error:
+        typer.echo(f"The runtime role was not granted its rights: {database_failure(error)}.", err=True)
 
 
 @app.command()
@@ -41,12 +49,40 @@ def contract() -> None:
 
 
 @app.command()
-def down(revision: str) -> None:
-    """Migrate the schema down to a revision; `base` drops every table with its data."""
+def down(
+    revision: str,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Also in production.")] = False,
+) -> None:
+    """Migrate the schema down to a revision; `base` drops every table with its data. Lists first what goes."""
     with _failures_explained():
+        _check_revision(revision, ["base", *migrations.revisions_in_order()])
         url, ca_file = _place()
+        lost = migrations.losses(url, revision, ca_file=ca_file)
+    _confirm(revision, lost, yes=yes, force=force)
+    with _failures_explained():
         migrations.downgrade(url, revision, ca_file=ca_file)
     typer.echo(f"The schema is at {revision}.")
+
+
+def _check_revision(revision: str, possible: list[str]) -> None:
+    if revision not in possible:
+        raise migrations.UnknownRevisionError(revision, possible)
+
+
+def _confirm(revision: str, lost: list[Loss], *, yes: bool, force: bool) -> None:
+    """List what goes, and end the command unless the operator wants it. Nothing is asked if no row goes."""
+    for loss in lost:
+        typer.echo(f"goes: {loss.name} ({loss.rows} {'row' if loss.rows == 1 else 'rows'})", err=True)
+    if load_settings().env == "production" and not force:
+        typer.echo("Refused, because PLATFORM_ENV is production. Back up the database, then add --force.", err=True)
+        raise typer.Exit(1)
+    if yes or not any(loss.rows for loss in lost):
+        return
+    if not sys.stdin.isatty():
+        typer.echo("Rows would be lost, and no terminal can be asked. Back up the database, then add --yes.", err=True)
+        raise typer.Exit(1)
+    typer.confirm(f"These rows are lost. Go down to {revision}?", abort=True, err=True)
 
 
 @app.command()
@@ -71,7 +107,7 @@ def _failures_explained() -> Iterator[None]:
     """Turn failures of the database and of Alembic into a message and exit code 1."""
     try:
         yield
-    except CommandError as error:  # an unknown revision
+    except (CommandError, migrations.UnknownRevisionError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None
     except DATABASE_ERRORS as error:

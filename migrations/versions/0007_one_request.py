@@ -35,6 +35,9 @@ def upgrade() -> None:
     for table, column in _INDEXES:
         op.execute(f"CREATE INDEX IF NOT EXISTS ix_{table}_{column} ON ONLY {table} ({column})")
     with op.get_context().autocommit_block():
+        # Building an index waits for older transactions, which blocks no writer, and may take long.
+        op.execute("SET lock_timeout = 0")
+        op.execute("SET statement_timeout = 0")
         for table, column in _INDEXES:
             _index_partitions(table, column)
 

@@ -3,28 +3,83 @@
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 from sqlalchemy.pool import NullPool
 
 from platform_app.config import parse_database_url
 from platform_app.db.engine import open_engine
 from platform_app.db.revisions import current_revision, head_revision, is_newer, known_revisions, script_location
+from platform_app.db.schema_changes import Loss, find_losses, grant_runtime_role
 
 __all__ = [
+    "UnknownRevisionError",
     "current_revision",
     "downgrade",
+    "grant",
     "head_revision",
     "is_newer",
     "known_revisions",
+    "losses",
     "new",
+    "revisions_in_order",
     "script_location",
     "upgrade",
 ]
 
+
 CONNECT_TIMEOUT_SECONDS = 10.0
+
+T = TypeVar("T")
+
+
+class UnknownRevisionError(Exception):
+    """There is no such revision to go to."""
+
+    def __init__(self, revision: str, possible: list[str]) -> None:
+        super().__init__(f"There is no revision '{revision}' to go to. Possible: {', '.join(possible)}.")
+
+
+def revisions_in_order() -> list[str]:
+    """Return every revision, oldest first."""
+    scripts = ScriptDirectory(str(script_location()))
+    return [script.revision for script in scripts.walk_revisions()][::-1]
+
+
+def losses(url: str, revision: str, *, ca_file: Path | None = None) -> list[Loss]:
+    """Return the tables and columns that go when the schema is taken down to `revision`, with their rows.
+
+    Raises:
+        UnknownRevisionError: there is no such revision below the database's.
+    """
+    order = revisions_in_order()
+
+    def find(connection: Connection) -> list[Loss]:
+        current = MigrationContext.configure(connection).get_current_revision()
+        below = order[: order.index(current)] if current in order else order
+        if revision not in ("base", current) and revision not in below:
+            raise UnknownRevisionError(revision, ["base", *below])
+        kept = 0 if revision == "base" else order.index(revision) + 1
+        there = 0 if current is None else order.index(current) + 1 if current in order else len(order)
+        return find_losses(connection, order[kept:there])
+
+    return _with_connection(url, ca_file, find)
+
+
+def grant(url: str, *, ca_file: Path | None = None) -> str:
+    """Give the runtime role its rights; see grant_runtime_role."""
+
+    def run(connection: Connection) -> str:
+        done = grant_runtime_role(connection)
+        connection.commit()
+        return done
+
+    return _with_connection(url, ca_file, run)
 
 
 def upgrade(url: str, revision: str = "head", *, ca_file: Path | None = None) -> None:
@@ -52,19 +107,25 @@ def _config() -> Config:
 def _run(url: str, ca_file: Path | None, action: Callable[[Config], object]) -> None:
     """Open one connection, hand it to migrations/env.py, and run the Alembic command on it."""
 
-    async def main() -> None:
-        engine = open_engine(
-            parse_database_url(url, ca_file), CONNECT_TIMEOUT_SECONDS, purpose="migrate", poolclass=NullPool
-        )
-        try:
-            async with engine.connect() as connection:
-                await connection.run_sync(on_connection)
-        finally:
-            await engine.dispose()
-
     def on_connection(connection: Connection) -> None:
         config = _config()
         config.attributes["connection"] = connection
         action(config)
 
-    asyncio.run(main())
+    _with_connection(url, ca_file, on_connection)
+
+
+def _with_connection(url: str, ca_file: Path | None, work: Callable[[Connection], T]) -> T:
+    """Open one connection and return what `work` returns for it."""
+
+    async def main() -> T:
+        engine = open_engine(
+            parse_database_url(url, ca_file), CONNECT_TIMEOUT_SECONDS, purpose="migrate", poolclass=NullPool
+        )
+        try:
+            async with engine.connect() as connection:
+                return await connection.run_sync(work)
+        finally:
+            await engine.dispose()
+
+    return asyncio.run(main())

@@ -162,7 +162,7 @@ async def _check_configuration(settings: Settings) -> None:
 
 async def _secret_problems(settings: Settings, config: PlatformConfig, secrets: SecretStore) -> list[str]:
     """Look up all secrets. Wait for a store that is still starting."""
-    deadline = time.monotonic() + START_TIMEOUT_SECONDS
+    deadline = time.monotonic() + settings.start_timeout_seconds
     waiting = False
     while True:
         missing = [need for need in await look_up_required(settings, config, secrets) if need.problem]

@@ -18,7 +18,7 @@ class Firewall:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def drop_connections(self) -> None:
-        """From now on, bytes of the connections that are open reach nobody, and these stay open."""
+        """From now on, bytes of the open connections are not forwarded, and these stay open."""
         self._forgotten_until = self.opened
 
     async def serve(self, socket: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
