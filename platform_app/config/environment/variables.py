@@ -9,8 +9,11 @@ from platform_app.config.reading.values import did_you_mean
 ENV_PREFIX = "PLATFORM_"
 FORMER_NAMES = {"PROVIDER_FIRST_BYTE_TIMEOUT_SECONDS": "provider_idle_timeout_seconds"}
 """Former names of settings, which are still read."""
-# Names that `flowbiz-platform dev` writes for people and scripts; the gateway itself does not read them.
-_FOR_PEOPLE = frozenset({"BASE_URL", "METRICS_URL", "PROMETHEUS_URL", "ADMIN_KEY", "CHAT_KEY", "API_KEY_PEPPER"})
+# Names that `flowbiz-platform dev` writes for people and scripts, and those of options of the command line; the gateway
+# itself does not read them.
+_FOR_PEOPLE = frozenset(
+    {"BASE_URL", "METRICS_URL", "PROMETHEUS_URL", "ADMIN_KEY", "CHAT_KEY", "API_KEY_PEPPER", "ACTOR"}
+)
 PORTS = ("port", "metrics_port")
 """Settings whose variable Kubernetes also sets, for a service called `platform` or `platform-metrics`."""
 _LINK_VALUE = re.compile(r"(tcp|udp|sctp)://\S+")
