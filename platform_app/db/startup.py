@@ -1,12 +1,12 @@
 """Wait for a database that is not there yet when the gateway starts, with a bound."""
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable
 
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_delay, wait_exponential_jitter
 
 from platform_app.connection_failures import Failure
 from platform_app.db.failures import database_failure
@@ -14,6 +14,7 @@ from platform_app.db.revisions import current_revision
 from platform_app.observability.logging import get_logger
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 2.0
+_ERRORS = (DBAPIError, PoolTimeout, TimeoutError, OSError)
 
 _log = get_logger("database")
 
@@ -35,19 +36,38 @@ async def revision_when_usable(
     Raises:
         DatabaseNotUsableError: it did not respond within `seconds`, or waiting cannot help, as with a wrong password.
     """
-    loop, pause, logged = asyncio.get_running_loop(), FIRST_PAUSE_SECONDS, ""
-    until = loop.time() + seconds
-    while True:
-        try:
-            return await current_revision(engine)
-        except (DBAPIError, PoolTimeout, TimeoutError, OSError) as error:
-            failure = database_failure(error)
-        if not failure.passes:
-            raise DatabaseNotUsableError(failure, None)
-        if loop.time() >= until:
-            raise DatabaseNotUsableError(failure, seconds)
-        if failure.cause != logged:
-            logged = failure.cause
-            _log.warning("database_awaited", error=str(failure), seconds=seconds)
-        await sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - so that replicas do not try in step
-        pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+    attempts = AsyncRetrying(
+        retry=retry_if_exception(_may_pass),
+        stop=stop_after_delay(seconds),
+        # With jitter, so that replicas do not try in step.
+        wait=wait_exponential_jitter(multiplier=FIRST_PAUSE_SECONDS, max=LONGEST_PAUSE_SECONDS),
+        before_sleep=_NewCauses(seconds),
+        sleep=sleep,
+        reraise=True,
+    )
+    try:
+        return await attempts(current_revision, engine)
+    except _ERRORS as error:
+        failure = database_failure(error)
+        raise DatabaseNotUsableError(failure, seconds if failure.passes else None) from error
+
+
+def _may_pass(error: BaseException) -> bool:
+    return isinstance(error, _ERRORS) and database_failure(error).passes
+
+
+class _NewCauses:
+    """Logs why the database cannot be used, once for each cause in turn."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._logged = ""
+
+    def __call__(self, state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome is not None else None
+        if error is None:
+            return
+        failure = database_failure(error)
+        if failure.cause != self._logged:
+            self._logged = failure.cause
+            _log.warning("database_awaited", error=str(failure), seconds=self._seconds)

@@ -1,9 +1,12 @@
 """The addresses of `dev`, and whether their ports are free."""
 
 import errno
+import json
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -84,6 +87,17 @@ def _check_port(host: str, port: int, flag: str) -> None:
         raise CannotStartError(
             f"port {port} on {host} is in use; stop the process that uses it, or choose another with {flag}"
         ) from None
+
+
+def last_port(ready_file: Path) -> int:
+    """Return the simulator's port of the last start, so that its URL stays; 0, a port of the system's choice, if there
+    was none or it is in use."""
+    try:
+        port = urlsplit(json.loads(ready_file.read_bytes())["base_url"]).port
+        _check_port("127.0.0.1", port or 0, "")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, CannotStartError):
+        return 0
+    return port or 0
 
 
 def checked_url(url: str, source: str) -> str:

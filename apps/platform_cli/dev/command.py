@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 from alembic.util import CommandError
 
-from apps.platform_cli.dev.address import Address, CannotStartError, check_ports, checked_url, choose_address
+from apps.platform_cli.dev.address import Address, CannotStartError, check_ports, checked_url, choose_address, last_port
 from apps.platform_cli.dev.console import complain, curl_command, say, shown_path
 from apps.platform_cli.dev.environment import own_config_file, write_environment
 from apps.platform_cli.dev.files import Catalog, custom_catalog, openai_catalog, real_openai_key, simulator_catalog
@@ -190,8 +190,9 @@ class _Dev:
 
     def _spawn_simulator(self, stack: ExitStack) -> ChildProcess:
         ready = self._paths.simulator_ready
+        port = last_port(ready)
         ready.unlink(missing_ok=True)
-        arguments = ["--host", "127.0.0.1", "--port", "0", "--ready-file", str(ready)]
+        arguments = ["--host", "127.0.0.1", "--port", str(port), "--ready-file", str(ready)]
         child = ChildProcess(
             "the simulator",
             [sys.executable, "-m", "apps.provider_simulator", *arguments],

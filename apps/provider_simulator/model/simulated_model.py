@@ -18,6 +18,7 @@ CHARACTERS_PER_TOKEN = 4
 MAX_CHOICES = 128
 MAX_ANSWER_TOKENS = 100_000
 _CALL = re.compile(r"call:\s*([\w.,-]+)")
+_WORD = re.compile(r"[\w-]+")
 _TOKENS = re.compile(r"tokens:\s*(\d{1,6})\b")
 _REFUSE = "refuse:"
 _EXACT = "exact:"
@@ -120,8 +121,9 @@ def choices_of(body: Mapping[str, object], label: str) -> list[Choice]:
 
     The text repeats the last user message: `You said: <text>`. Four messages steer it: `tokens:<n>` returns n tokens of
     filler; `call:<tool>[,<tool>…]` calls these tools, if the request has tools; `exact:<tool>` calls one with
-    EXACT_ARGUMENTS; `refuse:` refuses. A `tool_choice` of "required" or a named function also makes a call. After a
-    tool's result the model returns text, so that a client's loop ends. With a `reasoning_effort` it reasons first.
+    EXACT_ARGUMENTS; `refuse:` refuses. A `tool_choice` of "required" or a named function makes a call too. With "auto",
+    which is the default, the model calls the tools that the message names. After a tool's result it returns text, so
+    that a client's loop ends. With a `reasoning_effort` it reasons first.
 
     Raises:
         InvalidRequestError: messages are missing, or a field is malformed.
@@ -247,4 +249,7 @@ def _names_to_call(choice: object, functions: dict[str, object], said: str, *, a
     if asked and not answered:
         # A tool that was not offered is called as well, because real models do that.
         return [name for name in asked[1].split(",") if name]
-    return [next(iter(functions))] if choice == "required" else []
+    if choice == "required":
+        return [next(iter(functions))]
+    words = set() if answered else set(_WORD.findall(said))
+    return [name for name in functions if name in words]

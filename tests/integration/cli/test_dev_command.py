@@ -1,5 +1,6 @@
 """`flowbiz-platform dev` from start to end, as a separate process, on real servers."""
 
+import json
 import os
 import re
 import signal
@@ -17,7 +18,7 @@ import pytest
 import yaml
 
 from apps.platform_cli.dev import files as dev_files
-from apps.platform_cli.dev.address import CannotStartError, checked_url, choose_address
+from apps.platform_cli.dev.address import CannotStartError, checked_url, choose_address, last_port
 from apps.platform_cli.dev.console import curl_command
 from apps.platform_cli.embedded import processes
 from apps.provider_simulator.faults.catalog import MODELS
@@ -307,3 +308,21 @@ def test_first_model_of_user_config_file(tmp_path: Path) -> None:
     for text, expected in [("models: {a: 1, b: 2}", "a"), ("models: {}", None), ("[", None), ("1", None)]:
         path.write_text(text)
         assert dev_files.first_model(path) == expected
+
+
+def test_simulator_port_of_last_start_is_used_while_free(tmp_path: Path) -> None:
+    ready = tmp_path / "simulator.json"
+    assert last_port(ready) == 0
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen(1)
+        port = taken.getsockname()[1]
+        ready.write_text(json.dumps({"base_url": f"http://127.0.0.1:{port}/v1"}))
+        assert last_port(ready) == 0, "in use"
+    assert last_port(ready) == port
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"base_url": 1}', '{"base_url": "http://127.0.0.1:x/v1"}'])
+def test_simulator_port_of_damaged_file_is_ignored(tmp_path: Path, text: str) -> None:
+    (tmp_path / "simulator.json").write_text(text)
+    assert last_port(tmp_path / "simulator.json") == 0

@@ -10,10 +10,6 @@ from platform_app.db import migrations
 from tests.conftest import Platform
 from tests.support.gateway.keys_api import sql
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:The 'initial' parameter is deprecated"
-)  # of tenacity, in _schema_problem
-
 
 @pytest.fixture
 def newer(empty_database: str, platform: Platform, monkeypatch: pytest.MonkeyPatch) -> str:

@@ -86,6 +86,23 @@ async def test_tool_choice_forces_a_call(client: httpx.AsyncClient, tool_choice:
     assert json.loads(call["function"]["arguments"]) == {"city": "text", "days": 3}
 
 
+@pytest.mark.parametrize("tool_choice", [{}, {"tool_choice": "auto"}])
+@pytest.mark.parametrize(
+    ("text", "called"),
+    [
+        ("What does the clock say?", ["clock"]), ("weather, and clock.", ["weather", "clock"]),
+        ("Clockwork is old.", []), ("Hello", []),
+    ],
+)  # fmt: skip
+async def test_tool_choice_auto_calls_tools_named_in_text(
+    client: httpx.AsyncClient, tool_choice: dict[str, Any], text: str, called: list[str]
+) -> None:
+    body = (await ask(client, text=text, tools=[WEATHER, CLOCK], **tool_choice)).json()
+    choice = body["choices"][0]
+    assert [call["function"]["name"] for call in choice["message"].get("tool_calls", [])] == called
+    assert choice["finish_reason"] == ("tool_calls" if called else "stop")
+
+
 async def test_parallel_tool_calls_stream_as_deltas(client: httpx.AsyncClient) -> None:
     response = await ask(client, text="call:weather,clock please", tools=[WEATHER, CLOCK], stream=True)
     chunks = [orjson.loads(line) for line in data_lines(response.text)[:-1]]
