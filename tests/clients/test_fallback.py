@@ -14,7 +14,7 @@ from tests.support.gateway.http import metric, metric_becomes
 from tests.support.gateway.process import Gateway, write_catalog
 
 HELLO: Any = [{"role": "user", "content": "Hello there"}]
-MINIMUM_CALLS, PROBES, OPEN_SECONDS = 4, 2, 1.0
+MINIMUM_CALLS, PROBES, OPEN_SECONDS = 4, 2, 10
 NO_BREAKER = {"minimum_calls": 100_000}
 FIRST_ROUTES = {
     "cannot-be-reached": ("down", "sim-ok"),
@@ -174,7 +174,7 @@ async def test_breaker_opens_and_closes_at_configured_counts(
         with pytest.raises(openai.InternalServerError) as caught:
             await text_of(asking, "flaky", stream=False)
         assert (caught.value.status_code, caught.value.code) == (503, "provider_unavailable")
-        assert caught.value.response.headers["retry-after"] == "1"
+        assert 1 <= int(caught.value.response.headers["retry-after"]) <= OPEN_SECONDS
     assert simulator.count(model) == MINIMUM_CALLS
     # A model with another route waits neither for this one nor for a call that is known to fail.
     _, headers = await text_of(asking, "flaky-first", stream=False)

@@ -82,6 +82,7 @@ def failing_over(
             **{
                 f"{name}-primary": {"first_token_seconds": scenario.first_token_seconds}
                 for name, scenario in SCENARIOS.items()
+                if scenario.first_token_seconds is not None
             },
         },
         rate_limits=GENEROUS,

@@ -63,7 +63,8 @@ async def test_readyz_returns_200(gateway: Gateway, client: httpx.AsyncClient) -
     assert response.json()["status"] == "ready"
     checks = {check["name"]: (check["ok"], check["required"]) for check in response.json()["checks"]}
     assert checks == {
-        "database": (True, False), "schema": (True, True), "redis": (True, False), "ledger": (True, True),
+        "database": (True, False), "schema": (True, True), "redis": (True, False), "idempotency": (True, False),
+        "ledger": (True, True),
     }  # fmt: skip
 
 
@@ -73,7 +74,7 @@ async def test_readyz_names_optional_services_that_are_down(cut_off: Gateway, cl
     checks = {check["name"]: check for check in response.json()["checks"]}
     for name in ("database", "redis"):
         assert (checks[name]["ok"], checks[name]["required"]) == (False, False)
-        assert checks[name]["detail"].startswith("does not respond")
+        assert checks[name]["detail"].startswith("cannot be used: ")
     assert str(cut_off.directory) not in response.text, "the response shows an address"
 
 
