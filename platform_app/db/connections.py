@@ -14,6 +14,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from typing import Any, TypeVar
 from weakref import WeakSet
 
@@ -33,6 +34,8 @@ OPTION = "platform_pool_renewal"
 """The engine's execution option that holds its PoolRenewal."""
 
 T = TypeVar("T")
+_REACHED: ContextVar[list[Any] | None] = ContextVar("reached", default=None)
+"""The connections that an attempt of `ask_twice` got from the pool."""
 _log = get_logger("database")
 
 
@@ -65,6 +68,8 @@ class PoolRenewal:
                 driver.terminate()  # an orderly end would wait for a server that may not be there
                 raise DisconnectionError("idle for too long")
             self._used.add(driver)
+            if (reached := _REACHED.get()) is not None:
+                reached.append(driver)
 
         @event.listens_for(pool_events, "checkin")
         def checked_in(dbapi_connection: Any, record: Any) -> None:
@@ -108,12 +113,18 @@ async def ask_twice(engine: AsyncEngine, ask: Callable[[], Coroutine[Any, Any, T
     renewal: PoolRenewal | None = engine.get_execution_options().get(OPTION)
     if renewal is None:  # an engine that keeps no connections
         return await ask()
-    pool = engine.pool
+    pool, reached = engine.pool, list[Any]()
+    token = _REACHED.set(reached)
     task = asyncio.ensure_future(ask())
+    _REACHED.reset(token)
     try:
-        if await finished_within(task, renewal.first_seconds):
-            return task.result()
-    except (DBAPIError, PoolTimeout, TimeoutError, OSError) as error:
+        # Without a connection it waits for a place in the pool, or for a new connection: neither hangs in an old one.
+        if await finished_within(task, renewal.first_seconds) or not reached:
+            return await task
+    except PoolTimeout:
+        if engine.pool is pool:
+            raise
+    except (DBAPIError, TimeoutError, OSError) as error:
         if isinstance(error, DBAPIError) and not error.connection_invalidated:
             raise
     finally:
