@@ -130,7 +130,7 @@ async def test_missing_spool_or_database_makes_it_unknown(engine: AsyncEngine, t
     with pytest.raises(SpentUnknown):
         await SpentReader(engine, tmp_path / "gone").spent(EVERYBODY, TODAY)
     nowhere = create_async_engine("postgresql+asyncpg://nobody@127.0.0.1:1/none")
-    with pytest.raises(SpentUnknown, match="PostgreSQL did not respond"):
+    with pytest.raises(SpentUnknown, match="PostgreSQL: it refuses connections"):
         await SpentReader(nowhere, tmp_path).spent(EVERYBODY, TODAY)
     await nowhere.dispose()
 
@@ -178,7 +178,7 @@ async def test_units_are_those_of_the_rule(own_url: str, reader: SpentReader) ->
 
 async def test_history_of_a_frozen_database_is_unavailable(tmp_path: Path) -> None:
     nowhere = create_async_engine("postgresql+asyncpg://nobody@127.0.0.1:1/none")
-    with pytest.raises(HistoryUnavailable, match="PostgreSQL did not respond"):
+    with pytest.raises(HistoryUnavailable, match="PostgreSQL: it refuses connections"):
         await used(SpentReader(nowhere, tmp_path), budget())
     await nowhere.dispose()
 
