@@ -137,7 +137,7 @@ async def test_unreadable_ledger_is_not_reported_as_difference(
     command: list[Any] = ["usage", "reconcile", bill(tmp_path, *good_rows())]
     outcome = await asyncio.to_thread(CliRunner().invoke, app, command, env=away)
     assert outcome.exit_code == 1
-    assert "The database does not respond" in str(outcome.exception)
+    assert "The database cannot be used: it refuses connections" in str(outcome.exception)
 
 
 async def test_usage_without_a_command_still_shows_sums(environment: Mapping[str, str]) -> None:
