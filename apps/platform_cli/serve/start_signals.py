@@ -4,6 +4,7 @@ Without a handler the first process of a container ignores SIGTERM, and elsewher
 module imports little, because `__main__` installs the handlers before anything else.
 """
 
+import atexit
 import os
 import signal
 import sys
@@ -43,6 +44,8 @@ def _stop(number: int, frame: FrameType | None) -> None:
     if _received > 1:
         _end(number, frame)
     signal.setitimer(signal.ITIMER_REAL, END_SECONDS)
+    # Python's end removes the handlers, and the timer's signal would then kill the process.
+    atexit.register(signal.setitimer, signal.ITIMER_REAL, 0)
     sys.exit(0)
 
 

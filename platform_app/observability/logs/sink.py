@@ -52,10 +52,17 @@ class LogSink:
 
     def _launch(self) -> None:
         with self._start:
-            if self._thread is None:
+            if sys.is_finalizing():  # a thread would never run, and its start would wait for it
+                self._drain()
+            elif self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="log-sink", daemon=True)
-                self._thread.start()
-                atexit.register(self.close)
+                try:
+                    self._thread.start()
+                except RuntimeError:  # Python 3.12 and later start no thread during their end
+                    self._thread = None
+                    self._drain()
+                else:
+                    atexit.register(self.close)
 
     def _run(self) -> None:
         # A short sleep instead of a wake-up per line: under load one write carries many lines.

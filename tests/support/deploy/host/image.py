@@ -3,6 +3,7 @@
 import configparser
 import json
 import os
+import sys
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -113,7 +114,7 @@ def _storage(directory: Path) -> Path:
 
 def _registry_of_pip(directory: Path) -> list[str]:
     """Return the build secrets that give pip in the build the registry and the CA of pip on this machine."""
-    settings = {"index-url": os.environ.get("PIP_INDEX_URL"), "cert": os.environ.get("PIP_CERT")}
+    settings = {name: _setting_of_pip(name) for name in ("index-url", "cert")}
     options = []
     parser = configparser.ConfigParser()
     parser["global"] = {}
@@ -125,3 +126,11 @@ def _registry_of_pip(directory: Path) -> list[str]:
     with (directory / "pip.conf").open("w", encoding="utf-8") as file:
         parser.write(file)
     return [*options, "--secret", f"id=pip.conf,src={directory / 'pip.conf'}"]
+
+
+def _setting_of_pip(name: str) -> str | None:
+    """Return a setting of pip on this machine, of its variables or else of its configuration files."""
+    variable = os.environ.get(f"PIP_{name.upper().replace('-', '_')}")
+    listed = output_of([sys.executable, "-m", "pip", "config", "list"]).splitlines()
+    found = [value.strip("'") for key, _, value in (line.partition("=") for line in listed) if key == f"global.{name}"]
+    return variable or (found[-1] if found else None)

@@ -1,6 +1,8 @@
 """The writer of log lines: a reader that hangs costs lines, never time."""
 
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -119,3 +121,18 @@ def test_log_sink_non_blocking_pipe_loses_nothing(pipe: tuple[int, int]) -> None
     sink.close()
     assert dropped.grown == 0
     assert got == line * 500
+
+
+def test_log_sink_writes_a_first_line_while_python_ends() -> None:
+    """A destructor logs when no thread can start any more: asyncio's report of a task that was left, for example."""
+    script = (
+        "from platform_app.observability.logs.sink import LogSink\n"
+        "class Left:\n"
+        "    sink = LogSink()\n"
+        "    def __del__(self):\n"
+        "        self.sink.write(b'left\\n')\n"
+        "left = Left()\n"
+        "left.itself = left\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=300, check=False)
+    assert (done.returncode, done.stdout) == (0, b"left\n"), done.stderr
