@@ -3,8 +3,8 @@
 import configparser
 import json
 import os
-import sys
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
