@@ -196,7 +196,7 @@ _LONGEST = [
     "integration/cli/test_commands.py", "integration/cli/test_core_collision.py", "chaos/test_ledger_chaos.py",
     "integration/cli/test_dev_command.py", "attacks/soak/test_soak.py", "attacks/test_refusal_cost.py",
     "integration/http/test_schemathesis.py", "chaos/test_interrupted_calls.py",
-    "attacks/differential/test_differential.py",
+    "attacks/differential/test_differential.py", "deploy/host/test_image.py",
     "integration/http/test_edge_bounds.py", "integration/http/bodies/test_anything.py",
     "integration/docs/test_operations_page.py", "integration/docs/test_readme.py",
     "integration/limits/test_processes.py",
