@@ -9,7 +9,7 @@ from platform_app.errors import ModelNotAllowed
 from platform_app.ledger.interfaces import Ledger
 from platform_app.llm.interfaces import UpstreamResponse
 from platform_app.llm.models.registry import ModelRegistry, ServedModel
-from platform_app.llm.requests import AttemptLog, ModelCall, ModelRequest
+from platform_app.llm.requests import AttemptLog, ModelCall, ModelRequest, Operation
 from platform_app.llm.responses import ModelResponse
 from platform_app.llm.usage.counts import TokenUsage
 from platform_app.llm.usage.token_estimate import estimate_prompt_tokens, requested_output_tokens
@@ -60,7 +60,9 @@ class ChatService:
         admission = await self.limits.admit(self._usage(estimate, model, caller, context), context)
         deadline = asyncio.get_running_loop().time() + self.deadline_seconds
         attempt_log = AttemptLog(record=context.record, trace=context.trace)
-        call = ModelCall(request.body, deadline, request.operation, request.stream, attempt_log)
+        call = ModelCall(
+            request.body, deadline, request.operation, request.stream, attempt_log, request.format, request.headers
+        )
         meter = CallMeter(
             call, caller, context, admission, self.ledger, estimate, self.limits.rules.assumed_prices,
             self.models.default_output_tokens,
@@ -106,7 +108,8 @@ class ChatService:
     def _estimate(self, request: ModelRequest) -> TokenUsage:
         """Return the upper estimate of the tokens that the request may use."""
         prompt = estimate_prompt_tokens(request.body)
-        output = requested_output_tokens(request.body, self.models.default_output_tokens)
+        generates = request.operation is Operation.CHAT
+        output = requested_output_tokens(request.body, self.models.default_output_tokens) if generates else 0
         return TokenUsage(prompt, output, prompt + output)
 
     def _usage(
@@ -126,9 +129,9 @@ class ChatService:
 def _capture(response: UpstreamResponse, content: ContentCapture) -> None:
     """Copy the response into the request's trace, for operators who opted in."""
     if isinstance(response, ModelResponse):
-        content.note_response(response.body)
+        content.note_response(response.generated)
     else:
-        response.observe_chunks(content.note_chunk)
+        response.observe_text(content.note_text)
 
 
 def _note_call(attempt_log: AttemptLog, context: RequestContext) -> None:

@@ -119,7 +119,8 @@ class CallMeter:
 
     def _unread_usage(self) -> TokenUsage | None:
         call, estimate = self._call, self._estimate
-        usual = usual_output_tokens(call.body, self._default_output_tokens)
+        generates = call.operation is Operation.CHAT
+        usual = usual_output_tokens(call.body, self._default_output_tokens) if generates else 0
         attempts = call.attempt_log.record.attempts
         usage = unread_usage(attempts, estimate.prompt_tokens, estimate.completion_tokens, usual)
         if usage is None:

@@ -44,15 +44,15 @@ class Chunks(Protocol):
 
 
 class _ObservedChunks:
-    """Chunks whose bodies another part of the gateway reads too."""
+    """Chunks whose texts another part of the gateway reads too."""
 
-    def __init__(self, chunks: Chunks, callback: Callable[[Mapping[str, Any]], None]) -> None:
+    def __init__(self, chunks: Chunks, callback: Callable[[str], None]) -> None:
         self._chunks = chunks
         self._callback = callback
 
     async def __anext__(self) -> ChatChunk:
         chunk = await self._chunks.__anext__()
-        self._callback(chunk.body)
+        self._callback(chunk.text)
         return chunk
 
     async def aclose(self) -> None:
@@ -68,8 +68,10 @@ class ChunkStream:
 
     def __init__(self, first: ChatChunk, rest: Chunks, buffered: Sequence[ChatChunk] = ()) -> None:
         """`buffered`: more chunks that have arrived, in order."""
-        self.first_body = first.body
-        """The first event: it has the response's id and model."""
+        self.head = first.head
+        """The object with the response's id and model."""
+        self.format = first.format
+        """The format of all chunks."""
         self._arrived = deque((first, *buffered))
         self.chunks = 0
         """The number of chunks so far."""
@@ -101,11 +103,11 @@ class ChunkStream:
         """Call `callback` once, when the stream ends; StreamObserver has the order."""
         self._observers[observer] = callback
 
-    def observe_chunks(self, callback: Callable[[Mapping[str, Any]], None]) -> None:
-        """Call `callback` with the body of each chunk, those that have arrived included. A stream that is not observed
+    def observe_text(self, callback: Callable[[str], None]) -> None:
+        """Call `callback` with the text of each chunk, those that have arrived included. A stream that is not observed
         costs nothing."""
         for chunk in self._arrived:
-            callback(chunk.body)
+            callback(chunk.text)
         self._rest = _ObservedChunks(self._rest, callback)
 
     def __aiter__(self) -> "ChunkStream":

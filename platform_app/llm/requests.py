@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from platform_app.llm.formats import ApiFormat
 from platform_app.llm.models.route import Route
 from platform_app.llm.providers.anthropic.capabilities import ModelCapabilities
+from platform_app.llm.translation.chat_request import chat_request
 from platform_app.observability.record import AttemptRecord, RequestRecord
 from platform_app.observability.tracing.trace_context import TraceContext
 
@@ -25,11 +27,15 @@ class ModelRequest:
     model: str | None
     """The public model name; None for the platform's default."""
     body: Mapping[str, Any]
-    """OpenAI's request fields but model and stream."""
+    """The request's fields in its format, but model and stream."""
     operation: Operation = Operation.CHAT
     stream: bool = False
     extra_fields: tuple[str, ...] = ()
     """The body's fields that not every provider may get, from request_fields.extra_fields."""
+    format: ApiFormat = ApiFormat.CHAT
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Headers of the client that belong to its format (`anthropic-beta`). Only a provider of the same format gets
+    them."""
 
 
 @dataclass(slots=True)
@@ -68,12 +74,15 @@ class ModelCall:
     """One request's call, before a route is chosen."""
 
     body: Mapping[str, Any]
-    """OpenAI's request fields but model and stream."""
+    """The request's fields in its format, but model and stream."""
     deadline: float
     """The event loop's time by which the call must end, retries, waits and the last chunk included."""
     operation: Operation = Operation.CHAT
     stream: bool = False
     attempt_log: AttemptLog = field(default_factory=AttemptLog)
+    format: ApiFormat = ApiFormat.CHAT
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """See ModelRequest.headers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,3 +102,18 @@ class UpstreamCall:
     """What the model supports, if the adapter needs to know."""
     record: AttemptRecord | None = None
     """Where the client for providers notes the server, the status and the provider's request id."""
+    format: ApiFormat = ApiFormat.CHAT
+    """The format of `body`. An adapter whose provider speaks it sends the body on unchanged, and returns the response
+    in it; every other adapter translates `chat_body()` and returns chat completions."""
+    format_headers: Mapping[str, str] = field(default_factory=dict)
+    """See ModelRequest.headers."""
+
+    def chat_body(self) -> Mapping[str, Any]:
+        """Return the body as a chat completion's.
+
+        Raises:
+            UnsupportedByProvider: a chat completion cannot express the request; the error names the field.
+        """
+        if self.format is ApiFormat.CHAT:
+            return self.body
+        return chat_request(self.body, self.format)

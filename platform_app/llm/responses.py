@@ -1,9 +1,14 @@
-"""Responses of providers in OpenAI's shape, which every wire format is translated to."""
+"""Responses of providers as chat completions, which every wire format can be translated to.
 
-from collections.abc import Mapping
+A response that passes in another format than chat (`format`) is a subclass in that format's folder of `providers/`. It
+has the same properties: what was used, what was generated, and whether the response has ended.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
+from platform_app.llm.formats import ApiFormat
 from platform_app.llm.usage.counts import Reported, TokenUsage, parse_usage, read_usage
 from platform_app.llm.usage.token_estimate import latin_length
 
@@ -17,11 +22,20 @@ class ModelResponse:
     body: Mapping[str, Any]
     counted: Mapping[str, Any] | None = None
     """The provider's own usage object, if its wire format is not OpenAI's."""
+    format: ClassVar[ApiFormat] = ApiFormat.CHAT
+    """The format of `raw` and `body`."""
 
     @property
     def id(self) -> str | None:
         """The provider's id of this response."""
         return _text(self.body.get("id"))
+
+    @property
+    def generated(self) -> Sequence[Any]:
+        """What the model generated, in the parts of the format: a chat's messages. Embeddings have none."""
+        choices = self.body.get("choices")
+        listed = choices if isinstance(choices, list) else ()
+        return [choice.get("message") for choice in listed if isinstance(choice, dict)]
 
     @property
     def message(self) -> Mapping[str, Any]:
@@ -62,6 +76,19 @@ class ChatChunk:
     body: Mapping[str, Any]
     counted: Mapping[str, Any] | None = None
     """The provider's own usage object so far, if its wire format is not OpenAI's."""
+    format: ClassVar[ApiFormat] = ApiFormat.CHAT
+    """The format of `raw` and `body`."""
+
+    @property
+    def head(self) -> Mapping[str, Any]:
+        """The object with the response's id and model: on the first chunk of every format."""
+        return self.body
+
+    @property
+    def text(self) -> str:
+        """The text that this chunk adds to the first choice."""
+        content = self.delta.get("content")
+        return content if isinstance(content, str) else ""
 
     @property
     def id(self) -> str | None:

@@ -31,8 +31,8 @@ def split_into_chunks(completion: ModelResponse) -> list[ChatChunk]:
     return chunks
 
 
-def assemble_response(chunks: Iterable[ChatChunk]) -> ModelResponse:
-    """Return the whole response of these chunks. It has no choices if they have none."""
+def assemble_response(chunks: Iterable[ChatChunk]) -> ModelResponse | None:
+    """Return the whole response of these chunks; None if they have no choices."""
     envelope: dict[str, Any] = {}
     choices: dict[int, _Choice] = {}
     usage: object = None
@@ -49,6 +49,8 @@ def assemble_response(chunks: Iterable[ChatChunk]) -> ModelResponse:
                 number = choice.get("index")
                 index = number if isinstance(number, int) else 0
                 choices.setdefault(index, _Choice(index)).add(choice)
+    if not choices:
+        return None
     made: dict[str, Any] = {**envelope, "object": "chat.completion"}
     made["choices"] = [choices[index].whole() for index in sorted(choices)]
     if usage is not None:

@@ -7,6 +7,7 @@ releases it only when it is garbage collected.
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Protocol
 
 from platform_app.llm import errors
@@ -41,18 +42,27 @@ class EventDecoder(Protocol):
         ...
 
 
-ReadResponse = Callable[[bytes], ModelResponse]
-"""Decodes a whole response of one wire format. Raises ProviderFailed or RequestRefused."""
+@dataclass(frozen=True, slots=True)
+class ResponseReader:
+    """How the responses of one wire format are read."""
+
+    read_whole: Callable[[bytes], ModelResponse]
+    """Decodes a whole response. Raises ProviderFailed or RequestRefused."""
+    make_decoder: Callable[[], EventDecoder]
+    split: Callable[[ModelResponse], list[ChatChunk]] = split_into_chunks
+    """Converts a whole response to the chunks of a stream."""
+    assemble: Callable[[Iterable[ChatChunk]], ModelResponse | None] = assemble_response
+    """Converts the chunks of a stream to a whole response; None if they have no response."""
 
 
-async def open_stream(response: ProviderResponse, decoder: EventDecoder, read_response: ReadResponse) -> ChunkStream:
+async def open_stream(response: ProviderResponse, reader: ResponseReader) -> ChunkStream:
     """Return the stream of a response once its first content has arrived. If the provider fails before, raise its error
     and close the response.
 
     Chunks without content are buffered until then, so that a failure before the first content can still be retried or
     fall back. A whole response is converted to a stream.
     """
-    chunks = EventChunks(response, decoder, read_response)
+    chunks = EventChunks(response, reader)
     buffered: list[ChatChunk] = []
     size = 0
     try:
@@ -68,20 +78,18 @@ async def open_stream(response: ProviderResponse, decoder: EventDecoder, read_re
     return ChunkStream(buffered[0], chunks, buffered[1:])
 
 
-async def read_whole(
-    response: ProviderResponse, read_response: ReadResponse, make_decoder: Callable[[], EventDecoder]
-) -> ModelResponse:
+async def read_whole(response: ProviderResponse, reader: ResponseReader) -> ModelResponse:
     """Read the response to a call that did not request a stream, and close it. If the provider sends a stream, it is
     converted to a whole response. Raises the provider's error."""
     raw = await response.read_body()
     start = _beginning(raw[: _SNIFF_BYTES + 64])
     if _is_json(start):
-        return read_response(raw)
+        return reader.read_whole(raw)
     if response.is_event_stream or _is_events(start):
-        completion = assemble_response(_chunks_in(raw, make_decoder()))
-        if not completion.body["choices"]:
+        whole = reader.assemble(_chunks_in(raw, reader.make_decoder()))
+        if whole is None:
             raise errors.bad_response("the stream ended without a response")
-        return completion
+        return whole
     raise response.unexpected_body("JSON", raw)
 
 
@@ -93,10 +101,10 @@ class EventChunks:
     whichever comes first.
     """
 
-    def __init__(self, response: ProviderResponse, decoder: EventDecoder, read_response: ReadResponse) -> None:
+    def __init__(self, response: ProviderResponse, reader: ResponseReader) -> None:
         self._response = response
-        self._decoder = decoder
-        self._read_response = read_response
+        self._reader = reader
+        self._decoder = reader.make_decoder()
         self._parser = SseParser()
         self._events: deque[bytes] = deque()
         self._whole: deque[ChatChunk] | None = None
@@ -160,7 +168,7 @@ class EventChunks:
             first += data
         start = _beginning(first)
         if _is_json(start):
-            self._whole = deque(split_into_chunks(self._read_response(await response.read_body(first))))
+            self._whole = deque(self._reader.split(self._reader.read_whole(await response.read_body(first))))
         elif response.is_event_stream or _is_events(start):
             self._parse(first)
         else:

@@ -55,13 +55,13 @@ class ProviderRoute:
             time.perf_counter(), ids.span_id(),
         )  # fmt: skip
         body = call.body
-        record.max_tokens = body.get("max_completion_tokens") or body.get("max_tokens")
+        record.max_tokens = body.get("max_completion_tokens") or body.get("max_tokens") or body.get("max_output_tokens")
         record.temperature = body.get("temperature")
         log = call.attempt_log
         trace_headers = {} if log.trace is None else {"traceparent": child_traceparent(log.trace, record.span_id)}
         attempt = UpstreamCall(
             route.upstream_model, call.body, seconds, call.operation, call.stream, trace_headers,
-            route.capabilities, record,
+            route.capabilities, record, call.format, call.headers,
         )  # fmt: skip
         log.attempt(route)
         log.record.attempts.append(record)
@@ -79,7 +79,7 @@ class ProviderRoute:
             raise
         if isinstance(response, ChunkStream):
             provider_call.first_chunk()
-            record.response = response.first_body
+            record.response = response.head
             response.on_end(StreamObserver.FAILURE_LOG, lambda error: self._note(error, credential, record))
             response.on_end(StreamObserver.PROVIDER_METRICS, partial(_end_stream, response, record, provider_call))
         else:

@@ -37,7 +37,10 @@ LARGEST_LIMIT_TOKENS = 1_000_000
 """A larger max_tokens of a request is treated as this."""
 HIDDEN_TOKENS = 131_072
 """The thinking tokens that a provider may count beyond max_tokens, if the request or the response shows thinking."""
-_PLAIN_PARTS = frozenset({"text", "refusal", "input_audio", "thinking", "redacted_thinking"})
+_PLAIN_PARTS = frozenset(
+    {"text", "refusal", "input_audio", "thinking", "redacted_thinking", "input_text", "output_text", "tool_use",
+     "tool_result", "summary_text", "reasoning_text"}
+)  # fmt: skip
 _THINKING_FIELDS = ("reasoning_effort", "reasoning", "thinking", "enable_thinking", "chat_template_kwargs")
 
 
@@ -45,7 +48,7 @@ class CallFacts(NamedTuple):
     """What the gateway knows about a call without its provider's counts."""
 
     body: Mapping[str, Any]
-    """OpenAI's request fields."""
+    """The request's fields, in any format."""
     prompt_estimate: int
     makes_text: bool
     """Whether the call is a chat; embeddings have no output tokens."""
@@ -93,7 +96,7 @@ def most_prompt_tokens(body: Mapping[str, Any], estimate: int) -> int:
         size = len(orjson.dumps(body))
     except (TypeError, RecursionError):  # a number of more than 64 bits, which orjson does not read
         size = 4 * estimate
-    parts = list(_parts(body.get("messages")))
+    parts = list(_parts(body.get("messages") or body.get("input")))
     images = sum("image" in kind for kind in parts)
     remote = any(kind not in _PLAIN_PARTS and "image" not in kind for kind in parts)
     remote = remote or any(steers(name) for name in extra_fields(body))
@@ -103,7 +106,7 @@ def most_prompt_tokens(body: Mapping[str, Any], estimate: int) -> int:
 def most_output_tokens(body: Mapping[str, Any], characters: int, *, thinks: bool) -> int:
     """Return the maximum of output tokens: twice what the request allows, for servers that count differently, plus the
     characters that arrived. `thinks`: the response shows that the model thinks."""
-    limits = (body.get("max_completion_tokens"), body.get("max_tokens"))
+    limits = (body.get("max_completion_tokens"), body.get("max_tokens"), body.get("max_output_tokens"))
     limit = next((value for value in limits if type(value) is int and value > 0), None)
     each = LARGEST_OUTPUT_TOKENS if limit is None else 2 * min(limit, LARGEST_LIMIT_TOKENS)
     if thinks or any(body.get(name) for name in _THINKING_FIELDS):
@@ -179,9 +182,12 @@ def _estimate(facts: CallFacts) -> TokenUsage:
 
 
 def _parts(messages: object) -> Iterator[str]:
-    """Yield the types of the content parts of all messages."""
+    """Yield the types of the content parts of all messages, those in results of tools included."""
     for message in messages if isinstance(messages, list | tuple) else ():
-        content = message.get("content") if isinstance(message, Mapping) else None
-        for part in content if isinstance(content, list | tuple) else ():
-            if isinstance(part, Mapping):
-                yield str(part.get("type"))
+        if isinstance(message, Mapping):
+            content = message.get("content") or message.get("output")
+            for part in content if isinstance(content, list | tuple) else ():
+                if isinstance(part, Mapping):
+                    yield str(part.get("type"))
+                    if part.get("type") == "tool_result":
+                        yield from _parts([part])

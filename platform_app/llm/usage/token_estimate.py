@@ -26,6 +26,10 @@ FILE_CHARACTERS_PER_TOKEN = 6
 """Characters of base64, as if the file were text."""
 
 
+_MOST = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+"""The names of the limit of output tokens, in all formats; the first one that is set has precedence."""
+
+
 def estimate_text_tokens(characters: int) -> int:
     """Return the tokens of this many characters of Latin script, rounded up."""
     return -int(-characters // LATIN_CHARACTERS_PER_TOKEN)
@@ -40,32 +44,30 @@ def latin_length(text: str) -> int:
 
 
 def estimate_prompt_tokens(body: Mapping[str, Any]) -> int:
-    """Estimate the prompt tokens of a chat or embeddings body in OpenAI's shape. Values of another shape count by their
-    JSON. Never raises."""
+    """Estimate the prompt tokens of a body of embeddings, or of a chat in any format. Values of another shape count by
+    their JSON. Never raises."""
     if "messages" in body:
         total = sum(MESSAGE_TOKENS + _of_message(message) for message in _items(body["messages"]))
     else:
         total = _of_input(body.get("input"))
-    for field in ("tools", "functions", "response_format"):
+    for field in ("system", "instructions"):
+        if field in body:
+            total += MESSAGE_TOKENS + _of_content(body[field])
+    for field in ("tools", "functions", "response_format", "text", "output_config"):
         if field in body:
             total += _of_json(body[field])
     return total
 
 
 def requested_output_tokens(body: Mapping[str, Any], default: int) -> int:
-    """Return the maximum of output tokens: max_completion_tokens or max_tokens, else `default`, times `n`. Embeddings
-    have no output tokens."""
-    if "messages" not in body:
-        return 0
-    each = _count(body.get("max_completion_tokens")) or _count(body.get("max_tokens")) or default
+    """Return the maximum of output tokens that a chat of any format asks for, else `default`, times `n`."""
+    each = next((most for name in _MOST if (most := _count(body.get(name)))), default)
     return each * (_count(body.get("n")) or 1)
 
 
 def usual_output_tokens(body: Mapping[str, Any], default: int) -> int:
     """Return the output tokens that a whole response is estimated at: `default`, or less if the request allows less,
-    times `n`. Embeddings have no output tokens."""
-    if "messages" not in body:
-        return 0
+    times `n`."""
     choices = _count(body.get("n")) or 1
     return min(requested_output_tokens(body, default), default * choices)
 
@@ -93,14 +95,15 @@ def _of_message(message: object) -> int:
     for field, value in message.items():
         if field == "role":
             continue
-        if field == "content":
-            if isinstance(value, str):
-                total += _of_text(value)
-            else:
-                total += sum(_of_part(part) for part in _items(value))
+        if field in ("content", "output"):
+            total += _of_content(value)
         else:
             total += _of_text(value) if isinstance(value, str) else _of_json(value)
     return total
+
+
+def _of_content(value: object) -> int:
+    return _of_text(value) if isinstance(value, str) else sum(_of_part(part) for part in _items(value))
 
 
 def _of_part(part: object) -> int:
@@ -109,13 +112,21 @@ def _of_part(part: object) -> int:
     if not isinstance(part, Mapping):
         return 0 if part is None else _of_json(part)
     match part.get("type"):
-        case "text":
+        case "text" | "input_text" | "output_text":
             text = part.get("text")
             return _of_text(text) if isinstance(text, str) else _of_json(text)
         case "image_url":
             image = part.get("image_url")
             low = isinstance(image, Mapping) and image.get("detail") == "low"
             return LOW_DETAIL_IMAGE_TOKENS if low else IMAGE_TOKENS
+        case "input_image" | "image":
+            return LOW_DETAIL_IMAGE_TOKENS if part.get("detail") == "low" else IMAGE_TOKENS
+        case "tool_result":
+            return _of_content(part.get("content"))
+        case "document":
+            return _of_data(part.get("source"), "data", FILE_CHARACTERS_PER_TOKEN)
+        case "input_file":
+            return _of_data(part, "file_data", FILE_CHARACTERS_PER_TOKEN)
         case "input_audio":
             return _of_data(part.get("input_audio"), "data", AUDIO_CHARACTERS_PER_TOKEN)
         case "file":
@@ -130,12 +141,16 @@ def _of_data(value: object, field: str, characters_per_token: int) -> int:
 
 
 def _of_input(value: object) -> int:
-    """Estimate the input of embeddings: one text, several texts, or tokens."""
-    return sum(
-        1 if isinstance(item, int) else _of_text(item) if isinstance(item, str) else len(_items(item))
-        for item in _items(value)
-        if item is not None
-    )
+    """Estimate the input of embeddings (one text, several texts, or tokens) or of a Responses request (items)."""
+    return sum(_of_item(item) for item in _items(value) if item is not None)
+
+
+def _of_item(item: object) -> int:
+    if isinstance(item, int):
+        return 1
+    if isinstance(item, str):
+        return _of_text(item)
+    return MESSAGE_TOKENS + _of_message(item) if isinstance(item, Mapping) else len(_items(item))
 
 
 def _of_json(value: object) -> int:

@@ -3,7 +3,7 @@
 Without PLATFORM_TRACE_CONTENT_BYTES no object of this class exists, and a request costs one comparison with None.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -23,26 +23,19 @@ class ContentCapture:
         self._length = 0
 
     def note_prompt(self, body: Mapping[str, Any]) -> None:
-        """Keep the start of the request's messages, or of an embedding's input."""
+        """Keep the start of the request's messages, or of its input."""
         self._prompt = self._start(body.get("messages") or body.get("input"))
 
-    def note_response(self, body: Mapping[str, Any]) -> None:
-        """Keep the start of a whole response's messages. Embeddings have no text."""
-        choices = body.get("choices")
-        if isinstance(choices, list):
-            self._whole = self._start([choice.get("message") for choice in choices if isinstance(choice, dict)])
+    def note_response(self, generated: Sequence[Any]) -> None:
+        """Keep the start of what a whole response has: its messages, or its parts. Embeddings have none."""
+        if generated:
+            self._whole = self._start(generated)
 
-    def note_chunk(self, body: Mapping[str, Any]) -> None:
-        """Keep the text that a chunk adds to the first choice, up to the limit."""
-        if self._length >= self._limit or len(self._fragments) >= _MAX_FRAGMENTS:
-            return
-        choices = body.get("choices")
-        if isinstance(choices, list) and choices and isinstance(choices[0], dict):
-            delta = choices[0].get("delta")
-            text = delta.get("content") if isinstance(delta, dict) else None
-            if isinstance(text, str) and text:
-                self._fragments.append(text[: self._limit])
-                self._length += len(text)
+    def note_text(self, text: str) -> None:
+        """Keep the text that a chunk adds, up to the limit."""
+        if text and self._length < self._limit and len(self._fragments) < _MAX_FRAGMENTS:
+            self._fragments.append(text[: self._limit])
+            self._length += len(text)
 
     def content(self) -> dict[str, str]:
         """Return prompt and output as JSON texts, cut."""

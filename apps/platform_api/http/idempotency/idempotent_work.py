@@ -20,8 +20,11 @@ from platform_app.observability.logging import get_logger
 
 _QUEUED_CHUNKS = 16
 """Chunks that are queued for a client that is slower than the provider. A full queue slows the provider down."""
-_ENDINGS = (b"event: done\n", b"data: [DONE]\n")
-"""The first bytes of the last event of a complete stream."""
+_ENDINGS = (
+    b"event: done\n", b"data: [DONE]\n", b"event: response.completed\n", b"event: response.incomplete\n",
+    b"event: message_stop\n",
+)  # fmt: skip
+"""The first bytes of the last event of a complete stream, in each contract."""
 
 _log = get_logger("idempotency")
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from platform_app.llm import errors
 from platform_app.llm.http.client import ProviderHttp
-from platform_app.llm.http.event_stream import open_stream, read_whole
+from platform_app.llm.http.event_stream import ResponseReader, open_stream, read_whole
 from platform_app.llm.interfaces import ModelList, UpstreamResponse
 from platform_app.llm.providers.anthropic.request import messages_request
 from platform_app.llm.providers.anthropic.response import read_message
@@ -17,6 +17,9 @@ DEFAULT_VERSION = "2023-06-01"
 
 MAX_LISTED = 1000
 """The largest page of Anthropic's list of models."""
+
+
+READER = ResponseReader(read_message, AnthropicEventDecoder)
 
 
 class AnthropicAdapter:
@@ -31,13 +34,13 @@ class AnthropicAdapter:
         """See ModelAdapter.send. A request that cannot be translated is refused before anything is sent."""
         if call.operation is not Operation.CHAT:
             raise errors.unsupported(call.operation.value, "is not available at this model's provider")
-        body = messages_request(call.model, call.body, stream=call.stream, capabilities=call.capabilities)
+        body = messages_request(call.model, call.chat_body(), stream=call.stream, capabilities=call.capabilities)
         headers = self._headers_with(credential, call.headers)
         url = f"{self._root}/messages"
         response = await self._http.post(url, headers, body, call.timeout_seconds, call.record)
         if call.stream:
-            return await open_stream(response, AnthropicEventDecoder(), read_message)
-        return await read_whole(response, read_message, AnthropicEventDecoder)
+            return await open_stream(response, READER)
+        return await read_whole(response, READER)
 
     async def probe(self, credential: str | None, timeout_seconds: float) -> ModelList | None:
         """See ModelAdapter.probe."""

@@ -19,7 +19,7 @@ class OpenAIAdapter:
 
     async def send(self, call: UpstreamCall, credential: str | None) -> UpstreamResponse:
         """See ModelAdapter.send."""
-        body = {**call.body, "model": call.model}
+        body = {**call.chat_body(), "model": call.model}
         url = self._urls[call.operation]
         return await send_openai(self._http, url, _headers(credential, call.headers), call, body)
 

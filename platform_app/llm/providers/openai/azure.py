@@ -25,7 +25,7 @@ class AzureOpenAIAdapter:
         """See ModelAdapter.send."""
         path = f"deployments/{quote(call.model, safe='')}/{PATHS[call.operation]}"
         url = f"{self._root}/{path}?{self._version}"
-        return await send_openai(self._http, url, _headers(credential, call.headers), call, call.body)
+        return await send_openai(self._http, url, _headers(credential, call.headers), call, call.chat_body())
 
     async def probe(self, credential: str | None, timeout_seconds: float) -> ModelList | None:
         """See ModelAdapter.probe. Azure lists the models that the resource could deploy, and no deployments."""

@@ -12,7 +12,7 @@ from platform_app.errors import ContentFiltered, PlatformError
 from platform_app.llm import errors
 from platform_app.llm.codecs import lenient_json
 from platform_app.llm.http.client import ProviderHttp
-from platform_app.llm.http.event_stream import open_stream, read_whole
+from platform_app.llm.http.event_stream import ResponseReader, open_stream, read_whole
 from platform_app.llm.interfaces import UpstreamResponse
 from platform_app.llm.providers.content_filter import is_filtered
 from platform_app.llm.providers.error_body import is_error_body
@@ -32,10 +32,10 @@ async def send_openai(
     if call.stream and call.operation is Operation.CHAT:
         body = {**body, "stream": True, "stream_options": _options(body)}
         response = await http.post(url, headers, body, call.timeout_seconds, call.record)
-        return await open_stream(response, OpenAIEventDecoder(), read_response)
+        return await open_stream(response, READER)
     response = await http.post(url, headers, body, call.timeout_seconds, call.record)
     if call.operation is Operation.CHAT:
-        return await read_whole(response, read_response, OpenAIEventDecoder)
+        return await read_whole(response, READER)
     return read_embeddings(await response.read_body())
 
 
@@ -153,6 +153,9 @@ class OpenAIEventDecoder:
     def _failure(self, why: str) -> PlatformError:
         """Return the error for a stream that ends here. A filter that removes everything ends a stream this way."""
         return _filtered() if self._filtered else errors.bad_response(why, self._stray)
+
+
+READER = ResponseReader(read_response, OpenAIEventDecoder)
 
 
 def _options(body: Mapping[str, Any]) -> dict[str, Any]:

@@ -73,7 +73,54 @@ def test_tools_and_tool_calls_are_counted() -> None:
 )
 def test_embeddings_input_is_counted(given_input: Any, tokens: int) -> None:
     assert estimate_prompt_tokens({"input": given_input}) == tokens
-    assert requested_output_tokens({"input": given_input}, 1000) == 0
+
+
+def test_every_format_is_counted() -> None:
+    """The same prompt in each format costs about the same."""
+    text = "x" * 350
+    image = "i" * 100_000
+    chat = {
+        "messages": [
+            {"role": "system", "content": text},
+            {
+                "role": "user",
+                "content": [
+                    {"type": "text", "text": text},
+                    {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{image}"}},
+                ],
+            },
+        ]
+    }
+    responses = {
+        "instructions": text,
+        "input": [
+            {
+                "type": "message",
+                "role": "user",
+                "content": [
+                    {"type": "input_text", "text": text},
+                    {"type": "input_image", "image_url": f"data:image/png;base64,{image}"},
+                ],
+            }
+        ],
+    }
+    source = {"type": "base64", "media_type": "image/png", "data": image}
+    messages = {
+        "system": [{"type": "text", "text": text}],
+        "messages": [
+            {
+                "role": "user",
+                "content": [
+                    {"type": "tool_result", "tool_use_id": "t", "content": [{"type": "image", "source": source}]},
+                    {"type": "text", "text": text},
+                ],
+            }
+        ],
+    }
+    expected = estimate_prompt_tokens(chat)
+    assert expected == 2 * 100 + IMAGE_TOKENS + 2 * MESSAGE_TOKENS
+    for body in (responses, messages):
+        assert expected <= estimate_prompt_tokens(body) <= expected + 5
 
 
 @pytest.mark.parametrize(
@@ -87,6 +134,7 @@ def test_embeddings_input_is_counted(given_input: Any, tokens: int) -> None:
         ({"max_tokens": None}, 1000),
         ({"max_tokens": True, "n": "3"}, 1000),
         ({"max_tokens": -5}, 1000),
+        ({"max_output_tokens": 9}, 9),
     ],
 )
 def test_output_limit_is_read_from_request(fields: dict[str, Any], tokens: int) -> None:

@@ -75,7 +75,3 @@ def test_attempts_are_added_up() -> None:
 )  # fmt: skip
 def test_usual_output_is_bounded(fields: dict[str, object], tokens: int) -> None:
     assert usual_output_tokens({"messages": [], **fields}, 1024) == tokens
-
-
-def test_embeddings_have_no_output() -> None:
-    assert usual_output_tokens({"input": "text"}, 1024) == 0

@@ -1,0 +1,22 @@
+"""Translate a request of any format to a chat completion's body."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from platform_app.llm.formats import ApiFormat
+from platform_app.llm.translation.messages_request import chat_of_messages
+from platform_app.llm.translation.responses_request import chat_of_responses
+
+_READERS: Mapping[ApiFormat, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
+    ApiFormat.RESPONSES: chat_of_responses,
+    ApiFormat.MESSAGES: chat_of_messages,
+}
+
+
+def chat_request(body: Mapping[str, Any], api_format: ApiFormat) -> Mapping[str, Any]:
+    """Return the fields of a chat completion's request, but model and stream.
+
+    Raises:
+        UnsupportedByProvider: a chat completion cannot express the request; the error names the field.
+    """
+    return _READERS[api_format](body)
