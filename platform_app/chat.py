@@ -61,8 +61,9 @@ class ChatService:
         deadline = asyncio.get_running_loop().time() + self.deadline_seconds
         attempt_log = AttemptLog(record=context.record, trace=context.trace)
         call = ModelCall(
-            request.body, deadline, request.operation, request.stream, attempt_log, request.format, request.headers
-        )
+            request.body, deadline, request.operation, request.stream, attempt_log, request.format, request.headers,
+            request.session, request.pinned,
+        )  # fmt: skip
         meter = CallMeter(
             call, caller, context, admission, self.ledger, estimate, self.limits.rules.assumed_prices,
             self.models.default_output_tokens,

@@ -36,6 +36,11 @@ class ModelRequest:
     headers: Mapping[str, str] = field(default_factory=dict)
     """Headers of the client that belong to its format (`anthropic-beta`). Only a provider of the same format gets
     them."""
+    session: str | None = None
+    """The client's own name of its session, from a header or a field of the body; None if it sends none."""
+    pinned: tuple[str, str] | None = None
+    """The provider and the upstream model that alone can serve the request, because the provider stores what the
+    request refers to (`previous_response_id`)."""
 
 
 @dataclass(slots=True)
@@ -83,6 +88,10 @@ class ModelCall:
     format: ApiFormat = ApiFormat.CHAT
     headers: Mapping[str, str] = field(default_factory=dict)
     """See ModelRequest.headers."""
+    session: str | None = None
+    """See ModelRequest.session."""
+    pinned: tuple[str, str] | None = None
+    """See ModelRequest.pinned."""
 
 
 @dataclass(frozen=True, slots=True)
