@@ -20,6 +20,15 @@ _OPENAI_EMBEDDINGS = "dimensions encoding_format input"
 KNOWN_FIELDS = frozenset(f"{_OPENAI_CHAT} {_OPENAI_EMBEDDINGS}".split())
 """OpenAI's fields of chats and embeddings: only their values are checked. `model` and `stream` are read before."""
 
+_OPENAI_RESPONSES = (
+    "access_programs background background_options context_management conversation image include input instructions "
+    "max_output_tokens max_tool_calls metadata moderation parallel_tool_calls previous_response_id prompt "
+    "prompt_cache_key prompt_cache_options prompt_cache_retention reasoning safety_identifier service_tier store "
+    "stream_options temperature text tool_choice tools top_logprobs top_p truncation user"
+)
+RESPONSES_FIELDS = frozenset(_OPENAI_RESPONSES.split())
+"""OpenAI's fields of Responses; see openai_responses/request_fields.py."""
+
 _STEERING = """
 engine route routes router preset presets deployment deploymentid numretries retries maxretries retrypolicy variant
 provider providers apibase apikey apitype apiversion apiurl baseurl url host proxy endpoint endpoints azureadtoken
@@ -40,9 +49,10 @@ _STEERING_PARTS = re.compile("model|fallback|rout(?:e|ing)|provider|endpoint|dep
 
 _OWN_TOOLS = frozenset({"function", "custom"})
 """The types of tools that the client runs. Every other type runs at the provider."""
-_USUAL_TIERS = (None, "auto", "default", "flex")
+USUAL_TIERS = (None, "auto", "default", "flex")
 """The values of service_tier at the listed price, or below it."""
-_MAX_NAME = 64
+MAX_NAME = 64
+"""The characters that are shown of a name from a request."""
 
 
 def folded(name: str) -> str:
@@ -52,6 +62,7 @@ def folded(name: str) -> str:
 
 
 _FOLDED_KNOWN = frozenset(folded(name) for name in (*KNOWN_FIELDS, "model", "stream"))
+_FOLDED_RESPONSES = frozenset(map(folded, RESPONSES_FIELDS))
 
 
 def extra_fields(body: Mapping[str, Any]) -> tuple[str, ...]:
@@ -59,16 +70,13 @@ def extra_fields(body: Mapping[str, Any]) -> tuple[str, ...]:
     field itself are added as `field.part`."""
     names = [name for name in body if name not in KNOWN_FIELDS]
     tier = body.get("service_tier")
-    if tier is not None and tier not in _USUAL_TIERS:
+    if tier is not None and tier not in USUAL_TIERS:
         names.append("service_tier")
     for tool in _list(body.get("tools")):
         kind = tool.get("type") if isinstance(tool, Mapping) else None
         if isinstance(kind, str) and kind not in _OWN_TOOLS:
-            names.append(f"tools.{kind[:_MAX_NAME]}")
-    metadata = body.get("metadata")
-    if isinstance(metadata, Mapping):  # OpenAI's has only strings; routers treat lists and objects as instructions
-        names += [f"metadata.{name[:_MAX_NAME]}" for name, value in metadata.items() if isinstance(value, list | dict)]
-    return tuple(names)
+            names.append(f"tools.{kind[:MAX_NAME]}")
+    return (*names, *metadata_instructions(body))
 
 
 def steers(name: str) -> bool:
@@ -76,7 +84,18 @@ def steers(name: str) -> bool:
     if "." in name or name in KNOWN_FIELDS:
         return True
     plain = folded(name)
+    if plain in _FOLDED_RESPONSES and name not in RESPONSES_FIELDS:
+        return True
     return plain in STEERING_FIELDS or plain in _FOLDED_KNOWN or _STEERING_PARTS.search(plain) is not None
+
+
+def metadata_instructions(body: Mapping[str, Any]) -> list[str]:
+    """Return the lists and objects in `metadata`. OpenAI allows only strings there; routers treat other values as
+    instructions."""
+    metadata = body.get("metadata")
+    if not isinstance(metadata, Mapping):
+        return []
+    return [f"metadata.{name[:MAX_NAME]}" for name, value in metadata.items() if isinstance(value, list | dict)]
 
 
 def _list(value: object) -> list[Any]:

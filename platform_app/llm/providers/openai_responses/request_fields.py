@@ -1,0 +1,79 @@
+"""Decide which fields of a Responses request may reach a provider: openai/request_fields.py for this format.
+
+Unknown fields pass, and fields that change what the gateway has decided are refused unless the config file allows them
+for the provider. `store` and `previous_response_id` are not listed here: the route checks who owns the response.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from platform_app.llm.providers.openai.request_fields import (
+    MAX_NAME,
+    RESPONSES_FIELDS,
+    USUAL_TIERS,
+    metadata_instructions,
+)
+
+KNOWN_FIELDS = RESPONSES_FIELDS
+"""OpenAI's fields of Responses: only their values are checked. `model` and `stream` are read before."""
+
+CLIENT_TOOLS = frozenset(
+    {"function", "custom", "local_shell", "apply_patch", "computer", "computer_use_preview", "namespace"}
+)
+"""The types of tools that the client runs. `shell` and `tool_search` run at the client or at the provider."""
+
+
+def extra_fields(body: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the fields that are not OpenAI's, in their order. Values of OpenAI's fields that have more effect than the
+    field itself are added: as `field`, or as `field.part`."""
+    names = [name for name in body if name not in KNOWN_FIELDS]
+    names += [name for name in ("background", "conversation") if body.get(name)]
+    if body.get("prompt") is not None:  # a stored prompt has its own model and tools
+        names.append("prompt.id")
+    for field, part in _REFERENCES:
+        value = body.get(field)
+        if isinstance(value, Mapping) and value.get(part) is not None:
+            names.append(f"{field}.{part}")
+    tier = body.get("service_tier")
+    if tier is not None and tier not in USUAL_TIERS:
+        names.append("service_tier")
+    names += [f"tools.{kind}" for kind in _hosted(body.get("tools"))]
+    names += _in_items(body.get("input"))
+    return (*dict.fromkeys(names), *metadata_instructions(body))
+
+
+_REFERENCES = (("moderation", "model"), ("prompt_cache_options", "comparison_response_id"))
+"""Parts of fields that name another model or a stored response."""
+
+
+def _hosted(tools: object) -> Iterator[str]:
+    """Yield the types of the tools that run at the provider."""
+    for tool in tools if isinstance(tools, list) else ():
+        kind = tool.get("type") if isinstance(tool, Mapping) else None
+        if not isinstance(kind, str) or _runs_at_client(kind, tool):
+            continue
+        yield kind[:MAX_NAME]
+
+
+def _runs_at_client(kind: str, tool: Mapping[str, Any]) -> bool:
+    match kind:
+        case "shell":
+            environment = tool.get("environment")
+            return environment is None or (isinstance(environment, Mapping) and environment.get("type") == "local")
+        case "tool_search":
+            return tool.get("execution") == "client"
+        case "namespace":
+            return not any(_hosted(tool.get("tools")))
+        case _:
+            return kind in CLIENT_TOOLS
+
+
+def _in_items(items: object) -> Iterator[str]:
+    """Yield what items of the input do beyond their text: they add tools, or refer to stored items."""
+    for item in items if isinstance(items, list) else ():
+        if not isinstance(item, Mapping):
+            continue
+        if isinstance(item.get("tools"), list):
+            yield from (f"tools.{kind}" for kind in _hosted(item["tools"]))
+        if item.get("type") == "item_reference" or (item.keys() == {"id"}):
+            yield "input.item_reference"
