@@ -2,9 +2,10 @@
 
 import re
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 from platform_app.config import PlatformConfig, Settings
 
@@ -19,14 +20,32 @@ def expiries(settings: Settings, config: PlatformConfig) -> Mapping[str, float]:
     operators add the next CA before the current one expires.
     """
     found: dict[str, float] = {}
-    for path in (settings.database_ca_file, settings.redis_ca_file, settings.ca_bundle):
-        if path is not None and (times := expiry_times(path)):
+    for path in _trusted(settings):
+        if times := expiry_times(path):
             found[str(path)] = max(times)
-    for provider in config.providers.values():
-        path = provider.client_cert_file
-        if path is not None and (times := expiry_times(path)):
+    for path in _shown(settings, config):
+        if times := expiry_times(path):
             found[str(path)] = min(times)
     return found
+
+
+def _trusted(settings: Settings) -> Iterator[Path]:
+    """Yield the files of CAs: those of settings, and those that a URL names."""
+    named: list[Path | str | None] = [settings.database_ca_file, settings.redis_ca_file, settings.ca_bundle]
+    named += [settings.vault_ca_file, settings.database.tls.root_file, *_in_redis_urls(settings, "ssl_ca_certs")]
+    return (Path(path) for path in named if path is not None)
+
+
+def _shown(settings: Settings, config: PlatformConfig) -> Iterator[Path]:
+    """Yield the files of client certificates that the gateway shows to PostgreSQL, Redis and providers."""
+    named: list[Path | str | None] = [settings.database.tls.certificate_file, *_in_redis_urls(settings, "ssl_certfile")]
+    named += [provider.client_cert_file for provider in config.providers.values()]
+    return (Path(path) for path in named if path is not None)
+
+
+def _in_redis_urls(settings: Settings, option: str) -> Iterator[str]:
+    for url in (settings.redis_client_url, settings.idempotency_client_url):
+        yield from parse_qs(urlsplit(url).query).get(option, ())
 
 
 def expiry_times(path: Path) -> list[float]:

@@ -9,13 +9,19 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from platform_app.resources.certificates import expiry_times
+from platform_app.config import PlatformConfig, ProviderConfig, load_settings
+from platform_app.resources.certificates import expiries, expiry_times
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def certificate(expires: datetime) -> bytes:
-    key = ec.generate_private_key(ec.SECP256R1())
+KEY = ec.generate_private_key(ec.SECP256R1())
+KEY_PEM = KEY.private_bytes(
+    serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+)  # fmt: skip
+
+
+def certificate(expires: datetime, key: ec.EllipticCurvePrivateKey = KEY) -> bytes:
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "gateway")])
     made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), NOW, expires)
     return made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
@@ -47,3 +53,26 @@ def test_file_without_certificates_has_no_expiry(tmp_path: Path, content: bytes)
 
 def test_missing_file_has_no_expiry(tmp_path: Path) -> None:
     assert expiry_times(tmp_path / "gone.pem") == []
+
+
+@pytest.mark.usefixtures("bare_environment")
+def test_every_certificate_file_in_use_is_found(tmp_path: Path) -> None:
+    """A file of CAs counts until its last certificate expires, a client certificate until its first one does."""
+    names = ("database-ca", "database", "redis-ca", "redis", "idempotency-ca", "vault-ca", "bundle", "provider")
+    paths = {name: tmp_path / f"{name}.pem" for name in names}
+    for path in paths.values():
+        path.write_bytes(KEY_PEM + certificate(NOW + timedelta(days=2)) + certificate(NOW + timedelta(days=1)))
+    used = load_settings(
+        database_url=f"postgresql://a:b@db/x?sslmode=verify-full&sslrootcert={paths['database-ca']}"
+        f"&sslcert={paths['database']}&sslkey={paths['database']}",
+        redis_url=f"rediss://r/0?ssl_ca_certs={paths['redis-ca']}&ssl_certfile={paths['redis']}",
+        idempotency_redis_url=f"rediss://i/0?ssl_ca_certs={paths['idempotency-ca']}",
+        vault_ca_file=paths["vault-ca"], ca_bundle=paths["bundle"],
+    )  # fmt: skip
+    provider = ProviderConfig.model_construct(base_url="https://p", client_cert_file=paths["provider"])
+    config = PlatformConfig.model_construct(providers={"p": provider}, models={})
+    found = expiries(used, config)
+    shown = {"database", "redis", "provider"}
+    assert found == {
+        str(path): (NOW + timedelta(days=1 if name in shown else 2)).timestamp() for name, path in paths.items()
+    }
