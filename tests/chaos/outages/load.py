@@ -32,8 +32,12 @@ class Seen:
     def must_be_recorded(self) -> bool:
         """Whether the client received a whole response, good or not. If the ledger refuses a request, it is because the
         request cannot be recorded."""
-        whole = self.result[0].isdigit() or self.result.startswith("stream ")
-        return whole and self.result != "503 ledger_unavailable"
+        return self.is_whole and self.result != "503 ledger_unavailable"
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the client received a whole response, good or not."""
+        return self.result[0].isdigit() or self.result.startswith("stream ")
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from tests.chaos.outages.books import all_recorded, gauge_problems, limit_problems, record_problems, result_problems
@@ -92,9 +93,12 @@ def _calm(load: Load) -> bool:
 
 
 def _books(stage: Stage, seen: Sequence[Seen]) -> list[str]:
-    _until(lambda: all_recorded(stage, seen), "every response is recorded")
-    _until(lambda: not gauge_problems(stage), "gauges are at rest")
-    return record_problems(stage, seen)
+    # If a wait ends without success, the problems say what is missing.
+    with suppress(TimeoutError):
+        _until(lambda: all_recorded(stage, seen), "every response is recorded")
+    with suppress(TimeoutError):
+        _until(lambda: not gauge_problems(stage), "gauges are at rest")
+    return record_problems(stage, seen) + gauge_problems(stage)
 
 
 def _until(condition: Callable[[], bool], what: str) -> None:
