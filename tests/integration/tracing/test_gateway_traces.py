@@ -9,9 +9,11 @@ from typing import Any
 import httpx
 import pytest
 
+from apps.platform_cli.embedded.prometheus import EmbeddedPrometheus, find_prometheus, gateway_config
 from apps.provider_simulator.server import ProviderSimulator
 from tests.conftest import GENEROUS, PROVIDER_KEY, Platform
 from tests.support.gateway.process import Gateway, write_catalog
+from tests.support.servers.ports import free_port
 from tests.support.tracing.kept import PARENT_SPAN, TRACE_ID
 from tests.support.tracing.otlp import Received, ReceivedSpan
 
@@ -172,6 +174,32 @@ async def test_one_trace_id_finds_a_request_everywhere(
     assert found["access"]["trace_id"] == trace_id
     assert found["usage"]["upstream_model"] == "sim-ok"
     assert [attempt["outcome"] for attempt in found["attempts"]] == ["provider_error", "provider_error", "ok"]
+
+
+@pytest.mark.skipif(find_prometheus() is None, reason="no prometheus program is installed")
+async def test_prometheus_stores_exemplars(
+    platform: Platform, simulator: ProviderSimulator, http_collector: Received, client: httpx.AsyncClient,
+    chat_key: str, tmp_path: Path,
+) -> None:  # fmt: skip
+    """A dashboard that asks a real Prometheus for exemplars of the overhead finds the request's trace."""
+    with _gateway(platform, simulator, http_collector, tmp_path, PLATFORM_TRACE_SAMPLE_RATIO="1") as gateway:
+        config = gateway_config(f"127.0.0.1:{gateway.metrics_port}", [], scrape_interval="1s")
+        prometheus = EmbeddedPrometheus(tmp_path / "prometheus", config, port=free_port())
+        await asyncio.to_thread(prometheus.start)
+        try:
+            response = await _chat(client, gateway, chat_key, "works", stream=False)
+            trace_id = response.headers["traceparent"].split("-")[1]
+            query = {"query": "platform_overhead_seconds_bucket", "start": "0", "end": "9999999999"}
+            async with asyncio.timeout(300):
+                while trace_id not in await _stored_traces(client, prometheus.url, query):
+                    await asyncio.sleep(0.2)
+        finally:
+            await asyncio.to_thread(prometheus.stop)
+
+
+async def _stored_traces(client: httpx.AsyncClient, url: str, query: dict[str, str]) -> set[str]:
+    found = (await client.get(f"{url}/api/v1/query_exemplars", params=query)).json()["data"]
+    return {exemplar["labels"]["trace_id"] for series in found for exemplar in series["exemplars"]}
 
 
 async def _found(client: httpx.AsyncClient, url: str, key: str) -> dict[str, Any] | None:
