@@ -1,6 +1,9 @@
-"""A gateway with every wire format behind it, for clients written for OpenAI."""
+"""Gateways with every wire format behind them: one for requests written by hand, one for official clients."""
 
+import asyncio
 from collections.abc import Iterator
+from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -8,6 +11,9 @@ from apps.provider_simulator.faults.catalog import MODELS
 from apps.provider_simulator.server import ProviderSimulator
 from tests.conftest import GENEROUS, PATIENT, Platform
 from tests.support.gateway.process import Gateway, write_catalog
+from tests.support.providers.client_models import EMBEDDING as SDK_EMBEDDING
+from tests.support.providers.client_models import FALLBACK, FAULTS, TIGHT, TIGHT_WINDOW_SECONDS, WIRES
+from tests.support.servers.node import installed_modules
 
 ALIAS = "house-model"
 AZURE = "azure-gpt"
@@ -49,3 +55,85 @@ def served(
 def api_key(platform: Platform) -> str:
     """Return a key for everything that OpenAI clients can call here."""
     return platform.key(*SCOPES)
+
+
+@pytest.fixture(scope="session")
+def provider() -> Iterator[ProviderSimulator]:
+    """Run a simulator with its own loop and thread, since a blocking client would block the loop of the tests."""
+    running = ProviderSimulator()
+    loop = asyncio.new_event_loop()
+    thread = Thread(target=loop.run_forever)
+    thread.start()
+    asyncio.run_coroutine_threadsafe(running.start(), loop).result(10)
+    yield running
+    asyncio.run_coroutine_threadsafe(running.aclose(), loop).result(10)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join(10)
+    loop.close()
+
+
+@pytest.fixture(scope="session")
+def clients_platform(
+    platform: Platform, provider: ProviderSimulator, tmp_path_factory: pytest.TempPathFactory
+) -> Platform:
+    """Return the platform with the models of tests/support/providers/client_models.py."""
+    config = _write_config(tmp_path_factory.mktemp("sdks") / "platform.yaml", provider)
+    chosen = {"PLATFORM_CONFIG_FILE": str(config), "PLATFORM_DEFAULT_MODEL": "openai-ok"}
+    return Platform({**platform.environment, **chosen})
+
+
+@pytest.fixture(scope="session")
+def clients_gateway(clients_platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """Run one gateway for all clients."""
+    with Gateway(clients_platform.environment, tmp_path_factory.mktemp("sdks-gateway")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def client_key(clients_platform: Platform) -> str:
+    """Return a key for everything that OpenAI clients call."""
+    return clients_platform.key("platform:chat", "platform:embeddings", "platform:models:read")
+
+
+@pytest.fixture
+def tight_key(clients_platform: Platform) -> str:
+    """Return a new key whose tight limit is unused."""
+    return clients_platform.key("platform:chat")
+
+
+@pytest.fixture(params=WIRES)
+def wire(request: pytest.FixtureRequest) -> str:
+    """Yield each wire format that a model's route can have."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def node_modules() -> Path:
+    """Return the installed official npm client; skip without Node.js."""
+    return installed_modules()
+
+
+def _write_config(path: Path, provider: ProviderSimulator) -> Path:
+    models = {f"{wire}-{fault}": [(wire, f"sim-{fault}@clients")] for wire in WIRES for fault in FAULTS}
+    models |= {f"{wire}-{TIGHT}": [(wire, "sim-ok@clients")] for wire in WIRES}
+    models[SDK_EMBEDDING] = [("openai", "text-embedding-3-small")]
+    models[FALLBACK] = [("down", "gpt-4o"), ("azure", "sim-ok@fallback")]
+    tight = {
+        "name": TIGHT,
+        "scope": "key",
+        "models": [f"{wire}-{TIGHT}" for wire in WIRES],
+        "limit": 1,
+        "window_seconds": TIGHT_WINDOW_SECONDS,
+    }
+    return write_catalog(
+        path,
+        {
+            "openai": {"base_url": provider.base_url},
+            "azure": {"base_url": provider.azure_url, "wire_format": "azure", "api_version": "2024-10-21"},
+            "anthropic": {"base_url": provider.anthropic_url, "wire_format": "anthropic"},
+            "down": {"base_url": provider.refused_url},
+        },
+        models,
+        rate_limits={"rules": [*GENEROUS["rules"], tight]},
+        policies=PATIENT,
+    )

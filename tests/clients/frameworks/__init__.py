@@ -1,0 +1,1 @@
+"""Agent frameworks against the gateway: only their base URL and key change."""
