@@ -6,10 +6,11 @@ from aiohttp import web
 from apps.provider_simulator.faults.catalog import UnknownFaultError
 from apps.provider_simulator.faults.faults import REDIRECTED_PATH
 from apps.provider_simulator.faults.switch import FaultSwitch
+from apps.provider_simulator.formats.responses.store import ResponseStore
 from apps.provider_simulator.record import Ledger
 
 
-def administer(request: web.BaseRequest, ledger: Ledger, switch: FaultSwitch) -> web.Response:
+def administer(request: web.BaseRequest, ledger: Ledger, switch: FaultSwitch, stored: ResponseStore) -> web.Response:
     """Serve `GET requests` (`?model=`, `?tail=<n>`), `GET stats`, `POST fault` (`?fault=<fault>` with `&model=`, or for
     all models; without a fault: switch all off), `POST reset`, and the target of the fault `redirect`."""
     if request.path.startswith(REDIRECTED_PATH):
@@ -29,6 +30,7 @@ def administer(request: web.BaseRequest, ledger: Ledger, switch: FaultSwitch) ->
         case "POST", "/_sim/reset":
             ledger.reset()
             switch.clear()
+            stored.clear()
             return _json({"reset": True})
         case _:
             return _json({"error": f"no such admin endpoint: {request.method} {request.path}"}, status=404)

@@ -1,6 +1,7 @@
 """The wire format and the operation of each path.
 
-OpenAI below `/v1`, Azure OpenAI below `/openai`, Anthropic below `/anthropic/v1`.
+OpenAI below `/v1`, Azure OpenAI below `/openai`, Anthropic below `/anthropic/v1`. `/openai/v1`, of Azure
+too, is the same as `/v1`.
 """
 
 import re
@@ -17,8 +18,11 @@ from apps.provider_simulator.faults.catalog import MODELS
 from apps.provider_simulator.formats.anthropic_responses import MessageAnswer
 from apps.provider_simulator.formats.anthropic_wire import AnthropicWire
 from apps.provider_simulator.formats.azure_wire import AzureChatAnswer, AzureWire
-from apps.provider_simulator.formats.openai_responses import ChatAnswer
+from apps.provider_simulator.formats.openai_chat import ChatAnswer
 from apps.provider_simulator.formats.openai_wire import OpenAIWire
+from apps.provider_simulator.formats.responses.response import ResponsesAnswer
+from apps.provider_simulator.formats.responses.store import ResponseStore
+from apps.provider_simulator.formats.responses.wire import ResponsesWire
 from apps.provider_simulator.formats.wire import Problem, Wire
 from apps.provider_simulator.model.embeddings import EmbeddingAnswer
 from apps.provider_simulator.model.simulated_model import Answer
@@ -36,7 +40,9 @@ _ANTHROPIC_MODEL_LIST = orjson.dumps(
     {"data": _ANTHROPIC_MODELS, "has_more": False, "first_id": MODELS[0], "last_id": MODELS[-1]}
 )
 _AZURE_PATH = re.compile(r"/openai/deployments/([^/]+)/(chat/completions|embeddings)")
-_OPENAI, _AZURE, _ANTHROPIC = OpenAIWire(), AzureWire(), AnthropicWire()
+_RESPONSES_PATH = re.compile(r"/v1/responses/([^/]+)")
+_AZURE_V1 = "/openai/v1/"
+_OPENAI, _AZURE, _ANTHROPIC, _RESPONSES = OpenAIWire(), AzureWire(), AnthropicWire(), ResponsesWire()
 
 Builder = Callable[[Mapping[str, object], int], Answer]
 
@@ -75,9 +81,15 @@ class _Prepared:
         return []
 
 
-def endpoint_of(request: web.BaseRequest) -> Endpoint:
+def endpoint_of(request: web.BaseRequest, stored: ResponseStore) -> Endpoint:
     """Return the endpoint of a method and path, or one that refuses an unknown path."""
     method, path = request.method, request.path
+    if path.startswith(_AZURE_V1):
+        path = path.removeprefix("/openai")
+    if path == "/v1/responses" and method == "POST":
+        return Endpoint(_RESPONSES, partial(_respond, stored), streams=True)
+    if (match := _RESPONSES_PATH.fullmatch(path)) and method in ("GET", "DELETE"):
+        return Endpoint(_RESPONSES, partial(_stored, method, unquote(match[1]), stored), model="")
     fixed = _ENDPOINTS.get((method, path))
     if fixed is not None:
         return fixed
@@ -119,6 +131,20 @@ def _embeddings(body: Mapping[str, object], serial: int) -> Answer:
 
 def _message(body: Mapping[str, object], serial: int) -> Answer:
     return MessageAnswer(body, serial)
+
+
+def _respond(stored: ResponseStore, body: Mapping[str, object], serial: int) -> Answer:
+    return ResponsesAnswer(body, serial, int(time.time()), stored)
+
+
+def _stored(method: str, name: str, stored: ResponseStore, body: Mapping[str, object], serial: int) -> Answer:
+    found = stored.get(name)
+    if found is None:
+        raise RefusedError(Problem("no-response", message=f"Response with id '{name}' not found."))
+    if method == "GET":
+        return _Prepared(orjson.dumps(found.response))
+    stored.delete(name)
+    return _Prepared(orjson.dumps({"id": name, "object": "response", "deleted": True}))
 
 
 def _one_model(name: str, body: Mapping[str, object], serial: int) -> Answer:

@@ -1,4 +1,4 @@
-"""The simulator's HTTP server: a provider on a real socket, in three wire formats, with faults that a request
+"""The simulator's HTTP server: a provider on a real socket, in four wire formats, with faults that a request
 selects."""
 
 import asyncio
@@ -26,6 +26,7 @@ from apps.provider_simulator.faults.catalog import (
 )
 from apps.provider_simulator.faults.faults import DroppedError, Exchange, misbehave
 from apps.provider_simulator.faults.switch import FaultSwitch
+from apps.provider_simulator.formats.responses.store import ResponseStore
 from apps.provider_simulator.formats.wire import Problem, Wire
 from apps.provider_simulator.model.simulated_model import InvalidRequestError
 from apps.provider_simulator.record import Entry, FinalOutcome, Ledger, Outcome, RequestRecord
@@ -47,6 +48,7 @@ class ProviderSimulator:
         self._api_key = api_key
         self._ledger = Ledger()
         self._switch = FaultSwitch()
+        self._stored = ResponseStore()
         self._runner: web.ServerRunner | None = None
         self._refused: socket.socket | None = None
         self._closing = False
@@ -145,8 +147,9 @@ class ProviderSimulator:
         return self._ledger.count(model)
 
     def reset(self) -> None:
-        """Clear every record, counter and attempt, and switch every fault off."""
+        """Clear every record, counter, attempt and stored response, and switch every fault off."""
         self._ledger.reset()
+        self._stored.clear()
         self._switch.clear()
 
     async def wait_for_outcome(
@@ -175,9 +178,9 @@ class ProviderSimulator:
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.path.startswith("/_sim/"):
-            return administer(request, self._ledger, self._switch)
+            return administer(request, self._ledger, self._switch, self._stored)
         started = time.monotonic()
-        endpoint = endpoint_of(request)
+        endpoint = endpoint_of(request, self._stored)
         try:
             raw = await request.read()
         except (asyncio.CancelledError, ConnectionError):

@@ -61,6 +61,8 @@ _ALL = (
     Fault("huge-line", "a stream whose one line never ends, aborted at the size; JSON: as huge-body", 1024, "MiB"),
     Fault("stream-error", "some good chunks, an error object as a data line, end; JSON: 200 with it", 2, "chunks"),
     Fault("stream-truncated", "some good chunks, a clean end, no [DONE]; JSON: half of the body", 2, "chunks"),
+    Fault("stream-failed", "as stream-error; Responses: the response has status failed, and its error", 2, "chunks"),
+    Fault("stream-malformed", "some good chunks, a data line of broken JSON, the rest; JSON: broken", 2, "chunks"),
     Fault(
         "flaky",
         "500 for the first requests, then correct responses; counted by x-sim-key, user or model",

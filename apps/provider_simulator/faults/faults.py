@@ -16,7 +16,6 @@ from aiohttp import web
 from apps.provider_simulator.faults.catalog import FAULTS
 from apps.provider_simulator.faults.odd_usage import events_with_odd_usage, with_odd_usage
 from apps.provider_simulator.faults.oddities import ANSWERS, FAILURE_IN_200, REFUSALS
-from apps.provider_simulator.formats.anthropic_wire import AnthropicWire
 from apps.provider_simulator.formats.wire import JSON_TYPE, Pouring, Problem, Wire, headers_of
 from apps.provider_simulator.model.simulated_model import Answer
 
@@ -175,6 +174,19 @@ async def _stream_truncated(x: Exchange) -> web.StreamResponse:
     return await _stream_of(x, _good_parts(x)[0])
 
 
+async def _stream_failed(x: Exchange) -> web.StreamResponse:
+    if not x.stream:
+        return web.Response(body=x.wire.failed_json(x.answer.json()), headers=headers_of(x.request_id, JSON_TYPE))
+    return await _stream_of(x, (*_good_parts(x)[0], x.wire.failed_event(x.answer.json())))
+
+
+async def _stream_malformed(x: Exchange) -> web.StreamResponse:
+    if not x.stream:
+        return await _malformed_json(x)
+    good = _good_parts(x)[0]
+    return await _stream_of(x, (*good, b'data: {"id": "broken", {,\n\n', *x.answer.events()[len(good) :]))
+
+
 async def _flaky(x: Exchange) -> web.StreamResponse:
     return await (_refuse(x) if x.attempt() <= x.value else _ok(x))
 
@@ -199,10 +211,10 @@ async def _refuse_oddly(x: Exchange) -> web.StreamResponse:
 
 
 async def _answer_oddly(x: Exchange) -> web.StreamResponse:
-    odd, anthropic = ANSWERS[x.fault], isinstance(x.wire, AnthropicWire)
+    odd, wire = ANSWERS[x.fault], x.wire.name
     if x.stream:
-        return await _stream_of(x, odd.events(x.answer, anthropic))
-    return web.Response(body=odd.body(x.answer, anthropic), headers=headers_of(x.request_id, JSON_TYPE))
+        return await _stream_of(x, odd.events(x.answer, wire))
+    return web.Response(body=odd.body(x.answer, wire), headers=headers_of(x.request_id, JSON_TYPE))
 
 
 async def _failure_in_200(x: Exchange) -> web.StreamResponse:
@@ -247,6 +259,8 @@ _BEHAVIOURS: Mapping[str, Behaviour] = {
     "huge-line": _huge_line,
     "stream-error": _stream_error,
     "stream-truncated": _stream_truncated,
+    "stream-failed": _stream_failed,
+    "stream-malformed": _stream_malformed,
     "flaky": _flaky,
     "odd-usage": _odd_usage,
     "redirect": _redirect,

@@ -48,6 +48,9 @@ def events_with_odd_usage(events: list[bytes], number: float) -> Iterator[bytes]
 
 
 def _changed(body: dict[str, Any], shape: object) -> dict[str, Any]:
+    inner = body.get("response")
+    if isinstance(inner, dict):  # an event of the Responses format
+        return {**body, "response": _changed(inner, shape)}
     changed = {name: value for name, value in body.items() if name != "usage"}
     usage = body.get("usage")
     if shape is ABSENT:

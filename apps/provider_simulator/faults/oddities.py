@@ -9,6 +9,7 @@ from itertools import zip_longest
 
 import orjson
 
+from apps.provider_simulator.formats.wire import WireName
 from apps.provider_simulator.model.simulated_model import Answer, JsonObject
 
 BOM = b"\xef\xbb\xbf"
@@ -67,82 +68,101 @@ FAILURE_IN_200 = orjson.dumps(
 class OddAnswer:
     """How one fault changes a good response."""
 
-    body: Callable[[Answer, bool], bytes]
-    """Builds the JSON response, from the good one and whether the wire format is Anthropic's."""
-    events: Callable[[Answer, bool], list[bytes]]
+    body: Callable[[Answer, WireName], bytes]
+    """Builds the JSON response, from the good one and the wire format."""
+    events: Callable[[Answer, WireName], list[bytes]]
     """Builds the events of a stream in the same way."""
 
 
-def _good_body(answer: Answer, anthropic: bool) -> bytes:
+def _good_body(answer: Answer, wire: WireName) -> bytes:
     return answer.json()
 
 
-def _filtered_body(answer: Answer, anthropic: bool) -> bytes:
+def _filtered_body(answer: Answer, wire: WireName) -> bytes:
     body: JsonObject = orjson.loads(answer.json())
-    if anthropic:
+    if wire == "messages":
         return orjson.dumps({**body, "content": None, "stop_reason": "refusal"})
+    if wire == "responses":
+        return orjson.dumps(_filtered_response(body))
     choice = {"index": 0, "message": None, "finish_reason": "content_filter"}
     return orjson.dumps({**body, "choices": [choice]})
 
 
-def _filtered_events(answer: Answer, anthropic: bool) -> list[bytes]:
-    if anthropic:
+def _filtered_response(body: JsonObject) -> JsonObject:
+    return {**body, "status": "incomplete", "incomplete_details": {"reason": "content_filter"}, "output": []}
+
+
+def _filtered_events(answer: Answer, wire: WireName) -> list[bytes]:
+    if wire == "messages":
         error = {"type": "invalid_request_error", "message": "Output blocked by content filtering policy"}
         return [answer.events()[0], b"event: error\ndata: " + orjson.dumps({"type": "error", "error": error}) + b"\n\n"]
+    if wire == "responses":
+        ended = _filtered_response(orjson.loads(answer.json()))
+        last = {"type": "response.incomplete", "response": ended, "sequence_number": 2}
+        return [*answer.events()[:2], b"data: " + orjson.dumps(last) + b"\n\n"]
     chunk = {"id": "c", "object": "chat.completion.chunk", "choices": [], "finish_reason": "content_filter"}
     return [b"data: " + orjson.dumps(chunk) + b"\n\n", b"data: [DONE]\n\n"]
 
 
-def _with_half_body(answer: Answer, anthropic: bool) -> bytes:
+_HALVES: Mapping[WireName, bytes] = {
+    "messages": (
+        b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,'
+        b'"delta":{"type":"thinking_delta","thinking":"\\ud83d"}}\n\n'
+    ),
+    "responses": (
+        b'event: response.reasoning_summary_text.delta\ndata: {"type":"response.reasoning_summary_text.delta",'
+        b'"item_id":"rs_odd","output_index":0,"summary_index":0,"delta":"\\ud83d","sequence_number":5}\n\n'
+    ),
+    "chat": (
+        b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,'
+        b'"delta":{"reasoning_content":"\\ud83d"},"logprobs":null,"finish_reason":null}]}\n\n'
+    ),
+}
+"""Events whose text is half of an emoji."""
+
+
+def _with_half_body(answer: Answer, wire: WireName) -> bytes:
     """Add half an emoji to a member that clients ignore."""
     return answer.json()[:-1] + b',"note":"\\ud83d"}'
 
 
-def _with_half_events(answer: Answer, anthropic: bool) -> list[bytes]:
-    if anthropic:
-        delta = (
-            b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,'
-            b'"delta":{"type":"thinking_delta","thinking":"\\ud83d"}}\n\n'
-        )
-    else:
-        delta = (
-            b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,'
-            b'"delta":{"reasoning_content":"\\ud83d"},"logprobs":null,"finish_reason":null}]}\n\n'
-        )
-    return _inserted(answer, delta)
+def _with_half_events(answer: Answer, wire: WireName) -> list[bytes]:
+    return _inserted(answer, _HALVES[wire])
 
 
-def _null_choices_events(answer: Answer, anthropic: bool) -> list[bytes]:
+def _null_choices_events(answer: Answer, wire: WireName) -> list[bytes]:
+    if wire == "responses":
+        return _inserted(answer, b'event: keepalive\ndata: {"type":"keepalive","sequence_number":5}\n\n')
     return _inserted(answer, b'data: {"id":"c","object":"chat.completion.chunk","choices":null}\n\n')
 
 
-def _empty_events(answer: Answer, anthropic: bool) -> list[bytes]:
+def _empty_events(answer: Answer, wire: WireName) -> list[bytes]:
     nothing = [b"data:\n\n", b"data: null\n\n", b"data: \n\n", b"data: keep-alive\n\n", b": OPENROUTER PROCESSING\n\n"]
     events = _inserted(answer, *nothing)
     return [*events[:-1], events[-1].replace(b"[DONE]", b"[DONE] ")]
 
 
-def _bom_body(answer: Answer, anthropic: bool) -> bytes:
+def _bom_body(answer: Answer, wire: WireName) -> bytes:
     return BOM + answer.json()
 
 
-def _bom_events(answer: Answer, anthropic: bool) -> list[bytes]:
+def _bom_events(answer: Answer, wire: WireName) -> list[bytes]:
     first, *rest = [event.replace(b"\n", b"\r") for event in answer.events()]
     return [BOM + first, *rest]
 
 
-def _role_then_error_body(answer: Answer, anthropic: bool) -> bytes:
+def _role_then_error_body(answer: Answer, wire: WireName) -> bytes:
     return b'{"error": {"type": "api_error", "message": "The server had an error", "code": 500}}'
 
 
-def _role_then_error_events(answer: Answer, anthropic: bool) -> list[bytes]:
+def _role_then_error_events(answer: Answer, wire: WireName) -> list[bytes]:
     """Return the events before any text, and then a failure."""
-    before = answer.events()[: max(answer.before_text, 1) + (not anthropic and answer.before_text)]
+    before = answer.events()[: max(answer.before_text, 1) + (wire == "chat" and answer.before_text)]
     error = b'{"type": "error", "error": {"type": "api_error", "message": "The server had an error", "code": 500}}'
     return [*before, b"data: " + error + b"\n\n"]
 
 
-def _interleaved_events(answer: Answer, anthropic: bool) -> list[bytes]:
+def _interleaved_events(answer: Answer, wire: WireName) -> list[bytes]:
     """Return the events with interleaved content blocks or tool calls."""
     head: list[bytes] = []
     tail: list[bytes] = []
@@ -164,8 +184,9 @@ def _block_of(event: bytes) -> int | None:
     if not data.startswith(b"{"):
         return None
     body = orjson.loads(data)
-    if isinstance(body.get("index"), int):
-        return int(body["index"])
+    for name in ("index", "output_index"):
+        if isinstance(body.get(name), int):
+            return int(body[name])
     choices = body.get("choices") or [{}]
     calls = choices[0].get("delta", {}).get("tool_calls") if choices else None
     return int(calls[0]["index"]) if calls else None

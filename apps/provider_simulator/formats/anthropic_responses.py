@@ -9,7 +9,7 @@ import orjson
 
 from apps.provider_simulator.formats.anthropic_rules import require_what_anthropic_does
 from apps.provider_simulator.formats.anthropic_wire import event
-from apps.provider_simulator.formats.openai_responses import label_of
+from apps.provider_simulator.formats.openai_chat import label_of
 from apps.provider_simulator.model.simulated_model import (
     Choice,
     InvalidRequestError,

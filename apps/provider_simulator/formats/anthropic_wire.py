@@ -4,11 +4,13 @@ from collections.abc import Mapping
 
 import orjson
 
-from apps.provider_simulator.formats.wire import Pouring, Problem, Refusal, bearer_or
+from apps.provider_simulator.formats.wire import Pouring, Problem, Refusal, WireName, bearer_or
 
 
 class AnthropicWire:
     """See Wire."""
+
+    name: WireName = "messages"
 
     def key(self, headers: Mapping[str, str]) -> str | None:
         """Implement Wire.key."""
@@ -59,6 +61,14 @@ class AnthropicWire:
     def error_event(self) -> bytes:
         """Implement Wire.error_event."""
         return b"event: error\ndata: " + self.error_json() + b"\n\n"
+
+    def failed_json(self, body: bytes) -> bytes:
+        """Implement Wire.failed_json."""
+        return self.error_json()
+
+    def failed_event(self, body: bytes) -> bytes:
+        """Implement Wire.failed_event."""
+        return self.error_event()
 
     def stream_of(self, data: bytes) -> list[bytes]:
         """Implement Wire.stream_of."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import orjson
 
-from apps.provider_simulator.formats.openai_responses import ChatAnswer, sse_event
+from apps.provider_simulator.formats.openai_chat import ChatAnswer, sse_event
 from apps.provider_simulator.formats.openai_wire import OpenAIWire
 from apps.provider_simulator.formats.wire import Problem, Refusal, bearer_or
 from apps.provider_simulator.model.simulated_model import JsonObject

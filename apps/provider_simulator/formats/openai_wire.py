@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 import orjson
 
-from apps.provider_simulator.formats.openai_responses import DONE_EVENT, sse_event
-from apps.provider_simulator.formats.wire import Pouring, Problem, Refusal, bearer_or, masked
+from apps.provider_simulator.formats.openai_chat import DONE_EVENT, sse_event
+from apps.provider_simulator.formats.wire import Pouring, Problem, Refusal, WireName, bearer_or, masked
 
 _INVALID = "invalid_request_error"
 _SERVER_ERROR = "The server had an error processing your request. Sorry about that!"
@@ -13,6 +13,8 @@ _SERVER_ERROR = "The server had an error processing your request. Sorry about th
 
 class OpenAIWire:
     """See Wire."""
+
+    name: WireName = "chat"
 
     def key(self, headers: Mapping[str, str]) -> str | None:
         """Implement Wire.key."""
@@ -72,6 +74,14 @@ class OpenAIWire:
     def error_event(self) -> bytes:
         """Implement Wire.error_event."""
         return b"data: " + self.error_json() + b"\n\n"
+
+    def failed_json(self, body: bytes) -> bytes:
+        """Implement Wire.failed_json."""
+        return self.error_json()
+
+    def failed_event(self, body: bytes) -> bytes:
+        """Implement Wire.failed_event."""
+        return self.error_event()
 
     def stream_of(self, data: bytes) -> list[bytes]:
         """Implement Wire.stream_of."""

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from aiohttp import web
 
 JSON_TYPE = "application/json"
+WireName = Literal["chat", "responses", "messages"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,10 @@ class Pouring:
 class Wire(Protocol):
     """One provider's API."""
 
+    @property
+    def name(self) -> WireName:
+        """The format of its responses and events."""
+
     def key(self, headers: Mapping[str, str]) -> str | None:
         """Return the key of a request; None if it is missing or empty."""
 
@@ -63,6 +68,12 @@ class Wire(Protocol):
 
     def error_event(self) -> bytes:
         """Return a server error as an event of a stream."""
+
+    def failed_json(self, body: bytes) -> bytes:
+        """Return a good response as one that failed, if the format has that, else `error_json`."""
+
+    def failed_event(self, body: bytes) -> bytes:
+        """Return the same as the last event of a stream, else `error_event`."""
 
     def stream_of(self, data: bytes) -> list[bytes]:
         """Return a complete stream whose only event has this data."""

@@ -72,6 +72,8 @@ EXPECTED: Mapping[str, Expected] = {
     "huge-line": _always("sim-huge-line-40", ResponseTooLarge),
     "stream-error": Expected("sim-stream-error", ProviderError, ProviderError, after_deltas=True),
     "stream-truncated": Expected("sim-stream-truncated", ProviderBadResponse, ProviderBadResponse, after_deltas=True),
+    "stream-failed": Expected("sim-stream-failed", ProviderError, ProviderError, after_deltas=True),
+    "stream-malformed": Expected("sim-stream-malformed", ProviderBadResponse, ProviderBadResponse, after_deltas=True),
     "odd-usage": _always("sim-odd-usage-2", None),
     "flaky": _always("sim-flaky-1000", ProviderError),
     "refused": _always("sim-refused", ProviderUnavailable, 1),
