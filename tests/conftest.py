@@ -20,7 +20,7 @@ from apps.provider_simulator.server import ProviderSimulator
 from platform_app.auth.keys.records import Actor, KeyRecord, NewKey
 from platform_app.config import Settings, load_settings
 from platform_app.db import migrations
-from platform_app.resources import open_key_admin
+from platform_app.resources.key_admin import open_key_admin
 from platform_app.secret_store.env import EnvSecretStore
 from tests.support.gateway.keys_api import sql
 from tests.support.gateway.process import Gateway, write_config

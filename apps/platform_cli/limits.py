@@ -19,9 +19,9 @@ from platform_app.db.failures import database_failure
 from platform_app.errors import AuthUnavailable, LimiterUnavailable, ValidationFailed
 from platform_app.ledger.reading.spent import SpentReader
 from platform_app.rate_limit.limiter import RuleState
+from platform_app.rate_limit.limiters.opening import open_redis_limiter
 from platform_app.rate_limit.matching import Explanation, LimitedRequest, RuleBook
 from platform_app.rate_limit.service import RateLimitService
-from platform_app.resources import open_redis_limiter
 from platform_app.resources.budget_history import LedgerHistory
 
 app = typer.Typer(no_args_is_help=True)

@@ -3,6 +3,7 @@
 `scripts.py`   `Script`, a Lua script with its SHA-1, and `ScriptClient`, the interface that runs scripts
 `client.py`    `PipelinedRedis`: one connection to one server, which all requests share
 `cluster.py`   `PipelinedCluster`: one `PipelinedRedis` for each node of a cluster
+`clients.py`   creates the clients of the servers in the settings, redis-py's own one included
 `failures.py`  the cause of each error, and which errors condemn a connection
 
 `ScriptClient.run` sends a script at once if the connection is open and returns a future of its result. Otherwise it

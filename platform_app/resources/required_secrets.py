@@ -84,3 +84,8 @@ def _wrapping_problem(value: str) -> str | None:
     if len(value) > 1 and value[0] in "'\"" and value[-1] == value[0]:
         return "is in quotes, which are part of the value; remove them"
     return None
+
+
+async def secret_problems(settings: Settings, config: PlatformConfig, secrets: SecretStore) -> list[str]:
+    """Look up the pepper and every provider's credential. Return one line for each that cannot be read."""
+    return [str(need) for need in await look_up_required(settings, config, secrets) if need.problem]

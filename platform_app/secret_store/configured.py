@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from importlib import import_module
 
-from platform_app.config import Settings
+from platform_app.config import Settings, environment
 from platform_app.secret_store.base import SecretStore, given
 from platform_app.secret_store.env import EnvSecretStore
 from platform_app.secret_store.file import FileSecretStore
@@ -15,7 +15,7 @@ _VAULT = "platform_app.secret_store.vault.open"
 """As above: its HTTP client takes 2 MB."""
 
 
-def configured_store(settings: Settings, environment: Mapping[str, str]) -> SecretStore:
+def configured_store(settings: Settings, variables: Mapping[str, str]) -> SecretStore:
     """Return the store that PLATFORM_SECRET_PROVIDER names. Opens no connection.
 
     Raises:
@@ -23,7 +23,7 @@ def configured_store(settings: Settings, environment: Mapping[str, str]) -> Secr
     """
     match settings.secret_provider:
         case "env":
-            return EnvSecretStore(environment)
+            return EnvSecretStore(variables)
         case "file":
             return FileSecretStore(given("PLATFORM_SECRET_FILE_DIR", settings.secret_file_dir))
         case "vault":
@@ -40,3 +40,8 @@ def configured_store(settings: Settings, environment: Mapping[str, str]) -> Secr
 def refresh_seconds(settings: Settings) -> float | None:
     """Return the seconds between look-ups, short for local stores; None for the cache's default."""
     return LOCAL_REFRESH_SECONDS if settings.secret_provider in ("env", "file") else None
+
+
+def make_secret_store(settings: Settings) -> SecretStore:
+    """The store that PLATFORM_SECRET_PROVIDER names, without a cache. Raises ConfigurationError."""
+    return configured_store(settings, environment())

@@ -23,11 +23,13 @@ from platform_app.ledger.interfaces import NullLedger
 from platform_app.llm.http.transport.pool import ConnectionPool
 from platform_app.llm.interfaces import ModelList
 from platform_app.llm.models.builder import provider_connections
+from platform_app.rate_limit.limiters.opening import open_limiter
 from platform_app.rate_limit.matching import RuleBook
 from platform_app.readiness import Check, Readiness, RedisPolicy
-from platform_app.resources import make_idempotency_client, make_redis, make_secret_store, open_limiter
+from platform_app.redis.clients import make_idempotency_client, make_redis
 from platform_app.resources.required_secrets import credential_problem, look_up_required, provider_secrets
 from platform_app.secret_store.base import SecretStore
+from platform_app.secret_store.configured import make_secret_store
 
 
 def run_checks(live: bool = True, *, before_migration: bool = False) -> int:

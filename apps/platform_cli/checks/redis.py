@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator
 
 from platform_app.config import Settings
 from platform_app.readiness import Check
+from platform_app.redis.clients import make_redis
 from platform_app.redis.failures import REDIS_ERRORS, redis_failure
-from platform_app.resources import make_redis
 
 KEEPS_ALL = "noeviction"
 

@@ -8,7 +8,7 @@ from platform_app.auth.permissions import ALL, Scope
 from platform_app.auth.tokens import parse_token
 from platform_app.config import load_settings
 from platform_app.errors import NotFound
-from platform_app.resources import KeyAdmin, open_key_admin
+from platform_app.resources.key_admin import KeyAdmin, open_key_admin
 from platform_app.secret_store.env import EnvSecretStore
 
 _ACTOR = Actor("cli:dev")

@@ -15,7 +15,7 @@ from apps.platform_cli.terminal.durations import duration, relative
 from platform_app.auth.keys.records import UNSET, KeyChanges, KeyFilter, KeyRecord, KeySecrets, NewKey
 from platform_app.auth.permissions import ALL, GRANTS
 from platform_app.config import load_settings
-from platform_app.resources import KeyAdmin
+from platform_app.resources.key_admin import KeyAdmin
 
 app = typer.Typer(no_args_is_help=True)
 DEFAULT_GRACE_SECONDS = 3600

@@ -19,11 +19,12 @@ from platform_app.db.engine import make_engine
 from platform_app.errors import LimiterUnavailable
 from platform_app.ledger.reading.spent import SpentReader
 from platform_app.rate_limit.limiter import RuleState
+from platform_app.rate_limit.limiters.opening import open_redis_limiter
 from platform_app.rate_limit.matching import LimitedRequest, RuleBook
 from platform_app.rate_limit.rule import Rule
 from platform_app.rate_limit.service import RateLimitService
-from platform_app.resources import KeyAdmin, open_redis_limiter
 from platform_app.resources.budget_history import LedgerHistory
+from platform_app.resources.key_admin import KeyAdmin
 
 _HEADER = ("OWNER", "ACTIVE KEYS", "ALL KEYS", "LAST USED", "LIMITS OF THE OWNER")
 _ROUTE = "/v1/platform/chat"

@@ -9,7 +9,7 @@ from platform_app.auth.keys.store import DATABASE_ERRORS, MAX_PAGE
 from platform_app.config import Settings, load_config
 from platform_app.db.failures import database_failure
 from platform_app.errors import AuthUnavailable, ConfigurationError, SecretError
-from platform_app.resources import KeyAdmin, open_key_admin
+from platform_app.resources.key_admin import KeyAdmin, open_key_admin
 
 T = TypeVar("T")
 

@@ -43,9 +43,9 @@ from platform_app.ledger.service import spool_problems
 from platform_app.observability.logging import configure_logging, get_logger
 from platform_app.observability.logs.secret_settings import hide_secrets_of
 from platform_app.observability.logs.unhandled import capture_unhandled
-from platform_app.resources import make_secret_store
 from platform_app.resources.required_secrets import look_up_required
 from platform_app.secret_store.base import SecretStore
+from platform_app.secret_store.configured import make_secret_store
 
 CONNECTIONS_BESIDE_POOL = 2
 """Connections of a worker outside its pool: the ledger's and that of readiness."""

@@ -16,7 +16,7 @@ from platform_app.auth.pepper import Peppers, parse_peppers
 from platform_app.auth.tokens import parse_token
 from platform_app.config import load_settings
 from platform_app.db import migrations
-from platform_app.resources import KeyAdmin, open_key_admin
+from platform_app.resources.key_admin import KeyAdmin, open_key_admin
 from platform_app.secret_store.env import EnvSecretStore
 from tests.conftest import Platform
 from tests.support.gateway.keys_api import Api, sql

@@ -13,7 +13,7 @@ from platform_app.ledger.shipping.batch import batch_of
 from platform_app.ledger.shipping.partitions import maintain
 from platform_app.ledger.shipping.shipper import Shipper
 from platform_app.ledger.shipping.tables import TABLES
-from platform_app.resources import open_key_admin
+from platform_app.resources.key_admin import open_key_admin
 from platform_app.secret_store.env import EnvSecretStore
 from tests.support.gateway.ledger_database import (
     ROLES,

@@ -20,7 +20,7 @@ from platform_app.connection_failures import tls_failure
 from platform_app.db import migrations
 from platform_app.db.engine import make_engine, open_engine
 from platform_app.ledger.spool.session import LedgerSession, make_ledger_engine
-from platform_app.resources import make_redis
+from platform_app.redis.clients import make_redis
 from tests.conftest import Platform
 from tests.support.servers.certificates import Authority
 from tests.support.servers.postgres_tls import postgres_direct_tls, postgres_tls_front

@@ -12,9 +12,9 @@ from apps.platform_cli.embedded.valkey import EmbeddedValkey
 from platform_app.config import Settings, load_settings
 from platform_app.errors import LimiterUnavailable
 from platform_app.rate_limit.limiters.failover import FailoverLimiter
+from platform_app.rate_limit.limiters.opening import open_limiter
 from platform_app.rate_limit.matching import Charge
 from platform_app.rate_limit.rule import Kind, Rule
-from platform_app.resources import open_limiter
 from tests.support.gateway.http import until
 from tests.support.limits.limiter import charge, counter_name, lease, tokens
 from tests.support.servers.valkey import own_server

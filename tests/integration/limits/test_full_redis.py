@@ -14,9 +14,9 @@ from platform_app.config import Settings, load_settings
 from platform_app.rate_limit.limiter import RateLimiter
 from platform_app.rate_limit.limiters.failover import FailoverLimiter
 from platform_app.rate_limit.limiters.local import LocalLimiter
+from platform_app.rate_limit.limiters.opening import open_limiter
 from platform_app.rate_limit.limiters.redis import RedisLimiter
 from platform_app.redis.scripts import Script
-from platform_app.resources import open_limiter
 from tests.support.limits.limiter import charge, cost, lease, tokens
 from tests.support.servers.valkey import own_server
 

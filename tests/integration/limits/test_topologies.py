@@ -16,12 +16,13 @@ from platform_app.config import load_settings
 from platform_app.errors import ConfigurationError, LimiterUnavailable
 from platform_app.rate_limit.limiter import RateLimiter
 from platform_app.rate_limit.limiters.cluster import ClusterLimiter
+from platform_app.rate_limit.limiters.opening import open_limiter, open_redis_limiter
 from platform_app.rate_limit.limiters.redis import RedisLimiter
 from platform_app.rate_limit.limiters.scripts import ALL as SCRIPTS
 from platform_app.rate_limit.matching import Charge
 from platform_app.redis.client import PipelinedRedis
+from platform_app.redis.clients import make_redis
 from platform_app.redis.cluster import PipelinedCluster
-from platform_app.resources import make_redis, open_limiter, open_redis_limiter
 from tests.support.gateway.http import until
 from tests.support.limits.limiter import charge, counter_name, lease, tokens
 from tests.support.paths import ROOT

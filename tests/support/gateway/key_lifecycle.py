@@ -15,7 +15,7 @@ from platform_app.auth.keys.records import Actor, ActorKey, KeyRecord, NewKey
 from platform_app.auth.pepper import Peppers, parse_peppers
 from platform_app.auth.tokens import Token
 from platform_app.config import load_settings
-from platform_app.resources import KeyAdmin, open_key_admin
+from platform_app.resources.key_admin import KeyAdmin, open_key_admin
 from platform_app.secret_store.env import EnvSecretStore
 
 ONE, TWO = "1a" * 32, "2b" * 32

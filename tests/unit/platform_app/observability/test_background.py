@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack
 
 from structlog.testing import capture_logs
 
-from platform_app.resources import _run_until_closed
+from platform_app.observability.background import run_until_closed
 
 
 async def fails() -> None:
@@ -24,8 +24,8 @@ async def test_failing_background_task_is_logged_at_once() -> None:
     running = asyncio.Event()
     with capture_logs() as logs:
         async with AsyncExitStack() as stack:
-            _run_until_closed(stack, runs(running))
-            _run_until_closed(stack, fails())
+            run_until_closed(stack, runs(running))
+            run_until_closed(stack, fails())
             async with asyncio.timeout(300):
                 await running.wait()
                 while not logs:
