@@ -28,6 +28,8 @@ class Gateway:
     port: int = field(default_factory=free_port)
     metrics_port: int = field(default_factory=free_port)
     child: ChildProcess | None = None
+    checkout: Path | None = None
+    """The checkout whose code runs; None for this one."""
 
     @property
     def base_url(self) -> str:
@@ -48,6 +50,7 @@ class Gateway:
             [sys.executable, "-m", "apps.platform_cli", "serve", *arguments],
             env={"PLATFORM_SPOOL_DIR": str(self.directory / "spool"), **self.environment},
             log_file=self.log_file,
+            cwd=self.checkout,
         )
         try:
             self.child.wait_ready(self._answers, READY_SECONDS)
