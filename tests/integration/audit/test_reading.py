@@ -90,7 +90,7 @@ async def test_pages_hold_everything_once_and_in_order(engine: AsyncEngine, limi
     assert times == sorted(times, reverse=True)
 
 
-async def test_an_entry_that_comes_meanwhile_shifts_no_page(engine: AsyncEngine) -> None:
+async def test_new_entry_between_pages_shifts_no_page(engine: AsyncEngine) -> None:
     await _fill(engine, decisions=20, events=0)
     reader = AuditReader(engine)
     first = await reader.page(AuditFilter(), only_owner=None, limit=10)
@@ -150,7 +150,7 @@ async def test_what_cannot_be_read_is_named(
     assert caught.value.details
 
 
-async def test_an_export_of_many_rows_takes_bounded_memory(engine: AsyncEngine, empty_database: str) -> None:
+async def test_export_of_many_rows_takes_bounded_memory(engine: AsyncEngine, empty_database: str) -> None:
     """A fresh process writes every row; its memory must not grow with their number (about 300 bytes each)."""
     await _fill(engine, decisions=EXPORT_ROWS, events=10, together=1000)
     environment = {
@@ -208,7 +208,7 @@ async def test_http_reads_and_exports_what_the_gateway_recorded(
     assert (refused.status_code, refused.json()["error"]["code"]) == (403, "insufficient_scope")
 
 
-async def test_the_last_use_of_a_key_is_noted_with_its_records(
+async def test_last_use_of_key_is_stored_with_its_records(
     gateway: Gateway, platform: Platform, client: httpx.AsyncClient
 ) -> None:
     record, key = await asyncio.to_thread(platform.new_key, "platform:chat")

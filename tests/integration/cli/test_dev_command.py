@@ -34,7 +34,7 @@ def directory() -> Iterator[Path]:
         yield Path(path)
 
 
-def test_the_life_of_a_data_directory(directory: Path) -> None:
+def test_data_directory_serves_several_starts(directory: Path) -> None:
     ports = [free_port(), free_port()]
     runs = []
     try:
@@ -124,7 +124,7 @@ def test_the_life_of_a_data_directory(directory: Path) -> None:
             run.end()
 
 
-def test_a_real_key_is_used_and_never_written(directory: Path) -> None:
+def test_real_provider_key_is_used_and_never_written(directory: Path) -> None:
     real = "sk-proj-of-a-person"
     run = Dev(directory, [free_port(), free_port()], extra={"OPENAI_API_KEY": real})
     try:
@@ -160,7 +160,7 @@ def test_ctrl_c_before_it_is_ready_leaves_nothing(directory: Path) -> None:
         run.end()
 
 
-def test_a_second_ctrl_c_kills_at_once() -> None:
+def test_second_ctrl_c_kills_at_once() -> None:
     script = """
 import sys, time
 from apps.platform_cli.dev.signals import StopSignals
@@ -190,7 +190,7 @@ with StopSignals(lambda: [child.pid]) as signals:
 
 
 @pytest.mark.parametrize(("index", "flag"), [(0, "--port"), (1, "--metrics-port")])
-def test_a_port_in_use_is_a_clear_message(directory: Path, index: int, flag: str) -> None:
+def test_port_in_use_is_named_in_message(directory: Path, index: int, flag: str) -> None:
     ports = [free_port(), free_port()]
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", ports[index]))
@@ -241,17 +241,17 @@ def test_one_port_for_both_is_refused() -> None:
         ("localhost", "http://localhost:1"),
     ],
 )
-def test_the_printed_address_can_be_reached(host: str, url: str) -> None:
+def test_printed_address_can_be_reached(host: str, url: str) -> None:
     assert choose_address({"PLATFORM_HOST": host}, 1, 2).base_url == url
 
 
-def test_the_curl_line_goes_around_a_proxy() -> None:
+def test_curl_line_avoids_a_proxy() -> None:
     address = choose_address({}, 1, 2)
     assert "--noproxy" not in curl_command(address, "key", {})
     assert "--noproxy '*'" in curl_command(address, "key", {"http_proxy": "http://proxy:3128"})
 
 
-def test_a_provider_url_loses_its_last_slash() -> None:
+def test_provider_url_loses_its_last_slash() -> None:
     assert checked_url("http://127.0.0.1:9/v1/", "--provider-url") == "http://127.0.0.1:9/v1"
 
 
@@ -266,7 +266,7 @@ def test_env_files_are_read_as_a_shell_reads_them(tmp_path: Path) -> None:
     assert [each.name for each in tmp_path.iterdir()] == ["dev.env"]
 
 
-def test_a_damaged_env_file_costs_only_its_damaged_lines(tmp_path: Path) -> None:
+def test_damaged_env_file_loses_only_damaged_lines(tmp_path: Path) -> None:
     path = tmp_path / "dev.env"
     path.write_bytes(b"export A=1\n B=2 # two\nC='open\nD=two words\nno assignment\n\xff=3\nE-F=4\n=5\nG=\r\n")
     assert dev_files.read_env(path) == {"A": "1", "B": "2", "G": ""}
@@ -282,7 +282,7 @@ def test_a_damaged_env_file_costs_only_its_damaged_lines(tmp_path: Path) -> None
     ],
     ids=["simulator", "custom", "openai"],
 )
-def test_the_gateway_accepts_every_catalog(catalog: dev_files.Catalog) -> None:
+def test_gateway_accepts_every_catalog(catalog: dev_files.Catalog) -> None:
     config = PlatformConfig.model_validate(yaml.safe_load(catalog.to_yaml()))
     assert catalog.default_model in config.models
     [rule] = config.rate_limits.rules

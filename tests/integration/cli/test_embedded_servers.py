@@ -111,7 +111,7 @@ async def test_postgres_keeps_data_over_a_restart_at_the_same_url(postgres: Embe
     assert postgres.create_database("platform") is True
 
 
-async def test_the_url_holds_although_the_shell_sets_libpq_variables(
+async def test_url_works_although_shell_sets_libpq_variables(
     postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PGPORT", "6543")
@@ -176,7 +176,7 @@ def test_data_that_root_owns_after_a_copy_is_given_to_the_server(postgres: Embed
     assert postgres._sql("SELECT 1") == "1"
 
 
-async def test_a_path_too_long_for_a_socket_gets_a_short_private_one(directory: Path) -> None:
+async def test_path_too_long_for_socket_gets_short_private_one(directory: Path) -> None:
     long = directory / ("long" * 20) / "way"
     server, other = EmbeddedPostgres(long / "postgres"), EmbeddedValkey(long / "valkey")
     try:
@@ -234,7 +234,7 @@ async def test_postgres_restart_ends_frozen_sessions_of_killed_server(
     assert await one(postgres.url("postgres"), "SELECT 1") == 1
 
 
-def test_an_unfinished_initdb_leaves_no_half_database(directory: Path) -> None:
+def test_unfinished_initdb_leaves_no_half_database(directory: Path) -> None:
     half = directory / ".postgres.init-dead"
     half.mkdir()
     (half / "PG_VERSION").write_text("18\n")
@@ -252,7 +252,7 @@ def test_data_of_another_major_version_is_refused_with_advice(postgres: Embedded
         postgres.start()
 
 
-def test_a_directory_of_something_else_is_refused_with_advice(directory: Path) -> None:
+def test_directory_of_something_else_is_refused_with_advice(directory: Path) -> None:
     (directory / "postgres").mkdir()
     (directory / "postgres" / "thesis.txt").write_text("dear")
     with pytest.raises(EmbeddedError, match="not a PostgreSQL data directory; move or delete"):
@@ -260,14 +260,14 @@ def test_a_directory_of_something_else_is_refused_with_advice(directory: Path) -
     assert (directory / "postgres" / "thesis.txt").read_text() == "dear"
 
 
-def test_an_empty_directory_is_as_good_as_none(directory: Path) -> None:
+def test_empty_directory_is_used(directory: Path) -> None:
     (directory / "postgres").mkdir()
     server = EmbeddedPostgres(directory / "postgres")
     server.start()
     server.stop()
 
 
-def test_a_server_that_cannot_start_shows_its_log(directory: Path) -> None:
+def test_server_that_cannot_start_shows_its_log(directory: Path) -> None:
     server = EmbeddedPostgres(directory / "postgres", settings={"shared_buffers": "lots"})
     with pytest.raises(ChildFailedError, match=r"PostgreSQL ended: exit code 1(?s:.*)shared_buffers"):
         server.start()
@@ -294,7 +294,7 @@ def test_frozen_postgres_does_not_respond_until_resumed(postgres: EmbeddedPostgr
     assert postgres._sql("SELECT 1") == "1"
 
 
-def test_a_paused_server_can_be_stopped(postgres: EmbeddedPostgres, valkey: EmbeddedValkey) -> None:
+def test_paused_server_can_be_stopped(postgres: EmbeddedPostgres, valkey: EmbeddedValkey) -> None:
     pids = [postgres.pid, valkey.pid]
     postgres.pause()
     valkey.pause()

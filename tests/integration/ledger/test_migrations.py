@@ -177,7 +177,7 @@ def test_up_at_head_changes_nothing(empty_database: str) -> None:
     assert len(rows(empty_database, "SELECT * FROM api_keys")) == 1
 
 
-def test_a_step_that_fails_leaves_the_one_before(empty_database: str) -> None:
+def test_failed_step_leaves_the_revision_before(empty_database: str) -> None:
     migrate_up(empty_database, REVISIONS[0])
     # In the way of the second migration.
     run(empty_database, "CREATE TABLE access_decisions (x int)")
@@ -222,7 +222,7 @@ def test_migrations_at_the_same_time_take_turns(empty_database: str) -> None:
         "MERGE INTO audit_events a USING (SELECT 1) s ON true WHEN MATCHED THEN DELETE",
     ],
 )
-def test_the_audit_only_grows(empty_database: str, statement: str) -> None:
+def test_audit_only_grows(empty_database: str, statement: str) -> None:
     migrate_up(empty_database)
     run(empty_database, INSERT_AUDIT)
     before = rows(empty_database, "SELECT * FROM audit_events")
@@ -243,7 +243,7 @@ def test_the_audit_only_grows(empty_database: str, statement: str) -> None:
         (INSERT_SECRET, "fk_api_key_secrets_key_id"),
     ],
 )
-def test_the_database_refuses_what_cannot_be(empty_database: str, statement: str, constraint: str) -> None:
+def test_database_refuses_impossible_rows(empty_database: str, statement: str, constraint: str) -> None:
     migrate_up(empty_database)
     with pytest.raises(DBAPIError, match=f'"{constraint}"'):
         run(empty_database, statement)

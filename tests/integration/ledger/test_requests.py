@@ -130,7 +130,7 @@ async def test_every_response_leaves_one_decision(
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_a_client_that_leaves_is_recorded(
+async def test_disconnected_client_is_recorded(
     recorded: tuple[Gateway, Platform], records: asyncpg.Connection, simulator: ProviderSimulator, stream: bool
 ) -> None:
     gateway, platform = recorded

@@ -217,7 +217,7 @@ async def test_official_client_lists_models(sdk: openai.AsyncOpenAI) -> None:
 
 
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer"}, {"Authorization": "Basic abc"}])
-async def test_a_key_is_required(sim: ProviderSimulator, headers: dict[str, str]) -> None:
+async def test_key_is_required(sim: ProviderSimulator, headers: dict[str, str]) -> None:
     async with httpx.AsyncClient(base_url=sim.base_url, headers=headers) as http:
         response = await ask(http)
     assert response.status_code == 401

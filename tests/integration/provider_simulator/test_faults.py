@@ -65,7 +65,7 @@ async def test_details_of_the_error_statuses(client: httpx.AsyncClient) -> None:
     assert (html.status_code, html.headers["content-type"]) == (502, "text/html; charset=utf-8")
 
 
-async def test_the_header_wins_over_the_model_name(client: httpx.AsyncClient, sim: ProviderSimulator) -> None:
+async def test_header_has_precedence_over_model_name(client: httpx.AsyncClient, sim: ProviderSimulator) -> None:
     response = await client.post("/chat/completions", json=chat("sim-quota"), headers={"x-sim-fault": "rate-limited=3"})
     assert response.headers["retry-after"] == "3"
     assert sim.requests("sim-quota")[0].fault == "rate-limited"
@@ -232,7 +232,7 @@ async def test_redirect_counts_only_followers(sim: ProviderSimulator, client: ht
     assert sim.stats()["sim-redirect"]["followed_redirects"] == 1
 
 
-async def test_a_small_huge_body_ends_as_a_completion(client: httpx.AsyncClient) -> None:
+async def test_small_huge_body_ends_as_completion(client: httpx.AsyncClient) -> None:
     body = (await ask(client, "sim-huge-body-1")).json()
     assert len(body["choices"][0]["message"]["content"]) == 1024 * 1024
     streamed = data_lines((await ask(client, "sim-huge-body-1", stream=True)).text)

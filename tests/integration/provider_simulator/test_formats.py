@@ -130,7 +130,7 @@ async def test_error_statuses_reach_anthropics_client(
     assert raised.value.request_id is not None
 
 
-async def test_an_error_inside_of_a_stream_reaches_anthropics_client(claude: anthropic.AsyncAnthropic) -> None:
+async def test_error_in_stream_reaches_anthropics_client(claude: anthropic.AsyncAnthropic) -> None:
     texts = []
     with pytest.raises(anthropic.APIStatusError):  # noqa: PT012 - what came before the error counts
         async with claude.messages.stream(model="sim-stream-error", max_tokens=100, messages=HELLO) as stream:

@@ -35,7 +35,7 @@ from tests.support.providers.simulator_requests import AUTH, KEY, ask, chat, raw
         ("sim-huge-line", True),
     ],
 )
-async def test_a_leaving_client_is_noticed_at_once(
+async def test_disconnecting_client_is_noticed_at_once(
     sim: ProviderSimulator, model: str, stream: bool, reset: bool
 ) -> None:
     connection = socket.create_connection(("127.0.0.1", sim.port))
@@ -62,7 +62,7 @@ async def test_a_leaving_client_is_noticed_at_once(
     }
 
 
-async def test_a_client_that_leaves_inside_its_own_request_is_counted(sim: ProviderSimulator) -> None:
+async def test_client_that_disconnects_in_its_request_is_counted(sim: ProviderSimulator) -> None:
     connection = socket.create_connection(("127.0.0.1", sim.port))
     connection.sendall(raw_request(chat())[:-5])
     await asyncio.sleep(0.03)

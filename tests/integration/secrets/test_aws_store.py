@@ -35,7 +35,7 @@ async def store(
     await made.aclose()
 
 
-async def test_a_key_of_a_json_object(aws: SecretsManager, store: AwsSecretStore) -> None:
+async def test_key_of_json_object_is_read(aws: SecretsManager, store: AwsSecretStore) -> None:
     aws.put("app/pair", json.dumps({"key": " v \n", "number": 5, "nothing": None}))
     assert (await store.get("pair#key")).value == "v"
     for name in ("pair#none", "pair#number", "pair#nothing"):

@@ -3,7 +3,7 @@
 from tests.support.observability.expressions import Expression, queries_of, without_comparisons
 
 
-def test_a_comparison_keeps_all_series() -> None:
+def test_comparison_keeps_all_series() -> None:
     assert without_comparisons('a{b!="c"} > 1 and d <= bool 2') == 'a{b!="c"} > bool 1 and d <= bool 2'
     assert without_comparisons("a > 1 unless b == 1") == "a > bool 1 unless b == 1"
 

@@ -27,7 +27,7 @@ SCHEMAS: tuple[dict[str, Any], ...] = (
 
 
 @pytest.mark.parametrize("schema", SCHEMAS)
-def test_the_value_conforms(schema: dict[str, Any]) -> None:
+def test_value_conforms_to_schema(schema: dict[str, Any]) -> None:
     jsonschema.validate(conforming_value(schema, "some text"), schema)
 
 

@@ -83,7 +83,7 @@ def rule(name: str, scope: str, limit: float, **more: Any) -> dict[str, Any]:
         ],
     ],
 )
-def test_a_rule_that_can_never_decide_is_refused(rules: list[dict[str, Any]]) -> None:
+def test_rule_that_can_never_decide_is_refused(rules: list[dict[str, Any]]) -> None:
     for order in (rules, rules[::-1]):
         with pytest.raises(ValidationError) as caught:
             RateLimitsConfig.model_validate({"rules": order})
@@ -114,7 +114,7 @@ def test_rules_that_can_each_decide_are_fine(rules: list[dict[str, Any]]) -> Non
         ("tokens", float("nan"), False), ("daily", float("nan"), False), ("daily", float("inf"), False),
     ],
 )  # fmt: skip
-def test_a_keys_own_limit(name: str, limit: float, good: bool) -> None:
+def test_own_limit_of_key_is_checked(name: str, limit: float, good: bool) -> None:
     problem = LimitRule.model_validate(GOOD[name]).own_limit_problem(limit)
     assert (problem is None) is good
 

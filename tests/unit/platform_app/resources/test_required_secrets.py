@@ -46,7 +46,7 @@ class TestRequired:
         assert "fewer than 32 characters" in problem
         assert "short" not in problem
 
-    async def test_a_store_that_is_down_is_asked_for_all_at_the_same_time(self) -> None:
+    async def test_unavailable_store_is_asked_for_all_at_once(self) -> None:
         class Down(FakeSecrets):
             async def get(self, name: str) -> Secret:
                 async with asyncio.timeout(300):

@@ -71,7 +71,7 @@ def test_close_keeps_lines_that_are_not_over(left: PendingLines, tmp_path: Path)
     assert list(found.lines) == [b"{}\n"]
 
 
-def test_the_file_stays_as_large_as_the_most_lines_at_once(left: PendingLines, tmp_path: Path) -> None:
+def test_file_stays_as_large_as_most_lines_at_once(left: PendingLines, tmp_path: Path) -> None:
     for _ in range(100):
         slots = [left.put(begun().line()) for _ in range(GROW_SLOTS + 1)]
         for slot in slots:
