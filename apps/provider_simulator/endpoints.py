@@ -7,7 +7,7 @@ too, is the same as `/v1`.
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from urllib.parse import unquote
 
@@ -92,7 +92,8 @@ def endpoint_of(request: web.BaseRequest, stored: ResponseStore) -> Endpoint:
         return Endpoint(_RESPONSES, partial(_stored, method, unquote(match[1]), stored), model="")
     fixed = _ENDPOINTS.get((method, path))
     if fixed is not None:
-        return fixed
+        betas = request.headers.get("anthropic-beta")
+        return replace(fixed, build=partial(_message, betas=betas)) if fixed is _MESSAGES and betas else fixed
     if path.startswith("/openai/"):
         return _azure(request) or _nothing_at(_AZURE, request)
     if method == "GET" and path.startswith("/v1/models/"):
@@ -129,8 +130,8 @@ def _embeddings(body: Mapping[str, object], serial: int) -> Answer:
     return EmbeddingAnswer(body)
 
 
-def _message(body: Mapping[str, object], serial: int) -> Answer:
-    return MessageAnswer(body, serial)
+def _message(body: Mapping[str, object], serial: int, betas: str = "") -> Answer:
+    return MessageAnswer(body, serial, betas)
 
 
 def _respond(stored: ResponseStore, body: Mapping[str, object], serial: int) -> Answer:
@@ -158,11 +159,12 @@ def _prepared(raw: bytes) -> Builder:
     return lambda body, serial: answer
 
 
+_MESSAGES = Endpoint(_ANTHROPIC, _message, streams=True)
 _ENDPOINTS: Mapping[tuple[str, str], Endpoint] = {
     ("POST", "/v1/chat/completions"): Endpoint(_OPENAI, _chat, streams=True),
     ("POST", "/v1/embeddings"): Endpoint(_OPENAI, _embeddings),
     ("GET", "/v1/models"): Endpoint(_OPENAI, _prepared(_MODEL_LIST), model=""),
     ("GET", "/openai/models"): Endpoint(_AZURE, _prepared(_MODEL_LIST), model=""),
-    ("POST", "/anthropic/v1/messages"): Endpoint(_ANTHROPIC, _message, streams=True),
+    ("POST", "/anthropic/v1/messages"): _MESSAGES,
     ("GET", "/anthropic/v1/models"): Endpoint(_ANTHROPIC, _prepared(_ANTHROPIC_MODEL_LIST), model=""),
 }

@@ -26,6 +26,9 @@ _FIELDS = frozenset(
      "tools", "tool_choice", "metadata", "thinking", "output_config", "cache_control", "container", "diagnostics",
      "inference_geo", "service_tier", "speed"}
 )  # fmt: skip
+_BETA_FIELDS = {"context_management": "context-management-"}
+"""The beginning of the beta's name that each field needs."""
+_SYSTEM_BETA = "mid-conversation-system-"
 _STOP_REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
 _CACHED = "cache_control"
 
@@ -42,8 +45,9 @@ class MessageAnswer:
     before_text = 3
     after_text = 4
 
-    def __init__(self, body: Mapping[str, object], serial: int) -> None:
-        _check(body)
+    def __init__(self, body: Mapping[str, object], serial: int, betas: str = "") -> None:
+        """`betas` is the value of the header `anthropic-beta`."""
+        _check(body, betas)
         label = label_of(body, serial)
         asked = _as_openai(body)
         self._id = f"msg_{label}"
@@ -116,9 +120,9 @@ class MessageAnswer:
         }
 
 
-def _check(body: Mapping[str, object]) -> None:
+def _check(body: Mapping[str, object], betas: str) -> None:
     for name in body:
-        if name not in _FIELDS:
+        if name not in _FIELDS and not (name in _BETA_FIELDS and _BETA_FIELDS[name] in betas):
             raise InvalidRequestError("Extra inputs are not permitted", name)
     limit = body.get("max_tokens")
     if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
@@ -128,6 +132,8 @@ def _check(body: Mapping[str, object]) -> None:
         raise InvalidRequestError("range: 0..1", "temperature")
     open_calls: set[object] = set()
     for index, message in enumerate(messages_of(body)):
+        if index and message.get("role") == "system" and _SYSTEM_BETA in betas:
+            continue  # as Claude Code sends it, also between a tool's result and the response
         open_calls = _check_message(message, f"messages.{index}", open_calls)
     require_what_anthropic_does(body)
 

@@ -134,7 +134,7 @@ def _message(choice: Choice, *, speaks: bool) -> JsonObject:
     silent = choice.tool_calls or choice.refusal or speaks
     message: JsonObject = {
         "role": "assistant",
-        "content": None if silent else _content(choice.text),
+        "content": (choice.text or None) if choice.tool_calls else None if silent else _content(choice.text),
         "refusal": choice.refusal or None,
         "annotations": [],
     }

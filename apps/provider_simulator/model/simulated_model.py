@@ -13,6 +13,7 @@ from typing import Protocol
 import orjson
 
 from apps.provider_simulator.model.json_schema import conforming_value
+from apps.provider_simulator.model.script import InvalidScriptError, Turn, scripted_turn
 
 CHARACTERS_PER_TOKEN = 4
 MAX_CHOICES = 128
@@ -123,7 +124,8 @@ def choices_of(body: Mapping[str, object], label: str) -> list[Choice]:
     filler; `call:<tool>[,<tool>…]` calls these tools, if the request has tools; `exact:<tool>` calls one with
     EXACT_ARGUMENTS; `refuse:` refuses. A `tool_choice` of "required" or a named function makes a call too. With "auto",
     which is the default, the model calls the tools that the message names. After a tool's result it returns text, so
-    that a client's loop ends. With a `reasoning_effort` it reasons first.
+    that a client's loop ends. With a `reasoning_effort` it reasons first. A message with a script (see script.py) plays
+    the script's next turn.
 
     Raises:
         InvalidRequestError: messages are missing, or a field is malformed.
@@ -137,6 +139,12 @@ def choices_of(body: Mapping[str, object], label: str) -> list[Choice]:
 
 def _choices(body: Mapping[str, object], messages: list[JsonObject], said: str, label: str) -> list[Choice]:
     count = _positive(body, "n", MAX_CHOICES) or 1
+    try:
+        turn = scripted_turn(body, messages)
+    except InvalidScriptError as error:
+        raise InvalidRequestError(str(error), "messages") from error
+    if turn is not None:
+        return [_played(turn, len(messages), label)] * count
     calls = _tool_calls(body, messages, said, label)
     if calls:
         return [Choice("", calls, "tool_calls")] * count
@@ -148,6 +156,14 @@ def _choices(body: Mapping[str, object], messages: list[JsonObject], said: str, 
     if count == 1:
         return [_cut(text, stops, limit)]
     return [_cut(text if index == 0 else f"{text} [{index + 1}]", stops, limit) for index in range(count)]
+
+
+def _played(turn: Turn, position: int, label: str) -> Choice:
+    """Return a scripted turn; the ids of its calls differ from those of other turns, also with a seed."""
+    calls = (
+        ToolCall(f"call_{label}_{position}_{index}", call.name, call.arguments) for index, call in enumerate(turn.calls)
+    )
+    return Choice(turn.text, tuple(calls), "tool_calls" if turn.calls else "stop")
 
 
 def _what_was_said(messages: list[JsonObject]) -> str:

@@ -146,7 +146,8 @@ class ResponsesAnswer:
         for index, call in enumerate(choice.tool_calls):
             made: JsonObject = {"id": f"fc_{label}_{index}", "status": "completed", "call_id": call.id}
             if call.name in self._custom:
-                yield {**made, "type": "custom_tool_call", "name": call.name, "input": f"input of {call.name}"}
+                text = f"input of {call.name}" if call.arguments == "{}" else call.arguments  # a script's text
+                yield {**made, "type": "custom_tool_call", "name": call.name, "input": text}
             else:
                 yield {**made, "type": "function_call", "name": call.name, "arguments": call.arguments}
 
