@@ -28,6 +28,7 @@ from apps.platform_api.limits import routes as limits
 from apps.platform_api.openai import routes as openai
 from apps.platform_api.openai.azure_paths import serve_azure_path
 from apps.platform_api.openapi.install import DESCRIPTION, install_openapi
+from apps.platform_api.responses import routes as responses
 from apps.platform_api.security.route_check import require_guards
 from apps.platform_api.server.state import ServerState
 from apps.platform_api.system import routes as system
@@ -41,7 +42,7 @@ from platform_app.resources import Resources, open_resources
 
 _NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
 """The exporter's process sends the traces (docs/adr/0033), whatever FastAPI's own variables say."""
-MODEL_ROUTES = (*chat.ROUTES, *openai.MODEL_ROUTES)
+MODEL_ROUTES = (*chat.ROUTES, *openai.MODEL_ROUTES, *responses.MODEL_ROUTES)
 
 
 class State(TypedDict):

@@ -19,7 +19,7 @@ MAX_SEGMENTS = 8
 
 _CHAT = "use POST /v1/chat/completions"
 _NOT_OFFERED: Mapping[str, str] = {
-    "responses": f"OpenAI's Responses API is not offered here; {_CHAT}.",
+    "responses": "Only POST /v1/responses is offered here of this path.",
     "completions": f"OpenAI's older completions are not offered here; {_CHAT}.",
     "engines": f"OpenAI's engines are not offered here; {_CHAT}.",
     "edits": f"OpenAI's edits are not offered here; {_CHAT}.",

@@ -15,7 +15,7 @@ from starlette.types import Scope
 
 ROOT = "/openai/"
 _DEPLOYMENT = re.compile(r"/openai/deployments/(.+)(/chat/completions|/embeddings)", re.DOTALL)
-_SAME_BELOW_V1 = frozenset({"/chat/completions", "/embeddings", "/models"})
+_SAME_BELOW_V1 = frozenset({"/chat/completions", "/embeddings", "/models", "/responses"})
 _MODEL = "/models/"
 
 

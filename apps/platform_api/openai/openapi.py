@@ -111,7 +111,8 @@ _PROVIDER_ERRORS = (
     errors.ProviderAuthFailed, errors.ProviderNotConfigured, errors.ProviderUnavailable, errors.ProviderRateLimited,
     errors.ProviderQuotaExhausted, errors.ProviderTimeout,
 )  # fmt: skip
-_CALL_ERRORS = error_responses(*GUARDED, *WITH_BODY, *ONCE, *_PROVIDER_ERRORS, openai=OpenAIErrorResponse)
+CALL_ERRORS = error_responses(*GUARDED, *WITH_BODY, *ONCE, *_PROVIDER_ERRORS, openai=OpenAIErrorResponse)
+"""The errors of every route of OpenAI's that calls a model."""
 _WHO_ANSWERED = {
     "x-platform-provider": "Who answered.",
     "x-platform-model": "The model's name there.",
@@ -139,7 +140,7 @@ COMPLETIONS: dict[str, Any] = {
                 },
             },
         },
-        **_CALL_ERRORS,
+        **CALL_ERRORS,
     },
     "openapi_extra": request_once(
         ChatCompletionBody,
@@ -152,7 +153,7 @@ EMBEDDINGS: dict[str, Any] = {
     "operation_id": "embeddings",
     "responses": {
         200: {**json_response("OpenAI's list of embeddings.", None, _VECTORS), "headers": HEADERS},
-        **_CALL_ERRORS,
+        **CALL_ERRORS,
     },
     "openapi_extra": request_once(EmbeddingsBody, plain={"model": "text-embedding-3-small", "input": "Hello."}),
 }

@@ -183,8 +183,7 @@ async def test_probes_take_any_query(gateway: Gateway, client: httpx.AsyncClient
         ("POST", "/chat/completions", "Use POST /v1/chat/completions: paths begin with /v1"),
         ("POST", "/v1/chat/completions/", "without a slash at the end"),
         ("POST", "//v1/chat/completions", "with single slashes"),
-        ("POST", "/v1/responses", "Responses API is not offered here"),
-        ("POST", "/openai/responses?api-version=preview", "Responses API is not offered here"),
+        ("POST", "/responses", "Use POST /v1/responses"),
         ("GET", "/v1/platform/audit/", "Use GET /v1/platform/audit"),
     ],
 )

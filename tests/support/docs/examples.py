@@ -54,5 +54,5 @@ def _without_numbers(header: str) -> str:
 
 def _events(text: str) -> Iterator[tuple[str, Any]]:
     """Yield name and data of each event. OpenAI's events have no name, and `[DONE]` is not JSON."""
-    for name, data in re.findall(r"^(?:event: (\w+)\n)?data: (.*)\n\n", text, re.M):
+    for name, data in re.findall(r"^(?:event: ([\w.]+)\n)?data: (.*)\n\n", text, re.M):
         yield name, data if data == "[DONE]" else json.loads(data)

@@ -146,4 +146,5 @@ def test_every_model_route_is_dispatched_directly() -> None:
         "/v1/chat/completions",
         "/v1/embeddings",
         "/v1/platform/chat",
+        "/v1/responses",
     ]

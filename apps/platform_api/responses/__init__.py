@@ -1,0 +1,8 @@
+"""OpenAI's Responses API, which most agents speak.
+
+routes.py        POST /v1/responses
+requests.py      the body, checked as far as the gateway must understand it
+contract.py      writes a chat completion as a Response object, or passes a provider's Response on
+native.py        changes the few members of a provider's Response that are the gateway's: model, ids
+stored/          ids of stored responses, and the routes that read and delete them
+"""

@@ -1,0 +1,76 @@
+"""Set texts of members of a JSON object in the object's text; every other byte stays as it was received.
+
+openai/json_patch.py does the same for one member whose name is unique in the text. A Response object is nested, and
+each of its items has an `id`, so here the members are found by their path.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from platform_app.llm.codecs import lenient_json
+from platform_app.llm.errors import bad_response
+
+Path = tuple[str, ...]
+_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]:,]', re.DOTALL)
+
+
+def with_texts(raw: bytes, body: Mapping[str, Any], texts: Mapping[Path, str]) -> bytes:
+    """Return the object with these members set. Each path leads to a member of `body`, which is `raw` parsed.
+
+    Raises:
+        ProviderBadResponse: the object must be serialized, and is nested too deeply for that.
+    """
+    spans = _spans(raw, texts)
+    if spans.keys() != texts.keys():
+        return _written(body, texts)
+    for path, (start, end) in sorted(spans.items(), key=lambda each: each[1], reverse=True):
+        raw = b"%b%b%b" % (raw[:start], orjson.dumps(texts[path]), raw[end:])
+    return raw
+
+
+def _spans(raw: bytes, wanted: Mapping[Path, str]) -> dict[Path, tuple[int, int]]:
+    """Return where the texts of these members are, without those that are no texts."""
+    depths = {len(path) for path in wanted}
+    deepest = max(depths)
+    found: dict[Path, tuple[int, int]] = {}
+    keys = [""] * (deepest + 1)
+    depth, last, path = 0, (0, 0), None
+    for token in _TOKEN.finditer(raw):
+        start = token.start()
+        match raw[start : start + 1]:
+            case b'"':
+                if path is not None:
+                    found[path] = token.span()
+                    path = None
+                    if len(found) == len(wanted):
+                        break
+                last = token.span()
+            case b":":
+                if depth <= deepest:
+                    keys[depth] = raw[last[0] + 1 : last[1] - 1].decode("utf-8", "replace")
+                    here = tuple(keys[1 : depth + 1])
+                    path = here if depth in depths and here in wanted else None
+            case b"{" | b"[":
+                depth, path = depth + 1, None
+            case b"}" | b"]":
+                depth, path = depth - 1, None
+            case _:
+                path = None
+    return found
+
+
+def _written(body: Mapping[str, Any], texts: Mapping[Path, str]) -> bytes:
+    made: dict[str, Any] = dict(body)
+    for path, text in texts.items():
+        inner = made
+        for name in path[:-1]:
+            inner[name] = dict(inner[name])
+            inner = inner[name]
+        inner[path[-1]] = text
+    try:
+        return lenient_json.dumps(made)
+    except ValueError:
+        raise bad_response("the response is nested too deeply") from None

@@ -1,0 +1,121 @@
+"""A request of the Responses API: checked only as far as the gateway must understand it, and forwarded as it is.
+
+Responses are stateless unless the client asks for a stored one. A model that reasons then gets its own reasoning back
+from the client, encrypted, so the gateway asks the provider for it.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import Request
+
+from apps.platform_api.http.body.json_body import require_json
+from apps.platform_api.http.body.json_text import TextFacts, parse_json
+from apps.platform_api.http.request_state import body_facts_of, body_of
+from platform_app.errors import InvalidRequest, ValidationFailed
+from platform_app.llm.formats import ApiFormat
+from platform_app.llm.providers.openai_responses.request_fields import extra_fields
+from platform_app.llm.requests import ModelRequest
+
+MAX_MODEL_NAME = 256
+ENCRYPTED = "reasoning.encrypted_content"
+_REASONS = re.compile(r"(?:^|[/.:])(?:o[134](?:$|-)|gpt-5(?!.*chat))|codex", re.IGNORECASE)
+"""Matches the names of OpenAI's models that reason. The others refuse to include encrypted reasoning."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResponsesBody:
+    """A request in the shape of the Responses API."""
+
+    model: str | None
+    stream: bool
+    fields: Mapping[str, Any]
+    """The client's fields, but model and stream."""
+
+    @property
+    def previous(self) -> str | None:
+        """The client's id of the response before this one."""
+        previous: str | None = self.fields.get("previous_response_id")
+        return previous
+
+    def request(self) -> ModelRequest:
+        """Return what the client requests."""
+        session = self.fields.get("prompt_cache_key")
+        return ModelRequest(
+            self.model,
+            _sent(self.fields, self.model),
+            stream=self.stream,
+            extra_fields=extra_fields(self.fields),
+            format=ApiFormat.RESPONSES,
+            session=session if isinstance(session, str) and session else None,
+        )
+
+
+async def read_responses_body(request: Request) -> ResponsesBody:
+    """Return the request's body, checked as far as the gateway must understand it.
+
+    Raises:
+        UnsupportedMediaType: the body is not declared as JSON.
+        InvalidRequest: the body is not a JSON object, or a field that the gateway reads is wrong; `param` names it.
+    """
+    require_json(request)
+    return parse_responses_body(await body_of(request), body_facts_of(request))
+
+
+def parse_responses_body(raw: bytes, facts: TextFacts | None = None) -> ResponsesBody:
+    """Return the raw body as a request; see read_responses_body for the errors and parse_json for `facts`."""
+    body = _object(raw, facts)
+    model, stream = body.pop("model", None), body.pop("stream", None)
+    if model is not None and (not isinstance(model, str) or not 1 <= len(model) <= MAX_MODEL_NAME):
+        raise _wrong("model", f"expected a text of 1 to {MAX_MODEL_NAME} characters")
+    for name, value in (("stream", stream), ("store", body.get("store")), ("background", body.get("background"))):
+        if value is not None and not isinstance(value, bool):
+            raise _wrong(name, "expected true or false")
+    _check_input(body)
+    previous = body.get("previous_response_id")
+    if previous is not None and not isinstance(previous, str):
+        raise _wrong("previous_response_id", "expected a text")
+    include = body.get("include")
+    if include is not None and not isinstance(include, list):
+        raise _wrong("include", "expected a list")
+    return ResponsesBody(model, bool(stream), body)
+
+
+def _object(raw: bytes, facts: TextFacts | None) -> dict[str, Any]:
+    try:
+        body = parse_json(raw, facts)
+    except ValidationFailed as error:  # OpenAI's contract knows 400 alone
+        details = error.details or [error.message]
+        raise InvalidRequest(f"{details[0]}.", param=details[0].partition(": ")[0]) from None
+    if not isinstance(body, dict):
+        raise InvalidRequest("The body must be a JSON object.")
+    return body
+
+
+def _check_input(body: Mapping[str, Any]) -> None:
+    given = body.get("input")
+    if given is None and (body.get("prompt") is not None or body.get("previous_response_id") is not None):
+        return
+    if not isinstance(given, str | list) or not given:
+        raise _wrong("input", "expected a text or a list of items that is not empty")
+    for index, item in enumerate(given if isinstance(given, list) else ()):
+        if not isinstance(item, dict):
+            raise _wrong(f"input[{index}]", "expected an object")
+
+
+def _sent(fields: Mapping[str, Any], model: str | None) -> Mapping[str, Any]:
+    """Return the fields with those that make the response stateless."""
+    if fields.get("store") is True:
+        return fields
+    sent = {**fields, "store": False}
+    if fields.get("reasoning") or _REASONS.search(model or ""):
+        include = fields.get("include") or []
+        if ENCRYPTED not in include:
+            sent["include"] = [*include, ENCRYPTED]
+    return sent
+
+
+def _wrong(param: str, what: str) -> InvalidRequest:
+    return InvalidRequest(f"{param}: {what}.", param=param)

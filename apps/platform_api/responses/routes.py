@@ -1,0 +1,26 @@
+"""OpenAI's Responses API: any client of it works here with only its base URL and key changed."""
+
+from fastapi import Request
+from starlette.responses import Response
+
+from apps.platform_api.http.model_response import respond
+from apps.platform_api.http.model_route import ModelRoute
+from apps.platform_api.http.request_state import context_of
+from apps.platform_api.responses.contract import ResponsesContract
+from apps.platform_api.responses.openapi import RESPONSES
+from apps.platform_api.responses.requests import read_responses_body
+from apps.platform_api.security.guard import Guard, LimitedBy
+from platform_app.auth.caller import Caller
+from platform_app.auth.permissions import Scope
+
+
+async def create_response(request: Request, caller: Caller) -> Response:
+    """Call a model, as OpenAI's Responses API does. The response is one JSON object, or events with `"stream": true`.
+    Nothing is stored unless the request asks for it with `"store": true`."""
+    body = await read_responses_body(request)
+    return await respond(request, caller, body.request(), ResponsesContract(context_of(request), body))
+
+
+MODEL_ROUTES = [
+    ModelRoute("/v1/responses", Guard(Scope.CHAT, LimitedBy.CHAT_SERVICE), create_response, RESPONSES),
+]

@@ -1,0 +1,1 @@
+"""The output items of a response, each with the events of its stream."""

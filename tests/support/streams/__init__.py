@@ -1,0 +1,1 @@
+"""Grammars of the streams that the gateway emits."""
