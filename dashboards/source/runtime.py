@@ -70,7 +70,7 @@ def _workers() -> Row:
                 Query(quantile(0.99, lag, by=_INSTANCE), "p99 {{instance}}"),
                 limits=Limits(0.025, 0.25),
                 log_scale=True,
-                width=8,
+                width=6,
             ),
             graph(
                 "Memory of the largest worker",
@@ -81,7 +81,18 @@ def _workers() -> Row:
                 ),
                 "bytes",
                 Query(gauge("max", "platform_worker_resident_bytes", by=_INSTANCE), "{{instance}}"),
-                width=8,
+                width=6,
+            ),
+            graph(
+                "Tasks",
+                Text(
+                    "Tasks of the workers' event loops that have not ended.",
+                    "follows the requests in flight, and falls back when traffic falls.",
+                    ("WorkerMemoryGrowing",),
+                ),
+                "short",
+                Query(gauge("sum", "platform_event_loop_tasks", by=_INSTANCE), "{{instance}}"),
+                width=6,
             ),
             graph(
                 "Versions",
@@ -92,7 +103,7 @@ def _workers() -> Row:
                 "short",
                 Query(f"count by (version, build_sha) ({series('platform_build_info')})", "{{version}} {{build_sha}}"),
                 stacked=True,
-                width=8,
+                width=6,
             ),
         ],
     )

@@ -75,10 +75,11 @@ class RuntimeGauges:
             await asyncio.sleep(SAMPLE_SECONDS)
 
     def sample(self) -> None:
-        """Set the gauges that need no input or output."""
+        """Set the gauges that need no input or output. Must run in the event loop."""
         metrics.KEY_CACHE_ENTRIES.set(len(self._key_cache))
         if (resident := resident_bytes()) is not None:
             metrics.WORKER_RESIDENT_BYTES.set(resident)
+        metrics.EVENT_LOOP_TASKS.set(len(asyncio.all_tasks()))
         pool = self._engine.pool
         if isinstance(pool, QueuePool):
             metrics.DATABASE_POOL_CONNECTIONS.labels("in_use").set(pool.checkedout())

@@ -29,6 +29,9 @@ OF_THE_PARENT = (WORKER_RESTARTS, WORKERS_READY, WORKERS_CONFIGURED)
 WORKER_RESIDENT_BYTES = Gauge(
     "platform_worker_resident_bytes", "Resident memory of the largest worker.", multiprocess_mode="livemax"
 )
+EVENT_LOOP_TASKS = Gauge(
+    "platform_event_loop_tasks", "Tasks of the workers' event loops that have not ended.", multiprocess_mode="livesum"
+)
 EVENT_LOOP_LAG_SECONDS = Histogram(
     "platform_event_loop_lag_seconds",
     "How late a timer of the worker's event loop runs, observed ten times a second.",

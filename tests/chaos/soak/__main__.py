@@ -13,7 +13,7 @@ def main() -> int:
     """Return 1 if a demand was not met."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos.soak", description=__doc__)
     parser.add_argument("--seconds", type=float, default=1800.0, help="after the warm-up")
-    parser.add_argument("--warm-up", type=float, default=300.0, help="seconds before the first sample")
+    parser.add_argument("--warm-up", type=float, default=900.0, help="seconds before the first sample")
     parser.add_argument("--per-second", type=float, default=HALF_CAPACITY, help="requests each second")
     parser.add_argument("--any-machine", action="store_true", help="judge only what holds on a busy machine")
     options = parser.parse_args()

@@ -52,10 +52,14 @@ def value(name: str, **labels: str) -> float | None:
     return REGISTRY.get_sample_value(name, labels)
 
 
-def test_sample_shows_memory_pools_and_caches() -> None:
+async def test_sample_shows_memory_pools_and_caches() -> None:
     providers = Providers()
     providers.in_use["api.one:443"] = 4
+    waiting = [asyncio.create_task(asyncio.Event().wait()) for _ in range(3)]
     make_gauges(providers).sample()
+    assert value("platform_event_loop_tasks") == len(asyncio.all_tasks()) >= len(waiting)
+    for task in waiting:
+        task.cancel()
     assert value("platform_key_cache_entries") == 7
     assert value("platform_database_pool_connections", state="in_use") == 3
     assert value("platform_database_pool_connections", state="idle") == 2
@@ -64,7 +68,7 @@ def test_sample_shows_memory_pools_and_caches() -> None:
     assert (value("platform_worker_resident_bytes") or 0) > 10_000_000
 
 
-def test_host_without_connections_falls_to_zero() -> None:
+async def test_host_without_connections_falls_to_zero() -> None:
     """The series of a host stays, so a closed pool must not keep its last count."""
     providers = Providers()
     gauges = make_gauges(providers)
