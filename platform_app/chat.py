@@ -62,7 +62,7 @@ class ChatService:
         attempt_log = AttemptLog(record=context.record, trace=context.trace)
         call = ModelCall(
             request.body, deadline, request.operation, request.stream, attempt_log, request.format, request.headers,
-            request.session, request.pinned,
+            request.session, request.pinned, caller.owner,
         )  # fmt: skip
         meter = CallMeter(
             call, caller, context, admission, self.ledger, estimate, self.limits.rules.assumed_prices,
@@ -104,6 +104,8 @@ class ChatService:
         if not caller.may_use(model.name):
             raise ModelNotAllowed(f"This API key may not use the model '{model.name}'.")
         model.require_fields(request.extra_fields)
+        if request.pinned is not None:
+            model.require_route(request.pinned)
         return model
 
     def _estimate(self, request: ModelRequest) -> TokenUsage:

@@ -231,6 +231,7 @@ class CallMeter:
             attempts=self._call.attempt_log.attempts,
             outcome=outcome,
             upstream_request_id=None if outcome == INTERRUPTED else self._upstream_request_id(),
+            session=self._call.session,
         )
 
 

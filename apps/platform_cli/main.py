@@ -208,6 +208,7 @@ def usage(
     owner: str | None = None,
     model: str | None = None,
     provider: str | None = None,
+    session: Annotated[str | None, typer.Option(help="Only the records of this session; with --records.")] = None,
     format: Annotated[Format | None, typer.Option(help="Default: table.")] = None,
     records: Annotated[bool, typer.Option("--records", help="Export single records as JSON lines instead.")] = False,
 ) -> None:
@@ -215,8 +216,10 @@ def usage(
     if context.invoked_subcommand is not None:
         return
     first, end = (None if moment is None else moment.date() for moment in (since, until))
-    wanted = UsageFilter(first, end, key_id, owner, model, provider)
+    wanted = UsageFilter(first, end, key_id, owner, model, provider, session)
     if not records:
+        if session is not None:
+            raise typer.BadParameter("--session finds single records, and totals have no sessions: add --records")
         print_usage(wanted, check_groups(group_by or DEFAULT_GROUPS), format or "table")
     elif group_by or format:
         raise typer.BadParameter("--records writes JSON lines without groups: leave --group-by and --format out")

@@ -76,6 +76,8 @@ def request_page(request: FoundRequest) -> list[str]:
         lines.append("decision  none is stored: the worker died before the response ended, or its retention is over")
     lines.append(f"key       {known['key_id'] or 'none was verified'}, owner {known['owner'] or 'unknown'}")
     lines.append(f"model     {known['model'] or 'none'}{_route_of(usage)}")
+    if usage is not None and usage["session"] is not None:
+        lines.append(f"session   {usage['session']}")
     if usage is not None:
         lines.append(_usage(usage))
     return lines + _timeline(request)
@@ -93,7 +95,10 @@ def _decision(access: Mapping[str, Any]) -> list[str]:
 
 
 def _route_of(usage: Mapping[str, Any] | None) -> str:
-    return "" if usage is None else f" -> {usage['provider']}/{usage['upstream_model']}"
+    if usage is None:
+        return ""
+    asked = "" if usage["requested_model"] is None else f" (requested as {usage['requested_model']})"
+    return f"{asked} -> {usage['provider']}/{usage['upstream_model']}"
 
 
 def _usage(usage: Mapping[str, Any]) -> str:

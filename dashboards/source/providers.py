@@ -193,9 +193,10 @@ def _latency() -> Row:
 
 def _tokens() -> Row:
     tokens, cost = "platform_provider_tokens_total", "platform_usage_cost_usd_total"
-    cached = rate("platform_cached_input_tokens_total", PROVIDER, MODEL, by=("provider",))
-    received = rate(tokens, PROVIDER, MODEL, 'direction="input"', by=("provider",))
     by_model = ("provider", "model")
+    cached = rate("platform_cached_input_tokens_total", PROVIDER, MODEL, by=by_model)
+    received = rate(tokens, PROVIDER, MODEL, 'direction="input"', by=by_model)
+    sessions = rate("platform_session_routes_total", MODEL, by=("model", "outcome"))
     return Row(
         "Tokens and cost",
         [
@@ -249,11 +250,24 @@ def _tokens() -> Row:
             graph(
                 "Cached share of input tokens",
                 Text(
-                    "Input tokens that a provider read from its prompt cache; they cost less.",
+                    "Input tokens that a provider read from its prompt cache, by provider and model; they cost less.",
                     "stable; a fall after a deployment of a client means that its prompts begin differently.",
                 ),
                 "percentunit",
-                Query(share(cached, received), "{{provider}}"),
+                Query(share(cached, received), "{{provider}} {{model}}"),
+                width=8,
+            ),
+            graph(
+                "Routes of sessions",
+                Text(
+                    "Calls of sessions to models with several weighted routes, by the route that responded. A call "
+                    "that left its first choice pays for input that the first choice has in its cache.",
+                    "first_choice and pinned only.",
+                    ("ProviderBreakerOpen", "ProviderFallbacks"),
+                ),
+                "reqps",
+                Query(sessions, "{{model}} {{outcome}}"),
+                stacked=True,
                 width=8,
             ),
             graph(
@@ -268,7 +282,7 @@ def _tokens() -> Row:
                     rate("platform_provider_usage_refused_total", PROVIDER, MODEL, by=by_model),
                     "{{provider}} {{model}}",
                 ),
-                width=24,
+                width=16,
             ),
         ],
     )

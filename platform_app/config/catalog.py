@@ -152,6 +152,16 @@ class ModelConfig(ConfigModel):
     """A public model name and the routes that serve it, best first."""
 
     routes: Annotated[tuple[RouteConfig, ...], Field(min_length=1, max_length=16)]
+    strategy: Literal["weighted", "least_busy", "latency"] = Field(
+        "weighted",
+        description="How a call gets one of the routes that have a weight: by weight; the one with the fewest calls in "
+        "flight relative to its weight (least_busy); the one with the shortest time to the first content (latency).",
+    )
+    affinity: bool = Field(
+        True,
+        description="Calls of one session stay on one of the routes that have a weight while it is healthy, so that "
+        "the provider's prompt cache is used.",
+    )
     kind: Literal["chat", "embedding"] | None = Field(
         None, description="The model's purpose, shown by /v1/models; default: derived from the name."
     )

@@ -186,6 +186,8 @@ class UsageRecord(Base):
     provider_usage: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     """What the provider counted, as it came; prompt_tokens and the other columns are what is used of it."""
     upstream_request_id: Mapped[str | None]
+    session: Mapped[str | None]
+    requested_model: Mapped[str | None]
 
 
 class UsageDaily(Base):

@@ -23,6 +23,7 @@ DROPPED = MappingProxyType(
             "access_decisions.owner",
             "usage_records.upstream_request_id",
         ),
+        "0008": ("usage_records.requested_model", "usage_records.session"),
     }
 )
 """By revision: the tables and columns that go when it runs down."""

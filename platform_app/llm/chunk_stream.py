@@ -25,9 +25,11 @@ class StreamObserver(IntEnum):
     """Report to the route's breaker whether the route works (policies/breaker.py)."""
     CONCURRENCY = 2
     """Free the call's place in the provider's concurrency limit (policies/concurrency.py)."""
-    FAILURE_LOG = 3
+    LOAD = 3
+    """Count the end of a call for the strategies (policies/choice/route_load.py)."""
+    FAILURE_LOG = 4
     """Mask our credential in the failure, and log it (models/provider_route.py)."""
-    PROVIDER_METRICS = 4
+    PROVIDER_METRICS = 5
     """Count and time the provider's call (models/provider_route.py)."""
 
 

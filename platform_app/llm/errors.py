@@ -12,6 +12,7 @@ from email.utils import parsedate_to_datetime
 from platform_app.errors import (
     ContentFiltered,
     ContextLengthExceeded,
+    InvalidRequest,
     PlatformError,
     ProviderAuthFailed,
     ProviderBadResponse,
@@ -229,3 +230,12 @@ def retry_after_of(headers: Mapping[str, str]) -> float | None:
             return None
     # The comparison is false for NaN too.
     return min(seconds, MAX_RETRY_AFTER_SECONDS) if seconds >= 0 else None
+
+
+def stored_elsewhere() -> InvalidRequest:
+    """Return the error for a request that refers to a stored response whose route the model does not have any more."""
+    return InvalidRequest(
+        "previous_response_id: no route of this model has the stored response any more. Send the conversation again "
+        "without previous_response_id.",
+        param="previous_response_id",
+    )

@@ -92,6 +92,8 @@ class ModelCall:
     """See ModelRequest.session."""
     pinned: tuple[str, str] | None = None
     """See ModelRequest.pinned."""
+    owner: str = ""
+    """The owner of the API key, who has the session."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,6 +95,8 @@ _FOUND = {
         "request_id": REQUEST_ID,
         "trace_id": _TRACE_ID,
         "upstream_request_id": "0f0b4a12-9a3f-4a53-9f1c-3a5c4d5e6f70",
+        "session": "7d1c2f0e-3a5b-4c6d-8e9f-0a1b2c3d4e5f",
+        "requested_model": None,
     },
     "hops": [
         {"name": "limits", "start_ms": 0.14, "duration_ms": 0.611, "outcome": "ok"},

@@ -5,6 +5,7 @@ All routes that call a model end here. A contract (the platform's, OpenAI's) wri
 
 import time
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from typing import Protocol
 
 from fastapi import Request
@@ -13,6 +14,7 @@ from starlette.responses import Response
 from apps.platform_api.http.disconnect import DisconnectSignal, cancel_on_disconnect
 from apps.platform_api.http.idempotency.run_idempotent import run_idempotent
 from apps.platform_api.http.request_state import context_of, resources_of, send_of
+from apps.platform_api.http.session import session_of
 from apps.platform_api.http.streaming import open_event_stream
 from platform_app.auth.caller import Caller
 from platform_app.chat import ChatResult
@@ -44,10 +46,12 @@ async def respond(request: Request, caller: Caller, wanted: ModelRequest, contra
     Idempotency-Key lets it continue.
 
     Raises:
-        PlatformError: see ChatService.send and run_idempotent.
+        PlatformError: see ChatService.send, run_idempotent and session_of.
         ClientDisconnected: the client disconnected before the response began.
     """
     context, resources = context_of(request), resources_of(request)
+    if (session := session_of(request.scope)) is not None:
+        wanted = replace(wanted, session=session)
     hops = context.record.hops
     if hops and hops[-1][0] == RECEIVE:  # the handler has parsed the body since
         hops.append((PARSE, hops[-1][2], time.perf_counter(), OK))

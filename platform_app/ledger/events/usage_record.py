@@ -9,6 +9,8 @@ from platform_app.ledger.events.columns import Columns
 
 MAX_NAME = 256
 """Characters of any text here; the longest names that configuration and keys allow have 200."""
+MAX_SESSION = 128
+"""Characters of a session's name."""
 MAX_TOKENS = 2**31 - 1
 MAX_COST_MICROUSD = 10**12
 """A million dollars for one request."""
@@ -43,7 +45,8 @@ class UsageRecord:
     provider: Annotated[str, _NAME]
     """The provider of the last attempt."""
     model: Annotated[str, _NAME]
-    """The public name."""
+    """The public name: the model's name in the config file, also where the client used an alias or a wildcard
+    matched."""
     upstream_model: Annotated[str, _NAME]
     """The name at the provider."""
     stream: Annotated[bool, Flag()]
@@ -69,6 +72,10 @@ class UsageRecord:
     """32 lower-case hex digits."""
     upstream_request_id: Annotated[str | None, _NAME] = None
     """The provider's id of the last attempt; None if the provider sent none."""
+    session: Annotated[str | None, Text(MAX_SESSION, MAX_NAME)] = None
+    """The client's own name of its session; None if the client sent none."""
+    requested_model: Annotated[str | None, _NAME] = None
+    """The name that the client asked for, if it is an alias of `model` or was matched by `model`, a wildcard."""
 
     def line(self) -> bytes:
         """Return this event as a line of a spool. A value out of bounds, such as a provider's absurd token count, is

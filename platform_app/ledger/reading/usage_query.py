@@ -37,10 +37,18 @@ class UsageFilter:
     model: str | None = None
     """A public name."""
     provider: str | None = None
+    session: str | None = None
+    """Only for single records: totals have no sessions."""
 
     def texts(self) -> Mapping[str, str]:
         """The filters on columns of that name."""
-        named = {"key_id": self.key_id, "owner": self.owner, "model": self.model, "provider": self.provider}
+        named = {
+            "key_id": self.key_id,
+            "owner": self.owner,
+            "model": self.model,
+            "provider": self.provider,
+            "session": self.session,
+        }
         return {name: value for name, value in named.items() if value is not None}
 
     def period(self, today: date | None = None) -> tuple[date, date]:

@@ -1,7 +1,7 @@
 """The files of a spool directory, and which process each belongs to.
 
-A segment is `<created, ms since 1970>-<owner>-<sequence>.v3.open` while its owner appends to it, and the same with
-`.seg` afterwards, so that names in order are ages in order, whichever process wrote them. `v3` is the version of its
+A segment is `<created, ms since 1970>-<owner>-<sequence>.v4.open` while its owner appends to it, and the same with
+`.seg` afterwards, so that names in order are ages in order, whichever process wrote them. `v4` is the version of its
 lines; names without it are of version 1 (docs/adr/0032). Later versions are left to processes that know them.
 
 An owner is one run of one process, `<pid>-<random>`. It holds a lock (flock) on `<owner>.lock` as long as it lives, and
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 OPEN, CLOSED, LOCK, ASIDE = ".open", ".seg", ".lock", ".bad"
-LINE_VERSION = 3
+LINE_VERSION = 4
 """The version of the lines that this process writes. Raise it whenever the fields of an event change: segments of other
 versions are decoded line by line, and processes of earlier versions do not touch them."""
 PENDING, CHARGES = ".pending", ".charges"
@@ -28,7 +28,7 @@ MAX_ADOPTED = 32
 """Dead owners whose locks one process holds at once; it adopts the others later."""
 
 _OWNER = r"\d+-[0-9a-f]{8}"
-_SEGMENT = re.compile(rf"(\d{{13}})-({_OWNER})-(\d{{6,}})(?:\.v([23]))?({re.escape(OPEN)}|{re.escape(CLOSED)})")
+_SEGMENT = re.compile(rf"(\d{{13}})-({_OWNER})-(\d{{6,}})(?:\.v([2-4]))?({re.escape(OPEN)}|{re.escape(CLOSED)})")
 _LOCK = re.compile(rf"({_OWNER}){re.escape(LOCK)}")
 _UNFINISHED = re.compile(rf"({_OWNER})(?:{re.escape(PENDING)}|{re.escape(CHARGES)})")
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from platform_app.errors import InvalidRequest, ModelNotFound
-from platform_app.llm.errors import mask_keys
+from platform_app.llm.errors import mask_keys, stored_elsewhere
 from platform_app.llm.interfaces import Upstream
 from platform_app.llm.models.route import Route
 from platform_app.llm.usage.counts import TokenUsage
@@ -45,6 +45,15 @@ class ServedModel:
                     "(allow_fields).",
                     param=shown,
                 )
+
+    def require_route(self, pinned: tuple[str, str]) -> None:
+        """Check that the route of a stored response still serves this model; `pinned`: see ModelRequest.
+
+        Raises:
+            InvalidRequest: no route of the model has this provider and upstream model.
+        """
+        if all((route.provider, route.upstream_model) != pinned for route in self.routes):
+            raise stored_elsewhere()
 
     def most_microusd(self, usage: TokenUsage) -> int:
         """Return the highest cost of these tokens over all routes; 0 if no price is known."""

@@ -31,6 +31,14 @@ class Route:
     """What the model supports; None if the wire format is OpenAI's, where the provider decides."""
     price: Price | None = None
     """None if the price is not known."""
+    template: str | None = None
+    """The upstream model in the config file, if the model is a wildcard: `*` stands for what the wildcard matched."""
+
+    @property
+    def label(self) -> str:
+        """The route's upstream model in metrics, breakers and the choice of a route: never a name that a client
+        chose."""
+        return self.upstream_model if self.template is None else self.template
 
     def refuses(self, field: str) -> bool:
         """Return whether the provider must not get this field, one of `request_fields.extra_fields`."""

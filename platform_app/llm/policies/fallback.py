@@ -3,14 +3,13 @@
 import asyncio
 import random
 import time
-from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from itertools import accumulate
 
 from platform_app.errors import PlatformError, RequestRefused
-from platform_app.llm.interfaces import Upstream, UpstreamResponse
+from platform_app.llm.errors import BreakerOpen, stored_elsewhere
+from platform_app.llm.interfaces import UpstreamResponse
 from platform_app.llm.models.route import Route
+from platform_app.llm.policies.choice.route_choice import RouteCandidate, RouteChoice, RouteOrder
 from platform_app.llm.policies.failure_table import failure_policy_of, reason_label
 from platform_app.llm.requests import ModelCall
 from platform_app.observability import metrics
@@ -20,26 +19,26 @@ from platform_app.observability.record import FALLBACK, RequestRecord
 _log = get_logger("policies")
 
 
-@dataclass(frozen=True, slots=True)
-class RouteCandidate:
-    """A route and the upstream that sends a call along it."""
-
-    route: Route
-    upstream: Upstream
-
-
 class Fallback:
-    """Distribute calls over the routes that have a weight, and fall back to the others in the config file's order,
-    routes with a weight before routes without. If no route has a weight, the first route gets all calls."""
+    """Send a call along the first route of its order (choice/route_choice.py), and after a failure along the next one.
+    A pinned call goes along its route alone."""
 
-    def __init__(self, candidates: Sequence[RouteCandidate], draw: Callable[[], float] = random.random) -> None:
-        """`draw` returns a random number in [0, 1)."""
-        weighted = [candidate for candidate in candidates if candidate.route.weight is not None]
-        rest = [candidate for candidate in candidates if candidate.route.weight is None]
-        self._orders = [(first, *(other for other in weighted if other is not first), *rest) for first in weighted]
-        self._orders = self._orders or [tuple(candidates)]
-        self._bounds = list(accumulate(candidate.route.weight or 0 for candidate in weighted))
-        self._draw = draw
+    def __init__(
+        self,
+        candidates: Sequence[RouteCandidate],
+        draw: Callable[[], float] = random.random,
+        choice: RouteChoice | None = None,
+    ) -> None:
+        """
+        Args:
+            candidates: the model's routes.
+            draw: returns a random number in [0, 1), for the default choice.
+            choice: orders the routes; by default by weight, with affinity.
+        """
+        self._choice = choice or RouteChoice(candidates, draw=draw)
+        self._pinned = {(each.route.provider, each.route.upstream_model): each for each in candidates}
+        model = candidates[0].route.public_model
+        self._count = {name: metrics.SESSION_ROUTES.labels(model, name).inc for name in metrics.SESSION_OUTCOMES}
 
     async def send(self, call: ModelCall) -> UpstreamResponse:
         """See Upstream.send. Try the next route after each error that the failure table lets fall back. Other errors
@@ -48,12 +47,15 @@ class Fallback:
 
         If every route failed, raise the error that `most_useful` chooses.
         """
+        if call.pinned is not None:
+            return await self._send_pinned(call, call.pinned)
+        order = self._choice.order(call)
         failures: list[PlatformError] = []
-        left = list(self._order())
+        left = list(order.candidates)
         while left:
             candidate = left.pop(0)
             try:
-                return await candidate.upstream.send(call)
+                response = await candidate.upstream.send(call)
             except PlatformError as error:
                 policy = failure_policy_of(error)
                 if not policy.fall_back:
@@ -66,12 +68,27 @@ class Fallback:
                     break
                 if left:
                     _note(candidate.route, left[0].route, error, call.attempt_log.record)
+            else:
+                if order.preferred is not None:
+                    self._count[_session_outcome(order, candidate, failures)]()
+                return response
         raise most_useful(failures)
 
-    def _order(self) -> tuple[RouteCandidate, ...]:
-        if len(self._orders) == 1:
-            return self._orders[0]
-        return self._orders[bisect_right(self._bounds, self._draw() * self._bounds[-1])]
+    async def _send_pinned(self, call: ModelCall, pinned: tuple[str, str]) -> UpstreamResponse:
+        candidate = self._pinned.get(pinned)
+        if candidate is None:
+            raise stored_elsewhere()
+        self._count["pinned"]()
+        return await candidate.upstream.send(call)
+
+
+def _session_outcome(order: RouteOrder, responded: RouteCandidate, failures: Sequence[PlatformError]) -> str:
+    """Return which route a session's call got, and why: a value of SESSION_OUTCOMES."""
+    if responded is order.preferred:
+        return "first_choice"
+    if order.candidates[0] is not order.preferred:
+        return "strategy"
+    return "breaker_open" if isinstance(failures[0], BreakerOpen) else "failed"
 
 
 def most_useful(failures: Sequence[PlatformError]) -> PlatformError:

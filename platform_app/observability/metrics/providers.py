@@ -65,6 +65,15 @@ PROVIDER_FALLBACKS = Counter(
     ["provider", "reason"],
 )
 
+SESSION_OUTCOMES = ("first_choice", "breaker_open", "failed", "strategy", "pinned")
+SESSION_ROUTES = Counter(
+    "platform_session_routes",
+    "Calls of sessions to models with several weighted routes, by the route that responded: first_choice, or another "
+    "one because the first choice's breaker was open (breaker_open), because it failed (failed), or because the "
+    "model's strategy left it (strategy); pinned: the route that stores the response that the request refers to.",
+    ["model", "outcome"],
+)
+
 PROVIDER_REFUSED = Counter(
     "platform_provider_refused",
     "Calls that were not sent: breaker_open, queue_full, queue_timeout.",

@@ -24,7 +24,7 @@ from tests.conftest import Platform
 from tests.support.gateway.http import metric
 from tests.support.gateway.ledger_database import connected, session_on, settings_for
 from tests.support.gateway.ledger_events import access
-from tests.support.gateway.ledger_versions import ADDED_BY_0007, EarlierShipper
+from tests.support.gateway.ledger_versions import ADDED_BY_0007, ADDED_BY_0008, EarlierShipper
 from tests.support.gateway.process import Gateway
 from tests.support.timing.apart import run_apart
 
@@ -157,7 +157,7 @@ async def test_version_without_count_column_ships_during_upgrade(empty_database:
     """It neither loses an event nor writes one that stands for no request."""
     await asyncio.to_thread(migrations.upgrade, empty_database, "0004")
     async with session_on(empty_database) as session:
-        before = EarlierShipper(session, "count", *ADDED_BY_0007)
+        before = EarlierShipper(session, "count", *ADDED_BY_0007, *ADDED_BY_0008)
         await before.ship([access()])
         await asyncio.to_thread(migrations.upgrade, empty_database, "0005")
         await before.ship([access(), access()])

@@ -6,11 +6,9 @@ import asyncpg
 import pytest
 
 from platform_app.db import migrations
-from platform_app.ledger.shipping.batch import batch_of
-from platform_app.ledger.shipping.shipper import Shipper
 from tests.support.gateway.ledger_database import connected, session_on
 from tests.support.gateway.ledger_events import access, usage
-from tests.support.gateway.ledger_versions import ADDED_BY_0007, EarlierShipper
+from tests.support.gateway.ledger_versions import ADDED_BY_0007, ADDED_BY_0008, EarlierShipper
 
 INDEXES = ("ix_access_decisions_request_id", "ix_usage_records_request_id", "ix_usage_records_trace_id")
 VALID = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass($1)"
@@ -26,11 +24,11 @@ async def test_version_before_requests_ships_during_upgrade(empty_database: str)
     """Its rows have nulls; rows of both versions are kept when the migration is undone."""
     await asyncio.to_thread(migrations.upgrade, empty_database, "0006")
     async with session_on(empty_database) as session, connected(empty_database) as connection:
-        before = EarlierShipper(session, *ADDED_BY_0007)
+        before = EarlierShipper(session, *ADDED_BY_0007, *ADDED_BY_0008)
         await before.ship([usage(), access()])
         await asyncio.to_thread(migrations.upgrade, empty_database, "0007")
         await before.ship([usage(), access()])
-        assert await Shipper(session).ship(batch_of([usage(), access(attempts='[["openai"]]')])) == []
+        await EarlierShipper(session, *ADDED_BY_0008).ship([usage(), access(attempts='[["openai"]]')])
         await connection.execute("SELECT ledger_create_partition('access_decisions', current_date + 3)")
         assert await indexes_of(connection) == [(True, 2), (True, 1), (True, 1)]
         rows = await connection.fetch("SELECT owner, attempts FROM access_decisions WHERE owner IS NOT NULL")
@@ -47,7 +45,7 @@ async def test_migration_continues_after_an_interrupted_index(empty_database: st
     """The columns and the parent's indexes are committed first; an invalid index of a partition is built again."""
     await asyncio.to_thread(migrations.upgrade, empty_database, "0006")
     async with session_on(empty_database) as session, connected(empty_database) as connection:
-        await EarlierShipper(session, *ADDED_BY_0007).ship([usage(), access()])
+        await EarlierShipper(session, *ADDED_BY_0007, *ADDED_BY_0008).ship([usage(), access()])
         partition = await connection.fetchval("SELECT tableoid::regclass::text FROM access_decisions")
         await connection.execute("ALTER TABLE access_decisions ADD COLUMN owner text")
         await connection.execute("CREATE INDEX ix_access_decisions_request_id ON ONLY access_decisions (request_id)")

@@ -21,7 +21,7 @@ from platform_app.ledger.spool.session import DatabaseUnavailableError
 from tests.support.fakes.core import Count
 from tests.support.gateway.ledger_database import connected, session_on, settings_for
 from tests.support.gateway.ledger_events import access, keeping, spool_in, usage
-from tests.support.gateway.ledger_versions import ADDED_BY_0007, EarlierShipper
+from tests.support.gateway.ledger_versions import ADDED_BY_0007, ADDED_BY_0008, EarlierShipper
 from tests.support.gateway.usage_totals import differences, totals_are_the_sum
 from tests.support.usage.varied import varied
 
@@ -163,7 +163,7 @@ async def test_migration_of_usage_runs_while_version_before_ships(empty_database
     """Neither waits for the other: a request's and a writer's transaction are open all the time."""
     await asyncio.to_thread(migrations.upgrade, empty_database, "0002")
     async with session_on(empty_database) as session, connected(empty_database) as busy:
-        before = EarlierShipper(session, "count", "provider_usage", *ADDED_BY_0007)
+        before = EarlierShipper(session, "count", "provider_usage", *ADDED_BY_0007, *ADDED_BY_0008)
         await before.ship([access()])
         async with busy.transaction(), asyncio.timeout(300):
             await busy.execute("SELECT count(*) FROM access_decisions")
@@ -183,7 +183,7 @@ async def test_version_without_provider_usage_ships_during_upgrade(empty_databas
     await asyncio.to_thread(migrations.upgrade, empty_database, "0005")
     kept = '{"prompt_tokens": 10000000000000000000}'
     async with session_on(empty_database) as session:
-        before = EarlierShipper(session, "provider_usage", *ADDED_BY_0007)
+        before = EarlierShipper(session, "provider_usage", *ADDED_BY_0007, *ADDED_BY_0008)
         await before.ship([usage(), access()])
         await asyncio.to_thread(migrations.upgrade, empty_database, "0006")
         await before.ship([usage(), access()])

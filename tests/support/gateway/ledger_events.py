@@ -64,6 +64,8 @@ def usage(**fields: Any) -> UsageRecord:
             "outcome": "ok",
             "provider_usage": '{"prompt_tokens": 100, "completion_tokens": 20}',
             "upstream_request_id": "req_1",
+            "session": None,
+            "requested_model": None,
             **fields,
         }
     )

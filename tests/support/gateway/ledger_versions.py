@@ -18,6 +18,8 @@ ADDED_BY_0007 = (
     "upstream_request_id",
 )
 """Columns that no version before migration 0007 knows."""
+ADDED_BY_0008 = ("session", "requested_model")
+"""Columns that no version before migration 0008 knows."""
 _TABLES = {"AccessDecision": "access_decisions", "UsageRecord": "usage_records"}
 
 

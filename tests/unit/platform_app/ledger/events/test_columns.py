@@ -31,7 +31,7 @@ USAGE_LINE = (
     b'["usage","2026-06-15T12:30:00+00:00","0123456789abcdef0123456789abcdef","kkkkkkkkkkkk","billing",'
     b'"/v1/platform/chat","openai","gpt-4o-mini","gpt-4o-mini-2024-07-18",false,100,20,40,false,'
     b'"{\\"prompt_tokens\\": 100, \\"completion_tokens\\": 20}",27,812.5,null,1,"ok","r",'
-    b'"fedcba9876543210fedcba9876543210","req_1"]\n'
+    b'"fedcba9876543210fedcba9876543210","req_1",null,null]\n'
 )
 
 
@@ -39,7 +39,7 @@ def test_lines_are_as_their_version_says() -> None:
     """A change here needs another LINE_VERSION: processes of two versions share a spool during an upgrade."""
     ids: dict[str, Any] = {"event_id": ID, "trace_id": TRACE, "occurred_at": MOMENT, "request_id": "r"}
     decision = access(**ids, decision="deny", reason="rate_limited", status=429, client_address="192.0.2.7")
-    assert LINE_VERSION == 3
+    assert LINE_VERSION == 4
     assert decision.line() == ACCESS_LINE
     assert usage(**ids).line() == USAGE_LINE
 

@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from platform_app.ledger.events.event import MAX_LINE_BYTES, BadLineError, UsageRecord, decode
-from platform_app.ledger.events.usage_record import MAX_ATTEMPTS, MAX_COST_MICROUSD, MAX_NAME, MAX_TOKENS, USAGE
+from platform_app.ledger.events.usage_record import (
+    MAX_ATTEMPTS,
+    MAX_COST_MICROUSD,
+    MAX_NAME,
+    MAX_SESSION,
+    MAX_TOKENS,
+    USAGE,
+)
 from tests.support.gateway.ledger_events import usage
 from tests.support.gateway.ledger_versions import line_of_version_1
 
@@ -40,6 +47,8 @@ records = st.builds(
     first_token_ms=st.none() | times_ms,
     attempts=st.integers(0, MAX_ATTEMPTS),
     outcome=names,
+    session=st.none() | st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1, max_size=MAX_SESSION),
+    requested_model=st.none() | names,
 )
 
 
@@ -51,6 +60,14 @@ def test_line_decodes_to_same_record(record: UsageRecord) -> None:
     assert len(line) <= MAX_LINE_BYTES
     assert decode(line) == decode(line[:-1]) == record
     assert decode(line_of_version_1(record)) == record
+
+
+def test_line_of_the_version_before_sessions_decodes() -> None:
+    record = usage(session="s-1", requested_model="fast")
+    kind, *values = orjson.loads(record.line())
+    before = decode(orjson.dumps([kind, *values[:-2]]))
+    assert isinstance(before, UsageRecord)
+    assert (before.session, before.requested_model, before.upstream_request_id) == (None, None, "req_1")
 
 
 @given(records, st.data())
@@ -149,7 +166,8 @@ def test_members_of_version_1_are_required_but_nullable_ones() -> None:
     record = usage()
     members = orjson.loads(line_of_version_1(record))
     assert decode(orjson.dumps(members | {"tenant": "later"})) == record
-    for name in members.keys() - {"cost_microusd", "first_token_ms", "provider_usage", "upstream_request_id"}:
+    nullable = {"cost_microusd", "first_token_ms", "provider_usage", "upstream_request_id"}
+    for name in members.keys() - nullable - {"session", "requested_model"}:
         with pytest.raises(BadLineError):
             decode(orjson.dumps({each: value for each, value in members.items() if each != name}))
     before = {name: value for name, value in members.items() if name != "provider_usage"}

@@ -112,7 +112,7 @@ async def test_chain_has_documented_order() -> None:
     outer: Any = setting.upstreams["m"]
     fallback = outer._upstream._upstream
     assert isinstance(fallback, Fallback)
-    at: Any = fallback._orders[0][0].upstream
+    at: Any = fallback._choice.order(a_call()).candidates[0].upstream
     names = []
     while hasattr(at, "_upstream"):
         names.append(type(at).__name__)

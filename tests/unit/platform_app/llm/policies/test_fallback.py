@@ -17,7 +17,8 @@ from platform_app.errors import (
     ProviderUnavailable,
 )
 from platform_app.llm.errors import BreakerOpen
-from platform_app.llm.policies.fallback import Fallback, RouteCandidate, most_useful
+from platform_app.llm.policies.choice.route_choice import RouteCandidate
+from platform_app.llm.policies.fallback import Fallback, most_useful
 from tests.support.fakes.core import Count
 from tests.support.fakes.upstreams import (
     RESPONSE,
