@@ -12,7 +12,7 @@ from platform_app.config.fields import FilePath, HttpUrl, ModelName, RuleName, S
 from platform_app.config.reading.checks import Check, ConfigModel
 from platform_app.config.reading.explain import Problem
 
-WireFormat = Literal["openai", "azure", "anthropic"]
+WireFormat = Literal["openai", "openai-responses", "azure", "anthropic"]
 HeaderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]{1,64}$")]
 HeaderValue = Annotated[str, StringConstraints(pattern=r"^[\x20-\x7e]{1,512}$")]
 FieldName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:-]{1,128}$")]
@@ -47,8 +47,8 @@ class ProviderConfig(ConfigModel):
 
     wire_format: WireFormat = Field("openai", description="How requests are written.")
     base_url: HttpUrl = Field(
-        description="openai: the address before /chat/completions. azure: the resource, without a path. anthropic: the "
-        "address before /v1/messages."
+        description="openai: the address before /chat/completions. openai-responses: the address before /responses. "
+        "azure: the resource, without a path. anthropic: the address before /v1/messages."
     )
     api_key_secret: SecretName | None = Field(
         None, description="Name of the credential in the secret store. Without it no credential is sent."
@@ -105,7 +105,7 @@ class ProviderConfig(ConfigModel):
     def _versions(self) -> Iterator[Problem]:
         if self.wire_format == "azure" and self.api_version is None:
             yield ("api_version",), "azure needs one, such as 2024-10-21; add it"
-        if self.wire_format == "openai" and self.api_version is not None:
+        if self.wire_format in ("openai", "openai-responses") and self.api_version is not None:
             yield ("api_version",), "is for azure and anthropic; leave it out"
 
 

@@ -185,7 +185,7 @@ def _characters(choice: object, member: str) -> int:
 _GENERATED = ("content", "refusal", "reasoning_content", "reasoning", "tool_calls")
 _NOT_GENERATED = frozenset(
     {"role", "id", "type", "index", "format", "signature", "data", "encrypted_content", "b64_json", "url", "citations",
-     "annotations"}
+     "annotations", "thinking_blocks", "reasoning_items"}
 )  # fmt: skip
 _MAX_DEPTH = 8
 

@@ -11,6 +11,7 @@ from platform_app.llm.codecs import lenient_json
 from platform_app.llm.responses import ChatChunk, ModelResponse
 
 _FIELDS_BY_CHUNK = ("choices", "usage", "object")
+_OF_CALLS = ("index", "function", "custom")
 _TEXTS = ("content", "refusal", "reasoning_content", "reasoning")
 
 
@@ -115,20 +116,25 @@ class _ToolCall:
         self._call: dict[str, Any] = {"id": None, "type": "function"}
         self._name = ""
         self._arguments: list[str] = []
+        self._custom = False
 
     def add(self, call: Mapping[str, Any]) -> None:
         """Add the delta of one chunk."""
-        self._call |= {name: value for name, value in call.items() if value and name not in ("index", "function")}
-        function = call.get("function")
+        self._call |= {name: value for name, value in call.items() if value and name not in _OF_CALLS}
+        self._custom = self._custom or "custom" in call
+        function = call.get("custom") if self._custom else call.get("function")
         if isinstance(function, dict):
-            name, arguments = function.get("name"), function.get("arguments")
+            name, arguments = function.get("name"), function.get("input" if self._custom else "arguments")
             self._name = name if isinstance(name, str) and name else self._name
             if isinstance(arguments, str):
                 self._arguments.append(arguments)
 
     def whole(self) -> dict[str, Any]:
         """Return the tool call of a whole message."""
-        return {**self._call, "function": {"name": self._name, "arguments": "".join(self._arguments)}}
+        text = "".join(self._arguments)
+        if self._custom:
+            return {**self._call, "type": "custom", "custom": {"name": self._name, "input": text}}
+        return {**self._call, "function": {"name": self._name, "arguments": text}}
 
 
 def _chunk(envelope: Mapping[str, Any], choices: list[dict[str, Any]]) -> ChatChunk:

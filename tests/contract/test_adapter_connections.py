@@ -247,11 +247,13 @@ async def test_idle_pooled_connection_keeps_no_old_timeout(pool: ConnectionPool)
 
 
 PIECES = {
+    "openai-responses": b'data: {"type": "response.output_text.delta", "output_index": 0, "delta": "%b"}\n\n',
     "openai": b'data: {"choices": [{"index": 0, "delta": {"content": "%b"}}]}\n\n',
     "anthropic": b'data: {"type": "content_block_delta", "index": 0, '
     b'"delta": {"type": "text_delta", "text": "%b"}}\n\n',
 }
 STARTS = {
+    "openai-responses": b'data: {"type": "response.created", "response": {"id": "r", "output": []}}\n\n',
     "openai": b"",
     "anthropic": b'data: {"type": "message_start", "message": {"id": "m", "usage": {}}}\n\n'
     b'data: {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}\n\n',
@@ -260,7 +262,7 @@ STARTS = {
 
 async def test_slow_reader_stops_provider_writes(pool: ConnectionPool, wire: str) -> None:
     """A consumer that does not read chunks stops the provider's writes, whatever the size of the stream."""
-    shape = "anthropic" if wire == "anthropic" else "openai"
+    shape = "openai" if wire == "azure" else wire
     part = PIECES[shape] % (b"x" * 1000)
     written = 0
 

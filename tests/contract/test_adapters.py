@@ -111,9 +111,15 @@ async def test_structured_output_matches_schema(adapter: ModelAdapter) -> None:
     assert json.loads(done.message["content"]) == {"answer": "You said: Hello"}
 
 
-async def test_max_tokens_and_stop_set_finish_reason(adapter: ModelAdapter) -> None:
+async def test_max_tokens_and_stop_set_finish_reason(adapter: ModelAdapter, wire: str) -> None:
+    """Responses has no stop sequences."""
     cut = await complete(adapter, call(max_tokens=2))
     assert (cut.message["content"], cut.finish_reason) == ("You said", "length")
+    if wire == "openai-responses":
+        with pytest.raises(ProviderRejectedRequest) as caught:
+            await complete(adapter, call(stop=["Hel"]))
+        assert caught.value.param == "stop"
+        return
     stopped = await complete(adapter, call(stop=["Hel"]))
     assert (stopped.message["content"], stopped.finish_reason) == ("You said: ", "stop")
 
@@ -198,10 +204,16 @@ async def test_embeddings_without_support_are_refused(adapter: ModelAdapter, sim
 
 PATHS = {
     "openai": "/v1/chat/completions",
+    "openai-responses": "/v1/responses",
     "azure": "/openai/deployments/sim-ok@sent/chat/completions",
     "anthropic": "/anthropic/v1/messages",
 }
-KEY_HEADERS = {"openai": "authorization", "azure": "api-key", "anthropic": "x-api-key"}
+KEY_HEADERS = {
+    "openai": "authorization",
+    "openai-responses": "authorization",
+    "azure": "api-key",
+    "anthropic": "x-api-key",
+}
 
 
 @BOTH_STREAM

@@ -24,6 +24,8 @@ from tests.support.providers.odd_responses import (
     FILTER_RESULTS,
     HELLO,
     OPENAI_SHAPED,
+    R_START,
+    R_TEXT,
     ROLE,
     STREAM,
     USAGE,
@@ -38,6 +40,7 @@ from tests.support.servers.tcp import canned
 EMPTY_CHUNKS = {
     "openai": [ROLE, chunk({"content": None}), chunk({"content": "", "refusal": None}), chunk({"tool_calls": []})],
     "azure": [FILTER_RESULTS, ROLE, chunk({})],
+    "openai-responses": [R_START, R_TEXT, event("keepalive")],
     "anthropic": [A_START, A_TEXT, event("ping")],
 }
 

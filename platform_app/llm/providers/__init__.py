@@ -1,9 +1,9 @@
 """Providers: one folder for each wire format, and what all formats share.
 
 A wire format is a folder with `adapter.py`, which implements ModelAdapter, and `errors.py`, its error table. `openai/`
-passes requests and responses on unchanged, also for Azure and compatible servers. `anthropic/` translates both ways and
-refuses by name what it cannot translate. `factory.py` creates the adapter of a provider in the config file; a new
-format adds its case there.
+passes requests and responses on unchanged, also for Azure and compatible servers. `openai_responses/` and `anthropic/`
+pass requests of the same format on, translate others both ways, and refuse by name what they cannot translate.
+`factory.py` creates the adapter of a provider in the config file; a new format adds its case there.
 
 Shared: `error_body.py` reads an error body of any shape, `error_message.py` classifies it by its message if it has no
 code, and `content_filter.py` recognises filtered responses.

@@ -11,6 +11,7 @@ from platform_app.llm.providers.anthropic.adapter import AnthropicAdapter
 from platform_app.llm.providers.openai import errors as openai_errors
 from platform_app.llm.providers.openai.adapter import OpenAIAdapter
 from platform_app.llm.providers.openai.azure import AzureOpenAIAdapter
+from platform_app.llm.providers.openai_responses.adapter import OpenAIResponsesAdapter
 
 
 def client_certificate(provider: ProviderConfig) -> ClientCertificate | None:
@@ -28,6 +29,8 @@ def make_adapter(provider: ProviderConfig, pool: ConnectionPool, limits: Provide
     match provider.wire_format:
         case "openai":
             return OpenAIAdapter(http, provider.base_url)
+        case "openai-responses":
+            return OpenAIResponsesAdapter(http, provider.base_url)
         case "azure":
             # The check of the config file makes sure that an azure provider has a version.
             return AzureOpenAIAdapter(http, provider.base_url, provider.api_version or "")

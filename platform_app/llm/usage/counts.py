@@ -189,6 +189,7 @@ def _with_other_names(usage: Mapping[str, Any], counts: TokenUsage) -> TokenUsag
     inputs, outputs = usage.get("input_tokens_details"), usage.get("output_tokens_details")
     if isinstance(inputs, dict):
         read = read or whole_count(inputs.get("cached_tokens"))
+        written = written or _first(inputs, _DETAILED_WRITES)
     if isinstance(outputs, dict):
         reasoning = reasoning or _first(outputs, ("reasoning_tokens", "thinking_tokens"))
     read = read or _first(usage, _READ)

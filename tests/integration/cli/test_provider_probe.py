@@ -13,7 +13,12 @@ from tests.support.providers.wires import WIRES, url_of
 from tests.support.servers.ports import free_port
 
 KEY = "sk-canary-2f6d81c0"
-MODELS_OF = {"openai": "/v1/models", "azure": "/openai/models", "anthropic": "/anthropic/v1/models"}
+MODELS_OF = {
+    "openai": "/v1/models",
+    "openai-responses": "/v1/models",
+    "azure": "/openai/models",
+    "anthropic": "/anthropic/v1/models",
+}
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from tests.support.providers.wires import adapter_for, call, collect, open_strea
 from tests.support.servers.tcp import canned
 
 OPENAI_SHAPED = pytest.mark.parametrize("wire", ["openai", "azure"], indirect=True)
+RESPONSES = pytest.mark.parametrize("wire", ["openai-responses"], indirect=True)
 ANTHROPIC = pytest.mark.parametrize("wire", ["anthropic"], indirect=True)
 BOTH_STREAM = pytest.mark.parametrize("streams", [False, True], ids=["json", "stream"])
 STREAM, JSON = b"text/event-stream", b"application/json"
@@ -25,7 +26,7 @@ def chunk(delta: object, reason: str | None = None, **fields: object) -> bytes:
 
 
 def event(kind: str, **fields: object) -> bytes:
-    """Return an event in Anthropic's format."""
+    """Return an event in Anthropic's format, or of Responses."""
     return b"event: %b\ndata: %b\n\n" % (kind.encode(), json.dumps({"type": kind, **fields}).encode())
 
 
@@ -44,8 +45,22 @@ A_END = (
     + event("message_delta", delta={"stop_reason": "end_turn"}, usage={"output_tokens": 2})
     + event("message_stop")
 )
+R_RESPONSE = {"id": "c", "object": "response", "created_at": 1, "model": "m", "status": "in_progress", "output": []}
+R_PLACE = {"item_id": "i", "output_index": 0, "content_index": 0}
+R_ITEM = {"id": "i", "type": "message", "role": "assistant", "status": "completed"}
+R_PART = {"type": "output_text", "text": "Hello world", "annotations": []}
+R_WHOLE = {**R_RESPONSE, "status": "completed", "output": [{**R_ITEM, "content": [R_PART]}]}
+R_START = event("response.created", response=R_RESPONSE) + event("response.in_progress", response=R_RESPONSE)
+R_TEXT = event("response.output_item.added", output_index=0, item={**R_ITEM, "content": []}) + event(
+    "response.content_part.added", **R_PLACE, part={**R_PART, "text": ""}
+)
+R_HELLO = event("response.output_text.delta", **R_PLACE, delta="Hello")
+R_WORLD = event("response.output_text.delta", **R_PLACE, delta=" world")
+R_USAGE = {"input_tokens": 1, "output_tokens": 2, "total_tokens": 3}
+R_END = event("response.completed", response={**R_WHOLE, "usage": R_USAGE})
 GOOD = {
     "openai": (ROLE, HELLO, WORLD, END + USAGE + DONE),
+    "openai-responses": (R_START + R_TEXT, R_HELLO, R_WORLD, R_END),
     "azure": (FILTER_RESULTS + ROLE, HELLO, WORLD, END + USAGE + DONE),
     "anthropic": (A_START + A_TEXT + event("ping"), A_HELLO, A_WORLD, A_END),
 }
@@ -53,6 +68,7 @@ GOOD = {
 WHOLE = {
     "openai": {"id": "c", "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hello world"},
                                        "finish_reason": "stop"}]},
+    "openai-responses": R_WHOLE,
     "anthropic": {**A_MESSAGE, "content": [{"type": "text", "text": "Hello world"}], "stop_reason": "end_turn"},
 }  # fmt: skip
 WHOLE["azure"] = WHOLE["openai"]

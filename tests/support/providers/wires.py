@@ -16,7 +16,7 @@ from platform_app.llm.responses import ChatChunk, ModelResponse
 
 KEY = "sk-contract-51f0a9c2"
 MIB = 1024 * 1024
-WIRES = ("openai", "azure", "anthropic")
+WIRES = ("openai", "openai-responses", "azure", "anthropic")
 _VERSIONS = {"azure": "2024-10-21"}
 
 
@@ -24,6 +24,7 @@ def url_of(wire: str, simulator: ProviderSimulator) -> str:
     """Return the simulator's base URL for a wire format."""
     return {
         "openai": simulator.base_url,
+        "openai-responses": simulator.base_url,
         "azure": simulator.azure_url,
         "anthropic": simulator.anthropic_url,
     }[wire]

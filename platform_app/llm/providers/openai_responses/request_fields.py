@@ -50,12 +50,13 @@ def _hosted(tools: object) -> Iterator[str]:
     """Yield the types of the tools that run at the provider."""
     for tool in tools if isinstance(tools, list) else ():
         kind = tool.get("type") if isinstance(tool, Mapping) else None
-        if not isinstance(kind, str) or _runs_at_client(kind, tool):
+        if not isinstance(kind, str) or runs_at_client(kind, tool):
             continue
         yield kind[:MAX_NAME]
 
 
-def _runs_at_client(kind: str, tool: Mapping[str, Any]) -> bool:
+def runs_at_client(kind: str, tool: Mapping[str, Any]) -> bool:
+    """Return whether the client runs a tool of this type."""
     match kind:
         case "shell":
             environment = tool.get("environment")

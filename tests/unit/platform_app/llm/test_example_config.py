@@ -10,10 +10,16 @@ from platform_app.llm.providers.anthropic.adapter import AnthropicAdapter
 from platform_app.llm.providers.factory import make_adapter
 from platform_app.llm.providers.openai.adapter import OpenAIAdapter
 from platform_app.llm.providers.openai.azure import AzureOpenAIAdapter
+from platform_app.llm.providers.openai_responses.adapter import OpenAIResponsesAdapter
 from tests.support.paths import ROOT
 
 EXAMPLE = ROOT / "deploy" / "platform.example.yaml"
-ADAPTERS = {"azure": AzureOpenAIAdapter, "anthropic": AnthropicAdapter, "openai": OpenAIAdapter}
+ADAPTERS = {
+    "azure": AzureOpenAIAdapter,
+    "anthropic": AnthropicAdapter,
+    "openai": OpenAIAdapter,
+    "openai-responses": OpenAIResponsesAdapter,
+}
 
 
 @pytest.fixture

@@ -1,0 +1,57 @@
+"""The adapter for servers that speak OpenAI's Responses API under OpenAI's paths, Azure's `/openai/v1` included."""
+
+from collections.abc import Mapping
+
+from platform_app.llm.formats import ApiFormat
+from platform_app.llm.http.client import ProviderHttp
+from platform_app.llm.http.event_stream import open_stream, read_whole
+from platform_app.llm.interfaces import ModelList, UpstreamResponse
+from platform_app.llm.providers.model_list import read_model_list
+from platform_app.llm.providers.openai.format import PATHS, send_openai
+from platform_app.llm.providers.openai_responses import chat_stream, native_stream
+from platform_app.llm.providers.openai_responses.request import responses_request
+from platform_app.llm.requests import Operation, UpstreamCall
+
+_AZURE = "/openai/v1"
+"""The end of the base URL of Azure's OpenAI-compatible API."""
+
+
+class OpenAIResponsesAdapter:
+    """`base_url` is the URL before /responses; `http` uses the error table of openai/errors.py."""
+
+    def __init__(self, http: ProviderHttp, base_url: str) -> None:
+        self._http = http
+        self._base_url = base_url
+        self._url = f"{base_url}/responses"
+
+    async def send(self, call: UpstreamCall, credential: str | None) -> UpstreamResponse:
+        """See ModelAdapter.send. A Responses request passes unchanged; any other is translated, and refused before
+        anything is sent if it cannot be."""
+        headers = _headers(credential, call.headers)
+        if call.operation is not Operation.CHAT:
+            url = f"{self._base_url}/{PATHS[call.operation]}"
+            return await send_openai(self._http, url, headers, call, {**call.body, "model": call.model})
+        if call.format is ApiFormat.RESPONSES:
+            reader = native_stream.READER
+            # Without the field OpenAI stores a response.
+            body = {"store": False, **call.body, "model": call.model}
+            if call.stream:
+                body["stream"] = True
+        else:
+            reader = chat_stream.READER
+            body = responses_request(call.model, call.chat_body(), stream=call.stream)
+        response = await self._http.post(self._url, headers, body, call.timeout_seconds, call.record)
+        if call.stream:
+            return await open_stream(response, reader)
+        return await read_whole(response, reader)
+
+    async def probe(self, credential: str | None, timeout_seconds: float) -> ModelList | None:
+        """See ModelAdapter.probe. Azure lists the models that the resource could deploy, and no deployments."""
+        body = await self._http.get(f"{self._base_url}/models", _headers(credential, {}), timeout_seconds)
+        if body is not None and self._base_url.endswith(_AZURE):
+            return ModelList()
+        return None if body is None else read_model_list(body)
+
+
+def _headers(credential: str | None, extra: Mapping[str, str]) -> Mapping[str, str]:
+    return extra if credential is None else {**extra, "Authorization": f"Bearer {credential}"}
