@@ -25,6 +25,8 @@ _ENDINGS = (
     b"event: message_stop\n",
 )  # fmt: skip
 """The first bytes of the last event of a complete stream, in each contract."""
+_ENDINGS_INSIDE = tuple(b"\n\n" + ending for ending in _ENDINGS)
+"""The same behind other events of one chunk. The data of an event is one line, so content cannot contain them."""
 
 _log = get_logger("idempotency")
 
@@ -171,7 +173,7 @@ class _Recording:
             if len(self._body) > self._attempt.max_bytes:
                 self.overflowed = True
                 del self._body[self._attempt.max_bytes + 1 :]
-        if chunk.startswith(_ENDINGS):
+        if chunk.startswith(_ENDINGS) or any(ending in chunk for ending in _ENDINGS_INSIDE):
             await self._attempt.finish(replace(self._head, body=bytes(self._body)))
 
 

@@ -33,6 +33,23 @@ async def test_stream_of_one_event_is_stored(route: Route) -> None:
     assert [stored.body for stored in route.kept] == [DONE]
 
 
+@pytest.mark.parametrize("name", ["response.completed", "response.incomplete", "message_stop", "done"])
+async def test_last_event_behind_others_is_found(route: Route, name: str) -> None:
+    """A contract may write its last events as one chunk."""
+    last = b"event: response.output_item.done\ndata: {}\n\nevent: %b\ndata: {}\n\n" % name.encode()
+    response = await route.ask(streaming(route, b"data: 1\n\n", last), "one")
+    await route.send(response)
+    assert [stored.body for stored in route.kept] == [b"data: 1\n\n" + last]
+
+
+@pytest.mark.parametrize("name", ["response.failed", "error"])
+async def test_failure_behind_other_events_frees_the_key(route: Route, name: str) -> None:
+    last = b"event: response.output_item.done\ndata: {}\n\nevent: %b\ndata: {}\n\n" % name.encode()
+    response = await route.ask(streaming(route, b"data: 1\n\n", last), "one")
+    await route.send(response)
+    assert route.store.records == {}
+
+
 @pytest.mark.parametrize("at", [b"data: 1\n\n", b"data: 2\n\n"])
 async def test_stream_continues_without_its_client(route: Route, at: bytes) -> None:
     """Also where it leaves while the first chunk is sent; its request is counted until the work ends."""
