@@ -68,7 +68,7 @@ def create_app(settings: Settings, server: ServerState | None = None) -> FastAPI
         metrics.BUILD_INFO.labels(VERSION, settings.build_sha or "unknown").set(1)
         started = False
         try:
-            async with open_resources(settings) as resources:
+            async with open_resources(settings, server.seconds_left) as resources:
                 server.reload_config = resources.reload.request
                 started = True
                 yield {"resources": resources, "server": server, "detached": detached}

@@ -42,6 +42,7 @@ _Moment = Annotated[
         parser=moment, metavar="TIME", help="2026-11-26T10:00, UTC if it has no zone; or 2h for two hours ago."
     ),
 ]
+_word_option = partial(typer.Option, case_sensitive=False)
 _day_option = partial(typer.Option, parser=day, metavar="DAY")
 _Day = Annotated[datetime | None, _day_option(help="The first day, UTC; by default thirty days before the end.")]
 _Port = Annotated[int, typer.Option(min=1, max=65535)]
@@ -160,10 +161,10 @@ def maintenance() -> None:
 
 @app.command()
 def audit(
-    kind: Literal["access", "lifecycle"] | None = None,
+    kind: Annotated[Literal["access", "lifecycle"] | None, _word_option()] = None,
     key_id: str | None = None,
     route: Annotated[str | None, typer.Option(help="A route template, such as /v1/platform/chat.")] = None,
-    decision: Literal["allow", "deny"] | None = None,
+    decision: Annotated[Literal["allow", "deny"] | None, _word_option()] = None,
     trace_id: str | None = None,
     request_id: str | None = None,
     since: _Moment = None,
@@ -209,7 +210,7 @@ def usage(
     model: str | None = None,
     provider: str | None = None,
     session: Annotated[str | None, typer.Option(help="Only the records of this session; with --records.")] = None,
-    format: Annotated[Format | None, typer.Option(help="Default: table.")] = None,
+    format: Annotated[Format | None, _word_option(help="Default: table.")] = None,
     records: Annotated[bool, typer.Option("--records", help="Export single records as JSON lines instead.")] = False,
 ) -> None:
     """Show usage and cost by day, key, owner, model and provider."""
@@ -236,7 +237,7 @@ def reconcile(
         datetime | None, _day_option(help="The day after the last one; by default that of the bill.")
     ] = None,
     form: Annotated[
-        BillFormat | None, typer.Option("--format", help="By default it is detected by the header.")
+        BillFormat | None, _word_option("--format", help="By default it is detected by the header.")
     ] = None,
     day_column: str | None = None,
     model_column: str | None = None,

@@ -51,7 +51,7 @@ from platform_app.config.fields import (
     RuleName,
     parse_networks,
 )
-from platform_app.config.file import PlatformConfig, load_config, load_config_file
+from platform_app.config.file import PlatformConfig, load_config, load_config_file, load_settings_beside_file
 from platform_app.config.limits import DEFAULT_RULES, LimitRule, RateLimitsConfig
 from platform_app.config.origins import parse_origins
 from platform_app.config.policies import BreakerConfig, PoliciesConfig, RetryConfig
@@ -95,6 +95,7 @@ __all__ = [
     "load_config",
     "load_config_file",
     "load_settings",
+    "load_settings_beside_file",
     "make_ssl_context",
     "misspelt_telemetry_variables",
     "parse_database_url",

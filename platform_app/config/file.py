@@ -1,7 +1,7 @@
 """Read and validate the config file."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError
 
 from platform_app.config.catalog import ModelConfig, ProviderConfig, RouteConfig
+from platform_app.config.environment.variables import ENV_PREFIX, environment
 from platform_app.config.fields import ModelName, OwnerName, RuleName
 from platform_app.config.limits import RateLimitsConfig
 from platform_app.config.policies import PoliciesConfig
@@ -19,8 +20,11 @@ from platform_app.config.reading.text_file import UnreadableFile, decode, read_b
 from platform_app.config.reading.types import mistyped
 from platform_app.config.reading.values import did_you_mean, path_text
 from platform_app.config.reading.yaml_document import Document, InvalidYaml, read_yaml
-from platform_app.config.settings import Settings
+from platform_app.config.settings import Settings, load_settings
 from platform_app.errors import ConfigurationError
+
+_PATHS = ("client_cert_file", "client_key_file")
+"""The fields of a provider that are paths."""
 
 
 class PlatformConfig(ConfigModel):
@@ -106,7 +110,33 @@ def _default_config(settings: Settings) -> PlatformConfig:
     )
 
 
-def _read_config(path: Path, default_model: str) -> tuple[PlatformConfig, str]:
+def load_settings_beside_file(**overrides: Any) -> Settings:
+    """Return load_settings(…). If a setting is invalid, report the problems of the config file too.
+
+    Raises:
+        ConfigurationError: with one line for every problem of both.
+    """
+    try:
+        return load_settings(**overrides)
+    except ConfigurationError as error:
+        raise ConfigurationError([*error.problems, *_problems_of_file(overrides, error.problems)]) from None
+
+
+def _problems_of_file(overrides: Mapping[str, Any], known: Sequence[str]) -> list[str]:
+    """Return the problems of the config file without valid settings."""
+    named = str(overrides.get("config_file") or environment().get(f"{ENV_PREFIX}CONFIG_FILE", "")).strip()
+    if not named or any(problem.startswith(f"{ENV_PREFIX}CONFIG_FILE") for problem in known):
+        return []
+    try:
+        _read_config(Path(named).expanduser(), None)
+    except ConfigurationError as error:
+        return error.problems
+    except RuntimeError:  # of an unknown user's home directory
+        return []
+    return []
+
+
+def _read_config(path: Path, default_model: str | None) -> tuple[PlatformConfig, str]:
     where = f"PLATFORM_CONFIG_FILE ({path})"
     try:
         content = read_bytes(path)
@@ -115,12 +145,23 @@ def _read_config(path: Path, default_model: str) -> tuple[PlatformConfig, str]:
         raise ConfigurationError([f"{where}: {error}"]) from None
     except InvalidYaml as error:
         raise ConfigurationError([f"{where}: is not valid YAML: {error}"]) from None
+    _resolve_paths(document.data, path.parent)
     config, problems = _validate(document)
-    if (problem := _default_model_problem(document.data, default_model)) is not None:
+    if default_model is not None and (problem := _default_model_problem(document.data, default_model)) is not None:
         problems.append(problem)
     if config is None or problems:
         raise ConfigurationError([f"{where}: {problem}" if line else problem for line, problem in sorted(problems)])
     return config, hashlib.sha256(content).hexdigest()
+
+
+def _resolve_paths(data: Any, directory: Path) -> None:
+    """Let relative paths begin at the config file's directory, wherever the process was started."""
+    providers = data.get("providers") if isinstance(data, dict) else None
+    for provider in providers.values() if isinstance(providers, dict) else ():
+        for name in _PATHS:
+            value = provider.get(name) if isinstance(provider, dict) else None
+            if isinstance(value, str) and value and not value.startswith("~"):
+                provider[name] = str(directory / value)
 
 
 def _validate(document: Document) -> tuple[PlatformConfig | None, list[tuple[int, str]]]:

@@ -1,7 +1,9 @@
 """The ledger of one process: a spool, its maintenance, the writer, and the maintenance of the partitions."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import errno
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 
@@ -18,13 +20,18 @@ from platform_app.ledger.shipping.tables import retention_of
 from platform_app.ledger.shipping.writer import LedgerWriter
 from platform_app.ledger.spool.maintenance import SpoolMaintenance
 from platform_app.ledger.spool.pending import PendingLines
-from platform_app.ledger.spool.segments import PENDING, Orphans
+from platform_app.ledger.spool.segments import PENDING, Orphans, list_directory
 from platform_app.ledger.spool.session import LedgerSession, make_ledger_engine
 from platform_app.ledger.spool.spool import Spool
 from platform_app.observability import metrics
+from platform_app.observability.logging import get_logger
 
 FLUSH_SECONDS = 1.5
-"""How long the end of the process waits for the database; what is not shipped then waits for the next start."""
+"""The least time that the end of the process waits for the database. What is not shipped waits for the next start."""
+STALL_SECONDS = 5.0
+"""The end of the process does not wait longer for a database that takes no segment in this time."""
+
+_log = get_logger("ledger")
 
 
 class SpooledLedger:
@@ -79,11 +86,18 @@ class SpooledLedger:
 
 
 @asynccontextmanager
-async def open_ledger(settings: Settings, settler: Settler | None = None) -> AsyncIterator[SpooledLedger]:
-    """Open the spool and start the background tasks. At the end, ship what can be shipped in 1.5 s.
+async def open_ledger(
+    settings: Settings, settler: Settler | None = None, seconds_left: Callable[[], float] = lambda: 0.0
+) -> AsyncIterator[SpooledLedger]:
+    """Open the spool and start the background tasks. At the end, ship what waits.
 
-    The process starts also while PostgreSQL is unavailable. `settler` charges the limits for calls of dead processes;
-    without one, what they left to be charged stays for a process that has one.
+    The process starts also while PostgreSQL is unavailable.
+
+    Args:
+        settings: name the database and the spool.
+        settler: charges the limits for calls of dead processes. Without one, what they left to be charged stays for a
+            process that has one.
+        seconds_left: called at the end: how long the process may still run. It ships for at least FLUSH_SECONDS.
 
     Raises:
         ConfigurationError: the spool directory cannot be used.
@@ -117,7 +131,8 @@ async def open_ledger(settings: Settings, settler: Settler | None = None) -> Asy
             ledger.refusals.end_minute()
             maintenance.stop()
             writer.stop()
-            await asyncio.wait([writing, maintaining_spool], timeout=FLUSH_SECONDS)
+            await asyncio.wait([maintaining_spool], timeout=FLUSH_SECONDS)
+            await _flush(writing, writer, max(FLUSH_SECONDS, seconds_left()))
             # Tasks that still wait for PostgreSQL fail now, sooner than by a cancellation.
             session.terminate()
             maintenance_session.terminate()
@@ -126,6 +141,33 @@ async def open_ledger(settings: Settings, settler: Settler | None = None) -> Asy
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            _warn_of_rest(spool)
+
+
+def _advice(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "free space or inodes, raise the quota, or name a directory on another disk"
+    return "check path and owner"
+
+
+async def _flush(writing: "asyncio.Task[None]", writer: LedgerWriter, seconds: float) -> None:
+    """Wait until the writer has shipped everything. Stop waiting after some seconds, or when it ships no segment."""
+    deadline = time.monotonic() + seconds
+    while not writing.done() and (left := deadline - time.monotonic()) > 0:
+        shipped = writer.shipped
+        await asyncio.wait([writing], timeout=min(left, STALL_SECONDS))
+        if writer.shipped == shipped:
+            return
+
+
+def _warn_of_rest(spool: Spool) -> None:
+    """Log how much the next process of this directory has to ship."""
+    try:
+        segments = list_directory(spool.directory).segments
+    except OSError:
+        return
+    if waiting := sum(segment.size for segment in segments if segment.owner == spool.owner):
+        _log.warning("ledger_spool_left", bytes=waiting)
 
 
 def spool_problems(settings: Settings) -> list[str]:
@@ -147,5 +189,5 @@ def _open_spool(settings: Settings) -> Spool:
         )
     except OSError as error:
         raise ConfigurationError(
-            [f"PLATFORM_SPOOL_DIR ({settings.spool_dir}): cannot be written: {error.strerror}; check path and owner"]
+            [f"PLATFORM_SPOOL_DIR ({settings.spool_dir}): cannot be written: {error.strerror}; {_advice(error)}"]
         ) from None

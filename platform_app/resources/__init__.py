@@ -6,7 +6,7 @@ the frozen `Resources`. Models and adapters are built in `llm/models/builder.py`
 `config_reload.py` replaces what depends on the config file while the process runs.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -87,9 +87,11 @@ class Resources:
 
 
 @asynccontextmanager
-async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
+async def open_resources(
+    settings: Settings, seconds_left: Callable[[], float] = lambda: 0.0
+) -> AsyncIterator[Resources]:
     """Open, yield, close in reverse order. Opens no connection by itself: a dependency that is down does not stop
-    the process from starting.
+    the process from starting. `seconds_left`: called at the end, see open_ledger.
 
     Raises:
         ConfigurationError: the config file or a required secret is wrong; names every problem.
@@ -114,7 +116,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         # A separate client: the charges of dead processes must not delay the limiter's commands.
         orphan_scripts = make_script_client(settings)
         stack.push_async_callback(orphan_scripts.aclose)
-        ledger = await stack.enter_async_context(open_ledger(settings, OrphanSettlements(orphan_scripts)))
+        ledger = await stack.enter_async_context(open_ledger(settings, OrphanSettlements(orphan_scripts), seconds_left))
         keys, cache = KeyStore(engine), KeyCache(settings.auth_cache_size)
         rules = RuleBook(config.rate_limits.rules)
         history = LedgerHistory(SpentReader(engine, settings.spool_dir))

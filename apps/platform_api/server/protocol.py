@@ -51,6 +51,7 @@ class ServerProtocol(asyncio.Protocol):
         self._exchange: Exchange | None = None
         self._body: IncomingBody | None = None
         """Of the last request that began, while it is not complete."""
+        self._had_request = False
         self._reading_paused = False
         self._writable: asyncio.Future[None] | None = None
         self._dropped = 0
@@ -137,6 +138,10 @@ class ServerProtocol(asyncio.Protocol):
         else:
             self._exchange.keep_alive = False
 
+    def awaits_first_request(self) -> bool:
+        """Return whether the connection is open and has had no request."""
+        return not self._had_request and not self._drops and not self._transport.is_closing()
+
     # Reading.
 
     def _advance(self) -> None:
@@ -193,6 +198,7 @@ class ServerProtocol(asyncio.Protocol):
         return True
 
     def _start(self, head: RequestHead) -> None:
+        self._had_request = True
         body: IncomingBody | None = None
         if head.chunked:
             body = ChunkedBody(self._limits.trailer_bytes)

@@ -1,6 +1,7 @@
 """What one process says about itself."""
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,5 +19,11 @@ class ServerState:
     """Another error that ended the start."""
     tasks: "set[asyncio.Task[Any]]" = field(default_factory=set)
     """What the server waits for when it stops, beside connections; our worker puts the server's own set here."""
+    ends_at: float | None = None
+    """When the process is to have ended, by the monotonic clock; None until it is asked to stop."""
     reload_config: Callable[[], None] | None = None
     """Reads the config file again; set while the resources are open."""
+
+    def seconds_left(self) -> float:
+        """Return how long the process may still work after it was asked to stop."""
+        return 0.0 if self.ends_at is None else max(0.0, self.ends_at - time.monotonic())

@@ -6,6 +6,7 @@ could not start for another reason.
 Started by `flowbiz-platform serve`, see `__main__.py`.
 """
 
+import asyncio
 import ctypes
 import gc
 import resource
@@ -13,11 +14,11 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from types import FrameType
-from typing import NoReturn
+from typing import NoReturn, cast
 
 import uvicorn
 
@@ -25,7 +26,8 @@ from apps.platform_api.main import create_app
 from apps.platform_api.server.connections import Connections
 from apps.platform_api.server.heartbeat import report_failure, start_heartbeat
 from apps.platform_api.server.limits import server_limits
-from apps.platform_api.server.protocol import protocol_factory
+from apps.platform_api.server.listening import accept_waiting
+from apps.platform_api.server.protocol import ServerProtocol, protocol_factory
 from apps.platform_api.server.state import ServerState
 from platform_app.config import Settings, load_settings
 from platform_app.credential_forms import mask_credentials
@@ -39,6 +41,9 @@ from platform_app.observability.logs.secret_settings import hide_secrets_of
 from platform_app.observability.logs.unhandled import capture_unhandled
 from platform_app.observability.metrics.changes import CHANGES
 
+FIRST_REQUEST_SECONDS = 1.0
+"""At a stop, the time for the first request of each connection."""
+_LOOK_SECONDS = 0.02
 GARBAGE_OBJECTS = 14_000
 """So many more objects than before, and the youngest are searched for cycles: a few megabytes."""
 MAX_OPEN_FILES = 65_536
@@ -74,6 +79,23 @@ class DrainingServer(uvicorn.Server):
             super().handle_exit(sig, frame)
         self._state.draining = True
         self._stop_at = time.monotonic() + self._drain_seconds
+        self._state.ends_at = self._stop_at + (self.config.timeout_graceful_shutdown or 0)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Called once. Connections without a request get the time to send one: to close them now would reset those
+        whose request has arrived. Each such request gets 503 `draining`, and its connection closes."""
+        loop = asyncio.get_running_loop()
+        for connection in accept_waiting(self.servers, sockets or []):
+            await loop.connect_accepted_socket(self._make_protocol, connection)
+        for _ in range(int(FIRST_REQUEST_SECONDS / _LOOK_SECONDS)):
+            await asyncio.sleep(_LOOK_SECONDS)
+            if not any(cast(ServerProtocol, each).awaits_first_request() for each in self.server_state.connections):
+                break
+        await super().shutdown(sockets)
+
+    def _make_protocol(self) -> asyncio.Protocol:
+        make = cast(Callable[..., asyncio.Protocol], self.config.http_protocol_class)
+        return make(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
     async def on_tick(self, counter: int) -> bool:
         """Called ten times a second; true ends the main loop."""

@@ -14,7 +14,7 @@ from apps.platform_cli.checks.provider_probe import model_checks, probe_provider
 from apps.platform_cli.checks.redis import redis_checks
 from apps.platform_cli.checks.spool import spool_check
 from apps.platform_cli.checks.variables import variable_checks
-from platform_app.config import PlatformConfig, ProviderConfig, Settings, load_config, load_settings
+from platform_app.config import PlatformConfig, ProviderConfig, Settings, load_config, load_settings_beside_file
 from platform_app.core_contracts import core_problems, core_status
 from platform_app.db.engine import make_engine
 from platform_app.errors import SecretError
@@ -39,7 +39,7 @@ def run_checks(live: bool = True, *, before_migration: bool = False) -> int:
     Raises:
         ConfigurationError: the configuration is invalid.
     """
-    settings = load_settings()
+    settings = load_settings_beside_file()
     config = load_config(settings)
     typer.echo(line(Check("configuration", True, True, _summary(config))))
     failed = False

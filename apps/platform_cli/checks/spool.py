@@ -5,6 +5,8 @@ from pathlib import Path
 
 from platform_app.readiness import Check
 
+_FREE_SPACE = "free space, or name a directory on another disk"
+
 
 def spool_check(directory: Path, max_bytes: int) -> Check:
     """Return whether the directory can be written or made, and whether its disk has room for a full spool."""
@@ -21,12 +23,21 @@ def spool_check(directory: Path, max_bytes: int) -> Check:
         return _failed(directory, f"{existing} cannot be written by uid {os.geteuid()}; change its owner or mode")
     free = disk.f_bavail * disk.f_frsize
     if free == 0:
-        return _failed(directory, "its disk is full; free space, or name a directory on another disk")
+        return _failed(directory, f"its disk is full; {_FREE_SPACE}")
     if free < max_bytes:
         detail = f"{directory}: {_mib(free)} free, less than PLATFORM_SPOOL_MAX_BYTES ({_mib(max_bytes)}); lower it"
         return Check("spool", False, False, f"{detail}, or free space")
     made = "" if existing == directory.absolute() else ", and is made at the first start"
     return Check("spool", True, True, f"{directory} can be written{made}")
+
+
+def full_disk(directory: Path) -> str | None:
+    """Return what to do if the disk of an existing directory is full, else None."""
+    try:
+        disk = os.statvfs(directory)
+    except OSError:
+        return None  # spool_problems says what is wrong
+    return _FREE_SPACE if disk.f_bavail == 0 else None
 
 
 def _failed(directory: Path, why: str) -> Check:

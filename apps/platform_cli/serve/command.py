@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 import typer
 from sqlalchemy import text
 
+from apps.platform_cli.checks.spool import full_disk
 from apps.platform_cli.serve.options import ParentOptions
 from apps.platform_cli.serve.port_holder import port_holder
 from apps.platform_cli.serve.start_signals import handle_start_signals, hold_signals
@@ -28,7 +29,7 @@ from platform_app.config import (
     environment,
     exports_traces,
     load_config,
-    load_settings,
+    load_settings_beside_file,
     misspelt_telemetry_variables,
     service_links,
     telemetry_problems,
@@ -69,7 +70,7 @@ def run_serve(flags: Mapping[str, Any]) -> int:
         ConfigurationError: names every problem.
     """
     handle_start_signals()
-    settings = load_settings(**flags)
+    settings = load_settings_beside_file(**flags)
     sink = configure_logging(
         settings.log_level, settings.log_format, repeats_per_second=settings.log_repeats_per_second
     )
@@ -84,6 +85,9 @@ def run_serve(flags: Mapping[str, Any]) -> int:
     for line in settings.insecure_connections():
         _log.warning("connection_insecure", problem=line)
     _warn_of_variables()
+    if (detail := full_disk(settings.spool_dir)) is not None:
+        # No refusal: the start sends what the spool has, which makes room on the disk.
+        _log.error("spool_disk_full", directory=str(settings.spool_dir), advice=detail)
     with ExitStack() as stack:
         metrics_host = settings.metrics_host or settings.host
         try:

@@ -250,6 +250,8 @@ class Supervisor:
         """Drain all workers concurrently, within one grace period. A second signal kills them at once."""
         _log.info("stopping", grace_seconds=self._options.shutdown_grace_seconds)
         workers = self._running()
+        # The workers alone have it from now on: the last of them closes it, and accepts first what waits there.
+        self._listening.close()
         began = time.monotonic()
         deadline = began + self._options.shutdown_drain_seconds + self._options.shutdown_grace_seconds + 2
         for worker in workers:

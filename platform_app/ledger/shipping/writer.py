@@ -35,6 +35,8 @@ class LedgerWriter:
         self._wake = asyncio.Event()
         self._stopping = False
         self._failures = 0
+        self.shipped = 0
+        """Segments that this process has shipped."""
 
     def wake(self) -> None:
         """Ship now: there is a full segment."""
@@ -104,6 +106,7 @@ class LedgerWriter:
             await asyncio.to_thread(_set_aside, segment.path, aside)
         await asyncio.to_thread(segment.path.unlink, missing_ok=True)
         self._spool.removed(segment.size)
+        self.shipped += 1
         counts = {"undecodable": len(undecodable), "refused": len(refused), "torn": len(torn)}
         for reason, count in counts.items():
             if count:

@@ -45,7 +45,7 @@ def run(postgres: EmbeddedPostgres, program: str, *arguments: str) -> None:
         check=False,
         timeout=300,
     )
-    assert done.returncode == 0, done.stderr.decode()
+    assert done.returncode == 0, done.stderr
 
 
 async def chat(client: httpx.AsyncClient, gateway: Gateway, key: str, count: int) -> list[str]:

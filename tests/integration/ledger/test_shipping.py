@@ -8,7 +8,9 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from structlog.testing import capture_logs
 
+from platform_app.ledger import service
 from platform_app.ledger.events.event import UsageRecord, decode
 from platform_app.ledger.service import open_ledger
 from platform_app.ledger.shipping.batch import Batch, batch_of
@@ -55,6 +57,36 @@ async def test_events_arrive_while_the_service_runs(ledger_url: str, tmp_path: P
             async with asyncio.timeout(300):
                 while not await stored_decisions(ledger_url, event.event_id):
                     await asyncio.sleep(0.05)
+
+
+async def append_segments(ledger: service.SpooledLedger, count: int) -> list[str]:
+    """Append one event to each of so many segments. Return the event ids."""
+    events = [access() for _ in range(count)]
+    for event in events:
+        ledger.append(event)
+        ledger._spool.roll()
+    return [event.event_id for event in events]
+
+
+async def test_backlog_is_shipped_within_the_grace(
+    ledger_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "FLUSH_SECONDS", 0.001)
+    settings = settings_for(ledger_url, spool_dir=tmp_path)
+    async with open_ledger(settings, seconds_left=lambda: 300.0) as ledger:
+        event_ids = await append_segments(ledger, 40)
+    assert len(await stored_decisions(ledger_url, *event_ids)) == 40
+    assert list_directory(tmp_path).segments == []
+
+
+async def test_backlog_without_database_stays_and_is_logged(ledger_url: str, tmp_path: Path) -> None:
+    missing = ledger_url.replace("/ledger?", "/missing?")
+    assert missing != ledger_url
+    with capture_logs() as logs:
+        async with open_ledger(settings_for(missing, spool_dir=tmp_path), seconds_left=lambda: 300.0) as ledger:
+            await append_segments(ledger, 3)
+    [left] = [line for line in logs if line["event"] == "ledger_spool_left"]
+    assert left["bytes"] == sum(segment.size for segment in list_directory(tmp_path).segments)
 
 
 async def test_segment_shipped_twice_is_stored_once(ledger_url: str, tmp_path: Path) -> None:

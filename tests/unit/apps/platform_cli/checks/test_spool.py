@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from apps.platform_cli.checks.spool import spool_check
+from apps.platform_cli.checks.spool import full_disk, spool_check
 
 MAX_BYTES = 1000
 
@@ -52,3 +52,9 @@ def test_disk_without_room_is_named(
 def test_directory_of_another_user_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "access", lambda *_: False)
     assert f"cannot be written by uid {os.geteuid()}" in spool_check(tmp_path, MAX_BYTES).detail
+
+
+@pytest.mark.parametrize("free", [0, 1])
+def test_full_disk_is_named_at_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int) -> None:
+    monkeypatch.setattr(os, "statvfs", lambda _: disk(f_bavail=free))
+    assert full_disk(tmp_path) == (None if free else "free space, or name a directory on another disk")
