@@ -5,8 +5,9 @@ import asyncio
 from dataclasses import dataclass
 
 from platform_app.auth.caller import Caller
-from platform_app.errors import ModelNotAllowed
+from platform_app.errors import ModelNotAllowed, ProviderFailed, Unavailable
 from platform_app.ledger.interfaces import Ledger
+from platform_app.llm.errors import CountingUnsupported
 from platform_app.llm.interfaces import UpstreamResponse
 from platform_app.llm.models.registry import ModelRegistry, ServedModel
 from platform_app.llm.requests import AttemptLog, ModelCall, ModelRequest, Operation
@@ -31,6 +32,15 @@ class ChatResult:
     response: UpstreamResponse
     usage: TokenUsage | None = None
     """The provider's token counts for a JSON response; None if they are not plausible. A stream has its own `usage`."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenCount:
+    """The tokens of a request's prompt."""
+
+    tokens: int
+    estimated: bool
+    """Whether it is the gateway's estimate and not the provider's count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +97,34 @@ class ChatService:
         route = call.attempt_log.route
         assert route is not None  # noqa: S101 - a response came from a route
         return ChatResult(model.name, route.provider, route.upstream_model, response, usage)
+
+    async def count_tokens(self, request: ModelRequest, caller: Caller, context: RequestContext) -> TokenCount:
+        """Return the tokens of a request that is not sent to the model. It counts as a request for the limits, and uses
+        no tokens and costs nothing.
+
+        The provider of the model's first usable route counts, if it can and responds; else this is an estimate.
+
+        Raises:
+            PlatformError: ModelNotFound, ModelNotAllowed, InvalidRequest, RateLimited, LimiterUnavailable, as `send`;
+                RequestRefused if the provider refuses the request.
+        """
+        model = self._allowed_model(request, caller, context)
+        usage = LimitedRequest(caller.key_id, caller.owner, context.route, model.name, caller.limits)
+        await self.limits.charge_request(usage, context)
+        deadline = asyncio.get_running_loop().time() + self.deadline_seconds
+        attempt_log = AttemptLog(record=context.record, trace=context.trace)
+        call = ModelCall(
+            request.body, deadline, request.operation, False, attempt_log, request.format, request.headers,
+            request.session,
+        )  # fmt: skip
+        try:
+            response = await model.upstream.send(call)
+        except (CountingUnsupported, ProviderFailed, Unavailable):
+            return TokenCount(estimate_prompt_tokens(request.body), estimated=True)
+        finally:
+            _note_call(attempt_log, context)
+        assert isinstance(response, ModelResponse)  # noqa: S101 - for mypy: no stream was requested
+        return TokenCount(response.body["input_tokens"], estimated=False)
 
     async def admit_replay(self, request: ModelRequest, caller: Caller, context: RequestContext) -> None:
         """Admit the replay of a stored response: its model must still exist and be allowed, and it counts as a request.

@@ -25,6 +25,7 @@ from apps.platform_api.http.middleware import RequestLimits, RequestMiddleware
 from apps.platform_api.http.model_route import ModelRoutes
 from apps.platform_api.keys import routes as keys
 from apps.platform_api.limits import routes as limits
+from apps.platform_api.messages import routes as messages
 from apps.platform_api.openai import routes as openai
 from apps.platform_api.openai.azure_paths import serve_azure_path
 from apps.platform_api.openapi.install import DESCRIPTION, install_openapi
@@ -42,7 +43,7 @@ from platform_app.resources import Resources, open_resources
 
 _NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
 """The exporter's process sends the traces (docs/adr/0033), whatever FastAPI's own variables say."""
-MODEL_ROUTES = (*chat.ROUTES, *openai.MODEL_ROUTES, *responses.MODEL_ROUTES)
+MODEL_ROUTES = (*chat.ROUTES, *openai.MODEL_ROUTES, *responses.MODEL_ROUTES, *messages.MODEL_ROUTES)
 
 
 class State(TypedDict):

@@ -4,10 +4,13 @@ from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import Protocol
 
-MODEL_ROUTES = frozenset({"/v1/platform/chat", "/v1/chat/completions", "/v1/embeddings", "/v1/responses"})
+MODEL_ROUTES = frozenset(
+    {"/v1/platform/chat", "/v1/chat/completions", "/v1/embeddings", "/v1/responses", "/v1/messages"}
+)
 """Templates of the routes that call a model; only they have tokens, a cost and a duration. A test compares them with
 the app."""
 LIMITED_ROUTES = MODEL_ROUTES | {
+    "/v1/messages/count_tokens",
     "/v1/models",
     "/v1/models/{model}",
     "/v1/platform/api-keys",

@@ -58,6 +58,11 @@ class UnsupportedByProvider(UnsupportedByRoute):
     """Nothing was sent: this route's wire format cannot express the request. Another route may."""
 
 
+class CountingUnsupported(ProviderRejectedRequest):
+    """Nothing was sent: this route's provider does not count tokens. The gateway estimates them, so no other route is
+    asked."""
+
+
 class ResponseTooLarge(ProviderBadResponse):
     """The response, or one event of it, is larger than the gateway allows. The size follows from the request and shows
     nothing about the provider."""

@@ -18,6 +18,8 @@ class Operation(StrEnum):
 
     CHAT = "chat"
     EMBEDDINGS = "embeddings"
+    COUNT_TOKENS = "count_tokens"
+    """Of a chat's request. It generates nothing and is not billed."""
 
 
 @dataclass(frozen=True, slots=True)

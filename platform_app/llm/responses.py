@@ -176,9 +176,9 @@ def _characters(choice: object, member: str) -> int:
     count = 0
     for name in _GENERATED:
         if value := message.get(name):
-            count += latin_length(value) if isinstance(value, str) else _nested(value)
+            count += latin_length(value) if isinstance(value, str) else nested_characters(value)
     if not count:  # other content: audio, a function call of the old API, reasoning in parts
-        count = sum(_nested(value) for name, value in message.items() if name not in _NOT_GENERATED)
+        count = sum(nested_characters(value) for name, value in message.items() if name not in _NOT_GENERATED)
     return count
 
 
@@ -190,15 +190,15 @@ _NOT_GENERATED = frozenset(
 _MAX_DEPTH = 8
 
 
-def _nested(value: object, depth: int = 0) -> int:
+def nested_characters(value: object, depth: int = 0) -> int:
     """Count all text in lists and objects, such as content in parts or a call's name and arguments."""
     if isinstance(value, str):
         return latin_length(value)
     if depth == _MAX_DEPTH:
         return 0
     if isinstance(value, dict):
-        return sum(_nested(inner, depth + 1) for name, inner in value.items() if name not in _NOT_GENERATED)
-    return sum(_nested(inner, depth + 1) for inner in value) if isinstance(value, list) else 0
+        return sum(nested_characters(inner, depth + 1) for name, inner in value.items() if name not in _NOT_GENERATED)
+    return sum(nested_characters(inner, depth + 1) for inner in value) if isinstance(value, list) else 0
 
 
 def _text(value: object) -> str | None:

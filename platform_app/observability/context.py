@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, Protocol
 
 from platform_app.errors import CallerRefused, ModelNotFound, PlatformError, RateLimited
@@ -27,6 +28,14 @@ class LimitDecision(Protocol):
         ...
 
 
+class ClientContract(StrEnum):
+    """Whose API the client speaks. It decides the shape of errors."""
+
+    PLATFORM = "platform"
+    OPENAI = "openai"
+    ANTHROPIC = "anthropic"
+
+
 @dataclass(slots=True)
 class RequestContext:
     """Created by the middleware and filled in while the request is processed. It has no secret, and no prompt
@@ -38,8 +47,8 @@ class RequestContext:
     client_address: str
     started: float
     """time.perf_counter() at the request's first byte."""
-    openai: bool = False
-    """Whether the caller uses OpenAI's contract; errors then have OpenAI's shape."""
+    contract: ClientContract = ClientContract.PLATFORM
+    """Whose API the client speaks; errors have that API's shape."""
     route: str = "unmatched"
     """The route's template, never the client's path."""
     record: RequestRecord = field(default_factory=RequestRecord)

@@ -18,6 +18,7 @@ from starlette.responses import Response
 
 from apps.platform_api.http.request_state import context_of
 from apps.platform_api.http.unknown_paths import hint_for, methods_at
+from apps.platform_api.messages.errors import anthropic_error_body, anthropic_status
 from apps.platform_api.openai.errors import openai_error_body
 from platform_app.auth.keys.store import DATABASE_ERRORS
 from platform_app.core_contracts import error_response
@@ -38,7 +39,7 @@ from platform_app.errors import (
     UnsupportedMediaType,
     ValidationFailed,
 )
-from platform_app.observability.context import RequestContext
+from platform_app.observability.context import ClientContract, RequestContext
 from platform_app.observability.logging import get_logger
 
 _BY_STATUS: Mapping[int, type[PlatformError]] = {
@@ -88,9 +89,16 @@ def note_and_render(error: PlatformError, context: RequestContext) -> Response:
 
 def render(error: PlatformError, context: RequestContext) -> Response:
     """Return the response for this error."""
-    body = openai_error_body(error, context) if context.openai else error_body(error, context)
+    status = error.status
+    match context.contract:
+        case ClientContract.OPENAI:
+            body = openai_error_body(error, context)
+        case ClientContract.ANTHROPIC:
+            body, status = anthropic_error_body(error, context), anthropic_status(error)
+        case _:
+            body = error_body(error, context)
     # A message may repeat what the client sent: a model's name, a field of the body.
-    return Response(mask_credentials(orjson.dumps(body)), error.status, _headers(error), "application/json")
+    return Response(mask_credentials(orjson.dumps(body)), status, _headers(error), "application/json")
 
 
 def _headers(error: PlatformError) -> dict[str, str]:

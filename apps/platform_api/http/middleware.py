@@ -18,13 +18,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from apps.platform_api.http.access_log import AccessLog, shown_method
 from apps.platform_api.http.body.request_body import BodyBudget, BodyLimits, BoundedRequestBody
 from apps.platform_api.http.client_address import client_address
+from apps.platform_api.http.contracts import contract_of
 from apps.platform_api.http.cors import ROUTE as PREFLIGHT
 from apps.platform_api.http.cors import CorsPolicy
 from apps.platform_api.http.disconnect import ClientDisconnected
 from apps.platform_api.http.errors import internal_error, note_and_render
 from apps.platform_api.http.request_state import route_template
 from apps.platform_api.http.response_headers import response_headers
-from apps.platform_api.openai.errors import speaks_openai
 from apps.platform_api.server.state import ServerState
 from platform_app.config import Network
 from platform_app.credential_forms import id_may_hold_credential
@@ -38,7 +38,7 @@ from platform_app.ledger.events.event import AccessDecision
 from platform_app.ledger.events.hops_and_attempts import attempts_text, hops_text
 from platform_app.ledger.interfaces import Ledger, NullLedger
 from platform_app.observability import ids, metrics
-from platform_app.observability.context import RequestContext, set_current_request
+from platform_app.observability.context import ClientContract, RequestContext, set_current_request
 from platform_app.observability.logging import get_logger
 from platform_app.observability.record import LEDGER, OK
 from platform_app.observability.request_metrics import count_request
@@ -198,6 +198,8 @@ class _ResponseSender:
             context = self._context
             headers = message["headers"] = list(message["headers"])
             headers.append((b"x-request-id", context.request_id.encode()))
+            if context.contract is ClientContract.ANTHROPIC:  # its clients read the id from this name alone
+                headers.append((b"request-id", context.request_id.encode()))
             headers.append((b"traceparent", context.trace.traceparent.encode()))
             headers.extend(response_headers(context))
             if self._cors is not None:
@@ -268,7 +270,7 @@ def _open_context(scope: Scope, trusted_proxies: Sequence[Network], tracing: Req
         method=shown_method(scope["method"]),
         client_address=client_address(scope, trusted_proxies),
         started=time.perf_counter(),
-        openai=speaks_openai(scope["path"]),
+        contract=contract_of(scope["path"], _header(scope, b"anthropic-version") is not None),
         content=tracing.content(),
     )
     scope.setdefault("state", {})["context"] = context

@@ -23,6 +23,8 @@ _MAX_DETAILS = 20
 OF_ANY_CLIENT: Mapping[str, frozenset[str]] = {
     "/v1/models": frozenset({"limit", "after_id", "before_id", "beta", "client_version"}),
     "/v1/models/{model}": frozenset({"beta", "client_version"}),
+    "/v1/messages": frozenset({"beta"}),
+    "/v1/messages/count_tokens": frozenset({"beta"}),
 }
 """Anthropic's clients and Codex send these to routes without such parameters. They are ignored: the response has all
 models anyway."""

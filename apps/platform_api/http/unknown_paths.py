@@ -23,7 +23,7 @@ _NOT_OFFERED: Mapping[str, str] = {
     "completions": f"OpenAI's older completions are not offered here; {_CHAT}.",
     "engines": f"OpenAI's engines are not offered here; {_CHAT}.",
     "edits": f"OpenAI's edits are not offered here; {_CHAT}.",
-    "messages": f"Anthropic's Messages API is not offered here; {_CHAT}, which serves Anthropic's models too.",
+    "messages": "Of Anthropic's Messages API, message batches are not offered here; use POST /v1/messages.",
     "complete": f"Anthropic's text completions are not offered here; {_CHAT}.",
     "generate": f"Ollama's API is not offered here; {_CHAT}.",
     "tags": "Ollama's API is not offered here; use GET /v1/models.",

@@ -17,14 +17,6 @@ from platform_app.errors import (
 )
 from platform_app.observability.context import RequestContext
 
-_OWN = ("/v1/platform/", "/v1/meta")
-
-
-def speaks_openai(path: str) -> bool:
-    """Whether a caller of this path is an OpenAI client: everything under /v1 that is not the platform's own, and
-    everything under Azure's /openai, so that a client that tries what does not exist here reads a sentence too."""
-    return path.startswith(("/v1/", "/openai/")) and not path.startswith(_OWN)
-
 
 def openai_error_body(error: PlatformError, context: RequestContext) -> dict[str, Any]:
     """`{"error": {"message", "type", "param", "code", "request_id"}}`; details become part of the message, for there is

@@ -34,6 +34,22 @@ def with_text(raw: bytes, body: Mapping[str, Any], name: str, value: str) -> byt
     return b"%b%b%b" % (raw[: found.start(1)], orjson.dumps(value), raw[found.end(1) :])
 
 
+def with_inner_text(raw: bytes, body: Mapping[str, Any], holder: str, name: str, value: str) -> bytes:
+    """As with_text, for a member of the object `holder` within the object."""
+    inner = body.get(holder)
+    if not isinstance(inner, dict) or name not in inner:
+        return raw
+    found = _only(_texts(name), raw) if _only(_keys(name), raw) else None
+    if found is None:
+        return _written({**body, holder: {**inner, name: value}})
+    return b"%b%b%b" % (raw[: found.start(1)], orjson.dumps(value), raw[found.end(1) :])
+
+
+def on_one_line(data: bytes) -> bytes:
+    """Return JSON without line ends, which would end the event's data. Those inside of texts are escaped already."""
+    return data.translate(None, b"\r\n") if b"\n" in data or b"\r" in data else data
+
+
 def without(raw: bytes, body: Mapping[str, Any], name: str) -> bytes:
     """Return the object without this member; see with_text."""
     if name not in body:

@@ -8,7 +8,7 @@ import orjson
 from starlette.responses import Response
 
 from apps.platform_api.openai.errors import openai_error_body
-from apps.platform_api.openai.json_patch import with_text, without
+from apps.platform_api.openai.json_patch import on_one_line, with_text, without
 from platform_app.chat import ChatResult
 from platform_app.credential_forms import mask_credentials
 from platform_app.errors import PlatformError
@@ -77,9 +77,4 @@ def _data(chunk: ChatChunk, alias: str | None, wants_usage: bool) -> bytes | Non
     if hide_usage:
         body = chunk.body if alias is None else {**chunk.body, "model": alias}
         data = without(data, body, "usage")
-    return _on_one_line(data)
-
-
-def _on_one_line(data: bytes) -> bytes:
-    """Return JSON without line ends, which would end the event's data. Those inside of texts are escaped already."""
-    return data.translate(None, b"\r\n") if b"\n" in data or b"\r" in data else data
+    return on_one_line(data)

@@ -7,10 +7,11 @@ import orjson
 from fastapi import APIRouter, Path, Request
 from starlette.responses import Response
 
-from apps.platform_api.dependencies import ModelsReaderDep, ResourcesDep
+from apps.platform_api.dependencies import ContextDep, ModelsReaderDep, ResourcesDep
 from apps.platform_api.http.model_response import respond
 from apps.platform_api.http.model_route import ModelRoute
 from apps.platform_api.http.request_state import context_of
+from apps.platform_api.messages.models import anthropic_model, anthropic_models
 from apps.platform_api.openai.openapi import COMPLETIONS, EMBEDDINGS, MODEL, MODELS
 from apps.platform_api.openai.requests import read_openai_body
 from apps.platform_api.openai.responses import OpenAIContract
@@ -20,6 +21,7 @@ from platform_app.auth.permissions import Scope
 from platform_app.errors import NotFound
 from platform_app.llm.models.registry import ModelRegistry, ServedModel, unknown_model
 from platform_app.llm.requests import Operation
+from platform_app.observability.context import ClientContract
 
 router = APIRouter()
 
@@ -37,10 +39,13 @@ async def embeddings(request: Request, caller: Caller) -> Response:
 
 
 @router.get("/v1/models", response_model=None, **MODELS)
-async def list_models(caller: ModelsReaderDep, resources: ResourcesDep) -> Response:
-    """List the models that this key may use."""
-    allowed = [_model_object(model) for model in resources.models.models if caller.may_use(model.name)]
-    return Response(orjson.dumps({"object": "list", "data": allowed}), media_type="application/json")
+async def list_models(caller: ModelsReaderDep, resources: ResourcesDep, context: ContextDep) -> Response:
+    """List the models that this key may use. With the header `anthropic-version` the list has Anthropic's shape."""
+    allowed = [model for model in resources.models.models if caller.may_use(model.name)]
+    if context.contract is ClientContract.ANTHROPIC:
+        return Response(orjson.dumps(anthropic_models(allowed)), media_type="application/json")
+    listed = [_model_object(model) for model in allowed]
+    return Response(orjson.dumps({"object": "list", "data": listed}), media_type="application/json")
 
 
 @router.get("/v1/models/{model:path}", response_model=None, **MODEL)
@@ -48,13 +53,15 @@ async def show_model(
     caller: ModelsReaderDep,
     model: Annotated[str, Path(description="A public model name; it may hold slashes.")],
     resources: ResourcesDep,
+    context: ContextDep,
 ) -> Response:
-    """Return one model, if this key may use it."""
+    """Return one model, if this key may use it; in Anthropic's shape with the header `anthropic-version`."""
     if not model:
         raise NotFound("There is nothing at this path. Use GET /v1/models, without a slash at the end.")
     # Clients encode the slashes of a model's name. The server leaves them encoded, since they separate no segments.
     found = _allowed(resources.models, unquote(model), caller)
-    return Response(orjson.dumps(_model_object(found)), media_type="application/json")
+    shown = anthropic_model(found) if context.contract is ClientContract.ANTHROPIC else _model_object(found)
+    return Response(orjson.dumps(shown), media_type="application/json")
 
 
 def _allowed(models: ModelRegistry, name: str, caller: Caller) -> ServedModel:

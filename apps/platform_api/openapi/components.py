@@ -53,15 +53,19 @@ _EXAMPLE_MESSAGES: Mapping[type[errors.PlatformError], str] = {
 }
 
 
-def _example(kind: type[errors.PlatformError]) -> dict[str, Any]:
+def example_message(kind: type[errors.PlatformError]) -> str:
+    """Return a message that such an error may have."""
     match kind:
         case errors.MissingCredentials | errors.InvalidApiKey:
-            message = kind().message
+            return kind().message
         case errors.InsufficientScope:
-            message = kind("platform:chat").message
+            return kind("platform:chat").message
         case _:
-            message = _EXAMPLE_MESSAGES[kind]
-    return {"value": {"error": {"code": kind.code, "message": message, "request_id": REQUEST_ID}}}
+            return _EXAMPLE_MESSAGES[kind]
+
+
+def _example(kind: type[errors.PlatformError]) -> dict[str, Any]:
+    return {"value": {"error": {"code": kind.code, "message": example_message(kind), "request_id": REQUEST_ID}}}
 
 
 def _openai_example(kind: type[errors.PlatformError]) -> dict[str, Any]:

@@ -11,13 +11,15 @@ from pydantic.json_schema import models_json_schema
 from apps.platform_api.chat.schemas import ChatRequestBody
 from apps.platform_api.http.model_route import ModelRoute
 from apps.platform_api.keys.schemas import CreateKeyBody, RevokeKeyBody, RotateKeyBody, UpdateKeyBody
+from apps.platform_api.messages.openapi import CountTokensBody, MessagesBody
 from apps.platform_api.openai.openapi import ChatCompletionBody, EmbeddingsBody
 from apps.platform_api.openapi.components import REF
 from apps.platform_api.security.route_check import api_routes, guard_of
 
 DESCRIPTION = (
     "The guarded gateway in front of LLM providers. Errors are `{error: {code, message, request_id}}`, "
-    "and OpenAI's `{error: {message, type, param, code}}` on the routes of its contract. Azure's paths below /openai "
+    "and OpenAI's `{error: {message, type, param, code}}` on the routes of its contract, "
+    "and Anthropic's `{type, error: {type, message}, request_id}` on /v1/messages. Azure's paths below /openai "
     "are other names of the same routes."
 )
 
@@ -25,6 +27,8 @@ _BODIES = (
     ChatRequestBody,
     ChatCompletionBody,
     EmbeddingsBody,
+    MessagesBody,
+    CountTokensBody,
     CreateKeyBody,
     UpdateKeyBody,
     RotateKeyBody,

@@ -19,7 +19,7 @@ from platform_app.auth.caller import Caller
 from platform_app.auth.permissions import Scope
 from platform_app.errors import InsufficientScope, InvalidApiKey, MissingCredentials
 from platform_app.observability import metrics
-from platform_app.observability.context import RequestContext
+from platform_app.observability.context import ClientContract, RequestContext
 from platform_app.observability.record import AUTH, OK
 from platform_app.rate_limit.matching import LimitedRequest
 
@@ -69,7 +69,7 @@ class Guard:
         if self.scope is not None and not caller.may(self.scope):
             raise InsufficientScope(self.scope)
         if request.scope["query_string"]:
-            refuse_unknown_parameters(request.scope, openai=context.openai)
+            refuse_unknown_parameters(request.scope, openai=context.contract is ClientContract.OPENAI)
         if self.limited_by is LimitedBy.GUARD:
             await resources.limits.charge(_limited_request(caller, context), context)
         elif self.limited_by is LimitedBy.CHAT_SERVICE and resources.limits.known_denials:

@@ -86,5 +86,6 @@ def _route(public_model: str, route: RouteConfig, config: PlatformConfig) -> Rou
         capabilities=(
             capabilities_of(route.model, route.capabilities) if provider.wire_format == "anthropic" else None
         ),
+        counts_tokens=provider.wire_format == "anthropic",
         price=configured_price(route.price) if route.price else listed_price(route.model, provider.base_url),
     )

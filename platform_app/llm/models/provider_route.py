@@ -8,7 +8,7 @@ from typing import Any
 
 from platform_app.errors import PlatformError, ProviderAuthFailed
 from platform_app.llm.chunk_stream import ChunkStream, StreamObserver
-from platform_app.llm.errors import mask_credential, timed_out
+from platform_app.llm.errors import CountingUnsupported, make_error, mask_credential, timed_out
 from platform_app.llm.interfaces import Credentials, ModelAdapter, UpstreamResponse
 from platform_app.llm.models.route import Route
 from platform_app.llm.requests import ModelCall, Operation, UpstreamCall
@@ -32,6 +32,8 @@ class ProviderRoute:
     async def send(self, call: ModelCall) -> UpstreamResponse:
         """See Upstream.send. If the provider refuses the credential, look it up again, and retry once if it changed."""
         name = self.route.secret_name
+        if call.operation is Operation.COUNT_TOKENS and not self.route.counts_tokens:
+            raise make_error(CountingUnsupported, "this provider does not count tokens")
         call.attempt_log.route = self.route
         if name is None:
             return await self._attempt(call, None)

@@ -29,6 +29,8 @@ class Route:
     """Whether fields that are not OpenAI's are refused unless they are allowed."""
     capabilities: ModelCapabilities | None = None
     """What the model supports; None if the wire format is OpenAI's, where the provider decides."""
+    counts_tokens: bool = False
+    """Whether the provider counts the tokens of a Messages request without a charge."""
     price: Price | None = None
     """None if the price is not known."""
     template: str | None = None

@@ -1,11 +1,11 @@
 """Translations between the clients' formats and chat completions, the neutral form (docs/adr/0042).
 
-    client's format -> chat_request.py -> chat completion -> provider's adapter
-    client's format <- *_writer.py     <- chat completion <- provider's adapter
+    client's format -> chat_request.py         -> chat completion -> provider's adapter
+    client's format <- responses/, messages/ <- chat completion <- provider's adapter
 
-`responses_request.py` and `messages_request.py` read requests; a field that a chat completion cannot express is refused
-by name. `responses_writer.py` and `messages_writer.py` write responses and events. The translations to and from the
-providers' formats are in `providers/`. Where client and provider speak the same format, nothing here runs.
+`responses/request.py` and `messages/request.py` read requests; a field that a chat completion cannot express is refused
+by name. The rest of these folders writes responses and events. The translations to and from the providers' formats are
+in `providers/`. Where client and provider speak the same format, nothing here runs.
 
 What only one format has travels in fields beside OpenAI's: `thinking_blocks` (Anthropic's signed thinking),
 `reasoning_items` (OpenAI's reasoning, with its encrypted content), and `cache_control` on parts and tools. A provider

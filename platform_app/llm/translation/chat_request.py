@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from platform_app.llm.formats import ApiFormat
-from platform_app.llm.translation.messages_request import chat_of_messages
+from platform_app.llm.translation.messages.request import chat_of_messages
 from platform_app.llm.translation.responses.request import chat_of_responses
 
 _READERS: Mapping[ApiFormat, Callable[[Mapping[str, Any]], dict[str, Any]]] = {

@@ -18,8 +18,9 @@ from schemathesis.core.failures import Failure
 from schemathesis.core.transport import Response
 from schemathesis.engine import events, from_schema
 
-from apps.platform_api.openai.errors import speaks_openai
+from apps.platform_api.http.contracts import contract_of
 from platform_app import errors
+from platform_app.observability.context import ClientContract
 from tests.support.gateway.process import Gateway
 from tests.support.providers.faults import EXPECTED
 
@@ -193,7 +194,7 @@ def _below(kind: type[errors.PlatformError]) -> Iterator[type[errors.PlatformErr
 
 
 def speaks_own(label: str) -> bool:
-    return not speaks_openai(label.split()[1])
+    return contract_of(label.split()[1], False) is ClientContract.PLATFORM
 
 
 def test_every_documented_code_has_an_example_under_its_status(

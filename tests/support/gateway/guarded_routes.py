@@ -24,6 +24,12 @@ GUARDED: Mapping[str, Expected] = {
     "POST /v1/platform/chat": Expected("platform:chat", 200, {"prompt": "Hello"}),
     "POST /v1/chat/completions": Expected("platform:chat", 200, {"messages": [{"role": "user", "content": "Hello"}]}),
     "POST /v1/responses": Expected("platform:chat", 200, {"input": "Hello"}),
+    "POST /v1/messages": Expected(
+        "platform:chat", 200, {"max_tokens": 9, "messages": [{"role": "user", "content": "Hello"}]}
+    ),
+    "POST /v1/messages/count_tokens": Expected(
+        "platform:chat", 200, {"messages": [{"role": "user", "content": "Hello"}]}
+    ),
     "POST /v1/embeddings": Expected("platform:embeddings", 200, {"input": "Hello"}),
     "GET /v1/models": Expected("platform:models:read", 200),
     "GET /v1/models/{model:path}": Expected("platform:models:read", 404),

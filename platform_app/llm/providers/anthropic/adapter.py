@@ -1,12 +1,17 @@
-"""The adapter for Anthropic's Messages API (https://docs.claude.com/en/api/messages), translated from and to
-OpenAI's."""
+"""The adapter for Anthropic's Messages API (https://docs.claude.com/en/api/messages). Chat completions are translated;
+a client's own Messages request passes as it came."""
 
 from collections.abc import Mapping
 
 from platform_app.llm import errors
+from platform_app.llm.formats import ApiFormat
 from platform_app.llm.http.client import ProviderHttp
 from platform_app.llm.http.event_stream import ResponseReader, open_stream, read_whole
 from platform_app.llm.interfaces import ModelList, UpstreamResponse
+from platform_app.llm.providers.anthropic.native import read_native_message, read_token_count
+from platform_app.llm.providers.anthropic.native_conversion import assemble_message, split_message
+from platform_app.llm.providers.anthropic.native_request import COUNTED_FIELDS, native_request
+from platform_app.llm.providers.anthropic.native_stream import NativeEventDecoder
 from platform_app.llm.providers.anthropic.request import messages_request
 from platform_app.llm.providers.anthropic.response import read_message
 from platform_app.llm.providers.anthropic.stream import AnthropicEventDecoder
@@ -20,6 +25,7 @@ MAX_LISTED = 1000
 
 
 READER = ResponseReader(read_message, AnthropicEventDecoder)
+NATIVE_READER = ResponseReader(read_native_message, NativeEventDecoder, split_message, assemble_message)
 
 
 class AnthropicAdapter:
@@ -32,15 +38,30 @@ class AnthropicAdapter:
 
     async def send(self, call: UpstreamCall, credential: str | None) -> UpstreamResponse:
         """See ModelAdapter.send. A request that cannot be translated is refused before anything is sent."""
+        if call.operation is Operation.COUNT_TOKENS:
+            return await self._count_tokens(call, credential)
         if call.operation is not Operation.CHAT:
             raise errors.unsupported(call.operation.value, "is not available at this model's provider")
-        body = messages_request(call.model, call.chat_body(), stream=call.stream, capabilities=call.capabilities)
-        headers = self._headers_with(credential, call.headers)
+        if call.format is ApiFormat.MESSAGES:
+            body, reader = native_request(call), NATIVE_READER
+        else:
+            body = messages_request(call.model, call.chat_body(), stream=call.stream, capabilities=call.capabilities)
+            reader = READER
+        own = call.format_headers if call.format is ApiFormat.MESSAGES else {}
+        headers = self._headers_with(credential, {**call.headers, **own})
         url = f"{self._root}/messages"
         response = await self._http.post(url, headers, body, call.timeout_seconds, call.record)
         if call.stream:
-            return await open_stream(response, READER)
-        return await read_whole(response, READER)
+            return await open_stream(response, reader)
+        return await read_whole(response, reader)
+
+    async def _count_tokens(self, call: UpstreamCall, credential: str | None) -> UpstreamResponse:
+        """Count the tokens of a Messages request. Anthropic does not bill this."""
+        body = {name: value for name, value in native_request(call).items() if name in COUNTED_FIELDS}
+        headers = self._headers_with(credential, {**call.headers, **call.format_headers})
+        url = f"{self._root}/messages/count_tokens"
+        response = await self._http.post(url, headers, body, call.timeout_seconds, call.record)
+        return read_token_count(await response.read_body())
 
     async def probe(self, credential: str | None, timeout_seconds: float) -> ModelList | None:
         """See ModelAdapter.probe."""
@@ -49,7 +70,7 @@ class AnthropicAdapter:
         return None if body is None else read_model_list(body)
 
     def _headers_with(self, credential: str | None, extra: Mapping[str, str]) -> Mapping[str, str]:
-        headers = {**extra, "anthropic-version": self._version}
+        headers = {"anthropic-version": self._version, **extra}
         if credential is not None:
             headers["x-api-key"] = credential
         return headers

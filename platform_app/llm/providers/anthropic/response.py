@@ -48,7 +48,7 @@ def read_message(raw: bytes) -> ModelResponse:
         raise errors.bad_response("the response is not a message")
     choice = {
         "index": 0,
-        "message": _message(message, _exact_blocks(raw, message)),
+        "message": _message(message, exact_blocks(raw, message)),
         "logprobs": None,
         "finish_reason": finish_reason(message.get("stop_reason")),
     }
@@ -119,7 +119,7 @@ def arguments_of(block: Mapping[str, Any], exact: Mapping[str, Any] | None) -> s
         raise errors.bad_response("the arguments of a call are nested too deeply") from None
 
 
-def _exact_blocks(raw: bytes, message: Mapping[str, Any]) -> Sequence[Any] | None:
+def exact_blocks(raw: bytes, message: Mapping[str, Any]) -> Sequence[Any] | None:
     """Return the content with its numbers as they were written, if the arguments of a call may need that."""
     calls = any(isinstance(block, dict) and block.get("type") == "tool_use" for block in message["content"])
     if not calls or not may_lose_digits(raw):

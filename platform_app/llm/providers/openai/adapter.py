@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from platform_app.llm.http.client import ProviderHttp
 from platform_app.llm.interfaces import ModelList, UpstreamResponse
 from platform_app.llm.providers.model_list import read_model_list
+from platform_app.llm.providers.openai.chat_fields import chat_fields
 from platform_app.llm.providers.openai.format import PATHS, send_openai
 from platform_app.llm.requests import UpstreamCall
 
@@ -19,7 +20,7 @@ class OpenAIAdapter:
 
     async def send(self, call: UpstreamCall, credential: str | None) -> UpstreamResponse:
         """See ModelAdapter.send."""
-        body = {**call.chat_body(), "model": call.model}
+        body = {**chat_fields(call), "model": call.model}
         url = self._urls[call.operation]
         return await send_openai(self._http, url, _headers(credential, call.headers), call, body)
 

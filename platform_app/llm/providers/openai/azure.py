@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from platform_app.llm.http.client import ProviderHttp
 from platform_app.llm.interfaces import ModelList, UpstreamResponse
+from platform_app.llm.providers.openai.chat_fields import chat_fields
 from platform_app.llm.providers.openai.format import PATHS, send_openai
 from platform_app.llm.requests import UpstreamCall
 
@@ -25,7 +26,7 @@ class AzureOpenAIAdapter:
         """See ModelAdapter.send."""
         path = f"deployments/{quote(call.model, safe='')}/{PATHS[call.operation]}"
         url = f"{self._root}/{path}?{self._version}"
-        return await send_openai(self._http, url, _headers(credential, call.headers), call, call.chat_body())
+        return await send_openai(self._http, url, _headers(credential, call.headers), call, chat_fields(call))
 
     async def probe(self, credential: str | None, timeout_seconds: float) -> ModelList | None:
         """See ModelAdapter.probe. Azure lists the models that the resource could deploy, and no deployments."""

@@ -38,6 +38,7 @@ extrabody extraheaders extraquery extraparams userconfig drop dropparams additio
 overrides config configid promptid promptvariables litellmparams
 datasources websearchoptions websearch search searchparameters plugins transforms mcpservers mcp guardrails
 background batch webhook callbackurl callbacks previousresponseid conversation container assistantid threadid
+workspaceid userprofileid
 mockresponse mocktoolcalls mocktimeout
 """
 STEERING_FIELDS = frozenset(_STEERING.split())

@@ -9,6 +9,7 @@ import pytest
 from apps.platform_api.http.errors import field_path, internal_error, note_and_render, render
 from platform_app import errors
 from platform_app.errors import PlatformError
+from platform_app.observability.context import ClientContract
 from tests.support.fakes.core import context
 
 
@@ -72,21 +73,21 @@ HELPS = {
 
 
 @pytest.mark.parametrize("kind", [kind for kind in LEAVES if kind.__module__ == "platform_app.errors"])
-@pytest.mark.parametrize("openai", [False, True])
-def test_should_retry_is_false_where_waiting_does_not_help(kind: type[PlatformError], openai: bool) -> None:
+@pytest.mark.parametrize("contract", ClientContract)
+def test_should_retry_is_false_where_waiting_does_not_help(kind: type[PlatformError], contract: ClientContract) -> None:
     """OpenAI's and Anthropic's clients retry 408, 409, 429 and every 5xx unless x-should-retry says otherwise."""
-    response = render(error_of(kind), replace(context(), openai=openai))
+    response = render(error_of(kind), replace(context(), contract=contract))
     expected = "true" if kind is errors.IdempotencyInFlight else None if kind in HELPS else "false"
     assert response.headers.get("x-should-retry") == expected
     if kind not in HELPS:
         assert "retry-after" not in response.headers
 
 
-@pytest.mark.parametrize("openai", [False, True])
-def test_every_error_has_the_request_id(openai: bool) -> None:
+@pytest.mark.parametrize("contract", ClientContract)
+def test_every_error_has_the_request_id(contract: ClientContract) -> None:
     """Kind 11c."""
-    body = json.loads(bytes(render(errors.Conflict("No."), replace(context(), openai=openai)).body))
-    assert body["error"]["request_id"] == "req-1"
+    body = json.loads(bytes(render(errors.Conflict("No."), replace(context(), contract=contract)).body))
+    assert (body["error"] | body)["request_id"] == "req-1"
 
 
 @pytest.mark.parametrize("kind", [errors.ProviderUnavailable, errors.ProviderRateLimited])
@@ -151,8 +152,8 @@ def test_documented_tree_matches_the_classes() -> None:
 def test_rendering_an_error_notes_nothing(kind: type[PlatformError]) -> None:
     request = context()
     error = error_of(kind)
-    for openai in (False, True):
-        render(error, replace(request, openai=openai))
+    for contract in ClientContract:
+        render(error, replace(request, contract=contract))
         assert (request.reason, request.decision) == (None, "allow")
     note_and_render(error, request)
     assert request.reason == kind.code

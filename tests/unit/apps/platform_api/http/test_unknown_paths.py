@@ -50,7 +50,7 @@ CHAT, EMBEDDINGS = "POST /v1/chat/completions", "POST /v1/embeddings"
         ("/v1/audio/speech", "audio API is not offered here"),
         ("/v1/moderations", "moderations are not offered here"),
         ("/v1/fine_tuning/jobs", "fine-tuning API is not offered here"),
-        ("/v1/messages", f"Messages API is not offered here; use {CHAT}"),
+        ("/messages/batches", "message batches are not offered here; use POST /v1/messages"),
     ],
 )
 def test_almost_right_path_gets_a_hint(path: str, told: str) -> None:

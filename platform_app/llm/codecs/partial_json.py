@@ -1,0 +1,15 @@
+"""Read JSON that ends in the middle, as the arguments of a call do when the model reached its limit of tokens."""
+
+from typing import Any
+
+from pydantic_core import from_json
+
+
+def object_of_start(text: str) -> dict[str, Any]:
+    """Return the members that are complete; a text without an end is left out. This is what the parsers of Anthropic's
+    clients return for the same text. Return an empty object if the text does not begin one."""
+    try:
+        value = from_json(text, allow_partial=True)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
