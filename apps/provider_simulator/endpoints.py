@@ -15,7 +15,7 @@ import orjson
 from aiohttp import web
 
 from apps.provider_simulator.faults.catalog import MODELS
-from apps.provider_simulator.formats.anthropic_responses import MessageAnswer
+from apps.provider_simulator.formats.anthropic_responses import MessageAnswer, counted_tokens
 from apps.provider_simulator.formats.anthropic_wire import AnthropicWire
 from apps.provider_simulator.formats.azure_wire import AzureChatAnswer, AzureWire
 from apps.provider_simulator.formats.openai_chat import ChatAnswer
@@ -148,6 +148,10 @@ def _stored(method: str, name: str, stored: ResponseStore, body: Mapping[str, ob
     return _Prepared(orjson.dumps({"id": name, "object": "response", "deleted": True}))
 
 
+def _token_count(body: Mapping[str, object], serial: int) -> Answer:
+    return _Prepared(counted_tokens(body))
+
+
 def _one_model(name: str, body: Mapping[str, object], serial: int) -> Answer:
     if name not in _MODEL_OBJECTS:
         raise RefusedError(Problem("not-found", model=name))
@@ -166,5 +170,6 @@ _ENDPOINTS: Mapping[tuple[str, str], Endpoint] = {
     ("GET", "/v1/models"): Endpoint(_OPENAI, _prepared(_MODEL_LIST), model=""),
     ("GET", "/openai/models"): Endpoint(_AZURE, _prepared(_MODEL_LIST), model=""),
     ("POST", "/anthropic/v1/messages"): _MESSAGES,
+    ("POST", "/anthropic/v1/messages/count_tokens"): Endpoint(_ANTHROPIC, _token_count),
     ("GET", "/anthropic/v1/models"): Endpoint(_ANTHROPIC, _prepared(_ANTHROPIC_MODEL_LIST), model=""),
 }

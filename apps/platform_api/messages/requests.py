@@ -13,7 +13,6 @@ from fastapi import Request
 from apps.platform_api.http.body.json_body import require_json
 from apps.platform_api.http.body.json_text import TextFacts, parse_json
 from apps.platform_api.http.request_state import body_facts_of, body_of
-from platform_app.credential_forms import id_may_hold_credential
 from platform_app.errors import InvalidRequest, ValidationFailed
 from platform_app.llm.formats import ApiFormat
 from platform_app.llm.providers.anthropic.request_fields import extra_fields
@@ -22,9 +21,7 @@ from platform_app.llm.requests import ModelRequest, Operation
 MAX_MODEL_NAME = 256
 FORMAT_HEADERS = (b"anthropic-version", b"anthropic-beta")
 """The only headers of a client that reach a provider, and only one that speaks Messages."""
-SESSION_HEADER = b"x-claude-code-session-id"
 _VALUE = re.compile(rb"[\x20-\x7e\t]*")
-_SESSION = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 
 
 async def read_messages_body(request: Request, operation: Operation = Operation.CHAT) -> ModelRequest:
@@ -37,7 +34,7 @@ async def read_messages_body(request: Request, operation: Operation = Operation.
     require_json(request)
     headers = request.scope["headers"]
     raw = await body_of(request)
-    return parse_messages_body(raw, operation, body_facts_of(request), format_headers(headers), session_of(headers))
+    return parse_messages_body(raw, operation, body_facts_of(request), format_headers(headers))
 
 
 def parse_messages_body(
@@ -45,7 +42,6 @@ def parse_messages_body(
     operation: Operation = Operation.CHAT,
     facts: TextFacts | None = None,
     headers: Mapping[str, str] | None = None,
-    session: str | None = None,
 ) -> ModelRequest:
     """Return the raw body as a request; see read_messages_body for the errors and parse_json for `facts`."""
     body = _object(raw, facts)
@@ -59,7 +55,7 @@ def parse_messages_body(
         _check_limit(body)
     return ModelRequest(
         model, body, operation, bool(stream) and operation is Operation.CHAT, extra_fields(body),
-        ApiFormat.MESSAGES, headers or {}, session,
+        ApiFormat.MESSAGES, headers or {},
     )  # fmt: skip
 
 
@@ -77,14 +73,6 @@ def format_headers(headers: list[tuple[bytes, bytes]]) -> dict[str, str]:
                 raise _wrong(key, "expected printable ASCII characters")
             found[key] = f"{found[key]},{value.decode()}" if key in found else value.decode()
     return found
-
-
-def session_of(headers: list[tuple[bytes, bytes]]) -> str | None:
-    """Return Claude Code's session id; None if the client sends none, or one that cannot be stored."""
-    for name, value in headers:
-        if name == SESSION_HEADER and _SESSION.fullmatch(value) and not id_may_hold_credential(value):
-            return value.decode()
-    return None
 
 
 def _object(raw: bytes, facts: TextFacts | None) -> dict[str, Any]:

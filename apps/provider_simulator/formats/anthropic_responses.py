@@ -29,6 +29,10 @@ _FIELDS = frozenset(
 _BETA_FIELDS = {"context_management": "context-management-"}
 """The beginning of the beta's name that each field needs."""
 _SYSTEM_BETA = "mid-conversation-system-"
+_COUNTED = frozenset(
+    {"model", "messages", "system", "tools", "tool_choice", "thinking", "cache_control", "output_config"}
+)
+"""The fields of `/v1/messages/count_tokens`."""
 _STOP_REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
 _CACHED = "cache_control"
 
@@ -118,6 +122,20 @@ class MessageAnswer:
             "cache_creation_input_tokens": written,
             "service_tier": "standard",
         }
+
+
+def counted_tokens(body: Mapping[str, object]) -> bytes:
+    """Return the response of `/v1/messages/count_tokens`.
+
+    Raises:
+        InvalidRequestError: the request has a field that only `/v1/messages` has.
+    """
+    for name in body:
+        if name not in _COUNTED:
+            raise InvalidRequestError("Extra inputs are not permitted", name)
+    texts = [block.get("text") for message in messages_of(body) for block in _blocks_of(message)]
+    texts.append(body.get("system"))
+    return orjson.dumps({"input_tokens": sum(count_tokens(text) for text in texts if isinstance(text, str))})
 
 
 def _check(body: Mapping[str, object], betas: str) -> None:
