@@ -96,7 +96,7 @@ class ChatService:
             meter.follow(response)
         route = call.attempt_log.route
         assert route is not None  # noqa: S101 - a response came from a route
-        return ChatResult(model.name, route.provider, route.upstream_model, response, usage)
+        return ChatResult(model.shown_name, route.provider, route.upstream_model, response, usage)
 
     async def count_tokens(self, request: ModelRequest, caller: Caller, context: RequestContext) -> TokenCount:
         """Return the tokens of a request that is not sent to the model. It counts as a request for the limits, and uses
@@ -139,8 +139,10 @@ class ChatService:
     def _allowed_model(self, request: ModelRequest, caller: Caller, context: RequestContext) -> ServedModel:
         model = self.models.find(request.model)
         context.model = model.name
-        if not caller.may_use(model.name):
-            raise ModelNotAllowed(f"This API key may not use the model '{model.name}'.")
+        if request.model is not None and request.model != model.name:
+            context.requested_model = request.model
+        if not model.is_allowed(caller.allowed_models):
+            raise ModelNotAllowed(f"This API key may not use the model '{model.shown_name}'.")
         model.require_fields(request.extra_fields)
         if request.pinned is not None:
             model.require_route(request.pinned)

@@ -232,6 +232,7 @@ class CallMeter:
             outcome=outcome,
             upstream_request_id=None if outcome == INTERRUPTED else self._upstream_request_id(),
             session=self._call.session,
+            requested_model=context.requested_model,
         )
 
 

@@ -52,8 +52,10 @@ def explain(
     if route not in LIMITED_ROUTES:
         problems.append(f"--route: choose one of {', '.join(sorted(LIMITED_ROUTES))}")
     asked = (model or settings.default_model) if route in MODEL_ROUTES else None
-    if asked is not None and asked not in config.models:
-        problems.append(f"--model: choose one of {', '.join(sorted(config.models))}")
+    if asked is not None:
+        asked = config.model_names.model_of(asked)
+        if asked is None:
+            problems.append(f"--model: choose one of {', '.join(sorted(config.models))}")
     if problems:
         raise ValidationFailed("The command is not valid.", details=problems)
     record, explained, answers = asyncio.run(_explain(settings, config, key, route, asked))

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from platform_app.config.connections.tls_files import certificate_problem
-from platform_app.config.fields import FilePath, HttpUrl, ModelName, RuleName, SecretName
+from platform_app.config.fields import FilePath, HttpUrl, ModelName, NameOrWildcard, RuleName, SecretName
 from platform_app.config.reading.checks import Check, ConfigModel
 from platform_app.config.reading.explain import Problem
 
@@ -128,7 +128,10 @@ class RouteConfig(ConfigModel):
     """One way to serve a model: the provider, and the model's name at that provider."""
 
     provider: RuleName
-    model: ModelName = Field(description="The model's name at the provider (azure: the deployment's).")
+    model: NameOrWildcard = Field(
+        description="The model's name at the provider (azure: the deployment's). In a model whose name has a *, a * "
+        "here stands for what that * matched."
+    )
     weight: Annotated[int, Field(ge=1, le=1000)] | None = Field(
         None,
         description="Its share of the traffic among the model's routes that have a weight. Routes without one are "
@@ -152,6 +155,9 @@ class ModelConfig(ConfigModel):
     """A public model name and the routes that serve it, best first."""
 
     routes: Annotated[tuple[RouteConfig, ...], Field(min_length=1, max_length=16)]
+    aliases: Annotated[tuple[ModelName, ...], Field(max_length=64)] = Field(
+        (), description="Further names under which clients may request the model."
+    )
     strategy: Literal["weighted", "least_busy", "latency"] = Field(
         "weighted",
         description="How a call gets one of the routes that have a weight: by weight; the one with the fewest calls in "

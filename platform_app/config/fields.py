@@ -83,5 +83,10 @@ SECRET_NAME = r"^[A-Za-z0-9_][A-Za-z0-9_./-]{0,199}(#[A-Za-z0-9_.-]{1,100})?$"  
 """A path in the secret store and, after `#`, one field of that secret. The stores check it again and refuse `..`."""
 SecretName = Annotated[str, StringConstraints(pattern=SECRET_NAME), AfterValidator(_name_and_no_key)]
 ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,127}$")]
+_WITH_STAR = r"[A-Za-z0-9._:/@-]{0,126}\*[A-Za-z0-9._:/@-]{0,126}"
+NameOrWildcard = Annotated[
+    str, StringConstraints(pattern=rf"^([A-Za-z0-9][A-Za-z0-9._:/@-]{{0,127}}|{_WITH_STAR})$", max_length=128)
+]
+"""The name of a model, or a wildcard with one `*`."""
 OwnerName = Annotated[str, StringConstraints(pattern=r"^\S(.{0,198}\S)?$")]
 RuleName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]

@@ -10,8 +10,9 @@ from pydantic import Field, ValidationError
 
 from platform_app.config.catalog import ModelConfig, ProviderConfig, RouteConfig
 from platform_app.config.environment.variables import ENV_PREFIX, environment
-from platform_app.config.fields import ModelName, OwnerName, RuleName
+from platform_app.config.fields import NameOrWildcard, OwnerName, RuleName
 from platform_app.config.limits import RateLimitsConfig
+from platform_app.config.model_names import WILDCARD, ModelNames
 from platform_app.config.policies import PoliciesConfig
 from platform_app.config.reading.checks import Check, ConfigModel, find_inconsistencies
 from platform_app.config.reading.expectations import Schema
@@ -31,7 +32,7 @@ class PlatformConfig(ConfigModel):
     """The whole config file."""
 
     providers: dict[RuleName, ProviderConfig]
-    models: Annotated[dict[ModelName, ModelConfig], Field(min_length=1)]
+    models: Annotated[dict[NameOrWildcard, ModelConfig], Field(min_length=1)]
     rate_limits: RateLimitsConfig = RateLimitsConfig()
     policies: PoliciesConfig = PoliciesConfig()
     owners: Annotated[tuple[OwnerName, ...], Field(min_length=1, max_length=1000)] | None = Field(
@@ -45,17 +46,53 @@ class PlatformConfig(ConfigModel):
 
     def checks(self) -> Iterable[Check]:
         """See ConfigModel.checks."""
-        return self._unique_owners, *(
-            partial(check, (name, index))
-            for check in (self._known_provider, self._capabilities)
-            for name, model in self.models.items()
-            for index in range(len(getattr(model, "routes", ())))
+        return (
+            self._unique_owners,
+            self._unique_aliases,
+            self._limited_models,
+            *(
+                partial(check, (name, index))
+                for check in (self._known_provider, self._capabilities, self._template)
+                for name, model in self.models.items()
+                for index in range(len(getattr(model, "routes", ())))
+            ),
         )
 
     def _unique_owners(self) -> Iterator[Problem]:
         for index, owner in enumerate(self.owners or ()):
             if owner in (self.owners or ())[:index]:
                 yield ("owners", index), f"'{owner}' occurs twice; remove one"
+
+    @property
+    def model_names(self) -> ModelNames:
+        """The names under which the models can be requested."""
+        return ModelNames({name: model.aliases for name, model in self.models.items()})
+
+    def _unique_aliases(self) -> Iterator[Problem]:
+        owners: dict[str, str] = {}
+        for name, model in self.models.items():
+            for index, alias in enumerate(getattr(model, "aliases", ())):
+                path = ("models", name, "aliases", index)
+                if alias in self.models:
+                    yield path, f"'{alias}' is the name of a model; remove the alias or rename the model"
+                elif alias in owners:
+                    yield path, f"'{alias}' is an alias of '{owners[alias]}' already; remove one"
+                owners.setdefault(alias, name)
+
+    def _limited_models(self) -> Iterator[Problem]:
+        names = ModelNames({name: getattr(model, "aliases", ()) for name, model in self.models.items()})
+        for index, rule in enumerate(self.rate_limits.rules):
+            for number, wanted in enumerate(getattr(rule, "models", ())):
+                found = names.model_of(wanted)
+                if found is not None and found != wanted:
+                    path = ("rate_limits", "rules", index, "models", number)
+                    yield path, f"'{wanted}' is counted as the model '{found}'; write '{found}'"
+
+    def _template(self, place: tuple[str, int]) -> Iterator[Problem]:
+        route = self._route(place)
+        if WILDCARD in route.model and WILDCARD not in place[0]:
+            path = ("models", place[0], "routes", place[1], "model")
+            yield path, f"has a *, and the name '{place[0]}' has none that it could stand for; write a model's name"
 
     def _known_provider(self, place: tuple[str, int]) -> Iterator[Problem]:
         provider = self._route(place).provider
@@ -202,8 +239,18 @@ def _schema() -> Schema:
 def _default_model_problem(data: Any, default_model: str) -> tuple[int, str] | None:
     """Return the problem that the catalog lacks the default model. Line 0: it is not the file's."""
     models = data.get("models") if isinstance(data, dict) else None
-    if not isinstance(models, dict) or not models or default_model in models:
+    if not isinstance(models, dict) or not models or default_model in _requestable(models):
         return None
     similar = did_you_mean(default_model, models)
     advice = f"did you mean '{similar}'?" if similar else f"choose one of {', '.join(sorted(models))}"
     return 0, f"PLATFORM_DEFAULT_MODEL: '{default_model}' is not a model of the catalog; {advice}"
+
+
+def _requestable(models: dict[Any, Any]) -> ModelNames:
+    """Return the names under which models of an unchecked file can be requested."""
+    found: dict[str, list[str]] = {}
+    for name, model in models.items():
+        aliases = model.get("aliases") if isinstance(model, dict) else None
+        listed = aliases if isinstance(aliases, list) else []
+        found[str(name)] = [alias for alias in listed if isinstance(alias, str)]
+    return ModelNames(found)

@@ -9,7 +9,7 @@ from zoneinfo import available_timezones
 from pydantic import AfterValidator, Field
 
 from platform_app.config.catalog import PriceConfig
-from platform_app.config.fields import ModelName, RuleName
+from platform_app.config.fields import NameOrWildcard, RuleName
 from platform_app.config.limit_checks import check_routes, unreachable_rules
 from platform_app.config.reading.checks import Check, ConfigModel
 from platform_app.config.reading.explain import Problem
@@ -58,7 +58,9 @@ class LimitRule(ConfigModel):
         None, description="An IANA name, such as Europe/Berlin; required with `window`."
     )
     routes: tuple[str, ...] = Field((), description="Only on these route templates; empty: on every limited one.")
-    models: tuple[ModelName, ...] = Field((), description="Only for these public models; empty: for every request.")
+    models: tuple[NameOrWildcard, ...] = Field(
+        (), description="Only for these public models; empty: for every request."
+    )
     mode: Literal["enforce", "shadow"] = Field(
         "enforce", description="shadow: counted and logged as if it were enforced, but no request is refused."
     )

@@ -61,6 +61,8 @@ class RequestContext:
     reason: str | None = None
     """The error code of the response, or that the response was replayed; None for a success."""
     model: str | None = None
+    requested_model: str | None = None
+    """The name that the client requested, if it is an alias of `model`, or `model` is a wildcard that matched it."""
     provider: str | None = None
     upstream_model: str | None = None
     """The provider's name of the model that was called last."""

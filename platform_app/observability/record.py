@@ -118,6 +118,8 @@ class AttemptRecord:
     """As the client wrote it: any JSON value. None if it did not."""
     temperature: object = None
     """As the client wrote it."""
+    label: str | None = None
+    """The upstream model in metrics, if it is not `upstream_model`: the template of a wildcard's route."""
 
     @property
     def sent(self) -> bool:

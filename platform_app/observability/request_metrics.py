@@ -67,7 +67,7 @@ def count_request(context: RequestContext, status: int, ended: float, overhead: 
 
 def _count_attempt(attempt: AttemptRecord, request_ended: float) -> None:
     ended = request_ended if attempt.ended is None else attempt.ended
-    operation, provider, model = attempt.operation, attempt.provider, attempt.upstream_model
+    operation, provider, model = attempt.operation, attempt.provider, attempt.label or attempt.upstream_model
     seconds = ended - attempt.started
     _PROVIDER_HOP.observe(seconds)
     _attempt_series(operation, provider, model, attempt.outcome).observe(seconds)

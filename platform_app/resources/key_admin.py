@@ -48,4 +48,4 @@ async def open_key_admin(
 
 def key_rules_of(config: PlatformConfig) -> KeyRules:
     """Return what keys may refer to: limit rules, models and owners of the config file."""
-    return KeyRules(config.rate_limits.rules, config.models, config.owners)
+    return KeyRules(config.rate_limits.rules, config.model_names, config.owners)

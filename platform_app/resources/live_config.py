@@ -25,7 +25,7 @@ class LiveConfig:
         # Building can fail, and the replacements cannot. So it comes first, and a failure leaves everything as it was.
         served = self._builder.build(changed)
         self._rules.replace(changed.rate_limits.rules)
-        self._key_rules.replace(changed.rate_limits.rules, changed.models, changed.owners)
+        self._key_rules.replace(changed.rate_limits.rules, changed.model_names, changed.owners)
         self._models.replace(served, self._settings.default_model, changed.rate_limits.default_output_tokens)
         use_log_level(self._settings, changed)
 

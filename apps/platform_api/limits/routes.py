@@ -31,9 +31,10 @@ async def read_limits(
         raise ValidationFailed(
             "The request is not valid.", details=[f"route: choose one of {', '.join(sorted(LIMITED_ROUTES))}"]
         )
-    asked = resources.models.find(model).name if route in MODEL_ROUTES else None
-    if asked is not None and model is not None and not caller.may_use(asked):
-        raise ModelNotAllowed(f"This API key may not use the model '{asked}'.")
+    found = resources.models.find(model) if route in MODEL_ROUTES else None
+    if found is not None and model is not None and not found.is_allowed(caller.allowed_models):
+        raise ModelNotAllowed(f"This API key may not use the model '{found.shown_name}'.")
+    asked = None if found is None else found.name
     explained = await resources.limits.explain(LimitedRequest(caller.key_id, caller.owner, route, asked, caller.limits))
     headers = rate_limit_headers([state for _, state in explained if state is not None])
     data = [limit_view(each, state) for each, state in explained]

@@ -41,7 +41,7 @@ async def embeddings(request: Request, caller: Caller) -> Response:
 @router.get("/v1/models", response_model=None, **MODELS)
 async def list_models(caller: ModelsReaderDep, resources: ResourcesDep, context: ContextDep) -> Response:
     """List the models that this key may use. With the header `anthropic-version` the list has Anthropic's shape."""
-    allowed = [model for model in resources.models.models if caller.may_use(model.name)]
+    allowed = resources.models.visible(caller.allowed_models)
     if context.contract is ClientContract.ANTHROPIC:
         return Response(orjson.dumps(anthropic_models(allowed)), media_type="application/json")
     listed = [_model_object(model) for model in allowed]
@@ -66,14 +66,16 @@ async def show_model(
 
 def _allowed(models: ModelRegistry, name: str, caller: Caller) -> ServedModel:
     """Return the model. Raises ModelNotFound also for a model that this key may not use, which the list omits too."""
-    if not caller.may_use(name):
+    found = models.find(name)
+    if not found.is_allowed(caller.allowed_models):
         raise unknown_model(name)
-    return models.find(name)
+    return found
 
 
 def _model_object(model: ServedModel) -> dict[str, object]:
     """Return the model as OpenAI's API does. `created` has no meaning here, but OpenAI's clients require a number."""
-    return {"id": model.name, "object": "model", "created": 0, "owned_by": model.routes[0].provider, **model.metadata}
+    owner = model.routes[0].provider
+    return {"id": model.shown_name, "object": "model", "created": 0, "owned_by": owner, **model.metadata}
 
 
 MODEL_ROUTES = [

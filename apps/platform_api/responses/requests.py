@@ -42,14 +42,12 @@ class ResponsesBody:
 
     def request(self) -> ModelRequest:
         """Return what the client requests."""
-        session = self.fields.get("prompt_cache_key")
         return ModelRequest(
             self.model,
             _sent(self.fields, self.model),
             stream=self.stream,
             extra_fields=extra_fields(self.fields),
             format=ApiFormat.RESPONSES,
-            session=session if isinstance(session, str) and session else None,
         )
 
 

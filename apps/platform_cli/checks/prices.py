@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from platform_app.config import PlatformConfig
 from platform_app.config.limit_checks import MODEL_ROUTES
+from platform_app.config.model_names import WILDCARD
 from platform_app.llm.models.builder import routes_by_model
 from platform_app.llm.models.route import Route
 from platform_app.rate_limit.matching import RuleBook, why_not
@@ -19,7 +20,7 @@ def price_checks(config: PlatformConfig) -> list[Check]:
         check
         for model, routes in routes_by_model(config).items()
         for route in routes
-        if route.price is None
+        if route.price is None and WILDCARD not in route.upstream_model  # looked up for each requested name
         for check in _of_route(model, route, budgets)
     ]
     return found or [Check("prices", True, True, "known of every route")]

@@ -5,6 +5,7 @@ import ssl
 from collections.abc import Iterator
 
 from platform_app.config import PlatformConfig, ProviderConfig, did_you_mean
+from platform_app.config.model_names import WILDCARD
 from platform_app.errors import PlatformError
 from platform_app.llm.http.client import UnexpectedStatus
 from platform_app.llm.http.response import ProviderLimits
@@ -43,6 +44,8 @@ def model_checks(name: str, config: PlatformConfig, listed: ModelList) -> Iterat
         return
     for model, found in config.models.items():
         for route in found.routes:
+            if WILDCARD in route.model:
+                continue  # the names that it stands for are known only when clients request them
             if route.provider == name and not any(_is_same(route.model, other) for other in listed.names):
                 similar = did_you_mean(route.model, listed.names)
                 advice = f"did you mean '{similar}'?" if similar else "compare it with the provider's documents"

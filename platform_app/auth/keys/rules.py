@@ -128,9 +128,10 @@ class KeyRules:
         return problems
 
     def _model_problems(self, models: Sequence[str]) -> list[str]:
-        if self._models is None:
+        known = self._models
+        if known is None:
             return []
-        unknown = sorted(set(models) - set(self._models))
+        unknown = sorted(name for name in set(models) if name not in known)
         return [f"allowed_models: there is no model {name[:128]!r} in the catalog" for name in unknown]
 
     def _limit_problems(self, limits: Mapping[str, float]) -> list[str]:

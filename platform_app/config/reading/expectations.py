@@ -13,6 +13,8 @@ PATTERN_WORDS = {
     "letters, digits and _ . - in parts between /, and #field behind it",
     r"^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,127}$": "a model's name: up to 128 letters, digits and . _ : / @ -, with a "
     "letter or digit first",
+    r"^([A-Za-z0-9][A-Za-z0-9._:/@-]{0,127}|[A-Za-z0-9._:/@-]{0,126}\*[A-Za-z0-9._:/@-]{0,126})$": "a model's name: up "
+    "to 128 letters, digits and . _ : / @ -, with a letter or digit first, or with one * for the part that it matches",
     r"^[a-z0-9][a-z0-9-]{0,62}$": "a name of up to 63 lower-case letters, digits and -",
     r"^\S(.{0,198}\S)?$": "an owner: 1 to 200 characters, without white space around them",
     r"^[A-Za-z0-9-]{1,64}$": "a header's name: up to 64 letters, digits and -",

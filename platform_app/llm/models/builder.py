@@ -2,8 +2,11 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
 
 from platform_app.config import PlatformConfig, RouteConfig, Settings
+from platform_app.config.model_names import WILDCARD, matched_part
 from platform_app.llm.http.response import ProviderLimits
 from platform_app.llm.http.transport.pool import ConnectionPool
 from platform_app.llm.http.transport.tls import TlsContexts
@@ -12,7 +15,7 @@ from platform_app.llm.models.metadata import model_metadata
 from platform_app.llm.models.provider_route import ProviderRoute
 from platform_app.llm.models.registry import ServedModel
 from platform_app.llm.models.route import Route
-from platform_app.llm.policies.chain import build_policy_chains
+from platform_app.llm.policies.chain import build_policy_chain, build_policy_chains
 from platform_app.llm.policies.state import PolicyState
 from platform_app.llm.providers.anthropic.capabilities import capabilities_of
 from platform_app.llm.providers.factory import make_adapter
@@ -43,12 +46,19 @@ class ModelBuilder:
 
         upstreams = build_policy_chains(config, routes, make_route, self._state)
         base_urls = {name: provider.base_url for name, provider in config.providers.items()}
-        return {
-            name: ServedModel(
-                name, routes[name], upstream, model_metadata(name, config.models[name], routes[name], base_urls)
-            )
-            for name, upstream in upstreams.items()
-        }
+
+        def served(name: str, requested: str | None = None) -> ServedModel:
+            model, found, upstream = config.models[name], routes[name], upstreams[name]
+            if requested is not None:
+                found = concrete_routes(name, requested, config)
+                upstream = build_policy_chain(config, found, make_route, self._state)
+            metadata = model_metadata(requested or name, model, found, base_urls)
+            if model.aliases and requested is None:
+                metadata = {**metadata, "aliases": list(model.aliases)}
+            make = partial(served, name) if requested is None and WILDCARD in name else None
+            return ServedModel(name, found, upstream, metadata, model.aliases, requested, make)
+
+        return {name: served(name) for name in upstreams}
 
 
 @asynccontextmanager
@@ -66,6 +76,19 @@ async def provider_connections(settings: Settings) -> AsyncIterator[ConnectionPo
 def routes_by_model(config: PlatformConfig) -> dict[str, tuple[Route, ...]]:
     """Return the routes of each public model, in the config file's order."""
     return {name: tuple(_route(name, route, config) for route in model.routes) for name, model in config.models.items()}
+
+
+def concrete_routes(wildcard: str, requested: str, config: PlatformConfig) -> tuple[Route, ...]:
+    """Return the routes of a requested name that a wildcard matches, each with its price. They keep the wildcard's name
+    and the template of their upstream model: metrics, breakers and limits use these."""
+    part = matched_part(wildcard, requested) or ""
+    return tuple(
+        replace(
+            _route(wildcard, route.model_copy(update={"model": route.model.replace(WILDCARD, part)}), config),
+            template=route.model,
+        )
+        for route in config.models[wildcard].routes
+    )
 
 
 def _route(public_model: str, route: RouteConfig, config: PlatformConfig) -> Route:

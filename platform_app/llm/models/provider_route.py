@@ -56,6 +56,7 @@ class ProviderRoute:
             route.provider, route.public_model, route.upstream_model, call.operation.value, call.stream,
             time.perf_counter(), ids.span_id(),
         )  # fmt: skip
+        record.label = route.template
         body = call.body
         record.max_tokens = body.get("max_completion_tokens") or body.get("max_tokens") or body.get("max_output_tokens")
         record.temperature = body.get("temperature")

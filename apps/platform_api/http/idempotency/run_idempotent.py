@@ -21,6 +21,7 @@ from apps.platform_api.http.response_headers import provider_headers
 from apps.platform_api.http.streaming import ByteStream
 from apps.platform_api.openai.azure_paths import deployment_of
 from platform_app.auth.caller import Caller
+from platform_app.config.model_names import WILDCARD
 from platform_app.errors import InvalidRequest, PlatformError, ValidationFailed
 from platform_app.idempotency.service import HEADER
 from platform_app.idempotency.store import Holder
@@ -116,4 +117,7 @@ def _kept(response: Response, context: RequestContext, body: bytes) -> StoredRes
     # The called provider belongs to the stored response. The limits' state describes the moment and is not stored.
     headers = (*response.raw_headers, *provider_headers(context))
     kept = ((name.decode(), value.decode()) for name, value in headers if name != b"content-length")
-    return StoredResponse(response.status_code, tuple(kept), body, context.model)
+    model = context.model
+    if model is not None and WILDCARD in model:
+        model = context.requested_model
+    return StoredResponse(response.status_code, tuple(kept), body, model)
