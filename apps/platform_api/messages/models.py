@@ -24,7 +24,8 @@ def anthropic_model(model: ServedModel) -> dict[str, Any]:
     """Return one model, with its limits where they are known."""
     known: Mapping[str, Any] = model.metadata
     made: dict[str, Any] = {
-        "type": "model", "id": model.shown_name, "display_name": model.shown_name, "created_at": _RELEASED, "lifecycle": "active",
+        "type": "model", "id": model.shown_name, "display_name": model.shown_name, "created_at": _RELEASED,
+        "lifecycle": "active",
     }  # fmt: skip
     for name, ours in (("max_input_tokens", "context_window"), ("max_tokens", "max_output_tokens")):
         if ours in known:
