@@ -5,7 +5,7 @@ service, as JSON or as a stream. The table in docs/billing.md comes from the sam
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ DOCUMENT = ROOT / "docs" / "billing.md"
 BEGIN, END = "<!-- golden set: made by tests/contract/test_golden_usage.py -->\n", "<!-- end of the golden set -->\n"
 PRICE = configured_price(PriceConfig.model_validate(GOLDEN["price"]))
 CALLER = Caller("k" * 12, "golden", "team-a", "test", frozenset({"platform:chat"}))
+RESPONSE = {"id": "r1", "object": "response", "created_at": 1, "model": "up", "status": "completed", "output": []}
 ENVELOPE = {"id": "c1", "object": "chat.completion", "created": 1, "model": "up"}
 
 
@@ -63,6 +64,8 @@ def body_of(shape: Mapping[str, Any]) -> bytes:
             "id": "msg_1", "type": "message", "role": "assistant", "model": "up", "stop_reason": "end_turn",
             "content": [{"type": "text", "text": content}], **sent,
         }  # fmt: skip
+    elif shape["wire"] == "openai-responses":
+        made = {**RESPONSE, "output": [message_item(content)], **sent}
     else:
         message = {"role": "assistant", "content": content}
         made = {**ENVELOPE, "choices": [{"index": 0, "message": message, "finish_reason": "stop"}], **sent}
@@ -71,6 +74,9 @@ def body_of(shape: Mapping[str, Any]) -> bytes:
 
 def events_of(shape: Mapping[str, Any]) -> Iterator[bytes]:
     """Return the events of a stream, in the short form of the file."""
+    if shape["wire"] == "openai-responses":
+        yield from responses_events(shape["sent"])
+        return
     openai = shape["wire"] != "anthropic"
     if openai:
         yield from chunk({"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}]})
@@ -80,6 +86,23 @@ def events_of(shape: Mapping[str, Any]) -> Iterator[bytes]:
         yield from openai_event(event) if openai else anthropic_event(event)
     if openai:
         yield b"data: [DONE]\n\n"
+
+
+def message_item(text: str) -> dict[str, Any]:
+    part = {"type": "output_text", "text": text, "annotations": []}
+    return {"id": "msg_1", "type": "message", "role": "assistant", "status": "completed", "content": [part]}
+
+
+def responses_events(sent: Sequence[str | Mapping[str, Any]]) -> Iterator[bytes]:
+    def named(kind: str, **fields: Any) -> bytes:
+        return f"event: {kind}\ndata: {json.dumps({'type': kind, **fields})}\n\n".encode()
+
+    yield named("response.created", response={**RESPONSE, "status": "in_progress", "usage": None})
+    for event in sent:
+        if event == "text":
+            yield named("response.output_text.delta", output_index=0, content_index=0, delta=GOLDEN["text"])
+        elif isinstance(event, Mapping):
+            yield named("response.completed", response={**RESPONSE, "output": [message_item(GOLDEN["text"])], **event})
 
 
 def chunk(made: Mapping[str, Any]) -> Iterator[bytes]:
@@ -208,7 +231,7 @@ def test_golden_set_covers_every_case() -> None:
     """There are at least sixty shapes, each format as JSON and as a stream, and every provider that the issue names."""
     assert len(SHAPES) >= 60
     assert {(each["wire"], each["mode"]) for each in SHAPES} >= {
-        (wire, mode) for wire in ("openai", "azure", "anthropic") for mode in ("json", "stream")
+        (wire, mode) for wire in ("openai", "openai-responses", "azure", "anthropic") for mode in ("json", "stream")
     }
     names = " ".join(each["name"] for each in SHAPES)
     for provider in (

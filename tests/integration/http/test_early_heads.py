@@ -18,7 +18,7 @@ KEEP_ALIVE = ": keep-alive\n"
 BEAT_SECONDS = 0.3
 IDLE_SECONDS = 1.5
 ROUTES = (PLATFORM_CHAT, OPENAI_CHAT)
-WIRES = ("openai", "azure", "anthropic")
+WIRES = ("openai", "openai-responses", "azure", "anthropic")
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +32,7 @@ def early(
         directory / "platform.yaml",
         {
             "openai": {"base_url": simulator.base_url},
+            "openai-responses": {"wire_format": "openai-responses", "base_url": simulator.base_url},
             "azure": {"wire_format": "azure", "base_url": simulator.azure_url, "api_version": "2024-10-21"},
             "anthropic": {"wire_format": "anthropic", "base_url": simulator.anthropic_url},
         },
