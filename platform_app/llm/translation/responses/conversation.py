@@ -10,6 +10,7 @@ from typing import Any
 from platform_app.llm.errors import unsupported
 from platform_app.llm.translation.carried import carried_thinking
 from platform_app.llm.translation.responses.content import Part, assistant_parts, content_of, refusal_or_content
+from platform_app.llm.translation.responses.namespaces import flat_name
 
 Message = dict[str, Any]
 REASONING_FIELDS = ("reasoning_content", "reasoning")
@@ -96,9 +97,7 @@ class Conversation:
 
     def _call(self, item: Mapping[str, Any], where: str) -> None:
         custom = item["type"] == "custom_tool_call"
-        if item.get("namespace") is not None:
-            raise unsupported(f"{where}.namespace", "is not available on this model")
-        call_id, name = _text(item, "call_id", where), _text(item, "name", where)
+        call_id, name = _text(item, "call_id", where), flat_name(item.get("namespace"), _text(item, "name", where))
         if custom:
             called: Message = {"type": "custom", "custom": {"name": name, "input": _text(item, "input", where)}}
         else:

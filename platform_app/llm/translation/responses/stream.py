@@ -20,6 +20,7 @@ from platform_app.llm.translation.responses.chat_delta import (
     text_of,
 )
 from platform_app.llm.translation.responses.envelope import Envelope
+from platform_app.llm.translation.responses.namespaces import names_by_flat_name
 from platform_app.llm.translation.responses.output.call import COMPLETED, CallItem
 from platform_app.llm.translation.responses.output.events import EventWriter
 from platform_app.llm.translation.responses.output.message import MessageItem
@@ -65,6 +66,7 @@ class ResponseWriter:
         self._reasoning: ReasoningItem | None = None
         self._message: MessageItem | None = None
         self._calls: dict[int, CallItem] = {}
+        self._namespaces: Mapping[str, tuple[str, str]] | None = None
         self._last: Item | None = None
         """The item that got content last: an incomplete response ends in it."""
         self._reason: str | None = None
@@ -200,8 +202,13 @@ class ResponseWriter:
             key = index if call is None else -1 - len(self._calls)
             if call is not None:
                 self._calls[key] = call  # it keeps its place in the output
-            call = self._calls[index] = CallItem(self._events, self._envelope.item_id("call", len(self._calls)))
+            call = self._calls[index] = self._new_call()
         return call
+
+    def _new_call(self) -> CallItem:
+        if self._namespaces is None:
+            self._namespaces = names_by_flat_name(self._envelope.request.get("tools"))
+        return CallItem(self._events, self._envelope.item_id("call", len(self._calls)), self._namespaces)
 
     def _add_call(self, call: CallItem) -> bytes:
         index = len(self._items)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from platform_app.llm.errors import unsupported
+from platform_app.llm.translation.responses.namespaces import flat_tools
 
 CLIENT_TOOLS = ("function", "custom")
 _DEFAULTS: Mapping[str, tuple[object, ...]] = {
@@ -26,7 +27,7 @@ def read_tools(given: object) -> list[Tool]:
         return []
     if not isinstance(given, list):
         raise unsupported("tools", "must be a list")
-    return [_tool(tool, f"tools.{index}") for index, tool in enumerate(given)]
+    return [_tool(tool, f"tools.{index}") for index, tool in enumerate(flat_tools(given))]
 
 
 def _tool(tool: Any, where: str) -> Tool:

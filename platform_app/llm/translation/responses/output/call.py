@@ -1,5 +1,6 @@
 """The item of a call: of a function, or of a custom tool."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from platform_app.llm.translation.responses.output.events import EventWriter, text_prefix
@@ -10,8 +11,9 @@ COMPLETED = "completed"
 class CallItem:
     """A call. It is added when its name is known; what arrives before waits."""
 
-    def __init__(self, events: EventWriter, call_id: str) -> None:
-        """`call_id` is used if the provider sends none."""
+    def __init__(self, events: EventWriter, call_id: str, namespaces: Mapping[str, tuple[str, str]]) -> None:
+        """`call_id` is used if the provider sends none; `namespaces`: see `names_by_flat_name`."""
+        self._namespaces = namespaces
         self._events = events
         self._made_id = call_id
         self._texts: list[str] = []
@@ -74,9 +76,10 @@ class CallItem:
     def item(self, status: str) -> dict[str, Any]:
         """Return the item with this status."""
         text = "".join(self._texts)
+        space, name = self._namespaces.get(self.name, (None, self.name))
         return {
             "id": self.item_id, "type": self.kind, "status": status, "call_id": self.call_id or self._made_id,
-            "name": self.name, "input" if self.custom else "arguments": text,
+            "name": name, **({"namespace": space} if space else {}), "input" if self.custom else "arguments": text,
         }  # fmt: skip
 
     @property
