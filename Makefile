@@ -8,7 +8,7 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3 python3.13 python3.14; 
 BIN := .venv/bin
 READY := .venv/.ready-$(shell cat requirements-dev.lock pyproject.toml editable_path_hook.py 2>/dev/null | cksum | tr ' ' -)
 
-.PHONY: help run image sbom audit test check lint types imports format lock dashboards bench hostile chaos soak lane drill mutation hooks clean
+.PHONY: help run image sbom audit test check lint types imports format lock dashboards bench agents hostile chaos soak lane drill mutation hooks clean
 help: ## Show the targets
 	@awk -F ':.*## ' '/^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -56,6 +56,9 @@ audit: ## Look up known vulnerabilities of the locked packages (needs the networ
 	$(PYTHON) -m venv --clear build/audit
 	build/audit/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .github/audit.lock
 	build/audit/bin/pip-audit --strict --disable-pip --require-hashes -r requirements.lock $(ARGS)
+
+agents: $(READY) ## Run the real Codex and Claude Code over each kind of route; write docs/agents.md (needs npm; minutes)
+	$(BIN)/python -m tests.clients.agents $(ARGS)
 
 hostile: $(READY) ## Send all hostile inputs in turn beside a legitimate client (ten minutes; ARGS="--seconds N")
 	$(BIN)/python -m tests.attacks.soak $(ARGS)

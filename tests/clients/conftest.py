@@ -1,9 +1,7 @@
 """Gateways with every wire format behind them: one for requests written by hand, one for official clients."""
 
-import asyncio
 from collections.abc import Iterator
 from pathlib import Path
-from threading import Thread
 
 import pytest
 
@@ -12,7 +10,8 @@ from apps.provider_simulator.server import ProviderSimulator
 from tests.conftest import GENEROUS, PATIENT, Platform
 from tests.support.gateway.process import Gateway, write_catalog
 from tests.support.providers.client_models import EMBEDDING as SDK_EMBEDDING
-from tests.support.providers.client_models import FALLBACK, FAULTS, TIGHT, TIGHT_WINDOW_SECONDS, WIRES
+from tests.support.providers.client_models import FALLBACK, FAULTS, TIGHT, TIGHT_WINDOW_SECONDS, WIRES, providers_of
+from tests.support.providers.simulator_thread import running_simulator
 from tests.support.servers.node import installed_modules
 
 ALIAS = "house-model"
@@ -59,17 +58,9 @@ def api_key(platform: Platform) -> str:
 
 @pytest.fixture(scope="session")
 def provider() -> Iterator[ProviderSimulator]:
-    """Run a simulator with its own loop and thread, since a blocking client would block the loop of the tests."""
-    running = ProviderSimulator()
-    loop = asyncio.new_event_loop()
-    thread = Thread(target=loop.run_forever)
-    thread.start()
-    asyncio.run_coroutine_threadsafe(running.start(), loop).result(10)
-    yield running
-    asyncio.run_coroutine_threadsafe(running.aclose(), loop).result(10)
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join(10)
-    loop.close()
+    """Run a simulator for the official clients."""
+    with running_simulator() as running:
+        yield running
 
 
 @pytest.fixture(scope="session")
@@ -127,12 +118,7 @@ def _write_config(path: Path, provider: ProviderSimulator) -> Path:
     }
     return write_catalog(
         path,
-        {
-            "openai": {"base_url": provider.base_url},
-            "azure": {"base_url": provider.azure_url, "wire_format": "azure", "api_version": "2024-10-21"},
-            "anthropic": {"base_url": provider.anthropic_url, "wire_format": "anthropic"},
-            "down": {"base_url": provider.refused_url},
-        },
+        {**providers_of(provider), "down": {"base_url": provider.refused_url}},
         models,
         rate_limits={"rules": [*GENEROUS["rules"], tight]},
         policies=PATIENT,

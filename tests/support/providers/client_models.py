@@ -4,7 +4,9 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-WIRES = ("openai", "azure", "anthropic")
+from apps.provider_simulator.server import ProviderSimulator
+
+WIRES = ("openai", "azure", "anthropic", "responses")
 FAULTS = ("ok", "context-length", "server-error", "stream-error", "unauthorized", "rate-limited")
 EMBEDDING = "embedding"
 FALLBACK = "fallback"
@@ -18,6 +20,16 @@ PIXEL = (
     "data:image/png;base64,"
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
+
+
+def providers_of(simulator: ProviderSimulator) -> dict[str, dict[str, str]]:
+    """Return a provider for each wire format, by the format's name in tests."""
+    return {
+        "openai": {"base_url": simulator.base_url},
+        "azure": {"base_url": simulator.azure_url, "wire_format": "azure", "api_version": "2024-10-21"},
+        "anthropic": {"base_url": simulator.anthropic_url, "wire_format": "anthropic"},
+        "responses": {"base_url": simulator.base_url, "wire_format": "openai-responses"},
+    }
 
 
 def asking(text: str) -> list[Any]:
