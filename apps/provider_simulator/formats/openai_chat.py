@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import orjson
 
+from apps.provider_simulator.model.prefix_cache import CACHED_MODEL, PREFIXES
 from apps.provider_simulator.model.simulated_model import (
     Choice,
     JsonObject,
@@ -36,8 +37,9 @@ def label_of(body: Mapping[str, object], serial: int) -> str:
 class ChatAnswer:
     """Return the response to one chat completion request.
 
-    With a `prompt_cache_key`, half of the prompt counts as cached. With a `seed`, equal requests get equal responses;
-    without it, `id`, `created` and the ids of tool calls differ.
+    A model `cached-…` counts the tokens of the messages at the beginning that it has had before as cached. Of another
+    model, half of the prompt counts as cached if there is a `prompt_cache_key`. With a `seed`, equal requests get equal
+    responses; without it, `id`, `created` and the ids of tool calls differ.
 
     Raises:
         InvalidRequestError: messages are missing, or a field is malformed.
@@ -52,10 +54,13 @@ class ChatAnswer:
         self._created = created if body.get("seed") is None else SEEDED_CREATED
         self._model = str(body["model"])
         self._logprobs = body.get("logprobs") is True
-        self._cached = isinstance(body.get("prompt_cache_key"), str)
         options = body.get("stream_options")
         self._include_usage = isinstance(options, dict) and options.get("include_usage") is True
-        self._prompt_tokens = sum(count_tokens(text_of(message)) for message in messages)
+        counts = [count_tokens(text_of(message)) for message in messages]
+        self._prompt_tokens = sum(counts)
+        self._cached_tokens = self._prompt_tokens // 2 if isinstance(body.get("prompt_cache_key"), str) else 0
+        if self._model.startswith(CACHED_MODEL):
+            self._cached_tokens = sum(counts[: PREFIXES.known_messages(self._model, messages)])
         self._choices = choices_of(body, self._label)
         modalities = body.get("modalities")
         self._speaks = isinstance(modalities, list) and "audio" in modalities
@@ -106,12 +111,11 @@ class ChatAnswer:
 
     def _usage(self) -> JsonObject:
         completion = sum(choice.tokens for choice in self._choices)
-        cached = self._prompt_tokens // 2 if self._cached else 0
         return {
             "prompt_tokens": self._prompt_tokens,
             "completion_tokens": completion,
             "total_tokens": self._prompt_tokens + completion,
-            "prompt_tokens_details": {"cached_tokens": cached, "audio_tokens": 0},
+            "prompt_tokens_details": {"cached_tokens": self._cached_tokens, "audio_tokens": 0},
             "completion_tokens_details": {
                 "reasoning_tokens": sum(count_tokens(choice.reasoning) for choice in self._choices),
                 "audio_tokens": 0,
