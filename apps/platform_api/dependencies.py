@@ -27,6 +27,8 @@ async def _context(request: Request) -> RequestContext:
 
 ResourcesDep = Annotated[Resources, Depends(_resources)]
 ContextDep = Annotated[RequestContext, Depends(_context)]
+ChatCallerDep = Annotated[Caller, Depends(Guard(Scope.CHAT))]
+"""May call chat models, and read what they stored for the same owner."""
 ModelsReaderDep = Annotated[Caller, Depends(Guard(Scope.MODELS_READ))]
 """May read which models it may use."""
 KeyReaderDep = Annotated[Caller, Depends(Guard(Scope.API_KEYS_READ))]

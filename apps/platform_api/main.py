@@ -86,7 +86,7 @@ def create_app(settings: Settings, server: ServerState | None = None) -> FastAPI
     app = GatewayApp(title=SERVICE, version=VERSION, description=DESCRIPTION, lifespan=lifespan)
     # The routes are added directly: FastAPI matches included routers through a layer that costs 5 % of a chat request.
     app.router.routes.extend(MODEL_ROUTES)
-    for area in (openai, keys, audit, usage, limits, system):
+    for area in (openai, responses, keys, audit, usage, limits, system):
         app.router.routes.extend(area.router.routes)
     install_error_handlers(app)
     install_openapi(app)

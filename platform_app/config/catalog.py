@@ -76,6 +76,11 @@ class ProviderConfig(ConfigModel):
         description="Refuse every field that is not OpenAI's and not in allow_fields, for upstreams that route "
         "requests themselves.",
     )
+    stores_responses: bool = Field(
+        False,
+        description="Only of wire_format openai-responses: clients may store responses at this provider (store: true), "
+        "continue, read and delete them.",
+    )
     max_concurrent: Annotated[int, Field(ge=1, le=100_000)] | None = Field(
         None, description="Calls at once from each process; unlimited without it."
     )
@@ -85,7 +90,7 @@ class ProviderConfig(ConfigModel):
 
     def checks(self) -> Iterable[Check]:
         """See ConfigModel.checks."""
-        return (self._own_headers, self._client_certificate, self._versions)
+        return (self._own_headers, self._client_certificate, self._versions, self._stored_responses)
 
     def _own_headers(self) -> Iterator[Problem]:
         for name in self.headers:
@@ -101,6 +106,10 @@ class ProviderConfig(ConfigModel):
             yield ("client_cert_file",), "needs a base_url with https://"
         if (problem := certificate_problem(self.client_cert_file, self.client_key_file)) is not None:
             yield ("client_cert_file",), problem
+
+    def _stored_responses(self) -> Iterator[Problem]:
+        if self.stores_responses and self.wire_format in ("openai", "azure", "anthropic"):
+            yield ("stores_responses",), "is only for wire_format openai-responses; leave it out"
 
     def _versions(self) -> Iterator[Problem]:
         if self.wire_format == "azure" and self.api_version is None:

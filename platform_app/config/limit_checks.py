@@ -10,6 +10,7 @@ MODEL_ROUTES = frozenset(
 """Templates of the routes that call a model; only they have tokens, a cost and a duration. A test compares them with
 the app."""
 LIMITED_ROUTES = MODEL_ROUTES | {
+    "/v1/responses/{response_id}",
     "/v1/messages/count_tokens",
     "/v1/models",
     "/v1/models/{model}",

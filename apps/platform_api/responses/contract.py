@@ -4,7 +4,7 @@ A provider that speaks it is passed on, but for the model's public name and the 
 provider's chat completion is translated.
 """
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 from starlette.responses import Response
@@ -30,13 +30,17 @@ from platform_app.llm.translation.responses.response import response_of_chat
 from platform_app.llm.translation.responses.stream import ResponseWriter
 from platform_app.observability.context import RequestContext
 
+SignFor = Callable[[ChatResult], Callable[[str], str]]
+
 
 class ResponsesContract:
     """Writes responses as OpenAI's Responses API does; see model_response.Contract."""
 
-    def __init__(self, context: RequestContext, body: ResponsesBody) -> None:
+    def __init__(self, context: RequestContext, body: ResponsesBody, sign: SignFor | None = None) -> None:
+        """`sign` returns what signs the ids of a result's stored response; None if nothing is stored."""
         self._context = context
         self._body = body
+        self._sign = sign
 
     def whole(self, result: ChatResult, response: ModelResponse) -> Response:
         """Return the Response object."""
@@ -80,7 +84,11 @@ class ResponsesContract:
         return mask_credentials(writer.fail(failure_code(error), raised["message"], raised))
 
     def _renamed(self, result: ChatResult) -> Renamed:
-        return Renamed(result.model if result.model != result.upstream_model else None)
+        return Renamed(
+            result.model if result.model != result.upstream_model else None,
+            None if self._sign is None else self._sign(result),
+            self._body.previous,
+        )
 
 
 def failure_code(error: PlatformError) -> str:

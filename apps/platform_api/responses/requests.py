@@ -14,6 +14,7 @@ from fastapi import Request
 from apps.platform_api.http.body.json_body import require_json
 from apps.platform_api.http.body.json_text import TextFacts, parse_json
 from apps.platform_api.http.request_state import body_facts_of, body_of
+from apps.platform_api.responses.stored.ids import StoredId
 from platform_app.errors import InvalidRequest, ValidationFailed
 from platform_app.llm.formats import ApiFormat
 from platform_app.llm.providers.openai_responses.request_fields import extra_fields
@@ -40,14 +41,25 @@ class ResponsesBody:
         previous: str | None = self.fields.get("previous_response_id")
         return previous
 
-    def request(self) -> ModelRequest:
-        """Return what the client requests."""
+    @property
+    def stored(self) -> bool:
+        """Whether the client asks for a stored response."""
+        return self.fields.get("store") is True
+
+    def request(self, before: StoredId | None = None) -> ModelRequest:
+        """Return what the client requests. `before` is the response that `previous` names: the route that has it serves
+        the request, and its model is the default."""
+        model, pinned, sent = self.model, None, _sent(self.fields, self.model)
+        if before is not None:
+            model, pinned = model or before.model, (before.provider, before.upstream_model)
+            sent = {**sent, "previous_response_id": before.response_id}
         return ModelRequest(
-            self.model,
-            _sent(self.fields, self.model),
+            model,
+            sent,
             stream=self.stream,
             extra_fields=extra_fields(self.fields),
             format=ApiFormat.RESPONSES,
+            pinned=pinned,
         )
 
 

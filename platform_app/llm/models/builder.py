@@ -1,6 +1,6 @@
 """Build the served models from the config file: routes, adapters, credentials and policies."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -10,11 +10,12 @@ from platform_app.config.model_names import WILDCARD, matched_part
 from platform_app.llm.http.response import ProviderLimits
 from platform_app.llm.http.transport.pool import ConnectionPool
 from platform_app.llm.http.transport.tls import TlsContexts
-from platform_app.llm.interfaces import Credentials
+from platform_app.llm.interfaces import Credentials, ModelAdapter
 from platform_app.llm.models.metadata import model_metadata
 from platform_app.llm.models.provider_route import ProviderRoute
 from platform_app.llm.models.registry import ServedModel
 from platform_app.llm.models.route import Route
+from platform_app.llm.models.stored_state import StoredResponses, StoredRoute
 from platform_app.llm.policies.chain import build_policy_chain, build_policy_chains
 from platform_app.llm.policies.state import PolicyState
 from platform_app.llm.providers.anthropic.capabilities import capabilities_of
@@ -56,9 +57,21 @@ class ModelBuilder:
             if model.aliases and requested is None:
                 metadata = {**metadata, "aliases": list(model.aliases)}
             make = partial(served, name) if requested is None and WILDCARD in name else None
-            return ServedModel(name, found, upstream, metadata, model.aliases, requested, make)
+            stored = self._stored(found, adapters)
+            return ServedModel(name, found, upstream, metadata, model.aliases, requested, make, stored)
 
         return {name: served(name) for name in upstreams}
+
+    def _stored(
+        self, routes: Sequence[Route], adapters: Mapping[str, ModelAdapter]
+    ) -> dict[tuple[str, str], StoredRoute]:
+        """Return the routes with stored responses."""
+        made = {}
+        for route in routes:
+            adapter = adapters[route.provider]
+            if route.stores_responses and isinstance(adapter, StoredResponses):
+                made[route.provider, route.upstream_model] = StoredRoute(route, adapter, self._credentials)
+        return made
 
 
 @asynccontextmanager
@@ -106,6 +119,7 @@ def _route(public_model: str, route: RouteConfig, config: PlatformConfig) -> Rou
         first_token_seconds=first_token,
         allow_fields=frozenset(provider.allow_fields),
         only_known_fields=provider.only_known_fields,
+        stores_responses=provider.stores_responses,
         capabilities=(
             capabilities_of(route.model, route.capabilities) if provider.wire_format == "anthropic" else None
         ),

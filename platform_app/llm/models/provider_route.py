@@ -11,6 +11,7 @@ from platform_app.llm.chunk_stream import ChunkStream, StreamObserver
 from platform_app.llm.errors import CountingUnsupported, make_error, mask_credential, timed_out
 from platform_app.llm.interfaces import Credentials, ModelAdapter, UpstreamResponse
 from platform_app.llm.models.route import Route
+from platform_app.llm.models.stored_state import require_stored_state
 from platform_app.llm.requests import ModelCall, Operation, UpstreamCall
 from platform_app.observability import ids
 from platform_app.observability.logging import get_logger
@@ -35,6 +36,7 @@ class ProviderRoute:
         if call.operation is Operation.COUNT_TOKENS and not self.route.counts_tokens:
             raise make_error(CountingUnsupported, "this provider does not count tokens")
         call.attempt_log.route = self.route
+        require_stored_state(self.route, call)
         if name is None:
             return await self._attempt(call, None)
         began = time.perf_counter()

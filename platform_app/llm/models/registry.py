@@ -11,6 +11,7 @@ from platform_app.errors import InvalidRequest, ModelNotFound
 from platform_app.llm.errors import mask_keys, stored_elsewhere
 from platform_app.llm.interfaces import Upstream
 from platform_app.llm.models.route import Route
+from platform_app.llm.models.stored_state import StoredRoute
 from platform_app.llm.usage.counts import TokenUsage
 
 DEFAULT_OUTPUT_TOKENS = 1024
@@ -34,6 +35,8 @@ class ServedModel:
     """The requested name, if a wildcard matched it."""
     make_concrete: "Callable[[str], ServedModel] | None" = field(default=None, repr=False)
     """Only of a wildcard: builds the model of a requested name that it matches."""
+    stored: Mapping[tuple[str, str], StoredRoute] = field(default_factory=dict)
+    """By provider and upstream model: the routes whose providers store responses for clients."""
     unpriced: str | None = field(init=False, default=None)
     """The routes without a known price, as text for people; None if all prices are known."""
 

@@ -27,6 +27,8 @@ class Route:
     """Request fields that the config file allows although they steer, or are not OpenAI's."""
     only_known_fields: bool = False
     """Whether fields that are not OpenAI's are refused unless they are allowed."""
+    stores_responses: bool = False
+    """Whether the provider stores responses and the config file lets clients use them."""
     capabilities: ModelCapabilities | None = None
     """What the model supports; None if the wire format is OpenAI's, where the provider decides."""
     counts_tokens: bool = False

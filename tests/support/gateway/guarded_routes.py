@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-_NOTHING_THERE = {"{key_id}": "0" * 12, "{model:path}": "no-such/model", "{id}": "no-such-request"}
+_NOTHING_THERE = {"{key_id}": "0" * 12, "{model:path}": "no-such/model", "{id}": "no-such-request",
+                  "{response_id}": "resp_no-such"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,8 @@ GUARDED: Mapping[str, Expected] = {
     "POST /v1/platform/chat": Expected("platform:chat", 200, {"prompt": "Hello"}),
     "POST /v1/chat/completions": Expected("platform:chat", 200, {"messages": [{"role": "user", "content": "Hello"}]}),
     "POST /v1/responses": Expected("platform:chat", 200, {"input": "Hello"}),
+    "GET /v1/responses/{response_id}": Expected("platform:chat", 404),
+    "DELETE /v1/responses/{response_id}": Expected("platform:chat", 404),
     "POST /v1/messages": Expected(
         "platform:chat", 200, {"max_tokens": 9, "messages": [{"role": "user", "content": "Hello"}]}
     ),

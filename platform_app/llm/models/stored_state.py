@@ -1,0 +1,78 @@
+"""What a route may do with responses that its provider stores: create, continue, read and delete them."""
+
+from typing import Protocol, runtime_checkable
+
+from platform_app.errors import ProviderAuthFailed
+from platform_app.llm.errors import UnsupportedByProvider, unsupported
+from platform_app.llm.formats import ApiFormat
+from platform_app.llm.interfaces import Credentials
+from platform_app.llm.models.route import Route
+from platform_app.llm.requests import ModelCall
+
+
+def require_stored_state(route: Route, call: ModelCall) -> None:
+    """Check that the route has the state that the call wants to store or refers to.
+
+    Raises:
+        UnsupportedByProvider: the provider stores no responses, or the earlier response is stored elsewhere.
+    """
+    if call.format is not ApiFormat.RESPONSES:
+        return
+    if call.body.get("store") is True and not route.stores_responses:
+        raise unavailable("store")
+    if call.body.get("previous_response_id") is not None:
+        pinned = call.pinned == (route.provider, route.upstream_model)
+        if not pinned or not route.stores_responses:
+            raise unavailable("previous_response_id")
+
+
+def unavailable(field: str) -> UnsupportedByProvider:
+    """Return the error for state that the route does not have."""
+    return unsupported(
+        field, "is not available on this model: its provider stores no responses. Send the whole conversation as input"
+    )
+
+
+@runtime_checkable
+class StoredResponses(Protocol):
+    """An adapter of a provider that stores responses."""
+
+    async def read_stored(self, response_id: str, credential: str | None, timeout_seconds: float) -> bytes | None:
+        """Return the Response object as JSON; None if the provider has none with this id. Raises ProviderFailed or
+        RequestRefused."""
+        ...
+
+    async def delete_stored(self, response_id: str, credential: str | None, timeout_seconds: float) -> bytes | None:
+        """Delete the response, and return the provider's JSON; see read_stored."""
+        ...
+
+
+class StoredRoute:
+    """Reads and deletes the responses that are stored along one route."""
+
+    def __init__(self, route: Route, adapter: StoredResponses, credentials: Credentials) -> None:
+        self._route = route
+        self._adapter = adapter
+        self._credentials = credentials
+
+    async def read(self, response_id: str, timeout_seconds: float) -> bytes | None:
+        """Return the Response object; see StoredResponses.read_stored."""
+        return await self._send(response_id, timeout_seconds, delete=False)
+
+    async def delete(self, response_id: str, timeout_seconds: float) -> bytes | None:
+        """Delete the response; see StoredResponses.delete_stored."""
+        return await self._send(response_id, timeout_seconds, delete=True)
+
+    async def _send(self, response_id: str, seconds: float, *, delete: bool) -> bytes | None:
+        send = self._adapter.delete_stored if delete else self._adapter.read_stored
+        name = self._route.secret_name
+        if name is None:
+            return await send(response_id, None, seconds)
+        credential = await self._credentials.get(name)
+        try:
+            return await send(response_id, credential, seconds)
+        except ProviderAuthFailed:
+            refreshed = await self._credentials.refresh(name, credential)
+            if refreshed == credential:
+                raise
+        return await send(response_id, refreshed, seconds)
