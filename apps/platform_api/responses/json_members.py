@@ -32,7 +32,7 @@ def with_texts(raw: bytes, body: Mapping[str, Any], texts: Mapping[Path, str]) -
 
 
 def _spans(raw: bytes, wanted: Mapping[Path, str]) -> dict[Path, tuple[int, int]]:
-    """Return where the texts of these members are, without those that are no texts."""
+    """Return where the values of these members are. A value that is not a text is missing."""
     depths = {len(path) for path in wanted}
     deepest = max(depths)
     found: dict[Path, tuple[int, int]] = {}

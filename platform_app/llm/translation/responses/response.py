@@ -10,7 +10,7 @@ from platform_app.llm.usage.counts import TokenUsage
 
 def response_of_chat(completion: ModelResponse, envelope: Envelope, usage: TokenUsage | None) -> dict[str, Any]:
     """Return the Response object of the first choice. `usage`: the counts of the call, if they are known."""
-    writer = ResponseWriter(envelope, silent=True)
+    writer = ResponseWriter(envelope, discard=True)
     choices = completion.body.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices else None
     if isinstance(choice, dict):

@@ -5,7 +5,7 @@
     response.completed, response.incomplete or response.failed
 
 Reasoning ends at the next content of another kind. A message and the calls stay open until the response ends, since
-chunks may return to them in any order. Each item has its output_index, so clients can tell them apart.
+chunks may return to them in any order. Each item has its output_index, so clients can distinguish them.
 """
 
 from collections.abc import Mapping
@@ -56,11 +56,11 @@ class Item(Protocol):
 
 
 class ResponseWriter:
-    """Collects the output of one response and writes its events. A response that is not streamed has a silent one."""
+    """Collects the output of one response and writes its events. `discard`: write no events, for a response that is not streamed."""
 
-    def __init__(self, envelope: Envelope, *, silent: bool = False) -> None:
+    def __init__(self, envelope: Envelope, *, discard: bool = False) -> None:
         self._envelope = envelope
-        self._events = EventWriter(silent=silent)
+        self._events = EventWriter(discard=discard)
         self._items: list[Item] = []
         self._open: list[Item] = []
         self._reasoning: ReasoningItem | None = None
@@ -120,7 +120,7 @@ class ResponseWriter:
 
     @property
     def broken_off(self) -> bool:
-        """Whether the provider gave up, which is no complete response."""
+        """Whether the provider gave up before the response was complete."""
         return self._reason in _BROKEN_OFF
 
     def response(self, usage: TokenUsage | None) -> dict[str, Any]:

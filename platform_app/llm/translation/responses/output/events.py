@@ -7,17 +7,17 @@ from platform_app.llm.codecs import lenient_json
 
 
 class EventWriter:
-    """Numbers the events of a stream from 0. A silent writer writes nothing, for a response that is not streamed."""
+    """Numbers the events of a stream from 0. With `discard` it writes nothing, for a response that is not streamed."""
 
-    __slots__ = ("_next", "silent")
+    __slots__ = ("_next", "discard")
 
-    def __init__(self, *, silent: bool = False) -> None:
+    def __init__(self, *, discard: bool = False) -> None:
         self._next = 0
-        self.silent = silent
+        self.discard = discard
 
     def event(self, kind: str, fields: Mapping[str, Any]) -> bytes:
         """Return one event. The type is in the data too, where SDKs read it."""
-        if self.silent:
+        if self.discard:
             return b""
         number, self._next = self._next, self._next + 1
         data = lenient_json.dumps({"type": kind, **fields, "sequence_number": number})
@@ -25,7 +25,7 @@ class EventWriter:
 
     def text_event(self, prefix: bytes, text: str, suffix: bytes) -> bytes:
         """Return the event of a text delta: `prefix` is the event up to the text, see `text_prefix`."""
-        if self.silent:
+        if self.discard:
             return b""
         number, self._next = self._next, self._next + 1
         return b'%b%b%b,"sequence_number":%d}\n\n' % (prefix, lenient_json.dumps(text), suffix, number)

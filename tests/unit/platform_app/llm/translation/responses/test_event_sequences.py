@@ -154,7 +154,7 @@ def test_failure_at_any_cut_ends_with_response_failed(deltas: list[dict[str, Any
 
 
 @pytest.mark.parametrize("reason", ["abort", "insufficient_system_resource", "ERROR"])
-def test_provider_that_gave_up_is_no_success(reason: str) -> None:
+def test_provider_that_gave_up_fails_response(reason: str) -> None:
     """vLLM and DeepSeek end a normal stream with a reason that says they gave up."""
     chunks = [_chunk({"content": "Half a"}), _chunk({}, reason)]
     writer = ResponseWriter(Envelope({}, "m"))
