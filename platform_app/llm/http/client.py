@@ -86,14 +86,16 @@ class ProviderHttp:
             return response
         raise self._error_of(stream.status, response.headers, await response.read_error())
 
-    async def get(self, url: str, headers: Mapping[str, str], seconds: float) -> bytes | None:
-        """Send a GET and return the body of a response with status 200 to 299, or None for a 404.
+    async def get(self, url: str, headers: Mapping[str, str], seconds: float, *, delete: bool = False) -> bytes | None:
+        """Send a GET, or with `delete` a DELETE, and return the body of a response with status 200 to 299, or None for
+        a 404.
 
         Raises:
             ProviderFailed, RequestRefused: like `post`. The cause is the TransportError, the TimeoutError or, for any
                 other status, an UnexpectedStatus.
         """
-        stream, timeouts = await self._send(b"GET", url, self._headers + _lines(headers), None, seconds)
+        method = b"DELETE" if delete else b"GET"
+        stream, timeouts = await self._send(method, url, self._headers + _lines(headers), None, seconds)
         status = stream.status
         if status == 404:
             stream.close()

@@ -1,6 +1,7 @@
 """The adapter for servers that speak OpenAI's Responses API under OpenAI's paths, Azure's `/openai/v1` included."""
 
 from collections.abc import Mapping
+from urllib.parse import quote
 
 from platform_app.llm.formats import ApiFormat
 from platform_app.llm.http.client import ProviderHttp
@@ -44,6 +45,18 @@ class OpenAIResponsesAdapter:
         if call.stream:
             return await open_stream(response, reader)
         return await read_whole(response, reader)
+
+    async def read_stored(self, response_id: str, credential: str | None, timeout_seconds: float) -> bytes | None:
+        """See StoredResponses.read_stored."""
+        return await self._http.get(self._stored_url(response_id), _headers(credential, {}), timeout_seconds)
+
+    async def delete_stored(self, response_id: str, credential: str | None, timeout_seconds: float) -> bytes | None:
+        """See StoredResponses.delete_stored."""
+        url = self._stored_url(response_id)
+        return await self._http.get(url, _headers(credential, {}), timeout_seconds, delete=True)
+
+    def _stored_url(self, response_id: str) -> str:
+        return f"{self._url}/{quote(response_id, safe='')}"
 
     async def probe(self, credential: str | None, timeout_seconds: float) -> ModelList | None:
         """See ModelAdapter.probe. Azure lists the models that the resource could deploy, and no deployments."""

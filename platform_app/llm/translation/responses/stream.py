@@ -56,7 +56,8 @@ class Item(Protocol):
 
 
 class ResponseWriter:
-    """Collects the output of one response and writes its events. `discard`: write no events, for a response that is not streamed."""
+    """Collects the output of one response and writes its events; with `discard` none, for a response that is not
+    streamed."""
 
     def __init__(self, envelope: Envelope, *, discard: bool = False) -> None:
         self._envelope = envelope
