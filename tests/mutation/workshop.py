@@ -17,6 +17,7 @@ from tests.mutation.mutant import Mutant
 from tests.mutation.named_faults import NamedFault
 from tests.mutation.python_faults import changed_lines
 from tests.mutation.worker import CANNOT_EXCHANGE
+from tests.support.observability.rule_tests import split_rule_tests
 from tests.support.paths import ROOT
 
 SHORTEST_TIMEOUT = 20.0
@@ -97,13 +98,10 @@ class Workshop:
 
     def run_promtool(self, mutant: Mutant) -> Result:
         """Apply the mutant of the alert rules and run promtool's tests of them."""
-        with self._applied(mutant):
-            done = subprocess.run(
-                ["promtool", "test", "rules", "platform_test.yml"],
-                cwd=self.tree / "alerts",
-                capture_output=True,
-                check=False,
-            )
+        alerts = self.tree / "alerts"
+        with self._applied(mutant), tempfile.TemporaryDirectory() as directory:
+            files = split_rule_tests(alerts / "platform.yml", alerts / "platform_test.yml", Path(directory))
+            done = subprocess.run(["promtool", "test", "rules", *files], capture_output=True, check=False)
         return _result(done.returncode)
 
     def run(self, mutant: Mutant, tests: Sequence[str], timeout: float = LONGEST_OF_A_FILE) -> Result:
