@@ -6,6 +6,8 @@
 PYTHON ?= $(shell for p in python3.12 python3.11 python3 python3.13 python3.14; do \
 	$$p -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$p; break; }; done)
 BIN := .venv/bin
+# Without bytecode files, each process would compile all modules that it imports, and each pytest all tests.
+unexport PYTHONDONTWRITEBYTECODE
 READY := .venv/.ready-$(shell cat requirements-dev.lock pyproject.toml editable_path_hook.py 2>/dev/null | cksum | tr ' ' -)
 
 .PHONY: help run image sbom audit test check lint types imports format lock dashboards bench agents hostile chaos soak lane drill mutation hooks clean

@@ -1,5 +1,6 @@
 """Real servers for the whole session, from the wheels that ship them: nothing is installed or left behind."""
 
+import gc
 import itertools
 import os
 import secrets
@@ -24,6 +25,7 @@ from platform_app.resources.key_admin import open_key_admin
 from platform_app.secret_store.env import EnvSecretStore
 from tests.support.gateway.keys_api import sql
 from tests.support.gateway.process import Gateway, write_config
+from tests.support.gateway.public_certificates import share_public_certificates
 from tests.support.timing.apart import run_apart
 
 PROVIDER_KEY = "sk-canary-5d8c2f6ab1904e37"
@@ -32,6 +34,8 @@ PATIENT = {"retry": {"max_attempts": 1}, "breaker": {"minimum_calls": 100_000}}
 GENEROUS = {"rules": [{"name": "key-rpm", "scope": "key", "limit": 1_000_000, "window_seconds": 60}]}
 
 _numbers = itertools.count(1)
+
+share_public_certificates()
 
 
 @pytest.fixture(scope="session")
@@ -204,6 +208,17 @@ _LONGEST = [
     "chaos/test_rotation_under_load.py", "chaos/test_key_propagation.py", "integration/idempotency/test_processes.py",
 ]  # fmt: skip
 """Files that take long, whatever the number of their tests; the longest first."""
+
+
+def pytest_collection() -> None:
+    """Look for no garbage while tests are collected: millions of objects are made, and all of them stay."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Leave what collecting has made out of each later search for garbage."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

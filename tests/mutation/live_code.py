@@ -13,6 +13,7 @@ class LiveModule:
         self._file = str(file)
         self._original = file.read_text()
         self._functions: dict[tuple[str, int], list[FunctionType]] = {}
+        gc.unfreeze()  # frozen objects are not listed
         for thing in gc.get_objects():
             if type(thing) is FunctionType and thing.__code__.co_filename == self._file:
                 key = thing.__code__.co_qualname, thing.__code__.co_firstlineno

@@ -72,7 +72,7 @@ def _start_simulator(stack: ExitStack, directory: Path) -> int:
 
     def ready() -> bool:
         try:
-            return httpx.get(f"http://127.0.0.1:{port}/v1/models", timeout=1).status_code < 500
+            return httpx.get(f"http://127.0.0.1:{port}/v1/models", timeout=1, trust_env=False).status_code < 500
         except httpx.HTTPError:
             return False
 

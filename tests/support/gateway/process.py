@@ -84,7 +84,7 @@ class Gateway:
             time.sleep(0.02)
 
     def metrics(self) -> str:
-        return httpx.get(f"http://127.0.0.1:{self.metrics_port}/metrics").text
+        return httpx.get(f"http://127.0.0.1:{self.metrics_port}/metrics", trust_env=False).text
 
     def kill(self) -> None:
         """SIGKILL for the parent alone."""
@@ -93,7 +93,7 @@ class Gateway:
 
     def _answers(self) -> bool:
         try:
-            return httpx.get(f"{self.base_url}/livez", timeout=1).status_code == 200
+            return httpx.get(f"{self.base_url}/livez", timeout=1, trust_env=False).status_code == 200
         except httpx.HTTPError:
             return False
 
