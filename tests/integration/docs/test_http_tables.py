@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from apps.platform_api.chat.schemas import ChatRequestBody, ChatResponse
 from apps.platform_api.keys.schemas import CreateKeyBody, KeyView, UpdateKeyBody
 from apps.platform_api.main import create_app
+from apps.platform_api.messages.errors import anthropic_status, error_type
 from apps.platform_api.security.route_check import PUBLIC, api_routes, guard_of
 from apps.platform_api.usage.openapi import UsageGroup
 from platform_app.auth.permissions import GRANTS
 from platform_app.config import load_settings
-from platform_app.errors import PlatformError
+from platform_app.errors import InvalidApiKey, MissingCredentials, PlatformError
 from tests.support.docs.pages import DOCS, names_in, page_with_parts, table
 
 HTTP = page_with_parts("http")
@@ -48,6 +49,20 @@ def test_errors_page_lists_every_code_with_its_retry() -> None:
     expected = {(str(kind.status), kind.code, "yes" if kind.should_retry else "no") for kind in _errors(PlatformError)}
     assert len(documented) == len(set(documented))
     assert set(documented) == expected
+
+
+def test_errors_page_lists_anthropics_type_of_every_code() -> None:
+    """The status is the code's own, or the one of the type's row."""
+    rows = table(ERRORS, "| Type | Status | Codes |")
+    documented = [(type_.strip("`"), status, code) for type_, status, codes in rows for code in names_in(codes)]
+    expected = []
+    for kind in set(_errors(PlatformError)):
+        error = kind() if kind in (MissingCredentials, InvalidApiKey) else kind("platform:chat")
+        expected.append((error_type(error), str(anthropic_status(error)), kind.code))
+    own = {type_ for type_, status, _ in documented if status == "as above"}
+    assert sorted(documented) == sorted(
+        (type_, "as above" if type_ in own else status, code) for type_, status, code in expected
+    )
 
 
 def test_chat_page_lists_every_field() -> None:
