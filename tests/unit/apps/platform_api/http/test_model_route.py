@@ -145,6 +145,8 @@ def test_every_model_route_is_dispatched_directly() -> None:
     assert sorted(route.path for route in MODEL_ROUTES) == [
         "/v1/chat/completions",
         "/v1/embeddings",
+        "/v1/messages",
+        "/v1/messages/count_tokens",
         "/v1/platform/chat",
         "/v1/responses",
     ]
