@@ -211,6 +211,8 @@ def _part(part: Any, where: str) -> list[Block]:
             return [{"type": "image", "source": image_source(url, where)}]
         case {"type": "file", "file": {"file_data": str(url), **file}}:
             return [document(url, file.get("filename"), where)]
+        case {"type": "file", "file": {"file_url": str(url)}} if url[:8].lower() == "https://":
+            return [{"type": "document", "source": {"type": "url", "url": url}}]
         case {"type": str(kind)}:
             raise unsupported(where, f"parts like this of type '{kind[:40]}' are not available on this model")
         case _:

@@ -7,6 +7,7 @@ formats have (translation/__init__.py): OpenAI refuses a request with an unknown
 from collections.abc import Mapping
 from typing import Any
 
+from platform_app.llm.errors import unsupported
 from platform_app.llm.formats import ApiFormat
 from platform_app.llm.requests import UpstreamCall
 
@@ -35,6 +36,9 @@ def _message(message: Fields) -> Fields:
     content, calls = made.get("content"), made.get("tool_calls")
     if isinstance(content, list):
         parts = [_plain(part) for part in content]
+        for part in parts:
+            if isinstance(part, dict) and isinstance(file := part.get("file"), dict) and "file_url" in file:
+                raise unsupported("file_url", "files by URL are not available on this model; send file_data")
         alone = len(parts) == 1 and parts[0].keys() == {"type", "text"}
         made["content"] = parts[0]["text"] if alone else parts
     if isinstance(calls, list):
