@@ -16,24 +16,25 @@ from platform_app.ledger.events.usage_record import MAX_SESSION
 from platform_app.observability import metrics
 
 SESSION_HEADER = "X-Session-Id"
-_OURS, _CLAUDE_CODES = SESSION_HEADER.lower().encode(), b"x-claude-code-session-id"
+_OURS = SESSION_HEADER.lower().encode()
+_CLIENTS = (b"x-claude-code-session-id", b"session-id")
+"""The headers of Claude Code and of Codex."""
+_HEADERS = (_OURS, *_CLIENTS)
 _HASH_DIGITS = 32
 
 
 def session_of(scope: Scope) -> str | None:
-    """Return the session in a request's `X-Session-Id`, else in the header that Claude Code sends; None without one.
+    """Return the session in a request's `X-Session-Id`, else in the header of Claude Code or Codex; None without one.
 
     Raises:
         InvalidRequest: `X-Session-Id` holds a key, or is not printable, or too long. Another client's header that is
             wrong in this way is ignored.
     """
-    found: Mapping[bytes, bytes] = {
-        name: value for name, value in scope["headers"] if name in (_OURS, _CLAUDE_CODES) and value
-    }
+    found: Mapping[bytes, bytes] = {name: value for name, value in scope["headers"] if name in _HEADERS and value}
     if not found:
         return None
     ours = found.get(_OURS)
-    value = found[_CLAUDE_CODES] if ours is None else ours
+    value = next(found[name] for name in _HEADERS if name in found)
     if (problem := _problem(value)) is None:
         return _hashed(value) if id_may_hold_credential(value) else value.decode()
     if ours is None:
