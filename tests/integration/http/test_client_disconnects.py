@@ -1,5 +1,5 @@
-"""A client that disconnects or reads slowly, on both contracts: its slot and lease are freed at once, and the records
-say why.
+"""A client that disconnects or reads slowly, in every client format: its slot and lease are freed at once, and the
+records say why.
 
 The gateway allows one call to the provider and one request per key at a time, so that a leak blocks the next request.
 """
@@ -19,6 +19,15 @@ from aiohttp import web
 from apps.provider_simulator.server import ProviderSimulator
 from platform_app.llm.usage.token_estimate import estimate_prompt_tokens
 from tests.conftest import GENEROUS, Platform
+from tests.support.gateway.chat_routes import (
+    CHAT,
+    MESSAGES,
+    PLATFORM,
+    RESPONSES,
+    ChatRoute,
+    over_client_routes,
+    over_routes,
+)
 from tests.support.gateway.http import Connection, access_line, connect, metric, until, workers
 from tests.support.gateway.process import Gateway, write_config
 from tests.support.gateway.usage_records import BilledKey, usage_of
@@ -26,8 +35,6 @@ from tests.support.gateway.usage_records import BilledKey, usage_of
 PROVIDER_TIMEOUT_SECONDS = 6
 AT_ONCE_SECONDS = 5.0
 """Before the provider's own timeout would end the call."""
-PLATFORM, OPENAI = "/v1/platform/chat", "/v1/chat/completions"
-ROUTES = (PLATFORM, OPENAI)
 HEARTBEAT_SECONDS = 0.3
 
 
@@ -63,6 +70,12 @@ LEAVES = {
     "JSON, while a retry waits": Leave("sim-rate-limited-5@leave", False, between_tries=True),
     "stream, while a retry waits": Leave("sim-overloaded-5@leave", True, between_tries=True),
 }
+ESSENTIAL = ("JSON, before the response", "stream, between two chunks")
+"""The cases of the formats that share everything but their edge with chat completions."""
+CASES = [
+    *((where, route) for where in LEAVES for route in (PLATFORM, CHAT)),
+    *((where, route) for where in ESSENTIAL for route in (RESPONSES, MESSAGES)),
+]
 DIES = {
     "sim-stream-drop@dies": "provider_bad_response",
     "sim-stream-truncated@dies": "provider_bad_response",
@@ -142,15 +155,14 @@ def poured(monkeypatch: pytest.MonkeyPatch) -> Poured:
     return count
 
 
-def ask(model: str, text: str = "Hello, world", **fields: Any) -> dict[str, Any]:
-    """Return a body that both contracts accept."""
-    return {"model": model, "messages": [{"role": "user", "content": text}], **fields}
+def ask(model: str, text: str = "Hello, world", route: ChatRoute = CHAT, **fields: Any) -> dict[str, Any]:
+    return {**route.body(text, max_tokens=1024, model=model), **fields}
 
 
-async def send(connection: Connection, route: str, key: BilledKey, body: dict[str, Any], request_id: str) -> None:
+async def send(connection: Connection, route: ChatRoute, key: BilledKey, body: dict[str, Any], request_id: str) -> None:
     content = json.dumps(body)
     head = {"Host": "gateway", "X-Request-ID": request_id, "Content-Length": str(len(content)), **key.headers}
-    lines = [f"POST {route} HTTP/1.1", *(f"{name}: {value}" for name, value in head.items()), "", content]
+    lines = [f"POST {route.path} HTTP/1.1", *(f"{name}: {value}" for name, value in head.items()), "", content]
     await connection.send("\r\n".join(lines).encode())
 
 
@@ -158,8 +170,7 @@ def in_use(gateway: Gateway) -> float:
     return metric(gateway.metrics(), "platform_provider_slots_in_use", provider="simulator")
 
 
-@pytest.mark.parametrize("route", ROUTES)
-@pytest.mark.parametrize("where", LEAVES)
+@pytest.mark.parametrize(("where", "route"), [pytest.param(*case, id=f"{case[0]}-{case[1].name}") for case in CASES])
 async def test_disconnect_frees_slot_and_lease_at_once(
     single: Gateway,
     sim: ProviderSimulator,
@@ -167,14 +178,14 @@ async def test_disconnect_frees_slot_and_lease_at_once(
     platform: Platform,
     key: BilledKey,
     where: str,
-    route: str,
+    route: ChatRoute,
 ) -> None:
     leave = LEAVES[where]
     request_id = f"leaves-{key.key_id}"
     async with connect(single) as connection:
-        await send(connection, route, key, ask(leave.model, leave.text, stream=leave.stream), request_id)
+        await send(connection, route, key, ask(leave.model, leave.text, route, stream=leave.stream), request_id)
         if leave.sends_ahead:
-            await send(connection, route, key, ask("sim-ok"), "ahead")
+            await send(connection, route, key, ask("sim-ok", route=route), "ahead")
         await sim.wait_for_outcome(leave.model, "completed" if leave.between_tries else "open")
         if leave.between_tries:
             await until(lambda: in_use(single) == 0)  # a waiting retry uses no slot
@@ -182,7 +193,7 @@ async def test_disconnect_frees_slot_and_lease_at_once(
         elif leave.wait_for:
             await connection.reader.readuntil(leave.wait_for)
         # The slot and the lease are in use now.
-        second = await client.post(single.base_url + route, headers=key.headers, json=ask("sim-ok"))
+        second = await client.post(single.base_url + route.path, headers=key.headers, json=ask("sim-ok", route=route))
         assert (second.status_code, "one-at-a-time" in second.text) == (429, True)
         assert in_use(single) == (0 if leave.between_tries else 1)
         left_at = time.monotonic()
@@ -193,14 +204,14 @@ async def test_disconnect_frees_slot_and_lease_at_once(
             assert record.ended - left_at < AT_ONCE_SECONDS
 
     # Slot and lease are free: the same key is admitted, and its call is sent at once.
-    again = await client.post(single.base_url + route, headers=key.headers, json=ask("sim-ok"))
+    again = await client.post(single.base_url + route.path, headers=key.headers, json=ask("sim-ok", route=route))
     while again.status_code == 429 and time.monotonic() < left_at + 60:  # the lease is released over the network
-        again = await client.post(single.base_url + route, headers=key.headers, json=ask("sim-ok"))
+        again = await client.post(single.base_url + route.path, headers=key.headers, json=ask("sim-ok", route=route))
     assert again.status_code == 200, again.text
     assert in_use(single) == 0
     assert sim.count(leave.model) == 1, "the call was retried without a client"
     line = await access_line(single, request_id)
-    assert (line["status"], line["reason"], line["route"]) == (499, "client_closed", route)
+    assert (line["status"], line["reason"], line["route"]) == (499, "client_closed", route.path)
     left, _ = await usage_of(platform, key, 2)
     assert (left["outcome"], left["attempts"], left["model"]) == ("client_closed", 1, leave.model)
     assert left["estimated"]
@@ -220,7 +231,7 @@ async def test_unreadable_responses_are_billed_as_estimated(
 ) -> None:
     """The provider bills each of the attempts."""
     model = f"sim-{fault}@unreadable"
-    response = await client.post(single.base_url + OPENAI, headers=key.headers, json=ask(model, stream=stream))
+    response = await client.post(single.base_url + CHAT.path, headers=key.headers, json=ask(model, stream=stream))
     assert "provider_bad_response" in response.text, "in the body of a 502, or in an event if retries took long"
     [row] = await usage_of(platform, key)
     assert (row["outcome"], row["attempts"], row["estimated"]) == ("provider_bad_response", 3, True)
@@ -233,31 +244,34 @@ async def test_unreadable_responses_are_billed_as_estimated(
 async def test_refused_attempts_cost_nothing(
     single: Gateway, client: httpx.AsyncClient, platform: Platform, key: BilledKey, fault: str
 ) -> None:
-    response = await client.post(single.base_url + OPENAI, headers=key.headers, json=ask(f"sim-{fault}@unreadable"))
+    response = await client.post(single.base_url + CHAT.path, headers=key.headers, json=ask(f"sim-{fault}@unreadable"))
     assert response.status_code in (502, 503)
     [row] = await usage_of(platform, key)
     assert (row["attempts"], row["estimated"]) == (3, False)
     assert (row["prompt_tokens"], row["completion_tokens"]) == (0, 0)
 
 
-@pytest.mark.parametrize("route", ROUTES)
+@over_routes
 @pytest.mark.parametrize("model", DIES)
 async def test_failing_provider_stream_ends_in_an_error_event(
     single: Gateway, sim: ProviderSimulator, client: httpx.AsyncClient, platform: Platform, key: BilledKey,
-    model: str, route: str,
+    model: str, route: ChatRoute,
 ) -> None:  # fmt: skip
-    response = await client.post(single.base_url + route, headers=key.headers, json=ask(model, stream=True))
+    response = await client.post(
+        single.base_url + route.path, headers=key.headers, json=ask(model, route=route, stream=True)
+    )
     assert response.status_code == 200
     blocks = [block for block in response.text.replace(": keep-alive\n", "").split("\n\n") if block]
     assert len(blocks) >= 2, "there were chunks before"
-    data = json.loads(blocks[-1].rpartition("data: ")[2])
-    assert data["error"]["code"] == DIES[model]
-    if route == OPENAI:
+    assert route.stream_error(response.content) == DIES[model]
+    assert not route.is_complete(response.content)
+    if route is CHAT:
+        data = json.loads(blocks[-1].rpartition("data: ")[2])
         assert set(data["error"]) == {"message", "type", "param", "code", "request_id"}
         assert data["error"]["request_id"] == response.headers["x-request-id"]
         assert "[DONE]" not in response.text
         assert not any('"error"' in block for block in blocks[:-1])
-    else:
+    elif route is PLATFORM:
         assert blocks[-1].startswith("event: error\n")
         assert "event: done" not in response.text
     [row] = await usage_of(platform, key)
@@ -266,14 +280,14 @@ async def test_failing_provider_stream_ends_in_an_error_event(
     assert row["first_token_ms"] is not None
 
 
-@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize("route", [PLATFORM, CHAT], ids=lambda route: route.name)
 async def test_slow_reader_slows_the_provider(
-    single: Gateway, sim: ProviderSimulator, key: BilledKey, poured: Poured, route: str
+    single: Gateway, sim: ProviderSimulator, key: BilledKey, poured: Poured, route: ChatRoute
 ) -> None:
     """The provider offers 256 MiB. The gateway holds no more than its sockets' buffers and a few chunks."""
     model = "sim-huge-body-256@slow"
     async with connect(single) as connection:
-        await send(connection, route, key, ask(model, stream=True), f"slow-{key.key_id}")
+        await send(connection, route, key, ask(model, route=route, stream=True), f"slow-{key.key_id}")
         await connection.reader.readuntil(b"aaaa")
         at, unchanged = -1, 0
         while unchanged < 6:  # until every buffer on the way is full: nothing is written for three seconds
@@ -294,13 +308,13 @@ async def test_slow_reader_slows_the_provider(
     await sim.wait_for_outcome(model, "client_closed")
 
 
-@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize("route", [PLATFORM, CHAT], ids=lambda route: route.name)
 async def test_idle_stream_sends_heartbeats(
-    single: Gateway, sim: ProviderSimulator, client: httpx.AsyncClient, key: BilledKey, route: str
+    single: Gateway, sim: ProviderSimulator, client: httpx.AsyncClient, key: BilledKey, route: ChatRoute
 ) -> None:
-    body = ask("sim-slow-stream-1000@beats", "refuse:", stream=True, max_tokens=1)
+    body = ask("sim-slow-stream-1000@beats", "refuse:", route, stream=True, max_tokens=1)
     text, began = "", time.monotonic()
-    async with client.stream("POST", single.base_url + route, headers=key.headers, json=body) as response:
+    async with client.stream("POST", single.base_url + route.path, headers=key.headers, json=body) as response:
         async for chunk in response.aiter_text():
             text += chunk
             if text.count("data: ") == 3:  # the first, without content, comes with the second
@@ -309,6 +323,19 @@ async def test_idle_stream_sends_heartbeats(
     took = time.monotonic() - began
     assert 1 <= between.count(": keep-alive\n") <= took / HEARTBEAT_SECONDS, "a comment for each 0.3 s without a chunk"
     assert between.replace(": keep-alive\n", "") in ("", "event: delta\n")
+
+
+@over_client_routes
+async def test_heartbeats_are_between_events(
+    single: Gateway, client: httpx.AsyncClient, key: BilledKey, route: ChatRoute
+) -> None:
+    """Without its comments the stream is a complete one of its format."""
+    body = ask("sim-slow-stream-1000@beats", "Hi", route, stream=True)
+    response = await client.post(single.base_url + route.path, headers=key.headers, json=body)
+    _, _, rest = response.text.partition("data: ")
+    assert ": keep-alive\n" in rest
+    assert route.is_complete(response.content)
+    assert route.stream_text(response.content)
 
 
 def _resident_mib(gateway: Gateway) -> float:

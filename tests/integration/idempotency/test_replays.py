@@ -11,8 +11,10 @@ from tests.conftest import Platform
 from tests.support.gateway.http import access_line
 from tests.support.idempotency.caller import (
     EMBEDDINGS,
+    MESSAGES,
     OPENAI,
     PLATFORM,
+    RESPONSES,
     Caller,
     error_code,
     provider_calls,
@@ -20,7 +22,7 @@ from tests.support.idempotency.caller import (
 )
 
 
-@pytest.mark.parametrize("route", [PLATFORM, OPENAI, EMBEDDINGS])
+@pytest.mark.parametrize("route", [PLATFORM, OPENAI, RESPONSES, MESSAGES, EMBEDDINGS])
 async def test_repeated_request_gets_same_response_and_one_call(
     caller: Caller, sim: ProviderSimulator, fresh: str, route: str
 ) -> None:
@@ -45,7 +47,7 @@ async def test_repeated_request_gets_same_response_and_one_call(
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("route", [PLATFORM, OPENAI])
+@pytest.mark.parametrize("route", [PLATFORM, OPENAI, RESPONSES, MESSAGES])
 async def test_stream_is_replayed_event_by_event(
     caller: Caller, sim: ProviderSimulator, fresh: str, route: str
 ) -> None:
@@ -100,7 +102,7 @@ async def test_key_belongs_to_one_caller_and_route(
     assert provider_calls(sim) == 3
 
 
-@pytest.mark.parametrize("route", [PLATFORM, OPENAI])
+@pytest.mark.parametrize("route", [PLATFORM, OPENAI, RESPONSES, MESSAGES])
 async def test_key_with_another_body_is_refused(caller: Caller, sim: ProviderSimulator, fresh: str, route: str) -> None:
     assert (await caller.send(fresh, route)).status_code == 200
     other = await caller.send(fresh, route, request_body(route, "Something else"))
@@ -183,7 +185,7 @@ async def test_unauthenticated_request_does_not_take_key(caller: Caller, sim: Pr
     assert (await caller.send(fresh)).status_code == 200
 
 
-@pytest.mark.parametrize("route", [PLATFORM, OPENAI])
+@pytest.mark.parametrize("route", [PLATFORM, OPENAI, RESPONSES, MESSAGES])
 async def test_stream_that_fails_midway_is_not_stored(
     caller: Caller, sim: ProviderSimulator, fresh: str, route: str
 ) -> None:

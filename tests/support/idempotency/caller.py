@@ -9,9 +9,11 @@ import httpx
 
 from apps.provider_simulator.server import ProviderSimulator
 from tests.conftest import Platform
+from tests.support.gateway import chat_routes
 from tests.support.gateway.process import Gateway
 
 PLATFORM, OPENAI, EMBEDDINGS = "/v1/platform/chat", "/v1/chat/completions", "/v1/embeddings"
+RESPONSES, MESSAGES = chat_routes.RESPONSES.path, chat_routes.MESSAGES.path
 
 OUTCOMES = "platform_idempotency_total"
 
@@ -24,6 +26,10 @@ def request_body(route: str, text: str = "Hello", **more: Any) -> dict[str, Any]
             return {"prompt": text, **more}
         case "/v1/embeddings":
             return {"input": text, **more}
+        case chat_routes.RESPONSES.path:
+            return {"input": text, **more}
+        case chat_routes.MESSAGES.path:
+            return {"messages": [{"role": "user", "content": text}], "max_tokens": 1024, **more}
         case _:
             return {"messages": [{"role": "user", "content": text}], **more}
 
@@ -60,7 +66,8 @@ def provider_calls(sim: ProviderSimulator) -> int:
 
 
 def error_code(response: httpx.Response) -> Any:
-    return response.json()["error"]["code"]
+    error = response.json()["error"]
+    return error["code"] if "code" in error else error["details"]["error_code"]
 
 
 async def limited_caller(caller: Caller, platform: Platform, requests: int) -> Caller:
