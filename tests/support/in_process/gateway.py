@@ -17,6 +17,7 @@ from apps.platform_api.http.request_state import context_of, route_template
 from apps.platform_api.main import MODEL_ROUTES
 from apps.platform_api.server.state import ServerState
 from platform_app.auth.caller import Caller
+from platform_app.auth.pepper import Peppers
 from platform_app.chat import ChatService
 from platform_app.config import LimitRule, ProviderConfig
 from platform_app.llm.http.response import ProviderLimits
@@ -72,7 +73,7 @@ class InProcessGateway:
         limits = RateLimitService(RuleBook(list(rules)), self.limiter)
         chat = ChatService(ModelRegistry(models, "m"), limits, self.ledger, 60.0)
         resources = SimpleNamespace(
-            chat=chat, ledger=self.ledger, settings=SimpleNamespace(stream_keep_alive_seconds=60.0)
+            chat=chat, peppers=_Peppers(), ledger=self.ledger, settings=SimpleNamespace(stream_keep_alive_seconds=60.0)
         )
         self._state = {"resources": resources, "server": self.server}
         routes = [ModelRoute(each.path, self._admit, each._handler, each._documentation) for each in MODEL_ROUTES]  # type: ignore[arg-type]
@@ -107,6 +108,11 @@ class InProcessGateway:
         client = _Client(content, leaves or asyncio.Event())
         await self._app(scope, client.receive, client.send)
         return client.reply()
+
+
+class _Peppers:
+    async def current(self) -> Peppers:
+        return Peppers({1: b"p" * 32}, 1)
 
 
 class _Credentials:

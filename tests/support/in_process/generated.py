@@ -120,7 +120,7 @@ def error_event(wire: str) -> bytes:
 
 
 ODD = {
-    "openai": (b": a comment\n\n", b"data:\n\n", b'data: {"id": "c", "choices": []}\n\n'),
+    "openai": (b": a comment\n\n", b"data:\n\n"),
     "azure": (b": a comment\n\n", b"data:\n\n"),
     "anthropic": (b": a comment\n\n", b'event: ping\ndata: {"type": "ping"}\n\n'),
     "openai-responses": (b": a comment\n\n", b"data:\n\n"),
