@@ -81,7 +81,7 @@ def test_tool_results_come_before_other_content() -> None:
     assert [part["type"] for part in made[3]["content"]] == ["text", "image_url", "text"]
 
 
-def test_reasoning_of_provider_returns_and_foreign_thinking_does_not() -> None:
+def test_own_reasoning_returns_and_foreign_thinking_does_not() -> None:
     item = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "x"}
     blocks = [
         {"type": "thinking", "thinking": "a", "signature": carry_reasoning(item)},
