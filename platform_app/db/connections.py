@@ -5,6 +5,9 @@ Three measures: TCP keepalives, so that no connection is idle for the network; a
 IDLE_SECONDS is replaced before it is used; and a statement without a response in a quarter of the timeout is sent once
 more on a new connection, after the pool was renewed. Only then is the database called unavailable.
 
+The server does not notice a dropped connection either. `LIMIT_LOST_TRANSACTION` makes it end a transaction whose client
+is lost, which would otherwise keep its locks for hours.
+
 `ask_twice` does the last for statements that read, which may run twice. `connect` and `begin` ask for a ping in that
 way and then hand out the connection, also for statements that write.
 """
@@ -30,6 +33,17 @@ from platform_app.observability.own_stalls import finished_within
 IDLE_SECONDS = 60.0
 RENEW_SECONDS = 5.0
 """Shortest time between two renewals, so that a slow database does not get new connections all the time."""
+CLOSE_SECONDS = 1.0
+"""Longest orderly end of a pool. Each dropped connection would wait for a response until TCP gives up."""
+LOST_TRANSACTION_SECONDS = 15
+"""A transaction that waits for its client for longer is ended by the server."""
+LIMIT_LOST_TRANSACTION = """
+    SELECT set_config('idle_in_transaction_session_timeout', '{seconds}s', true),
+        set_config('tcp_keepalives_idle', '{seconds}', true), set_config('tcp_keepalives_interval', '5', true),
+        set_config('tcp_keepalives_count', '3', true)
+"""
+"""Limits one transaction, and not the session, which a pooler may share. The keepalives notice a client that was lost
+during a COPY, when the server waits for data and not for a statement."""
 OPTION = "platform_pool_renewal"
 """The engine's execution option that holds its PoolRenewal."""
 
@@ -96,6 +110,12 @@ class PoolRenewal:
             driver.terminate()
         _log.warning("database_pool_renewed", connections=len(idle) + len(self._doubted))
 
+    def cut(self) -> None:
+        """Cut the idle connections without waiting for the server."""
+        idle, self._idle = list(self._idle), WeakSet()
+        for driver in idle:
+            driver.terminate()
+
     def abandon(self, task: "asyncio.Future[Any]") -> None:
         """Cancel an attempt without waiting: closing its connection may take seconds."""
         task.cancel()
@@ -144,9 +164,27 @@ async def connect(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
 
 @asynccontextmanager
 async def begin(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """Yield a connection that has just responded, in a transaction."""
+    """Yield a connection that has just responded, in a transaction that the server ends if this process is lost."""
     async with connect(engine) as connection, connection.begin():
+        await connection.exec_driver_sql(limit_of_lost_transaction())
         yield connection
+
+
+def limit_of_lost_transaction() -> str:
+    """Return the statement that limits a transaction whose client is lost."""
+    return LIMIT_LOST_TRANSACTION.format(seconds=LOST_TRANSACTION_SECONDS)
+
+
+async def close_engine(engine: AsyncEngine) -> None:
+    """Close an engine's pool in order. Connections whose server does not respond in time are cut."""
+    try:
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await engine.dispose()
+    except TimeoutError:
+        renewal: PoolRenewal | None = engine.get_execution_options().get(OPTION)
+        if renewal is not None:
+            renewal.cut()
+        _log.warning("database_connections_cut")
 
 
 async def _responding(engine: AsyncEngine) -> AsyncConnection:

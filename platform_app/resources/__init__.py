@@ -22,6 +22,7 @@ from platform_app.auth.throttle import FailureThrottle, NoThrottle
 from platform_app.chat import ChatService
 from platform_app.config import PlatformConfig, Settings, load_config_file
 from platform_app.core_contracts import CoreStatus, core_status
+from platform_app.db.connections import close_engine
 from platform_app.db.engine import make_engine, make_probe_engine
 from platform_app.errors import ConfigurationError
 from platform_app.idempotency.in_flight import IdempotencyPolicy
@@ -108,9 +109,9 @@ async def open_resources(
         if problems := await secret_problems(settings, config, secrets):
             raise ConfigurationError(problems)
         engine = make_engine(settings)
-        stack.push_async_callback(engine.dispose)
+        stack.push_async_callback(close_engine, engine)
         probe_engine = make_probe_engine(settings)
-        stack.push_async_callback(probe_engine.dispose)
+        stack.push_async_callback(close_engine, probe_engine)
         redis = make_redis(settings)
         stack.push_async_callback(redis.aclose)
         # A separate client: the charges of dead processes must not delay the limiter's commands.

@@ -5,6 +5,7 @@ from datetime import date
 
 import asyncpg
 
+from platform_app.db.connections import limit_of_lost_transaction
 from platform_app.ledger.shipping.batch import Batch, batch_of_lines, check_lines
 from platform_app.ledger.shipping.tables import Table
 from platform_app.ledger.spool.session import REFUSED_DATA, LedgerSession
@@ -68,6 +69,7 @@ class Shipper:
         async with self._session.use(BATCH_SECONDS) as driver:
             await self._make_days(driver, batch)
             async with driver.transaction():
+                await driver.execute(limit_of_lost_transaction())
                 inserted = {table: await _insert(driver, table, lines) for table, lines in tables.items()}
                 await _note_use(driver, tables)
         for table, count in inserted.items():

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from apps.platform_cli.embedded.postgres import EmbeddedPostgres
@@ -15,7 +16,7 @@ from platform_app.auth.keys.records import Actor, NewKey
 from platform_app.auth.keys.store import KeyStore
 from platform_app.config import Settings, load_settings
 from platform_app.db import connections
-from platform_app.db.connections import connect
+from platform_app.db.connections import begin, close_engine, connect
 from platform_app.db.engine import make_engine, make_probe_engine
 from platform_app.db.migrations import current_revision, head_revision
 from platform_app.resources.key_admin import open_key_admin
@@ -120,3 +121,37 @@ async def test_connection_has_keepalives(firewall: Firewall, database: str) -> N
                 assert tcp.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == idle
         finally:
             await engine.dispose()
+
+
+async def test_server_ends_transaction_of_lost_client(
+    firewall: Firewall, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its lock is free afterwards, although neither side was notified that the connection is gone."""
+    monkeypatch.setattr(connections, "LOST_TRANSACTION_SECONDS", 1)
+    lost = make_engine(settings_behind(firewall, database, database_timeout_seconds=2))
+    direct = load_settings(database_url=database, redis_url="redis://127.0.0.1:1/0", database_timeout_seconds=60)
+    other = make_engine(direct)
+    try:
+        transaction = begin(lost)
+        connection = await transaction.__aenter__()
+        await connection.execute(text("SELECT pg_advisory_xact_lock(4711)"))
+        firewall.drop_connections()
+        async with asyncio.timeout(300), begin(other) as waiting:
+            await waiting.execute(text("SELECT pg_advisory_xact_lock(4711)"))
+        with pytest.raises((DBAPIError, TimeoutError)):
+            await connection.execute(text("SELECT 1"))
+    finally:
+        await close_engine(lost)
+        await close_engine(other)
+
+
+async def test_engine_closes_although_its_connections_lead_nowhere(
+    firewall: Firewall, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each connection would wait for a response by itself."""
+    monkeypatch.setattr(connections, "CLOSE_SECONDS", 0.2)
+    engine = make_engine(settings_behind(firewall, database, database_timeout_seconds=60))
+    await asyncio.gather(*(KeyStore(engine).lookup("a" * 12) for _ in range(POOL * 4)))
+    firewall.drop_connections()
+    async with asyncio.timeout(300):
+        await close_engine(engine)
