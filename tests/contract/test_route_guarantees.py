@@ -137,7 +137,7 @@ async def test_model_of_another_key_is_refused(route: ChatRoute, stream: bool) -
 @over_client_routes
 async def test_steering_field_is_refused(route: ChatRoute, wire: str, field: str) -> None:
     gateway = InProcessGateway(wire)
-    body = route.body(PROMPT, model="m", **{field: ["x"]})
+    body = {**route.body(PROMPT, model="m"), field: ["x"]}
     reply = await gateway.ask(route.path, body, script(wire, stream=False), route.headers)
     assert (reply.status, route.code_of(reply.json())) == (400, "invalid_request")
     assert field in reply.json()["error"]["message"]
