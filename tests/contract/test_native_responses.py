@@ -55,13 +55,15 @@ async def events_of(pool: ConnectionPool, body: bytes, content_type: bytes = STR
 
 
 async def test_body_reaches_provider_unchanged(native: ModelAdapter, simulator: ProviderSimulator) -> None:
-    """Only the model, the stream and, unless the client asks for storage, `store` are the gateway's."""
+    """Only the model, the stream and, unless the client asks for storage, `store` and encrypted reasoning are the
+    gateway's."""
     fields: dict[str, Any] = {"instructions": "be", "reasoning": {"effort": "low"}, "truncation": "auto"}
     await complete(native, asked("sim-ok@native", **fields))
     await collect(native, asked("sim-ok@native", streams=True, store=True, **fields), [])
     sent = [json.loads(record.body or b"") for record in simulator.requests("sim-ok@native")]
     model = {"input": "Hello", "model": "sim-ok@native", **fields}
-    assert sent == [{**model, "store": False}, {**model, "store": True, "stream": True}]
+    stateless = {"store": False, "include": ["reasoning.encrypted_content"]}
+    assert sent == [{**model, **stateless}, {**model, "store": True, "stream": True}]
 
 
 async def test_response_passes_with_its_bytes(pool: ConnectionPool) -> None:

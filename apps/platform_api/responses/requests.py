@@ -1,10 +1,8 @@
 """A request of the Responses API: checked only as far as the gateway must understand it, and forwarded as it is.
 
-Responses are stateless unless the client asks for a stored one. A model that reasons then gets its own reasoning back
-from the client, encrypted, so the gateway asks the provider for it.
+Responses are stateless unless the client asks for a stored one.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,9 +19,6 @@ from platform_app.llm.providers.openai_responses.request_fields import extra_fie
 from platform_app.llm.requests import ModelRequest
 
 MAX_MODEL_NAME = 256
-ENCRYPTED = "reasoning.encrypted_content"
-_REASONS = re.compile(r"(?:^|[/.:])(?:o[134](?:$|-)|gpt-5(?!.*chat))|codex", re.IGNORECASE)
-"""Matches the names of OpenAI's models that reason. The others refuse to include encrypted reasoning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +44,8 @@ class ResponsesBody:
     def request(self, before: StoredId | None = None) -> ModelRequest:
         """Return what the client requests. `before` is the response that `previous` names: the route that has it serves
         the request, and its model is the default."""
-        model, pinned, sent = self.model, None, _sent(self.fields, self.model)
+        model, pinned = self.model, None
+        sent = self.fields if self.stored else {**self.fields, "store": False}
         if before is not None:
             model, pinned = model or before.model, (before.provider, before.upstream_model)
             sent = {**sent, "previous_response_id": before.response_id}
@@ -113,18 +109,6 @@ def _check_input(body: Mapping[str, Any]) -> None:
     for index, item in enumerate(given if isinstance(given, list) else ()):
         if not isinstance(item, dict):
             raise _wrong(f"input[{index}]", "expected an object")
-
-
-def _sent(fields: Mapping[str, Any], model: str | None) -> Mapping[str, Any]:
-    """Return the fields with those that make the response stateless."""
-    if fields.get("store") is True:
-        return fields
-    sent = {**fields, "store": False}
-    if fields.get("reasoning") or _REASONS.search(model or ""):
-        include = fields.get("include") or []
-        if ENCRYPTED not in include:
-            sent["include"] = [*include, ENCRYPTED]
-    return sent
 
 
 def _wrong(param: str, what: str) -> InvalidRequest:

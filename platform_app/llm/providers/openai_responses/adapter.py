@@ -10,6 +10,7 @@ from platform_app.llm.interfaces import ModelList, UpstreamResponse
 from platform_app.llm.providers.model_list import read_model_list
 from platform_app.llm.providers.openai.format import PATHS, send_openai
 from platform_app.llm.providers.openai_responses import chat_stream, native_stream
+from platform_app.llm.providers.openai_responses.reasoning import stateless
 from platform_app.llm.providers.openai_responses.request import responses_request
 from platform_app.llm.requests import Operation, UpstreamCall
 
@@ -26,7 +27,8 @@ class OpenAIResponsesAdapter:
         self._url = f"{base_url}/responses"
 
     async def send(self, call: UpstreamCall, credential: str | None) -> UpstreamResponse:
-        """See ModelAdapter.send. A Responses request passes unchanged; any other is translated, and refused before
+        """See ModelAdapter.send. A Responses request passes unchanged, but for
+        what makes it stateless; any other is translated, and refused before
         anything is sent if it cannot be."""
         headers = _headers(credential, call.headers)
         if call.operation is not Operation.CHAT:
@@ -34,8 +36,7 @@ class OpenAIResponsesAdapter:
             return await send_openai(self._http, url, headers, call, {**call.body, "model": call.model})
         if call.format is ApiFormat.RESPONSES:
             reader = native_stream.READER
-            # Without the field OpenAI stores a response.
-            body = {"store": False, **call.body, "model": call.model}
+            body = {**stateless(call.model, call.body), "model": call.model}
             if call.stream:
                 body["stream"] = True
         else:

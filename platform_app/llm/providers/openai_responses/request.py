@@ -4,12 +4,12 @@ Every field is translated, forwarded because both formats have it, left out beca
 refused by name. A field that would change the response is never dropped without an error.
 """
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from platform_app.llm.errors import unsupported
 from platform_app.llm.providers.openai_responses.items import InputItems
+from platform_app.llm.providers.openai_responses.reasoning import ENCRYPTED, reasons
 from platform_app.llm.providers.openai_responses.tools import tool_choice_of, tools_of
 
 SAME = frozenset(
@@ -29,11 +29,8 @@ ONLY_AT_DEFAULT: Mapping[str, tuple[object, ...]] = {
     "modalities": (["text"],),
 }
 """Fields that are left out if they have their default value, else refused."""
-ENCRYPTED = "reasoning.encrypted_content"
 _LOGPROBS = "message.output_text.logprobs"
 _UNKNOWN = "is not available on this model"
-_REASONS = re.compile(r"(?:^|[/:.])(?:o[1-9](?![0-9a-z])|gpt-(?:[5-9]|[1-9][0-9])(?!.*chat)|codex)", re.IGNORECASE)
-"""Models that reason. Others refuse `include: [reasoning.encrypted_content]`."""
 
 Fields = dict[str, Any]
 
@@ -63,14 +60,9 @@ def responses_request(model: str, body: Mapping[str, Any], *, stream: bool) -> F
     limit = newer if newer is not None else body.get("max_tokens")
     if limit is not None:
         request["max_output_tokens"] = limit
-    if made.has_reasoning or _reasons(model, request):
+    if made.has_reasoning or reasons(model, request.get("reasoning")):
         request.setdefault("include", []).append(ENCRYPTED)
     return request
-
-
-def _reasons(model: str, request: Fields) -> bool:
-    effort = request.get("reasoning", {}).get("effort")
-    return effort != "none" if effort is not None else _REASONS.search(model) is not None
 
 
 def _reasoning_effort(value: Any, request: Fields) -> None:

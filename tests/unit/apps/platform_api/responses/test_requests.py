@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 import pytest
 
-from apps.platform_api.responses.requests import ENCRYPTED, parse_responses_body
+from apps.platform_api.responses.requests import parse_responses_body
 from apps.platform_api.responses.stored.ids import StoredId
 from platform_app.errors import InvalidRequest
 from platform_app.llm.formats import ApiFormat
@@ -44,25 +44,7 @@ def test_request_is_stateless_unless_it_asks_to_be_stored() -> None:
     assert request.format is ApiFormat.RESPONSES
     assert request.stream
     assert request.extra_fields == ("new_field",)
-    assert _sent({"store": True, "reasoning": {"effort": "low"}}).body["store"] is True
-    assert "include" not in _sent({"store": True, "reasoning": {"effort": "low"}}).body
-
-
-@pytest.mark.parametrize(
-    ("body", "included"),
-    [
-        ({"model": "gpt-4o"}, None),
-        ({"model": "gpt-5-chat-latest"}, None),
-        ({"model": "o3-mini"}, [ENCRYPTED]),
-        ({"model": "openai/gpt-5.1-codex"}, [ENCRYPTED]),
-        ({"model": "smart", "reasoning": {"effort": "low"}}, [ENCRYPTED]),
-        ({"model": "gpt-5", "include": [ENCRYPTED]}, [ENCRYPTED]),
-        ({"model": "gpt-5", "include": ["message.output_text.logprobs"]}, ["message.output_text.logprobs", ENCRYPTED]),
-    ],
-)
-def test_reasoning_is_included_encrypted(body: dict[str, Any], included: list[str] | None) -> None:
-    """Without it a client could not send a stateless turn's reasoning back. Models without reasoning refuse it."""
-    assert _sent(body).body.get("include") == included
+    assert _sent({"store": True}).body["store"] is True
 
 
 def test_previous_response_pins_its_route() -> None:

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from platform_app.llm.errors import UnsupportedByProvider
-from platform_app.llm.providers.openai_responses.request import ENCRYPTED, responses_request
+from platform_app.llm.providers.openai_responses.reasoning import ENCRYPTED, stateless
+from platform_app.llm.providers.openai_responses.request import responses_request
 from platform_app.llm.translation.carried import carry_reasoning, carry_thinking
 
 Fields = dict[str, Any]
@@ -216,3 +217,24 @@ def test_inexpressible_field_is_refused_by_name(place: str, fields: Fields) -> N
     with pytest.raises(UnsupportedByProvider) as caught:
         made(**fields)
     assert caught.value.param == place
+
+
+LOGPROBS = "message.output_text.logprobs"
+
+
+@pytest.mark.parametrize(
+    ("model", "body", "included"),
+    [
+        ("gpt-4o", {}, None), ("gpt-5-chat-latest", {}, None), ("my-deployment", {"reasoning": {}}, None),
+        ("gpt-5", {"reasoning": {"effort": "none"}}, None), ("o3-mini", {}, [ENCRYPTED]),
+        ("openai/gpt-5.1-codex", {"store": False}, [ENCRYPTED]),
+        ("my-deployment", {"reasoning": {"effort": "low"}}, [ENCRYPTED]),
+        ("gpt-5", {"include": [ENCRYPTED]}, [ENCRYPTED]), ("gpt-5", {"include": [LOGPROBS]}, [LOGPROBS, ENCRYPTED]),
+        ("gpt-5", {"store": True}, None),
+    ],
+)  # fmt: skip
+def test_native_request_gets_its_reasoning_encrypted(model: str, body: Fields, included: list[str] | None) -> None:
+    """By the model's name at the provider, since the public name may be an alias."""
+    sent = stateless(model, body)
+    assert sent.get("include") == included
+    assert sent["store"] is body.get("store", False)

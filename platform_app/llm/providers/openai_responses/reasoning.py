@@ -1,0 +1,33 @@
+"""Encrypted reasoning: what a model needs back when its responses are not stored.
+
+OpenAI returns it only if `include` names it, and models that do not reason refuse that.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+ENCRYPTED = "reasoning.encrypted_content"
+_REASONING_MODEL = re.compile(
+    r"(?:^|[/:.])(?:o[1-9](?![0-9a-z])|gpt-(?:[5-9]|[1-9][0-9])(?!.*chat)|codex)", re.IGNORECASE
+)
+
+
+def reasons(model: str, reasoning: object) -> bool:
+    """Return whether a model reasons on a request with this `reasoning` field: the effort says so, else the name."""
+    effort = reasoning.get("effort") if isinstance(reasoning, Mapping) else None
+    if effort is not None:
+        return bool(effort != "none")
+    return _REASONING_MODEL.search(model) is not None
+
+
+def stateless(model: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the client's Responses request, which the provider must not store, so that its reasoning can be sent
+    back. A request that asks to be stored is returned as it is."""
+    if body.get("store") is True:
+        return body
+    sent = {**body, "store": False}
+    include = body.get("include") or []
+    if ENCRYPTED not in include and reasons(model, body.get("reasoning")):
+        sent["include"] = [*include, ENCRYPTED]
+    return sent
