@@ -14,6 +14,7 @@ from apps.platform_api.keys.schemas import CreateKeyBody, RevokeKeyBody, RotateK
 from apps.platform_api.messages.openapi import CountTokensBody, MessagesBody
 from apps.platform_api.openai.openapi import ChatCompletionBody, EmbeddingsBody
 from apps.platform_api.openapi.components import REF
+from apps.platform_api.responses.openapi import ResponsesBody
 from apps.platform_api.security.route_check import api_routes, guard_of
 
 DESCRIPTION = (
@@ -27,6 +28,7 @@ _BODIES = (
     ChatRequestBody,
     ChatCompletionBody,
     EmbeddingsBody,
+    ResponsesBody,
     MessagesBody,
     CountTokensBody,
     CreateKeyBody,

@@ -9,6 +9,7 @@ from platform_app import errors
 _ERRORS = error_responses(
     *GUARDED,
     errors.NotFound,
+    errors.ValidationFailed,
     errors.ModelNotFound,
     errors.ModelNotAllowed,
     errors.ProviderRejectedRequest,
