@@ -233,8 +233,6 @@ REFUSED: dict[str, tuple[str, dict[str, Any]]] = {
     "thinking that is no list": (
         "messages.1.thinking_blocks", {"messages": [HI, {**HO, "thinking_blocks": "x"}, HI]},
     ),
-    "calls without tools": ("tools", {"messages": [HI, called(("a", "clock", "{}")), result("a")]}),
-    "calls with no tools": ("tools", {"messages": [HI, called(("a", "clock", "{}")), result("a")], "tools": []}),
     "a call without a result": (
         "messages.1.tool_calls.0", {"messages": [HI, called(("a", "clock", "{}")), HI], "tools": [CLOCK]},
     ),

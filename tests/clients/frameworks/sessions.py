@@ -32,6 +32,9 @@ async def openai_agents(model: str) -> None:
     desk = agents.Agent(name="desk", model=model, handoffs=[agents.Agent(name="expert", model=model, tools=tools)])
     passed = await agents.Runner.run(desk, "call:transfer_to_expert")
     assert passed.last_agent.name == "expert", passed.last_agent.name
+    front = agents.Agent(name="front", model=model, handoffs=[agents.Agent(name="speaker", model=model)])
+    spoken = await agents.Runner.run(front, "call:transfer_to_speaker")
+    assert spoken.last_agent.name == "speaker", spoken.last_agent.name
 
 
 async def pydantic_agents(model: str) -> None:

@@ -4,7 +4,7 @@ Every field is translated, forwarded because it is Anthropic's own, left out bec
 or refused by name. A field that would change the response is never dropped without an error.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from platform_app.llm.errors import unsupported
@@ -91,8 +91,16 @@ def _require_tools(request: Fields, conversation: Conversation) -> None:
         return
     if "tool_choice" in request:
         raise unsupported("tool_choice", "is only available with tools")
-    if conversation.ids.any:
-        raise unsupported("tools", "is required on this model if messages have tool calls")
+    if conversation.ids.any:  # as after a hand-off to an agent without tools: Anthropic requires the called tools
+        request["tools"] = _called_tools(conversation.turns)
+        request["tool_choice"] = {"type": "none"}
+
+
+def _called_tools(turns: Sequence[Mapping[str, Any]]) -> list[Fields]:
+    """Return a definition of each tool that the conversation has called; its parameters are not known."""
+    blocks = (block for turn in turns for block in turn["content"])
+    names = dict.fromkeys(block["name"] for block in blocks if block["type"] == "tool_use")
+    return [{"name": name, "input_schema": {"type": "object"}} for name in names]
 
 
 def _temperature(value: Any, request: Fields) -> None:

@@ -160,6 +160,21 @@ def test_tool_choice_is_translated(fields: dict[str, Any], choice: dict[str, Any
     assert translated(tools=[{"type": "function", "function": WEATHER}], **fields).get("tool_choice") == choice
 
 
+@pytest.mark.parametrize("given", [{}, {"tools": []}, {"parallel_tool_calls": False}])
+def test_called_tools_are_defined_for_agent_without_tools(given: dict[str, Any]) -> None:
+    """Anthropic requires a definition of each tool that the messages call; the model must not call them again."""
+    calls = [
+        {"id": f"call_{index}", "type": "function", "function": {"name": name, "arguments": "{}"}}
+        for index, name in enumerate(("transfer", "clock", "transfer"))
+    ]
+    results = [{"role": "tool", "tool_call_id": call["id"], "content": "ok"} for call in calls]
+    made = translated(messages=[USER, {"role": "assistant", "tool_calls": calls}, *results], **given)
+    assert [(tool["name"], tool["input_schema"]) for tool in made["tools"]] == [
+        ("transfer", {"type": "object"}), ("clock", {"type": "object"})
+    ]  # fmt: skip
+    assert made["tool_choice"] == {"type": "none"}
+
+
 def test_parallel_tool_calls_need_tools() -> None:
     assert "tool_choice" not in translated(parallel_tool_calls=False)
 
