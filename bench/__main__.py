@@ -18,9 +18,15 @@ def main() -> int:
         help="also compare with Portkey: the directory where `npm install @portkey-ai/gateway` was run (needs node)",
     )  # fmt: skip
     parser.add_argument("--traces", action="store_true", help="also compare traces at 0, 10 and 100 %%")
+    parser.add_argument("--formats", action="store_true", help="also compare /v1/responses and /v1/messages")
     arguments = parser.parse_args()
     return compare(
-        arguments.seconds, arguments.rounds, arguments.connections, arguments.portkey, traces=arguments.traces
+        arguments.seconds,
+        arguments.rounds,
+        arguments.connections,
+        arguments.portkey,
+        traces=arguments.traces,
+        formats=arguments.formats,
     )
 
 

@@ -27,8 +27,12 @@ _PATH = "/v1/platform/chat"
 _CONFIG = """
 providers:
   simulator: {{base_url: "{upstream}", api_key_secret: OPENAI_API_KEY}}
+  responses: {{base_url: "{upstream}", api_key_secret: OPENAI_API_KEY, wire_format: openai-responses}}
+  messages: {{base_url: "{root}/anthropic", api_key_secret: OPENAI_API_KEY, wire_format: anthropic}}
 models:
   sim-ok: {{routes: [{{provider: simulator, model: sim-ok}}]}}
+  sim-ok@responses: {{routes: [{{provider: responses, model: sim-ok@responses}}]}}
+  sim-ok@messages: {{routes: [{{provider: messages, model: sim-ok@messages}}]}}
 rate_limits:
   rules:
     - {{name: key-rpm, scope: key, limit: 100000000, window_seconds: 60}}
@@ -38,6 +42,17 @@ rate_limits:
 """
 _BARE_BODY = '{"model": "sim-ok", "messages": [{"role": "user", "content": "Say hello to the bench."}]}'
 _BODY = '{"messages": [{"role": "user", "content": "Say hello to the bench."}]}'
+_RESPONSES_BODY = '{"model": "%s", "input": "Say hello to the bench."}'
+_MESSAGES_BODY = (
+    '{"model": "%s", "max_tokens": 64, "messages": [{"role": "user", "content": "Say hello to the bench."}]}'
+)
+_FORMATS = (
+    ("responses, passed", "/v1/responses", _RESPONSES_BODY % "sim-ok@responses", 0.90),
+    ("responses, translated", "/v1/responses", _RESPONSES_BODY % "sim-ok", 0.60),
+    ("messages, passed", "/v1/messages", _MESSAGES_BODY % "sim-ok@messages", 0.90),
+    ("messages, translated", "/v1/messages", _MESSAGES_BODY % "sim-ok", 0.60),
+)
+"""Name, path, body, and the least share of the OpenAI route's throughput."""
 
 
 @dataclass(frozen=True)
@@ -50,11 +65,19 @@ class Subject:
     headers: Mapping[str, str]
 
 
-def compare(seconds: float, rounds: int, connections: int, portkey: Path | None = None, *, traces: bool = False) -> int:
+def compare(
+    seconds: float,
+    rounds: int,
+    connections: int,
+    portkey: Path | None = None,
+    *,
+    traces: bool = False,
+    formats: bool = False,
+) -> int:
     """Print the table. Rounds of the subjects alternate, so that load of the machine affects all alike."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        subjects = [*_start(stack, directory, portkey, traces=traces)]
+        subjects = [*_start(stack, directory, portkey, traces=traces, formats=formats)]
         results: dict[str, list[Result]] = {subject.name: [] for subject in subjects}
         single: dict[str, list[Result]] = {subject.name: [] for subject in subjects}
         for subject in subjects:
@@ -67,7 +90,7 @@ def compare(seconds: float, rounds: int, connections: int, portkey: Path | None 
 
 
 def _report(results: dict[str, list[Result]], single: dict[str, list[Result]], connections: int) -> int:
-    print(f"{'':<14}{'requests/s':>12}{'p50 ms':>10}{'p99 ms':>10}{'p50 ms, 1 connection':>24}{'failed':>8}")
+    print(f"{'':<22}{'requests/s':>12}{'p50 ms':>10}{'p99 ms':>10}{'p50 ms, 1 connection':>24}{'failed':>8}")
     best = {}
     for name, rounds in results.items():
         top = max(rounds, key=lambda result: result.requests_per_second)
@@ -75,7 +98,7 @@ def _report(results: dict[str, list[Result]], single: dict[str, list[Result]], c
         failed = sum(result.failures for result in rounds + single[name])
         best[name] = (top.requests_per_second, alone)
         print(
-            f"{name:<14}{top.requests_per_second:>12.0f}{top.p50_ms:>10.2f}{top.p99_ms:>10.2f}{alone:>24.2f}{failed:>8}"
+            f"{name:<22}{top.requests_per_second:>12.0f}{top.p50_ms:>10.2f}{top.p99_ms:>10.2f}{alone:>24.2f}{failed:>8}"
         )
     ratio = best["gateway"][0] / best["bare"][0]
     print(f"\ngateway / bare pass-through: {ratio:.0%} of the throughput at {connections} connections")
@@ -85,6 +108,10 @@ def _report(results: dict[str, list[Result]], single: dict[str, list[Result]], c
         if (name := _traced(percentage)) in best:
             share = best[name][0] / best[_traced(0)][0]
             print(f"traces at {percentage:>3} %:             {share:.0%} of the throughput at 0 %")
+    for name, *_, least in _FORMATS:
+        if name in best:
+            share = best[name][0] / best["openai route"][0]
+            print(f"{name + ':':<28} {share:.0%} of the OpenAI route's throughput; at least {least:.0%} is the aim")
     print(f"added at 1 connection:       {best['gateway'][1] - best['bare'][1]:.2f} ms p50")
     return 1 if any(result.failures for rounds in results.values() for result in rounds) else 0
 
@@ -94,7 +121,7 @@ def _traced(percentage: int) -> str:
 
 
 def _start(
-    stack: ExitStack, directory: Path, portkey: Path | None = None, *, traces: bool = False
+    stack: ExitStack, directory: Path, portkey: Path | None = None, *, traces: bool = False, formats: bool = False
 ) -> Iterator[Subject]:
     cores = sorted(os.sched_getaffinity(0))
     subject_core, other_cores = {cores[0]}, set(cores[1:]) or {cores[0]}
@@ -119,7 +146,7 @@ def _start(
     url = postgres.url("bench")
     migrations.upgrade(url)
     config = directory / "platform.yaml"
-    config.write_text(_CONFIG.format(upstream=upstream))
+    config.write_text(_CONFIG.format(upstream=upstream, root=upstream.removesuffix("/v1")))
     environment = {
         "PLATFORM_ENV": "dev",
         "PLATFORM_DATABASE_URL": url,
@@ -143,6 +170,8 @@ def _start(
     base_url = gateway(_PORTS["gateway"], _PORTS["metrics"], {})
     yield Subject("gateway", f"{base_url}{_PATH}", _BODY, headers)
     yield Subject("openai route", f"{base_url}/v1/chat/completions", _BARE_BODY, headers)
+    if formats:
+        yield from (Subject(name, f"{base_url}{path}", body, headers) for name, path, body, _ in _FORMATS)
     if not traces:
         return
     endpoint = f"http://127.0.0.1:{_PORTS['collector']}"

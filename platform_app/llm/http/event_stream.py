@@ -31,6 +31,11 @@ class EventDecoder(Protocol):
     complete: bool
     """Whether the provider has sent the last event."""
 
+    @property
+    def trailing(self) -> ChatChunk | None:
+        """One more chunk, behind that of the last event; read once the response is `complete`."""
+        ...
+
     def decode(self, data: bytes) -> ChatChunk | None:
         """Return the chunk of an event, or None if it has none. Raises ProviderFailed or RequestRefused if the event is
         an error or is invalid."""
@@ -109,6 +114,7 @@ class EventChunks:
         self._events: deque[bytes] = deque()
         self._whole: deque[ChatChunk] | None = None
         self._closed = False
+        self._ended = False
         self._started = False
         self._at_end = False
 
@@ -154,6 +160,10 @@ class EventChunks:
             else:  # some servers omit the empty line after the last event
                 self._at_end = True
                 self._parse(b"\n\n")
+        if not self._ended:
+            self._ended = True
+            if (last := decoder.trailing) is not None:
+                return last
         await self._response.drain()
         return None
 
@@ -195,12 +205,14 @@ def _chunks_in(raw: bytes, decoder: EventDecoder) -> Iterable[ChatChunk]:
         raise errors.too_large("one event of the stream is too large") from None
     for event in events:
         if decoder.complete:
-            return
+            break
         chunk = decoder.decode(event)
         if chunk is not None:
             yield chunk
     if not decoder.complete:
         decoder.finish()
+    elif (last := decoder.trailing) is not None:
+        yield last
 
 
 def _beginning(raw: bytes) -> bytes:

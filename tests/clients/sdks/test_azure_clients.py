@@ -73,8 +73,6 @@ def test_azure_client_gets_errors_in_openai_format(azure: openai.AzureOpenAI) ->
     with pytest.raises(openai.NotFoundError) as unknown:
         azure.chat.completions.create(model="gpt-9", messages=HELLO)
     assert unknown.value.code == "model_not_found"
-    with pytest.raises(openai.NotFoundError, match="Responses API is not offered here"):
-        azure.responses.create(model="openai-ok", input="hello")
     with pytest.raises(openai.NotFoundError, match="older completions are not offered here"):
         azure.completions.create(model="openai-ok", prompt="hello")
 

@@ -1,6 +1,7 @@
 """Fallback between real routes over real sockets."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -102,10 +103,10 @@ async def test_all_routes_down_raises_shortest_retry_after(chains: MakeChains) -
 async def test_weights_hold_within_5_percent_of_2000_calls(chains: MakeChains, simulator: ProviderSimulator) -> None:
     made = chains(to("sim-ok@a", weight=70), to("sim-ok@b", "two", weight=20), to("sim-ok@c", "three", weight=10))
 
-    async def caller() -> None:
-        for _ in range(100):
-            await made.send()
+    async def caller(number: int) -> None:
+        for turn in range(100):  # each call is a session: calls of one session go to the same route
+            await made.upstream.send(replace(made.call(), session=f"{number}-{turn}"))
 
-    await asyncio.gather(*(caller() for _ in range(20)))
+    await asyncio.gather(*(caller(number) for number in range(20)))
     shares = [simulator.count(f"sim-ok@{name}") / 2000 for name in "abc"]
     assert shares == [pytest.approx(share, abs=0.05) for share in (0.7, 0.2, 0.1)]

@@ -19,6 +19,7 @@ def share_public_certificates() -> None:
 
 
 def _create_or_share(*arguments: Any, **options: Any) -> ssl.SSLContext:
-    if not arguments and options.keys() == {"cafile"} and Path(options["cafile"]).parts[-2:] == _PUBLIC:
-        return _shared(cafile=options["cafile"])
+    file = options.get("cafile")
+    if not arguments and len(options) == 1 and file is not None and Path(file).parts[-2:] == _PUBLIC:
+        return _shared(cafile=file)
     return _create(*arguments, **options)

@@ -5,7 +5,7 @@ that a client would read as another message is a failure: an event that is lost,
 does not arrive. What it does not know passes.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 import orjson
 
@@ -23,6 +23,8 @@ Fields = dict[str, Any]
 class NativeEventDecoder:
     """Decodes the events of one stream; see EventDecoder. Events that are not objects have no content."""
 
+    trailing: ClassVar[None] = None
+    """The last event has the last chunk."""
     __slots__ = ("_blocks", "_finished", "_open", "_started", "_stray", "_usage", "complete")
 
     def __init__(self) -> None:

@@ -5,7 +5,7 @@ reason, and at the end the usage.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import orjson
 
@@ -41,6 +41,8 @@ class AnthropicEventDecoder:
     """Decodes the events of one message; see EventDecoder. Events of unknown types are skipped, and so are events that
     are not objects, which have no content."""
 
+    trailing: ClassVar[None] = None
+    """The last event has the last chunk."""
     __slots__ = ("_blocks", "_calls", "_data", "_envelope", "_finished", "_last", "_stray", "_usage", "complete")
 
     def __init__(self) -> None:

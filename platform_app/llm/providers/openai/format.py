@@ -4,7 +4,7 @@ Requests and responses pass unchanged, unknown fields included.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import orjson
 
@@ -74,6 +74,8 @@ class OpenAIEventDecoder:
     empty events, `null`, texts of proxies. An object that is not valid JSON is an error, since content may be lost.
     """
 
+    trailing: ClassVar[None] = None
+    """The last event has the last chunk."""
     __slots__ = ("_filtered", "_finished", "_started", "_stray", "complete")
 
     def __init__(self) -> None:

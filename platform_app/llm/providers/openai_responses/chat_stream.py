@@ -44,11 +44,12 @@ class ResponsesChatDecoder:
 
     __slots__ = (
         "_calls", "_envelope", "_items", "_last", "_new_thought", "_reader", "_role_sent", "_text", "_thought",
-        "complete",
+        "complete", "trailing",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.complete = False
+        self.trailing: ChatChunk | None = None
         self._reader = EventReader()
         self._envelope: Fields | None = None
         self._items: dict[object, _Item] = {}
@@ -197,12 +198,10 @@ class ResponsesChatDecoder:
         reason = finish_reason(response)
         if reason == "stop" and self._calls:
             reason = "tool_calls"
-        made = self._chunk(delta, reason)
-        counted = response.get("usage")
-        if not isinstance(counted, dict):
-            return made
-        body = {**made.body, "usage": usage_of(counted)}
-        return ChatChunk(lenient_json.dumps(body), body, counted)
+        if isinstance(counted := response.get("usage"), dict):  # OpenAI's streams have it in a chunk without choices
+            body = {**(self._envelope or {}), "choices": [], "usage": usage_of(counted)}
+            self.trailing = ChatChunk(lenient_json.dumps(body), body, counted)
+        return self._chunk(delta, reason)
 
     def _item(self, event: Fields) -> _Item:
         """Return the item of an event; the item opened last if the event does not name it."""

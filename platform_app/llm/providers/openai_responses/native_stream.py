@@ -1,7 +1,7 @@
 """Read responses and streams that pass unchanged, and convert one to the other if the server sends the wrong one."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from platform_app.llm import errors
 from platform_app.llm.codecs import lenient_json
@@ -26,6 +26,8 @@ def read_native(raw: bytes) -> ResponsesResponse:
 class ResponsesEventDecoder:
     """Passes the events of one response on; see EventDecoder. Events after the last one are not read."""
 
+    trailing: ClassVar[None] = None
+    """The last event has the last chunk."""
     __slots__ = ("_reader", "complete")
 
     def __init__(self) -> None:
