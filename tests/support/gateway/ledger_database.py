@@ -31,7 +31,7 @@ async def connected(url: str) -> AsyncIterator[asyncpg.Connection]:
 
 @asynccontextmanager
 async def session_on(url: str) -> AsyncIterator[LedgerSession]:
-    engine = make_ledger_engine(settings_for(url))
+    engine = make_ledger_engine(settings_for(url, database_timeout_seconds=60))  # not a bound of these tests
     session = LedgerSession(engine)
     try:
         yield session
