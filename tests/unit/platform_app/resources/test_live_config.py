@@ -31,7 +31,8 @@ class Builder:
 
 def changed() -> PlatformConfig:
     limits = SimpleNamespace(rules=(), default_output_tokens=100)
-    return cast(PlatformConfig, SimpleNamespace(rate_limits=limits, models={}, log_level=None, owners=None))
+    config = SimpleNamespace(rate_limits=limits, models={}, model_names={}, log_level=None, owners=None)
+    return cast(PlatformConfig, config)
 
 
 @pytest.mark.parametrize("fails", [False, True])
