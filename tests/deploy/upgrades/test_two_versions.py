@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import Platform
 from tests.support.deploy.load import Load, load_on
-from tests.support.deploy.previous_release import previous_revision, write_previous_release
+from tests.support.deploy.previous_release import previous_release, previous_revision, write_release
 from tests.support.gateway.http import until
 from tests.support.gateway.keys_api import sql
 from tests.support.gateway.migrate import migrate_down, migrate_up
@@ -23,8 +23,9 @@ REQUESTS = 10
 def previous(tmp_path: Path) -> Path:
     checkout = tmp_path / "previous"
     checkout.mkdir()
-    if not write_previous_release(checkout):
-        pytest.skip("git's history does not have the commit before the newest migration")
+    commit = previous_release()
+    assert commit is not None  # else the file is not collected
+    write_release(commit, checkout)
     return checkout
 
 

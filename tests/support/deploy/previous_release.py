@@ -16,18 +16,22 @@ def previous_revision() -> str:
     return migrations.revisions_in_order()[-2]
 
 
-def write_previous_release(directory: Path) -> bool:
-    """Write that code into the directory. Return whether git's history has it."""
-    commit = _git("log", "--diff-filter=A", "--format=%H", "-1", "--", str(_newest_migration()))
-    if commit is None:
-        return False
+def previous_release() -> str | None:
+    """Return the commit of that code; None if this checkout does not have it, as a shallow clone."""
+    added = _git("log", "--diff-filter=A", "--format=%H", "-1", "--", str(_newest_migration()))
+    if added is None:
+        return None
     # Without a commit that adds the migration, it is new in the working tree.
-    archive = _git("archive", "--format=tar", f"{commit.decode().strip()}^" if commit.strip() else "HEAD")
-    if archive is None:
-        return False
+    commit = f"{added.decode().strip()}^" if added.strip() else "HEAD"
+    return None if _git("cat-file", "-e", commit) is None else commit
+
+
+def write_release(commit: str, directory: Path) -> None:
+    """Write the code of a commit into the directory."""
+    archive = _git("archive", "--format=tar", commit)
+    assert archive is not None
     with tarfile.open(fileobj=BytesIO(archive)) as files:
         files.extractall(directory, filter="data")
-    return True
 
 
 def _newest_migration() -> Path:
