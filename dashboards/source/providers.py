@@ -2,7 +2,8 @@
 
 from dashboards.source.frame import Page, Row, chosen
 from dashboards.source.panels import Limits, Query, Text, graph, states
-from dashboards.source.queries import JOB, MODEL, PROVIDER, gauge, increase, mean, quantile, rate, series, share
+from dashboards.source.provider_connections import connections
+from dashboards.source.queries import JOB, MODEL, PROVIDER, gauge, increase, mean, quantile, rate, share
 
 _CALLS = "platform_provider_requests_total"
 FAILED = (
@@ -25,7 +26,7 @@ def page() -> Page:
             chosen("provider", "Provider", f"label_values({_CALLS}{{{JOB}}}, provider)"),
             chosen("model", "Model", f'label_values({_CALLS}{{{JOB}, provider=~"$provider"}}, model)'),
         ],
-        rows=[_outcomes(), _latency(), _tokens(), _policies(), _connections()],
+        rows=[_outcomes(), _latency(), _tokens(), _policies(), connections()],
     )
 
 
@@ -375,34 +376,6 @@ def _policies() -> Row:
                 Query(gauge("sum", f"{slots}_in_use", PROVIDER, by=("provider",)), "in use {{provider}}"),
                 Query(gauge("sum", f"{slots}_waiting", PROVIDER, by=("provider",)), "waiting {{provider}}"),
                 width=8,
-            ),
-        ],
-    )
-
-
-def _connections() -> Row:
-    return Row(
-        "Connections",
-        [
-            graph(
-                "New connections",
-                Text(
-                    "Connections to providers that were made, failed or timed out.",
-                    "few; steady traffic uses its connections again.",
-                    ("ProviderFailing",),
-                ),
-                "cps",
-                Query(rate("platform_provider_connections_total", by=("host", "outcome")), "{{host}} {{outcome}}"),
-            ),
-            graph(
-                "Open connections",
-                Text(
-                    "Connections to providers, in use and idle.",
-                    "in use follows the requests in progress.",
-                    ("ProviderConcurrencySaturated",),
-                ),
-                "short",
-                Query(f"sum by (host, state) ({series('platform_provider_pool_connections')})", "{{host}} {{state}}"),
             ),
         ],
     )

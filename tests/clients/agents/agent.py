@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+SCRATCH = "scratch"
+"""The name of the folder in which an agent works."""
 FILE, NOTE = "settings.toml", "note.txt"
 BEFORE, AFTER, NOTED = 'colour = "green"\n', 'colour = "blue"\n', "changed\n"
 COMMAND = f"cat {FILE} {NOTE} | sha256sum"

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from tests.clients.agents.agent import SCRATCH
 from tests.clients.agents.session import Outcome
 from tests.clients.agents.stage import ROUTES
 
@@ -48,7 +49,7 @@ def _session(outcome: Outcome) -> Iterator[str]:
 
 def _short(text: str) -> str:
     """Return one line without this machine's paths and without ids that differ in each run."""
-    line = re.sub(r"/\S*/work/", "", " ".join(text.split()))
+    line = re.sub(rf"/\S*/{SCRATCH}/", "", " ".join(text.split()))
     line = re.sub(r"Chunk ID: \w+ Wall time: [\d.]+ seconds", "Chunk ID: … Wall time: …", line)
     return line if len(line) <= _WIDTH else f"{line[:_WIDTH]}…"
 

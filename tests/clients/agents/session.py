@@ -13,7 +13,7 @@ from pathlib import Path
 
 import asyncpg
 
-from tests.clients.agents.agent import AFTER, BEFORE, FILE, NOTE, NOTED, Agent, Place, Transcript
+from tests.clients.agents.agent import AFTER, BEFORE, FILE, NOTE, NOTED, SCRATCH, Agent, Place, Transcript
 from tests.clients.agents.stage import Stage
 from tests.support.gateway.usage_records import usage_of
 
@@ -36,7 +36,7 @@ class Outcome:
 def run_session(agent: Agent, programs: Path, wire: str, stage: Stage, directory: Path) -> Outcome:
     """Run one session in separate folders, and compare what it left with what the script says."""
     key = stage.new_key()
-    place = Place(directory / "home", directory / "work", stage.gateway.base_url, key.key, f"agent-{wire}")
+    place = Place(directory / "home", directory / SCRATCH, stage.gateway.base_url, key.key, f"agent-{wire}")
     for folder in (place.home, place.work):
         folder.mkdir(parents=True)
     (place.work / FILE).write_text(BEFORE)

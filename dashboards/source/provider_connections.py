@@ -1,0 +1,34 @@
+"""The row of the Providers dashboard with connections to providers."""
+
+from dashboards.source.frame import Row
+from dashboards.source.panels import Query, Text, graph
+from dashboards.source.queries import rate, series
+
+
+def connections() -> Row:
+    """Return the row."""
+    return Row(
+        "Connections",
+        [
+            graph(
+                "New connections",
+                Text(
+                    "Connections to providers that were made, failed or timed out.",
+                    "few; steady traffic uses its connections again.",
+                    ("ProviderFailing",),
+                ),
+                "cps",
+                Query(rate("platform_provider_connections_total", by=("host", "outcome")), "{{host}} {{outcome}}"),
+            ),
+            graph(
+                "Open connections",
+                Text(
+                    "Connections to providers, in use and idle.",
+                    "in use follows the requests in progress.",
+                    ("ProviderConcurrencySaturated",),
+                ),
+                "short",
+                Query(f"sum by (host, state) ({series('platform_provider_pool_connections')})", "{{host}} {{state}}"),
+            ),
+        ],
+    )
