@@ -45,6 +45,13 @@ def with_inner_text(raw: bytes, body: Mapping[str, Any], holder: str, name: str,
     return b"%b%b%b" % (raw[: found.start(1)], orjson.dumps(value), raw[found.end(1) :])
 
 
+def text_of_only_member(raw: bytes, name: str) -> tuple[int, int] | None:
+    """Return where the text of the only member of this name starts and ends; None if there are several, or none, or if
+    its value is not a text."""
+    found = _only(_texts(name), raw) if _only(_keys(name), raw) else None
+    return None if found is None else found.span(1)
+
+
 def on_one_line(data: bytes) -> bytes:
     """Return JSON without line ends, which would end the event's data. Those inside of texts are escaped already."""
     return data.translate(None, b"\r\n") if b"\n" in data or b"\r" in data else data

@@ -1,7 +1,7 @@
 """Set texts of members of a JSON object in the object's text; every other byte stays as it was received.
 
-openai/json_patch.py does the same for one member whose name is unique in the text. A Response object is nested, and
-each of its items has an `id`, so here the members are found by their path.
+A member whose name is unique in the text is found by its name, as in openai/json_patch.py. A Response object is nested,
+and each of its items has an `id`, so any other member is found by its path, which takes longer.
 """
 
 import re
@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 
+from apps.platform_api.openai.json_patch import text_of_only_member
 from platform_app.llm.codecs import lenient_json
 from platform_app.llm.errors import bad_response
 
@@ -23,12 +24,27 @@ def with_texts(raw: bytes, body: Mapping[str, Any], texts: Mapping[Path, str]) -
     Raises:
         ProviderBadResponse: the object must be serialized, and is nested too deeply for that.
     """
-    spans = _spans(raw, texts)
-    if spans.keys() != texts.keys():
-        return _written(body, texts)
+    spans = _spans_by_name(raw, texts)
+    if spans is None:
+        spans = _spans(raw, texts)
+        if spans.keys() != texts.keys():
+            return _written(body, texts)
     for path, (start, end) in sorted(spans.items(), key=lambda each: each[1], reverse=True):
         raw = b"%b%b%b" % (raw[:start], orjson.dumps(texts[path]), raw[end:])
     return raw
+
+
+def _spans_by_name(raw: bytes, wanted: Mapping[Path, str]) -> dict[Path, tuple[int, int]] | None:
+    """Return where the values of these members are, or None if one of the names is not unique in the text."""
+    if b"\\u" in raw:  # a name can be written with escapes, and then it is not found
+        return None
+    spans = {}
+    for path in wanted:
+        span = text_of_only_member(raw, path[-1])
+        if span is None:
+            return None
+        spans[path] = span
+    return spans
 
 
 def _spans(raw: bytes, wanted: Mapping[Path, str]) -> dict[Path, tuple[int, int]]:

@@ -5,6 +5,7 @@ OpenAI returns it only if `include` names it, and models that do not reason refu
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 ENCRYPTED = "reasoning.encrypted_content"
@@ -18,6 +19,11 @@ def reasons(model: str, reasoning: object) -> bool:
     effort = reasoning.get("effort") if isinstance(reasoning, Mapping) else None
     if effort is not None:
         return bool(effort != "none")
+    return _is_reasoning_model(model)
+
+
+@lru_cache(1024)
+def _is_reasoning_model(model: str) -> bool:
     return _REASONING_MODEL.search(model) is not None
 
 

@@ -39,13 +39,18 @@ def test_members_are_set_by_path_and_nothing_else_changes() -> None:
         (b'{"response":{"id":null},"id":"a"}', ("response", "id")),
         (b'{"id":7}', ("id",)),
         (b'{"i\\u0064":"a"}', ("id",)),
+        (b'{"i\\u0064":"a","inner":{"id":"a"}}', ("id",)),
+        (b'{"text":"\\"id\\":","id":"a"}', ("id",)),
+        (b'{"inner":{"id":"a"},"id":"a"}', ("id",)),
     ],
 )
-def test_member_that_is_not_found_as_text_is_still_set(raw: bytes, path: tuple[str, ...]) -> None:
-    found: Any = json.loads(with_texts(raw, json.loads(raw), {path: "new"}))
-    for name in path:
-        found = found[name]
-    assert found == "new"
+def test_only_the_member_at_the_path_is_set(raw: bytes, path: tuple[str, ...]) -> None:
+    expected: Any = json.loads(raw)
+    holder = expected
+    for name in path[:-1]:
+        holder = holder[name]
+    holder[path[-1]] = "new"
+    assert json.loads(with_texts(raw, json.loads(raw), {path: "new"})) == expected
 
 
 def test_whole_response_without_changes_passes_its_bytes() -> None:
