@@ -45,6 +45,7 @@ _MESSAGES: Mapping[type[PlatformError], str] = {
     ProviderError: "The provider failed to process this request.",
     ProviderBadResponse: "The provider's response was not valid.",
 }
+_UNSUPPORTED = "This model's provider does not support this request."
 _TOO_LARGE = "The provider's response is larger than the platform allows. Lower max_tokens or n."
 _SHOW_MESSAGE = (ContextLengthExceeded, ContentFiltered, ProviderRejectedRequest)
 _RETRY_LATER = (ProviderRateLimited, ProviderUnavailable)
@@ -213,7 +214,7 @@ def bad_response(why: str, body: bytes = b"") -> ProviderBadResponse:
 
 def unsupported(field: str, why: str) -> UnsupportedByProvider:
     """Return the error of a request field that the wire format cannot express; `field` is its path."""
-    return UnsupportedByProvider(_MESSAGES[ProviderRejectedRequest], details=[f"{field}: {why}"], param=field)
+    return UnsupportedByProvider(_UNSUPPORTED, details=[f"{field}: {why}"], param=field)
 
 
 def too_large(what: str) -> ResponseTooLarge:

@@ -22,6 +22,7 @@ GATEWAY_MODELS: Mapping[str, Sequence[tuple[str, str]]] = {
     "sim-embedding": [("simulator", "text-embedding-3-small")],
     "sim-azure": [("simulator-azure", "sim-ok")],
     "sim-anthropic": [("simulator-anthropic", "sim-ok")],
+    "sim-responses": [("simulator-responses", "sim-ok")],
     "sim-fallback": [("simulator", "sim-refused"), ("simulator-azure", "sim-ok")],
 }
 """Models of `dev` in addition to the simulator's own; the first route of sim-fallback always fails."""
@@ -35,14 +36,14 @@ class Catalog:
     `models` maps a public name to its routes: each a provider and the model's name at that provider.
     """
 
-    providers: Mapping[str, Mapping[str, str]]
+    providers: Mapping[str, Mapping[str, str | bool]]
     models: Mapping[str, Sequence[tuple[str, str]]]
     default_model: str
 
     @property
     def addresses(self) -> list[str]:
         """The providers' URLs."""
-        return [provider["base_url"] for provider in self.providers.values()]
+        return [str(provider["base_url"]) for provider in self.providers.values()]
 
     def to_yaml(self) -> str:
         """Return the text of the gateway's config file."""
@@ -81,10 +82,11 @@ def simulator_catalog(base_url: str) -> Catalog:
     provider that refuses connections.)
     """
     origin = base_url.removesuffix("/v1")
-    providers = {
+    providers: dict[str, dict[str, str | bool]] = {
         "simulator": {"base_url": base_url},
         "simulator-azure": {"wire_format": "azure", "base_url": origin, "api_version": _AZURE_VERSION},
         "simulator-anthropic": {"wire_format": "anthropic", "base_url": f"{origin}/anthropic"},
+        "simulator-responses": {"wire_format": "openai-responses", "base_url": base_url, "stores_responses": True},
     }
     return Catalog(providers, _straight(MODELS, "simulator") | dict(GATEWAY_MODELS), MODELS[0])
 

@@ -96,6 +96,8 @@ def _check_tools(body: Mapping[str, object], messages: list[JsonObject]) -> None
             "String should match pattern '^[a-zA-Z0-9_-]{1,128}$'",
             f"{where}.name",
         )
+        if tool.get("type", "custom") != "custom":
+            continue  # Anthropic's own tools have no schema in the request
         schema = tool.get("input_schema")
         _require(
             isinstance(schema, dict) and schema.get("type") == "object",

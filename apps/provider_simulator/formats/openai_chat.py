@@ -10,6 +10,7 @@ from apps.provider_simulator.model.prefix_cache import CACHED_MODEL, PREFIXES
 from apps.provider_simulator.model.simulated_model import (
     Choice,
     JsonObject,
+    ToolCall,
     choices_of,
     count_tokens,
     messages_of,
@@ -148,10 +149,7 @@ def _message(choice: Choice, *, speaks: bool) -> JsonObject:
         sound = base64.b64encode(choice.text.encode()).decode()
         message["audio"] = {"id": "audio_sim", "data": sound, "expires_at": 1, "transcript": choice.text}
     if choice.tool_calls:
-        message["tool_calls"] = [
-            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-            for call in choice.tool_calls
-        ]
+        message["tool_calls"] = [{"id": call.id, **_called(call, call.arguments)} for call in choice.tool_calls]
     return message
 
 
@@ -174,8 +172,15 @@ def _deltas(choice: Choice) -> Iterator[tuple[JsonObject, str | None]]:
         for piece in pieces(text):
             yield {name: [{"type": "text", "text": piece}] if _in_parts(choice.text) else piece}, None
     for index, call in enumerate(choice.tool_calls):
-        head = {"name": call.name, "arguments": ""}
-        yield {"tool_calls": [{"index": index, "id": call.id, "type": "function", "function": head}]}, None
+        yield {"tool_calls": [{"index": index, "id": call.id, **_called(call, "")}]}, None
         for piece in pieces(call.arguments):
-            yield {"tool_calls": [{"index": index, "function": {"arguments": piece}}]}, None
+            added = {"custom": {"input": piece}} if call.custom else {"function": {"arguments": piece}}
+            yield {"tool_calls": [{"index": index, **added}]}, None
     yield {}, choice.finish_reason
+
+
+def _called(call: ToolCall, text: str) -> JsonObject:
+    """Return the type of a tool call, and its name with this text as its arguments."""
+    if call.custom:
+        return {"type": "custom", "custom": {"name": call.name, "input": text}}
+    return {"type": "function", "function": {"name": call.name, "arguments": text}}

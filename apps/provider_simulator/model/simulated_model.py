@@ -58,11 +58,12 @@ class Answer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """One tool call of the simulated model; `arguments` is JSON text."""
+    """One tool call of the simulated model; `arguments` is JSON text, or the text of a custom tool."""
 
     id: str
     name: str
     arguments: str
+    custom: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +145,7 @@ def _choices(body: Mapping[str, object], messages: list[JsonObject], said: str, 
     except InvalidScriptError as error:
         raise InvalidRequestError(str(error), "messages") from error
     if turn is not None:
-        return [_played(turn, len(messages), label)] * count
+        return [_played(turn, _custom_tools(body.get("tools")), len(messages), label)] * count
     calls = _tool_calls(body, messages, said, label)
     if calls:
         return [Choice("", calls, "tool_calls")] * count
@@ -158,10 +159,11 @@ def _choices(body: Mapping[str, object], messages: list[JsonObject], said: str, 
     return [_cut(text if index == 0 else f"{text} [{index + 1}]", stops, limit) for index in range(count)]
 
 
-def _played(turn: Turn, position: int, label: str) -> Choice:
+def _played(turn: Turn, custom: frozenset[str], position: int, label: str) -> Choice:
     """Return a scripted turn; the ids of its calls differ from those of other turns, also with a seed."""
     calls = (
-        ToolCall(f"call_{label}_{position}_{index}", call.name, call.arguments) for index, call in enumerate(turn.calls)
+        ToolCall(f"call_{label}_{position}_{index}", call.name, call.arguments, call.name in custom)
+        for index, call in enumerate(turn.calls)
     )
     return Choice(turn.text, tuple(calls), "tool_calls" if turn.calls else "stop")
 
@@ -229,11 +231,15 @@ def _tool_calls(body: Mapping[str, object], messages: list[JsonObject], said: st
     functions = _functions(body.get("tools"))
     if functions and said.startswith(_EXACT) and messages[-1].get("role") != "tool":
         return (ToolCall(f"call_{label}_0", said.removeprefix(_EXACT).strip(), EXACT_ARGUMENTS),)
+    custom = _custom_tools(body.get("tools"))
     names = _names_to_call(body.get("tool_choice"), functions, said, answered=messages[-1].get("role") == "tool")
     if body.get("parallel_tool_calls") is False:
         names = names[:1]
     calls = []
     for index, name in enumerate(names):
+        if name in custom:
+            calls.append(ToolCall(f"call_{label}_{index}", name, f"input of {name}", custom=True))
+            continue
         parameters = functions.get(name) or {"type": "object"}
         arguments = orjson.dumps(conforming_value(parameters, "text")).decode()
         calls.append(ToolCall(f"call_{label}_{index}", name, arguments))
@@ -241,23 +247,34 @@ def _tool_calls(body: Mapping[str, object], messages: list[JsonObject], said: st
 
 
 def _functions(tools: object) -> dict[str, object]:
-    """Return the parameter schemas of the offered tools by function name."""
+    """Return the parameter schemas of the offered tools by name; a custom tool has none."""
     if not tools:
         return {}
     functions = {}
     for tool in tools if isinstance(tools, list) else [None]:
-        function = tool.get("function") if isinstance(tool, dict) else None
+        kind = "custom" if isinstance(tool, dict) and tool.get("type") == "custom" else "function"
+        function = tool.get(kind) if isinstance(tool, dict) else None
         if not isinstance(function, dict) or not isinstance(function.get("name"), str):
             raise InvalidRequestError("Every one of 'tools' must have a function with a name.", "tools")
         functions[function["name"]] = function.get("parameters")
     return functions
 
 
+def _custom_tools(tools: object) -> frozenset[str]:
+    """Return the names of the custom tools, whose input is plain text."""
+    return frozenset(
+        str(tool["custom"].get("name"))
+        for tool in (tools if isinstance(tools, list) else ())
+        if isinstance(tool, dict) and tool.get("type") == "custom" and isinstance(tool.get("custom"), dict)
+    )
+
+
 def _names_to_call(choice: object, functions: dict[str, object], said: str, *, answered: bool) -> list[str]:
     if not functions or choice == "none":
         return []
-    if isinstance(choice, dict) and isinstance(choice.get("function"), dict):
-        name = choice["function"].get("name")
+    named = (choice.get("function") or choice.get("custom")) if isinstance(choice, dict) else None
+    if isinstance(named, dict):
+        name = named.get("name")
         if name not in functions:
             raise InvalidRequestError("'tool_choice' names a function that 'tools' lacks.", "tool_choice")
         return [str(name)]

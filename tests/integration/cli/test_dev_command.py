@@ -293,7 +293,7 @@ def test_every_model_of_the_simulator_is_served() -> None:
     catalog = dev_files.simulator_catalog("http://a/v1")
     assert all(catalog.models[name] == [("simulator", name)] for name in MODELS)
     assert catalog.providers["simulator"] == {"base_url": "http://a/v1"}
-    assert catalog.addresses == ["http://a/v1", "http://a", "http://a/anthropic"]
+    assert catalog.addresses == ["http://a/v1", "http://a", "http://a/anthropic", "http://a/v1"]
 
 
 @pytest.mark.parametrize(("key", "real"), [("", False), ("sk-sim-1", False), ("sk-proj-1", True)])

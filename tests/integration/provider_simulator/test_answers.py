@@ -148,6 +148,28 @@ async def test_official_client_runs_a_tool_loop_to_its_end(sdk: openai.AsyncOpen
     assert second.choices[0].message.content == "The tool said: noon"
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_custom_tool_is_called_with_text(sdk: openai.AsyncOpenAI, stream: bool) -> None:
+    offered: Any = {"type": "custom", "custom": {"name": "patch", "format": {"type": "text"}}}
+    fields: dict[str, Any] = {
+        "model": "sim-ok",
+        "messages": [{"role": "user", "content": "Hello"}],
+        "tools": [offered],
+        "tool_choice": {"type": "custom", "custom": {"name": "patch"}},
+    }
+    if not stream:
+        (call,) = (await sdk.chat.completions.create(**fields)).choices[0].message.tool_calls or []
+        assert call.type == "custom"
+        assert (call.custom.name, call.custom.input) == ("patch", "input of patch")
+        return
+    name = text = ""
+    async for chunk in await sdk.chat.completions.create(**fields, stream=True):
+        for delta in chunk.choices[0].delta.tool_calls or []:
+            custom = (delta.model_extra or {}).get("custom") or {}
+            name, text = name or custom.get("name", ""), text + custom.get("input", "")
+    assert (name, text) == ("patch", "input of patch")
+
+
 async def test_call_needs_tools_and_obeys_none(client: httpx.AsyncClient) -> None:
     without: tuple[dict[str, Any], ...] = ({}, {"tools": [CLOCK], "tool_choice": "none"})
     for fields in without:

@@ -46,6 +46,14 @@ async def test_anthropics_client_gets_a_message(claude: anthropic.AsyncAnthropic
     assert (message.stop_reason, message.usage.input_tokens, message.usage.output_tokens) == ("end_turn", 2, 4)
 
 
+async def test_anthropics_own_tools_need_no_schema(claude: anthropic.AsyncAnthropic) -> None:
+    message = await claude.messages.create(
+        model="sim-ok", max_tokens=50, messages=[{"role": "user", "content": "Hello"}],
+        tools=[{"type": "bash_20250124", "name": "bash"}],
+    )  # fmt: skip
+    assert message.stop_reason == "end_turn"
+
+
 async def test_anthropics_client_streams(claude: anthropic.AsyncAnthropic) -> None:
     async with claude.messages.stream(model="sim-ok", max_tokens=100, messages=HELLO) as stream:
         assert "".join([text async for text in stream.text_stream]) == "You said: hello"

@@ -16,7 +16,7 @@ _DEFAULTS: Mapping[str, tuple[object, ...]] = {
 _LEFT_OUT = frozenset({"output_schema"})
 """It describes a result for programs of a hosted tool."""
 _INSIDE = frozenset({"name", "description", "parameters", "strict"})
-_HOSTED = "is run by the provider and not available on this model"
+_UNAVAILABLE = "is not available on this model; leave it out"
 _MAX_SHOWN = 64
 Tool = dict[str, Any]
 
@@ -46,7 +46,7 @@ def _tool(tool: Any, where: str) -> Tool:
         case {"type": "function" | "custom"}:
             raise unsupported(f"{where}.name", "is required")
         case {"type": str(kind)}:
-            raise unsupported(f"tools.{kind[:_MAX_SHOWN]}", f"{_HOSTED}; leave it out")
+            raise unsupported(f"tools.{kind[:_MAX_SHOWN]}", _UNAVAILABLE)
         case _:
             raise unsupported(where, "must be an object with a type")
 
