@@ -32,6 +32,7 @@ def main() -> int:
             drill.run_clean(options.clean)
         for name in options.faults or FAULTS:
             drill.run_fault(FAULTS[name])
+        drill.finish()
     text = report(drill.outcome, date=time.strftime("%Y-%m-%d", time.gmtime()), cores=os.cpu_count() or 1)
     if options.report is not None:
         options.report.write_text(text)

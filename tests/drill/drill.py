@@ -3,17 +3,21 @@
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
-from tests.drill.faults.fault import Expected, Fault
+from tests.drill.alertmanager import RECEIVERS
+from tests.drill.faults.fault import Delivery, Expected, Fault
 from tests.drill.runbook import Finding, check_queries, find_cause
 from tests.drill.stage import Stage
-from tests.drill.webhooks import Alert
+from tests.drill.webhooks import DEADMAN, Alert
 
 BOUND_SECONDS = 240.0
 """The wait for an alert, for its resolution, for the runbook's data, and for the calm after a fault. Generous: only a
 drill that fails waits this long."""
 WARM_UP_SECONDS = 20.0
 """Traffic before the clean phase, so that the windows of the rules have data."""
+DEADMAN_SECONDS = 300.0
+"""The receiver of the deadman's switch pages after this time without a notification."""
 CLEAN = "clean phase"
 _POLL_SECONDS = 0.1
 _SLOW_WINDOWS = frozenset({"6h", "1d", "3d"})
@@ -35,6 +39,7 @@ class Row:
     title: str
     alert: str
     severity: str = ""
+    inhibited: bool = False
     fired_after: float | None = None
     resolved_after: float | None = None
     finding: Finding | None = None
@@ -50,6 +55,8 @@ class Outcome:
     any_machine: bool = False
     clean_seconds: float = 0.0
     clean_requests: int = 0
+    deadman_sent: int = 0
+    deadman_gap_seconds: float = 0.0
     rows: list[Row] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
@@ -69,6 +76,7 @@ class Drill:
         self._show = show
         self._any_machine = any_machine
         self._bound = bound_seconds
+        self._alerts = stage.monitoring.alerts
         self.outcome = Outcome(stage.monitoring.factor, any_machine)
 
     def run_clean(self, seconds: float) -> None:
@@ -77,7 +85,8 @@ class Drill:
         self._until(self._is_calm, "no alert fires before the clean phase")
         began = time.monotonic()
         time.sleep(seconds)
-        fired = self._judged(self._stage.monitoring.alerts.fired_since(began))
+        self._expect_deadman(CLEAN, began)
+        fired = self._judged(self._alerts.sent.fired_since(began))
         failed = self._stage.traffic.failures_since(began)
         self.outcome.clean_seconds = time.monotonic() - began
         self.outcome.clean_requests = self._stage.traffic.requests_since(began)
@@ -100,18 +109,34 @@ class Drill:
                 if self._until(lambda each=expected: self._find(each), f"{fault.name}: {expected} fires"):  # type: ignore[misc]  # a lambda's default has no annotation
                     rows.append((expected, row))
                     self._follow_runbook(fault, expected, row, began)
+            self._expect_deadman(fault.name, began)
+            self._require_unsent(fault, [row for _, row in rows], began)
             ended = time.monotonic()
         for expected, row in rows:
-            if self._until(lambda each=expected: not self._find(each), f"{fault.name}: {row.alert} resolves"):  # type: ignore[misc]  # see above
-                resolved_at = self._stage.monitoring.alerts.resolved_at(expected.alert, expected.labels)
-                row.resolved_after = max(0.0, resolved_at - ended)
+            if self._until(lambda each=expected: self._is_resolved(each), f"{fault.name}: {row.alert} resolves"):  # type: ignore[misc]  # see above
+                resolved_at = self._alerts.sent.resolved_at(expected.alert, expected.labels, ended)
+                row.resolved_after = (resolved_at or time.monotonic()) - ended
         self._note_others(fault, began)
+        self._check_receivers(fault.name, began)
+
+    def finish(self) -> None:
+        """Note how often the deadman's switch was sent, and the longest time between two notifications."""
+        times = self._alerts.sent.deadman_times()
+        self.outcome.deadman_sent = len(times)
+        self.outcome.deadman_gap_seconds = max((b - a for a, b in pairwise(times)), default=float("inf"))
+        allowed = DEADMAN_SECONDS / self.outcome.factor
+        if self.outcome.deadman_gap_seconds > allowed and not self._any_machine:
+            self._problem(
+                f"{DEADMAN} was not sent for {self.outcome.deadman_gap_seconds:.1f} s; its receiver pages after "
+                f"{allowed:.0f} s"
+            )
 
     def _follow_runbook(self, fault: Fault, expected: Expected, row: Row, began: float) -> None:
         found = self._find(expected)
         assert found is not None, f"{expected} was resolved during the fault"
         at, alert = found
         row.alert, row.severity, row.fired_after = alert.title, alert.labels.get("severity", ""), at - began
+        row.inhibited = alert.inhibited
         queries = check_queries(expected.alert, alert.labels)
 
         def names_cause() -> bool:
@@ -119,12 +144,13 @@ class Drill:
             return row.finding is not None
 
         self._until(names_cause, f"{fault.name}: a query in the check of runbooks/{expected.alert}.md names the cause")
-        self._show(f"  {row.alert} fired after {row.fired_after:.1f} s; {row.finding}")
+        state = "is inhibited" if row.inhibited else "was sent"
+        self._show(f"  {row.alert} {state} after {row.fired_after:.1f} s; {row.finding}")
 
     def _note_others(self, fault: Fault, began: float) -> None:
         rows = [row for row in self.outcome.rows if row.fault == fault.name]
         expected = {row.alert for row in rows} | {each.alert for each in fault.expected}
-        others = [each for each in self._stage.monitoring.alerts.fired_since(began) if each.title not in expected]
+        others = [each for each in self._alerts.sent.fired_since(began) if each.title not in expected]
         wrong = {
             each.title
             for each in self._judged(others)
@@ -138,23 +164,55 @@ class Drill:
         resolved = ", ".join(f"{row.alert} {row.resolved_after or float('nan'):.1f} s" for row in rows)
         self._show(f"  resolved after: {resolved}; also fired: {', '.join(rows[0].others) or 'none'}")
 
+    def _expect_deadman(self, phase: str, began: float) -> None:
+        """Require that the deadman's switch is sent to its receiver in this phase too."""
+        times = self._alerts.sent.deadman_times
+        self._until(lambda: any(at > began for at in times()), f"{phase}: {DEADMAN} is sent to its receiver")
+
+    def _require_unsent(self, fault: Fault, rows: Iterable[Row], began: float) -> None:
+        """Require that no alert was sent that the example inhibits in this fault."""
+        must_not = {each.alert for each in fault.expected if each.delivery is Delivery.INHIBITED}
+        titles = {row.alert for row in rows}
+        sent = [each for each in self._alerts.sent.fired_since(began) if each.name in must_not and each.title in titles]
+        if sent:
+            self._problem(f"{fault.name}: sent although inhibited: {', '.join(sorted(each.title for each in sent))}")
+
+    def _check_receivers(self, phase: str, began: float) -> None:
+        """Require that each notification went to the receiver of its severity."""
+        wrong = {
+            f"{each.alert.title} to {each.receiver}"
+            for each in self._alerts.sent.sent_since(began)
+            if each.receiver != RECEIVERS[each.alert.labels["severity"]]
+        }
+        if wrong:
+            self._problem(f"{phase}: sent to a wrong receiver: {', '.join(sorted(wrong))}")
+
     def _find(self, expected: Expected) -> tuple[float, Alert] | None:
-        return self._stage.monitoring.alerts.find(expected.alert, expected.labels)
+        finds = {
+            Delivery.SENT: (self._alerts.find_sent,),
+            Delivery.INHIBITED: (self._alerts.find_inhibited,),
+            Delivery.EITHER: (self._alerts.find_sent, self._alerts.find_inhibited),
+        }
+        found = (find(expected.alert, expected.labels) for find in finds[expected.delivery])
+        return next((each for each in found if each is not None), None)
+
+    def _is_resolved(self, expected: Expected) -> bool:
+        return self._alerts.is_resolved(expected.alert, expected.labels)
 
     def _is_ready_for(self, fault: Fault) -> bool:
         """Return whether the clients are served, no page fires apart from the slow burn rates, and no alert that the
         fault must cause."""
-        firing = self._judged(self._stage.monitoring.alerts.firing())
+        firing = self._judged(self._alerts.firing())
         pages = [each for each in firing if each.labels.get("severity") == "page"]
         return (
             all(each.labels.get("window") in _SLOW_WINDOWS for each in pages)
-            and not any(self._find(expected) for expected in fault.expected)
+            and all(self._is_resolved(expected) for expected in fault.expected)
             and self._stage.traffic.all_served_since(time.monotonic() - 1.0)
         )
 
     def _is_calm(self) -> bool:
         """Return whether the clients are served, and no alert fires apart from the slow burn rates."""
-        firing = self._judged(self._stage.monitoring.alerts.firing())
+        firing = self._judged(self._alerts.firing())
         calm = all(each.labels.get("window") in _SLOW_WINDOWS for each in firing)
         return calm and self._stage.traffic.all_served_since(time.monotonic() - 1.0)
 
@@ -165,7 +223,7 @@ class Drill:
         deadline = time.monotonic() + self._bound
         while not condition():
             if time.monotonic() > deadline:
-                firing = ", ".join(sorted(each.title for each in self._stage.monitoring.alerts.firing())) or "no alert"
+                firing = ", ".join(sorted(each.title for each in self._alerts.firing())) or "no alert"
                 self._problem(f"not within {self._bound:.0f} s: {what}; {firing} fired then")
                 return False
             time.sleep(_POLL_SECONDS)

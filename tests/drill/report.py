@@ -1,6 +1,7 @@
 """The report of a drill in Markdown."""
 
 from tests.drill.drill import CLEAN, SPEED_ALERTS, Outcome, Row
+from tests.drill.webhooks import DEADMAN
 
 _HEAD = ("Fault", "Alert", "Fired after", "Resolved after", "What the runbook's query shows", "Other alerts", "Clients")
 
@@ -10,9 +11,10 @@ _BUSY = (
 )
 _METHOD = """\
 `make drill` wrote this page. It broke a staging gateway on purpose, waited for the alert that Alertmanager sent,
-executed the queries in the check of its runbook, ended the fault, and waited for the resolution. Times are in seconds
-of the drill. Multiply them by the factor for an estimate of production, and add the scrape interval and the grouping of
-Alertmanager. A slow burn rate (6h, 1d, 3d) fires once and stays, because the drill uses up the budget of months.
+executed the queries in the check of its runbook, ended the fault, and waited for the resolution. Alertmanager had the
+routing, grouping and inhibition of `alerts/alertmanager.example.yml`. An alert that is marked as inhibited fired and
+was not sent. Times are in seconds of the drill. Multiply them by the factor for an estimate of production, and add the
+scrape interval. A slow burn rate (6h, 1d, 3d) fires once and stays, because the drill uses up the budget of months.
 """
 
 
@@ -25,6 +27,8 @@ def report(outcome: Outcome, *, date: str, cores: int) -> str:
         f"- Machine: {cores} cores",
         f"- Factor: {outcome.factor}. A window of 5 minutes took {300 / outcome.factor:g} s.",
         f"- Clean phase: {_clean(outcome)}",
+        f"- {DEADMAN}: sent {outcome.deadman_sent} times to its receiver, "
+        f"at most {outcome.deadman_gap_seconds:.1f} s apart.",
         *([_BUSY] if outcome.any_machine else []),
         "",
         _METHOD,
@@ -54,7 +58,7 @@ def _clean(outcome: Outcome) -> str:
 def _line(row: Row, first: bool) -> str:
     cells = (
         f"{row.title} (`{row.fault}`)" if first else "the same fault",
-        f"{row.alert}, {row.severity}" if row.severity else f"{row.alert} did not fire",
+        _alert(row),
         _seconds(row.fired_after),
         _seconds(row.resolved_after),
         f"{row.finding}".replace("|", "\\|") if row.finding else "nothing that names the cause",
@@ -62,6 +66,12 @@ def _line(row: Row, first: bool) -> str:
         (row.failed or "no failed request") if first else "",
     )
     return f"| {' | '.join(cells)} |"
+
+
+def _alert(row: Row) -> str:
+    if not row.severity:
+        return f"{row.alert} did not fire"
+    return f"{row.alert}, {row.severity}{', inhibited' if row.inhibited else ''}"
 
 
 def _seconds(value: float | None) -> str:

@@ -1,4 +1,4 @@
-"""A receiver of Alertmanager's webhooks: which alerts fire now, and which have fired since a moment."""
+"""A receiver of Alertmanager's webhooks, and what they said: which alerts were sent, when, and to which receiver."""
 
 import json
 import threading
@@ -11,6 +11,8 @@ from typing import Any, Self
 
 DEADMAN = "Watchdog"
 """The alert that always fires, so that its absence says that alerting is broken."""
+DEADMAN_RECEIVER = "deadman"
+_TO_SECONDS = len("2026-11-27T12:00:00")
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +20,14 @@ class Alert:
     """One alert with all its labels."""
 
     labels: Mapping[str, str]
+    fingerprint: str
+    starts_at: str
+    inhibited: bool = False
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """The fingerprint and the second of its start: the same alert can fire again later."""
+        return self.fingerprint, self.starts_at[:_TO_SECONDS]
 
     @property
     def name(self) -> str:
@@ -35,53 +45,74 @@ class Alert:
         return self.name == name and labels.items() <= self.labels.items()
 
 
-@dataclass
-class AlertLog:
-    """What Alertmanager has sent. Times are seconds of the monotonic clock."""
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """One alert in one notification. The time is in seconds of the monotonic clock."""
 
-    _firing: dict[str, tuple[float, Alert]] = field(default_factory=dict)
-    _fired: list[tuple[float, Alert]] = field(default_factory=list)
-    _resolved: list[tuple[float, Alert]] = field(default_factory=list)
+    at: float
+    receiver: str
+    firing: bool
+    alert: Alert
+
+
+@dataclass
+class Notifications:
+    """What Alertmanager has sent."""
+
+    _all: list[Notification] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def record(self, payload: Mapping[str, Any]) -> None:
         """Note one webhook: a group of alerts, each firing or resolved."""
         now = time.monotonic()
         with self._lock:
-            for each in payload["alerts"]:
-                key, alert = each["fingerprint"], Alert(each["labels"])
-                if each["status"] == "firing":
-                    if key not in self._firing:
-                        self._fired.append((now, alert))
-                        self._firing[key] = (now, alert)
-                elif self._firing.pop(key, None) is not None:
-                    self._resolved.append((now, alert))
+            self._all += [
+                Notification(
+                    now,
+                    payload["receiver"],
+                    each["status"] == "firing",
+                    Alert(each["labels"], each["fingerprint"], each["startsAt"]),
+                )
+                for each in payload["alerts"]
+            ]
 
-    def firing(self) -> Sequence[Alert]:
-        """Return the alerts that fire now, without the deadman's switch."""
-        with self._lock:
-            return [alert for _, alert in self._firing.values() if alert.name != DEADMAN]
-
-    def find(self, name: str, labels: Mapping[str, str]) -> tuple[float, Alert] | None:
-        """Return the first alert that fires now and matches, and when it began to fire."""
-        with self._lock:
-            found = [each for each in self._firing.values() if each[1].matches(name, labels)]
-        return min(found, key=lambda each: each[0], default=None)
-
-    def resolved_at(self, name: str, labels: Mapping[str, str]) -> float:
-        """Return when the last alert that matches was resolved."""
-        with self._lock:
-            return max(at for at, alert in self._resolved if alert.matches(name, labels))
+    def firing_since(self) -> Mapping[tuple[str, str], float]:
+        """Return when each alert was sent as firing for the first time, by its key."""
+        first: dict[tuple[str, str], float] = {}
+        for each in self._copy():
+            if each.firing:
+                first.setdefault(each.alert.key, each.at)
+        return first
 
     def fired_since(self, moment: float) -> Sequence[Alert]:
-        """Return the alerts that began to fire after the moment, in order, without the deadman's switch."""
-        with self._lock:
-            return [alert for at, alert in self._fired if at >= moment and alert.name != DEADMAN]
+        """Return the alerts that were sent for the first time after the moment, without the deadman's switch."""
+        first: dict[tuple[str, str], Notification] = {}
+        for each in self._copy():
+            if each.firing and each.alert.name != DEADMAN:
+                first.setdefault(each.alert.key, each)
+        return [each.alert for each in first.values() if each.at >= moment]
 
-    def deadman_fires(self) -> bool:
-        """Return whether the deadman's switch fires, as it must while nothing is broken."""
+    def sent_since(self, moment: float) -> Sequence[Notification]:
+        """Return all notifications after the moment."""
+        return [each for each in self._copy() if each.at >= moment]
+
+    def not_resolved(self) -> Sequence[Alert]:
+        """Return the alerts whose last notification says that they fire."""
+        last = {each.alert.fingerprint: each for each in self._copy()}
+        return [each.alert for each in last.values() if each.firing]
+
+    def resolved_at(self, name: str, labels: Mapping[str, str], since: float) -> float | None:
+        """Return when the last matching alert was sent as resolved after the moment."""
+        sent = [each.at for each in self.sent_since(since) if not each.firing and each.alert.matches(name, labels)]
+        return max(sent, default=None)
+
+    def deadman_times(self) -> Sequence[float]:
+        """Return when the deadman's switch was sent to its receiver."""
+        return [each.at for each in self._copy() if each.alert.name == DEADMAN and each.receiver == DEADMAN_RECEIVER]
+
+    def _copy(self) -> Sequence[Notification]:
         with self._lock:
-            return any(alert.name == DEADMAN for _, alert in self._firing.values())
+            return list(self._all)
 
 
 class PostReceiver:
@@ -148,9 +179,9 @@ class PostCallback:
 class WebhookCallback(PostCallback):
     """Records Alertmanager's webhooks."""
 
-    def __init__(self, log: AlertLog) -> None:
-        self._log = log
+    def __init__(self, sent: Notifications) -> None:
+        self._sent = sent
 
     def __call__(self, body: bytes) -> None:
         """Record one webhook."""
-        self._log.record(json.loads(body))
+        self._sent.record(json.loads(body))

@@ -4,11 +4,21 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from enum import Enum
 
 from tests.drill.runbook import Cause
 from tests.drill.stage import Stage
 
 _JOIN_SECONDS = 120.0
+
+
+class Delivery(Enum):
+    """What Alertmanager must do with an alert that fires."""
+
+    SENT = "sent"
+    INHIBITED = "inhibited"
+    EITHER = "sent or inhibited"
+    """Its cause can fire before or after it."""
 
 
 @dataclass(frozen=True)
@@ -18,6 +28,7 @@ class Expected:
     alert: str
     cause: Cause
     labels: Mapping[str, str] = field(default_factory=dict)
+    delivery: Delivery = Delivery.SENT
 
     def __str__(self) -> str:
         labels = ", ".join(f"{name}={value}" for name, value in self.labels.items())

@@ -6,7 +6,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from tests.drill.faults.fault import Expected, Fault, repeatedly
+from tests.drill.faults.fault import Delivery, Expected, Fault, repeatedly
 from tests.drill.runbook import Cause
 from tests.drill.stage import BLOCK_SIGNAL, WORKERS, Stage
 
@@ -125,7 +125,7 @@ PROCESSES = (
         _gateway_stopped,
         (
             Expected("GatewayDown", Cause({"__name__": "up"}, at_least=0, at_most=0)),
-            Expected("GatewayInstanceDown", Cause(at_least=0)),
+            Expected("GatewayInstanceDown", Cause(at_least=0), delivery=Delivery.INHIBITED),
         ),
         _RESTARTS | {"GatewayErrorBudgetBurn"},
     ),

@@ -4,7 +4,7 @@ import resource
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from tests.drill.faults.fault import Expected, Fault
+from tests.drill.faults.fault import Delivery, Expected, Fault
 from tests.drill.runbook import Cause
 from tests.drill.stage import Stage
 from tests.drill.traffic import Client
@@ -61,17 +61,23 @@ STORES = (
         "redis-frozen",
         "Redis is frozen: its connections stay open and it does not respond",
         _redis_frozen,
-        (Expected("LimiterDegraded", Cause({"__name__": "platform_limiter_degraded"}, at_least=1)),),
-        frozenset({"KeyListenerDisconnected"}),
+        (
+            Expected("LimiterDegraded", Cause({"__name__": "platform_limiter_degraded"}, at_least=1)),
+            Expected(
+                "KeyListenerDisconnected",
+                Cause({"__name__": "platform_key_listener_connected"}, at_least=0, at_most=0),
+                delivery=Delivery.INHIBITED,
+            ),
+        ),
     ),
     Fault(
         "postgres-stopped",
         "PostgreSQL is stopped, and a client uses a key that was not verified before",
         _postgres_stopped,
         (
-            Expected("AuthStale", Cause({"outcome": "stale"})),
+            Expected("AuthStale", Cause({"outcome": "stale"}), delivery=Delivery.EITHER),
             Expected("AuthUnavailable", Cause({"outcome": "unavailable"})),
-            Expected("LedgerBehind", Cause()),
+            Expected("LedgerBehind", Cause(), delivery=Delivery.INHIBITED),
         ),
         frozenset({"GatewayErrorBudgetBurn"}),
     ),
