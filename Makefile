@@ -10,7 +10,7 @@ BIN := .venv/bin
 unexport PYTHONDONTWRITEBYTECODE
 READY := .venv/.ready-$(shell cat requirements-dev.lock pyproject.toml editable_path_hook.py 2>/dev/null | cksum | tr ' ' -)
 
-.PHONY: help run image sbom audit test check lint types imports format lock dashboards bench agents hostile chaos soak lane drill mutation hooks clean
+.PHONY: help run image sbom audit test check lint types imports format lock dashboards proofs bench agents hostile chaos soak lane drill mutation hooks clean
 help: ## Show the targets
 	@awk -F ':.*## ' '/^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -49,8 +49,12 @@ imports: $(READY) ## Check the import rules
 
 # Four processes, each with its own servers; a file stays in one process. Many tests wait more than they compute, so there
 # are more processes than cores. ARGS="-n 0" runs in one process, ARGS="-n 8" in more.
-test: check ## Run everything: check, then all tests
-	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+test: check ## Run check, then all tests except the proofs
+	$(BIN)/python -m pytest -m "not proof" -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+# A proof starts many processes itself, so three run at a time.
+proofs: $(READY) ## Run the proofs in short form: image, release, upgrades, drill, chaos, soak, frameworks, fuzzing
+	$(BIN)/python -m pytest -m proof -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # pip-audit reads the lock with its hashes as it is, and installs nothing of it. It has a separate environment, because it is
 # no part of the product's tests.

@@ -196,12 +196,13 @@ def show_figure(request: pytest.FixtureRequest) -> Callable[[str], None]:
 
 
 _LONGEST = [
-    "deploy/lane/test_release_under_load.py",
-    "drill/test_drill.py", "chaos/outages/test_outages.py", "chaos/soak/test_soak.py",
-    "integration/cli/test_commands.py", "integration/cli/test_core_collision.py", "chaos/test_ledger_chaos.py",
-    "integration/cli/test_dev_command.py", "attacks/soak/test_soak.py", "attacks/test_refusal_cost.py",
-    "integration/http/test_schemathesis.py", "chaos/test_interrupted_calls.py",
-    "attacks/differential/test_differential.py", "deploy/host/test_image.py",
+    "deploy/host/test_image.py", "deploy/lane/test_release_under_load.py", "attacks/soak/test_soak.py",
+    "integration/http/test_schemathesis.py", "chaos/test_ledger_chaos.py", "chaos/outages/test_outages.py",
+    "drill/test_drill.py", "clients/frameworks/test_frameworks.py", "chaos/soak/test_soak.py",
+    "deploy/upgrades/test_two_versions.py",
+    "integration/cli/test_commands.py", "integration/cli/test_core_collision.py",
+    "integration/cli/test_dev_command.py", "attacks/test_refusal_cost.py", "chaos/test_interrupted_calls.py",
+    "attacks/differential/test_differential.py",
     "integration/http/test_edge_bounds.py", "integration/http/bodies/test_anything.py",
     "integration/docs/test_operations_page.py", "integration/docs/test_readme.py",
     "integration/limits/test_processes.py",
@@ -209,6 +210,16 @@ _LONGEST = [
     "chaos/test_rotation_under_load.py", "chaos/test_key_propagation.py", "integration/idempotency/test_processes.py",
 ]  # fmt: skip
 """Files that take long, whatever the number of their tests; the longest first."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register `proof`: these tests take as long as all others, and a change of one line does not need them (ADR 44).
+
+    Not in pyproject.toml, because make installs the virtual environment again when that file changes.
+    """
+    config.addinivalue_line(
+        "markers", "proof: runs a whole system under load, faults or chance, or builds and releases it; `make proofs`"
+    )
 
 
 def pytest_collection() -> None:

@@ -23,7 +23,7 @@ SEED = int(os.environ.get("ATTACKS_FUZZ_SEED", "10"))
 _CLIENTS = 8
 _RECORDED_SECONDS = 60.0
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.proof, pytest.mark.timeout(900)]
 
 
 @pytest.fixture

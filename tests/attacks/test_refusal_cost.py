@@ -25,6 +25,8 @@ from apps.platform_api.openai.requests import parse_openai_body
 from platform_app.errors import PlatformError
 from platform_app.llm.requests import Operation
 
+pytestmark = pytest.mark.proof
+
 MIB = 1024 * 1024
 CAP = 10 * MIB
 CPU_MULTIPLE = 3.0

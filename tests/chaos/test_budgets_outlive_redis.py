@@ -15,6 +15,8 @@ from tests.conftest import PATIENT, PROVIDER_KEY, Platform
 from tests.support.gateway.process import Gateway
 from tests.support.servers.valkey import own_server
 
+pytestmark = pytest.mark.proof
+
 BUDGET, EACH = 200, 28
 """US dollars: of the month, and of one request."""
 PRICE = {"input_usd_per_million": 0, "output_usd_per_million": 1_000_000}

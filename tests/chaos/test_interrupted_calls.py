@@ -29,6 +29,8 @@ from tests.support.gateway.http import until
 from tests.support.gateway.process import Gateway, write_config
 from tests.support.gateway.usage_totals import differences
 
+pytestmark = pytest.mark.proof
+
 RULES = [
     {"name": "hourly-tokens", "scope": "key", "unit": "tokens", "limit": 1_000_000, "window_seconds": 3600},
     {"name": "daily", "scope": "owner", "unit": "cost_usd", "limit": 100, "window": "day", "time_zone": "UTC"},

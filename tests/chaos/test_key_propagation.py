@@ -16,6 +16,8 @@ from tests.support.gateway.http import metric, metric_becomes
 from tests.support.gateway.keys_api import Api
 from tests.support.gateway.process import Gateway
 
+pytestmark = pytest.mark.proof
+
 CONNECTED = "platform_key_listener_connected"
 LONG_TTL, SHORT_TTL = 60, 1
 NOTICED_SECONDS = LONG_TTL / 2

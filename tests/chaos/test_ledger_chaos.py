@@ -35,6 +35,8 @@ from tests.support.gateway.process import Gateway, write_config
 from tests.support.gateway.usage_totals import differences
 from tests.support.timing.apart import run_apart
 
+pytestmark = pytest.mark.proof
+
 OUTAGE_SECONDS = float(os.environ.get("LEDGER_OUTAGE_SECONDS", "3"))
 KILLS = 20
 

@@ -18,6 +18,8 @@ from tests.support.gateway.process import Gateway
 from tests.support.servers.valkey import own_server
 from tests.support.timing.responsive_time import ResponsiveTime, responsive_time
 
+pytestmark = pytest.mark.proof
+
 CLIENTS = 4
 FREEZE_SECONDS, HANG_SECONDS = 5, 2
 """No timing of this machine: what waits for Redis waits for as long as the freeze lasts."""

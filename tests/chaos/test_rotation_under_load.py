@@ -15,6 +15,8 @@ from tests.conftest import Platform
 from tests.support.gateway.keys_api import Api
 from tests.support.gateway.process import Gateway
 
+pytestmark = pytest.mark.proof
+
 CLIENTS = 50
 LEAST_GRACE_SECONDS = 5
 CLOCKS_SECONDS = 0.02

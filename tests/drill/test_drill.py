@@ -9,6 +9,8 @@ from tests.drill.faults import FAULTS
 from tests.drill.monitoring import missing_programs
 from tests.drill.stage import running_stage
 
+pytestmark = pytest.mark.proof
+
 FACTOR = 30
 CLEAN_SECONDS = 20.0
 """Ten minutes of the rules' windows."""

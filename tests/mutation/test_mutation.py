@@ -23,6 +23,7 @@ def test_named_fault_matches_the_code(fault: NamedFault) -> None:
     fault.mutant()
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault.quick], ids=lambda fault: fault.name)
 def test_named_fault_is_caught(fault: NamedFault, workshop: Workshop) -> None:
     """The other faults of the list are tried by `make mutation`."""

@@ -7,6 +7,7 @@ import yaml
 from tests.support.paths import ROOT
 
 MAKEFILE = (ROOT / "Makefile").read_text()
+TARGETS = "test", "proofs"
 
 
 def prerequisites(target: str) -> list[str]:
@@ -25,6 +26,16 @@ def test_hooks_run_every_part_of_make_check() -> None:
 def test_ci_runs_make_check() -> None:
     assert prerequisites("test") == ["check"]
     assert re.search(r"^make test\b", (ROOT / ".ci/run").read_text(), re.M)
+
+
+def test_ci_runs_each_test_once() -> None:
+    """`make test` leaves out exactly what `make proofs` runs, and CI runs both without a skip."""
+    expressions = {
+        target: re.findall(rf"^{target}:.*\n.*pytest -m (\"[^\"]+\"|\w+) ", MAKEFILE, re.M) for target in TARGETS
+    }
+    assert expressions == {"test": ['"not proof"'], "proofs": ["proof"]}
+    runs = re.findall(r"^make (test|proofs) ARGS=\"(.*)\"$", (ROOT / ".ci/run").read_text(), re.M)
+    assert runs == [(target, "-p no:cacheprovider --fail-on-skip") for target in TARGETS]
 
 
 def test_make_help_shows_every_target_with_a_group() -> None:

@@ -15,6 +15,8 @@ from tests.attacks.differential.reading import Reading
 from tests.attacks.differential.recording import ProtocolFactory, read_by_server
 from tests.attacks.differential.reference import read_strictly
 
+pytestmark = pytest.mark.proof
+
 STREAMS = 500
 
 

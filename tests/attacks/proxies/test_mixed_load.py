@@ -12,7 +12,7 @@ from tests.attacks.corpus import CORPUS
 from tests.attacks.proxies.invariant import Victim, attack
 from tests.attacks.raw_http import Address
 
-pytestmark = [pytest.mark.usefixtures("healthy_gateway"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.usefixtures("healthy_gateway"), pytest.mark.timeout(300), pytest.mark.proof]
 
 REQUESTS = int(os.environ.get("ATTACKS_MIXED_REQUESTS", "400"))
 """How many requests of victims and attackers together; the long form is 1,000."""

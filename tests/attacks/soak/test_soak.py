@@ -7,6 +7,8 @@ import pytest
 
 from tests.attacks.soak.soak import run_soak
 
+pytestmark = pytest.mark.proof
+
 SECONDS = 26.0
 
 

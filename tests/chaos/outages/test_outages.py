@@ -14,6 +14,7 @@ SHORT = ("postgres-killed", "valkey-killed", "provider-failing", "workers-killed
 SECONDS = 2.0
 
 
+@pytest.mark.proof
 @pytest.mark.timeout(1800)
 def test_books_balance_after_outages(show_figure: Callable[[str], None]) -> None:
     """Records equal what clients saw, none is doubled, limits hold, and gauges come to rest."""

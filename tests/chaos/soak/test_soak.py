@@ -11,6 +11,7 @@ from tests.chaos.soak.soak import run_soak
 WARM_UP_SECONDS, SECONDS, PER_SECOND = 15.0, 15.0, 20.0
 
 
+@pytest.mark.proof
 @pytest.mark.timeout(900)
 async def test_ordinary_traffic_leaves_nothing_behind(show_figure: Callable[[str], None]) -> None:
     """Series and files do not grow, threads are bounded, and each result is an expected one."""

@@ -9,10 +9,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.support.gateway.process import Gateway
 from tests.support.paths import ROOT
 from tests.support.providers.client_models import WIRES
 from tests.support.servers.node import PROJECT, run_node
+
+pytestmark = pytest.mark.proof
 
 NODE_TESTS_PER_WIRE, SESSIONS_PER_WIRE = 10, 3
 

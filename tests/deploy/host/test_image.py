@@ -22,7 +22,7 @@ from tests.support.deploy.host.programs import run
 from tests.support.servers.ports import free_port
 from tests.support.servers.postgres_tls import postgres_tls_front
 
-pytestmark = pytest.mark.timeout(BUILD_SECONDS)
+pytestmark = [pytest.mark.proof, pytest.mark.timeout(BUILD_SECONDS)]
 
 UID = 1_234_560_000
 """As OpenShift assigns it: above every uid of /etc/passwd, in group 0."""

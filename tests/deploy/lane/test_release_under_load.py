@@ -1,6 +1,6 @@
 """From a commit to a running, smoked release of two instances behind nginx; another release and a rollback under load.
 
-The suite runs a short form. `make lane` runs it with 50 streaming clients and 50 requests a second.
+`make proofs` runs a short form. `make lane` runs it with 50 streaming clients and 50 requests a second.
 """
 
 import asyncio
@@ -22,7 +22,10 @@ from tests.support.deploy.load import load_on
 from tests.support.gateway.process import write_config
 from tests.support.paths import ROOT
 
-pytestmark = pytest.mark.skipif(shutil.which("nginx") is None, reason="needs nginx (Debian's package nginx-light)")
+pytestmark = [
+    pytest.mark.proof,
+    pytest.mark.skipif(shutil.which("nginx") is None, reason="needs nginx (Debian's package nginx-light)"),
+]
 WHOLE = os.environ.get("LANE_WHOLE") == "1"
 STREAMS, RATE = (50, 50.0) if WHOLE else (10, 10.0)
 STREAM_MODEL = "sim-slow-stream-700"

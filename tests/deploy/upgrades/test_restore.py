@@ -18,6 +18,8 @@ from tests.support.gateway.migrate import migrate_up
 from tests.support.gateway.process import Gateway
 from tests.support.gateway.usage_totals import differences
 
+pytestmark = pytest.mark.proof
+
 KEYS = "SELECT * FROM api_keys JOIN api_key_secrets USING (key_id) ORDER BY key_id, digest"
 AUDIT = "SELECT * FROM audit_events ORDER BY id"
 

@@ -15,6 +15,8 @@ from tests.support.gateway.keys_api import sql
 from tests.support.gateway.migrate import migrate_down, migrate_up
 from tests.support.gateway.process import Gateway
 
+pytestmark = pytest.mark.proof
+
 REQUESTS = 10
 """Of each kind in each phase, at least."""
 

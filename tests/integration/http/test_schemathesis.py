@@ -25,6 +25,8 @@ from platform_app.observability.context import ClientContract
 from tests.support.gateway.process import Gateway
 from tests.support.providers.faults import EXPECTED
 
+pytestmark = pytest.mark.proof
+
 BODY_SCHEMA = "response_schema_conformance"
 ERROR_MODELS = {
     ClientContract.PLATFORM: "ErrorResponse",

@@ -42,6 +42,7 @@ async def test_racing_processes_admit_exactly_the_limit(valkey: EmbeddedValkey) 
         assert totals == [LIMIT] * ROUNDS, kind
 
 
+@pytest.mark.proof
 @pytest.mark.timeout(5 * ADVERSARIAL_SECONDS + 300)
 async def test_adversary_never_exceeds_limit_in_any_window(show_figure: Callable[[str], None]) -> None:
     """Two processes that burst around edges, beside smooth traffic at 98 % of another limit, which loses nothing."""

@@ -10,6 +10,8 @@ from tests.integration.providers.transport.conftest import Run
 from tests.support.providers.transport import OK, Client, read, sized, talking, until
 from tests.support.servers.tcp import read_request
 
+pytestmark = pytest.mark.proof
+
 CONNECTIONS = 8
 EXCHANGES = 1500
 LARGE = b"x" * 400_000
