@@ -22,8 +22,8 @@ from platform_app.llm.usage.unread_attempts import unread_usage
 from platform_app.observability import ids, metrics
 from platform_app.observability.context import RequestContext
 from platform_app.observability.logging import get_logger
-from platform_app.observability.provider_call import outcome_of
 from platform_app.observability.record import LEDGER, OK
+from platform_app.observability.request.provider_call import outcome_of
 from platform_app.rate_limit.limiter import Admission
 
 REFUSED_LOG_SECONDS = 60.0

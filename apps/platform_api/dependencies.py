@@ -1,6 +1,6 @@
 """What FastAPI handlers take as parameters, as types: a signature says who may call a route and what the handler uses.
 
-Routes that call a model read the same things directly (http/model_route.py).
+Routes that call a model read the same things directly (http/model/route.py).
 """
 
 from typing import Annotated

@@ -16,13 +16,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from apps.platform_api.audit import routes as audit
 from apps.platform_api.chat import routes as chat
-from apps.platform_api.http.access_log import AccessLog
 from apps.platform_api.http.body.request_body import BodyBudget, BodyLimits
-from apps.platform_api.http.cors import CorsPolicy
 from apps.platform_api.http.errors import install_error_handlers
 from apps.platform_api.http.idempotency.detached_work import DetachedWork
-from apps.platform_api.http.middleware import RequestLimits, RequestMiddleware
-from apps.platform_api.http.model_route import ModelRoutes
+from apps.platform_api.http.middleware.access_log import AccessLog
+from apps.platform_api.http.middleware.cors import CorsPolicy
+from apps.platform_api.http.middleware.request import RequestLimits, RequestMiddleware
+from apps.platform_api.http.model.route import ModelRoutes
 from apps.platform_api.keys import routes as keys
 from apps.platform_api.limits import routes as limits
 from apps.platform_api.messages import routes as messages

@@ -4,7 +4,7 @@
 
     dev/      everything on one machine        serve/    production: a supervisor and its workers
     checks/   can this configuration run?      smoke/    does this running gateway work?
-    usage/    usage, and a bill compared       audit.py  keys.py  limits.py  migrate.py  maintenance.py
+    usage/    usage, and a bill compared       reading/  audit, limits and request
+    database/ migrate, maintenance, and what the commands share that read the database
     embedded/ PostgreSQL and Valkey as child processes, for dev and for tests
-    database_commands.py   what the commands share that only read the database
 """

@@ -13,10 +13,12 @@ from typing import Annotated, Literal
 import typer
 
 from apps.platform_api.version import VERSION
-from apps.platform_cli import keys, limits, migrate
-from apps.platform_cli.audit import print_audit, utc
-from apps.platform_cli.maintenance import run_maintenance
-from apps.platform_cli.requests import show_request
+from apps.platform_cli import keys
+from apps.platform_cli.database import migrate
+from apps.platform_cli.database.maintenance import run_maintenance
+from apps.platform_cli.reading import limits
+from apps.platform_cli.reading.audit import print_audit, utc
+from apps.platform_cli.reading.requests import show_request
 from apps.platform_cli.terminal.durations import day, moment
 from apps.platform_cli.terminal.entry import run_app
 from apps.platform_cli.usage.command import Format, print_records, print_usage

@@ -19,8 +19,8 @@ from platform_app.auth.tokens import Token, parse_token
 from platform_app.db.failures import database_failure
 from platform_app.errors import AuthUnavailable, InvalidApiKey, RateLimited, SecretError
 from platform_app.observability import metrics
+from platform_app.observability.event_loop.own_stalls import finished_within
 from platform_app.observability.logging import get_logger
-from platform_app.observability.own_stalls import finished_within
 
 PROBE_SECONDS = 1.0
 """Shortest time between two lookups while the database is down."""

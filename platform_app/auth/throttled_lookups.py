@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 from platform_app.auth.keys.records import StoredKey
-from platform_app.observability.own_stalls import finished_within
+from platform_app.observability.event_loop.own_stalls import finished_within
 
 INTERVAL_SECONDS = 0.1
 MAX_WAITING = 1_000

@@ -5,13 +5,11 @@ and every problem is reported at once: the name, what is wrong, what was expecte
 
     settings.py       Settings: one field for each PLATFORM_ variable
     environment/      other variables: former, misspelt, of Kubernetes, of OpenTelemetry
-    secret_stores.py  its part for secret stores
-    secret_files.py   reads files with one secret each
+    secrets/          settings of secret stores, and secrets from files
     file.py           PlatformConfig: reads and validates the YAML file
     catalog.py        providers, models and their routes
     policies.py       retry, breaker, deadlines
-    limits.py         limit rules
-    limit_checks.py   rules that contradict each other
+    limits/           limit rules, and rules that contradict each other
     fields.py         types of single values
     origins.py        CORS origins
     reading/          the YAML file's text, its data, and the sentences of its problems
@@ -52,7 +50,7 @@ from platform_app.config.fields import (
     parse_networks,
 )
 from platform_app.config.file import PlatformConfig, load_config, load_config_file, load_settings_beside_file
-from platform_app.config.limits import DEFAULT_RULES, LimitRule, RateLimitsConfig
+from platform_app.config.limits.rules import DEFAULT_RULES, LimitRule, RateLimitsConfig
 from platform_app.config.origins import parse_origins
 from platform_app.config.policies import BreakerConfig, PoliciesConfig, RetryConfig
 from platform_app.config.reading.checks import ConfigModel

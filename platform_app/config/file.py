@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError
 from platform_app.config.catalog import ModelConfig, ProviderConfig, RouteConfig
 from platform_app.config.environment.variables import ENV_PREFIX, environment
 from platform_app.config.fields import NameOrWildcard, OwnerName, RuleName
-from platform_app.config.limits import RateLimitsConfig
+from platform_app.config.limits.rules import RateLimitsConfig
 from platform_app.config.model_names import WILDCARD, ModelNames
 from platform_app.config.policies import PoliciesConfig
 from platform_app.config.reading.checks import Check, ConfigModel, find_inconsistencies

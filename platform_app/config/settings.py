@@ -36,8 +36,8 @@ from platform_app.config.fields import (
 )
 from platform_app.config.origins import parse_origins
 from platform_app.config.reading.explain import INCONSISTENT
-from platform_app.config.secret_files import settings_from_files
-from platform_app.config.secret_stores import SecretStoreSettings
+from platform_app.config.secrets.files import settings_from_files
+from platform_app.config.secrets.stores import SecretStoreSettings
 from platform_app.errors import ConfigurationError
 
 _ONE_DATABASE = "a Redis cluster has database 0 only; remove the number from the path, or db"

@@ -27,8 +27,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from platform_app.config import TcpOptions
+from platform_app.observability.event_loop.own_stalls import finished_within
 from platform_app.observability.logging import get_logger
-from platform_app.observability.own_stalls import finished_within
 
 IDLE_SECONDS = 60.0
 RENEW_SECONDS = 5.0

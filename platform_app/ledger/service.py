@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from platform_app.config import Settings
 from platform_app.errors import ConfigurationError
@@ -85,18 +86,33 @@ class SpooledLedger:
             self._pending.clear(count.slot)
 
 
+class _Tasks(NamedTuple):
+    """The background tasks of a ledger."""
+
+    writer: "asyncio.Task[None]"
+    spool_maintenance: "asyncio.Task[None]"
+    partitions: "asyncio.Task[None]"
+
+    async def end(self) -> None:
+        """Wait shortly for the tasks that use PostgreSQL, then cancel all."""
+        await asyncio.wait([self.writer, self.partitions], timeout=0.2)
+        for task in self:
+            task.cancel()
+        await asyncio.gather(*self, return_exceptions=True)
+
+
 @asynccontextmanager
 async def open_ledger(
     settings: Settings, settler: Settler | None = None, seconds_left: Callable[[], float] = lambda: 0.0
 ) -> AsyncIterator[SpooledLedger]:
-    """Open the spool and start the background tasks. At the end, ship what waits.
+    """Open the spool and start the background tasks. At the end, ship the events that are still in the spool.
 
-    The process starts also while PostgreSQL is unavailable.
+    The process also starts while PostgreSQL is unavailable.
 
     Args:
-        settings: name the database and the spool.
-        settler: charges the limits for calls of dead processes. Without one, what they left to be charged stays for a
-            process that has one.
+        settings: the database and the spool.
+        settler: charges the limits for calls of dead processes. Without one, these charges wait for a process that has
+            one.
         seconds_left: called at the end: how long the process may still run. It ships for at least FLUSH_SECONDS.
 
     Raises:
@@ -120,10 +136,11 @@ async def open_ledger(
         charges = OrphanCharges(spool.directory, orphans, settler) if settler is not None else None
         maintenance = SpoolMaintenance(spool, orphans, settings.spool_fsync_seconds, charges)
         maintenance.each_round = lambda: ledger.refusals.end_minute(datetime.now(UTC))
-        writing = asyncio.create_task(writer.run(), name="ledger-writer")
-        maintaining_spool = asyncio.create_task(maintenance.run(), name="ledger-spool-maintenance")
-        maintaining = asyncio.create_task(
-            maintain_forever(maintenance_session, retention_of(settings)), name="ledger-partitions"
+        partitions = maintain_forever(maintenance_session, retention_of(settings))
+        tasks = _Tasks(
+            asyncio.create_task(writer.run(), name="ledger-writer"),
+            asyncio.create_task(maintenance.run(), name="ledger-spool-maintenance"),
+            asyncio.create_task(partitions, name="ledger-partitions"),
         )
         try:
             yield ledger
@@ -131,16 +148,12 @@ async def open_ledger(
             ledger.refusals.end_minute()
             maintenance.stop()
             writer.stop()
-            await asyncio.wait([maintaining_spool], timeout=FLUSH_SECONDS)
-            await _flush(writing, writer, max(FLUSH_SECONDS, seconds_left()))
+            await asyncio.wait([tasks.spool_maintenance], timeout=FLUSH_SECONDS)
+            await _flush(tasks.writer, writer, max(FLUSH_SECONDS, seconds_left()))
             # Tasks that still wait for PostgreSQL fail now, sooner than by a cancellation.
             session.terminate()
             maintenance_session.terminate()
-            await asyncio.wait([writing, maintaining], timeout=0.2)
-            tasks = [writing, maintaining_spool, maintaining]
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await tasks.end()
             _warn_of_rest(spool)
 
 

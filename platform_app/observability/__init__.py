@@ -3,9 +3,9 @@
 context.py        RequestContext: what is noted about one request; it ends as the access line
 logging.py        structured logs; logs/ has the parts of their pipeline
 metrics/          every metric, and values that are cheap with several workers
-request_metrics.py    counts a finished request in all of them; outcomes.py says whom its end concerns
+request/          counts a finished request (metrics.py, outcomes.py), and each provider call (provider_call.py)
 tracing.py        W3C trace context; ids.py generates ids
 exemplars.py      traces of exported requests for the buckets of histograms
-provider_call.py  times one provider call; own_stalls.py does not blame dependencies for a stalled event loop
+event_loop/       timer.py measures delays; own_stalls.py has timeouts that a blocked event loop does not expire
 networks.py       which client addresses count as one client
 """

@@ -30,7 +30,7 @@ LINES_PER_SECOND = 20
 """Lines of one event that are written in one second: the default of PLATFORM_LOG_REPEATS_PER_SECOND."""
 ACCESS = "access"
 REQUEST = "request"
-"""Component and event of the access lines, whose number apps/platform_api/http/access_log.py bounds."""
+"""Component and event of the access lines, whose number apps/platform_api/http/middleware/access_log.py bounds."""
 
 
 def get_logger(name: str) -> Any:

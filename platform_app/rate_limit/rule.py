@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
 from platform_app.config import LimitRule, PriceConfig
-from platform_app.config.limits import BY_KEY_SCOPES, LimitScope, LimitUnit
+from platform_app.config.limits.rules import BY_KEY_SCOPES, LimitScope, LimitUnit
 from platform_app.rate_limit.calendar import Calendar
 
 MICRO_USD = 1_000_000

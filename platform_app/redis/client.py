@@ -25,7 +25,7 @@ from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
-from platform_app.observability.own_stalls import LAST_LOOKS, ResponsiveClock, result_within
+from platform_app.observability.event_loop.own_stalls import LAST_LOOKS, ResponsiveClock, result_within
 from platform_app.redis.failures import condemns_connection
 from platform_app.redis.scripts import Script
 

@@ -36,7 +36,7 @@ from platform_app.ledger.reading.usage import UsageReader
 from platform_app.ledger.service import open_ledger
 from platform_app.llm.models.builder import ModelBuilder, provider_connections
 from platform_app.llm.models.registry import ModelRegistry
-from platform_app.observability.background import run_until_closed
+from platform_app.observability.event_loop.background import run_until_closed
 from platform_app.observability.logging import get_logger
 from platform_app.rate_limit.auth_failures import AddressThrottle
 from platform_app.rate_limit.limiter import RateLimiter
@@ -45,7 +45,9 @@ from platform_app.rate_limit.limiters.orphan_settlements import OrphanSettlement
 from platform_app.rate_limit.matching import RuleBook
 from platform_app.rate_limit.service import RateLimitService
 from platform_app.readiness import CachedReadiness, Readiness, RedisPolicy
+from platform_app.redis.client import PipelinedRedis
 from platform_app.redis.clients import make_idempotency_client, make_redis, make_script_client
+from platform_app.redis.cluster import PipelinedCluster
 from platform_app.resources.budget_history import LedgerHistory
 from platform_app.resources.config_audit import ConfigAudit
 from platform_app.resources.config_reload import ConfigReload
@@ -87,44 +89,43 @@ class Resources:
     secrets: RefreshableSecretStore = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class _Clients:
+    """Connections to PostgreSQL and Redis. Each opens when it is first used."""
+
+    engine: AsyncEngine
+    probe_engine: AsyncEngine
+    redis: Redis
+    orphan_scripts: PipelinedRedis | PipelinedCluster
+    """Separate: the charges of dead processes must not delay the limiter's commands."""
+    responses: PipelinedRedis | PipelinedCluster
+    """Separate: a long stored response must not delay the limiter's commands."""
+
+
 @asynccontextmanager
 async def open_resources(
     settings: Settings, seconds_left: Callable[[], float] = lambda: 0.0
 ) -> AsyncIterator[Resources]:
-    """Open, yield, close in reverse order. Opens no connection by itself: a dependency that is down does not stop
-    the process from starting. `seconds_left`: called at the end, see open_ledger.
+    """Open the resources, yield them, and close them in reverse order. This connects to nothing, so a process starts
+    while a dependency is unavailable. `seconds_left`: called at the end, see open_ledger.
 
     Raises:
-        ConfigurationError: the config file or a required secret is wrong; names every problem.
+        ConfigurationError: the config file or a required secret is wrong; it lists every problem.
     """
     config, digest = load_config_file(settings)
     use_log_level(settings, config)
     async with AsyncExitStack() as stack:
-        secrets = CachedSecretStore(
-            make_secret_store(settings), settings.secret_ttl_seconds, refresh_seconds=refresh_seconds(settings)
-        )
-        stack.push_async_callback(secrets.aclose)
-        run_until_closed(stack, secrets.run())
-        peppers = SecretPeppers(secrets, settings.api_key_pepper_secret_name)
+        secrets = _open_secrets(stack, settings)
         if problems := await secret_problems(settings, config, secrets):
             raise ConfigurationError(problems)
-        engine = make_engine(settings)
-        stack.push_async_callback(close_engine, engine)
-        probe_engine = make_probe_engine(settings)
-        stack.push_async_callback(close_engine, probe_engine)
-        redis = make_redis(settings)
-        stack.push_async_callback(redis.aclose)
-        # A separate client: the charges of dead processes must not delay the limiter's commands.
-        orphan_scripts = make_script_client(settings)
-        stack.push_async_callback(orphan_scripts.aclose)
-        ledger = await stack.enter_async_context(open_ledger(settings, OrphanSettlements(orphan_scripts), seconds_left))
+        clients = _open_clients(stack, settings)
+        engine, redis = clients.engine, clients.redis
+        settler = OrphanSettlements(clients.orphan_scripts)
+        ledger = await stack.enter_async_context(open_ledger(settings, settler, seconds_left))
         keys, cache = KeyStore(engine), KeyCache(settings.auth_cache_size)
         rules = RuleBook(config.rate_limits.rules)
         history = LedgerHistory(SpentReader(engine, settings.spool_dir))
         limiter = await stack.enter_async_context(open_limiter(settings, history))
-        # A separate connection: a long stored response must not delay the limiter's commands.
-        responses = make_idempotency_client(settings)
-        stack.push_async_callback(responses.aclose)
         run_until_closed(stack, KeyEventListener(redis, cache).run())
         connections = await stack.enter_async_context(provider_connections(settings))
         serving = ModelBuilder(connections, settings, StoredCredentials(secrets))
@@ -133,41 +134,31 @@ async def open_resources(
         limits = RateLimitService(rules, limiter)
 
         live = LiveConfig(settings, serving, rules, key_rules, models)
-        gauges = RuntimeGauges(settings, config, (engine, probe_engine), cache, connections)
+        gauges = RuntimeGauges(settings, config, (engine, clients.probe_engine), cache, connections)
         run_until_closed(stack, gauges.run())
 
         def apply(changed: PlatformConfig) -> None:
             live.apply(changed)
             gauges.config = changed
 
+        audit = ConfigAudit(engine)
         reload = ConfigReload(
-            settings,
-            lambda changed: secret_problems(settings, changed, secrets),
-            apply,
-            (config, digest),
-            ConfigAudit(engine),
+            settings, lambda changed: secret_problems(settings, changed, secrets), apply, (config, digest), audit
         )
         _log.info("config_loaded", sha256=digest, models=len(config.models), providers=len(config.providers))
         if settings.config_file is not None:
             run_until_closed(stack, reload.run())
-        store = RedisIdempotencyStore(responses)
+        store = RedisIdempotencyStore(clients.responses)
         policy = RedisPolicy(rules, limiter, store if settings.idempotency_ttl_seconds else None)
-        readiness = CachedReadiness(Readiness(probe_engine, redis, settings, ledger, policy))
+        readiness = CachedReadiness(Readiness(clients.probe_engine, redis, settings, ledger, policy))
         stack.push_async_callback(readiness.aclose)
+        peppers = SecretPeppers(secrets, settings.api_key_pepper_secret_name)
         yield Resources(
             settings=settings,
             keys=keys,
             peppers=peppers,
             authenticator=Authenticator(
-                keys,
-                peppers,
-                cache,
-                AuthPolicy(
-                    settings.auth_cache_ttl_seconds,
-                    settings.auth_stale_seconds,
-                    settings.database_timeout_seconds,
-                ),
-                throttle=_throttle(settings, limiter),
+                keys, peppers, cache, _auth_policy(settings), throttle=_throttle(settings, limiter)
             ),
             lifecycle=KeyLifecycle(engine, key_rules, RedisKeyEvents(redis, cache)),
             limits=limits,
@@ -175,11 +166,7 @@ async def open_resources(
             chat=ChatService(models, limits, ledger, settings.provider_total_timeout_seconds),
             readiness=readiness,
             core=core_status(),
-            idempotency=IdempotencyService(
-                store,
-                _keeping(settings),
-                LimiterQuota(limiter, _quota_limits(settings)),
-            ),
+            idempotency=IdempotencyService(store, _keeping(settings), LimiterQuota(limiter, _quota_limits(settings))),
             ledger=ledger,
             audit=AuditReader(engine),
             requests=RequestFinder(engine),
@@ -189,6 +176,34 @@ async def open_resources(
             redis=redis,
             secrets=secrets,
         )
+
+
+def _open_secrets(stack: AsyncExitStack, settings: Settings) -> CachedSecretStore:
+    """Open the secret store, which refreshes its secrets in the background."""
+    store = make_secret_store(settings)
+    secrets = CachedSecretStore(store, settings.secret_ttl_seconds, refresh_seconds=refresh_seconds(settings))
+    stack.push_async_callback(secrets.aclose)
+    run_until_closed(stack, secrets.run())
+    return secrets
+
+
+def _open_clients(stack: AsyncExitStack, settings: Settings) -> _Clients:
+    clients = _Clients(
+        engine=make_engine(settings),
+        probe_engine=make_probe_engine(settings),
+        redis=make_redis(settings),
+        orphan_scripts=make_script_client(settings),
+        responses=make_idempotency_client(settings),
+    )
+    stack.push_async_callback(close_engine, clients.engine)
+    stack.push_async_callback(close_engine, clients.probe_engine)
+    for client in (clients.redis, clients.orphan_scripts, clients.responses):
+        stack.push_async_callback(client.aclose)
+    return clients
+
+
+def _auth_policy(settings: Settings) -> AuthPolicy:
+    return AuthPolicy(settings.auth_cache_ttl_seconds, settings.auth_stale_seconds, settings.database_timeout_seconds)
 
 
 def _throttle(settings: Settings, limiter: RateLimiter) -> FailureThrottle:

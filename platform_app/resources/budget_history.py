@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from platform_app.config.limit_checks import MODEL_ROUTES
+from platform_app.config.limits.checks import MODEL_ROUTES
 from platform_app.ledger.reading.spent import SpentFilter, SpentReader, SpentUnknown
 from platform_app.llm.usage.counts import TokenUsage
 from platform_app.llm.usage.pricing import configured_price

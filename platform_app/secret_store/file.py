@@ -4,7 +4,7 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from platform_app.config.secret_files import read_secret_file
+from platform_app.config.secrets.files import read_secret_file
 from platform_app.errors import SecretNotFound
 from platform_app.secret_store.base import STORE_TIMEOUT_SECONDS, Secret, SecretReference, answer_within
 

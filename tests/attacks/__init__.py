@@ -4,5 +4,5 @@
 HAProxy and Caddy. `differential/` compares what the gateway reads with a strict reading by h11. `test_fuzz.py` sends
 seeded random requests, `test_turns.py` covers exchanges in which both sides take turns, `soak/` runs
 everything for minutes beside a legitimate client. The bounds of a connection have their tests in
-`tests/integration/http/test_edge_bounds.py`. `raw_http.py` is the client that the others share.
+`tests/integration/http/heads/test_edge_bounds.py`. `raw_http.py` is the client that the others share.
 """

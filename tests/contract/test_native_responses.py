@@ -10,7 +10,7 @@ from platform_app.errors import ContentFiltered, PlatformError, ProviderBadRespo
 from platform_app.llm.formats import ApiFormat
 from platform_app.llm.http.transport.pool import ConnectionPool
 from platform_app.llm.interfaces import ModelAdapter
-from platform_app.llm.providers.openai_responses.native import ResponsesEvent, ResponsesResponse
+from platform_app.llm.providers.openai_responses.native.response import ResponsesEvent, ResponsesResponse
 from platform_app.llm.requests import UpstreamCall
 from platform_app.llm.responses import ChatChunk
 from platform_app.llm.usage.counts import TokenUsage

@@ -327,7 +327,7 @@ def slow_file(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         time.sleep(0.6)
         return str(path)
 
-    monkeypatch.setattr("platform_app.config.secret_files.os.path.realpath", realpath)
+    monkeypatch.setattr("platform_app.config.secrets.files.os.path.realpath", realpath)
     return FileSecretStore(tmp_path, 0.2)
 
 

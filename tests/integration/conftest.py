@@ -8,8 +8,8 @@ import pytest
 from apps.platform_cli.embedded.postgres import EmbeddedPostgres
 from tests.conftest import Platform
 from tests.support.gateway.keys_api import Api
-from tests.support.gateway.ledger_database import migrate_up
 from tests.support.gateway.process import Gateway
+from tests.support.ledger.database import migrate_up
 
 
 @pytest.fixture(scope="session")

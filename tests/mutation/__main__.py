@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from tests.mutation import python_faults, survivors, targets
-from tests.mutation.mutant import Mutant
-from tests.mutation.named_faults import named_faults
+from tests.mutation import survivors, targets
+from tests.mutation.faults import python_faults
+from tests.mutation.faults.mutant import Mutant
+from tests.mutation.faults.named_faults import named_faults
+from tests.mutation.faults.text_faults import alert_mutants, dashboard_mutants, lua_mutants
 from tests.mutation.report import Report
-from tests.mutation.text_faults import alert_mutants, dashboard_mutants, lua_mutants
-from tests.mutation.workshop import ModuleBench, TestsFailError, Workshop, open_workshop
+from tests.mutation.runs.workshop import ModuleBench, TestsFailError, Workshop, open_workshop
 
 
 def main() -> int:

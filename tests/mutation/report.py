@@ -3,8 +3,8 @@
 import sys
 from collections import Counter
 
-from tests.mutation.mutant import Mutant
-from tests.mutation.workshop import Result
+from tests.mutation.faults.mutant import Mutant
+from tests.mutation.runs.workshop import Result
 
 GOAL = 0.9
 """The share of mutants that must be caught; those that `survivors.yaml` explains do not count."""

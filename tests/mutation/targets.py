@@ -16,15 +16,19 @@ MODULES = (
     "platform_app/metering.py",
     "platform_app/llm/usage/{counts,settlement,pricing,token_estimate}.py",
     "platform_app/llm/policies/*.py",
+    "platform_app/llm/policies/choice/*.py",
+    "platform_app/llm/models/stored_state.py",
+    "platform_app/llm/translation/carried.py",
     "platform_app/idempotency/{service,in_flight}.py",
     "platform_app/ledger/spool/*.py",
     "apps/platform_api/security/*.py",
+    "apps/platform_api/responses/stored/{ids,signing}.py",
     "apps/platform_api/server/{head,incoming_body}.py",
     "apps/platform_api/http/body/json_text.py",
 )
 """Where an unnoticed fault costs money or admits an attacker."""
 
-USAGE_CONTRACTS = ("tests/contract/test_golden_usage.py", "tests/contract/test_odd_usage.py")
+USAGE_CONTRACTS = ("tests/contract/usage/test_golden_usage.py", "tests/contract/usage/test_odd_usage.py")
 MORE_TESTS: dict[str, tuple[str, ...]] = {
     "platform_app/auth/keys/service.py": ("tests/integration/keys/test_store.py",),
     "platform_app/llm/usage/counts.py": USAGE_CONTRACTS,

@@ -4,9 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.mutation import python_faults, survivors, targets, text_faults
-from tests.mutation.named_faults import NamedFault, named_faults
-from tests.mutation.workshop import ModuleBench, Workshop, open_workshop
+from tests.mutation import survivors, targets
+from tests.mutation.faults import python_faults, text_faults
+from tests.mutation.faults.named_faults import NamedFault, named_faults
+from tests.mutation.runs.workshop import ModuleBench, Workshop, open_workshop
 
 FAULTS = named_faults()
 

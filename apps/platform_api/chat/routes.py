@@ -7,8 +7,8 @@ from apps.platform_api.chat.openapi import CHAT
 from apps.platform_api.chat.responses import PlatformContract
 from apps.platform_api.chat.schemas import ChatRequestBody
 from apps.platform_api.http.body.json_body import read_json
-from apps.platform_api.http.model_response import respond
-from apps.platform_api.http.model_route import ModelRoute
+from apps.platform_api.http.model.response import respond
+from apps.platform_api.http.model.route import ModelRoute
 from apps.platform_api.http.request_state import context_of
 from apps.platform_api.security.guard import Guard, LimitedBy
 from platform_app.auth.caller import Caller

@@ -16,8 +16,8 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from apps.platform_api.http.middleware.unknown_paths import hint_for, methods_at
 from apps.platform_api.http.request_state import context_of
-from apps.platform_api.http.unknown_paths import hint_for, methods_at
 from apps.platform_api.messages.errors import anthropic_error_body, anthropic_status
 from apps.platform_api.openai.errors import openai_error_body
 from platform_app.auth.keys.store import DATABASE_ERRORS

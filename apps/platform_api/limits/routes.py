@@ -10,7 +10,7 @@ from apps.platform_api.dependencies import AnyKeyDep, ResourcesDep
 from apps.platform_api.limits.headers import rate_limit_headers
 from apps.platform_api.limits.openapi import READ
 from apps.platform_api.limits.schemas import limit_view
-from platform_app.config.limit_checks import LIMITED_ROUTES, MODEL_ROUTES
+from platform_app.config.limits.checks import LIMITED_ROUTES, MODEL_ROUTES
 from platform_app.errors import ModelNotAllowed, ValidationFailed
 from platform_app.rate_limit.matching import LimitedRequest
 

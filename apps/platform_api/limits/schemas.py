@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from platform_app.config.limits import LimitScope, LimitUnit
+from platform_app.config.limits.rules import LimitScope, LimitUnit
 from platform_app.rate_limit.limiter import RuleState
 from platform_app.rate_limit.matching import Explanation
 from platform_app.rate_limit.rule import MICRO_USD, Rule

@@ -5,8 +5,8 @@ from fastapi import Request
 from starlette.responses import Response
 
 from apps.platform_api.http.disconnect import cancel_on_disconnect, disconnect_signal
-from apps.platform_api.http.model_response import respond
-from apps.platform_api.http.model_route import ModelRoute
+from apps.platform_api.http.model.response import respond
+from apps.platform_api.http.model.route import ModelRoute
 from apps.platform_api.http.request_state import context_of, resources_of
 from apps.platform_api.messages.contract import MessagesContract
 from apps.platform_api.messages.openapi import COUNT_TOKENS, MESSAGES

@@ -8,8 +8,8 @@ from fastapi import APIRouter, Path, Request
 from starlette.responses import Response
 
 from apps.platform_api.dependencies import ContextDep, ModelsReaderDep, ResourcesDep
-from apps.platform_api.http.model_response import respond
-from apps.platform_api.http.model_route import ModelRoute
+from apps.platform_api.http.model.response import respond
+from apps.platform_api.http.model.route import ModelRoute
 from apps.platform_api.http.request_state import context_of
 from apps.platform_api.messages.models import anthropic_model, anthropic_models
 from apps.platform_api.openai.openapi import COMPLETIONS, EMBEDDINGS, MODEL, MODELS

@@ -9,7 +9,7 @@ from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
 
 from apps.platform_api.chat.schemas import ChatRequestBody
-from apps.platform_api.http.model_route import ModelRoute
+from apps.platform_api.http.model.route import ModelRoute
 from apps.platform_api.keys.schemas import CreateKeyBody, RevokeKeyBody, RotateKeyBody, UpdateKeyBody
 from apps.platform_api.messages.openapi import CountTokensBody, MessagesBody
 from apps.platform_api.openai.openapi import ChatCompletionBody, EmbeddingsBody

@@ -3,8 +3,8 @@
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from apps.platform_api.http.model_response import respond
-from apps.platform_api.http.model_route import ModelRoute
+from apps.platform_api.http.model.response import respond
+from apps.platform_api.http.model.route import ModelRoute
 from apps.platform_api.http.request_state import context_of, resources_of
 from apps.platform_api.responses.contract import ResponsesContract
 from apps.platform_api.responses.openapi import RESPONSES

@@ -7,7 +7,7 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute, iter_route_contexts
 from starlette.routing import BaseRoute
 
-from apps.platform_api.http.model_route import ModelRoute
+from apps.platform_api.http.model.route import ModelRoute
 from apps.platform_api.security.guard import Guard, LimitedBy
 
 PUBLIC = frozenset(

@@ -1,4 +1,4 @@
-"""All connections of a process: how many there may be, and which have taken too long."""
+"""All client connections of a process: limit their number, and check their timeouts."""
 
 import asyncio
 import time
@@ -17,47 +17,47 @@ from platform_app.observability.networks import network_of
 
 SWEEP_SECONDS = 0.5
 LOG_SECONDS = 10.0
-"""At most one log line for each reason in this time: a line costs more than the event that it reports."""
+"""The interval between two log lines with the same reason. A line costs more than the event that it reports."""
 
 _log = get_logger("http_server")
 
 
 class Connection(Protocol):
-    """What is watched of a connection."""
+    """A connection, as `Connections` sees it."""
 
     address: str
 
     def check(self, now: float) -> None:
-        """End the connection if it has taken too long; `now` is `Connections.now`."""
+        """Close the connection if one of its timeouts has expired; `now` is `Connections.now`."""
 
     def close_idle(self) -> None:
-        """Give way to another connection."""
+        """Close the idle connection, so that another one can be admitted."""
 
     def unsent(self) -> int:
-        """Bytes that were written and that the client has not taken."""
+        """Return the number of written bytes that the client has not received."""
         ...
 
     def stands_still(self, now: float) -> bool:
-        """Whether the client has taken nothing of them for a second."""
+        """Return whether the client has received none of them for a second."""
         ...
 
     def end_slow_reader(self) -> None:
-        """Disconnect a client that does not take its response."""
+        """Disconnect a client that does not read its response."""
 
     def abort(self) -> None:
-        """End the connection at once."""
+        """Close the connection at once."""
 
 
 class Connections:
-    """Admits connections, and looks at each of them twice a second: one timer for all, instead of several for each."""
+    """Admits connections, and checks each of them twice a second. One timer serves all connections."""
 
     def __init__(self, limits: ServerLimits, clock: Callable[[], float] = time.monotonic) -> None:
         self._limits = limits
         self._clock = clock
         self._swept_at = 0.0
         self.now = 0.0
-        """Seconds in which this process checked its connections: the clock of all their timeouts. A stall of the
-        process does not count against its clients."""
+        """The clock of all timeouts of connections, in seconds. It advances by at most two sweeps at a time, so a stall
+        of the process does not expire the timeouts of its clients."""
         self._common: tuple[Sequence[tuple[bytes, bytes]], bytes] = ((), b"")
         self._all: set[Connection] = set()
         self._by_network: dict[str, int] = {}
@@ -66,15 +66,15 @@ class Connections:
         self._timer: asyncio.TimerHandle | None = None
 
     def admit(self, connection: Connection) -> Refusal | None:
-        """Take a new connection in, or say why not. An idle connection gives way first, one of the same address where
-        it is the address that has too many."""
+        """Admit a new connection, or return why it is refused. At a limit, an idle connection is closed for it: one
+        from the same network if the network's limit is reached, else any."""
         network = network_of(connection.address)
         count = self._by_network.get(network, 0)
         if count >= self._limits.connections_per_address and not self._is_trusted(connection.address):
             if not self._evict(network):
-                return _too_many(Reason.CONNECTIONS_PER_ADDRESS, "Your address holds too many connections.")
+                return _too_many(Reason.CONNECTIONS_PER_ADDRESS, "Your address has too many open connections.")
         elif len(self._all) >= self._limits.connections and not self._evict(None):
-            return _too_many(Reason.CONNECTIONS, "This instance holds too many connections.")
+            return _too_many(Reason.CONNECTIONS, "This instance has too many open connections.")
         self._all.add(connection)
         self._by_network[network] = self._by_network.get(network, 0) + 1
         if self._timer is None:
@@ -83,7 +83,7 @@ class Connections:
         return None
 
     def remove(self, connection: Connection) -> None:
-        """Forget a connection that has ended; does nothing for one that was not admitted."""
+        """Remove a closed connection. A connection that was not admitted is ignored."""
         if connection not in self._all:
             return
         self._all.discard(connection)
@@ -96,20 +96,21 @@ class Connections:
             self._by_network.pop(network, None)
 
     def set_idle(self, connection: Connection, *, idle: bool) -> None:
-        """Note whether a connection could be closed without cutting a request off."""
+        """Note whether a connection can be closed without interrupting a request."""
         if not idle:
             self._idle.pop(connection, None)
         elif connection in self._all:
             self._idle[connection] = None
 
     def common_headers(self, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
-        """The lines of uvicorn's own headers (the date), which it replaces once a second."""
+        """Return the header lines of uvicorn's own headers, such as the date. uvicorn replaces `headers` once a
+        second; until then the encoded lines are reused."""
         if self._common[0] is not headers:
             self._common = headers, b"".join(b"%b: %b\r\n" % header for header in headers)
         return self._common[1]
 
     def count(self, reason: Reason, address: str) -> None:
-        """Count what was refused or ended, and log some of it."""
+        """Count a refused request or a closed connection, and log it at most once in LOG_SECONDS."""
         metrics.HTTP_REFUSED.labels(reason.value).inc()
         now = self._clock()
         if now - self._logged.get(reason, -LOG_SECONDS) >= LOG_SECONDS:
@@ -142,14 +143,14 @@ class Connections:
         at = self._clock()
         self.now += min(at - self._swept_at, 2 * SWEEP_SECONDS)
         self._swept_at = at
-        # First of all: whatever goes wrong with one connection, the bounds of the others hold.
+        # The next sweep is scheduled first, so that an error in this one does not end the checks.
         if self._timer is not None:
             self._timer.cancel()
         self._timer = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep)
         for connection in list(self._all):
             try:
                 connection.check(self.now)
-            except Exception as error:  # noqa: BLE001 - a bug in one connection must not end the watch over all
+            except Exception as error:  # noqa: BLE001 - a bug in one connection must not end the checks of all
                 self._drop(connection, error)
         self._bound_unsent()
         metrics.HTTP_CONNECTIONS.set(len(self._all))
@@ -158,13 +159,13 @@ class Connections:
             self._timer = None
 
     def _drop(self, connection: Connection, error: Exception) -> None:
-        """A bug: end the connection that cannot be looked at."""
+        """Abort a connection whose check raised an error, which is a bug."""
         _log.error("http_connection_check_failed", client_address=connection.address, exc_info=error)
         connection.abort()
 
 
 def _too_many(reason: Reason, message: str) -> Refusal:
-    return Refusal(503, "overloaded", reason, f"{message} Close some, or try again shortly.")
+    return Refusal(503, "overloaded", reason, f"{message} Close some of them, or try again shortly.")
 
 
 @lru_cache(1024)

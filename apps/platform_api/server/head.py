@@ -1,8 +1,8 @@
-"""A request's head: RFC 9112 read strictly. What two programs could read in two ways is refused.
+"""Parse the head of a request strictly, by RFC 9112. A head that two programs could read in two ways is refused.
 
-A proxy in front of this server and the server itself must agree on where each request ends. Every leniency of one of
-them is a place where a request can be hidden from the other, so none is built in here: line ends are CRLF, a field is
-one line, a body's length is declared once, `Upgrade` changes nothing.
+A proxy in front of this server and the server must agree on where each request ends. Where one of them is more lenient
+than the other, an attacker can hide a request from it (request smuggling). So this parser is never lenient: line ends
+are CRLF, a field is one line, a body's length is declared once, and `Upgrade` has no effect.
 """
 
 import re
@@ -28,22 +28,22 @@ _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _SLASH = re.compile("(%2f)", re.IGNORECASE)
 _FIRST = re.compile(_TOKEN)
 FORBIDDEN = re.compile(rb"(?<!\r)\n|\r[^\n]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-"""Malformed line ends, and bytes that no head and no trailer may contain."""
+"""Malformed line ends, and bytes that a head or a trailer must not contain."""
 
 
 @dataclass(slots=True)
 class RequestHead:
-    """What a head says, and how the body behind it is sent."""
+    """The fields of a head, and the framing of the body after it."""
 
     method: str
     path: str
-    """Percent-decoded, except for encoded slashes: those are data, never separators."""
+    """Percent-decoded, except for encoded slashes, which are data and not separators."""
     raw_path: bytes
     query: bytes
     version: str
     """`1.0` or `1.1`."""
     headers: list[tuple[bytes, bytes]]
-    """Lower-case names; values without surrounding white space."""
+    """Names in lower case; values without surrounding white space."""
     keep_alive: bool
     content_length: int = 0
     chunked: bool = False
@@ -51,10 +51,10 @@ class RequestHead:
 
 
 def parse_head(data: bytes, max_headers: int) -> RequestHead:
-    """Read a head, given without the empty line at its end.
+    """Parse a head; `data` is the head without the empty line at its end.
 
     Raises:
-        RequestRefusedError: it is not well-formed, or holds what this server does not do.
+        RequestRefusedError: the head is malformed, or requests something that this server does not support.
     """
     line_end = data.find(b"\r\n")
     if line_end < 0:
@@ -80,18 +80,19 @@ def parse_head(data: bytes, max_headers: int) -> RequestHead:
 
 
 def refuse_early(data: bytes | bytearray, seen: int = 0) -> None:
-    """Look at a head that is not complete yet: what can no longer become one need not be waited for. The first `seen`
-    bytes were looked at before.
+    """Check an incomplete head, so that a malformed one is refused before its end arrives. The first `seen` bytes were
+    checked before.
 
     Raises:
-        RequestRefusedError: a byte that no head holds, a bare CR or LF, or no method at the begin.
+        RequestRefusedError: the data has a byte that a head must not contain, a bare CR or LF, or does not begin with a
+            method.
     """
     if FORBIDDEN.search(data, max(0, seen - 1)) is not None or (not seen and _FIRST.match(data) is None):
-        raise refuse(Reason.HEADER_FIELD, "The head holds a control character, or a line end other than CRLF.")
+        raise refuse(Reason.HEADER_FIELD, "The head contains a control character, or a line end other than CRLF.")
 
 
 def head_too_large(max_bytes: int) -> RequestRefusedError:
-    """Return the refusal of a head that exceeds the bound."""
+    """Return the refusal of a head that exceeds the limit."""
     return refuse(
         Reason.HEAD_TOO_LARGE, f"The request's head is larger than {max_bytes} bytes.", 431, "headers_too_large"
     )
@@ -106,7 +107,7 @@ def _bad_line(line: bytes) -> RequestRefusedError:
 
 
 def _read_fields(head: RequestHead, fields: list[tuple[bytes, bytes]]) -> bytes | None:
-    """Take over the fields that frame the message; returns the host."""
+    """Read the fields into the head, with the framing of the body. Return the host."""
     hosts: list[bytes] = []
     lengths: list[bytes] = []
     codings: list[bytes] = []
@@ -129,7 +130,7 @@ def _read_fields(head: RequestHead, fields: list[tuple[bytes, bytes]]) -> bytes 
                 head.expects_continue = head.version == "1.1"
             else:
                 raise refuse(
-                    Reason.EXPECTATION, "The only expectation that is met is 100-continue.", 417, "expectation_failed"
+                    Reason.EXPECTATION, "The only supported expectation is 100-continue.", 417, "expectation_failed"
                 )
     if lengths or codings:
         _read_length(head, lengths, codings)
@@ -140,7 +141,7 @@ _FRAMING = frozenset({b"host", b"content-length", b"transfer-encoding", b"connec
 
 
 def _read_connection(head: RequestHead, value: bytes) -> None:
-    """`close` ends the connection; nothing else means anything here, `upgrade` least of all."""
+    """Read `close`. Other options have no effect, `upgrade` and `keep-alive` included."""
     if any(option.strip().lower() == b"close" for option in value.split(b",")):
         head.keep_alive = False
 
@@ -148,11 +149,11 @@ def _read_connection(head: RequestHead, value: bytes) -> None:
 def _read_length(head: RequestHead, lengths: list[bytes], codings: list[bytes]) -> None:
     if codings:
         if lengths:
-            raise refuse(Reason.BODY_LENGTH, "Content-Length and Transfer-Encoding exclude each other.")
+            raise refuse(Reason.BODY_LENGTH, "Content-Length and Transfer-Encoding must not be sent together.")
         if head.version == "1.0":
-            raise refuse(Reason.TRANSFER_ENCODING, "HTTP/1.0 has no Transfer-Encoding.")
+            raise refuse(Reason.TRANSFER_ENCODING, "Transfer-Encoding is not part of HTTP/1.0. Send Content-Length.")
         if len(codings) > 1 or codings[0].lower() != b"chunked":
-            raise refuse(Reason.TRANSFER_ENCODING, "The only Transfer-Encoding that is taken is chunked, once.")
+            raise refuse(Reason.TRANSFER_ENCODING, "The only supported Transfer-Encoding is chunked, once.")
         head.chunked = True
         return
     length = lengths[0]
@@ -162,13 +163,14 @@ def _read_length(head: RequestHead, lengths: list[bytes], codings: list[bytes]) 
 
 
 def _host(head: RequestHead, hosts: list[bytes]) -> bytes | None:
-    """Exactly one in HTTP/1.1: without it, or with two, a proxy and this server may mean different ones."""
+    """Return the host. HTTP/1.1 requires exactly one: with none or two, a proxy and this server may use different
+    ones."""
     if len(hosts) == 1:
         if not _is_host(hosts[0]):
             raise refuse(Reason.HOST, "The Host header is malformed: expected a name or an address, and a port.")
         return hosts[0]
     if hosts or head.version == "1.1":
-        raise refuse(Reason.HOST, "Exactly one Host header is needed.")
+        raise refuse(Reason.HOST, "Exactly one Host header is required.")
     return None
 
 
@@ -182,15 +184,15 @@ def _read_target(head: RequestHead, target: bytes, host: bytes | None) -> None:
         target = _path_of(head, target, host)
     path, _, head.query = target.partition(b"?")
     if b"#" in target:
-        raise refuse(Reason.TARGET, "The request target holds a fragment ('#'), which is not sent to servers.")
+        raise refuse(Reason.TARGET, "The request target contains a fragment ('#'). Send it without the fragment.")
     head.raw_path = path
     head.path = path.decode() if b"%" not in path else _decoded(path)
 
 
 def _path_of(head: RequestHead, target: bytes, host: bytes | None) -> bytes:
-    """The path of a target in another form than `/path`."""
+    """Return the path of a target that does not have the form `/path`."""
     if head.method == "CONNECT":
-        raise refuse(Reason.METHOD, "This server is no proxy: it does not take CONNECT.", 405, "method_not_allowed")
+        raise refuse(Reason.METHOD, "This server is not a proxy; it has no CONNECT.", 405, "method_not_allowed")
     if target == b"*" and head.method == "OPTIONS":
         return target
     absolute = _ABSOLUTE.fullmatch(target)
@@ -204,5 +206,5 @@ def _path_of(head: RequestHead, target: bytes, host: bytes | None) -> bytes:
 
 def _decoded(path: bytes) -> str:
     if _BAD_ESCAPE.search(path) is not None:
-        raise refuse(Reason.TARGET, "The request target holds '%' without two hexadecimal digits behind it.")
+        raise refuse(Reason.TARGET, "The request target contains '%' without two hexadecimal digits after it.")
     return "".join(part if index % 2 else unquote(part) for index, part in enumerate(_SLASH.split(path.decode())))

@@ -1,13 +1,12 @@
-"""One connection: reads requests one after the other, hands each to the application, and keeps the bounds.
+"""One client connection: read its requests in order, pass each to the application, and enforce the limits.
 
-uvicorn makes one `ServerProtocol` for each connection and asks all of them to end when the process stops.
+uvicorn creates one `ServerProtocol` for each connection, and calls `shutdown` of all of them when the process stops.
 """
 
 import asyncio
 from collections.abc import Callable
 from typing import Any
 
-import orjson
 from starlette.types import ASGIApp, Scope
 from uvicorn.config import Config
 from uvicorn.server import ServerState
@@ -17,25 +16,22 @@ from apps.platform_api.server.exchange import Exchange
 from apps.platform_api.server.head import HEAD_END, RequestHead, head_too_large, parse_head, refuse_early
 from apps.platform_api.server.incoming_body import ChunkedBody, IncomingBody, LengthBody
 from apps.platform_api.server.limits import ServerLimits
-from apps.platform_api.server.refusal import Reason, Refusal, RequestRefusedError
+from apps.platform_api.server.refusal import Reason, Refusal, RequestRefusedError, refusal_response
 from apps.platform_api.server.write_coalescing import CoalescingWriter
-from platform_app.core_contracts import error_response
-from platform_app.observability import ids
-from platform_app.observability.tracing.trace_context import continue_trace
 
 _NO_TIME = float("inf")
 STANDS_STILL_SECONDS = 1.0
 
 
 class ServerProtocol(asyncio.Protocol):
-    """A client's connection. At any time it waits for a head, reads a request's body, waits for a response, or
-    lingers: reads and drops what still comes until it closes."""
+    """A client's connection. It is in one of four states: it waits for a head, reads a request's body, waits for the
+    response of the application, or lingers. A lingering connection reads and discards data until it closes."""
 
     def __init__(
         self, limits: ServerLimits, connections: Connections, *, config: Config, server_state: ServerState,
         app_state: dict[str, Any], _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:  # fmt: skip
-        """The keyword arguments are what uvicorn gives."""
+        """uvicorn passes the keyword arguments."""
         self._limits = limits
         self._connections = connections
         self._server = server_state
@@ -46,24 +42,24 @@ class ServerProtocol(asyncio.Protocol):
         self._writer: CoalescingWriter
         self._buffer = bytearray()
         self._searched = 0
-        """So far the buffer holds no end of a head."""
+        """The bytes at the start of the buffer that were searched for the end of a head."""
         self._may_skip_line = True
         self._exchange: Exchange | None = None
         self._body: IncomingBody | None = None
-        """Of the last request that began, while it is not complete."""
+        """The body of the current request; None once it has arrived completely."""
         self._had_request = False
         self._reading_paused = False
         self._writable: asyncio.Future[None] | None = None
         self._dropped = 0
         self._drops = False
-        """Nothing that arrives is looked at any more."""
+        """Whether all further input is discarded."""
         self._closes_at = _NO_TIME
         self._waits_until = _NO_TIME
-        """For a head."""
+        """When the timeout for a head expires."""
         self._taken, self._taken_at = 0, 0.0
-        """How much the client had taken of what was written, and when that was noted."""
+        """The bytes that the client had received when its rate was last measured, and the time of that."""
         self._seen, self._moved_at = 0, 0.0
-        """The same at the last look, and when it moved last."""
+        """The bytes that the client had received at the last check, and the time of their last change."""
         self.closing = False
         self.address = "unix"
         self._addresses: tuple[Any, Any] = (None, None)
@@ -116,11 +112,11 @@ class ServerProtocol(asyncio.Protocol):
             self._refuse(error.refusal)
 
     def eof_received(self) -> None:
-        """Treat a client that closed its half of the connection as disconnected. The two cannot be distinguished, and a
-        provider call without a client should end."""
+        """Treat a client that closed its half of the connection as disconnected. The server cannot distinguish the two,
+        and a provider call without a client should end."""
 
     def pause_writing(self) -> None:
-        """See asyncio.BaseProtocol: the client does not take what is sent."""
+        """See asyncio.BaseProtocol. The transport calls this when the client reads too slowly."""
         if self._writable is None:
             self._writable = self._loop.create_future()
 
@@ -131,7 +127,7 @@ class ServerProtocol(asyncio.Protocol):
             writable.set_result(None)
 
     def shutdown(self) -> None:
-        """Called by uvicorn when the process stops: end now, or after the response that is being made."""
+        """Close now, or after the current response. uvicorn calls this when the process stops."""
         self.closing = True
         if self._exchange is None:
             self._close()
@@ -145,7 +141,7 @@ class ServerProtocol(asyncio.Protocol):
     # Reading.
 
     def _advance(self) -> None:
-        """Go as far as what has arrived allows."""
+        """Process the buffered data: the rest of a body, or the next requests."""
         while self._buffer and not self._drops:
             if self._body is not None:
                 self._take_body(self._body)
@@ -170,9 +166,9 @@ class ServerProtocol(asyncio.Protocol):
             self._wait_for_head()
 
     def _begin_request(self) -> bool:
-        """Read a head and start its request; false where it has not arrived completely."""
+        """Read a head and start its request. Return False if the head is not complete yet."""
         buffer = self._buffer
-        if self._may_skip_line and buffer.startswith(b"\r\n"):  # RFC 9112, section 2.2: one at least is to be ignored
+        if self._may_skip_line and buffer.startswith(b"\r\n"):  # RFC 9112, section 2.2: ignore at least one
             self._may_skip_line = False
             del buffer[:2]
         if not buffer or (self._may_skip_line and buffer == b"\r"):  # a line feed may follow
@@ -230,14 +226,14 @@ class ServerProtocol(asyncio.Protocol):
         task.add_done_callback(self._server.tasks.discard)
 
     def _refuse(self, refusal: Refusal) -> None:
-        """Respond to a malformed request, and end the connection. For a malformed body the application writes the
+        """Respond to a malformed request and close the connection. If the body is malformed, the application writes the
         response."""
         self._connections.count(refusal.reason, self.address)
         self._drop_input()
         if self._exchange is not None:
             self._exchange.break_body(refusal)
             return
-        self._writer.write(_refusal_response(refusal, self.common_headers()))
+        self._writer.write(refusal_response(refusal, self.common_headers()))
         self._close()
 
     def _drop_input(self) -> None:
@@ -245,14 +241,14 @@ class ServerProtocol(asyncio.Protocol):
         self._buffer = bytearray()
         self._body = None
 
-    # Exchange's side, see ConnectionHandle.
+    # ConnectionHandle, the interface for Exchange.
 
     def write(self, data: bytes) -> None:
         """See ConnectionHandle."""
         self._writer.write(data)
 
     async def drain(self) -> None:
-        """See ConnectionHandle. `check` ends the wait for a client that takes nothing."""
+        """See ConnectionHandle. `check` aborts the connection of a client that does not read, which ends the wait."""
         while self._writable is not None:
             await asyncio.shield(self._writable)
 
@@ -282,7 +278,7 @@ class ServerProtocol(asyncio.Protocol):
         self.resume_reading()
         self._wait_for_head()
         if self._buffer:
-            # Not at once: the handler that has just sent this response continues first.
+            # In the next iteration: the handler that has just sent this response continues first.
             self._loop.call_soon(self.data_received, b"")
 
     def abort(self) -> None:
@@ -291,26 +287,26 @@ class ServerProtocol(asyncio.Protocol):
         self._transport.abort()
 
     def _wait_for_head(self) -> None:
-        """The time for a next request runs, or for the rest of a body that was not wanted."""
+        """Start the timeout for the next head, or for the rest of a body that the application did not read."""
         seconds = self._limits.idle_seconds if self._body is None else self._limits.head_seconds
         self._waits_until = self._connections.now + seconds
         self._connections.set_idle(self, idle=True)
 
-    # The end.
+    # Closing.
 
     def close_idle(self) -> None:
         """See connections.Connection."""
         self._transport.close()
 
     def _close(self) -> None:
-        """Close once what was written is sent. Where the client may still be sending, read and drop that first: closing
-        a connection with unread data resets it, and the client would not see the response."""
+        """Close after the written data is sent. If the client may still be sending, read and discard its data first:
+        closing a connection with unread data resets it, and the client would not receive the response."""
         if self._closes_at == _NO_TIME and (self._drops or self._body is not None):
             self._drop_input()
             self._writer.flush()
             self.resume_reading()
             self._closes_at = self._connections.now + self._limits.linger_seconds
-            self._waits_until = _NO_TIME  # for a head: there will be none
+            self._waits_until = _NO_TIME  # no head is read any more
             self._connections.set_idle(self, idle=False)
             if not self._transport.is_closing():
                 self._writer.end()
@@ -345,7 +341,7 @@ class ServerProtocol(asyncio.Protocol):
         self._transport.abort()
 
     def _end_wait(self) -> None:
-        """No head came in time."""
+        """Close a connection whose timeout for a head expired."""
         if self._searched:
             self._refuse(Refusal(408, "request_timeout", Reason.HEAD_SLOW, "The head did not arrive in time."))
             return
@@ -353,7 +349,7 @@ class ServerProtocol(asyncio.Protocol):
         self._transport.close()
 
     def _stalls(self, now: float) -> bool:
-        """Whether the client takes what was written too slowly; looked at once in `write_seconds`."""
+        """Return whether the client reads too slowly. The rate is measured every `write_seconds`."""
         unsent = self.unsent()
         taken = self._writer.written - unsent
         if taken != self._seen:
@@ -370,34 +366,9 @@ class ServerProtocol(asyncio.Protocol):
 
 
 def protocol_factory(limits: ServerLimits, connections: Connections) -> Callable[..., ServerProtocol]:
-    """For uvicorn's `http` option."""
+    """Return the factory of protocols for uvicorn's `http` option."""
 
     def make(**options: Any) -> ServerProtocol:
         return ServerProtocol(limits, connections, **options)
 
     return make
-
-
-def _refusal_response(refusal: Refusal, common_headers: bytes) -> bytes:
-    """A whole response, in the form of every error of ours."""
-    request_id = ids.request_id()
-    trace = continue_trace(None)
-    body = orjson.dumps(error_response(refusal.code, refusal.message, request_id, None))
-    return (
-        b"HTTP/1.1 %d %b\r\n%bcontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n"
-        b"x-request-id: %b\r\ntraceparent: %b\r\n\r\n%b"
-    ) % (
-        refusal.status, _PHRASES[refusal.status], common_headers, len(body), request_id.encode(),
-        trace.traceparent.encode(), body,
-    )  # fmt: skip
-
-
-_PHRASES = {
-    400: b"Bad Request",
-    405: b"Method Not Allowed",
-    408: b"Request Timeout",
-    417: b"Expectation Failed",
-    431: b"Request Header Fields Too Large",
-    503: b"Service Unavailable",
-    505: b"HTTP Version Not Supported",
-}

@@ -1,11 +1,17 @@
-"""What a client gets whose bytes are no request that this server takes."""
+"""The responses to bytes that are not a valid request, or that exceed a limit of the server."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
+import orjson
+
+from platform_app.core_contracts import error_response
+from platform_app.observability import ids
+from platform_app.observability.tracing.trace_context import continue_trace
+
 
 class Reason(StrEnum):
-    """Why, as the label of `platform_http_refused_total`. docs/http.md says what a client sees of each."""
+    """The reason for a refusal, a label of `platform_http_refused_total`. docs/http.md describes each response."""
 
     REQUEST_LINE = "request_line"
     HTTP_VERSION = "http_version"
@@ -38,14 +44,15 @@ class Refusal:
 
     status: int
     code: str
-    """As in the body of every error, docs/http.md."""
+    """The error code in the body; see docs/http/errors.md."""
     reason: Reason
     message: str
-    """For the person who must act; holds nothing that the client sent."""
+    """The message for the client's developer. It contains nothing that the client sent."""
 
 
 class RequestRefusedError(Exception):
-    """The bytes are no request; nothing behind them on the connection can be trusted either."""
+    """The bytes are not a valid request. The server reads no more bytes of the connection, since it cannot know where
+    the next request begins."""
 
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.message)
@@ -53,5 +60,30 @@ class RequestRefusedError(Exception):
 
 
 def refuse(reason: Reason, message: str, status: int = 400, code: str = "invalid_request") -> RequestRefusedError:
-    """The error to raise."""
+    """Return the error to raise."""
     return RequestRefusedError(Refusal(status, code, reason, message))
+
+
+def refusal_response(refusal: Refusal, common_headers: bytes) -> bytes:
+    """Return the bytes of the whole response. Its body is that of every error of the gateway."""
+    request_id = ids.request_id()
+    trace = continue_trace(None)
+    body = orjson.dumps(error_response(refusal.code, refusal.message, request_id, None))
+    return (
+        b"HTTP/1.1 %d %b\r\n%bcontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n"
+        b"x-request-id: %b\r\ntraceparent: %b\r\n\r\n%b"
+    ) % (
+        refusal.status, _PHRASES[refusal.status], common_headers, len(body), request_id.encode(),
+        trace.traceparent.encode(), body,
+    )  # fmt: skip
+
+
+_PHRASES = {
+    400: b"Bad Request",
+    405: b"Method Not Allowed",
+    408: b"Request Timeout",
+    417: b"Expectation Failed",
+    431: b"Request Header Fields Too Large",
+    503: b"Service Unavailable",
+    505: b"HTTP Version Not Supported",
+}

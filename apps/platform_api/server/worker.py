@@ -32,7 +32,7 @@ from apps.platform_api.server.state import ServerState
 from platform_app.config import Settings, load_settings
 from platform_app.credential_forms import mask_credentials
 from platform_app.errors import ConfigurationError
-from platform_app.observability.event_loop import start_loop_timer
+from platform_app.observability.event_loop.timer import start_loop_timer
 from platform_app.observability.logging import configure_logging, get_logger
 from platform_app.observability.logs.exceptions import exception_fields
 from platform_app.observability.logs.known_secrets import mask_known_secrets

@@ -1,6 +1,6 @@
-"""One write for all that is written in one turn of the event loop.
+"""Join the writes of one event-loop iteration into one write to the transport.
 
-uvloop sends what it gets at once, so that the end of a stream would be two system calls and wake its reader twice.
+uvloop sends each write at once. Without this, the end of a stream would be two system calls, and wake its reader twice.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ MAX_BUFFERED_BYTES = 64 * 1024
 
 
 class CoalescingWriter:
-    """Writes to a transport at the end of the loop's iteration."""
+    """Writes to a transport at the end of the event loop's iteration."""
 
     __slots__ = ("_ended", "_loop", "_parts", "_size", "_transport", "written")
 
@@ -21,10 +21,10 @@ class CoalescingWriter:
         self._size = 0
         self._ended = False
         self.written = 0
-        """Bytes handed to the transport so far."""
+        """The bytes that were written to the transport so far."""
 
     def write(self, data: bytes) -> None:
-        """Send these bytes before the next iteration ends, behind what was written before; drop them after `end`."""
+        """Send these bytes before the next iteration ends, in the order of the writes. After `end` they are dropped."""
         if self._ended:
             return
         if not self._parts:
@@ -35,18 +35,18 @@ class CoalescingWriter:
             self.flush()
 
     def flush(self) -> None:
-        """Hand over what is buffered, unless the connection is closing."""
+        """Write the buffered bytes to the transport, unless the connection is closing."""
         parts, size, self._parts, self._size = self._parts, self._size, [], 0
         if not parts or self._transport.is_closing():
             return
         if len(parts) > 1 and max(map(len, parts)) <= MAX_BUFFERED_BYTES:
-            parts = [b"".join(parts)]  # a large part would take its memory twice
+            parts = [b"".join(parts)]  # joining a large part would use its memory twice
         for data in parts:
             self._transport.write(data)
         self.written += size
 
     def end(self) -> None:
-        """Send what is buffered, and then the end of this side. The other side may still send."""
+        """Send the buffered bytes and close this half of the connection. The client may still send."""
         self.flush()
         if not self._ended and not self._transport.is_closing():
             self._ended = True

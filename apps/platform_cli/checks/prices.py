@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from platform_app.config import PlatformConfig
-from platform_app.config.limit_checks import MODEL_ROUTES
+from platform_app.config.limits.checks import MODEL_ROUTES
 from platform_app.config.model_names import WILDCARD
 from platform_app.llm.models.builder import routes_by_model
 from platform_app.llm.models.route import Route

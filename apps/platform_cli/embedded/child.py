@@ -76,19 +76,11 @@ class ChildProcess:
                 # calls prctl and getppid, which take no lock.
                 warnings.simplefilter("ignore", DeprecationWarning)
                 self._popen = subprocess.Popen(  # noqa: S603 - argv is the caller's, no shell
-                    list(argv),
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    env=env,
-                    cwd=cwd,
-                    start_new_session=True,
-                    pass_fds=pass_fds,
-                    user=account.uid if account else None,
-                    group=account.gid if account else None,
+                    list(argv), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env, cwd=cwd,
+                    start_new_session=True, pass_fds=pass_fds, preexec_fn=_die_with_parent(death_signal),
+                    user=account.uid if account else None, group=account.gid if account else None,
                     extra_groups=[] if account else None,
-                    preexec_fn=_die_with_parent(death_signal),
-                )
+                )  # fmt: skip
         except (OSError, subprocess.SubprocessError) as error:
             raise ChildFailedError(f"{name} cannot be started: {error}") from error
         finally:

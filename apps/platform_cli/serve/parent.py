@@ -14,10 +14,10 @@ from platform_app.observability.optional_modules import leave_out_optional_modul
 leave_out_optional_modules()
 
 # ruff: noqa: E402 - before any library is imported
+from apps.platform_cli.serve.metrics.worker import serve_metrics
 from apps.platform_cli.serve.options import ParentOptions
 from apps.platform_cli.serve.supervisor import Supervisor
 from apps.platform_cli.serve.trace_exporter import TraceExporter
-from apps.platform_cli.serve.worker_metrics import serve_metrics
 from platform_app.errors import ConfigurationError
 from platform_app.observability.logging import configure_logging
 from platform_app.observability.logs.unhandled import capture_unhandled

@@ -9,7 +9,7 @@ import orjson
 import typer
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from apps.platform_cli.database_commands import read_database, write_lines
+from apps.platform_cli.database.commands import read_database, write_lines
 from apps.platform_cli.terminal.progress import Progress
 from platform_app.ledger.reading.usage import UsagePage, UsageReader
 from platform_app.ledger.reading.usage_query import FIELDS, GroupBy, UsageFilter

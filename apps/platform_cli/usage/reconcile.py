@@ -11,7 +11,7 @@ import orjson
 import typer
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from apps.platform_cli.database_commands import read_database
+from apps.platform_cli.database.commands import read_database
 from apps.platform_cli.usage.bill_csv import FORMATS, Bill, BillError, Columns, Group, Sums, family, read_bill
 from platform_app.ledger.reading.usage import UpstreamUsage, UsageReader
 

@@ -8,7 +8,7 @@ from typing import Any
 from platform_app.auth.keys.records import KeyRecord
 from platform_app.auth.permissions import ALL, GRANTS, covers, unknown_grants
 from platform_app.config import LimitRule, did_you_mean
-from platform_app.config.limits import BY_KEY_SCOPES
+from platform_app.config.limits.rules import BY_KEY_SCOPES
 from platform_app.credential_forms import holds_credential
 from platform_app.errors import InsufficientScope, ValidationFailed
 from platform_app.observability import metrics

@@ -15,8 +15,8 @@ from platform_app.llm.models.stored_state import require_stored_state
 from platform_app.llm.requests import ModelCall, Operation, UpstreamCall
 from platform_app.observability import ids
 from platform_app.observability.logging import get_logger
-from platform_app.observability.provider_call import ProviderCall
 from platform_app.observability.record import MAX_MESSAGE, OK, SECRET, AttemptRecord
+from platform_app.observability.request.provider_call import ProviderCall
 from platform_app.observability.tracing.trace_context import child_traceparent
 
 _log = get_logger("providers")

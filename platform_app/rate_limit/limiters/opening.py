@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from platform_app.config import Settings
-from platform_app.observability.background import run_until_closed
+from platform_app.observability.event_loop.background import run_until_closed
 from platform_app.rate_limit.limiter import RateLimiter
 from platform_app.rate_limit.limiters.cluster import ClusterLimiter
 from platform_app.rate_limit.limiters.failover import FailoverLimiter

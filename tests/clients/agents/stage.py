@@ -11,9 +11,9 @@ from apps.platform_cli.embedded.valkey import EmbeddedValkey
 from platform_app.db import migrations
 from tests.conftest import GENEROUS, PATIENT, Platform
 from tests.support.gateway.process import Gateway, write_catalog
-from tests.support.gateway.usage_records import BilledKey
 from tests.support.providers.client_models import providers_of
 from tests.support.providers.simulator_thread import running_simulator
+from tests.support.usage.records import BilledKey
 
 ROUTES = {
     "openai": "chat completions",

@@ -160,7 +160,7 @@ async def test_export_of_many_rows_takes_bounded_memory(engine: AsyncEngine, emp
     }
     program = (
         "import resource, sys\n"
-        "from apps.platform_cli.audit import print_audit\n"
+        "from apps.platform_cli.reading.audit import print_audit\n"
         "from platform_app.ledger.reading.audit import AuditFilter\n"
         "print_audit(AuditFilter(), 1000)\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"

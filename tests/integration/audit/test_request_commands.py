@@ -11,8 +11,8 @@ import pytest
 
 from tests.conftest import PROVIDER_KEY, Platform
 from tests.support.command_line import PEPPER, cli
-from tests.support.gateway.ledger_events import access, spool_in, usage
 from tests.support.gateway.process import Gateway
+from tests.support.ledger.events import access, spool_in, usage
 
 
 async def found_by(client: httpx.AsyncClient, gateway: Gateway, key: str, identifier: str) -> dict[str, Any]:

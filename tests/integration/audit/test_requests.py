@@ -18,8 +18,8 @@ from platform_app.ledger.shipping.batch import batch_of
 from platform_app.ledger.shipping.shipper import Shipper
 from platform_app.observability import ids
 from platform_app.observability.record import AttemptRecord
-from tests.support.gateway.ledger_database import session_on
-from tests.support.gateway.ledger_events import access, spool_in, usage
+from tests.support.ledger.database import session_on
+from tests.support.ledger.events import access, spool_in, usage
 
 NOW = datetime.now(UTC)
 

@@ -14,9 +14,9 @@ from platform_app.ledger.shipping.shipper import Shipper
 from tests.conftest import Platform
 from tests.support.docs.examples import same_events, same_response, same_shape
 from tests.support.docs.pages import page_with_parts
-from tests.support.gateway.ledger_database import session_on
-from tests.support.gateway.ledger_events import usage
 from tests.support.gateway.process import Gateway
+from tests.support.ledger.database import session_on
+from tests.support.ledger.events import usage
 
 HTTP = page_with_parts("http")
 EXAMPLES = re.findall(r"^```bash\n(.*?)^```\n+^```(json|text)\n(.*?)^```", HTTP, re.M | re.S)

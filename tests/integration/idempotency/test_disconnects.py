@@ -20,7 +20,7 @@ from tests.support.failover.faulty_provider import TEXT, WORDS, Call, FaultyProv
 from tests.support.gateway.http import OPENAI_CHAT, PLATFORM_CHAT, chat_request, connect, metric, until
 from tests.support.gateway.http import metric_becomes as becomes
 from tests.support.gateway.process import Gateway, write_catalog
-from tests.support.gateway.usage_records import BilledKey, usage_of
+from tests.support.usage.records import BilledKey, usage_of
 
 DETACHED = "platform_idempotency_detached"
 IN_FLIGHT = "platform_http_requests_in_flight"

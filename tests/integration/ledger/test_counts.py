@@ -22,10 +22,10 @@ from platform_app.ledger.shipping.batch import batch_of
 from platform_app.ledger.shipping.shipper import Shipper
 from tests.conftest import Platform
 from tests.support.gateway.http import metric
-from tests.support.gateway.ledger_database import connected, session_on, settings_for
-from tests.support.gateway.ledger_events import access
-from tests.support.gateway.ledger_versions import ADDED_BY_0007, ADDED_BY_0008, EarlierShipper
 from tests.support.gateway.process import Gateway
+from tests.support.ledger.database import connected, session_on, settings_for
+from tests.support.ledger.events import access
+from tests.support.ledger.versions import ADDED_BY_0007, ADDED_BY_0008, EarlierShipper
 from tests.support.timing.apart import run_apart
 
 BOUND = 5

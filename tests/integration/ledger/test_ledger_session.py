@@ -11,13 +11,13 @@ from platform_app.ledger.shipping.shipper import Shipper
 from platform_app.ledger.spool.segments import list_directory
 from platform_app.ledger.spool.session import DatabaseUnavailableError
 from tests.support.gateway.http import until
-from tests.support.gateway.ledger_database import (
+from tests.support.ledger.database import (
     connected,
     session_on,
     settings_for,
     stored_decisions,
 )
-from tests.support.gateway.ledger_events import access
+from tests.support.ledger.events import access
 
 
 async def test_deadline_cuts_the_connection_and_next_use_reconnects(ledger_url: str) -> None:

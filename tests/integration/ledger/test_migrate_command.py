@@ -9,8 +9,8 @@ import pytest
 
 from platform_app.db import migrations
 from platform_app.db.schema_changes import DROPPED
-from tests.support.gateway.ledger_database import ROLES, as_role, connected
 from tests.support.gateway.migrate import migrate_down, migrate_up
+from tests.support.ledger.database import ROLES, as_role, connected
 from tests.support.timing.apart import run_apart
 
 

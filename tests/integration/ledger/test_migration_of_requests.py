@@ -6,9 +6,9 @@ import asyncpg
 import pytest
 
 from platform_app.db import migrations
-from tests.support.gateway.ledger_database import connected, session_on
-from tests.support.gateway.ledger_events import access, usage
-from tests.support.gateway.ledger_versions import ADDED_BY_0007, ADDED_BY_0008, EarlierShipper
+from tests.support.ledger.database import connected, session_on
+from tests.support.ledger.events import access, usage
+from tests.support.ledger.versions import ADDED_BY_0007, ADDED_BY_0008, EarlierShipper
 
 INDEXES = ("ix_access_decisions_request_id", "ix_usage_records_request_id", "ix_usage_records_trace_id")
 VALID = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass($1)"

@@ -8,9 +8,9 @@ from platform_app.db import migrations
 from platform_app.ledger.events.event import LedgerEvent
 from platform_app.ledger.shipping.batch import batch_of, parse
 from platform_app.ledger.shipping.shipper import Shipper
-from tests.support.gateway.ledger_database import connected, session_on
-from tests.support.gateway.ledger_events import keeping, usage
-from tests.support.gateway.ledger_versions import ADDED_BY_0008, EarlierShipper
+from tests.support.ledger.database import connected, session_on
+from tests.support.ledger.events import keeping, usage
+from tests.support.ledger.versions import ADDED_BY_0008, EarlierShipper
 
 ROWS = "SELECT session, requested_model FROM usage_records ORDER BY session NULLS FIRST"
 

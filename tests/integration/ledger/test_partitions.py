@@ -11,11 +11,11 @@ from platform_app.ledger.shipping.batch import batch_of
 from platform_app.ledger.shipping.partitions import DAYS_AHEAD, MaintenanceReport, maintain
 from platform_app.ledger.shipping.shipper import Shipper
 from platform_app.ledger.shipping.tables import ACCESS_DECISIONS, TABLES, USAGE_RECORDS
-from tests.support.gateway.ledger_database import (
+from tests.support.ledger.database import (
     connected,
     session_on,
 )
-from tests.support.gateway.ledger_events import access, keeping, usage
+from tests.support.ledger.events import access, keeping, usage
 
 TODAY = datetime.now(UTC).date()
 

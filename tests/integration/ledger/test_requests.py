@@ -17,9 +17,9 @@ from apps.platform_cli.main import app
 from apps.provider_simulator.server import ProviderSimulator
 from tests.conftest import Platform
 from tests.support.gateway.http import chat_request, connect, metric, until
-from tests.support.gateway.ledger_database import ROLES, as_role, connected, migrate_up
-from tests.support.gateway.ledger_events import spool_in
 from tests.support.gateway.process import Gateway
+from tests.support.ledger.database import ROLES, as_role, connected, migrate_up
+from tests.support.ledger.events import spool_in
 from tests.support.timing.apart import run_apart
 
 

@@ -15,14 +15,14 @@ from platform_app.ledger.shipping.shipper import Shipper
 from platform_app.ledger.shipping.tables import TABLES
 from platform_app.resources.key_admin import open_key_admin
 from platform_app.secret_store.env import EnvSecretStore
-from tests.support.gateway.ledger_database import (
+from tests.support.ledger.database import (
     ROLES,
     as_role,
     connected,
     migrate_up,
     session_on,
 )
-from tests.support.gateway.ledger_events import access, keeping, usage
+from tests.support.ledger.events import access, keeping, usage
 from tests.support.timing.apart import run_apart
 
 NOW = datetime.now(UTC)

@@ -19,14 +19,14 @@ from platform_app.ledger.shipping.writer import LedgerWriter
 from platform_app.ledger.spool.maintenance import SpoolMaintenance
 from platform_app.ledger.spool.segments import LINE_VERSION, Orphans, list_directory
 from tests.support.fakes.core import Count
-from tests.support.gateway.ledger_database import (
+from tests.support.ledger.database import (
     connected,
     session_on,
     settings_for,
     stored_decisions,
 )
-from tests.support.gateway.ledger_events import access, keeping, spool_in, usage
-from tests.support.gateway.ledger_versions import line_of_version_1
+from tests.support.ledger.events import access, keeping, spool_in, usage
+from tests.support.ledger.versions import line_of_version_1
 
 NOW = datetime.now(UTC)
 TODAY = NOW.date()

@@ -19,13 +19,13 @@ from apps.platform_cli.embedded.valkey import EmbeddedValkey
 from apps.provider_simulator.server import ProviderSimulator
 from tests.conftest import Platform
 from tests.support.gateway.keys_api import Api
-from tests.support.gateway.ledger_database import migrate_up
 from tests.support.gateway.process import Gateway
+from tests.support.ledger.database import migrate_up
 from tests.support.observability import traffic
 from tests.support.observability.expressions import Expression, every_expression, sql_queries, variable_queries
 from tests.support.paths import ROOT
-from tests.support.servers.certificates import Authority
 from tests.support.servers.ports import free_port
+from tests.support.servers.tls.certificates import Authority
 
 pytestmark = pytest.mark.skipif(find_prometheus() is None, reason="no prometheus program is installed")
 

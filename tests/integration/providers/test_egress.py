@@ -17,8 +17,8 @@ from tests.conftest import GENEROUS, Platform
 from tests.support.failover.faulty_provider import TEXT, FaultyProvider
 from tests.support.failover.verdicts import Response, ask
 from tests.support.gateway.process import Gateway, write_catalog
-from tests.support.servers.certificates import Authority
 from tests.support.servers.egress import ENCODED, PASSWORD, USER, EgressProxyProcess, start_mitmproxy, start_tinyproxy
+from tests.support.servers.tls.certificates import Authority
 
 MODELS = ("plain", "private", "mutual")
 

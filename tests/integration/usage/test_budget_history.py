@@ -19,8 +19,8 @@ from platform_app.rate_limit.limiters.seeding import HistoryUnavailable
 from platform_app.rate_limit.matching import LimitedRequest
 from platform_app.rate_limit.rule import rule_of
 from platform_app.resources.budget_history import LedgerHistory, spent_filter
-from tests.support.gateway.ledger_database import session_on
-from tests.support.gateway.ledger_events import access, spool_in, usage
+from tests.support.ledger.database import session_on
+from tests.support.ledger.events import access, spool_in, usage
 
 TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 EVERYBODY = SpentFilter()

@@ -15,8 +15,8 @@ from platform_app.ledger.events.event import UsageRecord
 from platform_app.ledger.shipping.batch import batch_of
 from platform_app.ledger.shipping.shipper import Shipper
 from tests.conftest import Platform
-from tests.support.gateway.ledger_database import session_on
-from tests.support.gateway.ledger_events import usage
+from tests.support.ledger.database import session_on
+from tests.support.ledger.events import usage
 
 NOON = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0) - timedelta(days=2)
 DAYS = [NOON.date(), NOON.date() + timedelta(days=1)]

@@ -24,10 +24,10 @@ from platform_app.ledger.service import open_ledger
 from platform_app.ledger.shipping.batch import batch_of
 from platform_app.ledger.shipping.shipper import Shipper
 from tests.conftest import Platform
-from tests.support.gateway.ledger_database import connected, session_on, settings_for
-from tests.support.gateway.ledger_events import usage
 from tests.support.gateway.process import Gateway
-from tests.support.gateway.usage_totals import totals_are_the_sum
+from tests.support.ledger.database import connected, session_on, settings_for
+from tests.support.ledger.events import usage
+from tests.support.usage.totals import totals_are_the_sum
 from tests.support.usage.varied import NOON, expected, sums, varied
 
 EXPORT_ROWS = int(os.environ.get("USAGE_EXPORT_ROWS", "30000"))

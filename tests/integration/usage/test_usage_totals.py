@@ -19,10 +19,10 @@ from platform_app.ledger.shipping.writer import LedgerWriter
 from platform_app.ledger.spool.segments import Orphans
 from platform_app.ledger.spool.session import DatabaseUnavailableError
 from tests.support.fakes.core import Count
-from tests.support.gateway.ledger_database import connected, session_on, settings_for
-from tests.support.gateway.ledger_events import access, keeping, spool_in, usage
-from tests.support.gateway.ledger_versions import ADDED_BY_0007, ADDED_BY_0008, EarlierShipper
-from tests.support.gateway.usage_totals import differences, totals_are_the_sum
+from tests.support.ledger.database import connected, session_on, settings_for
+from tests.support.ledger.events import access, keeping, spool_in, usage
+from tests.support.ledger.versions import ADDED_BY_0007, ADDED_BY_0008, EarlierShipper
+from tests.support.usage.totals import differences, totals_are_the_sum
 from tests.support.usage.varied import varied
 
 TODAY = datetime.now(UTC).date()

@@ -11,8 +11,8 @@ from fastapi import Request
 from starlette.types import Message, Receive, Scope, Send
 
 from apps.platform_api.http.body.request_body import BodyBudget, BodyLimits
-from apps.platform_api.http.middleware import RequestLimits, RequestMiddleware
-from apps.platform_api.http.model_route import ModelRoute, ModelRoutes
+from apps.platform_api.http.middleware.request import RequestLimits, RequestMiddleware
+from apps.platform_api.http.model.route import ModelRoute, ModelRoutes
 from apps.platform_api.http.request_state import context_of, route_template
 from apps.platform_api.main import MODEL_ROUTES
 from apps.platform_api.server.state import ServerState

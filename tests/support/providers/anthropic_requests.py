@@ -8,7 +8,7 @@ from anthropic.types import message_create_params
 from pydantic import TypeAdapter
 
 from platform_app.errors import ProviderRejectedRequest
-from platform_app.llm.providers.anthropic.request import (
+from platform_app.llm.providers.anthropic.chat.request import (
     messages_request,
 )
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from apps.platform_cli.serve.worker_collector import WorkersCollector
+from apps.platform_cli.serve.metrics.collector import WorkersCollector
 from platform_app.observability.tracing.kept_request import KeptRequest
 
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from platform_app.ledger.events.event import UsageRecord
-from tests.support.gateway.ledger_events import usage
+from tests.support.ledger.events import usage
 
 NOON = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0) - timedelta(days=1)
 FIELD = {"key": "key_id", "owner": "owner", "model": "model", "provider": "provider"}

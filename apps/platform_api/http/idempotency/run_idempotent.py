@@ -16,8 +16,8 @@ from starlette.responses import Response
 from apps.platform_api.http.disconnect import DisconnectSignal, cancel_on_disconnect, disconnect_signal
 from apps.platform_api.http.errors import note_and_render
 from apps.platform_api.http.idempotency.idempotent_work import KeyedWork, Outcome
+from apps.platform_api.http.middleware.response_headers import provider_headers
 from apps.platform_api.http.request_state import body_of, detached_work_of, keep_body_of, resources_of
-from apps.platform_api.http.response_headers import provider_headers
 from apps.platform_api.http.streaming import ByteStream
 from apps.platform_api.openai.azure_paths import deployment_of
 from platform_app.auth.caller import Caller

@@ -1,9 +1,12 @@
-"""Anthropic's Messages API behind OpenAI's format, translated both ways.
+"""Anthropic's Messages API.
 
-Request: `request.py` translates the fields, with `messages.py` (turns and blocks), `images.py`, `schemas.py` (JSON
-Schemas), `thinking.py` (effort and max_tokens), `tool_ids.py` and `capabilities.py` (what each model supports).
-Response: `response.py` translates a whole message, `stream.py` its events, `errors.py` its errors.
+    adapter.py        sends a call to the provider and selects the reader of its response
+    chat/             translates a chat request to a message, and the response back
+    native/           passes a client's Messages request and its response unchanged
+    errors.py         turns Anthropic's errors into the gateway's
+    capabilities.py   what each model supports
+    request_fields.py which fields of a Messages request may pass
 
-A field is translated, forwarded, left out because it has no effect, or refused by name. No field that has an effect is
-dropped: docs/configuration/config-file.md has the table.
+In a chat, a field is translated, forwarded, left out because it has no effect, or refused by name. No field that has an
+effect is dropped: docs/configuration/config-file.md has the table.
 """

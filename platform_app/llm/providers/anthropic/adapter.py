@@ -8,13 +8,13 @@ from platform_app.llm.formats import ApiFormat
 from platform_app.llm.http.client import ProviderHttp
 from platform_app.llm.http.event_stream import ResponseReader, open_stream, read_whole
 from platform_app.llm.interfaces import ModelList, UpstreamResponse
-from platform_app.llm.providers.anthropic.native import read_native_message, read_token_count
-from platform_app.llm.providers.anthropic.native_conversion import assemble_message, split_message
-from platform_app.llm.providers.anthropic.native_request import COUNTED_FIELDS, native_request
-from platform_app.llm.providers.anthropic.native_stream import NativeEventDecoder
-from platform_app.llm.providers.anthropic.request import messages_request
-from platform_app.llm.providers.anthropic.response import read_message
-from platform_app.llm.providers.anthropic.stream import AnthropicEventDecoder
+from platform_app.llm.providers.anthropic.chat.request import messages_request
+from platform_app.llm.providers.anthropic.chat.response import read_message
+from platform_app.llm.providers.anthropic.chat.stream import AnthropicEventDecoder
+from platform_app.llm.providers.anthropic.native.conversion import assemble_message, split_message
+from platform_app.llm.providers.anthropic.native.request import COUNTED_FIELDS, native_request
+from platform_app.llm.providers.anthropic.native.response import read_native_message, read_token_count
+from platform_app.llm.providers.anthropic.native.stream import NativeEventDecoder
 from platform_app.llm.providers.model_list import read_model_list
 from platform_app.llm.requests import Operation, UpstreamCall
 

@@ -9,9 +9,10 @@ from platform_app.llm.http.event_stream import open_stream, read_whole
 from platform_app.llm.interfaces import ModelList, UpstreamResponse
 from platform_app.llm.providers.model_list import read_model_list
 from platform_app.llm.providers.openai.format import PATHS, send_openai
-from platform_app.llm.providers.openai_responses import chat_stream, native_stream
+from platform_app.llm.providers.openai_responses.chat import stream as chat_stream
+from platform_app.llm.providers.openai_responses.chat.request import responses_request
+from platform_app.llm.providers.openai_responses.native import stream as native_stream
 from platform_app.llm.providers.openai_responses.reasoning import stateless
-from platform_app.llm.providers.openai_responses.request import responses_request
 from platform_app.llm.requests import Operation, UpstreamCall
 
 _AZURE = "/openai/v1"

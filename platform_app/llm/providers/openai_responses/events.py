@@ -10,7 +10,7 @@ from platform_app.llm.codecs import lenient_json
 from platform_app.llm.providers.error_body import is_error_body
 from platform_app.llm.providers.openai_responses.errors import error_of_event, error_of_response, filtered
 from platform_app.llm.providers.openai_responses.fields import FAILED, is_emptied
-from platform_app.llm.providers.openai_responses.native import TERMINAL
+from platform_app.llm.providers.openai_responses.native.response import TERMINAL
 
 Event = dict[str, Any]
 _FAILURES = ("response.failed", "response.cancelled")

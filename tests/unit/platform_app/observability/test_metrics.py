@@ -10,8 +10,8 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from platform_app.errors import ProviderTimeout
 from platform_app.observability import metrics
-from platform_app.observability.provider_call import ProviderCall
 from platform_app.observability.record import AttemptRecord
+from platform_app.observability.request.provider_call import ProviderCall
 from tests.support.fakes.core import Count
 
 ALL = {name: value for name, value in vars(metrics).items() if isinstance(value, MetricWrapperBase)}

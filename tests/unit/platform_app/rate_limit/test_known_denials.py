@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from platform_app.config.limits import LimitUnit
+from platform_app.config.limits.rules import LimitUnit
 from platform_app.rate_limit.known_denials import LONGEST_DEGRADED_SECONDS, LONGEST_SECONDS, MAX_COUNTERS, KnownDenials
 from platform_app.rate_limit.limiter import Decision, RuleState
 from platform_app.rate_limit.matching import Charge

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from platform_app.config.secret_files import MAX_BYTES
+from platform_app.config.secrets.files import MAX_BYTES
 from platform_app.errors import SecretNotFound, SecretStoreUnavailable
 from platform_app.secret_store.cache import CachedSecretStore
 from platform_app.secret_store.file import FileSecretStore

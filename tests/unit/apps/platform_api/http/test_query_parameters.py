@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from fastapi.routing import APIRoute
 
-from apps.platform_api.http.model_route import ModelRoute
+from apps.platform_api.http.model.route import ModelRoute
 from apps.platform_api.http.query_parameters import MAX_PARAMETERS, refuse_unknown_parameters
 from apps.platform_api.main import create_app
 from apps.platform_api.security.route_check import api_routes

@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from apps.platform_api.http.body.request_body import BodyBudget, BodyLimits
 from apps.platform_api.http.disconnect import ClientDisconnected
-from apps.platform_api.http.middleware import RequestLimits, RequestMiddleware
+from apps.platform_api.http.middleware.request import RequestLimits, RequestMiddleware
 from apps.platform_api.server.state import ServerState
 from platform_app.errors import LedgerUnavailable, ModelNotFound, RateLimited
 from platform_app.ledger.events.event import AccessDecision

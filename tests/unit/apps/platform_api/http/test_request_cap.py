@@ -6,7 +6,7 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from apps.platform_api.http.body.request_body import BodyBudget, BodyLimits
-from apps.platform_api.http.middleware import RequestLimits, RequestMiddleware
+from apps.platform_api.http.middleware.request import RequestLimits, RequestMiddleware
 from apps.platform_api.server.state import ServerState
 
 CAP = 2

@@ -1,10 +1,17 @@
 """Ids of stored responses: only the owner's keys can use them, and a rotation of peppers keeps them valid."""
 
+from dataclasses import replace
+
+import orjson
 import pytest
 
-from apps.platform_api.responses.stored.ids import StoredId, owner_digest, read_id, sign_id
-from platform_app.auth.pepper import parse_peppers
-from platform_app.errors import NotFound
+from apps.platform_api.responses.stored.ids import MAX_LENGTH, StoredId, owner_digest, read_id, sign_id
+from apps.platform_api.responses.stored.signing import live_peppers, signer
+from platform_app.auth.caller import Caller
+from platform_app.auth.pepper import Peppers, parse_peppers
+from platform_app.chat import ChatResult
+from platform_app.errors import AuthUnavailable, NotFound, SecretError
+from tests.support.fakes.upstreams import RESPONSE
 
 OLD, NEW = "o" * 32, "n" * 32
 PEPPERS = parse_peppers("PEPPER", f"1:{OLD}")
@@ -50,3 +57,36 @@ def test_changed_id_is_not_found() -> None:
         changed = given[:position] + ("A" if given[position] != "A" else "B") + given[position + 1 :]
         with pytest.raises(NotFound):
             read_id(changed, "billing", PEPPERS)
+
+
+def test_id_of_a_known_response_never_changes() -> None:
+    """Clients keep ids for weeks: a later version must read those of an earlier one."""
+    assert sign_id(STORED, PEPPERS) == (
+        "resp_j6ySYAvw-IpodGO1chCNHlsiMGM5NWM3ZWNlMWNlMWE5NzUwMjc1ZWYxIiwic21hcnQiLCJvcGVuYWkiLCJncHQtNSIsInJlc3BfMGExYiJd"
+    )
+
+
+def test_longest_id_is_read_and_a_longer_one_is_not() -> None:
+    empty = replace(STORED, response_id="")
+    overhead = 16 + len(orjson.dumps([empty.owner, empty.model, empty.provider, empty.upstream_model, ""]))
+    longest = replace(STORED, response_id="r" * (1532 - overhead))
+    assert len(sign_id(longest, PEPPERS)) == MAX_LENGTH == 2048
+    assert read_id(sign_id(longest, PEPPERS), "billing", PEPPERS) == longest
+    longer = replace(longest, response_id=longest.response_id + "r")
+    with pytest.raises(NotFound):
+        read_id(sign_id(longer, PEPPERS), "billing", PEPPERS)
+
+
+def test_signer_takes_owner_and_result() -> None:
+    caller = Caller("k" * 12, "key", "billing", "test", frozenset())
+    result = ChatResult("smart", "openai", "gpt-5", RESPONSE)
+    assert read_id(signer(caller, PEPPERS)(result)("resp_0a1b"), "billing", PEPPERS) == STORED
+
+
+async def test_unreadable_pepper_is_an_outage() -> None:
+    class Broken:
+        async def current(self) -> Peppers:
+            raise SecretError("vault is sealed")
+
+    with pytest.raises(AuthUnavailable):
+        await live_peppers(Broken())

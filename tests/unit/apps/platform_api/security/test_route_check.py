@@ -10,7 +10,7 @@ from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
-from apps.platform_api.http.model_route import ModelRoute
+from apps.platform_api.http.model.route import ModelRoute
 from apps.platform_api.security.guard import Guard, LimitedBy
 from apps.platform_api.security.route_check import PUBLIC, UnguardedRouteError, api_routes, guard_of, require_guards
 from platform_app.auth import permissions

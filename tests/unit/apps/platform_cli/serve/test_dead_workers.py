@@ -10,7 +10,7 @@ from prometheus_client.mmap_dict import MmapedDict, mmap_key
 
 from apps.platform_cli.serve import dead_workers
 from apps.platform_cli.serve.dead_workers import forget_worker
-from apps.platform_cli.serve.worker_collector import WorkersCollector
+from apps.platform_cli.serve.metrics.collector import WorkersCollector
 
 CRASHES = 300
 

@@ -18,7 +18,7 @@ from platform_app.ledger.events.event import AccessDecision, UsageRecord
 from platform_app.ledger.events.usage_record import USAGE
 from platform_app.ledger.shipping.tables import TABLES, Table
 from platform_app.ledger.spool.segments import LINE_VERSION
-from tests.support.gateway.ledger_events import access, usage
+from tests.support.ledger.events import access, usage
 
 MOMENT = datetime(2026, 6, 15, 12, 30, tzinfo=UTC)
 ID, TRACE = "0123456789abcdef" * 2, "fedcba9876543210" * 2

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from platform_app.ledger.events.event import MAX_LINE_BYTES, AccessDecision, BadLineError, decode
-from tests.support.gateway.ledger_events import access
-from tests.support.gateway.ledger_versions import line_of_version_1
+from tests.support.ledger.events import access
+from tests.support.ledger.versions import line_of_version_1
 
 
 def texts(longest: int) -> st.SearchStrategy[str]:

@@ -17,7 +17,7 @@ from platform_app.ledger.events.hops_and_attempts import (
     shown_hops,
 )
 from platform_app.observability.record import HOPS, AttemptRecord
-from tests.support.gateway.ledger_events import access
+from tests.support.ledger.events import access
 
 START = 1000.0
 

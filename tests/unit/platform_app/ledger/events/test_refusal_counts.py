@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from platform_app.ledger.events.access_decision import VARIOUS, AccessDecision
 from platform_app.ledger.events.refusal_counts import ADDRESSES_AT_THEIR_BOUND, MAX_COUNTS, RefusalCount, RefusalCounts
-from tests.support.gateway.ledger_events import access
+from tests.support.ledger.events import access
 
 NOON = datetime(2026, 11, 26, 12, tzinfo=UTC)
 

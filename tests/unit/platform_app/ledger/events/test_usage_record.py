@@ -18,8 +18,8 @@ from platform_app.ledger.events.usage_record import (
     MAX_TOKENS,
     USAGE,
 )
-from tests.support.gateway.ledger_events import usage
-from tests.support.gateway.ledger_versions import line_of_version_1
+from tests.support.ledger.events import usage
+from tests.support.ledger.versions import line_of_version_1
 
 names = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=MAX_NAME)
 ids_ = st.integers(0, 2**128 - 1).map(lambda number: f"{number:032x}")

@@ -8,8 +8,8 @@ from platform_app.ledger.events.event import LedgerEvent, decode
 from platform_app.ledger.shipping import batch as batch_module
 from platform_app.ledger.shipping.batch import Batch, batch_of, parse
 from platform_app.ledger.shipping.tables import ACCESS_DECISIONS, TABLES, USAGE_RECORDS
-from tests.support.gateway.ledger_events import access, keeping, usage
-from tests.support.gateway.ledger_versions import line_of_version_1
+from tests.support.ledger.events import access, keeping, usage
+from tests.support.ledger.versions import line_of_version_1
 
 NOW = datetime(2026, 6, 15, 12, tzinfo=UTC)
 

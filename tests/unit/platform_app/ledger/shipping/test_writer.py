@@ -19,7 +19,7 @@ from platform_app.ledger.spool.segments import ASIDE, Orphans, list_directory
 from platform_app.ledger.spool.session import DatabaseUnavailableError
 from platform_app.ledger.spool.spool import Spool
 from tests.support.fakes.core import Count
-from tests.support.gateway.ledger_events import access, is_failing, keeping, spool_in
+from tests.support.ledger.events import access, is_failing, keeping, spool_in
 
 
 @dataclass

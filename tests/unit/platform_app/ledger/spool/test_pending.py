@@ -18,7 +18,7 @@ from platform_app.ledger.spool.recovery import Recovered, recover
 from platform_app.ledger.spool.segments import CHARGES, PENDING, Orphans, list_directory
 from platform_app.ledger.spool.spool import Spool
 from tests.support.fakes.core import Count
-from tests.support.gateway.ledger_events import access, spool_in, usage
+from tests.support.ledger.events import access, spool_in, usage
 
 DEAD = "4711-0123abcd"
 SETTLEMENT = [{"holder": "abc", "at": 1, "counters": [["fbp:rl:{k}:c", 3, 10, 10, 60_000_000]]}]

@@ -26,7 +26,7 @@ from platform_app.ledger.spool.segments import (
 )
 from platform_app.ledger.spool.spool import Spool
 from tests.support.fakes.core import Count
-from tests.support.gateway.ledger_events import access, is_failing, spool_in
+from tests.support.ledger.events import access, is_failing, spool_in
 
 
 def test_line_is_in_the_file_when_append_returns(tmp_path: Path) -> None:

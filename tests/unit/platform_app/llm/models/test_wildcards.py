@@ -10,7 +10,7 @@ from platform_app.llm.http.transport.pool import ConnectionPool
 from platform_app.llm.models import registry as registry_module
 from platform_app.llm.models.builder import ModelBuilder
 from platform_app.llm.models.registry import ModelRegistry
-from tests.support.gateway.ledger_database import settings_for
+from tests.support.ledger.database import settings_for
 from tests.support.providers.policy_chains import FixedCredentials
 
 SECTIONS: dict[str, Any] = {

@@ -8,7 +8,7 @@ import pytest
 from starlette.responses import Response
 
 from apps.platform_api.http.disconnect import ClientDisconnected
-from apps.platform_api.http.response_headers import response_headers
+from apps.platform_api.http.middleware.response_headers import response_headers
 from platform_app.errors import (
     IdempotencyUnavailable,
     ModelNotAllowed,

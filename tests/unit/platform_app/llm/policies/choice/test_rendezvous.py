@@ -1,5 +1,6 @@
 from collections import Counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -44,3 +45,22 @@ def test_sessions_of_a_lost_route_are_spread_over_the_others() -> None:
     rendezvous = Rendezvous([("a", 1), ("b", 1), ("c", 1)])
     second = Counter(order[1] for key in KEYS if (order := rendezvous.order(key))[0] == 0)
     assert 0.9 < second[1] / second[2] < 1.1
+
+
+def test_orders_of_known_keys_never_change() -> None:
+    """A change of the hash would move every session at once to a route that has not cached its prompt."""
+    rendezvous = Rendezvous([("a", 1), ("b", 2), ("c", 3)])
+    orders = ["".join("abc"[index] for index in rendezvous.order(bytes([number]) * 16)) for number in range(8)]
+    assert orders == ["bca", "bac", "cab", "abc", "cba", "cba", "bca", "bca"]
+
+
+def test_lowest_hash_has_an_order_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Zeros:
+        def __init__(self, data: bytes, *, digest_size: int) -> None:
+            self._size = digest_size
+
+        def digest(self) -> bytes:
+            return bytes(self._size)
+
+    monkeypatch.setattr("platform_app.llm.policies.choice.rendezvous.blake2b", Zeros)
+    assert Rendezvous([("a", 1), ("b", 2)]).order(b"k") == [1, 0]

@@ -13,7 +13,7 @@ from platform_app.llm.providers.anthropic.capabilities import (
     capabilities_of,
     known_capabilities,
 )
-from platform_app.llm.providers.anthropic.request import messages_request
+from platform_app.llm.providers.anthropic.chat.request import messages_request
 
 USER = {"role": "user", "content": "hi"}
 BUDGET = ModelCapabilities((), thinking_budget=True)

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from platform_app.errors import PlatformError, ProviderBadResponse
 from platform_app.llm.http.event_stream import ResponseReader
 from platform_app.llm.http.sse import SseParser
-from platform_app.llm.providers.openai_responses import chat_stream, native_stream
+from platform_app.llm.providers.openai_responses.chat import stream as chat_stream
+from platform_app.llm.providers.openai_responses.native import stream as native_stream
 from platform_app.llm.responses import ChatChunk
 from tests.support.providers.responses_events import event_streams, responses
 

@@ -1,0 +1,1 @@
+"""Commands that read the ledger and the limits: `audit`, `requests` and `limits`."""

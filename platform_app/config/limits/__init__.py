@@ -1,0 +1,1 @@
+"""Limit rules in the config file: `rules` declares them, and `checks` finds rules that contradict each other."""

@@ -1,0 +1,1 @@
+"""The worker's event loop: how late it runs, timeouts that a blocked loop does not expire, and background tasks."""

@@ -1,0 +1,1 @@
+"""Runs of tests with a fault: the copied tree, and the processes that run tests in it."""

@@ -1,0 +1,1 @@
+"""Databases, events and versions of the ledger for tests."""

@@ -1,0 +1,1 @@
+"""Certificates, and servers that require TLS."""
