@@ -28,6 +28,8 @@ class Sample:
 
     at: float
     values: dict[str, float]
+    series: frozenset[str] = frozenset()
+    """The names and labels of all series."""
 
 
 def take(gateway: Gateway, directory: Path, spool: Path) -> Sample:
@@ -35,6 +37,7 @@ def take(gateway: Gateway, directory: Path, spool: Path) -> Sample:
     assert gateway.child is not None
     pids = workers(gateway)
     text = gateway.metrics()
+    series = frozenset(re.findall(r"(?m)^([a-z]\S*) ", text))
     values = {
         "parent_mib": _resident_mib(gateway.child.pid),
         "worker_mib": sum(map(_resident_mib, pids)) / len(pids),
@@ -42,13 +45,13 @@ def take(gateway: Gateway, directory: Path, spool: Path) -> Sample:
         "threads": float(sum(len(list(Path(f"/proc/{pid}/task").iterdir())) for pid in [gateway.child.pid, *pids])),
         "tasks": metric(text, "platform_event_loop_tasks"),
         "workers": float(len(pids)),
-        "series": float(len(re.findall(r"(?m)^[a-z]", text))),
+        "series": float(len(series)),
         "metric_files": float(len(list(directory.glob("flowbiz-platform-metrics-*/*")))),
         "spool_files": float(len(list(spool.iterdir()))),
         "connections": metric(text, "platform_database_pool_connections")
         + metric(text, "platform_provider_pool_connections"),
     }
-    return Sample(time.monotonic(), values)
+    return Sample(time.monotonic(), values, series)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from tests.support.gateway.process import Gateway
 _SAMPLES = 120
 _CHANGES = 10
 """Key rotations and reloads of the config file in one run."""
+_SHOWN_SERIES = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +45,13 @@ class Soaked:
         faults = [f"{count} × {result}" for result, count in self.results.items() if result not in EXPECTED]
         first, last = self.samples[0].values, self.samples[-1].values
         room = {"series": 0.0, "metric_files": 0.0, "threads": EXECUTOR_THREADS * first["workers"]}
-        return faults + [
+        faults += [
             f"{name}: {first[name]:.0f} after the warm-up, {last[name]:.0f} at the end"
             for name, more in room.items()
             if last[name] > first[name] + more
         ]
+        new = sorted(self.samples[-1].series - self.samples[0].series)
+        return faults + ([f"new series: {', '.join(new[:_SHOWN_SERIES])}"] if new else [])
 
     def faults(self) -> list[str]:
         """Return every demand that was not met, the slopes included: for half an hour and a machine without other
@@ -122,10 +125,14 @@ def _stack() -> Iterator[tuple[Gateway, Platform, Path]]:
         stack.callback(valkey.stop)
         valkey.start()
         migrations.upgrade(postgres.url("soak"))
-        models = {"assistant": "sim-ok", "failing": "sim-server-error"}
+        models: dict[str, dict[str, object]] = {
+            "assistant": {"model": "sim-ok"},
+            "failing": {"model": "sim-server-error"},
+            "late": {"model": "sim-delay-2000", "timeout_seconds": 0.2},
+        }
         config = {
             "providers": {"provider": {"base_url": provider.base_url, "api_key_secret": "OPENAI_API_KEY"}},
-            "models": {name: {"routes": [{"provider": "provider", "model": model}]} for name, model in models.items()},
+            "models": {name: {"routes": [{"provider": "provider", **route}]} for name, route in models.items()},
             "rate_limits": GENEROUS,
             "policies": {"retry": {"max_attempts": 1}, "breaker": {"minimum_calls": 100_000}},
         }
