@@ -15,7 +15,8 @@ import pytest
 from tests.conftest import GENEROUS, Platform
 from tests.support.failover.faulty_provider import Attempt, Call, FaultyProvider
 from tests.support.failover.scenarios import no_response, overloaded, slow_first_token, stream_stall
-from tests.support.gateway.http import OPENAI_CHAT, PLATFORM_CHAT, chat_request, connect, until
+from tests.support.gateway.chat_routes import CHAT, MESSAGES, PLATFORM, RESPONSES, ChatRoute
+from tests.support.gateway.http import chat_request, connect, until
 from tests.support.gateway.process import Gateway, write_catalog
 
 AT_ONCE_SECONDS = 10.0
@@ -24,7 +25,7 @@ LARGE = "x" * 6_000_000
 
 async def role_chunk(call: Call) -> None:
     await call.begin_stream()
-    await call.chunk({"role": "assistant", "content": ""})
+    await call.words(0, 0)
     await call.silence()
 
 
@@ -41,8 +42,9 @@ async def json_body(call: Call) -> None:
 async def flood(call: Call) -> None:
     """Send chunks without an end, so that a client that does not read fills every buffer."""
     await call.begin_stream()
+    await call.words(0, 0)
     while True:
-        await call.chunk({"content": "x" * 50_000})
+        await call.text("x" * 50_000)
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,13 @@ PHASES = {
     "second route": Phase("second", stream=True),
     "slow reader": Phase("flood", stream=True, reads=b"xxxx", reads_nothing=True),
 }
+ESSENTIAL = ("head of a response", "content after a role chunk", "next chunk", "slow reader")
+"""The phases in which a translation could wait for something else than the provider."""
+NATIVE = {PLATFORM: "openai", CHAT: "openai", RESPONSES: "openai-responses", MESSAGES: "anthropic"}
+CASES = [
+    *((phase, route, wire) for phase in PHASES for route, wire in NATIVE.items()),
+    *((phase, route, wire) for phase in ESSENTIAL for route, wire in ((RESPONSES, "anthropic"), (MESSAGES, "openai"))),
+]
 FAULTS = {
     "silent": no_response,
     "slow": slow_first_token,
@@ -132,13 +141,16 @@ def patient(
     config = write_catalog(
         directory / "platform.yaml",
         {
-            "faulty": {"base_url": provider.base_url},
+            **{
+                wire: {"wire_format": wire, "base_url": provider.url_of(wire)}
+                for wire in ("openai", "openai-responses", "anthropic")
+            },
             "bare": {"base_url": f"http://127.0.0.1:{bare.port}/v1"},
             "bare-tls": {"base_url": f"https://127.0.0.1:{bare.port}/v1"},
         },
         {
-            **{model: [("faulty", model)] for model in FAULTS},
-            "second": [("faulty", "overloaded"), ("faulty", "silent")],
+            **{f"{wire}/{model}": [(wire, model)] for wire in NATIVE.values() for model in FAULTS},
+            **{f"{wire}/second": [(wire, "overloaded"), (wire, "silent")] for wire in NATIVE.values()},
             "reads-nothing": [("bare", "m")],
             "no-handshake": [("bare-tls", "m")],
         },
@@ -149,7 +161,7 @@ def patient(
     environment = {
         **platform.environment,
         "PLATFORM_CONFIG_FILE": str(config),
-        "PLATFORM_DEFAULT_MODEL": "silent",
+        "PLATFORM_DEFAULT_MODEL": "openai/silent",
         "PLATFORM_PROVIDER_IDLE_TIMEOUT_SECONDS": "300",
         "PLATFORM_PROVIDER_CONNECT_TIMEOUT_SECONDS": "60",
         "PLATFORM_PROVIDER_TOTAL_TIMEOUT_SECONDS": "600",
@@ -162,17 +174,19 @@ def body_of(model: str, text: str = "hi", **fields: Any) -> dict[str, Any]:
     return {"model": model, "messages": [{"role": "user", "content": text}], **fields}
 
 
-@pytest.mark.parametrize("path", [OPENAI_CHAT, PLATFORM_CHAT])
-@pytest.mark.parametrize("waits_for", PHASES)
+@pytest.mark.parametrize(
+    ("waits_for", "route", "wire"), [pytest.param(*case, id=f"{case[0]}-{case[1].name}-{case[2]}") for case in CASES]
+)
 async def test_disconnect_cancels_provider_call(
-    waits_for: str, path: str, patient: Gateway, provider: FaultyProvider, chat_key: str,
+    waits_for: str, route: ChatRoute, wire: str, patient: Gateway, provider: FaultyProvider, chat_key: str,
     show_figure: Callable[[str], None],
 ) -> None:  # fmt: skip
     phase = PHASES[waits_for]
     model = "silent" if phase.model == "second" else phase.model
     provider.reset()
     async with connect(patient) as connection:
-        await connection.send(chat_request(chat_key, body_of(phase.model, stream=phase.stream), "leaves", path))
+        body = route.body("hi", model=f"{wire}/{phase.model}", stream=phase.stream)
+        await connection.send(chat_request(chat_key, body, "leaves", route.path))
         await until(lambda: len(provider.of(model)) == 1)
         [attempt] = provider.of(model)
         if phase.reads:
@@ -180,7 +194,7 @@ async def test_disconnect_cancels_provider_call(
         await asyncio.sleep(0.3 if phase.reads_nothing else 0.05)  # until the gateway waits
         assert not attempt.client_gone.is_set()
         took = await _seconds_until_gone(connection.writer.transport.abort, attempt)
-    show_figure(f"{waits_for}: closed after {took * 1000:.1f} ms")
+    show_figure(f"{waits_for}, {route.name} over {wire}: closed after {took * 1000:.1f} ms")
 
 
 async def test_disconnect_cancels_connecting(patient: Gateway, bare: Bare, chat_key: str) -> None:

@@ -1,4 +1,7 @@
-"""A provider in OpenAI's format that fails on purpose, byte by byte; the model's name selects the fault."""
+"""A provider that fails on purpose, byte by byte; the model's name selects the fault.
+
+It responds in the format of the request's path: chat completions, Responses or Messages.
+"""
 
 import asyncio
 import contextlib
@@ -11,10 +14,22 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from tests.support.in_process.generated import Generated, Segment, events_of, whole_of
+
 WORDS = [f"word{number}" for number in range(60)]
 TEXT = " ".join(WORDS)
 """The text of every good response: sixty words, so that a missing one is noticed."""
 USAGE = {"prompt_tokens": 12, "completion_tokens": 60, "total_tokens": 72}
+GENERATED = Generated((Segment("text", ("word0", *(f" {word}" for word in WORDS[1:]))),), (0,) * len(WORDS))
+PATHS = {
+    b"/v1/chat/completions": "openai",
+    b"/v1/responses": "openai-responses",
+    b"/v1/messages": "anthropic",
+    b"/v1/messages/count_tokens": "anthropic",
+}
+"""The wire format of each path."""
+BEFORE_WORDS = {"openai-responses": 4, "anthropic": 2}
+"""The events of a stream before its first content."""
 CUT_AFTER, STALL_AFTER, MALFORMED_AT = 40, 20, 10
 RETRY_AFTER_SECONDS = 1
 
@@ -26,6 +41,9 @@ class Attempt:
     model: str
     at: float
     messages: list[dict[str, Any]]
+    """The input, of a request in the Responses format."""
+    head: bytes = b""
+    """The request line and the headers, as they were sent."""
     client_gone: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the gateway closed the connection before the response was complete."""
 
@@ -39,6 +57,7 @@ class Call:
     """1 for the first request for this model since the last reset."""
     stream: bool
     writer: asyncio.StreamWriter
+    wire: str = "openai"
 
     async def send(self, data: bytes) -> None:
         self.writer.write(data)
@@ -59,20 +78,42 @@ class Call:
         await self.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
 
     async def event(self, data: bytes) -> None:
-        line = b"data: " + data + b"\n\n"
-        await self.send(b"%x\r\n%b\r\n" % (len(line), line))
+        await self._send_chunk(b"data: " + data + b"\n\n")
+
+    async def _send_chunk(self, data: bytes) -> None:
+        await self.send(b"%x\r\n%b\r\n" % (len(data), data))
 
     async def chunk(self, delta: Mapping[str, Any], finish: str | None = None) -> None:
         choice = {"index": 0, "delta": delta, "finish_reason": finish}
         await self.event(json.dumps(self._body("chat.completion.chunk", choices=[choice])).encode())
 
     async def words(self, first: int, last: int) -> None:
+        """Send the events from one word to another; those before the first word too if `first` is 0."""
+        if self.wire in BEFORE_WORDS:
+            before = BEFORE_WORDS[self.wire]
+            for event in events_of(self.wire, GENERATED)[before + first if first else 0 : before + last]:
+                await self._send_chunk(event)
+            return
         if first == 0:
             await self.chunk({"role": "assistant", "content": ""})
         for number in range(first, last):
             await self.chunk({"content": f" {WORDS[number]}" if number else WORDS[number]})
 
+    async def text(self, text: str) -> None:
+        """Send one event with this text."""
+        if self.wire in BEFORE_WORDS:
+            event = events_of(self.wire, Generated((Segment("text", (text,)),), (0,)))[BEFORE_WORDS[self.wire]]
+            await self._send_chunk(event)
+        else:
+            await self.chunk({"content": text})
+
     async def finish(self, *, done: bool = True) -> None:
+        """Send what follows the last word."""
+        if self.wire in BEFORE_WORDS:
+            for event in events_of(self.wire, GENERATED)[BEFORE_WORDS[self.wire] + len(WORDS) :]:
+                await self._send_chunk(event)
+            await self.send(b"0\r\n\r\n")
+            return
         await self.chunk({}, "stop")
         await self.event(json.dumps(self._body("chat.completion.chunk", choices=[], usage=USAGE)).encode())
         if done:
@@ -84,6 +125,8 @@ class Call:
             await self.begin_stream()
             await self.words(0, len(WORDS))
             await self.finish()
+        elif self.wire in BEFORE_WORDS:
+            await self.respond(200, whole_of(self.wire, GENERATED))
         else:
             choice = {"index": 0, "message": {"role": "assistant", "content": TEXT}, "finish_reason": "stop"}
             await self.respond(200, self._body("chat.completion", choices=[choice], usage=USAGE))
@@ -121,9 +164,14 @@ class FaultyProvider:
 
     @property
     def base_url(self) -> str:
+        """The base URL for OpenAI's clients, including `/v1`."""
         assert self._server is not None
         scheme = "http" if self._tls is None else "https"
         return f"{scheme}://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/v1"
+
+    def url_of(self, wire: str) -> str:
+        """Return the base URL for a wire format."""
+        return self.base_url.removesuffix("/v1") if wire == "anthropic" else self.base_url
 
     def reset(self) -> None:
         self.attempts.clear()
@@ -147,18 +195,21 @@ class FaultyProvider:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while True:
-                head = (await reader.readuntil(b"\r\n\r\n")).lower()
-                length = int(head.partition(b"content-length:")[2].partition(b"\r\n")[0])
-                await self._respond(json.loads(await reader.readexactly(length)), reader, writer)
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
+                await self._respond(head, json.loads(await reader.readexactly(length)), reader, writer)
         except (OSError, asyncio.IncompleteReadError):
             pass
         finally:
             writer.close()
 
-    async def _respond(self, body: dict[str, Any], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        attempt = Attempt(body["model"], time.monotonic(), body["messages"])
+    async def _respond(
+        self, head: bytes, body: dict[str, Any], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        attempt = Attempt(body["model"], time.monotonic(), body.get("messages") or body["input"], head)
         self.attempts.append(attempt)
-        call = Call(attempt, len(self.of(attempt.model)), bool(body.get("stream")), writer)
+        wire = PATHS[head.split(b" ", 2)[1]]
+        call = Call(attempt, len(self.of(attempt.model)), bool(body.get("stream")), writer, wire)
         watching = asyncio.create_task(_watch(reader, attempt))
         try:
             await self._faults.get(attempt.model, Call.good)(call)

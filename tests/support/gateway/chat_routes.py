@@ -14,9 +14,9 @@ MAX_TOKENS = 64
 DONE = "[DONE]"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ChatRoute:
-    """One route and its format."""
+    """One route and its format. Each is a constant, so it can be a key of a dictionary."""
 
     name: str
     path: str
@@ -82,7 +82,7 @@ def _delta_text(name: str, data: Mapping[str, Any]) -> str:
         case "messages":
             return str(data["delta"].get("text", "")) if data["type"] == "content_block_delta" else ""
         case _:
-            return str(data.get("text") or "") if "finish_reason" not in data else ""
+            return str(data.get("content") or "")
 
 
 def _chat(text: str, max_tokens: int) -> dict[str, Any]:

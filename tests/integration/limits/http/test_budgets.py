@@ -12,16 +12,15 @@ from apps.provider_simulator.faults.odd_usage import SHAPES
 from apps.provider_simulator.server import ProviderSimulator
 from tests.conftest import PATIENT, PROVIDER_KEY, Platform
 from tests.support.command_line import cli
+from tests.support.gateway.chat_routes import CHAT, PLATFORM, ROUTES, ChatRoute, over_routes
 from tests.support.gateway.process import Gateway
 from tests.support.providers.wires import WIRES, url_of
 
 USD = 0.05
 PRICE = {"input_usd_per_million": 100, "output_usd_per_million": 1000}
-ASKED = {"messages": [{"role": "user", "content": "tokens: 10"}], "max_tokens": 12}
 MOST_REQUESTS = 12
 """A request costs 10 tokens of output, 0.01 USD, or somewhat less by the estimate."""
 RULE = {"name": "usd", "scope": "key", "unit": "cost_usd", "limit": USD, "window": "day", "time_zone": "UTC"}
-PATHS = ["/v1/platform/chat", "/v1/chat/completions"]
 NUMBERS = (0, 1, 2, 3, 6, 9, 13)
 """Zeros, whole floats, 10**19, 2**63, null, 100,000,000 and no usage at all; tests/contract has the others."""
 COUNTED = 1
@@ -71,15 +70,15 @@ class Caller:
         self._url = gateway.base_url
         self._headers = {"Authorization": f"Bearer {platform.key('platform:chat', 'platform:embeddings')}"}
 
-    async def ask(self, path: str, **fields: Any) -> httpx.Response:
-        return await self._client.post(self._url + path, headers=self._headers, json={**ASKED, **fields})
+    async def ask(self, route: ChatRoute, **fields: Any) -> httpx.Response:
+        body = route.body("tokens: 10", max_tokens=12, **fields)
+        return await self._client.post(self._url + route.path, headers=self._headers, json=body)
 
-    async def requests_until_refused(self, path: str, **fields: Any) -> int:
+    async def requests_until_refused(self, route: ChatRoute, **fields: Any) -> int:
         for passed in range(MOST_REQUESTS + 1):
-            response = await self.ask(path, **fields)
+            response = await self.ask(route, **fields)
             if response.status_code != 200:
-                assert response.status_code == 429, response.text
-                assert "budget_exceeded" in response.text
+                assert (response.status_code, route.code_of(response.json())) == (429, "budget_exceeded")
                 return passed
         return MOST_REQUESTS + 1
 
@@ -93,33 +92,36 @@ def caller(client: httpx.AsyncClient, budgets: Gateway, platform: Platform) -> C
 @pytest.mark.parametrize("number", NUMBERS)
 @pytest.mark.parametrize("wire", WIRES)
 async def test_budget_holds_for_any_provider_usage(caller: Caller, wire: str, number: int, streams: bool) -> None:
-    """No form of usage makes calls free, and impossible counts do not use up a budget."""
-    path = PATHS[number % len(PATHS)]
-    passed = await caller.requests_until_refused(path, model=f"{wire}-{number}", stream=streams)
+    """No form of usage makes calls free, and impossible counts do not use up a budget. Each provider format is asked
+    over each route, with other numbers."""
+    route = ROUTES[(NUMBERS.index(number) + WIRES.index(wire)) % len(ROUTES)]
+    passed = await caller.requests_until_refused(route, model=f"{wire}-{number}", stream=streams)
     assert 1 <= passed <= MOST_REQUESTS
     if number != COUNTED:
         assert passed >= 3, "impossible counts used up the budget"
 
 
-@pytest.mark.parametrize("path", PATHS)
-async def test_absurd_counts_are_not_reported_as_usage(caller: Caller, path: str) -> None:
-    """The platform's contract returns only counts that are charged; OpenAI's contract forwards the provider's bytes."""
-    response = await caller.ask(path, model="openai-2")
+@over_routes
+async def test_absurd_counts_are_not_reported_as_usage(caller: Caller, route: ChatRoute) -> None:
+    """A client that speaks the provider's format gets the provider's bytes; the others get no counts that are not
+    charged."""
+    response = await caller.ask(route, model="openai-2")
     assert response.status_code == 200
-    usage = response.json()["usage"]
-    assert usage is None if path == PATHS[0] else usage["prompt_tokens"] == 10**19
+    assert (str(10**19) in response.text) is (route is CHAT)
+    if route is PLATFORM:
+        assert response.json()["usage"] is None
 
 
 @pytest.mark.parametrize("model", ["unpriced", "half-priced"])
 @pytest.mark.parametrize("streams", [False, True], ids=["json", "stream"])
-@pytest.mark.parametrize("path", PATHS)
+@over_routes
 async def test_model_without_price_is_refused(
-    caller: Caller, simulator: ProviderSimulator, path: str, streams: bool, model: str
+    caller: Caller, simulator: ProviderSimulator, route: ChatRoute, streams: bool, model: str
 ) -> None:
     before = simulator.count("sim-ok")
-    response = await caller.ask(path, model=model, stream=streams)
+    response = await caller.ask(route, model=model, stream=streams)
     error = response.json()["error"]
-    assert (response.status_code, error["code"]) == (403, "price_unknown")
+    assert (response.status_code, route.code_of(response.json())) == (403, "price_unknown")
     assert "budget 'usd'" in error["message"]
     assert error.get("type", "permission_error") == "permission_error"
     assert model in error["message"]

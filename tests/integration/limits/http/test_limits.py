@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -15,6 +16,7 @@ import pytest
 from apps.platform_cli.embedded.valkey import EmbeddedValkey
 from apps.provider_simulator.server import ProviderSimulator
 from tests.conftest import Platform
+from tests.support.gateway.chat_routes import PLATFORM, ROUTES, ChatRoute, over_routes
 from tests.support.gateway.http import chat_request, connect, metric, until, workers
 from tests.support.gateway.process import Gateway, write_config
 from tests.support.servers.valkey import own_server
@@ -61,16 +63,24 @@ def without_redis(
             yield running
 
 
-async def ask(client: httpx.AsyncClient, gateway: Gateway, key: str) -> httpx.Response:
-    return await client.post(gateway.chat_url, headers={"Authorization": f"Bearer {key}"}, json={"prompt": "Hello"})
+async def ask(
+    client: httpx.AsyncClient, gateway: Gateway, key: str, route: ChatRoute = PLATFORM, **fields: Any
+) -> httpx.Response:
+    headers = {"Authorization": f"Bearer {key}", **route.headers}
+    return await client.post(gateway.base_url + route.path, headers=headers, json=route.body("Hello", **fields))
 
 
-def _check_denial(response: httpx.Response, rule: str, limit: int, scope: str) -> None:
+def _check_denial(response: httpx.Response, rule: str, limit: int, scope: str, route: ChatRoute = PLATFORM) -> None:
     assert response.status_code == 429
     error = response.json()["error"]
-    assert error["code"] == "rate_limited"
+    assert route.code_of(response.json()) == "rate_limited"
     assert rule in error["message"]
-    assert error["details"] == [f"{rule}: {limit} requests in any 60 s, counted by {scope}"]
+    detail = f"{rule}: {limit} requests in any 60 s, counted by {scope}"
+    if route is PLATFORM:
+        assert error["details"] == [detail]
+    else:
+        assert error["type"] == "rate_limit_error"
+        assert detail in error["message"]
     (written,) = response.headers.get_list("retry-after")
     wait = int(written)
     assert 1 <= wait <= 61
@@ -84,30 +94,33 @@ def _check_denial(response: httpx.Response, rule: str, limit: int, scope: str) -
     assert re.fullmatch(r"1m[\d.]+s|[\d.]+m?s", response.headers["x-ratelimit-reset-requests"])
 
 
+@over_routes
 async def test_request_above_the_limit_is_refused(
-    limited: Gateway, client: httpx.AsyncClient, platform: Platform, simulator: ProviderSimulator
+    limited: Gateway, client: httpx.AsyncClient, platform: Platform, simulator: ProviderSimulator, route: ChatRoute
 ) -> None:
-    key = platform.key(owner="one by one")
+    key = platform.key(owner=f"one by one, {route.name}")
     before = simulator.count("sim-ok")
-    responses = [await ask(client, limited, key) for _ in range(61)]
+    responses = [await ask(client, limited, key, route) for _ in range(61)]
 
     assert [response.status_code for response in responses] == [200] * 60 + [429]
     remaining = [int(response.headers["x-ratelimit-remaining-requests"]) for response in responses]
     assert remaining == [*reversed(range(60)), 0]
     assert [response.headers["x-ratelimit-limit-requests"] for response in responses] == ["60"] * 61
     assert all("retry-after" not in response.headers for response in responses[:60])
-    _check_denial(responses[60], "key-rpm", 60, "key")
+    _check_denial(responses[60], "key-rpm", 60, "key", route)
     assert simulator.count("sim-ok") - before == 60, "a refused request reached the provider"
 
 
-async def test_stream_counts_as_a_request(limited: Gateway, client: httpx.AsyncClient, platform: Platform) -> None:
-    headers = {"Authorization": f"Bearer {platform.key(owner='streams')}"}
-    responses = [
-        await client.post(limited.chat_url, headers=headers, json={"prompt": "Hello", "stream": True})
-        for _ in range(61)
-    ]
-    assert [response.status_code for response in responses] == [200] * 60 + [429]
-    assert responses[60].headers["content-type"] == "application/json"
+async def test_streams_of_all_routes_count_together(
+    limited: Gateway, client: httpx.AsyncClient, platform: Platform
+) -> None:
+    """The refusal of a stream is JSON, in the shape of its route."""
+    key = platform.key(owner="streams")
+    responses = [await ask(client, limited, key, route, stream=True) for _ in range(16) for route in ROUTES]
+    assert [response.status_code for response in responses] == [200] * 60 + [429] * 4
+    for response, route in zip(responses[60:], ROUTES, strict=True):
+        assert response.headers["content-type"] == "application/json"
+        _check_denial(response, "key-rpm", 60, "key", route)
 
 
 async def test_denial_charges_no_other_rule(limited: Gateway, client: httpx.AsyncClient, platform: Platform) -> None:
@@ -161,10 +174,10 @@ async def test_process_limits_alone_without_redis(
     assert first.status_code == 200
     assert first.headers["x-ratelimit-remaining-requests"] == "59"
 
-    others = [await ask(client, without_redis, key) for _ in range(60)]
+    others = [await ask(client, without_redis, key, ROUTES[number % len(ROUTES)]) for number in range(60)]
 
     assert [response.status_code for response in others] == [200] * 59 + [429]
-    _check_denial(others[59], "key-rpm", 60, "key")
+    _check_denial(others[59], "key-rpm", 60, "key", ROUTES[-1])
     text = without_redis.metrics()
     assert metric(text, "platform_limiter_degraded") == 1.0
     assert metric(text, "platform_limiter_total", decision="denied", mode="local") == 1.0

@@ -10,7 +10,9 @@ import yaml
 
 from apps.provider_simulator.server import ProviderSimulator
 from tests.conftest import PATIENT, Platform
+from tests.support.gateway.chat_routes import CHAT, MESSAGES, RESPONSES, ChatRoute, over_routes
 from tests.support.gateway.process import Gateway
+from tests.support.providers.wires import WIRES, url_of
 
 TOKENS, USD = 5_000, 1.0
 RULES = [
@@ -18,7 +20,6 @@ RULES = [
     {"name": "key-usd", "scope": "key", "unit": "cost_usd", "limit": USD, "window_seconds": 3600},
 ]
 PRICE = {"input_usd_per_million": 10, "output_usd_per_million": 20}
-CHAT = {"messages": [{"role": "user", "content": "Hello there"}], "max_tokens": 1000}
 
 
 @pytest.fixture(scope="module")
@@ -28,18 +29,25 @@ def settling(
     """A gateway whose models have prices, with limits on tokens and costs."""
     directory = tmp_path_factory.mktemp("settling")
     config = directory / "platform.yaml"
+    providers = {
+        wire: {"wire_format": wire, "base_url": url_of(wire, simulator), "api_key_secret": "OPENAI_API_KEY"}
+        | ({"api_version": "2024-10-21"} if wire == "azure" else {})
+        for wire in WIRES
+    }
     models = {
-        name: {"routes": [{"provider": "sim", "model": name, "price": PRICE}]}
+        f"{wire}/{name}": {"routes": [{"provider": wire, "model": name, "price": PRICE}]}
+        for wire in WIRES
         for name in ("sim-ok", "sim-bad-request", "sim-slow-stream-300")
     }
     text = {
-        "providers": {"sim": {"base_url": simulator.base_url, "api_key_secret": "OPENAI_API_KEY"}},
+        "providers": providers,
         "models": models,
         "rate_limits": {"rules": RULES},
         "policies": PATIENT,
     }
     config.write_text(yaml.safe_dump(text))
-    with Gateway({**platform.environment, "PLATFORM_CONFIG_FILE": str(config)}, directory) as running:
+    own = {"PLATFORM_CONFIG_FILE": str(config), "PLATFORM_DEFAULT_MODEL": "openai/sim-ok"}
+    with Gateway({**platform.environment, **own}, directory) as running:
         yield running
 
 
@@ -51,9 +59,9 @@ class Caller:
         self._url = gateway.base_url
         self._headers = {"Authorization": f"Bearer {key}"}
 
-    async def ask(self, path: str, **fields: Any) -> httpx.Response:
-        body = {**CHAT, "model": "sim-ok", **fields}
-        return await self._client.post(self._url + path, headers=self._headers, json=body)
+    async def ask(self, route: ChatRoute, model: str = "openai/sim-ok", **fields: Any) -> httpx.Response:
+        body = route.body("Hello there", max_tokens=1000, model=model, **fields)
+        return await self._client.post(self._url + route.path, headers=self._headers, json=body)
 
     async def left(self) -> tuple[float, float]:
         """Tokens and US dollars."""
@@ -77,42 +85,59 @@ async def _becomes(caller: Caller, tokens: float, usd: float) -> None:
             await asyncio.sleep(0.02)
 
 
-def _cost(usage: dict[str, int]) -> float:
-    return (10 * usage["prompt_tokens"] + 20 * usage["completion_tokens"]) / 1e6
+def _cost(usage: tuple[int, int]) -> float:
+    return (10 * usage[0] + 20 * usage[1]) / 1e6
 
 
-@pytest.mark.parametrize("path", ["/v1/platform/chat", "/v1/chat/completions"])
-async def test_response_is_charged_by_its_usage(caller: Caller, path: str) -> None:
-    response = await caller.ask(path)
-    usage = response.json()["usage"]
-    assert usage["total_tokens"] < 100
-    # While it ran, all of max_tokens was held.
-    assert int(response.headers["x-ratelimit-remaining-tokens"]) <= TOKENS - 1000
-    await _becomes(caller, TOKENS - usage["total_tokens"], USD - _cost(usage))
+@over_routes
+async def test_response_is_charged_by_its_usage(caller: Caller, route: ChatRoute) -> None:
+    """Over each provider format, with one key, so that the charges add up."""
+    spent, usd = 0, 0.0
+    for wire in WIRES:
+        response = await caller.ask(route, f"{wire}/sim-ok")
+        usage = route.usage_of(response.json())
+        assert 0 < sum(usage) < 100
+        # While it ran, all of max_tokens was reserved.
+        assert int(response.headers["x-ratelimit-remaining-tokens"]) <= TOKENS - spent - 1000
+        spent, usd = spent + sum(usage), usd + _cost(usage)
+        await _becomes(caller, TOKENS - spent, USD - usd)
 
 
-async def test_stream_is_charged_by_its_final_usage(caller: Caller) -> None:
-    whole = (await caller.ask("/v1/chat/completions")).json()["usage"]
-    streamed = await caller.ask("/v1/chat/completions", stream=True)
-    assert "[DONE]" in streamed.text
-    await _becomes(caller, TOKENS - 2 * whole["total_tokens"], USD - 2 * _cost(whole))
+@over_routes
+async def test_stream_is_charged_by_its_final_usage(caller: Caller, route: ChatRoute) -> None:
+    spent, usd = 0, 0.0
+    for wire in WIRES:
+        usage = route.usage_of((await caller.ask(route, f"{wire}/sim-ok")).json())
+        streamed = await caller.ask(route, f"{wire}/sim-ok", stream=True)
+        assert route.is_complete(streamed.content)
+        spent, usd = spent + 2 * sum(usage), usd + 2 * _cost(usage)
+    await _becomes(caller, TOKENS - spent, USD - usd)
 
 
-async def test_request_refused_by_provider_is_free(caller: Caller) -> None:
-    assert (await caller.ask("/v1/chat/completions", model="sim-bad-request")).status_code == 400
+@over_routes
+async def test_request_refused_by_provider_is_free(caller: Caller, route: ChatRoute) -> None:
+    for wire in WIRES:
+        assert (await caller.ask(route, f"{wire}/sim-bad-request")).status_code == 400
     await _becomes(caller, TOKENS, USD)
 
 
+ABANDONED = [(CHAT, "openai"), (RESPONSES, "openai-responses"), (RESPONSES, "anthropic"), (MESSAGES, "anthropic"),
+             (MESSAGES, "openai")]  # fmt: skip
+"""Each route over a provider of the same format, and the two newer routes over another format."""
+
+
+@pytest.mark.parametrize(("route", "wire"), [pytest.param(*each, id=f"{each[0].name}-{each[1]}") for each in ABANDONED])
 async def test_abandoned_stream_is_charged_by_its_chunks(
-    caller: Caller, client: httpx.AsyncClient, settling: Gateway
+    caller: Caller, client: httpx.AsyncClient, settling: Gateway, route: ChatRoute, wire: str
 ) -> None:
-    body = {**CHAT, "model": "sim-slow-stream-300", "stream": True}
-    url = f"{settling.base_url}/v1/chat/completions"
-    async with client.stream("POST", url, headers=caller._headers, json=body) as stream:
-        lines = stream.aiter_lines()  # kept: httpx closes the connection with a generator that has no reference
-        await anext(lines)
-        held, _ = await caller.left()
-        assert held <= TOKENS - 1000
+    body = route.body("Hello there", max_tokens=1000, model=f"{wire}/sim-slow-stream-300", stream=True)
+    async with client.stream("POST", settling.base_url + route.path, headers=caller._headers, json=body) as stream:
+        chunks = stream.aiter_bytes()  # kept: httpx closes the connection with a generator that has no reference
+        received = b""
+        while not route.stream_text(received[: received.rfind(b"\n\n") + 2]):
+            received += await anext(chunks)
+        reserved, _ = await caller.left()
+        assert reserved <= TOKENS - 1000
     async with asyncio.timeout(300):
         while (await caller.left())[0] <= TOKENS - 1000:
             await asyncio.sleep(0.02)
