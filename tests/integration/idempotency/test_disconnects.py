@@ -17,9 +17,11 @@ from openai import AsyncOpenAI
 
 from tests.conftest import GENEROUS, Platform
 from tests.support.failover.faulty_provider import TEXT, WORDS, Call, FaultyProvider
-from tests.support.gateway.http import OPENAI_CHAT, PLATFORM_CHAT, chat_request, connect, metric, until
+from tests.support.gateway.chat_routes import CHAT, MESSAGES, PLATFORM, RESPONSES, ChatRoute, over_routes
+from tests.support.gateway.http import chat_request, connect, metric, until
 from tests.support.gateway.http import metric_becomes as becomes
 from tests.support.gateway.process import Gateway, write_catalog
+from tests.support.in_process.generated import OUTPUT_TOKENS
 from tests.support.usage.records import BilledKey, usage_of
 
 DETACHED = "platform_idempotency_detached"
@@ -27,6 +29,8 @@ IN_FLIGHT = "platform_http_requests_in_flight"
 TOTAL_SECONDS = 8
 HELD, SILENT = "held", "silent"
 """Models whose responses wait for the test: a stream of the one begins before that, of the other it does not."""
+NATIVE = {RESPONSES: "openai-responses/held", MESSAGES: "anthropic/held"}
+"""The same model at a provider of the route's format, for routes whose format is not that of `HELD`."""
 
 
 class Gate:
@@ -84,8 +88,19 @@ def provider(running_provider: FaultyProvider) -> Iterator[FaultyProvider]:
 def environment_of(platform: Platform, provider: FaultyProvider, directory: Path, **more: str) -> dict[str, str]:
     config = write_catalog(
         directory / "platform.yaml",
-        {"faulty": {"base_url": provider.base_url, "max_concurrent": 4, "max_waiting": 0}},
-        {HELD: [("faulty", HELD)], SILENT: [("faulty", SILENT)], "healthy": [("faulty", "healthy")]},
+        {
+            "faulty": {"base_url": provider.base_url, "max_concurrent": 4, "max_waiting": 0},
+            **{
+                wire: {"wire_format": wire, "base_url": provider.url_of(wire)}
+                for wire in ("openai-responses", "anthropic")
+            },
+        },
+        {
+            HELD: [("faulty", HELD)],
+            SILENT: [("faulty", SILENT)],
+            "healthy": [("faulty", "healthy")],
+            **{name: [(name.partition("/")[0], HELD)] for name in NATIVE.values()},
+        },
         rate_limits={
             "rules": [*GENEROUS["rules"], {"name": "at-once", "scope": "key", "unit": "concurrent", "limit": 1}]
         },
@@ -129,24 +144,24 @@ def key(platform: Platform) -> BilledKey:
     return BilledKey(record.key_id, text)
 
 
-def body_of(stream: bool, model: str = HELD) -> dict[str, Any]:
-    return {"model": model, "messages": [{"role": "user", "content": "Sixty words, please."}], "stream": stream}
+def body_of(stream: bool, route: ChatRoute = PLATFORM, model: str = HELD) -> dict[str, Any]:
+    return route.body("Sixty words, please.", model=model, stream=stream)
 
 
-def raw(key: BilledKey, idempotency_key: str, body: dict[str, Any], path: str) -> bytes:
-    request = chat_request(key.key, body, f"leaves-{idempotency_key}", path)
+def raw(key: BilledKey, idempotency_key: str, body: dict[str, Any], route: ChatRoute) -> bytes:
+    request = chat_request(key.key, body, f"leaves-{idempotency_key}", route.path)
     return request.replace(b"\r\n", f"\r\nIdempotency-Key: {idempotency_key}\r\n".encode(), 1)
 
 
 async def ask_and_leave(
-    gateway: Gateway, provider: FaultyProvider, key: BilledKey, *, stream: bool = False, path: str = PLATFORM_CHAT,
-    idempotency_key: str = "one", goes_on: bool = True,
+    gateway: Gateway, provider: FaultyProvider, key: BilledKey, *, stream: bool = False, route: ChatRoute = PLATFORM,
+    model: str = HELD, idempotency_key: str = "one", goes_on: bool = True,
 ) -> None:  # fmt: skip
     """Send a request, leave once the provider has it, and wait until the gateway has noticed."""
     before = metric(gateway.metrics(), DETACHED)
     calls = len(provider.of(HELD))
     async with connect(gateway) as connection:
-        await connection.send(raw(key, idempotency_key, body_of(stream), path))
+        await connection.send(raw(key, idempotency_key, body_of(stream, route, model), route))
         await until(lambda: len(provider.of(HELD)) == calls + 1)
         if stream:
             await connection.reader.readuntil(b"word4")
@@ -156,50 +171,46 @@ async def ask_and_leave(
 
 
 async def again(
-    client: httpx.AsyncClient, gateway: Gateway, key: BilledKey, *, stream: bool = False, path: str = PLATFORM_CHAT,
-    idempotency_key: str = "one",
+    client: httpx.AsyncClient, gateway: Gateway, key: BilledKey, *, stream: bool = False, route: ChatRoute = PLATFORM,
+    model: str = HELD, idempotency_key: str = "one",
 ) -> httpx.Response:  # fmt: skip
-    content = json.dumps(body_of(stream))
+    content = json.dumps(body_of(stream, route, model))
     headers = {**key.headers, "Idempotency-Key": idempotency_key}
-    return await client.post(gateway.base_url + path, headers=headers, content=content)
+    return await client.post(gateway.base_url + route.path, headers=headers, content=content)
 
 
-def text_of(response: httpx.Response, path: str, stream: bool) -> str:
-    if not stream:
-        content = response.json()
-        return str(content["output"] if path == PLATFORM_CHAT else content["choices"][0]["message"]["content"])
-    texts = []
-    for line in response.text.splitlines():
-        data = line.removeprefix("data: ")
-        if data != line and data != "[DONE]":
-            event = json.loads(data)
-            texts += [choice["delta"].get("content") or "" for choice in event.get("choices", [])]
-            texts += [event["content"]] if isinstance(event.get("content"), str) else []
-            texts += [event["delta"]["content"]] if isinstance(event.get("delta"), dict) else []
-    return "".join(texts)
+def text_of(response: httpx.Response, route: ChatRoute, stream: bool) -> str:
+    if stream:
+        assert route.is_complete(response.content), response.text[-500:]
+        return route.stream_text(response.content)
+    return route.text_of(response.json())
 
 
-@pytest.mark.parametrize("path", [PLATFORM_CHAT, OPENAI_CHAT])
+@over_routes
 @pytest.mark.parametrize("stream", [False, True], ids=["json", "stream"])
 @pytest.mark.parametrize("elsewhere", [False, True], ids=["same process", "another process"])
 async def test_retry_after_disconnect_gets_first_response(
-    elsewhere: bool, stream: bool, path: str, first_gateway: Gateway, second_gateway: Gateway, platform: Platform,
-    provider: FaultyProvider, client: httpx.AsyncClient, key: BilledKey,
+    elsewhere: bool, stream: bool, route: ChatRoute, first_gateway: Gateway, second_gateway: Gateway,
+    platform: Platform, provider: FaultyProvider, client: httpx.AsyncClient, key: BilledKey,
 ) -> None:  # fmt: skip
-    """11b: the retry waits while the first request's work continues; one provider call, one bill."""
-    await ask_and_leave(first_gateway, provider, key, stream=stream, path=path)
+    """11b: the retry waits while the first request's work continues; one provider call, one bill. The provider of a
+    retry at the same process speaks the route's format, that of a retry elsewhere another one."""
+    model = HELD if elsewhere else NATIVE.get(route, HELD)
+    await ask_and_leave(first_gateway, provider, key, stream=stream, route=route, model=model)
     gateway = second_gateway if elsewhere else first_gateway
-    asking = asyncio.create_task(again(client, gateway, key, stream=stream, path=path))
-    done, _ = await asyncio.wait([asking], timeout=1)
+    asking = asyncio.create_task(again(client, gateway, key, stream=stream, route=route, model=model))
+    done, _ = await asyncio.wait([asking], timeout=0.5)
     assert not done, "there is no response yet"
     _gate.open.set()
     response = await asking
     assert response.status_code == 200, response.text
     assert response.headers["idempotency-replayed"] == "true"
-    assert text_of(response, path, stream) == TEXT, response.text[:2000]
+    assert text_of(response, route, stream) == TEXT, response.text[:2000]
     assert len(provider.attempts) == 1
     [row] = await usage_of(platform, key)
-    assert (row["outcome"], row["attempts"], row["completion_tokens"], row["estimated"]) == ("ok", 1, 60, False)
+    tokens = 60 if model == HELD else OUTPUT_TOKENS
+    assert (row["outcome"], row["attempts"], row["completion_tokens"], row["estimated"]) == ("ok", 1, tokens, False)
+    assert row["route"] == route.path
     await becomes(first_gateway, 0, DETACHED)
 
 
@@ -221,17 +232,26 @@ async def test_openai_client_retry_gets_first_response(
     assert len(provider.attempts) == 1
 
 
+@pytest.mark.parametrize("stream", [False, True], ids=["json", "stream"])
+@over_routes
 async def test_retry_while_client_is_connected_gets_409(
-    first_gateway: Gateway, provider: FaultyProvider, client: httpx.AsyncClient, key: BilledKey
-) -> None:
+    route: ChatRoute, stream: bool, first_gateway: Gateway, provider: FaultyProvider, client: httpx.AsyncClient,
+    key: BilledKey,
+) -> None:  # fmt: skip
+    model = NATIVE.get(route, HELD)
     async with connect(first_gateway) as connection:
-        await connection.send(raw(key, "one", body_of(False), PLATFORM_CHAT))
+        await connection.send(raw(key, "one", body_of(stream, route, model), route))
         await until(lambda: len(provider.of(HELD)) == 1)
-        response = await again(client, first_gateway, key)
-        assert (response.status_code, response.json()["error"]["code"]) == (409, "idempotency_in_flight")
+        response = await again(client, first_gateway, key, stream=stream, route=route, model=model)
+        assert (response.status_code, route.code_of(response.json())) == (409, "idempotency_in_flight")
         assert (response.headers["retry-after"], response.headers["x-should-retry"]) == ("1", "true")
         _gate.open.set()
-        assert (await connection.answer())[0] == 200
+        if stream:
+            await connection.reader.readuntil(b"\r\n0\r\n\r\n")
+        else:
+            assert (await connection.answer())[0] == 200
+    replayed = await again(client, first_gateway, key, stream=stream, route=route, model=model)
+    assert text_of(replayed, route, stream) == TEXT
 
 
 async def test_detached_work_ends_at_its_deadline(
@@ -309,7 +329,7 @@ async def test_shutdown_waits_for_detached_work(
         assert await stopping == 0
     response = await again(client, first_gateway, key, stream=stream)
     assert response.headers["idempotency-replayed"] == "true"
-    assert text_of(response, PLATFORM_CHAT, stream) == TEXT
+    assert text_of(response, PLATFORM, stream) == TEXT
     assert len(provider.attempts) == 1
 
 
@@ -335,9 +355,9 @@ async def test_stream_with_early_head_continues_after_disconnect(
     first_gateway: Gateway, provider: FaultyProvider, client: httpx.AsyncClient, key: BilledKey
 ) -> None:
     """The client leaves after the head and a comment; further comments have no receiver."""
-    body = body_of(stream=True, model=SILENT)
+    body = body_of(True, CHAT, SILENT)
     async with connect(first_gateway) as connection:
-        await connection.send(raw(key, "one", body, OPENAI_CHAT))
+        await connection.send(raw(key, "one", body, CHAT))
         await connection.reader.readuntil(b": keep-alive")
         connection.writer.transport.abort()
     await becomes(first_gateway, 1, DETACHED)
@@ -345,29 +365,31 @@ async def test_stream_with_early_head_continues_after_disconnect(
     _gate.open.set()
     await becomes(first_gateway, 0, DETACHED)
     response = await client.post(
-        first_gateway.base_url + OPENAI_CHAT,
+        first_gateway.base_url + CHAT.path,
         headers={**key.headers, "Idempotency-Key": "one"},
         content=json.dumps(body),
     )
     assert response.headers["idempotency-replayed"] == "true"
-    assert text_of(response, OPENAI_CHAT, stream=True) == TEXT
+    assert text_of(response, CHAT, stream=True) == TEXT
     assert response.text.endswith("data: [DONE]\n\n")
     assert ": keep-alive" not in response.text, "comments are of the moment"
     assert len(provider.attempts) == 1
     assert not [line for line in first_gateway.log_lines() if line["level"] == "error"]
 
 
+@over_routes
 async def test_started_stream_is_stored_completely_after_disconnect(
-    first_gateway: Gateway, provider: FaultyProvider, client: httpx.AsyncClient, key: BilledKey
+    route: ChatRoute, first_gateway: Gateway, provider: FaultyProvider, client: httpx.AsyncClient, key: BilledKey
 ) -> None:
     """The client has the beginning; the whole response is kept for it."""
+    model = NATIVE.get(route, HELD)
     async with connect(first_gateway) as connection:
-        await connection.send(raw(key, "one", body_of(stream=True), OPENAI_CHAT))
+        await connection.send(raw(key, "one", body_of(True, route, model), route))
         await connection.reader.readuntil(b"word4")
         connection.writer.transport.abort()
     await becomes(first_gateway, 1, DETACHED)
     _gate.open.set()
     await becomes(first_gateway, 0, DETACHED)
-    response = await again(client, first_gateway, key, stream=True, path=OPENAI_CHAT)
-    assert text_of(response, OPENAI_CHAT, stream=True) == TEXT
-    assert response.text.endswith("data: [DONE]\n\n")
+    response = await again(client, first_gateway, key, stream=True, route=route, model=model)
+    assert text_of(response, route, stream=True) == TEXT
+    assert len(provider.attempts) == 1

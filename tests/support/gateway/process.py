@@ -84,7 +84,8 @@ class Gateway:
             time.sleep(0.02)
 
     def metrics(self) -> str:
-        return httpx.get(f"http://127.0.0.1:{self.metrics_port}/metrics", trust_env=False).text
+        """What the parent counts; on a busy machine it needs many seconds for thousands of series."""
+        return httpx.get(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=300, trust_env=False).text
 
     def kill(self) -> None:
         """SIGKILL for the parent alone."""
