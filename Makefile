@@ -47,9 +47,16 @@ types: $(READY) ## Check types
 imports: $(READY) ## Check the import rules
 	$(BIN)/lint-imports
 
+# Collecting the tests once compiles them for pytest. Otherwise each of its processes would compile all of them.
+COMPILED := $(READY)-tests
+$(COMPILED): $(READY)
+	@$(BIN)/python -m pytest --collect-only -qq -n 0 -p no:cacheprovider >/dev/null 2>&1 || true  # the run itself reports errors
+	@touch $@
+
 # Four processes, each with its own servers; a file stays in one process. Many tests wait more than they compute, so there
 # are more processes than cores. ARGS="-n 0" runs in one process, ARGS="-n 8" in more.
-test: check ## Run check, then all tests except the proofs
+test: $(READY) ## Run check, then all tests except the proofs
+	@$(MAKE) --no-print-directory -j2 check $(COMPILED)
 	$(BIN)/python -m pytest -m "not proof" -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # A proof starts many processes itself, so three run at a time.

@@ -222,6 +222,12 @@ def pytest_configure(config: pytest.Config) -> None:
     )
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Read only the files that have proofs, if only proofs are wanted: each process collects all that it may run."""
+    wanted = config.getoption("markexpr") != "proof" or not collection_path.match("test_*.py")
+    return None if wanted or "pytest.mark.proof" in collection_path.read_text() else True
+
+
 def pytest_collection() -> None:
     """Look for no garbage while tests are collected: millions of objects are made, and all of them stay."""
     gc.disable()

@@ -1,12 +1,25 @@
 """Run `flowbiz-platform` in a separate process, as operators do."""
 
+import atexit
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
+import tempfile
+import threading
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any
+
+from tests.support.paths import ROOT
+
+SECONDS = 300
+_starting = threading.Lock()
 
 PEPPER = "9f" * 32
 
@@ -30,16 +43,27 @@ class Outcome:
         return self.out + self.err
 
 
+def run_command(
+    environment: Mapping[str, str], *arguments: str, seconds: float = SECONDS
+) -> "subprocess.CompletedProcess[str]":
+    """Run `flowbiz-platform` with this environment and no other.
+
+    The process is forked from one that has loaded the modules, unless the start is what counts: for `serve` and `dev`,
+    and with variables that Python reads at its start.
+    """
+    if arguments[:1] in (("serve",), ("dev",)) or any(name.startswith("PYTHON") for name in environment):
+        return subprocess.run(
+            [sys.executable, "-m", "apps.platform_cli", *arguments],
+            env=dict(environment), capture_output=True, text=True, timeout=seconds, check=False,
+        )  # fmt: skip
+    with _starting:
+        server = _command_server()
+    return server.run(environment, arguments, seconds)
+
+
 def cli(environment: Mapping[str, str], *arguments: str) -> Outcome:
     """Run `flowbiz-platform` with this environment and no other; a traceback is always a failure."""
-    done = subprocess.run(
-        [sys.executable, "-m", "apps.platform_cli", *arguments],
-        env={"PATH": os.environ.get("PATH", ""), "COLUMNS": "200", **environment},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    done = run_command({"PATH": os.environ.get("PATH", ""), "COLUMNS": "200", **environment}, *arguments)
     outcome = Outcome(done.returncode, done.stdout, done.stderr)
     assert "Traceback" not in outcome.all, outcome.all
     assert PEPPER not in outcome.all
@@ -50,3 +74,53 @@ def cli(environment: Mapping[str, str], *arguments: str) -> Outcome:
 def check_marks(outcome: Outcome) -> dict[str, str]:
     """Return the marks of the lines of `check` by the names of the checks."""
     return {line[6:30].strip(): line[:4].strip() for line in outcome.out.splitlines()}
+
+
+@cache
+def _command_server() -> "_CommandServer":
+    return _CommandServer()
+
+
+class _CommandServer:
+    """The process of `tests.support.command_server`. It ends with this process, whose end closes its stdin."""
+
+    def __init__(self) -> None:
+        self._directory = tempfile.TemporaryDirectory(prefix="fb")
+        self._place = str(Path(self._directory.name) / "commands.sock")
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.support.command_server", self._place],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, env={"PATH": os.environ.get("PATH", "")},
+        )  # fmt: skip
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline() == b"ready\n"
+        atexit.register(self._stop)
+
+    def _stop(self) -> None:
+        with self._process:  # closes its stdin, and waits for its end
+            pass
+        self._directory.cleanup()
+
+    def run(
+        self, environment: Mapping[str, str], arguments: tuple[str, ...], seconds: float
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run a command to its end, as `subprocess.run` does."""
+        request = {"arguments": arguments, "environment": dict(environment), "directory": os.getcwd()}
+        with (
+            closing(socket.socket(socket.AF_UNIX)) as connection,
+            tempfile.TemporaryFile("w+", encoding="utf-8") as out,
+            tempfile.TemporaryFile("w+", encoding="utf-8") as err,
+        ):
+            connection.settimeout(seconds)
+            connection.connect(self._place)
+            socket.send_fds(connection, [json.dumps(request).encode()], [out.fileno(), err.fileno()])
+            connection.shutdown(socket.SHUT_WR)
+            results = connection.makefile("rb", buffering=0)
+            process = int(results.readline())
+            try:
+                code = int(results.readline())
+            except TimeoutError:
+                os.kill(process, signal.SIGKILL)
+                raise
+            out.seek(0)
+            err.seek(0)
+            return subprocess.CompletedProcess(["flowbiz-platform", *arguments], code, out.read(), err.read())

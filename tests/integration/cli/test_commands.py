@@ -66,6 +66,11 @@ def test_help_names_every_command() -> None:
             assert re.search(rf"^\W*{name} +[A-Z]", outcome.out, re.MULTILINE), f"{group} {name} is not explained"
 
 
+def test_forked_command_equals_a_fresh_process() -> None:
+    """The other tests fork commands from a process that has loaded them; PYTHONUTF8 asks for a start from nothing."""
+    assert cli({}, "keys", "list") == cli({"PYTHONUTF8": "1"}, "keys", "list")
+
+
 class TestKeys:
     def test_keys_create_prints_key_once_with_its_id(self, environment: dict[str, str]) -> None:
         outcome = cli(environment, "keys", "create", "--name", "n", "--owner", "cli", "--scope", "platform:chat")

@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +11,7 @@ from apps.platform_cli.smoke.checks import CHECKS, run_checks
 from apps.platform_cli.smoke.result import CheckResult
 from apps.platform_cli.smoke.session import SmokeOptions
 from platform_app.auth.tokens import generate_token
+from tests.support.command_line import run_command
 from tests.support.servers.ports import free_port
 from tests.support.servers.stand_in_gateway import FAULTS, SHA, StandInGateway, stand_in_gateway
 
@@ -53,14 +53,8 @@ BROKEN: dict[str, tuple[str, str, str]] = {
 
 
 def smoke(environment: dict[str, str], *arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "apps.platform_cli", "smoke", "--timeout", str(DEADLINE_SECONDS), *arguments],
-        env={"PATH": os.environ.get("PATH", ""), "COLUMNS": "200", **environment},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
+    whole = {"PATH": os.environ.get("PATH", ""), "COLUMNS": "200", **environment}
+    return run_command(whole, "smoke", "--timeout", str(DEADLINE_SECONDS), *arguments, seconds=600)
 
 
 async def results_of(gateway: StandInGateway, **options: Any) -> dict[str, CheckResult]:

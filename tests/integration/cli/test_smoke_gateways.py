@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -14,6 +13,7 @@ from apps.platform_cli.smoke.checks import CHECKS, run_checks
 from apps.platform_cli.smoke.session import SmokeOptions
 from apps.provider_simulator.server import ProviderSimulator
 from tests.conftest import Platform
+from tests.support.command_line import run_command
 from tests.support.gateway.process import Gateway, write_config
 from tests.support.servers.breaking_proxy import FAULTS, breaking_proxy
 from tests.support.tracing.otlp import http_receiver
@@ -63,14 +63,7 @@ class Target:
             "PLATFORM_METRICS_URL": self.metrics_url,
         }
         waits = ["--timeout", str(DEADLINE_SECONDS), "--record-seconds", "120"]
-        return subprocess.run(
-            [sys.executable, "-m", "apps.platform_cli", "smoke", *waits, *arguments],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=600,
-            check=False,
-        )
+        return run_command(environment, "smoke", *waits, *arguments, seconds=600)
 
 
 @pytest.fixture(scope="module")

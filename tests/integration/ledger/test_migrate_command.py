@@ -3,12 +3,12 @@
 import asyncio
 import os
 import subprocess
-import sys
 
 import pytest
 
 from platform_app.db import migrations
 from platform_app.db.schema_changes import DROPPED
+from tests.support.command_line import run_command
 from tests.support.gateway.migrate import migrate_down, migrate_up
 from tests.support.ledger.database import ROLES, as_role, connected
 from tests.support.timing.apart import run_apart
@@ -21,8 +21,7 @@ def run(url: str, *arguments: str, env: str = "dev") -> "subprocess.CompletedPro
         "PLATFORM_DATABASE_URL": url,
         "PLATFORM_REDIS_URL": "redis://127.0.0.1:1/0",
     }
-    command = [sys.executable, "-m", "apps.platform_cli", "migrate", *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    return run_command(environment, "migrate", *arguments)
 
 
 async def execute(url: str, *statements: str) -> None:

@@ -2,9 +2,6 @@
 
 import asyncio
 import ssl
-import subprocess
-import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -22,6 +19,7 @@ from platform_app.db.engine import make_engine, open_engine
 from platform_app.ledger.spool.session import LedgerSession, make_ledger_engine
 from platform_app.redis.clients import make_redis
 from tests.conftest import Platform
+from tests.support.command_line import run_command
 from tests.support.servers.tls.certificates import Authority
 from tests.support.servers.tls.postgres_tls import postgres_direct_tls, postgres_tls_front
 from tests.support.servers.valkey import tls_in_front
@@ -199,13 +197,6 @@ async def test_ledger_and_migrations_verify_too(postgres: EmbeddedPostgres, empt
         with pytest.raises(ssl.SSLCertVerificationError) as caught:
             await asyncio.to_thread(migrations.upgrade, place, ca_file=world.other_ca_file)
         assert "not trusted" in (tls_failure(caught.value) or "")
-
-
-def run_command(environment: Mapping[str, str], *arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "apps.platform_cli", *arguments],
-        env=dict(environment), capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
 
 
 @pytest.mark.parametrize(

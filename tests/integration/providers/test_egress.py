@@ -2,8 +2,6 @@
 
 import asyncio
 import ssl
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +12,7 @@ import httpx
 import pytest
 
 from tests.conftest import GENEROUS, Platform
+from tests.support.command_line import run_command
 from tests.support.failover.faulty_provider import TEXT, FaultyProvider
 from tests.support.failover.verdicts import Response, ask
 from tests.support.gateway.process import Gateway, write_catalog
@@ -186,10 +185,7 @@ def check(platform: Platform, providers: Providers, directory: Path, **environme
     config = providers.catalog(directory / "platform.yaml")
     own = {"PLATFORM_CONFIG_FILE": str(config), "PLATFORM_DEFAULT_MODEL": "plain", **environment}
     spool = {"PLATFORM_SPOOL_DIR": str(directory / "spool")}
-    done = subprocess.run(
-        [sys.executable, "-m", "apps.platform_cli", "check"],
-        env={**platform.environment, **spool, **own}, capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
+    done = run_command({**platform.environment, **spool, **own}, "check")
     return done.stdout + done.stderr
 
 

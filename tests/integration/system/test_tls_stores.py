@@ -1,8 +1,6 @@
 """A gateway on a PostgreSQL and a Redis that take TLS connections only: real servers, verified certificates."""
 
 import secrets
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +10,7 @@ import pytest
 
 from platform_app.db import migrations
 from tests.conftest import Platform
+from tests.support.command_line import run_command
 from tests.support.gateway.process import Gateway
 from tests.support.servers.tls.certificates import Authority
 from tests.support.servers.tls.tls_stores import TlsPostgres, postgres_programs, redis_program, tls_postgres, tls_redis
@@ -80,8 +79,7 @@ def test_check_names_untrusted_certificate(platform: Platform, stores: TlsStores
     trusted, distrusted = on_tls(platform, stores, stores.ca_file), on_tls(platform, stores, stores.other_ca_file)
     wrong = {"database": "PLATFORM_DATABASE_URL", "redis": "PLATFORM_REDIS_CA_FILE"}[store]
     environment = {**trusted.environment, wrong: distrusted.environment[wrong]}
-    command = [sys.executable, "-m", "apps.platform_cli", "check", "--no-live"]
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    result = run_command(environment, "check", "--no-live")
     assert result.returncode == 1
     line = next(line for line in result.stdout.splitlines() if store in line.lower())
     assert "certificate comes from a CA that is not trusted" in line

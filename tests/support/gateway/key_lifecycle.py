@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -17,6 +16,7 @@ from platform_app.auth.tokens import Token
 from platform_app.config import load_settings
 from platform_app.resources.key_admin import KeyAdmin, open_key_admin
 from platform_app.secret_store.env import EnvSecretStore
+from tests.support.command_line import run_command
 
 ONE, TWO = "1a" * 32, "2b" * 32
 BOTH = f"2:{TWO},1:{ONE}"
@@ -106,5 +106,4 @@ def cli_json(environment: dict[str, str], *arguments: str) -> Any:
 
 def run_cli(environment: dict[str, str], *arguments: str) -> "subprocess.CompletedProcess[str]":
     """The same in a separate process."""
-    command = [sys.executable, "-m", "apps.platform_cli", "keys", *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    return run_command(environment, "keys", *arguments)
