@@ -13,6 +13,7 @@ from platform_app.llm.interfaces import ModelAdapter
 from platform_app.llm.providers.openai_responses.native.response import ResponsesEvent, ResponsesResponse
 from platform_app.llm.requests import UpstreamCall
 from platform_app.llm.responses import ChatChunk
+from platform_app.llm.translation.carried import carry_thinking
 from platform_app.llm.usage.counts import TokenUsage
 from tests.support.providers.faults import EXPECTED
 from tests.support.providers.odd_responses import (
@@ -64,6 +65,19 @@ async def test_body_reaches_provider_unchanged(native: ModelAdapter, simulator: 
     model = {"input": "Hello", "model": "sim-ok@native", **fields}
     stateless = {"store": False, "include": ["reasoning.encrypted_content"]}
     assert sent == [{**model, **stateless}, {**model, "store": True, "stream": True}]
+
+
+@pytest.mark.parametrize("stored", [False, True], ids=["stateless", "stored"])
+async def test_reasoning_of_other_provider_is_left_out(
+    native: ModelAdapter, simulator: ProviderSimulator, stored: bool
+) -> None:
+    """A session that moves here from an Anthropic route: OpenAI refuses reasoning that it did not encrypt."""
+    model = f"sim-ok@carried-{stored}"
+    carried = {"id": "rs_1", "type": "reasoning", "summary": [], "encrypted_content": carry_thinking([{"a": 1}])}
+    kept = [{"type": "reasoning", "summary": [], "encrypted_content": "sealed:x"}, {"role": "user", "content": "Hi"}]
+    await complete(native, asked(model, input=[kept[1], carried, *kept], store=stored))
+    [record] = simulator.requests(model)
+    assert json.loads(record.body or b"")["input"] == [kept[1], *kept]
 
 
 async def test_response_passes_with_its_bytes(pool: ConnectionPool) -> None:

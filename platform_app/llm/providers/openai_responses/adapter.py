@@ -12,7 +12,7 @@ from platform_app.llm.providers.openai.format import PATHS, send_openai
 from platform_app.llm.providers.openai_responses.chat import stream as chat_stream
 from platform_app.llm.providers.openai_responses.chat.request import responses_request
 from platform_app.llm.providers.openai_responses.native import stream as native_stream
-from platform_app.llm.providers.openai_responses.reasoning import stateless
+from platform_app.llm.providers.openai_responses.reasoning import stateless, without_carried
 from platform_app.llm.requests import Operation, UpstreamCall
 
 _AZURE = "/openai/v1"
@@ -28,16 +28,15 @@ class OpenAIResponsesAdapter:
         self._url = f"{base_url}/responses"
 
     async def send(self, call: UpstreamCall, credential: str | None) -> UpstreamResponse:
-        """See ModelAdapter.send. A Responses request passes unchanged, but for
-        what makes it stateless; any other is translated, and refused before
-        anything is sent if it cannot be."""
+        """See ModelAdapter.send. A Responses request passes unchanged, but for what makes it stateless, and without
+        another provider's reasoning; any other is translated, and refused before anything is sent if it cannot be."""
         headers = _headers(credential, call.headers)
         if call.operation is not Operation.CHAT:
             url = f"{self._base_url}/{PATHS[call.operation]}"
             return await send_openai(self._http, url, headers, call, {**call.body, "model": call.model})
         if call.format is ApiFormat.RESPONSES:
             reader = native_stream.READER
-            body = {**stateless(call.model, call.body), "model": call.model}
+            body = {**stateless(call.model, without_carried(call.body)), "model": call.model}
             if call.stream:
                 body["stream"] = True
         else:

@@ -1,12 +1,15 @@
 """Encrypted reasoning: what a model needs back when its responses are not stored.
 
-OpenAI returns it only if `include` names it, and models that do not reason refuse that.
+OpenAI returns it only if `include` names it, and models that do not reason refuse that. It refuses reasoning that it
+did not encrypt, so what another provider reasoned (translation/carried.py) is left out.
 """
 
 import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
+
+from platform_app.llm.translation.carried import is_carried
 
 ENCRYPTED = "reasoning.encrypted_content"
 _REASONING_MODEL = re.compile(
@@ -37,3 +40,15 @@ def stateless(model: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
     if ENCRYPTED not in include and reasons(model, body.get("reasoning")):
         sent["include"] = [*include, ENCRYPTED]
     return sent
+
+
+def without_carried(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the client's Responses request without the reasoning items that carry another provider's reasoning."""
+    items = body.get("input")
+    if not isinstance(items, list) or not any(_is_carried(item) for item in items):
+        return body
+    return {**body, "input": [item for item in items if not _is_carried(item)]}
+
+
+def _is_carried(item: object) -> bool:
+    return isinstance(item, Mapping) and item.get("type") == "reasoning" and is_carried(item.get("encrypted_content"))
