@@ -114,17 +114,20 @@ async def test_key_with_another_body_is_refused(caller: Caller, sim: ProviderSim
     assert provider_calls(sim) == 1
 
 
-async def test_request_while_first_is_running_gets_409(caller: Caller, sim: ProviderSimulator, fresh: str) -> None:
-    body = request_body(PLATFORM, model="sim-slow-stream")
-    running = asyncio.create_task(caller.send(fresh, body=body))
+@pytest.mark.parametrize("route", [PLATFORM, OPENAI, RESPONSES, MESSAGES])
+async def test_request_while_first_is_running_gets_409(
+    caller: Caller, sim: ProviderSimulator, fresh: str, route: str
+) -> None:
+    body = request_body(route, model="sim-slow-stream")
+    running = asyncio.create_task(caller.send(fresh, route, body))
     await sim.wait_for_outcome("sim-slow-stream", "open")
-    meanwhile = await caller.send(fresh, body=body)
+    meanwhile = await caller.send(fresh, route, body)
     assert (meanwhile.status_code, error_code(meanwhile)) == (409, "idempotency_in_flight")
     assert int(meanwhile.headers["retry-after"]) >= 1
-    wrong = await caller.send(fresh, body=request_body(PLATFORM, "Other"))
+    wrong = await caller.send(fresh, route, request_body(route, "Other"))
     assert wrong.status_code == 422
     first = await running
-    assert (await caller.send(fresh, body=body)).content == first.content
+    assert (await caller.send(fresh, route, body)).content == first.content
     assert provider_calls(sim) == 1
 
 

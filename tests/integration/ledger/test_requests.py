@@ -16,6 +16,7 @@ from apps.platform_cli.embedded.postgres import EmbeddedPostgres
 from apps.platform_cli.main import app
 from apps.provider_simulator.server import ProviderSimulator
 from tests.conftest import Platform
+from tests.support.gateway.chat_routes import CLIENT_ROUTES
 from tests.support.gateway.http import chat_request, connect, metric, until
 from tests.support.gateway.process import Gateway
 from tests.support.ledger.database import ROLES, as_role, connected, migrate_up
@@ -75,6 +76,16 @@ async def decision_of(records: asyncpg.Connection, request_id: str) -> Mapping[s
 
 
 PROMPT = {"prompt": "Hello"}
+OVER_CLIENT_ROUTES: list[tuple[str, str, Any, Any, tuple[int, str, str | None, bool]]] = [
+    ("POST", route.path, headers, body, expected)
+    for route in CLIENT_ROUTES
+    for headers, body, expected in (
+        ("chat", route.body(stream=True), (200, "allow", None, True)),
+        ("chat", route.body(model="sim-stream-error", stream=True), (200, "allow", "provider_error", True)),
+        ("chat", route.body(model="none"), (404, "deny", "model_not_found", True)),
+        ({}, route.body(), (401, "deny", "missing_credentials", False)),
+    )
+]
 NO_KEY = {"Authorization": f"Bearer fbp_test_{'k' * 12}_{'s' * 40}"}
 
 
@@ -99,6 +110,7 @@ NO_KEY = {"Authorization": f"Bearer fbp_test_{'k' * 12}_{'s' * 40}"}
         ("GET", "/metrics", {}, None, (404, "allow", "not_found", False)),
         ("GET", "/v1/meta", {}, None, (200, "allow", None, False)),
         ("POST", "/livez", {}, None, (405, "allow", "method_not_allowed", False)),
+        *OVER_CLIENT_ROUTES,
     ],
 )  # fmt: skip
 async def test_every_response_leaves_one_decision(
