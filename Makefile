@@ -41,8 +41,11 @@ lint: $(READY) ## Run the linter and check the format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+# The files that are in no package.
+LOOSE := .ci .github/scripts deploy/image editable_path_hook.py migrations
 types: $(READY) ## Check types
 	$(BIN)/mypy
+	$(BIN)/mypy $(LOOSE)
 
 imports: $(READY) ## Check the import rules
 	$(BIN)/lint-imports

@@ -1,11 +1,11 @@
 """`python -m apps.platform_cli`, the same as `flowbiz-platform`."""
 
 import gc
-import os
 import signal
 import sys
 
 from apps.platform_cli.serve.start_signals import handle_start_signals
+from apps.platform_cli.terminal.output import guard_streams, open_missing_streams
 
 # Ctrl-C while modules load ends the process at once, without a traceback.
 signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -15,19 +15,6 @@ if sys.argv[1:2] == ["serve"]:
 
 # While modules load there is no garbage to collect, and collecting takes a quarter of the start time.
 gc.disable()
-
-
-def open_missing_streams() -> None:
-    """Open stdin, stdout and stderr on /dev/null where the caller closed them. Otherwise the next file or socket that
-    is opened gets the number, and output is written into it."""
-    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            opened = os.open(os.devnull, os.O_RDWR)  # the lowest free number
-            os.set_inheritable(opened, True)
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(descriptor, "r" if descriptor == 0 else "w", closefd=False))  # noqa: SIM115
 
 
 # Before the modules, because they may open files.
@@ -41,6 +28,7 @@ def start() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     gc.freeze()
     gc.enable()
+    guard_streams()
     run()
 
 

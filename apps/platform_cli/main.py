@@ -1,6 +1,6 @@
 """The command `flowbiz-platform`: every command with its options. Each command's work is in its own module.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage or configuration; `usage reconcile` has another, 3: the bill differs.
+Exit codes are in `terminal/entry.py`; `usage reconcile` has another, 3: the bill differs.
 """
 
 import sys
@@ -119,9 +119,14 @@ def smoke(
     base_url: Annotated[
         str, typer.Option(envvar="PLATFORM_BASE_URL", help="The gateway's address, such as https://gateway.example.")
     ],
+    context: typer.Context,
     key: Annotated[
-        str, typer.Option(envvar="PLATFORM_CHAT_KEY", help="An API key; the variable keeps it out of the process list.")
-    ],
+        str | None,
+        typer.Option(envvar="PLATFORM_CHAT_KEY", help="An API key; the variable keeps it out of the process list."),
+    ] = None,
+    key_file: Annotated[
+        Path | None, typer.Option(help="A file with the API key; it is used instead of the variable.")
+    ] = None,
     expect_sha: Annotated[str | None, typer.Option(help="Fail unless /v1/meta shows this build_sha.")] = None,
     metrics_url: Annotated[
         str | None, typer.Option(envvar="PLATFORM_METRICS_URL", help="Also check that its metrics count the requests.")
@@ -146,11 +151,22 @@ def smoke(
 
     Exit code 0: every check passed or was skipped. 1: a check failed. 2: wrong usage.
     """
-    from apps.platform_cli.smoke.command import run_smoke  # noqa: PLC0415 - loads the openai package
+    from apps.platform_cli.smoke.command import run_smoke, smoke_key  # noqa: PLC0415 - loads the openai package
     from apps.platform_cli.smoke.session import SmokeOptions  # noqa: PLC0415 - as above
 
+    source = context.get_parameter_source("key")
+    if key_file is not None and source is not None and source.name == "COMMANDLINE":
+        raise typer.BadParameter("--key and --key-file exclude each other")
     options = SmokeOptions(
-        base_url, key, expect_sha, metrics_url, model, embedding_model, timeout, trace_url, record_seconds
+        base_url,
+        smoke_key(key, key_file),
+        expect_sha,
+        metrics_url,
+        model,
+        embedding_model,
+        timeout,
+        trace_url,
+        record_seconds,
     )
     raise typer.Exit(run_smoke(options, as_json=as_json))
 
@@ -223,7 +239,8 @@ def usage(
     if not records:
         if session is not None:
             raise typer.BadParameter("--session finds single records, and totals have no sessions: add --records")
-        print_usage(wanted, check_groups(group_by or DEFAULT_GROUPS), format or "table")
+        groups = check_groups([each.strip().lower() for each in group_by or DEFAULT_GROUPS])
+        print_usage(wanted, groups, format or "table")
     elif group_by or format:
         raise typer.BadParameter("--records writes JSON lines without groups: leave --group-by and --format out")
     else:

@@ -27,6 +27,8 @@ from apps.release_lane.settings import DEFAULT_FILE, LaneSettings, read_environm
 from apps.release_lane.steps import Say, Step, StepFailed, run_steps, show_steps
 
 DONE, FAILED, USAGE, LOCKED = 0, 1, 2, 3
+_AFTERWARDS = ("retire", "prune")
+"""Steps after which traffic stays on the new release, whether they fail or not."""
 
 
 class Target(Protocol):
@@ -196,11 +198,11 @@ def _run(options: argparse.Namespace, journal: Journal, target: Target, say: Say
         )
     except StepFailed as failed:
         result = f"failed at step '{failed.step.name}': {failed.what.splitlines()[0]}"
-        if undo is not None and failed.step.name not in ("build", "preflight", "expand migration", "retire"):
+        if undo is not None and failed.step.name not in ("build", "preflight", "expand migration", *_AFTERWARDS):
             result += _undo(undo, say)
-        elif failed.step.name == "retire":
+        elif failed.step.name in _AFTERWARDS:
             result += "; traffic is on the new release"
-        if failed.step.name != "retire":
+        if failed.step.name not in _AFTERWARDS:
             journal.end()
         journal.log(operation, result, time.monotonic() - started)
         return FAILED

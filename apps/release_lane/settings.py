@@ -4,7 +4,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 
 from apps.release_lane.errors import UsageError
 
@@ -60,6 +60,8 @@ class LaneSettings:
     settle_seconds: float = 2.0
     finish_seconds: float = 300.0
     stop_seconds: float = 60.0
+    keep_releases: int = 5
+    """Built releases that stay on the disk after a release."""
     front: FrontSettings = FrontSettings()
     kubernetes: KubernetesSettings = KubernetesSettings()
 
@@ -84,12 +86,15 @@ def read_settings(path: Path) -> LaneSettings:
         raise UsageError(f"{path} is not valid TOML: {error}") from None
     settings = cast(LaneSettings, _make(LaneSettings, found, str(path)))
     _check_slots(settings, path)
+    if settings.keep_releases < 2 or settings.keep_releases != int(settings.keep_releases):
+        raise UsageError(f"{path}: keep_releases is {settings.keep_releases!r}; expected a whole number of at least 2")
     return settings
 
 
 def _make(kind: type[Any], found: Mapping[str, Any], where: str) -> Any:
     """Build a dataclass from a table; every unknown key and wrong type is refused by name."""
     known = {field.name: field for field in fields(kind)}
+    hints = get_type_hints(kind)
     values: dict[str, Any] = {}
     for name, value in found.items():
         if name not in known:
@@ -100,17 +105,21 @@ def _make(kind: type[Any], found: Mapping[str, Any], where: str) -> Any:
             if not isinstance(value, dict):
                 raise UsageError(f"{where}: {name} is {value!r}; expected a table [{name}]")
             values[name] = _make(type(default), value, f"{where}, [{name}]")
+        elif get_origin(hints[name]) is Literal:
+            values[name] = _choice(name, value, get_args(hints[name]), where)
         else:
             values[name] = _value(name, value, default, where)
     return kind(**values)
 
 
-_CHOICES = {"kind": ("host", "kubernetes", "nginx", "command", "none"), "runner": ("systemd", "process")}
+def _choice(name: str, value: Any, choices: tuple[str, ...], where: str) -> str:
+    """Return the word that the value is, in any case."""
+    if isinstance(value, str) and value.strip().lower() in choices:
+        return value.strip().lower()
+    raise UsageError(f"{where}: {name} is {value!r}; expected one of {', '.join(choices)}")
 
 
 def _value(name: str, value: Any, default: Any, where: str) -> Any:
-    if name in _CHOICES and value not in _CHOICES[name]:
-        raise UsageError(f"{where}: {name} is {value!r}; expected one of {', '.join(_CHOICES[name])}")
     if isinstance(default, bool) and isinstance(value, bool):
         return value
     if isinstance(default, float | int):

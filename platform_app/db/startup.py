@@ -70,4 +70,4 @@ class _NewCauses:
         failure = database_failure(error)
         if failure.cause != self._logged:
             self._logged = failure.cause
-            _log.warning("database_awaited", error=str(failure), seconds=self._seconds)
+            _log.warning("dependency_awaited", dependency="database", reason=str(failure), seconds=self._seconds)

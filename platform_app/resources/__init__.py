@@ -54,6 +54,7 @@ from platform_app.resources.config_reload import ConfigReload
 from platform_app.resources.idempotency_quota import LimiterQuota, QuotaLimits
 from platform_app.resources.key_admin import key_rules_of
 from platform_app.resources.live_config import LiveConfig, use_log_level
+from platform_app.resources.owner_checks import OwnerWarnings
 from platform_app.resources.provider_credentials import StoredCredentials
 from platform_app.resources.required_secrets import secret_problems
 from platform_app.resources.runtime_gauges import RuntimeGauges
@@ -143,7 +144,12 @@ async def open_resources(
 
         audit = ConfigAudit(engine)
         reload = ConfigReload(
-            settings, lambda changed: secret_problems(settings, changed, secrets), apply, (config, digest), audit
+            settings,
+            lambda changed: secret_problems(settings, changed, secrets),
+            apply,
+            (config, digest),
+            audit,
+            OwnerWarnings(engine).log,
         )
         _log.info("config_loaded", sha256=digest, models=len(config.models), providers=len(config.providers))
         if settings.config_file is not None:

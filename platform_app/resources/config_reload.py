@@ -39,6 +39,7 @@ class ConfigReload:
         apply: Callable[[PlatformConfig], None],
         current: tuple[PlatformConfig, str],
         audit: ConfigAudit | None = None,
+        afterwards: Callable[[PlatformConfig], Awaitable[None]] | None = None,
     ) -> None:
         """
         Args:
@@ -47,12 +48,14 @@ class ConfigReload:
             apply: puts a checked configuration into use; it must not fail halfway.
             current: the configuration in use, and the SHA-256 of its file.
             audit: writes the audit events; None for none.
+            afterwards: looks at a configuration that was applied; it cannot refuse it.
         """
         self._settings = settings
         self._check = check
         self._apply = apply
         self._config, self._digest = current
         self._audit = audit
+        self._afterwards = afterwards
         self._asked = False
         self._seen = _signature(settings.config_file)
         self._refused: list[str] = []
@@ -107,6 +110,8 @@ class ConfigReload:
         _log.warning("config_reloaded", **asdict(change))
         if self._audit is not None:
             self._audit.note(change)
+        if self._afterwards is not None:
+            await self._afterwards(config)
         return True
 
     def _refuse(self, problems: list[str], reason: str) -> None:

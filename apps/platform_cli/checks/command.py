@@ -8,7 +8,6 @@ from dataclasses import replace
 import typer
 
 from apps.platform_cli.checks.output import line
-from apps.platform_cli.checks.owners import active_owners, owner_checks
 from apps.platform_cli.checks.prices import price_checks
 from apps.platform_cli.checks.provider_probe import model_checks, probe_provider
 from apps.platform_cli.checks.redis import redis_checks
@@ -27,6 +26,7 @@ from platform_app.rate_limit.limiters.opening import open_limiter
 from platform_app.rate_limit.matching import RuleBook
 from platform_app.readiness import Check, Readiness, RedisPolicy
 from platform_app.redis.clients import make_idempotency_client, make_redis
+from platform_app.resources.owner_checks import active_owners, owner_checks
 from platform_app.resources.required_secrets import credential_problem, look_up_required, provider_secrets
 from platform_app.secret_store.base import SecretStore
 from platform_app.secret_store.configured import make_secret_store

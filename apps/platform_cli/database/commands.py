@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 import orjson
-import typer
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from platform_app.auth.keys.store import DATABASE_ERRORS
@@ -17,8 +16,7 @@ from platform_app.errors import AuthUnavailable
 
 
 def read_database(work: Callable[[AsyncEngine], Awaitable[None]], timeout_seconds: float | None = None) -> None:
-    """Run `work`, whose statements have a timeout of `timeout_seconds`, or that of the settings. If the reader of the
-    output closes the pipe, as `head` does, the command ends with exit code 0.
+    """Run `work`, whose statements have a timeout of `timeout_seconds`, or that of the settings.
 
     Raises:
         AuthUnavailable: the database does not respond, or lacks the tables.
@@ -37,9 +35,6 @@ def read_database(work: Callable[[AsyncEngine], Awaitable[None]], timeout_second
     try:
         asyncio.run(main())
     except DATABASE_ERRORS as error:
-        if isinstance(error, BrokenPipeError):
-            sys.stderr.close()
-            raise typer.Exit(0) from None
         raise AuthUnavailable(f"The database cannot be used: {database_failure(error)}.") from None
 
 

@@ -35,11 +35,14 @@ def up(revision: str = "head") -> None:
             return
         url, ca_file = _place()
         migrations.upgrade(url, revision, ca_file=ca_file)
-    typer.echo(f"The schema is at {revision}.")
+    # Both are done before the first line, which may be lost.
     try:
-        typer.echo(migrations.grant(url, ca_file=ca_file))
+        granted, problem = migrations.grant(url, ca_file=ca_file), None
     except DATABASE_ERRORS as error:
-        typer.echo(f"The runtime role was not granted its rights: {database_failure(error)}.", err=True)
+        granted, problem = None, f"The runtime role was not granted its rights: {database_failure(error)}."
+    typer.echo("\n".join(filter(None, [f"The schema is at {revision}.", granted])))
+    if problem is not None:
+        typer.echo(problem, err=True)
 
 
 @app.command()

@@ -12,6 +12,7 @@ from apps.platform_cli.keys.owners import note_similar_owner, print_owners
 from apps.platform_cli.keys.session import all_keys, with_keys
 from apps.platform_cli.terminal.actor import ActorName, cli_actor
 from apps.platform_cli.terminal.durations import duration, relative
+from apps.platform_cli.terminal.output import require_output
 from platform_app.auth.keys.records import UNSET, KeyChanges, KeyFilter, KeyRecord, KeySecrets, NewKey
 from platform_app.auth.permissions import ALL, GRANTS
 from platform_app.config import load_settings
@@ -19,6 +20,7 @@ from platform_app.resources.key_admin import KeyAdmin
 
 app = typer.Typer(no_args_is_help=True)
 DEFAULT_GRACE_SECONDS = 3600
+_NOT_CREATED = "No key was created, because it is shown only once."
 
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 _Name = Annotated[str, typer.Option(help="What the key is for.")]
@@ -44,6 +46,7 @@ def create(
     as_json: _Json = False,
 ) -> None:
     """Create a key and print it. The key is shown only once."""
+    require_output(_NOT_CREATED)
     settings = load_settings()
     expires_at = expiry(expires_in_days, expires_in)
     new = NewKey(name, owner, scope, settings.key_environment, model or None, expires_at, limits(limit))
@@ -65,6 +68,7 @@ def bootstrap(
     as_json: _Json = False,
 ) -> None:
     """Create the first administrator's key. Refused as soon as an active one exists."""
+    require_output(_NOT_CREATED)
     settings = load_settings()
     new = NewKey(name, owner, [ALL], settings.key_environment)
     who = cli_actor(actor)
@@ -183,6 +187,7 @@ def rotate(
 ) -> None:
     """Give a key a new secret and print it. The old secret expires after the grace period; an even older one at
     once."""
+    require_output("The key was not rotated, because its new secret is shown only once.")
     grace = grace_seconds(grace_period_seconds, grace_period, DEFAULT_GRACE_SECONDS)
     longer = extension(extend)
     who = cli_actor(actor)

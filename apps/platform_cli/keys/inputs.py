@@ -76,10 +76,10 @@ def either(flag: str, value: T | None, drop_flag: str, drop: bool) -> T | Unset 
 
 
 def status(text: str | None) -> KeyStatus | None:
-    """Return the status that `--status` names."""
-    match text:
+    """Return the status that `--status` names, in any case."""
+    match wanted := None if text is None else text.strip().lower():
         case None | "active" | "expired" | "revoked":
-            return text
+            return wanted
         case _:
             raise invalid("--status: expected active, expired or revoked")
 

@@ -9,6 +9,7 @@ from typing import Any
 import typer
 
 from apps.platform_cli.terminal.durations import in_words, relative
+from apps.platform_cli.terminal.output import OutputLostError
 from apps.platform_cli.terminal.table import table_lines, terminal_columns
 from platform_app.auth.keys.records import KeyRecord, KeySecrets
 
@@ -39,12 +40,23 @@ def print_key(record: KeyRecord, secrets: KeySecrets | None, now: datetime) -> N
 
 def print_secret(record: KeyRecord, key: str, as_json: bool, note: str = "", **more: object) -> None:
     """Print a new key to stdout, so that `KEY=$(…)` gets the key alone, and to stderr what a person must know."""
+    try:
+        typer.echo(json.dumps({"key": key, "api_key": record.plain(), **more}) if as_json else key)
+    except OutputLostError as error:
+        raise OutputLostError(error.number, _lost_secret(record.key_id, note)) from None
     if as_json:
-        typer.echo(json.dumps({"key": key, "api_key": record.plain(), **more}))
         return
-    typer.echo(key)
     lines = [f"Store this key now: it is not shown again. Its id is {record.key_id}."]
     typer.echo("\n".join([*lines, note] if note else lines), err=True)
+
+
+def _lost_secret(key_id: str, note: str) -> str:
+    """Return what to do after a secret was made and could not be shown."""
+    ends = ", which ends the old secret at once" if note else ""
+    return (
+        f"The new secret of the key {key_id} is lost. {note or 'No client has it.'} "
+        f"To get another{ends}: flowbiz-platform keys rotate {key_id}"
+    )
 
 
 def secret_fields(secrets: KeySecrets | None) -> dict[str, str | None]:

@@ -20,6 +20,7 @@ from apps.platform_cli.checks.spool import full_disk
 from apps.platform_cli.serve.options import ParentOptions
 from apps.platform_cli.serve.port_holder import port_holder
 from apps.platform_cli.serve.start_signals import handle_start_signals, hold_signals
+from apps.platform_cli.terminal.output import output_problem
 from platform_app.auth.keys.store import DATABASE_ERRORS
 from platform_app.config import (
     ENV_PREFIX,
@@ -44,6 +45,7 @@ from platform_app.ledger.service import spool_problems
 from platform_app.observability.logging import configure_logging, get_logger
 from platform_app.observability.logs.secret_settings import hide_secrets_of
 from platform_app.observability.logs.unhandled import capture_unhandled
+from platform_app.resources.owner_checks import OwnerWarnings
 from platform_app.resources.required_secrets import look_up_required
 from platform_app.secret_store.base import SecretStore
 from platform_app.secret_store.configured import make_secret_store
@@ -70,18 +72,21 @@ def run_serve(flags: Mapping[str, Any]) -> int:
         ConfigurationError: names every problem.
     """
     handle_start_signals()
+    if output_problem() is not None:
+        typer.echo("stdout cannot be written: log lines are dropped, and only counted in a metric.", err=True)
     settings = load_settings_beside_file(**flags)
     sink = configure_logging(
         settings.log_level, settings.log_format, repeats_per_second=settings.log_repeats_per_second
     )
     hide_secrets_of(settings)
     capture_unhandled()
-    asyncio.run(_check_configuration(settings))
+    config = asyncio.run(_check_configuration(settings))
     if (problem := asyncio.run(_schema_problem(settings))) is not None:
         typer.echo(problem, err=True)
         return 1
     if (wanted := asyncio.run(_connections_beyond(settings))) is not None:
         _log.warning("too_many_database_connections", **wanted)
+    asyncio.run(_warn_of_owners(settings, config))
     for line in settings.insecure_connections():
         _log.warning("connection_insecure", problem=line)
     _warn_of_variables()
@@ -147,7 +152,15 @@ def _warn_of_variables() -> None:
         _log.warning("service_links_ignored", names=links, advice=SERVICE_LINKS_ADVICE)
 
 
-async def _check_configuration(settings: Settings) -> None:
+async def _warn_of_owners(settings: Settings, config: PlatformConfig) -> None:
+    engine = make_engine(settings)
+    try:
+        await OwnerWarnings(engine).log(config)
+    finally:
+        await engine.dispose()
+
+
+async def _check_configuration(settings: Settings) -> PlatformConfig:
     problems = spool_problems(settings) + telemetry_problems(environment())
     if settings.require_core:
         problems += [f"PLATFORM_REQUIRE_CORE is set: {problem}" for problem in core_problems()]
@@ -162,6 +175,7 @@ async def _check_configuration(settings: Settings) -> None:
         await secrets.aclose()
     if problems:
         raise ConfigurationError(problems)
+    return config
 
 
 async def _secret_problems(settings: Settings, config: PlatformConfig, secrets: SecretStore) -> list[str]:
@@ -174,7 +188,8 @@ async def _secret_problems(settings: Settings, config: PlatformConfig, secrets: 
             return [str(need) for need in missing]
         if not waiting:
             waiting = True
-            _log.warning("start_waiting", dependency="secret store", reason=missing[0].problem)
+            wait = {"reason": missing[0].problem, "seconds": settings.start_timeout_seconds}
+            _log.warning("dependency_awaited", dependency="secret store", **wait)
         await asyncio.sleep(RETRY_SECONDS)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from pathlib import Path
 
 import orjson
 import typer
@@ -12,16 +13,34 @@ from apps.platform_cli.smoke.session import SmokeOptions
 from platform_app.auth.tokens import parse_token
 
 
+def smoke_key(key: str | None, file: Path | None) -> str:
+    """Return the API key: the first line of the file, or without a file the one of `--key` or its variable.
+
+    Raises:
+        typer.BadParameter: there is none, or it is not a key; exit code 2.
+    """
+    if file is not None:
+        try:
+            key = file.expanduser().read_text().strip().partition("\n")[0].strip()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not text"
+            raise typer.BadParameter(f"--key-file: {file} cannot be read: {reason}") from None
+    if not key:
+        raise typer.BadParameter("no API key: give --key-file FILE, or set PLATFORM_CHAT_KEY")
+    if parse_token(key) is None:
+        option = "--key" if file is None else f"--key-file {file}"
+        raise typer.BadParameter(f"{option}: not an API key of this platform, or mistyped; expected fbp_…")
+    return key
+
+
 def run_smoke(options: SmokeOptions, *, as_json: bool) -> int:
     """Run every check. Return 0 if none failed, 1 if any failed.
 
     Raises:
-        typer.BadParameter: the key or the URL is not one; exit code 2.
+        typer.BadParameter: a URL is not one; exit code 2.
     """
     if not options.base_url.startswith(("http://", "https://")):
         raise typer.BadParameter("--base-url: expected a URL such as https://gateway.example")
-    if parse_token(options.key) is None:
-        raise typer.BadParameter("--key: not an API key of this platform, or mistyped; expected fbp_…")
     if options.trace_url is not None and "{trace_id}" not in options.trace_url:
         raise typer.BadParameter("--trace-url: expected a URL with {trace_id} where the trace's id belongs")
     options = replace(options, base_url=options.base_url.rstrip("/").removesuffix("/v1"))

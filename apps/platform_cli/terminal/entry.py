@@ -1,22 +1,22 @@
 """The end of every command: one message for a person and an exit code, never a traceback.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 130 interrupted by Ctrl-C.
+Exit codes: 0 done, 1 failed (also: the output could not be written), 2 wrong usage or configuration, 130 interrupted
+by Ctrl-C, 141 the reader of the output closed the pipe before its end.
 """
 
 import difflib
-import errno
-import os
 import sys
 
 import typer
 
+from apps.platform_cli.terminal.output import OutputLostError, discard_output
 from platform_app.credential_forms import mask_keys
 from platform_app.errors import ConfigurationError, PlatformError
 
 NAME = "flowbiz-platform"
 INTERRUPTED = 130
-UNWRITABLE = (errno.ENOSPC, errno.EIO, errno.EBADF, errno.EDQUOT)
-"""Errors of an output that cannot be written."""
+CLOSED_PIPE = 141
+"""What a shell reports for a program that the closed pipe's signal ended, such as `cat`."""
 
 
 def run_app(app: typer.Typer, arguments: list[str] | None = None) -> int:
@@ -24,14 +24,8 @@ def run_app(app: typer.Typer, arguments: list[str] | None = None) -> int:
     try:
         code: object = app(arguments, prog_name=NAME, standalone_mode=False)
         sys.stdout.flush()  # here, because Python reports a closed pipe at its own exit
-    except BrokenPipeError:
-        _discard_output()
-        return 0
-    except SystemExit as error:
-        if not isinstance(error.__context__, BrokenPipeError):
-            raise
-        _discard_output()  # Typer has noticed the closed pipe
-        return 0
+    except OutputLostError as error:
+        return _output_lost(error)
     except (typer.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except typer.TyperException as error:
@@ -42,12 +36,6 @@ def run_app(app: typer.Typer, arguments: list[str] | None = None) -> int:
         return 2
     except PlatformError as error:
         _say(mask_keys("\n".join([error.message, *(f"  - {detail}" for detail in error.details or [])])))
-        return 1
-    except OSError as error:
-        if error.errno not in UNWRITABLE:
-            raise
-        _say(f"The output cannot be written: {error.strerror}. Free space, or write it to another place.")
-        _discard_output()  # what is still buffered cannot be written either
         return 1
     return code if isinstance(code, int) else 0
 
@@ -72,17 +60,13 @@ def _unknown_option(error: typer.TyperException) -> str | None:
     return f"No such option '{name}'" + (f". Did you mean '{near[0]}'?" if near else "")
 
 
+def _output_lost(error: OutputLostError) -> int:
+    discard_output()
+    if error.is_closed_pipe and not error.consequence:
+        return CLOSED_PIPE
+    _say(str(error))
+    return 1
+
+
 def _say(text: str) -> None:
-    try:
-        typer.echo(text, err=True, nl=bool(text))
-    except OSError:
-        _discard_output()
-
-
-def _discard_output() -> None:
-    """Send what is still buffered to nowhere: its reader is gone."""
-    try:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, 1)
-    except OSError:
-        pass
+    typer.echo(text, err=True, nl=bool(text))

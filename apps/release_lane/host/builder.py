@@ -6,6 +6,7 @@ without that file is built again from the start.
 
 import re
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 
 from apps.release_lane.commands import Commands, checked
@@ -80,6 +81,39 @@ class Builder:
         self._run([str(directory / "bin" / "flowbiz-platform"), "--help"])
         (directory / _MARK).touch()
         return f"built {directory} from {wheels[0]}"
+
+    def prune(self, keep: int, needed: Collection[str]) -> str:
+        """Remove the oldest releases, so that `keep` of them stay. A needed release is never removed.
+
+        Raises:
+            LaneError: a release cannot be removed.
+        """
+        found = sorted((self._settings.root / "releases").iterdir(), key=self._built_at, reverse=True)
+        kept = {each.name for each in found if each.name in needed}
+        removed = []
+        for directory in found:
+            if directory.name in kept:
+                continue
+            if len(kept) < keep and self.is_built(directory.name):
+                kept.add(directory.name)
+                continue
+            self._remove(directory)
+            removed.append(directory.name)
+        left = f"{len(kept)} releases are kept"
+        return f"removed {', '.join(removed)}; {left}" if removed else f"nothing to remove; {left}"
+
+    def _built_at(self, directory: Path) -> float:
+        mark = directory / _MARK
+        return mark.stat().st_mtime if mark.exists() else 0.0
+
+    @staticmethod
+    def _remove(directory: Path) -> None:
+        try:
+            # First, because what is removed in part must not count as built.
+            (directory / _MARK).unlink(missing_ok=True)
+            shutil.rmtree(directory)
+        except OSError as error:
+            raise LaneError(f"{directory} cannot be removed: {error.strerror}", "Remove it by hand.") from None
 
     def _sources(self, release: str) -> tuple[Path | None, Path]:
         """Return the folder of the wheel, None if it has to be built, and the lock file."""

@@ -51,7 +51,7 @@ class Host:
         ]
         for slot in (first, *others):
             steps += self._slot_steps(slot, release)
-        return [*steps, self._record_step(release), self._retire_step()]
+        return [*steps, self._record_step(release), self._retire_step(), self._prune_step(release)]
 
     def rollback_steps(self, release: str) -> list[Step]:
         """Return the steps back to a release: all slots at once, and no wait for requests before the switch."""
@@ -166,6 +166,18 @@ class Host:
         seconds = self.settings.finish_seconds
         does = f"End the old instances when their last request has ended, at most {seconds:g} s later"
         return Step("retire", does, lambda: self._retire(seconds), "Traffic is on the new instances. " + _AGAIN)
+
+    def _prune_step(self, release: str) -> Step:
+        keep = self.settings.keep_releases
+
+        def prune() -> str:
+            active = self.slots.read()
+            on_ports = {self.slots.release_on(port) for slot in self.settings.slots for port in slot}
+            needed = {release, active.release, active.previous, active.rolled_back_from, *on_ports}
+            return self.builder.prune(keep, {each for each in {*needed, *active.releases.values()} if each})
+
+        does = f"Remove all but the newest {keep} releases; never one that runs, or that a rollback needs"
+        return Step("prune", does, prune, "Traffic is on the new instances. Repeat the command: it continues.")
 
     def _check(self, release: str) -> str:
         live = [] if self.settings.check_live else ["--no-live"]

@@ -9,7 +9,15 @@ from apps.release_lane.commands import Commands, Finished, checked
 from apps.release_lane.errors import LaneError, UsageError
 from apps.release_lane.host.operations import smoke_result
 from apps.release_lane.journal import Action, Operation
-from apps.release_lane.kubernetes.manifests import Manifest, canary_of, image_of, migration_job
+from apps.release_lane.kubernetes.manifests import (
+    VERSION,
+    Manifest,
+    canary_of,
+    image_of,
+    migration_job,
+    release_patch,
+    version_of,
+)
 from apps.release_lane.settings import LaneSettings
 from apps.release_lane.steps import Step
 
@@ -94,6 +102,7 @@ class Cluster:
             if image_of(self._deployment(), self._of.container) == before:
                 return done
             self._kubectl("rollout", "undo", self._name)
+            self._label(before)
             return f"{done}; {self._wait_for_rollout()}"
 
         return undo
@@ -164,7 +173,7 @@ class Cluster:
                 "annotate", "--overwrite", self._name, f"{_note('previous')}={before.rpartition(':')[2]}",
                 f"kubernetes.io/change-cause=deploy/release {release}",
             )  # fmt: skip
-        self._kubectl("set", "image", self._name, f"{self._of.container}={image}")
+        self._set(image)
         return f"{before} is replaced by {image}"
 
     def _wait_for_rollout(self) -> str:
@@ -179,8 +188,18 @@ class Cluster:
             return f"the Deployment already has {wanted}"
         self._kubectl("rollout", "undo", self._name)
         if image_of(self._deployment(), self._of.container) != wanted:
-            self._kubectl("set", "image", self._name, f"{self._of.container}={wanted}")
+            self._set(wanted)
+        else:
+            self._label(wanted)
         return f"{now} is replaced by {wanted}"
+
+    def _set(self, image: str) -> None:
+        patch = json.dumps(release_patch(self._of.container, image))
+        self._kubectl("patch", self._name, "--type=strategic", "-p", patch)
+
+    def _label(self, image: str) -> None:
+        """Label the Deployment itself; its pods have the label of the revision that was returned to."""
+        self._kubectl("label", "--overwrite", self._name, f"{VERSION}={version_of(image)}")
 
     def _delete_canary(self) -> str:
         self._kubectl("delete", f"{self._name}-canary", "--ignore-not-found", "--wait=false")

@@ -8,6 +8,8 @@ from typing import Any
 from apps.release_lane.errors import LaneError
 
 COMPONENT = "app.kubernetes.io/component"
+VERSION = "app.kubernetes.io/version"
+"""The label with the SHA. It is in no selector, because a selector cannot be changed."""
 CANARY = "gateway-canary"
 """The component of the canary's pod: no Service selects it, and the NetworkPolicy of the gateway does."""
 Manifest = Mapping[str, Any]
@@ -18,9 +20,9 @@ def canary_of(deployment: Manifest, container: str, image: str) -> Manifest:
     name = deployment["metadata"]["name"] + "-canary"
     spec = copy.deepcopy(deployment["spec"])
     template = spec["template"]
-    labels = {**template["metadata"].get("labels", {}), COMPONENT: CANARY}
+    labels = {**template["metadata"].get("labels", {}), COMPONENT: CANARY, VERSION: version_of(image)}
     spec["replicas"] = 1
-    spec["selector"] = {"matchLabels": labels}
+    spec["selector"] = {"matchLabels": {name: value for name, value in labels.items() if name != VERSION}}
     template["metadata"] = {**template["metadata"], "labels": labels}
     template["spec"].pop("topologySpreadConstraints", None)  # they select the labels of the others
     set_image(template["spec"], container, image)
@@ -42,10 +44,24 @@ def migration_job(manifests: str, name: str, image: str, suffix: str) -> Manifes
         if manifest.get("kind") == "Job" and manifest["metadata"]["name"] == name:
             job = copy.deepcopy(dict(manifest))
             job["metadata"] = {**job["metadata"], "name": f"{name}-{suffix}"}
+            for metadata in (job["metadata"], job["spec"]["template"].setdefault("metadata", {})):
+                metadata["labels"] = {**metadata.get("labels", {}), VERSION: version_of(image)}
             for container in job["spec"]["template"]["spec"]["containers"]:
                 container["image"] = image
             return job
     raise LaneError(f"the overlay has no Job {name}", "Set overlay and migration_job in lane.toml.")
+
+
+def release_patch(container: str, image: str) -> Manifest:
+    """Return the change of a Deployment to another image, with the label of its version, for one rollout."""
+    labels = {"labels": {VERSION: version_of(image)}}
+    containers = [{"name": container, "image": image}]
+    return {"metadata": labels, "spec": {"template": {"metadata": labels, "spec": {"containers": containers}}}}
+
+
+def version_of(image: str) -> str:
+    """Return the tag of an image."""
+    return image.rpartition(":")[2]
 
 
 def set_image(pod: dict[str, Any], container: str, image: str) -> None:

@@ -62,7 +62,7 @@ REFUSED = MappingProxyType(
 _HARMLESS = MappingProxyType(
     {
         "channel_binding": ("disable", "prefer"),
-        "client_encoding": ("auto", "utf8", "UTF8", "utf-8", "UTF-8"),
+        "client_encoding": ("auto", "utf8", "utf-8"),
         "gssencmode": ("disable", "prefer"),
         "load_balance_hosts": ("disable",),
         "sslcertmode": ("allow",),
@@ -71,7 +71,9 @@ _HARMLESS = MappingProxyType(
         "replication": ("false", "off", "no", "0"),
     }
 )
-"""Values that request the default behaviour; they are accepted and ignored."""
+"""Values that request the default behaviour; they are accepted in any case, and ignored."""
+_WORDS = ("sslmode", "target_session_attrs")
+"""Parameters whose values are words, which are accepted in any case, as every choice is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,7 @@ def read_parameters(query: str) -> Parameters:
             problems.append(f"{name} is given more than once; keep one")
         elif name in TRANSLATED:
             values[name] = value
-        elif value not in _HARMLESS.get(name, ()):
+        elif value.lower() not in _HARMLESS.get(name, ()):
             problems.append(f"{name} is not supported here: {REFUSED[name]}")
         seen.add(name)
     return Parameters(MappingProxyType(values), tuple(problems))
@@ -105,4 +107,6 @@ def read_parameters(query: str) -> Parameters:
 def _usual(name: str, value: str) -> tuple[str, str]:
     if name == "ssl":
         value = _BOOLEAN_MODES.get(value.lower(), value)
+    elif name in _WORDS:
+        value = value.lower()
     return _OTHER_SPELLINGS.get(name, name), value

@@ -8,6 +8,7 @@ import pytest
 
 from apps.release_lane.command import main
 from apps.release_lane.commands import Finished
+from apps.release_lane.kubernetes.manifests import VERSION
 from tests.support.deploy.stand_in_commands import FIRST, SECOND
 from tests.support.deploy.stand_in_kubectl import IMAGE, StandInKubectl
 
@@ -15,7 +16,7 @@ Lane = Callable[..., int]
 ORDER = [
     "auth can-i", "kustomize overlay", "apply", "wait --for=condition=complete job/flowbiz-platform-migrate", "apply",
     "rollout status deployment/flowbiz-platform-canary", "exec -i deployment/flowbiz-platform-canary",
-    "annotate", "set image deployment/flowbiz-platform", "rollout status deployment/flowbiz-platform ",
+    "annotate", "patch deployment/flowbiz-platform --type=strategic", "rollout status deployment/flowbiz-platform ",
     "delete deployment/flowbiz-platform-canary",
 ]  # fmt: skip
 
@@ -52,8 +53,19 @@ def test_cluster_release_smokes_a_canary_before_the_rest(kubectl: StandInKubectl
     pod = canary["spec"]["template"]
     assert canary["spec"]["replicas"] == 1
     assert pod["spec"]["containers"][0]["image"] == f"{IMAGE}:{SECOND}"
-    assert pod["metadata"]["labels"] == {"app.kubernetes.io/component": "gateway-canary"}
-    assert canary["spec"]["selector"]["matchLabels"] == pod["metadata"]["labels"]
+    component = {"app.kubernetes.io/component": "gateway-canary"}
+    assert pod["metadata"]["labels"] == {**component, VERSION: SECOND}
+    assert canary["spec"]["selector"]["matchLabels"] == component
+    assert job["metadata"]["labels"][VERSION] == job["spec"]["template"]["metadata"]["labels"][VERSION] == SECOND
+
+
+def test_cluster_operations_label_the_version(kubectl: StandInKubectl, lane: Lane) -> None:
+    lane("release", SECOND)
+    assert kubectl.versions == [SECOND, SECOND]
+    lane("rollback")
+    assert kubectl.versions == [FIRST, FIRST]
+    lane("rollback", SECOND)
+    assert kubectl.versions == [SECOND, SECOND]
 
 
 def test_smoke_key_is_not_an_argument(kubectl: StandInKubectl, lane: Lane) -> None:
@@ -67,7 +79,7 @@ def test_cluster_failure_before_rollout_changes_no_image(broken: str, kubectl: S
     kubectl.fail = failing(broken)
     assert lane("release", SECOND) == 1
     assert kubectl.image == f"{IMAGE}:{FIRST}"
-    assert kubectl.of("set image") == []
+    assert kubectl.of(" patch deployment/") == []
 
 
 def test_failed_rollout_is_undone(kubectl: StandInKubectl, lane: Lane) -> None:
@@ -83,6 +95,7 @@ def test_failed_rollout_is_undone(kubectl: StandInKubectl, lane: Lane) -> None:
     assert lane("release", SECOND) == 1
     assert kubectl.of("rollout undo") == ["kubectl rollout undo deployment/flowbiz-platform"]
     assert kubectl.image == f"{IMAGE}:{FIRST}"
+    assert kubectl.versions == [FIRST, FIRST]
 
 
 def test_cluster_rollback_is_repeatable(kubectl: StandInKubectl, lane: Lane) -> None:

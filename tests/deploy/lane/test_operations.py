@@ -2,7 +2,9 @@
 
 import os
 import re
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -186,3 +188,40 @@ def test_log_prints_each_operation(stand_in: StandInHost, lane: Lane) -> None:
     assert all(line["who"] and line["at"] for line in stand_in.log())
     assert lane("log") == 0
     assert len("\n".join(stand_in.output).splitlines()) == 6
+
+
+def test_release_removes_old_releases_but_none_in_use(stand_in: StandInHost, lane: Lane) -> None:
+    """The release before is the oldest one here, and stays, because a rollback needs it."""
+    stand_in.config.write_text("keep_releases = 2\n" + stand_in.config.read_text())
+    releases = stand_in.root / "releases"
+    for age, name in enumerate((FIRST, "d" * 40, THIRD, "e" * 40)):
+        (releases / name).mkdir(exist_ok=True)
+        (releases / name / "complete").touch()
+        os.utime(releases / name / "complete", (age, age))
+    (releases / ("f" * 40)).mkdir()  # a build that did not end
+    lane("release", FIRST)
+    assert sorted(each.name for each in releases.iterdir()) == [FIRST, SECOND]
+    assert any("removed " in line and THIRD in line and "2 releases are kept" in line for line in stand_in.output)
+    (releases / THIRD).mkdir()
+    (releases / THIRD / "complete").touch()
+    lane("release", SECOND)
+    assert sorted(each.name for each in releases.iterdir()) == [FIRST, SECOND]
+    assert lane("rollback") == 0
+    assert stand_in.serving == [FIRST, FIRST]
+
+
+def test_release_that_cannot_be_removed_keeps_traffic(
+    stand_in: StandInHost, lane: Lane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    lane("release", FIRST)
+    stand_in.config.write_text("keep_releases = 2\n" + stand_in.config.read_text())
+    monkeypatch.setattr(shutil, "rmtree", refuse)
+    assert lane("release", SECOND) == 1
+    assert stand_in.serving == [SECOND, SECOND]
+    assert stand_in.log()[-1]["result"].startswith("failed at step 'prune'")
+    assert stand_in.log()[-1]["result"].endswith("traffic is on the new release")
+    monkeypatch.undo()
+    assert lane("release", SECOND) == 0

@@ -27,6 +27,7 @@ from tests.support.servers.ports import free_port
         ("slots = [[8101, 9101]]", "must differ"),
         ("slots = [[8101, true]]", "expected pairs of ports"),
         ("start_seconds = '5'", "start_seconds is '5'; expected a number"),
+        ("keep_releases = 1", "keep_releases is 1; expected a whole number of at least 2"),
         ("stop_seconds = -1", "stop_seconds is -1; expected a number of at least 0"),
         ("root = 5", "root is 5; expected a text"),
         ("front = 'nginx'", "front is 'nginx'; expected a table [front]"),

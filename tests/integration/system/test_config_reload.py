@@ -12,7 +12,7 @@ import pytest
 
 from apps.provider_simulator.server import ProviderSimulator
 from tests.conftest import PATIENT, Platform
-from tests.support.gateway.http import metric_becomes
+from tests.support.gateway.http import metric_becomes, until
 from tests.support.gateway.process import Gateway, write_config
 
 RULES = {"rules": [{"name": "key-rpm", "scope": "key", "limit": 1_000_000, "window_seconds": 60}]}
@@ -49,10 +49,17 @@ async def test_changed_config_file_is_applied_by_every_worker(
         async def ask(model: str) -> httpx.Response:
             return await client.post(gateway.chat_url, headers=headers, json={"model": model, "prompt": "Hello"})
 
+        def suspected(owner: str) -> bool:
+            lines = [line for line in gateway.log_lines() if line["event"] == "owner_name_suspected"]
+            return owner in [line["owner"] for line in lines]
+
         assert await names() == {"sim-ok"}
         assert (await ask("new")).status_code == 404
-        write_config(config, simulator.base_url, models, rate_limits=RULES, policies=PATIENT)
+        owners = ["tests", "paymnts"]
+        write_config(config, simulator.base_url, models, rate_limits=RULES, policies=PATIENT, owners=owners)
+        await metric_becomes(gateway, 2, "platform_config_reloads_total", outcome="applied")
         await _becomes(names, {"new,sim-ok"})
+        await until(lambda: suspected("paymnts"))
         assert (await ask("new")).json()["model"] == "new"
 
         # A file with a problem changes nothing, and says so; so does one whose secret is missing.

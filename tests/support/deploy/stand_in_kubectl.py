@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from apps.release_lane.commands import Finished
+from apps.release_lane.kubernetes.manifests import VERSION
 from tests.support.deploy.stand_in_commands import FIRST
 
 IMAGE = "registry.example/flowbiz-platform"
@@ -38,7 +39,7 @@ class StandInKubectl:
     deployment: dict[str, Any] = field(default_factory=lambda: copy.deepcopy(DEPLOYMENT))
     applied: list[dict[str, Any]] = field(default_factory=list)
     stdin: list[str] = field(default_factory=list)
-    revisions: list[str] = field(default_factory=lambda: [f"{IMAGE}:{FIRST}"])
+    revisions: list[tuple[str, str]] = field(default_factory=lambda: [(f"{IMAGE}:{FIRST}", FIRST)])
     fail: Callable[[str], Finished | None] = lambda _: None
 
     @property
@@ -70,10 +71,15 @@ class StandInKubectl:
             )
         if words[1] == "apply":
             self.applied.append(json.loads(stdin))
-        elif words[1:3] == ["set", "image"]:
-            self._set(words[-1].partition("=")[2])
+        elif words[1] == "patch":
+            patch = json.loads(call.partition(" -p ")[2])
+            [container] = patch["spec"]["template"]["spec"]["containers"]
+            self.deployment["metadata"].setdefault("labels", {}).update(patch["metadata"]["labels"])
+            self._set(container["image"], patch["spec"]["template"]["metadata"]["labels"][VERSION])
         elif words[1:3] == ["rollout", "undo"]:
-            self._set(self.revisions[-2])
+            self._set(*self.revisions[-2])
+        elif words[1] == "label":
+            self.deployment["metadata"].setdefault("labels", {}).update([words[-1].split("=")])
         elif words[1] == "annotate":
             self.deployment["metadata"]["annotations"] |= dict([words[4].split("=")])
         elif words[1] == "exec":
@@ -84,6 +90,14 @@ class StandInKubectl:
         """Return the calls that contain all words."""
         return [call for call in self.calls if all(word in call for word in words)]
 
-    def _set(self, image: str) -> None:
-        self.deployment["spec"]["template"]["spec"]["containers"][0]["image"] = image
-        self.revisions.append(image)
+    @property
+    def versions(self) -> list[str]:
+        """The labels of the Deployment and of its pods."""
+        template = self.deployment["spec"]["template"]["metadata"]
+        return [each["labels"][VERSION] for each in (self.deployment["metadata"], template)]
+
+    def _set(self, image: str, version: str) -> None:
+        template = self.deployment["spec"]["template"]
+        template["spec"]["containers"][0]["image"] = image
+        template["metadata"].setdefault("labels", {})[VERSION] = version
+        self.revisions.append((image, version))

@@ -42,7 +42,7 @@ async def test_start_waits_and_logs_each_new_cause_once(monkeypatch: pytest.Monk
     assert len(made.pauses) == 10
     assert min(made.pauses) > 0
     assert max(made.pauses) <= LONGEST_PAUSE_SECONDS
-    assert [line["event"] for line in lines] == ["database_awaited"] * 2
+    assert [line["event"] for line in lines] == ["dependency_awaited"] * 2
 
 
 async def test_start_gives_up_after_its_seconds(monkeypatch: pytest.MonkeyPatch) -> None:

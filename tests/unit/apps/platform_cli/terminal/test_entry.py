@@ -1,8 +1,5 @@
 """The end of a command: one line and an exit code, never a traceback."""
 
-import subprocess
-import sys
-
 import pytest
 import typer
 
@@ -67,26 +64,6 @@ def test_misread_command_line_is_one_line(arguments: list[str], line: str, capsy
     assert line in problem
     assert problem.startswith("Error: ")
     assert problem.endswith(" --help")
-
-
-def test_closed_pipe_ends_the_command() -> None:
-    """More lines than a pipe holds, for a reader that closes at once."""
-    program = (
-        "import sys, typer\n"
-        "from apps.platform_cli.terminal.entry import run_app\n"
-        "app = typer.Typer()\n"
-        "@app.command()\n"
-        "def write() -> None:\n"
-        "    for _ in range(200_000): typer.echo('line')\n"
-        "sys.exit(run_app(app, []))\n"
-    )
-    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
-        assert child.stdout is not None
-        assert child.stderr is not None
-        assert child.stdout.readline() == b"line\n"
-        child.stdout.close()
-        assert child.stderr.read() == b""
-        assert child.wait(300) == 0
 
 
 def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,11 +1,13 @@
 """Owners in `check`: those with keys, those that are declared, and those that look misspelt."""
 
 import pytest
+from structlog.testing import capture_logs
 
-from apps.platform_cli.checks.owners import owner_checks
 from platform_app.auth.keys.rules import KeyRules
 from platform_app.config import PlatformConfig
 from platform_app.errors import ValidationFailed
+from platform_app.resources import owner_checks as module
+from platform_app.resources.owner_checks import MAX_LINES, OwnerWarnings, owner_checks
 
 
 def config(*owners: str) -> PlatformConfig:
@@ -50,3 +52,30 @@ def test_key_for_undeclared_owner_is_refused() -> None:
         "owner: 'paymnts' is not among the owners of the config file; did you mean 'payments'?"
     ]
     KeyRules().check_fields({"owner": "paymnts"})
+
+
+async def test_each_owner_warning_is_logged_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys: dict[str, int] | None = {"paymnts": 1}
+
+    async def active_owners(_: object) -> dict[str, int] | None:
+        return keys
+
+    monkeypatch.setattr(module, "active_owners", active_owners)
+    logged = OwnerWarnings(None)  # type: ignore[arg-type]  # the engine is only handed on
+
+    async def names(found: PlatformConfig) -> list[str]:
+        with capture_logs() as lines:
+            await logged.log(found)
+        assert {line["event"] for line in lines} <= {"owner_name_suspected"}
+        return [line["owner"] for line in lines]
+
+    assert await names(config()) == []
+    assert await names(config("payments")) == ["paymnts", "payments"]
+    assert await names(config("payments")) == []
+    assert await names(config("payments", "search")) == ["search"]
+    assert await names(config("paymnts")) == []
+    assert await names(config("payments")) == ["paymnts", "payments"]
+    keys = {f"team-{number}": 1 for number in range(MAX_LINES + 5)}
+    assert len(await names(config("payments"))) == MAX_LINES
+    keys = None
+    assert await names(config("payments")) == []

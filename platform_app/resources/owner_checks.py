@@ -1,4 +1,5 @@
-"""Check owners: keys of owners that are misspelt or not declared, and the budgets that owners share."""
+"""Check owners, in `check`, at the start of `serve` and after each reload of the config file: keys of owners that are
+misspelt or not declared, and the budgets that owners share."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -8,14 +9,38 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from platform_app.config import PlatformConfig, did_you_mean
+from platform_app.observability.logging import get_logger
 from platform_app.readiness import Check
 
+MAX_LINES = 20
+"""Of one run; `check` shows the others."""
 SHORTEST_PART = 5
 _SEPARATORS = re.compile(r"[-_. /@]+")
 _ACTIVE = text(
     "SELECT owner, count(*) FROM api_keys WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now()) "
     "GROUP BY owner ORDER BY owner LIMIT 1000"
 )
+
+
+_log = get_logger("config")
+
+
+class OwnerWarnings:
+    """Log owners that look misspelt: each warning once, until a change makes it another one."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._logged: frozenset[Check] = frozenset()
+
+    async def log(self, config: PlatformConfig) -> None:
+        """Compare the owners of active keys with those of the config file. If the database cannot be read, nothing is
+        compared."""
+        if (keys := await active_owners(self._engine)) is None:
+            return
+        found = [check for check in owner_checks(config, keys) if not check.ok]
+        for check in [each for each in found if each not in self._logged][:MAX_LINES]:
+            _log.warning("owner_name_suspected", owner=check.name.removeprefix("owner "), problem=check.detail)
+        self._logged = frozenset(found)
 
 
 async def active_owners(engine: AsyncEngine) -> dict[str, int] | None:
