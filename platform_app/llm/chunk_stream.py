@@ -139,7 +139,7 @@ class ChunkStream:
 
     async def aclose(self) -> None:
         """Close the connection to the provider at once, unless the response is complete."""
-        while self._arrived:  # the provider bills also what the reader did not take
+        while self._arrived:  # the provider also bills chunks that the reader did not read
             self.characters += self._arrived.popleft().characters
         try:
             await self._rest.aclose()
@@ -149,7 +149,7 @@ class ChunkStream:
     def _end(self, error: BaseException | None) -> None:
         if not self._ended:
             self._ended = True
-            # Forgotten first: they hold the call, which a reference cycle would keep until a garbage collection.
+            # Removed first: they refer to the call, which a reference cycle would keep until a garbage collection.
             observers, self._observers = self._observers, [None] * len(StreamObserver)
             for callback in observers:
                 if callback is not None:

@@ -1,7 +1,7 @@
-"""The API formats in which clients ask for a chat.
+"""The API formats in which clients request a chat.
 
 Chat completions are also the neutral form: a request or response that must be translated goes through it. Where the
-client and the provider speak the same format, the body passes as it came (docs/adr/0042).
+client and the provider speak the same format, the body passes unchanged (docs/adr/0042).
 """
 
 from enum import StrEnum

@@ -19,7 +19,7 @@ class Operation(StrEnum):
     CHAT = "chat"
     EMBEDDINGS = "embeddings"
     COUNT_TOKENS = "count_tokens"
-    """Of a chat's request. It generates nothing and is not billed."""
+    """Counts the tokens of a chat's request. It generates nothing and is not billed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ class UpstreamCall:
     """The model's name at the provider."""
     body: Mapping[str, Any]
     timeout_seconds: float
-    """For the whole attempt, until the last byte."""
+    """The timeout of the whole attempt, until the last byte."""
     operation: Operation = Operation.CHAT
     stream: bool = False
     headers: Mapping[str, str] = field(default_factory=dict)

@@ -16,20 +16,21 @@ from platform_app.rate_limit.matching import Charge, Explanation, LimitedRequest
 from platform_app.rate_limit.rule import Rule
 
 SHADOW_LOG_SECONDS = 1.0
-"""Of one rule at most one line in that time; the counter counts all."""
+"""The interval between two log lines about one rule. The counter counts every denial."""
 
 UNPRICED_LOG_SECONDS = 60.0
-"""The same of one rule and model whose price is not known."""
+"""The interval between two log lines about one rule and one model whose price is not known."""
 
 MAX_CLIENT_WAIT_SECONDS = 60
-"""OpenAI's clients wait no longer by themselves: where more is asked they come again after seconds, for nothing."""
+"""OpenAI's clients wait at most this long before a retry. They ignore a longer Retry-After and
+retry within seconds, so `x-should-retry` is false then."""
 
 _log = get_logger("rate_limit")
 
 
 @dataclass(frozen=True, slots=True)
 class RateLimitService:
-    """Rules and the limiter that counts for them."""
+    """The rules, and the limiter that keeps their counters."""
 
     rules: RuleBook
     limiter: RateLimiter
@@ -38,7 +39,7 @@ class RateLimitService:
     _unpriced_logged: dict[str, float] = field(default_factory=dict, repr=False)
 
     def refuse_known(self, usage: LimitedRequest, context: RequestContext) -> None:
-        """Refuse a request before its body is read if a remembered denial applies. Does no I/O.
+        """Refuse a request before its body is read if a remembered denial applies. This does no I/O.
 
         Raises:
             RateLimited: as `admit`.
@@ -55,9 +56,9 @@ class RateLimitService:
         must settle or release the admission when the request has ended.
 
         Raises:
-            RateLimited: names the rule, its limit and its window; nothing was charged. BudgetExceeded if the rule
-                limits cost.
-            LimiterUnavailable: Redis is unavailable, and a rule that applies refuses then.
+            RateLimited: a limit is reached; the error names the rule, its limit and its window. Nothing was charged. It
+                is a BudgetExceeded if the rule limits cost.
+            LimiterUnavailable: Redis is unavailable, and one of the rules refuses requests then.
             PriceUnknown: a rule limits cost, and the model's price is unknown.
         """
         charges = self.rules.charges(usage)
@@ -66,7 +67,7 @@ class RateLimitService:
         return await self._admit(charges, usage, context)
 
     async def charge(self, usage: LimitedRequest, context: RequestContext) -> None:
-        """As `admit`, for routes that call no model: nothing is reserved.
+        """Charge a request to a route that calls no model. Nothing is reserved.
 
         Raises:
             RateLimited: as `admit`.
@@ -120,7 +121,7 @@ class RateLimitService:
         return [(each, next(states) if each.counter is not None else None) for each in explained]
 
     def _require_prices(self, charges: Sequence[Charge], usage: LimitedRequest) -> None:
-        """Of a model with a route whose price is not known: do what each budget says."""
+        """Refuse or report a model with a route whose price is not known, as each budget says."""
         for rule in [charge.rule for charge in charges if charge.rule.unit == "cost_usd"]:
             if rule.refuses_unpriced and not rule.shadow:
                 self._note_unpriced(rule, usage, "refused")
@@ -136,7 +137,7 @@ class RateLimitService:
         metrics.BUDGET_UNPRICED.labels(rule.name, action).inc()
         now, name = time.monotonic(), f"{rule.name} {usage.model}"
         if action != "counted" and now - self._unpriced_logged.get(name, -UNPRICED_LOG_SECONDS) >= UNPRICED_LOG_SECONDS:
-            self._unpriced_logged[name] = now  # rules and models are the config file's
+            self._unpriced_logged[name] = now  # bounded: rules and models come from the config file
             _log.warning(
                 "budget_price_unknown", rule=rule.name, model=usage.model, routes=usage.unpriced, action=action
             )
@@ -156,9 +157,9 @@ def _refusal(charges: Sequence[Charge], decision: Decision, denied_by: RuleState
     cost = next(charge.units for charge in charges if charge.rule.name == rule.name)
     if cost > rule.limit:
         return kind(
-            f"This request may take {_amount(rule, cost)}, and the limit '{rule.name}' allows "
-            f"{_amount(rule, rule.limit)} in all. Waiting does not help; ask for less, with a smaller max_tokens for "
-            "example.",
+            f"This request may use {_amount(rule, cost)}, and the limit '{rule.name}' allows "
+            f"{_amount(rule, rule.limit)} in all. Retrying will not help; request less, for example with a smaller "
+            "max_tokens.",
             details=[rule.sentence],
             should_retry=False,
         )

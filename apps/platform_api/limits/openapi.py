@@ -3,7 +3,7 @@
 from typing import Any
 
 from apps.platform_api.limits.schemas import LimitList
-from apps.platform_api.openapi.components import error_responses, json_response
+from apps.platform_api.openapi.components import GATEWAY, error_responses, json_response
 from platform_app import errors
 
 _EXAMPLE = {
@@ -39,13 +39,7 @@ READ: dict[str, Any] = {
             errors.ModelNotAllowed,
             errors.ModelNotFound,
             errors.ValidationFailed,
-            errors.RateLimited,
-            errors.HeadersTooLarge,
-            errors.InternalError,
-            errors.AuthUnavailable,
-            errors.LimiterUnavailable,
-            errors.Overloaded,
-            errors.Draining,
+            *GATEWAY,
         ),
     },
 }

@@ -1,1 +1,1 @@
-"""Anthropic's Messages API: any Anthropic client works with its base URL and key changed."""
+"""Anthropic's Messages API: Anthropic's clients need only another base URL and key."""

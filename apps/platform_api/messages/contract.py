@@ -1,4 +1,4 @@
-"""A provider's response in Anthropic's contract: as it came if the provider speaks Messages, else translated."""
+"""Write a provider's response in Anthropic's contract: unchanged if the provider speaks Messages, else translated."""
 
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
@@ -27,7 +27,7 @@ _MESSAGE_START = "message_start"
 
 @dataclass(frozen=True, slots=True)
 class MessagesContract:
-    """Writes responses as Anthropic's API does; see model_response.Contract."""
+    """Writes responses as Anthropic's API does; see http/model/response.py."""
 
     context: RequestContext
 
@@ -93,5 +93,5 @@ def _joined(events: Iterable[Mapping[str, Any]]) -> bytes:
 
 
 def _name(kind: str) -> bytes:
-    """Return the name of an event; a line end in it would begin another field."""
+    """Return the name of an event; without line ends, which would begin another field."""
     return kind.encode("ascii", "ignore").translate(None, b"\r\n")

@@ -1,4 +1,4 @@
-"""Our errors in Anthropic's shape. Source: https://docs.claude.com/en/api/errors.
+"""Write the gateway's errors in Anthropic's shape. Source: https://docs.claude.com/en/api/errors.
 
 Anthropic's clients choose their exception and decide about a retry by the status and `x-should-retry`. The statuses are
 the same as on the other routes, but for 529: it is Anthropic's status for an overload.
@@ -28,8 +28,8 @@ OVERLOADED = 529
 
 
 def anthropic_error_body(error: PlatformError, context: RequestContext) -> dict[str, Any]:
-    """Return `{"type": "error", "error": {"type", "message", "details"}, "request_id"}`. Our code is
-    `details.error_code`; our details become part of the message."""
+    """Return `{"type": "error", "error": {"type", "message", "details"}, "request_id"}`. The gateway's
+    code is `details.error_code`, and its details become part of the message."""
     message = error.message
     if further := [detail for detail in error.details or () if detail not in message]:
         message = f"{message} {'; '.join(further)}"

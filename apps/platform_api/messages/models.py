@@ -1,4 +1,4 @@
-"""The models that a key may use, in the shape of Anthropic's /v1/models."""
+"""Write the models that a key may use in the shape of Anthropic's /v1/models."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from platform_app.llm.models.registry import ServedModel
 
 _RELEASED = "1970-01-01T00:00:00Z"
-"""Anthropic's clients require a date. The epoch says that it is not known."""
+"""The date that Anthropic's clients require. The epoch means that the date is not known."""
 
 
 def anthropic_models(models: Sequence[ServedModel]) -> dict[str, Any]:

@@ -1,4 +1,5 @@
-"""Anthropic's contract in the OpenAPI document. Its schemas are Anthropic's own; here are the parts that we read."""
+"""Anthropic's contract in the OpenAPI document. It has only the parts of the schemas that the gateway
+reads."""
 
 from typing import Any, Literal
 
@@ -8,6 +9,7 @@ from apps.platform_api.messages.errors import anthropic_status, error_type
 from apps.platform_api.openai.openapi import HEADERS
 from apps.platform_api.openapi.components import (
     GUARDED,
+    MODEL_CALL,
     ONCE,
     REQUEST_ID,
     WITH_JSON,
@@ -89,12 +91,6 @@ _EVENTS = (
 _QUESTION = {
     "model": "claude-sonnet-4-5", "max_tokens": 256, "messages": [{"role": "user", "content": "Say hello."}],
 }  # fmt: skip
-_PROVIDER_ERRORS = (
-    errors.ContextLengthExceeded, errors.ContentFiltered, errors.ProviderRejectedRequest, errors.ModelNotAllowed,
-    errors.PriceUnknown, errors.ModelNotFound, errors.ProviderError, errors.ProviderBadResponse,
-    errors.ProviderAuthFailed, errors.ProviderNotConfigured, errors.ProviderUnavailable, errors.ProviderRateLimited,
-    errors.ProviderQuotaExhausted, errors.ProviderTimeout,
-)  # fmt: skip
 _HEADERS: dict[str, Any] = {
     "request-id": {"schema": {"type": "string"}, "description": "The same id as `x-request-id`."},
 }
@@ -137,7 +133,7 @@ MESSAGES: dict[str, Any] = {
                 },
             },
         },
-        **anthropic_error_responses(*GUARDED, *WITH_JSON, *ONCE, errors.ValidationFailed, *_PROVIDER_ERRORS),
+        **anthropic_error_responses(*GUARDED, *WITH_JSON, *ONCE, errors.ValidationFailed, *MODEL_CALL),
     },
     "openapi_extra": request_once(MessagesBody, plain=_QUESTION),
 }

@@ -1,7 +1,7 @@
-"""What an Anthropic client sends: checked only as far as the gateway must understand it, and forwarded as it is.
+"""Read a Messages request. Only the parts that the gateway uses are checked; the body is forwarded unchanged.
 
-Fields that did not exist when this was written pass, but for those that could choose another model, provider, address
-or price (platform_app/llm/providers/anthropic/request_fields.py).
+Unknown fields pass, except for those that could choose another model, provider, address or price
+(platform_app/llm/providers/anthropic/request_fields.py).
 """
 
 import re
@@ -20,12 +20,12 @@ from platform_app.llm.requests import ModelRequest, Operation
 
 MAX_MODEL_NAME = 256
 FORMAT_HEADERS = (b"anthropic-version", b"anthropic-beta")
-"""The only headers of a client that reach a provider, and only one that speaks Messages."""
+"""The only headers of a client that reach a provider. Only a provider that speaks Messages gets them."""
 _VALUE = re.compile(rb"[\x20-\x7e\t]*")
 
 
 async def read_messages_body(request: Request, operation: Operation = Operation.CHAT) -> ModelRequest:
-    """Return the request, checked as far as the gateway must understand it.
+    """Return the request, after the checks of the parts that the gateway uses.
 
     Raises:
         UnsupportedMediaType: the body is not declared as JSON.
@@ -78,7 +78,7 @@ def format_headers(headers: list[tuple[bytes, bytes]]) -> dict[str, str]:
 def _object(raw: bytes, facts: TextFacts | None) -> dict[str, Any]:
     try:
         body = parse_json(raw, facts)
-    except ValidationFailed as error:  # Anthropic's API has 400 alone
+    except ValidationFailed as error:  # Anthropic's API has no 422
         details = error.details or [error.message]
         raise InvalidRequest(f"{details[0]}.", param=details[0].partition(": ")[0]) from None
     if not isinstance(body, dict):
@@ -95,7 +95,7 @@ def _check_messages(messages: object) -> None:
 
 
 def _check_limit(body: Mapping[str, Any]) -> None:
-    """Require max_tokens, as Anthropic does: a provider of another format would not."""
+    """Require max_tokens, as Anthropic does. A provider of another format would not check it."""
     limit = body.get("max_tokens")
     if limit is None:
         raise _wrong("max_tokens", "Field required")

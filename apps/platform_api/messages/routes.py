@@ -1,4 +1,4 @@
-"""Anthropic's contract: any Anthropic client and Claude Code work here with only their base URL and key changed."""
+"""Anthropic's contract: Anthropic's clients and Claude Code need only another base URL and key."""
 
 import orjson
 from fastapi import Request

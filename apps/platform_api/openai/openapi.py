@@ -1,4 +1,4 @@
-"""OpenAI's contract in the OpenAPI document. Its schemas are OpenAI's own; here stand the parts that we read."""
+"""OpenAI's contract in the OpenAPI document. It has only the parts of the schemas that the gateway reads."""
 
 from typing import Any, Literal
 
@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from apps.platform_api.openapi.components import (
     GUARDED,
+    MODEL_CALL,
     ONCE,
     REPLAYED,
     WITH_BODY,
@@ -105,13 +106,7 @@ _MODEL = {
         "input_usd_per_million": "0.15", "output_usd_per_million": "0.6", "cached_input_usd_per_million": "0.075",
     },
 }  # fmt: skip
-_PROVIDER_ERRORS = (
-    errors.ContextLengthExceeded, errors.ContentFiltered, errors.ProviderRejectedRequest, errors.ModelNotAllowed,
-    errors.PriceUnknown, errors.ModelNotFound, errors.ProviderError, errors.ProviderBadResponse,
-    errors.ProviderAuthFailed, errors.ProviderNotConfigured, errors.ProviderUnavailable, errors.ProviderRateLimited,
-    errors.ProviderQuotaExhausted, errors.ProviderTimeout,
-)  # fmt: skip
-CALL_ERRORS = error_responses(*GUARDED, *WITH_BODY, *ONCE, *_PROVIDER_ERRORS, openai=OpenAIErrorResponse)
+CALL_ERRORS = error_responses(*GUARDED, *WITH_BODY, *ONCE, *MODEL_CALL, openai=OpenAIErrorResponse)
 """The errors of every route of OpenAI's that calls a model."""
 _WHO_ANSWERED = {
     "x-platform-provider": "Who answered.",

@@ -95,10 +95,7 @@ def error_responses(
     return responses
 
 
-GUARDED = (
-    errors.MissingCredentials,
-    errors.InvalidApiKey,
-    errors.InsufficientScope,
+GATEWAY = (
     errors.RateLimited,
     errors.HeadersTooLarge,
     errors.InternalError,
@@ -107,7 +104,30 @@ GUARDED = (
     errors.Overloaded,
     errors.Draining,
 )
+"""Errors of every route that a key can use, whatever the request."""
+GUARDED = (errors.MissingCredentials, errors.InvalidApiKey, errors.InsufficientScope, *GATEWAY)
 """Errors of every guarded route."""
+PROVIDER = (
+    errors.ProviderError,
+    errors.ProviderBadResponse,
+    errors.ProviderAuthFailed,
+    errors.ProviderNotConfigured,
+    errors.ProviderUnavailable,
+    errors.ProviderRateLimited,
+    errors.ProviderQuotaExhausted,
+    errors.ProviderTimeout,
+)
+"""Failures of a provider."""
+MODEL_CALL = (
+    errors.ContextLengthExceeded,
+    errors.ContentFiltered,
+    errors.ProviderRejectedRequest,
+    errors.ModelNotAllowed,
+    errors.PriceUnknown,
+    errors.ModelNotFound,
+    *PROVIDER,
+)
+"""Errors of every route that calls a model."""
 WITH_JSON = (errors.InvalidRequest, errors.PayloadTooLarge, errors.UnsupportedMediaType)
 """Errors of every route that reads JSON."""
 WITH_BODY = (*WITH_JSON, errors.ValidationFailed)

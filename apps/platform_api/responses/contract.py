@@ -1,4 +1,4 @@
-"""A model's response in the contract of the Responses API.
+"""Write a model's response in the contract of the Responses API.
 
 A provider that speaks it is passed on, but for the model's public name and the ids of stored responses. Any other
 provider's chat completion is translated.
@@ -34,7 +34,7 @@ SignFor = Callable[[ChatResult], Callable[[str], str]]
 
 
 class ResponsesContract:
-    """Writes responses as OpenAI's Responses API does; see model_response.Contract."""
+    """Writes responses as OpenAI's Responses API does; see http/model/response.py."""
 
     def __init__(self, context: RequestContext, body: ResponsesBody, sign: SignFor | None = None) -> None:
         """`sign` returns what signs the ids of a result's stored response; None if nothing is stored."""

@@ -1,4 +1,4 @@
-"""Pass a provider's Responses on: its bytes, but for the members that are the gateway's.
+"""Forward a provider's Responses byte for byte, except for the members that the gateway sets.
 
 These are the model's name, if the client used an alias, and the ids of a stored response.
 """
@@ -22,11 +22,11 @@ class Renamed:
     """The members of a Response object that the client gets with other values."""
 
     model: str | None = None
-    """The public name; None if it is the provider's."""
+    """The public name; None if it is the same as the provider's."""
     sign: Callable[[str], str] | None = None
     """Returns the client's id of a stored response; None if it is not stored."""
     previous: str | None = None
-    """The client's id of the response before."""
+    """The client's id of the previous response."""
 
     def whole(self, response: ModelResponse) -> bytes:
         """Return the bytes of a Response object."""
@@ -52,7 +52,7 @@ class NativeEvents:
 
     renamed: Renamed
     envelope: Envelope
-    """For a stream that fails without a Response object."""
+    """Writes the failure of a stream that has no Response object."""
     _number: int = -1
     _response: dict[str, Any] = field(default_factory=dict)
     """The last Response object of the stream, as the client got it."""

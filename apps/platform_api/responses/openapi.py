@@ -1,4 +1,5 @@
-"""The Responses API in the OpenAPI document. Its schemas are OpenAI's; here are the parts that the gateway reads."""
+"""The Responses API in the OpenAPI document. It has only the parts of the schemas that the gateway
+reads."""
 
 from typing import Any
 

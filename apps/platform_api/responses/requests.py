@@ -1,6 +1,6 @@
-"""A request of the Responses API: checked only as far as the gateway must understand it, and forwarded as it is.
+"""Read a Responses request. Only the parts that the gateway uses are checked; the body is forwarded unchanged.
 
-Responses are stateless unless the client asks for a stored one.
+Responses are stateless unless the client requests a stored one.
 """
 
 from collections.abc import Mapping
@@ -28,22 +28,22 @@ class ResponsesBody:
     model: str | None
     stream: bool
     fields: Mapping[str, Any]
-    """The client's fields, but model and stream."""
+    """The client's fields, without model and stream."""
 
     @property
     def previous(self) -> str | None:
-        """The client's id of the response before this one."""
+        """The client's id of the previous response."""
         previous: str | None = self.fields.get("previous_response_id")
         return previous
 
     @property
     def stored(self) -> bool:
-        """Whether the client asks for a stored response."""
+        """Whether the client requests a stored response."""
         return self.fields.get("store") is True
 
     def request(self, before: StoredId | None = None) -> ModelRequest:
-        """Return what the client requests. `before` is the response that `previous` names: the route that has it serves
-        the request, and its model is the default."""
+        """Return the client's request. `before` is the stored response that `previous` names. Its route serves the
+        request, and its model is the default."""
         model, pinned = self.model, None
         sent = self.fields if self.stored else {**self.fields, "store": False}
         if before is not None:
@@ -60,7 +60,7 @@ class ResponsesBody:
 
 
 async def read_responses_body(request: Request) -> ResponsesBody:
-    """Return the request's body, checked as far as the gateway must understand it.
+    """Return the request's body, after the checks of the parts that the gateway uses.
 
     Raises:
         UnsupportedMediaType: the body is not declared as JSON.
@@ -92,7 +92,7 @@ def parse_responses_body(raw: bytes, facts: TextFacts | None = None) -> Response
 def _object(raw: bytes, facts: TextFacts | None) -> dict[str, Any]:
     try:
         body = parse_json(raw, facts)
-    except ValidationFailed as error:  # OpenAI's contract knows 400 alone
+    except ValidationFailed as error:  # OpenAI's API has no 422
         details = error.details or [error.message]
         raise InvalidRequest(f"{details[0]}.", param=details[0].partition(": ")[0]) from None
     if not isinstance(body, dict):

@@ -1,4 +1,4 @@
-"""OpenAI's Responses API: any client of it works here with only its base URL and key changed."""
+"""OpenAI's Responses API: its clients need only another base URL and key."""
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response

@@ -71,6 +71,11 @@ def error_body_of(value: object) -> ErrorBody:
     return ErrorBody(fields, clean("; ".join(messages)), _field(fields))
 
 
+def is_error_list(value: object) -> bool:
+    """Return whether a list that should be a response, or a part of one, begins with a provider's error instead."""
+    return isinstance(value, list) and bool(value) and isinstance(value[0], dict) and is_error_body(value[0])
+
+
 def is_error_body(body: Mapping[str, object]) -> bool:
     """Return whether an object that should be a response, or a part of one, is a provider's error instead. Call it only
     for an object without choices, since a `message` alone is no proof."""

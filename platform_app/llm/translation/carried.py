@@ -1,4 +1,4 @@
-"""Carry what only one provider's format has through a client's field of another format.
+"""Carry objects of one provider's format through an opaque field of a client's other format.
 
 A Responses client sends back a reasoning item's `encrypted_content`, and a Messages client a thinking block's
 `signature`. Both are opaque to clients. So the gateway puts the other format's objects there, marked by a prefix:

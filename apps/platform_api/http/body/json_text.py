@@ -1,8 +1,8 @@
-"""JSON text as a value, at a bounded cost.
+"""Parse JSON text at a bounded cost.
 
-What a body costs is decided by how many values it holds, not by its bytes: ten megabytes of `[],[],` become a quarter
-of a gigabyte. So the values of a large body are counted in its text first, in small steps that leave the event loop
-free. Parsing is orjson's: strict, and a few milliseconds for what the bound lets through.
+The number of values in a body decides its cost, not its bytes: ten megabytes of `[],[],` need 250 megabytes of memory.
+So the values of a large body are first counted in its text, in small steps between which the event loop runs. orjson
+then parses the text strictly, in a few milliseconds for a body within the limit.
 """
 
 import json
@@ -28,19 +28,19 @@ from platform_app.errors import InvalidRequest, PayloadTooLarge, PlatformError, 
 
 MAX_VALUES = 100_000
 UNCOUNTED_BYTES = 128 * 1024
-"""A body up to this size cannot hold too many values."""
+"""A body up to this size cannot contain too many values, so they are not counted."""
 MAX_MEMBERS = 1000
-"""Of one object, in a body that has more than twice as many members in all."""
+"""The maximum of members in one object. It is only checked in a body with more than twice as many members in all."""
 MAX_DEPTH = 254
-"""Of objects and lists inside each other: as deep as the body can be written again."""
+"""The maximum depth of nested objects and lists. orjson cannot serialize a deeper value."""
 NAMED_BYTES = 64 * 1024
-"""Up to this size the field is named where the text is no JSON: finding it takes a second parser, and a slow one."""
+"""The maximum size of a body whose invalid field the error names. A second, slow parser finds the field."""
 MAX_BAD_FIELDS = 5
 MAX_SPLIT = 200_000
 
 _NOT_STRUCTURE = bytes(set(range(256)) - set(b",[{"))
 _LONG = b"0" * 19
-"""So many digits in a row, anything longer than 63 bits, are looked at closely."""
+"""An integer with this many digits may exceed 64 bits, so its value is checked."""
 _DIGITS = bytes(ord("0") if chr(byte).isdigit() and byte < 128 else ord(" ") for byte in range(256))
 _NUL = b"\\u0000"
 _INTEGERS = re.compile(rb"(?<![0-9.eE+-])-?[0-9]{19,}+(?![.eE])")
@@ -49,16 +49,16 @@ _TEXTS = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 
 @dataclass(slots=True)
 class TextFacts:
-    """What is known of a JSON text before it is parsed; collected part by part, since each look at ten megabytes takes
-    as long as many requests."""
+    """Counts of a JSON text before it is parsed. They are collected part by part, since one pass over ten megabytes
+    takes as long as many requests."""
 
     values: int = 0
-    """Texts (names of members too), and outside of them commas, lists and objects: never less than half of the values
-    that the parser will make. Not counted in small bodies."""
+    """The number of texts (names of members included), commas, lists and objects. It is at least half of the number of
+    values that the parser creates. Small bodies are not counted."""
     colons: int = 0
     brackets: int = 0
     long_digits: bool = False
-    """Digits in a row that could be an integer beyond 64 bits."""
+    """Whether there is a sequence of digits that may be an integer beyond 64 bits."""
     nul: bool = False
     _in_text: bool = False
     _end: bytes = b""
@@ -80,29 +80,29 @@ class TextFacts:
         self._open_escape = bool(odd)
         if odd:
             text = text[:-1]
-        # What is left of escapes holds no quote: first the backslashes that stand for themselves, then the quotes.
+        # Remove escaped backslashes, then escaped quotes: each remaining quote begins or ends a text.
         text = text.replace(b"\\\\", b"").replace(b'\\"', b"")
         quotes = text.count(b'"')
-        self.values += (quotes + self._in_text) // 2  # each text where it ends
-        if quotes < MAX_SPLIT:  # else there are far too many values already; a list of so many texts is not made
+        self.values += (quotes + self._in_text) // 2  # a text is counted at its end
+        if quotes < MAX_SPLIT:  # more quotes exceed the limit anyway, without a list of the texts
             outside = b"".join(text.split(b'"')[self._in_text :: 2])
             self.values += len(outside.translate(None, _NOT_STRUCTURE))
         self._in_text ^= bool(quotes % 2)
 
     _open_escape: bool = False
-    """The last byte of what was seen is a backslash that escapes the next one."""
+    """Whether the last byte of the previous part is a backslash that escapes the next byte."""
 
 
 def too_many_values(limit: int) -> PayloadTooLarge:
-    """For a body that holds more."""
+    """Return the error for a body with more values than `limit`."""
     return PayloadTooLarge(
-        f"The body holds more than {limit} JSON values. Send less at once; large lists of numbers can be sent as text."
+        f"The body has more than {limit} JSON values. Send less at once; large lists of numbers can be sent as text."
     )
 
 
 def parse_json(raw: bytes, facts: TextFacts | None = None) -> Any:
-    """Return the value of a JSON text; every part of it can be forwarded unchanged. `facts` are the counts of this
-    text, if they are known.
+    """Parse a JSON text. Every part of the value can be forwarded unchanged. `facts` are the counts of this text, if
+    they are known.
 
     Raises:
         InvalidRequest: the text is not JSON, or nested too deeply.
@@ -155,7 +155,7 @@ _NOT_JSON: Sequence[tuple[Callable[[object], bool], str]] = (
 
 
 def facts_of(raw: bytes) -> TextFacts:
-    """Those of a small text, without the number of its values; as `add` finds them, in a third of its time."""
+    """Return the counts of a small text, without the number of its values. This takes a third of the time of `add`."""
     return TextFacts(
         colons=raw.count(b":"),
         brackets=raw.count(b"{") + raw.count(b"["),
@@ -165,13 +165,14 @@ def facts_of(raw: bytes) -> TextFacts:
 
 
 def refuse_nul(data: object) -> None:
-    """Raises ValidationFailed where a text holds a NUL, which PostgreSQL and most providers do not take."""
+    """Raise ValidationFailed if a text contains a NUL, which PostgreSQL and most providers do not accept."""
     if details := _named(data, has_nul, "a NUL character is not text"):
         raise ValidationFailed("The request is not valid.", details=details)
 
 
 def _refuse_lost_digits(raw: bytes, data: object) -> None:
-    """Only where such a number is in the value is the text searched for its digits: they may be a decimal's."""
+    """Refuse a number that lost digits when it was parsed. The text is searched only if the value has such a number,
+    since the digits may be those of a decimal."""
     details = _named(data, lost_digits, TOO_LONG)
     if not details:
         return
@@ -195,5 +196,5 @@ def _beyond_64_bits(digits: bytes) -> bool:
 
 
 def _any_length(digits: str) -> int:
-    """Python refuses to read thousands of digits."""
+    """Return the integer, or one beyond 64 bits for more digits: Python refuses to parse thousands of digits."""
     return int(digits) if len(digits) <= 20 else 2**64

@@ -25,7 +25,7 @@ MAX_LENGTH = 2048
 
 @dataclass(frozen=True, slots=True)
 class StoredId:
-    """Where a stored response is."""
+    """The owner and the location of a stored response."""
 
     owner: str
     """A digest of the owner's name."""
@@ -38,7 +38,7 @@ class StoredId:
 
 
 def owner_digest(owner: str) -> str:
-    """Return what an id says about the owner of its response."""
+    """Return the digest that an id has of its owner."""
     return hashlib.sha256(owner.encode()).hexdigest()[: 2 * _OWNER_BYTES]
 
 
@@ -51,7 +51,7 @@ def sign_id(stored: StoredId, peppers: Peppers) -> str:
 
 
 def read_id(given: str, owner: str, peppers: Peppers, param: str | None = None) -> StoredId:
-    """Return where the response with this id is.
+    """Return the location of the response with this id.
 
     Raises:
         NotFound: the gateway did not sign the id, or it did for another owner. The message does not say which.
@@ -78,7 +78,7 @@ def _verified(given: str, peppers: Peppers) -> StoredId | None:
     except (ValueError, binascii.Error):
         return None
     mac, content = signed[:_MAC_BYTES], signed[_MAC_BYTES:]
-    # Every version is compared, so that the time shows nothing about them.
+    # Every version is compared, so the duration does not show which one matches.
     matches = [hmac.compare_digest(mac, _mac(content, peppers, version)) for version in peppers.by_version]
     return StoredId(*orjson.loads(content)) if any(matches) else None
 

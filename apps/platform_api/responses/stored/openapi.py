@@ -3,7 +3,7 @@
 from typing import Any
 
 from apps.platform_api.openai.openapi import OpenAIErrorResponse
-from apps.platform_api.openapi.components import GUARDED, error_responses, json_response
+from apps.platform_api.openapi.components import GUARDED, PROVIDER, error_responses, json_response
 from platform_app import errors
 
 _ERRORS = error_responses(
@@ -13,14 +13,7 @@ _ERRORS = error_responses(
     errors.ModelNotFound,
     errors.ModelNotAllowed,
     errors.ProviderRejectedRequest,
-    errors.ProviderError,
-    errors.ProviderBadResponse,
-    errors.ProviderAuthFailed,
-    errors.ProviderNotConfigured,
-    errors.ProviderUnavailable,
-    errors.ProviderRateLimited,
-    errors.ProviderQuotaExhausted,
-    errors.ProviderTimeout,
+    *PROVIDER,
     openai=OpenAIErrorResponse,
 )
 READ: dict[str, Any] = {

@@ -48,7 +48,7 @@ async def delete_response(
 async def _find(
     response_id: str, caller: Caller, context: RequestContext, resources: Resources
 ) -> tuple[StoredId, StoredRoute, Peppers]:
-    """Return where the response is. Raises NotFound, or ModelNotAllowed if the key may no longer use its model."""
+    """Return the location of the response. Raises NotFound, or ModelNotAllowed if the key may not use its model."""
     peppers = await live_peppers(resources.peppers)
     stored = read_id(response_id, caller.owner, peppers)
     model = resources.models.find(stored.model)
@@ -56,7 +56,7 @@ async def _find(
     if not model.is_allowed(caller.allowed_models):
         raise ModelNotAllowed(f"This API key may not use the model '{model.shown_name}'.")
     route = model.stored.get((stored.provider, stored.upstream_model))
-    if route is None:  # the config file no longer has it
+    if route is None:  # the config file does not have the route any more
         raise unknown_response()
     context.provider, context.upstream_model = stored.provider, stored.upstream_model
     return stored, route, peppers

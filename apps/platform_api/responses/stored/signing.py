@@ -1,4 +1,4 @@
-"""The peppers that sign ids, and what signs the ids of a caller's stored responses."""
+"""Sign the ids of a caller's stored responses with the live peppers."""
 
 from collections.abc import Callable
 
@@ -19,7 +19,8 @@ async def live_peppers(source: PepperSource) -> Peppers:
 
 
 def signer(caller: Caller, peppers: Peppers) -> Callable[[ChatResult], Callable[[str], str]]:
-    """Return a function that returns, for a result, what signs the provider's ids of its stored response."""
+    """Return a function that takes a result, and returns the function that signs the provider's ids of its stored
+    response."""
     owner = owner_digest(caller.owner)
 
     def sign_for(result: ChatResult) -> Callable[[str], str]:

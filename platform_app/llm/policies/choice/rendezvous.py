@@ -31,7 +31,7 @@ class Rendezvous:
         scores = []
         for index, seed, weight in self._routes:
             drawn = int.from_bytes(blake2b(seed + key, digest_size=_DIGEST_BYTES).digest(), "big")
-            # The time until a route with this weight would ring, as if each had an exponential clock; + 0.5: never 0.
+            # An exponentially distributed number whose rate is the weight. + 0.5: log(0) has no value.
             scores.append((-log((drawn + 0.5) / _RANGE) / weight, index))
         scores.sort()
         return [index for _, index in scores]

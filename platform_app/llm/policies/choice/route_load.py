@@ -1,4 +1,4 @@
-"""What this process knows of a route's load: its calls in flight, and its time to the first content."""
+"""Measure a route's load in this process: its calls in flight, and its time to the first content."""
 
 import math
 import time

@@ -1,4 +1,4 @@
-"""What identifies the session of a call: the client's own name of it, else the beginning of the conversation.
+"""Identify the session of a call by the client's name of it, else by the beginning of the conversation.
 
 The key decides only which route is tried first. It contains the owner of the API key, so a client cannot share or steer
 the routes of another owner's sessions. It is a hash: no text of the request is stored.

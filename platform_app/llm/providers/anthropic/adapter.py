@@ -1,5 +1,5 @@
 """The adapter for Anthropic's Messages API (https://docs.claude.com/en/api/messages). Chat completions are translated;
-a client's own Messages request passes as it came."""
+a client's Messages request passes unchanged."""
 
 from collections.abc import Mapping
 

@@ -15,7 +15,8 @@ from platform_app.llm.http.client import ProviderHttp
 from platform_app.llm.http.event_stream import ResponseReader, open_stream, read_whole
 from platform_app.llm.interfaces import UpstreamResponse
 from platform_app.llm.providers.content_filter import is_filtered
-from platform_app.llm.providers.error_body import is_error_body
+from platform_app.llm.providers.error_body import is_error_body, is_error_list
+from platform_app.llm.providers.json_reading import OddEvents, parse_response
 from platform_app.llm.providers.openai.errors import error_from_event
 from platform_app.llm.requests import Operation, UpstreamCall
 from platform_app.llm.responses import ChatChunk, ModelResponse
@@ -76,14 +77,14 @@ class OpenAIEventDecoder:
 
     trailing: ClassVar[None] = None
     """The last event has the last chunk."""
-    __slots__ = ("_filtered", "_finished", "_started", "_stray", "complete")
+    __slots__ = ("_filtered", "_finished", "_odd", "_started", "complete")
 
     def __init__(self) -> None:
         self.complete = False
         self._started = False
         self._finished = False
         self._filtered = False
-        self._stray = b""
+        self._odd = OddEvents()
 
     def decode(self, data: bytes) -> ChatChunk | None:
         """See EventDecoder.decode."""
@@ -135,26 +136,21 @@ class OpenAIEventDecoder:
     def _read_odd(self, text: bytes) -> ChatChunk | None:
         if text.startswith(_DONE):
             return self._done()
-        if not text.removeprefix(lenient_json.BOM).startswith((b"{", b"[")):
-            self._stray = text if b"error" in text.lower() else self._stray
-            return None
-        try:
-            return self._chunk(lenient_json.sendable(text), lenient_json.loads(text))
-        except ValueError:
-            raise errors.bad_response("an event of the stream is not valid JSON") from None
+        body = self._odd.read(text)
+        return None if body is None else self._chunk(lenient_json.sendable(text), body)
 
     def _no_object(self, body: object) -> ChatChunk | None:
-        if isinstance(body, list) and body and isinstance(body[0], dict) and is_error_body(body[0]):
+        if is_error_list(body):
             raise error_from_event(body)
         if body == "[DONE]":
             return self._done()
-        if isinstance(body, str) and "error" in body.lower():
-            self._stray = body.encode("utf-8", "replace")
+        if isinstance(body, str):
+            self._odd.skip(body.encode("utf-8", "replace"))
         return None
 
     def _failure(self, why: str) -> PlatformError:
         """Return the error for a stream that ends here. A filter that removes everything ends a stream this way."""
-        return _filtered() if self._filtered else errors.bad_response(why, self._stray)
+        return _filtered() if self._filtered else self._odd.incomplete(why)
 
 
 READER = ResponseReader(read_response, OpenAIEventDecoder)
@@ -171,11 +167,8 @@ def _object(raw: bytes) -> tuple[dict[str, Any], bytes]:
     try:
         body = orjson.loads(raw)
     except orjson.JSONDecodeError:
-        try:
-            body, raw = lenient_json.loads(raw), lenient_json.sendable(raw)
-        except ValueError:
-            raise errors.bad_response("the response is not valid JSON") from None
-    if isinstance(body, list) and body and isinstance(body[0], dict) and is_error_body(body[0]):
+        body, raw = parse_response(raw), lenient_json.sendable(raw)
+    if is_error_list(body):
         raise error_from_event(body)
     if not isinstance(body, dict):
         raise errors.bad_response("the response is not an object")

@@ -28,8 +28,9 @@ class OpenAIResponsesAdapter:
         self._url = f"{base_url}/responses"
 
     async def send(self, call: UpstreamCall, credential: str | None) -> UpstreamResponse:
-        """See ModelAdapter.send. A Responses request passes unchanged, but for what makes it stateless, and without
-        another provider's reasoning; any other is translated, and refused before anything is sent if it cannot be."""
+        """See ModelAdapter.send. A Responses request passes unchanged, except that it is made stateless and that another
+        provider's reasoning is left out. Any other request is translated; one that cannot be translated is refused
+        before anything is sent."""
         headers = _headers(credential, call.headers)
         if call.operation is not Operation.CHAT:
             url = f"{self._base_url}/{PATHS[call.operation]}"

@@ -1,4 +1,4 @@
-"""What the decoders of Responses events share: which events start, end and fail a stream."""
+"""Parse Responses events, and recognize the start, the end and the errors of a stream. Both decoders share this."""
 
 from typing import Any
 
@@ -7,7 +7,8 @@ import orjson
 from platform_app.errors import PlatformError
 from platform_app.llm import errors
 from platform_app.llm.codecs import lenient_json
-from platform_app.llm.providers.error_body import is_error_body
+from platform_app.llm.providers.error_body import is_error_body, is_error_list
+from platform_app.llm.providers.json_reading import OddEvents
 from platform_app.llm.providers.openai_responses.errors import error_of_event, error_of_response, filtered
 from platform_app.llm.providers.openai_responses.fields import FAILED, is_emptied
 from platform_app.llm.providers.openai_responses.native.response import TERMINAL
@@ -23,7 +24,7 @@ class EventReader:
     are events before `response.created`. An object that is not valid JSON is an error, since content may be lost.
     """
 
-    __slots__ = ("_stray", "has_content", "raw", "started")
+    __slots__ = ("_odd", "has_content", "raw", "started")
 
     def __init__(self) -> None:
         self.started = False
@@ -32,7 +33,7 @@ class EventReader:
         the reason why the response ended."""
         self.raw = b""
         """The bytes of the last event, in UTF-8."""
-        self._stray = b""
+        self._odd = OddEvents()
 
     def read(self, data: bytes) -> Event | None:
         """Return an event of the response, or None for one that is skipped. Raises the provider's error."""
@@ -43,16 +44,15 @@ class EventReader:
             event = self._read_odd(data.strip())
         if isinstance(event, dict):
             return self._checked(event)
-        if isinstance(event, list) and event and isinstance(event[0], dict) and is_error_body(event[0]):
+        if is_error_list(event):
             raise error_of_event({"error": event[0].get("error") or event[0]})
-        if isinstance(event, str) and "error" in event.lower():
-            self._stray = event.encode("utf-8", "replace")
+        if isinstance(event, str):
+            self._odd.skip(event.encode("utf-8", "replace"))
         return None
 
     def incomplete(self) -> PlatformError:
         """Return the error of a stream that ended before its last event."""
-        why = "the stream ended before the response was complete"
-        return errors.bad_response(why if self.started else "the stream ended without a response", self._stray)
+        return self._odd.incomplete() if self.started else self._odd.incomplete("the stream ended without a response")
 
     def _checked(self, event: Event) -> Event | None:
         kind = event.get("type")
@@ -78,12 +78,9 @@ class EventReader:
         return event
 
     def _read_odd(self, text: bytes) -> Any:
-        if not text.removeprefix(lenient_json.BOM).startswith((b"{", b"[")) or text.startswith(b"[DONE]"):
-            self._stray = text if b"error" in text.lower() else self._stray
+        if text.startswith(b"[DONE]"):
+            self._odd.skip(text)
             return None
-        try:
-            event = lenient_json.loads(text)
-        except ValueError:
-            raise errors.bad_response("an event of the stream is not valid JSON") from None
+        event = self._odd.read(text)
         self.raw = lenient_json.sendable(text)
         return event

@@ -1,4 +1,4 @@
-"""Encrypted reasoning: what a model needs back when its responses are not stored.
+"""Encrypted reasoning, which a model needs in the next request if its responses are not stored.
 
 OpenAI returns it only if `include` names it, and models that do not reason refuse that. It refuses reasoning that it
 did not encrypt, so what another provider reasoned (translation/carried.py) is left out.

@@ -70,7 +70,7 @@ def runs_at_client(kind: str, tool: Mapping[str, Any]) -> bool:
 
 
 def _in_items(items: object) -> Iterator[str]:
-    """Yield what items of the input do beyond their text: they add tools, or refer to stored items."""
+    """Yield the effects of input items beyond their text: they add tools, or refer to stored items."""
     for item in items if isinstance(items, list) else ():
         if not isinstance(item, Mapping):
             continue

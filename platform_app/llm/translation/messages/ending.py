@@ -1,4 +1,4 @@
-"""The end of a Messages response: why it stopped, and what it used."""
+"""The end of a Messages response: its stop reason and its usage."""
 
 from collections.abc import Mapping
 from typing import Any

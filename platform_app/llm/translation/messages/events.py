@@ -68,7 +68,7 @@ class MessageEvents:
         return {"type": "message_start", "message": message}
 
     def _advance(self) -> Iterator[Fields]:
-        """Send what the first segment has, and continue with the next one once it is complete."""
+        """Send the content of the first segment, and of the next one after the first is complete."""
         segments = self._segments.all
         while self._current < len(segments):
             yield from self._send()

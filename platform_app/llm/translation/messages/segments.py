@@ -30,7 +30,7 @@ class Segment(Protocol):
         ...
 
     def deltas(self) -> Iterator[Fields]:
-        """Yield what arrived since the last call."""
+        """Yield the deltas that arrived since the last call."""
         ...
 
     def is_complete(self) -> bool:
@@ -130,7 +130,7 @@ class ThinkingSegment:
 
 
 class WholeSegment:
-    """A block that comes whole, such as redacted thinking."""
+    """A block that arrives whole, such as redacted thinking."""
 
     def __init__(self, block: Fields) -> None:
         self._block = block

@@ -34,7 +34,7 @@ _REPEATED: Mapping[str, object] = {
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """What one response has around its output."""
+    """The members of one response other than its output."""
 
     request: Mapping[str, Any]
     """The client's request."""

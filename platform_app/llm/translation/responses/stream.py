@@ -35,7 +35,7 @@ _INCOMPLETE: Mapping[str, str] = {
 }  # fmt: skip
 """The reasons of chat servers why a response ended early. Any other reason is a complete response."""
 _BROKEN_OFF = frozenset({"abort", "aborted", "cancelled", "error", "insufficient_system_resource"})
-"""Reasons of chat servers that gave up: vLLM, DeepSeek."""
+"""Reasons for a failed response: vLLM, DeepSeek."""
 
 
 class Item(Protocol):
@@ -202,7 +202,7 @@ class ResponseWriter:
         if call is None or (given and named and call.call_id and given != call.call_id):
             key = index if call is None else -1 - len(self._calls)
             if call is not None:
-                self._calls[key] = call  # it keeps its place in the output
+                self._calls[key] = call  # it keeps its index in the output
             call = self._calls[index] = self._new_call()
         return call
 

@@ -10,6 +10,7 @@ import orjson
 from platform_app.llm.codecs.exact_json import is_json_object
 from platform_app.llm.errors import unsupported
 from platform_app.llm.providers.anthropic.chat.images import document, image_source
+from platform_app.llm.providers.chat_messages import located_messages, tool_calls_of
 from platform_app.llm.providers.tool_ids import ToolIds
 
 Block = dict[str, Any]
@@ -51,22 +52,16 @@ def read_messages(given: object) -> Conversation:
     Raises:
         ProviderRejectedRequest: a message or part cannot be translated; the error names it.
     """
-    if not isinstance(given, list) or not given:
-        raise unsupported("messages", "must be a list with at least one message")
     made = Conversation()
-    for index, message in enumerate(given):
-        where = f"messages.{index}"
-        if not isinstance(message, dict):
-            raise unsupported(where, "must be an object")
+    where, message = "", dict[str, Any]()
+    for where, message in located_messages(given):
         _read(made, message, where)
     _require_results(made)
     if not made.turns:
         raise unsupported("messages", "must have a message with another role than system on this model")
-    last = len(given) - 1
-    if (
-        given[last]["role"] == "user" and made.turns[-1]["role"] == "assistant"
-    ):  # without it the response would be different
-        raise unsupported(f"messages.{last}.content", "must not be blank on this model")
+    # The last message is the user's and blank: without it, the response would be different.
+    if message["role"] == "user" and made.turns[-1]["role"] == "assistant":
+        raise unsupported(f"{where}.content", "must not be blank on this model")
     _trim_prefill(made.turns)
     return made
 
@@ -111,14 +106,8 @@ def _assistant(message: Mapping[str, Any], where: str, ids: ToolIds) -> list[Blo
         blocks += _texts(message["content"], where)
     if isinstance(message.get("refusal"), str):
         blocks += _text(message["refusal"])
-    if message.get("audio") is not None:
-        raise unsupported(f"{where}.audio", "is not available on this model")
-    if message.get("function_call") is not None:
-        raise unsupported(f"{where}.function_call", "is not available on this model; use tool_calls")
-    calls = message.get("tool_calls") or []
-    if not isinstance(calls, list):
-        raise unsupported(f"{where}.tool_calls", "must be a list")
-    return blocks + [_call(call, f"{where}.tool_calls.{index}", ids) for index, call in enumerate(calls)]
+    calls = enumerate(tool_calls_of(message, where))
+    return blocks + [_call(call, f"{where}.tool_calls.{index}", ids) for index, call in calls]
 
 
 def _thinking(given: object, where: str) -> list[Block]:

@@ -1,8 +1,4 @@
-"""Translate a chat request from OpenAI's shape to Anthropic's Messages API.
-
-Every field is translated, forwarded because it is Anthropic's own, left out because it has no effect on the response,
-or refused by name. A field that would change the response is never dropped without an error.
-"""
+"""Translate a chat request from OpenAI's shape to Anthropic's Messages API."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -12,6 +8,7 @@ from platform_app.llm.providers.anthropic.capabilities import ModelCapabilities,
 from platform_app.llm.providers.anthropic.chat.messages import Conversation, mark, read_messages, tool_name
 from platform_app.llm.providers.anthropic.chat.schemas import input_schema, output_schema
 from platform_app.llm.providers.anthropic.chat.thinking import set_effort, set_max_tokens
+from platform_app.llm.providers.field_table import Fields, FieldTable, output_limit
 
 MAX_TEMPERATURE = 1
 OWN_FIELDS = frozenset({"thinking", "top_k", "cache_control", "inference_geo"})
@@ -19,7 +16,6 @@ OWN_FIELDS = frozenset({"thinking", "top_k", "cache_control", "inference_geo"})
 LEFT_OUT = frozenset(
     {"stream_options", "store", "metadata", "prompt_cache_key", "prompt_cache_retention", "prediction", "seed"}
 )
-"""Fields without an effect on the response, or, like seed, without a guaranteed one."""
 ONLY_AT_DEFAULT: Mapping[str, tuple[object, ...]] = {
     "n": (1,),
     "logprobs": (False,),
@@ -31,10 +27,6 @@ ONLY_AT_DEFAULT: Mapping[str, tuple[object, ...]] = {
     "service_tier": ("auto", "default"),
     "verbosity": ("medium",),
 }
-"""Fields that are left out if they have their default value, else refused."""
-_UNKNOWN = "is not available on this model"
-
-Fields = dict[str, Any]
 
 
 def messages_request(
@@ -52,23 +44,13 @@ def messages_request(
         request["system"] = conversation.system
     if stream:
         request["stream"] = True
-    for name, value in body.items():
-        if value is None or name in _READ_ELSEWHERE:
-            continue
-        if name in _TRANSLATED:
-            _TRANSLATED[name](value, request)
-        elif name in OWN_FIELDS:
-            request[name] = value
-        elif name not in LEFT_OUT and value not in ONLY_AT_DEFAULT.get(name, ()):
-            raise unsupported(name, _UNKNOWN)
+    _TABLE.translate(body, request)
     _require_tools(request, conversation)
     if body.get("parallel_tool_calls") is False and "tools" in request:
         _one_call_at_most(request)
     if not takes.structured_outputs:
         _remove_strict_schemas(request)
-    # The newer name has precedence, whatever their order.
-    newer = body.get("max_completion_tokens")
-    limit = newer if newer is not None else body.get("max_tokens")
+    limit = output_limit(body)
     set_effort(request, body.get("reasoning_effort"), limit, takes)
     set_max_tokens(request, limit, takes)
     return request
@@ -188,9 +170,6 @@ def _one_call_at_most(request: Fields) -> None:
         choice["disable_parallel_tool_use"] = True
 
 
-_READ_ELSEWHERE = frozenset(
-    {"messages", "max_tokens", "max_completion_tokens", "reasoning_effort", "parallel_tool_calls"}
-)
 _TRANSLATED: Mapping[str, Callable[[Any, Fields], None]] = {
     "temperature": _temperature,
     "top_p": _top_p,
@@ -201,3 +180,9 @@ _TRANSLATED: Mapping[str, Callable[[Any, Fields], None]] = {
     "tools": _tools,
     "tool_choice": _tool_choice,
 }
+_TABLE = FieldTable(
+    _TRANSLATED, OWN_FIELDS, LEFT_OUT, ONLY_AT_DEFAULT,
+    read_elsewhere=frozenset(
+        {"messages", "max_tokens", "max_completion_tokens", "reasoning_effort", "parallel_tool_calls"}
+    ),
+)  # fmt: skip

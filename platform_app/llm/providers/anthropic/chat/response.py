@@ -13,7 +13,8 @@ from platform_app.llm import errors
 from platform_app.llm.codecs import lenient_json
 from platform_app.llm.codecs.exact_json import may_lose_digits, parse_exactly, written_exactly
 from platform_app.llm.providers.anthropic import errors as anthropic_errors
-from platform_app.llm.providers.error_body import is_error_body
+from platform_app.llm.providers.error_body import is_error_body, is_error_list
+from platform_app.llm.providers.json_reading import parse_response
 from platform_app.llm.responses import ModelResponse
 from platform_app.llm.usage.counts import TokenUsage, parse_usage, whole_count
 
@@ -30,11 +31,8 @@ FINISH_REASONS: Mapping[str, str] = {
 
 def read_message(raw: bytes) -> ModelResponse:
     """Return the chat completion of a whole response. Raises ProviderFailed if it is not a message."""
-    try:
-        message = lenient_json.loads(raw)
-    except ValueError:
-        raise errors.bad_response("the response is not valid JSON") from None
-    if isinstance(message, list) and message and isinstance(message[0], dict) and is_error_body(message[0]):
+    message = parse_response(raw)
+    if is_error_list(message):
         raise anthropic_errors.error_from_event(message)
     if not isinstance(message, dict):
         raise errors.bad_response("the response is not an object")

@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 
 import orjson
 
-from platform_app.errors import PlatformError
 from platform_app.llm import errors
 from platform_app.llm.codecs import lenient_json
 from platform_app.llm.codecs.exact_json import may_lose_digits, parse_exactly
@@ -21,7 +20,8 @@ from platform_app.llm.providers.anthropic.chat.response import (
     usage_of,
 )
 from platform_app.llm.providers.anthropic.errors import error_from_event
-from platform_app.llm.providers.error_body import is_error_body
+from platform_app.llm.providers.error_body import is_error_body, is_error_list
+from platform_app.llm.providers.json_reading import OddEvents
 from platform_app.llm.responses import ChatChunk
 from platform_app.llm.usage.counts import merged_counts
 
@@ -49,7 +49,7 @@ class AnthropicEventDecoder:
 
     trailing: ClassVar[None] = None
     """The last event has the last chunk."""
-    __slots__ = ("_blocks", "_calls", "_data", "_envelope", "_finished", "_last", "_stray", "_usage", "complete")
+    __slots__ = ("_blocks", "_calls", "_data", "_envelope", "_finished", "_last", "_odd", "_usage", "complete")
 
     def __init__(self) -> None:
         self.complete = False
@@ -59,7 +59,7 @@ class AnthropicEventDecoder:
         self._last: object = None  # the index of the block opened last
         self._calls = 0
         self._finished = False
-        self._stray = b""
+        self._odd = OddEvents()
         self._data = b""
 
     def decode(self, data: bytes) -> ChatChunk | None:
@@ -68,14 +68,14 @@ class AnthropicEventDecoder:
         try:
             event = orjson.loads(data)
         except orjson.JSONDecodeError:
-            return self._read_odd(data.strip())
+            return self._chunk_of(self._odd.read(data.strip()))
         if isinstance(event, dict) and event.get("type") == "content_block_delta" and self._envelope is not None:
             return self._delta(event)  # fast path for nearly every event
         return self._chunk_of(event)
 
     def _chunk_of(self, event: Any) -> ChatChunk | None:
         if not isinstance(event, dict):
-            if isinstance(event, list) and event and isinstance(event[0], dict) and is_error_body(event[0]):
+            if is_error_list(event):
                 raise error_from_event(event)
             return None
         kind = event.get("type")
@@ -90,22 +90,9 @@ class AnthropicEventDecoder:
             raise errors.bad_response("the stream does not begin with message_start")
         return handler(self, event)
 
-    def _read_odd(self, text: bytes) -> ChatChunk | None:
-        if not text.removeprefix(lenient_json.BOM).startswith((b"{", b"[")):
-            self._stray = text if b"error" in text.lower() else self._stray
-            return None
-        try:
-            event = lenient_json.loads(text)
-        except ValueError:
-            raise errors.bad_response("an event of the stream is not valid JSON") from None
-        return self._chunk_of(event)
-
     def finish(self) -> None:
         """See EventDecoder.finish."""
-        raise self._incomplete()
-
-    def _incomplete(self) -> PlatformError:
-        return errors.bad_response("the stream ended before the response was complete", self._stray)
+        raise self._odd.incomplete()
 
     def _start(self, event: Fields) -> ChatChunk:
         message = _object(event, "message")
@@ -185,7 +172,7 @@ class AnthropicEventDecoder:
 
     def _stop(self, event: Fields) -> ChatChunk:
         if not self._finished:
-            raise self._incomplete()
+            raise self._odd.incomplete()
         self.complete = True
         body = {**(self._envelope or {}), "choices": [], "usage": usage_of(self._usage)}
         return ChatChunk(lenient_json.dumps(body), body, self._usage)

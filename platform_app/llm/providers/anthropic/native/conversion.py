@@ -27,7 +27,7 @@ _OPENED_EMPTY: Mapping[str, Fields] = {
     "server_tool_use": {"input": {}},
     "mcp_tool_use": {"input": {}},
 }
-"""What deltas fill, by the type of a block. Every other block is sent whole when it starts."""
+"""The member that deltas extend, by the type of a block. Every other block is sent whole at its start."""
 
 
 def split_message(response: ModelResponse) -> list[ChatChunk]:

@@ -1,7 +1,7 @@
-"""The body of a client's Messages request, as Anthropic gets it: unchanged but for the model.
+"""Make the body for Anthropic of a client's Messages request. Only the model changes.
 
-Thinking whose signature is the gateway's own came from another provider (translation/carried.py). Anthropic would
-refuse it, so it is left out; Anthropic's own thinking is sent back as it came.
+Thinking with a signature of the gateway came from another provider (translation/carried.py). Anthropic would refuse it,
+so it is left out. Anthropic's own thinking is sent back unchanged.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ COUNTED_FIELDS = frozenset(
     {"model", "messages", "system", "tools", "tool_choice", "thinking", "cache_control", "output_config",
      "output_format", "context_management", "mcp_servers"}
 )  # fmt: skip
-"""The fields of /v1/messages/count_tokens. It refuses others, which count nothing."""
+"""The fields of /v1/messages/count_tokens. It refuses other fields, which have no tokens."""
 
 
 def native_request(call: UpstreamCall) -> dict[str, Any]:

@@ -1,6 +1,7 @@
-"""Anthropic's messages and events as they come, for clients that speak Messages too (docs/adr/0042).
+"""Anthropic's messages and events without changes, for clients that speak Messages too (docs/adr/0042).
 
-Nothing is translated: unknown fields, blocks and events survive. The classes only read what the gateway must know.
+Nothing is translated: unknown fields, blocks and events survive. The classes only read the parts that the gateway
+uses.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,8 @@ from platform_app.llm.codecs import lenient_json
 from platform_app.llm.formats import ApiFormat
 from platform_app.llm.providers.anthropic.chat.response import finish_reason, refusal_of
 from platform_app.llm.providers.anthropic.errors import error_from_event
-from platform_app.llm.providers.error_body import is_error_body
+from platform_app.llm.providers.error_body import is_error_body, is_error_list
+from platform_app.llm.providers.json_reading import parse_response
 from platform_app.llm.responses import ChatChunk, ModelResponse, nested_characters
 from platform_app.llm.usage.counts import Reported, TokenUsage, parse_usage
 from platform_app.llm.usage.token_estimate import latin_length
@@ -149,12 +151,9 @@ class AnthropicEvent(ChatChunk):
 
 
 def read_native_message(raw: bytes) -> AnthropicMessage:
-    """Return a whole response as it came. Raises ProviderFailed or RequestRefused if it is not a message."""
-    try:
-        message = lenient_json.loads(raw)
-    except ValueError:
-        raise errors.bad_response("the response is not valid JSON") from None
-    if isinstance(message, list) and message and isinstance(message[0], dict) and is_error_body(message[0]):
+    """Return a whole response unchanged. Raises ProviderFailed or RequestRefused if it is not a message."""
+    message = parse_response(raw)
+    if is_error_list(message):
         raise error_from_event(message)
     if not isinstance(message, dict):
         raise errors.bad_response("the response is not an object")
@@ -169,10 +168,7 @@ def read_native_message(raw: bytes) -> AnthropicMessage:
 
 def read_token_count(raw: bytes) -> AnthropicMessage:
     """Return the response of /v1/messages/count_tokens. Raises ProviderFailed if it has no count."""
-    try:
-        body = lenient_json.loads(raw)
-    except ValueError:
-        raise errors.bad_response("the response is not valid JSON") from None
+    body = parse_response(raw)
     if isinstance(body, dict) and isinstance(body.get("input_tokens"), int):
         return AnthropicMessage(lenient_json.sendable(raw), body)
     if isinstance(body, dict) and is_error_body(body):

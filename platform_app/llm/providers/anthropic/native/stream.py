@@ -1,20 +1,20 @@
 """Decode Anthropic's events without translating them.
 
-The decoder follows the grammar of a stream (https://docs.claude.com/en/build-with-claude/streaming), so that a stream
-that a client would read as another message is a failure: an event that is lost, a block without an end, an end that
-does not arrive. What it does not know passes.
+The decoder checks the order of the events (https://docs.claude.com/en/build-with-claude/streaming). A lost event, a
+block without an end, and a stream without `message_stop` are failures, since a client would read another message.
+Unknown events pass.
 """
 
 from typing import Any, ClassVar
 
 import orjson
 
-from platform_app.errors import PlatformError
 from platform_app.llm import errors
 from platform_app.llm.codecs import lenient_json
 from platform_app.llm.providers.anthropic.errors import error_from_event
 from platform_app.llm.providers.anthropic.native.response import AnthropicEvent
-from platform_app.llm.providers.error_body import is_error_body
+from platform_app.llm.providers.error_body import is_error_body, is_error_list
+from platform_app.llm.providers.json_reading import OddEvents
 from platform_app.llm.usage.counts import merged_counts
 
 Fields = dict[str, Any]
@@ -25,7 +25,7 @@ class NativeEventDecoder:
 
     trailing: ClassVar[None] = None
     """The last event has the last chunk."""
-    __slots__ = ("_blocks", "_finished", "_open", "_started", "_stray", "_usage", "complete")
+    __slots__ = ("_blocks", "_finished", "_odd", "_open", "_started", "_usage", "complete")
 
     def __init__(self) -> None:
         self.complete = False
@@ -34,38 +34,27 @@ class NativeEventDecoder:
         self._blocks = 0
         self._open: set[object] = set()
         self._usage: Fields = {}
-        self._stray = b""
+        self._odd = OddEvents()
 
     def decode(self, data: bytes) -> AnthropicEvent | None:
         """See EventDecoder.decode."""
         try:
             event = orjson.loads(data)
         except orjson.JSONDecodeError:
-            return self._read_odd(data.strip())
+            text = data.strip()
+            event = self._odd.read(text)
+            return None if event is None else self._event_of(lenient_json.sendable(text), event)
         if isinstance(event, dict) and event.get("type") == "content_block_delta" and event.get("index") in self._open:
             return AnthropicEvent(data, event)  # fast path for nearly every event
         return self._event_of(data, event)
 
     def finish(self) -> None:
         """See EventDecoder.finish."""
-        raise self._incomplete()
-
-    def _incomplete(self) -> PlatformError:
-        return errors.bad_response("the stream ended before the response was complete", self._stray)
-
-    def _read_odd(self, text: bytes) -> AnthropicEvent | None:
-        if not text.removeprefix(lenient_json.BOM).startswith((b"{", b"[")):
-            self._stray = text if b"error" in text.lower() else self._stray
-            return None
-        try:
-            event = lenient_json.loads(text)
-        except ValueError:
-            raise errors.bad_response("an event of the stream is not valid JSON") from None
-        return self._event_of(lenient_json.sendable(text), event)
+        raise self._odd.incomplete()
 
     def _event_of(self, data: bytes, event: Any) -> AnthropicEvent | None:
         if not isinstance(event, dict):
-            if isinstance(event, list) and event and isinstance(event[0], dict) and is_error_body(event[0]):
+            if is_error_list(event):
                 raise error_from_event(event)
             return None
         kind = event.get("type")
@@ -91,7 +80,7 @@ class NativeEventDecoder:
                 return self._end_message(data, event)
             case "message_stop":
                 if not self._finished or self._open:
-                    raise self._incomplete()
+                    raise self._odd.incomplete()
                 self.complete = True
                 return AnthropicEvent(data, event, self._usage or None)
         return AnthropicEvent(data, event)

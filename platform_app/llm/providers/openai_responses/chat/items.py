@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from platform_app.llm.errors import unsupported
+from platform_app.llm.providers.chat_messages import located_messages, tool_calls_of
 from platform_app.llm.providers.tool_ids import ToolIds
 from platform_app.llm.translation.carried import carried_reasoning, is_carried
 
@@ -28,12 +29,7 @@ class InputItems:
         Raises:
             ProviderRejectedRequest: a message or part cannot be translated; the error names it.
         """
-        if not isinstance(messages, list) or not messages:
-            raise unsupported("messages", "must be a list with at least one message")
-        for index, message in enumerate(messages):
-            where = f"messages.{index}"
-            if not isinstance(message, dict):
-                raise unsupported(where, "must be an object")
+        for where, message in located_messages(messages):
             self._read(message, where)
         if (call := self._ids.without_result()) is not None:
             raise unsupported(call, "must have a result, a tool message with its id, on this model")
@@ -57,13 +53,7 @@ class InputItems:
             self.items.append({"role": role, "content": content})
 
     def _read_assistant(self, message: Mapping[str, Any], where: str) -> None:
-        if message.get("audio") is not None:
-            raise unsupported(f"{where}.audio", "is not available on this model")
-        if message.get("function_call") is not None:
-            raise unsupported(f"{where}.function_call", "is not available on this model; use tool_calls")
-        calls = message.get("tool_calls") or []
-        if not isinstance(calls, list):
-            raise unsupported(f"{where}.tool_calls", "must be a list")
+        calls = tool_calls_of(message, where)
         items: list[Item] = []
         content = message.get("content")
         written = _content("" if content is None else content, where, _assistant_part)

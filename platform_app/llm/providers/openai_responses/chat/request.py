@@ -1,13 +1,10 @@
-"""Translate a chat request to the Responses API.
-
-Every field is translated, forwarded because both formats have it, left out because it has no effect on the response, or
-refused by name. A field that would change the response is never dropped without an error.
-"""
+"""Translate a chat request to the Responses API."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from platform_app.llm.errors import unsupported
+from platform_app.llm.providers.field_table import Fields, FieldTable, output_limit
 from platform_app.llm.providers.openai_responses.chat.items import InputItems
 from platform_app.llm.providers.openai_responses.chat.tools import tool_choice_of, tools_of
 from platform_app.llm.providers.openai_responses.reasoning import ENCRYPTED, reasons
@@ -19,7 +16,6 @@ SAME = frozenset(
 )  # fmt: skip
 """Fields of both formats, and Responses' own without a counterpart in chats: forwarded unchanged."""
 LEFT_OUT = frozenset({"store", "prediction", "seed", "cache_control"})
-"""Fields without an effect on the response, or, like seed, without a guaranteed one."""
 ONLY_AT_DEFAULT: Mapping[str, tuple[object, ...]] = {
     "n": (1,),
     "stop": ([], ""),
@@ -28,11 +24,7 @@ ONLY_AT_DEFAULT: Mapping[str, tuple[object, ...]] = {
     "logit_bias": ({},),
     "modalities": (["text"],),
 }
-"""Fields that are left out if they have their default value, else refused."""
 _LOGPROBS = "message.output_text.logprobs"
-_UNKNOWN = "is not available on this model"
-
-Fields = dict[str, Any]
 
 
 def responses_request(model: str, body: Mapping[str, Any], *, stream: bool) -> Fields:
@@ -46,19 +38,8 @@ def responses_request(model: str, body: Mapping[str, Any], *, stream: bool) -> F
     request: Fields = {"model": model, "input": made.items, "store": False}
     if stream:
         request["stream"] = True
-    for name, value in body.items():
-        if value is None or name in _READ_ELSEWHERE:
-            continue
-        if name in _TRANSLATED:
-            _TRANSLATED[name](value, request)
-        elif name in SAME:
-            request[name] = value
-        elif name not in LEFT_OUT and value not in ONLY_AT_DEFAULT.get(name, ()):
-            raise unsupported(name, _UNKNOWN)
-    # The newer name has precedence, whatever their order.
-    newer = body.get("max_completion_tokens")
-    limit = newer if newer is not None else body.get("max_tokens")
-    if limit is not None:
+    _TABLE.translate(body, request)
+    if (limit := output_limit(body)) is not None:
         request["max_output_tokens"] = limit
     if made.has_reasoning or reasons(model, request.get("reasoning")):
         request.setdefault("include", []).append(ENCRYPTED)
@@ -118,7 +99,6 @@ def _tool_choice(value: Any, request: Fields) -> None:
     request["tool_choice"] = tool_choice_of(value)
 
 
-_READ_ELSEWHERE = frozenset({"messages", "max_tokens", "max_completion_tokens"})
 _TRANSLATED: Mapping[str, Callable[[Any, Fields], None]] = {
     "reasoning_effort": _reasoning_effort,
     "reasoning": _reasoning,
@@ -129,3 +109,7 @@ _TRANSLATED: Mapping[str, Callable[[Any, Fields], None]] = {
     "tools": _tools,
     "tool_choice": _tool_choice,
 }
+_TABLE = FieldTable(
+    _TRANSLATED, SAME, LEFT_OUT, ONLY_AT_DEFAULT,
+    read_elsewhere=frozenset({"messages", "max_tokens", "max_completion_tokens"}),
+)  # fmt: skip

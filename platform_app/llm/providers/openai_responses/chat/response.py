@@ -9,6 +9,7 @@ from typing import Any
 
 from platform_app.llm import errors
 from platform_app.llm.codecs import lenient_json
+from platform_app.llm.providers.json_reading import parse_response
 from platform_app.llm.providers.openai_responses.fields import (
     finish_reason,
     items_of,
@@ -28,10 +29,7 @@ _ENVELOPE = ("service_tier", "system_fingerprint")
 def read_as_chat(raw: bytes) -> ModelResponse:
     """Return the chat completion of a whole response. Raises ProviderFailed or RequestRefused if it failed, is not
     one, or has not ended."""
-    try:
-        body = lenient_json.loads(raw)
-    except ValueError:
-        raise errors.bad_response("the response is not valid JSON") from None
+    body = parse_response(raw)
     response = require_response(body)
     if response.get("status") in ("in_progress", "queued"):
         raise errors.bad_response("the response is not complete")

@@ -1,4 +1,4 @@
-"""Responses and events that pass as they came, because the client speaks the Responses API too.
+"""Responses and events that pass unchanged, because the client speaks the Responses API too.
 
 The gateway only reads them: the usage, the length of what was generated, and whether the response has ended.
 """

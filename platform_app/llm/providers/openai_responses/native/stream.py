@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
-from platform_app.llm import errors
 from platform_app.llm.codecs import lenient_json
 from platform_app.llm.http.event_stream import ResponseReader
+from platform_app.llm.providers.json_reading import parse_response
 from platform_app.llm.providers.openai_responses.events import EventReader
 from platform_app.llm.providers.openai_responses.fields import require_response
 from platform_app.llm.providers.openai_responses.native.response import ResponsesEvent, ResponsesResponse
@@ -16,10 +16,7 @@ Fields = dict[str, Any]
 
 def read_native(raw: bytes) -> ResponsesResponse:
     """Read a whole response. Raises ProviderFailed or RequestRefused if it failed or is not one."""
-    try:
-        body = lenient_json.loads(raw)
-    except ValueError:
-        raise errors.bad_response("the response is not valid JSON") from None
+    body = parse_response(raw)
     return ResponsesResponse(lenient_json.sendable(raw), require_response(body))
 
 

@@ -9,7 +9,7 @@ COMPLETED = "completed"
 
 
 class CallItem:
-    """A call. It is added when its name is known; what arrives before waits."""
+    """A call. It is added when its name is known. Arguments that arrive before are buffered."""
 
     def __init__(self, events: EventWriter, call_id: str, namespaces: Mapping[str, tuple[str, str]]) -> None:
         """`call_id` is used if the provider sends none; `namespaces`: see `names_by_flat_name`."""

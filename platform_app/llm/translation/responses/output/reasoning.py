@@ -1,4 +1,4 @@
-"""The item of reasoning: its text as a summary, and what a later turn must send back as encrypted content."""
+"""The item of reasoning: its text is a summary, and its encrypted content is for the next turn."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
