@@ -203,7 +203,7 @@ _LONGEST = [
     "integration/cli/test_commands.py", "integration/cli/test_core_collision.py",
     "integration/cli/test_dev_command.py", "attacks/test_refusal_cost.py", "chaos/test_interrupted_calls.py",
     "attacks/differential/test_differential.py",
-    "integration/http/test_edge_bounds.py", "integration/http/bodies/test_anything.py",
+    "integration/http/heads/test_edge_bounds.py", "integration/http/bodies/test_anything.py",
     "integration/docs/test_operations_page.py", "integration/docs/test_readme.py",
     "integration/limits/test_processes.py",
     "integration/providers/transport/test_chance.py", "integration/observability/test_expressions.py",

@@ -38,8 +38,9 @@ MORE_TESTS: dict[str, tuple[str, ...]] = {
 LIMITS = "tests/integration/limits"
 TEXTS: dict[str, tuple[str, ...]] = {
     "platform_app/rate_limit/lua/{sliding_window,acquire,read,renew,settle}.lua": (
-        f"{LIMITS}/test_lifetimes.py", f"{LIMITS}/test_rescan_edges.py", f"{LIMITS}/test_reservations.py",
-        f"{LIMITS}/test_windows.py", f"{LIMITS}/test_lost_reservations.py", f"{LIMITS}/test_seeding.py",
+        f"{LIMITS}/scripts/test_lifetimes.py", f"{LIMITS}/scripts/test_rescan_edges.py",
+        f"{LIMITS}/scripts/test_reservations.py", f"{LIMITS}/scripts/test_windows.py",
+        f"{LIMITS}/test_lost_reservations.py", f"{LIMITS}/test_seeding.py",
     ),
     "platform_app/rate_limit/lua/seed.lua": (f"{LIMITS}/test_seeding.py",),
     "platform_app/rate_limit/lua/once.lua": (f"{LIMITS}/test_orphans.py",),

@@ -28,9 +28,9 @@ class OpenAIResponsesAdapter:
         self._url = f"{base_url}/responses"
 
     async def send(self, call: UpstreamCall, credential: str | None) -> UpstreamResponse:
-        """See ModelAdapter.send. A Responses request passes unchanged, except that it is made stateless and that another
-        provider's reasoning is left out. Any other request is translated; one that cannot be translated is refused
-        before anything is sent."""
+        """See ModelAdapter.send. A Responses request passes unchanged, except that it is made stateless and
+        without another provider's reasoning. Any other request is translated; if it cannot be translated, it is refused
+        before it is sent."""
         headers = _headers(credential, call.headers)
         if call.operation is not Operation.CHAT:
             url = f"{self._base_url}/{PATHS[call.operation]}"
