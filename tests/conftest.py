@@ -195,7 +195,7 @@ def show_figure(request: pytest.FixtureRequest) -> Callable[[str], None]:
     return lambda text: request.node.user_properties.append(("figure", text))
 
 
-_LONGEST = [
+LONGEST = [
     "deploy/host/test_image.py", "deploy/lane/test_release_under_load.py", "attacks/soak/test_soak.py",
     "integration/http/test_schemathesis.py", "chaos/test_ledger_chaos.py", "chaos/outages/test_outages.py",
     "drill/test_drill.py", "clients/frameworks/test_frameworks.py", "chaos/soak/test_soak.py",
@@ -242,7 +242,7 @@ def pytest_collection_finish() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that take longest, then those with the most tests: a file runs in one process, and at the
     end no process must wait for a long file of another."""
-    rank = {Path(__file__).parent / name: number for number, name in enumerate(_LONGEST)}
+    rank = {Path(__file__).parent / name: number for number, name in enumerate(LONGEST)}
     tests = Counter(item.path for item in items)
     items.sort(key=lambda item: (rank.get(item.path, len(rank)), -tests[item.path], str(item.path)))
 

@@ -1,9 +1,10 @@
-"""The hooks before a commit run what CI runs before the tests."""
+"""The hooks before a commit run what CI runs before the tests, and CI runs each test."""
 
 import re
 
 import yaml
 
+from tests.conftest import LONGEST
 from tests.support.paths import ROOT
 
 MAKEFILE = (ROOT / "Makefile").read_text()
@@ -45,3 +46,8 @@ def test_make_help_shows_every_target_with_a_group() -> None:
     assert sorted(described) == sorted(phony.split())
     groups = re.split(r"^##@ .*\n", MAKEFILE, flags=re.M)[1:]
     assert all(re.search(r"^[a-z]+:.*## ", group, re.M) for group in groups)
+
+
+def test_longest_files_exist() -> None:
+    """A file that was renamed would begin late, and one process would wait for it at the end."""
+    assert [name for name in LONGEST if not (ROOT / "tests" / name).is_file()] == []

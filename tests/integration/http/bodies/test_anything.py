@@ -5,12 +5,14 @@ import os
 from typing import Any
 
 import httpx
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.gateway.process import Gateway
 from tests.support.gateway.refused_bodies import refusal, tool
 
+pytestmark = pytest.mark.proof
 _EXAMPLES = int(os.environ.get("HYPOTHESIS_EXAMPLES", "150"))
 _anything = settings(
     max_examples=_EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None
