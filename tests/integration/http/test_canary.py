@@ -22,11 +22,12 @@ from tests.conftest import GENEROUS, PROVIDER_KEY, Platform
 from tests.support.gateway.database import connected
 from tests.support.gateway.http import access_line, chat_request, connect
 from tests.support.gateway.process import Gateway
+from tests.support.observability.canary_bodies import CARRIED, MESSAGES, NAMED, PROMPT
+from tests.support.observability.canary_requests import ASKED_OVER, ENDLESS, ask_over_client_routes
 from tests.support.observability.planted_bug import BUG, BUG_MODEL
 from tests.support.providers.faults import GATEWAY_IDLE_SECONDS
 from tests.support.tracing.otlp import Received, http_receiver
 
-PROMPT = "canary-prompt-7d1f0c"
 QUOTED = "canary-quoted-2b8e41"
 DATABASE_PASSWORD = "canary-db-pw-93ab"
 REDIS_PASSWORD = "canary-redis-pw-5e07"
@@ -34,11 +35,10 @@ PROVIDER_KEYS = {
     "simulator": PROVIDER_KEY,
     "azure": "canary-azure-9f1b64d2a7c05e83",
     "anthropic": "sk-ant-canary-0c7e52f8b91d4a36",
+    "responses": "sk-proj-canary-61d0b7f42e985ac3",
 }
 WIRES = {name: f"{name.upper()}_CANARY_KEY" for name in PROVIDER_KEYS}
 """One provider for each wire format, and the name of its secret."""
-ENDLESS = ("sim-huge-body", "sim-huge-line")
-MESSAGES = [{"role": "user", "content": PROMPT}]
 
 
 @dataclass
@@ -70,16 +70,20 @@ def canaries(
 ) -> Iterator[Gateway]:
     directory = tmp_path_factory.mktemp("canaries")
     (directory / "sitecustomize.py").write_text(BUG)
-    urls = {"simulator": simulator.base_url, "azure": simulator.azure_url, "anthropic": simulator.anthropic_url}
+    urls = {
+        "simulator": simulator.base_url, "azure": simulator.azure_url, "anthropic": simulator.anthropic_url,
+        "responses": simulator.base_url,
+    }  # fmt: skip
     more: dict[str, dict[str, str]] = {
         "simulator": {},
         "azure": {"wire_format": "azure", "api_version": "2024-10-21"},
         "anthropic": {"wire_format": "anthropic"},
+        "responses": {"wire_format": "openai-responses"},
     }
     routes = {name: [("simulator", name)] for name in (*MODELS, BUG_MODEL)}
-    routes |= {f"{wire}/{name}": [(wire, name)] for wire in ("azure", "anthropic") for name in MODELS}
+    routes |= {f"{wire}/{name}": [(wire, name)] for wire in WIRES for name in MODELS if wire != "simulator"}
     routes["falls-back"] = [("azure", "sim-unauthorized"), ("anthropic", "sim-not-found"), ("simulator", "sim-ok")]
-    strict = {"name": "strict", "scope": "key_model", "limit": 100, "window_seconds": 60}
+    strict = {"name": "strict", "scope": "key_model", "limit": 10_000, "window_seconds": 60}
     sections = {
         "providers": {
             wire: {"base_url": urls[wire], "api_key_secret": secret, **more[wire]} for wire, secret in WIRES.items()
@@ -166,18 +170,7 @@ async def seen(canaries: Gateway, collector: Received, keys: dict[str, str], pla
                 if name not in ENDLESS
             )
         )
-        await asyncio.gather(
-            *(
-                ask_as_openai(
-                    f"{wire}{name} {stream}",
-                    {"messages": MESSAGES, "model": f"{wire}{name}", "stream": stream, "user": PROMPT},
-                )
-                for wire in ("", "azure/", "anthropic/")
-                for name in MODELS
-                for stream in (False, True)
-                if name not in ENDLESS
-            )
-        )
+        await ask_over_client_routes(ask, keys)
         for model in ("text-embedding-3-small", "sim-unauthorized", "azure/sim-unauthorized", "anthropic/sim-ok"):
             await ask_as_openai(f"vectors of {model}", {"input": [PROMPT], "model": model}, "embeddings")
         await ask_as_openai("falls back", {"messages": MESSAGES, "model": "falls-back"})
@@ -227,7 +220,7 @@ async def seen(canaries: Gateway, collector: Received, keys: dict[str, str], pla
         await ask("body: another type", {"prompt": PROMPT}, {**good, "Content-Type": f"text/{PROMPT[:6]}"})
         asked = ("/", "/readyz", "/v1/meta", "/openapi.json", "/metrics", f"/{PROMPT}", f"/v1/{PROMPT}", "/v1/models")
         mine = ("/v1/models/gpt-4o", "/v1/models/none", "/v1/platform/usage?group_by=key", "/v1/platform/limits")
-        for path in (*asked, *mine):
+        for path in (*asked, *mine, "/v1/responses/resp_0123456789"):
             seen.add(path, await client.get(canaries.base_url + path, headers=good))
         async with connect(canaries) as connection:
             body = {"prompt": PROMPT, "model": "sim-slow-stream", "stream": True}
@@ -244,15 +237,17 @@ async def seen(canaries: Gateway, collector: Received, keys: dict[str, str], pla
 async def _spans_of(gateway: Gateway, collector: Received) -> str:
     """Every byte that the collector got, once it has each trace that the gateway kept and did not drop."""
 
-    def total(name: str) -> float:
+    def exported() -> float:
         lines = gateway.metrics().splitlines()
-        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name + "{"))
+        kept, dropped = (
+            sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"platform_traces_{name}_total{{"))
+            for name in ("kept", "dropped")
+        )
+        return kept - dropped
 
     async with asyncio.timeout(300):
-        while len({span.trace_id for span in collector.spans}) < (
-            total("platform_traces_kept_total") - total("platform_traces_dropped_total")
-        ):
-            await asyncio.sleep(0.2)
+        while len({span.trace_id for span in collector.spans}) < exported():
+            await asyncio.sleep(0.5)
     return b"\n".join(collector.raw).decode("latin-1")
 
 
@@ -285,12 +280,17 @@ def test_every_operation_was_called(seen: Seen) -> None:
     assert "platform_provider_requests_total" in seen.metrics
     assert {"provider_retry", "provider_fallback"} <= events
     assert {"provider_rejected_request", "provider_not_configured", "idempotency_unavailable"} <= reasons
-    for wire in ("", "azure/", "anthropic/"):
-        assert seen.statuses[f"OpenAI: {wire}sim-ok False"] == seen.statuses[f"OpenAI: {wire}sim-ok True"] == 200
-        assert seen.statuses[f"OpenAI: {wire}sim-unauthorized False"] == 502
-        assert f"You said: {PROMPT}" in seen.answers[f"OpenAI: {wire}sim-ok False"]
+    for route, wires in ASKED_OVER:
+        for wire in wires:
+            asked = f"{route.name}: {wire}sim"
+            assert seen.statuses[f"{asked}-ok False"] == seen.statuses[f"{asked}-ok True"] == 200
+            assert seen.statuses[f"{asked}-unauthorized False"] == 502
+            assert f"You said: {PROMPT}" in seen.answers[f"{asked}-ok False"]
+    for what, status in seen.statuses.items():
+        if ": wide: " in what or ": carrying: " in what:
+            assert status == 200, seen.answers[what]
     assert seen.statuses["OpenAI: falls back"] == seen.statuses["OpenAI: vectors of text-embedding-3-small"] == 200
-    assert seen.statuses["OpenAI: body: a bug"] == 500
+    assert {seen.statuses[f"{what}: a bug"] for what in ("OpenAI: body", "responses", "messages")} == {500}
     assert seen.statuses["/v1/platform/usage?group_by=key"] == seen.statuses["/v1/models"] == 200
     assert seen.ledger.count("client_closed") >= 2
     assert "provider_auth_failed" in seen.ledger
@@ -339,8 +339,8 @@ def test_secret_is_never_logged_or_exposed(seen: Seen, keys: dict[str, str], pla
 
 @pytest.mark.parametrize("where", ["log", "metrics", "ledger", "spans"])
 def test_prompt_is_never_logged_or_exposed(seen: Seen, where: str) -> None:
-    lines = [line[:400] for line in getattr(seen, where).splitlines() if PROMPT in line]
-    assert not lines
+    lines = getattr(seen, where).splitlines()
+    assert not [line[:400] for line in lines if any(text in line for text in (PROMPT, NAMED, *CARRIED))]
 
 
 def test_errors_do_not_repeat_the_prompt(seen: Seen) -> None:

@@ -23,7 +23,7 @@ class BuggyRest:
 
 async def buggy_send(self, call, credential):
     if call.model == "{BUG_MODEL}":
-        prompt = call.body["messages"][0]["content"]
+        prompt = str(call.body)
         if call.body.get("seed") == 7:
             {{}}[prompt]
         raise RuntimeError(f"a bug near {{credential}}")
