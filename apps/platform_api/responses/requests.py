@@ -9,16 +9,14 @@ from typing import Any
 
 from fastapi import Request
 
+from apps.platform_api.http.body.forwarded_body import parse_object, require_model_name, wrong_field
 from apps.platform_api.http.body.json_body import require_json
-from apps.platform_api.http.body.json_text import TextFacts, parse_json
+from apps.platform_api.http.body.json_text import TextFacts
 from apps.platform_api.http.request_state import body_facts_of, body_of
 from apps.platform_api.responses.stored.ids import StoredId
-from platform_app.errors import InvalidRequest, ValidationFailed
 from platform_app.llm.formats import ApiFormat
 from platform_app.llm.providers.openai_responses.request_fields import extra_fields
 from platform_app.llm.requests import ModelRequest
-
-MAX_MODEL_NAME = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,32 +70,21 @@ async def read_responses_body(request: Request) -> ResponsesBody:
 
 def parse_responses_body(raw: bytes, facts: TextFacts | None = None) -> ResponsesBody:
     """Return the raw body as a request; see read_responses_body for the errors and parse_json for `facts`."""
-    body = _object(raw, facts)
+    body = parse_object(raw, facts)
     model, stream = body.pop("model", None), body.pop("stream", None)
-    if model is not None and (not isinstance(model, str) or not 1 <= len(model) <= MAX_MODEL_NAME):
-        raise _wrong("model", f"expected a text of 1 to {MAX_MODEL_NAME} characters")
+    if model is not None:
+        require_model_name(model)
     for name, value in (("stream", stream), ("store", body.get("store")), ("background", body.get("background"))):
         if value is not None and not isinstance(value, bool):
-            raise _wrong(name, "expected true or false")
+            raise wrong_field(name, "expected true or false")
     _check_input(body)
     previous = body.get("previous_response_id")
     if previous is not None and not isinstance(previous, str):
-        raise _wrong("previous_response_id", "expected a text")
+        raise wrong_field("previous_response_id", "expected a text")
     include = body.get("include")
     if include is not None and not isinstance(include, list):
-        raise _wrong("include", "expected a list")
+        raise wrong_field("include", "expected a list")
     return ResponsesBody(model, bool(stream), body)
-
-
-def _object(raw: bytes, facts: TextFacts | None) -> dict[str, Any]:
-    try:
-        body = parse_json(raw, facts)
-    except ValidationFailed as error:  # OpenAI's API has no 422
-        details = error.details or [error.message]
-        raise InvalidRequest(f"{details[0]}.", param=details[0].partition(": ")[0]) from None
-    if not isinstance(body, dict):
-        raise InvalidRequest("The body must be a JSON object.")
-    return body
 
 
 def _check_input(body: Mapping[str, Any]) -> None:
@@ -105,11 +92,7 @@ def _check_input(body: Mapping[str, Any]) -> None:
     if given is None and (body.get("prompt") is not None or body.get("previous_response_id") is not None):
         return
     if not isinstance(given, str | list) or not given:
-        raise _wrong("input", "expected a text or a list of items that is not empty")
+        raise wrong_field("input", "expected a text or a list of items that is not empty")
     for index, item in enumerate(given if isinstance(given, list) else ()):
         if not isinstance(item, dict):
-            raise _wrong(f"input[{index}]", "expected an object")
-
-
-def _wrong(param: str, what: str) -> InvalidRequest:
-    return InvalidRequest(f"{param}: {what}.", param=param)
+            raise wrong_field(f"input[{index}]", "expected an object")

@@ -51,12 +51,14 @@ def test_unsigned_id_is_not_found(given: str) -> None:
 
 
 def test_changed_id_is_not_found() -> None:
-    """No character of an id can be changed."""
+    """No character of an id can be changed, and none added."""
     given = sign_id(STORED, PEPPERS)
     for position in range(len("resp_"), len(given) - 1):
         changed = given[:position] + ("A" if given[position] != "A" else "B") + given[position + 1 :]
         with pytest.raises(NotFound):
             read_id(changed, "billing", PEPPERS)
+    with pytest.raises(NotFound):
+        read_id(given[:9] + "!" + given[9:], "billing", PEPPERS)
 
 
 def test_id_of_a_known_response_never_changes() -> None:
