@@ -97,7 +97,7 @@ class AuthPolicy:
     stale: float
     """Age up to which a cached key is still accepted while the database is down."""
     lookup_timeout: float = 2.0
-    """Timeout of a lookup for a key that is not cached."""
+    """Timeout of a lookup for a key that is not cached, or not accepted without the database any more."""
     known_timeout: float = 0.25
     """Timeout of a lookup for a cached key. It is short: a frozen database must not slow down callers who are accepted
     without it."""
@@ -222,7 +222,7 @@ class Authenticator:
             if throttled:
                 stored = await self._throttled_lookups.lookup(token.key_id)
             else:
-                timeout = self._policy.lookup_timeout if known is None else self._policy.known_timeout
+                timeout = self._policy.known_timeout if self._may_fall_back(known) else self._policy.lookup_timeout
                 stored = await _within(timeout, self._keys.lookup(token.key_id))
         except DATABASE_ERRORS as error:
             if not self._database_down:
@@ -250,9 +250,13 @@ class Authenticator:
             _log.warning("rehash_failed", error=str(database_failure(error)))
 
     def _fall_back(self, known: CachedKey | None) -> CachedKey:
-        if known is None or self._clock() - known.verified_at >= self._policy.stale:
+        if known is None or not self._may_fall_back(known):
             raise _unavailable()
         return known
+
+    def _may_fall_back(self, known: CachedKey | None) -> bool:
+        """Return whether the key is accepted while the database is down."""
+        return known is not None and self._clock() - known.verified_at < self._policy.stale
 
 
 def _judge(

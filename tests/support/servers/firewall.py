@@ -14,12 +14,19 @@ class Firewall:
         self.port = 0
         self.opened = 0
         """Connections so far."""
+        self.listening: asyncio.Server | None = None
         self._forgotten_until = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
     def drop_connections(self) -> None:
         """From now on, bytes of the open connections are not forwarded, and these stay open."""
         self._forgotten_until = self.opened
+
+    def lose_host(self) -> None:
+        """Drop the open connections, and refuse new ones: the host behind is gone."""
+        assert self.listening is not None
+        self.listening.close()
+        self.drop_connections()
 
     async def serve(self, socket: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.opened += 1
@@ -56,6 +63,7 @@ async def firewall_before(socket: str) -> AsyncIterator[Firewall]:
     """Yield a firewall in front of the server with this Unix socket."""
     firewall = Firewall()
     listening = await asyncio.start_server(lambda r, w: firewall.serve(socket, r, w), "127.0.0.1", 0)
+    firewall.listening = listening
     firewall.port = listening.sockets[0].getsockname()[1]
     try:
         yield firewall

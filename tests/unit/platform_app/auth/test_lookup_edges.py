@@ -128,6 +128,18 @@ async def test_frozen_database_has_250_ms_for_a_known_key(timeouts: list[float])
     assert stale.grown == 1
 
 
+async def test_frozen_database_has_two_seconds_for_a_stale_key(timeouts: list[float]) -> None:
+    """The caller is not accepted without the database, so a short timeout would only refuse it during a failover."""
+    world = World()
+    token, _ = world.add(version=2)
+    await world.auth.authenticate(token.text)
+    world.keys.frozen = True
+    world.clock.advance(STALE)
+    with pytest.raises(AuthUnavailable):
+        await world.auth.authenticate(token.text)
+    assert timeouts == [2, 2]
+
+
 async def test_database_that_fails_gets_one_lookup_a_second() -> None:
     world = World()
     world.keys.error = DOWN
