@@ -71,3 +71,8 @@ def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     name, version = capsys.readouterr().out.split()
     assert name == "flowbiz-platform"
     assert version[0].isdigit()
+
+
+def test_contract_without_migration_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_app(app, ["migrate", "contract"]) == 0
+    assert capsys.readouterr().out == "This version has no contract migration. Nothing to do.\n"
