@@ -1,5 +1,6 @@
 """Render the rules: recorded series and alerts of each objective, then all other alerts."""
 
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from alerts.durations import scaled, scaled_expression, seconds
 SOURCE = Path(__file__).parent / "source"
 HEAD = "# Generated from alerts/source by `python -m alerts.generate`. Edit the sources.\n"
 BUDGET_WINDOW = "30d"
+
+DASHBOARDS = Path(__file__).parents[1] / "dashboards"
 
 type_of_rule = dict[str, Any]
 
@@ -127,6 +130,7 @@ def _burn_alert(objective: Mapping[str, Any], rate: Mapping[str, Any]) -> dict[s
         "severity": objective["severity"][rate["urgency"]],
         "labels": {"window": window},
         "dashboard": objective["dashboard"],
+        "panel": objective["panel"],
         "summary": objective["summary"],
         "description": f"{{{{ $value | humanizePercentage }}}} {objective['description']} over {window}. "
         f"The 30-day error budget is burning {speed} allowed.",
@@ -143,7 +147,7 @@ def _alert(spec: Mapping[str, Any], options: Options) -> type_of_rule:
         "summary": spec["summary"],
         "description": spec["description"],
         "runbook_url": f"{options.runbooks}/{spec['alert']}.md",
-        "dashboard_url": f"{options.grafana}/d/{spec['dashboard']}",
+        "dashboard_url": f"{options.grafana}/d/{spec['dashboard']}?viewPanel={_panel_id(spec)}",
     }
     return rule
 
@@ -153,3 +157,24 @@ def _expression(text: str, options: Options) -> str:
     names: dict[str, str] = {**source("names.yaml"), "job": f'job="{options.job}"'}
     replace: Callable[[re.Match[str]], str] = lambda match: names[match[1]]  # noqa: E731 - typed for re.sub
     return _Block(scaled_expression(re.sub(r"\$\{(\w+)\}", replace, text.strip()), options.scale) + "\n")
+
+
+def _panel_id(spec: Mapping[str, Any]) -> int:
+    uid, title = spec["dashboard"], spec["panel"]
+    if (uid, title) not in _panel_ids():
+        raise ValueError(
+            f"Alert {spec['alert']}: dashboard {uid!r} has no panel {title!r}. Write the title of one of its panels."
+        )
+    return _panel_ids()[uid, title]
+
+
+@cache
+def _panel_ids() -> Mapping[tuple[str, str], int]:
+    """Return the id of each panel by its dashboard's uid and its title; of equal titles the first one counts."""
+    ids: dict[tuple[str, str], int] = {}
+    for path in sorted(DASHBOARDS.glob("*.json")):
+        page = json.loads(path.read_text(encoding="utf-8"))
+        for panel in page["panels"]:
+            if panel["type"] != "row":
+                ids.setdefault((page["uid"], panel["title"]), panel["id"])
+    return ids

@@ -1,11 +1,12 @@
 """Keys and limits: who is refused and by which rule, what keys use and cost, and what changed about them."""
 
 from dashboards.source.frame import Page, Row, records_source
+from dashboards.source.lines import gauges, increases, quantiles, rates
 from dashboards.source.panels import Limits, Query, Text, graph, states
-from dashboards.source.queries import TRAFFIC, gauge, increase, quantile, rate, share
+from dashboards.source.queries import TRAFFIC, rate, share
 from dashboards.source.records import KEY_CHANGES, REFUSED_KEYS, TOP_KEYS, records_table
 
-_QUANTILES = ((0.5, "p50"), (0.9, "p90"), (0.99, "p99"))
+_QUANTILES = (0.5, 0.9, 0.99)
 
 
 def page() -> Page:
@@ -33,7 +34,7 @@ def _limits() -> Row:
                     "few, from clients that exceed their limits.",
                 ),
                 "reqps",
-                Query(rate("platform_limiter_denials_total", by=("rule", "mode")), "{{rule}} {{mode}}"),
+                rates("platform_limiter_denials_total", by=("rule", "mode")),
                 width=8,
             ),
             graph(
@@ -55,7 +56,7 @@ def _limits() -> Row:
                     ("LimiterDegraded", "LimiterClosed"),
                 ),
                 "reqps",
-                Query(rate("platform_limiter_total", by=("decision", "mode")), "{{decision}} {{mode}}"),
+                rates("platform_limiter_total", by=("decision", "mode")),
                 width=8,
             ),
             states(
@@ -66,7 +67,7 @@ def _limits() -> Row:
                     ("LimiterDegraded",),
                 ),
                 "none",
-                Query(gauge("max", "platform_limiter_degraded", by=("instance",)), "{{instance}}"),
+                gauges("max", "platform_limiter_degraded", by=("instance",)),
                 limits=Limits(1, 1),
                 width=8,
             ),
@@ -74,7 +75,7 @@ def _limits() -> Row:
                 "Calls to Redis",
                 Text("The limiter's calls to Redis.", "p99 below 10 ms.", ("LimiterDegraded",)),
                 "s",
-                *(Query(quantile(q, "platform_limiter_duration_seconds"), name) for q, name in _QUANTILES),
+                *quantiles("platform_limiter_duration_seconds", of=_QUANTILES),
                 limits=Limits(0.01, 0.05),
                 log_scale=True,
                 width=8,
@@ -83,7 +84,7 @@ def _limits() -> Row:
                 "Refused without Redis",
                 Text("Requests of rules with `on_outage: closed`.", "0.", ("LimiterClosed",)),
                 "reqps",
-                Query(rate("platform_limiter_closed_total", by=("rule",)), "{{rule}}"),
+                rates("platform_limiter_closed_total", by=("rule",)),
                 width=8,
             ),
         ],
@@ -102,7 +103,7 @@ def _budgets() -> Row:
                     ("LimiterSettlementsFailing",),
                 ),
                 "reqps",
-                Query(rate("platform_limiter_settlements_total", by=("outcome",)), "{{outcome}}"),
+                rates("platform_limiter_settlements_total", by=("outcome",)),
                 width=8,
             ),
             graph(
@@ -113,7 +114,7 @@ def _budgets() -> Row:
                     ("BudgetUnpriced",),
                 ),
                 "reqps",
-                Query(rate("platform_budget_unpriced_total", by=("rule", "action")), "{{rule}} {{action}}"),
+                rates("platform_budget_unpriced_total", by=("rule", "action")),
                 width=8,
             ),
             graph(
@@ -125,7 +126,7 @@ def _budgets() -> Row:
                     ("BudgetSeedsFailing",),
                 ),
                 "cps",
-                Query(rate("platform_budget_seeds_total", by=("outcome",)), "{{outcome}}"),
+                rates("platform_budget_seeds_total", by=("outcome",)),
                 width=8,
             ),
         ],
@@ -144,7 +145,7 @@ def _keys() -> Row:
                     ("AuthUnavailable", "AuthStale", "RefusalsFlood"),
                 ),
                 "reqps",
-                Query(rate("platform_auth_total", by=("outcome",)), "{{outcome}}"),
+                rates("platform_auth_total", by=("outcome",)),
                 width=8,
             ),
             graph(
@@ -155,7 +156,7 @@ def _keys() -> Row:
                     ("AuthUnavailable",),
                 ),
                 "s",
-                *(Query(quantile(q, "platform_auth_lookup_duration_seconds"), name) for q, name in _QUANTILES),
+                *quantiles("platform_auth_lookup_duration_seconds", of=_QUANTILES),
                 limits=Limits(0.025, 0.25),
                 log_scale=True,
                 width=8,
@@ -168,8 +169,8 @@ def _keys() -> Row:
                     ("AuthUnavailable",),
                 ),
                 "short",
-                Query(gauge("sum", "platform_key_cache_entries", by=("instance",)), "keys {{instance}}"),
-                Query(rate("platform_auth_lookup_duration_seconds_count", by=("instance",)), "look-ups {{instance}}"),
+                gauges("sum", "platform_key_cache_entries", by=("instance",), prefix="keys"),
+                rates("platform_auth_lookup_duration_seconds_count", by=("instance",), prefix="look-ups"),
                 width=8,
             ),
             graph(
@@ -181,8 +182,8 @@ def _keys() -> Row:
                     ("RefusalsFlood",),
                 ),
                 "reqps",
-                Query(rate("platform_auth_throttled_total", by=("instance",)), "throttled {{instance}}"),
-                Query(rate("platform_misplaced_credentials_total", by=("field",)), "key in {{field}}"),
+                rates("platform_auth_throttled_total", by=("instance",), prefix="throttled"),
+                rates("platform_misplaced_credentials_total", by=("field",), prefix="key in"),
                 width=8,
             ),
             graph(
@@ -193,14 +194,14 @@ def _keys() -> Row:
                     ("KeyChangesRefused",),
                 ),
                 "short",
-                Query(increase("platform_key_changes_total", by=("action", "outcome")), "{{action}} {{outcome}}"),
+                increases("platform_key_changes_total", by=("action", "outcome")),
                 width=4,
             ),
             graph(
                 "Announcements of changes",
                 Text("Changes that Redis spread to the workers.", "as many as changes.", ("KeyListenerDisconnected",)),
                 "short",
-                Query(increase("platform_key_announcements_total", by=("outcome",)), "{{outcome}}"),
+                increases("platform_key_announcements_total", by=("outcome",)),
                 width=4,
             ),
             states(
@@ -209,7 +210,7 @@ def _keys() -> Row:
                     "0: a worker notices a revoked key only when its cache expires.", "1.", ("KeyListenerDisconnected",)
                 ),
                 "none",
-                Query(gauge("min", "platform_key_listener_connected", by=("instance",)), "{{instance}}"),
+                gauges("min", "platform_key_listener_connected", by=("instance",)),
                 limits=Limits(1, 1),
                 width=8,
             ),
@@ -267,7 +268,7 @@ def _idempotency() -> Row:
                     ("IdempotencyResponsesNotKept",),
                 ),
                 "reqps",
-                Query(rate("platform_idempotency_total", by=("outcome",)), "{{outcome}}"),
+                rates("platform_idempotency_total", by=("outcome",)),
             ),
             graph(
                 "Work that continues without its client",
@@ -276,7 +277,7 @@ def _idempotency() -> Row:
                     "below a quarter of PLATFORM_MAX_CONCURRENT_REQUESTS of each worker.",
                 ),
                 "short",
-                Query(gauge("sum", "platform_idempotency_detached", by=("instance",)), "{{instance}}"),
+                gauges("sum", "platform_idempotency_detached", by=("instance",)),
             ),
         ],
     )

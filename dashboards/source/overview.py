@@ -1,6 +1,7 @@
 """Overview: do clients get their responses, and is the gateway or a provider the cause if they do not."""
 
 from dashboards.source.frame import Page, Row, chosen
+from dashboards.source.lines import quantiles, rates
 from dashboards.source.panels import Limits, Query, Text, graph, number, states
 from dashboards.source.queries import JOB, MODEL, TRAFFIC, gauge, quantile, rate, series, share
 
@@ -158,7 +159,7 @@ def _traffic() -> Row:
                     ("GatewayErrorBudgetBurn", "ModelFailing"),
                 ),
                 "reqps",
-                Query(rate("platform_requests_total", TRAFFIC, by=("outcome",)), "{{outcome}}"),
+                rates("platform_requests_total", TRAFFIC, by=("outcome",)),
                 stacked=True,
             ),
             graph(
@@ -177,14 +178,14 @@ def _traffic() -> Row:
                 "Requests by route",
                 Text("Requests with a response, by route template.", "the traffic of this hour on other days."),
                 "reqps",
-                Query(rate("platform_http_requests_total", TRAFFIC, by=("route",)), "{{route}}"),
+                rates("platform_http_requests_total", TRAFFIC, by=("route",)),
                 width=8,
             ),
             graph(
                 "Requests by model",
                 Text("Requests by public model and outcome.", "the traffic of this hour on other days."),
                 "reqps",
-                Query(rate("platform_model_requests_total", MODEL, by=("model", "outcome")), "{{model}} {{outcome}}"),
+                rates("platform_model_requests_total", MODEL, by=("model", "outcome")),
                 width=8,
             ),
             graph(
@@ -195,7 +196,7 @@ def _traffic() -> Row:
                     ("RefusalsFlood", "GatewayErrorBudgetBurn"),
                 ),
                 "reqps",
-                Query(rate("platform_http_requests_total", TRAFFIC, 'status=~"4..|5.."', by=("status",)), "{{status}}"),
+                rates("platform_http_requests_total", TRAFFIC, 'status=~"4..|5.."', by=("status",)),
                 width=8,
             ),
         ],
@@ -204,7 +205,6 @@ def _traffic() -> Row:
 
 def _time() -> Row:
     hops = rate("platform_hop_duration_seconds_sum", by=("hop",))
-    quantiles = ((0.5, "p50"), (0.9, "p90"), (0.99, "p99"))
     return Row(
         "Where the time goes",
         [
@@ -217,10 +217,7 @@ def _time() -> Row:
                     ("GatewayOverheadHigh", "GatewayOverheadBudgetBurn"),
                 ),
                 "s",
-                *(
-                    Query(quantile(q, "platform_overhead_seconds", TRAFFIC), name, exemplars=q == 0.99)
-                    for q, name in quantiles
-                ),
+                *quantiles("platform_overhead_seconds", TRAFFIC, of=(0.5, 0.9, 0.99), exemplars=True),
                 limits=Limits(OVERHEAD_OBJECTIVE_SECONDS, 1),
                 log_scale=True,
                 width=8,
@@ -267,10 +264,7 @@ def _time() -> Row:
                     ("GatewayLatencyHigh",),
                 ),
                 "s",
-                *(
-                    Query(quantile(q, "platform_http_request_duration_seconds", TRAFFIC), name, exemplars=q == 0.99)
-                    for q, name in quantiles
-                ),
+                *quantiles("platform_http_request_duration_seconds", TRAFFIC, of=(0.5, 0.9, 0.99), exemplars=True),
                 log_scale=True,
                 width=8,
             ),
@@ -319,7 +313,7 @@ def _edge() -> Row:
                     ("EdgeConnectionsExhausted",),
                 ),
                 "reqps",
-                Query(rate("platform_http_refused_total", by=("reason",)), "{{reason}}"),
+                rates("platform_http_refused_total", by=("reason",)),
                 width=8,
             ),
         ],

@@ -1,8 +1,9 @@
 """The row of the Providers dashboard with connections to providers."""
 
 from dashboards.source.frame import Row
+from dashboards.source.lines import rates
 from dashboards.source.panels import Query, Text, graph
-from dashboards.source.queries import rate, series
+from dashboards.source.queries import series
 
 
 def connections() -> Row:
@@ -18,7 +19,7 @@ def connections() -> Row:
                     ("ProviderFailing",),
                 ),
                 "cps",
-                Query(rate("platform_provider_connections_total", by=("host", "outcome")), "{{host}} {{outcome}}"),
+                rates("platform_provider_connections_total", by=("host", "outcome")),
             ),
             graph(
                 "Open connections",

@@ -1,6 +1,7 @@
 """Providers: what each of them returns, how fast, at which cost, and what the policies make of it."""
 
 from dashboards.source.frame import Page, Row, chosen
+from dashboards.source.lines import gauges, quantiles, rates
 from dashboards.source.panels import Limits, Query, Text, graph, states
 from dashboards.source.provider_connections import connections
 from dashboards.source.queries import JOB, MODEL, PROVIDER, gauge, increase, mean, quantile, rate, share
@@ -11,6 +12,7 @@ FAILED = (
     '|provider_rate_limited|provider_quota_exhausted"'
 )
 """What the alerts count as a provider's failure."""
+_CHOSEN = (PROVIDER, MODEL)
 OPERATION = "gen_ai_client_operation_duration_seconds"
 GEN_AI_MODEL = ("gen_ai_provider_name", "gen_ai_request_model")
 GEN_AI_LEGEND = "{{gen_ai_provider_name}} {{gen_ai_request_model}}"
@@ -45,7 +47,7 @@ def _outcomes() -> Row:
                     ("ProviderFailing", "ProviderAuthFailed", "ProviderQuotaExhausted"),
                 ),
                 "reqps",
-                Query(rate(_CALLS, PROVIDER, MODEL, by=("provider", "outcome")), "{{provider}} {{outcome}}"),
+                rates(_CALLS, PROVIDER, MODEL, by=("provider", "outcome")),
                 stacked=True,
                 width=8,
             ),
@@ -70,14 +72,14 @@ def _outcomes() -> Row:
                     ("ModelFailing", "ProviderFailing"),
                 ),
                 "reqps",
-                Query(rate("platform_model_call_failures_total", MODEL, by=("model", "code")), "{{model}} {{code}}"),
+                rates("platform_model_call_failures_total", MODEL, by=("model", "code")),
                 width=8,
             ),
             graph(
                 "Calls by model",
                 Text("Calls by provider and model.", "the traffic of this hour on other days."),
                 "reqps",
-                Query(rate(_CALLS, PROVIDER, MODEL, by=("provider", "model")), "{{provider}} {{model}}"),
+                rates(_CALLS, PROVIDER, MODEL, by=("provider", "model")),
             ),
             graph(
                 "Attempts by error type",
@@ -87,17 +89,13 @@ def _outcomes() -> Row:
                     ("ProviderFailing",),
                 ),
                 "reqps",
-                Query(
-                    rate(f"{OPERATION}_count", by=("gen_ai_provider_name", "error_type")),
-                    "{{gen_ai_provider_name}} {{error_type}}",
-                ),
+                rates(f"{OPERATION}_count", by=("gen_ai_provider_name", "error_type")),
             ),
         ],
     )
 
 
 def _latency() -> Row:
-    quantiles = ((0.5, "p50"), (0.99, "p99"))
     return Row(
         "Latency",
         [
@@ -109,13 +107,8 @@ def _latency() -> Row:
                     ("GatewayLatencyHigh",),
                 ),
                 "s",
-                *(
-                    Query(
-                        quantile(q, "platform_provider_request_duration_seconds", PROVIDER, MODEL, by=("provider",)),
-                        f"{name} {{{{provider}}}}",
-                        exemplars=q == 0.99,
-                    )
-                    for q, name in quantiles
+                *quantiles(
+                    "platform_provider_request_duration_seconds", PROVIDER, MODEL, by=("provider",), exemplars=True
                 ),
                 log_scale=True,
                 width=8,
@@ -128,14 +121,7 @@ def _latency() -> Row:
                     ("GatewayLatencyHigh",),
                 ),
                 "s",
-                *(
-                    Query(
-                        quantile(q, "platform_provider_first_chunk_seconds", PROVIDER, MODEL, by=("provider",)),
-                        f"{name} {{{{provider}}}}",
-                        exemplars=q == 0.99,
-                    )
-                    for q, name in quantiles
-                ),
+                *quantiles("platform_provider_first_chunk_seconds", *_CHOSEN, by=("provider",), exemplars=True),
                 log_scale=True,
                 width=8,
             ),
@@ -148,7 +134,7 @@ def _latency() -> Row:
                     ("GatewayLatencyHigh",),
                 ),
                 "reqps",
-                Query(rate("platform_stream_early_heads_total", by=("instance",)), "{{instance}}"),
+                rates("platform_stream_early_heads_total", by=("instance",)),
                 width=8,
             ),
             graph(
@@ -208,7 +194,7 @@ def _tokens() -> Row:
                     "the traffic of this hour on other days.",
                 ),
                 "cps",
-                Query(rate(tokens, PROVIDER, MODEL, by=("provider", "direction")), "{{provider}} {{direction}}"),
+                rates(tokens, PROVIDER, MODEL, by=("provider", "direction")),
                 width=8,
             ),
             graph(
@@ -330,10 +316,7 @@ def _policies() -> Row:
                     ("ProviderBreakerOpen", "ProviderConcurrencySaturated"),
                 ),
                 "reqps",
-                Query(
-                    rate("platform_provider_refused_total", PROVIDER, by=("provider", "reason")),
-                    "{{provider}} {{reason}}",
-                ),
+                rates("platform_provider_refused_total", PROVIDER, by=("provider", "reason")),
                 width=8,
             ),
             graph(
@@ -344,10 +327,7 @@ def _policies() -> Row:
                     ("ProviderFailing",),
                 ),
                 "reqps",
-                Query(
-                    rate("platform_provider_retries_total", PROVIDER, by=("provider", "reason")),
-                    "{{provider}} {{reason}}",
-                ),
+                rates("platform_provider_retries_total", PROVIDER, by=("provider", "reason")),
                 width=8,
             ),
             graph(
@@ -358,10 +338,7 @@ def _policies() -> Row:
                     ("ProviderFallbacks",),
                 ),
                 "reqps",
-                Query(
-                    rate("platform_provider_fallbacks_total", PROVIDER, by=("provider", "reason")),
-                    "{{provider}} {{reason}}",
-                ),
+                rates("platform_provider_fallbacks_total", PROVIDER, by=("provider", "reason")),
                 width=8,
             ),
             graph(
@@ -372,9 +349,9 @@ def _policies() -> Row:
                     ("ProviderConcurrencySaturated",),
                 ),
                 "short",
-                Query(gauge("sum", slots, PROVIDER, by=("provider",)), "allowed {{provider}}"),
-                Query(gauge("sum", f"{slots}_in_use", PROVIDER, by=("provider",)), "in use {{provider}}"),
-                Query(gauge("sum", f"{slots}_waiting", PROVIDER, by=("provider",)), "waiting {{provider}}"),
+                gauges("sum", slots, PROVIDER, by=("provider",), prefix="allowed"),
+                gauges("sum", f"{slots}_in_use", PROVIDER, by=("provider",), prefix="in use"),
+                gauges("sum", f"{slots}_waiting", PROVIDER, by=("provider",), prefix="waiting"),
                 width=8,
             ),
         ],

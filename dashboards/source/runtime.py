@@ -1,8 +1,9 @@
 """Runtime: workers, event loop, memory, pools, ledger, secrets, configuration, logs and traces."""
 
 from dashboards.source.frame import Page, Row
+from dashboards.source.lines import gauges, increases, quantiles, rates
 from dashboards.source.panels import Limits, Query, Text, graph, states
-from dashboards.source.queries import gauge, increase, quantile, rate, series
+from dashboards.source.queries import gauge, series
 
 _INSTANCE = ("instance",)
 
@@ -31,8 +32,8 @@ def _workers() -> Row:
                     ("GatewayWithoutWorkers", "GatewayWorkersRestarting"),
                 ),
                 "short",
-                Query(gauge("sum", "platform_workers_ready", by=_INSTANCE), "ready {{instance}}"),
-                Query(gauge("sum", "platform_workers_configured", by=_INSTANCE), "configured {{instance}}"),
+                gauges("sum", "platform_workers_ready", by=_INSTANCE, prefix="ready"),
+                gauges("sum", "platform_workers_configured", by=_INSTANCE, prefix="configured"),
                 width=8,
             ),
             graph(
@@ -43,7 +44,7 @@ def _workers() -> Row:
                     ("GatewayWorkersRestarting",),
                 ),
                 "short",
-                Query(increase("platform_worker_restarts_total", by=(*_INSTANCE, "reason")), "{{instance}} {{reason}}"),
+                increases("platform_worker_restarts_total", by=(*_INSTANCE, "reason")),
                 width=8,
             ),
             states(
@@ -66,8 +67,7 @@ def _workers() -> Row:
                     ("EventLoopLagHigh",),
                 ),
                 "s",
-                Query(quantile(0.5, lag, by=_INSTANCE), "p50 {{instance}}"),
-                Query(quantile(0.99, lag, by=_INSTANCE), "p99 {{instance}}"),
+                *quantiles(lag, by=_INSTANCE),
                 limits=Limits(0.025, 0.25),
                 log_scale=True,
                 width=6,
@@ -80,7 +80,7 @@ def _workers() -> Row:
                     ("WorkerMemoryGrowing",),
                 ),
                 "bytes",
-                Query(gauge("max", "platform_worker_resident_bytes", by=_INSTANCE), "{{instance}}"),
+                gauges("max", "platform_worker_resident_bytes", by=_INSTANCE),
                 width=6,
             ),
             graph(
@@ -91,7 +91,7 @@ def _workers() -> Row:
                     ("WorkerMemoryGrowing",),
                 ),
                 "short",
-                Query(gauge("sum", "platform_event_loop_tasks", by=_INSTANCE), "{{instance}}"),
+                gauges("sum", "platform_event_loop_tasks", by=_INSTANCE),
                 width=6,
             ),
             graph(
@@ -121,7 +121,7 @@ def _stores() -> Row:
                     ("AuthUnavailable", "LedgerBehind"),
                 ),
                 "short",
-                Query(gauge("sum", "platform_database_pool_connections", by=("state",)), "{{state}}"),
+                gauges("sum", "platform_database_pool_connections", by=("state",)),
                 width=8,
             ),
             states(
@@ -132,7 +132,7 @@ def _stores() -> Row:
                     ("SchemaNotAtHead",),
                 ),
                 "none",
-                Query(gauge("min", "platform_schema_at_head", by=_INSTANCE), "{{instance}}"),
+                gauges("min", "platform_schema_at_head", by=_INSTANCE),
                 limits=Limits(1, 1),
                 width=8,
             ),
@@ -144,7 +144,7 @@ def _stores() -> Row:
                     ("SecretsStale",),
                 ),
                 "cps",
-                Query(rate("platform_secret_lookups_total", by=("store", "outcome")), "{{store}} {{outcome}}"),
+                rates("platform_secret_lookups_total", by=("store", "outcome")),
                 width=8,
             ),
             graph(
@@ -155,7 +155,7 @@ def _stores() -> Row:
                     ("SecretsStale",),
                 ),
                 "short",
-                Query(gauge("max", "platform_secrets_stale", by=_INSTANCE), "{{instance}}"),
+                gauges("max", "platform_secrets_stale", by=_INSTANCE),
                 limits=Limits(1, 1),
                 width=8,
             ),
@@ -168,7 +168,7 @@ def _stores() -> Row:
                     ("SecretsOld", "SecretsStale"),
                 ),
                 "s",
-                Query(gauge("max", "platform_secret_age_seconds", by=_INSTANCE), "{{instance}}"),
+                gauges("max", "platform_secret_age_seconds", by=_INSTANCE),
                 width=8,
             ),
             graph(
@@ -199,9 +199,9 @@ def _ledger() -> Row:
                     ("LedgerBehind",),
                 ),
                 "cps",
-                Query(rate("platform_ledger_appended_total"), "appended"),
-                Query(rate("platform_ledger_shipped_total", by=("table",)), "shipped {{table}}"),
-                Query(rate("platform_ledger_duplicates_total", by=("table",)), "again {{table}}"),
+                rates("platform_ledger_appended_total", prefix="appended"),
+                rates("platform_ledger_shipped_total", by=("table",), prefix="shipped"),
+                rates("platform_ledger_duplicates_total", by=("table",), prefix="again"),
                 width=8,
             ),
             graph(
@@ -212,8 +212,8 @@ def _ledger() -> Row:
                     ("SpoolNearBound", "LedgerBehind"),
                 ),
                 "bytes",
-                Query(gauge("max", "platform_ledger_spool_bytes", by=_INSTANCE), "{{instance}}"),
-                Query(gauge("max", "platform_ledger_spool_max_bytes", by=_INSTANCE), "bound {{instance}}"),
+                gauges("max", "platform_ledger_spool_bytes", by=_INSTANCE),
+                gauges("max", "platform_ledger_spool_max_bytes", by=_INSTANCE, prefix="bound"),
                 width=8,
             ),
             graph(
@@ -224,7 +224,7 @@ def _ledger() -> Row:
                     ("LedgerBehind",),
                 ),
                 "s",
-                Query(gauge("max", "platform_ledger_oldest_unshipped_seconds", by=_INSTANCE), "{{instance}}"),
+                gauges("max", "platform_ledger_oldest_unshipped_seconds", by=_INSTANCE),
                 limits=Limits(60, 300),
                 width=8,
             ),
@@ -232,7 +232,7 @@ def _ledger() -> Row:
                 "Shipping a segment, p99",
                 Text("The time of one COPY into PostgreSQL.", "below 0.5 s.", ("LedgerBehind",)),
                 "s",
-                Query(quantile(0.99, "platform_ledger_batch_duration_seconds"), "p99"),
+                *quantiles("platform_ledger_batch_duration_seconds", of=(0.99,)),
                 log_scale=True,
                 width=8,
             ),
@@ -240,7 +240,7 @@ def _ledger() -> Row:
                 "Failed attempts to ship",
                 Text("Attempts that failed; each is repeated.", "0.", ("LedgerBehind",)),
                 "cps",
-                Query(rate("platform_ledger_writer_failures_total", by=_INSTANCE), "{{instance}}"),
+                rates("platform_ledger_writer_failures_total", by=_INSTANCE),
                 width=8,
             ),
             graph(
@@ -251,7 +251,7 @@ def _ledger() -> Row:
                     ("RefusalsFlood",),
                 ),
                 "reqps",
-                Query(rate("platform_ledger_counted_total", by=("addresses",)), "{{addresses}}"),
+                rates("platform_ledger_counted_total", by=("addresses",)),
                 width=8,
             ),
         ],
@@ -271,10 +271,10 @@ def _losses() -> Row:
                     ("LedgerLosing",),
                 ),
                 "short",
-                Query(increase("platform_ledger_dropped_total", by=("reason",)), "dropped {{reason}}"),
-                Query(increase("platform_ledger_refused_total"), "requests refused"),
-                Query(increase("platform_ledger_spool_failures_total"), "writes refused"),
-                Query(increase("platform_ledger_pending_failures_total"), "intents and counts refused"),
+                increases("platform_ledger_dropped_total", by=("reason",), prefix="dropped"),
+                increases("platform_ledger_refused_total", prefix="requests refused"),
+                increases("platform_ledger_spool_failures_total", prefix="writes refused"),
+                increases("platform_ledger_pending_failures_total", prefix="intents and counts refused"),
             ),
             graph(
                 "Set aside or interrupted",
@@ -285,9 +285,9 @@ def _losses() -> Row:
                     ("LedgerLinesSetAside", "LedgerCallsInterrupted"),
                 ),
                 "short",
-                Query(increase("platform_ledger_bad_lines_total", by=("reason",)), "set aside {{reason}}"),
-                Query(increase("platform_ledger_interrupted_total"), "calls interrupted"),
-                Query(increase("platform_ledger_orphan_charges_total", by=("outcome",)), "charges {{outcome}}"),
+                increases("platform_ledger_bad_lines_total", by=("reason",), prefix="set aside"),
+                increases("platform_ledger_interrupted_total", prefix="calls interrupted"),
+                increases("platform_ledger_orphan_charges_total", by=("outcome",), prefix="charges"),
             ),
         ],
     )
@@ -305,7 +305,7 @@ def _configuration() -> Row:
                     ("ConfigRefused",),
                 ),
                 "short",
-                Query(increase("platform_config_reloads_total", by=("outcome",)), "{{outcome}}"),
+                increases("platform_config_reloads_total", by=("outcome",)),
             ),
             states(
                 "Config file refused",
@@ -315,7 +315,7 @@ def _configuration() -> Row:
                     ("ConfigRefused",),
                 ),
                 "none",
-                Query(gauge("max", "platform_config_refused", by=_INSTANCE), "{{instance}}"),
+                gauges("max", "platform_config_refused", by=_INSTANCE),
                 limits=Limits(1, 1),
             ),
         ],
@@ -334,8 +334,8 @@ def _signals() -> Row:
                     ("LogLinesDropped",),
                 ),
                 "short",
-                Query(increase("platform_log_lines_dropped_total", by=_INSTANCE), "dropped {{instance}}"),
-                Query(increase("platform_log_lines_suppressed_total", by=_INSTANCE), "suppressed {{instance}}"),
+                increases("platform_log_lines_dropped_total", by=_INSTANCE, prefix="dropped"),
+                increases("platform_log_lines_suppressed_total", by=_INSTANCE, prefix="suppressed"),
                 width=8,
             ),
             graph(
@@ -346,8 +346,8 @@ def _signals() -> Row:
                     ("TraceExportFailing",),
                 ),
                 "reqps",
-                Query(rate("platform_traces_kept_total", by=("reason",)), "kept {{reason}}"),
-                Query(rate("platform_traces_dropped_total", by=("reason",)), "dropped {{reason}}"),
+                rates("platform_traces_kept_total", by=("reason",), prefix="kept"),
+                rates("platform_traces_dropped_total", by=("reason",), prefix="dropped"),
                 width=8,
             ),
             graph(
@@ -358,7 +358,7 @@ def _signals() -> Row:
                     ("TraceExportFailing",),
                 ),
                 "cps",
-                Query(rate("platform_trace_spans_total", by=("outcome",)), "{{outcome}}"),
+                rates("platform_trace_spans_total", by=("outcome",)),
                 width=8,
             ),
         ],

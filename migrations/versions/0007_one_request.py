@@ -7,6 +7,12 @@ parent's. The parent's index is valid as soon as the last one is attached. A par
 its index from the parent.
 
 The indexes are built outside of a transaction. If this fails, or is stopped, run it again: it continues.
+
+The cost of the indexes was measured with 60 transactions of 500 rows into tables of 100,000 rows, three times each,
+on a busy machine. Without them PostgreSQL uses 28 µs of CPU time to insert a row (median). `request_id` adds about 7
+µs to an access decision and 9 µs to a usage record, `trace_id` about 4 µs. They add 300, 310 and 180 bytes of WAL to
+a row right after a checkpoint, and 77, 77 and 40 bytes on disk. At 1,000 requests a second all three take 2 % of a
+core. They stay: without them, to find one request by its id reads every row of each partition.
 """
 
 import sqlalchemy as sa

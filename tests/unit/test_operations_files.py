@@ -13,6 +13,7 @@ import pytest
 import yaml
 from prometheus_client import Gauge, Histogram
 
+from platform_app.config.limits.checks import MODEL_ROUTES
 from platform_app.observability import metrics
 from platform_app.observability.metrics import zeros
 from platform_app.observability.metrics.kinds import FINE_BUCKETS, REQUEST_BUCKETS, STORE_BUCKETS, Counter
@@ -22,11 +23,13 @@ HEADINGS = ["Meaning", "Impact", "Check", "Mitigate", "Escalate"]
 ADDED_BY_PROMETHEUS = {"job", "instance"}
 CHOSEN_BY_OPERATORS = ADDED_BY_PROMETHEUS | {"provider", "model", "rule", "host", "file"}
 """Labels whose values stand in a configuration and not in the code."""
+CHAT_ROUTES = MODEL_ROUTES - {"/v1/embeddings"}
 RECORDED_LABELS = {"job", "slo"}
 """Of every recorded series; a test compares it with the rules."""
 
 _METRIC = re.compile(r"(?<![:\w])((?:platform|gen_ai_client)_\w+)(?:\{([^}]*)\})?")
 _MATCHER = re.compile(r'(\w+)\s*(?:[=!](~)|!=|=)\s*"([^"]*)"')
+_ROUTE = re.compile(r'\broute=~?"([^"]*)"')
 _BY = re.compile(r"\bby\s*\(([^)]*)\)")
 _GROUPING = re.compile(r"\b(by|without|on|ignoring|group_left|group_right)\s*\(([^)]*)\)")
 _LEGEND = re.compile(r"\{\{\s*(\w+)\s*\}\}")
@@ -78,12 +81,12 @@ RUNBOOKS = sorted(set((ROOT / "runbooks").glob("*.md")) - {ROOT / "runbooks/READ
 ALWAYS_FIRING = {"Watchdog"}
 OF_PROMETHEUS = ("up", "ALERTS", "vector(")
 """What a query asks for if it names none of our series."""
-DASHBOARD_UIDS = {"flowbiz-overview", "flowbiz-providers", "flowbiz-keys-limits", "flowbiz-runtime"}
-PANELS: list[dict[str, Any]] = [
-    panel
-    for dashboard in sorted((ROOT / "dashboards").glob("*.json"))
-    for panel in json.loads(dashboard.read_text())["panels"]
-]
+DASHBOARDS: dict[str, list[dict[str, Any]]] = {
+    page["uid"]: page["panels"]
+    for page in (json.loads(file.read_text()) for file in sorted((ROOT / "dashboards").glob("*.json")))
+}
+"""The panels of each dashboard, by its uid."""
+PANELS = [panel for panels in DASHBOARDS.values() for panel in panels]
 QUERIES = [target for panel in PANELS for target in panel.get("targets", []) if "expr" in target]
 """Of the panels; the others are SQL."""
 
@@ -249,6 +252,14 @@ def test_grouping_check_finds_wrong_labels(query: str, legend: str) -> None:
     assert grouping_problems(query, legend)
 
 
+def test_query_on_a_chat_route_covers_all_chat_routes() -> None:
+    """Clients use every format, so a query on some of the chat routes does not see the others."""
+    routes = [set(value.split("|")) for query in queries() for value in _ROUTE.findall(query.values[0])]
+    chosen = [each & CHAT_ROUTES for each in routes if each & CHAT_ROUTES]
+    assert chosen
+    assert [each for each in chosen if each != CHAT_ROUTES] == []
+
+
 def test_every_metric_is_on_a_dashboard() -> None:
     text = " ".join(target["expr"] for target in QUERIES)
     shown = {name for name, _ in _METRIC.findall(text)}
@@ -261,7 +272,12 @@ def test_alert_has_severity_texts_and_links(rule: dict[str, Any]) -> None:
     assert rule["labels"]["severity"] in {"page", "ticket", "watchdog"}
     assert rule["annotations"].keys() == {"summary", "description", "runbook_url", "dashboard_url"}
     assert rule["annotations"]["runbook_url"] == f"runbooks/{rule['alert']}.md"
-    assert rule["annotations"]["dashboard_url"].removeprefix("/d/") in DASHBOARD_UIDS
+    uid, _, panel = rule["annotations"]["dashboard_url"].removeprefix("/d/").partition("?viewPanel=")
+    (linked,) = [each for each in DASHBOARDS[uid] if each["id"] == int(panel)]
+    assert linked["type"] != "row"
+    links = " ".join(link["url"] for link in linked.get("links", []))
+    assert f"/{rule['alert']}.md" in links or rule["alert"] == "Watchdog"
+    assert f"Dashboard: `$GRAFANA/d/{uid}`" in (ROOT / f"runbooks/{rule['alert']}.md").read_text()
 
 
 def test_every_alert_has_a_runbook_and_every_runbook_an_alert() -> None:
@@ -284,6 +300,18 @@ def alert_tests() -> list[dict[str, Any]]:
     """Return promtool's tests of the alerts; reading them takes a third of a second."""
     tests: list[dict[str, Any]] = yaml.safe_load((ROOT / "alerts/platform_test.yml").read_text())["tests"]
     return tests
+
+
+@pytest.mark.parametrize("runbook", RUNBOOKS, ids=lambda path: path.stem)
+def test_runbook_shows_changes_then_query_then_fix(runbook: Path) -> None:
+    """The first block of the check is a query, which test_expressions.py executes on a real Prometheus."""
+    text = runbook.read_text()
+    changes = text.index("First: [what changed?](README.md#what-changed)")
+    check, fix = text.index("\n## Check\n"), text.index("\n## Mitigate\n")
+    blocks = re.findall(r"^```(\w+)\n", text[check:fix], re.M)
+    assert changes < check
+    assert blocks[0] == "promql"
+    assert "\n## What changed?\n" in (ROOT / "runbooks/README.md").read_text()
 
 
 @pytest.mark.parametrize("name", ALERT_NAMES)

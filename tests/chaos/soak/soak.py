@@ -1,26 +1,18 @@
 """A gateway under steady traffic: warm-up, then samples until the end, with rotated keys and reloads meanwhile."""
 
 import itertools
-import secrets
-import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
-from apps.platform_cli.embedded.postgres import EmbeddedPostgres
-from apps.platform_cli.embedded.valkey import EmbeddedValkey
-from platform_app.db import migrations
 from tests.chaos.soak.samples import ALLOWED_PER_HOUR, EXECUTOR_THREADS, Sample, Slope, slopes, take
 from tests.chaos.soak.traffic import EXPECTED, Traffic
-from tests.conftest import GENEROUS, Platform
-from tests.drill.stage import start_provider
-from tests.support.gateway.process import Gateway
+from tests.chaos.stack import running_stack
 
 _SAMPLES = 120
 _CHANGES = 10
@@ -76,7 +68,7 @@ class Soaked:
 
 def run_soak(warm_up_seconds: float, seconds: float, per_second: float, show: Callable[[str], None]) -> Soaked:
     """Send traffic during the warm-up and the seconds after it. Return what was measured after the warm-up."""
-    with _stack() as (gateway, platform, directory):
+    with running_stack() as (gateway, platform, directory):
         traffic = Traffic(gateway.base_url, platform.key("platform:chat"), per_second)
         thread = threading.Thread(target=traffic.run, name="soak")
         thread.start()
@@ -110,47 +102,3 @@ def _reload(directory: Path, number: int) -> None:
     new = directory / "platform.new"
     new.write_text(yaml.safe_dump(config))
     new.rename(directory / "platform.yaml")
-
-
-@contextmanager
-def _stack() -> Iterator[tuple[Gateway, Platform, Path]]:
-    with ExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fbsoak")))
-        provider = start_provider(stack, directory, "provider")
-        postgres = EmbeddedPostgres(directory / "postgres" / "data", settings={"fsync": "off"})
-        stack.callback(postgres.stop)
-        postgres.start()
-        postgres.create_database("soak")
-        valkey = EmbeddedValkey(directory / "valkey")
-        stack.callback(valkey.stop)
-        valkey.start()
-        migrations.upgrade(postgres.url("soak"))
-        models: dict[str, dict[str, object]] = {
-            "assistant": {"model": "sim-ok"},
-            "failing": {"model": "sim-server-error"},
-            "late": {"model": "sim-delay-2000", "timeout_seconds": 0.2},
-        }
-        config = {
-            "providers": {"provider": {"base_url": provider.base_url, "api_key_secret": "OPENAI_API_KEY"}},
-            "models": {name: {"routes": [{"provider": "provider", **route}]} for name, route in models.items()},
-            "rate_limits": GENEROUS,
-            "policies": {"retry": {"max_attempts": 1}, "breaker": {"minimum_calls": 100_000}},
-        }
-        (directory / "platform.yaml").write_text(yaml.safe_dump(config))
-        platform = Platform(
-            {
-                "PATH": "/usr/bin:/bin",
-                "TMPDIR": str(directory),
-                "PLATFORM_ENV": "dev",
-                "PLATFORM_DATABASE_URL": postgres.url("soak"),
-                "PLATFORM_REDIS_URL": valkey.url,
-                "PLATFORM_CONFIG_FILE": str(directory / "platform.yaml"),
-                "PLATFORM_DEFAULT_MODEL": "assistant",
-                "PLATFORM_API_KEY_PEPPER": f"1:{secrets.token_hex(32)}",
-                "PLATFORM_SPOOL_DIR": str(directory / "spool"),
-                "PLATFORM_SHUTDOWN_DRAIN_SECONDS": "0",
-                "PLATFORM_SHUTDOWN_GRACE_SECONDS": "2",
-                "OPENAI_API_KEY": "sk-soak",
-            }
-        )
-        yield stack.enter_context(Gateway(platform.environment, directory)), platform, directory

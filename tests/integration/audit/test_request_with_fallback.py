@@ -11,6 +11,7 @@ import pytest
 from apps.provider_simulator.server import ProviderSimulator
 from tests.conftest import GENEROUS, PROVIDER_KEY, Platform
 from tests.support.command_line import cli
+from tests.support.gateway.chat_routes import ChatRoute, over_client_routes
 from tests.support.gateway.database import connected
 from tests.support.gateway.http import until
 from tests.support.gateway.process import Gateway, write_catalog
@@ -102,3 +103,21 @@ async def test_retry_fallback_and_open_breaker_are_found(
 
     await until(lambda: line() is not None)
     assert (line() or {})["upstream_request_id"] == sent[-1]
+
+
+@over_client_routes
+async def test_request_of_every_format_is_found(
+    falling_back: Gateway, platform: Platform, client: httpx.AsyncClient, admin_key: str, route: ChatRoute
+) -> None:
+    key = await asyncio.to_thread(platform.key, "platform:chat")
+    headers = {"X-API-Key": key, **route.headers}
+    url = f"{falling_back.base_url}{route.path}"
+    response = await client.post(url, headers=headers, json=route.body(model="two", stream=True))
+    assert response.status_code == 200, response.text
+    trace_id = response.headers["traceparent"].split("-")[1]
+    found = await stored(client, falling_back, admin_key, trace_id)
+    assert (found["access"]["route"], found["access"]["model"]) == (route.path, "two")
+    assert found["attempts"][-1]["outcome"] == "ok"
+    assert found["usage"]["upstream_request_id"] == found["attempts"][-1]["upstream_request_id"]
+    page = await asyncio.to_thread(cli, platform.environment, "request", trace_id)
+    assert f"POST {route.path}" in page.out

@@ -18,6 +18,7 @@ from apps.platform_cli.embedded.prometheus import EmbeddedPrometheus, find_prome
 from apps.platform_cli.embedded.valkey import EmbeddedValkey
 from apps.provider_simulator.server import ProviderSimulator
 from tests.conftest import Platform
+from tests.support.gateway.chat_routes import MESSAGES, RESPONSES, ChatRoute
 from tests.support.gateway.keys_api import Api
 from tests.support.gateway.process import Gateway
 from tests.support.ledger.database import migrate_up
@@ -156,6 +157,27 @@ async def test_every_expression_returns_data(observed: Observed) -> None:
         await asyncio.sleep(0.5)
     gone = [part for part in NEEDS_A_FAULT if not any(part in each.text for each in every_expression())]
     assert gone == [], "no expression has these any more: take them out of NEEDS_A_FAULT"
+
+
+@pytest.mark.parametrize("route", [RESPONSES, MESSAGES], ids=lambda route: route.name)
+async def test_series_show_every_format(observed: Observed, route: ChatRoute) -> None:
+    """The series that alerts and dashboards use, by route and by the public model that only this route was sent."""
+    selectors = [
+        f'platform_requests_total{{route="{route.path}", outcome="ok"}}',
+        f'platform_http_requests_total{{route="{route.path}", status="200"}}',
+        f'platform_overhead_seconds_count{{route="{route.path}"}}',
+        f'platform_http_request_duration_seconds_count{{route="{route.path}"}}',
+        f'platform_model_requests_total{{model="{route.name}", outcome="ok"}}',
+        f'platform_provider_requests_total{{model="{route.name}", outcome="ok"}}',
+        f'platform_provider_tokens_total{{model="{route.name}"}}',
+    ]
+    await observed.traffic.usual()
+    for selector in selectors:
+
+        async def counted(selector: str = selector) -> bool:
+            return bool(await observed.series(f"sum({selector}) > 0"))
+
+        await observed.until(counted, selector)
 
 
 async def test_variables_list_the_values_of_labels(observed: Observed) -> None:

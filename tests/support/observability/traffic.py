@@ -13,6 +13,7 @@ import yaml
 
 from apps.platform_cli.embedded.valkey import EmbeddedValkey
 from apps.provider_simulator.server import ProviderSimulator
+from tests.support.gateway.chat_routes import MESSAGES, RESPONSES
 from tests.support.gateway.http import chat_head
 from tests.support.gateway.keys_api import Api
 from tests.support.gateway.process import Gateway
@@ -61,6 +62,8 @@ def config(simulator: ProviderSimulator, certificate: tuple[Path, Path]) -> dict
         "tight": [("openai", "sim-ok")],
         "closed": [("openai", "sim-ok")],
         "unpriced": [("anthropic", "sim-ok")],
+        "responses": [("openai", "sim-ok")],
+        "messages": [("anthropic", "sim-ok")],
     }
     models = {
         name: {
@@ -120,6 +123,8 @@ class Traffic:
         body = {"model": "chat", "messages": [{"role": "user", "content": "Hello"}], "prompt_cache_key": "a"}
         await self._post("/v1/chat/completions", body)
         await self._post("/v1/embeddings", {"model": "embedding", "input": "Hello"})
+        for route in (RESPONSES, MESSAGES):
+            await self._post(route.path, route.body(model=route.name), **route.headers)
         await self.client.get(f"{self.gateway.base_url}/v1/models", headers=self._headers())
 
     async def chat(self, model: str, **headers: str) -> httpx.Response:

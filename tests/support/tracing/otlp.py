@@ -23,6 +23,10 @@ WAIT_SECONDS = 300.0
 """Only a broken exporter takes so long. Its priority is low, so a busy machine delays it much."""
 
 
+GARBAGE = 0
+"""In place of a status: respond with bytes that are not HTTP."""
+
+
 @dataclass(frozen=True)
 class ReceivedSpan:
     """One span as it arrived."""
@@ -51,7 +55,8 @@ class Received:
     """Each request's bytes: what is searched for canaries."""
     requests: int = 0
     fault: Callable[[], int] = lambda: 200
-    """Called for each request over HTTP: the status to respond with. It may block, as a collector that hangs."""
+    """Called for each request over HTTP: the status to respond with, or GARBAGE. It may block, as a collector that
+    hangs."""
     changed: threading.Condition = field(default_factory=threading.Condition)
 
     def trace(self, trace_id: str, spans: int) -> list[ReceivedSpan]:
@@ -88,9 +93,9 @@ class Received:
 
 
 @contextmanager
-def http_receiver() -> Iterator[Received]:
-    """An OTLP receiver over HTTP on a free port."""
-    received = Received()
+def http_receiver(existing: Received | None = None, port: int = 0) -> Iterator[Received]:
+    """An OTLP receiver over HTTP, on a free port unless one is given. It adds to `existing` if that is given."""
+    received = existing or Received()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -104,6 +109,10 @@ def http_receiver() -> Iterator[Received]:
                 received.add(ExportTraceServiceRequest.FromString(body))
             reply = ExportTraceServiceResponse().SerializeToString()
             try:
+                if status == GARBAGE:
+                    self.wfile.write(b"\x00\xff garbage \r\n\r\n" * 100)
+                    self.close_connection = True
+                    return
                 self.send_response(status)
                 self.send_header("content-type", "application/x-protobuf")
                 self.send_header("content-length", str(len(reply)))
@@ -121,7 +130,7 @@ def http_receiver() -> Iterator[Received]:
         def handle_error(self, *_: object) -> None:
             pass  # the exporter was killed during a request
 
-    server = Server(("127.0.0.1", 0), Handler)
+    server = Server(("127.0.0.1", port), Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     received.endpoint = f"http://127.0.0.1:{server.server_port}"

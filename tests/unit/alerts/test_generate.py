@@ -59,7 +59,7 @@ def test_options_replace_job_and_links() -> None:
     assert "flowbiz-platform" not in text.replace("name: flowbiz-platform-", "")
     annotations = yaml.safe_load(text)["groups"][1]["rules"][0]["annotations"]
     assert annotations["runbook_url"] == "https://git.example/runbooks/ModelFailing.md"
-    assert annotations["dashboard_url"] == "https://grafana.example/d/flowbiz-overview"
+    assert annotations["dashboard_url"] == "https://grafana.example/d/flowbiz-overview?viewPanel=14"
 
 
 def test_options_need_an_output_file(capsys: pytest.CaptureFixture[str]) -> None:
