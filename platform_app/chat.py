@@ -2,16 +2,17 @@
 policies, settle, record."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from platform_app.auth.caller import Caller
-from platform_app.errors import ModelNotAllowed, ProviderFailed, Unavailable
+from platform_app.errors import ModelNotAllowed, ProviderFailed, RateLimited, Unavailable
 from platform_app.ledger.interfaces import Ledger
 from platform_app.llm.errors import CountingUnsupported
 from platform_app.llm.interfaces import UpstreamResponse
 from platform_app.llm.models.registry import ModelRegistry, ServedModel
 from platform_app.llm.requests import AttemptLog, ModelCall, ModelRequest, Operation
 from platform_app.llm.responses import ModelResponse
+from platform_app.llm.translation.field_names.client_fields import use_client_names
 from platform_app.llm.usage.counts import TokenUsage
 from platform_app.llm.usage.token_estimate import estimate_prompt_tokens, requested_output_tokens
 from platform_app.metering import CallMeter, assumed_costs
@@ -66,8 +67,14 @@ class ChatService:
                 Nothing is charged before the model is known to exist and to be allowed.
         """
         model = self._allowed_model(request, caller, context)
+        if request.offered_tools:
+            request = _without_refused_tools(request, model)
         estimate = self._estimate(request)
-        admission = await self.limits.admit(self._usage(estimate, model, caller, context), context)
+        try:
+            admission = await self.limits.admit(self._usage(estimate, model, caller, context), context)
+        except RateLimited as error:
+            use_client_names(error, request.format, request.body)
+            raise
         deadline = asyncio.get_running_loop().time() + self.deadline_seconds
         attempt_log = AttemptLog(record=context.record, trace=context.trace)
         call = ModelCall(
@@ -137,13 +144,16 @@ class ChatService:
         await self.limits.charge_request(usage, context)
 
     def _allowed_model(self, request: ModelRequest, caller: Caller, context: RequestContext) -> ServedModel:
-        model = self.models.find(request.model)
+        model = self.models.find(request.model, caller.allowed_models)
         context.model = model.name
         if request.model is not None and request.model != model.name:
             context.requested_model = request.model
         if not model.is_allowed(caller.allowed_models):
             raise ModelNotAllowed(f"This API key may not use the model '{model.shown_name}'.")
-        model.require_fields(request.extra_fields)
+        fields = request.extra_fields
+        if request.offered_tools:
+            fields = tuple(name for name in fields if name not in request.offered_tools)
+        model.require_fields(fields)
         if request.pinned is not None:
             model.require_route(request.pinned)
         return model
@@ -167,6 +177,15 @@ class ChatService:
             return LimitedRequest(key_id, owner, route, model.name, caller.limits, tokens, cost)
         assumed = assumed_costs(rules.assumed_prices, estimate)
         return LimitedRequest(key_id, owner, route, model.name, caller.limits, tokens, cost, model.unpriced, assumed)
+
+
+def _without_refused_tools(request: ModelRequest, model: ServedModel) -> ModelRequest:
+    """Return the request without the tools that the client only offers and a provider of the model must not get."""
+    refused = [name for name in request.offered_tools if model.refuses(name)]
+    if not refused:
+        return request
+    tools = [tool for tool in request.body["tools"] if f"tools.{tool.get('type')}" not in refused]
+    return replace(request, body={**request.body, "tools": tools})
 
 
 def _capture(response: UpstreamResponse, content: ContentCapture) -> None:

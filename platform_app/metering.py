@@ -132,7 +132,7 @@ class CallMeter:
     def _facts(self, characters: int, *, complete: bool = True) -> CallFacts:
         call = self._call
         return CallFacts(
-            call.body, self._estimate.prompt_tokens, call.operation is Operation.CHAT, characters, complete
+            call.body, self._estimate.prompt_tokens, call.operation is Operation.CHAT, characters, complete, call.format
         )  # fmt: skip
 
     def _close(self, settled: SettledUsage, raw: Mapping[str, Any] | None, error: BaseException | None) -> None:

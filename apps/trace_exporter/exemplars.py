@@ -69,5 +69,6 @@ def observations(request: KeptRequest) -> Iterator[Observation]:
             seconds = (attempt.ended - attempt.started) / 1e6
             error = "" if attempt.outcome == OK else attempt.outcome
             yield metrics.HOP_SECONDS, (PROVIDER,), seconds
-            labels = (attempt.operation, attempt.provider, attempt.upstream_model, error)
+            model = attempt.label or attempt.upstream_model
+            labels = (attempt.operation, attempt.provider, model, error)
             yield metrics.GEN_AI_DURATION, labels, seconds

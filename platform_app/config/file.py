@@ -241,7 +241,7 @@ def _default_model_problem(data: Any, default_model: str) -> tuple[int, str] | N
     models = data.get("models") if isinstance(data, dict) else None
     if not isinstance(models, dict) or not models or default_model in _requestable(models):
         return None
-    similar = did_you_mean(default_model, models)
+    similar = did_you_mean(default_model, _requestable(models).exact)
     advice = f"did you mean '{similar}'?" if similar else f"choose one of {', '.join(sorted(models))}"
     return 0, f"PLATFORM_DEFAULT_MODEL: '{default_model}' is not a model of the catalog; {advice}"
 

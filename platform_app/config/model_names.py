@@ -23,6 +23,11 @@ class ModelNames(Collection[str]):
         wildcards = [name for name in models if WILDCARD in name]
         self._wildcards = sorted(wildcards, key=lambda name: (-len(name), -name.index(WILDCARD), name))
 
+    @property
+    def exact(self) -> Collection[str]:
+        """All names, wildcards and aliases."""
+        return self._exact.keys()
+
     def model_of(self, name: str) -> str | None:
         """Return the model's name in the catalog; None if no model has this name."""
         found = self._exact.get(name)

@@ -1,7 +1,7 @@
 """A call to a model: what the caller requests, the call through the policies, and one attempt at one provider."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -43,6 +43,9 @@ class ModelRequest:
     pinned: tuple[str, str] | None = None
     """The provider and the upstream model that alone can serve the request, because the provider stores what the
     request refers to (`previous_response_id`)."""
+    offered_tools: tuple[str, ...] = ()
+    """Those of `extra_fields` that are left out for a provider that must not get them, instead of a refusal:
+    request_fields.offered_tools."""
 
 
 @dataclass(slots=True)
@@ -130,3 +133,7 @@ class UpstreamCall:
         if self.format is ApiFormat.CHAT:
             return self.body
         return chat_request(self.body, self.format)
+
+    def with_body(self, body: Mapping[str, Any]) -> "UpstreamCall":
+        """Return the same call with another body in its format."""
+        return replace(self, body=body)

@@ -26,8 +26,7 @@ OF_ANY_CLIENT: Mapping[str, frozenset[str]] = {
     "/v1/messages": frozenset({"beta"}),
     "/v1/messages/count_tokens": frozenset({"beta"}),
 }
-"""Anthropic's clients and Codex send these to routes without such parameters. They are ignored: the response has all
-models anyway."""
+"""Anthropic's clients and Codex send these. Anthropic's shape of the list has pages; elsewhere they are ignored."""
 AZURE_VERSION = "api-version"
 """Azure's clients send it with every request. Every version is accepted and ignored."""
 

@@ -14,6 +14,7 @@ from apps.platform_api.http.body.forwarded_body import parse_object, require_mod
 from apps.platform_api.http.body.json_body import require_json
 from apps.platform_api.http.body.json_text import TextFacts
 from apps.platform_api.http.request_state import body_facts_of, body_of
+from platform_app.llm.field_types import READ, wrong_types
 from platform_app.llm.formats import ApiFormat
 from platform_app.llm.providers.anthropic.request_fields import extra_fields
 from platform_app.llm.requests import ModelRequest, Operation
@@ -50,8 +51,9 @@ def parse_messages_body(
     if stream is not None and not isinstance(stream, bool):
         raise wrong_field("stream", "expected true or false")
     _check_messages(body.get("messages"))
-    if operation is Operation.CHAT:
-        _check_limit(body)
+    for name, words in wrong_types(body, READ[ApiFormat.MESSAGES]):
+        raise wrong_field(name, f"expected {words}")
+    _check_limit(body, required=operation is Operation.CHAT)
     return ModelRequest(
         model, body, operation, bool(stream) and operation is Operation.CHAT, extra_fields(body),
         ApiFormat.MESSAGES, headers or {},
@@ -82,10 +84,10 @@ def _check_messages(messages: object) -> None:
             raise wrong_field(f"messages.{index}", "expected an object with a role")
 
 
-def _check_limit(body: Mapping[str, Any]) -> None:
+def _check_limit(body: Mapping[str, Any], *, required: bool) -> None:
     """Require max_tokens, as Anthropic does. A provider of another format would not check it."""
     limit = body.get("max_tokens")
-    if limit is None:
+    if limit is None and required:
         raise wrong_field("max_tokens", "Field required")
-    if not isinstance(limit, int) or isinstance(limit, bool) or limit < 0:
-        raise wrong_field("max_tokens", "expected a whole number")
+    if limit is not None and limit < 0:
+        raise wrong_field("max_tokens", "expected a whole number that is not negative")

@@ -15,8 +15,11 @@ from apps.platform_api.http.body.json_body import require_json
 from apps.platform_api.http.body.json_text import TextFacts
 from apps.platform_api.http.request_state import body_facts_of, body_of
 from apps.platform_api.openai.azure_paths import deployment_of
+from platform_app.llm.field_types import READ, wrong_types
+from platform_app.llm.formats import ApiFormat
 from platform_app.llm.providers.openai.request_fields import extra_fields
 from platform_app.llm.requests import ModelRequest, Operation
+from platform_app.llm.translation.field_names.client_fields import with_brackets
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,8 @@ def parse_openai_body(
     wants_usage = False
     if operation is Operation.CHAT:
         _check_messages(body.get("messages"))
+        for name, words in wrong_types(body, READ[ApiFormat.CHAT]):
+            raise wrong_field(with_brackets(name), f"expected {words}")
         wants_usage = _wants_usage(body, bool(stream))
     else:
         _check_input(body)

@@ -19,7 +19,7 @@ from apps.platform_api.security.guard import Guard, LimitedBy
 from platform_app.auth.caller import Caller
 from platform_app.auth.permissions import Scope
 from platform_app.errors import NotFound
-from platform_app.llm.models.registry import ModelRegistry, ServedModel, unknown_model
+from platform_app.llm.models.registry import ModelRegistry, ServedModel
 from platform_app.llm.requests import Operation
 from platform_app.observability.context import ClientContract
 
@@ -39,11 +39,14 @@ async def embeddings(request: Request, caller: Caller) -> Response:
 
 
 @router.get("/v1/models", response_model=None, **MODELS)
-async def list_models(caller: ModelsReaderDep, resources: ResourcesDep, context: ContextDep) -> Response:
-    """List the models that this key may use. With the header `anthropic-version` the list has Anthropic's shape."""
+async def list_models(
+    request: Request, caller: ModelsReaderDep, resources: ResourcesDep, context: ContextDep
+) -> Response:
+    """List the models that this key may use. With the header `anthropic-version` the list has Anthropic's shape, and
+    Anthropic's `limit`, `after_id` and `before_id` choose a page."""
     allowed = resources.models.visible(caller.allowed_models)
     if context.contract is ClientContract.ANTHROPIC:
-        return Response(orjson.dumps(anthropic_models(allowed)), media_type="application/json")
+        return Response(orjson.dumps(anthropic_models(allowed, request.query_params)), media_type="application/json")
     listed = [_model_object(model) for model in allowed]
     return Response(orjson.dumps({"object": "list", "data": listed}), media_type="application/json")
 
@@ -66,9 +69,9 @@ async def show_model(
 
 def _allowed(models: ModelRegistry, name: str, caller: Caller) -> ServedModel:
     """Return the model. Raises ModelNotFound also for a model that this key may not use, which the list omits too."""
-    found = models.find(name)
+    found = models.find(name, caller.allowed_models)
     if not found.is_allowed(caller.allowed_models):
-        raise unknown_model(name)
+        raise models.unknown(name, caller.allowed_models)
     return found
 
 

@@ -14,9 +14,11 @@ from apps.platform_api.http.body.json_body import require_json
 from apps.platform_api.http.body.json_text import TextFacts
 from apps.platform_api.http.request_state import body_facts_of, body_of
 from apps.platform_api.responses.stored.ids import StoredId
+from platform_app.llm.field_types import READ, wrong_types
 from platform_app.llm.formats import ApiFormat
-from platform_app.llm.providers.openai_responses.request_fields import extra_fields
+from platform_app.llm.providers.openai_responses.request_fields import extra_fields, offered_tools
 from platform_app.llm.requests import ModelRequest
+from platform_app.llm.translation.field_names.client_fields import with_brackets
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +49,15 @@ class ResponsesBody:
         if before is not None:
             model, pinned = model or before.model, (before.provider, before.upstream_model)
             sent = {**sent, "previous_response_id": before.response_id}
+        extra = extra_fields(self.fields)
         return ModelRequest(
             model,
             sent,
             stream=self.stream,
-            extra_fields=extra_fields(self.fields),
+            extra_fields=extra,
             format=ApiFormat.RESPONSES,
             pinned=pinned,
+            offered_tools=offered_tools(self.fields, extra) if extra else (),
         )
 
 
@@ -74,16 +78,11 @@ def parse_responses_body(raw: bytes, facts: TextFacts | None = None) -> Response
     model, stream = body.pop("model", None), body.pop("stream", None)
     if model is not None:
         require_model_name(model)
-    for name, value in (("stream", stream), ("store", body.get("store")), ("background", body.get("background"))):
-        if value is not None and not isinstance(value, bool):
-            raise wrong_field(name, "expected true or false")
+    if stream is not None and not isinstance(stream, bool):
+        raise wrong_field("stream", "expected true or false")
     _check_input(body)
-    previous = body.get("previous_response_id")
-    if previous is not None and not isinstance(previous, str):
-        raise wrong_field("previous_response_id", "expected a text")
-    include = body.get("include")
-    if include is not None and not isinstance(include, list):
-        raise wrong_field("include", "expected a list")
+    for name, words in wrong_types(body, READ[ApiFormat.RESPONSES]):
+        raise wrong_field(with_brackets(name), f"expected {words}")
     return ResponsesBody(model, bool(stream), body)
 
 

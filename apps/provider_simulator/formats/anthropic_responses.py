@@ -10,6 +10,7 @@ import orjson
 from apps.provider_simulator.formats.anthropic_rules import require_what_anthropic_does
 from apps.provider_simulator.formats.anthropic_wire import event
 from apps.provider_simulator.formats.openai_chat import label_of
+from apps.provider_simulator.model.prefix_cache import cached_tokens
 from apps.provider_simulator.model.simulated_model import (
     Choice,
     InvalidRequestError,
@@ -39,7 +40,8 @@ _CACHED = "cache_control"
 
 class MessageAnswer:
     """Return the response to one request; see `choices_of` for how a message steers it. With a `cache_control`, half of
-    the prompt is read from the cache and a quarter is written to it. `id` and the ids of tool calls differ between
+    the prompt is read from the cache and a quarter is written to it; a model `cached-…` reads what it has had before.
+    `id` and the ids of tool calls differ between
     equal requests.
 
     Raises:
@@ -58,8 +60,14 @@ class MessageAnswer:
         self._model = str(body["model"])
         self._choice = choices_of(asked, label)[0]
         self._stopped = _stop_sequence(asked, label, self._choice)
-        self._prompt_tokens = sum(count_tokens(text_of(message)) for message in messages_of(asked))
-        self._caches = _CACHED in orjson.dumps(body).decode()
+        messages = messages_of(asked)
+        counts = [count_tokens(text_of(message)) for message in messages]
+        self._prompt_tokens = sum(counts)
+        marked = _CACHED in orjson.dumps(body).decode()
+        self._read = self._prompt_tokens // 2 if marked else 0
+        self._written = self._prompt_tokens // 4 if marked else 0
+        if (cached := cached_tokens(self._model, messages, counts)) is not None:
+            self._read, self._written = cached, self._prompt_tokens - cached if marked else 0
 
     def json(self) -> bytes:
         """The `message` object."""
@@ -114,12 +122,10 @@ class MessageAnswer:
         return {"stop_reason": reason, "stop_sequence": self._stopped, "stop_details": details}
 
     def _usage(self) -> JsonObject:
-        read = self._prompt_tokens // 2 if self._caches else 0
-        written = self._prompt_tokens // 4 if self._caches else 0
         return {
-            "input_tokens": self._prompt_tokens - read - written,
-            "cache_read_input_tokens": read,
-            "cache_creation_input_tokens": written,
+            "input_tokens": self._prompt_tokens - self._read - self._written,
+            "cache_read_input_tokens": self._read,
+            "cache_creation_input_tokens": self._written,
             "service_tier": "standard",
         }
 

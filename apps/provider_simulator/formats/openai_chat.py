@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import orjson
 
-from apps.provider_simulator.model.prefix_cache import CACHED_MODEL, PREFIXES
+from apps.provider_simulator.model.prefix_cache import cached_tokens
 from apps.provider_simulator.model.simulated_model import (
     Choice,
     JsonObject,
@@ -60,8 +60,8 @@ class ChatAnswer:
         counts = [count_tokens(text_of(message)) for message in messages]
         self._prompt_tokens = sum(counts)
         self._cached_tokens = self._prompt_tokens // 2 if isinstance(body.get("prompt_cache_key"), str) else 0
-        if self._model.startswith(CACHED_MODEL):
-            self._cached_tokens = sum(counts[: PREFIXES.known_messages(self._model, messages)])
+        if (cached := cached_tokens(self._model, messages, counts)) is not None:
+            self._cached_tokens = cached
         self._choices = choices_of(body, self._label)
         modalities = body.get("modalities")
         self._speaks = isinstance(modalities, list) and "audio" in modalities

@@ -35,4 +35,12 @@ class PrefixCache:
 
 
 PREFIXES = PrefixCache()
-"""That of this simulator."""
+"""The prompt caches of this simulator's models, in every format."""
+
+
+def cached_tokens(model: str, messages: Sequence[Mapping[str, object]], counts: Sequence[int]) -> int | None:
+    """Return the tokens of the messages that the model has in its prompt cache, and remember all of them; None for a
+    model without a cache. `counts` are the tokens of each message."""
+    if not model.startswith(CACHED_MODEL):
+        return None
+    return sum(counts[: PREFIXES.known_messages(model, messages)])

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Coroutine
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 from platform_app.errors import PlatformError, ProviderAuthFailed
 from platform_app.llm.chunk_stream import ChunkStream, StreamObserver
@@ -13,6 +13,7 @@ from platform_app.llm.interfaces import Credentials, ModelAdapter, UpstreamRespo
 from platform_app.llm.models.route import Route
 from platform_app.llm.models.stored_state import require_stored_state
 from platform_app.llm.requests import ModelCall, Operation, UpstreamCall
+from platform_app.llm.translation.field_names.client_fields import TranslatingAdapter, name_client_fields
 from platform_app.observability import ids
 from platform_app.observability.logging import get_logger
 from platform_app.observability.record import MAX_MESSAGE, OK, SECRET, AttemptRecord
@@ -34,7 +35,7 @@ class ProviderRoute:
         """See Upstream.send. If the provider refuses the credential, look it up again, and retry once if it changed."""
         name = self.route.secret_name
         if call.operation is Operation.COUNT_TOKENS and not self.route.counts_tokens:
-            raise make_error(CountingUnsupported, "this provider does not count tokens")
+            self._refuse_counting(call)
         call.attempt_log.route = self.route
         require_stored_state(self.route, call)
         if name is None:
@@ -49,6 +50,19 @@ class ProviderRoute:
             if refreshed == credential:
                 raise
         return await self._attempt(call, refreshed)
+
+    def _refuse_counting(self, call: ModelCall) -> NoReturn:
+        """Raise CountingUnsupported, or UnsupportedByProvider for a request that the provider would not get either."""
+        attempt = UpstreamCall(
+            self.route.upstream_model, call.body, 0.0, capabilities=self.route.capabilities, format=call.format
+        )
+        if isinstance(self._adapter, TranslatingAdapter):
+            try:
+                self._adapter.translate(attempt)
+            except PlatformError as error:
+                name_client_fields(error, attempt, self._adapter)
+                raise
+        raise make_error(CountingUnsupported, "this provider does not count tokens")
 
     async def _attempt(self, call: ModelCall, credential: str | None) -> UpstreamResponse:
         route = self.route
@@ -79,13 +93,13 @@ class ProviderRoute:
         except BaseException as error:
             if isinstance(error, PlatformError):
                 error.tries = log.fail(route)
-            self._note(error, credential, record)
+            self._note(error, credential, attempt, record)
             provider_call.end(error)
             raise
         if isinstance(response, ChunkStream):
             provider_call.first_chunk()
             record.response = response.head
-            response.on_end(StreamObserver.FAILURE_LOG, lambda error: self._note(error, credential, record))
+            response.on_end(StreamObserver.FAILURE_LOG, lambda error: self._note(error, credential, attempt, record))
             response.on_end(StreamObserver.PROVIDER_METRICS, partial(_end_stream, response, record, provider_call))
         else:
             record.response = response.body
@@ -93,9 +107,14 @@ class ProviderRoute:
             provider_call.end(None)
         return response
 
-    def _note(self, error: BaseException | None, credential: str | None, record: AttemptRecord) -> None:
-        """Mask our credential in the error, and log the provider's message if the caller does not get it."""
+    def _note(
+        self, error: BaseException | None, credential: str | None, call: UpstreamCall, record: AttemptRecord
+    ) -> None:
+        """Mask our credential in the error, name the client's fields in it, and log the provider's message if the
+        caller does not get it."""
         mask_credential(error, credential)
+        if isinstance(error, PlatformError):
+            name_client_fields(error, call, self._adapter)
         if isinstance(error, PlatformError) and error.provider_message:
             record.message = error.provider_message[:MAX_MESSAGE]
             _log.warning(

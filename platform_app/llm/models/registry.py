@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from platform_app.config.model_names import WILDCARD, ModelNames
+from platform_app.config.reading.values import did_you_mean
 from platform_app.credential_forms import holds_credential
 from platform_app.errors import InvalidRequest, ModelNotFound
 from platform_app.llm.errors import mask_keys, stored_elsewhere
@@ -15,6 +16,12 @@ from platform_app.llm.models.stored_state import StoredRoute
 from platform_app.llm.usage.counts import TokenUsage
 
 DEFAULT_OUTPUT_TOKENS = 1024
+_SEARCH = "tools.web_search"
+"""The hosted tool that Codex declares unless its configuration says otherwise."""
+MAX_SHOWN = 128
+"""The characters of an unknown model's name in its error."""
+MAX_COMPARED = 256
+"""The models that are compared with an unknown name. Each takes some microseconds."""
 MAX_CONCRETE = 1024
 """Concrete models of wildcards that are kept. They are built again when they are requested later."""
 
@@ -63,14 +70,17 @@ class ServedModel:
             InvalidRequest: one of the providers must not get a field; the error names the first one.
         """
         for name in names:
-            if any(route.refuses(name) for route in self.routes):
+            if self.refuses(name):
                 shown = mask_keys(name[:512])[:128]
                 raise InvalidRequest(
-                    f"{shown}: is not allowed for the model '{self.shown_name}': it could choose another model, "
-                    "provider, address or price than was checked. Leave it out, or ask your platform operator to allow "
-                    "it (allow_fields).",
+                    f"{shown}: is not allowed for the model '{self.shown_name}': {_why_refused(name)}, or ask your "
+                    "platform operator to allow it (allow_fields).",
                     param=shown,
                 )
+
+    def refuses(self, field: str) -> bool:
+        """Return whether one of the providers must not get this extra field."""
+        return any(route.refuses(field) for route in self.routes)
 
     def require_route(self, pinned: tuple[str, str]) -> None:
         """Check that the route of a stored response still serves this model; `pinned`: see ModelRequest.
@@ -109,15 +119,33 @@ class ModelRegistry:
         self.default_output_tokens = default_output_tokens
         """The output tokens that limits reserve for a request that does not set max_tokens."""
 
-    def find(self, name: str | None) -> ServedModel:
+    def find(self, name: str | None, allowed: Set[str] | None = frozenset()) -> ServedModel:
         """Return the model of this public name, which may be an alias or match a wildcard; the default model for None.
 
         Raises:
-            ModelNotFound: the error names the model and how to list the models.
+            ModelNotFound: the error names the model, how to list the models, and a similar name that a key with these
+                `allowed` models may use.
         """
         wanted = name or self._default
         model = self._exact.get(wanted)
-        return self._matched(wanted) if model is None else model
+        if model is not None:
+            return model
+        if (model := self._matched(wanted)) is None:
+            raise self.unknown(wanted, allowed)
+        return model
+
+    def unknown(self, name: str, allowed: Set[str] | None) -> ModelNotFound:
+        """Return the error for a model that does not exist, or that a key with these allowed models may not use."""
+        similar = None
+        if allowed is None or allowed:
+            models = self.visible(allowed)[:MAX_COMPARED]
+            names = (each for model in models for each in (model.shown_name, *model.aliases))
+            similar = did_you_mean(name[:MAX_SHOWN], names)
+        shown = mask_keys(name[:512])[:MAX_SHOWN]
+        advice = f"; did you mean '{similar}'?" if similar else "."
+        return ModelNotFound(
+            f"Model '{shown}' does not exist{advice} GET /v1/models lists the models that this key may use."
+        )
 
     @property
     def models(self) -> list[ServedModel]:
@@ -129,12 +157,12 @@ class ModelRegistry:
         the concrete names that the key lists: nothing else says which names the provider serves."""
         found = [model for model in self._models.values() if WILDCARD not in model.name and model.is_allowed(allowed)]
         concrete = (name for name in allowed or () if name not in self._exact and WILDCARD not in name)
-        found += [self._matched(name) for name in concrete if name in self._names]
+        found += [model for name in concrete if (model := self._matched(name)) is not None]
         return sorted(found, key=lambda model: model.shown_name)
 
-    def _matched(self, wanted: str) -> ServedModel:
-        """Return the model of a name that a wildcard matches. A name that holds a key matches none: it would be sent to
-        the provider and recorded."""
+    def _matched(self, wanted: str) -> ServedModel | None:
+        """Return the model of a name that a wildcard matches; None if none does. A name that holds a key matches none:
+        it would be sent to the provider and recorded."""
         model = self._concrete.get(wanted)
         if model is not None:
             self._concrete.move_to_end(wanted)
@@ -142,14 +170,16 @@ class ModelRegistry:
         pattern = self._names.model_of(wanted)
         make = None if pattern is None or wanted == pattern else self._models[pattern].make_concrete
         if make is None or holds_credential(wanted.encode()):
-            raise unknown_model(wanted)
+            return None
         model = self._concrete[wanted] = make(wanted)
         if len(self._concrete) > MAX_CONCRETE:
             self._concrete.popitem(last=False)
         return model
 
 
-def unknown_model(name: str) -> ModelNotFound:
-    """Return the error for a model that does not exist, or that the caller may not use."""
-    shown = mask_keys(name[:512])[:128]
-    return ModelNotFound(f"Model '{shown}' does not exist. GET /v1/models lists the models that this key may use.")
+def _why_refused(field: str) -> str:
+    """Return why an extra field is refused, and what a client does about it."""
+    if not field.startswith("tools."):
+        return "it could choose another model, provider, address or price than was checked. Leave it out"
+    codex = ' (in Codex\'s config.toml: web_search = "disabled")' if field == _SEARCH else ""
+    return f"it runs at the provider, which costs more than tokens. Leave it out of the tools{codex}"

@@ -28,11 +28,11 @@ def make_adapter(provider: ProviderConfig, pool: ConnectionPool, limits: Provide
     http = ProviderHttp(pool, limits, provider.headers, errors.error_from_response, client_certificate(provider))
     match provider.wire_format:
         case "openai":
-            return OpenAIAdapter(http, provider.base_url)
+            return OpenAIAdapter(http, provider.base_url, provider.allow_fields)
         case "openai-responses":
             return OpenAIResponsesAdapter(http, provider.base_url)
         case "azure":
             # The check of the config file makes sure that an azure provider has a version.
-            return AzureOpenAIAdapter(http, provider.base_url, provider.api_version or "")
+            return AzureOpenAIAdapter(http, provider.base_url, provider.api_version or "", provider.allow_fields)
         case "anthropic":
             return AnthropicAdapter(http, provider.base_url, provider.api_version)

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from platform_app.llm.errors import unsupported
+from platform_app.llm.field_types import TRANSLATED, wrong_types
 from platform_app.llm.formats import ApiFormat
 from platform_app.llm.translation.messages.request import chat_of_messages
 from platform_app.llm.translation.responses.request import chat_of_responses
@@ -19,4 +21,6 @@ def chat_request(body: Mapping[str, Any], api_format: ApiFormat) -> Mapping[str,
     Raises:
         UnsupportedByProvider: a chat completion cannot express the request; the error names the field.
     """
+    for name, words in wrong_types(body, TRANSLATED[api_format]):
+        raise unsupported(name, f"must be {words}")
     return _READERS[api_format](body)

@@ -11,12 +11,16 @@ A plausible count is used, any other is estimated:
 - A stream that ended before its last count used at least the tokens that arrived.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import orjson
 
-from platform_app.llm.providers.openai.request_fields import extra_fields, steers
+from platform_app.llm.formats import ApiFormat
+from platform_app.llm.providers.anthropic import request_fields as messages_fields
+from platform_app.llm.providers.openai import request_fields as chat_fields
+from platform_app.llm.providers.openai.request_fields import steers
+from platform_app.llm.providers.openai_responses import request_fields as responses_fields
 from platform_app.llm.usage.counts import TokenUsage
 from platform_app.llm.usage.token_estimate import estimate_text_tokens
 
@@ -41,6 +45,13 @@ _PLAIN_PARTS = frozenset(
     {"text", "refusal", "input_audio", "thinking", "redacted_thinking", "input_text", "output_text", "tool_use",
      "tool_result", "summary_text", "reasoning_text"}
 )  # fmt: skip
+_EXTRA_FIELDS: Mapping[ApiFormat, Callable[[Mapping[str, Any]], tuple[str, ...]]] = {
+    ApiFormat.CHAT: chat_fields.extra_fields,
+    ApiFormat.RESPONSES: responses_fields.extra_fields,
+    ApiFormat.MESSAGES: messages_fields.extra_fields,
+}
+_STORED_INPUT = ("previous_response_id", "conversation", "prompt")
+"""Fields of Responses that name input that the provider has stored."""
 _THINKING_FIELDS = ("reasoning_effort", "reasoning", "thinking", "enable_thinking", "chat_template_kwargs")
 
 
@@ -56,6 +67,8 @@ class CallFacts(NamedTuple):
     """The length of the generated content, in characters of Latin script; of an incomplete stream, what arrived."""
     complete: bool = True
     """Whether the provider counted at the end of the response."""
+    format: ApiFormat = ApiFormat.CHAT
+    """The format of `body`; that of chats for embeddings."""
 
 
 class SettledUsage(NamedTuple):
@@ -89,7 +102,7 @@ def settle_usage(counts: TokenUsage | None, facts: CallFacts) -> SettledUsage:
     return _settle_implausible(counts, facts)
 
 
-def most_prompt_tokens(body: Mapping[str, Any], estimate: int) -> int:
+def most_prompt_tokens(body: Mapping[str, Any], estimate: int, api_format: ApiFormat = ApiFormat.CHAT) -> int:
     """Return the maximum of prompt tokens. A token is at least one byte of text, so the size of the request is a bound,
     plus the parts that may have more tokens than bytes."""
     try:
@@ -99,7 +112,9 @@ def most_prompt_tokens(body: Mapping[str, Any], estimate: int) -> int:
     parts = list(_parts(body.get("messages") or body.get("input")))
     images = sum("image" in kind for kind in parts)
     remote = any(kind not in _PLAIN_PARTS and "image" not in kind for kind in parts)
-    remote = remote or any(steers(name) for name in extra_fields(body))
+    remote = remote or any(steers(name) for name in _EXTRA_FIELDS[api_format](body))
+    if api_format is ApiFormat.RESPONSES:
+        remote = remote or any(body.get(name) is not None for name in _STORED_INPUT)
     return size + TEMPLATE_TOKENS + images * IMAGE_TOKENS + (REMOTE_TOKENS if remote else 0)
 
 
@@ -151,7 +166,7 @@ def _may_be_prompt(tokens: int, facts: CallFacts) -> bool:
         return False
     # Computing the exact bound reads the whole body, which may be large.
     usual = 4 * facts.prompt_estimate + TEMPLATE_TOKENS
-    return tokens <= usual or tokens <= most_prompt_tokens(facts.body, facts.prompt_estimate)
+    return tokens <= usual or tokens <= most_prompt_tokens(facts.body, facts.prompt_estimate, facts.format)
 
 
 def _consistent(counts: TokenUsage, most_output: int, facts: CallFacts) -> TokenUsage:

@@ -40,6 +40,8 @@ class KeptAttempt:
     cost_microusd: int | None
     max_tokens: int | None = None
     temperature: float | None = None
+    label: str | None = None
+    """The upstream model in metrics, if it is not `upstream_model`: never a name that a client chose."""
 
     @property
     def sent(self) -> bool:
@@ -169,6 +171,7 @@ def _kept_attempt(attempt: AttemptRecord, at: Any, ended: float) -> KeptAttempt:
         cost_microusd=attempt.cost_microusd,
         max_tokens=attempt.max_tokens if type(attempt.max_tokens) is int else None,
         temperature=attempt.temperature if isinstance(attempt.temperature, int | float) else None,
+        label=attempt.label,
     )
 
 

@@ -10,6 +10,9 @@ SCHEMA = {
     "type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"], "additionalProperties": False,
 }  # fmt: skip
 
+LONG_NAME = "mcp__issue_tracker_of_the_whole_company__search_issues_by_label_and_milestone"
+"""More than OpenAI's 64 characters, and fewer than Anthropic's 128."""
+
 Fields = Mapping[str, Any]
 
 
@@ -66,6 +69,8 @@ CHAT: Mapping[str, Fields] = {
     "Service tier": {"service_tier": "priority"},
     "Stored responses": {"store": True},
     "Hosted tools": {"web_search_options": {}},
+    "Hosted tools, allowed": {"web_search_options": {}},
+    "Long tool names": {"tools": [_chat_tool(LONG_NAME)]},
 }
 
 
@@ -123,9 +128,12 @@ RESPONSES: Mapping[str, Fields] = {
     "Prompt cache key": {"prompt_cache_key": "session-7"},
     "Service tier": {"service_tier": "priority"},
     "Stored responses": {"store": True},
+    "Stored responses, where the provider stores them": {"store": True},
     "Background": {"background": True},
     "Stored prompts": {"prompt": {"id": "pmpt_1"}},
     "Hosted tools": {"tools": [{"type": "web_search"}]},
+    "Hosted tools, allowed": {"tools": [{"type": "web_search"}]},
+    "Long tool names": {"tools": [_function(LONG_NAME)]},
 }
 
 
@@ -139,6 +147,7 @@ MESSAGES: Mapping[str, Fields] = {
     "Temperature": {"temperature": 0.5},
     "Top p": {"top_p": 0.5},
     "Top k": {"top_k": 5},
+    "Top k, allowed": {"top_k": 5},
     "Images by URL": _turn({"type": "image", "source": {"type": "url", "url": IMAGE_URL}}),
     "Images inline": _turn({"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PNG}}),
     "Files by URL": _turn({"type": "document", "source": {"type": "url", "url": "https://files.example.com/a.pdf"}}),
@@ -189,8 +198,16 @@ MESSAGES: Mapping[str, Fields] = {
     "Metadata": {"metadata": {"user_id": "user-7"}},
     "Service tier": {"service_tier": "auto"},
     "Hosted tools": {"tools": [{"type": "web_search_20250305", "name": "web_search"}]},
+    "Hosted tools, allowed": {"tools": [{"type": "web_search_20250305", "name": "web_search"}]},
+    "Long tool names": {"tools": [{"name": LONG_NAME, "input_schema": SCHEMA}]},
     "Tools of the client (bash)": {"tools": [{"type": "bash_20250124", "name": "bash"}]},
 }
+OPTIONS: Mapping[str, Fields] = {
+    "Hosted tools, allowed": {"allow_fields": ["web_search_options", "tools.web_search", "tools.web_search_20250305"]},
+    "Top k, allowed": {"allow_fields": ["top_k"]},
+    "Stored responses, where the provider stores them": {"stores_responses": True},
+}
+"""What the config file says of the provider, for features that the operator turns on."""
 FEATURES: Mapping[str, Mapping[str, Fields]] = {"chat": CHAT, "responses": RESPONSES, "messages": MESSAGES}
 BASES: Mapping[str, Mapping[str, Fields]] = {
     "chat": {

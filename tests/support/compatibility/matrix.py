@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from platform_app.llm.providers.openai_responses.reasoning import ENCRYPTED as ENCRYPTED_REASONING
-from tests.support.compatibility.features import BASES, FEATURES
+from tests.support.compatibility.features import BASES, FEATURES, OPTIONS
 from tests.support.gateway.chat_routes import CLIENT_ROUTES, ChatRoute
 from tests.support.in_process.gateway import WIRES, InProcessGateway, Reply
 from tests.support.in_process.generated import ENCRYPTED, SIGNATURE, Generated, Segment, events_of, whole_of
@@ -31,7 +31,10 @@ async def request_verdict(route: ChatRoute, wire: str, feature: str, *, stream: 
         **BASES[route.name].get(feature, {}),
     }
     asked = {**base, **FEATURES[route.name][feature]}
-    reply, received = await _send(route, wire, asked, PLAIN, stream=stream)
+    options = dict(OPTIONS.get(feature, {}))
+    if wire != "openai-responses":  # the config file allows it there alone
+        options.pop("stores_responses", None)
+    reply, received = await _send(route, wire, asked, PLAIN, stream=stream, options=options)
     if reply.status != 200:
         assert reply.status == 400, (route.name, wire, feature, reply)
         return f"{REFUSED}: {_refused_field(reply)}"
@@ -69,10 +72,16 @@ def _kept(route: ChatRoute, wire: str) -> str:
 
 
 async def _send(
-    route: ChatRoute, wire: str, body: Mapping[str, Any], made: Generated, *, stream: bool
+    route: ChatRoute,
+    wire: str,
+    body: Mapping[str, Any],
+    made: Generated,
+    *,
+    stream: bool,
+    options: Mapping[str, Any] | None = None,
 ) -> tuple[Reply, dict[str, Any]]:
-    """Return the reply, and the body that the provider got."""
-    gateway = InProcessGateway(wire, MODELS.get(wire, "gpt-5"))
+    """Return the reply, and the body that the provider got; `options` are the provider's in the config file."""
+    gateway = InProcessGateway(wire, MODELS.get(wire, "gpt-5"), **(options or {}))
     script = Script(events_of(wire, made), b"text/event-stream") if stream else json_script(whole_of(wire, made))
     reply = await gateway.ask(route.path, body, script, route.headers)
     if reply.status == 200:

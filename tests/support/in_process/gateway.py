@@ -68,7 +68,10 @@ class InProcessGateway:
         )
         pool: Any = self.provider
         adapter = make_adapter(config, pool, ProviderLimits(30.0, 30.0, 1 << 25))
-        route = Route("m", wire, upstream_model, "KEY", allow_fields=frozenset(config.allow_fields), price=PRICE)
+        route = Route(
+            "m", wire, upstream_model, "KEY", allow_fields=frozenset(config.allow_fields), price=PRICE,
+            stores_responses=config.stores_responses,
+        )  # fmt: skip
         models = {"m": ServedModel("m", (route,), ProviderRoute(route, adapter, _Credentials()))}
         limits = RateLimitService(RuleBook(list(rules)), self.limiter)
         chat = ChatService(ModelRegistry(models, "m"), limits, self.ledger, 60.0)

@@ -7,6 +7,7 @@ import orjson
 from apps.provider_simulator.formats.responses.request import ENCRYPTED, read_request
 from apps.provider_simulator.formats.responses.store import ResponseStore
 from apps.provider_simulator.formats.responses.wire import event
+from apps.provider_simulator.model.prefix_cache import cached_tokens
 from apps.provider_simulator.model.simulated_model import (
     JsonObject,
     choices_of,
@@ -46,7 +47,7 @@ class ResponsesAnswer:
 
     With a reasoning effort the output begins with a reasoning item: with a summary if the request asks for one, and
     with encrypted content if it includes `reasoning.encrypted_content`. With a `prompt_cache_key`, half of the input
-    counts as cached. Unless `store` is false the response is stored.
+    counts as cached; a model `cached-…` counts what it has had before. Unless `store` is false the response is stored.
 
     Raises:
         InvalidRequestError: OpenAI would refuse the request, for example because of an unknown field.
@@ -62,8 +63,12 @@ class ResponsesAnswer:
         self._reasoning |= reasoning if isinstance(reasoning, dict) else {}
         include = body.get("include")
         self._include: Sequence[object] = include if isinstance(include, list) else ()
-        self._input_tokens = sum(count_tokens(text_of(message)) for message in messages_of(asked.chat))
+        messages = messages_of(asked.chat)
+        counts = [count_tokens(text_of(message)) for message in messages]
+        self._input_tokens = sum(counts)
         self._cached = self._input_tokens // 2 if isinstance(body.get("prompt_cache_key"), str) else 0
+        if (cached := cached_tokens(str(body["model"]), messages, counts)) is not None:
+            self._cached = cached
         self._body = body
         self._created = created
         self._output = list(self._items())

@@ -2,6 +2,7 @@
 a client's Messages request passes unchanged."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from platform_app.llm import errors
 from platform_app.llm.formats import ApiFormat
@@ -15,7 +16,9 @@ from platform_app.llm.providers.anthropic.native.conversion import assemble_mess
 from platform_app.llm.providers.anthropic.native.request import COUNTED_FIELDS, native_request
 from platform_app.llm.providers.anthropic.native.response import read_native_message, read_token_count
 from platform_app.llm.providers.anthropic.native.stream import NativeEventDecoder
+from platform_app.llm.providers.custom_tools import custom_tools
 from platform_app.llm.providers.model_list import read_model_list
+from platform_app.llm.providers.tool_names import ANTHROPIC_LENGTH, tool_names
 from platform_app.llm.requests import Operation, UpstreamCall
 
 DEFAULT_VERSION = "2023-06-01"
@@ -45,8 +48,7 @@ class AnthropicAdapter:
         if call.format is ApiFormat.MESSAGES:
             body, reader = native_request(call), NATIVE_READER
         else:
-            body = messages_request(call.model, call.chat_body(), stream=call.stream, capabilities=call.capabilities)
-            reader = READER
+            body, reader = _translated(call)
         own = call.format_headers if call.format is ApiFormat.MESSAGES else {}
         headers = self._headers_with(credential, {**call.headers, **own})
         url = f"{self._root}/messages"
@@ -54,6 +56,10 @@ class AnthropicAdapter:
         if call.stream:
             return await open_stream(response, reader)
         return await read_whole(response, reader)
+
+    def translate(self, call: UpstreamCall) -> Mapping[str, Any] | None:
+        """See TranslatingAdapter.translate."""
+        return None if call.format is ApiFormat.MESSAGES else _translated(call)[0]
 
     async def _count_tokens(self, call: UpstreamCall, credential: str | None) -> UpstreamResponse:
         """Count the tokens of a Messages request. Anthropic does not bill this."""
@@ -74,3 +80,16 @@ class AnthropicAdapter:
         if credential is not None:
             headers["x-api-key"] = credential
         return headers
+
+
+def _translated(call: UpstreamCall) -> tuple[dict[str, Any], ResponseReader]:
+    """Return the request, and what reads its response with the client's tools."""
+    chat = call.chat_body()
+    if call.format is ApiFormat.RESPONSES:  # Codex sends a verbosity for each model that it knows
+        chat = {name: value for name, value in chat.items() if name != "verbosity"}
+    custom = custom_tools(chat)
+    functions = custom.in_request(chat)
+    names = tool_names(functions, ANTHROPIC_LENGTH)
+    fields = names.in_request(functions)
+    body = messages_request(call.model, fields, stream=call.stream, capabilities=call.capabilities)
+    return body, custom.reader(names.reader(READER))

@@ -18,6 +18,7 @@ from platform_app.llm.providers.content_filter import is_filtered
 from platform_app.llm.providers.error_body import is_error_body, is_error_list
 from platform_app.llm.providers.json_reading import OddEvents, parse_response
 from platform_app.llm.providers.openai.errors import error_from_event
+from platform_app.llm.providers.tool_names import NO_NAMES, ToolNames
 from platform_app.llm.requests import Operation, UpstreamCall
 from platform_app.llm.responses import ChatChunk, ModelResponse
 
@@ -27,16 +28,22 @@ PATHS: Mapping[Operation, str] = {Operation.CHAT: "chat/completions", Operation.
 
 
 async def send_openai(
-    http: ProviderHttp, url: str, headers: Mapping[str, str], call: UpstreamCall, body: Mapping[str, Any]
+    http: ProviderHttp,
+    url: str,
+    headers: Mapping[str, str],
+    call: UpstreamCall,
+    body: Mapping[str, Any],
+    names: ToolNames = NO_NAMES,
 ) -> UpstreamResponse:
-    """See ModelAdapter.send. `body` is the call's body, with the fields that the provider needs in addition."""
+    """See ModelAdapter.send. `body` is the call's body, with the fields that the provider needs in addition; `names`
+    are the tools' names in it that are not the client's."""
     if call.stream and call.operation is Operation.CHAT:
         body = {**body, "stream": True, "stream_options": _options(body)}
         response = await http.post(url, headers, body, call.timeout_seconds, call.record)
-        return await open_stream(response, READER)
+        return await open_stream(response, names.reader(READER))
     response = await http.post(url, headers, body, call.timeout_seconds, call.record)
     if call.operation is Operation.CHAT:
-        return await read_whole(response, READER)
+        return await read_whole(response, names.reader(READER))
     return read_embeddings(await response.read_body())
 
 

@@ -1,6 +1,7 @@
 """The adapter for servers that speak OpenAI's Responses API under OpenAI's paths, Azure's `/openai/v1` included."""
 
 from collections.abc import Mapping
+from typing import Any
 from urllib.parse import quote
 
 from platform_app.llm.formats import ApiFormat
@@ -13,6 +14,7 @@ from platform_app.llm.providers.openai_responses.chat import stream as chat_stre
 from platform_app.llm.providers.openai_responses.chat.request import responses_request
 from platform_app.llm.providers.openai_responses.native import stream as native_stream
 from platform_app.llm.providers.openai_responses.reasoning import stateless, without_carried
+from platform_app.llm.providers.tool_names import OPENAI_LENGTH, ToolNames, tool_names
 from platform_app.llm.requests import Operation, UpstreamCall
 
 _AZURE = "/openai/v1"
@@ -41,12 +43,16 @@ class OpenAIResponsesAdapter:
             if call.stream:
                 body["stream"] = True
         else:
-            reader = chat_stream.READER
-            body = responses_request(call.model, call.chat_body(), stream=call.stream)
+            body, names = _translated(call)
+            reader = names.reader(chat_stream.READER)
         response = await self._http.post(self._url, headers, body, call.timeout_seconds, call.record)
         if call.stream:
             return await open_stream(response, reader)
         return await read_whole(response, reader)
+
+    def translate(self, call: UpstreamCall) -> Mapping[str, Any] | None:
+        """See TranslatingAdapter.translate."""
+        return None if call.format is ApiFormat.RESPONSES else _translated(call)[0]
 
     async def read_stored(self, response_id: str, credential: str | None, timeout_seconds: float) -> bytes | None:
         """See StoredResponses.read_stored."""
@@ -70,3 +76,9 @@ class OpenAIResponsesAdapter:
 
 def _headers(credential: str | None, extra: Mapping[str, str]) -> Mapping[str, str]:
     return extra if credential is None else {**extra, "Authorization": f"Bearer {credential}"}
+
+
+def _translated(call: UpstreamCall) -> tuple[dict[str, Any], ToolNames]:
+    chat = call.chat_body()
+    names = tool_names(chat, OPENAI_LENGTH)
+    return responses_request(call.model, names.in_request(chat), stream=call.stream), names

@@ -4,7 +4,7 @@ Unknown fields pass, and fields that change what the gateway has decided are ref
 for the provider. `store` and `previous_response_id` are not listed here: the route checks who owns the response.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from platform_app.llm.providers.openai.request_fields import (
@@ -40,6 +40,21 @@ def extra_fields(body: Mapping[str, Any]) -> tuple[str, ...]:
     names += [f"tools.{kind}" for kind in _hosted(body.get("tools"))]
     names += _in_items(body.get("input"))
     return (*dict.fromkeys(names), *metadata_instructions(body))
+
+
+_OFFERED = "web_search"
+"""The hosted tool that Codex declares in each request, beside its own tools, unless its configuration says
+otherwise."""
+
+
+def offered_tools(body: Mapping[str, Any], extra: Collection[str]) -> tuple[str, ...]:
+    """Return which of the extra fields are hosted tools that the client only offers: the model may use the tools that
+    the client runs instead, so the request works without them."""
+    name = f"tools.{_OFFERED}"
+    if name not in extra or body.get("tool_choice") not in (None, "auto"):
+        return ()
+    own = any(isinstance(tool, Mapping) and runs_at_client(str(tool.get("type")), tool) for tool in body["tools"])
+    return (name,) if own else ()
 
 
 _REFERENCES = (("moderation", "model"), ("prompt_cache_options", "comparison_response_id"))

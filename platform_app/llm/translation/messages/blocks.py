@@ -46,7 +46,9 @@ def parts_of(block: Fields, where: str) -> list[Fields]:
 
 
 def content_of(parts: Sequence[Fields]) -> str | list[Fields]:
-    """Return parts as a content. One plain text becomes a text, which every server accepts."""
+    """Return parts as a content. One plain text becomes a text, which every server accepts, and so do no parts."""
+    if not parts:
+        return ""
     if len(parts) == 1 and parts[0].keys() == {"type", "text"}:
         text: str = parts[0]["text"]
         return text

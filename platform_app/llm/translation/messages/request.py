@@ -75,7 +75,7 @@ def _thinking(value: Any, chat: Fields) -> None:
     """Read a thinking budget as an effort. Without one the model decides, as with `adaptive`; `disabled` is the same as
     no field, and not every model knows an effort of none."""
     match value:
-        case {"type": "enabled", "budget_tokens": int(budget)}:
+        case {"type": "enabled", "budget_tokens": int(budget)} if not isinstance(budget, bool):
             chat.setdefault("reasoning_effort", next(effort for least, effort in BUDGETS if budget >= least))
         case {"type": "enabled" | "adaptive" | "between_tools" | "disabled"}:
             return
@@ -89,7 +89,7 @@ def _output_config(value: Any, chat: Fields) -> None:
     for name, each in value.items():
         if each is None:
             continue
-        if name == "effort" and each in EFFORTS:
+        if name == "effort" and isinstance(each, str) and each in EFFORTS:
             chat["reasoning_effort"] = EFFORTS[each]
         elif name == "format":
             _output_format(each, chat)
@@ -116,7 +116,8 @@ def _may_be_strict(schema: object) -> bool:
     properties = schema.get("properties")
     if isinstance(properties, dict):
         required = schema.get("required")
-        if schema.get("additionalProperties") is not False or set(properties) != set(required or ()):
+        listed = {name for name in required if isinstance(name, str)} if isinstance(required, list) else set()
+        if schema.get("additionalProperties") is not False or set(properties) != listed:
             return False
     return all(map(_may_be_strict, schema.values()))
 

@@ -6,6 +6,7 @@ import orjson
 
 from platform_app.llm.errors import unsupported
 from platform_app.llm.providers.anthropic.request_fields import runs_at_client
+from platform_app.llm.translation.function_fields import require_function
 
 Fields = dict[str, Any]
 _CHOICES = {"auto": "auto", "any": "required", "none": "none"}
@@ -31,6 +32,7 @@ def _function(tool: Any, where: str) -> Fields:
         raise unsupported(f"{where}.type", f"'{str(kind)[:64]}' is not available on this model: {runs}")
     if not isinstance(tool.get("name"), str):
         raise unsupported(f"{where}.name", "is required")
+    require_function(tool, where, "input_schema")
     if tool.get("defer_loading"):
         raise unsupported(f"{where}.defer_loading", "is not available on this model")
     if tool.get("allowed_callers") not in (None, ["direct"]):

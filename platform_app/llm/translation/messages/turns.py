@@ -9,6 +9,7 @@ from typing import Any
 
 from platform_app.llm.codecs import lenient_json
 from platform_app.llm.errors import unsupported
+from platform_app.llm.translation.attachments import attachment_notes
 from platform_app.llm.translation.carried import carried_reasoning
 from platform_app.llm.translation.messages.blocks import blocks_of, content_of, parts_of, text_part
 
@@ -89,9 +90,9 @@ def _result(block: Fields, where: str) -> tuple[Fields, list[Fields]]:
         for part in parts_of(each, f"{where}.content.{index}"):
             (texts if part["type"] == "text" else others).append(part)
     if others:
-        note = f"{len(others)} attachment(s) of this result are in the next user message."
-        texts.append({"type": "text", "text": note})
-        others.insert(0, {"type": "text", "text": f"Attachment(s) of the result of the tool call {call_id}:"})
+        note, head = attachment_notes(len(others), call_id)
+        texts.append(note)
+        others.insert(0, head)
     if block.get("is_error"):
         texts = _as_error(texts)
     if block.get("cache_control") is not None and texts:

@@ -100,7 +100,7 @@ def _text(value: Any, request: Fields) -> None:
         if setting is None:
             continue
         if name == "verbosity":
-            request["verbosity"] = setting
+            request["verbosity"] = _word(setting, "text.verbosity")
         elif name == "format":
             _format(setting, request)
         else:
@@ -113,9 +113,12 @@ def _format(value: Any, request: Fields) -> None:
             return
         case {"type": "json_object"}:
             request["response_format"] = {"type": "json_object"}
-        case {"type": "json_schema", **schema}:
+        case {"type": "json_schema", "name": str(), "schema": dict(), **rest}:
+            schema = {**rest, "name": value["name"], "schema": value["schema"]}
             described = {name: each for name, each in schema.items() if each is not None}
             request["response_format"] = {"type": "json_schema", "json_schema": described}
+        case {"type": "json_schema"}:
+            raise unsupported("text.format", "must have a name, which is a text, and a schema, which is an object")
         case _:
             raise unsupported("text.format", "must be of type text, json_schema or json_object on this model")
 
@@ -128,7 +131,13 @@ def _reasoning(value: Any, request: Fields) -> None:
             continue
         if name != "effort":
             raise unsupported(f"reasoning.{name}"[:100], "is not available on this model")
-        request["reasoning_effort"] = setting
+        request["reasoning_effort"] = _word(setting, "reasoning.effort")
+
+
+def _word(value: Any, where: str) -> str:
+    if not isinstance(value, str):
+        raise unsupported(where, "must be a text")
+    return value
 
 
 def _include(value: Any, request: Fields) -> None:

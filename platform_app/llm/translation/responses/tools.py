@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from platform_app.llm.errors import unsupported
+from platform_app.llm.translation.function_fields import require_function
 from platform_app.llm.translation.responses.namespaces import flat_tools
 
 CLIENT_TOOLS = ("function", "custom")
@@ -32,14 +33,16 @@ def read_tools(given: object) -> list[Tool]:
 
 def _tool(tool: Any, where: str) -> Tool:
     match tool:
-        case {"type": "function", "function": dict()}:  # a chat completion's own shape, which some clients send
+        case {"type": "function", "function": {"name": str()}}:  # a chat completion's own shape, which clients send
             return dict(tool)
         case {"type": "function", "name": str()}:
             function, beside = _divided(tool, _INSIDE, where)
+            require_function(function, where, "parameters")
             function.setdefault("parameters", {"type": "object", "properties": {}})
             return {"type": "function", "function": function, **beside}
         case {"type": "custom", "name": str()}:
             custom, beside = _divided(tool, _INSIDE | {"format"}, where)
+            require_function(custom, where, "parameters")
             if "format" in custom:
                 custom["format"] = _custom_format(custom["format"], where)
             return {"type": "custom", "custom": custom, **beside}
@@ -80,9 +83,9 @@ def _custom_format(given: object, where: str) -> object:
 def choice_of(given: object) -> object:
     """Return the choice of a tool. Raises UnsupportedByProvider for one that a chat completion does not have."""
     match given:
-        case str():
+        case "none" | "auto" | "required":
             return given
-        case {"type": "function", "function": dict()}:
+        case {"type": "function", "function": {"name": str()}}:
             return given
         case {"type": "function", "name": str(name)}:
             return {"type": "function", "function": {"name": name}}
@@ -107,7 +110,7 @@ def allowed_by(choice: Mapping[str, Any], tools: Sequence[Tool]) -> tuple[list[T
     known = {(tool["type"], tool.get(tool["type"], {}).get("name")): tool for tool in tools}
     kept: list[Tool] = []
     for index, each in enumerate(listed):
-        named = (each.get("type"), each.get("name")) if isinstance(each, Mapping) else None
+        named = (str(each.get("type")), str(each.get("name"))) if isinstance(each, Mapping) else None
         if named is None or named not in known:
             raise unsupported(f"tool_choice.tools.{index}", "must be one of the tools")
         kept.append(known[named])

@@ -3,13 +3,20 @@
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from platform_app.config import PlatformConfig
 from platform_app.errors import ModelNotFound
 from platform_app.llm.http.transport.pool import ConnectionPool
 from platform_app.llm.models import registry as registry_module
 from platform_app.llm.models.builder import ModelBuilder
+from platform_app.llm.models.provider_route import ProviderRoute
 from platform_app.llm.models.registry import ModelRegistry
+from platform_app.llm.requests import AttemptLog, ModelCall, UpstreamCall
+from platform_app.llm.responses import ModelResponse
+from platform_app.observability.context import RequestContext
+from platform_app.observability.request.metrics import count_request
+from platform_app.observability.tracing.trace_context import continue_trace
 from tests.support.ledger.database import settings_for
 from tests.support.providers.policy_chains import FixedCredentials
 
@@ -134,3 +141,52 @@ def test_limit_rule_names_the_model_that_is_counted(counted: str, name: str) -> 
     with pytest.raises(ValueError, match=f"'{counted}' is counted as the model '{name}'"):
         PlatformConfig.model_validate(SECTIONS | {"rate_limits": {"rules": [rule]}})
     PlatformConfig.model_validate(SECTIONS | {"rate_limits": {"rules": [rule | {"models": ["gpt-*"]}]}})
+
+
+@pytest.mark.parametrize(
+    ("wanted", "allowed", "similar"),
+    [
+        ("gtp-4o", None, "gpt-4o"),
+        ("fastt", None, "fast"),
+        ("fastt", {"gpt-4o"}, "fast"),
+        ("fastt", {"gpt-*"}, None),
+        ("fastt", set(), None),
+        ("ogpt-5", {"gpt-5"}, "gpt-5"),
+        ("claude", None, None),
+    ],
+)
+def test_unknown_model_suggests_what_the_key_may_use(
+    models: ModelRegistry, wanted: str, allowed: set[str] | None, similar: str | None
+) -> None:
+    with pytest.raises(ModelNotFound) as caught:
+        models.find(wanted, allowed)
+    advice = f"did you mean '{similar}'?" if similar else "exist."
+    assert advice in caught.value.message
+
+
+class _Adapter:
+    async def send(self, call: UpstreamCall, credential: str | None) -> ModelResponse:
+        return ModelResponse(b"{}", {"choices": [{"message": {}}]})
+
+    async def probe(self, credential: str | None, timeout_seconds: float) -> None:
+        raise NotImplementedError
+
+
+async def test_many_concrete_names_add_no_series(models: ModelRegistry) -> None:
+    """Names that clients choose are no label values: all concrete names count as their wildcard."""
+
+    async def request(name: str) -> None:
+        found = models.find(name)
+        context = RequestContext("id", continue_trace(None), "POST", "192.0.2.1", 0.0, model=found.name)
+        call = ModelCall({"messages": []}, 1e12, attempt_log=AttemptLog(record=context.record))
+        await ProviderRoute(found.routes[0], _Adapter(), FixedCredentials()).send(call)
+        count_request(context, 200, 1.0, 0.001)
+
+    def series() -> int:
+        return sum(len(metric.samples) for metric in REGISTRY.collect())
+
+    await request("gpt-first")
+    before = series()
+    for number in range(2000):
+        await request(f"gpt-{number}")
+    assert series() == before

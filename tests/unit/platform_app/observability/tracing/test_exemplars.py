@@ -4,7 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from apps.trace_exporter.exemplars import observations
+from platform_app.observability import metrics
 from platform_app.observability.exemplars import FILE_NAME, Exemplar, read_exemplars, write_exemplars
+from tests.support.tracing.kept import kept_attempt, kept_request
 
 ONE = Exemplar(
     metric="platform_overhead_seconds",
@@ -33,3 +36,10 @@ def test_exemplars_of_damaged_file_are_none(tmp_path: Path, content: bytes | Non
     if content is not None:
         (tmp_path / FILE_NAME).write_bytes(content)
     assert read_exemplars(tmp_path) == []
+
+
+def test_exemplar_of_a_wildcards_route_has_the_series_label() -> None:
+    """The name that a client chose is no label of the metrics."""
+    request = kept_request(attempts=[kept_attempt(upstream_model="gpt-chosen-by-a-client", label="gpt-*")])
+    labels = [values for metric, values, _ in observations(request) if metric is metrics.GEN_AI_DURATION]
+    assert [each[2] for each in labels] == ["gpt-*"]
