@@ -13,6 +13,8 @@ def require_function(tool: Mapping[str, Any], where: str, schema: str) -> None:
     Raises:
         UnsupportedByProvider: a member has another type; the error names it.
     """
+    if not tool.get("name"):
+        raise unsupported(f"{where}.name", "must not be empty")
     for name, expected in (("description", TEXT), (schema, OBJECT), ("strict", FLAG)):
         if not expected.allows(tool.get(name)):
             raise unsupported(f"{where}.{name}", f"must be {expected.words}")

@@ -112,3 +112,23 @@ async def test_web_search_that_is_more_than_an_offer_is_refused(fields: dict[str
     assert reply.status == 400
     assert not gateway.provider.received
     assert reply.json()["error"]["param"] in ("tools.web_search", "tools.mcp")
+
+
+@pytest.mark.parametrize("wire", WIRES)
+async def test_tools_that_an_item_adds_are_declared(wire: str) -> None:
+    """Codex adds the tools of servers that it has found since the session began."""
+    added = {"type": "additional_tools", "role": "developer", "tools": [EXEC, SPACE]}
+    asked = {**BASE, "input": [*BASE["input"], added], "tools": [EXEC, PATCH]}
+    gateway = InProcessGateway(wire)
+    named = "close" if wire == "openai-responses" else "multi_agent_v1__close"
+    made = Generated((Segment("call", ('{"cmd": "ls"}',), named),), (0,))
+    script = Script(events_of(wire, made), b"text/event-stream")
+    reply = await gateway.ask(RESPONSES.path, asked, script, HEADERS)
+    assert reply.status == 200, reply.body
+    received = gateway.provider.received[0].body
+    if wire == "openai-responses":
+        assert received["input"][-1] == added
+        return
+    assert names_in(received) == ["exec_command", "apply_patch", "multi_agent_v1__close"]
+    [call] = [item for item in check_stream(reply.body).response["output"] if item["type"] == "function_call"]
+    assert (call["namespace"], call["name"]) == ("multi_agent_v1", "close")

@@ -1,4 +1,4 @@
-"""Errors name the fields of the client's request, whatever the provider's format and whoever refuses."""
+"""Errors name the fields of the client's request, whether the provider or a translation refuses the request."""
 
 import json
 from typing import Any
@@ -155,6 +155,19 @@ async def test_anthropics_refusal_names_the_clients_field(theirs: str, ours: str
             {"tools": [{"type": "custom", "name": "sql", "format": {"type": "regex"}}]},
             "tools[0].format",
         ),
+        (
+            RESPONSES,
+            "openai",
+            {"tools": [{"type": "namespace", "name": "n", "tools": [{"type": "function", "name": "f"}] * 3}, 7]},
+            "tools[1]",
+        ),
+        (
+            RESPONSES,
+            "openai",
+            {"tools": [{"type": "namespace", "name": "n", "tools": [{"type": "function", "name": "f", "strict": 7}]}]},
+            "tools[0].tools[0].strict",
+        ),
+        (RESPONSES, "openai", {"tools": [{"type": "function", "name": ""}]}, "tools[0].name"),
         (RESPONSES, "anthropic", {"temperature": 1.5}, "temperature"),
         (
             RESPONSES,

@@ -63,7 +63,7 @@ async def test_wrong_type_of_a_known_field_is_refused_by_name(route: ChatRoute, 
 
 
 @pytest.mark.parametrize("route", [CHAT, RESPONSES, MESSAGES], ids=lambda route: route.name)
-async def test_fields_that_the_gateway_reads_are_checked_for_its_own_format(route: ChatRoute) -> None:
+async def test_read_field_with_a_wrong_type_never_passes(route: ChatRoute) -> None:
     gateway = InProcessGateway(NATIVE[route.name])
     types = READ[FORMATS[route.name]]
     for name, expected in types.items():
@@ -152,7 +152,7 @@ CALL_TURNS: Mapping[str, Mapping[str, Any]] = {
 
 @pytest.mark.parametrize("wire", WIRES)
 @pytest.mark.parametrize("route", [CHAT, RESPONSES, MESSAGES], ids=lambda route: route.name)
-def test_wrong_types_inside_of_fields_never_break_a_translation(route: ChatRoute, wire: str) -> None:
+def test_wrong_type_inside_a_field_never_breaks_translation(route: ChatRoute, wire: str) -> None:
     """Each value of each feature, replaced by each JSON type: translated, or refused by an error that names a field."""
     version = "2024-10-21" if wire == "azure" else None
     config = ProviderConfig.model_validate(

@@ -223,7 +223,7 @@ async def test_refusal_reaches_a_messages_client_as_refusal(wire: str) -> None:
         (RESPONSES, "azure", {"type": "mcp", "server_label": "a"}, "tools.mcp"),
     ],
 )
-async def test_hosted_tool_of_another_format_is_refused_even_if_allowed(
+async def test_allowed_hosted_tool_of_another_format_is_refused(
     route: ChatRoute, wire: str, tool: dict[str, Any], named: str
 ) -> None:
     gateway = InProcessGateway(wire, allow_fields=[f"tools.{tool['type']}"])

@@ -43,7 +43,7 @@ def test_cached_model_counts_the_turns_it_had_before(
     assert cached == prompt
 
 
-def test_cached_model_writes_what_a_marked_request_has_in_addition() -> None:
+def test_marked_request_writes_the_rest_to_the_cache() -> None:
     body = {
         "model": "cached-marked", "messages": [FIRST], "max_tokens": 50, "cache_control": {"type": "ephemeral"},
     }  # fmt: skip

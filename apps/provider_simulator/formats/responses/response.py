@@ -9,6 +9,7 @@ from apps.provider_simulator.formats.responses.store import ResponseStore
 from apps.provider_simulator.formats.responses.wire import event
 from apps.provider_simulator.model.prefix_cache import cached_tokens
 from apps.provider_simulator.model.simulated_model import (
+    InvalidRequestError,
     JsonObject,
     choices_of,
     count_tokens,
@@ -38,6 +39,17 @@ _ECHOED: Mapping[str, object] = {
     "user": None,
 }
 """Fields of the request that the response repeats, with their defaults."""
+_OWN_NAMES = {"max_tokens": "max_output_tokens", "messages": "input", "response_format": "text.format"}
+"""The names of Responses, by those of chats, which the model reads."""
+
+
+def _renamed(error: InvalidRequestError) -> InvalidRequestError:
+    """Return the error with the name that the field has in Responses."""
+    name = str(error.param)
+    own = _OWN_NAMES.get(name, name)
+    return InvalidRequestError(error.message.replace(f"'{name}", f"'{own}"), own)
+
+
 Numbered = Callable[[str, JsonObject], bytes]
 """Writes an event of a type with the next sequence number."""
 
@@ -56,7 +68,10 @@ class ResponsesAnswer:
     def __init__(self, body: Mapping[str, object], serial: int, created: int, store: ResponseStore) -> None:
         asked = read_request(body, store)
         self._label = f"sim{serial:012d}"
-        self._choice = choices_of(asked.chat, self._label)[0]
+        try:
+            self._choice = choices_of(asked.chat, self._label)[0]
+        except InvalidRequestError as error:
+            raise _renamed(error) from None
         self._custom = asked.custom
         reasoning = body.get("reasoning")
         self._reasoning: JsonObject = {"effort": None, "summary": None}

@@ -134,8 +134,11 @@ class _TracedCall:
 
     def _find(self, translated: Mapping[str, Any], steps: Sequence[str]) -> str | None:
         client = self._call.format
-        if len(steps) == 1 and (name := renamed(client, steps[0], self._call.body)):
-            return name
+        if len(steps) == 1:
+            if name := renamed(client, steps[0], self._call.body):
+                return name
+            if steps[0] in self._call.body:
+                return steps[0]
         if origin := origin_of(translated, steps):
             return written(origin, client)
         # Not a value of the client: the translation made it.

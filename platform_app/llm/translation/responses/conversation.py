@@ -117,6 +117,9 @@ class Conversation:
         """Keep what the gateway carries. Reasoning of another provider has no meaning here and is left out."""
         self._reasoning += carried_thinking(item.get("encrypted_content")) or ()
 
+    def _skip(self, item: Mapping[str, Any], _: str) -> None:
+        """Leave out an item that says nothing: tools.py reads the tools that it adds."""
+
     def _refer(self, _: Mapping[str, Any], where: str) -> None:
         raise unsupported(where, "item_reference names a stored item; its provider stores none. Send the item itself")
 
@@ -174,4 +177,5 @@ _READERS: Mapping[str, Callable[[Conversation, Mapping[str, Any], str], None]] =
     "custom_tool_call_output": Conversation._output,
     "reasoning": Conversation._think,
     "item_reference": Conversation._refer,
+    "additional_tools": Conversation._skip,
 }

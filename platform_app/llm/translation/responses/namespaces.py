@@ -31,6 +31,19 @@ def flat_tools(tools: object) -> Iterator[Tool]:
                 yield tool
 
 
+def additional_tools(items: object) -> Iterator[tuple[str, object]]:
+    """Yield the path and the tools of each item of the input that adds tools."""
+    for index, item in enumerate(items if isinstance(items, list) else ()):
+        if isinstance(item, Mapping) and item.get("type") == "additional_tools":
+            yield f"input.{index}.tools", item.get("tools")
+
+
+def declared_tools(request: Mapping[str, Any]) -> list[Any]:
+    """Return all tools of a request, those that its input adds included."""
+    listed = [request.get("tools"), *(tools for _, tools in additional_tools(request.get("input")))]
+    return [tool for tools in listed if isinstance(tools, list) for tool in tools]
+
+
 def names_by_flat_name(tools: object) -> Mapping[str, tuple[str, str]]:
     """Return the namespace and the name of each tool in a namespace, by its flat name."""
     spaces = [tool for tool in tools if isinstance(tool, Mapping)] if isinstance(tools, list) else []

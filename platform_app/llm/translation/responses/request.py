@@ -9,7 +9,7 @@ from typing import Any
 
 from platform_app.llm.errors import unsupported
 from platform_app.llm.translation.responses.conversation import read_input
-from platform_app.llm.translation.responses.tools import allowed_by, choice_of, read_tools
+from platform_app.llm.translation.responses.tools import all_tools, allowed_by, choice_of
 
 Fields = dict[str, Any]
 
@@ -76,7 +76,7 @@ def _why(name: str) -> str:
 
 
 def _set_tools(body: Mapping[str, Any], request: Fields) -> None:
-    tools, choice = read_tools(body.get("tools")), body.get("tool_choice")
+    tools, choice = all_tools(body), body.get("tool_choice")
     if isinstance(choice, Mapping) and choice.get("type") == "allowed_tools":
         tools, choice = allowed_by(choice, tools)
     if tools:

@@ -20,7 +20,7 @@ from platform_app.llm.translation.responses.chat_delta import (
     text_of,
 )
 from platform_app.llm.translation.responses.envelope import Envelope
-from platform_app.llm.translation.responses.namespaces import names_by_flat_name
+from platform_app.llm.translation.responses.namespaces import declared_tools, names_by_flat_name
 from platform_app.llm.translation.responses.output.call import COMPLETED, CallItem
 from platform_app.llm.translation.responses.output.events import EventWriter
 from platform_app.llm.translation.responses.output.message import MessageItem
@@ -208,7 +208,7 @@ class ResponseWriter:
 
     def _new_call(self) -> CallItem:
         if self._namespaces is None:
-            self._namespaces = names_by_flat_name(self._envelope.request.get("tools"))
+            self._namespaces = names_by_flat_name(declared_tools(self._envelope.request))
         return CallItem(self._events, self._envelope.item_id("call", len(self._calls)), self._namespaces)
 
     def _add_call(self, call: CallItem) -> bytes:

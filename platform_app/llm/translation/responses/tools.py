@@ -5,7 +5,7 @@ from typing import Any
 
 from platform_app.llm.errors import unsupported
 from platform_app.llm.translation.function_fields import require_function
-from platform_app.llm.translation.responses.namespaces import flat_tools
+from platform_app.llm.translation.responses.namespaces import additional_tools, flat_tools
 
 CLIENT_TOOLS = ("function", "custom")
 _DEFAULTS: Mapping[str, tuple[object, ...]] = {
@@ -22,13 +22,31 @@ _MAX_SHOWN = 64
 Tool = dict[str, Any]
 
 
-def read_tools(given: object) -> list[Tool]:
+def read_tools(given: object, where: str = "tools") -> list[Tool]:
     """Return the tools. Raises UnsupportedByProvider for a tool that a chat completion does not have."""
     if given is None:
         return []
     if not isinstance(given, list):
-        raise unsupported("tools", "must be a list")
-    return [_tool(tool, f"tools.{index}") for index, tool in enumerate(flat_tools(given))]
+        raise unsupported(where, "must be a list")
+    made = []
+    for index, tool in enumerate(given):
+        spaced = isinstance(tool, Mapping) and tool.get("type") == "namespace"
+        for inner, each in enumerate(flat_tools([tool])):
+            made.append(_tool(each, f"{where}.{index}.tools.{inner}" if spaced else f"{where}.{index}"))
+    return made
+
+
+def all_tools(body: Mapping[str, Any]) -> list[Tool]:
+    """Return the tools of a request and those that its input adds, each name once. Raises as read_tools."""
+    tools = read_tools(body.get("tools"))
+    for where, added in additional_tools(body.get("input")):
+        known = [_name_of(tool) for tool in tools]
+        tools += [tool for tool in read_tools(added, where) if _name_of(tool) not in known]
+    return tools
+
+
+def _name_of(tool: Tool) -> object:
+    return tool[tool["type"]]["name"]
 
 
 def _tool(tool: Any, where: str) -> Tool:

@@ -85,7 +85,7 @@ def _read(made: Conversation, message: Mapping[str, Any], where: str) -> None:
 
 def _require_results(made: Conversation) -> None:
     if (call := made.ids.without_result()) is not None:
-        raise unsupported(call, "must have a result, a tool message with its id, in the turn after it on this model")
+        raise unsupported(call, "must have a result with its id in the turn after it on this model")
 
 
 def _trim_prefill(turns: list[Block]) -> None:

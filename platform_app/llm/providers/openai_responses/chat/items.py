@@ -32,7 +32,7 @@ class InputItems:
         for where, message in located_messages(messages):
             self._read(message, where)
         if (call := self._ids.without_result()) is not None:
-            raise unsupported(call, "must have a result, a tool message with its id, on this model")
+            raise unsupported(call, "must have a result with its id on this model")
 
     def _read(self, message: Mapping[str, Any], where: str) -> None:
         role = message.get("role")
