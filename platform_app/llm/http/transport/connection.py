@@ -35,16 +35,13 @@ class _Refused(Exception):
 class ConnectionOwner(Protocol):
     """Lends the connection, and gets it back: the pool."""
 
-    def opened(self, connection: "Connection") -> None:
-        """The connection is open, unless it is lost in the same iteration of the event loop."""
-        ...
-
     def released(self, connection: "Connection", reusable: bool) -> None:
         """The request of the connection has ended. Called once for each `send`."""
         ...
 
     def lost(self, connection: "Connection") -> None:
-        """The connection is closed. Called once after `opened`, and after `released` if a request was running."""
+        """The connection is closed. Called at most once, and after `released` if a request was running. uvloop does not
+        report the end of a connection whose opening was cancelled, so an owner counts it only once it has it."""
         ...
 
 
@@ -83,6 +80,11 @@ class Connection(asyncio.Protocol):
         self._start = b""  # of the response: httptools would accept those of another protocol too
         self._interim = 0
         self._quiet_bytes = 0  # received since the head was complete or a part of the body arrived
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the connection is closed and its owner knows it."""
+        return self._transport is None
 
     @property
     def usable(self) -> bool:
@@ -130,7 +132,6 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See asyncio.BaseProtocol."""
         self._transport = cast(asyncio.Transport, transport)
-        self._owner.opened(self)
 
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol."""

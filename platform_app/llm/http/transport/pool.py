@@ -95,12 +95,6 @@ class ConnectionPool:
 
     # Called by the connections.
 
-    def opened(self, connection: Connection) -> None:
-        """See ConnectionOwner.opened."""
-        self._open.add(connection)
-        if self._closed:
-            connection.close()
-
     def released(self, connection: Connection, reusable: bool) -> None:
         """See ConnectionOwner.released."""
         if reusable and not self._closed and len(self._open) <= self._max:
@@ -169,6 +163,10 @@ class ConnectionPool:
             self._resolver.forget(*self._next_hop(address))
             self._note_failure(address, "failed", error, getattr(error, "verify_message", None) or str(error))
             raise ConnectionLost from error
+        if not connection.is_lost:
+            self._open.add(connection)
+            if self._closed:
+                connection.close()
         self.made += 1
         metrics.PROVIDER_CONNECTIONS.labels(address.host, "made").inc()
         return connection

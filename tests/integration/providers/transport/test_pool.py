@@ -7,6 +7,7 @@ import struct
 import pytest
 from structlog.testing import capture_logs
 
+from platform_app.llm.http.transport.connection import Connection
 from platform_app.llm.http.transport.errors import ConnectionLost, ConnectTimeout, IncompleteResponse
 from platform_app.llm.http.transport.pool import ConnectionPool
 from platform_app.llm.http.transport.target import Address, target_of
@@ -43,6 +44,29 @@ def test_pool_limit_holds_and_every_waiter_is_served(run: Run) -> None:
         async with talking(serve, connections=3) as client:
             assert await asyncio.gather(*(client.body() for _ in range(60))) == [b"hello"] * 60
             assert client.pool.made == most == 3
+
+    run(scenario())
+
+
+def test_connection_that_opens_as_its_caller_leaves_is_forgotten(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """uvloop does not report the loss of a connection to a caller that was cancelled when it was just made."""
+
+    async def scenario() -> None:
+        async with talking(always(HELLO)) as client:
+            loop, made = asyncio.get_running_loop(), Connection.connection_made
+
+            def make_and_cancel(self: Connection, transport: asyncio.BaseTransport) -> None:
+                made(self, transport)
+                loop.call_soon(task.cancel)
+
+            with monkeypatch.context() as patch:
+                patch.setattr(Connection, "connection_made", make_and_cancel)
+                task = asyncio.create_task(client.send())
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+            assert await client.body() == b"hello"
+            in_use, idle = client.pool.connections_by_host()
+            assert (in_use.total(), idle.total()) == (0, 1)
 
     run(scenario())
 
