@@ -8,6 +8,7 @@ import json
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -19,15 +20,16 @@ from apps.provider_simulator.formats.wire import masked
 from apps.provider_simulator.server import ProviderSimulator
 from platform_app.auth.tokens import generate_token
 from tests.conftest import GENEROUS, PROVIDER_KEY, Platform
-from tests.support.gateway.database import connected
 from tests.support.gateway.http import access_line, chat_request, connect
 from tests.support.gateway.process import Gateway
 from tests.support.observability.canary_bodies import CARRIED, MESSAGES, NAMED, PROMPT
 from tests.support.observability.canary_requests import ASKED_OVER, ENDLESS, ask_over_client_routes
-from tests.support.observability.planted_bug import BUG, BUG_MODEL
+from tests.support.observability.exposed import add_header, audit_of, ledger_of, log_of, spans_of
+from tests.support.observability.planted_bug import BUG, BUG_MODEL, LEAK_SEED, WIRES
 from tests.support.providers.faults import GATEWAY_IDLE_SECONDS
 from tests.support.tracing.otlp import Received, http_receiver
 
+HEADER = "canary-header-4c1d9e"
 QUOTED = "canary-quoted-2b8e41"
 DATABASE_PASSWORD = "canary-db-pw-93ab"
 REDIS_PASSWORD = "canary-redis-pw-5e07"
@@ -37,8 +39,7 @@ PROVIDER_KEYS = {
     "anthropic": "sk-ant-canary-0c7e52f8b91d4a36",
     "responses": "sk-proj-canary-61d0b7f42e985ac3",
 }
-WIRES = {name: f"{name.upper()}_CANARY_KEY" for name in PROVIDER_KEYS}
-"""One provider for each wire format, and the name of its secret."""
+PLACES = ("log", "metrics", "ledger", "audit", "spans")
 
 
 @dataclass
@@ -50,6 +51,7 @@ class Seen:
     log: str = ""
     metrics: str = ""
     ledger: str = ""
+    audit: str = ""
     spans: str = ""
 
     def add(self, what: str, response: httpx.Response) -> None:
@@ -218,6 +220,8 @@ async def seen(canaries: Gateway, collector: Received, keys: dict[str, str], pla
             except httpx.TransportError as error:  # a stream that a bug cut off, or a body that was refused half-way
                 seen.answers[f"body: {name}"] = repr(error)
         await ask("body: another type", {"prompt": PROMPT}, {**good, "Content-Type": f"text/{PROMPT[:6]}"})
+        leaking = {"messages": MESSAGES, "model": BUG_MODEL, "seed": LEAK_SEED}
+        await ask_as_openai("a bug that leaks", leaking, **{"X-Request-ID": "leaking"})
         asked = ("/", "/readyz", "/v1/meta", "/openapi.json", "/metrics", f"/{PROMPT}", f"/v1/{PROMPT}", "/v1/models")
         mine = ("/v1/models/gpt-4o", "/v1/models/none", "/v1/platform/usage?group_by=key", "/v1/platform/limits")
         for path in (*asked, *mine, "/v1/responses/resp_0123456789"):
@@ -226,44 +230,21 @@ async def seen(canaries: Gateway, collector: Received, keys: dict[str, str], pla
             body = {"prompt": PROMPT, "model": "sim-slow-stream", "stream": True}
             await connection.send(chat_request(keys["good"], body, "left"))
             await connection.reader.readuntil(b"event: delta")
+    await access_line(canaries, "leaking")
     await access_line(canaries, "left")
-    seen.ledger = await _ledger_of(platform, keys["good"])
-    seen.log = canaries.log_file.read_text()
-    seen.spans = await _spans_of(canaries, collector)
+    add_header(Path(canaries.environment["PLATFORM_CONFIG_FILE"]), "simulator", HEADER)
+    database = platform.environment["PLATFORM_DATABASE_URL"]
+    seen.audit = await audit_of(database)
+    seen.ledger = await ledger_of(database, keys["good"])
+    seen.log = log_of(canaries)
+    seen.spans = await spans_of(canaries, collector)
     seen.metrics = canaries.metrics()
     return seen
 
 
-async def _spans_of(gateway: Gateway, collector: Received) -> str:
-    """Every byte that the collector got, once it has each trace that the gateway kept and did not drop."""
-
-    def exported() -> float:
-        lines = gateway.metrics().splitlines()
-        kept, dropped = (
-            sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"platform_traces_{name}_total{{"))
-            for name in ("kept", "dropped")
-        )
-        return kept - dropped
-
-    async with asyncio.timeout(300):
-        while len({span.trace_id for span in collector.spans}) < exported():
-            await asyncio.sleep(0.5)
-    return b"\n".join(collector.raw).decode("latin-1")
-
-
-async def _ledger_of(platform: Platform, key: str) -> str:
-    """Every row that this key left in the ledger, as text, once that of the last request is there."""
-    key_id = key.split("_")[2]
-    async with connected(platform.environment["PLATFORM_DATABASE_URL"]) as connection, asyncio.timeout(300):
-        last = "SELECT count(*) FROM usage_records WHERE key_id = $1 AND request_id = 'left'"
-        while not await connection.fetchval(last, key_id):
-            await asyncio.sleep(0.05)
-        rows = [
-            row[0]
-            for table in ("usage_records", "access_decisions", "usage_daily")
-            for row in await connection.fetch(f"SELECT t::text FROM {table} t WHERE key_id = $1", key_id)
-        ]
-    return "\n".join(rows)
+def _lines(log: str) -> list[dict[str, Any]]:
+    """Return the log's lines without those of faulthandler, which are not JSON."""
+    return [json.loads(line) for line in log.splitlines() if line.startswith("{")]
 
 
 def test_every_operation_was_called(seen: Seen) -> None:
@@ -272,7 +253,7 @@ def test_every_operation_was_called(seen: Seen) -> None:
     assert seen.statuses["key: good"] == seen.statuses["X-API-Key: good"] == 200
     assert seen.statuses["body: a bug"] == 500
     assert f"You said: {PROMPT}" in seen.answers["key: good"], "an answer is the one place for a prompt"
-    lines = [json.loads(line) for line in seen.log.splitlines()]
+    lines = _lines(seen.log)
     events = {line["event"] for line in lines}
     assert {"request", "unhandled_error", "limiter_degraded"} <= events
     reasons = {line.get("reason") for line in lines}
@@ -317,6 +298,7 @@ def _hidden(keys: dict[str, str], platform: Platform) -> dict[str, str]:
         **{f"end of the key of {name}": key[-8:] for name, key in PROVIDER_KEYS.items()},
         **{f"key of {name} as providers show it": masked(key) for name, key in PROVIDER_KEYS.items()},
         "pepper": pepper,
+        "header of the config file": HEADER,
         "database password": DATABASE_PASSWORD,
         "Redis password": REDIS_PASSWORD,
     }
@@ -330,14 +312,14 @@ def test_secret_is_never_in_a_response(seen: Seen, keys: dict[str, str], platfor
     assert not found
 
 
-@pytest.mark.parametrize("where", ["log", "metrics", "ledger", "spans"])
+@pytest.mark.parametrize("where", PLACES)
 def test_secret_is_never_logged_or_exposed(seen: Seen, keys: dict[str, str], platform: Platform, where: str) -> None:
     text = getattr(seen, where)
     found = [name for name, secret in _hidden(keys, platform).items() if secret in text]
     assert not found
 
 
-@pytest.mark.parametrize("where", ["log", "metrics", "ledger", "spans"])
+@pytest.mark.parametrize("where", PLACES)
 def test_prompt_is_never_logged_or_exposed(seen: Seen, where: str) -> None:
     lines = getattr(seen, where).splitlines()
     assert not [line[:400] for line in lines if any(text in line for text in (PROMPT, NAMED, *CARRIED))]
@@ -367,7 +349,7 @@ def test_unhandled_error_is_found_by_its_request_id(seen: Seen) -> None:
     assert error["code"] == "internal_error"
     assert f"x-request-id: {error['request_id']}" in head
     (line,) = [
-        found for found in map(json.loads, seen.log.splitlines())
+        found for found in _lines(seen.log)
         if found["event"] == "unhandled_error" and found["request_id"] == error["request_id"]
     ]  # fmt: skip
     assert line["error"] == "RuntimeError"
@@ -380,8 +362,24 @@ def test_search_finds_a_planted_secret() -> None:
     platform = Platform({"PLATFORM_API_KEY_PEPPER": f"1:{pepper}"})
     key = generate_token("live").text
     provider_keys = " ".join(f"{key} {masked(key)}" for key in PROVIDER_KEYS.values())
-    leak = f"{key} {provider_keys} {pepper} {DATABASE_PASSWORD} {REDIS_PASSWORD}"
+    leak = f"{HEADER} {key} {provider_keys} {pepper} {DATABASE_PASSWORD} {REDIS_PASSWORD}"
     assert all(secret in leak and len(secret) >= 8 for secret in _hidden({"leaked": key}, platform).values())
+
+
+def test_each_leak_of_the_planted_bug_is_logged(seen: Seen) -> None:
+    """The searches above say nothing unless the bug's lines, warnings and exceptions reached the log."""
+    lines = _lines(seen.log)
+    events = {line["event"] for line in lines}
+    assert {"python_warning", "library_call_failed", "call_failed", "config_reloaded", "near [masked]"} <= events
+    assert {line["error"] for line in lines if "error" in line} >= {"KeyError", "InvalidURL", "StatementError"}
+    assert [line for line in lines if line["event"] == "sending with [masked]"]
+    where = " ".join(line["where"] for line in lines if line["event"] == "unhandled_exception")
+    assert "thread" in where
+    assert "destructor" in where
+    of_asyncio = {line["event"] for line in lines if line["component"] == "asyncio"}
+    assert "Task exception was never retrieved" in of_asyncio
+    assert [event for event in of_asyncio if event.startswith("Exception in callback")]
+    assert "most recent call first" in seen.log
 
 
 def test_unhandled_error_is_logged_without_its_message(seen: Seen) -> None:
