@@ -4,6 +4,7 @@
 `client.py`    `PipelinedRedis`: one connection to one server, which all requests share
 `cluster.py`   `PipelinedCluster`: one `PipelinedRedis` for each node of a cluster
 `clients.py`   creates the clients of the servers in the settings, redis-py's own one included
+`tls.py`       one TLS context for all connections with the same options
 `failures.py`  the cause of each error, and which errors condemn a connection
 
 `ScriptClient.run` sends a script at once if the connection is open and returns a future of its result. Otherwise it

@@ -28,6 +28,7 @@ from redis.exceptions import NoScriptError, RedisError, ResponseError
 from platform_app.observability.event_loop.own_stalls import LAST_LOOKS, ResponsiveClock, result_within
 from platform_app.redis.failures import condemns_connection
 from platform_app.redis.scripts import Script
+from platform_app.redis.tls import share_tls
 
 STALL_SECONDS = 1.0
 """A connection is closed if its oldest command has waited longer than this for a response."""
@@ -55,6 +56,7 @@ class PipelinedRedis:
         self._pool = ConnectionPool.from_url(
             url, socket_timeout=None, socket_connect_timeout=timeout_seconds, health_check_interval=0
         )
+        share_tls(self._pool)
         self._timeout = timeout_seconds
         self._clock = ResponsiveClock(timeout_seconds)
         self._watching = False

@@ -10,6 +10,7 @@ from redis.backoff import NoBackoff
 from platform_app.config import Settings
 from platform_app.redis.client import PipelinedRedis
 from platform_app.redis.cluster import PipelinedCluster
+from platform_app.redis.tls import share_tls, share_tls_of_cluster
 
 REDIS_CONNECTIONS = 16
 
@@ -24,10 +25,12 @@ def make_redis(settings: Settings) -> Redis:
     timeouts: dict[str, Any] = {"socket_timeout": seconds, "socket_connect_timeout": seconds}
     if settings.redis_cluster:
         cluster = RedisCluster.from_url(url, max_connections=REDIS_CONNECTIONS, retry=Retry(NoBackoff(), 1), **timeouts)
+        share_tls_of_cluster(cluster)
         return cast("Redis", cluster)  # another class of redis-py, with the same commands
     pool = BlockingConnectionPool.from_url(
         url, max_connections=REDIS_CONNECTIONS, timeout=seconds, retry=Retry(NoBackoff(), 0), **timeouts
     )
+    share_tls(pool)
     return Redis.from_pool(pool)
 
 

@@ -2,6 +2,8 @@
 
 import asyncio
 import re
+import ssl
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -198,6 +200,36 @@ async def test_tls_with_own_ca_is_accepted(valkey: EmbeddedValkey, tmp_path: Pat
         with pytest.raises(LimiterUnavailable):
             await RedisLimiter(pipe).acquire([each])
         await pipe.aclose()
+
+
+async def test_tls_context_is_made_before_a_timeout_runs(
+    valkey: EmbeddedValkey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To read the system's CAs can take longer than the default timeout of 50 ms."""
+    made = 0
+
+    def read_slowly() -> ssl.SSLContext:
+        nonlocal made
+        made += 1
+        time.sleep(2.5)
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+    async with tls_in_front(valkey, tmp_path) as (port, authority):
+        url = f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={authority}"
+        settings = load_settings(database_url="postgresql://unused", redis_url=url, redis_timeout_ms=2000)
+        monkeypatch.setattr(ssl, "create_default_context", read_slowly)
+        redis, pipe, other = make_redis(settings), PipelinedRedis(url, 2), PipelinedRedis(url, 2)
+        assert await redis.ping()
+        for client in (pipe, other):
+            assert await client.execute_command("PING") in (b"PONG", "PONG")
+            await client.aclose()
+        assert made == 1
+        authority.touch()  # replaced certificates are read
+        again = PipelinedRedis(url, 2)
+        assert await again.execute_command("PING") in (b"PONG", "PONG")
+        assert made == 2
+        await again.aclose()
+        await redis.aclose()
 
 
 OPERATIONS = ROOT / "docs" / "operations.md"
