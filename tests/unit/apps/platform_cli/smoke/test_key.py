@@ -28,6 +28,7 @@ def test_key_is_read_from_the_file(tmp_path: Path) -> None:
         (b"\n", "no API key: give --key-file FILE, or set PLATFORM_CHAT_KEY"),
         (KEY[:-1].encode(), "not an API key of this platform, or mistyped"),
     ],
+    ids=["missing", "binary", "empty", "mistyped"],
 )
 def test_key_file_problem_is_named(content: bytes | None, problem: str, tmp_path: Path) -> None:
     file = tmp_path / "smoke.key"
