@@ -175,8 +175,13 @@ def limit_of_lost_transaction() -> str:
     return LIMIT_LOST_TRANSACTION.format(seconds=LOST_TRANSACTION_SECONDS)
 
 
-async def close_engine(engine: AsyncEngine) -> None:
-    """Close an engine's pool in order. Connections whose server does not respond in time are cut."""
+async def close_engines(*engines: AsyncEngine) -> None:
+    """Close the engines' pools in order and at the same time. Connections whose server does not respond in time are
+    cut."""
+    await asyncio.gather(*map(_close_engine, engines))
+
+
+async def _close_engine(engine: AsyncEngine) -> None:
     try:
         async with asyncio.timeout(CLOSE_SECONDS):
             await engine.dispose()

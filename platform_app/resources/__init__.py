@@ -22,7 +22,7 @@ from platform_app.auth.throttle import FailureThrottle, NoThrottle
 from platform_app.chat import ChatService
 from platform_app.config import PlatformConfig, Settings, load_config_file
 from platform_app.core_contracts import CoreStatus, core_status
-from platform_app.db.connections import close_engine
+from platform_app.db.connections import close_engines
 from platform_app.db.engine import make_engine, make_probe_engine
 from platform_app.errors import ConfigurationError
 from platform_app.idempotency.in_flight import IdempotencyPolicy
@@ -201,8 +201,7 @@ def _open_clients(stack: AsyncExitStack, settings: Settings) -> _Clients:
         orphan_scripts=make_script_client(settings),
         responses=make_idempotency_client(settings),
     )
-    stack.push_async_callback(close_engine, clients.engine)
-    stack.push_async_callback(close_engine, clients.probe_engine)
+    stack.push_async_callback(close_engines, clients.engine, clients.probe_engine)
     for client in (clients.redis, clients.orphan_scripts, clients.responses):
         stack.push_async_callback(client.aclose)
     return clients

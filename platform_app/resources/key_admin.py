@@ -10,7 +10,7 @@ from platform_app.auth.keys.rules import KeyRules
 from platform_app.auth.keys.service import KeyLifecycle
 from platform_app.auth.keys.store import KeyStore
 from platform_app.config import PlatformConfig, Settings
-from platform_app.db.connections import close_engine
+from platform_app.db.connections import close_engines
 from platform_app.db.engine import make_engine
 from platform_app.redis.clients import make_redis
 from platform_app.secret_store.base import SecretStore
@@ -36,7 +36,7 @@ async def open_key_admin(
         secrets = secrets or make_secret_store(settings)
         stack.push_async_callback(secrets.aclose)
         engine = make_engine(settings)
-        stack.push_async_callback(close_engine, engine)
+        stack.push_async_callback(close_engines, engine)
         redis = make_redis(settings)
         stack.push_async_callback(redis.aclose)
         rules = key_rules_of(config) if config else KeyRules()

@@ -16,7 +16,7 @@ from platform_app.auth.keys.records import Actor, NewKey
 from platform_app.auth.keys.store import KeyStore
 from platform_app.config import Settings, load_settings
 from platform_app.db import connections
-from platform_app.db.connections import begin, close_engine, connect
+from platform_app.db.connections import begin, close_engines, connect
 from platform_app.db.engine import make_engine, make_probe_engine
 from platform_app.db.migrations import current_revision, head_revision
 from platform_app.resources.key_admin import open_key_admin
@@ -141,8 +141,8 @@ async def test_server_ends_transaction_of_lost_client(
         with pytest.raises((DBAPIError, TimeoutError)):
             await connection.execute(text("SELECT 1"))
     finally:
-        await close_engine(lost)
-        await close_engine(other)
+        await close_engines(lost)
+        await close_engines(other)
 
 
 async def test_engine_closes_although_its_connections_lead_nowhere(
@@ -154,4 +154,4 @@ async def test_engine_closes_although_its_connections_lead_nowhere(
     await asyncio.gather(*(KeyStore(engine).lookup("a" * 12) for _ in range(POOL * 4)))
     firewall.drop_connections()
     async with asyncio.timeout(300):
-        await close_engine(engine)
+        await close_engines(engine)

@@ -1,4 +1,4 @@
-"""A whole gateway whose database URL names two hosts, when the first one is lost without a message."""
+"""A whole gateway when its database is lost without a message: a second host takes over, or the gateway is stopped."""
 
 import asyncio
 from pathlib import Path
@@ -58,3 +58,31 @@ async def test_lost_database_host_fails_no_request(
             await until(lambda: recorded() == {"rows": 2 * REQUESTS, "ids": 2 * REQUESTS})
         finally:
             await asyncio.to_thread(gateway.stop)
+
+
+async def test_stop_while_database_hangs_keeps_records(
+    platform: Platform, postgres: EmbeddedPostgres, database: str, client: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    """SIGTERM ends the gateway within its grace, and the next start writes what the spool has, each record once."""
+    record, key = platform.new_key("platform:chat")
+    headers = {"Authorization": f"Bearer {key}"}
+
+    async def chat(gateway: Gateway) -> int:
+        body = {"prompt": "hello", "model": "sim-ok"}
+        return (await client.post(gateway.chat_url, json=body, headers=headers, timeout=300)).status_code
+
+    def recorded() -> dict[str, object]:
+        return dict(sql(database, RECORDED, key_id=record.key_id)[0])
+
+    async with firewall_before(str(postgres.socket_directory / ".s.PGSQL.5432")) as firewall:
+        url = f"postgresql://postgres@127.0.0.1:{firewall.port}{urlsplit(database).path}?sslmode=disable"
+        gateway = Gateway({**platform.environment, "PLATFORM_DATABASE_URL": url}, tmp_path)
+        await asyncio.to_thread(gateway.start)
+        assert [await chat(gateway) for _ in range(REQUESTS)] == [200] * REQUESTS
+        await until(lambda: recorded() == {"rows": REQUESTS, "ids": REQUESTS})
+        firewall.hang()
+        assert [await chat(gateway) for _ in range(REQUESTS)] == [200] * REQUESTS
+        assert await asyncio.to_thread(gateway.stop) == 0
+        assert recorded() == {"rows": REQUESTS, "ids": REQUESTS}
+    with Gateway(platform.environment, tmp_path):
+        await until(lambda: recorded() == {"rows": 2 * REQUESTS, "ids": 2 * REQUESTS})

@@ -1,6 +1,7 @@
 """A TCP proxy that drops established connections as firewalls do: without a message to either side."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -21,6 +22,10 @@ class Firewall:
     def drop_connections(self) -> None:
         """From now on, bytes of the open connections are not forwarded, and these stay open."""
         self._forgotten_until = self.opened
+
+    def hang(self) -> None:
+        """From now on, forward nothing: new connections are accepted, without a response."""
+        self._forgotten_until = sys.maxsize
 
     def lose_host(self) -> None:
         """Drop the open connections, and refuse new ones: the host behind is gone."""
