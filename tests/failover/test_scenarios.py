@@ -74,7 +74,7 @@ def failing_over(
         directory / "platform.yaml",
         {
             **{name: {"base_url": running_provider.base_url} for name in ("faulty", "role-only", "comments-only")},
-            "anthropic": {"wire_format": "anthropic", "base_url": running_provider.base_url},
+            "anthropic": {"wire_format": "anthropic", "base_url": running_provider.url_of("anthropic")},
         },
         models,
         route_fields={
