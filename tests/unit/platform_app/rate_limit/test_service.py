@@ -127,7 +127,7 @@ async def test_request_above_limit_is_not_to_be_retried() -> None:
     limiter.deny_seconds = 60.0
     with pytest.raises(RateLimited) as caught:
         await RateLimitService(RuleBook([TPM]), limiter).admit(replace(CHAT, tokens=1001), context())
-    assert "may take 1001 tokens, and the limit 'key-tpm' allows 1000 tokens" in caught.value.message
+    assert "may use 1001 tokens, and the limit 'key-tpm' allows 1000 tokens" in caught.value.message
     assert (caught.value.should_retry, caught.value.wait_seconds) == (False, None)
 
 
