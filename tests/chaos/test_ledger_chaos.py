@@ -330,4 +330,5 @@ async def test_warm_request_sends_no_statement(stage: Stage) -> None:
     statements = Counter(re.findall(r"^([\w-]*)\|LOG:  (?:statement|execute)", seen, re.MULTILINE))
     assert statements.keys() - {"flowbiz-platform-readiness"} == {"flowbiz-platform-ledger"}, statements
     assert statements["flowbiz-platform-readiness"] < 40, "two readings at most, on a new connection each"
-    assert statements["flowbiz-platform-ledger"] < count / 4, "batches, not requests"
+    # A transaction has three statements or more, so one for each request would be three times as many as requests.
+    assert statements["flowbiz-platform-ledger"] < count, "batches, not requests"
