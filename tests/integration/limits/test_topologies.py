@@ -6,9 +6,12 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 from redis.asyncio import Redis
+from redis.asyncio.cluster import RedisCluster
+from redis.asyncio.connection import SSLConnection
 from redis.exceptions import NoPermissionError, ResponseError
 
 from apps.platform_cli.embedded.valkey import EmbeddedValkey
@@ -230,6 +233,25 @@ async def test_tls_context_is_made_before_a_timeout_runs(
         assert made == 2
         await again.aclose()
         await redis.aclose()
+
+
+async def test_tls_context_is_shared_by_nodes_of_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load_settings(
+        database_url="postgresql://unused", redis_url="rediss://127.0.0.1:1/0?ssl_min_version=772", redis_cluster=True
+    )
+    made: list[ssl.SSLContext] = []
+    make = ssl.create_default_context
+
+    def count() -> ssl.SSLContext:
+        made.append(make())
+        return made[-1]
+
+    monkeypatch.setattr(ssl, "create_default_context", count)
+    cluster = cast("RedisCluster", make_redis(settings))
+    nodes = [*cluster.startup_nodes, *cluster.nodes_manager.startup_nodes.values()]
+    connections = [cast("SSLConnection", node.connection_class(**node.connection_kwargs)) for node in nodes * 2]
+    assert [connection.ssl_context.get() for connection in connections] == [made[0]] * len(connections)
+    assert len(made) == 1
 
 
 OPERATIONS = ROOT / "docs" / "operations.md"
