@@ -57,7 +57,7 @@ class ConfigReload:
         self._audit = audit
         self._afterwards = afterwards
         self._asked = False
-        self._seen = _signature(settings.config_file)
+        self._seen = self._last_look = _signature(settings.config_file)
         self._refused: list[str] = []
         """The problems of the last attempt."""
         self._reason = "file_changed"
@@ -80,16 +80,15 @@ class ConfigReload:
 
     async def _look(self) -> None:
         now = await asyncio.to_thread(_signature, self._settings.config_file)
-        if not self._asked and now == self._seen:
-            if self._refused and time.monotonic() >= self._retry_at:
-                self._retry_wait = min(2 * self._retry_wait, MAX_RETRY_SECONDS)
-                await self.reload(self._reason)
-            return
-        self._retry_wait = RETRY_SECONDS
-        # A file that is still being written is read again once its time stamp has changed once more.
-        reason = "sighup" if self._asked else "file_changed"
-        self._asked, self._seen = False, now
-        await self.reload(reason)
+        asked, self._asked = self._asked, False
+        # A changed file is read once it has not changed for a whole look: half of a file may be a valid configuration.
+        settled, self._last_look = now == self._last_look, now
+        if asked or (now != self._seen and settled):
+            self._seen, self._retry_wait = now, RETRY_SECONDS
+            await self.reload("sighup" if asked else "file_changed")
+        elif now == self._seen and self._refused and time.monotonic() >= self._retry_at:
+            self._retry_wait = min(2 * self._retry_wait, MAX_RETRY_SECONDS)
+            await self.reload(self._reason)
 
     async def reload(self, reason: str = "file_changed") -> bool:
         """Read, check and apply the file. Return whether it was applied."""

@@ -105,6 +105,20 @@ async def test_changed_file_is_applied(world: World, monkeypatch: pytest.MonkeyP
     assert world.applied == [["one", "small"], ["small", "two"], ["small", "two"]]
 
 
+async def test_file_that_is_being_written_is_applied_once_and_whole(world: World) -> None:
+    """A writer empties the file, writes a part that is a valid configuration, and later the rest."""
+    applied = Count("platform_config_reloads_total", outcome="applied")
+    refused = Count("platform_config_reloads_total", outcome="refused")
+    for state in ("", text("small"), text("small", "big")):
+        world.path.write_text(state)
+        await world.reload._look()
+        assert world.applied == []
+    await world.reload._look()
+    await world.reload._look()
+    assert world.applied == [["big", "small"]]
+    assert (applied.grown, refused.grown) == (1, 0)
+
+
 async def test_bug_in_apply_does_not_end_the_watching(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(config_reload, "WATCH_SECONDS", 0.01)
     failures = iter([ZeroDivisionError()])
