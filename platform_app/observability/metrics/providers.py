@@ -25,7 +25,7 @@ PROVIDER_FIRST_CHUNK_SECONDS = Histogram(
 PROVIDER_CONNECTIONS = Counter(
     "platform_provider_connections",
     "New connections to providers, by the host of the config file: made, failed (refused, unknown name, bad "
-    "certificate), timed_out (no response in time, or no free connection).",
+    "certificate), timed_out (no response in time, or no free connection), proxy_refused (by the egress proxy).",
     ["host", "outcome"],
 )
 

@@ -11,6 +11,7 @@ from platform_app.observability.metrics.access import (
     BUDGET_SEEDS,
     IDEMPOTENCY,
     KEY_ANNOUNCEMENTS,
+    LIMITER,
     LIMITER_SETTLEMENTS,
 )
 from platform_app.observability.metrics.http import HTTP_REFUSED
@@ -24,7 +25,7 @@ from platform_app.observability.metrics.ledger import (
 from platform_app.observability.metrics.runtime import CONFIG_RELOADS
 from platform_app.observability.metrics.signals import TRACES_DROPPED, TRACES_KEPT
 
-ZEROS: Mapping[Counter, tuple[str, ...]] = {
+ZEROS: Mapping[Counter, tuple[str | tuple[str, ...], ...]] = {
     AUTH: ("accepted", "refused", "malformed", "missing", "stale", "unavailable"),
     BUDGET_SEEDS: ("told", "failed", "late"),
     CONFIG_RELOADS: ("applied", "refused"),
@@ -35,15 +36,24 @@ ZEROS: Mapping[Counter, tuple[str, ...]] = {
     LEDGER_COUNTED: ("own", "other"),
     LEDGER_DROPPED: ("spool_full", "spool_failing", "expired"),
     LEDGER_ORPHAN_CHARGES: ("charged", "repeated", "expired", "invalid"),
+    LIMITER: (
+        ("allowed", "shared"),
+        ("denied", "shared"),
+        ("unavailable", "shared"),
+        ("denied", "remembered"),
+        ("allowed", "local"),
+        ("denied", "local"),
+        ("closed", "local"),
+    ),
     LIMITER_SETTLEMENTS: ("sent", "failed", "dropped", "renewal_failed"),
     TRACES_DROPPED: ("pipe_full", "no_exporter", "too_large", "invalid", "damaged"),
     TRACES_KEPT: ("sampled", "failed", "slow"),
 }
-"""The values of the one label of each counter."""
+"""The label values of each counter's series; those of several labels are a tuple."""
 
 
 def start_at_zero() -> None:
     """Create the series."""
     for counter, values in ZEROS.items():
         for value in values:
-            counter.labels(value)
+            counter.labels(*((value,) if isinstance(value, str) else value))

@@ -24,6 +24,7 @@ KEEP_SECONDS = 15.0
 _CLOSE_SECONDS = 1.0
 _LOG_SECONDS = 1.0
 """At most one log line for each address in this time. The counter counts every failure."""
+_OUTCOMES = ("made", "failed", "timed_out", "proxy_refused")
 _NEXT_ADDRESS_SECONDS = 0.25
 """The time until the next address is tried in parallel (RFC 8305, section 5)."""
 
@@ -53,6 +54,8 @@ class ConnectionPool:
         self._idle: dict[Address, deque[tuple[Connection, float]]] = {}
         self._sweeping: asyncio.TimerHandle | None = None
         self._logged_at: dict[Address, float] = {}
+        self._counted: set[str] = set()
+        """The hosts whose connections are counted."""
         self._closed = False
         self._all_lost = asyncio.Event()
         self.made = 0
@@ -168,12 +171,19 @@ class ConnectionPool:
             if self._closed:
                 connection.close()
         self.made += 1
-        metrics.PROVIDER_CONNECTIONS.labels(address.host, "made").inc()
+        self._count(address.host, "made")
         return connection
+
+    def _count(self, host: str, outcome: str) -> None:
+        if host not in self._counted:  # `rate` does not see a series that appears, so all exist from a host's first one
+            self._counted.add(host)
+            for each in _OUTCOMES:
+                metrics.PROVIDER_CONNECTIONS.labels(host, each)
+        metrics.PROVIDER_CONNECTIONS.labels(host, outcome).inc()
 
     def _note_failure(self, address: Address, outcome: str, error: Exception, why: str) -> None:
         """Count the failure and log its reason. Callers see only that the provider cannot be reached."""
-        metrics.PROVIDER_CONNECTIONS.labels(address.host, outcome).inc()
+        self._count(address.host, outcome)
         now = asyncio.get_running_loop().time()
         if now - self._logged_at.get(address, -_LOG_SECONDS) >= _LOG_SECONDS:
             self._logged_at[address] = now

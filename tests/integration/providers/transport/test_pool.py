@@ -1,6 +1,7 @@
 """The pool: how many connections, for how long, and which caller gets one."""
 
 import asyncio
+import secrets
 import socket
 import struct
 
@@ -11,6 +12,7 @@ from platform_app.llm.http.transport.connection import Connection
 from platform_app.llm.http.transport.errors import ConnectionLost, ConnectTimeout, IncompleteResponse
 from platform_app.llm.http.transport.pool import ConnectionPool
 from platform_app.llm.http.transport.target import Address, target_of
+from platform_app.observability import metrics
 from tests.integration.providers.transport.conftest import Run
 from tests.support.fakes.core import Count
 from tests.support.providers.transport import OK, Client, always, read, sized, talking, until
@@ -137,6 +139,26 @@ def test_opened_connections_are_counted(run: Run) -> None:
     )
     run(scenario())
     assert (made.grown, late.grown) == (1, 1)
+
+
+def test_series_of_all_outcomes_exist_from_a_hosts_first_connection(run: Run) -> None:
+    """`rate` does not see a series that appears: the first failures of a host would raise nothing."""
+    host = f"{secrets.token_hex(8)}.localhost"
+
+    async def scenario() -> None:
+        pool = ConnectionPool(1)
+        with pytest.raises(ConnectionLost):
+            await pool.send(Address(host, 9, False), b"", b"", until())
+        await pool.aclose()
+
+    run(scenario())
+    found = {
+        sample.labels["outcome"]: sample.value
+        for metric in metrics.PROVIDER_CONNECTIONS.collect()
+        for sample in metric.samples
+        if sample.labels["host"] == host and sample.name.endswith("_total")
+    }
+    assert found == {"made": 0.0, "failed": 1.0, "timed_out": 0.0, "proxy_refused": 0.0}
 
 
 def test_invalid_host_name_raises_connection_lost(run: Run) -> None:
