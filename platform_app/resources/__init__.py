@@ -20,7 +20,7 @@ from platform_app.auth.keys.service import KeyLifecycle
 from platform_app.auth.keys.store import KeyStore
 from platform_app.auth.throttle import FailureThrottle, NoThrottle
 from platform_app.chat import ChatService
-from platform_app.config import PlatformConfig, Settings, load_config_file
+from platform_app.config import PlatformConfig, Settings
 from platform_app.core_contracts import CoreStatus, core_status
 from platform_app.db.connections import close_engines
 from platform_app.db.engine import make_engine, make_probe_engine
@@ -50,7 +50,7 @@ from platform_app.redis.clients import make_idempotency_client, make_redis, make
 from platform_app.redis.cluster import PipelinedCluster
 from platform_app.resources.budget_history import LedgerHistory
 from platform_app.resources.config_audit import ConfigAudit
-from platform_app.resources.config_reload import ConfigReload
+from platform_app.resources.config_reload import ConfigReload, load_config_of
 from platform_app.resources.idempotency_quota import LimiterQuota, QuotaLimits
 from platform_app.resources.key_admin import key_rules_of
 from platform_app.resources.live_config import LiveConfig, use_log_level
@@ -113,7 +113,8 @@ async def open_resources(
     Raises:
         ConfigurationError: the config file or a required secret is wrong; it lists every problem.
     """
-    config, digest = load_config_file(settings)
+    loaded = load_config_of(settings)
+    config = loaded.config
     use_log_level(settings, config)
     async with AsyncExitStack() as stack:
         secrets = _open_secrets(stack, settings)
@@ -147,11 +148,11 @@ async def open_resources(
             settings,
             lambda changed: secret_problems(settings, changed, secrets),
             apply,
-            (config, digest),
+            loaded,
             audit,
             OwnerWarnings(engine).log,
         )
-        _log.info("config_loaded", sha256=digest, models=len(config.models), providers=len(config.providers))
+        _log.info("config_loaded", sha256=loaded.digest, models=len(config.models), providers=len(config.providers))
         if settings.config_file is not None:
             run_until_closed(stack, reload.run())
         store = RedisIdempotencyStore(clients.responses)

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from platform_app.config import PlatformConfig, Settings, load_config_file
@@ -25,6 +25,27 @@ Check = Callable[[PlatformConfig], Awaitable[list[str]]]
 """Returns the problems of a configuration, one sentence each."""
 
 
+@dataclass(frozen=True, slots=True)
+class LoadedConfig:
+    """A valid configuration, and which state of the file it is."""
+
+    config: PlatformConfig
+    digest: str
+    """The SHA-256 of the file's content; empty without a file."""
+    signature: tuple[int, int, int]
+    """Taken before the file was read, so that a change during the start of a process is noticed."""
+
+
+def load_config_of(settings: Settings) -> LoadedConfig:
+    """Return the configuration of the file as it is now.
+
+    Raises:
+        ConfigurationError: with one line for every problem.
+    """
+    signature = _signature(settings.config_file)
+    return LoadedConfig(*load_config_file(settings), signature)
+
+
 class ConfigReload:
     """Watch the config file, and apply a changed file as a whole once it is valid.
 
@@ -37,7 +58,7 @@ class ConfigReload:
         settings: Settings,
         check: Check,
         apply: Callable[[PlatformConfig], None],
-        current: tuple[PlatformConfig, str],
+        current: LoadedConfig,
         audit: ConfigAudit | None = None,
         afterwards: Callable[[PlatformConfig], Awaitable[None]] | None = None,
     ) -> None:
@@ -46,18 +67,18 @@ class ConfigReload:
             settings: where the config file is.
             check: returns one sentence for each problem of a configuration.
             apply: puts a checked configuration into use; it must not fail halfway.
-            current: the configuration in use, and the SHA-256 of its file.
+            current: the configuration in use.
             audit: writes the audit events; None for none.
             afterwards: looks at a configuration that was applied; it cannot refuse it.
         """
         self._settings = settings
         self._check = check
         self._apply = apply
-        self._config, self._digest = current
+        self._config, self._digest = current.config, current.digest
         self._audit = audit
         self._afterwards = afterwards
         self._asked = False
-        self._seen = self._last_look = _signature(settings.config_file)
+        self._seen = self._last_look = current.signature
         self._refused: list[str] = []
         """The problems of the last attempt."""
         self._reason = "file_changed"

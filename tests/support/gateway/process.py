@@ -62,6 +62,8 @@ class Gateway:
         )
         try:
             self.child.wait_ready(self._answers, READY_SECONDS)
+            if self.workers > 1:  # one of them answered; what a test changes now, another may read while it starts
+                self.child.wait_ready(self._has_all_workers, READY_SECONDS)
         except BaseException:
             self.child.kill()
             raise
@@ -99,6 +101,9 @@ class Gateway:
         """SIGKILL for the parent alone."""
         assert self.child is not None
         self.child.send(signal.SIGKILL)
+
+    def _has_all_workers(self) -> bool:
+        return f"\nplatform_workers_ready {self.workers}.0\n" in self.metrics()
 
     def _answers(self) -> bool:
         """Many calls while the gateway starts: a client of httpx would take seven times the CPU."""

@@ -9,9 +9,9 @@ import pytest
 import yaml
 from structlog.testing import capture_logs
 
-from platform_app.config import PlatformConfig, Settings, load_config_file, load_settings
+from platform_app.config import PlatformConfig, Settings, load_settings
 from platform_app.resources import config_reload
-from platform_app.resources.config_reload import ConfigReload
+from platform_app.resources.config_reload import ConfigReload, load_config_of
 from tests.support.fakes.core import Count
 
 
@@ -30,7 +30,7 @@ class World:
         path.write_text(text("small"))
         self.applied: list[list[str]] = []
         self.problems: list[str] = []
-        self.reload = ConfigReload(self.settings(), self.check, self.apply, load_config_file(self.settings()))
+        self.reload = ConfigReload(self.settings(), self.check, self.apply, load_config_of(self.settings()))
 
     def settings(self) -> Settings:
         return load_settings(
@@ -119,6 +119,16 @@ async def test_file_that_is_being_written_is_applied_once_and_whole(world: World
     assert (applied.grown, refused.grown) == (1, 0)
 
 
+async def test_change_during_the_start_is_applied(world: World) -> None:
+    """A worker reads the file, the file changes, and only then the worker begins to watch it."""
+    loaded = load_config_of(world.settings())
+    world.path.write_text(text("small", "big"))
+    reload = ConfigReload(world.settings(), world.check, world.apply, loaded)
+    for _ in range(2):
+        await reload._look()
+    assert world.applied == [["big", "small"]]
+
+
 async def test_bug_in_apply_does_not_end_the_watching(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(config_reload, "WATCH_SECONDS", 0.01)
     failures = iter([ZeroDivisionError()])
@@ -128,7 +138,7 @@ async def test_bug_in_apply_does_not_end_the_watching(world: World, monkeypatch:
             raise error
         world.apply(config)
 
-    reload = ConfigReload(world.settings(), world.check, apply, load_config_file(world.settings()))
+    reload = ConfigReload(world.settings(), world.check, apply, load_config_of(world.settings()))
     task = asyncio.create_task(reload.run())
     try:
         reload.request()
@@ -171,7 +181,7 @@ async def test_refused_file_is_tried_again_without_a_change(world: World, monkey
         checks += 1
         return world.problems
 
-    reload = ConfigReload(world.settings(), check, world.apply, load_config_file(world.settings()))
+    reload = ConfigReload(world.settings(), check, world.apply, load_config_of(world.settings()))
     world.problems = ["provider 'sim', secret 'SIM_KEY': not found"]
     world.path.write_text(text("small", "big"))
     task = asyncio.create_task(reload.run())
