@@ -1,30 +1,25 @@
 """The stage: a gateway with two workers and all that it needs, as processes that the drill starts and ends."""
 
-import json
-import secrets
 import signal
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
 import yaml
 
-from apps.platform_cli.embedded import processes
-from apps.platform_cli.embedded.child import ChildProcess
 from apps.platform_cli.embedded.postgres import EmbeddedPostgres
 from apps.platform_cli.embedded.valkey import EmbeddedValkey
-from platform_app.db import migrations
 from tests.conftest import GENEROUS, Platform
 from tests.drill.monitoring import Monitoring, running_monitoring
 from tests.drill.traffic import Client, Traffic
 from tests.drill.webhooks import PostCallback, PostReceiver
-from tests.support.gateway.http import workers
+from tests.support.gateway.http import live_workers
 from tests.support.gateway.process import Gateway
 from tests.support.servers.ports import free_port
+from tests.support.servers.provider_process import Provider, start_provider
+from tests.support.servers.stores import running_stores
 
 WORKERS = 2
 BLOCKED_SECONDS = 0.6
@@ -34,28 +29,7 @@ _BLOCK_ON_SIGNAL = f"""
 import signal, time
 signal.signal({int(BLOCK_SIGNAL)}, lambda *_: time.sleep({BLOCKED_SECONDS}))
 """
-_DATABASE = "drill"
 _CHAT, _EMBEDDINGS = "/v1/platform/chat", "/v1/embeddings"
-
-
-@dataclass(frozen=True)
-class Provider:
-    """A simulated provider in a separate process."""
-
-    name: str
-    base_url: str
-
-    def switch(self, fault: str, model: str = "") -> None:
-        """Let one upstream model, or all, fail from now on."""
-        self._post({"fault": fault, "model": model})
-
-    def clear(self) -> None:
-        """Let all models work again."""
-        self._post({})
-
-    def _post(self, parameters: Mapping[str, str]) -> None:
-        url = f"{self.base_url.removesuffix('/v1')}/_sim/fault"
-        httpx.post(url, params=dict(parameters), timeout=30, trust_env=False).raise_for_status()
 
 
 @dataclass
@@ -75,7 +49,7 @@ class Stage:
 
     def workers(self) -> list[int]:
         """Return the process ids of the workers that run now."""
-        return [pid for pid in workers(self.gateway) if "apps.platform_api" in processes.command_line(pid)]
+        return live_workers(self.gateway)
 
 
 @contextmanager
@@ -85,24 +59,15 @@ def running_stage(factor: int, *, redis_timeout_ms: int = 50) -> Iterator[Stage]
         # Not below pytest's directory: PostgreSQL may run as another user, which must be able to traverse the path.
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fbdrill")))
         providers = {name: start_provider(stack, directory, name) for name in ("north", "south")}
-        postgres = EmbeddedPostgres(directory / "postgres" / "data", settings={"fsync": "off"})
-        stack.callback(postgres.stop)
-        postgres.start()
-        postgres.create_database(_DATABASE)
-        valkey = EmbeddedValkey(directory / "valkey")
-        stack.callback(valkey.stop)
-        valkey.start()
-        migrations.upgrade(postgres.url(_DATABASE))
+        stores = stack.enter_context(running_stores(directory))
         collector = stack.enter_context(PostReceiver(free_port(), PostCallback()))
         config_file = directory / "platform.yaml"
         config_file.write_text(yaml.safe_dump(_config(providers)))
         platform = Platform(
             {
-                **_environment(directory, collector.url),
-                "PLATFORM_DATABASE_URL": postgres.url(_DATABASE),
-                "PLATFORM_REDIS_URL": valkey.url,
+                **stores.environment(config_file, "assistant"),
+                **_variables(directory, collector.url),
                 "PLATFORM_REDIS_TIMEOUT_MS": str(redis_timeout_ms),
-                "PLATFORM_CONFIG_FILE": str(config_file),
             }
         )
         clients = _clients(platform)
@@ -112,10 +77,12 @@ def running_stage(factor: int, *, redis_timeout_ms: int = 50) -> Iterator[Stage]
         gateway.start()
         monitoring = stack.enter_context(running_monitoring(directory, f"127.0.0.1:{gateway.metrics_port}", factor))
         traffic = stack.enter_context(Traffic(gateway.base_url, clients))
-        yield Stage(gateway, postgres, valkey, providers, collector, config_file, spare_key, monitoring, traffic)
+        yield Stage(
+            gateway, stores.postgres, stores.valkey, providers, collector, config_file, spare_key, monitoring, traffic
+        )
 
 
-def _environment(directory: Path, collector_url: str) -> dict[str, str]:
+def _variables(directory: Path, collector_url: str) -> dict[str, str]:
     site = directory / "site"
     site.mkdir()
     (site / "sitecustomize.py").write_text(_BLOCK_ON_SIGNAL)
@@ -123,14 +90,9 @@ def _environment(directory: Path, collector_url: str) -> dict[str, str]:
         "PATH": "/usr/bin:/bin",
         "PYTHONPATH": str(site),
         "TMPDIR": str(directory),
-        "PLATFORM_ENV": "dev",
-        "PLATFORM_DEFAULT_MODEL": "assistant",
-        "PLATFORM_API_KEY_PEPPER": f"1:{secrets.token_hex(32)}",
         "PLATFORM_SPOOL_DIR": str(directory / "spool"),
         "PLATFORM_METRICS_CACHE_SECONDS": "0.2",
         "PLATFORM_WORKER_TIMEOUT_SECONDS": "6",
-        "PLATFORM_SHUTDOWN_DRAIN_SECONDS": "0",
-        "PLATFORM_SHUTDOWN_GRACE_SECONDS": "2",
         "OPENAI_API_KEY": "sk-drill",
         "OTEL_EXPORTER_OTLP_ENDPOINT": collector_url,
         "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
@@ -175,12 +137,3 @@ def _clients(platform: Platform) -> list[Client]:
         client("marketing", _CHAT, {"model": "writer", "prompt": "Say hello."}),
         client("search", _EMBEDDINGS, {"model": "embedder", "input": "one line of text"}),
     ]
-
-
-def start_provider(stack: ExitStack, directory: Path, name: str) -> Provider:
-    ready = directory / f"{name}.json"
-    arguments = [sys.executable, "-m", "apps.provider_simulator", "--port", "0", "--ready-file", str(ready)]
-    child = ChildProcess(f"the provider {name}", arguments, log_file=directory / f"{name}.log")
-    stack.callback(child.stop)
-    child.wait_ready(ready.exists, 60)
-    return Provider(name, json.loads(ready.read_text())["base_url"])

@@ -2,12 +2,12 @@
 
 import os
 import shutil
-import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from apps.platform_cli.embedded.child import ChildProcess
+from tests.support.servers.ports import takes_connections
 
 READY_SECONDS = 20.0
 
@@ -102,19 +102,11 @@ class ProxyKind:
             cwd=directory,
         )
         try:
-            child.wait_ready(lambda: _takes_connections(port), READY_SECONDS)
+            child.wait_ready(lambda: takes_connections(port), READY_SECONDS)
         except BaseException:
             child.kill()
             raise
         return child
-
-
-def _takes_connections(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
-    except OSError:
-        return False
-    return True
 
 
 def _nginx(directory: Path, port: int, gateway_port: int, upstream: str, location: str) -> str:

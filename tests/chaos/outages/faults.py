@@ -1,7 +1,6 @@
 """What is broken, and how it is repaired."""
 
 import os
-import resource
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 
 from tests.chaos.outages.stage import Stage
 from tests.drill.faults.fault import repeatedly
+from tests.support.servers.full_disk import full_disk
 
 _SLOW_SECONDS = 0.03
 
@@ -123,23 +123,9 @@ def _workers_hit(number: signal.Signals) -> Callable[[Stage], AbstractContextMan
     return inject
 
 
-@contextmanager
-def _disk_full(stage: Stage) -> Iterator[None]:
-    """Let the kernel refuse every write of the first gateway's workers to a file, as tests/drill does."""
-    pids = stage.workers()[: len(stage.workers()) // 2]
-    try:
-        for pid in pids:
-            _limit_file_size(pid, 0)
-        yield
-    finally:
-        for pid in pids:
-            with suppress(ProcessLookupError):
-                _limit_file_size(pid, resource.RLIM_INFINITY)
-
-
-def _limit_file_size(pid: int, size: int) -> None:
-    _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
-    resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, hard))
+def _disk_full(stage: Stage) -> AbstractContextManager[None]:
+    """For the workers of the first gateway."""
+    return full_disk(stage.workers()[: len(stage.workers()) // 2])
 
 
 FAULTS = {

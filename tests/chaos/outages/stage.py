@@ -1,6 +1,5 @@
 """Two gateways with two workers each, and the servers that they share."""
 
-import secrets
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -10,21 +9,19 @@ from pathlib import Path
 import httpx
 import yaml
 
-from apps.platform_cli.embedded import processes
 from apps.platform_cli.embedded.postgres import EmbeddedPostgres
 from apps.platform_cli.embedded.valkey import EmbeddedValkey
-from platform_app.db import migrations
 from tests.conftest import Platform
-from tests.drill.stage import Provider, start_provider
-from tests.support.gateway.http import workers
+from tests.support.gateway.http import live_workers
 from tests.support.gateway.process import Gateway
 from tests.support.servers.openbao import ROOT_TOKEN, OpenBao
+from tests.support.servers.provider_process import Provider, start_provider
+from tests.support.servers.stores import running_stores
 
 GATEWAYS = WORKERS = 2
 LIMITED = 40
 """Requests for the model `scarce` that a key may send in ten minutes, which is longer than a fault."""
 SLOTS = 16
-_DATABASE = "chaos"
 
 
 @dataclass
@@ -45,8 +42,7 @@ class Stage:
 
     def workers(self) -> list[int]:
         """Return the process ids of all workers that run now."""
-        found = [pid for gateway in self.gateways for pid in workers(gateway)]
-        return [pid for pid in found if "apps.platform_api" in processes.command_line(pid)]
+        return [pid for gateway in self.gateways for pid in live_workers(gateway)]
 
     def put_secrets(self) -> None:
         """Write what the gateways read; OpenBao in development mode keeps it in memory."""
@@ -72,35 +68,21 @@ def running_stage() -> Iterator[Stage]:
         # Not below pytest's directory: PostgreSQL may run as another user, which must be able to traverse the path.
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fbchaos")))
         providers = {name: start_provider(stack, directory, name) for name in ("north", "south")}
-        postgres = EmbeddedPostgres(directory / "postgres" / "data", settings={"fsync": "off"})
-        stack.callback(postgres.stop)
-        postgres.start()
-        postgres.create_database(_DATABASE)
-        valkey = EmbeddedValkey(directory / "valkey")
-        stack.callback(valkey.stop)
-        valkey.start()
-        migrations.upgrade(postgres.url(_DATABASE))
+        stores = stack.enter_context(running_stores(directory))
         openbao = stack.enter_context(OpenBao(directory))
         config = directory / "platform.yaml"
         config.write_text(yaml.safe_dump(_config(providers)))
         platform = Platform(
             {
+                **stores.environment(config, "assistant"),
                 "PATH": "/usr/bin:/bin",
                 "TMPDIR": str(directory),
-                "PLATFORM_ENV": "dev",
-                "PLATFORM_DATABASE_URL": postgres.url(_DATABASE),
                 "PLATFORM_DATABASE_TIMEOUT_SECONDS": "1",
-                "PLATFORM_REDIS_URL": valkey.url,
-                "PLATFORM_CONFIG_FILE": str(config),
-                "PLATFORM_DEFAULT_MODEL": "assistant",
                 "PLATFORM_REPLICAS": str(GATEWAYS),
-                "PLATFORM_API_KEY_PEPPER": f"1:{secrets.token_hex(32)}",
                 "PLATFORM_AUTH_CACHE_TTL_SECONDS": "1",
                 "PLATFORM_WORKER_TIMEOUT_SECONDS": "4",
                 "PLATFORM_METRICS_CACHE_SECONDS": "0.2",
                 "PLATFORM_PROVIDER_IDLE_TIMEOUT_SECONDS": "3",
-                "PLATFORM_SHUTDOWN_DRAIN_SECONDS": "0",
-                "PLATFORM_SHUTDOWN_GRACE_SECONDS": "2",
             }
         )
         environment = {name: value for name, value in platform.environment.items() if "PEPPER" not in name} | {
@@ -114,7 +96,7 @@ def running_stage() -> Iterator[Stage]:
             Gateway({**environment, "PLATFORM_SPOOL_DIR": str(directory / f"spool{each}")}, directory, workers=WORKERS)
             for each in range(GATEWAYS)
         ]
-        stage = Stage(gateways, postgres, valkey, openbao, providers, platform)
+        stage = Stage(gateways, stores.postgres, stores.valkey, openbao, providers, platform)
         stage.put_secrets()
         for gateway in gateways:
             stack.enter_context(gateway)

@@ -1,18 +1,15 @@
 """A gateway with one model for each provider format, and the simulator behind it."""
 
-import secrets
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from apps.platform_cli.embedded.postgres import EmbeddedPostgres
-from apps.platform_cli.embedded.valkey import EmbeddedValkey
-from platform_app.db import migrations
 from tests.conftest import GENEROUS, PATIENT, Platform
 from tests.support.gateway.process import Gateway, write_catalog
 from tests.support.providers.client_models import providers_of
 from tests.support.providers.simulator_thread import running_simulator
+from tests.support.servers.stores import running_stores
 from tests.support.usage.records import BilledKey
 
 ROUTES = {
@@ -42,14 +39,7 @@ def running_stage(directory: Path) -> Iterator[Stage]:
     """Start all of it; end all of it."""
     with ExitStack() as stack:
         provider = stack.enter_context(running_simulator())
-        postgres = EmbeddedPostgres(directory / "postgres")
-        stack.callback(postgres.stop)
-        postgres.start()
-        postgres.create_database("agents")
-        valkey = EmbeddedValkey(directory / "valkey")
-        stack.callback(valkey.stop)
-        valkey.start()
-        migrations.upgrade(postgres.url("agents"))
+        stores = stack.enter_context(running_stores(directory))
         config = write_catalog(
             directory / "platform.yaml",
             providers_of(provider),
@@ -57,16 +47,5 @@ def running_stage(directory: Path) -> Iterator[Stage]:
             rate_limits=GENEROUS,
             policies=PATIENT,
         )
-        platform = Platform(
-            {
-                "PLATFORM_ENV": "dev",
-                "PLATFORM_DATABASE_URL": postgres.url("agents"),
-                "PLATFORM_REDIS_URL": valkey.url,
-                "PLATFORM_CONFIG_FILE": str(config),
-                "PLATFORM_DEFAULT_MODEL": "agent-openai",
-                "PLATFORM_API_KEY_PEPPER": f"1:{secrets.token_hex(32)}",
-                "PLATFORM_SHUTDOWN_DRAIN_SECONDS": "0",
-                "OPENAI_API_KEY": "sk-agents",
-            }
-        )
+        platform = Platform({**stores.environment(config, "agent-openai"), "OPENAI_API_KEY": "sk-agents"})
         yield Stage(stack.enter_context(Gateway(platform.environment, directory)), platform)

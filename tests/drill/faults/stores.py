@@ -1,13 +1,13 @@
 """Faults of the stores: Redis, PostgreSQL, and the disk of the spool."""
 
-import resource
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 
 from tests.drill.faults.fault import Delivery, Expected, Fault
 from tests.drill.runbook import Cause
 from tests.drill.stage import Stage
 from tests.drill.traffic import Client
+from tests.support.servers.full_disk import full_disk
 
 _NEWCOMERS_PER_SECOND = 2.0
 
@@ -34,26 +34,8 @@ def _postgres_stopped(stage: Stage) -> Iterator[None]:
         stage.postgres.start()
 
 
-@contextmanager
-def _disk_full(stage: Stage) -> Iterator[None]:
-    """Let the kernel refuse every write of the workers to a file, which needs no privilege and no separate disk.
-
-    Pipes, sockets and mapped files still work, as with a full disk.
-    """
-    pids = stage.workers()
-    try:
-        for pid in pids:
-            _limit_file_size(pid, 0)
-        yield
-    finally:
-        for pid in pids:
-            with suppress(ProcessLookupError):
-                _limit_file_size(pid, resource.RLIM_INFINITY)
-
-
-def _limit_file_size(pid: int, size: int) -> None:
-    _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
-    resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, hard))
+def _disk_full(stage: Stage) -> AbstractContextManager[None]:
+    return full_disk(stage.workers())
 
 
 STORES = (

@@ -12,7 +12,6 @@ import asyncpg
 import httpx
 import pytest
 
-from apps.platform_cli.embedded import processes
 from apps.platform_cli.embedded.postgres import EmbeddedPostgres
 from platform_app.db import migrations
 from platform_app.db.engine import make_engine
@@ -21,7 +20,7 @@ from platform_app.ledger.service import open_ledger
 from platform_app.ledger.shipping.batch import batch_of
 from platform_app.ledger.shipping.shipper import Shipper
 from tests.conftest import Platform
-from tests.support.gateway.http import metric
+from tests.support.gateway.http import live_workers, metric
 from tests.support.gateway.process import Gateway
 from tests.support.ledger.database import connected, session_on, settings_for
 from tests.support.ledger.events import access
@@ -97,7 +96,7 @@ async def test_refusals_are_few_rows_and_add_up(
     assert counted >= 400 - 2 * 2 * BOUND, "two addresses, in two minutes at most"
     assert gateway.child is not None
     if end == "killed":
-        [worker] = [pid for pid in processes.descendants(gateway.child.pid) if _is_worker(pid)]
+        [worker] = live_workers(gateway)
         os.kill(worker, signal.SIGKILL)
     else:
         await asyncio.to_thread(gateway.stop)
@@ -116,10 +115,6 @@ async def test_refusals_are_few_rows_and_add_up(
         lines = [line for line in gateway.log_lines() if line["event"] == "request" and line["status"] != 200]
         assert sum(line.get("count", 1) for line in lines) == 400, "probes aside, which are 200"
         assert len(lines) <= 2 * 2 * (BOUND + OUTCOMES)
-
-
-def _is_worker(pid: int) -> bool:
-    return "apps.platform_api" in processes.command_line(pid)
 
 
 async def test_requests_with_a_key_are_rows_of_their_own(counting: tuple[Gateway, Mapping[str, str]]) -> None:

@@ -90,6 +90,11 @@ def workers(gateway: Gateway) -> list[int]:
     return processes.descendants(gateway.child.pid)
 
 
+def live_workers(gateway: Gateway) -> list[int]:
+    """The ids of a gateway's workers without those that have ended and were not reaped, and without other children."""
+    return [pid for pid in workers(gateway) if "apps.platform_api" in processes.command_line(pid)]
+
+
 @dataclass(frozen=True)
 class Connection:
     """A bare TCP connection to a gateway."""

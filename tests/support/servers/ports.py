@@ -34,3 +34,12 @@ def free_port() -> int:
                 continue
             return port
     raise RuntimeError(f"no TCP port between {_FIRST} and {_LAST} is free on 127.0.0.1")
+
+
+def takes_connections(port: int) -> bool:
+    """Return whether a server on 127.0.0.1 accepts connections."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True

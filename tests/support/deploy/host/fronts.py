@@ -2,12 +2,12 @@
 
 import os
 import shutil
-import socket
 from dataclasses import dataclass
 from pathlib import Path
 
 from apps.platform_cli.embedded.child import ChildProcess
 from tests.support.deploy.host.programs import DEPLOY, output_of, program
+from tests.support.servers.ports import takes_connections
 
 NGINX = DEPLOY / "nginx/flowbiz-platform.conf"
 HAPROXY = DEPLOY / "haproxy/haproxy.cfg"
@@ -62,7 +62,7 @@ def start_front(
     output_of(check)
     child = ChildProcess(name, arguments, log_file=directory / "output.log", cwd=directory)
     try:
-        child.wait_ready(lambda: _takes_connections(port), _READY_SECONDS)
+        child.wait_ready(lambda: takes_connections(port), _READY_SECONDS)
     except BaseException:
         child.kill()
         raise
@@ -109,11 +109,3 @@ def _with_gateways(text: str, gateways: tuple[int, int]) -> str:
         assert f"127.0.0.1:{old}" in text
         text = text.replace(f"127.0.0.1:{old}", f"127.0.0.1:{new}")
     return text
-
-
-def _takes_connections(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
-    except OSError:
-        return False
-    return True
