@@ -12,7 +12,7 @@ import yaml
 from apps.platform_cli.embedded.postgres import EmbeddedPostgres
 from apps.platform_cli.embedded.valkey import EmbeddedValkey
 from tests.conftest import Platform
-from tests.support.gateway.http import live_workers
+from tests.support.gateway.http import live_workers, metric
 from tests.support.gateway.process import Gateway
 from tests.support.servers.openbao import ROOT_TOKEN, OpenBao
 from tests.support.servers.provider_process import Provider, start_provider
@@ -50,8 +50,9 @@ class Stage:
         self.openbao.put("PLATFORM_API_KEY_PEPPER", self.platform.environment["PLATFORM_API_KEY_PEPPER"])
 
     def ready(self) -> bool:
-        """Return whether both gateways are ready, with all their workers."""
-        return all(_is_ready(gateway) for gateway in self.gateways) and len(self.workers()) == GATEWAYS * WORKERS
+        """Return whether both gateways are ready, with all their workers, and count together in Valkey."""
+        all_run = all(_is_ready(gateway) for gateway in self.gateways) and len(self.workers()) == GATEWAYS * WORKERS
+        return all_run and not any(metric(gateway.metrics(), "platform_limiter_degraded") for gateway in self.gateways)
 
 
 def _is_ready(gateway: Gateway) -> bool:
@@ -62,7 +63,7 @@ def _is_ready(gateway: Gateway) -> bool:
 
 
 @contextmanager
-def running_stage() -> Iterator[Stage]:
+def running_stage(*, redis_timeout_ms: int = 50) -> Iterator[Stage]:
     """Start everything in a temporary directory; end everything that was started."""
     with ExitStack() as stack:
         # Not below pytest's directory: PostgreSQL may run as another user, which must be able to traverse the path.
@@ -78,6 +79,7 @@ def running_stage() -> Iterator[Stage]:
                 "PATH": "/usr/bin:/bin",
                 "TMPDIR": str(directory),
                 "PLATFORM_DATABASE_TIMEOUT_SECONDS": "1",
+                "PLATFORM_REDIS_TIMEOUT_MS": str(redis_timeout_ms),
                 "PLATFORM_REPLICAS": str(GATEWAYS),
                 "PLATFORM_AUTH_CACHE_TTL_SECONDS": "1",
                 "PLATFORM_WORKER_TIMEOUT_SECONDS": "4",

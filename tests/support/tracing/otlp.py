@@ -1,5 +1,7 @@
 """Real OTLP receivers, over HTTP and over gRPC, that keep what they receive."""
 
+import contextlib
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -127,10 +129,29 @@ def http_receiver(existing: Received | None = None, port: int = 0) -> Iterator[R
     class Server(ThreadingHTTPServer):
         daemon_threads = True
 
+        def __init__(self, address: tuple[str, int]) -> None:
+            self.connections: set[socket.socket] = set()
+            super().__init__(address, Handler)
+
+        def get_request(self) -> tuple[socket.socket, Any]:
+            connection, address = super().get_request()
+            self.connections.add(connection)
+            return connection, address
+
+        def shutdown_request(self, request: Any) -> None:
+            self.connections.discard(request)
+            super().shutdown_request(request)
+
+        def server_close(self) -> None:
+            super().server_close()
+            for connection in list(self.connections):  # a receiver that has ended takes nothing over an idle one either
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+
         def handle_error(self, *_: object) -> None:
             pass  # the exporter was killed during a request
 
-    server = Server(("127.0.0.1", port), Handler)
+    server = Server(("127.0.0.1", port))
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     received.endpoint = f"http://127.0.0.1:{server.server_port}"
