@@ -1,7 +1,7 @@
 """Why a connection to a server failed: the cause and the next step, without an address, a name or a credential.
 
-`db/failures.py` and `redis/failures.py` know the errors of their servers. This module knows what they share: names,
-routes, refused and lost connections, timeouts and TLS.
+`db/failures.py`, `redis/failures.py` and `llm/http/transport/failures.py` know the errors of their servers. This module
+knows what they share: names, routes, refused and lost connections, timeouts and TLS.
 """
 
 import errno
@@ -61,7 +61,10 @@ def error_chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None and id(error) not in seen:
         seen.add(id(error))
         yield error
-        error = getattr(error, "orig", None) or error.__cause__ or error.__context__
+        if isinstance(error, BaseExceptionGroup):  # one for each address of a name
+            error = error.exceptions[0]
+        else:
+            error = getattr(error, "orig", None) or error.__cause__ or error.__context__
 
 
 def tls_failure(error: BaseException) -> str | None:
@@ -90,6 +93,16 @@ def network_failure(error: BaseException, setting: str) -> Failure | None:
         if isinstance(each, OSError) and (found := _by_number(_number(each), setting)) is not None:
             return found
     return None
+
+
+def server_failure(error: BaseException, setting: str, ca_setting: str) -> Failure:
+    """Return why there was no response from a server that speaks HTTP. `setting` holds its address, `ca_setting` the
+    CAs that are trusted for it."""
+    if (problem := tls_failure(error)) is not None:
+        if "TLS" in problem:
+            return Failure(problem, f"check the scheme and the port in {setting}", passes=False)
+        return Failure(problem, f"name its CA with {ca_setting}, and its certificate's host in {setting}", passes=False)
+    return network_failure(error, setting) or lost(setting)
 
 
 def _number(error: OSError) -> int | None:

@@ -108,7 +108,8 @@ class PoolRenewal:
         await engine.dispose(close=False)
         for driver in idle:
             driver.terminate()
-        _log.warning("database_pool_renewed", connections=len(idle) + len(self._doubted))
+        if connections := len(idle) + len(self._doubted):  # a server that refuses new ones has none to replace
+            _log.warning("database_pool_renewed", connections=connections)
 
     def cut(self) -> None:
         """Cut the idle connections without waiting for the server."""

@@ -7,8 +7,10 @@ from typing import Any
 
 from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession, get_session
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.exceptions import ConnectionError as BotoConnectionError
 
+from platform_app.connection_failures import server_failure
 from platform_app.errors import SecretNotFound, SecretStoreUnavailable
 from platform_app.secret_store.base import STORE_TIMEOUT_SECONDS, Secret, SecretReference, SecretStore, answer_within
 
@@ -83,9 +85,7 @@ class AwsSecretStore:
                 "secretsmanager:GetSecretValue on it, and kms:Decrypt on its key"
             ) from None
         except BotoCoreError as error:
-            raise SecretStoreUnavailable(
-                f"AWS Secrets Manager in {self._region} cannot be reached ({type(error).__name__})"
-            ) from None
+            raise SecretStoreUnavailable(f"AWS Secrets Manager in {self._region}: {_why(error)}") from None
         return answer
 
     async def _open(self) -> Any:
@@ -96,6 +96,19 @@ class AwsSecretStore:
                 )
                 self._client = await self._stack.enter_async_context(context)
         return self._client
+
+
+def _why(error: BotoCoreError) -> str:
+    """Return why there was no response. botocore's own texts may hold what a credential helper printed."""
+    if isinstance(error, HTTPClientError | BotoConnectionError):
+        return str(server_failure(error, "PLATFORM_AWS_ENDPOINT_URL, or PLATFORM_AWS_REGION,", "AWS_CA_BUNDLE"))
+    kind = type(error).__name__
+    if "Cred" in kind or "Token" in kind:
+        return (
+            f"no credentials can be used ({kind}); give the pod or the instance a role, or set AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY"
+        )
+    return f"its client cannot be set up ({kind}); check the AWS_ variables and the files that they name"
 
 
 def _json_field(secret_id: str, text: str, field: str) -> str:

@@ -137,7 +137,7 @@ async def database_errors(what: str = "key store") -> AsyncIterator[None]:
     try:
         yield
     except (*DATABASE_ERRORS, SecretError) as error:
-        why = type(error).__name__ if isinstance(error, SecretError) else str(database_failure(error))
+        why = str(error) if isinstance(error, SecretError) else str(database_failure(error))
         _log.warning("key_store_unavailable", store=what, error=why)
         raise AuthUnavailable(f"The {what} is unavailable. Try again shortly.", retry_after=2) from None
 

@@ -1,7 +1,6 @@
 """One cheap call to a provider, sent by the adapter that also sends requests: the same transport, proxy, CAs and
 credential header."""
 
-import ssl
 from collections.abc import Iterator
 
 from platform_app.config import PlatformConfig, ProviderConfig, did_you_mean
@@ -9,7 +8,7 @@ from platform_app.config.model_names import WILDCARD
 from platform_app.errors import PlatformError
 from platform_app.llm.http.client import UnexpectedStatus
 from platform_app.llm.http.response import ProviderLimits
-from platform_app.llm.http.transport.errors import ProxyRefused
+from platform_app.llm.http.transport.failures import provider_failure
 from platform_app.llm.http.transport.pool import ConnectionPool
 from platform_app.llm.interfaces import ModelList
 from platform_app.llm.providers.factory import make_adapter
@@ -63,16 +62,7 @@ def _failure(where: str, error: PlatformError) -> str:
     if cause is None:
         return f"no request was sent to {where}: {error.message}"
     if not isinstance(cause, UnexpectedStatus):
-        return f"{where} does not respond ({_why(cause)})"
+        return f"{where} does not respond: {provider_failure(cause)}"
     if cause.status in (401, 403):
         return f"{where} refuses the credential ({cause.status})"
     return f"{where} responds with {cause.status}"
-
-
-def _why(cause: BaseException) -> str:
-    if isinstance(cause, ProxyRefused):
-        return str(cause)
-    origin = cause.__cause__
-    if isinstance(origin, ssl.SSLCertVerificationError):
-        return f"its certificate is not trusted: {origin.verify_message}"
-    return type(origin or cause).__name__

@@ -9,7 +9,15 @@ import orjson
 from openai.types.chat import ChatCompletion
 
 from apps.platform_cli.smoke.result import CheckFailed, CheckSkipped
-from apps.platform_cli.smoke.session import CHAT_PATH, PROMPT, SmokeSession, json_object, shown, skip_if_forbidden
+from apps.platform_cli.smoke.session import (
+    CHAT_PATH,
+    PROMPT,
+    SmokeSession,
+    json_object,
+    shown,
+    skip_if_forbidden,
+    why_no_response,
+)
 
 LIMIT_HEADERS = ("ratelimit-policy", "ratelimit", "x-ratelimit-limit-requests", "x-ratelimit-remaining-requests")
 _REMEDIES: Mapping[int, str] = {
@@ -85,7 +93,7 @@ async def _read_events(smoke: SmokeSession, response: httpx.Response) -> tuple[l
             elif line.startswith("data: "):
                 data = line.removeprefix("data: ")[:_MAX_DATA]
     except httpx.HTTPError as error:
-        return events, data, f", then {type(error).__name__}: {error}"
+        return events, data, f", then {why_no_response(error, '--base-url').cause}"
     return events, data, ""
 
 
@@ -176,6 +184,8 @@ def _words(error: openai.OpenAIError) -> str:
     """Describe an error of the client in one line."""
     if isinstance(error, openai.APIStatusError):
         return _status_words(error)
+    if isinstance(error, openai.APIConnectionError):
+        return f"no response: {why_no_response(error, '--base-url').cause}"
     return f"{type(error).__name__}: {error}"
 
 

@@ -13,6 +13,7 @@ from openai import AsyncOpenAI
 from prometheus_client.parser import text_string_to_metric_families
 
 from apps.platform_cli.smoke.result import CheckFailed, CheckSkipped
+from platform_app.connection_failures import Failure, server_failure
 
 CHAT_PATH = "/v1/platform/chat"
 PROMPT = "Reply with the word: pong"
@@ -121,7 +122,10 @@ class SmokeSession:
         try:
             response = await self.http.get(url)
             families = list(text_string_to_metric_families(response.text)) if response.is_success else []
-        except (httpx.HTTPError, ValueError) as error:
+        except httpx.HTTPError as error:
+            why = why_no_response(error, "--metrics-url")
+            raise CheckFailed(expected, f"no response: {why.cause}", f"{remedy} Also {why.remedy}.") from None
+        except ValueError as error:
             raise CheckFailed(expected, f"{type(error).__name__}: {error}", remedy) from None
         if not families:
             raise CheckFailed(expected, shown(response), remedy)
@@ -145,10 +149,11 @@ class SmokeSession:
             raise self._unreachable(error) from None
 
     def _unreachable(self, error: httpx.HTTPError) -> CheckFailed:
+        why = why_no_response(error, "--base-url")
         return CheckFailed(
             f"an HTTP response from {self.options.base_url}",
-            f"{type(error).__name__}: {error}",
-            "Check --base-url, that the gateway runs, and that this machine can reach it.",
+            f"no response: {why.cause}",
+            f"{why.remedy[0].upper()}{why.remedy[1:]}.",
         )
 
 
@@ -160,6 +165,11 @@ async def open_session(options: SmokeOptions) -> AsyncIterator[SmokeSession]:
     )
     async with httpx.AsyncClient(timeout=options.timeout_seconds) as http, openai:
         yield SmokeSession(options, http, openai)
+
+
+def why_no_response(error: Exception, option: str) -> Failure:
+    """Return the cause and the next step. `option` holds the server's address."""
+    return server_failure(error, option, "SSL_CERT_FILE")
 
 
 def json_object(response: httpx.Response) -> Mapping[str, Any]:

@@ -7,7 +7,7 @@ import httpx
 
 from apps.platform_cli.smoke.records import chat_of
 from apps.platform_cli.smoke.result import CheckFailed, CheckSkipped
-from apps.platform_cli.smoke.session import Counters, SmokeSession, becomes_true
+from apps.platform_cli.smoke.session import Counters, SmokeSession, becomes_true, why_no_response
 
 _REMEDY = (
     "Check OTEL_EXPORTER_OTLP_ENDPOINT and the collector; the log line trace_export_failed names the reason, "
@@ -39,7 +39,7 @@ async def _in_backend(smoke: SmokeSession, url: str, trace_id: str) -> str:
         try:
             response = await smoke.http.get(url)
         except httpx.HTTPError as error:
-            received = f"{type(error).__name__}: {error}"
+            received = f"no response: {why_no_response(error, '--trace-url')}"
             return False
         received = f"{response.status_code} without this trace"
         return response.is_success and any(form in response.text for form in forms)

@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 
+from platform_app.connection_failures import server_failure
 from platform_app.errors import SecretStoreUnavailable
 
 _SOCKET_SECONDS = 3.0
@@ -49,7 +50,8 @@ class VaultHttp:
         try:
             response = await self._client.request(method, path, headers=headers, json=body)
         except httpx.HTTPError as error:
-            raise SecretStoreUnavailable(f"Vault at {self.address} does not respond ({type(error).__name__})") from None
+            why = server_failure(error, "PLATFORM_VAULT_ADDR", "PLATFORM_VAULT_CA_FILE")
+            raise SecretStoreUnavailable(f"Vault at {self.address} does not respond: {why}") from None
         if response.status_code == 503:
             raise SecretStoreUnavailable(f"Vault at {self.address} is sealed or starting (503); unseal it")
         if response.status_code >= 500 or response.status_code == 429:

@@ -1,6 +1,8 @@
 """The cheap call that `check` makes to each provider, and what it reports for each response."""
 
+import asyncio
 from collections.abc import AsyncIterator
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -11,6 +13,7 @@ from platform_app.llm.http.transport.pool import ConnectionPool
 from platform_app.llm.interfaces import ModelList
 from tests.support.providers.wires import WIRES, url_of
 from tests.support.servers.ports import free_port
+from tests.support.servers.tcp import Server, read_request
 
 KEY = "sk-canary-2f6d81c0"
 MODELS_OF = {
@@ -64,7 +67,35 @@ async def test_probe_provider_without_model_list_passes(locked: ProviderSimulato
 async def test_probe_unreachable_provider_fails(pool: ConnectionPool) -> None:
     check, _ = await probe_provider("sim", provider(f"http://127.0.0.1:{free_port()}/v1"), KEY, pool)
     assert not check.ok
-    assert check.detail.endswith("does not respond (ConnectionRefusedError)")
+    assert check.detail.endswith(
+        "does not respond: it refuses connections; check that it runs, and that base_url names its host and its port"
+    )
+
+
+@pytest.mark.parametrize(
+    ("base_url", "why"),
+    [
+        ("http://no-such-host.invalid/v1", "its host name is not found; check the host in base_url, and DNS"),
+        ("https://127.0.0.1:{port}/v1", "it does not use TLS on this port (WRONG_VERSION_NUMBER); check the scheme"),
+        ("http://127.0.0.1:{odd}/v1", "its response is not HTTP; check the scheme and the port in base_url"),
+        ("http://127.0.0.1:{closing}/v1", "it closed the connection; check its log"),
+    ],
+)
+async def test_probe_names_the_cause_and_the_next_step(
+    locked: ProviderSimulator, pool: ConnectionPool, base_url: str, why: str
+) -> None:
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 mail.example ESMTP\r\n")
+        await read_request(reader)
+
+    async def close(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+
+    async with Server(greet) as odd, Server(close) as closing:
+        ports = {"port": urlsplit(locked.base_url).port, "odd": odd.port, "closing": closing.port}
+        check, _ = await probe_provider("sim", provider(base_url.format(**ports)), KEY, pool)
+    assert not check.ok
+    assert f"does not respond: {why}" in check.detail
 
 
 @pytest.mark.parametrize("credential", ["sk-canary\nwith a line break", "sk-canary\x7f"])

@@ -144,8 +144,8 @@ async def test_smoke_trace_url_finds_trace(url: str, status: str, detail: str) -
 def test_smoke_unreachable_gateway_exits_with_one() -> None:
     done = smoke({}, "--base-url", f"http://127.0.0.1:{free_port()}", "--key", KEY)
     assert done.returncode == 1
-    assert "FAIL  liveness         received: ConnectError" in done.stdout
-    assert "to do: Check --base-url, that the gateway runs" in done.stdout
+    assert "FAIL  liveness         received: no response: it refuses connections" in done.stdout
+    assert "to do: Check that it runs, and that --base-url names its host and its port." in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
     assert KEY not in done.stdout + done.stderr
 

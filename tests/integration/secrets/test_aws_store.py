@@ -107,6 +107,8 @@ async def test_without_credentials_it_says_so(aws: SecretsManager, monkeypatch: 
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/none")
     monkeypatch.setenv("AWS_CONFIG_FILE", "/none")
     store = AwsSecretStore(get_session(), REGION, "", aws.address)
-    with pytest.raises(SecretStoreUnavailable, match="NoCredentialsError"):
+    with pytest.raises(
+        SecretStoreUnavailable, match=r"no credentials can be used \(NoCredentialsError\); give the pod"
+    ):
         await store.get("KEY")
     await store.aclose()

@@ -90,7 +90,8 @@ class TestStart:
         problems = re.findall(r"^  - (.*)$", outcome.err, re.MULTILINE)
         assert len(problems) == 2
         for problem in problems:
-            assert f"store 'vault': Vault at {vault['PLATFORM_VAULT_ADDR']} does not respond (ConnectError)" in problem
+            assert f"store 'vault': Vault at {vault['PLATFORM_VAULT_ADDR']} does not respond: it refuses" in problem
+            assert "check that it runs, and that PLATFORM_VAULT_ADDR names its host and its port" in problem
         assert ROOT_TOKEN not in outcome.all
 
     def test_serve_missing_store_setting_refuses_start(self, bare: dict[str, str]) -> None:

@@ -62,7 +62,7 @@ class Gateway:
         )
         try:
             self.child.wait_ready(self._answers, READY_SECONDS)
-            if self.workers > 1:  # one of them answered; what a test changes now, another may read while it starts
+            if self.workers > 1:  # only one of them is ready by now; another would still read what a test changes
                 self.child.wait_ready(self._has_all_workers, READY_SECONDS)
         except BaseException:
             self.child.kill()

@@ -26,7 +26,7 @@ class Stores:
         return self.postgres.url(_DATABASE)
 
     def environment(self, config_file: Path, default_model: str) -> dict[str, str]:
-        """Return the variables of a gateway on these servers, with a pepper of its own."""
+        """Return the variables of a gateway on these servers, with a new pepper."""
         return {
             "PLATFORM_ENV": "dev",
             "PLATFORM_DATABASE_URL": self.database_url,

@@ -11,6 +11,7 @@ import aiohappyeyeballs
 from platform_app.config import Egress, EgressProxy
 from platform_app.llm.http.transport.connection import Connection
 from platform_app.llm.http.transport.errors import ConnectionLost, ConnectTimeout, ProxyRefused
+from platform_app.llm.http.transport.failures import PROXY_SETTING, SETTING, provider_failure
 from platform_app.llm.http.transport.resolver import Resolver
 from platform_app.llm.http.transport.response_stream import ResponseStream
 from platform_app.llm.http.transport.target import Address
@@ -157,14 +158,14 @@ class ConnectionPool:
             async with asyncio.timeout_at(until):
                 connection = await self._open_connection(address)
         except TimeoutError as error:
-            self._note_failure(address, "timed_out", error, "no response in time")
+            self._note_failure(address, "timed_out", error)
             raise ConnectTimeout from None
         except ProxyRefused as error:
-            self._note_failure(address, "proxy_refused", error, str(error))
+            self._note_failure(address, "proxy_refused", error)
             raise
         except (OSError, UnicodeError) as error:  # refused, unknown host, TLS failure, or a host name that is not valid
             self._resolver.forget(*self._next_hop(address))
-            self._note_failure(address, "failed", error, getattr(error, "verify_message", None) or str(error))
+            self._note_failure(address, "failed", error)
             raise ConnectionLost from error
         if not connection.is_lost:
             self._open.add(connection)
@@ -181,16 +182,21 @@ class ConnectionPool:
                 metrics.PROVIDER_CONNECTIONS.labels(host, each)
         metrics.PROVIDER_CONNECTIONS.labels(host, outcome).inc()
 
-    def _note_failure(self, address: Address, outcome: str, error: Exception, why: str) -> None:
+    def _note_failure(self, address: Address, outcome: str, error: Exception, why: str | None = None) -> None:
         """Count the failure and log its reason. Callers see only that the provider cannot be reached."""
         self._count(address.host, outcome)
         now = asyncio.get_running_loop().time()
         if now - self._logged_at.get(address, -_LOG_SECONDS) >= _LOG_SECONDS:
             self._logged_at[address] = now
+            proxy = self._proxy_for(address)
             _log.warning(
-                "provider_connection_failed", host=address.host, port=address.port, error=type(error).__name__, why=why,
-                via=_shown(self._proxy_for(address)),
-            )  # fmt: skip
+                "provider_connection_failed",
+                host=address.host,
+                port=address.port,
+                error=type(error).__name__,
+                why=why or str(provider_failure(error, SETTING if proxy is None else PROXY_SETTING)),
+                via=_shown(proxy),
+            )
 
     async def _open_connection(self, address: Address) -> Connection:
         loop = asyncio.get_running_loop()
