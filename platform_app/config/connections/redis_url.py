@@ -26,6 +26,9 @@ EXPECTED = (
 )
 _TLS_FILES = ("ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile")
 _NUMBERS = ("db", "health_check_interval", "protocol", "ssl_min_version")
+_BOOLEANS = ("ssl_check_hostname",)
+_TRUE_OR_FALSE = frozenset({"1", "t", "true", "y", "yes", "0", "f", "false", "n", "no"})
+"""What redis-py knows, in lower case; it takes every other word for true, also `off`."""
 _NUMBER = re.compile(r"\d{0,5}", re.ASCII)
 _REQUIREMENTS = ("none", "optional", "required")
 
@@ -42,7 +45,7 @@ def check_redis_url(url: str, *, in_clear: bool = False, ca_file: Path | None = 
         raise ValueError(EXPECTED)
     if urlsplit(url).scheme != "unix" and not _NUMBER.fullmatch(unquote(urlsplit(url).path).strip("/")):
         raise ValueError(f"{EXPECTED}; the path must be the database's number, such as /0")
-    problems = parameter_problems(usual_redis_url(url)) or _number_problems(usual_redis_url(url))
+    problems = parameter_problems(usual_redis_url(url)) or _value_problems(usual_redis_url(url))
     if problems:
         raise ValueError("; ".join(problems))
     url = with_ca_file(url, ca_file)
@@ -102,12 +105,12 @@ def _host(url: str) -> str:
     return str(options.get("host", "localhost"))  # as redis-py has it
 
 
-def _number_problems(url: str) -> list[str]:
-    """Return a line for each number that redis-py could not read, or would ignore without a message."""
-    return [
-        f"{name} must be a whole number"
-        for name, value in parse_qsl(urlsplit(url).query, keep_blank_values=True)
-        if name in _NUMBERS and not _NUMBER.fullmatch(value)
+def _value_problems(url: str) -> list[str]:
+    """Return a line for each value that redis-py could not read, or would ignore or change without a message."""
+    given = dict(parse_qsl(urlsplit(url).query, keep_blank_values=True))
+    problems = [f"{name} must be a whole number" for name in _NUMBERS if not _NUMBER.fullmatch(given.get(name, ""))]
+    return problems + [
+        f"{name} must be true or false" for name in _BOOLEANS if given.get(name, "true").lower() not in _TRUE_OR_FALSE
     ]
 
 

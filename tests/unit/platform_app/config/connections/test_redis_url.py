@@ -96,6 +96,8 @@ def test_missing_redis_ca_file_is_refused() -> None:
         ("redis://localhost/0/1", "the path must be the database's number"),
         ("redis://localhost?db=pa55word", "db must be a whole number"),
         ("redis://localhost?protocol=three", "protocol must be a whole number"),
+        ("rediss://localhost?ssl_check_hostname=off", "ssl_check_hostname must be true or false"),
+        ("rediss://localhost?ssl_check_hostname=pa55word", "ssl_check_hostname must be true or false"),
         ("redis://localhost?decode_responses=true", "decode_responses is not supported here: remove it"),
         ("redis://localhost?DECODE_RESPONSES=True", "decode_responses is not supported here: remove it"),
         ("redis://localhost?encoding=latin-1", "encoding is not supported here"),
