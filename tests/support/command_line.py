@@ -10,11 +10,11 @@ import sys
 import tempfile
 import threading
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, Literal
 
 from tests.support.paths import ROOT
 
@@ -22,6 +22,10 @@ SECONDS = 300
 _starting = threading.Lock()
 
 PEPPER = "9f" * 32
+
+Destination = Literal["file", "closed", "full", "gone"]
+"""Where an output goes: a file that takes everything, none (`>&-`), a full disk (`/dev/full`), a pipe whose reader has
+gone."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +48,16 @@ class Outcome:
 
 
 def run_command(
-    environment: Mapping[str, str], *arguments: str, seconds: float = SECONDS
+    environment: Mapping[str, str],
+    *arguments: str,
+    seconds: float = SECONDS,
+    stdout: Destination = "file",
+    stderr: Destination = "file",
 ) -> "subprocess.CompletedProcess[str]":
     """Run `flowbiz-platform` with this environment and no other.
 
     The process is forked from one that has loaded the modules, unless the start is what counts: for `serve` and `dev`,
-    and with variables that Python reads at its start.
+    and with variables that Python reads at its start. There both outputs are files.
     """
     if arguments[:1] in (("serve",), ("dev",)) or any(name.startswith("PYTHON") for name in environment):
         return subprocess.run(
@@ -58,7 +66,7 @@ def run_command(
         )  # fmt: skip
     with _starting:
         server = _command_server()
-    return server.run(environment, arguments, seconds)
+    return server.run(environment, arguments, seconds, (stdout, stderr))
 
 
 def cli(environment: Mapping[str, str], *arguments: str) -> Outcome:
@@ -101,18 +109,25 @@ class _CommandServer:
         self._directory.cleanup()
 
     def run(
-        self, environment: Mapping[str, str], arguments: tuple[str, ...], seconds: float
+        self,
+        environment: Mapping[str, str],
+        arguments: tuple[str, ...],
+        seconds: float,
+        outputs: tuple[Destination, Destination],
     ) -> "subprocess.CompletedProcess[str]":
         """Run a command to its end, as `subprocess.run` does."""
-        request = {"arguments": arguments, "environment": dict(environment), "directory": os.getcwd()}
-        with (
-            closing(socket.socket(socket.AF_UNIX)) as connection,
-            tempfile.TemporaryFile("w+", encoding="utf-8") as out,
-            tempfile.TemporaryFile("w+", encoding="utf-8") as err,
-        ):
+        request = {
+            "arguments": arguments,
+            "environment": dict(environment),
+            "directory": os.getcwd(),
+            "closed": [descriptor for descriptor, output in enumerate(outputs, start=1) if output == "closed"],
+        }
+        with ExitStack() as stack:
+            files = [stack.enter_context(_open(output)) for output in outputs]
+            connection = stack.enter_context(closing(socket.socket(socket.AF_UNIX)))
             connection.settimeout(seconds)
             connection.connect(self._place)
-            socket.send_fds(connection, [json.dumps(request).encode()], [out.fileno(), err.fileno()])
+            socket.send_fds(connection, [json.dumps(request).encode()], [file.fileno() for file in files])
             connection.shutdown(socket.SHUT_WR)
             results = connection.makefile("rb", buffering=0)
             process = int(results.readline())
@@ -121,6 +136,21 @@ class _CommandServer:
             except TimeoutError:
                 os.kill(process, signal.SIGKILL)
                 raise
-            out.seek(0)
-            err.seek(0)
-            return subprocess.CompletedProcess(["flowbiz-platform", *arguments], code, out.read(), err.read())
+            return subprocess.CompletedProcess(["flowbiz-platform", *arguments], code, *map(_text, files))
+
+
+def _open(output: Destination) -> IO[str]:
+    if output == "full":
+        return open("/dev/full", "w", encoding="utf-8")
+    if output == "gone":
+        reading, writing = os.pipe()
+        os.close(reading)
+        return os.fdopen(writing, "w", encoding="utf-8")
+    return tempfile.TemporaryFile("w+", encoding="utf-8")
+
+
+def _text(file: IO[str]) -> str:
+    if not file.readable():
+        return ""
+    file.seek(0)
+    return file.read()

@@ -1,8 +1,9 @@
 """A process that has loaded `flowbiz-platform` and forks for each command: loading takes longer than most commands run.
 
 `python -m tests.support.command_server SOCKET` listens on the Unix socket until its stdin ends. A client sends the
-descriptors of stdout and stderr with a JSON object (`arguments`, `environment` and `directory`), and closes its sending
-side. It receives two lines: the process id of the command and its exit code (negative: the signal that ended it).
+descriptors of stdout and stderr with a JSON object (`arguments`, `environment`, `directory`, and which of them are
+`closed`), and closes its sending side. It receives two lines: the process id of the command and its exit code
+(negative: the signal that ended it).
 """
 
 import json
@@ -17,6 +18,7 @@ import apps.platform_cli.__main__ as command_line
 import apps.platform_cli.checks.command
 import apps.platform_cli.smoke.command
 import apps.platform_cli.usage.reconcile  # noqa: F401 - loaded before any fork, as the lines above
+from apps.platform_cli.terminal.output import open_missing_streams
 
 READ_BYTES = 1 << 16
 
@@ -61,6 +63,10 @@ def become(request: dict[str, Any], descriptors: list[int]) -> None:
     for target, descriptor in enumerate((nothing, *descriptors)):
         os.dup2(descriptor, target)
         os.close(descriptor)
+    for descriptor in request["closed"]:
+        os.close(descriptor)
+        setattr(sys, ("stdin", "stdout", "stderr")[descriptor], None)  # as Python itself does at its start
+    open_missing_streams()
     os.chdir(request["directory"])
     os.environ.clear()
     os.environ.update(request["environment"])

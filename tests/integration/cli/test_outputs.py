@@ -9,8 +9,7 @@ import pytest
 
 from apps.platform_cli.terminal.entry import CLOSED_PIPE
 from tests.conftest import Platform
-from tests.support.command_line import cli
-from tests.support.command_outputs import Command, Destination, run_commands
+from tests.support.command_line import Destination, cli, run_command
 from tests.support.gateway.http import until
 from tests.support.gateway.keys_api import sql
 from tests.support.servers.ports import free_port
@@ -37,26 +36,25 @@ def environment(platform: Platform) -> dict[str, str]:
 
 
 def test_lost_output_is_never_success(environment: dict[str, str]) -> None:
-    full = [Command(arguments, stdout="full") for arguments in COMMANDS]
-    gone = [Command(arguments, stdout="gone") for arguments in COMMANDS]
-    wanted = [*full, *gone, Command(["check", "--no-live"], stdout="closed")]
-    for command, done in zip(wanted, run_commands(environment, wanted), strict=True):
-        assert "Traceback" not in done.err, (command, done.err)
-        if command.arguments == SILENT and done.code == 0:
+    places: tuple[Destination, ...] = ("full", "gone")
+    cases = [(each, place) for place in places for each in COMMANDS]
+    for arguments, place in [*cases, (["check", "--no-live"], "closed")]:
+        done = run_command(environment, *arguments, stdout=place)
+        assert "Traceback" not in done.stderr, (arguments, done)
+        if arguments == SILENT and done.returncode == 0:
             continue
-        problem = {"closed": "stdout is closed", "full": "No space left on device", "gone": ""}[command.stdout]
-        assert done.code == (CLOSED_PIPE if command.stdout == "gone" else 1), (command, done)
+        problem = {"closed": "stdout is closed", "full": "No space left on device", "gone": ""}[place]
+        assert done.returncode == (CLOSED_PIPE if place == "gone" else 1), (arguments, done)
         expected = f"The output cannot be written: {problem}." if problem else ""
-        assert done.err.startswith(expected), command
-        assert len(done.err.splitlines()) == bool(problem), (command, done.err)
+        assert done.stderr.startswith(expected), arguments
+        assert len(done.stderr.splitlines()) == bool(problem), (arguments, done)
 
 
 def test_lost_messages_change_no_exit_code(environment: dict[str, str]) -> None:
-    wanted = [Command(each, stderr=where) for each in FAILING for where in ("file", "closed", "full")]
-    outcomes = run_commands(environment, wanted)
-    codes = [outcome.code for outcome in outcomes]
-    assert codes == [2] * 3 + [1] * 3 + [0] * 3 + [1] * 3
-    assert all("Traceback" not in each.all for each in outcomes)
+    places: tuple[Destination, ...] = ("file", "closed", "full")
+    done = [run_command(environment, *each, stderr=place) for each in FAILING for place in places]
+    assert [each.returncode for each in done] == [2] * 3 + [1] * 3 + [0] * 3 + [1] * 3
+    assert all("Traceback" not in each.stdout + each.stderr for each in done)
 
 
 def test_key_that_cannot_be_shown_is_not_created(environment: dict[str, str]) -> None:
@@ -65,14 +63,15 @@ def test_key_that_cannot_be_shown_is_not_created(environment: dict[str, str]) ->
     key_id = cli(environment, *CREATE, "rotated", "--json").json["api_key"]["key_id"]
     rotate = ["keys", "rotate", key_id]
     lost_in: tuple[Destination, ...] = ("closed", "full", "gone")
-    wanted = [Command(each, stdout=lost) for lost in lost_in for each in ([*CREATE, f"lost-{lost}"], rotate)]
-    outcomes = run_commands(environment, wanted)
-    assert [each.code for each in outcomes] == [1] * 6
+    done = {
+        (lost, each[1]): run_command(environment, *each, stdout=lost)
+        for lost in lost_in
+        for each in ([*CREATE, f"lost-{lost}"], rotate)
+    }
+    assert {each.returncode for each in done.values()} == {1}
     created = {str(row["name"]): row["key_id"] for row in sql(database, "SELECT name, key_id FROM api_keys")}
     assert {name for name in created if name.startswith("lost-")} == {"lost-full"}
-    of = {
-        (command.stdout, command.arguments[1]): outcome.err for command, outcome in zip(wanted, outcomes, strict=True)
-    }
+    of = {case: each.stderr for case, each in done.items()}
     for lost in ("closed", "gone"):
         assert of[lost, "create"].endswith("No key was created, because it is shown only once.\n")
         assert of[lost, "rotate"].endswith("The key was not rotated, because its new secret is shown only once.\n")
