@@ -16,8 +16,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from platform_app.config import Settings
-from platform_app.db.failures import database_failure
-from platform_app.db.revisions import current_revision, head_revision, known_revisions
+from platform_app.db.failures import READ_ONLY, database_failure
+from platform_app.db.revisions import database_state, head_revision, known_revisions
 from platform_app.errors import LimiterUnavailable
 from platform_app.idempotency.redis_store import RedisIdempotencyStore
 from platform_app.ledger.interfaces import Ledger
@@ -45,9 +45,9 @@ class RedisPolicy:
 
     rules: RuleBook
     limiter: FailoverLimiter | None = None
+    """The limiter, which is also checked for writes: a server may respond and refuse them."""
     responses: RedisIdempotencyStore | None = None
     """Where requests with an Idempotency-Key are stored; None if the gateway accepts no keys."""
-    """The limiter, which is also checked for writes: a server may respond and refuse them."""
 
 
 class ReadinessChecks(Protocol):
@@ -127,10 +127,15 @@ class Readiness:
         required = self._settings.auth_stale_seconds == 0
         try:
             async with asyncio.timeout(CHECK_TIMEOUT_SECONDS):
-                revision = await current_revision(self._engine)
+                state = await database_state(self._engine)
         except (SQLAlchemyError, OSError, TimeoutError) as error:
             return [Check("database", False, required, f"cannot be used: {database_failure(error)}")]
-        return [Check("database", True, required, "answers"), self._schema(revision)]
+        if state.read_only:
+            # Callers are found, so the process stays ready; usage and decisions wait in the spool.
+            database = Check("database", False, False, f"nothing can be recorded: {READ_ONLY}")
+        else:
+            database = Check("database", True, required, "answers")
+        return [database, self._schema(state.revision)]
 
     def _schema(self, revision: str | None) -> Check:
         """Pass at head or newer: the next version's migration must not make every old replica unready at once."""

@@ -14,6 +14,11 @@ SETTING = "PLATFORM_DATABASE_URL"
 _GRANTS = "run deploy/roles.sql as a superuser; it belongs after every `flowbiz-platform migrate up`"
 _MIGRATE = "run: flowbiz-platform migrate up"
 
+READ_ONLY = Failure(
+    "it is read-only (a replica, or default_transaction_read_only)",
+    f"name the primary in {SETTING}; with several hosts add target_session_attrs=read-write",
+)
+
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 _BY_STATE = MappingProxyType(
     {
@@ -32,10 +37,7 @@ _BY_STATE = MappingProxyType(
         "57P03": Failure("it is starting up or shutting down", "wait, and see the database server's log"),
         "57014": Failure("a statement was cancelled or exceeded statement_timeout", "see the database server's log"),
         "55P03": Failure("a lock was not available in time (lock_timeout)", "end the long transaction, and repeat"),
-        "25006": Failure(
-            "it is read-only (a replica, or default_transaction_read_only)",
-            f"name the primary in {SETTING}; with several hosts add target_session_attrs=read-write",
-        ),
+        "25006": READ_ONLY,
         "42501": Failure("the role lacks a permission", _GRANTS, passes=False),
         "42P01": Failure("a table is missing or not visible", f"{_MIGRATE}; then {_GRANTS}", passes=False),
         "42703": Failure("a column is missing", _MIGRATE, passes=False),

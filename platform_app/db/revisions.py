@@ -5,6 +5,7 @@ schema.
 """
 
 import re
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -42,20 +43,36 @@ def is_newer(revision: str | None) -> bool:
     return revision is not None and revision not in known_revisions()
 
 
-async def current_revision(engine: AsyncEngine) -> str | None:
-    """The database's revision; None for an empty database."""
+@dataclass(frozen=True, slots=True)
+class DatabaseState:
+    """What a reachable database is."""
 
-    def read(connection: Connection) -> str | None:
+    revision: str | None
+    """None for an empty database."""
+    read_only: bool
+    """A replica, or default_transaction_read_only: keys can be read, and nothing can be written."""
+
+
+async def database_state(engine: AsyncEngine) -> DatabaseState:
+    """Read the state of the database; raises what SQLAlchemy raises."""
+
+    def read(connection: Connection) -> DatabaseState:
+        read_only = connection.execute(text("SELECT current_setting('transaction_read_only')")).scalar() == "on"
         if not inspect(connection).has_table(_VERSION_TABLE):
-            return None
-        revision: str | None = connection.execute(text(f"SELECT version_num FROM {_VERSION_TABLE}")).scalar()  # noqa: S608 - a constant
-        return revision
+            return DatabaseState(None, read_only)
+        revision = connection.execute(text(f"SELECT version_num FROM {_VERSION_TABLE}")).scalar()  # noqa: S608 - a constant
+        return DatabaseState(revision, read_only)
 
-    async def ask() -> str | None:
+    async def ask() -> DatabaseState:
         async with engine.connect() as connection:
             return await connection.run_sync(read)
 
     return await ask_twice(engine, ask)
+
+
+async def current_revision(engine: AsyncEngine) -> str | None:
+    """The database's revision; None for an empty database."""
+    return (await database_state(engine)).revision
 
 
 @cache

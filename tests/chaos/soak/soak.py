@@ -77,7 +77,7 @@ def run_soak(warm_up_seconds: float, seconds: float, per_second: float, show: Ca
         began = time.monotonic()
         changes = itertools.count(1)
         change_every, sample_every = (warm_up_seconds + seconds) / _CHANGES, seconds / _SAMPLES
-        change_at, sample_at = began + change_every, began + warm_up_seconds
+        change_at, sample_at, warm = began + change_every, began + sample_every, began + warm_up_seconds
         try:
             while (now := time.monotonic()) < began + warm_up_seconds + seconds:
                 if now >= change_at:
@@ -87,8 +87,10 @@ def run_soak(warm_up_seconds: float, seconds: float, per_second: float, show: Ca
                     reloads += 1
                 if now >= sample_at:
                     sample_at += sample_every
-                    samples.append(take(gateway, directory, directory / "spool"))
-                    show(f"{now - began:.0f} s: {samples[-1].values}")
+                    sample = take(gateway, directory, directory / "spool")
+                    if now >= warm:  # before, taking them warms up the parent, which counts what all workers did
+                        samples.append(sample)
+                        show(f"{now - began:.0f} s: {sample.values}")
                 time.sleep(0.1)
         finally:
             traffic.stopped.set()
