@@ -30,10 +30,20 @@ MODULES = (
 
 USAGE_CONTRACTS = ("tests/contract/usage/test_golden_usage.py", "tests/contract/usage/test_odd_usage.py")
 MORE_TESTS: dict[str, tuple[str, ...]] = {
-    "platform_app/auth/keys/service.py": ("tests/integration/keys/test_store.py",),
+    "platform_app/auth/keys/service.py": (
+        "tests/integration/keys/test_store.py", "tests/integration/keys/test_audit.py",
+        "tests/integration/keys/lifecycle/test_administrators.py",
+    ),
+    "platform_app/rate_limit/service.py": ("tests/unit/platform_app/llm/usage/test_unpriced_models.py",),
+    "platform_app/rate_limit/limiters/redis.py": (
+        "tests/integration/limits/scripts/test_reservations.py", "tests/integration/limits/scripts/test_windows.py",
+        "tests/integration/limits/test_lost_reservations.py", "tests/integration/limits/test_orphans.py",
+        "tests/integration/limits/test_full_redis.py", "tests/integration/limits/test_seeding.py",
+    ),
+    "platform_app/rate_limit/limiters/seeding.py": ("tests/integration/limits/test_seeding.py",),
     "platform_app/llm/usage/counts.py": USAGE_CONTRACTS,
     "platform_app/llm/usage/settlement.py": USAGE_CONTRACTS,
-}
+}  # fmt: skip
 
 LIMITS = "tests/integration/limits"
 TEXTS: dict[str, tuple[str, ...]] = {

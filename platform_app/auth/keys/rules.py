@@ -13,6 +13,7 @@ from platform_app.credential_forms import holds_credential
 from platform_app.errors import InsufficientScope, ValidationFailed
 from platform_app.observability import metrics
 
+MAX_TEXT = 200
 MAX_GRACE_SECONDS = 30 * 86_400
 
 POWERLESS = frozenset(
@@ -240,8 +241,8 @@ def _unknown_owner(owner: str, owners: Collection[str]) -> str:
 
 
 def _text_problems(field: str, value: str) -> list[str]:
-    if not 1 <= len(value.strip()) <= 200 or len(value) > 200:
-        return [f"{field}: must have 1 to 200 characters"]
+    if not value.strip() or len(value) > MAX_TEXT:
+        return [f"{field}: must have 1 to {MAX_TEXT} characters"]
     if not value.isprintable():
         return [f"{field}: control characters are not allowed"]
     if holds_credential(value.encode(errors="replace")):

@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from apps.platform_cli.embedded.postgres import EmbeddedPostgres
-from platform_app.auth.keys.records import Actor, KeyFilter, KeyRecord, NewKey
+from platform_app.auth.keys.records import Actor, KeyChanges, KeyFilter, KeyRecord, NewKey
 from platform_app.auth.keys.rules import KeyRules
 from platform_app.auth.keys.service import KeyLifecycle
 from platform_app.auth.keys.store import DATABASE_ERRORS, KeyStore
@@ -326,3 +328,47 @@ class TestWhatADatabaseRaisesThatIsDown:
                         await waiting
                 # The next one works again.
                 assert await keys.store.lookup("A" * 12) is None
+
+
+async def test_invalid_change_is_named_and_not_stored(keys: Keys) -> None:
+    record, _ = await keys.create()
+    with pytest.raises(ValidationFailed) as caught:
+        await keys.lifecycle.update(record.key_id, KeyChanges(name=""), ACTOR)
+    assert "name" in str(caught.value.details)
+    assert await keys.store.get(record.key_id, only_owner=None) == record
+
+
+async def test_first_administrator_is_checked_and_created_once(empty_database: str) -> None:
+    migrate_up(empty_database)
+    async for keys in open_keys(empty_database):
+        first = NewKey(name="first", owner="ops", scopes=[], environment="test")
+        with pytest.raises(ValidationFailed):
+            await keys.lifecycle.bootstrap(replace(first, name=""), PEPPERS, ACTOR)
+        record, _ = await keys.lifecycle.bootstrap(first, PEPPERS, ACTOR)
+        assert record.scopes == ["platform:*"]
+        with pytest.raises(Conflict, match=record.key_id):
+            await keys.lifecycle.bootstrap(replace(first, name="second"), PEPPERS, ACTOR)
+
+
+async def test_rotation_extends_by_a_time_or_by_the_secrets_own(keys: Keys) -> None:
+    """The time that the current secret had counts from its own creation, whatever other keys have."""
+    record, _ = await keys.create(expires_at=datetime.now(UTC) + timedelta(hours=1))
+    await keys.create(expires_at=datetime.now(UTC) + timedelta(hours=1))
+    rotate = partial(keys.lifecycle.rotate, record.key_id, 0, PEPPERS, ACTOR)
+    after, _ = await rotate(extend=timedelta(days=2))
+    assert after.expires_at is not None
+    assert timedelta(0) <= datetime.now(UTC) + timedelta(days=2) - after.expires_at < timedelta(hours=1)
+    day_before = (
+        f"UPDATE api_key_secrets SET created_at = created_at - interval '1 day' WHERE key_id = '{record.key_id}'"
+    )
+    await keys.run(day_before)
+    after, _ = await rotate(extend="as before")
+    assert after.expires_at is not None
+    assert timedelta(0) <= datetime.now(UTC) + timedelta(days=3) - after.expires_at < timedelta(hours=1)
+    assert await keys.store.get(record.key_id, only_owner=None) == after
+
+
+async def test_key_without_an_expiry_cannot_be_extended(keys: Keys) -> None:
+    record, _ = await keys.create()
+    with pytest.raises(Conflict, match="does not expire"):
+        await keys.lifecycle.rotate(record.key_id, 0, PEPPERS, ACTOR, extend=timedelta(days=2))

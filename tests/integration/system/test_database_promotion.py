@@ -40,7 +40,7 @@ class Pair:
         return f"postgresql://postgres@/{DATABASE}?host={hosts}&port={','.join(['5432'] * len(servers))}"
 
     def lose_primary(self) -> None:
-        """Kill it, so that it sends no message to anybody."""
+        """Kill it, so that its clients get no message."""
         assert self.primary._child is not None
         self.primary._child.send(signal.SIGKILL)
 

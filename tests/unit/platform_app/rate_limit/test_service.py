@@ -131,6 +131,34 @@ async def test_request_above_limit_is_not_to_be_retried() -> None:
     assert (caught.value.should_retry, caught.value.wait_seconds) == (False, None)
 
 
+async def test_request_of_exactly_the_limit_may_be_retried() -> None:
+    limiter = FakeLimiter()
+    limiter.deny_seconds = 60.0
+    with pytest.raises(RateLimited) as caught:
+        await RateLimitService(RuleBook([TPM]), limiter).admit(replace(CHAT, tokens=1000), context())
+    assert caught.value.message == "The rate limit 'key-tpm' is reached. Try again in 60 s."
+    assert caught.value.should_retry
+
+
+async def test_remembered_denial_refuses_without_the_limiter() -> None:
+    """The next request of the key is refused before its body is read; a key without a denial is not."""
+    limiter = FakeLimiter()
+    limiter.deny_seconds = 60.0
+    gate = RateLimitService(RuleBook([RULE]), limiter)
+    gate.refuse_known(USAGE, context())
+    with pytest.raises(RateLimited) as first:
+        await gate.charge(USAGE, context())
+    remembered = Count("platform_limiter_total", decision="denied", mode="remembered")
+    request = context()
+    with pytest.raises(RateLimited) as again:
+        gate.refuse_known(USAGE, request)
+    gate.refuse_known(replace(USAGE, key_id="x" * 12), context())
+    assert len(limiter.asked) == 1
+    assert again.value.details == first.value.details
+    assert remaining_of(request) == 0
+    assert remembered.grown == 1
+
+
 @pytest.mark.parametrize(("seconds", "should_retry"), [(60.0, True), (61.0, False), (383_975.0, False)])
 async def test_long_wait_is_not_to_be_retried(seconds: float, should_retry: bool) -> None:
     """Kind 11: they would come again after seconds, for nothing. The time to wait is in the error all the same."""
