@@ -56,3 +56,18 @@ def test_period_is_computed_once() -> None:
     assert calendar.around(at("2026-11-25T23:00", "UTC")) is first
     assert calendar.around(at("2026-11-26T00:00", "UTC"))[1] == first[2]
     assert calendar.around(at("2026-11-24T23:59", "UTC"))[2] == first[1]
+
+
+def test_neighbours_of_a_period_are_whole_periods() -> None:
+    hour = 3_600_000_000
+    last, start, end, beyond = Calendar("day", "UTC").around(at("2026-11-25T13:00", "UTC"))
+    assert (start - last, end - start, beyond - end) == (24 * hour, 24 * hour, 24 * hour)
+    last, start, end, beyond = Calendar("month", "UTC").around(at("2026-12-25T13:00", "UTC"))
+    assert [(each - start) // (24 * hour) for each in (last, end, beyond)] == [-30, 31, 62]
+
+
+def test_tag_and_length_are_those_of_the_current_period(monkeypatch: pytest.MonkeyPatch) -> None:
+    calendar = Calendar("day", "Europe/Berlin")
+    assert calendar.tag == "day:Europe/Berlin"
+    monkeypatch.setattr("time.time", lambda: at("2026-03-29T12:00", "Europe/Berlin"))
+    assert calendar.seconds == 23 * 3600

@@ -95,3 +95,12 @@ def test_remembered_denials_are_bounded(known: KnownDenials) -> None:
     assert known.find(charges(counter="c0")) is None
     assert known.find(charges(counter=f"c{MAX_COUNTERS}")) is not None
     assert len(known._known) == MAX_COUNTERS
+
+
+@pytest.mark.parametrize(("degraded", "longest"), [(False, 60.0), (True, 1.0)])
+def test_denial_is_remembered_for_at_most(known: KnownDenials, clock: Clock, degraded: bool, longest: float) -> None:
+    known.note(charges(), denial(seconds=3600, degraded=degraded))
+    clock.now += longest - 0.01
+    assert known.find(charges()) is not None
+    clock.now += 0.01
+    assert known.find(charges()) is None

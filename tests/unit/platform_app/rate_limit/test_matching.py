@@ -1,11 +1,12 @@
 """Which rules apply, and the names of their counters."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
 from platform_app.config import LimitRule
-from platform_app.rate_limit.matching import LimitedRequest, RuleBook, counter_name
+from platform_app.rate_limit.matching import LimitedRequest, RuleBook, counter_name, why_not
 from platform_app.rate_limit.rule import Rule, rule_of
 
 USAGE = LimitedRequest("KeyId1234567", "Team {A} \n:x", "/v1/platform/chat", "gpt-4o")
@@ -92,3 +93,27 @@ def test_model_rules_apply_only_with_a_model() -> None:
 
 def test_request_has_one_unit() -> None:
     assert [charge.units for charge in RuleBook([rule("key")]).charges(USAGE)] == [1]
+
+
+def test_units_are_the_estimate_of_the_rules_unit() -> None:
+    usage = LimitedRequest("k", "team-a", "/r", "m", tokens=7, cost_microusd=0, assumed_costs={"assumed": 5})
+    budget = Rule("budget", "key", "cost_usd", 100, window_seconds=60)
+    assert usage.units(budget) == 0
+    assert usage.units(replace(budget, name="assumed")) == 5
+    assert replace(usage, cost_microusd=9).units(replace(budget, name="assumed")) == 9
+    assert replace(usage, cost_microusd=9, assumed_costs={}).units(budget) == 9
+    assert usage.units(Rule("tpm", "key", "tokens", 100, window_seconds=60)) == 7
+    assert usage.units(Rule("rpm", "key", "requests", 100, window_seconds=60)) == 1
+
+
+def test_reason_why_a_rule_does_not_apply() -> None:
+    limited = Rule("r", "key", "requests", 5, window_seconds=60, routes=frozenset({"/b", "/a"}))
+    by_model = Rule("r", "key", "requests", 5, window_seconds=60, models=frozenset({"y", "x"}))
+    tokens = Rule("r", "key", "tokens", 5, window_seconds=60)
+    assert why_not(limited, "/a", "m") is None
+    assert why_not(limited, "/c", "m") == "only on /a, /b"
+    assert why_not(by_model, "/a", "x") is None
+    assert why_not(by_model, "/a", "m") == "only for x, y"
+    assert why_not(by_model, "/a", None) == "only for x, y"
+    assert why_not(tokens, "/a", "m") is None
+    assert why_not(tokens, "/a", None) == "only for requests that call a model"

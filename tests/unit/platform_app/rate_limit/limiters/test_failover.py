@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from platform_app.errors import LimiterUnavailable
 from platform_app.rate_limit.limiter import Decision
-from platform_app.rate_limit.limiters.failover import PROBE_SECONDS, FailoverLimiter
+from platform_app.rate_limit.limiters.failover import PROBE_SECONDS, FailoverLimiter, probe_of
 from platform_app.rate_limit.matching import Charge
 from platform_app.rate_limit.rule import Rule
 from tests.support.fakes.core import Count, FakeLimiter
@@ -203,3 +203,18 @@ async def test_close_closes_both_limiters(world: World) -> None:
     await world.limiter.aclose()
     assert world.shared.closed
     assert world.local.closed
+
+
+async def test_denial_by_the_share_of_one_process_is_marked(world: World) -> None:
+    """So that it is remembered for a second only: Redis may be back, with room left."""
+    world.shared.down = True
+    assert not (await world.acquire()).degraded
+    world.local.deny_seconds = 3.0
+    denied = await world.acquire()
+    assert (denied.allowed, denied.degraded) == (False, True)
+
+
+def test_probe_is_never_denied() -> None:
+    charge = probe_of("fbp:rl:{c}:r")
+    assert (charge.counter, charge.units, charge.rule.limit) == ("fbp:rl:{c}:probe", 1, 1_000_000_000)
+    assert charge.rule.window_seconds == 1

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from platform_app.rate_limit.limiters import local as local_limiter
-from platform_app.rate_limit.limiters.local import BUCKETS, LocalLimiter
+from platform_app.rate_limit.limiters.local import BUCKETS, RESERVED_WAIT_SECONDS, LocalLimiter
 from platform_app.rate_limit.matching import Charge
 from platform_app.rate_limit.rule import Rule
 from tests.support.fakes.core import FakeClock
@@ -256,3 +256,26 @@ async def test_read_charges_nothing() -> None:
     world = World()
     assert await world.remaining(charge(limit=3)) == [3]
     assert await world.remaining(charge(limit=3)) == [3]
+
+
+async def test_denial_is_no_shadow_denial() -> None:
+    """Neither of the rule that denied nor of a shadow rule that the same request exceeds."""
+    world, each = World(), charge(limit=1)
+    shadow = Charge(Rule("s", "key", "requests", 1, window_seconds=60, shadow=True), "s")
+    await world.limiter.acquire([shadow, each])
+    denied = await world.limiter.acquire([shadow, each])
+    assert denied.denied_by is denied.states[1]
+    assert [state.shadow_denied for state in denied.states] == [False, False]
+    assert [state.shadow_denied for state in await world.limiter.read([shadow, each])] == [False, False]
+
+
+async def test_denial_by_reserved_units_alone_is_short() -> None:
+    """What is used and what is requested fill the limit exactly; only a running request is in the way."""
+    world = World()
+    (await world.limiter.acquire([tokens("t", limit=1000, units=400)])).admission.settle(400, None)
+    running = (await world.limiter.acquire([tokens("t", limit=1000, units=300)])).admission
+    exactly, beyond = tokens("t", limit=1000, units=600), tokens("t", limit=1000, units=601)
+    waits = [(await world.limiter.acquire([each])).denied_by for each in (exactly, beyond)]
+    assert [state is not None and state.reset_seconds == RESERVED_WAIT_SECONDS for state in waits] == [True, False]
+    running.release()
+    assert (await world.limiter.acquire([exactly])).allowed
