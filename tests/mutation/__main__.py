@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from tests.mutation import survivors, targets
+from tests.mutation import scores, survivors, targets
 from tests.mutation.faults import python_faults
 from tests.mutation.faults.mutant import Mutant
 from tests.mutation.faults.named_faults import named_faults
@@ -35,6 +35,8 @@ def main() -> int:
                 report.fail(f"{module}: {error}")
         for path, tests in texts.items():
             _mutate_text(workshop, path, tests, options, report)
+        if not options.sample and not options.place:
+            scores.record(report.counts(), {*targets.modules(), *targets.texts()})
         for fault in named:
             report.add(fault.mutant(workshop.tree), workshop.run_named(fault), fault.name)
             sys.stdout.write(f"tried: {fault.name}\n")

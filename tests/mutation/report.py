@@ -2,9 +2,11 @@
 
 import sys
 from collections import Counter
+from collections.abc import Mapping
 
 from tests.mutation.faults.mutant import Mutant
 from tests.mutation.runs.workshop import Result
+from tests.mutation.scores import COLUMNS, caught_share
 
 GOAL = 0.9
 """The share of mutants that must be caught; those that `survivors.yaml` explains do not count."""
@@ -38,7 +40,11 @@ class Report:
     @property
     def good_enough(self) -> bool:
         """Whether the goal is reached and every named fault was caught."""
-        return _share(sum(self._counts.values(), Counter())) >= GOAL and not self._missed
+        return caught_share(sum(self._counts.values(), Counter())) >= GOAL and not self._missed
+
+    def counts(self) -> Mapping[str, Counter[str]]:
+        """Return the counts of each file so far."""
+        return {path: Counter(counts) for path, counts in self._counts.items()}
 
     def table(self) -> str:
         """Return one line for each file, and the sum."""
@@ -50,16 +56,9 @@ class Report:
         return _line(path, self._counts.get(path, Counter()))
 
 
-_COLUMNS = ("failed", "timeout", "survived", "unreached", "explained")
-_HEAD = " ".join([f"{'':52}", "mutants", *(f"{name:>9}" for name in _COLUMNS), "caught"])
+_HEAD = " ".join([f"{'':52}", "mutants", *(f"{name:>9}" for name in COLUMNS), "caught"])
 
 
 def _line(name: str, counts: Counter[str]) -> str:
-    figures = [f"{counts[how]:9}" for how in _COLUMNS]
-    return " ".join([f"{name:52}", f"{counts.total():7}", *figures, f"{_share(counts):6.0%}"])
-
-
-def _share(counts: Counter[str]) -> float:
-    """The share that was caught, of those that a test can catch."""
-    possible = counts.total() - counts["explained"]
-    return (counts["failed"] + counts["timeout"]) / possible if possible else 1.0
+    figures = [f"{counts[how]:9}" for how in COLUMNS]
+    return " ".join([f"{name:52}", f"{counts.total():7}", *figures, f"{caught_share(counts):6.0%}"])

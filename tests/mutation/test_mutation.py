@@ -1,12 +1,14 @@
 """The mutation runner finds faults, its lists match the code, and some faults of the list are tried for real."""
 
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
 
-from tests.mutation import survivors, targets
+from tests.mutation import scores, survivors, targets
 from tests.mutation.faults import python_faults, text_faults
 from tests.mutation.faults.named_faults import NamedFault, named_faults
+from tests.mutation.report import GOAL
 from tests.mutation.runs.workshop import ModuleBench, Workshop, open_workshop
 
 FAULTS = named_faults()
@@ -38,6 +40,12 @@ def test_targets_exist() -> None:
 
 def test_survivors_are_of_target_modules() -> None:
     assert {path for path, *_ in survivors.explained()} <= {*targets.modules(), *targets.texts()}
+
+
+def test_scores_are_of_target_modules_and_reach_the_goal() -> None:
+    found = scores.read()
+    assert set(found) <= {*targets.modules(), *targets.texts()}
+    assert scores.caught_share(sum(found.values(), Counter())) >= GOAL
 
 
 def test_python_mutants_change_one_thing_each() -> None:

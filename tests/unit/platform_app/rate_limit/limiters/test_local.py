@@ -258,7 +258,7 @@ async def test_read_charges_nothing() -> None:
     assert await world.remaining(charge(limit=3)) == [3]
 
 
-async def test_denial_is_no_shadow_denial() -> None:
+async def test_denied_rules_are_not_marked_as_shadow() -> None:
     """Neither of the rule that denied nor of a shadow rule that the same request exceeds."""
     world, each = World(), charge(limit=1)
     shadow = Charge(Rule("s", "key", "requests", 1, window_seconds=60, shadow=True), "s")
