@@ -5,12 +5,13 @@ takes 20 to 60 ms to read the system's CAs, which is about the default of PLATFO
 """
 
 import contextlib
-from pathlib import Path
 from typing import Any, cast
 
 from redis.asyncio import ConnectionPool
 from redis.asyncio.cluster import RedisCluster
 from redis.asyncio.connection import RedisSSLContext, SSLConnection
+
+from platform_app.config.file_stamp import file_stamp
 
 MAX_CONTEXTS = 16
 """More options than a process has; beyond it the oldest are made again."""
@@ -53,7 +54,10 @@ def share_tls_of_cluster(cluster: RedisCluster) -> None:
 
 def _shared(given: RedisSSLContext) -> RedisSSLContext:
     """Return the context of these options, with what redis-py has read for it."""
-    key = (*(_hashable(getattr(given, name)) for name in _OPTIONS), *(_stamp(getattr(given, name)) for name in _FILES))
+    key = (
+        *(_hashable(getattr(given, name)) for name in _OPTIONS),
+        *(file_stamp(getattr(given, name)) for name in _FILES),
+    )
     context = _contexts.get(key)
     if context is None:
         given.get()
@@ -65,14 +69,3 @@ def _shared(given: RedisSSLContext) -> RedisSSLContext:
 
 def _hashable(value: object) -> object:
     return tuple(cast("list[object]", value)) if isinstance(value, list) else value
-
-
-def _stamp(path: str | None) -> object:
-    """Return what changes when the file at the path is replaced."""
-    if path is None:
-        return None
-    try:
-        status = Path(path).stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size, status.st_ino

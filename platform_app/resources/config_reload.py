@@ -4,9 +4,9 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from platform_app.config import PlatformConfig, Settings, load_config_file
+from platform_app.config.file_stamp import FileStamp, file_stamp
 from platform_app.errors import ConfigurationError
 from platform_app.observability import metrics
 from platform_app.observability.logging import get_logger
@@ -17,7 +17,6 @@ WATCH_SECONDS = 1.0
 RETRY_SECONDS = 2.0
 """The wait before a refused file is tried again; it doubles up to MAX_RETRY_SECONDS."""
 MAX_RETRY_SECONDS = 10.0
-_NO_FILE = (0, 0, 0)
 
 _log = get_logger("config")
 
@@ -32,7 +31,7 @@ class LoadedConfig:
     config: PlatformConfig
     digest: str
     """The SHA-256 of the file's content; empty without a file."""
-    signature: tuple[int, int, int]
+    stamp: FileStamp
     """Taken before the file was read, so that a change during the start of a process is noticed."""
 
 
@@ -42,8 +41,8 @@ def load_config_of(settings: Settings) -> LoadedConfig:
     Raises:
         ConfigurationError: with one line for every problem.
     """
-    signature = _signature(settings.config_file)
-    return LoadedConfig(*load_config_file(settings), signature)
+    stamp = file_stamp(settings.config_file)
+    return LoadedConfig(*load_config_file(settings), stamp)
 
 
 class ConfigReload:
@@ -78,7 +77,7 @@ class ConfigReload:
         self._audit = audit
         self._afterwards = afterwards
         self._asked = False
-        self._seen = self._last_look = current.signature
+        self._seen = self._last_look = current.stamp
         self._refused: list[str] = []
         """The problems of the last attempt."""
         self._reason = "file_changed"
@@ -100,7 +99,7 @@ class ConfigReload:
                 _log.exception("config_reload_bug")
 
     async def _look(self) -> None:
-        now = await asyncio.to_thread(_signature, self._settings.config_file)
+        now = await asyncio.to_thread(file_stamp, self._settings.config_file)
         asked, self._asked = self._asked, False
         # A changed file is read once it has not changed for a whole look: half of a file may be a valid configuration.
         settled, self._last_look = now == self._last_look, now
@@ -144,12 +143,3 @@ class ConfigReload:
         metrics.CONFIG_RELOADS.labels("refused").inc()
         metrics.CONFIG_REFUSED.set(1)
         _log.error("config_reload_refused", problems=problems)
-
-
-def _signature(path: Path | None) -> tuple[int, int, int]:
-    """What changes when the file does, also where a mounted directory is exchanged behind a link."""
-    try:
-        found = path.stat() if path is not None else None
-    except OSError:
-        found = None
-    return (found.st_ino, found.st_mtime_ns, found.st_size) if found is not None else _NO_FILE

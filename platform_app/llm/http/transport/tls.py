@@ -4,6 +4,7 @@ import ssl
 from pathlib import Path
 from typing import NamedTuple
 
+from platform_app.config.file_stamp import FileStamp, file_stamp
 from platform_app.observability.logging import get_logger
 
 _log = get_logger("provider")
@@ -27,7 +28,7 @@ class TlsContexts:
         choose. `plain`: the context for connections without a client certificate, for tests."""
         self._ca_bundle = ca_bundle
         self._plain = plain or self._make()
-        self._known: dict[ClientCertificate, tuple[tuple[float, ...], ssl.SSLContext]] = {}
+        self._known: dict[ClientCertificate, tuple[tuple[FileStamp, ...], ssl.SSLContext]] = {}
 
     def context(self, client: ClientCertificate | None) -> ssl.SSLContext:
         """Return the context for a new connection.
@@ -39,7 +40,7 @@ class TlsContexts:
             return self._plain
         known = self._known.get(client)
         try:
-            changed = tuple(Path(path).stat().st_mtime for path in client if path is not None)
+            changed = tuple(map(file_stamp, client))
             if known is None or known[0] != changed:
                 made = self._make()
                 made.load_cert_chain(client.certificate, client.key, password=lambda: "")

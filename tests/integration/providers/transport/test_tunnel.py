@@ -261,6 +261,24 @@ def test_renewed_client_certificate_is_used(run: Run, tmp_path: Path, authority:
     run(scenario())
 
 
+def test_certificate_with_the_time_of_the_old_one_is_used(run: Run, tmp_path: Path, authority: Authority) -> None:
+    """Tools that copy with times (`cp -p`, `rsync -t`, `tar`) may keep the time of the file that they replace."""
+    old, old_key = authority.issue(tmp_path, "client")
+    new, new_key = authority.issue(tmp_path, "client")
+
+    async def scenario() -> None:
+        contexts = TlsContexts()
+        client = ClientCertificate(str(old), str(old_key))
+        first = contexts.context(client)
+        for replacement, replaced in ((new, old), (new_key, old_key)):
+            before = replaced.stat()
+            os.utime(replacement, ns=(before.st_atime_ns, before.st_mtime_ns))
+            replacement.rename(replaced)
+        assert contexts.context(client) is not first
+
+    run(scenario())
+
+
 def _touch(path: Path, seconds: float) -> None:
     at = path.stat().st_mtime + seconds
     os.utime(path, (at, at))
