@@ -43,8 +43,7 @@ class Calendar:
         if self.period == "day":
             starts = [today + timedelta(days=days) for days in (-1, 0, 1, 2)]
         else:
-            first = today.replace(day=1)
-            starts = [_month_after(first, months) for months in (-1, 0, 1, 2)]
+            starts = [_month_after(today, months) for months in (-1, 0, 1, 2)]
         last, present, following, end = (self._microseconds(day) for day in starts)
         return last, present, following, end
 
@@ -55,6 +54,7 @@ class Calendar:
         return int(midnight.astimezone(UTC).timestamp()) * 1_000_000
 
 
-def _month_after(first: date, months: int) -> date:
-    years, month = divmod(first.month - 1 + months, 12)
-    return date(first.year + years, month + 1, 1)
+def _month_after(day: date, months: int) -> date:
+    """Return the first day of the month that is so many months after the one of `day`."""
+    years, month = divmod(day.month - 1 + months, 12)
+    return date(day.year + years, month + 1, 1)

@@ -53,8 +53,10 @@ def test_periods_follow_each_other(period: Period, zone: str, moment: datetime) 
 def test_period_is_computed_once() -> None:
     calendar = Calendar("day", "UTC")
     first = calendar.around(at("2026-11-25T01:00", "UTC"))
-    assert calendar.around(at("2026-11-25T23:00", "UTC")) is first
+    for same_day in ("2026-11-25T00:00", "2026-11-25T23:00", "2026-11-25T23:59:59"):
+        assert calendar.around(at(same_day, "UTC")) is first
     assert calendar.around(at("2026-11-26T00:00", "UTC"))[1] == first[2]
+    assert calendar.around(at("2026-11-25T23:59:59", "UTC"))[2] == first[2]
     assert calendar.around(at("2026-11-24T23:59", "UTC"))[2] == first[1]
 
 
@@ -71,3 +73,4 @@ def test_tag_and_length_are_those_of_the_current_period(monkeypatch: pytest.Monk
     assert calendar.tag == "day:Europe/Berlin"
     monkeypatch.setattr("time.time", lambda: at("2026-03-29T12:00", "Europe/Berlin"))
     assert calendar.seconds == 23 * 3600
+    assert Calendar("month", "UTC").seconds == 31 * 86_400

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from platform_app.config.limits.rules import LimitUnit
-from platform_app.rate_limit.known_denials import LONGEST_DEGRADED_SECONDS, LONGEST_SECONDS, MAX_COUNTERS, KnownDenials
+from platform_app.rate_limit import known_denials
+from platform_app.rate_limit.known_denials import LONGEST_DEGRADED_SECONDS, LONGEST_SECONDS, KnownDenials
 from platform_app.rate_limit.limiter import Decision, RuleState
 from platform_app.rate_limit.matching import Charge
 from platform_app.rate_limit.rule import Kind, Rule
@@ -89,12 +90,23 @@ def test_shadow_rule_denies_nothing(known: KnownDenials) -> None:
     assert known.find(charges(replace(RULE, shadow=True))) is None
 
 
-def test_remembered_denials_are_bounded(known: KnownDenials) -> None:
-    for number in range(MAX_COUNTERS + 10):
-        known.note(charges(counter=f"c{number}"), denial())
-    assert known.find(charges(counter="c0")) is None
-    assert known.find(charges(counter=f"c{MAX_COUNTERS}")) is not None
-    assert len(known._known) == MAX_COUNTERS
+def test_denials_noted_longest_ago_are_forgotten(known: KnownDenials, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(known_denials, "MAX_COUNTERS", 2)
+    for counter in ("noted-again", "once", "noted-again", "last"):
+        known.note(charges(counter=counter), denial())
+    assert known.find(charges(counter="once")) is None
+    assert known.find(charges(counter="noted-again")) is not None
+    assert known.find(charges(counter="last")) is not None
+
+
+def test_memory_is_false_while_it_holds_no_denial(known: KnownDenials, clock: Clock) -> None:
+    """A request's limits are looked up before its body is read only if it is true."""
+    assert not known
+    known.note(charges(), denial(seconds=30))
+    assert known
+    clock.now += 30
+    assert known.find(charges()) is None
+    assert not known, "an ended denial is forgotten"
 
 
 @pytest.mark.parametrize(("degraded", "longest"), [(False, 60.0), (True, 1.0)])

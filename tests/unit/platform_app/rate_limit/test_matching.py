@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from platform_app.config import LimitRule
-from platform_app.rate_limit.matching import LimitedRequest, RuleBook, counter_name, why_not
+from platform_app.rate_limit.matching import LimitedRequest, RuleBook, counter_name, hash_tag, why_not
 from platform_app.rate_limit.rule import Rule, rule_of
 
 USAGE = LimitedRequest("KeyId1234567", "Team {A} \n:x", "/v1/platform/chat", "gpt-4o")
@@ -18,13 +18,6 @@ def rule(scope: str, *, name: str = "r", routes: tuple[str, ...] = ()) -> LimitR
 
 def limit(scope: str, *, name: str = "r") -> Rule:
     return rule_of(rule(scope, name=name))
-
-
-def hash_tag(name: str) -> str:
-    """The part that Redis Cluster hashes: between the first brace and the next closing one."""
-    found = re.search(r"\{([^}]+)\}", name)
-    assert found is not None
-    return found[1]
 
 
 @pytest.mark.parametrize(
@@ -117,3 +110,13 @@ def test_reason_why_a_rule_does_not_apply() -> None:
     assert why_not(by_model, "/a", None) == "only for x, y"
     assert why_not(tokens, "/a", "m") is None
     assert why_not(tokens, "/a", None) == "only for requests that call a model"
+
+
+def test_hash_tag_is_the_text_between_the_braces() -> None:
+    assert [hash_tag(name) for name in ("{a}", "fbp:rl:{KeyId}:r", "x{shared}")] == ["a", "KeyId", "shared"]
+
+
+def test_request_uses_no_tokens_and_no_money_unless_stated() -> None:
+    usage = LimitedRequest("k", "team-a", "/r")
+    assert usage.units(Rule("tpm", "key", "tokens", 100, window_seconds=60)) == 0
+    assert usage.units(Rule("budget", "key", "cost_usd", 100, window_seconds=60)) == 0

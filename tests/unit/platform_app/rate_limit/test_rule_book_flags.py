@@ -2,9 +2,10 @@
 
 import pytest
 
-from platform_app.config import LimitRule
+from platform_app.config import LimitRule, PriceConfig
 from platform_app.rate_limit import matching
-from platform_app.rate_limit.matching import RuleBook
+from platform_app.rate_limit.matching import LimitedRequest, RuleBook
+from platform_app.rate_limit.rule import Rule
 
 
 def rule(name: str, **fields: object) -> LimitRule:
@@ -39,4 +40,40 @@ def test_own_limits_in_memory_are_bounded(monkeypatch: pytest.MonkeyPatch) -> No
     (plain,) = book.rules
     assert [book.own(plain, {"plain": limit}).limit for limit in range(1, 10)] == list(range(1, 10))
     assert len(book._book._with_limit) == 3
+    assert book.own(plain, {"plain": 9}) is book.own(plain, {"plain": 9}), "the newest ones stay"
     assert book.own(plain, {"plain": 1}).limit == 1
+
+
+def test_own_limits_replace_those_of_rules_by_key() -> None:
+    owners, given = rule("owners", scope="owner"), rule("given", limit=None)
+    book = RuleBook([PLAIN, owners, given])
+    usage = LimitedRequest("k", "team-a", "/r", tokens=3)
+    assert [(each.rule.name, each.rule.limit) for each in book.charges(usage)] == [("plain", 5), ("owners", 5)]
+    own = LimitedRequest("k", "team-a", "/r", limits={"plain": 9, "owners": 9, "given": 2})
+    assert [(each.rule.name, each.rule.limit, each.units) for each in book.charges(own)] == [
+        ("plain", 9, 1), ("owners", 5, 1), ("given", 2, 1),
+    ]  # fmt: skip
+    assert all(each.usage is own for each in book.charges(own))
+
+
+def test_assumed_prices_are_those_of_rules_that_state_one() -> None:
+    price = {"input_usd_per_million": 10, "output_usd_per_million": 100}
+    stated = rule("stated", unit="cost_usd", on_no_price=price)
+    book = RuleBook([PLAIN, rule("warned", unit="cost_usd", on_no_price="warn"), stated])
+    assert book.assumed_prices == {"stated": PriceConfig.model_validate(price)}
+
+
+def test_rules_of_a_route_are_found_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With many rules, looking for those that apply costs more than counting does."""
+    asked: list[str] = []
+    why_not = matching.why_not
+
+    def noted(rule: Rule, route: str, model: str | None) -> str | None:
+        asked.append(route)
+        return why_not(rule, route, model)
+
+    monkeypatch.setattr(matching, "why_not", noted)
+    book = RuleBook([PLAIN])
+    for route in ("/a", "/b", "/a", "/b"):
+        book.charges(LimitedRequest("k", "team-a", route))
+    assert asked == ["/a", "/b"]

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from structlog.testing import capture_logs
@@ -9,11 +10,13 @@ from structlog.testing import capture_logs
 from platform_app.config import LimitRule
 from platform_app.errors import BudgetExceeded, LimiterUnavailable, RateLimited
 from platform_app.observability.context import RequestContext
+from platform_app.observability.record import LIMITS, OK
+from platform_app.rate_limit import service
 from platform_app.rate_limit.limiter import NOTHING_RESERVED, Decision, RuleState, Settlement
 from platform_app.rate_limit.matching import Charge, LimitedRequest, RuleBook
 from platform_app.rate_limit.rule import rule_of
 from platform_app.rate_limit.service import RateLimitService
-from tests.support.fakes.core import Count, FakeLimiter, context
+from tests.support.fakes.core import Count, FakeClock, FakeLimiter, context
 
 RULE = LimitRule(name="key-rpm", scope="key", limit=60, window_seconds=60)
 USAGE = LimitedRequest("k" * 12, "team-a", "/v1/platform/chat")
@@ -26,10 +29,18 @@ def remaining_of(request: RequestContext) -> int:
     return state.remaining
 
 
+def outcomes(request: RequestContext) -> list[str]:
+    """What the request's record says about its time in the limiter."""
+    assert {name for name, _, _, _ in request.record.hops} == {LIMITS}
+    assert all(0 < began <= ended for _, began, ended, _ in request.record.hops)
+    return [outcome for _, _, _, outcome in request.record.hops]
+
+
 async def test_allowed_request_notes_its_decision() -> None:
     limiter, request = FakeLimiter(), context()
     await RateLimitService(RuleBook([RULE]), limiter).charge(USAGE, request)
     assert remaining_of(request) == 59
+    assert outcomes(request) == [OK]
     [[charge]] = limiter.asked
     assert (charge.rule, charge.counter, charge.units) == (
         rule_of(RULE),
@@ -48,6 +59,7 @@ async def test_refusal_names_rule_limit_window_and_wait() -> None:
     assert error.details == ["key-rpm: 60 requests in any 60 s, counted by key"]
     assert error.retry_after == 12
     assert remaining_of(request) == 0
+    assert outcomes(request) == ["denied"]
 
 
 async def test_unavailable_limiter_raises() -> None:
@@ -56,6 +68,7 @@ async def test_unavailable_limiter_raises() -> None:
     with pytest.raises(LimiterUnavailable):
         await RateLimitService(RuleBook([RULE]), limiter).charge(USAGE, request)
     assert request.limits is None
+    assert outcomes(request) == ["limiter_unavailable"]
 
 
 async def test_all_rules_take_one_limiter_call() -> None:
@@ -195,25 +208,27 @@ async def test_shadow_denial_is_counted_and_logged_once_a_second() -> None:
 async def test_closed_refusal_is_counted_by_rule() -> None:
     limiter = FakeLimiter()
     limiter.down = True
-    refused = Count("platform_limiter_closed_total", rule="key-rpm")
-    gate = RateLimitService(RuleBook([LimitRule(**{**dict(RULE), "on_outage": "closed"}), TPM]), limiter)
+    closed = LimitRule(**{**dict(RULE), "on_outage": "closed"})
+    shadow = LimitRule(**{**dict(closed), "name": "shadow", "mode": "shadow"})
+    counts = [Count("platform_limiter_closed_total", rule=name) for name in ("key-rpm", "shadow", "key-tpm")]
+    gate = RateLimitService(RuleBook([closed, shadow, TPM]), limiter)
     with pytest.raises(LimiterUnavailable):
         await gate.admit(CHAT, context())
-    assert refused.grown == 1
+    assert [count.grown for count in counts] == [1, 0, 0]
 
 
 async def test_explain_covers_every_rule_and_charges_nothing() -> None:
     limiter = FakeLimiter()
     own_only = LimitRule(name="own", scope="key", unit="requests", window_seconds=1)
-    gate = RateLimitService(RuleBook([RULE, TPM, own_only]), limiter)
+    gate = RateLimitService(RuleBook([TPM, RULE, own_only]), limiter)
     explained = await gate.explain(replace(USAGE, limits={"key-rpm": 5}))
     assert limiter.asked == []
     assert [(each.rule.name, each.rule.limit, each.own) for each, _ in explained] == [
-        ("key-rpm", 5, True), ("key-tpm", 1000, False), ("own", 0, False),
+        ("key-tpm", 1000, False), ("key-rpm", 5, True), ("own", 0, False),
     ]  # fmt: skip
-    assert [state is not None for _, state in explained] == [True, False, False]
+    assert [state and (state.rule.name, state.remaining) for _, state in explained] == [None, ("key-rpm", 5), None]
     assert [each.why_not for each, _ in explained] == [
-        None, "only for requests that call a model", "only for keys with their own limit for this rule",
+        "only for requests that call a model", None, "only for keys with their own limit for this rule",
     ]  # fmt: skip
 
 
@@ -242,3 +257,30 @@ async def test_charge_request_charges_only_request_rules() -> None:
     limiter.deny_seconds = 3
     with pytest.raises(RateLimited):
         await gate.charge_request(USAGE, context())
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
+    """The service's clock, at 0: a machine that has just started."""
+    clock = FakeClock(0.0)
+    monkeypatch.setattr(service, "time", SimpleNamespace(monotonic=clock, perf_counter=clock))
+    return clock
+
+
+async def test_shadow_denials_are_logged_again_after_a_second(clock: FakeClock) -> None:
+    gate = RateLimitService(RuleBook([LimitRule(**{**dict(RULE), "mode": "shadow"})]), Shadowing())
+    with capture_logs() as lines:
+        for wait in (0.0, 0.5, 0.5, 0.5):
+            clock.advance(wait)
+            await gate.admit(USAGE, context())
+    assert [line["event"] for line in lines] == ["limit_shadow_denied"] * 2
+
+
+async def test_unpriced_model_is_logged_again_after_a_minute(clock: FakeClock) -> None:
+    gate = RateLimitService(RuleBook([LimitRule(**{**dict(DAILY), "on_no_price": "warn"})]), FakeLimiter())
+    unpriced = replace(CHAT, unpriced="vllm/m")
+    with capture_logs() as lines:
+        for wait in (0.0, 30.0, 30.0, 30.0):
+            clock.advance(wait)
+            await gate.admit(unpriced, context())
+    assert [(line["event"], line["routes"]) for line in lines] == [("budget_price_unknown", "vllm/m")] * 2
