@@ -10,6 +10,9 @@ is lost, which would otherwise keep its locks for hours.
 
 `ask_twice` does the last for statements that read, which may run twice. `connect` and `begin` ask for a ping in that
 way and then hand out the connection, also for statements that write.
+
+A server that was demoted may keep its connections and refuse to write. Therefore `begin` renews the pool if the server
+is read-only, so that the next connection is made to the host that accepts writes now.
 """
 
 import asyncio
@@ -47,10 +50,16 @@ during a COPY, when the server waits for data and not for a statement."""
 OPTION = "platform_pool_renewal"
 """The engine's execution option that holds its PoolRenewal."""
 
+READ_ONLY = "SELECT current_setting('transaction_read_only') = 'on'"
+
 T = TypeVar("T")
 _REACHED: ContextVar[list[Any] | None] = ContextVar("reached", default=None)
 """The connections that an attempt of `ask_twice` got from the pool."""
 _log = get_logger("database")
+
+
+class ServerReadOnly(OSError):
+    """A first attempt met a server that does not write; the second one gets a new pool."""
 
 
 class PoolRenewal:
@@ -131,12 +140,17 @@ class PoolRenewal:
 
 async def ask_twice(engine: AsyncEngine, ask: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Return the result of `ask`, which may run twice. Raises what the second attempt raises."""
+    return await ask_again(engine, lambda _: ask())
+
+
+async def ask_again(engine: AsyncEngine, ask: Callable[[bool], Coroutine[Any, Any, T]]) -> T:
+    """Like ask_twice; `ask` gets whether a second attempt may follow, and raises ServerReadOnly only then."""
     renewal: PoolRenewal | None = engine.get_execution_options().get(OPTION)
     if renewal is None:  # an engine that keeps no connections
-        return await ask()
+        return await ask(False)
     pool, reached = engine.pool, list[Any]()
     token = _REACHED.set(reached)
-    task = asyncio.ensure_future(ask())
+    task = asyncio.ensure_future(ask(True))
     _REACHED.reset(token)
     try:
         # Without a connection it waits for a place in the pool, or for a new connection: neither hangs in an old one.
@@ -152,21 +166,23 @@ async def ask_twice(engine: AsyncEngine, ask: Callable[[], Coroutine[Any, Any, T
         if not task.done():
             renewal.abandon(task)
     await renewal.renew(engine, pool)
-    return await ask()
+    return await ask(False)
 
 
 @asynccontextmanager
 async def connect(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     """Yield a connection that has just responded."""
-    connection = await ask_twice(engine, lambda: _responding(engine))
+    connection = await ask_twice(engine, lambda: _responding(engine, writes=False))
     async with _closing(connection):
         yield connection
 
 
 @asynccontextmanager
 async def begin(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """Yield a connection that has just responded, in a transaction that the server ends if this process is lost."""
-    async with connect(engine) as connection, connection.begin():
+    """Yield a connection that has just responded, in a transaction that the server ends if this process is lost. If no
+    server accepts writes, the first statement that writes fails."""
+    connection = await ask_again(engine, lambda first: _responding(engine, writes=first))
+    async with _closing(connection), connection.begin():
         await connection.exec_driver_sql(limit_of_lost_transaction())
         yield connection
 
@@ -193,10 +209,12 @@ async def _close_engine(engine: AsyncEngine) -> None:
         _log.warning("database_connections_cut")
 
 
-async def _responding(engine: AsyncEngine) -> AsyncConnection:
+async def _responding(engine: AsyncEngine, *, writes: bool) -> AsyncConnection:
     connection = await engine.connect()
     try:
-        await connection.exec_driver_sql("SELECT 1")
+        read_only = (await connection.exec_driver_sql(READ_ONLY)).scalar_one()
+        if writes and read_only:
+            raise ServerReadOnly
         await connection.rollback()
     except BaseException:
         await connection.close()

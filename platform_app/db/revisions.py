@@ -12,7 +12,7 @@ from pathlib import Path
 from sqlalchemy import Connection, inspect, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from platform_app.db.connections import ask_twice
+from platform_app.db.connections import READ_ONLY, ServerReadOnly, ask_again
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 _VERSION_TABLE = "alembic_version"
@@ -54,20 +54,23 @@ class DatabaseState:
 
 
 async def database_state(engine: AsyncEngine) -> DatabaseState:
-    """Read the state of the database; raises what SQLAlchemy raises."""
+    """Read the state of the database; raises what SQLAlchemy raises. It is read-only only if no host accepts writes."""
 
     def read(connection: Connection) -> DatabaseState:
-        read_only = connection.execute(text("SELECT current_setting('transaction_read_only')")).scalar() == "on"
+        read_only = bool(connection.execute(text(READ_ONLY)).scalar())
         if not inspect(connection).has_table(_VERSION_TABLE):
             return DatabaseState(None, read_only)
         revision = connection.execute(text(f"SELECT version_num FROM {_VERSION_TABLE}")).scalar()  # noqa: S608 - a constant
         return DatabaseState(revision, read_only)
 
-    async def ask() -> DatabaseState:
+    async def ask(first: bool) -> DatabaseState:
         async with engine.connect() as connection:
-            return await connection.run_sync(read)
+            state = await connection.run_sync(read)
+        if first and state.read_only:
+            raise ServerReadOnly
+        return state
 
-    return await ask_twice(engine, ask)
+    return await ask_again(engine, ask)
 
 
 async def current_revision(engine: AsyncEngine) -> str | None:

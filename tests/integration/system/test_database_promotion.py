@@ -39,10 +39,14 @@ class Pair:
         hosts = ",".join(quote(str(server.socket_directory), safe="/") for server in servers)
         return f"postgresql://postgres@/{DATABASE}?host={hosts}&port={','.join(['5432'] * len(servers))}"
 
-    def lose_primary(self) -> None:
-        """Kill it, so that its clients get no message."""
-        assert self.primary._child is not None
-        self.primary._child.send(signal.SIGKILL)
+    def lose_primary(self, how: str) -> None:
+        """Kill it, so that its clients get no message; or demote it, so that it keeps its connections."""
+        if how == "killed":
+            assert self.primary._child is not None
+            self.primary._child.send(signal.SIGKILL)
+        else:
+            self.primary._sql("ALTER SYSTEM SET default_transaction_read_only = on")
+            self.primary._sql("SELECT pg_reload_conf()")
 
     def promote(self) -> None:
         """Let the replica become the primary."""
@@ -59,10 +63,12 @@ def pair() -> Iterator[Pair]:
         made.primary.stop()
 
 
+@pytest.mark.parametrize("how", ["killed", "demoted"])
 async def test_promoted_replica_gets_each_record_once(
-    platform: Platform, pair: Pair, client: httpx.AsyncClient, tmp_path: Path
+    platform: Platform, pair: Pair, client: httpx.AsyncClient, tmp_path: Path, how: str
 ) -> None:
-    """Known callers are served without a database, and what they did is recorded once a primary is there again."""
+    """Known callers are served without a database, and what they did is recorded once a primary is there again. No
+    pooled connection to the former primary stays in use."""
     on_primary = Platform({**platform.environment, "PLATFORM_DATABASE_URL": pair.url(pair.primary)})
     record, key = on_primary.new_key("platform:chat")
     administrator = {"Authorization": f"Bearer {on_primary.key('platform:*')}"}
@@ -78,7 +84,7 @@ async def test_promoted_replica_gets_each_record_once(
     with Gateway({**platform.environment, "PLATFORM_DATABASE_URL": url}, tmp_path) as gateway:
         assert [await chat() for _ in range(REQUESTS)] == [200] * REQUESTS
         await until(lambda: recorded(pair.standby) == {"rows": REQUESTS, "ids": REQUESTS})
-        pair.lose_primary()
+        pair.lose_primary(how)
         assert [await chat() for _ in range(REQUESTS)] == [200] * REQUESTS
         await asyncio.to_thread(pair.promote)
         await until(lambda: recorded(pair.standby) == {"rows": 2 * REQUESTS, "ids": 2 * REQUESTS})
@@ -89,6 +95,8 @@ async def test_promoted_replica_gets_each_record_once(
         )
         assert created.status_code == 201
         assert await chat(created.json()["key"]) == 200
+        ready = (await client.get(f"{gateway.base_url}/readyz")).json()["checks"]
+        assert [check["ok"] for check in ready if check["name"] == "database"] == [True]
 
 
 async def test_read_only_database_is_reported(
