@@ -25,6 +25,7 @@ from apps.platform_cli.usage.command import Format, print_records, print_usage
 from platform_app.ledger.reading.audit import AuditFilter
 from platform_app.ledger.reading.usage_query import DEFAULT_GROUPS, UsageFilter, check_groups
 from platform_app.observability.logging import configure_logging
+from platform_app.observability.logs.level import Level
 from platform_app.observability.logs.sink import LogSink
 
 app = typer.Typer(
@@ -111,6 +112,7 @@ def check(
     """Check configuration, secrets, database, Redis, providers and core: a line each, exit code 1 if a check fails."""
     from apps.platform_cli.checks.command import run_checks  # noqa: PLC0415 - loads what the other commands do not need
 
+    _log_to_stderr("error")  # each warning is a line of the checks
     raise typer.Exit(run_checks(live, before_migration=before_migration))
 
 
@@ -312,6 +314,10 @@ def simulate(
 
 def run() -> None:
     """Run the command line; expected failures become a message and an exit code, never a traceback."""
-    # Log lines do not belong to a command's output, so they go to stderr. `serve` configures its own logs.
-    configure_logging("warning", "console", LogSink(sys.stderr.fileno()))
+    _log_to_stderr("warning")
     sys.exit(run_app(app))
+
+
+def _log_to_stderr(level: Level) -> None:
+    """Log lines do not belong to a command's output. `serve` configures its own logs."""
+    configure_logging(level, "console", LogSink(sys.stderr.fileno()))

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from platform_app.config import Settings
 from platform_app.readiness import Check
 from platform_app.redis.clients import make_redis
-from platform_app.redis.failures import REDIS_ERRORS, redis_failure
+from platform_app.redis.failures import REDIS_ERRORS, error_code, redis_failure
 
 KEEPS_ALL = "noeviction"
 
@@ -25,7 +25,8 @@ async def _eviction(name: str, settings: Settings, why: str) -> Check:
     try:
         found = await redis.info("memory")
     except REDIS_ERRORS as error:
-        return Check(name, False, False, f"INFO memory failed: {redis_failure(error)} (the user needs +info)")
+        needs = " (the user needs +info)" if error_code(error) == "NOPERM" else ""
+        return Check(name, False, False, f"INFO memory failed: {redis_failure(error).cause}{needs}")
     finally:
         await redis.aclose()
     nodes = [found] if "maxmemory" in found else list(found.values())
