@@ -41,6 +41,7 @@ MORE_TESTS: dict[str, tuple[str, ...]] = {
         "tests/integration/limits/test_full_redis.py", "tests/integration/limits/test_seeding.py",
     ),
     "platform_app/rate_limit/limiters/seeding.py": ("tests/integration/limits/test_seeding.py",),
+    "platform_app/llm/policies/fallback.py": ("tests/unit/platform_app/llm/policies/choice/test_route_choice.py",),
     "platform_app/llm/usage/counts.py": USAGE_CONTRACTS,
     "platform_app/llm/usage/settlement.py": USAGE_CONTRACTS,
 }  # fmt: skip

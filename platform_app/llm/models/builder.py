@@ -52,7 +52,7 @@ class ModelBuilder:
             model, found, upstream = config.models[name], routes[name], upstreams[name]
             if requested is not None:
                 found = concrete_routes(name, requested, config)
-                upstream = build_policy_chain(config, found, make_route, self._state)
+                upstream = build_policy_chain(name, config, found, make_route, self._state)
             metadata = model_metadata(requested or name, model, found, base_urls)
             if model.aliases and requested is None:
                 metadata = {**metadata, "aliases": list(model.aliases)}

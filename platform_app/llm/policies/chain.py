@@ -37,16 +37,16 @@ def build_policy_chains(
 ) -> dict[str, Upstream]:
     """Return the upstream of every public model, at startup and after a config reload. State that the new config does
     not need is dropped."""
-    upstreams = {model: build_policy_chain(config, routes[model], make_route, state) for model in routes}
+    upstreams = {name: build_policy_chain(name, config, routes[name], make_route, state) for name in routes}
     state.keep_only((route for each in routes.values() for route in each), config)
     return upstreams
 
 
 def build_policy_chain(
-    config: PlatformConfig, routes: Sequence[Route], make_route: MakeRoute, state: PolicyState
+    name: str, config: PlatformConfig, routes: Sequence[Route], make_route: MakeRoute, state: PolicyState
 ) -> Upstream:
-    """Return the upstream of one public model, which has at least one route."""
-    retry, model = config.policies.retry, config.models[routes[0].public_model]
+    """Return the upstream of the public model `name`, which has at least one route."""
+    retry, model = config.policies.retry, config.models[name]
     has_one_route = len(routes) == 1
     max_wait = None if has_one_route else retry.retry_after_max_seconds
     candidates = []
@@ -63,13 +63,14 @@ def build_policy_chain(
     else:
         choice = RouteChoice(candidates, _strategy(model, routes, state), affinity=model.affinity)
         upstream = Fallback(candidates, choice=choice)
-    return FailureMetrics(Deadline(upstream), routes[0].public_model)
+    return FailureMetrics(Deadline(upstream), name)
 
 
 def _strategy(model: ModelConfig, routes: Sequence[Route], state: PolicyState) -> Strategy | None:
     """Return the model's strategy; None for the default."""
-    weighted = [route for route in routes if route.weight is not None]
     if model.strategy == "weighted":
         return None
     kind = LeastBusy if model.strategy == "least_busy" else Latency
-    return kind([route.weight or 1 for route in weighted], [state.load(route) for route in weighted], random.random)
+    weights = [route.weight for route in routes if route.weight is not None]
+    loads = [state.load(route) for route in routes if route.weight is not None]
+    return kind(weights, loads, random.random)

@@ -1,6 +1,7 @@
 """Choose which route of a model gets a request first, and which one gets it after a failure."""
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -99,8 +100,7 @@ def most_useful(failures: Sequence[PlatformError]) -> PlatformError:
     route failed otherwise: another model may accept the request later.
     """
     failures = [error for error in failures if not isinstance(error, RequestRefused)] or failures
-    waits = [error for error in failures if error.wait_seconds is not None]
-    return min(waits, key=lambda error: error.wait_seconds or 0) if waits else failures[0]
+    return min(failures, key=lambda error: math.inf if error.wait_seconds is None else error.wait_seconds)
 
 
 def _note(failed: Route, to: Route, error: PlatformError, record: RequestRecord) -> None:

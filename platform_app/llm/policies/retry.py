@@ -81,7 +81,8 @@ class Retry:
 
     def _may_retry(self, error: PlatformError) -> bool:
         # A retry before the Retry-After would be refused too, and the provider would count it.
-        return failure_policy_of(error).retry and (error.retry_after or 0) <= self._retry_after_max
+        asked = error.retry_after
+        return failure_policy_of(error).retry and (asked is None or asked <= self._retry_after_max)
 
     def _wait_seconds(self, error: PlatformError, attempt: int) -> float:
         """Return the provider's Retry-After plus a random backoff, so that the waiting calls do not return together.

@@ -51,7 +51,7 @@ class RouteChoice:
         """
         weighted = [candidate for candidate in candidates if candidate.route.weight is not None]
         rest = [candidate for candidate in candidates if candidate.route.weight is None]
-        weights = [candidate.route.weight or 1 for candidate in weighted]
+        weights = [candidate.route.weight for candidate in candidates if candidate.route.weight is not None]
         self._weighted, self._rest = weighted, rest
         self._strategy = strategy or Weighted(weights, draw)
         self._orders = [_first(each, weighted, rest) for each in weighted] or [RouteOrder(tuple(candidates))]

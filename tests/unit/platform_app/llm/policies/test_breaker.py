@@ -157,6 +157,16 @@ class TestClosed:
         assert setting.state._window.counts(setting.clock()) == (0, 0)
 
     @virtual_time
+    async def test_client_that_leaves_just_before_deadline_shows_nothing(self) -> None:
+        setting = Setting(100.0, RESPONSE)
+        task = asyncio.create_task(setting.breaker.send(a_call(10)))
+        await asyncio.sleep(9.9)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert setting.state._window.counts(setting.clock()) == (0, 0)
+
+    @virtual_time
     async def test_deadline_after_sending_counts_as_failure(self) -> None:
         setting = Setting(100.0, RESPONSE)
         with pytest.raises(ProviderTimeout):

@@ -1,4 +1,6 @@
-"""A breaker that closes again starts with an empty window."""
+"""A breaker that closes again or is replaced, and the calls that began before."""
+
+from prometheus_client import REGISTRY
 
 from platform_app.config import BreakerConfig
 from platform_app.llm.policies.breaker import BreakerState, Phase
@@ -6,6 +8,10 @@ from platform_app.llm.policies.failure_table import Health
 from tests.support.fakes.core import FakeClock
 
 CONFIG = BreakerConfig(window_seconds=300, minimum_calls=4, failure_ratio=0.5, open_seconds=10, probes=2)
+
+
+def gauge(model: str) -> float | None:
+    return REGISTRY.get_sample_value("platform_provider_breaker_state", {"provider": "openai", "model": model})
 
 
 def phase(state: BreakerState) -> Phase:
@@ -50,3 +56,35 @@ def test_failure_of_a_call_from_before_the_outage_is_ignored() -> None:
     failed(state, 3)
     later.settle(Health.FAILS)
     assert phase(state) is Phase.CLOSED
+
+
+def test_stream_counts_as_one_probe() -> None:
+    """Its first chunk is the probe's success; its end is not a second one."""
+    clock = FakeClock()
+    state = BreakerState("openai", "gpt", CONFIG, clock)
+    failed(state, 4)
+    clock.advance(10)
+    stream = state.admit()
+    stream.first_chunk()
+    stream.stream_ended(None)
+    assert phase(state) is Phase.HALF_OPEN
+    state.admit().settle(Health.WORKS)
+    assert phase(state) is Phase.CLOSED
+
+
+def test_retired_breaker_admits_the_calls_that_still_have_it() -> None:
+    """A call that began before the config changed may try its route again."""
+    state = BreakerState("openai", "gpt", CONFIG, FakeClock())
+    failed(state, 4)
+    state.retire()
+    for _ in range(10):
+        state.admit().settle(Health.FAILS)
+    assert phase(state) is Phase.CLOSED
+
+
+def test_gauge_of_a_new_breaker_is_closed() -> None:
+    """The series is there before the first change, and shows nothing of a breaker before it."""
+    failed(BreakerState("openai", "new", CONFIG, FakeClock()), 4)
+    assert gauge("new") == Phase.OPEN
+    BreakerState("openai", "new", CONFIG, FakeClock())
+    assert gauge("new") == Phase.CLOSED

@@ -271,6 +271,16 @@ class TestConcurrency:
         await first
 
     @virtual_time
+    async def test_record_shows_the_wait_of_a_queued_call(self) -> None:
+        own, upstream = slots(), SlowUpstream(1.0)
+        first, queued = a_call(), a_call()
+        await asyncio.gather(*(Concurrency(upstream, own).send(call) for call in (first, queued)))
+        assert first.attempt_log.record.hops == []
+        [(name, began, ended, outcome)] = queued.attempt_log.record.hops
+        assert (name, outcome) == ("queue", "ok")
+        assert began <= ended
+
+    @virtual_time
     async def test_deadline_ends_queue_wait(self) -> None:
         own = slots()
         await own.acquire(now() + 60)

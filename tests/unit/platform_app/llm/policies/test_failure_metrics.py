@@ -32,7 +32,8 @@ def failing(attempts: int, error: PlatformError) -> tuple[FailureMetrics, ModelC
         (1, 1, None, True),  # one attempt is what the client would have had without a gateway
         (1, 1, 7.0, True),
         (2, 2, None, False),  # retried
-        (3, 3, 0.05, False),  # retried after the provider's Retry-After
+        (2, 2, 0.05, False),  # retried after the provider's Retry-After
+        (3, 3, 0.05, False),
         (2, 1, None, False),  # every route was tried
         (2, 1, 30.0, True),  # a Retry-After too long to wait for here: a retry after it is the first
     ],

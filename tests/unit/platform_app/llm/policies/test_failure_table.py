@@ -73,7 +73,7 @@ def test_context_length_falls_back_to_other_models_only() -> None:
     assert (verdict.retry, verdict.fall_back, verdict.health) == (False, True, Health.UNKNOWN)
 
 
-@pytest.mark.parametrize("kind", by_name(leaves(ProviderFailed)))
+@pytest.mark.parametrize("kind", by_name(subclasses(ProviderFailed)))
 def test_every_provider_failure_falls_back(kind: type[PlatformError]) -> None:
     assert failure_policy_of(make(kind)).fall_back
 
@@ -100,6 +100,25 @@ def test_temporary_errors_are_retried() -> None:
         errors.ProviderBadResponse,
         errors.ProviderRateLimited,
     }
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        errors.CallerRefused,
+        errors.RateLimited,
+        errors.AuthUnavailable,
+        errors.LimiterUnavailable,
+        errors.LedgerUnavailable,
+        errors.IdempotencyUnavailable,
+        errors.Draining,
+        errors.InternalError,
+    ],
+)
+def test_errors_of_the_gateway_itself_are_final(kind: type[PlatformError]) -> None:
+    """No provider caused them, and none can help."""
+    verdict = failure_policy_of(make(kind))
+    assert (verdict.retry, verdict.fall_back, verdict.health) == (False, False, Health.UNKNOWN)
 
 
 def test_unsent_call_has_unknown_health() -> None:

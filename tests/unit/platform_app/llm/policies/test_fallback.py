@@ -155,8 +155,11 @@ class TestGoingOn:
             for provider, reason in (("p0", "breaker_open"), ("p1", "provider_error"), ("p2", "provider_error"))
         ]
         made, _ = choices(BreakerOpen("x"), ProviderError("x"), ProviderError("x"))
+        call = a_call()
         with capture_logs() as lines, pytest.raises(PlatformError):
-            await Fallback(made).send(a_call())
+            await Fallback(made).send(call)
+        hops = [(name, reason) for name, _, _, reason in call.attempt_log.record.hops]
+        assert hops == [("fallback", "breaker_open"), ("fallback", "provider_error")]
         assert [count.grown for count in counts] == [1, 1, 0]  # the last route has no next one
         assert [(line["event"], line["provider"], line["to_provider"], line["reason"]) for line in lines] == [
             ("provider_fallback", "p0", "p1", "breaker_open"),
@@ -173,6 +176,14 @@ class TestWhenAllFailed:
         assert most_useful([quota, limited]) is limited
         silent = ProviderUnavailable("x")  # the caller's Retry-After is one second
         assert most_useful([limited, silent]) is silent
+
+    def test_most_useful_error_may_have_a_wait_of_zero(self) -> None:
+        now, soon = ProviderRateLimited("x", retry_after=0), ProviderRateLimited("x", retry_after=0.5)
+        assert most_useful([soon, now]) is now
+
+    def test_most_useful_error_is_first_of_equal_waits(self) -> None:
+        first, second = ProviderRateLimited("x", retry_after=2), ProviderUnavailable("x", retry_after=2)
+        assert most_useful([ProviderAuthFailed("x"), first, second]) is first
 
     def test_most_useful_error_is_else_of_first_route(self) -> None:
         first, second = ProviderAuthFailed("x"), ProviderError("x")

@@ -14,6 +14,24 @@ def test_window_counts_and_drops_old_calls() -> None:
     assert window.counts(110.0) == (0, 0)
 
 
+def test_call_counts_until_its_slice_leaves_the_window() -> None:
+    """A call at the end of its slice counts for 90 % of the window, and one at the beginning for all of it."""
+    for late, early in ((100.99, 100.0), (0.99, 0.0)):  # also right after the clock's zero
+        window = HealthWindow(10.0)
+        window.add(True, early)
+        window.add(False, late)
+        assert window.counts(late + 8.99) == (2, 1)
+        assert window.counts(early + 9.99) == (2, 1)
+        assert window.counts(early + 10.0) == (0, 0)
+
+
+def test_window_is_as_long_as_the_config_says() -> None:
+    window = HealthWindow(300.0)
+    window.add(True, 1000.0)
+    assert window.counts(1260.0) == (1, 1)
+    assert window.counts(1320.0) == (0, 0)
+
+
 def test_clear_resets_counts() -> None:
     window = HealthWindow(10.0)
     window.add(True, 100.0)

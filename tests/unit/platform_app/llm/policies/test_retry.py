@@ -17,7 +17,9 @@ from platform_app.errors import (
 )
 from platform_app.llm.chunk_stream import ChunkStream
 from platform_app.llm.errors import BreakerOpen
+from platform_app.llm.interfaces import UpstreamResponse
 from platform_app.llm.policies.retry import Retry
+from platform_app.llm.requests import ModelCall
 from tests.support.fakes.core import Count
 from tests.support.fakes.upstreams import RESPONSE, ScriptedUpstream, a_call, a_route, a_stream
 from tests.support.timing.virtual_time import now, virtual_time
@@ -167,6 +169,53 @@ async def test_wait_beyond_deadline_is_not_begun() -> None:
         await retry(upstream).send(a_call(4.0))
     assert caught.value is error
     assert (upstream.calls, now() - began) == (1, 0)
+
+
+@virtual_time
+async def test_wait_that_ends_at_the_deadline_is_not_begun() -> None:
+    """The wait is exactly as long as the bound, since the jitter comes on top of it."""
+    upstream, began = ScriptedUpstream(ProviderRateLimited("x", retry_after=3.0)), now()
+    with pytest.raises(ProviderRateLimited):
+        await retry(upstream, max_wait=3.0).send(a_call(3.0))
+    assert (upstream.calls, now() - began) == (1, 0)
+
+
+@virtual_time
+async def test_error_without_retry_after_is_retried_with_any_bound() -> None:
+    """The bound may be 0: then every retry follows at once."""
+    upstream, began = ScriptedUpstream(ProviderError("x"), RESPONSE), now()
+    assert await retry(upstream, max_wait=0.0).send(a_call()) is RESPONSE
+    assert (upstream.calls, now() - began) == (2, 0)
+
+
+class Refusing(ScriptedUpstream):
+    """Raises its steps without sending, like a full queue or an open breaker."""
+
+    async def send(self, call: ModelCall) -> UpstreamResponse:
+        try:
+            return await super().send(call)
+        finally:
+            call.attempt_log.attempts -= 1
+
+
+@virtual_time
+async def test_record_shows_a_call_that_was_not_sent() -> None:
+    call = a_call()
+    with pytest.raises(BreakerOpen):
+        await retry(Refusing(BreakerOpen("x"))).send(call)
+    [made] = call.attempt_log.record.attempts
+    assert (made.provider, made.model, made.upstream_model) == ("alpha", "public", "large")
+    assert (made.operation, made.stream, made.request_sent) == ("chat", False, False)
+    assert made.outcome == "breaker_open"
+    assert made.ended == made.started
+
+
+@virtual_time
+async def test_record_of_a_sent_call_is_left_to_the_route() -> None:
+    call = a_call()
+    with pytest.raises(ProviderTimeout):
+        await retry(ScriptedUpstream(ProviderTimeout("x"))).send(call)
+    assert call.attempt_log.record.attempts == []
 
 
 @virtual_time
