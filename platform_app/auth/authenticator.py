@@ -25,6 +25,9 @@ from platform_app.observability.logging import get_logger
 PROBE_SECONDS = 1.0
 """Shortest time between two lookups while the database is down."""
 
+NO_SECRET: Mapping[bytes, StoredSecret | None] = {bytes(32): None}
+"""What a key is compared with if none of its secrets has the pepper's version: it takes the same time."""
+
 T = TypeVar("T")
 
 _log = get_logger("auth")
@@ -77,15 +80,14 @@ class SecretPeppers:
     def __init__(self, source: SecretSource, secret_name: str) -> None:
         self._source = source
         self._name = secret_name
-        self._text = ""
-        self._peppers: Peppers | None = None
+        self._parsed: tuple[str, Peppers] | None = None
 
     async def current(self) -> Peppers:
         """See PepperSource."""
         text = (await self._source.get(self._name)).value
-        if self._peppers is None or text != self._text:
-            self._peppers, self._text = parse_peppers(self._name, text), text
-        return self._peppers
+        if self._parsed is None or self._parsed[0] != text:
+            self._parsed = text, parse_peppers(self._name, text)
+        return self._parsed[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +127,8 @@ class Authenticator:
         self._clock = clock
         self._now = now
         self._inflight: dict[tuple[int, bytes], asyncio.Future[CachedKey]] = {}
-        self._database_down = False
-        self._next_lookup_at = 0.0
+        self._next_lookup_at: float | None = None
+        """Before this time no lookup is made, because the database is down; None while it responds."""
 
     async def authenticate(self, text: str, address: str = "") -> Caller:
         """Return the caller of this key.
@@ -194,24 +196,21 @@ class Authenticator:
         lookup = self._cache.generation, digest
         if (waiting := self._inflight.get(lookup)) is not None:
             return await asyncio.shield(waiting)
-        if self._database_down:
+        if self._next_lookup_at is not None:
             if self._clock() < self._next_lookup_at:
                 return self._fall_back(known)
             self._next_lookup_at = self._clock() + PROBE_SECONDS  # other requests do not wait for this lookup
         future: asyncio.Future[CachedKey] = asyncio.get_running_loop().create_future()
-        future.add_done_callback(_consume)  # no other request may be waiting
         self._inflight[lookup] = future
         try:
             entry = await self._look_up(token, digest, peppers, known, throttled=throttled)
             future.set_result(entry)
             return entry
-        except (AuthUnavailable, LookupQueueFull) as error:
-            future.set_exception(error)
-            raise
         finally:
             del self._inflight[lookup]
-            if not future.done():  # this request was cancelled; the requests that wait must not hang
+            if not future.done():  # the lookup failed or was cancelled; the requests that wait must not hang
                 future.set_exception(_unavailable())
+                future.exception()  # no other request may be waiting
 
     async def _look_up(
         self, token: Token, digest: bytes, peppers: Peppers, known: CachedKey | None, *, throttled: bool
@@ -225,13 +224,12 @@ class Authenticator:
                 timeout = self._policy.known_timeout if self._may_fall_back(known) else self._policy.lookup_timeout
                 stored = await _within(timeout, self._keys.lookup(token.key_id))
         except DATABASE_ERRORS as error:
-            if not self._database_down:
-                self._database_down = True
+            if self._next_lookup_at is None:
                 _log.warning("auth_database_unavailable", error=str(database_failure(error)))
             self._next_lookup_at = self._clock() + PROBE_SECONDS
             return self._fall_back(known)
-        if self._database_down:
-            self._database_down = False
+        if self._next_lookup_at is not None:
+            self._next_lookup_at = None
             _log.warning("auth_database_recovered")
         metrics.AUTH_LOOKUP_SECONDS.observe(self._clock() - started)
         entry, matched = _judge(token, peppers, stored, self._clock())
@@ -262,7 +260,7 @@ class Authenticator:
 def _judge(
     token: Token, peppers: Peppers, stored: StoredKey | None, verified_at: float
 ) -> tuple[CachedKey, StoredSecret | None]:
-    """Compare in constant time: an unknown id takes as many HMACs and comparisons as a known one.
+    """Compare in constant time: an unknown id takes as many HMACs and comparisons as a known one with one secret.
 
     Returns:
         The entry to cache, and the secret that matched; None if the key is refused.
@@ -271,9 +269,9 @@ def _judge(
     matched = None
     for version in peppers.by_version:
         candidate = peppers.digest(token.text, version) or b""
-        hmac.compare_digest(candidate, bytes(32))
-        for secret in secrets:
-            if secret.pepper_version == version and hmac.compare_digest(candidate, secret.digest):
+        ours = {secret.digest: secret for secret in secrets if secret.pepper_version == version}
+        for digest, secret in (ours or NO_SECRET).items():
+            if hmac.compare_digest(candidate, digest):
                 matched = secret
     if stored is None or matched is None or stored.record.revoked_at is not None:
         return CachedKey(None, token.key_id, None, verified_at), None
@@ -309,16 +307,9 @@ async def _within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
 
 
 def _unavailable() -> AuthUnavailable:
-    return AuthUnavailable(
-        "API keys cannot be verified right now. Try again shortly.", retry_after=max(1.0, PROBE_SECONDS)
-    )
+    return AuthUnavailable("API keys cannot be verified right now. Try again shortly.", retry_after=PROBE_SECONDS)
 
 
 def _throttled(refusal: RateLimited) -> RateLimited:
     metrics.AUTH_THROTTLED.inc()
     return refusal
-
-
-def _consume(future: asyncio.Future[CachedKey]) -> None:
-    if not future.cancelled():
-        future.exception()

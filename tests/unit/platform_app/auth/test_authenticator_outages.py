@@ -1,11 +1,14 @@
 """While the database or the pepper is unavailable."""
 
 import asyncio
+import gc
 
 import pytest
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+from structlog.testing import capture_logs
 
+from platform_app.auth import authenticator
 from platform_app.auth.tokens import generate_token
 from platform_app.errors import AuthUnavailable, InvalidApiKey, SecretStoreUnavailable
 from tests.support.auth.authenticator import DOWN, STALE, TTL, World
@@ -109,3 +112,49 @@ async def test_missing_pepper_is_unavailable_not_invalid(world: World) -> None:
     with pytest.raises(AuthUnavailable):
         await world.auth.authenticate(world.add().text)
     assert world.keys.asked == 0
+
+
+async def test_each_outage_and_recovery_is_logged_once(world: World) -> None:
+    with capture_logs() as lines:
+        for error in (None, DOWN, DOWN, None, None, DOWN):
+            world.keys.error = error
+            await asyncio.gather(world.auth.authenticate(world.add().text), return_exceptions=True)
+            world.clock.advance(1.0)
+    events = [line["event"] for line in lines]
+    assert events == ["auth_database_unavailable", "auth_database_recovered", "auth_database_unavailable"]
+
+
+async def test_failed_lookup_without_a_waiter_reports_no_error(world: World, task_failures: list[str]) -> None:
+    """Other requests could wait for its result; here there are none."""
+    world.keys.error = DOWN
+    with pytest.raises(AuthUnavailable):
+        await world.auth.authenticate(generate_token("test").text)
+    gc.collect()
+    assert task_failures == []
+
+
+@pytest.mark.parametrize("ending", ["fails", "is cancelled"])
+async def test_lookup_that_ends_after_its_timeout_reports_no_error(
+    world: World, task_failures: list[str], monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    """The lookup continues after its timeout, when no request waits for it any more."""
+
+    async def never_in_time(task: "asyncio.Future[object]", seconds: float) -> bool:
+        await asyncio.sleep(0)
+        return False
+
+    monkeypatch.setattr(authenticator, "finished_within", never_in_time)
+    world.keys.gate, world.keys.error = asyncio.Event(), DOWN
+    before = asyncio.all_tasks()
+    with pytest.raises(AuthUnavailable):
+        await world.auth.authenticate(generate_token("test").text)
+    [lookup] = asyncio.all_tasks() - before
+    if ending == "fails":
+        world.keys.gate.set()
+    else:
+        lookup.cancel()
+    await asyncio.wait({lookup})
+    await asyncio.sleep(0)
+    del lookup
+    gc.collect()
+    assert task_failures == []

@@ -1,6 +1,7 @@
 """The secrets of a rotated key, and the versions of the pepper."""
 
 import asyncio
+import hmac
 from dataclasses import replace
 from datetime import timedelta
 
@@ -73,6 +74,25 @@ async def test_unknown_and_known_keys_compute_equal_digests(world: World) -> Non
         await asyncio.gather(world.auth.authenticate(token.text), return_exceptions=True)
         costs.append(CountingPeppers.digests)
     assert costs == [3] * 4  # the cache's key, and one for each live pepper
+
+
+async def test_unknown_and_known_keys_compare_equal_digests(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise the time of a refusal would reveal whether a key with this id exists."""
+    world.peppers.peppers = parse_peppers("PEPPER", f"1:{ONE},2:{TWO}")
+    known, revoked = world.add(version=1), world.add(version=2)
+    world.revoke(revoked)
+    compared: list[tuple[int, int]] = []
+    compare = hmac.compare_digest
+
+    def counted(one: bytes, other: bytes) -> bool:
+        compared.append((len(one), len(other)))
+        return compare(one, other)
+
+    monkeypatch.setattr(hmac, "compare_digest", counted)
+    for token in (known, revoked, generate_token("test", known.key_id), generate_token("test")):
+        compared.clear()
+        await asyncio.gather(world.auth.authenticate(token.text), return_exceptions=True)
+        assert compared == [(32, 32)] * 2  # one for each live pepper
 
 
 async def test_peppers_are_parsed_again_after_a_change() -> None:

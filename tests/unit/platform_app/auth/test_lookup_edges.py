@@ -1,6 +1,7 @@
 """Bounds and side effects of a key lookup: rehashing, timeouts, and the pause between lookups during an outage."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -33,6 +34,7 @@ class Keys(LooksUpOneByOne):
         self.lookups = 0
         self.error: Exception | None = None
         self.frozen = False
+        self.during_rehash: Callable[[], None] = lambda: None
 
     async def lookup(self, key_id: str) -> StoredKey | None:
         self.lookups += 1
@@ -44,6 +46,7 @@ class Keys(LooksUpOneByOne):
 
     async def rehash(self, digest: bytes, new_digest: bytes, pepper_version: int) -> None:
         self.rehashed.append((digest, new_digest, pepper_version))
+        self.during_rehash()
         if self.error is not None:
             raise self.error
 
@@ -58,7 +61,10 @@ class Rotated:
 class World:
     def __init__(self) -> None:
         self.keys, self.clock = Keys(), FakeClock()
-        self.auth = Authenticator(self.keys, Rotated(), KeyCache(100), AuthPolicy(TTL, STALE), self.clock)
+        self.auth = self.with_policy(AuthPolicy(TTL, STALE))
+
+    def with_policy(self, policy: AuthPolicy) -> Authenticator:
+        return Authenticator(self.keys, Rotated(), KeyCache(100), policy, self.clock)
 
     def add(self, version: int) -> tuple[Token, bytes]:
         token = generate_token("test")
@@ -160,3 +166,23 @@ async def test_limits_of_a_key_reach_its_caller() -> None:
     limits = {"key-rpm": 5}
     world.keys.stored[token.key_id] = replace(stored, record=replace(stored.record, limits=limits))
     assert (await world.auth.authenticate(token.text)).limits == limits
+
+
+async def test_key_looked_up_within_its_ttl_counts_as_accepted() -> None:
+    world = World()
+    token, _ = world.add(version=2)
+    await world.auth.authenticate(token.text)
+    accepted = Count("platform_auth_total", outcome="accepted")
+    world.clock.advance(TTL - 0.1)
+    await world.auth.authenticate(token.text)
+    assert accepted.grown == 1
+
+
+async def test_key_counts_as_accepted_after_a_slow_rehash() -> None:
+    """Without a cache, the lookup's own time must not make its result stale."""
+    world = World()
+    token, _ = world.add(version=1)
+    world.keys.during_rehash = lambda: world.clock.advance(1.9)
+    accepted = Count("platform_auth_total", outcome="accepted")
+    await world.with_policy(AuthPolicy(ttl=0, stale=0)).authenticate(token.text)
+    assert accepted.grown == 1
