@@ -51,7 +51,9 @@ def parse_peppers(secret_name: str, text: str) -> Peppers:
                 f"{secret_name}: entry {position} has no version number before the colon; expected for example 2:VALUE"
             )
         if len(version_text) > 5 or (version := int(version_text or 1)) > MAXIMUM_VERSION:
-            raise SecretError(f"{secret_name}: entry {position} has a version above {MAXIMUM_VERSION}")
+            raise SecretError(
+                f"{secret_name}: entry {position} has a version above {MAXIMUM_VERSION}, or one of more than 5 digits"
+            )
         if len(value) < MINIMUM_LENGTH:
             raise SecretError(
                 f"{secret_name}: entry {position} has fewer than {MINIMUM_LENGTH} characters; "

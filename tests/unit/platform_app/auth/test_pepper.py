@@ -25,6 +25,11 @@ def test_first_entry_is_current_whatever_its_version() -> None:
     assert set(peppers.by_version) == {1, 2, 10}
 
 
+@pytest.mark.parametrize(("text", "version"), [(f"32767:{ONE}", 32767), (f"00002:{ONE}", 2), ("3:" + "x" * 32, 3)])
+def test_largest_version_and_shortest_value_are_accepted(text: str, version: int) -> None:
+    assert parse_peppers("PEPPER", text).current == version
+
+
 def test_digest_is_hmac_sha256_of_the_whole_key() -> None:
     peppers = parse_peppers("PEPPER", f"2:{TWO},1:{ONE}")
     expected = {
@@ -41,6 +46,7 @@ def test_digest_is_hmac_sha256_of_the_whole_key() -> None:
     ("text", "says"),
     [
         ("", "entry 1 has fewer than 32 characters"),
+        ("x" * 31, "entry 1 has fewer than 32 characters"),
         ("secretvalue", "entry 1 has fewer than 32 characters"),
         ("1:", "entry 1 has fewer than 32 characters"),
         (f"1:{ONE},", "entry 2 has fewer than 32 characters"),
@@ -53,6 +59,7 @@ def test_digest_is_hmac_sha256_of_the_whole_key() -> None:
         # The version is stored in a smallint.
         (f"32768:{ONE}", "entry 1 has a version above 32767"),
         (f"20260131:{ONE}", "entry 1 has a version above 32767"),
+        (f"000001:{ONE}", "entry 1 has a version above 32767, or one of more than 5 digits"),
         ("9" * 5000 + f":{ONE}", "entry 1 has a version above 32767"),
     ],
 )
