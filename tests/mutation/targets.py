@@ -9,9 +9,9 @@ from pathlib import Path
 from tests.support.paths import ROOT
 
 MODULES = (
-    "platform_app/auth/{authenticator,permissions,tokens,pepper,cache,throttle}.py",
+    "platform_app/auth/{authenticator,permissions,tokens,pepper,cache,throttled_lookups}.py",
     "platform_app/auth/keys/{rules,service}.py",
-    "platform_app/rate_limit/{matching,service,known_denials,calendar}.py",
+    "platform_app/rate_limit/{matching,service,known_denials,calendar,auth_failures}.py",
     "platform_app/rate_limit/limiters/{local,redis,failover,seeding}.py",
     "platform_app/metering.py",
     "platform_app/llm/usage/{counts,settlement,pricing,token_estimate}.py",

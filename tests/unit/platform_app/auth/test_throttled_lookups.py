@@ -1,10 +1,12 @@
 """Keys of throttled addresses are looked up together, with a bounded number of statements."""
 
 import asyncio
+import gc
 from collections.abc import Sequence
 
 import pytest
 
+from platform_app.auth import throttled_lookups
 from platform_app.auth.keys.records import StoredKey
 from platform_app.auth.throttled_lookups import LookupQueueFull, ThrottledLookups
 from tests.support.fakes.core import key_record
@@ -75,6 +77,16 @@ async def test_keys_within_the_interval_share_one_statement() -> None:
     assert world.pauses.asked == [0.1, 0.1]
 
 
+async def test_default_interval_bounds_statements_and_waits() -> None:
+    """At most ten statements a second, and a valid key waits for a tenth of a second at most."""
+    keys, pauses = Keys(), Pauses()
+    await ThrottledLookups(keys, 300.0, sleep=pauses).lookup("bad1")
+    await settle()
+    assert pauses.asked == [0.1]
+    pauses.over.set()
+    await settle()
+
+
 async def test_too_many_waiting_keys_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platform_app.auth.throttled_lookups.MAX_WAITING", 3)
     world = World()
@@ -109,6 +121,35 @@ async def test_frozen_statement_ends_by_timeout() -> None:
     assert await world.lookups.lookup("good1") is not None
 
 
+@pytest.mark.parametrize("ending", ["fails", "is cancelled"])
+async def test_statement_that_ends_after_its_timeout_reports_no_error(
+    task_failures: list[str], monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    """The statement continues after its timeout, when no request waits for it any more."""
+    statements: list[asyncio.Future[object]] = []
+
+    async def never_in_time(task: "asyncio.Future[object]", seconds: float) -> bool:
+        statements.append(task)
+        await asyncio.sleep(0)
+        return False
+
+    monkeypatch.setattr(throttled_lookups, "finished_within", never_in_time)
+    world = World()
+    world.pauses.over.set()
+    world.keys.gate.clear()
+    world.keys.error = OSError("refused")
+    with pytest.raises(TimeoutError):
+        await world.lookups.lookup("good1")
+    if ending == "fails":
+        world.keys.gate.set()
+    else:
+        statements[0].cancel()
+    await asyncio.wait({statements.pop()})
+    await settle()
+    gc.collect()
+    assert task_failures == []
+
+
 async def test_request_that_leaves_does_not_end_the_lookup() -> None:
     world = World()
     world.keys.gate.clear()
@@ -117,3 +158,18 @@ async def test_request_that_leaves_does_not_end_the_lookup() -> None:
     first.cancel()
     world.keys.gate.set()
     assert await second is not None
+
+
+async def test_failure_after_the_request_left_reports_no_error(task_failures: list[str]) -> None:
+    world = World()
+    world.pauses.over.set()
+    world.keys.gate.clear()
+    world.keys.error = OSError("refused")
+    [request] = world.ask("good1")
+    await settle()
+    request.cancel()
+    await settle()
+    world.keys.gate.set()
+    await settle()
+    gc.collect()
+    assert task_failures == []

@@ -1,9 +1,11 @@
 """What a config file adds to the rules of keys, and what the messages say: owners, limits, texts."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from platform_app.auth.keys import rules as rules_module
 from platform_app.auth.keys.rules import MAX_GRACE_SECONDS, KeyRules, check_grace, check_reason
 from platform_app.config import LimitRule
 from platform_app.errors import ValidationFailed
@@ -85,3 +87,18 @@ def test_grace_period_lasts_at_most_thirty_days() -> None:
     check_grace(2_592_000)
     with pytest.raises(ValidationFailed):
         check_grace(2_592_001)
+
+
+def test_expiry_at_this_very_moment_is_in_the_past(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key is expired at its `expires_at`, so such a key would never work."""
+    moment = datetime(2030, 1, 1, tzinfo=UTC)
+    assert key_record(expires_at=moment).status(moment) == "expired"
+
+    class Stopped(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return moment
+
+    monkeypatch.setattr(rules_module, "datetime", Stopped)
+    assert problems(KeyRules(), expires_at=moment) == ["expires_at: is in the past; to end a key now, revoke it"]
+    assert problems(KeyRules(), expires_at=moment + timedelta(microseconds=1)) == []
