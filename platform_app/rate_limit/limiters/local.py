@@ -34,11 +34,11 @@ class _Counter:
             self.total -= self.buckets.pop(first)
 
     def use(self, bucket: int, units: int) -> None:
-        if bucket not in self.buckets and self.buckets and bucket < next(reversed(self.buckets)):
-            # A request that was admitted before the latest one: keep the buckets in order.
-            self.buckets = OrderedDict(sorted([*self.buckets.items(), (bucket, 0)]))
+        late = bucket < next(reversed(self.buckets), bucket)
         self.buckets[bucket] = self.buckets.get(bucket, 0) + units
         self.total += units
+        if late:  # a request that was admitted before the latest one: keep the buckets in order
+            self.buckets = OrderedDict(sorted(self.buckets.items()))
 
 
 class LocalLimiter:

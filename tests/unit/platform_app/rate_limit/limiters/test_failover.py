@@ -8,11 +8,12 @@ from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from platform_app.errors import LimiterUnavailable
-from platform_app.rate_limit.limiter import Decision
+from platform_app.rate_limit.limiter import CountersUnknown, Decision
 from platform_app.rate_limit.limiters.failover import PROBE_SECONDS, FailoverLimiter, probe_of
 from platform_app.rate_limit.matching import Charge
 from platform_app.rate_limit.rule import Rule
 from tests.support.fakes.core import Count, FakeLimiter
+from tests.support.timing.virtual_time import virtual_time
 
 CHARGES = [Charge(Rule("r", "key", "requests", 5, window_seconds=60), "fbp:rl:{c}:r")]
 
@@ -57,9 +58,10 @@ async def test_shared_limiter_decides_while_available(world: World) -> None:
     denied = Count("platform_limiter_total", decision="denied", mode="shared")
     assert (await world.acquire()).allowed
     world.shared.deny_seconds = 3.0
-    assert not (await world.acquire()).allowed
+    for _ in range(2):
+        assert not (await world.acquire()).allowed
     assert world.local.asked == []
-    assert (allowed.grown, denied.grown) == (1, 1)
+    assert (allowed.grown, denied.grown) == (1, 2)
 
 
 async def test_failure_is_decided_locally_and_degrades(world: World) -> None:
@@ -218,3 +220,57 @@ def test_probe_is_never_denied() -> None:
     charge = probe_of("fbp:rl:{c}:r")
     assert (charge.counter, charge.units, charge.rule.limit) == ("fbp:rl:{c}:probe", 1, 1_000_000_000)
     assert charge.rule.window_seconds == 1
+
+
+async def test_probe_before_any_request_notices_an_outage(world: World) -> None:
+    """At the start of the process, so that no first request waits for the timeout."""
+    assert await world.limiter.probe()
+    assert [[charge.counter for charge in asked] for asked in world.shared.asked] == [["fbp:rl:{shared}:probe"]]
+    assert not world.is_degraded()
+    world.shared.down = True
+    assert not await world.limiter.probe()
+    assert world.is_degraded()
+    world.shared.down = False
+    assert await world.limiter.probe()
+    assert not world.is_degraded()
+
+
+async def test_each_slot_of_the_failed_request_is_probed_once(world: World) -> None:
+    world.shared.down = True
+    names = ("fbp:rl:{c}:r", "fbp:rl:{shared}:r", "fbp:rl:{c}:s")
+    await world.limiter.acquire([Charge(CHARGES[0].rule, name) for name in names])
+    await world.acquire()
+    await world.pass_time(probes=1)
+    probed = [charge.counter for charge in world.shared.asked[-1]]
+    assert probed == ["fbp:rl:{c}:probe", "fbp:rl:{shared}:probe"]
+
+
+async def test_unknown_counters_are_decided_locally(world: World) -> None:
+    """Redis works, so the next request asks it again."""
+
+    class Unseeded(FakeLimiter):
+        async def acquire(self, charges: object) -> Decision:
+            self.asked.append([])
+            raise CountersUnknown("the ledger cannot be read")
+
+    world.limiter._shared = unseeded = Unseeded()
+    world.local.deny_seconds = 2.0
+    decisions = [await world.acquire() for _ in range(2)]
+    assert [decision.degraded for decision in decisions] == [True, True]
+    assert (len(unseeded.asked), world.local.asked) == (2, [CHARGES] * 2)
+    assert not world.is_degraded()
+
+
+@virtual_time
+async def test_redis_is_used_half_a_second_after_it_is_back() -> None:
+    shared = FakeLimiter()
+    limiter = FailoverLimiter(shared, FakeLimiter())
+    shared.down = True
+    await limiter.acquire(CHARGES)
+    shared.down = False
+    await asyncio.sleep(0.4)
+    degraded = [limiter.degraded]
+    await asyncio.sleep(0.2)
+    degraded.append(limiter.degraded)
+    assert degraded == [True, False]
+    await limiter.aclose()
