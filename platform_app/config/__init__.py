@@ -49,7 +49,13 @@ from platform_app.config.fields import (
     RuleName,
     parse_networks,
 )
-from platform_app.config.file import PlatformConfig, load_config, load_config_file, load_settings_beside_file
+from platform_app.config.file import (
+    PlatformConfig,
+    load_config,
+    load_config_file,
+    load_settings_beside_file,
+    parse_config_file,
+)
 from platform_app.config.limits.rules import DEFAULT_RULES, LimitRule, RateLimitsConfig
 from platform_app.config.origins import parse_origins
 from platform_app.config.policies import BreakerConfig, PoliciesConfig, RetryConfig
@@ -96,6 +102,7 @@ __all__ = [
     "load_settings_beside_file",
     "make_ssl_context",
     "misspelt_telemetry_variables",
+    "parse_config_file",
     "parse_database_url",
     "parse_networks",
     "parse_origins",

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, ValidationError
 
@@ -125,17 +125,34 @@ def load_config(settings: Settings) -> PlatformConfig:
     return load_config_file(settings)[0]
 
 
-def load_config_file(settings: Settings) -> tuple[PlatformConfig, str]:
-    """Return what `load_config` returns, and the SHA-256 of the file's content; empty without a file.
+class ReadConfig(NamedTuple):
+    """A valid configuration and the file's content; both digest and content are empty without a file."""
+
+    config: PlatformConfig
+    digest: str
+    """SHA-256 of the content."""
+    content: bytes
+
+
+def load_config_file(settings: Settings) -> ReadConfig:
+    """Return what `load_config` returns, and the file's content.
 
     Raises:
         ConfigurationError: with one line for every problem.
     """
     if settings.config_file is None:
-        config, digest = _default_config(settings), ""
-    else:
-        config, digest = _read_config(settings.config_file, settings.default_model)
-    return config, digest
+        return ReadConfig(_default_config(settings), "", b"")
+    return _read_config(settings.config_file, settings.default_model)
+
+
+def parse_config_file(settings: Settings, content: bytes) -> ReadConfig:
+    """Return the configuration of an earlier content of the config file.
+
+    Raises:
+        ConfigurationError: with one line for every problem.
+    """
+    assert settings.config_file is not None  # noqa: S101 - for mypy
+    return _parse_config(content, settings.config_file, settings.default_model)
 
 
 def _default_config(settings: Settings) -> PlatformConfig:
@@ -173,10 +190,17 @@ def _problems_of_file(overrides: Mapping[str, Any], known: Sequence[str]) -> lis
     return []
 
 
-def _read_config(path: Path, default_model: str | None) -> tuple[PlatformConfig, str]:
-    where = f"PLATFORM_CONFIG_FILE ({path})"
+def _read_config(path: Path, default_model: str | None) -> ReadConfig:
     try:
         content = read_bytes(path)
+    except UnreadableFile as error:
+        raise ConfigurationError([f"{_where(path)}: {error}"]) from None
+    return _parse_config(content, path, default_model)
+
+
+def _parse_config(content: bytes, path: Path, default_model: str | None) -> ReadConfig:
+    where = _where(path)
+    try:
         document = read_yaml(decode(content))
     except UnreadableFile as error:
         raise ConfigurationError([f"{where}: {error}"]) from None
@@ -188,7 +212,11 @@ def _read_config(path: Path, default_model: str | None) -> tuple[PlatformConfig,
         problems.append(problem)
     if config is None or problems:
         raise ConfigurationError([f"{where}: {problem}" if line else problem for line, problem in sorted(problems)])
-    return config, hashlib.sha256(content).hexdigest()
+    return ReadConfig(config, hashlib.sha256(content).hexdigest(), content)
+
+
+def _where(path: Path) -> str:
+    return f"PLATFORM_CONFIG_FILE ({path})"
 
 
 def _resolve_paths(data: Any, directory: Path) -> None:

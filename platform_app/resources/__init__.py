@@ -21,6 +21,7 @@ from platform_app.auth.keys.store import KeyStore
 from platform_app.auth.throttle import FailureThrottle, NoThrottle
 from platform_app.chat import ChatService
 from platform_app.config import PlatformConfig, Settings
+from platform_app.config.last_config import LastConfig
 from platform_app.core_contracts import CoreStatus, core_status
 from platform_app.db.connections import close_engines
 from platform_app.db.engine import make_engine, make_probe_engine
@@ -113,7 +114,8 @@ async def open_resources(
     Raises:
         ConfigurationError: the config file or a required secret is wrong; it lists every problem.
     """
-    loaded = load_config_of(settings)
+    last = LastConfig.of_this_gateway()
+    loaded = load_config_of(settings, last)
     config = loaded.config
     use_log_level(settings, config)
     async with AsyncExitStack() as stack:
@@ -151,6 +153,7 @@ async def open_resources(
             loaded,
             audit,
             OwnerWarnings(engine).log,
+            last=last,
         )
         _log.info("config_loaded", sha256=loaded.digest, models=len(config.models), providers=len(config.providers))
         if settings.config_file is not None:

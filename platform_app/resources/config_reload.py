@@ -2,11 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 
-from platform_app.config import PlatformConfig, Settings, load_config_file
+from platform_app.config import PlatformConfig, Settings, load_config_file, parse_config_file
 from platform_app.config.file_stamp import FileStamp, file_stamp
+from platform_app.config.last_config import LastConfig
 from platform_app.errors import ConfigurationError
 from platform_app.observability import metrics
 from platform_app.observability.logging import get_logger
@@ -33,16 +34,27 @@ class LoadedConfig:
     """The SHA-256 of the file's content; empty without a file."""
     stamp: FileStamp
     """Taken before the file was read, so that a change during the start of a process is noticed."""
+    problems: Sequence[str] = ()
+    """Those of the file as it is now, if the configuration is the one that other workers use."""
 
 
-def load_config_of(settings: Settings) -> LoadedConfig:
-    """Return the configuration of the file as it is now.
+def load_config_of(settings: Settings, last: LastConfig) -> LoadedConfig:
+    """Return the configuration of the file as it is now. If it is not valid, return the one that the workers of this
+    gateway used last, if there is one.
 
     Raises:
         ConfigurationError: with one line for every problem.
     """
     stamp = file_stamp(settings.config_file)
-    return LoadedConfig(*load_config_file(settings), stamp)
+    try:
+        found = load_config_file(settings)
+    except ConfigurationError as error:
+        if (content := last.read()) is None:
+            raise
+        found = parse_config_file(settings, content)
+        return LoadedConfig(found.config, found.digest, stamp, error.problems)
+    last.store(found.content)
+    return LoadedConfig(found.config, found.digest, stamp)
 
 
 class ConfigReload:
@@ -60,6 +72,8 @@ class ConfigReload:
         current: LoadedConfig,
         audit: ConfigAudit | None = None,
         afterwards: Callable[[PlatformConfig], Awaitable[None]] | None = None,
+        *,
+        last: LastConfig | None = None,
     ) -> None:
         """
         Args:
@@ -69,6 +83,7 @@ class ConfigReload:
             current: the configuration in use.
             audit: writes the audit events; None for none.
             afterwards: looks at a configuration that was applied; it cannot refuse it.
+            last: remembers what was applied, for workers that start later.
         """
         self._settings = settings
         self._check = check
@@ -82,6 +97,9 @@ class ConfigReload:
         """The problems of the last attempt."""
         self._reason = "file_changed"
         self._retry_at, self._retry_wait = 0.0, RETRY_SECONDS
+        self._last = last or LastConfig(None)
+        if current.problems:
+            self._refuse(list(current.problems), self._reason)
 
     def request(self) -> None:
         """Read the file again within a second, changed or not. Safe in a signal handler."""
@@ -113,7 +131,7 @@ class ConfigReload:
     async def reload(self, reason: str = "file_changed") -> bool:
         """Read, check and apply the file. Return whether it was applied."""
         try:
-            config, digest = await asyncio.to_thread(load_config_file, self._settings)
+            config, digest, content = await asyncio.to_thread(load_config_file, self._settings)
             problems = await self._check(config)
         except ConfigurationError as error:
             problems = error.problems
@@ -122,6 +140,7 @@ class ConfigReload:
             return False
         self._refused = []
         self._apply(config)
+        await asyncio.to_thread(self._last.store, content)
         metrics.CONFIG_RELOADS.labels("applied").inc()
         metrics.CONFIG_REFUSED.set(0)
         change = ConfigChange(reason, self._digest, digest, changed_names(self._config, config))

@@ -12,7 +12,7 @@ import pytest
 
 from apps.provider_simulator.server import ProviderSimulator
 from tests.conftest import PATIENT, Platform
-from tests.support.gateway.http import metric_becomes, until
+from tests.support.gateway.http import live_workers, metric_becomes, until
 from tests.support.gateway.process import Gateway, write_config
 
 RULES = {"rules": [{"name": "key-rpm", "scope": "key", "limit": 1_000_000, "window_seconds": 60}]}
@@ -86,6 +86,26 @@ async def test_sighup_reads_the_file_again(platform: Platform, config: Path, tmp
         assert gateway.child is not None
         os.kill(gateway.child.pid, signal.SIGHUP)
         await metric_becomes(gateway, 1, "platform_config_reloads_total", outcome="applied")
+
+
+async def test_replaced_worker_uses_the_last_valid_file(
+    platform: Platform, config: Path, client: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    """A worker that dies while an operator edits the file is replaced, with the configuration that it had."""
+    headers = {"Authorization": f"Bearer {platform.key()}"}
+    with Gateway({**platform.environment, "PLATFORM_CONFIG_FILE": str(config)}, tmp_path) as gateway:
+        replace_text(config, "models:", "models: [")
+        await metric_becomes(gateway, 1, "platform_config_refused")
+        [worker] = live_workers(gateway)
+        os.kill(worker, signal.SIGKILL)
+        await metric_becomes(gateway, 1, "platform_worker_restarts_total", reason="died")
+        await metric_becomes(gateway, 1, "platform_workers_ready")
+        chat = await client.post(gateway.chat_url, json={"prompt": "hello", "model": "sim-ok"}, headers=headers)
+        assert chat.status_code == 200
+        assert live_workers(gateway) != [worker]
+        await metric_becomes(gateway, 1, "platform_config_refused")
+        replace_text(config, "models: [", "models:")
+        await metric_becomes(gateway, 0, "platform_config_refused")
 
 
 async def _becomes(ask: Callable[[], Awaitable[set[Any]]], expected: set[Any]) -> None:

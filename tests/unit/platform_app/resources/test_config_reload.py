@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from platform_app.config import PlatformConfig, Settings, load_settings
+from platform_app.config.last_config import LastConfig
+from platform_app.errors import ConfigurationError
 from platform_app.resources import config_reload
 from platform_app.resources.config_reload import ConfigReload, load_config_of
 from tests.support.fakes.core import Count
@@ -30,7 +33,9 @@ class World:
         path.write_text(text("small"))
         self.applied: list[list[str]] = []
         self.problems: list[str] = []
-        self.reload = ConfigReload(self.settings(), self.check, self.apply, load_config_of(self.settings()))
+        self.reload = ConfigReload(
+            self.settings(), self.check, self.apply, load_config_of(self.settings(), LastConfig(None))
+        )
 
     def settings(self) -> Settings:
         return load_settings(
@@ -121,7 +126,7 @@ async def test_file_that_is_being_written_is_applied_once_and_whole(world: World
 
 async def test_change_during_the_start_is_applied(world: World) -> None:
     """A worker reads the file, the file changes, and only then the worker begins to watch it."""
-    loaded = load_config_of(world.settings())
+    loaded = load_config_of(world.settings(), LastConfig(None))
     world.path.write_text(text("small", "big"))
     reload = ConfigReload(world.settings(), world.check, world.apply, loaded)
     for _ in range(2):
@@ -138,7 +143,7 @@ async def test_bug_in_apply_does_not_end_the_watching(world: World, monkeypatch:
             raise error
         world.apply(config)
 
-    reload = ConfigReload(world.settings(), world.check, apply, load_config_of(world.settings()))
+    reload = ConfigReload(world.settings(), world.check, apply, load_config_of(world.settings(), LastConfig(None)))
     task = asyncio.create_task(reload.run())
     try:
         reload.request()
@@ -181,7 +186,7 @@ async def test_refused_file_is_tried_again_without_a_change(world: World, monkey
         checks += 1
         return world.problems
 
-    reload = ConfigReload(world.settings(), check, world.apply, load_config_of(world.settings()))
+    reload = ConfigReload(world.settings(), check, world.apply, load_config_of(world.settings(), LastConfig(None)))
     world.problems = ["provider 'sim', secret 'SIM_KEY': not found"]
     world.path.write_text(text("small", "big"))
     task = asyncio.create_task(reload.run())
@@ -196,3 +201,43 @@ async def test_refused_file_is_tried_again_without_a_change(world: World, monkey
     finally:
         task.cancel()
     assert world.applied == [["big", "small"]]
+
+
+async def test_worker_with_an_invalid_file_uses_the_last_one(world: World, tmp_path: Path) -> None:
+    """It is the configuration that the other workers use. The file is tried again, and applied when it is valid."""
+    last = LastConfig(tmp_path)
+    world.path.write_text("models: [")
+    with pytest.raises(ConfigurationError):
+        load_config_of(world.settings(), last)
+    world.path.write_text(text("small"))
+    first = ConfigReload(world.settings(), world.check, world.apply, load_config_of(world.settings(), last), last=last)
+    world.path.write_text(text("small", "big"))
+    await first.reload()
+    world.path.write_text("models: [")
+    with capture_logs() as lines:
+        loaded = load_config_of(world.settings(), last)
+        second = ConfigReload(world.settings(), world.check, world.apply, loaded, last=last)
+    assert sorted(loaded.config.models) == ["big", "small"]
+    assert loaded.digest == hashlib.sha256(text("small", "big").encode()).hexdigest()
+    assert [line["event"] for line in lines] == ["config_reload_refused"]
+    assert REGISTRY.get_sample_value("platform_config_refused") == 1
+    world.path.write_text(text("small", "later"))
+    for _ in range(2):
+        await second._look()
+    assert world.applied[-1] == ["later", "small"]
+    assert REGISTRY.get_sample_value("platform_config_refused") == 0
+
+
+async def test_refused_file_is_not_remembered(world: World, tmp_path: Path) -> None:
+    last = LastConfig(tmp_path)
+    reload = ConfigReload(world.settings(), world.check, world.apply, load_config_of(world.settings(), last), last=last)
+    world.problems = ["provider 'new', secret 'NEW_KEY': not found"]
+    world.path.write_text(text("small", "big"))
+    assert not await reload.reload()
+    assert last.read() == text("small").encode()
+
+
+def test_directory_that_cannot_be_written_remembers_nothing(world: World, tmp_path: Path) -> None:
+    last = LastConfig(tmp_path / "missing")
+    assert load_config_of(world.settings(), last).problems == ()
+    assert last.read() is None
