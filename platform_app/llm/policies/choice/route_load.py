@@ -35,7 +35,7 @@ class Estimate:
         if before is None:
             self.seconds = min(seconds, MAX_SECONDS)
         else:
-            share = max(NEWEST_SHARE, 1 - math.exp(-max(0.0, now - self._at) / FORGET_SECONDS))
+            share = max(NEWEST_SHARE, 1 - math.exp((self._at - now) / FORGET_SECONDS))
             self.seconds = before + share * (min(seconds, MAX_SECONDS) - before)
         self._at = now
 

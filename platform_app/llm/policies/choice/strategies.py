@@ -69,11 +69,8 @@ class LeastBusy:
 
     def should_leave(self, index: int, stream: bool) -> bool:
         """See Strategy.should_leave."""
-        in_flight = self._loads[index].in_flight
-        if in_flight < BUSY_CALLS:
-            return False
         whole = sum(load.in_flight for load in self._loads) + 1
-        return in_flight >= BUSY_FACTOR * whole * self._weights[index] / self._total + BUSY_CALLS
+        return self._loads[index].in_flight >= BUSY_FACTOR * whole * self._weights[index] / self._total + BUSY_CALLS
 
 
 class Latency:

@@ -23,6 +23,7 @@ def key_of(*parts: object, **body: Any) -> bytes | None:
         ("s", {}, "604bd24a0b7b27ba003af18833e62aaf"),
         (None, {"prompt_cache_key": "k"}, "812fe6240db0eb18e37a5584fab8155f"),
         (None, {"instructions": "Be kind.", "input": "Hi"}, "dd09be0acb742db1c4675ae835d60fce"),
+        (None, {"input": "long " * 300}, "78505ca2e1331915e03dcf36ee6e7c54"),
     ],
 )
 def test_key_of_a_known_session_never_changes(session: str | None, body: dict[str, Any], key: str) -> None:
@@ -39,6 +40,13 @@ def test_only_the_first_texts_of_a_conversation_count() -> None:
     assert key_of(*texts[:-1]) != key_of(*texts)
     assert key_of(*([None] * (MAX_TEXTS - 1)), "a") is not None
     assert key_of(*([None] * MAX_TEXTS), "a") is None
+
+
+def test_instructions_and_messages_share_the_bound_of_texts() -> None:
+    system = [str(number) for number in range(MAX_TEXTS - 2)]
+    assert key_of("a", "b", system=system) != key_of("a", "c", system=system)
+    assert key_of("a", "b", "c", system=system) == key_of("a", "b", "d", system=system)
+    assert key_of("a", "b", "c", "d", system=system) == key_of("a", "b", system=system)
 
 
 def test_only_the_first_messages_are_searched() -> None:

@@ -86,8 +86,10 @@ def test_latency_returns_to_a_recovered_route() -> None:
     slow, fast = observed(5.0, 0.5)
     drawn = random.Random(5)
     strategy = Latency([1, 1], [slow, fast], drawn.random)
-    explored = 0
+    explored = calls = 0
     while strategy._seconds(0, True) > 1.25 * 0.5:
+        calls += 1
+        assert calls < 5000
         if strategy.first(True) == 0:
             slow.responded(True, -0.5)
             explored += 1
