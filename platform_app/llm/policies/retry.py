@@ -89,8 +89,7 @@ class Retry:
 
         `attempt` is the number of the attempt that failed, counted from 1.
         """
-        # The exponent stops at 64: from there on every backoff is max_seconds, and the power stays a number.
-        longest = min(self._policy.max_seconds, self._policy.base_seconds * 2 ** min(attempt - 1, 64))
+        longest = min(self._policy.max_seconds, self._policy.base_seconds * 2 ** (attempt - 1))
         backoff = random.uniform(0, longest)  # noqa: S311 - jitter, no secret
         return min((error.retry_after or 0) + backoff, self._max_wait)
 

@@ -104,7 +104,5 @@ class Latency:
 
 
 def _drawn(indexes: Sequence[int], weights: Sequence[int], draw: Draw) -> int:
-    if len(indexes) == 1:
-        return indexes[0]
     bounds = list(accumulate(weights[index] for index in indexes))
     return indexes[bisect_right(bounds, draw() * bounds[-1])]

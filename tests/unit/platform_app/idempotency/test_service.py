@@ -109,7 +109,9 @@ async def test_released_key_runs_next_request(keeper: IdempotencyService, store:
 
 async def test_too_large_response_leaves_a_marker(keeper: IdempotencyService, store: MemoryStore) -> None:
     counts = {name: Count(OUTCOMES, outcome=name) for name in ("too_large", "not_kept", "stored")}
-    await (await begun(keeper)).finish(StoredResponse(200, (), b"x" * 101))
+    attempt = await begun(keeper)
+    assert attempt.max_bytes == 100, "a caller need not collect more"
+    await attempt.finish(StoredResponse(200, (), b"x" * 101))
     assert [record.response for record in store.records.values()] == [b""]
     with pytest.raises(Conflict):
         await begin(keeper)
@@ -310,8 +312,10 @@ async def test_cancellation_during_storing_keeps_the_key(keeper: IdempotencyServ
     store.slow = None
     await attempt.release()
     assert store.steps == ["begin", "finish"]
+    [storing] = keeper._context.finishing  # the loop has only a weak reference to a task
     response_stored.set()
-    await asyncio.gather(*(task for task in asyncio.all_tasks() if task.get_name() == "idempotency-finish"))
+    await storing
+    assert await begin(keeper) == ANSWER
 
 
 async def test_keys_are_refused_when_disabled(store: MemoryStore) -> None:
