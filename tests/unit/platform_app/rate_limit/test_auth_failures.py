@@ -77,7 +77,7 @@ async def test_check_makes_no_limiter_call(world: World) -> None:
     await throttle.failed("192.0.2.1")
     ((charge,),) = limiter.asked
     assert charge.counter == "fbp:rl:{192.0.2.1}:auth-failures"
-    assert (charge.rule.limit, charge.rule.window_seconds, charge.units) == (LIMIT, WINDOW_SECONDS, 1)
+    assert (charge.rule.limit, charge.rule.window_seconds, charge.units) == (LIMIT, 60, 1)
 
 
 async def test_denial_of_another_process_throttles(world: World) -> None:
@@ -90,6 +90,10 @@ async def test_denial_of_another_process_throttles(world: World) -> None:
     refusal = throttle.refusal("192.0.2.1")
     assert refusal is not None
     assert refusal.retry_after == 30.0
+    world.clock.advance(29.5)
+    assert throttle.refusal("192.0.2.1") is not None
+    world.clock.advance(0.5)
+    assert throttle.refusal("192.0.2.1") is None
 
 
 async def test_unavailable_limiter_refuses_no_address(world: World) -> None:
@@ -107,6 +111,42 @@ async def test_refused_addresses_are_bounded(world: World, monkeypatch: pytest.M
     for address in addresses:
         await world.fail(address, LIMIT)
     assert [world.passes(address) for address in addresses] == [True, True, False, False, False]
+
+
+class Refused:
+    """Addresses that a limiter denies at once, for as long as the test says; two are remembered."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(failure_throttle, "MAX_ADDRESSES", 2)
+        self.clock, self._limiter = FakeClock(), FakeLimiter()
+        self._throttle = AddressThrottle(self._limiter, LIMIT, self.clock)
+
+    async def add(self, address: str, seconds: float) -> None:
+        self._limiter.deny_seconds = seconds
+        await self._throttle.failed(address)
+
+    def of(self, *addresses: str) -> list[str]:
+        return [address for address in addresses if self._throttle.refusal(address) is not None]
+
+
+async def test_address_that_may_try_again_takes_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    refused = Refused(monkeypatch)
+    await refused.add("long", 60)
+    await refused.add("short", 1)
+    refused.clock.advance(1)
+    assert refused.of("short") == []
+    await refused.add("new", 60)
+    assert refused.of("long", "short", "new") == ["long", "new"]
+
+
+async def test_address_that_failed_again_is_the_newest(monkeypatch: pytest.MonkeyPatch) -> None:
+    refused = Refused(monkeypatch)
+    await refused.add("again", 1)
+    await refused.add("once", 60)
+    refused.clock.advance(1)
+    await refused.add("again", 60)
+    await refused.add("new", 60)
+    assert refused.of("again", "once", "new") == ["again", "new"]
 
 
 @pytest.mark.parametrize(
