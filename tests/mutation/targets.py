@@ -31,7 +31,7 @@ MODULES = (
 USAGE_CONTRACTS = ("tests/contract/usage/test_golden_usage.py", "tests/contract/usage/test_odd_usage.py")
 MORE_TESTS: dict[str, tuple[str, ...]] = {
     "platform_app/auth/keys/service.py": (
-        "tests/integration/keys/test_store.py", "tests/integration/keys/test_audit.py",
+        "tests/integration/keys/test_changes.py", "tests/integration/keys/test_store.py",
         "tests/integration/keys/lifecycle/test_administrators.py",
     ),
     "platform_app/rate_limit/service.py": ("tests/unit/platform_app/llm/usage/test_unpriced_models.py",),
