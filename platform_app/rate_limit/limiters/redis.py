@@ -104,10 +104,10 @@ class RedisLimiter:
         """See RateLimiter.read."""
         started = time.perf_counter()
         reply = await self._read(charges)
-        if self._seeder is not None and len(reply) > 2 + 2 * len(charges):
+        unseeded = reply[2 + 2 * len(charges) :]
+        if self._seeder is not None and unseeded:
             with contextlib.suppress(CountersUnknown):  # then the counters are returned as they are
-                unseeded, head = reply[2 + 2 * len(charges) :], self._head(self._reservations.current_holder)
-                await self._seeder.seed(charges, unseeded, head, started)
+                await self._seeder.seed(charges, unseeded, self._head(self._reservations.current_holder), started)
                 reply = await self._read(charges)
         return tuple(_state(charge.rule, reply, index) for index, charge in enumerate(charges))
 
@@ -230,7 +230,7 @@ class RedisLimiter:
         self._cancelled.discard(call)
         if call.cancelled() or call.exception() is not None:
             self._reservations.mark_uncertain()
-        elif call.result()[0] >= 0:
+        elif call.result()[0] == 0:  # admitted
             self._decision(charges, call.result(), True).admission.release()
 
     async def _call(self, script: Script, keys: list[str], arguments: list[str | int]) -> list[int]:

@@ -57,7 +57,7 @@ async def callbacks() -> None:
         await asyncio.sleep(0)
 
 
-def noted(*, by_hash_tag: bool = False) -> tuple[RedisLimiter, NotedScripts]:
-    """Return a limiter and the scripts that it runs."""
+def noted(**options: bool) -> tuple[RedisLimiter, NotedScripts]:
+    """Return a limiter with these options, and the scripts that it runs."""
     scripts = NotedScripts()
-    return RedisLimiter(scripts, by_hash_tag=by_hash_tag), scripts
+    return RedisLimiter(scripts, **options), scripts  # type: ignore[arg-type]

@@ -264,7 +264,7 @@ async def cancelled() -> Cancelled:
 
 
 async def test_units_of_cancelled_request_are_returned(cancelled: Cancelled) -> None:
-    cancelled.call.set_result([0, AT, 1, 0, 1, 0])
+    cancelled.call.set_result([0, AT, 1, 500, 1, 500])
     assert not await cancelled.has_new_holder()
     assert cancelled.scripts.settled()[:-1] == [(["l", "t"], [2, 1, 0, 3, 30, 0, 60_000_000])]
 

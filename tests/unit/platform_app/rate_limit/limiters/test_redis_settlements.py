@@ -133,10 +133,11 @@ async def test_undo_without_windows_only_releases() -> None:
 
 
 @pytest.mark.parametrize(
-    ("by_hash_tag", "calls"), [(False, [["{a}1", "{b}1", "{a}2"]]), (True, [["{a}1", "{a}2"], ["{b}1"]])]
+    ("options", "calls"),
+    [({}, [["{a}1", "{b}1", "{a}2"]]), ({"by_hash_tag": True}, [["{a}1", "{a}2"], ["{b}1"]])],
 )
-async def test_cluster_gets_one_call_for_each_slot(by_hash_tag: bool, calls: list[list[str]]) -> None:
-    limiter, scripts = noted(by_hash_tag=by_hash_tag)
+async def test_cluster_gets_one_call_for_each_slot(options: dict[str, bool], calls: list[list[str]]) -> None:
+    limiter, scripts = noted(**options)
     admission = (await limiter.acquire([lease("{a}1"), lease("{b}1"), lease("{a}2")])).admission
     assert await limiter.renew_now()
     admission.release()
