@@ -104,6 +104,10 @@ class _Clients:
     """Separate: a long stored response must not delay the limiter's commands."""
 
 
+LONGEST_START_WAIT_SECONDS = 60.0
+"""A worker has two minutes until its first heartbeat must arrive."""
+
+
 @asynccontextmanager
 async def open_resources(
     settings: Settings, seconds_left: Callable[[], float] = lambda: 0.0
@@ -120,7 +124,9 @@ async def open_resources(
     use_log_level(settings, config)
     async with AsyncExitStack() as stack:
         secrets = _open_secrets(stack, settings)
-        if problems := await secret_problems(settings, config, secrets):
+        # A worker that is replaced waits for a store that is down: without it no key and no provider can be used.
+        seconds = min(settings.start_timeout_seconds, LONGEST_START_WAIT_SECONDS)
+        if problems := await secret_problems(settings, config, secrets, seconds):
             raise ConfigurationError(problems)
         clients = _open_clients(stack, settings)
         engine, redis = clients.engine, clients.redis

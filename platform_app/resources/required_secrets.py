@@ -1,12 +1,19 @@
 """The secrets that this configuration cannot do without, and whether they can be had."""
 
 import asyncio
+import time
 from dataclasses import dataclass, replace
 
 from platform_app.auth.pepper import parse_peppers
 from platform_app.config import PlatformConfig, Settings
 from platform_app.errors import SecretError, SecretStoreUnavailable
+from platform_app.observability.logging import get_logger
 from platform_app.secret_store.base import SecretStore
+
+RETRY_SECONDS = 1.0
+"""The pause before a secret store that did not respond is called again."""
+
+_log = get_logger("resources")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +93,20 @@ def _wrapping_problem(value: str) -> str | None:
     return None
 
 
-async def secret_problems(settings: Settings, config: PlatformConfig, secrets: SecretStore) -> list[str]:
-    """Look up the pepper and every provider's credential. Return one line for each that cannot be read."""
-    return [str(need) for need in await look_up_required(settings, config, secrets) if need.problem]
+async def secret_problems(
+    settings: Settings, config: PlatformConfig, secrets: SecretStore, wait_seconds: float = 0.0
+) -> list[str]:
+    """Look up the pepper and every provider's credential. Return one line for each that cannot be read. A store that
+    does not respond is asked again for `wait_seconds`."""
+    deadline = time.monotonic() + wait_seconds
+    waiting = False
+    while True:
+        missing = [need for need in await look_up_required(settings, config, secrets) if need.problem]
+        if not any(need.temporary for need in missing) or time.monotonic() >= deadline:
+            return [str(need) for need in missing]
+        if not waiting:
+            waiting = True
+            _log.warning(
+                "dependency_awaited", dependency="secret store", reason=missing[0].problem, seconds=wait_seconds
+            )
+        await asyncio.sleep(RETRY_SECONDS)

@@ -8,7 +8,6 @@ import errno
 import os
 import socket
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any, NoReturn
@@ -46,8 +45,7 @@ from platform_app.observability.logging import configure_logging, get_logger
 from platform_app.observability.logs.secret_settings import hide_secrets_of
 from platform_app.observability.logs.unhandled import capture_unhandled
 from platform_app.resources.owner_checks import OwnerWarnings
-from platform_app.resources.required_secrets import look_up_required
-from platform_app.secret_store.base import SecretStore
+from platform_app.resources.required_secrets import secret_problems
 from platform_app.secret_store.configured import make_secret_store
 
 CONNECTIONS_BESIDE_POOL = 2
@@ -57,8 +55,6 @@ ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "262144", "MALLOC_TRIM_THRESHOLD_": "1048
 """For glibc: large bodies get separate mappings, which are returned to the system afterwards. By default the threshold
 grows with the first large body, and all later bodies stay in the heap."""
 
-RETRY_SECONDS = 1.0
-"""The pause before a secret store that did not respond is called again."""
 BACKLOG = 2048
 METRICS_BACKLOG = 128
 
@@ -170,27 +166,12 @@ async def _check_configuration(settings: Settings) -> PlatformConfig:
         raise ConfigurationError(error.problems + problems) from None
     secrets = make_secret_store(settings)
     try:
-        problems += await _secret_problems(settings, config, secrets)
+        problems += await secret_problems(settings, config, secrets, settings.start_timeout_seconds)
     finally:
         await secrets.aclose()
     if problems:
         raise ConfigurationError(problems)
     return config
-
-
-async def _secret_problems(settings: Settings, config: PlatformConfig, secrets: SecretStore) -> list[str]:
-    """Look up all secrets. Wait for a store that is still starting."""
-    deadline = time.monotonic() + settings.start_timeout_seconds
-    waiting = False
-    while True:
-        missing = [need for need in await look_up_required(settings, config, secrets) if need.problem]
-        if not any(need.temporary for need in missing) or time.monotonic() >= deadline:
-            return [str(need) for need in missing]
-        if not waiting:
-            waiting = True
-            wait = {"reason": missing[0].problem, "seconds": settings.start_timeout_seconds}
-            _log.warning("dependency_awaited", dependency="secret store", **wait)
-        await asyncio.sleep(RETRY_SECONDS)
 
 
 async def _schema_problem(settings: Settings) -> str | None:
