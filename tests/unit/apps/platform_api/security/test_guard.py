@@ -80,6 +80,7 @@ SECRET = "k1"
         ([(AUTHORIZATION, SECRET), (KEY, SECRET)], "leave it out if the key is in another header"),
         ([(AUTHORIZATION, "")], "The header Authorization is empty"),
         ([(AUTHORIZATION, f"Basic {SECRET}")], "The header Authorization has the scheme 'basic'"),
+        ([(AUTHORIZATION, "Basic")], "The header Authorization does not begin with 'Bearer '"),
         ([(AUTHORIZATION, f"Token {SECRET}"), (KEY, SECRET)], "The header Authorization has the scheme 'token'"),
         ([(AUTHORIZATION, "Bearer")], "'Bearer' without a key"),
         ([(AUTHORIZATION, f"Bearer Bearer {SECRET}")], "Bearer twice"),
