@@ -18,7 +18,7 @@ MAX_CONTENT_LENGTH_DIGITS = 18
 
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 # Possessive quantifiers: each is linear in the length of its input.
-_REQUEST_LINE = re.compile(rb"(%b{1,%d}+) ([\x21-\x7e]++) HTTP/(1\.[01])" % (_TOKEN, MAX_METHOD))
+_REQUEST_LINE = re.compile(rb"(%b{1,%d}+) ([\x21-\x7e]++) HTTP/(1\.[01])(?=\r\n|\Z)" % (_TOKEN, MAX_METHOD))
 _OTHER_VERSION = re.compile(rb"%b++ [\x21-\x7e]++(?: HTTP/\d++(?:\.\d++)?)?" % _TOKEN)
 _FIELDS = re.compile(rb"(?:\r\n%b++:[\t\x20-\x7e\x80-\xff]*+)*+" % _TOKEN)
 _FIELD = re.compile(rb"\r\n([^:]++):[ \t]*+([^\r]*+)")
@@ -56,19 +56,16 @@ def parse_head(data: bytes, max_headers: int) -> RequestHead:
     Raises:
         RequestRefusedError: the head is malformed, or requests something that this server does not support.
     """
-    line_end = data.find(b"\r\n")
-    if line_end < 0:
-        line_end = len(data)
-    line = _REQUEST_LINE.fullmatch(data, 0, line_end)
+    line = _REQUEST_LINE.match(data)
     if line is None:
-        raise _bad_line(data[:line_end])
-    if _FIELDS.fullmatch(data, line_end) is None:
+        raise _bad_line(data.partition(b"\r\n")[0])
+    if _FIELDS.fullmatch(data, line.end()) is None:
         raise refuse(
             Reason.HEADER_FIELD,
             "A header field is malformed: expected 'Name: value' on one line that ends in CRLF, the name without "
             "spaces, the value without control characters.",
         )
-    fields = _FIELD.findall(data, line_end)
+    fields = _FIELD.findall(data, line.end())
     if len(fields) > max_headers:
         raise refuse(
             Reason.TOO_MANY_HEADERS, f"There are more than {max_headers} header fields.", 431, "headers_too_large"
@@ -87,7 +84,8 @@ def refuse_early(data: bytes | bytearray, seen: int = 0) -> None:
         RequestRefusedError: the data has a byte that a head must not contain, a bare CR or LF, or does not begin with a
             method.
     """
-    if FORBIDDEN.search(data, max(0, seen - 1)) is not None or (not seen and _FIRST.match(data) is None):
+    # From the last byte that was seen on, which may be a CR. For re, a position before the start is the start.
+    if FORBIDDEN.search(data, seen - 1) is not None or (not seen and _FIRST.match(data) is None):
         raise refuse(Reason.HEADER_FIELD, "The head contains a control character, or a line end other than CRLF.")
 
 
@@ -152,12 +150,12 @@ def _read_length(head: RequestHead, lengths: list[bytes], codings: list[bytes]) 
             raise refuse(Reason.BODY_LENGTH, "Content-Length and Transfer-Encoding must not be sent together.")
         if head.version == "1.0":
             raise refuse(Reason.TRANSFER_ENCODING, "Transfer-Encoding is not part of HTTP/1.0. Send Content-Length.")
-        if len(codings) > 1 or codings[0].lower() != b"chunked":
+        if [coding.lower() for coding in codings] != [b"chunked"]:
             raise refuse(Reason.TRANSFER_ENCODING, "The only supported Transfer-Encoding is chunked, once.")
         head.chunked = True
         return
-    length = lengths[0]
-    if len(lengths) > 1 or not length.isdigit() or len(length) > MAX_CONTENT_LENGTH_DIGITS:
+    length, *more = lengths
+    if more or not length.isdigit() or len(length) > MAX_CONTENT_LENGTH_DIGITS:
         raise refuse(Reason.BODY_LENGTH, "Content-Length must be one number of bytes, once.")
     head.content_length = int(length)
 
@@ -165,13 +163,15 @@ def _read_length(head: RequestHead, lengths: list[bytes], codings: list[bytes]) 
 def _host(head: RequestHead, hosts: list[bytes]) -> bytes | None:
     """Return the host. HTTP/1.1 requires exactly one: with none or two, a proxy and this server may use different
     ones."""
-    if len(hosts) == 1:
-        if not _is_host(hosts[0]):
-            raise refuse(Reason.HOST, "The Host header is malformed: expected a name or an address, and a port.")
-        return hosts[0]
-    if hosts or head.version == "1.1":
-        raise refuse(Reason.HOST, "Exactly one Host header is required.")
-    return None
+    match hosts:
+        case [host]:
+            if not _is_host(host):
+                raise refuse(Reason.HOST, "The Host header is malformed: expected a name or an address, and a port.")
+            return host
+        case [] if head.version == "1.0":
+            return None
+        case _:
+            raise refuse(Reason.HOST, "Exactly one Host header is required.")
 
 
 @lru_cache(256)

@@ -10,10 +10,10 @@ MAX_CHUNK_LINE = 1024
 """Bytes of a chunk's size with its extensions."""
 FREE_SMALL_CHUNKS = 4 * 1024
 SMALL_CHUNK = 64
-"""A body may have so many chunks, and one more for each so many bytes: each chunk costs as much as a small request."""
+"""A body of more chunks must have so many bytes in each on average: each chunk costs as much as a small request."""
 
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15}+)(?:;[\t\x20-\x7e\x80-\xff]*+)?\r\n")
-_PLAIN_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15}+)\r\n")
+_PLAIN_CHUNK_LINE = re.compile(rb"[0-9A-Fa-f]{1,15}+\r\n")
 _TRAILERS = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[\t\x20-\x7e\x80-\xff]*+\r\n)*+\r\n")
 _CRLF = b"\r\n"
 
@@ -92,7 +92,7 @@ class ChunkedBody:
             if at == before:
                 break
         del buffer[:at]
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        return b"".join(parts)
 
     def remaining(self) -> int | None:
         """See IncomingBody."""
@@ -101,12 +101,11 @@ class ChunkedBody:
     def _take_whole_chunks(self, buffer: bytearray, at: int, parts: list[bytes]) -> int:
         """Take the chunks that have arrived with all their bytes, without extensions: three times as fast as line,
         content and end one by one, which counts where chunks are tiny. What is left is for the others to judge."""
-        end = len(buffer)
         while self._chunks < FREE_SMALL_CHUNKS and (line := _PLAIN_CHUNK_LINE.match(buffer, at)) is not None:
             start = line.end()
-            size = int(line[1], 16)
+            size = int(line[0], 16)  # int ignores the CRLF
             after = start + size
-            if not size or after + 2 > end or buffer[after : after + 2] != _CRLF:
+            if not size or not buffer.startswith(_CRLF, after):
                 break
             parts.append(bytes(buffer[start:after]))
             self._chunks += 1
@@ -118,8 +117,7 @@ class ChunkedBody:
         """Read a chunk's size. Return the position after its line, or `at` if the line is not complete."""
         line = _CHUNK_LINE.match(buffer, at)
         if line is None:
-            end = buffer.find(b"\n", at, at + MAX_CHUNK_LINE)
-            if end >= 0 or len(buffer) - at >= MAX_CHUNK_LINE or not _may_become_a_line(buffer, at):
+            if len(buffer) - at >= MAX_CHUNK_LINE or not _may_become_a_line(buffer, at):
                 raise refuse(
                     Reason.CHUNK, "A chunk of the body is malformed: expected its size in hexadecimal digits and CRLF."
                 )
@@ -140,36 +138,32 @@ class ChunkedBody:
         return line.end()
 
     def _take_content(self, buffer: bytearray, at: int, parts: list[bytes]) -> int:
-        here = min(self._left - 2, len(buffer) - at) if self._left > 2 else 0
-        if here > 0:
-            parts.append(bytes(buffer[at : at + here]))
-            self._left -= here
-            return at + here
         if self._left > 2:
-            return at
-        ending = buffer[at : at + self._left]
-        if not _CRLF[2 - self._left :].startswith(bytes(ending)):
+            content = bytes(buffer[at : at + self._left - 2])
+            parts.append(content)
+            self._left -= len(content)
+            return at + len(content)
+        ending = buffer[at : at + 2]
+        if not _CRLF.startswith(ending):
             raise refuse(Reason.CHUNK, "A chunk of the body is malformed: expected CRLF where it ends.")
-        self._left -= len(ending)
-        return at + len(ending)
+        if ending != _CRLF:
+            return at
+        self._left = 0
+        return at + 2
 
     def _take_trailers(self, buffer: bytearray, at: int) -> int:
         whole = _TRAILERS.match(buffer, at)
         if whole is not None and whole.end() - at <= self._max_trailers:
             self.complete = True
             return whole.end()
-        if whole is not None or len(buffer) - at > self._max_trailers:
+        if whole is not None or len(buffer) - at >= self._max_trailers:
             raise refuse(
                 Reason.TRAILERS_TOO_LARGE,
                 f"The fields behind the body are larger than {self._max_trailers} bytes.",
                 431,
                 "headers_too_large",
             )
-        if (
-            buffer.find(b"\r\n\r\n", at) >= 0
-            or buffer.startswith(b"\r\n", at)
-            or FORBIDDEN.search(buffer, at) is not None
-        ):
+        if buffer.count(b"\r\n\r\n", at) or FORBIDDEN.search(buffer, at) is not None:
             raise refuse(Reason.HEADER_FIELD, "A field behind the body is malformed.")
         return at
 

@@ -4,7 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apps.platform_api.server.head import RequestHead, parse_head, refuse_early
+from apps.platform_api.server.head import (
+    MAX_CONTENT_LENGTH_DIGITS,
+    MAX_METHOD,
+    RequestHead,
+    head_too_large,
+    parse_head,
+    refuse_early,
+)
 from apps.platform_api.server.refusal import Reason, RequestRefusedError
 
 HOST = b"Host: gateway"
@@ -25,7 +32,18 @@ def test_plain_request_is_read_whole() -> None:
     head = read(b"X-One:  a \t", b"x-ONE:b", b"Empty:", request=b"POST /v1/x%20y?a=b&c HTTP/1.1")
     assert (head.method, head.path, head.raw_path, head.query) == ("POST", "/v1/x y", b"/v1/x%20y", b"a=b&c")
     assert head.headers == [(b"host", b"gateway"), (b"x-one", b"a"), (b"x-one", b"b"), (b"empty", b"")]
-    assert (head.version, head.keep_alive, head.content_length, head.chunked) == ("1.1", True, 0, False)
+    assert (head.version, head.keep_alive) == ("1.1", True)
+    assert (head.content_length, head.chunked, head.expects_continue) == (0, False, False)
+
+
+def test_longest_method_and_length_pass() -> None:
+    method, length = b"X" * MAX_METHOD, b"9" * MAX_CONTENT_LENGTH_DIGITS
+    head = read(b"Content-Length: " + length, request=method + b" / HTTP/1.1")
+    assert (head.method, head.content_length) == ("X" * 32, 10**18 - 1)
+
+
+def test_options_of_the_whole_server_pass() -> None:
+    assert read(request=b"OPTIONS * HTTP/1.1").path == "*"
 
 
 @pytest.mark.parametrize(
@@ -48,6 +66,10 @@ def test_plain_request_is_read_whole() -> None:
         (b"", (400, Reason.REQUEST_LINE)),
         (b"GET x HTTP/1.1", (400, Reason.TARGET)),
         (b"GET * HTTP/1.1", (400, Reason.TARGET)),
+        (b"OPTIONS x HTTP/1.1", (400, Reason.TARGET)),
+        (b"\r\nGET / HTTP/1.1", (400, Reason.REQUEST_LINE)),
+        (b"GET / HTTP/1.1\r", (400, Reason.REQUEST_LINE)),
+        (b"GET / HTTP/1.1\n", (400, Reason.REQUEST_LINE)),
         (b"GET /a#b HTTP/1.1", (400, Reason.TARGET)),
         (b"GET /?a#b HTTP/1.1", (400, Reason.TARGET)),
         (b"GET /%zz HTTP/1.1", (400, Reason.TARGET)),
@@ -191,3 +213,22 @@ def test_early_refusal_only_hits_what_would_be_refused(noise: bytes, cut: int) -
     if cut:
         refuse_early(whole[:cut])
     refuse_early(whole, cut)
+
+
+def test_cr_at_the_end_of_a_part_needs_lf_in_the_next() -> None:
+    seen = b"GET / HTTP/1.1\r"
+    refuse_early(seen)
+    refuse_early(seen + b"\n", len(seen))
+    with pytest.raises(RequestRefusedError):
+        refuse_early(seen + b"X", len(seen))
+
+
+def test_seen_bytes_are_not_checked_again() -> None:
+    """Else a head that arrives byte by byte would cost the square of its length."""
+    refuse_early(b"\x00abc", 2)
+
+
+def test_refusal_of_a_large_head_names_the_limit() -> None:
+    refusal = head_too_large(65_536).refusal
+    assert (refusal.status, refusal.reason) == (431, Reason.HEAD_TOO_LARGE)
+    assert "65536 bytes" in refusal.message

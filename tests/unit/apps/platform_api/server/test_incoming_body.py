@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apps.platform_api.server.incoming_body import FREE_SMALL_CHUNKS, ChunkedBody, IncomingBody, LengthBody
+from apps.platform_api.server import incoming_body
+from apps.platform_api.server.incoming_body import (
+    FREE_SMALL_CHUNKS,
+    MAX_CHUNK_LINE,
+    ChunkedBody,
+    IncomingBody,
+    LengthBody,
+)
 from apps.platform_api.server.refusal import Reason, RequestRefusedError
 
 TRAILER_BYTES = 100
@@ -36,6 +43,15 @@ def test_length_body_leaves_the_next_request() -> None:
     assert (body.complete, body.remaining()) == (True, 0)
 
 
+@pytest.mark.parametrize("length", [1, 2])
+def test_body_is_complete_with_its_last_byte(length: int) -> None:
+    body = LengthBody(length)
+    assert (body.complete, body.remaining()) == (False, length)
+    assert take_all(body, [b"x" * length]) == (b"x" * length, b"")
+    assert body.complete
+    assert LengthBody(0).complete
+
+
 @pytest.mark.parametrize("trailers", [b"", b"X-Trailer: 1\r\n", b"Authorization: Bearer x\r\nHost: y\r\n"])
 @given(cuts=st.lists(st.integers(1, 60), max_size=8))
 def test_chunked_body_is_the_same_however_it_is_split(trailers: bytes, cuts: list[int]) -> None:
@@ -45,6 +61,34 @@ def test_chunked_body_is_the_same_however_it_is_split(trailers: bytes, cuts: lis
     body = ChunkedBody(TRAILER_BYTES)
     assert take_all(body, parts) == (b"hello 0123456789", b"GET /")
     assert body.complete
+
+
+def test_rest_of_a_chunked_body_is_unknown_until_its_end() -> None:
+    body = ChunkedBody(TRAILER_BYTES)
+    take_all(body, [b"5\r\nhello\r\n0\r\n"])
+    assert body.remaining() is None
+    take_all(body, [b"\r\n"])
+    assert body.remaining() == 0
+
+
+INNER = b"5\r\nhello\r\n0\r\n\r\n"
+
+
+@pytest.mark.parametrize("line", [b"%x\r\n" % len(INNER), b"%x;name=value\r\n" % len(INNER)])
+@pytest.mark.parametrize("cut", range(1, 40))
+def test_chunk_inside_of_a_chunk_is_content(line: bytes, cut: int) -> None:
+    """Else an attacker could end the body early, and hide a request in it."""
+    data = line + INNER + b"\r\n0\r\n\r\nGET /"
+    assert take_all(ChunkedBody(TRAILER_BYTES), [data[:cut], data[cut:]]) == (INNER, b"GET /")
+
+
+@pytest.mark.parametrize("extension", [b"", b";x"])
+def test_line_ends_in_content_end_nothing(extension: bytes) -> None:
+    """Content of line ends only: a size that is read wrong would find one where it looks for the chunk's end."""
+    contents = [b"\r\n" * count for count in range(1, 300)]
+    data = b"".join(b"%x%b\r\n%b\r\n" % (len(each), extension, each) for each in contents)
+    body = ChunkedBody(TRAILER_BYTES)
+    assert take_all(body, [data + b"0\r\n\r\nGET /"]) == (b"".join(contents), b"GET /")
 
 
 @pytest.mark.parametrize("split", [1, 10_000_000])
@@ -70,10 +114,45 @@ def test_malformed_trailer_is_refused(trailer: bytes, split: int) -> None:
     assert refused(b"0\r\n" + trailer + b"\r\n", split) is Reason.HEADER_FIELD
 
 
+@pytest.mark.parametrize("data", [b"X: y\n", b"X: y\rZ", b"X: \x00"])
+def test_hopeless_trailer_is_refused_before_its_end(data: bytes) -> None:
+    assert refused(b"0\r\n" + data) is Reason.HEADER_FIELD
+
+
 @pytest.mark.parametrize("split", [1, 10_000_000])
 def test_trailers_are_bounded(split: int) -> None:
     assert refused(b"0\r\n" + b"X: y\r\n" * 50 + b"\r\n", split) is Reason.TRAILERS_TOO_LARGE
     assert refused(b"0\r\n" + b"X: " + b"y" * 5000, split) is Reason.TRAILERS_TOO_LARGE
+    longest = b"X: " + b"y" * (TRAILER_BYTES - 7) + b"\r\n\r\n"
+    data = b"0\r\n" + longest
+    parts = [data[start : start + split] for start in range(0, len(data), split)]
+    assert take_all(ChunkedBody(TRAILER_BYTES), parts) == (b"", b"")
+    assert refused(b"0\r\nX" + longest, split) is Reason.TRAILERS_TOO_LARGE
+    assert refused(data[:3] + b"X" * TRAILER_BYTES, split) is Reason.TRAILERS_TOO_LARGE
+
+
+@pytest.mark.parametrize("split", [1, 10_000_000])
+def test_extensions_are_bounded(split: int) -> None:
+    longest = b"1;" + b"x" * (MAX_CHUNK_LINE - 4) + b"\r\n"
+    data = longest + b"y\r\n0\r\n\r\n"
+    parts = [data[start : start + split] for start in range(0, len(data), split)]
+    assert take_all(ChunkedBody(TRAILER_BYTES), parts) == (b"y", b"")
+    assert refused(b"0" + longest, split) is Reason.CHUNK
+    assert refused(longest[:-2] + b"xx", split) is Reason.CHUNK, "no line end can follow within the bound"
+
+
+@pytest.mark.parametrize("extension", [b"", b";x"])
+def test_small_chunks_are_bounded_by_their_mean(monkeypatch: pytest.MonkeyPatch, extension: bytes) -> None:
+    monkeypatch.setattr(incoming_body, "FREE_SMALL_CHUNKS", 2)
+    monkeypatch.setattr(incoming_body, "SMALL_CHUNK", 4)
+
+    def chunks(*sizes: int) -> bytes:
+        return b"".join(b"%x%b\r\n%b\r\n" % (size, extension, b"x" * size) for size in sizes)
+
+    for sizes in ((1, 1), (4, 4, 4), (1, 1, 10)):
+        assert take_all(ChunkedBody(TRAILER_BYTES), [chunks(*sizes)]) == (b"x" * sum(sizes), b"")
+    for refused_sizes in ((1, 1, 1), (4, 4, 3), (1, 1, 9), (12, 1, 1, 1)):
+        assert refused(chunks(*refused_sizes)) is Reason.CHUNK
 
 
 def test_tiny_chunks_are_bounded() -> None:
