@@ -27,6 +27,9 @@ LONGEST = 600.0
 LONGEST_OF_A_FILE = 600.0
 """Seconds for the few tests of a named fault or of a script."""
 
+_NO_IMPORT = ("ImportError while loading conftest", "ERROR: found no collectors for ")
+"""Pytest's words where a conftest or a test module cannot be imported."""
+
 
 @dataclass(frozen=True)
 class Result:
@@ -110,7 +113,7 @@ class Workshop:
             code, _ = self._fresh.run(tests, timeout)
             if code == 4 and "ERROR: not found: " in self._fresh.log():  # a test's id has the constant that is mutated
                 code, _ = self._fresh.run(list(dict.fromkeys(each.partition("[")[0] for each in tests)), timeout)
-        no_import = code == 4 and "ImportError while loading conftest" in self._fresh.log()
+        no_import = code == 4 and any(sign in self._fresh.log() for sign in _NO_IMPORT)
         if code not in (None, 0, 1, 2) and not no_import:  # a timeout, passed, failed, an import of a test that fails
             raise AssertionError(f"pytest ended with {code} on {mutant}:\n{self._fresh.log()}")
         return _result(code)

@@ -36,7 +36,6 @@ MAX_DEPTH = 254
 NAMED_BYTES = 64 * 1024
 """The maximum size of a body whose invalid field the error names. A second, slow parser finds the field."""
 MAX_BAD_FIELDS = 5
-MAX_SPLIT = 200_000
 
 _NOT_STRUCTURE = bytes(set(range(256)) - set(b",[{"))
 _LONG = b"0" * 19
@@ -72,7 +71,7 @@ class TextFacts:
         self.brackets += part.count(b"{") + part.count(b"[")
         self.nul = self.nul or _NUL in part or _NUL in seam
         self.long_digits = self.long_digits or _LONG in part.translate(_DIGITS) or _LONG in seam.translate(_DIGITS)
-        self._end = (seam if len(part) <= len(_LONG) else part)[-len(_LONG) :]
+        self._end = (self._end + part[-len(_LONG) :])[-len(_LONG) :]
 
     def _count_values(self, part: bytes) -> None:
         text = self._end[-1:] + part if self._open_escape else part
@@ -84,9 +83,8 @@ class TextFacts:
         text = text.replace(b"\\\\", b"").replace(b'\\"', b"")
         quotes = text.count(b'"')
         self.values += (quotes + self._in_text) // 2  # a text is counted at its end
-        if quotes < MAX_SPLIT:  # more quotes exceed the limit anyway, without a list of the texts
-            outside = b"".join(text.split(b'"')[self._in_text :: 2])
-            self.values += len(outside.translate(None, _NOT_STRUCTURE))
+        outside = b"".join(text.split(b'"')[self._in_text :: 2])
+        self.values += len(outside.translate(None, _NOT_STRUCTURE))
         self._in_text ^= bool(quotes % 2)
 
     _open_escape: bool = False
