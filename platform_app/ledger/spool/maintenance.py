@@ -38,7 +38,7 @@ class SpoolMaintenance:
         self._orphans = orphans
         self._sync_seconds = sync_seconds
         self._sync_at = time.monotonic() + sync_seconds
-        self._adopt_at = 0.0
+        self._adopt_at = time.monotonic()
         self._charges = charges
         self.each_round: Callable[[], None] = lambda: None
         """Called twice a second."""

@@ -95,7 +95,7 @@ class PendingLines:
         self._descriptor = self._map = None
         if len(self._free) == self._used:
             with contextlib.suppress(OSError):
-                self._path.unlink(missing_ok=True)
+                self._path.unlink()
 
     def _grow(self) -> bool:
         """Make room for more slots; False where the disk has none."""
@@ -117,7 +117,7 @@ class PendingLines:
         return True
 
     def _open(self) -> None:
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
         self._descriptor = os.open(self._path, flags, 0o600)
         head = orjson.dumps({**self._head, "boot": boot_id()}, option=orjson.OPT_APPEND_NEWLINE)
         os.pwrite(self._descriptor, head, 0)
@@ -143,7 +143,7 @@ class LeftBehind:
 def read_pending(path: Path) -> LeftBehind | None:
     """The lines that a dead process left; None where it left no file. OSError where it cannot be read."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
         return None
     try:

@@ -23,13 +23,13 @@ class Recovered:
     """The result of one process's pending lines."""
 
     owner: str
-    calls: Sequence[UsageRecord] = ()
+    calls: Sequence[UsageRecord]
     """Calls that had no end, as they are recorded now."""
-    counts: int = 0
-    ended: int = 0
+    counts: int
+    ended: int
     """Calls whose end was recorded by the last thing that the process did."""
-    unreadable: int = 0
-    uncharged: int = 0
+    unreadable: int
+    uncharged: int
     """Calls that are recorded and not charged, since the machine was restarted: they may have been charged before."""
 
 
@@ -68,7 +68,7 @@ def recover(directory: Path, owner: str, now_ms: int) -> Recovered | None:
     if lines:
         sequence = max((segment.sequence for segment in listing.segments if segment.owner == owner), default=0) + 1
         _write_whole(segment_path(directory, now_ms, owner, sequence).with_suffix(CLOSED), lines)
-    path.unlink(missing_ok=True)
+    path.unlink()
     return Recovered(
         owner,
         [record for record, _ in due],
@@ -112,19 +112,19 @@ def _ended(listing: Listing, owner: str, event_ids: set[str]) -> set[str]:
     return ended
 
 
-def _end_of(line: bytes) -> str:
-    """The event id of a call's end; empty for anything else, such as the record that an earlier recovery wrote."""
+def _end_of(line: bytes) -> str | None:
+    """The event id of a call's end; None for anything else, such as the record that an earlier recovery wrote."""
     try:
         record = decode(line)
     except BadLineError:
-        return ""
-    return record.event_id if isinstance(record, UsageRecord) and record.outcome != INTERRUPTED else ""
+        return None
+    return record.event_id if isinstance(record, UsageRecord) and record.outcome != INTERRUPTED else None
 
 
 def _write_whole(path: Path, lines: Sequence[bytes]) -> None:
     """Write a file that exists with all its lines or not at all."""
     temporary = path.parent / f"{path.name}.tmp"
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with open(descriptor, "wb") as file:
         file.write(b"".join(lines))
     temporary.rename(path)

@@ -43,7 +43,7 @@ class Segment:
     closed: bool
     size: int
     path: Path
-    version: int = 1
+    version: int
     """The version of its lines."""
 
     @property
@@ -111,9 +111,7 @@ def drop_oldest(listing: Listing, excess: int) -> tuple[int, int]:
     """
     lines = size = 0
     for segment in listing.segments:
-        if size >= excess:
-            break
-        if not segment.closed:
+        if size >= excess or not segment.closed:
             continue
         try:
             count = segment.path.read_bytes().count(b"\n")
@@ -128,7 +126,7 @@ def take_ownership(directory: Path) -> tuple[str, int]:
     """A new owner and the descriptor that holds its lock. OSError if the directory cannot be written."""
     while True:
         owner = f"{os.getpid()}-{secrets.token_hex(4)}"
-        descriptor = os.open(directory / f"{owner}{LOCK}", os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(directory / f"{owner}{LOCK}", os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
         # Between the two calls another process can adopt the name as a dead owner's. Then another name is tried.
         if _try_lock(descriptor):
             return owner, descriptor
@@ -139,7 +137,7 @@ def release_ownership(directory: Path, owner: str, descriptor: int) -> None:
     """Release an owner's lock, and remove its file if the owner has no segment left."""
     with contextlib.suppress(OSError):
         if not any(segment.owner == owner for segment in list_directory(directory).segments):
-            (directory / f"{owner}{LOCK}").unlink(missing_ok=True)
+            (directory / f"{owner}{LOCK}").unlink()
     os.close(descriptor)
 
 
@@ -175,9 +173,7 @@ class Orphans:
         self._release_finished({segment.owner for segment in listing.segments} | listing.unfinished)
         adopted = []
         for owner in sorted(strangers):
-            if len(self._locks) >= MAX_ADOPTED:
-                break
-            if (descriptor := self._try(owner)) is not None:
+            if len(self._locks) < MAX_ADOPTED and (descriptor := self._try(owner)) is not None:
                 try:
                     recover(owner)
                 except OSError:
@@ -203,9 +199,7 @@ class Orphans:
     def _try(self, owner: str) -> int | None:
         try:
             # Created if it is missing: an owner of segments without a lock file is dead too.
-            descriptor = os.open(
-                self._directory / f"{owner}{LOCK}", os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
-            )
+            descriptor = os.open(self._directory / f"{owner}{LOCK}", os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
         except OSError:
             return None
         if _try_lock(descriptor):

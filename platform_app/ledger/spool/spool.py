@@ -62,8 +62,9 @@ class Spool:
         self.wake_writer: Callable[[], None] = lambda: None
         """Called when a segment was closed because of its size."""
         self._descriptor: int | None = None
-        self._path = directory
-        self._written = 0
+        self._path: Path
+        self._written: int
+        # Both are of the segment that is open.
         self._sequence = 0
         self._unsynced: list[int] = []
         self._buffer: deque[bytes] = deque()
@@ -176,7 +177,6 @@ class Spool:
         if self._buffer:
             metrics.LEDGER_DROPPED.labels("spool_failing").inc(len(self._buffer))
             _log.error("ledger_lines_lost", lines=len(self._buffer))
-            self._buffer.clear()
         self.roll()
         self.sync(self.to_sync())
         release_ownership(self.directory, self.owner, self._lock)
@@ -202,7 +202,7 @@ class Spool:
 
     def _open(self) -> None:
         path = segment_path(self.directory, time.time_ns() // 1_000_000, self.owner, self._sequence + 1)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
         self._descriptor = os.open(path, flags, 0o600)
         self._sequence += 1
         self._path, self._written = path, 0
