@@ -20,7 +20,7 @@ class Driver:
         self.cuts = 0
 
     async def execute(self) -> None:
-        """A statement that the server never answers."""
+        """A statement without a response."""
         await self.cut.wait()
         raise ConnectionResetError("cut")
 
@@ -96,7 +96,7 @@ async def test_connection_is_kept_and_not_cut_after_its_use() -> None:
 
 
 @virtual_time
-async def test_deadline_cuts_a_statement_without_an_answer() -> None:
+async def test_deadline_cuts_a_statement_without_a_response() -> None:
     database, began = Database(), now()
     with pytest.raises(DatabaseUnavailableError) as caught:
         async with database.session.use(5) as driver:
@@ -148,7 +148,7 @@ async def test_failed_connection_is_dropped_whatever_it_says(broken: bool) -> No
 
 @virtual_time
 async def test_cancelled_use_drops_the_connection() -> None:
-    """The statement may still run, so nobody else may use its connection."""
+    """The statement may still run, so no other use may get its connection."""
     database = Database()
 
     async def use() -> None:

@@ -82,7 +82,7 @@ async def _here(call: Any, *arguments: Any) -> Any:
 
 @virtual_time
 async def _rounds(maintenance: SpoolMaintenance, seconds: float) -> None:
-    """Run the maintenance for so long, without threads, and stop it."""
+    """Run the maintenance for these seconds, without threads, and stop it."""
     running = asyncio.create_task(maintenance.run())
     await asyncio.sleep(seconds)
     maintenance.stop()
