@@ -1,6 +1,7 @@
 """Access decisions and usage records for tests, and a spool in a separate directory."""
 
 import itertools
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -83,3 +84,8 @@ def spool_in(directory: Path, **options: Any) -> Spool:
 def is_failing(spool: Spool) -> bool:
     """A function, since mypy takes a property that was asserted once for unchanging."""
     return spool.failing
+
+
+def open_files() -> int:
+    """The files that this process has open."""
+    return len(os.listdir("/proc/self/fd"))

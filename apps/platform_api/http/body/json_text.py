@@ -40,7 +40,7 @@ MAX_BAD_FIELDS = 5
 _NOT_STRUCTURE = bytes(set(range(256)) - set(b",[{"))
 _LONG = b"0" * 19
 """An integer with this many digits may exceed 64 bits, so its value is checked."""
-_DIGITS = bytes(ord("0") if chr(byte).isdigit() and byte < 128 else ord(" ") for byte in range(256))
+_DIGITS = bytes(ord("0") if byte in b"0123456789" else ord(" ") for byte in range(256))
 _NUL = b"\\u0000"
 _INTEGERS = re.compile(rb"(?<![0-9.eE+-])-?[0-9]{19,}+(?![.eE])")
 _TEXTS = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
