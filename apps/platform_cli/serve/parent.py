@@ -34,12 +34,14 @@ def main() -> int:
         socket.socket(fileno=options.metrics_listening) as metrics_listening,
         serve_metrics(metrics_listening, options.metrics_cache_seconds) as directory,
     ):
-        environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(directory)}
+        environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(directory.path)}
         if not options.exports_traces:
-            code = Supervisor(options, listening, environment, directory).run()
+            code = Supervisor(options, listening, environment, directory.path, before_start=directory.ensure).run()
         else:
             with TraceExporter(environment, options.workers) as exporter:
-                code = Supervisor(options, listening, environment, directory, exporter=exporter).run()
+                code = Supervisor(
+                    options, listening, environment, directory.path, exporter=exporter, before_start=directory.ensure
+                ).run()
     sink.close()
     return code
 

@@ -71,8 +71,11 @@ class Supervisor:
         metrics_directory: Path,
         clock: Callable[[], float] = time.monotonic,
         exporter: TraceExporter | None = None,
+        before_start: Callable[[], None] = lambda: None,
     ) -> None:
+        """`before_start` prepares what each new worker needs."""
         self._exporter = exporter
+        self._before_start = before_start
         self._options = options
         self._listening = listening
         self._environment = environment
@@ -131,6 +134,7 @@ class Supervisor:
 
     def _start(self, slot: _Slot, now: float) -> None:
         try:
+            self._before_start()
             slot.worker = Worker(self._listening, self._environment, now, slot.trace_pipe)
         except (ChildFailedError, OSError) as error:
             # No process, no memory or no descriptor is free.

@@ -155,5 +155,9 @@ class MetricsServer:
             return _Response(HTTPStatus.METHOD_NOT_ALLOWED, b"Only GET and HEAD are allowed.\n", allow=True)
         pairs = (field.partition(":") for field in fields)
         accept = ",".join(value.strip() for name, _, value in pairs if name.strip().lower() == "accept")
-        text, content_type = self._cache.text(accept)
+        try:
+            text, content_type = self._cache.text(accept)
+        except OSError as error:
+            reason = f"The files in which the workers count cannot be read: {error}. Restart the gateway.\n"
+            return _Response(HTTPStatus.SERVICE_UNAVAILABLE, reason.encode())
         return _Response(HTTPStatus.OK, text, content_type)

@@ -1,12 +1,13 @@
 """Aggregate the workers' metrics: each worker counts in its own files, and the parent adds them up for a scrape."""
 
+import fcntl
 import os
 import shutil
 import socket
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
@@ -17,6 +18,7 @@ from apps.platform_cli.embedded.private_file import is_private_directory
 from apps.platform_cli.serve.metrics.collector import WorkersCollector
 from apps.platform_cli.serve.metrics.server import MetricsCache, MetricsServer
 from platform_app.errors import ConfigurationError
+from platform_app.observability.logging import get_logger
 from platform_app.observability.metrics import OF_THE_PARENT
 
 _PREFIX = "flowbiz-platform-metrics-"
@@ -24,25 +26,65 @@ _LOCK = ".lock"
 _YOUNG_SECONDS = 60.0
 """A directory this young may belong to a process that has not locked it yet."""
 
+_log = get_logger("serve")
+
+
+class WorkerDirectory:
+    """The directory in which workers count (PROMETHEUS_MULTIPROC_DIR), locked while the parent lives.
+
+    Cleaners of temporary files may remove what looks old to them. systemd-tmpfiles leaves a locked directory alone.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._locks = ExitStack()
+
+    def ensure(self) -> None:
+        """Make the directory again if something removed it: without it no worker can start. What the running workers
+        counted is lost with it."""
+        if self.path.is_dir():
+            return
+        self.release()
+        self.path.mkdir(mode=0o700)
+        self.lock()
+        _log.error(
+            "metrics_directory_removed",
+            directory=str(self.path),
+            advice="exclude it from the cleaner of temporary files, and restart the gateway to count all workers again",
+        )
+
+    def lock(self) -> None:
+        """Lock the directory for other parents, which sweep, and for systemd-tmpfiles."""
+        self._locks.enter_context(DirectoryLock(self.path / _LOCK))
+        descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+        self._locks.callback(os.close, descriptor)
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+    def release(self) -> None:
+        """Give up the locks."""
+        with suppress(OSError):
+            self._locks.close()
+
 
 @contextmanager
-def serve_metrics(listening: socket.socket, cache_seconds: float = 1.0) -> Iterator[Path]:
-    """Serve `/metrics` on a listening socket. Yield the directory in which workers count (PROMETHEUS_MULTIPROC_DIR).
+def serve_metrics(listening: socket.socket, cache_seconds: float = 1.0) -> Iterator[WorkerDirectory]:
+    """Serve `/metrics` on a listening socket. Yield the directory in which workers count.
 
     Raises:
         ConfigurationError: there is no temporary directory that this process can write.
     """
-    directory = _make_directory()
+    directory = WorkerDirectory(_make_directory())
     try:
-        with DirectoryLock(directory / _LOCK):
-            registry = CollectorRegistry()
-            registry.register(WorkersCollector(directory))
-            for metric in OF_THE_PARENT:
-                registry.register(metric)
-            with MetricsServer(listening, MetricsCache(registry, cache_seconds)):
-                yield directory
+        directory.lock()
+        registry = CollectorRegistry()
+        registry.register(WorkersCollector(directory.path))
+        for metric in OF_THE_PARENT:
+            registry.register(metric)
+        with MetricsServer(listening, MetricsCache(registry, cache_seconds)):
+            yield directory
     finally:
-        shutil.rmtree(directory, ignore_errors=True)
+        directory.release()
+        shutil.rmtree(directory.path, ignore_errors=True)
 
 
 def _make_directory() -> Path:

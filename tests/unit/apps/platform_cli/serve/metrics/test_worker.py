@@ -1,6 +1,8 @@
 """The directory of workers' metrics exists while it is served, and those of dead parents are removed."""
 
+import fcntl
 import os
+import shutil
 import socket
 import tempfile
 import time
@@ -9,6 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
 from apps.platform_cli.embedded.lock import DirectoryLock
 from apps.platform_cli.serve.metrics import worker as worker_metrics
@@ -41,8 +44,36 @@ def listening() -> Iterator[socket.socket]:
 def test_it_is_gone_with_its_parent(listening: socket.socket) -> None:
     with serve_metrics(listening) as directory:
         assert httpx.get(f"http://127.0.0.1:{listening.getsockname()[1]}/metrics").status_code == 200
-        assert directory.is_dir()
-    assert not directory.exists()
+        assert directory.path.is_dir()
+    assert not directory.path.exists()
+
+
+def test_removed_directory_is_reported_and_made_again(temporary: Path, listening: socket.socket) -> None:
+    """As by a cleaner of temporary files. Without it no worker could start, and the gateway would end."""
+    url = f"http://127.0.0.1:{listening.getsockname()[1]}/metrics"
+    with serve_metrics(listening, cache_seconds=0) as directory, capture_logs() as lines:
+        directory.ensure()
+        assert lines == []
+        shutil.rmtree(directory.path)
+        refused = httpx.get(url)
+        assert (refused.status_code, str(directory.path) in refused.text) == (503, True)
+        directory.ensure()
+        assert [line["event"] for line in lines] == ["metrics_directory_removed"]
+        assert directory.path.stat().st_mode & 0o777 == 0o700
+        assert httpx.get(url).status_code == 200
+        os.utime(directory.path, (0, 0))
+        worker_metrics._sweep()
+        assert directory.path.is_dir(), "it is locked again"
+    assert not directory.path.exists()
+
+
+def test_directory_is_locked_for_cleaners(listening: socket.socket) -> None:
+    """systemd-tmpfiles takes this lock before it removes anything in a directory."""
+    with serve_metrics(listening) as directory:
+        descriptor = os.open(directory.path, os.O_RDONLY | os.O_DIRECTORY)
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.close(descriptor)
 
 
 def test_sweep_removes_only_directories_of_dead_parents(temporary: Path, listening: socket.socket) -> None:
