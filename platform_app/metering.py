@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from platform_app.auth.caller import Caller
 from platform_app.config import PriceConfig
@@ -34,6 +34,15 @@ _refused_logged: "dict[tuple[str, str], float]" = {}
 _log = get_logger("metering")
 
 
+class _SentAttempt(NamedTuple):
+    """The last attempt that was sent."""
+
+    record: UsageRecord
+    """As it was written with the intent."""
+    route: Route
+    intent: Intent
+
+
 class CallMeter:
     """Meters one admitted call. Exactly one of `complete`, `end` and the end of a followed stream closes it.
 
@@ -48,8 +57,8 @@ class CallMeter:
         admission: Admission,
         ledger: Ledger,
         estimate: TokenUsage,
-        assumed_prices: Mapping[str, PriceConfig] | None = None,
-        default_output_tokens: int = 0,
+        assumed_prices: Mapping[str, PriceConfig],
+        default_output_tokens: int,
     ) -> None:
         """
         Args:
@@ -67,15 +76,11 @@ class CallMeter:
         self._context = context
         self._admission = admission
         self._ledger = ledger
-        self._assumed_prices = assumed_prices or {}
+        self._assumed_prices = assumed_prices
         self._default_output_tokens = default_output_tokens
-        # A client may ask for more tokens than a column can store.
-        prompt, output = min(estimate.prompt_tokens, MAX_TOKENS), min(estimate.completion_tokens, MAX_TOKENS)
-        self._estimate = TokenUsage(prompt, output, prompt + output)
+        self._estimate = _stored(estimate)
         self._event_id = ids.trace_id()
-        self._called_at: datetime | None = None
-        self._intent: Intent | None = None
-        self._intended: tuple[UsageRecord, Route] | None = None
+        self._sent: _SentAttempt | None = None
         self._started = time.perf_counter()
         self._first_token_ms: float | None = None
         call.attempt_log.before_attempt = self._intend
@@ -91,7 +96,7 @@ class CallMeter:
     def follow(self, stream: ChunkStream) -> None:
         """Close the call when the stream ends. The stream's `usage` then has the provider's counts, or None if they are
         not plausible."""
-        self._first_token_ms = (time.perf_counter() - self._started) * 1000
+        self._first_token_ms = self._duration_ms()
 
         def ended(error: BaseException | None) -> None:
             facts = self._facts(stream.characters, complete=stream.counted_all(error))
@@ -109,13 +114,12 @@ class CallMeter:
         usage = self._unread_usage()
         abandoned = not isinstance(error, Exception) or isinstance(error, ProviderTimeout)
         if usage is None and abandoned and self._may_have_been_read():
-            usage = TokenUsage(self._estimate.prompt_tokens, 0, self._estimate.prompt_tokens)
+            usage = TokenUsage(self._estimate.prompt_tokens)
         self._close(_NOTHING if usage is None else SettledUsage(usage, True), None, error)
 
     def _may_have_been_read(self) -> bool:
-        log = self._call.attempt_log
-        records = log.record.attempts
-        return any(attempt.request_sent for attempt in records) if records else log.attempts > 0
+        attempts = self._call.attempt_log.record.attempts
+        return not attempts or any(attempt.request_sent for attempt in attempts)
 
     def _unread_usage(self) -> TokenUsage | None:
         call, estimate = self._call, self._estimate
@@ -123,11 +127,7 @@ class CallMeter:
         usual = usual_output_tokens(call.body, self._default_output_tokens) if generates else 0
         attempts = call.attempt_log.record.attempts
         usage = unread_usage(attempts, estimate.prompt_tokens, estimate.completion_tokens, usual)
-        if usage is None:
-            return None
-        # Retries may add up to more than a column can store.
-        prompt, output = min(usage.prompt_tokens, MAX_TOKENS), min(usage.completion_tokens, MAX_TOKENS)
-        return TokenUsage(prompt, output, prompt + output)
+        return None if usage is None else _stored(usage)
 
     def _facts(self, characters: int, *, complete: bool = True) -> CallFacts:
         call = self._call
@@ -138,26 +138,24 @@ class CallMeter:
     def _close(self, settled: SettledUsage, raw: Mapping[str, Any] | None, error: BaseException | None) -> None:
         attempt_log = self._call.attempt_log
         attempt_log.before_attempt = None  # a reference cycle would keep the body until a garbage collection
-        route = attempt_log.route
-        if route is None or attempt_log.attempts == 0:
+        if self._sent is None:
             self._admission.release()
             return
-        usage, estimated = settled.usage, settled.estimated
+        record, route, intent = self._sent
+        usage = settled.usage
         cost = _cost(route, usage)
         if cost is None and raw is not None and not settled.refused:
             cost = stated_microusd(raw, usage.total_tokens)
         # In this order: if the process dies in between, the process that finds the intent also finds the end in the
         # spool. Nothing else runs between the first and the last of these steps.
-        record = self._ended(route, usage, estimated, cost, outcome_of(error))
-        record.provider_usage = None if raw is None else kept_usage(raw)
+        self._finish(record, settled, cost, raw, outcome_of(error))
         began = time.perf_counter()
         self._ledger.append(record)
         attempt_log.record.hops.append((LEDGER, began, time.perf_counter(), OK))
         self._note_attempt(usage, cost)
-        assumed = assumed_costs(self._assumed_prices, usage) if cost is None and self._assumed_prices else None
+        assumed = assumed_costs(self._assumed_prices, usage) if cost is None else None
         self._admission.settle(usage.prompt_tokens + usage.completion_tokens, cost, assumed)
-        if self._intent is not None:
-            self._intent.end()
+        intent.end()
         for direction, count in (("input", usage.prompt_tokens), ("output", usage.completion_tokens)):
             metrics.PROVIDER_TOKENS.labels(route.provider, route.public_model, direction).inc(count)
         if usage.cached_tokens:
@@ -172,46 +170,21 @@ class CallMeter:
 
     def _intend(self, route: Route) -> None:
         """Write an intent with the estimated cost, before the call is sent."""
-        if self._called_at is None:
-            self._called_at = datetime.now(UTC)
-        estimate = self._estimate
-        cost = _cost(route, estimate)
-        record = self._record(route, estimate, True, cost, INTERRUPTED)
-        self._intended = record, route
+        first = self._sent
+        record = self._record(route, datetime.now(UTC) if first is None else first.record.occurred_at)
         settlement = self._admission.settlement()
-        if self._intent is None:
-            self._intent = self._ledger.intend(record, settlement)
+        if first is None:
+            self._sent = _SentAttempt(record, route, self._ledger.intend(record, settlement))
         else:
-            self._intent.update(record, settlement)
+            self._sent = _SentAttempt(record, route, first.intent)
+            first.intent.update(record, settlement)
 
-    def _ended(self, route: Route, usage: TokenUsage, estimated: bool, cost: int | None, outcome: str) -> UsageRecord:
-        """Return the record of the call's end. It reuses the intent's record, which has been written: creating a record
-        costs as much as writing one."""
-        record, intended_route = self._intended or (None, None)
-        if record is None or intended_route is not route:
-            return self._record(route, usage, estimated, cost, outcome)
-        record.prompt_tokens = usage.prompt_tokens
-        record.completion_tokens = usage.completion_tokens
-        record.cached_tokens = usage.cached_tokens
-        record.estimated = estimated
-        record.cost_microusd = cost
-        record.duration_ms = round((time.perf_counter() - self._started) * 1000, 3)
-        record.first_token_ms = None if self._first_token_ms is None else round(self._first_token_ms, 3)
-        record.attempts = self._call.attempt_log.attempts
-        record.outcome = outcome
-        record.upstream_request_id = self._upstream_request_id()
-        return record
-
-    def _upstream_request_id(self) -> str | None:
-        """Return the provider's id of the last attempt that was sent."""
-        attempt = self._context.record.last_sent
-        return None if attempt is None else attempt.upstream_request_id
-
-    def _record(self, route: Route, usage: TokenUsage, estimated: bool, cost: int | None, outcome: str) -> UsageRecord:
-        context, caller = self._context, self._caller
+    def _record(self, route: Route, occurred_at: datetime) -> UsageRecord:
+        """Return the record of a call that is sent now, in case that this process dies before the call ends."""
+        context, caller, estimate = self._context, self._caller, self._estimate
         return UsageRecord(
             event_id=self._event_id,
-            occurred_at=self._called_at or datetime.now(UTC),
+            occurred_at=occurred_at,
             request_id=context.request_id,
             trace_id=context.trace.trace_id,
             key_id=caller.key_id,
@@ -221,19 +194,38 @@ class CallMeter:
             model=route.public_model,
             upstream_model=route.upstream_model,
             stream=self._call.stream,
-            prompt_tokens=usage.prompt_tokens,
-            completion_tokens=usage.completion_tokens,
-            cached_tokens=usage.cached_tokens,
-            estimated=estimated,
-            cost_microusd=cost,
-            duration_ms=round((time.perf_counter() - self._started) * 1000, 3),
-            first_token_ms=None if self._first_token_ms is None else round(self._first_token_ms, 3),
+            prompt_tokens=estimate.prompt_tokens,
+            completion_tokens=estimate.completion_tokens,
+            cached_tokens=estimate.cached_tokens,
+            estimated=True,
+            cost_microusd=_cost(route, estimate),
+            duration_ms=self._duration_ms(),
+            first_token_ms=None,
             attempts=self._call.attempt_log.attempts,
-            outcome=outcome,
-            upstream_request_id=None if outcome == INTERRUPTED else self._upstream_request_id(),
+            outcome=INTERRUPTED,
             session=self._call.session,
             requested_model=context.requested_model,
         )
+
+    def _finish(
+        self, record: UsageRecord, settled: SettledUsage, cost: int | None, raw: Mapping[str, Any] | None, outcome: str
+    ) -> None:
+        """Make the intent's record, which has been written, that of the call's end. Creating another one would cost as
+        much as writing one."""
+        usage, attempt = settled.usage, self._context.record.last_sent
+        record.prompt_tokens = usage.prompt_tokens
+        record.completion_tokens = usage.completion_tokens
+        record.cached_tokens = usage.cached_tokens
+        record.estimated = settled.estimated
+        record.provider_usage = None if raw is None else kept_usage(raw)
+        record.cost_microusd = cost
+        record.duration_ms = self._duration_ms()
+        record.first_token_ms = self._first_token_ms
+        record.outcome = outcome
+        record.upstream_request_id = None if attempt is None else attempt.upstream_request_id
+
+    def _duration_ms(self) -> float:
+        return round((time.perf_counter() - self._started) * 1000, 3)
 
 
 def assumed_costs(prices: Mapping[str, PriceConfig], usage: TokenUsage) -> Mapping[str, int]:
@@ -241,6 +233,12 @@ def assumed_costs(prices: Mapping[str, PriceConfig], usage: TokenUsage) -> Mappi
     return {
         name: min(configured_price(price).microusd(usage), MAX_COST_MICROUSD) for name, price in prices.items()
     }  # fmt: skip
+
+
+def _stored(usage: TokenUsage) -> TokenUsage:
+    """Return the estimated prompt and output, each at most what a column can store: a client may ask for more tokens,
+    and retries may add up to more."""
+    return TokenUsage(min(usage.prompt_tokens, MAX_TOKENS), min(usage.completion_tokens, MAX_TOKENS))
 
 
 def _cost(route: Route, usage: TokenUsage) -> int | None:
