@@ -81,20 +81,20 @@ def parse_usage(usage: object) -> TokenUsage | None:
         reasoning = whole_count(thought)
     total = whole_count(usage.get("total_tokens"))
     openai = 3 + ("prompt_tokens_details" in usage) + ("completion_tokens_details" in usage)
-    if len(usage) != openai or not total or not prompt:
+    if len(usage) != openai or not (prompt and completion and total):
         return _with_other_names(usage, TokenUsage(prompt, completion, total, read, written, hour, reasoning))
     return TokenUsage(prompt, completion, total, read, written, hour, reasoning)
 
 
 def read_usage(body: Mapping[str, Any]) -> Reported | None:
     """Return the usage of a response or a chunk in OpenAI's shape, wherever its server puts it; None if it has none."""
-    usage = body.get("usage")
+    usage: Any = body.get("usage")
     counts = parse_usage(usage) if usage else None
     if counts is None or not (counts.prompt_tokens or counts.completion_tokens or counts.total_tokens):
         found = _elsewhere(body)
         if found is not None:
             return found
-    return None if usage is None or counts is None else (usage, counts)
+    return None if counts is None else (usage, counts)
 
 
 def merged_counts(before: Mapping[str, Any], later: object, depth: int = 0) -> dict[str, Any]:
@@ -132,7 +132,7 @@ def kept_usage(usage: Mapping[str, Any]) -> str | None:
     except (TypeError, RecursionError):  # a number of more than 64 bits, read exactly
         plain = b""
     # Almost every usage object has only numbers in objects. A text would follow a colon, a comma or a bracket.
-    if not 0 < len(plain) <= MAX_KEPT or b':"' in plain or b"[" in plain or b"\\" in plain:
+    if not plain or len(plain) > MAX_KEPT or b':"' in plain or b"[" in plain or b"\\" in plain:
         plain = orjson.dumps(number_leaves(usage))
     return plain.decode() if len(plain) <= MAX_KEPT else None
 
@@ -228,9 +228,9 @@ def _elsewhere(body: Mapping[str, Any]) -> Reported | None:
 
 
 def _usable(holder: object, name: str) -> Reported | None:
-    usage = holder.get(name) if isinstance(holder, dict) else None
+    usage: Any = holder.get(name) if isinstance(holder, dict) else None
     counts = parse_usage(usage)
-    return None if not isinstance(usage, dict) or counts is None or counts == _NOTHING else (usage, counts)
+    return None if counts is None or counts == _NOTHING else (usage, counts)
 
 
 def _first(usage: Mapping[str, Any], names: Iterable[str]) -> int:

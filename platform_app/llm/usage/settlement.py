@@ -185,7 +185,7 @@ def _consistent(counts: TokenUsage, most_output: int, facts: CallFacts) -> Token
         completion += counts.reasoning_tokens
     if total > prompt + completion:
         if not prompt:
-            prompt = max(0, total - (completion or _estimate(facts).completion_tokens))
+            prompt = total - (completion or _estimate(facts).completion_tokens)
         elif total - prompt <= most_output:
             completion = total - prompt
     return counts._replace(prompt_tokens=prompt, completion_tokens=completion)
