@@ -136,7 +136,7 @@ class LocalLimiter:
             return 0.0
         if rule.window_seconds is None:
             return self._until_period_ends(rule)
-        return self._until_ended(rule, next(iter(counter.buckets), self._bucket(rule)))
+        return self._until_ended(rule.window_seconds, next(iter(counter.buckets), self._bucket(rule)))
 
     def _until_fits(self, charge: Charge, counter: _Counter) -> float:
         """Return the seconds until the request fits. If only reserved units are in the way, it may fit soon."""
@@ -149,11 +149,11 @@ class LocalLimiter:
         for bucket, units in counter.buckets.items():
             excess -= units
             if excess <= 0:
-                return self._until_ended(rule, bucket)
+                return self._until_ended(rule.window_seconds, bucket)
         return float(rule.window_seconds)
 
-    def _until_ended(self, rule: Rule, bucket: int) -> float:
-        return (bucket + BUCKETS + 1) * (rule.window_seconds or 0) / BUCKETS - self._clock()
+    def _until_ended(self, window_seconds: int, bucket: int) -> float:
+        return (bucket + BUCKETS + 1) * window_seconds / BUCKETS - self._clock()
 
     def _until_period_ends(self, rule: Rule) -> float:
         if rule.calendar is None:

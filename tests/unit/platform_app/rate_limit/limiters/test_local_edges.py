@@ -86,6 +86,12 @@ async def test_budget_returns_at_the_end_of_its_day(world: World) -> None:
     assert (await world.limiter.acquire([cost("c", limit=100, units=59)])).allowed
 
 
+async def test_released_budget_has_its_units_again(world: World) -> None:
+    budget = cost("c", limit=100, units=60)
+    (await world.limiter.acquire([budget])).admission.release()
+    assert await world.state(budget) == (100, 0.0)
+
+
 async def test_slots_of_running_requests_return_soon(world: World) -> None:
     each = lease("l", limit=1)
     assert await world.state(each) == (1, 0.0)
