@@ -5,18 +5,19 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from platform_app.auth.keys.records import Actor, ActorKey, KeyChanges, KeyRecord, NewKey, StoredSecret
 from platform_app.auth.keys.rules import KeyRules
-from platform_app.auth.keys.service import KeyLifecycle
+from platform_app.auth.keys.service import KeyLifecycle, active
 from platform_app.auth.keys.store import KeyStore
 from platform_app.auth.pepper import parse_peppers
 from platform_app.auth.tokens import Token, generate_token
 from platform_app.config import load_settings
 from platform_app.db.engine import make_engine
-from platform_app.errors import Conflict, NotFound, PlatformError, ValidationFailed
+from platform_app.db.models import ApiKey
+from platform_app.errors import Conflict, InsufficientScope, NotFound, PlatformError, ValidationFailed
 from tests.support.fakes.core import Count
 
 PEPPERS = parse_peppers("PEPPER", "1a" * 32)
@@ -215,6 +216,20 @@ async def test_extension_is_checked_as_any_expiry(keys: Keys) -> None:
     assert after.expires_at > record.expires_at
 
 
+async def test_actor_cannot_give_a_key_more_than_its_own_has(keys: Keys) -> None:
+    """By an update, of a key that it may manage otherwise."""
+    own, _ = await keys.create("platform:api_keys:manage", "platform:chat")
+    [secret] = (await keys.secrets(own.key_id)).values()
+    actor = Actor("key", ActorKey(own.key_id, secret.created_at))
+    record, _ = await keys.create()
+    with pytest.raises(InsufficientScope, match="platform:embeddings"):
+        await keys.lifecycle.update(record.key_id, KeyChanges(scopes=["platform:embeddings"]), actor)
+    with pytest.raises(ValidationFailed, match="cannot grant"):
+        await keys.lifecycle.update(record.key_id, KeyChanges(owner="another"), actor)
+    assert await keys.store.get(record.key_id, only_owner=None) == record
+    assert (await keys.lifecycle.update(record.key_id, KeyChanges(name="m"), actor)).name == "m"
+
+
 @pytest.mark.parametrize("grace", [-1, 30 * 86_400 + 1])
 async def test_rotation_with_an_invalid_grace_period_is_refused(keys: Keys, grace: int) -> None:
     record, _ = await keys.create()
@@ -257,3 +272,24 @@ def audited(record: KeyRecord) -> dict[str, Any]:
     fields = record.plain()
     del fields["status"]
     return fields
+
+
+async def test_bootstrap_is_refused_with_several_administrators(keys: Keys) -> None:
+    made = [(await keys.create("platform:*"))[0] for _ in range(2)]
+    with pytest.raises(Conflict, match="active administrator"):
+        await keys.lifecycle.bootstrap(NewKey("n", "o", [], "test"), PEPPERS, OPERATOR)
+    for record in made:
+        await keys.lifecycle.revoke(record.key_id, "a test", OPERATOR, force=True)
+
+
+async def test_key_is_not_active_at_the_moment_of_its_expiry(keys: Keys) -> None:
+    """As for KeyRecord.status(). Within a transaction the database's clock stands still."""
+    record, _ = await keys.create()
+    found = select(ApiKey.key_id).where(ApiKey.key_id == record.key_id, active())
+    expire = update(ApiKey).where(ApiKey.key_id == record.key_id)
+    async with keys.engine.begin() as connection:
+        assert (await connection.execute(found)).scalars().all() == [record.key_id]
+        await connection.execute(expire.values(expires_at=func.now()))
+        assert (await connection.execute(found)).scalars().all() == []
+        await connection.execute(expire.values(expires_at=func.now() + timedelta(microseconds=1)))
+        assert (await connection.execute(found)).scalars().all() == [record.key_id]

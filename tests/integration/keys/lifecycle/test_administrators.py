@@ -30,6 +30,8 @@ async def test_last_administrator_cannot_revoke_itself(keys: Keys) -> None:
     with pytest.raises(Conflict, match="last administrator") as caught:
         await keys.revoke(second)
     assert "--force" in caught.value.message
+    with pytest.raises(Conflict, match="last administrator"):
+        await keys.admin.lifecycle.revoke(id_of(second), "a test", OPERATOR)
     assert await keys.admins() == [id_of(second)]
     await keys.revoke(second, force=True)
     assert await keys.admins() == []
