@@ -170,14 +170,14 @@ class CallMeter:
 
     def _intend(self, route: Route) -> None:
         """Write an intent with the estimated cost, before the call is sent."""
-        first = self._sent
-        record = self._record(route, datetime.now(UTC) if first is None else first.record.occurred_at)
+        earlier = self._sent
+        record = self._record(route, datetime.now(UTC) if earlier is None else earlier.record.occurred_at)
         settlement = self._admission.settlement()
-        if first is None:
+        if earlier is None:
             self._sent = _SentAttempt(record, route, self._ledger.intend(record, settlement))
         else:
-            self._sent = _SentAttempt(record, route, first.intent)
-            first.intent.update(record, settlement)
+            self._sent = _SentAttempt(record, route, earlier.intent)
+            earlier.intent.update(record, settlement)
 
     def _record(self, route: Route, occurred_at: datetime) -> UsageRecord:
         """Return the record of a call that is sent now, in case that this process dies before the call ends."""

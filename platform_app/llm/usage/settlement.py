@@ -89,8 +89,7 @@ def settle_usage(counts: TokenUsage | None, facts: CallFacts) -> SettledUsage:
     if (  # almost every response: the counts are plausible as they are
         facts.complete
         and counts.total_tokens in (0, prompt + completion)
-        and 0 < prompt <= 4 * facts.prompt_estimate + TEMPLATE_TOKENS
-        and facts.prompt_estimate <= prompt * LONGEST_TOKEN
+        and _may_be_prompt(prompt, facts)
         and counts.cached_tokens + counts.cache_write_tokens <= prompt
         and counts.reasoning_tokens <= completion <= 4 * facts.characters
         and not _too_few(completion, facts)

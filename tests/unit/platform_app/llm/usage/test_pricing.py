@@ -129,6 +129,13 @@ def test_tiered_price_rounds_up() -> None:
     assert price.microusd(usage(1, 0)) == ceil(exact)
 
 
+def test_tiered_price_of_many_tokens_is_exact() -> None:
+    price = listed_price("gemini-2.5-pro", GOOGLE)
+    assert isinstance(price, TieredPrice)
+    dollars = price.model.calc_price(Usage(input_tokens=1_000_000))["total_price"]
+    assert price.microusd(usage(1_000_000, 0)) == dollars * 1_000_000 > 1_000_000
+
+
 @pytest.mark.parametrize(
     ("cost", "microusd"),
     [
