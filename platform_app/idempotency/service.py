@@ -56,7 +56,7 @@ class IdempotencyService:
         self._context = InFlightContext(store, self._quota, policy, self._note_not_kept)
         self._noted: dict[str, float] = {}
         self._down = False
-        self._undoing: set[asyncio.Task[bool]] = set()
+        self._undoing: set[asyncio.Task[None]] = set()
 
     async def begin(
         self, holder: Holder, route: str, idempotency_key: str, body: bytes
@@ -131,11 +131,9 @@ class IdempotencyService:
     def _undo(self, claim: Claim) -> None:
         """Release the key of a refused request: a store that was only slow may have taken it."""
 
-        async def release() -> bool:
-            try:
-                return await self._store.release(claim)
-            except IdempotencyUnavailable:
-                return False  # the lease expires
+        async def release() -> None:
+            with contextlib.suppress(IdempotencyUnavailable):  # the lease expires
+                await self._store.release(claim)
 
         task = asyncio.create_task(release(), name="idempotency-undo")
         self._undoing.add(task)

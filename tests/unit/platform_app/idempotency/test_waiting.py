@@ -180,6 +180,7 @@ async def test_outage_and_recovery_are_logged_once_each(store: MemoryStore, refu
             await asyncio.sleep(0.1)
     states = [(line["event"], line.get("refused")) for line in lines if "key" not in line["event"]]
     assert states == [("idempotency_unavailable", refused), ("idempotency_recovered", None)] * 2
+    assert "it refuses connections" in lines[0]["error"]
     assert unavailable.grown == (3 if refused else 6)  # a key that cannot be released counts too
 
 

@@ -1,5 +1,6 @@
 from collections import deque
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,6 +24,14 @@ def test_call_counts_until_its_slice_leaves_the_window() -> None:
         assert window.counts(late + 8.99) == (2, 1)
         assert window.counts(early + 9.99) == (2, 1)
         assert window.counts(early + 10.0) == (0, 0)
+
+
+@pytest.mark.parametrize("tenths", range(10000, 10020))
+def test_no_call_is_dropped_before_90_percent_of_window(tenths: int) -> None:
+    window, began = HealthWindow(10.0), tenths / 10
+    window.add(True, began)
+    assert window.counts(began + 8.99) == (1, 1)
+    assert window.counts(began + 10.01) == (0, 0)
 
 
 def test_window_is_as_long_as_the_config_says() -> None:

@@ -51,6 +51,8 @@ def test_reasoning_item_survives_signature() -> None:
         "fbr1._w",
         "fbt1.W3t9LDFd",
         "fbt1.W3!t9XQ",
+        "fbt1.W3!!!!t9XQ",
+        "fbt1.W3t9XQ\n\n\n\n",
     ],
 )
 def test_foreign_text_carries_nothing(text: object) -> None:
