@@ -46,6 +46,16 @@ def as_read(admission: Admission) -> object:
     return orjson.loads(orjson.dumps(admission.settlement()))
 
 
+async def test_settlement_is_remembered_for_seven_days(timed: TimedScripts, redis: "Redis") -> None:
+    """Sending it again within that time has no effect."""
+    dead, event_id = Process(timed), new_id()
+    settlement = await dead.admit(tokens())
+    dead.die()
+    await OrphanSettlements(timed).settle(event_id, settlement)
+    [mark] = await redis.keys(f"*:settled:{event_id}")
+    assert 0 <= 7 * DAY_SECONDS - await redis.ttl(mark) < 600
+
+
 @pytest.mark.parametrize("late", [0, RESERVATION_SECONDS + 1], ids=["while it holds", "after its holds ended"])
 async def test_orphan_is_charged_its_reservation_once(timed: TimedScripts, late: float) -> None:
     of_tokens, of_cost, of_leases, of_requests = tokens(units=300), cost(units=200), lease(), charge()

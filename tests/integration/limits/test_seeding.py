@@ -24,7 +24,7 @@ from platform_app.rate_limit.rule import Rule
 from platform_app.redis.client import PipelinedRedis
 from platform_app.redis.scripts import Script
 from tests.support.fakes.core import Count
-from tests.support.limits.limiter import SECOND, TimedScripts, charge, cost, delete, settled, tokens
+from tests.support.limits.limiter import SECOND, TimedScripts, charge, cost, counter_name, delete, settled, tokens
 
 DAY = 86_400 * SECOND
 WHO = LimitedRequest("k" * 12, "team-a", "/v1/platform/chat", "m")
@@ -182,6 +182,16 @@ async def test_two_processes_seed_once(counting: Counting, history: History) -> 
     limiters = [RedisLimiter(counting, seeder=Seeder(counting, history)) for _ in range(2)]
     await asyncio.gather(*(limiter.acquire([each]) for limiter in limiters for _ in range(5)))
     assert await left(limiters[0], each) == 1000 - 500 - 100
+
+
+async def test_script_returns_how_many_counters_it_seeded(counting: Counting) -> None:
+    """A counter that is complete is only seeded again if that is asked for."""
+    names, times = [counter_name(), counter_name()], cost().rule.script_time()
+
+    async def seed(again: int) -> object:
+        return await counting.run(SEED, names, [64, "holder", 20_000, *[times[1], 5, 0, again, *times] * 2])
+
+    assert [await seed(again) for again in (0, 0, 1)] == [2, 0, 2]
 
 
 async def test_existing_counter_needs_no_read_in_next_period(
