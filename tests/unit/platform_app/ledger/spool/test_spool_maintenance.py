@@ -160,8 +160,9 @@ async def test_round_shows_size_bound_and_oldest_age(world: World) -> None:
     assert _gauge("platform_ledger_oldest_unshipped_seconds") == 0
     world.segment(int(NOW * 1000) - 9_000, b"", OTHER)  # nothing in it waits
     world.segment(int(NOW * 1000) - 7_000)
+    world.segment(int(NOW * 1000) - 2_000)
     await maintenance.run_once()
-    assert _gauge("platform_ledger_spool_bytes") == len(LINE)
+    assert _gauge("platform_ledger_spool_bytes") == 2 * len(LINE)
     assert _gauge("platform_ledger_oldest_unshipped_seconds") == pytest.approx(7, abs=0.002)
 
 
