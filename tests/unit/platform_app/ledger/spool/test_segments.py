@@ -60,12 +60,12 @@ def test_no_file_hides_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
 
 def test_names_say_version_and_state(tmp_path: Path) -> None:
     """A segment without a version is of the first one; those of later versions belong to other processes."""
-    start = f"{NOW_MS}-{ONE}-00000"
+    start = f"{NOW_MS}-{ONE}-00001"
     for name in ("1.seg", "2.v2.seg", "3.v3.open", "4.v4.seg", "5.v5.seg"):
         (tmp_path / f"{start}{name}").touch()
     found = [(each.sequence, each.version, each.closed) for each in list_directory(tmp_path).segments]
-    assert found == [(1, 1, True), (2, 2, True), (3, 3, False), (4, 4, True)]
-    assert segment_path(tmp_path, NOW_MS, ONE, 7).name == f"{start}7.v4.open"
+    assert found == [(11, 1, True), (12, 2, True), (13, 3, False), (14, 4, True)]
+    assert segment_path(tmp_path, NOW_MS, ONE, 17).name == f"{start}7.v4.open"
 
 
 def test_link_counts_as_itself(tmp_path: Path) -> None:
