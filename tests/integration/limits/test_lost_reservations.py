@@ -55,6 +55,20 @@ async def test_renewed_reservations_do_not_expire(timed: TimedScripts) -> None:
     assert await remaining(other, each, slot) == [1000, 1]
 
 
+async def test_renewals_keep_the_sum_of_all_reservations(timed: TimedScripts) -> None:
+    processes, each = [RedisLimiter(timed), RedisLimiter(timed)], tokens(limit=1000, units=100)
+    held = [await admit(limiter, each) for limiter in processes]
+    for _ in range(3):
+        timed.advance(RESERVATION_SECONDS / 2)
+        assert [await limiter.renew_now() for limiter in processes] == [True, True]
+        assert await remaining(processes[0], each) == [800]
+    for admission in held:
+        assert admission is not None
+        admission.release()
+    for limiter in processes:
+        await settled(limiter)
+
+
 @pytest.mark.parametrize("by", ["renewal", "request"])
 async def test_lost_reservations_are_restored(scripts: PipelinedRedis, redis: "Redis", by: str) -> None:
     limiter, slot = RedisLimiter(scripts), lease(limit=3)
