@@ -30,11 +30,12 @@ REFUSED_DATA = (
 
 
 class DatabaseUnavailableError(Exception):
-    """PostgreSQL did not run a statement. `why` names the cause and the next step, and no value."""
+    """PostgreSQL did not run a statement."""
 
-    def __init__(self, why: str) -> None:
-        super().__init__(why)
-        self.why = why
+    @property
+    def why(self) -> str:
+        """The cause and the next step, and no value."""
+        return str(self)
 
 
 def make_ledger_engine(settings: Settings) -> AsyncEngine:
