@@ -27,6 +27,16 @@ async def test_unused_limit_has_no_wait(timed: TimedScripts, each: Charge) -> No
     assert (state.remaining, state.reset_seconds) == (9, 0.0)
 
 
+@pytest.mark.parametrize("each", [charge(limit=9), tokens(limit=900), cost(limit=900), lease(limit=9)])
+async def test_read_returns_what_the_decision_did(timed: TimedScripts, each: Charge) -> None:
+    limiter = RedisLimiter(timed)
+    decision = await limiter.acquire([each])
+    assert await limiter.read([each]) == decision.states
+    assert decision.states[0].reset_seconds > 0
+    decision.admission.release()
+    await settled(limiter)
+
+
 async def test_lowered_limit_has_nothing_left(timed: TimedScripts) -> None:
     """Not less than nothing, although more was used than it allows now."""
     limiter, each = RedisLimiter(timed), charge(limit=10, units=5)
