@@ -73,6 +73,18 @@ async def test_failing_first_choice_moves_a_session_until_it_recovers(failure: E
     assert counted("first_choice") - stayed == 1
 
 
+async def test_failure_of_the_first_choice_is_what_counts() -> None:
+    """The second choice fails otherwise, and the third responds."""
+    routes = Routes()
+    [first] = await routes.send("s")
+    routes.respond(first, OPEN)
+    [second] = set(await routes.send("s")) - {first}
+    routes.respond(second, ProviderError("down"))
+    before = counted("breaker_open"), counted("failed")
+    assert len(await routes.send("s")) == 3
+    assert (counted("breaker_open"), counted("failed")) == (before[0] + 1, before[1])
+
+
 async def test_owner_cannot_choose_the_route_of_another_owners_session() -> None:
     routes = Routes()
     found = {await_first for owner in "abcdefghij" for await_first in await routes.send("s", owner=owner)}
