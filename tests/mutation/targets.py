@@ -28,7 +28,6 @@ MODULES = (
 )
 """Where an unnoticed fault costs money or admits an attacker."""
 
-USAGE_CONTRACTS = ("tests/contract/usage/test_golden_usage.py", "tests/contract/usage/test_odd_usage.py")
 MORE_TESTS: dict[str, tuple[str, ...]] = {
     "platform_app/auth/keys/service.py": (
         "tests/integration/keys/test_changes.py", "tests/integration/keys/test_store.py",
@@ -42,8 +41,6 @@ MORE_TESTS: dict[str, tuple[str, ...]] = {
     ),
     "platform_app/rate_limit/limiters/seeding.py": ("tests/integration/limits/test_seeding.py",),
     "platform_app/llm/policies/fallback.py": ("tests/unit/platform_app/llm/policies/choice/test_route_choice.py",),
-    "platform_app/llm/usage/counts.py": USAGE_CONTRACTS,
-    "platform_app/llm/usage/settlement.py": USAGE_CONTRACTS,
 }  # fmt: skip
 
 LIMITS = "tests/integration/limits"
