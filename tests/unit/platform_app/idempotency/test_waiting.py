@@ -4,12 +4,13 @@ import asyncio
 from dataclasses import replace
 
 import pytest
+from redis.exceptions import ResponseError
 from structlog.testing import capture_logs
 
 from platform_app.errors import IdempotencyInFlight, IdempotencyUnavailable, RateLimited
 from platform_app.idempotency.in_flight import IdempotencyPolicy, InFlightRequest
 from platform_app.idempotency.service import IdempotencyService
-from platform_app.idempotency.store import Holder
+from platform_app.idempotency.store import Claim, Found, Holder
 from platform_app.idempotency.stored_response import StoredResponse
 from tests.support.fakes.core import Count, FakeClock
 from tests.support.fakes.memory_store import MemoryStore
@@ -182,6 +183,17 @@ async def test_outage_and_recovery_are_logged_once_each(store: MemoryStore, refu
     assert states == [("idempotency_unavailable", refused), ("idempotency_recovered", None)] * 2
     assert "it refuses connections" in lines[0]["error"]
     assert unavailable.grown == (3 if refused else 6)  # a key that cannot be released counts too
+
+
+@virtual_time
+async def test_log_names_a_cause_that_is_not_known() -> None:
+    class Odd(MemoryStore):
+        async def begin(self, claim: Claim, lease_seconds: float) -> Found:
+            raise IdempotencyUnavailable("down") from ResponseError("odd")
+
+    with capture_logs() as lines, pytest.raises(IdempotencyUnavailable):
+        await begin(IdempotencyService(Odd(), POLICY))
+    assert "ResponseError" in lines[0]["error"]
 
 
 @virtual_time
