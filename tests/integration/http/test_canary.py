@@ -20,7 +20,7 @@ from apps.provider_simulator.formats.wire import masked
 from apps.provider_simulator.server import ProviderSimulator
 from platform_app.auth.tokens import generate_token
 from tests.conftest import GENEROUS, PROVIDER_KEY, Platform
-from tests.support.gateway.http import access_line, chat_request, connect
+from tests.support.gateway.http import access_line, chat_request, connect, until
 from tests.support.gateway.process import Gateway
 from tests.support.observability.canary_bodies import CARRIED, MESSAGES, NAMED, PROMPT
 from tests.support.observability.canary_requests import ASKED_OVER, ENDLESS, ask_over_client_routes
@@ -233,6 +233,7 @@ async def seen(canaries: Gateway, collector: Received, keys: dict[str, str], pla
     await access_line(canaries, "leaking")
     await access_line(canaries, "left")
     add_header(Path(canaries.environment["PLATFORM_CONFIG_FILE"]), "simulator", HEADER)
+    await until(lambda: '"event":"config_reloaded"' in log_of(canaries))
     database = platform.environment["PLATFORM_DATABASE_URL"]
     seen.audit = await audit_of(database)
     seen.ledger = await ledger_of(database, keys["good"])
