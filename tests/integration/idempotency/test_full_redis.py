@@ -82,6 +82,26 @@ async def test_responses_stop_below_maxmemory(
     await pipe.aclose()
 
 
+async def test_response_that_would_not_fit_is_not_stored(store: RedisIdempotencyStore, redis: Redis) -> None:
+    """Its own bytes count, besides those of the command that brings it."""
+    response = b"x" * 8 * 1024 * 1024
+    room = await used(redis) + 3 * len(response)
+    await redis.config_set("maxmemory", room * 100 // KEEP_BELOW_PERCENT)
+    assert (await keep(store, RESPONSE))[1] is Finish.KEPT
+    assert (await keep(store, response))[1] is Finish.NO_ROOM
+
+
+@pytest.mark.parametrize("step", ["again", "renewed", "disconnected"])
+async def test_each_step_of_the_owner_renews_its_lease(store: RedisIdempotencyStore, redis: Redis, step: str) -> None:
+    claim = new_claim()
+    await store.begin(claim, 1000)
+    if step == "again":
+        assert await store.begin(claim, 5000) == Found(State.STARTED)
+    else:
+        assert await store.renew(claim, 5000, client_disconnected=step == "disconnected")
+    assert 1_000_000 < await redis.pttl(claim.record) <= 5_000_000
+
+
 async def test_full_server_remembers_that_work_was_done(store: RedisIdempotencyStore, redis: Redis) -> None:
     await fill(redis)
     claim, finish = await keep(store)
