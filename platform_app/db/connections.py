@@ -50,7 +50,7 @@ during a COPY, when the server waits for data and not for a statement."""
 OPTION = "platform_pool_renewal"
 """The engine's execution option that holds its PoolRenewal."""
 
-READ_ONLY = "SELECT current_setting('transaction_read_only') = 'on'"
+IS_READ_ONLY = "SELECT current_setting('transaction_read_only') = 'on'"
 
 T = TypeVar("T")
 _REACHED: ContextVar[list[Any] | None] = ContextVar("reached", default=None)
@@ -212,7 +212,7 @@ async def _close_engine(engine: AsyncEngine) -> None:
 async def _responding(engine: AsyncEngine, *, writes: bool) -> AsyncConnection:
     connection = await engine.connect()
     try:
-        read_only = (await connection.exec_driver_sql(READ_ONLY)).scalar_one()
+        read_only = (await connection.exec_driver_sql(IS_READ_ONLY)).scalar_one()
         if writes and read_only:
             raise ServerReadOnly
         await connection.rollback()

@@ -12,7 +12,7 @@ from pathlib import Path
 from sqlalchemy import Connection, inspect, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from platform_app.db.connections import READ_ONLY, ServerReadOnly, ask_again
+from platform_app.db.connections import IS_READ_ONLY, ServerReadOnly, ask_again
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 _VERSION_TABLE = "alembic_version"
@@ -57,7 +57,7 @@ async def database_state(engine: AsyncEngine) -> DatabaseState:
     """Read the state of the database; raises what SQLAlchemy raises. It is read-only only if no host accepts writes."""
 
     def read(connection: Connection) -> DatabaseState:
-        read_only = bool(connection.execute(text(READ_ONLY)).scalar())
+        read_only = bool(connection.execute(text(IS_READ_ONLY)).scalar())
         if not inspect(connection).has_table(_VERSION_TABLE):
             return DatabaseState(None, read_only)
         revision = connection.execute(text(f"SELECT version_num FROM {_VERSION_TABLE}")).scalar()  # noqa: S608 - a constant

@@ -51,7 +51,7 @@ from platform_app.redis.clients import make_idempotency_client, make_redis, make
 from platform_app.redis.cluster import PipelinedCluster
 from platform_app.resources.budget_history import LedgerHistory
 from platform_app.resources.config_audit import ConfigAudit
-from platform_app.resources.config_reload import ConfigReload, load_config_of
+from platform_app.resources.config_reload import ConfigReload, earlier_config_of, load_config_of
 from platform_app.resources.idempotency_quota import LimiterQuota, QuotaLimits
 from platform_app.resources.key_admin import key_rules_of
 from platform_app.resources.live_config import LiveConfig, use_log_level
@@ -120,14 +120,17 @@ async def open_resources(
     """
     last = LastConfig.of_this_gateway()
     loaded = load_config_of(settings, last)
-    config = loaded.config
-    use_log_level(settings, config)
     async with AsyncExitStack() as stack:
         secrets = _open_secrets(stack, settings)
         # A worker that is replaced waits for a store that is down: without it no key and no provider can be used.
         seconds = min(settings.start_timeout_seconds, LONGEST_START_WAIT_SECONDS)
-        if problems := await secret_problems(settings, config, secrets, seconds):
-            raise ConfigurationError(problems)
+        if problems := await secret_problems(settings, loaded.config, secrets, seconds):
+            loaded = earlier_config_of(settings, last, loaded, problems)
+            if problems := await secret_problems(settings, loaded.config, secrets):
+                raise ConfigurationError(problems)
+        config = loaded.config
+        use_log_level(settings, config)
+        last.store(loaded.content)
         clients = _open_clients(stack, settings)
         engine, redis = clients.engine, clients.redis
         settler = OrphanSettlements(clients.orphan_scripts)

@@ -32,6 +32,7 @@ class LoadedConfig:
     config: PlatformConfig
     digest: str
     """The SHA-256 of the file's content; empty without a file."""
+    content: bytes
     stamp: FileStamp
     """Taken before the file was read, so that a change during the start of a process is noticed."""
     problems: Sequence[str] = ()
@@ -47,14 +48,25 @@ def load_config_of(settings: Settings, last: LastConfig) -> LoadedConfig:
     """
     stamp = file_stamp(settings.config_file)
     try:
-        found = load_config_file(settings)
+        return LoadedConfig(*load_config_file(settings), stamp)
     except ConfigurationError as error:
         if (content := last.read()) is None:
             raise
-        found = parse_config_file(settings, content)
-        return LoadedConfig(found.config, found.digest, stamp, error.problems)
-    last.store(found.content)
-    return LoadedConfig(found.config, found.digest, stamp)
+        return LoadedConfig(*parse_config_file(settings, content), stamp, error.problems)
+
+
+def earlier_config_of(
+    settings: Settings, last: LastConfig, refused: LoadedConfig, problems: Sequence[str]
+) -> LoadedConfig:
+    """Return the configuration that the workers of this gateway used last, instead of one that has these problems.
+
+    Raises:
+        ConfigurationError: there is no other one.
+    """
+    content = last.read()
+    if content is None or content == refused.content:
+        raise ConfigurationError(list(problems))
+    return LoadedConfig(*parse_config_file(settings, content), refused.stamp, problems)
 
 
 class ConfigReload:

@@ -88,13 +88,14 @@ async def test_sighup_reads_the_file_again(platform: Platform, config: Path, tmp
         await metric_becomes(gateway, 1, "platform_config_reloads_total", outcome="applied")
 
 
+@pytest.mark.parametrize(("old", "new"), [("models:", "models: ["), ("OPENAI_API_KEY", "NO_SUCH_SECRET")])
 async def test_replaced_worker_uses_the_last_valid_file(
-    platform: Platform, config: Path, client: httpx.AsyncClient, tmp_path: Path
+    platform: Platform, config: Path, client: httpx.AsyncClient, tmp_path: Path, old: str, new: str
 ) -> None:
     """A worker that dies while an operator edits the file is replaced, with the configuration that it had."""
     headers = {"Authorization": f"Bearer {platform.key()}"}
     with Gateway({**platform.environment, "PLATFORM_CONFIG_FILE": str(config)}, tmp_path) as gateway:
-        replace_text(config, "models:", "models: [")
+        replace_text(config, old, new)
         await metric_becomes(gateway, 1, "platform_config_refused")
         [worker] = live_workers(gateway)
         os.kill(worker, signal.SIGKILL)
@@ -104,7 +105,7 @@ async def test_replaced_worker_uses_the_last_valid_file(
         assert chat.status_code == 200
         assert live_workers(gateway) != [worker]
         await metric_becomes(gateway, 1, "platform_config_refused")
-        replace_text(config, "models: [", "models:")
+        replace_text(config, new, old)
         await metric_becomes(gateway, 0, "platform_config_refused")
 
 

@@ -230,6 +230,7 @@ async def test_worker_with_an_invalid_file_uses_the_last_one(world: World, tmp_p
 
 async def test_refused_file_is_not_remembered(world: World, tmp_path: Path) -> None:
     last = LastConfig(tmp_path)
+    last.store(text("small").encode())
     reload = ConfigReload(world.settings(), world.check, world.apply, load_config_of(world.settings(), last), last=last)
     world.problems = ["provider 'new', secret 'NEW_KEY': not found"]
     world.path.write_text(text("small", "big"))
