@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from tests.conftest import GENEROUS, PATIENT, Platform
-from tests.support.gateway.http import OPENAI_CHAT, PLATFORM_CHAT
+from tests.support.gateway.http import OPENAI_CHAT, PLATFORM_CHAT, access_line
 from tests.support.gateway.process import Gateway, write_catalog
 from tests.support.servers.tcp import Server
 
@@ -108,6 +108,8 @@ async def test_echoed_credential_is_masked_everywhere(
             # The caller gets the message only if it must act on it: so there was something to mask.
             told = status in (200, 400)
             assert ("'[masked]' is wrong" in whole) is told
+            request_id = response.headers["x-request-id"]
+    await access_line(echoing, request_id)  # the log is written to here
     output = echoing.log_file.read_text() + echoing.metrics()
     assert KEY[:8] not in output
     assert KEY[-8:] not in output

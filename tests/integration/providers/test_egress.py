@@ -154,8 +154,7 @@ async def test_refused_proxy_credentials_are_operator_error(
         response = await client.post(f"{gateway.base_url}/v1/platform/chat", headers=headers, json=body)
         assert (response.status_code, response.json()["error"]["code"]) == (503, "provider_not_configured")
         assert PASSWORD not in response.text + str(response.headers) + gateway.metrics()
-        lines = [line for line in gateway.log_lines() if line["event"] == "provider_connection_failed"]
-    [line] = lines
+    [line] = [line for line in gateway.log_lines() if line["event"] == "provider_connection_failed"]
     assert line["via"] == f"127.0.0.1:{tinyproxy.port}"
     # tinyproxy returns 401 instead of 407
     assert re.match(
@@ -179,7 +178,7 @@ async def test_tls_inspecting_proxy_needs_ca_bundle(
             assert response.error_code == ("provider_unavailable" if trust is None else None)
         if trust is not None:
             assert (await ask(client, gateway, chat_key, "plain", stream=True)).text == TEXT
-        failed = [line for line in gateway.log_lines() if line["event"] == "provider_connection_failed"]
+    failed = [line for line in gateway.log_lines() if line["event"] == "provider_connection_failed"]
     assert len(providers.private.attempts) == (0 if trust is None else 2)
     assert all("certificate" in line["why"] for line in failed)
     assert bool(failed) is (trust is None)

@@ -12,7 +12,7 @@ import pytest
 
 from apps.provider_simulator.server import ProviderSimulator
 from tests.conftest import PATIENT, Platform
-from tests.support.gateway.http import live_workers, metric_becomes, until
+from tests.support.gateway.http import live_workers, log_line, metric_becomes, until
 from tests.support.gateway.process import Gateway, write_config
 
 RULES = {"rules": [{"name": "key-rpm", "scope": "key", "limit": 1_000_000, "window_seconds": 60}]}
@@ -66,7 +66,7 @@ async def test_changed_config_file_is_applied_by_every_worker(
         replace_text(config, "OPENAI_API_KEY", "NO_SUCH_SECRET")
         await metric_becomes(gateway, 1, "platform_config_refused")
         assert (await ask("new")).status_code == 200
-        [line] = [line for line in gateway.log_lines() if line["event"] == "config_reload_refused"][:1]
+        line = await log_line(gateway, "config_reload_refused")
         assert "provider 'simulator', secret 'NO_SUCH_SECRET', store 'env'" in line["problems"][0]
         replace_text(config, "NO_SUCH_SECRET", "OPENAI_API_KEY")
         await metric_becomes(gateway, 0, "platform_config_refused")

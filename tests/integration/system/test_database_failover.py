@@ -8,7 +8,7 @@ import httpx
 
 from apps.platform_cli.embedded.postgres import EmbeddedPostgres
 from tests.conftest import Platform
-from tests.support.gateway.http import until
+from tests.support.gateway.http import log_line, until
 from tests.support.gateway.keys_api import sql
 from tests.support.gateway.process import Gateway
 from tests.support.servers.firewall import firewall_before
@@ -54,7 +54,7 @@ async def test_lost_database_host_fails_no_request(
             first.lose_host()
             assert set(await asyncio.gather(*(chat() for _ in range(REQUESTS)))) == {200}
             assert second.opened > 0
-            assert "database_pool_renewed" in [line["event"] for line in gateway.log_lines()]
+            await log_line(gateway, "database_pool_renewed")
             await until(lambda: recorded() == {"rows": 2 * REQUESTS, "ids": 2 * REQUESTS})
         finally:
             await asyncio.to_thread(gateway.stop)

@@ -271,8 +271,8 @@ async def test_killed_worker_is_replaced(
         (successor,) = workers(gateway)
         assert successor != worker
         await metric_becomes(gateway, 2, "platform_http_requests_total", status="200", route="/v1/platform/chat")
-        (line,) = [line for line in gateway.log_lines() if line["event"] == "worker_died"]
-        assert (line["pid"], line["how"]) == (worker, "killed by SIGKILL")
+    (line,) = [line for line in gateway.log_lines() if line["event"] == "worker_died"]
+    assert (line["pid"], line["how"]) == (worker, "killed by SIGKILL")
 
 
 async def test_workers_do_not_outlive_their_parent(

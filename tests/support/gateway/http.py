@@ -81,7 +81,12 @@ async def metric_becomes(gateway: Gateway, expected: float, name: str, **labels:
 
 async def access_line(gateway: Gateway, request_id: str) -> dict[str, Any]:
     """The access line of a request, waited for without holding up the loop."""
-    return await asyncio.to_thread(gateway.access_line, request_id, PATIENT_SECONDS)
+    return await log_line(gateway, "request", request_id=request_id)
+
+
+async def log_line(gateway: Gateway, event: str, **fields: Any) -> dict[str, Any]:
+    """A line of the log, waited for without holding up the loop."""
+    return await asyncio.to_thread(gateway.log_line, event, PATIENT_SECONDS, **fields)
 
 
 def workers(gateway: Gateway) -> list[int]:

@@ -84,13 +84,21 @@ class Gateway:
         return self._log.lines(ended=self.child is None or self.child.poll() is not None)
 
     def access_line(self, request_id: str, timeout_seconds: float = 60.0) -> dict[str, Any]:
-        """The access line of one request; the log is written a few milliseconds after the response."""
+        """The access line of one request."""
+        return self.log_line("request", timeout_seconds, request_id=request_id)
+
+    def log_line(self, event: str, timeout_seconds: float = 60.0, **fields: Any) -> dict[str, Any]:
+        """Wait for the first line with this event and these fields, and return it.
+
+        The log is written a few milliseconds after what it tells of, so that a line that must be there is waited for.
+        """
+        wanted = {"event": event, **fields}
         deadline = time.monotonic() + timeout_seconds
         while True:
             for line in self.log_lines():
-                if line.get("event") == "request" and line.get("request_id") == request_id:
+                if wanted.items() <= line.items():
                     return line
-            assert time.monotonic() < deadline, f"no access line for {request_id} in {self.log_file}"
+            assert time.monotonic() < deadline, f"no line with {wanted} in {self.log_file}"
             time.sleep(0.02)
 
     def metrics(self) -> str:
