@@ -20,9 +20,10 @@ from platform_app.observability.context import RequestContext
 from platform_app.observability.tracing.content import ContentCapture
 from platform_app.rate_limit.matching import LimitedRequest
 from platform_app.rate_limit.service import RateLimitService
+from platform_app.value_types import request_dataclass
 
 
-@dataclass(frozen=True, slots=True)
+@request_dataclass(frozen=True, slots=True)
 class ChatResult:
     """The response to a request, and the model and provider that it came from."""
 

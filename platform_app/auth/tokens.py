@@ -11,8 +11,10 @@ import re
 import secrets
 import string
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
+
+from platform_app.value_types import request_dataclass
 
 KeyEnvironment = Literal["live", "test"]
 
@@ -28,7 +30,7 @@ _TOKEN = re.compile(
 KEY_ID_PATTERN = rf"^[0-9A-Za-z]{{{KEY_ID_LENGTH}}}$"
 
 
-@dataclass(frozen=True, slots=True)
+@request_dataclass(frozen=True, slots=True)
 class Token:
     """A well-formed API key; its repr shows only the public parts."""
 

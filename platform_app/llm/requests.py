@@ -11,6 +11,7 @@ from platform_app.llm.providers.anthropic.capabilities import ModelCapabilities
 from platform_app.llm.translation.chat_request import chat_request
 from platform_app.observability.record import AttemptRecord, RequestRecord
 from platform_app.observability.tracing.trace_context import TraceContext
+from platform_app.value_types import request_dataclass
 
 
 class Operation(StrEnum):
@@ -22,7 +23,7 @@ class Operation(StrEnum):
     """Counts the tokens of a chat's request. It generates nothing and is not billed."""
 
 
-@dataclass(frozen=True, slots=True)
+@request_dataclass(frozen=True, slots=True)
 class ModelRequest:
     """What a caller requests, already validated by the API."""
 
@@ -79,7 +80,7 @@ class AttemptLog:
             self.before_attempt(route)
 
 
-@dataclass(frozen=True, slots=True)
+@request_dataclass(frozen=True, slots=True)
 class ModelCall:
     """One request's call, before a route is chosen."""
 
@@ -101,7 +102,7 @@ class ModelCall:
     """The owner of the API key, who has the session."""
 
 
-@dataclass(frozen=True, slots=True)
+@request_dataclass(frozen=True, slots=True)
 class UpstreamCall:
     """One attempt at one provider."""
 

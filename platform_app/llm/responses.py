@@ -5,15 +5,15 @@ has the same properties: what was used, what was generated, and whether the resp
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from platform_app.llm.formats import ApiFormat
 from platform_app.llm.usage.counts import Reported, TokenUsage, parse_usage, read_usage
 from platform_app.llm.usage.token_estimate import latin_length
+from platform_app.value_types import request_dataclass
 
 
-@dataclass(frozen=True, slots=True)
+@request_dataclass(frozen=True, slots=True)
 class ModelResponse:
     """A whole response. The `body` of a chat has at least one choice with a message; embeddings have no choices."""
 
@@ -67,7 +67,7 @@ class ModelResponse:
         return sum(_characters(choice, "message") for choice in choices) if isinstance(choices, list) else 0
 
 
-@dataclass(frozen=True, slots=True)
+@request_dataclass(frozen=True, slots=True)
 class ChatChunk:
     """One event of a streamed response."""
 

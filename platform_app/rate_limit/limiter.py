@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from platform_app.rate_limit.matching import Charge
 from platform_app.rate_limit.rule import Rule
+from platform_app.value_types import request_dataclass
 
 
-@dataclass(frozen=True, slots=True)
+@request_dataclass(frozen=True, slots=True)
 class RuleState:
     """A rule's state after a decision."""
 
@@ -70,7 +70,7 @@ class NothingReserved:
 NOTHING_RESERVED = NothingReserved()
 
 
-@dataclass(frozen=True, slots=True)
+@request_dataclass(frozen=True, slots=True)
 class Decision:
     """All rules passed and were charged, or one denied and none was charged."""
 

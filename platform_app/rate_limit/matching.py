@@ -12,12 +12,13 @@ from hashlib import blake2b
 
 from platform_app.config import LimitRule, PriceConfig
 from platform_app.rate_limit.rule import Rule, rule_of
+from platform_app.value_types import request_dataclass
 
 MAX_OWN_LIMITS = 10_000
 _MODEL_SCOPES = ("model", "key_model")
 
 
-@dataclass(frozen=True, slots=True)
+@request_dataclass(frozen=True, slots=True)
 class LimitedRequest:
     """A request as limits see it: the caller, the route, the model and the most that it may use."""
 
@@ -50,7 +51,7 @@ class LimitedRequest:
                 return 1
 
 
-@dataclass(frozen=True, slots=True)
+@request_dataclass(frozen=True, slots=True)
 class Charge:
     """One rule applied to one request: `units` in the counter `counter`."""
 

@@ -68,7 +68,7 @@ class CachedSecretStore:
 
     async def get(self, name: str) -> Secret:
         """Return the secret; see SecretStore.get. Wait only if neither a value nor a failure of this name is cached."""
-        entry = self._entries.setdefault(name, _Entry())
+        entry = self._entries.get(name) or self._entries.setdefault(name, _Entry())
         self._fetch_if_due(name, entry)
         if entry.failure is None and entry.fetching is not None and not self._serves(entry):
             await asyncio.shield(entry.fetching)

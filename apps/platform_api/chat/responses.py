@@ -3,7 +3,6 @@
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import Any
 
 from starlette.responses import Response
@@ -19,9 +18,10 @@ from platform_app.llm.errors import bad_response
 from platform_app.llm.responses import ModelResponse
 from platform_app.llm.usage.counts import TokenUsage
 from platform_app.observability.context import RequestContext
+from platform_app.value_types import request_dataclass
 
 
-@dataclass(frozen=True, slots=True)
+@request_dataclass(frozen=True, slots=True)
 class PlatformContract:
     """Writes responses as chat/schemas.py documents them; see model_response.Contract."""
 

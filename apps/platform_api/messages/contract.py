@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -21,11 +20,12 @@ from platform_app.llm.responses import ModelResponse
 from platform_app.llm.translation.messages.events import MessageEvents
 from platform_app.llm.translation.messages.message import message_json
 from platform_app.observability.context import RequestContext
+from platform_app.value_types import request_dataclass
 
 _MESSAGE_START = "message_start"
 
 
-@dataclass(frozen=True, slots=True)
+@request_dataclass(frozen=True, slots=True)
 class MessagesContract:
     """Writes responses as Anthropic's API does; see http/model/response.py."""
 

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass
 
 import orjson
 from starlette.responses import Response
@@ -15,11 +14,12 @@ from platform_app.errors import PlatformError
 from platform_app.llm.chunk_stream import ChunkStream
 from platform_app.llm.responses import ChatChunk, ModelResponse
 from platform_app.observability.context import RequestContext
+from platform_app.value_types import request_dataclass
 
 DONE = b"data: [DONE]\n\n"
 
 
-@dataclass(frozen=True, slots=True)
+@request_dataclass(frozen=True, slots=True)
 class OpenAIContract:
     """Writes responses as OpenAI's API does; see model_response.Contract."""
 

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from starlette.types import ASGIApp, Message, Scope
 
+from apps.platform_api.http.body.arrived import arrived_body_extension
 from apps.platform_api.http.disconnect import DisconnectSignal
 from apps.platform_api.server.head import RequestHead
 from apps.platform_api.server.incoming_body import IncomingBody
@@ -78,6 +79,10 @@ class Exchange:
         self.disconnected = False
         self.disconnect_signal = DisconnectSignal(connection.resume_reading)
 
+    def extensions(self) -> dict[str, object]:
+        """Return the `extensions` of the request's scope."""
+        return {**self.disconnect_signal.extension(), **arrived_body_extension(self.receive_arrived)}
+
     async def run(self, app: ASGIApp, scope: Scope) -> None:
         """Let the application handle the request. An incomplete response ends the connection."""
         try:
@@ -128,17 +133,25 @@ class Exchange:
             self._awaits_continue = False
             self._connection.write(CONTINUE)
         while not (self.disconnected or self.complete):
-            if self._broken is not None:
-                raise RequestRefusedError(self._broken)
-            if self._parts or (self._body_complete and not self._delivered):
-                content = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
-                self._parts, self._buffered = [], 0
-                self._delivered = self._body_complete
-                return {"type": "http.request", "body": content, "more_body": not self._body_complete}
+            if (message := self.receive_arrived()) is not None:
+                return message
             self._connection.resume_reading()
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
         return {"type": "http.disconnect"}
+
+    def receive_arrived(self) -> Message | None:
+        """Return what has arrived of the body, as `receive`; None if it has to be waited for."""
+        if self.disconnected or self.complete:
+            return None
+        if self._broken is not None:
+            raise RequestRefusedError(self._broken)
+        if not self._parts and (self._delivered or not self._body_complete):
+            return None
+        content = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        self._parts, self._buffered = [], 0
+        self._delivered = self._body_complete
+        return {"type": "http.request", "body": content, "more_body": not self._body_complete}
 
     async def send(self, message: Message) -> None:
         """See ASGI. The head leaves together with the first part of the body."""

@@ -218,7 +218,7 @@ class ServerProtocol(asyncio.Protocol):
             "state": self._app_state.copy(),
         }
         exchange = self._exchange = Exchange(self, head, body)
-        scope["extensions"] = exchange.disconnect_signal.extension()
+        scope["extensions"] = exchange.extensions()
         if self.closing:
             exchange.keep_alive = False
         task = self._loop.create_task(exchange.run(self._app, scope))

@@ -2,16 +2,16 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from platform_app.observability import ids
+from platform_app.value_types import request_dataclass
 
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 _ZERO_TRACE = "0" * 32
 _ZERO_SPAN = "0" * 16
 
 
-@dataclass(frozen=True, slots=True)
+@request_dataclass(frozen=True, slots=True)
 class TraceContext:
     """This request's place in a trace: 32 and 16 lower-case hex digits, never all zero."""
 

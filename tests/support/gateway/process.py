@@ -90,7 +90,7 @@ class Gateway:
     def log_line(self, event: str, timeout_seconds: float = 60.0, **fields: Any) -> dict[str, Any]:
         """Wait for the first line with this event and these fields, and return it.
 
-        The log is written a few milliseconds after what it tells of, so that a line that must be there is waited for.
+        A line is written a few milliseconds after its event, so one that must be there is waited for.
         """
         wanted = {"event": event, **fields}
         deadline = time.monotonic() + timeout_seconds

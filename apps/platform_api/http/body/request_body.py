@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope
 
+from apps.platform_api.http.body.arrived import receive_arrived_of
 from apps.platform_api.http.body.encoding import of_another_form
 from apps.platform_api.http.body.json_text import MAX_VALUES, UNCOUNTED_BYTES, TextFacts, too_many_values
 from apps.platform_api.server.refusal import Reason, RequestRefusedError
@@ -96,6 +97,7 @@ class BoundedRequestBody:
 
     def __init__(self, scope: Scope, receive: Receive, limits: BodyLimits, budget: BodyBudget) -> None:
         self._receive = receive
+        self._receive_arrived = receive_arrived_of(scope)
         self.facts: TextFacts | None = None
         """The counts of a large body, after it was read."""
         self._limits = limits
@@ -124,6 +126,20 @@ class BoundedRequestBody:
         """
         if self._complete:  # the only message left is the disconnect, which may take its time
             return await self._receive()
+        return self._arrived() or await self._awaited()
+
+    def _arrived(self) -> Message | None:
+        """Return the next message if it has arrived."""
+        try:
+            message = self._receive_arrived()
+        except RequestRefusedError as refused:
+            raise _malformed(refused) from None
+        if message is not None:
+            self._take(message)
+        return message
+
+    async def _awaited(self) -> Message:
+        """Wait for the next message."""
         try:
             async with asyncio.timeout_at(self._due_at()):
                 message = await self._receive()
@@ -151,7 +167,7 @@ class BoundedRequestBody:
                 self._reserve(self._declared or 0)
             parts = []
             while not self._complete:
-                message = await self()
+                message = self._arrived() or await self._awaited()
                 if message["type"] == "http.disconnect":
                     raise ClientDisconnect
                 parts.append(message.get("body", b""))

@@ -270,6 +270,6 @@ async def test_memory_depends_on_processes_not_on_limit(
     show_figure(f"bytes per counter with 4 processes that hold 60 units, by limit: {usage}")
     for unit, by_limit in usage.items():
         assert fields[unit][60] == fields[unit][1_000_000]
-        # The server rounds up to its allocator's steps of 16 bytes, and names and times differ by a digit.
-        assert abs(by_limit[60] - by_limit[1_000_000]) <= 16
+        # Names and times differ by a digit, and the server's allocator rounds up, here by steps of 32 and 64 bytes.
+        assert abs(by_limit[60] - by_limit[1_000_000]) <= 64
         assert 0 < max(by_limit.values()) < 2048

@@ -5,7 +5,6 @@ uses.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from platform_app.errors import ContentFiltered
@@ -19,6 +18,7 @@ from platform_app.llm.providers.json_reading import parse_response
 from platform_app.llm.responses import ChatChunk, ModelResponse, nested_characters
 from platform_app.llm.usage.counts import Reported, TokenUsage, parse_usage
 from platform_app.llm.usage.token_estimate import latin_length
+from platform_app.value_types import request_dataclass
 
 _DELTAS: Mapping[str, str] = {
     "text_delta": "text", "thinking_delta": "thinking", "input_json_delta": "partial_json",
@@ -27,7 +27,7 @@ _DELTAS: Mapping[str, str] = {
 _NO_CONTENT = frozenset({"message_start", "ping", "content_block_stop"})
 
 
-@dataclass(frozen=True, slots=True)
+@request_dataclass(frozen=True, slots=True)
 class AnthropicMessage(ModelResponse):
     """A whole `message` object."""
 
@@ -65,7 +65,7 @@ class AnthropicMessage(ModelResponse):
         return sum(_block_characters(block) for block in content) if isinstance(content, list) else 0
 
 
-@dataclass(frozen=True, slots=True)
+@request_dataclass(frozen=True, slots=True)
 class AnthropicEvent(ChatChunk):
     """One event of a stream. `counted` is the usage of the whole response so far, on the events that count."""
 

@@ -4,7 +4,6 @@ The gateway only reads them: the usage, the length of what was generated, and wh
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from platform_app.llm.formats import ApiFormat
@@ -12,6 +11,7 @@ from platform_app.llm.providers.openai_responses.fields import finish_reason, it
 from platform_app.llm.responses import ChatChunk, ModelResponse
 from platform_app.llm.usage.counts import Reported, TokenUsage, parse_usage
 from platform_app.llm.usage.token_estimate import latin_length
+from platform_app.value_types import request_dataclass
 
 TERMINAL = ("response.completed", "response.incomplete")
 """The types of the events that end a response that did not fail."""
@@ -28,7 +28,7 @@ _NO_TEXT = ("response.audio.delta", "response.image_generation_call.partial_imag
 _MAX_DEPTH = 8
 
 
-@dataclass(frozen=True, slots=True)
+@request_dataclass(frozen=True, slots=True)
 class ResponsesResponse(ModelResponse):
     """A `response` object. `raw` are the provider's bytes."""
 
@@ -71,7 +71,7 @@ class ResponsesResponse(ModelResponse):
         return sum(characters_of(item) for item in items_of(self.body))
 
 
-@dataclass(frozen=True, slots=True)
+@request_dataclass(frozen=True, slots=True)
 class ResponsesEvent(ChatChunk):
     """One event; `body` has its type. `raw` are the provider's bytes of its data."""
 
