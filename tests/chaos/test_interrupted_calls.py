@@ -27,7 +27,7 @@ from platform_app.rate_limit.reservations import RESERVATION_SECONDS
 from tests.conftest import Platform
 from tests.support.gateway.http import until
 from tests.support.gateway.process import Gateway, write_config
-from tests.support.usage.totals import differences
+from tests.support.ledger.usage.totals import differences
 
 pytestmark = pytest.mark.proof
 

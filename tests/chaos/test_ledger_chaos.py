@@ -32,8 +32,8 @@ from apps.platform_cli.embedded.valkey import EmbeddedValkey
 from platform_app.db import migrations
 from tests.conftest import GENEROUS, Platform
 from tests.support.gateway.process import Gateway, write_config
+from tests.support.ledger.usage.totals import differences
 from tests.support.timing.apart import run_apart
-from tests.support.usage.totals import differences
 
 pytestmark = pytest.mark.proof
 

@@ -12,7 +12,7 @@ import pytest
 from apps.provider_simulator.server import ProviderSimulator
 from tests.clients.conftest import ALIAS
 from tests.conftest import PROVIDER_KEY
-from tests.support.docs.pages import page_with_parts
+from tests.support.documents.pages import page_with_parts
 from tests.support.gateway.process import Gateway
 
 DOCUMENTED = page_with_parts("http")

@@ -7,7 +7,7 @@ import asyncio
 
 import pytest
 
-from tests.support.compatibility.matrix import features_of, row, tables
+from tests.support.documents.compatibility.matrix import features_of, row, tables
 from tests.support.gateway.chat_routes import CLIENT_ROUTES, ChatRoute
 from tests.support.paths import ROOT
 

@@ -21,7 +21,7 @@ from tests.support.providers.odd_responses import (
     stream_of,
 )
 from tests.support.providers.wires import adapter_for, call, complete
-from tests.support.servers.tcp import canned
+from tests.support.servers.network.tcp import canned
 
 NULL = {"index": 0, "message": None, "finish_reason": "content_filter"}
 FILTERED_BODIES: dict[str, object] = {

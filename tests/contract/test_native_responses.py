@@ -30,7 +30,7 @@ from tests.support.providers.odd_responses import (
     event,
 )
 from tests.support.providers.wires import KEY, adapter_for, collect, complete, open_stream
-from tests.support.servers.tcp import canned
+from tests.support.servers.network.tcp import canned
 
 WIRE = "openai-responses"
 TIMED = {"delay", "slow-first-token", "slow-stream", "hang", "stream-hang", "huge-body", "huge-line", "refused"}

@@ -32,7 +32,7 @@ from tests.support.providers.odd_responses import (
     stream_of,
 )
 from tests.support.providers.wires import adapter_for, call, collect, complete, text_of
-from tests.support.servers.tcp import answering, canned
+from tests.support.servers.network.tcp import answering, canned
 
 TYPES = [b"", b"application/octet-stream", b"text/plain; charset=utf-8", b"application/json", b"text/event-stream"]
 

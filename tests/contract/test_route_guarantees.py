@@ -12,8 +12,8 @@ from platform_app.config import LimitRule
 from platform_app.ledger.events.event import AccessDecision
 from platform_app.ledger.events.usage_record import UsageRecord
 from tests.support.gateway.chat_routes import MESSAGES, PLATFORM, ChatRoute, over_client_routes, over_routes
-from tests.support.in_process.gateway import KEY, WIRES, InProcessGateway, Reply
-from tests.support.in_process.generated import (
+from tests.support.gateway.in_process.gateway import KEY, WIRES, InProcessGateway, Reply
+from tests.support.gateway.in_process.generated import (
     OUTPUT_TOKENS,
     PROMPT_TOKENS,
     Generated,
@@ -22,7 +22,7 @@ from tests.support.in_process.generated import (
     events_of,
     whole_of,
 )
-from tests.support.in_process.provider import Script, json_script
+from tests.support.gateway.in_process.provider import Script, json_script
 
 OVER_WIRES = pytest.mark.parametrize("wire", WIRES)
 BOTH = pytest.mark.parametrize("stream", [False, True], ids=["json", "stream"])

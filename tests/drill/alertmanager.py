@@ -19,7 +19,7 @@ from alerts.durations import scaled
 from apps.platform_cli.embedded.child import ChildProcess
 from tests.drill.webhooks import DEADMAN, Alert, Notifications, PostReceiver, WebhookCallback
 from tests.support.paths import ROOT
-from tests.support.servers.ports import free_port
+from tests.support.servers.network.ports import free_port
 
 PROGRAM = "prometheus-alertmanager"
 EXAMPLE = ROOT / "alerts/alertmanager.example.yml"

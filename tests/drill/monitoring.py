@@ -13,7 +13,7 @@ from alerts.durations import scaled_expression
 from alerts.rules import Options, rules_text
 from apps.platform_cli.embedded.prometheus import EmbeddedPrometheus, find_prometheus, gateway_config
 from tests.drill.alertmanager import PROGRAM, Alertmanager, running_alertmanager
-from tests.support.servers.ports import free_port
+from tests.support.servers.network.ports import free_port
 
 INTERVAL = "1s"
 """Between two scrapes, and between two evaluations of the rules."""

@@ -17,7 +17,7 @@ from tests.drill.traffic import Client, Traffic
 from tests.drill.webhooks import PostCallback, PostReceiver
 from tests.support.gateway.http import live_workers
 from tests.support.gateway.process import Gateway
-from tests.support.servers.ports import free_port
+from tests.support.servers.network.ports import free_port
 from tests.support.servers.provider_process import Provider, start_provider
 from tests.support.servers.stores import running_stores
 

@@ -1,1 +1,1 @@
-"""The scenarios of a public failover benchmark, and client disconnects (tests/support/failover)."""
+"""The scenarios of a public failover benchmark, and client disconnects (tests/support/providers/failover)."""

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from tests.conftest import GENEROUS, Platform
-from tests.support.failover.faulty_provider import Attempt, Call, FaultyProvider
-from tests.support.failover.scenarios import no_response, overloaded, slow_first_token, stream_stall
 from tests.support.gateway.chat_routes import CHAT, MESSAGES, PLATFORM, RESPONSES, ChatRoute
 from tests.support.gateway.http import chat_request, connect, until
 from tests.support.gateway.process import Gateway, write_catalog
+from tests.support.providers.failover.faulty_provider import Attempt, Call, FaultyProvider
+from tests.support.providers.failover.scenarios import no_response, overloaded, slow_first_token, stream_stall
 
 AT_ONCE_SECONDS = 10.0
 LARGE = "x" * 6_000_000

@@ -9,8 +9,10 @@ import httpx
 import pytest
 
 from tests.conftest import GENEROUS, Platform
-from tests.support.failover.faulty_provider import TEXT, Call, FaultyProvider
-from tests.support.failover.scenarios import (
+from tests.support.gateway.process import Gateway, write_catalog
+from tests.support.paths import ROOT
+from tests.support.providers.failover.faulty_provider import TEXT, Call, FaultyProvider
+from tests.support.providers.failover.scenarios import (
     CONTENTLESS,
     FIRST_TOKEN_SECONDS,
     FLAPPING,
@@ -21,9 +23,7 @@ from tests.support.failover.scenarios import (
     no_prefill,
     overloaded,
 )
-from tests.support.failover.verdicts import Check, Response, Seen, Verdict, alive, ask, elapsed_since, judge
-from tests.support.gateway.process import Gateway, write_catalog
-from tests.support.paths import ROOT
+from tests.support.providers.failover.verdicts import Check, Response, Seen, Verdict, alive, ask, elapsed_since, judge
 
 PAGE = ROOT / "docs" / "resilience.md"
 DOWN_REQUESTS, RECOVERY_SECONDS = 10, 60.0

@@ -1,6 +1,6 @@
 """The project's prose is plain technical English: a linter over docstrings, comments, messages, pages and test names.
 
-`tests/support/prose/rules.py` has the rules and their exceptions.
+`tests/support/documents/prose/rules.py` has the rules and their exceptions.
 """
 
 import ast
@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+from tests.support.documents.prose.rules import ANY_RULE, EXEMPT, IN_NAMES, RULES
+from tests.support.documents.prose.texts import Prose, all_prose, prose_of
 from tests.support.paths import ROOT
-from tests.support.prose.rules import ANY_RULE, EXEMPT, IN_NAMES, RULES
-from tests.support.prose.texts import Prose, all_prose, prose_of
 
 MAX_TEST_NAME = 60
 

@@ -7,7 +7,7 @@ import pytest
 from tests.attacks.proxies.proxy import PROXIES, ProxyKind
 from tests.attacks.raw_http import Address
 from tests.support.gateway.process import Gateway
-from tests.support.servers.ports import free_port
+from tests.support.servers.network.ports import free_port
 
 
 @pytest.fixture(scope="module", params=PROXIES, ids=lambda kind: kind.name)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from apps.platform_cli.embedded.child import ChildProcess
-from tests.support.servers.ports import takes_connections
+from tests.support.servers.network.ports import takes_connections
 
 READY_SECONDS = 20.0
 

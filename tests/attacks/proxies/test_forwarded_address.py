@@ -11,7 +11,7 @@ from tests.attacks.proxies.proxy import PROXIES
 from tests.attacks.raw_http import Address, exchange
 from tests.conftest import Platform
 from tests.support.gateway.process import Gateway
-from tests.support.servers.ports import free_port
+from tests.support.servers.network.ports import free_port
 
 CLAIMED = "6.6.6.6"
 CASE = Case("forwarded", chat(chunked(prompt(), trailers=(f"X-Forwarded-For: {CLAIMED}",)), CHUNKED))

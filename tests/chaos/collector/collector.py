@@ -6,8 +6,8 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
 
-from tests.support.servers.ports import free_port
-from tests.support.tracing.otlp import GARBAGE, Received, http_receiver
+from tests.support.observability.tracing.otlp import GARBAGE, Received, http_receiver
+from tests.support.servers.network.ports import free_port
 
 SLOW_SECONDS = 1.0
 FAULTS = ("refuses", "hangs", "fails", "slow", "garbage")

@@ -11,9 +11,9 @@ from tests.chaos.outages.faults import Fault
 from tests.chaos.outages.load import WHOLE, Seen
 from tests.chaos.outages.stage import LIMITED, Stage
 from tests.support.gateway.http import metric
+from tests.support.ledger.usage.totals import differences
 from tests.support.paths import ROOT
 from tests.support.timing.apart import run_apart
-from tests.support.usage.totals import differences
 
 AT_REST = (
     "platform_http_requests_in_flight", "platform_streams_open", "platform_provider_slots_in_use",

@@ -15,7 +15,7 @@ import asyncpg
 
 from tests.clients.agents.agent import AFTER, BEFORE, FILE, NOTE, NOTED, SCRATCH, Agent, Place, Transcript
 from tests.clients.agents.stage import Stage
-from tests.support.usage.records import usage_of
+from tests.support.ledger.usage.records import usage_of
 
 SESSION_SECONDS = 300
 TURNS = 5

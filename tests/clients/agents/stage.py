@@ -7,10 +7,10 @@ from pathlib import Path
 
 from tests.conftest import GENEROUS, PATIENT, Platform
 from tests.support.gateway.process import Gateway, write_catalog
+from tests.support.ledger.usage.records import BilledKey
 from tests.support.providers.client_models import providers_of
 from tests.support.providers.simulator_thread import running_simulator
 from tests.support.servers.stores import running_stores
-from tests.support.usage.records import BilledKey
 
 ROUTES = {
     "openai": "chat completions",

@@ -15,7 +15,7 @@ from platform_app.llm.interfaces import ModelAdapter
 from platform_app.llm.responses import ChatChunk
 from tests.support.gateway.http import until
 from tests.support.providers.wires import MIB, adapter_for, call, collect, complete, open_stream, url_of
-from tests.support.servers.tcp import Server, read_request, silent
+from tests.support.servers.network.tcp import Server, read_request, silent
 from tests.support.timing.responsive_time import responsive_time
 
 BOTH_STREAM = pytest.mark.parametrize("streams", [False, True], ids=["json", "stream"])

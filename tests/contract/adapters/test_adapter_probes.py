@@ -8,7 +8,7 @@ from platform_app.llm.http.transport.errors import ConnectionLost
 from platform_app.llm.http.transport.pool import ConnectionPool
 from platform_app.llm.interfaces import ModelAdapter
 from tests.support.providers.wires import KEY, adapter_for
-from tests.support.servers.tcp import canned
+from tests.support.servers.network.tcp import canned
 
 
 async def test_probe_accepts_listing_with_credential(adapter: ModelAdapter) -> None:

@@ -26,7 +26,7 @@ from platform_app.llm.responses import ChatChunk
 from platform_app.llm.usage.counts import TokenUsage
 from tests.support.providers.faults import EXPECTED, IDLE_SECONDS
 from tests.support.providers.wires import KEY, MIB, adapter_for, call, collect, complete, text_of, url_of
-from tests.support.servers.tcp import Server, answering, canned, read_request
+from tests.support.servers.network.tcp import Server, answering, canned, read_request
 from tests.support.timing.responsive_time import responsive_time
 
 CLOCK = {"type": "function", "function": {"name": "clock"}}

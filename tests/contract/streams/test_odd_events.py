@@ -19,7 +19,7 @@ from tests.support.providers.odd_responses import (
     stream_of,
 )
 from tests.support.providers.wires import adapter_for, call, complete, text_of
-from tests.support.servers.tcp import canned
+from tests.support.servers.network.tcp import canned
 
 EMPTY_EVENTS: dict[str, bytes] = {
     "14 null choices": b'data: {"id": "c", "choices": null}\n\n',

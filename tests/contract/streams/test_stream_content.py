@@ -35,7 +35,7 @@ from tests.support.providers.odd_responses import (
     stream_of,
 )
 from tests.support.providers.wires import adapter_for, call, collect, complete, open_stream, text_of, url_of
-from tests.support.servers.tcp import canned
+from tests.support.servers.network.tcp import canned
 
 EMPTY_CHUNKS = {
     "openai": [ROLE, chunk({"content": None}), chunk({"content": "", "refusal": None}), chunk({"tool_calls": []})],

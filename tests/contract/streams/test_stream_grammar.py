@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from platform_app.ledger.events.usage_record import UsageRecord
 from tests.support.gateway.chat_routes import CLIENT_ROUTES, ChatRoute
-from tests.support.in_process.gateway import WIRES, InProcessGateway, Reply
-from tests.support.in_process.generated import (
+from tests.support.gateway.in_process.gateway import WIRES, InProcessGateway, Reply
+from tests.support.gateway.in_process.generated import (
     ODD,
     OUTPUT_TOKENS,
     PROMPT_TOKENS,
@@ -25,8 +25,8 @@ from tests.support.in_process.generated import (
     events_of,
     whole_of,
 )
-from tests.support.in_process.provider import Script, json_script
-from tests.support.streams.rebuilt import Message, check_failure, message_in, message_of_stream
+from tests.support.gateway.in_process.provider import Script, json_script
+from tests.support.providers.streams.rebuilt import Message, check_failure, message_in, message_of_stream
 
 PAIRS = pytest.mark.parametrize("wire", WIRES)
 TOOLS = ("clock", "weather", "search")

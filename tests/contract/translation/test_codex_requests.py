@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from tests.support.gateway.chat_routes import RESPONSES
-from tests.support.in_process.gateway import WIRES, InProcessGateway
-from tests.support.in_process.generated import Generated, Segment, events_of
-from tests.support.in_process.provider import Script
-from tests.support.streams.responses_grammar import check_stream
+from tests.support.gateway.in_process.gateway import WIRES, InProcessGateway
+from tests.support.gateway.in_process.generated import Generated, Segment, events_of
+from tests.support.gateway.in_process.provider import Script
+from tests.support.providers.streams.responses_grammar import check_stream
 
 SCHEMA = {
     "type": "object",

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.support.gateway.chat_routes import MESSAGES
-from tests.support.in_process.gateway import WIRES, InProcessGateway
+from tests.support.gateway.in_process.gateway import WIRES, InProcessGateway
 
 TURN = [{"role": "user", "content": "Hi"}]
 REFUSED: dict[str, dict[str, Any]] = {

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from tests.support.gateway.chat_routes import CHAT, RESPONSES, ChatRoute
-from tests.support.in_process.gateway import InProcessGateway
-from tests.support.in_process.generated import Generated, Segment, events_of, whole_of
-from tests.support.in_process.provider import Script, json_script
-from tests.support.streams.responses_grammar import check_stream
+from tests.support.gateway.in_process.gateway import InProcessGateway
+from tests.support.gateway.in_process.generated import Generated, Segment, events_of, whole_of
+from tests.support.gateway.in_process.provider import Script, json_script
+from tests.support.providers.streams.responses_grammar import check_stream
 
 PATCH = '*** Begin Patch\n*** Update File: "a"\n+ünï\\x\n*** End Patch\n'
 GRAMMAR = 'start: "*** Begin Patch" LF'

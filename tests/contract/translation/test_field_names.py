@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from tests.support.gateway.chat_routes import CHAT, MESSAGES, RESPONSES, ChatRoute
-from tests.support.in_process.gateway import InProcessGateway
-from tests.support.in_process.provider import json_script
+from tests.support.gateway.in_process.gateway import InProcessGateway
+from tests.support.gateway.in_process.provider import json_script
 
 RESPONSES_TURNS = {
     "instructions": "Be brief.",

@@ -16,9 +16,9 @@ from platform_app.llm.providers.factory import make_adapter
 from platform_app.llm.providers.openai.request_fields import RESPONSES_FIELDS
 from platform_app.llm.requests import UpstreamCall
 from platform_app.llm.translation.field_names.client_fields import TranslatingAdapter
-from tests.support.compatibility.features import FEATURES
+from tests.support.documents.compatibility.features import FEATURES
 from tests.support.gateway.chat_routes import CHAT, MESSAGES, RESPONSES, ChatRoute
-from tests.support.in_process.gateway import WIRES, InProcessGateway
+from tests.support.gateway.in_process.gateway import WIRES, InProcessGateway
 
 WRONG: tuple[Any, ...] = (True, 7, 1.5, "x", [7], [[]], {"x": [7]}, [], {}, "")
 FORMATS = {"chat": ApiFormat.CHAT, "responses": ApiFormat.RESPONSES, "messages": ApiFormat.MESSAGES}

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from tests.support.compatibility.features import IMAGE_URL, PDF, PNG, SCHEMA
+from tests.support.documents.compatibility.features import IMAGE_URL, PDF, PNG, SCHEMA
 from tests.support.gateway.chat_routes import MESSAGES, RESPONSES, ChatRoute
-from tests.support.in_process.gateway import InProcessGateway
-from tests.support.in_process.generated import Generated, Segment, events_of, whole_of
-from tests.support.in_process.provider import Script, json_script
-from tests.support.streams.rebuilt import message_in, message_of_stream
+from tests.support.gateway.in_process.gateway import InProcessGateway
+from tests.support.gateway.in_process.generated import Generated, Segment, events_of, whole_of
+from tests.support.gateway.in_process.provider import Script, json_script
+from tests.support.providers.streams.rebuilt import message_in, message_of_stream
 
 HI = Generated((Segment("text", ("Hi",)),), (0,))
 CELLS = [(RESPONSES, "openai"), (RESPONSES, "azure"), (RESPONSES, "anthropic"), (MESSAGES, "openai"),

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 
 from platform_app.llm.providers.tool_names import tool_names
-from tests.support.compatibility.features import SCHEMA
+from tests.support.documents.compatibility.features import SCHEMA
 from tests.support.gateway.chat_routes import CHAT, CLIENT_ROUTES, RESPONSES, ChatRoute
-from tests.support.in_process.gateway import WIRES, InProcessGateway
-from tests.support.in_process.generated import Generated, Segment, events_of, whole_of
-from tests.support.in_process.provider import Script, json_script
-from tests.support.streams.rebuilt import message_in, message_of_stream
+from tests.support.gateway.in_process.gateway import WIRES, InProcessGateway
+from tests.support.gateway.in_process.generated import Generated, Segment, events_of, whole_of
+from tests.support.gateway.in_process.provider import Script, json_script
+from tests.support.providers.streams.rebuilt import message_in, message_of_stream
 
 LONG = "mcp__company_wide_issue_tracker__" + "search_issues_" * 9
 NAMES = (LONG, f"{LONG}2", "files/read.text", "mcp.server:tool", "wetter_für_städte", "weather")

@@ -29,7 +29,7 @@ from platform_app.rate_limit.service import RateLimitService
 from tests.support.fakes.core import FakeLedger, FakeLimiter, context
 from tests.support.paths import ROOT
 from tests.support.providers.wires import KEY, adapter_for
-from tests.support.servers.tcp import canned
+from tests.support.servers.network.tcp import canned
 
 GOLDEN: Mapping[str, Any] = json.loads(Path(__file__).with_name("golden_usage.json").read_text(encoding="utf-8"))
 SHAPES: list[dict[str, Any]] = GOLDEN["shapes"]

@@ -12,8 +12,8 @@ import pytest
 from tests.conftest import Platform
 from tests.support.deploy.host.fronts import Front, start_front
 from tests.support.gateway.process import Gateway
-from tests.support.servers.ports import free_port
-from tests.support.servers.tls.certificates import self_made
+from tests.support.servers.network.ports import free_port
+from tests.support.servers.network.tls.certificates import self_made
 
 MAX_BODY_BYTES = 64 * 1024
 CLAIMED = "203.0.113.66"

@@ -19,8 +19,8 @@ from apps.platform_cli.embedded.valkey import EmbeddedValkey
 from tests.conftest import Platform
 from tests.support.deploy.host.image import BUILD_SECONDS, BuiltImage, built_image
 from tests.support.deploy.host.programs import run
-from tests.support.servers.ports import free_port
-from tests.support.servers.tls.postgres_tls import postgres_tls_front
+from tests.support.servers.network.ports import free_port
+from tests.support.servers.network.tls.postgres_tls import postgres_tls_front
 
 pytestmark = [pytest.mark.proof, pytest.mark.timeout(BUILD_SECONDS)]
 

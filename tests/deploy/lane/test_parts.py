@@ -14,7 +14,7 @@ from apps.release_lane.host.slots import Slots
 from apps.release_lane.settings import LaneSettings, read_environment, read_settings
 from tests.support.deploy.stand_in_commands import FIRST, StandInCommands
 from tests.support.paths import ROOT
-from tests.support.servers.ports import free_port
+from tests.support.servers.network.ports import free_port
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from tests.support.gateway.http import until
 from tests.support.gateway.keys_api import sql
 from tests.support.gateway.migrate import migrate_up
 from tests.support.gateway.process import Gateway
-from tests.support.usage.totals import differences
+from tests.support.ledger.usage.totals import differences
 
 pytestmark = pytest.mark.proof
 

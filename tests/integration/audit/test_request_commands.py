@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from tests.conftest import PROVIDER_KEY, Platform
-from tests.support.command_line import PEPPER, cli
+from tests.support.commands.command_line import PEPPER, cli
 from tests.support.gateway.process import Gateway
 from tests.support.ledger.events import access, spool_in, usage
 

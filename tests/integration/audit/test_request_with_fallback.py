@@ -10,7 +10,7 @@ import pytest
 
 from apps.provider_simulator.server import ProviderSimulator
 from tests.conftest import GENEROUS, PROVIDER_KEY, Platform
-from tests.support.command_line import cli
+from tests.support.commands.command_line import cli
 from tests.support.gateway.chat_routes import ChatRoute, over_client_routes
 from tests.support.gateway.database import connected
 from tests.support.gateway.http import until

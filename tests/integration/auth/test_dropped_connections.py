@@ -21,7 +21,7 @@ from platform_app.db.engine import make_engine, make_probe_engine
 from platform_app.db.migrations import current_revision, head_revision
 from platform_app.resources.key_admin import open_key_admin
 from platform_app.secret_store.env import EnvSecretStore
-from tests.support.servers.firewall import Firewall, firewall_before
+from tests.support.servers.network.firewall import Firewall, firewall_before
 
 POOL = 5
 

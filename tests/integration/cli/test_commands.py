@@ -13,8 +13,8 @@ from platform_app.auth.tokens import parse_token
 from platform_app.db.migrations import head_revision
 from tests.conftest import PROVIDER_KEY, Platform
 from tests.stand_in_core.build import Edits, build_wheel
-from tests.support.command_line import PEPPER, Outcome, check_marks, cli
-from tests.support.servers.ports import free_port
+from tests.support.commands.command_line import PEPPER, Outcome, check_marks, cli
+from tests.support.servers.network.ports import free_port
 
 CREATE = ["create", "--name", "n", "--owner", "o", "--scope", "platform:chat"]
 DOWN = {"PLATFORM_DATABASE_URL": "postgresql://fb:pa55word@127.0.0.1:1/p", "PLATFORM_DATABASE_TIMEOUT_SECONDS": "0.5"}

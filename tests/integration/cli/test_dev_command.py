@@ -23,8 +23,8 @@ from apps.platform_cli.dev.console import curl_command
 from apps.platform_cli.embedded import processes
 from apps.provider_simulator.faults.catalog import MODELS
 from platform_app.config import PlatformConfig
-from tests.support.dev_process import COMMAND, Dev, all_gone, clean_environment
-from tests.support.servers.ports import free_port
+from tests.support.commands.dev_process import COMMAND, Dev, all_gone, clean_environment
+from tests.support.servers.network.ports import free_port
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from apps.platform_cli.embedded.prometheus import find_prometheus
-from tests.support.dev_process import Dev, all_gone
-from tests.support.servers.ports import free_port
+from tests.support.commands.dev_process import Dev, all_gone
+from tests.support.servers.network.ports import free_port
 
 WAIT_SECONDS = 120.0
 

@@ -22,7 +22,7 @@ from apps.platform_cli.embedded.child import ChildFailedError
 from apps.platform_cli.embedded.errors import EmbeddedError
 from apps.platform_cli.embedded.postgres import EmbeddedPostgres
 from apps.platform_cli.embedded.valkey import EmbeddedValkey
-from tests.support.servers.ports import free_port
+from tests.support.servers.network.ports import free_port
 
 SLEEP = [sys.executable, "-S", "-c", "import time; time.sleep(60)"]
 

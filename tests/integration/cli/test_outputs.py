@@ -9,10 +9,10 @@ import pytest
 
 from apps.platform_cli.terminal.entry import CLOSED_PIPE
 from tests.conftest import Platform
-from tests.support.command_line import Destination, cli, run_command
+from tests.support.commands.command_line import Destination, cli, run_command
 from tests.support.gateway.http import until
 from tests.support.gateway.keys_api import sql
-from tests.support.servers.ports import free_port
+from tests.support.servers.network.ports import free_port
 
 CREATE = ["keys", "create", "--owner", "outputs", "--scope", "platform:chat", "--name"]
 COMMANDS = (

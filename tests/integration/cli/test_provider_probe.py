@@ -12,8 +12,8 @@ from platform_app.config import PlatformConfig, ProviderConfig
 from platform_app.llm.http.transport.pool import ConnectionPool
 from platform_app.llm.interfaces import ModelList
 from tests.support.providers.wires import WIRES, url_of
-from tests.support.servers.ports import free_port
-from tests.support.servers.tcp import Server, read_request
+from tests.support.servers.network.ports import free_port
+from tests.support.servers.network.tcp import Server, read_request
 
 KEY = "sk-canary-2f6d81c0"
 MODELS_OF = {

@@ -11,8 +11,8 @@ from apps.platform_cli.smoke.checks import CHECKS, run_checks
 from apps.platform_cli.smoke.result import CheckResult
 from apps.platform_cli.smoke.session import SmokeOptions
 from platform_app.auth.tokens import generate_token
-from tests.support.command_line import run_command
-from tests.support.servers.ports import free_port
+from tests.support.commands.command_line import run_command
+from tests.support.servers.network.ports import free_port
 from tests.support.servers.stand_in_gateway import FAULTS, SHA, StandInGateway, stand_in_gateway
 
 KEY = generate_token("test").text

@@ -13,10 +13,10 @@ from apps.platform_cli.smoke.checks import CHECKS, run_checks
 from apps.platform_cli.smoke.session import SmokeOptions
 from apps.provider_simulator.server import ProviderSimulator
 from tests.conftest import Platform
-from tests.support.command_line import run_command
+from tests.support.commands.command_line import run_command
 from tests.support.gateway.process import Gateway, write_config
-from tests.support.servers.breaking_proxy import FAULTS, breaking_proxy
-from tests.support.tracing.otlp import http_receiver
+from tests.support.observability.tracing.otlp import http_receiver
+from tests.support.servers.network.breaking_proxy import FAULTS, breaking_proxy
 
 SHA = "0123456789abcdef0123456789abcdef01234567"
 DEADLINE_SECONDS = 300.0

@@ -7,7 +7,7 @@ import yaml
 
 from platform_app import config
 from platform_app.config import ConfigModel, Settings, load_config, load_settings
-from tests.support.docs.pages import page_with_parts, table
+from tests.support.documents.pages import page_with_parts, table
 
 CONFIGURATION = page_with_parts("configuration")
 URLS = {"database_url": "postgresql://a:b@localhost/c", "redis_url": "redis://localhost"}

@@ -12,8 +12,8 @@ import pytest
 from platform_app.ledger.shipping.batch import batch_of
 from platform_app.ledger.shipping.shipper import Shipper
 from tests.conftest import Platform
-from tests.support.docs.examples import same_events, same_response, same_shape
-from tests.support.docs.pages import page_with_parts
+from tests.support.documents.examples import same_events, same_response, same_shape
+from tests.support.documents.pages import page_with_parts
 from tests.support.gateway.process import Gateway
 from tests.support.ledger.database import session_on
 from tests.support.ledger.events import usage

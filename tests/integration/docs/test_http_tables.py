@@ -12,7 +12,7 @@ from apps.platform_api.usage.openapi import UsageGroup
 from platform_app.auth.permissions import GRANTS
 from platform_app.config import load_settings
 from platform_app.errors import InvalidApiKey, MissingCredentials, PlatformError
-from tests.support.docs.pages import DOCS, names_in, page_with_parts, table
+from tests.support.documents.pages import DOCS, names_in, page_with_parts, table
 
 HTTP = page_with_parts("http")
 CHAT, ERRORS, KEYS, USAGE = ((DOCS / "http" / f"{name}.md").read_text() for name in ("chat", "errors", "keys", "usage"))

@@ -12,7 +12,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from platform_app.observability import metrics
 from platform_app.observability.metrics.kinds import Counter, Gauge, Histogram
-from tests.support.docs.pages import DOCS, names_in, table
+from tests.support.documents.pages import DOCS, names_in, table
 from tests.support.gateway.http import until
 from tests.support.gateway.process import Gateway
 from tests.support.observability.rule_tests import split_rule_tests

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from platform_app.config import FORMER_NAMES, Settings
-from tests.support.docs.pages import DOCS, table
+from tests.support.documents.pages import DOCS, table
 from tests.support.paths import ROOT
 
 DECISIONS = sorted((DOCS / "adr").glob("[0-9]*.md"))

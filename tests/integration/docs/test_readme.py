@@ -12,8 +12,8 @@ import pytest
 
 from apps.platform_cli.embedded.child import ChildProcess
 from tests.support.paths import ROOT
+from tests.support.servers.network.ports import free_port
 from tests.support.servers.node import installed_modules
-from tests.support.servers.ports import free_port
 
 BLOCKS = re.findall(r"^```(bash|python|javascript)\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
 

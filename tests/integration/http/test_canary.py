@@ -26,8 +26,8 @@ from tests.support.observability.canary_bodies import CARRIED, MESSAGES, NAMED, 
 from tests.support.observability.canary_requests import ASKED_OVER, ENDLESS, ask_over_client_routes
 from tests.support.observability.exposed import add_header, audit_of, ledger_of, log_of, spans_of
 from tests.support.observability.planted_bug import BUG, BUG_MODEL, LEAK_SEED, WIRES
+from tests.support.observability.tracing.otlp import Received, http_receiver
 from tests.support.providers.faults import GATEWAY_IDLE_SECONDS
-from tests.support.tracing.otlp import Received, http_receiver
 
 HEADER = "canary-header-4c1d9e"
 QUOTED = "canary-quoted-2b8e41"

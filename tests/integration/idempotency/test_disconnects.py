@@ -16,13 +16,13 @@ import pytest
 from openai import AsyncOpenAI
 
 from tests.conftest import GENEROUS, Platform
-from tests.support.failover.faulty_provider import TEXT, WORDS, Call, FaultyProvider
 from tests.support.gateway.chat_routes import CHAT, MESSAGES, PLATFORM, RESPONSES, ChatRoute, over_routes
 from tests.support.gateway.http import chat_request, connect, metric, until
 from tests.support.gateway.http import metric_becomes as becomes
+from tests.support.gateway.in_process.generated import OUTPUT_TOKENS
 from tests.support.gateway.process import Gateway, write_catalog
-from tests.support.in_process.generated import OUTPUT_TOKENS
-from tests.support.usage.records import BilledKey, usage_of
+from tests.support.ledger.usage.records import BilledKey, usage_of
+from tests.support.providers.failover.faulty_provider import TEXT, WORDS, Call, FaultyProvider
 
 DETACHED = "platform_idempotency_detached"
 IN_FLIGHT = "platform_http_requests_in_flight"

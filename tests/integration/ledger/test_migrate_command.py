@@ -8,7 +8,7 @@ import pytest
 
 from platform_app.db import migrations
 from platform_app.db.schema_changes import DROPPED
-from tests.support.command_line import run_command
+from tests.support.commands.command_line import run_command
 from tests.support.gateway.migrate import migrate_down, migrate_up
 from tests.support.ledger.database import ROLES, as_role, connected
 from tests.support.timing.apart import run_apart

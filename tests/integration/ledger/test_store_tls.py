@@ -19,9 +19,9 @@ from platform_app.db.engine import make_engine, open_engine
 from platform_app.ledger.spool.session import LedgerSession, make_ledger_engine
 from platform_app.redis.clients import make_redis
 from tests.conftest import Platform
-from tests.support.command_line import run_command
-from tests.support.servers.tls.certificates import Authority
-from tests.support.servers.tls.postgres_tls import postgres_direct_tls, postgres_tls_front
+from tests.support.commands.command_line import run_command
+from tests.support.servers.network.tls.certificates import Authority
+from tests.support.servers.network.tls.postgres_tls import postgres_direct_tls, postgres_tls_front
 from tests.support.servers.valkey import tls_in_front
 
 USER = "postgresql://postgres:pa55word@"

@@ -18,7 +18,7 @@ from platform_app.rate_limit.matching import Charge
 from platform_app.rate_limit.reservations import RESERVATION_SECONDS
 from platform_app.redis.client import PipelinedRedis
 from tests.support.limits.limiter import START, TimedScripts, charge, cheaper, cost, lease, remaining, settled, tokens
-from tests.support.servers.ports import free_port
+from tests.support.servers.network.ports import free_port
 
 DAY_SECONDS = 86_400
 

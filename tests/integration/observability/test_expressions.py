@@ -25,8 +25,8 @@ from tests.support.ledger.database import migrate_up
 from tests.support.observability import traffic
 from tests.support.observability.expressions import Expression, every_expression, sql_queries, variable_queries
 from tests.support.paths import ROOT
-from tests.support.servers.ports import free_port
-from tests.support.servers.tls.certificates import Authority
+from tests.support.servers.network.ports import free_port
+from tests.support.servers.network.tls.certificates import Authority
 
 pytestmark = pytest.mark.skipif(find_prometheus() is None, reason="no prometheus program is installed")
 

@@ -13,7 +13,7 @@ from tests.conftest import GENEROUS, Platform
 from tests.support.gateway.http import OPENAI_CHAT, PLATFORM_CHAT, access_line, metric, until
 from tests.support.gateway.process import Gateway, write_catalog
 from tests.support.providers.faults import EXPECTED
-from tests.support.servers.tcp import canned
+from tests.support.servers.network.tcp import canned
 
 WIRES = ("openai", "azure", "anthropic")
 WORDS = {

@@ -15,7 +15,7 @@ import pytest
 from tests.conftest import GENEROUS, PATIENT, Platform
 from tests.support.gateway.http import OPENAI_CHAT, PLATFORM_CHAT, access_line
 from tests.support.gateway.process import Gateway, write_catalog
-from tests.support.servers.tcp import Server
+from tests.support.servers.network.tcp import Server
 
 KEY = "0ca7a21e5b3d4f60817293a4b5c6d7e8"
 WIRES = {

@@ -13,12 +13,19 @@ import httpx
 import pytest
 
 from tests.conftest import GENEROUS, Platform
-from tests.support.command_line import run_command
-from tests.support.failover.faulty_provider import TEXT, FaultyProvider
-from tests.support.failover.verdicts import Response, ask
+from tests.support.commands.command_line import run_command
 from tests.support.gateway.process import Gateway, write_catalog
-from tests.support.servers.egress import ENCODED, PASSWORD, USER, EgressProxyProcess, start_mitmproxy, start_tinyproxy
-from tests.support.servers.tls.certificates import Authority
+from tests.support.providers.failover.faulty_provider import TEXT, FaultyProvider
+from tests.support.providers.failover.verdicts import Response, ask
+from tests.support.servers.network.egress import (
+    ENCODED,
+    PASSWORD,
+    USER,
+    EgressProxyProcess,
+    start_mitmproxy,
+    start_tinyproxy,
+)
+from tests.support.servers.network.tls.certificates import Authority
 
 MODELS = ("plain", "private", "mutual")
 

@@ -15,10 +15,10 @@ from openai import AsyncOpenAI
 
 from apps.provider_simulator.server import ProviderSimulator
 from tests.conftest import GENEROUS, PATIENT, PROVIDER_KEY, Platform
-from tests.support.failover.faulty_provider import TEXT, Call, FaultyProvider
 from tests.support.gateway.chat_routes import CHAT, MESSAGES, RESPONSES, ChatRoute
 from tests.support.gateway.http import connect
 from tests.support.gateway.process import Gateway
+from tests.support.providers.failover.faulty_provider import TEXT, Call, FaultyProvider
 
 COUNT_TOKENS = "/v1/messages/count_tokens"
 DEFAULT_VERSION = "2023-06-01"

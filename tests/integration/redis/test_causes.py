@@ -11,7 +11,7 @@ import redis
 
 from apps.platform_cli.embedded.valkey import EmbeddedValkey
 from platform_app.redis.failures import REDIS_ERRORS, redis_failure
-from tests.support.servers.ports import free_port
+from tests.support.servers.network.ports import free_port
 from tests.support.servers.valkey import connect, own_server, tell, tls_in_front
 
 PASSWORD = "pa55word"

@@ -22,11 +22,11 @@ import pytest
 from apps.provider_simulator.record import credential_digest
 from apps.provider_simulator.server import ProviderSimulator
 from tests.conftest import Platform
-from tests.support.command_line import check_marks, cli
+from tests.support.commands.command_line import check_marks, cli
 from tests.support.gateway.http import PATIENT_SECONDS, live_workers, metric_becomes, until
 from tests.support.gateway.process import Gateway
+from tests.support.servers.network.ports import free_port
 from tests.support.servers.openbao import ROOT_TOKEN, OpenBao
-from tests.support.servers.ports import free_port
 
 OUTAGE_SECONDS = float(os.environ.get("OPENBAO_OUTAGE_SECONDS", "3"))
 OLD, NEW, NEWEST = "sk-canary-old-51c09d7e", "sk-canary-new-8a3b6f20", "sk-canary-newest-e47d1c95"

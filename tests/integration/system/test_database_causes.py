@@ -14,9 +14,9 @@ from platform_app.config import load_settings
 from platform_app.db.engine import make_engine
 from platform_app.db.failures import database_failure
 from tests.support.gateway.keys_api import sql
-from tests.support.servers.ports import free_port
-from tests.support.servers.tls.certificates import Authority
-from tests.support.servers.tls.tls_stores import TlsPostgres, postgres_programs, tls_postgres
+from tests.support.servers.network.ports import free_port
+from tests.support.servers.network.tls.certificates import Authority
+from tests.support.servers.network.tls.tls_stores import TlsPostgres, postgres_programs, tls_postgres
 
 ROLES = """
     CREATE ROLE causes_plain LOGIN;

@@ -11,7 +11,7 @@ from tests.conftest import Platform
 from tests.support.gateway.http import log_line, until
 from tests.support.gateway.keys_api import sql
 from tests.support.gateway.process import Gateway
-from tests.support.servers.firewall import firewall_before
+from tests.support.servers.network.firewall import firewall_before
 
 REQUESTS = 20
 RECORDED = "SELECT count(*) AS rows, count(DISTINCT request_id) AS ids FROM usage_records WHERE key_id = :key_id"

@@ -13,7 +13,7 @@ import pytest
 from apps.platform_cli.embedded.postgres import EmbeddedPostgres
 from platform_app.db import migrations
 from tests.conftest import Platform
-from tests.support.command_line import run_command
+from tests.support.commands.command_line import run_command
 from tests.support.gateway.http import until
 from tests.support.gateway.keys_api import sql
 from tests.support.gateway.process import Gateway

@@ -17,7 +17,7 @@ from apps.platform_cli.serve.worker import Worker
 from tests.conftest import Platform
 from tests.support.gateway.http import workers
 from tests.support.gateway.process import Gateway
-from tests.support.servers.ports import free_port
+from tests.support.servers.network.ports import free_port
 
 WAIT_SECONDS = 300.0
 COMMAND = [sys.executable, "-m", "apps.platform_cli", "serve"]

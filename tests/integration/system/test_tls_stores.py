@@ -10,10 +10,16 @@ import pytest
 
 from platform_app.db import migrations
 from tests.conftest import Platform
-from tests.support.command_line import run_command
+from tests.support.commands.command_line import run_command
 from tests.support.gateway.process import Gateway
-from tests.support.servers.tls.certificates import Authority
-from tests.support.servers.tls.tls_stores import TlsPostgres, postgres_programs, redis_program, tls_postgres, tls_redis
+from tests.support.servers.network.tls.certificates import Authority
+from tests.support.servers.network.tls.tls_stores import (
+    TlsPostgres,
+    postgres_programs,
+    redis_program,
+    tls_postgres,
+    tls_redis,
+)
 
 PROGRAMS, REDIS = postgres_programs(), redis_program()
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.tracing.otlp import Received, grpc_receiver, http_receiver
+from tests.support.observability.tracing.otlp import Received, grpc_receiver, http_receiver
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.servers.ports import free_port
-from tests.support.tracing.kept import TRACE_ID, kept_request
-from tests.support.tracing.otlp import WAIT_SECONDS, Received
-from tests.support.tracing.process import ExporterProcess, exporter_process
+from tests.support.observability.tracing.kept import TRACE_ID, kept_request
+from tests.support.observability.tracing.otlp import WAIT_SECONDS, Received
+from tests.support.observability.tracing.process import ExporterProcess, exporter_process
+from tests.support.servers.network.ports import free_port
 
 TRACES = 400
 SPANS = 5 * TRACES

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from platform_app.observability.exemplars import read_exemplars
-from tests.support.tracing.kept import SERVER_SPAN, TRACE_ID, kept_attempt, kept_request
-from tests.support.tracing.otlp import WAIT_SECONDS, Received
-from tests.support.tracing.process import exporter_process
+from tests.support.observability.tracing.kept import SERVER_SPAN, TRACE_ID, kept_attempt, kept_request
+from tests.support.observability.tracing.otlp import WAIT_SECONDS, Received
+from tests.support.observability.tracing.process import exporter_process
 
 AUTOGROUP = Path("/proc/self/autogroup")
 

@@ -28,7 +28,7 @@ from opentelemetry.trace import SpanKind
 
 from apps.trace_exporter.conventions import GEN_AI
 from apps.trace_exporter.spans import SpanBuilder
-from tests.support.tracing.kept import PARENT_SPAN, TRACE_ID, kept_request
+from tests.support.observability.tracing.kept import PARENT_SPAN, TRACE_ID, kept_request
 
 TRACEPARENT = f"00-{TRACE_ID}-{PARENT_SPAN}-01"
 HEADERS = {"user-agent": "OpenAI/Python 3.1.0", "traceparent": TRACEPARENT}

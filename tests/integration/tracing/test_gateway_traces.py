@@ -16,10 +16,10 @@ from apps.provider_simulator.server import ProviderSimulator
 from tests.conftest import GENEROUS, PROVIDER_KEY, Platform
 from tests.support.gateway.chat_routes import CHAT, MESSAGES, RESPONSES, ChatRoute
 from tests.support.gateway.process import Gateway, write_catalog
+from tests.support.observability.tracing.kept import PARENT_SPAN
+from tests.support.observability.tracing.otlp import Received, ReceivedSpan, grpc_receiver, http_receiver
 from tests.support.providers.wires import WIRES, url_of
-from tests.support.servers.ports import free_port
-from tests.support.tracing.kept import PARENT_SPAN
-from tests.support.tracing.otlp import Received, ReceivedSpan, grpc_receiver, http_receiver
+from tests.support.servers.network.ports import free_port
 
 POLICIES = {
     "retry": {"max_attempts": 2, "base_seconds": 0.01, "max_seconds": 0.02},

@@ -14,7 +14,7 @@ from platform_app.ledger.reading.usage_query import UsageFilter
 from platform_app.ledger.shipping.batch import batch_of
 from platform_app.ledger.shipping.shipper import Shipper
 from tests.support.ledger.database import connected, session_on
-from tests.support.usage.varied import NOON, expected, sums, varied
+from tests.support.ledger.usage.varied import NOON, expected, sums, varied
 
 TODAY = datetime.now(UTC).date()
 

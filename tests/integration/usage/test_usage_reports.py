@@ -27,8 +27,8 @@ from tests.conftest import Platform
 from tests.support.gateway.process import Gateway
 from tests.support.ledger.database import connected, session_on, settings_for
 from tests.support.ledger.events import usage
-from tests.support.usage.totals import totals_are_the_sum
-from tests.support.usage.varied import NOON, expected, sums, varied
+from tests.support.ledger.usage.totals import totals_are_the_sum
+from tests.support.ledger.usage.varied import NOON, expected, sums, varied
 
 EXPORT_ROWS = int(os.environ.get("USAGE_EXPORT_ROWS", "30000"))
 TODAY = datetime.now(UTC).date()

@@ -21,9 +21,9 @@ from platform_app.ledger.spool.session import DatabaseUnavailableError
 from tests.support.fakes.core import Count
 from tests.support.ledger.database import connected, session_on, settings_for
 from tests.support.ledger.events import access, keeping, spool_in, usage
+from tests.support.ledger.usage.totals import differences, totals_are_the_sum
+from tests.support.ledger.usage.varied import varied
 from tests.support.ledger.versions import ADDED_BY_0007, ADDED_BY_0008, EarlierShipper
-from tests.support.usage.totals import differences, totals_are_the_sum
-from tests.support.usage.varied import varied
 
 TODAY = datetime.now(UTC).date()
 

@@ -14,7 +14,7 @@ import httpx
 
 from apps.platform_cli.embedded.child import ChildProcess
 from tests.support.paths import ROOT
-from tests.support.servers.ports import free_port
+from tests.support.servers.network.ports import free_port
 
 METRICS_OFFSET = 1000
 LANE_SECONDS = 300.0

@@ -16,7 +16,7 @@ from platform_app.auth.tokens import Token
 from platform_app.config import load_settings
 from platform_app.resources.key_admin import KeyAdmin, open_key_admin
 from platform_app.secret_store.env import EnvSecretStore
-from tests.support.command_line import run_command
+from tests.support.commands.command_line import run_command
 
 ONE, TWO = "1a" * 32, "2b" * 32
 BOTH = f"2:{TWO},1:{ONE}"

@@ -17,7 +17,7 @@ import httpx
 import yaml
 
 from apps.platform_cli.embedded.child import ChildProcess
-from tests.support.servers.ports import free_port
+from tests.support.servers.network.ports import free_port
 
 READY_SECONDS = 100.0
 

@@ -8,7 +8,7 @@ import yaml
 from tests.support.gateway.database import connected
 from tests.support.gateway.process import Gateway
 from tests.support.observability.planted_bug import STACKS
-from tests.support.tracing.otlp import Received
+from tests.support.observability.tracing.otlp import Received
 
 
 async def spans_of(gateway: Gateway, collector: Received) -> str:

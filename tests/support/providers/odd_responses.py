@@ -10,7 +10,7 @@ from platform_app.errors import (
 from platform_app.llm.http.transport.pool import ConnectionPool
 from platform_app.llm.responses import ChatChunk
 from tests.support.providers.wires import adapter_for, call, collect, open_stream
-from tests.support.servers.tcp import canned
+from tests.support.servers.network.tcp import canned
 
 OPENAI_SHAPED = pytest.mark.parametrize("wire", ["openai", "azure"], indirect=True)
 RESPONSES = pytest.mark.parametrize("wire", ["openai-responses"], indirect=True)

@@ -9,7 +9,7 @@ from platform_app.llm.http.transport.pool import ConnectionPool
 from platform_app.llm.http.transport.response_stream import ResponseStream
 from platform_app.llm.http.transport.target import Target, request_head, target_of
 from platform_app.llm.http.transport.tls import TlsContexts
-from tests.support.servers.tcp import Server, read_request
+from tests.support.servers.network.tcp import Server, read_request
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 OK = b"HTTP/1.1 200 OK\r\n"

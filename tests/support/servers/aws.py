@@ -7,7 +7,7 @@ from typing import Self
 import httpx
 from moto.moto_server.threaded_moto_server import ThreadedMotoServer
 
-from tests.support.servers.ports import free_port
+from tests.support.servers.network.ports import free_port
 
 REGION = "eu-central-1"
 CREDENTIALS = {

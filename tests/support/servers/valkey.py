@@ -16,8 +16,8 @@ from redis.asyncio import Redis
 from apps.platform_cli.embedded.valkey import EmbeddedValkey
 from platform_app.config import load_settings
 from platform_app.redis.clients import make_redis
-from tests.support.servers.ports import free_port
-from tests.support.servers.tls.certificates import self_made
+from tests.support.servers.network.ports import free_port
+from tests.support.servers.network.tls.certificates import self_made
 
 SLOTS = 16_384
 

@@ -6,5 +6,5 @@
     response.py   chat completion -> Response object, by the same writer
     envelope.py   the fields of a Response object that repeat the request
 
-The grammar of the events is checked by tests/support/streams/responses_grammar.py.
+The grammar of the events is checked by tests/support/providers/streams/responses_grammar.py.
 """

@@ -30,7 +30,7 @@ from tests.support.gateway.chat_routes import (
 )
 from tests.support.gateway.http import Connection, access_line, connect, metric, until, workers
 from tests.support.gateway.process import Gateway, write_config
-from tests.support.usage.records import BilledKey, usage_of
+from tests.support.ledger.usage.records import BilledKey, usage_of
 
 PROVIDER_TIMEOUT_SECONDS = 6
 AT_ONCE_SECONDS = 5.0

@@ -11,7 +11,7 @@ import yaml
 from apps.provider_simulator.faults.odd_usage import SHAPES
 from apps.provider_simulator.server import ProviderSimulator
 from tests.conftest import PATIENT, PROVIDER_KEY, Platform
-from tests.support.command_line import cli
+from tests.support.commands.command_line import cli
 from tests.support.gateway.chat_routes import CHAT, PLATFORM, ROUTES, ChatRoute, over_routes
 from tests.support.gateway.process import Gateway
 from tests.support.providers.wires import WIRES, url_of

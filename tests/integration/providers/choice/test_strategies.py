@@ -11,10 +11,10 @@ import pytest
 import yaml
 
 from tests.conftest import GENEROUS, Platform
-from tests.support.failover.faulty_provider import Call, FaultyProvider
 from tests.support.gateway.chat_routes import CHAT, MESSAGES, RESPONSES, ChatRoute
 from tests.support.gateway.http import metric, until
 from tests.support.gateway.process import Gateway
+from tests.support.providers.failover.faulty_provider import Call, FaultyProvider
 
 WIRES = {CHAT: "openai", RESPONSES: "openai-responses", MESSAGES: "anthropic"}
 QUICK, SLOW = "quick", "slow"

@@ -9,7 +9,7 @@ from platform_app.llm.http.transport.errors import ConnectionLost, IncompleteRes
 from platform_app.llm.http.transport.response_stream import HIGH_WATER
 from tests.integration.providers.transport.conftest import Run
 from tests.support.providers.transport import OK, always, once, read, sized, talking, until, whole
-from tests.support.servers.tcp import read_request
+from tests.support.servers.network.tcp import read_request
 
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 GOOD = {

@@ -8,7 +8,7 @@ import pytest
 from platform_app.llm.http.transport.errors import ConnectionLost, IncompleteResponse, ProtocolError, TransportError
 from tests.integration.providers.transport.conftest import Run
 from tests.support.providers.transport import OK, Client, read, sized, talking, until
-from tests.support.servers.tcp import read_request
+from tests.support.servers.network.tcp import read_request
 
 pytestmark = pytest.mark.proof
 

@@ -16,8 +16,8 @@ from platform_app.observability import metrics
 from tests.integration.providers.transport.conftest import Run
 from tests.support.fakes.core import Count
 from tests.support.providers.transport import OK, Client, always, read, sized, talking, until
-from tests.support.servers.ports import free_port
-from tests.support.servers.tcp import read_request
+from tests.support.servers.network.ports import free_port
+from tests.support.servers.network.tcp import read_request
 
 HELLO = sized(b"hello")
 

@@ -10,8 +10,8 @@ from platform_app.llm.http.transport.errors import ConnectionLost, ConnectTimeou
 from platform_app.llm.http.transport.target import target_of
 from tests.integration.providers.transport.conftest import Run
 from tests.support.providers.transport import Client, always, read, sized, talking
-from tests.support.servers.tcp import silent
-from tests.support.servers.tls.certificates import self_made
+from tests.support.servers.network.tcp import silent
+from tests.support.servers.network.tls.certificates import self_made
 
 LARGE = b"x" * 3_000_000
 

@@ -18,8 +18,8 @@ from platform_app.llm.http.transport.target import target_of
 from platform_app.llm.http.transport.tls import ClientCertificate, TlsContexts
 from tests.integration.providers.transport.conftest import Run
 from tests.support.providers.transport import Client, always, sized
-from tests.support.servers.tcp import Server
-from tests.support.servers.tls.certificates import Authority
+from tests.support.servers.network.tcp import Server
+from tests.support.servers.network.tls.certificates import Authority
 
 CREDENTIALS = "user:s3cret-canary"
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\nVia: a test\r\n\r\n"

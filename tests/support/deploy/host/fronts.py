@@ -7,7 +7,7 @@ from pathlib import Path
 
 from apps.platform_cli.embedded.child import ChildProcess
 from tests.support.deploy.host.programs import DEPLOY, output_of, program
-from tests.support.servers.ports import takes_connections
+from tests.support.servers.network.ports import takes_connections
 
 NGINX = DEPLOY / "nginx/flowbiz-platform.conf"
 HAPROXY = DEPLOY / "haproxy/haproxy.cfg"

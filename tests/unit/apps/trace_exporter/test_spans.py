@@ -8,7 +8,14 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from apps.trace_exporter.spans import SpanBuilder
 from platform_app.observability.tracing.kept_request import KeptRequest, parse_line
-from tests.support.tracing.kept import PARENT_SPAN, SERVER_SPAN, STARTED_AT, TRACE_ID, kept_attempt, kept_request
+from tests.support.observability.tracing.kept import (
+    PARENT_SPAN,
+    SERVER_SPAN,
+    STARTED_AT,
+    TRACE_ID,
+    kept_attempt,
+    kept_request,
+)
 
 
 def _attributes(span: ReadableSpan) -> dict[str, object]:

@@ -10,7 +10,7 @@ from apps.platform_api.responses.json_members import with_texts
 from apps.platform_api.responses.native import NativeEvents, Renamed
 from platform_app.llm.responses import ChatChunk, ModelResponse
 from platform_app.llm.translation.responses.envelope import Envelope
-from tests.support.streams.responses_grammar import check_stream
+from tests.support.providers.streams.responses_grammar import check_stream
 
 RAW = b'{ "id" : "resp_1", "n": 1.50, "output":[{"id":"msg_1","model":"x","text":"a \\"id\\": b"}], "model":"gpt-5" }'
 

@@ -7,7 +7,7 @@ import pytest
 
 from platform_app.config import make_ssl_context, parse_database_url
 from platform_app.config.connections.database_parameters import REFUSED
-from tests.support.servers.tls.certificates import Authority
+from tests.support.servers.network.tls.certificates import Authority
 
 REMOTE = "postgresql://u:pa55word@db.example/p"
 LOCAL = "postgresql://u:pa55word@localhost/p"

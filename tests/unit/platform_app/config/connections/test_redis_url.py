@@ -7,7 +7,7 @@ import pytest
 
 from platform_app.config import Settings, load_settings
 from platform_app.errors import ConfigurationError
-from tests.support.servers.tls.certificates import Authority
+from tests.support.servers.network.tls.certificates import Authority
 
 pytestmark = pytest.mark.usefixtures("bare_environment")
 

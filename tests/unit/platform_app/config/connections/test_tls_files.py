@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from platform_app.config import ProviderConfig, load_settings
 from platform_app.config.connections.tls_files import ca_problem, certificate_problem
 from platform_app.errors import ConfigurationError
-from tests.support.servers.tls.certificates import Authority
+from tests.support.servers.network.tls.certificates import Authority
 
 URLS = {"database_url": "postgresql://fb:x@db/platform", "redis_url": "rediss://:x@redis:6379/0"}
 

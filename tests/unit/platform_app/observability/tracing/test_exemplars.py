@@ -7,7 +7,7 @@ import pytest
 from apps.trace_exporter.exemplars import observations
 from platform_app.observability import metrics
 from platform_app.observability.exemplars import FILE_NAME, Exemplar, read_exemplars, write_exemplars
-from tests.support.tracing.kept import kept_attempt, kept_request
+from tests.support.observability.tracing.kept import kept_attempt, kept_request
 
 ONE = Exemplar(
     metric="platform_overhead_seconds",

@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 from apps.platform_cli.embedded.lock import DirectoryLock
 from apps.platform_cli.serve.metrics import worker as worker_metrics
 from apps.platform_cli.serve.metrics.worker import serve_metrics
-from tests.support.servers.ports import free_port
+from tests.support.servers.network.ports import free_port
 
 
 @pytest.fixture(autouse=True)

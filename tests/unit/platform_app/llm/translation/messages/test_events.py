@@ -17,7 +17,7 @@ from platform_app.llm.stream_conversion import assemble_response
 from platform_app.llm.translation.messages.events import MessageEvents
 from platform_app.llm.translation.messages.message import message_json
 from platform_app.llm.usage.counts import TokenUsage
-from tests.support.streams.messages_grammar import check_messages_grammar
+from tests.support.providers.streams.messages_grammar import check_messages_grammar
 
 USAGE = TokenUsage(20, 7, 27, 8, 4, 0, 3)
 Delta = dict[str, Any]

@@ -19,7 +19,7 @@ from platform_app.llm.translation.responses.envelope import Envelope
 from platform_app.llm.translation.responses.response import response_of_chat
 from platform_app.llm.translation.responses.stream import ResponseWriter
 from platform_app.llm.usage.counts import TokenUsage
-from tests.support.streams.responses_grammar import check_events, check_stream, parse_events
+from tests.support.providers.streams.responses_grammar import check_events, check_stream, parse_events
 
 _TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 _STRICT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)

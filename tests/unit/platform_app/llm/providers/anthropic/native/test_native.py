@@ -14,7 +14,7 @@ from platform_app.llm.providers.anthropic.native.response import AnthropicEvent,
 from platform_app.llm.providers.anthropic.native.stream import NativeEventDecoder
 from platform_app.llm.requests import UpstreamCall
 from platform_app.llm.translation.carried import carry_reasoning
-from tests.support.streams.messages_grammar import check_messages_grammar
+from tests.support.providers.streams.messages_grammar import check_messages_grammar
 
 BODY: dict[str, Any] = {
     "model": "claude", "max_tokens": 4000, "messages": [{"role": "user", "content": "hello"}],

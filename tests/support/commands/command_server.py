@@ -1,7 +1,7 @@
 """A process that has loaded `flowbiz-platform` and forks for each command: loading takes longer than most commands run.
 
-`python -m tests.support.command_server SOCKET` listens on the Unix socket until its stdin ends. A client sends the
-descriptors of stdout and stderr with a JSON object (`arguments`, `environment`, `directory`, and which of them are
+`python -m tests.support.commands.command_server SOCKET` listens on the Unix socket until its stdin ends. A client sends
+the descriptors of stdout and stderr with a JSON object (`arguments`, `environment`, `directory`, and which of them are
 `closed`), and closes its sending side. It receives two lines: the process id of the command and its exit code
 (negative: the signal that ended it).
 """

@@ -15,8 +15,8 @@ from openai.types.responses import ResponseStreamEvent
 from pydantic import TypeAdapter
 
 from tests.support.gateway.chat_routes import ChatRoute, stream_data
-from tests.support.streams import responses_grammar
-from tests.support.streams.messages_grammar import check_messages_grammar, events_of
+from tests.support.providers.streams import responses_grammar
+from tests.support.providers.streams.messages_grammar import check_messages_grammar, events_of
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from platform_app.llm.usage.pricing import FlatPrice
 from platform_app.rate_limit.matching import RuleBook
 from platform_app.rate_limit.service import RateLimitService
 from tests.support.fakes.core import FakeLedger, FakeLimiter
-from tests.support.in_process.provider import Script, ScriptedPool
+from tests.support.gateway.in_process.provider import Script, ScriptedPool
 
 CALLER = Caller("k" * 12, "in-process", "team-a", "test", frozenset({"platform:chat"}))
 KEY = "sk-in-process-51f0a9c2"

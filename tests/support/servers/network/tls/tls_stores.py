@@ -12,7 +12,7 @@ from pathlib import Path
 
 from apps.platform_cli.embedded.account import Account, account_for
 from apps.platform_cli.embedded.child import ChildProcess
-from tests.support.servers.ports import free_port
+from tests.support.servers.network.ports import free_port
 
 _START_SECONDS = 120
 _HBA = "local all all trust\nhostssl all all 127.0.0.1/32 scram-sha-256\nhostnossl all all all reject\n"

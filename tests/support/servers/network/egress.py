@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from apps.platform_cli.embedded.child import ChildProcess
-from tests.support.servers.ports import free_port
+from tests.support.servers.network.ports import free_port
 
 READY_SECONDS = 60.0
 USER, PASSWORD = "gateway", "egress-canary-7f3a91"

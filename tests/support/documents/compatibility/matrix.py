@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from platform_app.llm.providers.openai_responses.reasoning import ENCRYPTED as ENCRYPTED_REASONING
-from tests.support.compatibility.features import BASES, FEATURES, OPTIONS
+from tests.support.documents.compatibility.features import BASES, FEATURES, OPTIONS
 from tests.support.gateway.chat_routes import CLIENT_ROUTES, ChatRoute
-from tests.support.in_process.gateway import WIRES, InProcessGateway, Reply
-from tests.support.in_process.generated import ENCRYPTED, SIGNATURE, Generated, Segment, events_of, whole_of
-from tests.support.in_process.provider import Script, json_script
-from tests.support.streams.rebuilt import message_in, message_of_stream
+from tests.support.gateway.in_process.gateway import WIRES, InProcessGateway, Reply
+from tests.support.gateway.in_process.generated import ENCRYPTED, SIGNATURE, Generated, Segment, events_of, whole_of
+from tests.support.gateway.in_process.provider import Script, json_script
+from tests.support.providers.streams.rebuilt import message_in, message_of_stream
 
 MODELS = {"anthropic": "claude-sonnet-4-5"}
 PLAIN = Generated((Segment("text", ("Hel", "lo")),), (0, 0))

@@ -9,8 +9,8 @@ from typing import Any
 
 import httpx
 
-from tests.support.failover.faulty_provider import TEXT, Attempt
 from tests.support.gateway.process import Gateway
+from tests.support.providers.failover.faulty_provider import TEXT, Attempt
 
 HANG_SECONDS = 90.0
 """A request without a response by then hangs; every timeout of the gateway in these tests is a few seconds."""

@@ -90,13 +90,13 @@ def _command_server() -> "_CommandServer":
 
 
 class _CommandServer:
-    """The process of `tests.support.command_server`. It ends with this process, whose end closes its stdin."""
+    """The process of `tests.support.commands.command_server`. It ends with this process, whose end closes its stdin."""
 
     def __init__(self) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="fb")
         self._place = str(Path(self._directory.name) / "commands.sock")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.command_server", self._place],
+            [sys.executable, "-m", "tests.support.commands.command_server", self._place],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, env={"PATH": os.environ.get("PATH", "")},
         )  # fmt: skip
         assert self._process.stdout is not None

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from tests.support.failover.faulty_provider import (
+from tests.support.providers.failover.faulty_provider import (
     CUT_AFTER,
     MALFORMED_AT,
     RETRY_AFTER_SECONDS,
@@ -12,7 +12,7 @@ from tests.support.failover.faulty_provider import (
     Call,
     Fault,
 )
-from tests.support.failover.verdicts import Check, Seen, Verdict
+from tests.support.providers.failover.verdicts import Check, Seen, Verdict
 
 FIRST_TOKEN_SECONDS = 1.0
 """The first-token timeout of routes whose provider is idle or slow; nothing else in these tests is time-critical."""

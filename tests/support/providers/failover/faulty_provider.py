@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from tests.support.in_process.generated import Generated, Segment, events_of, whole_of
+from tests.support.gateway.in_process.generated import Generated, Segment, events_of, whole_of
 
 WORDS = [f"word{number}" for number in range(60)]
 TEXT = " ".join(WORDS)

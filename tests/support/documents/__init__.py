@@ -1,0 +1,1 @@
+"""The documentation as tests read it: pages, their examples, the rules of prose, the compatibility table."""
