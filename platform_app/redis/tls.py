@@ -11,7 +11,7 @@ from redis.asyncio import ConnectionPool
 from redis.asyncio.cluster import RedisCluster
 from redis.asyncio.connection import RedisSSLContext, SSLConnection
 
-from platform_app.config.file_stamp import file_stamp
+from platform_app.config.reading.file_stamp import file_stamp
 
 MAX_CONTEXTS = 16
 """More options than a process has; beyond it the oldest are made again."""

@@ -21,7 +21,7 @@ from platform_app.auth.keys.store import KeyStore
 from platform_app.auth.throttle import FailureThrottle, NoThrottle
 from platform_app.chat import ChatService
 from platform_app.config import PlatformConfig, Settings
-from platform_app.config.last_config import LastConfig
+from platform_app.config.reading.last_config import LastConfig
 from platform_app.core_contracts import CoreStatus, core_status
 from platform_app.db.connections import close_engines
 from platform_app.db.engine import make_engine, make_probe_engine

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 
 from platform_app.config import PlatformConfig, Settings, load_config_file, parse_config_file
-from platform_app.config.file_stamp import FileStamp, file_stamp
-from platform_app.config.last_config import LastConfig
+from platform_app.config.reading.file_stamp import FileStamp, file_stamp
+from platform_app.config.reading.last_config import LastConfig
 from platform_app.errors import ConfigurationError
 from platform_app.observability import metrics
 from platform_app.observability.logging import get_logger

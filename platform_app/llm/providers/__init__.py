@@ -6,6 +6,6 @@ pass requests of the same format on, translate others both ways, and refuse by n
 `factory.py` creates the adapter of a provider in the config file; a new format adds its case there.
 
 Shared: `error_body.py` reads an error body of any shape, `error_message.py` classifies it by its message if it has no
-code, and `content_filter.py` recognises filtered responses. `tool_ids.py` and `tool_names.py` map ids and names of
-tools to those that a provider accepts.
+code, and `content_filter.py` recognises filtered responses. `tools/` maps ids, names and kinds of tools to those that a
+provider accepts.
 """

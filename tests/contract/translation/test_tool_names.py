@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from platform_app.llm.providers.tool_names import tool_names
+from platform_app.llm.providers.tools.names import tool_names
 from tests.support.documents.compatibility.features import SCHEMA
 from tests.support.gateway.chat_routes import CHAT, CLIENT_ROUTES, RESPONSES, ChatRoute
 from tests.support.gateway.in_process.gateway import WIRES, InProcessGateway

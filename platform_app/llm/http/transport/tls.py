@@ -4,7 +4,7 @@ import ssl
 from pathlib import Path
 from typing import NamedTuple
 
-from platform_app.config.file_stamp import FileStamp, file_stamp
+from platform_app.config.reading.file_stamp import FileStamp, file_stamp
 from platform_app.observability.logging import get_logger
 
 _log = get_logger("provider")

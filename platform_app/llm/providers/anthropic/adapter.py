@@ -16,9 +16,9 @@ from platform_app.llm.providers.anthropic.native.conversion import assemble_mess
 from platform_app.llm.providers.anthropic.native.request import COUNTED_FIELDS, native_request
 from platform_app.llm.providers.anthropic.native.response import read_native_message, read_token_count
 from platform_app.llm.providers.anthropic.native.stream import NativeEventDecoder
-from platform_app.llm.providers.custom_tools import custom_tools
 from platform_app.llm.providers.model_list import read_model_list
-from platform_app.llm.providers.tool_names import ANTHROPIC_LENGTH, tool_names
+from platform_app.llm.providers.tools.custom_tools import custom_tools
+from platform_app.llm.providers.tools.names import ANTHROPIC_LENGTH, tool_names
 from platform_app.llm.requests import Operation, UpstreamCall
 
 DEFAULT_VERSION = "2023-06-01"

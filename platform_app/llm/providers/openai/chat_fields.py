@@ -9,7 +9,7 @@ from typing import Any
 
 from platform_app.llm.errors import unsupported
 from platform_app.llm.formats import ApiFormat
-from platform_app.llm.providers.tool_names import NO_NAMES, OPENAI_LENGTH, ToolNames, tool_names
+from platform_app.llm.providers.tools.names import NO_NAMES, OPENAI_LENGTH, ToolNames, tool_names
 from platform_app.llm.requests import UpstreamCall
 from platform_app.llm.translation.attachments import attachment_notes
 

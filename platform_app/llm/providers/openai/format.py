@@ -18,7 +18,7 @@ from platform_app.llm.providers.content_filter import is_filtered
 from platform_app.llm.providers.error_body import is_error_body, is_error_list
 from platform_app.llm.providers.json_reading import OddEvents, parse_response
 from platform_app.llm.providers.openai.errors import error_from_event
-from platform_app.llm.providers.tool_names import NO_NAMES, ToolNames
+from platform_app.llm.providers.tools.names import NO_NAMES, ToolNames
 from platform_app.llm.requests import Operation, UpstreamCall
 from platform_app.llm.responses import ChatChunk, ModelResponse
 

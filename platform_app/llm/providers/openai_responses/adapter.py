@@ -14,7 +14,7 @@ from platform_app.llm.providers.openai_responses.chat import stream as chat_stre
 from platform_app.llm.providers.openai_responses.chat.request import responses_request
 from platform_app.llm.providers.openai_responses.native import stream as native_stream
 from platform_app.llm.providers.openai_responses.reasoning import stateless, without_carried
-from platform_app.llm.providers.tool_names import OPENAI_LENGTH, ToolNames, tool_names
+from platform_app.llm.providers.tools.names import OPENAI_LENGTH, ToolNames, tool_names
 from platform_app.llm.requests import Operation, UpstreamCall
 
 _AZURE = "/openai/v1"

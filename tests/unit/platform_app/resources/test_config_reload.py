@@ -11,7 +11,7 @@ from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from platform_app.config import PlatformConfig, Settings, load_settings
-from platform_app.config.last_config import LastConfig
+from platform_app.config.reading.last_config import LastConfig
 from platform_app.errors import ConfigurationError
 from platform_app.resources import config_reload
 from platform_app.resources.config_reload import ConfigReload, load_config_of

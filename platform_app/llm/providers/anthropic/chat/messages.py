@@ -10,7 +10,7 @@ from platform_app.llm.codecs.exact_json import is_json_object
 from platform_app.llm.errors import unsupported
 from platform_app.llm.providers.anthropic.chat.images import document, image_source
 from platform_app.llm.providers.chat_messages import located_messages, tool_calls_of
-from platform_app.llm.providers.tool_ids import ToolIds
+from platform_app.llm.providers.tools.ids import ToolIds
 
 Block = dict[str, Any]
 _CACHE = "cache_control"
@@ -144,7 +144,7 @@ def _call(call: Any, where: str, ids: ToolIds) -> Block:
 
 
 def tool_name(name: str, where: str) -> str:
-    """Return the name of a tool (see tool_names.py). Raises ProviderRejectedRequest if it is empty."""
+    """Return the name of a tool (see tools/names.py). Raises ProviderRejectedRequest if it is empty."""
     if not name:
         raise unsupported(where, "must not be empty")
     return name

@@ -5,7 +5,7 @@ from typing import Any
 
 from platform_app.llm.errors import unsupported
 from platform_app.llm.providers.chat_messages import located_messages, tool_calls_of
-from platform_app.llm.providers.tool_ids import ToolIds
+from platform_app.llm.providers.tools.ids import ToolIds
 from platform_app.llm.translation.carried import carried_reasoning, is_carried
 
 Item = dict[str, Any]

@@ -6,7 +6,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from platform_app.llm.providers.tool_ids import ToolIds
+from platform_app.llm.providers.tools.ids import ToolIds
 
 GOOD = re.compile(r"[a-zA-Z0-9_-]{1,64}", re.ASCII)
 

@@ -1,0 +1,1 @@
+"""PostgreSQL as the gateway meets it: why it fails, failover, promotion of a standby."""
