@@ -8,37 +8,14 @@ from dataclasses import replace
 import pytest
 from structlog.testing import capture_logs
 
-from platform_app.idempotency.in_flight import IdempotencyPolicy, InFlightRequest
 from platform_app.idempotency.service import IdempotencyService
-from platform_app.idempotency.store import Holder
 from platform_app.idempotency.stored_response import StoredResponse
 from tests.support.fakes.core import Count
 from tests.support.fakes.memory_store import MemoryStore
+from tests.support.idempotency.in_process import OUTCOMES, POLICY, begun
 from tests.support.timing.virtual_time import virtual_time
 
-POLICY = IdempotencyPolicy(keep_seconds=3600, max_bytes=100, lease_seconds=6.0)
 ANSWER = StoredResponse(200, (), b"{}")
-OUTCOMES = "platform_idempotency_total"
-
-
-@pytest.fixture
-def store() -> MemoryStore:
-    return MemoryStore()
-
-
-@pytest.fixture
-def keeper(store: MemoryStore) -> IdempotencyService:
-    return IdempotencyService(store, POLICY)
-
-
-async def begin(keeper: IdempotencyService) -> InFlightRequest | StoredResponse:
-    return await keeper.begin(Holder("k1", "team"), "/a", "one", b"{}")
-
-
-async def begun(keeper: IdempotencyService) -> InFlightRequest:
-    attempt = await begin(keeper)
-    assert isinstance(attempt, InFlightRequest)
-    return attempt
 
 
 async def turns(count: int = 5) -> None:

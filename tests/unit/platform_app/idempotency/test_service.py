@@ -14,44 +14,16 @@ from platform_app.errors import (
     RateLimited,
     ValidationFailed,
 )
-from platform_app.idempotency.in_flight import IdempotencyPolicy, InFlightRequest
+from platform_app.idempotency.in_flight import InFlightRequest
 from platform_app.idempotency.service import HASH_APART_BYTES, IdempotencyService
 from platform_app.idempotency.store import Holder
 from platform_app.idempotency.stored_response import StoredResponse
 from tests.support.fakes.core import Count
 from tests.support.fakes.memory_store import MemoryStore
+from tests.support.idempotency.in_process import OUTCOMES, POLICY, begin, begun
+from tests.support.timing.virtual_time import virtual_time
 
-POLICY = IdempotencyPolicy(keep_seconds=3600, max_bytes=100, lease_seconds=0.06)
 ANSWER = StoredResponse(200, (("content-type", "application/json"),), b'{"a":\n1}', "gpt-4o")
-OUTCOMES = "platform_idempotency_total"
-
-
-@pytest.fixture
-def store() -> MemoryStore:
-    return MemoryStore()
-
-
-@pytest.fixture
-def keeper(store: MemoryStore) -> IdempotencyService:
-    return IdempotencyService(store, POLICY)
-
-
-async def begin(
-    keeper: IdempotencyService,
-    *,
-    caller: str = "k1",
-    owner: str = "team",
-    route: str = "/a",
-    key: str = "one",
-    body: bytes = b"{}",
-) -> InFlightRequest | StoredResponse:
-    return await keeper.begin(Holder(caller, owner), route, key, body)
-
-
-async def begun(keeper: IdempotencyService, **more: str) -> InFlightRequest:
-    attempt = await begin(keeper, **more)  # type: ignore[arg-type]
-    assert isinstance(attempt, InFlightRequest)
-    return attempt
 
 
 def test_stored_response_decodes_to_itself() -> None:
@@ -227,6 +199,7 @@ async def test_disconnect_during_quota_check_stores_response(store: MemoryStore)
 # --- the lease
 
 
+@virtual_time
 async def test_running_request_renews_its_lease(keeper: IdempotencyService, store: MemoryStore) -> None:
     attempt = await begun(keeper)
     await asyncio.sleep(POLICY.lease_seconds)
@@ -237,6 +210,7 @@ async def test_running_request_renews_its_lease(keeper: IdempotencyService, stor
     assert store.steps.count("renew") == renewed
 
 
+@virtual_time
 async def test_lost_record_is_taken_again(keeper: IdempotencyService, store: MemoryStore) -> None:
     attempt = await begun(keeper)
     store.forget()
@@ -277,6 +251,7 @@ async def test_unavailable_store_refuses_and_releases_late_claim(
     await (await begun(keeper)).release()
 
 
+@virtual_time
 async def test_allow_policy_runs_and_protects_after_recovery(store: MemoryStore) -> None:
     keeper = IdempotencyService(store, replace(POLICY, refuse_when_unavailable=False))
     store.down = True
