@@ -53,8 +53,8 @@ class SpooledLedger:
         """See Ledger."""
         if self._spool.policy != "refuse":
             return None
-        if self._spool.failing:
-            return "the disk of the spool refuses writes"
+        if self._spool.failure is not None:
+            return f"the disk of the spool refuses writes: {self._spool.failure}"
         return "the spool is full" if self._spool.full else None
 
     def append(self, event: LedgerEvent) -> None:

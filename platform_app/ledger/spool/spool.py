@@ -69,6 +69,7 @@ class Spool:
         self._unsynced: list[int] = []
         self._buffer: deque[bytes] = deque()
         self._failing = False
+        self._failure = ""
         # What the directory held when it was last listed, and what we appended since.
         self._listed = 0
         self._appended = 0
@@ -85,9 +86,9 @@ class Spool:
         return self.size >= self.max_bytes
 
     @property
-    def failing(self) -> bool:
-        """Whether the disk refused the last line."""
-        return self._failing
+    def failure(self) -> str | None:
+        """Why the disk refused the last line; None if it took it."""
+        return self._failure if self._failing else None
 
     def admit(self) -> None:
         """Raise LedgerUnavailable if the policy is to refuse requests and a line would have no room."""
@@ -210,6 +211,7 @@ class Spool:
     def _failed(self, why: str) -> None:
         metrics.LEDGER_SPOOL_FAILURES.inc()
         self.roll()
+        self._failure = why
         if not self._failing:
             self._failing = True
             _log.error("ledger_spool_failing", why=why, policy=self.policy)

@@ -83,7 +83,7 @@ def spool_in(directory: Path, **options: Any) -> Spool:
 
 def is_failing(spool: Spool) -> bool:
     """A function, since mypy takes a property that was asserted once for unchanging."""
-    return spool.failing
+    return spool.failure is not None
 
 
 def open_files() -> int:
