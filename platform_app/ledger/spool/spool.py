@@ -108,14 +108,26 @@ class Spool:
         """Close the segment that is being written, so that it can be shipped; the next line opens another."""
         if self._descriptor is None:
             return
-        if self._keep_for_sync:
-            self._unsynced.append(self._descriptor)
-        else:
-            os.close(self._descriptor)
-        self._descriptor = None
-        # If this fails, the segment is shipped all the same; only other workers do not drop it.
-        with contextlib.suppress(OSError):
+        descriptor, self._descriptor = self._descriptor, None
+        try:
             self._path.rename(self._path.with_suffix(CLOSED))
+        except FileNotFoundError:
+            self._take_back(descriptor)
+        except OSError:
+            pass  # the segment is shipped all the same; only other workers do not drop it
+        if self._keep_for_sync:
+            self._unsynced.append(descriptor)
+        else:
+            os.close(descriptor)
+
+    def _take_back(self, descriptor: int) -> None:
+        """Keep the lines of a segment whose file was removed. They are still readable, because the file is open."""
+        lines = os.pread(descriptor, self._written, 0).splitlines(keepends=True)
+        metrics.LEDGER_SPOOL_FAILURES.inc()
+        _log.error("ledger_segment_removed", lines=len(lines))
+        self._appended -= self._written
+        for line in lines:
+            self._keep(line)
 
     def retry(self) -> None:
         """Write what the disk refused before, if there is any."""
@@ -174,6 +186,7 @@ class Spool:
 
     def close(self) -> None:
         """Close the segment and release the owner. Segments that were not shipped wait for the next process."""
+        self.roll()
         self.retry()
         if self._buffer:
             metrics.LEDGER_DROPPED.labels("spool_failing").inc(len(self._buffer))
@@ -203,7 +216,7 @@ class Spool:
 
     def _open(self) -> None:
         path = segment_path(self.directory, time.time_ns() // 1_000_000, self.owner, self._sequence + 1)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND
         self._descriptor = os.open(path, flags, 0o600)
         self._sequence += 1
         self._path, self._written = path, 0

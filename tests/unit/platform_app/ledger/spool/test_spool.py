@@ -2,6 +2,7 @@ import errno
 import fcntl
 import os
 import resource
+import shutil
 import signal
 import stat
 import time
@@ -236,6 +237,37 @@ def test_removed_directory_is_a_failing_disk(tmp_path: Path) -> None:
     spool.retry()
     assert not is_failing(spool)
     spool.close()
+
+
+@pytest.mark.parametrize("sync", [False, True])
+def test_lines_of_a_removed_file_are_written_again(tmp_path: Path, sync: bool) -> None:
+    """A cleaner of temporary files removes the directory while a segment is open: nothing is lost."""
+    spool = spool_in(tmp_path / "spool", keep_for_sync=sync)
+    lines = [access(request_id=f"r{number}").line() for number in range(3)]
+    spool.append(lines[0])
+    spool.append(lines[1])
+    shutil.rmtree(spool.directory)
+    with capture_logs() as logs:
+        spool.roll()
+    assert [(line["event"], line["lines"]) for line in logs] == [("ledger_segment_removed", 2)]
+    spool.append(lines[2])
+    assert is_failing(spool)
+    spool.directory.mkdir()
+    spool.retry()
+    assert not is_failing(spool)
+    spool.roll()
+    content = b"".join(segment.path.read_bytes() for segment in list_directory(spool.directory).segments)
+    assert sorted(content.splitlines(keepends=True)) == sorted(lines)
+    spool.close()
+
+
+def test_removed_file_is_noticed_by_the_end_of_the_process(tmp_path: Path) -> None:
+    spool, line = spool_in(tmp_path), access().line()
+    spool.append(line)
+    for segment in list_directory(tmp_path).segments:
+        segment.path.unlink()
+    spool.close()
+    assert [segment.path.read_bytes() for segment in list_directory(tmp_path).segments] == [line]
 
 
 def test_closed_segments_are_synced_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
