@@ -28,7 +28,8 @@ from tests.support.gateway.process import Gateway, write_config
 from tests.support.gateway.public_certificates import share_public_certificates
 from tests.support.timing.apart import run_apart
 
-PROVIDER_KEY = "sk-canary-5d8c2f6ab1904e37"
+PROVIDER_KEY = "sk-canary-5d8c2f6ab190wqzx"
+"""Its end is no hexadecimal number: tests look for the last four characters, and ids are random digits."""
 PATIENT = {"retry": {"max_attempts": 1}, "breaker": {"minimum_calls": 100_000}}
 """Policies that let every scripted fault through as it is; the policies have their own tests."""
 GENEROUS = {"rules": [{"name": "key-rpm", "scope": "key", "limit": 1_000_000, "window_seconds": 60}]}
