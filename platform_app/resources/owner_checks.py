@@ -34,12 +34,15 @@ class OwnerWarnings:
 
     async def log(self, config: PlatformConfig) -> None:
         """Compare the owners of active keys with those of the config file. If the database cannot be read, nothing is
-        compared."""
+        compared. Of many warnings the first MAX_LINES are logged, and the number of the others."""
         if (keys := await active_owners(self._engine)) is None:
             return
         found = [check for check in owner_checks(config, keys) if not check.ok]
-        for check in [each for each in found if each not in self._logged][:MAX_LINES]:
+        new = [each for each in found if each not in self._logged]
+        for check in new[:MAX_LINES]:
             _log.warning("owner_name_suspected", owner=check.name.removeprefix("owner "), problem=check.detail)
+        if left_out := new[MAX_LINES:]:
+            _log.warning("owner_warnings_left_out", count=len(left_out), next_step="run: flowbiz-platform check")
         self._logged = frozenset(found)
 
 
@@ -62,16 +65,18 @@ def owner_checks(config: PlatformConfig, keys: Mapping[str, int]) -> Iterator[Ch
     if config.owners is None:
         yield from _similar(list(keys))
         return
+    for (
+        owner
+    ) in config.owners:  # before those of keys, which may be many: the file is what an operator has just changed
+        if owner not in keys:
+            similar = did_you_mean(owner, keys)
+            advice = f"did you mean '{similar}'?" if similar else "create one, or remove the owner"
+            yield _warning(owner, f"is under owners in the config file and has no active key; {advice}")
     for owner in keys:
         if owner not in config.owners:
             similar = did_you_mean(owner, config.owners)
             advice = f"did you mean '{similar}'?" if similar else "add it there"
             yield _warning(owner, f"has {keys[owner]} active keys and is not under owners in the config file; {advice}")
-    for owner in config.owners:
-        if owner not in keys:
-            similar = did_you_mean(owner, keys)
-            advice = f"did you mean '{similar}'?" if similar else "create one, or remove the owner"
-            yield _warning(owner, f"is under owners in the config file and has no active key; {advice}")
 
 
 def _similar(owners: list[str]) -> Iterator[Check]:

@@ -38,8 +38,8 @@ def test_undeclared_owners_that_resemble_others_are_warnings() -> None:
 
 def test_declared_owners_are_compared_with_keys() -> None:
     assert warnings(config("payments", "search"), {"payments": 3, "serach": 1}) == [
-        "owner serach: has 1 active keys and is not under owners in the config file; did you mean 'search'?",
         "owner search: is under owners in the config file and has no active key; did you mean 'serach'?",
+        "owner serach: has 1 active keys and is not under owners in the config file; did you mean 'search'?",
     ]
 
 
@@ -70,12 +70,24 @@ async def test_each_owner_warning_is_logged_once(monkeypatch: pytest.MonkeyPatch
         return [line["owner"] for line in lines]
 
     assert await names(config()) == []
-    assert await names(config("payments")) == ["paymnts", "payments"]
+    assert await names(config("payments")) == ["payments", "paymnts"]
     assert await names(config("payments")) == []
     assert await names(config("payments", "search")) == ["search"]
     assert await names(config("paymnts")) == []
-    assert await names(config("payments")) == ["paymnts", "payments"]
-    keys = {f"team-{number}": 1 for number in range(MAX_LINES + 5)}
-    assert len(await names(config("payments"))) == MAX_LINES
+    assert await names(config("payments")) == ["payments", "paymnts"]
     keys = None
     assert await names(config("payments")) == []
+
+
+async def test_of_many_warnings_the_rest_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The misspelt name in the file comes before those of the keys."""
+
+    async def active_owners(_: object) -> dict[str, int]:
+        return {f"team-{number}": 1 for number in range(MAX_LINES + 4)}
+
+    monkeypatch.setattr(module, "active_owners", active_owners)
+    with capture_logs() as lines:
+        await OwnerWarnings(None).log(config("paymnts"))  # type: ignore[arg-type]  # the engine is only handed on
+    *owners, rest = lines
+    assert [line["owner"] for line in owners] == ["paymnts", *(f"team-{number}" for number in range(MAX_LINES - 1))]
+    assert (rest["event"], rest["count"]) == ("owner_warnings_left_out", 5)
