@@ -59,7 +59,7 @@ async def test_json_response_has_every_documented_field(
     assert answer["conversation_id"] == "c1"
     assert answer["request_id"] == response.headers["x-request-id"]
     assert answer["trace_id"] == response.headers["traceparent"].split("-")[1]
-    assert 0 < answer["duration_ms"] < 5000
+    assert 0 < answer["duration_ms"] < 60_000
 
 
 async def test_messages_reach_the_provider_as_they_are(
@@ -370,5 +370,5 @@ async def test_client_that_reads_nothing_is_disconnected(monkeypatch: pytest.Mon
     generator = events()
     await anext(generator)
     with pytest.raises(ClientDisconnected):
-        await asyncio.wait_for(ByteStream(b"first", generator, EVENT_STREAM)({}, wire.receive, send), 1)
+        await asyncio.wait_for(ByteStream(b"first", generator, EVENT_STREAM)({}, wire.receive, send), 60)
     assert closed.is_set()

@@ -210,7 +210,7 @@ async def test_endless_provider_response_is_bounded(
     )
     assert (response.status_code, response.json()["error"]["code"]) == (502, "provider_bad_response")
     assert _resident_bytes(faulty, "VmHWM") - before < 80 * MIB
-    await simulator.wait_for_outcome(model, "client_closed", 2)
+    await simulator.wait_for_outcome(model, "client_closed")
 
 
 @needs_proc
@@ -227,7 +227,7 @@ async def test_endless_stream_keeps_memory_bounded(
             if taken > 100 * MIB:
                 break
     assert _resident_bytes(faulty, "VmHWM") - before < 40 * MIB
-    await simulator.wait_for_outcome("sim-huge-body", "client_closed", 2)
+    await simulator.wait_for_outcome("sim-huge-body", "client_closed")
 
 
 async def test_ordinary_request_after_hostile_bodies_succeeds(

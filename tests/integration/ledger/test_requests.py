@@ -138,7 +138,7 @@ async def test_every_response_leaves_one_decision(
     assert (row["method"], str(row["client_address"])) == (method, "127.0.0.1")
     # A route's template, never the path that a client typed; unmatched where the request did not get to the router.
     assert row["route"] == ("unmatched" if reason in ("not_found", "payload_too_large") else path)
-    assert 0 < row["duration_ms"] < 5000
+    assert 0 < row["duration_ms"] < 60_000
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -13,6 +13,9 @@ from apps.provider_simulator.record import KEPT_BODIES, KEPT_BODY_BYTES, KEPT_RE
 from apps.provider_simulator.server import ProviderSimulator
 from tests.support.providers.simulator_requests import AUTH, KEY, ask, chat, raw_request
 
+AT_ONCE_SECONDS = 10.0
+"""It takes milliseconds. The bound is for a busy machine, and a sixth of what the models wait."""
+
 # --- a client that leaves
 
 
@@ -47,9 +50,9 @@ async def test_disconnecting_client_is_noticed_at_once(
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     left = time.monotonic()
     connection.close()
-    record = await sim.wait_for_outcome(model, "client_closed", 1)
+    record = await sim.wait_for_outcome(model, "client_closed", AT_ONCE_SECONDS)
     assert record.ended is not None
-    assert record.ended - left < 0.1
+    assert record.ended - left < AT_ONCE_SECONDS
     assert record.ended - record.started >= 0.03
     assert record.closed_after_ms == pytest.approx((record.ended - record.started) * 1000)
     assert sim.stats()[model] | {"total": 1} == {

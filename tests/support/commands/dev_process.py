@@ -86,8 +86,8 @@ class Dev:
     def end(self) -> None:
         if self.process.poll() is None:
             self.process.kill()
-        self.process.wait(10)
+        self.process.wait(60)
 
 
-def all_gone(pids: list[int], seconds: float = 5.0) -> bool:
+def all_gone(pids: list[int], seconds: float = 60.0) -> bool:
     return all(processes.wait_gone(pid, seconds) for pid in pids)
