@@ -9,7 +9,7 @@ from pathlib import Path
 from apps.platform_cli.embedded.child import ChildProcess
 from tests.support.servers.network.ports import takes_connections
 
-READY_SECONDS = 20.0
+READY_SECONDS = 60.0
 
 _NGINX = """
 daemon off;

@@ -15,7 +15,7 @@ from apps.platform_cli.embedded.lock import DirectoryLock, LockedError
 SLEEP = [sys.executable, "-S", "-c", "import time; time.sleep(60)"]
 
 
-def gone(pid: int, seconds: float = 3.0) -> bool:
+def gone(pid: int, seconds: float = 60.0) -> bool:
     return processes.wait_gone(pid, seconds)
 
 

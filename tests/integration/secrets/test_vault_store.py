@@ -79,7 +79,7 @@ def lease(store: VaultSecretStore) -> Any:
     return store._token._lease
 
 
-async def until(condition: Callable[[], bool], seconds: float = 6.0) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.02)

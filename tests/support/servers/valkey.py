@@ -62,7 +62,7 @@ def valkey_cluster(nodes: int = 3) -> Iterator[list[EmbeddedValkey]]:
         for client in clients:
             for _, port, bus in servers:
                 _tell(client, "CLUSTER", "MEET", "127.0.0.1", port, bus)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not all(_is_whole(client, nodes) for client in clients):
             assert time.monotonic() < deadline, "the cluster does not form"
             time.sleep(0.05)
