@@ -47,7 +47,7 @@ LIMITS = "tests/integration/limits"
 TEXTS: dict[str, tuple[str, ...]] = {
     "platform_app/rate_limit/lua/{sliding_window,acquire,read,renew,settle}.lua": (
         f"{LIMITS}/scripts/test_lifetimes.py", f"{LIMITS}/scripts/test_rescan_edges.py",
-        f"{LIMITS}/scripts/test_replies.py",
+        f"{LIMITS}/scripts/test_replies.py", f"{LIMITS}/scripts/test_settlements.py",
         f"{LIMITS}/scripts/test_reservations.py", f"{LIMITS}/scripts/test_windows.py",
         f"{LIMITS}/test_lost_reservations.py", f"{LIMITS}/test_seeding.py",
     ),
