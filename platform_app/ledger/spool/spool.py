@@ -68,8 +68,7 @@ class Spool:
         self._sequence = 0
         self._unsynced: list[int] = []
         self._buffer: deque[bytes] = deque()
-        self._failing = False
-        self._failure = ""
+        self._failure: str | None = None
         # What the directory held when it was last listed, and what we appended since.
         self._listed = 0
         self._appended = 0
@@ -88,11 +87,11 @@ class Spool:
     @property
     def failure(self) -> str | None:
         """Why the disk refused the last line; None if it took it."""
-        return self._failure if self._failing else None
+        return self._failure
 
     def admit(self) -> None:
         """Raise LedgerUnavailable if the policy is to refuse requests and a line would have no room."""
-        if self.policy == "refuse" and (self._failing or self.full):
+        if self.policy == "refuse" and (self._failure is not None or self.full):
             metrics.LEDGER_REFUSED.inc()
             raise LedgerUnavailable(
                 "This instance cannot record requests right now, so it refuses them. Try again shortly.",
@@ -101,7 +100,7 @@ class Spool:
 
     def append(self, line: bytes) -> None:
         """Write one line, which ends in a line feed. If the disk refuses it, it is kept in memory for `retry`."""
-        if self._failing or not self._write(line):
+        if self._failure is not None or not self._write(line):
             self._keep(line)
 
     def roll(self) -> None:
@@ -135,8 +134,8 @@ class Spool:
             if not self._write(self._buffer[0]):
                 return
             self._buffer.popleft()
-        if self._failing:
-            self._failing = False
+        if self._failure is not None:
+            self._failure = None
             _log.warning("ledger_spool_recovered")
 
     def is_current(self, segment: Segment) -> bool:
@@ -224,9 +223,8 @@ class Spool:
     def _failed(self, why: str) -> None:
         metrics.LEDGER_SPOOL_FAILURES.inc()
         self.roll()
-        self._failure = why
-        if not self._failing:
-            self._failing = True
+        before, self._failure = self._failure, why
+        if before is None:
             _log.error("ledger_spool_failing", why=why, policy=self.policy)
 
     def _keep(self, line: bytes) -> None:

@@ -247,8 +247,10 @@ def test_lines_of_a_removed_file_are_written_again(tmp_path: Path, sync: bool) -
     spool.append(lines[0])
     spool.append(lines[1])
     shutil.rmtree(spool.directory)
+    failures = Count("platform_ledger_spool_failures_total")
     with capture_logs() as logs:
         spool.roll()
+    assert (failures.grown, spool.size) == (1, 0)
     assert [(line["event"], line["lines"]) for line in logs] == [("ledger_segment_removed", 2)]
     spool.append(lines[2])
     assert is_failing(spool)
@@ -267,7 +269,8 @@ def test_removed_file_is_noticed_by_the_end_of_the_process(tmp_path: Path) -> No
     for segment in list_directory(tmp_path).segments:
         segment.path.unlink()
     spool.close()
-    assert [segment.path.read_bytes() for segment in list_directory(tmp_path).segments] == [line]
+    [segment] = list_directory(tmp_path).segments
+    assert (segment.path.read_bytes(), segment.closed) == (line, True)
 
 
 def test_closed_segments_are_synced_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
