@@ -46,6 +46,7 @@ MORE_TESTS: dict[str, tuple[str, ...]] = {
 LIMITS = "tests/integration/limits"
 TEXTS: dict[str, tuple[str, ...]] = {
     "platform_app/rate_limit/lua/{sliding_window,acquire,read,renew,settle}.lua": (
+        f"{LIMITS}/scripts/test_waits.py", f"{LIMITS}/scripts/test_holders.py",
         f"{LIMITS}/scripts/test_lifetimes.py", f"{LIMITS}/scripts/test_rescan_edges.py",
         f"{LIMITS}/scripts/test_replies.py", f"{LIMITS}/scripts/test_settlements.py",
         f"{LIMITS}/scripts/test_reservations.py", f"{LIMITS}/scripts/test_windows.py",

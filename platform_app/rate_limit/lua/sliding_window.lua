@@ -158,9 +158,9 @@ local function slow_path()
     call('PEXPIRE', c.key, ms)
   end
 
-  -- Sets the units that this holder has reserved, and with them the sum of all reservations.
+  -- Sets the units that this holder has reserved, and with them the sum of all reservations. `c.mine` is known.
   local function reserve(c, units)
-    c.reserved = c.reserved - (c.mine or 0) + units
+    c.reserved = c.reserved - c.mine + units
     c.mine = units
     c.ends = math.min(c.ends or now_ms + reservation_ms, now_ms + reservation_ms)
     if units > 0 then
