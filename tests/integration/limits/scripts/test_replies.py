@@ -1,13 +1,17 @@
 """The exact replies of the scripts: which rule denies, what remains, and which budgets must be seeded first."""
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 
 from platform_app.rate_limit.limiters.redis import RedisLimiter
-from platform_app.rate_limit.limiters.scripts import ACQUIRE, READ
+from platform_app.rate_limit.limiters.scripts import ACQUIRE, READ, SETTLE
 from platform_app.rate_limit.matching import Charge
-from tests.support.limits.limiter import TimedScripts, charge, cost, lease, settled, tokens
+from tests.support.limits.limiter import SECOND, TimedScripts, charge, cost, lease, settled, tokens
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
 
 HEAD: list[str | int] = [64, "holder", 20_000]
 
@@ -70,3 +74,18 @@ async def test_counters_to_seed_are_returned_first(timed: TimedScripts) -> None:
     read = await timed.run(READ, [new.counter, known.counter], [*HEAD, *rules])
     assert [*read[:3], read[4], *read[6:]] == [0, timed.now, 100, 70, 1, 0, start, 2, 30, start]
     assert (await acquire(0, 0))[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("at", "start"), [(1000, 1000), (1999, 1000), (2000, 2000), (3999, 3000), (4000, 3000), (9000, 3000), (500, 1000)]
+)
+async def test_time_belongs_to_its_period_or_the_nearest(
+    timed: TimedScripts, redis: "Redis", at: int, start: int
+) -> None:
+    """The process names three periods, which begin at 1000, 2000 and 3000 s; its clock and the server's may differ."""
+    timed.now = at * SECOND
+    each = cost()
+    periods = [second * SECOND for second in (1000, 2000, 3000, 4000)]
+    await timed.run(ACQUIRE, [each.counter], [*HEAD, 4, 100, 10, 0, 0, *periods])
+    await timed.run(SETTLE, [each.counter], [*HEAD, at * SECOND, 4, 10, 5, *periods])
+    assert await redis.hget(each.counter, "h") == str(start * SECOND).encode()
