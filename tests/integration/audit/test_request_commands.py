@@ -16,14 +16,16 @@ from tests.support.ledger.events import access, spool_in, usage
 
 
 async def found_by(client: httpx.AsyncClient, gateway: Gateway, key: str, identifier: str) -> dict[str, Any]:
-    """The response once the request is stored."""
+    """The response once the request is stored. Its usage record can be stored before the decision."""
     url = f"{gateway.base_url}/v1/platform/requests/{identifier}"
     async with asyncio.timeout(300):
-        while (response := await client.get(url, headers={"X-API-Key": key})).status_code == 404:
+        while True:
+            response = await client.get(url, headers={"X-API-Key": key})
+            assert response.status_code in (200, 404), response.text
+            body: dict[str, Any] = response.json()
+            if response.status_code == 200 and all(found["access"] for found in body["data"]):
+                return body
             await asyncio.sleep(0.05)
-    assert response.status_code == 200, response.text
-    body: dict[str, Any] = response.json()
-    return body
 
 
 async def test_owner_finds_own_request_and_no_other(
