@@ -65,9 +65,8 @@ def owner_checks(config: PlatformConfig, keys: Mapping[str, int]) -> Iterator[Ch
     if config.owners is None:
         yield from _similar(list(keys))
         return
-    for (
-        owner
-    ) in config.owners:  # before those of keys, which may be many: the file is what an operator has just changed
+    # Before those of keys, which may be many: the file is what an operator has just changed.
+    for owner in config.owners:
         if owner not in keys:
             similar = did_you_mean(owner, keys)
             advice = f"did you mean '{similar}'?" if similar else "create one, or remove the owner"
