@@ -130,7 +130,11 @@ class Supervisor:
                 slot.worker.seen_at += stalled
             self._listen(slot, slot.worker, now)
             self._check(slot, slot.worker, now)
-        WORKERS_READY.set(sum(slot.worker is not None and slot.worker.ready for slot in self._slots))
+        self._count_ready()
+
+    def _count_ready(self) -> None:
+        """Count the workers that serve. One that no longer sends heartbeats does not, although it still runs."""
+        WORKERS_READY.set(sum(worker.ready and worker.dump_sent_at is None for worker in self._running()))
 
     def _start(self, slot: _Slot, now: float) -> None:
         try:
@@ -181,7 +185,6 @@ class Supervisor:
         _log.error(event, pid=worker.process.pid, silent_seconds=silent, stack=worker.stack())
 
     def _replace(self, slot: _Slot, worker: Worker, reason: str, now: float) -> None:
-        WORKER_RESTARTS.labels(reason).inc()
         code = worker.end()  # with its child processes
         forget_worker(worker.process.pid, self._metrics_directory)
         if now - worker.started_at >= STEADY_SECONDS and worker.ready:
@@ -190,6 +193,9 @@ class Supervisor:
             why = f"not ready within {self._timeout(worker):g} s" if reason == "slow_start" else describe_exit(code)
             self._note_failed_start(slot, code if code >= 0 else None, worker.failure() or why)
         self._pause(slot, now)
+        # Last: whoever sees the restart in a scrape sees a worker less, and none of its files.
+        self._count_ready()
+        WORKER_RESTARTS.labels(reason).inc()
 
     def _note_failed_start(self, slot: _Slot, code: int | None, reason: str) -> None:
         slot.failed_starts += 1

@@ -21,7 +21,7 @@ BUILD_INFO = Gauge(
     multiprocess_mode="livemax",
 )  # fmt: skip
 
-WORKERS_READY = Gauge("platform_workers_ready", "Workers that have sent a heartbeat and run.")
+WORKERS_READY = Gauge("platform_workers_ready", "Workers that have sent a heartbeat, run, and do not hang.")
 WORKERS_CONFIGURED = Gauge("platform_workers_configured", "Workers that the parent keeps running: PLATFORM_WORKERS.")
 OF_THE_PARENT = (WORKER_RESTARTS, WORKERS_READY, WORKERS_CONFIGURED)
 """The parent counts these itself. The workers have them too, and theirs are not shown."""

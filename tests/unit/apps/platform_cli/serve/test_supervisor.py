@@ -128,6 +128,11 @@ def make_world(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     FakeWorker.made = []
 
 
+def ready() -> int:
+    """Return the gauge of the workers that serve."""
+    return int(next(iter(workers.WORKERS_READY.collect())).samples[0].value)
+
+
 def test_beating_worker_is_left_alone(make_world: Any) -> None:
     world = make_world()
     world.step(10 * TIMEOUT)
@@ -149,6 +154,37 @@ def test_worker_without_heartbeat_is_dumped_and_replaced(make_world: Any) -> Non
     assert world.events == ["worker_hung"]
     assert world.logged[0][1]["stack"] == ["File x.py, line 1 in spin"]
     assert len(FakeWorker.made) == 2
+
+
+def test_worker_that_hangs_is_not_ready_while_its_stack_is_read(make_world: Any) -> None:
+    world = make_world(count=2)
+    assert ready() == 2
+    FakeWorker.made[0].silent = True
+    world.step(TIMEOUT + 0.5)
+    assert world.events == []
+    assert ready() == 1
+
+
+def test_restart_is_counted_when_the_worker_is_gone(make_world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scrape runs in another thread: with the restart it must not show the worker as ready, or its files."""
+    world = make_world(count=2)
+    first, _ = FakeWorker.made
+    forgotten: list[int] = []
+    seen: list[tuple[str, int, bool, list[int]]] = []
+
+    class Restarts:
+        def labels(self, reason: str) -> "Restarts":
+            self.reason = reason
+            return self
+
+        def inc(self) -> None:
+            seen.append((self.reason, ready(), first.ended, forgotten.copy()))
+
+    monkeypatch.setattr(workers, "WORKER_RESTARTS", Restarts())
+    monkeypatch.setattr(workers, "forget_worker", lambda pid, directory: forgotten.append(pid))
+    first.process.code = DIED
+    world.step()
+    assert seen == [("died", 1, True, [1])]
 
 
 def test_slow_start_has_a_longer_bound(make_world: Any) -> None:
