@@ -12,6 +12,7 @@ from apps.platform_api.server.heartbeat import DUMP_SIGNAL
 from apps.platform_cli.serve import supervisor as workers
 from apps.platform_cli.serve.options import ParentOptions
 from apps.platform_cli.serve.supervisor import MAX_RESTART_PAUSE_SECONDS, START_SECONDS, Supervisor
+from platform_app.observability.metrics.runtime import WORKERS_READY
 
 TIMEOUT = 30.0
 DIED = -9
@@ -130,7 +131,7 @@ def make_world(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 def ready() -> int:
     """Return the gauge of the workers that serve."""
-    return int(next(iter(workers.WORKERS_READY.collect())).samples[0].value)
+    return int(next(iter(WORKERS_READY.collect())).samples[0].value)
 
 
 def test_beating_worker_is_left_alone(make_world: Any) -> None:
