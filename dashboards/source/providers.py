@@ -160,7 +160,7 @@ def _latency() -> Row:
                 width=8,
             ),
             graph(
-                "Time per output chunk",
+                "Time per output chunk, p50",
                 Text(
                     "The mean pause between two chunks of a stream, by the model's name at the provider: the median.",
                     "below 0.1 s.",

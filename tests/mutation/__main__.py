@@ -61,8 +61,10 @@ def _mutate_text(
 ) -> None:
     make = {".lua": lua_mutants, ".yml": alert_mutants, ".json": dashboard_mutants}[Path(path).suffix]
     for mutant in _chosen(make(path, (workshop.tree / path).read_text()), options):
-        result = workshop.run_promtool(mutant) if path.endswith(".yml") else None
-        report.add(mutant, result if result and result.caught else workshop.run(mutant, tests))
+        result = workshop.run(mutant, tests)
+        if not result.caught and path.endswith(".yml"):
+            result = workshop.run_promtool(mutant)
+        report.add(mutant, result)
     sys.stdout.write(f"{report.line(path)}\n")
     sys.stdout.flush()
 

@@ -57,7 +57,7 @@ TEXTS: dict[str, tuple[str, ...]] = {
     "platform_app/idempotency/record.lua": (
         "tests/contract/test_idempotency_stores.py", "tests/integration/idempotency/test_full_redis.py",
     ),
-    "alerts/platform.yml": ("tests/unit/test_operations_files.py",),  # and promtool
+    "alerts/platform.yml": ("tests/integration/observability/test_alert_edges.py",),  # and promtool's own tests
     "dashboards/{overview,providers,keys-limits,runtime}.json": ("tests/unit/test_operations_files.py",),
 }  # fmt: skip
 """Files that are not Python, and the tests of each."""

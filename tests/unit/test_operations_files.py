@@ -34,6 +34,7 @@ _ROUTE = re.compile(r'\broute=~?"([^"]*)"')
 _BY = re.compile(r"\bby\s*\(([^)]*)\)")
 _GROUPING = re.compile(r"\b(by|without|on|ignoring|group_left|group_right)\s*\(([^)]*)\)")
 _LEGEND = re.compile(r"\{\{\s*(\w+)\s*\}\}")
+_QUANTILE = re.compile(r"\bhistogram_quantile\(\s*([\d.]+)")
 _RECORDED = re.compile(r"\bjob_slo:[\w:]+")
 _FENCED_QUERY = re.compile(r"^```promql\n(.*?)^```", re.M | re.S)
 
@@ -82,14 +83,13 @@ RUNBOOKS = sorted(set((ROOT / "runbooks").glob("*.md")) - {ROOT / "runbooks/READ
 ALWAYS_FIRING = {"Watchdog"}
 OF_PROMETHEUS = ("up", "ALERTS", "vector(")
 """What a query asks for if it names none of our series."""
-DASHBOARDS: dict[str, list[dict[str, Any]]] = {
-    page["uid"]: page["panels"]
-    for page in (json.loads(file.read_text()) for file in sorted((ROOT / "dashboards").glob("*.json")))
-}
+PAGES: list[dict[str, Any]] = [json.loads(file.read_text()) for file in sorted((ROOT / "dashboards").glob("*.json"))]
+DASHBOARDS: dict[str, list[dict[str, Any]]] = {page["uid"]: page["panels"] for page in PAGES}
 """The panels of each dashboard, by its uid."""
 PANELS = [panel for panels in DASHBOARDS.values() for panel in panels]
 QUERIES = [target for panel in PANELS for target in panel.get("targets", []) if "expr" in target]
 """Of the panels; the others are SQL."""
+ANNOTATIONS = [each for page in PAGES for each in page["annotations"]["list"]]
 
 
 def queries() -> Iterator[Any]:
@@ -100,6 +100,8 @@ def queries() -> Iterator[Any]:
         for target in panel.get("targets", []):
             if "expr" in target:
                 yield pytest.param(target["expr"], id=f"panel {panel['title']} {target['refId']}")
+    for number, annotation in enumerate(ANNOTATIONS):
+        yield pytest.param(annotation["expr"], id=f"annotation {annotation['name']} {number}")
     for runbook in sorted((ROOT / "runbooks").rglob("*.md")):
         for number, query in enumerate(_FENCED_QUERY.findall(runbook.read_text())):
             yield pytest.param(query, id=f"runbook {runbook.stem} {number}")
@@ -237,6 +239,28 @@ def test_panel_grouping_equals_its_legend() -> None:
         if "expr" in target
         for problem in grouping_problems(target["expr"], target.get("legendFormat", ""))
     } == set()
+
+
+def test_annotation_grouping_equals_its_title() -> None:
+    assert ANNOTATIONS
+    assert [
+        problem
+        for annotation in ANNOTATIONS
+        for problem in grouping_problems(annotation["expr"], annotation["titleFormat"])
+    ] == []
+
+
+def test_panel_names_its_quantile() -> None:
+    """In the legend if a panel shows several, otherwise in its title."""
+    named = {
+        (panel["title"], quantile): f"p{float(quantile) * 100:g}" in f"{panel['title']} {target['legendFormat']}"
+        for panel in PANELS
+        for target in panel.get("targets", [])
+        if "expr" in target
+        for quantile in _QUANTILE.findall(target["expr"])
+    }
+    assert named
+    assert [panel for panel, is_named in named.items() if not is_named] == []
 
 
 @pytest.mark.parametrize(

@@ -193,7 +193,7 @@ class Supervisor:
             why = f"not ready within {self._timeout(worker):g} s" if reason == "slow_start" else describe_exit(code)
             self._note_failed_start(slot, code if code >= 0 else None, worker.failure() or why)
         self._pause(slot, now)
-        # Last: whoever sees the restart in a scrape sees a worker less, and none of its files.
+        # Last: a scrape that shows the restart shows one worker less, and none of its files.
         self._count_ready()
         WORKER_RESTARTS.labels(reason).inc()
 

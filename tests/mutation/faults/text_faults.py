@@ -1,5 +1,6 @@
 """Mutants of Lua scripts and of PromQL, made by patterns: neither has a syntax tree here."""
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -22,13 +23,18 @@ LUA = (
 PROMQL = (
     (r"(?<= )>=?(?= )", "<"), (r"(?<= )<=?(?= )", ">"), (r"(?<= )== 0\b", "> 0"),
     (r"\band\b", "unless"), (r"\bunless\b", "and"),
-    (r"(?<= [<>] )(?!0\b(?!\.))[\d.]+", r"(\g<0> * 2)"), (r"(?<= [<>] )(?!0\b(?!\.))[\d.]+", r"(\g<0> / 2)"),
+    (r"(?<= [<>] )(?!0\b(?!\.))[\d.]+(?:e\d+)?", r"(\g<0> * 2)"),
+    (r"(?<= [<>] )(?!0\b(?!\.))[\d.]+(?:e\d+)?", r"(\g<0> / 2)"),
     (r"(?<= > )0\b(?!\.)", "1"), (r"(?<= (?:>=|==) )[1-9][\d.]*", r"(\g<0> * 2)"), (r"(?<=\d) - (?=\w)", " + "),
 )  # fmt: skip
 """For alert rules, which promtool tests."""
 
-GROUPING = ((r"\b(by|on|without) \((\w+)", r"\g<1> (\g<2>_gone"),)
-"""A label that no series has: for dashboards, which only a comparison with the code tests."""
+IN_DASHBOARDS = (
+    (r"(?<=\b(?:by|on) \()\w+|(?<=\bwithout \()\w+|(?<=, )\w+(?=[\w, ]*\) )", r"\g<0>_gone"),
+    (r"(?<=histogram_quantile\()0\.5\b", "0.9"), (r"(?<=histogram_quantile\()0\.9\d?\b", "0.5"),
+)  # fmt: skip
+"""For dashboards, which comparisons with the code and with their legends test: a label that no series has, and another
+quantile."""
 
 
 def lua_mutants(path: str, source: str) -> list[Mutant]:
@@ -51,8 +57,15 @@ def alert_mutants(path: str, source: str) -> list[Mutant]:
 
 
 def dashboard_mutants(path: str, source: str) -> list[Mutant]:
-    """Return a mutant for each grouping label of a dashboard's queries."""
-    return mutants_of(path, source, list(_changes(source, source, GROUPING, lambda start: _title(source, start))))
+    """Return a mutant for each grouping label and each quantile of a dashboard's queries."""
+    changes: list[Change] = []
+    end = 0
+    for title, query in _queries(json.loads(source)):
+        written = json.dumps(query, ensure_ascii=False)
+        start = source.index(written, end)  # json.loads keeps the order of the text
+        end = start + len(written)
+        changes += _changes(" " * start + written, source, IN_DASHBOARDS, lambda _, title=title: title)  # type: ignore[misc]  # a lambda's default has no annotation
+    return mutants_of(path, source, changes)
 
 
 def _changes(
@@ -101,9 +114,18 @@ def _function(code: str, start: int) -> str:
     return names[-1] if names else "script"
 
 
-def _title(source: str, start: int) -> str:
-    """The title of the panel that a query belongs to: the last one before it."""
-    return re.findall(r'"title": "([^"]*)"', source[:start])[-1]  # type: ignore[no-any-return]
+def _queries(part: Any, title: str = "") -> Iterator[tuple[str, str]]:
+    """Yield each query of a dashboard with the title of its panel, or the name of its annotation."""
+    if isinstance(part, list):
+        for each in part:
+            yield from _queries(each, title)
+    elif isinstance(part, dict):
+        named = part.get("title") or part.get("name") or title
+        for key, value in part.items():
+            if key == "expr":
+                yield named, value
+            else:
+                yield from _queries(value, named if isinstance(named, str) else title)
 
 
 def _blank(text: str) -> str:
