@@ -134,7 +134,7 @@ async def open_ledger(
         writer = LedgerWriter(spool, orphans, Shipper(session), retention_of(settings))
         spool.wake_writer = writer.wake
         charges = OrphanCharges(spool.directory, orphans, settler) if settler is not None else None
-        maintenance = SpoolMaintenance(spool, orphans, settings.spool_fsync_seconds, charges)
+        maintenance = SpoolMaintenance(spool, orphans, settings.spool_fsync_seconds, charges, pending)
         maintenance.each_round = lambda: ledger.refusals.end_minute(datetime.now(UTC))
         partitions = maintain_forever(maintenance_session, retention_of(settings))
         tasks = _Tasks(

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 
 from platform_app.ledger.shipping.orphan_charges import OrphanCharges
+from platform_app.ledger.spool.pending import PendingLines
 from platform_app.ledger.spool.recovery import Recovered, recover
 from platform_app.ledger.spool.segments import Listing, Orphans, drop_oldest, list_directory
 from platform_app.ledger.spool.spool import Spool
@@ -25,7 +26,12 @@ class SpoolMaintenance:
     """Maintains the directory twice a second."""
 
     def __init__(
-        self, spool: Spool, orphans: Orphans, sync_seconds: float, charges: OrphanCharges | None = None
+        self,
+        spool: Spool,
+        orphans: Orphans,
+        sync_seconds: float,
+        charges: OrphanCharges | None = None,
+        pending: PendingLines | None = None,
     ) -> None:
         """
         Args:
@@ -33,6 +39,7 @@ class SpoolMaintenance:
             orphans: the dead owners that this process adopted.
             sync_seconds: how often appended lines are forced to disk; 0 leaves it to the system.
             charges: sends what dead owners' calls are charged.
+            pending: the pending lines of this process.
         """
         self._spool = spool
         self._orphans = orphans
@@ -40,6 +47,7 @@ class SpoolMaintenance:
         self._sync_at = time.monotonic() + sync_seconds
         self._adopt_at = time.monotonic()
         self._charges = charges
+        self._pending = pending
         self.each_round: Callable[[], None] = lambda: None
         """Called twice a second."""
         self._dropping = False
@@ -68,6 +76,7 @@ class SpoolMaintenance:
 
     async def run_once(self) -> None:
         """Do all of it once. Raises OSError if the directory cannot be read."""
+        self._restore_files()
         self._spool.retry()
         self.each_round()
         mark = self._spool.mark()
@@ -81,6 +90,14 @@ class SpoolMaintenance:
         if self._sync_seconds and time.monotonic() >= self._sync_at:
             await asyncio.to_thread(self._spool.sync, self._spool.to_sync())
             self._sync_at = time.monotonic() + self._sync_seconds
+
+    def _restore_files(self) -> None:
+        """Make removed files of this process again; the spool does so for its segments."""
+        # What prevents it also makes the next line or the listing fail, and these report it.
+        with contextlib.suppress(OSError):
+            self._spool.keep_ownership()
+            if self._pending is not None:
+                self._pending.restore()
 
     async def _adopt(self, listing: Listing) -> None:
         recovered: list[Recovered] = []

@@ -10,6 +10,7 @@ disk refuses that, where a mapped page without room on the disk would end the pr
 """
 
 import contextlib
+import errno
 import heapq
 import mmap
 import os
@@ -84,6 +85,29 @@ class PendingLines:
         if self._map is not None:
             self._map[slot * SLOT_BYTES] = _FREE
             heapq.heappush(self._free, slot)
+
+    def restore(self) -> None:
+        """Make the file again if it was removed while lines were in it: a `kill -9` would lose them.
+
+        Raises:
+            OSError: the directory cannot be written.
+        """
+        if self._map is None or os.fstat(self._descriptor).st_nlink:  # type: ignore[arg-type]  # open with the map
+            return
+        old, lines = self._map, len(self._map)
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            if os.pwrite(descriptor, old, 0) != lines:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            self._map = mmap.mmap(descriptor, lines)
+        except BaseException:
+            os.close(descriptor)
+            self._path.unlink()
+            raise
+        old.close()
+        os.close(self._descriptor)  # type: ignore[arg-type]  # open with the map
+        self._descriptor = descriptor
+        _log.error("ledger_pending_file_removed", lines=self._used - len(self._free))
 
     def close(self) -> None:
         """Close the file, and remove it if no line is left. Else the next process takes the lines over."""

@@ -6,7 +6,8 @@ lines; names without it are of version 1 (docs/adr/0032). Later versions are lef
 
 An owner is one run of one process, `<pid>-<random>`. It holds a lock (flock) on `<owner>.lock` as long as it lives, and
 the kernel releases the lock however the process dies. A process that gets the lock of another owner therefore may ship,
-and remove, all segments of that owner. Live processes never wait for each other.
+and remove, all segments of that owner. Live processes never wait for each other. A lock file that was removed is
+made again by its owner, and until the owner had time for that no other process takes it for dead.
 """
 
 import contextlib
@@ -14,6 +15,7 @@ import fcntl
 import os
 import re
 import secrets
+import time
 from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +28,8 @@ PENDING, CHARGES = ".pending", ".charges"
 """See pending.py and orphan_charges.py."""
 MAX_ADOPTED = 32
 """Dead owners whose locks one process holds at once; it adopts the others later."""
+WITHOUT_LOCK_SECONDS = 10.0
+"""So long a lock file may be missing before its owner counts as dead, if it seems to be at work."""
 
 _OWNER = r"\d+-[0-9a-f]{8}"
 _SEGMENT = re.compile(rf"(\d{{13}})-({_OWNER})-(\d{{6,}})(?:\.v([2-4]))?({re.escape(OPEN)}|{re.escape(CLOSED)})")
@@ -133,6 +137,28 @@ def take_ownership(directory: Path) -> tuple[str, int]:
         os.close(descriptor)
 
 
+def restore_ownership(directory: Path, owner: str, descriptor: int) -> int:
+    """Make an owner's lock file again if it was removed or replaced.
+
+    Returns:
+        The descriptor that holds the lock: the one that was given, if the file is there. Also the given one if another
+        process has locked the file: that process takes this one for dead and ships its segments until none is left.
+
+    Raises:
+        OSError: the directory cannot be written.
+    """
+    path = directory / f"{owner}{LOCK}"
+    with contextlib.suppress(FileNotFoundError):
+        if os.path.samestat(path.lstat(), os.fstat(descriptor)):
+            return descriptor
+    again = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
+    if not _try_lock(again):
+        os.close(again)
+        return descriptor
+    os.close(descriptor)
+    return again
+
+
 def release_ownership(directory: Path, owner: str, descriptor: int) -> None:
     """Release an owner's lock, and remove its file if the owner has no segment left."""
     with contextlib.suppress(OSError):
@@ -148,6 +174,8 @@ class Orphans:
         self._directory = directory
         self._ourselves = ourselves
         self._locks: dict[str, int] = {}
+        self._without_lock: dict[str, float] = {}
+        """When owners were first seen without a lock file."""
 
     @property
     def owners(self) -> Container[str]:
@@ -171,6 +199,7 @@ class Orphans:
         """
         strangers = listing.owners - self._locks.keys() - {self._ourselves}
         self._release_finished({segment.owner for segment in listing.segments} | listing.unfinished)
+        strangers -= self._may_be_alive(listing, strangers)
         adopted = []
         for owner in sorted(strangers):
             if len(self._locks) < MAX_ADOPTED and (descriptor := self._try(owner)) is not None:
@@ -195,6 +224,19 @@ class Orphans:
     def _release_finished(self, with_segments: Iterable[str]) -> None:
         for owner in self._locks.keys() - set(with_segments):
             release_ownership(self._directory, owner, self._locks.pop(owner))
+
+    def _may_be_alive(self, listing: Listing, owners: Iterable[str]) -> set[str]:
+        """Return the owners that seem to be at work and whose lock files have been missing only for a moment."""
+        writing = {segment.owner for segment in listing.segments if not segment.closed}
+        without = {
+            owner for owner in owners if (owner in writing or self._has(owner, PENDING)) and not self._has(owner, LOCK)
+        }
+        now = time.monotonic()
+        self._without_lock = {owner: self._without_lock.get(owner, now) for owner in without}
+        return {owner for owner, since in self._without_lock.items() if now - since < WITHOUT_LOCK_SECONDS}
+
+    def _has(self, owner: str, suffix: str) -> bool:
+        return (self._directory / f"{owner}{suffix}").exists()
 
     def _try(self, owner: str) -> int | None:
         try:

@@ -13,7 +13,15 @@ from pathlib import Path
 from typing import Literal
 
 from platform_app.errors import LedgerUnavailable
-from platform_app.ledger.spool.segments import CLOSED, Listing, Segment, release_ownership, segment_path, take_ownership
+from platform_app.ledger.spool.segments import (
+    CLOSED,
+    Listing,
+    Segment,
+    release_ownership,
+    restore_ownership,
+    segment_path,
+    take_ownership,
+)
 from platform_app.observability import metrics
 from platform_app.observability.logging import get_logger
 
@@ -64,7 +72,8 @@ class Spool:
         self._descriptor: int | None = None
         self._path: Path
         self._written: int
-        # Both are of the segment that is open.
+        self._lines: int
+        # All three are of the segment that is open.
         self._sequence = 0
         self._unsynced: list[int] = []
         self._buffer: deque[bytes] = deque()
@@ -88,6 +97,17 @@ class Spool:
     def failure(self) -> str | None:
         """Why the disk refused the last line; None if it took it."""
         return self._failure
+
+    def keep_ownership(self) -> None:
+        """Make the lock file again if it was removed: without it other processes take this one for dead.
+
+        Raises:
+            OSError: the directory cannot be written.
+        """
+        lock = restore_ownership(self.directory, self.owner, self._lock)
+        if lock != self._lock:
+            self._lock = lock
+            _log.error("ledger_lock_removed", owner=self.owner)
 
     def admit(self) -> None:
         """Raise LedgerUnavailable if the policy is to refuse requests and a line would have no room."""
@@ -121,10 +141,15 @@ class Spool:
 
     def _take_back(self, descriptor: int) -> None:
         """Keep the lines of a segment whose file was removed. They are still readable, because the file is open."""
-        lines = os.pread(descriptor, self._written, 0).splitlines(keepends=True)
         metrics.LEDGER_SPOOL_FAILURES.inc()
-        _log.error("ledger_segment_removed", lines=len(lines))
         self._appended -= self._written
+        try:
+            lines = os.pread(descriptor, self._written, 0).splitlines(keepends=True)
+        except OSError as error:
+            metrics.LEDGER_DROPPED.labels("spool_failing").inc(self._lines)
+            _log.error("ledger_lines_lost", lines=self._lines, why=error.strerror)
+            return
+        _log.error("ledger_segment_removed", lines=len(lines))
         for line in lines:
             self._keep(line)
 
@@ -207,6 +232,7 @@ class Spool:
             self._failed("the disk took only a part of a line")
             return False
         self._written += written
+        self._lines += 1
         self._appended += written
         if self._written >= self._segment_bytes:
             self.roll()
@@ -218,7 +244,7 @@ class Spool:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND
         self._descriptor = os.open(path, flags, 0o600)
         self._sequence += 1
-        self._path, self._written = path, 0
+        self._path, self._written, self._lines = path, 0, 0
 
     def _failed(self, why: str) -> None:
         metrics.LEDGER_SPOOL_FAILURES.inc()

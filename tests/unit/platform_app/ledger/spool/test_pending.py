@@ -15,7 +15,7 @@ from platform_app.ledger.spool import recovery
 from platform_app.ledger.spool.maintenance import SpoolMaintenance
 from platform_app.ledger.spool.pending import GROW_SLOTS, MAX_SLOTS, SLOT_BYTES, PendingLines, read_pending
 from platform_app.ledger.spool.recovery import Recovered, recover
-from platform_app.ledger.spool.segments import CHARGES, PENDING, Orphans, list_directory
+from platform_app.ledger.spool.segments import CHARGES, LOCK, PENDING, Orphans, list_directory
 from platform_app.ledger.spool.spool import Spool
 from tests.support.fakes.core import Count
 from tests.support.ledger.events import access, spool_in, usage
@@ -27,6 +27,7 @@ SETTLEMENT = [{"holder": "abc", "at": 1, "counters": [["fbp:rl:{k}:c", 3, 10, 10
 @pytest.fixture
 def left(tmp_path: Path) -> PendingLines:
     """The pending lines of a process that will not live to end them."""
+    (tmp_path / f"{DEAD}{LOCK}").touch()
     return PendingLines(tmp_path / f"{DEAD}{PENDING}", HEAD)
 
 

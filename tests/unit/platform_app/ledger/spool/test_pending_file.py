@@ -194,3 +194,47 @@ def test_boot_is_named_where_the_system_says_it(path: Path, monkeypatch: pytest.
     pending.put(LINE)
     pending.close()
     assert orjson.loads(path.read_bytes().partition(b"\n")[0]) == {"boot": ""}
+
+
+def test_file_that_was_removed_is_made_again_with_its_lines(path: Path) -> None:
+    before = open_files()
+    lines = PendingLines(path, {"version": 7})
+    lines.restore()  # nothing is there yet
+    slots = [lines.put(b'{"a":%d}\n' % number) for number in range(GROW_SLOTS + 3)]
+    lines.clear(slots[4])  # type: ignore[arg-type]  # it was written
+    opened = open_files()
+    lines.restore()
+    assert open_files() == opened
+    path.unlink()
+    with capture_logs() as logs:
+        lines.restore()
+    assert [(line["event"], line["lines"]) for line in logs] == [("ledger_pending_file_removed", GROW_SLOTS + 2)]
+    assert open_files() == opened
+    assert path.stat().st_mode & 0o777 == 0o600
+    lines.replace(slots[0], b'{"a":"changed"}\n')  # type: ignore[arg-type]  # it was written
+    assert lines.put(b'{"a":"new"}\n') == slots[4]
+    left = left_in(path)
+    assert left.head["version"] == 7
+    assert left.lines[0] == b'{"a":"changed"}\n'
+    assert b'{"a":"new"}\n' in left.lines
+    assert len(left.lines) == GROW_SLOTS + 3
+    for slot in slots:
+        lines.clear(slot)  # type: ignore[arg-type]  # it was written
+    lines.close()
+    assert (path.exists(), open_files()) == (False, before)
+
+
+@pytest.mark.parametrize("taken", [0, SLOT_BYTES])
+def test_file_that_finds_no_room_again_is_tried_again(path: Path, monkeypatch: pytest.MonkeyPatch, taken: int) -> None:
+    lines = PendingLines(path)
+    lines.put(LINE)
+    path.unlink()
+    before = open_files()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", lambda *_: taken)
+        with pytest.raises(OSError, match="No space left"):
+            lines.restore()
+    assert (path.exists(), open_files()) == (False, before)
+    lines.restore()
+    assert left_in(path).lines == [LINE]
+    lines.close()

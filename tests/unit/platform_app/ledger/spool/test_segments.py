@@ -7,6 +7,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,13 +15,17 @@ import pytest
 from platform_app.ledger.spool import segments
 from platform_app.ledger.spool.segments import (
     LOCK,
+    PENDING,
+    WITHOUT_LOCK_SECONDS,
     Orphans,
     drop_oldest,
     list_directory,
     release_ownership,
+    restore_ownership,
     segment_path,
     take_ownership,
 )
+from tests.support.fakes.core import FakeClock
 from tests.support.ledger.events import access, open_files, spool_in
 
 NOW_MS = 1_790_000_000_000
@@ -136,6 +141,65 @@ def test_release_without_a_lock_file_still_closes(tmp_path: Path) -> None:
     assert open_files() == before
 
 
+def locked_by_another(path: Path) -> bool:
+    """Return whether some descriptor holds the lock of a file."""
+    with path.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def test_lock_file_that_is_there_is_left_alone(tmp_path: Path) -> None:
+    owner, descriptor = take_ownership(tmp_path)
+    before = open_files()
+    assert restore_ownership(tmp_path, owner, descriptor) == descriptor
+    assert open_files() == before
+    release_ownership(tmp_path, owner, descriptor)
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_lock_file_that_was_removed_is_made_again(tmp_path: Path, replaced: bool) -> None:
+    owner, descriptor = take_ownership(tmp_path)
+    path, before = tmp_path / f"{owner}{LOCK}", open_files()
+    path.unlink()
+    if replaced:
+        path.touch(mode=0o600)
+    restored = restore_ownership(tmp_path, owner, descriptor)
+    assert locked_by_another(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert open_files() == before
+    assert restore_ownership(tmp_path, owner, restored) == restored
+    release_ownership(tmp_path, owner, restored)
+    assert not path.exists()
+
+
+def test_lock_that_another_process_took_is_left_to_it(tmp_path: Path) -> None:
+    owner, descriptor = take_ownership(tmp_path)
+    path = tmp_path / f"{owner}{LOCK}"
+    path.unlink()
+    with path.open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        before = open_files()
+        assert restore_ownership(tmp_path, owner, descriptor) == descriptor
+        assert open_files() == before
+    restored = restore_ownership(tmp_path, owner, descriptor)
+    assert locked_by_another(path), "the other one has finished"
+    release_ownership(tmp_path, owner, restored)
+
+
+def test_lock_that_became_a_link_is_not_followed(tmp_path: Path) -> None:
+    owner, descriptor = take_ownership(tmp_path)
+    path = tmp_path / f"{owner}{LOCK}"
+    path.unlink()
+    (tmp_path / "elsewhere").touch()
+    path.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="symbolic links"):
+        restore_ownership(tmp_path, owner, descriptor)
+    os.close(descriptor)
+
+
 @pytest.fixture
 def orphans(tmp_path: Path) -> Iterator[Orphans]:
     orphans = Orphans(tmp_path, OURSELVES)
@@ -221,3 +285,37 @@ def test_own_segments_are_never_adopted(tmp_path: Path) -> None:
     assert orphans.adopt(list_directory(tmp_path), recovered.append) == []
     assert recovered == []
     orphans.close()
+
+
+@pytest.mark.parametrize("sign", ["segment", "pending"])
+def test_owner_at_work_without_a_lock_file_is_waited_for(
+    tmp_path: Path, orphans: Orphans, monkeypatch: pytest.MonkeyPatch, sign: str
+) -> None:
+    clock = FakeClock()
+    monkeypatch.setattr(segments, "time", SimpleNamespace(monotonic=clock))
+    file = segment_path(tmp_path, NOW_MS, ONE, 1) if sign == "segment" else tmp_path / f"{ONE}{PENDING}"
+    file.write_bytes(b"[1]\n")
+    assert orphans.adopt(list_directory(tmp_path)) == []
+    clock.advance(WITHOUT_LOCK_SECONDS - 0.1)
+    assert orphans.adopt(list_directory(tmp_path)) == []
+    clock.advance(0.1)
+    assert orphans.adopt(list_directory(tmp_path)) == [ONE]
+
+
+def test_lock_file_that_came_back_starts_the_wait_again(
+    tmp_path: Path, orphans: Orphans, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = FakeClock()
+    monkeypatch.setattr(segments, "time", SimpleNamespace(monotonic=clock))
+    spool = spool_in(tmp_path)
+    spool.append(access().line())
+    lock = tmp_path / f"{spool.owner}{LOCK}"
+    lock.unlink()
+    assert orphans.adopt(list_directory(tmp_path)) == []
+    spool.keep_ownership()
+    clock.advance(WITHOUT_LOCK_SECONDS)
+    assert orphans.adopt(list_directory(tmp_path)) == []
+    lock.unlink()
+    assert orphans.adopt(list_directory(tmp_path)) == [], "it was there meanwhile"
+    spool.keep_ownership()
+    spool.close()

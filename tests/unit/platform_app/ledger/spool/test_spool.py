@@ -263,6 +263,29 @@ def test_lines_of_a_removed_file_are_written_again(tmp_path: Path, sync: bool) -
     spool.close()
 
 
+def test_removed_file_that_cannot_be_read_back_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool = spool_in(tmp_path)
+    for _ in range(3):
+        spool.append(access().line())
+    for segment in list_directory(tmp_path).segments:
+        segment.path.unlink()
+
+    def refuse(*_: object) -> bytes:
+        raise OSError(5, "Input/output error")
+
+    dropped = Count("platform_ledger_dropped_total", reason="spool_failing")
+    with monkeypatch.context() as patch, capture_logs() as logs:
+        patch.setattr(os, "pread", refuse)
+        spool.roll()
+    assert (dropped.grown, spool.size) == (3, 0)
+    assert [(line["event"], line["lines"], line["why"]) for line in logs] == [
+        ("ledger_lines_lost", 3, "Input/output error")
+    ]
+    spool.append(access().line())
+    assert len(list_directory(tmp_path).segments) == 1
+    spool.close()
+
+
 def test_removed_file_is_noticed_by_the_end_of_the_process(tmp_path: Path) -> None:
     spool, line = spool_in(tmp_path), access().line()
     spool.append(line)

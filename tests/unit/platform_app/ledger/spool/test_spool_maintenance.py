@@ -16,9 +16,10 @@ from platform_app.ledger.events.intents import HEAD, PendingIntent
 from platform_app.ledger.events.usage_record import INTERRUPTED
 from platform_app.ledger.shipping.orphan_charges import OrphanCharges
 from platform_app.ledger.spool import maintenance as maintenance_module
+from platform_app.ledger.spool import spool as spool_module
 from platform_app.ledger.spool.maintenance import SpoolMaintenance
-from platform_app.ledger.spool.pending import PendingLines
-from platform_app.ledger.spool.segments import PENDING, Orphans, list_directory, segment_path
+from platform_app.ledger.spool.pending import PendingLines, read_pending
+from platform_app.ledger.spool.segments import LOCK, PENDING, Orphans, list_directory, segment_path
 from platform_app.ledger.spool.spool import Spool
 from tests.support.fakes.core import Count, FakeClock
 from tests.support.ledger.events import access, is_failing, spool_in, usage
@@ -221,6 +222,7 @@ async def test_without_an_interval_nothing_is_forced(world: World, monkeypatch: 
 
 
 def _leave_pending(directory: Path, *lines: bytes) -> PendingLines:
+    (directory / f"{DEAD}{LOCK}").touch()
     left = PendingLines(directory / f"{DEAD}{PENDING}", HEAD)
     for line in lines:
         left.put(line)
@@ -305,3 +307,45 @@ async def test_dropping_is_logged_once_until_there_is_room(world: World) -> None
             await maintenance.run_once()
     dropping = [line for line in logs if line["event"] == "ledger_dropping_oldest"]
     assert [(line["lines"], line["bytes"]) for line in dropping] == [(1, 4), (1, 4)]
+
+
+async def test_round_makes_removed_files_again(world: World) -> None:
+    """An operator removes "stale" locks: the process stays alive for others, and its running calls are recovered."""
+    spool = world.spool()
+    pending = PendingLines(world.directory / f"{spool.owner}{PENDING}", HEAD)
+    PendingIntent(pending, usage(outcome=INTERRUPTED, provider="p", model="m"), ())
+    orphans = Orphans(world.directory, spool.owner)
+    world.adopted.append(orphans)
+    maintenance = SpoolMaintenance(spool, orphans, 0, pending=pending)
+    for suffix in (LOCK, PENDING):
+        (world.directory / f"{spool.owner}{suffix}").unlink()
+    with capture_logs() as logs:
+        await maintenance.run_once()
+        await maintenance.run_once()
+    assert [line["event"] for line in logs] == ["ledger_lock_removed", "ledger_pending_file_removed"]
+    other = Orphans(world.directory, OTHER)
+    world.adopted.append(other)
+    assert other.adopt(list_directory(world.directory)) == [], "it is alive"
+    os.close(spool._lock)  # what the kernel does for a process that was killed
+    spool._lock = os.dup(0)
+    assert other.adopt(list_directory(world.directory)) == [spool.owner]
+    left = read_pending(world.directory / f"{spool.owner}{PENDING}")
+    assert left is not None
+    assert len(left.lines) == 1
+
+
+async def test_file_that_cannot_be_made_again_stops_no_round(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool = world.spool()
+    maintenance = world.maintenance(spool)
+    (world.directory / f"{spool.owner}{LOCK}").unlink()
+
+    def refuse(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(spool_module, "restore_ownership", refuse)
+        world.segment(int(NOW * 1000))
+        await maintenance.run_once()
+    assert spool.size == len(LINE)
+    await maintenance.run_once()
+    assert (world.directory / f"{spool.owner}{LOCK}").exists()
