@@ -272,7 +272,8 @@ class RedisLimiter:
 
     def _settled(self, call: asyncio.Future[Any]) -> None:
         self._settling.discard(call)
-        error = None if call.cancelled() else call.exception()
+        # A cancelled call, such as one of a loop that ends, may have reached Redis or not.
+        error = asyncio.CancelledError() if call.cancelled() else call.exception()
         if error is None:
             metrics.LIMITER_SETTLEMENTS.labels("sent").inc()
             return

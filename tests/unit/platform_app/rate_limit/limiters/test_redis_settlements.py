@@ -91,6 +91,19 @@ async def test_result_of_settlement_is_counted() -> None:
     assert scripts.holders()[-1] != scripts.holders()[0], "the units may still be reserved"
 
 
+async def test_cancelled_settlement_counts_as_failed() -> None:
+    limiter, scripts = noted()
+    waiting: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    scripts.replies[SETTLE] = [waiting]
+    sent, failed = outcome("sent"), outcome("failed")
+    (await limiter.acquire([lease("l")])).admission.release()
+    waiting.cancel()
+    await callbacks()
+    assert (sent.grown, failed.grown) == (0, 1)
+    await limiter.acquire([lease("l")])
+    assert scripts.holders()[-1] != scripts.holders()[0], "the units may still be reserved"
+
+
 async def test_settlements_without_a_reply_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redis, "MAX_SETTLING", 2)
     limiter, scripts = noted()
