@@ -1,17 +1,20 @@
-"""${message}"""
+"""${message}.
 
-import sqlalchemy as sa
+Runs while the version before serves: say why, and how long locks are held.
+"""
+
 from alembic import op
 
-revision = ${repr(up_revision)}
-down_revision = ${repr(down_revision)}
+revision = "${up_revision}"
+down_revision = "${down_revision}"
 branch_labels = None
 depends_on = None
 
 
 def upgrade() -> None:
-    ${upgrades if upgrades else "pass"}
+    # A long query of a reader would make this wait, and every writer behind it. Then this fails; run it again.
+    op.execute("SET LOCAL lock_timeout = '5s'")
 
 
 def downgrade() -> None:
-    ${downgrades if downgrades else "pass"}
+    op.execute("SET LOCAL lock_timeout = '5s'")

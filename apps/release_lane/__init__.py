@@ -7,6 +7,7 @@ command. The lane imports only Python's standard library: it runs before the fir
     settings.py    lane.toml: where releases, instances and keys are
     steps.py       what a step is, how steps run, what a failed one reports
     journal.py     the lock, the running operation, releases.log
+    errors.py      what stops an operation
     commands.py    runs other programs; stand-ins replace it in tests
     host/          the operations on a plain host, with systemd or without
     kubernetes/    the same operation with kubectl

@@ -5,6 +5,7 @@ Workers write kept requests into pipes, one line each. This process reads them a
 __main__.py       the process: signals, priority, the order of its end
 pipes.py          reads the workers' pipes line by line, within a bounded buffer
 spans.py          a kept request as spans: the server span; attempts.py and hops.py make those below it
+texts.py          texts of clients and providers, as spans show them
 conventions.py    every attribute name; GenAI conventions or OpenInference
 pipeline.py       the SDK's batches and OTLP exporters, by the standard OTEL_* variables
 counted.py        counts exported, failed and dropped spans, and logs why exports fail

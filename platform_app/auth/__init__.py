@@ -8,6 +8,7 @@ A key as text is a token: `fbp_<env>_<key_id>_<secret><checksum>`.
     pepper.py          the HMAC's key, in several versions
     caller.py          the verified caller: owner, scopes, models, limits
     permissions.py     scopes and wildcards
+    throttled_lookups.py  looks up the keys of throttled addresses together, at a fixed rate
     throttle.py        interface that counts failed authentications by client address
     keys/              creates, changes and revokes keys; publishes changes to the caches of all processes
 

@@ -8,6 +8,7 @@ and every problem is reported at once: the name, what is wrong, what was expecte
     secrets/          settings of secret stores, and secrets from files
     file.py           PlatformConfig: reads and validates the YAML file
     catalog.py        providers, models and their routes
+    model_names.py    which model of the catalog a requested name stands for
     policies.py       retry, breaker, deadlines
     limits/           limit rules, and rules that contradict each other
     fields.py         types of single values

@@ -93,9 +93,13 @@ def downgrade(url: str, revision: str, *, ca_file: Path | None = None) -> None:
     _run(url, ca_file, lambda config: command.downgrade(config, revision))
 
 
-def new(message: str) -> None:
-    """Write an empty migration into the checkout."""
-    command.revision(_config(), message=message)
+def new(message: str) -> Path:
+    """Write an empty migration with the next number into the checkout, and return its file."""
+    config = _config()
+    config.set_main_option("file_template", "%%(rev)s_%%(slug)s")
+    number = int(head_revision()) + 1
+    script = command.revision(config, message=message.replace('"', "'"), rev_id=f"{number:04d}")
+    return Path(script.path)  # type: ignore[union-attr]  # one revision was asked for, so it is not a list
 
 
 def _config() -> Config:

@@ -11,6 +11,7 @@
                           v
                         reading/    audit, usage, what was spent of a budget
 
-`events/` says what an event is and how a line of it looks. `service.py` puts the parts together for a process.
-Every step can be repeated: an event's id makes the second time change nothing. See docs/adr/0004, 0020 and 0032.
+`events/` says what an event is and how a line of it looks. `interfaces.py` is the ledger as requests see it, and
+`service.py` puts the parts together for a process. Every step can be repeated: an event's id makes the second time
+change nothing. See docs/adr/0004, 0020 and 0032.
 """

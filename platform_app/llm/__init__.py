@@ -8,5 +8,7 @@ call along one route of a model, or adds a policy around other upstreams.
 `models/` builds the registry from the config file, `policies/` decides about retries and fallbacks, `providers/` has a
 folder for each wire format, `http/` sends requests, and `usage/` counts and prices tokens. Calls (`requests.py`),
 responses (`responses.py`, `chunk_stream.py`) and errors (`errors.py`) are the same for every wire format: inside, all
-bodies have OpenAI's shape. `codecs/` reads the JSON that providers write.
+bodies have OpenAI's shape. `formats.py` names the formats of clients, `field_types.py` the JSON types of their fields,
+and `translation/` turns them into that shape and back. `stream_conversion.py` makes a stream of a whole response, and a
+whole response of a stream. `codecs/` reads the JSON that providers write.
 """

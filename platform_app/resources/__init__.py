@@ -3,7 +3,16 @@
 `open_resources` opens the stores, builds the services from them, and closes all of it in reverse order. Requests get
 the frozen `Resources`. Models and adapters are built in `llm/models/builder.py`, secret stores in
 `secret_store/configured.py`, Redis clients in `redis/clients.py`, and the limiter in `rate_limit/limiters/opening.py`.
-`config_reload.py` replaces what depends on the config file while the process runs.
+
+Reloads of the config file: `config_reload.py` sees a change, `live_config.py` replaces what depends on it, all or
+nothing, `config_changes.py` names the difference, and `config_audit.py` records it.
+
+Credentials: `provider_credentials.py` takes them from the secret store, `required_secrets.py` lists those without which
+nothing works, `certificates.py` knows when files expire.
+
+`budget_history.py` and `idempotency_quota.py` join the limiter with the ledger and with stored responses,
+`owner_checks.py` finds misspelt owners, `runtime_gauges.py` reads a worker's gauges, and `key_admin.py` manages keys
+for the command line.
 """
 
 from collections.abc import AsyncIterator, Callable

@@ -321,6 +321,14 @@ def test_runbook_has_its_five_parts(runbook: Path) -> None:
         assert set(name) & set(ALERT_NAMES), f"{name} is no runbook"
 
 
+@pytest.mark.parametrize("runbook", RUNBOOKS, ids=lambda path: path.stem)
+def test_runbook_begins_with_its_severities(runbook: Path) -> None:
+    """In the order of urgency: who reads it at night sees first whether it can wait."""
+    found = {rule["labels"]["severity"] for rule in ALERTS if rule["alert"] == runbook.stem}
+    shown = " or ".join(f"`{each}`" for each in ("page", "ticket", "watchdog") if each in found)
+    assert f"\n\nSeverity: {shown}. Dashboard: " in runbook.read_text()
+
+
 @cache
 def alert_tests() -> list[dict[str, Any]]:
     """Return promtool's tests of the alerts; reading them takes a third of a second."""

@@ -102,7 +102,7 @@ def status() -> None:
 @app.command()
 def new(message: str) -> None:
     """Write an empty migration into the checkout."""
-    migrations.new(message)
+    typer.echo(f"written: {migrations.new(message)}")
 
 
 @contextmanager

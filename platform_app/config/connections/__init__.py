@@ -1,7 +1,8 @@
 """Connections to other services: each URL is parsed, checked and translated before a connection is opened.
 
 database_url.py, database_parameters.py, database_tls.py   PostgreSQL: libpq URLs for asyncpg
-redis_url.py                                               Redis: URLs for redis-py
+tcp_options.py                                             PostgreSQL: TCP keepalives by libpq's names
+redis_url.py, redis_parameters.py                          Redis: URLs for redis-py
 egress.py, tls_files.py                                    providers: proxies, CAs and client certificates
 local_host.py                                              whether a server is on this machine
 """

@@ -32,7 +32,7 @@ WITHOUT_LOCK_SECONDS = 10.0
 """So long a lock file may be missing before its owner counts as dead, if it seems to be at work."""
 
 _OWNER = r"\d+-[0-9a-f]{8}"
-_SEGMENT = re.compile(rf"(\d{{13}})-({_OWNER})-(\d{{6,}})(?:\.v([2-4]))?({re.escape(OPEN)}|{re.escape(CLOSED)})")
+_SEGMENT = re.compile(rf"(\d{{13}})-({_OWNER})-(\d{{6,}})(?:\.v([1-9]\d*))?({re.escape(OPEN)}|{re.escape(CLOSED)})")
 _LOCK = re.compile(rf"({_OWNER}){re.escape(LOCK)}")
 _UNFINISHED = re.compile(rf"({_OWNER})(?:{re.escape(PENDING)}|{re.escape(CHARGES)})")
 
@@ -91,7 +91,7 @@ def list_directory(directory: Path) -> Listing:
             if (other := _UNFINISHED.fullmatch(entry.name)) is not None:
                 unfinished.add(other[1])
                 continue
-            match = _SEGMENT.fullmatch(entry.name)
+            match = _own_version(entry.name)
             if match is None and not entry.name.endswith(ASIDE):
                 continue
             try:
@@ -105,6 +105,12 @@ def list_directory(directory: Path) -> Listing:
             version, closed = int(match[4] or 1), match[5] == CLOSED
             segments.append(Segment(int(match[1]), match[2], int(match[3]), closed, size, Path(entry.path), version))
     return Listing(sorted(segments), frozenset(owners | unfinished), aside_bytes, frozenset(unfinished))
+
+
+def _own_version(name: str) -> re.Match[str] | None:
+    """Match the name of a segment whose lines this version knows. No version in the name is version 1."""
+    match = _SEGMENT.fullmatch(name)
+    return match if match is not None and (match[4] is None or 1 < int(match[4]) <= LINE_VERSION) else None
 
 
 def drop_oldest(listing: Listing, excess: int) -> tuple[int, int]:

@@ -5,6 +5,8 @@ in a fixed order, from the outermost to the route itself:
 
     FailureMetrics -> Deadline -> Fallback -> Retry -> Breaker -> Concurrency -> ProviderRoute
 
-`failure_table.py` is the one table that says which error is retried, which falls back to another route and which counts
-for the breaker. `state.py` keeps breakers and concurrency limits across changes of the config file.
+`failure_metrics.py`, `deadline.py`, `fallback.py`, `retry.py`, `breaker.py` and `concurrency.py` are these classes.
+`choice/` orders the routes with a weight. `failure_table.py` is the one table that says which error is retried, which
+falls back to another route and which counts for the breaker. `state.py` keeps breakers and concurrency limits across
+changes of the config file.
 """

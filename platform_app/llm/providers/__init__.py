@@ -6,6 +6,7 @@ pass requests of the same format on, translate others both ways, and refuse by n
 `factory.py` creates the adapter of a provider in the config file; a new format adds its case there.
 
 Shared: `error_body.py` reads an error body of any shape, `error_message.py` classifies it by its message if it has no
-code, and `content_filter.py` recognises filtered responses. `tools/` maps ids, names and kinds of tools to those that a
-provider accepts.
+code, and `content_filter.py` recognises filtered responses. `json_reading.py` parses what a provider sends, and
+`model_list.py` its list of models. Translations share `chat_messages.py`, which reads messages, and `field_table.py`,
+one table of fields for each format. `tools/` maps ids, names and kinds of tools to those that a provider accepts.
 """

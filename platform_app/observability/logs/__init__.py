@@ -10,5 +10,6 @@ unhandled.py       takes the exceptions that no code handled, and warnings
 json_line.py       renders the line for machines; console_line.py for a person at a terminal
 escaping.py        no text in a field can start a line, move a cursor or reorder characters
 known_secrets.py   masks the values of secrets that this process has read
+secret_settings.py  the passwords and tokens of the settings, as known secrets
 sink.py            writes finished lines without blocking the event loop
 """

@@ -9,8 +9,10 @@ signals.py     traces and log lines
 runtime.py     workers, event loop, pools, configuration
 kinds.py       Counter, Gauge and Histogram, and the buckets
 zeros.py       the series that exist before their first event
+changes.py     changed values, which wait until they are written together
+mapped_values.py  the memory-mapped files
 
-With several workers each process counts in memory-mapped files and the parent aggregates them (prometheus_client's
+With several workers each process counts in these files and the parent aggregates them (prometheus_client's
 multiprocess mode). So each gauge declares how it is aggregated.
 """
 # ruff: noqa: F403, F405 - this module is the one name under which all metrics are used

@@ -25,7 +25,7 @@
 --
 -- A bucket is live while any part of it can lie within the last window: while the current bucket's number is at most B
 -- higher. So every unit of the last window is counted, and the limit is never exceeded. A unit is counted for at most
--- 1/B of a window too long (2 % too early a denial at B = 50; the caller passes 64).
+-- 1/B of a window too long: a denial is at most 1.6 % early at B = 64, which the caller passes.
 
 local call, tonumber, floor, ceil = redis.call, tonumber, math.floor, math.ceil
 local time = redis.call('TIME')

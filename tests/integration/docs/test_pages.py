@@ -1,5 +1,6 @@
 """Every page and decision names only files, variables, pages and headings that exist."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -59,7 +60,29 @@ def headings(page: Path) -> set[str]:
     """Return the anchors that GitHub makes of a page's headings."""
     text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S)
     titles = re.findall(r"^#+ (.+)$", text, re.M)
-    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+    return {_anchor(title) for title in titles}
+
+
+def _anchor(title: str) -> str:
+    return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("page", [*PAGES, *DECISIONS], ids=_path_of)
+def test_every_block_of_code_ends(page: Path) -> None:
+    """Only the first line of a block names a language, so a block that does not end makes the next one look wrong."""
+    fences = re.findall(r"^ *```(\w*)", page.read_text(), re.M)
+    assert len(fences) % 2 == 0
+    assert [language for language in fences[1::2] if language] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_path_of)
+def test_contents_name_every_section(page: Path) -> None:
+    """Of a page that begins with a list of its sections."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S)
+    preamble, *sections = re.split(r"^## (.+)$", text, flags=re.M)
+    listed = set(re.findall(r"\]\(#([^)]+)\)", preamble))
+    if len(listed) >= 3:
+        assert [title for title in sections[::2] if _anchor(title) not in listed] == []
 
 
 @pytest.mark.parametrize("page", DECISIONS, ids=lambda path: path.stem)
@@ -92,6 +115,18 @@ def test_architecture_page_names_every_package() -> None:
     ]
     assert len(packages) > 15
     assert [name for name in packages if f"{name}/" not in text] == []
+
+
+@pytest.mark.parametrize(
+    "package", [path.parent for top in ("platform_app", "apps") for path in sorted((ROOT / top).rglob("__init__.py"))],
+    ids=_path_of,
+)  # fmt: skip
+def test_package_that_lists_its_parts_lists_all(package: Path) -> None:
+    description = ast.get_docstring(ast.parse((package / "__init__.py").read_text())) or ""
+    found = [path for path in package.iterdir() if path.name not in ("__init__.py", "__main__.py", "__pycache__")]
+    parts = [path.stem if path.suffix == ".py" else path.name for path in found if path.suffix != ".pyi"]
+    if re.search(r"\w\.py\b", description):
+        assert [part for part in parts if not re.search(rf"(?<!\w){re.escape(part)}\b", description)] == []
 
 
 def test_glossary_is_sorted_and_explains_each_term() -> None:

@@ -63,14 +63,18 @@ def test_no_file_hides_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     assert listing.unfinished == frozenset({THREE})
 
 
-def test_names_say_version_and_state(tmp_path: Path) -> None:
+@pytest.mark.parametrize("current", [segments.LINE_VERSION, 12])
+def test_names_say_version_and_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, current: int) -> None:
     """A segment without a version is of the first one; those of later versions belong to other processes."""
-    start = f"{NOW_MS}-{ONE}-00001"
-    for name in ("1.seg", "2.v2.seg", "3.v3.open", "4.v4.seg", "5.v5.seg"):
+    monkeypatch.setattr(segments, "LINE_VERSION", current)
+    start = f"{NOW_MS}-{ONE}-0000"
+    for name in ("01.seg", "02.v2.seg", "03.v3.open", "98.v1.seg", "99.v03.seg"):
         (tmp_path / f"{start}{name}").touch()
+    for version in (current, current + 1):
+        (tmp_path / f"{start}{version + 10}.v{version}.seg").touch()
     found = [(each.sequence, each.version, each.closed) for each in list_directory(tmp_path).segments]
-    assert found == [(11, 1, True), (12, 2, True), (13, 3, False), (14, 4, True)]
-    assert segment_path(tmp_path, NOW_MS, ONE, 17).name == f"{start}7.v4.open"
+    assert found == [(1, 1, True), (2, 2, True), (3, 3, False), (current + 10, current, True)]
+    assert segment_path(tmp_path, NOW_MS, ONE, 17).name == f"{start}17.v{current}.open"
 
 
 def test_link_counts_as_itself(tmp_path: Path) -> None:
