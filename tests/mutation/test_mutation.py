@@ -1,7 +1,9 @@
 """The mutation runner finds faults, its lists match the code, and some faults of the list are tried for real."""
 
+import json
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +12,7 @@ from tests.mutation.faults import python_faults, text_faults
 from tests.mutation.faults.named_faults import NamedFault, named_faults
 from tests.mutation.report import GOAL
 from tests.mutation.runs.workshop import ModuleBench, Workshop, open_workshop
+from tests.support.paths import ROOT
 
 FAULTS = named_faults()
 
@@ -73,6 +76,41 @@ def test_lua_mutants_leave_comments_alone() -> None:
     source = "-- a < b\nif a < b then\n  call('DEL', key)\nend\n"
     changes = [mutant.change for mutant in text_faults.lua_mutants("f.lua", source)]
     assert changes == ["if a < b then (< → <=)", "call('DEL', key) (call('DEL', key) → do end)"]
+
+
+def test_alert_mutants_change_thresholds_and_waiting_times() -> None:
+    source = """
+groups:
+  - name: g
+    rules:
+      - alert: A
+        expr: |
+          sum by (job) (a{b=" > 1"}) > 50e6 and c == 0
+        for: 5m
+"""
+    found = text_faults.alert_mutants("f.yml", source)
+    assert [mutant.change.rpartition("job) (")[2].rpartition("c == 0 ")[2] for mutant in found] == [
+        "(> → <)", "(50e6 → (50e6 * 2))", "(50e6 → (50e6 / 2))", "(and → unless)", "(== 0 → > 0)",
+        "for: 5m halved", "for: 5m doubled",
+    ]  # fmt: skip
+    assert {mutant.place for mutant in found} == {"A"}
+
+
+def test_dashboard_mutants_change_each_label_and_quantile() -> None:
+    """The title of a panel stands behind its queries."""
+    query = "histogram_quantile(0.99, sum by (le, route) (rate(x_bucket[5m])))"
+    page = {"annotations": {"list": [{"expr": "sum by (v) (y)", "name": "N"}]}}
+    page["panels"] = [{"targets": [{"expr": query}], "title": "T"}]  # type: ignore[assignment]  # another type of list
+    found = text_faults.dashboard_mutants("f.json", json.dumps(page, indent=2))
+    assert [(mutant.place, mutant.change.rpartition(" (")[2]) for mutant in found] == [
+        ("N", "v → v_gone)"), ("T", "0.99 → 0.5)"), ("T", "le → le_gone)"), ("T", "route → route_gone)")
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", targets.texts())
+def test_every_text_has_mutants(path: str) -> None:
+    make = {".lua": text_faults.lua_mutants, ".yml": text_faults.alert_mutants, ".json": text_faults.dashboard_mutants}
+    assert make[Path(path).suffix](path, (ROOT / path).read_text())
 
 
 def test_live_exchange_catches_a_fault(workshop: Workshop) -> None:
