@@ -97,7 +97,7 @@ groups:
 
 
 def test_dashboard_mutants_change_each_label_and_quantile() -> None:
-    """The title of a panel stands behind its queries."""
+    """In the file the title of a panel comes after its queries."""
     query = "histogram_quantile(0.99, sum by (le, route) (rate(x_bucket[5m])))"
     page = {"annotations": {"list": [{"expr": "sum by (v) (y)", "name": "N"}]}}
     page["panels"] = [{"targets": [{"expr": query}], "title": "T"}]  # type: ignore[assignment]  # another type of list
