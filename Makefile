@@ -105,13 +105,13 @@ dashboards: $(READY) ## Write the Grafana dashboards from dashboards/source (ARG
 hooks: $(READY) ## Run `make check` before each commit, with pre-commit
 	$(BIN)/pre-commit install
 
-lock: $(READY) ## Rewrite the lock files from pyproject.toml (no host names in them)
+lock: $(READY) ## Add what pyproject.toml names to the lock files (LOCK_ARGS=--upgrade renews every package)
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--no-annotate --no-header --upgrade $(LOCK_ARGS) -o requirements.lock pyproject.toml
+		--no-annotate --no-header $(LOCK_ARGS) -o requirements.lock pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--no-annotate --no-header -c requirements.lock --extra embedded --extra dev --no-emit-package flowbiz-ai-platform -o requirements-dev.lock pyproject.toml
+		--no-annotate --no-header $(LOCK_ARGS) -c requirements.lock --extra embedded --extra dev --no-emit-package flowbiz-ai-platform -o requirements-dev.lock pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--no-annotate --no-header -c requirements-dev.lock -o deploy/image/build-requirements.lock deploy/image/build-requirements.in
+		--no-annotate --no-header $(LOCK_ARGS) -c requirements-dev.lock -o deploy/image/build-requirements.lock deploy/image/build-requirements.in
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-annotate --no-header --upgrade -o .github/audit.lock .github/audit.in
 

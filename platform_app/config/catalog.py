@@ -108,13 +108,13 @@ class ProviderConfig(ConfigModel):
             yield ("client_cert_file",), problem
 
     def _stored_responses(self) -> Iterator[Problem]:
-        if self.stores_responses and self.wire_format in ("openai", "azure", "anthropic"):
+        if self.stores_responses and self.wire_format != "openai-responses":
             yield ("stores_responses",), "is only for wire_format openai-responses; leave it out"
 
     def _versions(self) -> Iterator[Problem]:
         if self.wire_format == "azure" and self.api_version is None:
             yield ("api_version",), "azure needs one, such as 2024-10-21; add it"
-        if self.wire_format in ("openai", "openai-responses") and self.api_version is not None:
+        if self.wire_format not in ("azure", "anthropic") and self.api_version is not None:
             yield ("api_version",), "is for azure and anthropic; leave it out"
 
 

@@ -14,7 +14,7 @@ from tests.support.paths import ROOT
 
 NOT_IMPORTED = "not imported"
 _ENTRY = re.compile(r'^(?:core = \[)?\s*"([A-Za-z0-9._-]+).*?",?\]?\s*(?:#\s*(.*))?$')
-_CODE = ("apps", "platform_app", "migrations", "bench", "dashboards", "tests", "editable_path_hook.py")
+_CODE = ("alerts", "apps", "platform_app", "migrations", "bench", "dashboards", "tests", "editable_path_hook.py")
 
 
 def entries(text: str) -> Mapping[str, str]:

@@ -8,5 +8,5 @@
     request_fields.py which fields of a Messages request may pass
 
 In a chat, a field is translated, forwarded, left out because it has no effect, or refused by name. No field that has an
-effect is dropped: docs/configuration/config-file.md has the table.
+effect is dropped: docs/configuration/wire-formats.md has the table.
 """
