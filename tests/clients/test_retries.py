@@ -10,9 +10,9 @@ from openai import AsyncOpenAI
 from apps.provider_simulator.server import ProviderSimulator
 from tests.conftest import GENEROUS, Platform
 from tests.support.gateway.process import Gateway, write_catalog
+from tests.support.providers.wires import WIRES, simulated_providers
 
 HELLO: Any = [{"role": "user", "content": "Hello"}]
-WIRES = ("openai", "azure", "anthropic")
 TRIES = 3
 CALLS = {
     "server-error": TRIES,
@@ -40,11 +40,7 @@ def retrying(
     tokens = {"name": "tokens", "scope": "key", "unit": "tokens", "limit": 50, "window_seconds": 60}
     config = write_catalog(
         directory / "platform.yaml",
-        {
-            "openai": {"base_url": simulator.base_url},
-            "azure": {"wire_format": "azure", "base_url": simulator.azure_url, "api_version": "2024-10-21"},
-            "anthropic": {"wire_format": "anthropic", "base_url": simulator.anthropic_url},
-        },
+        simulated_providers(simulator),
         {f"{wire}-{fault}": [(wire, f"sim-{fault}@retries-{wire}")] for wire in WIRES for fault in (*CALLS, "ok")},
         rate_limits={"rules": [*GENEROUS["rules"], {**tokens, "models": [f"{wire}-ok" for wire in WIRES]}]},
         policies={

@@ -13,9 +13,9 @@ from tests.conftest import GENEROUS, Platform
 from tests.support.gateway.http import OPENAI_CHAT, PLATFORM_CHAT, access_line, metric, until
 from tests.support.gateway.process import Gateway, write_catalog
 from tests.support.providers.faults import EXPECTED
+from tests.support.providers.wires import WIRES, simulated_providers
 from tests.support.servers.network.tcp import canned
 
-WIRES = ("openai", "azure", "anthropic")
 WORDS = {
     "detail-list": "temperature: Input should be at most 2",
     "flat-error": "'top_k' must be at least 1",
@@ -49,9 +49,7 @@ async def shared(
         config = write_catalog(
             directory / "platform.yaml",
             {
-                "openai": {"base_url": simulator.base_url},
-                "azure": {"wire_format": "azure", "base_url": simulator.azure_url, "api_version": "2024-10-21"},
-                "anthropic": {"wire_format": "anthropic", "base_url": simulator.anthropic_url},
+                **simulated_providers(simulator),
                 "failing": {"base_url": failing.url},
             },
             {

@@ -13,16 +13,13 @@ import httpx
 import pytest
 
 from tests.conftest import GENEROUS, PATIENT, Platform
-from tests.support.gateway.http import OPENAI_CHAT, PLATFORM_CHAT, access_line
+from tests.support.gateway.chat_routes import ROUTES, ChatRoute
+from tests.support.gateway.http import access_line
 from tests.support.gateway.process import Gateway, write_catalog
+from tests.support.providers.wires import WIRES, provider_of
 from tests.support.servers.network.tcp import Server
 
 KEY = "0ca7a21e5b3d4f60817293a4b5c6d7e8"
-WIRES = {
-    "openai": {},
-    "azure": {"wire_format": "azure", "api_version": "2024-10-21"},
-    "anthropic": {"wire_format": "anthropic"},
-}
 STATUSES = {
     200: "invalid_request_error",
     400: "invalid_request_error",
@@ -65,7 +62,7 @@ async def echoing(platform: Platform, tmp_path_factory: pytest.TempPathFactory) 
     async with Server(_echo) as echo:
         config = write_catalog(
             directory / "platform.yaml",
-            {wire: {"base_url": echo.url, **fields} for wire, fields in WIRES.items()},
+            {wire: provider_of(wire, echo.url) for wire in WIRES},
             {f"{wire}-{status}": [(wire, f"echo-{status}")] for wire in WIRES for status in STATUSES},
             rate_limits=GENEROUS,
             policies=PATIENT,
@@ -86,20 +83,16 @@ async def echoing(platform: Platform, tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.mark.parametrize("wire", WIRES)
-@pytest.mark.parametrize("path", [PLATFORM_CHAT, OPENAI_CHAT])
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
 async def test_echoed_credential_is_masked_everywhere(
-    echoing: Gateway, client: httpx.AsyncClient, chat_key: str, path: str, wire: str
+    echoing: Gateway, client: httpx.AsyncClient, chat_key: str, route: ChatRoute, wire: str
 ) -> None:
     for status in STATUSES:
         for stream in (False, True):
             response = await client.post(
-                echoing.base_url + path,
-                headers={"Authorization": f"Bearer {chat_key}"},
-                json={
-                    "model": f"{wire}-{status}",
-                    "messages": [{"role": "user", "content": "Hello"}],
-                    "stream": stream,
-                },
+                echoing.base_url + route.path,
+                headers={**route.headers, "Authorization": f"Bearer {chat_key}"},
+                json=route.body(model=f"{wire}-{status}", stream=stream),
             )
             assert response.status_code >= 400
             whole = f"{response.headers}{response.text}"

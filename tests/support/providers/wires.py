@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from contextlib import aclosing
-from typing import Any
+from typing import Any, get_args
 
 from apps.provider_simulator.server import ProviderSimulator
 from platform_app.config import ProviderConfig
+from platform_app.config.catalog import WireFormat
 from platform_app.llm.chunk_stream import ChunkStream
 from platform_app.llm.http.response import ProviderLimits
 from platform_app.llm.http.transport.pool import ConnectionPool
@@ -16,7 +17,8 @@ from platform_app.llm.responses import ChatChunk, ModelResponse
 
 KEY = "sk-contract-51f0a9c2"
 MIB = 1024 * 1024
-WIRES = ("openai", "openai-responses", "azure", "anthropic")
+WIRES: tuple[WireFormat, ...] = get_args(WireFormat)
+"""Every wire format that the config file accepts."""
 _VERSIONS = {"azure": "2024-10-21"}
 
 
@@ -28,6 +30,17 @@ def url_of(wire: str, simulator: ProviderSimulator) -> str:
         "azure": simulator.azure_url,
         "anthropic": simulator.anthropic_url,
     }[wire]
+
+
+def provider_of(wire: str, base_url: str) -> dict[str, Any]:
+    """Return a provider of the config file that speaks a wire format."""
+    version = {"api_version": _VERSIONS[wire]} if wire in _VERSIONS else {}
+    return {"wire_format": wire, "base_url": base_url, **version}
+
+
+def simulated_providers(simulator: ProviderSimulator) -> dict[str, dict[str, Any]]:
+    """Return a provider of the config file for each wire format, by its name, all of them the simulator."""
+    return {wire: provider_of(wire, url_of(wire, simulator)) for wire in WIRES}
 
 
 def adapter_for(

@@ -13,12 +13,12 @@ from apps.provider_simulator.server import ProviderSimulator
 from tests.conftest import GENEROUS, Platform
 from tests.support.gateway.http import OPENAI_CHAT, PLATFORM_CHAT, access_line, chat_request, connect, metric, until
 from tests.support.gateway.process import Gateway, write_catalog
+from tests.support.providers.wires import WIRES, simulated_providers
 
 KEEP_ALIVE = ": keep-alive\n"
 BEAT_SECONDS = 0.3
 IDLE_SECONDS = 1.5
 ROUTES = (PLATFORM_CHAT, OPENAI_CHAT)
-WIRES = ("openai", "openai-responses", "azure", "anthropic")
 
 
 @pytest.fixture(scope="module")
@@ -30,12 +30,7 @@ def early(
     good = ("openai", "sim-ok@early-second")
     config = write_catalog(
         directory / "platform.yaml",
-        {
-            "openai": {"base_url": simulator.base_url},
-            "openai-responses": {"wire_format": "openai-responses", "base_url": simulator.base_url},
-            "azure": {"wire_format": "azure", "base_url": simulator.azure_url, "api_version": "2024-10-21"},
-            "anthropic": {"wire_format": "anthropic", "base_url": simulator.anthropic_url},
-        },
+        simulated_providers(simulator),
         {
             "good": [good],
             "slow": [("openai", "sim-delay-1000@early")],
