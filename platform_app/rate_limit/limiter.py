@@ -36,8 +36,9 @@ class Admission(Protocol):
 
         Args:
             tokens: None if unknown; then the reserved units count as used.
-            cost_microusd: None if unknown; then the rule's entry in `assumed_costs` counts, or the reserved units.
-            assumed_costs: costs at the prices that rules state for models without one, by rule name.
+            cost_microusd: None if unknown.
+            assumed_costs: what counts instead, by rule name: the cost at the price that the rule states for models
+                without one. A rule without an entry counts nothing. None: the reserved units count.
         """
         ...
 

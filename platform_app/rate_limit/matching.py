@@ -62,6 +62,13 @@ class Charge:
     """The request, from which the ledger's use of this counter is found; None for counters without a ledger."""
 
 
+def cost_used(charge: Charge, cost_microusd: int | None, assumed_costs: Mapping[str, int] | None) -> int:
+    """Return what a call counts in a budget; see Admission.settle for the arguments."""
+    if cost_microusd is not None:
+        return cost_microusd
+    return charge.units if assumed_costs is None else assumed_costs.get(charge.rule.name, 0)
+
+
 @dataclass(frozen=True, slots=True)
 class Explanation:
     """Whether and how one rule applies to one request."""

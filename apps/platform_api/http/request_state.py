@@ -33,6 +33,12 @@ def server_state_of(request: Request) -> ServerState:
     return state
 
 
+def send_timeout_of(scope: Scope, default: float) -> float:
+    """Return the seconds that a client may read nothing; `default` outside of the service."""
+    resources: Resources | None = scope.get("state", {}).get("resources")
+    return default if resources is None else resources.settings.write_timeout_seconds
+
+
 def detached_work_of(request: Request) -> DetachedWork:
     """Return what runs work that may outlive its client."""
     detached: DetachedWork = request.scope["state"]["detached"]

@@ -22,12 +22,14 @@ from apps.platform_api.http.disconnect import (
     cancel_on_disconnect,
     disconnect_signal,
 )
+from apps.platform_api.http.request_state import send_timeout_of
 from platform_app.errors import PlatformError
 from platform_app.llm.codecs import lenient_json
 from platform_app.observability import metrics
 
 SEND_TIMEOUT_SECONDS = 30.0
-"""A client that reads nothing for this long counts as disconnected, whatever the state of its socket."""
+"""A client that reads nothing for this long counts as disconnected, whatever the state of its socket. The default of
+PLATFORM_WRITE_TIMEOUT_SECONDS."""
 EVENT_STREAM = b"text/event-stream; charset=utf-8"
 KEEP_ALIVE = b": keep-alive\n"
 """One comment line. With an empty line after it, OpenAI's Go client before v3.44 would read an event without data, and
@@ -216,30 +218,33 @@ class ByteStream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send everything. Raises ClientDisconnected if the client disconnects before the end, or reads nothing for
-        SEND_TIMEOUT_SECONDS."""
+        PLATFORM_WRITE_TIMEOUT_SECONDS."""
         head = self._head or StreamHead(send, self.raw_headers, b"", 0)
         head.start_heartbeat()
         metrics.STREAMS_OPEN.inc()
         try:
             async with aclosing(self.chunks):
-                await cancel_on_disconnect(disconnect_signal(scope, receive), self._send_all(head))
+                await cancel_on_disconnect(
+                    disconnect_signal(scope, receive),
+                    self._send_all(head, send_timeout_of(scope, SEND_TIMEOUT_SECONDS)),
+                )
         finally:
             metrics.STREAMS_OPEN.dec()
             head.close()
 
-    async def _send_all(self, head: StreamHead) -> None:
+    async def _send_all(self, head: StreamHead, seconds: float) -> None:
         loop = asyncio.get_running_loop()
-        limit = asyncio.timeout(SEND_TIMEOUT_SECONDS)
+        limit = asyncio.timeout(seconds)
         try:
             async with limit:
                 await head.start()
                 await head.send_body(self.first)
                 limit.reschedule(None)
                 async for chunk in self.chunks:
-                    limit.reschedule(loop.time() + SEND_TIMEOUT_SECONDS)
+                    limit.reschedule(loop.time() + seconds)
                     await head.send_body(chunk)
                     limit.reschedule(None)
-                limit.reschedule(loop.time() + SEND_TIMEOUT_SECONDS)
+                limit.reschedule(loop.time() + seconds)
                 await head.send_body(b"", more=False)
         except TimeoutError:
             if limit.expired():

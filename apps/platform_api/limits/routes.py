@@ -10,7 +10,7 @@ from apps.platform_api.dependencies import AnyKeyDep, ResourcesDep
 from apps.platform_api.limits.headers import rate_limit_headers
 from apps.platform_api.limits.openapi import READ
 from apps.platform_api.limits.schemas import limit_view
-from platform_app.config.limits.checks import LIMITED_ROUTES, MODEL_ROUTES
+from platform_app.config.limits.checks import LIMITED_ROUTES, ROUTES_WITH_MODEL
 from platform_app.errors import ModelNotAllowed, ValidationFailed
 from platform_app.rate_limit.matching import LimitedRequest
 
@@ -31,7 +31,7 @@ async def read_limits(
         raise ValidationFailed(
             "The request is not valid.", details=[f"route: choose one of {', '.join(sorted(LIMITED_ROUTES))}"]
         )
-    found = resources.models.find(model) if route in MODEL_ROUTES else None
+    found = resources.models.find(model) if route in ROUTES_WITH_MODEL else None
     if found is not None and model is not None and not found.is_allowed(caller.allowed_models):
         raise ModelNotAllowed(f"This API key may not use the model '{found.shown_name}'.")
     asked = None if found is None else found.name

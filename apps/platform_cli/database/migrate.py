@@ -94,7 +94,9 @@ def status() -> None:
     with _failures_explained():
         current, head = asyncio.run(_current()), migrations.head_revision()
     typer.echo(f"database: {current or 'empty'}\ncode:     {head}")
-    if current != head:
+    if migrations.is_newer(current):
+        typer.echo("The database is newer than this version, which serves on it. Nothing to do.")
+    elif current != head:
         typer.echo("run: flowbiz-platform migrate up")
         raise typer.Exit(1)
 

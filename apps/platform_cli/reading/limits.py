@@ -13,7 +13,7 @@ from apps.platform_api.limits.schemas import limit_view
 from platform_app.auth.keys.records import KeyRecord
 from platform_app.auth.keys.store import DATABASE_ERRORS, KeyStore
 from platform_app.config import PlatformConfig, Settings, load_config, load_settings
-from platform_app.config.limits.checks import LIMITED_ROUTES, MODEL_ROUTES
+from platform_app.config.limits.checks import LIMITED_ROUTES, ROUTES_WITH_MODEL
 from platform_app.db.engine import make_engine
 from platform_app.db.failures import database_failure
 from platform_app.errors import AuthUnavailable, LimiterUnavailable, ValidationFailed
@@ -51,7 +51,7 @@ def explain(
     problems = []
     if route not in LIMITED_ROUTES:
         problems.append(f"--route: choose one of {', '.join(sorted(LIMITED_ROUTES))}")
-    asked = (model or settings.default_model) if route in MODEL_ROUTES else None
+    asked = (model or settings.default_model) if route in ROUTES_WITH_MODEL else None
     if asked is not None:
         asked = config.model_names.model_of(asked)
         if asked is None:

@@ -9,9 +9,10 @@ MODEL_ROUTES = frozenset(
 )
 """Templates of the routes that call a model; only they have tokens, a cost and a duration. A test compares them with
 the app."""
-LIMITED_ROUTES = MODEL_ROUTES | {
+ROUTES_WITH_MODEL = MODEL_ROUTES | {"/v1/messages/count_tokens"}
+"""Also the route that counts the tokens of a request: it uses none, and counts as a request for the model."""
+LIMITED_ROUTES = ROUTES_WITH_MODEL | {
     "/v1/responses/{response_id}",
-    "/v1/messages/count_tokens",
     "/v1/models",
     "/v1/models/{model}",
     "/v1/platform/api-keys",

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from platform_app.config import RetryConfig
 from platform_app.errors import PlatformError
+from platform_app.llm.errors import MAX_RETRY_AFTER_SECONDS
 from platform_app.llm.interfaces import Upstream, UpstreamResponse
 from platform_app.llm.models.route import Route
 from platform_app.llm.policies.failure_table import failure_policy_of, reason_label
@@ -80,9 +81,11 @@ class Retry:
         )  # fmt: skip
 
     def _may_retry(self, error: PlatformError) -> bool:
-        # A retry before the Retry-After would be refused too, and the provider would count it.
+        # A retry before the Retry-After would be refused too, and the provider would count it. One that is longer than
+        # MAX_RETRY_AFTER_SECONDS was cut to that, so its true length is not known here.
         asked = error.retry_after
-        return failure_policy_of(error).retry and (asked is None or asked <= self._retry_after_max)
+        waits = asked is None or (asked <= self._retry_after_max and asked < MAX_RETRY_AFTER_SECONDS)
+        return failure_policy_of(error).retry and waits
 
     def _wait_seconds(self, error: PlatformError, attempt: int) -> float:
         """Return the provider's Retry-After plus a random backoff, so that the waiting calls do not return together.

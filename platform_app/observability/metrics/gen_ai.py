@@ -29,7 +29,7 @@ GEN_AI_FIRST_CHUNK = Histogram(
 )
 GEN_AI_PER_CHUNK = Histogram(
     "gen_ai_client_operation_time_per_output_chunk_seconds",
-    "Streams: the mean time between two chunks of one attempt, observed once for each attempt.",
+    "Streams: the mean time between two chunks of one attempt, counted once for each chunk.",
     _LABELS,
     buckets=_DURATION_BUCKETS,
 )

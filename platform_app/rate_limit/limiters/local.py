@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from platform_app.rate_limit.limiter import NOTHING_RESERVED, Admission, Decision, RuleState, Settlement
 from platform_app.rate_limit.limiters.seeding import StaleBudgets
-from platform_app.rate_limit.matching import Charge
+from platform_app.rate_limit.matching import Charge, cost_used
 from platform_app.rate_limit.rule import Rule
 
 BUCKETS = 64
@@ -187,10 +187,14 @@ class LocalAdmission:
         for each in reserved:
             each.counter.reserved -= each.charge.units
             rule = each.charge.rule
-            used = {"tokens": tokens, "cost_usd": cost_microusd}.get(rule.unit, 0)
-            if used is None and assumed_costs and rule.unit == "cost_usd":
-                used = assumed_costs.get(rule.name)
-            if units := each.charge.units if used is None else max(0, used):
+            match rule.unit:
+                case "tokens":
+                    used = each.charge.units if tokens is None else tokens
+                case "cost_usd":
+                    used = cost_used(each.charge, cost_microusd, assumed_costs)
+                case _:
+                    used = 0
+            if units := max(0, used):
                 each.counter.use(each.bucket, units)
                 if each.stale is not None and rule.calendar is not None:
                     each.stale.add(each.charge.counter)

@@ -12,7 +12,7 @@ from platform_app.observability.logging import get_logger
 from platform_app.rate_limit.limiter import NOTHING_RESERVED, CountersUnknown, Decision, RuleState, Settlement
 from platform_app.rate_limit.limiters.scripts import ACQUIRE, READ, RENEW, SETTLE
 from platform_app.rate_limit.limiters.seeding import Seeder
-from platform_app.rate_limit.matching import Charge, hash_tag
+from platform_app.rate_limit.matching import Charge, cost_used, hash_tag
 from platform_app.rate_limit.reservations import RENEW_SECONDS, RESERVATION_SECONDS, Reservations
 from platform_app.rate_limit.rule import Kind, Rule
 from platform_app.redis.failures import REDIS_ERRORS, redis_failure
@@ -167,7 +167,7 @@ class RedisLimiter:
                 case "tokens":
                     used = charge.units if tokens is None else tokens
                 case "cost_usd":
-                    used = cost if cost is not None else (assumed_costs or {}).get(charge.rule.name, charge.units)
+                    used = cost_used(charge, cost, assumed_costs)
                 case _:
                     used = 0
             parts.append((charge, charge.units, max(0, used)))

@@ -30,6 +30,13 @@ def test_migrate_up_leaves_a_newer_schema(newer: str) -> None:
     assert (done.exit_code, done.output) == (0, "The schema is at 9999, which a newer version made. Nothing to do.\n")
 
 
+def test_migrate_status_asks_for_nothing_on_a_newer_schema(newer: str) -> None:
+    done = CliRunner().invoke(app, ["migrate", "status"])
+    assert done.exit_code == 0
+    assert "The database is newer than this version, which serves on it." in done.output
+    assert "migrate up" not in done.output
+
+
 def test_migrate_contract_has_nothing_to_do() -> None:
     """The release lane calls it: `deploy/lane contract`."""
     done = CliRunner().invoke(app, ["migrate", "contract"])

@@ -18,7 +18,7 @@ USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
 VALUES = {"DAY": "2026-11-26", "…": "", "SECONDS": "60"}
 """What a placeholder stands for where the command line checks the value."""
 _CODE = re.compile(r"^ *```sh\n(.*?)^ *```|`(flowbiz-platform [^`\n]+)`", re.M | re.S)
-_COMMAND = re.compile(r"(?:^|[ /`(=])flowbiz-platform ((?:[^|#`;>\"'\n]|\"[^\"]*\"|'[^']*')*)")
+_COMMAND = re.compile(r"(?:^|[ /`(=])flowbiz-platform ((?:[^|#`;>)\"'\n]|\"[^\"]*\"|'[^']*')*)")
 _EVENTS = re.compile(r'"event":"\(?([a-z_|()]+)"')
 
 

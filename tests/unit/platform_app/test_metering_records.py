@@ -202,6 +202,18 @@ def test_failure_of_an_unpriced_route_costs_what_rules_assume(metered: Metered) 
     assert call.admission.with_ == [(0, None, {"cheap": 0, "dear": 0})]
 
 
+@pytest.mark.parametrize("failed", [False, True])
+def test_unpriced_route_counts_nothing_in_rules_without_a_price(metered: Metered, failed: bool) -> None:
+    """Not what was reserved at the price of the model's other route: the usage record has no cost either."""
+    call = metered()
+    call.attempt(FREE, outcome="provider_error" if failed else "ok")
+    if failed:
+        call.meter.end(ProviderError("failed"))
+    else:
+        call.meter.complete(response(USAGE))
+    assert call.admission.with_ == [(0 if failed else 100, None, {})]
+
+
 def test_assumed_costs_have_the_bound_of_a_record() -> None:
     assert metering.assumed_costs(PRICES, TokenUsage(2_000_000)) == {"cheap": 2_000_000, "dear": MAX_COST_MICROUSD}
 

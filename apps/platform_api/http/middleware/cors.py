@@ -14,13 +14,14 @@ from starlette.types import Scope
 Headers = Sequence[tuple[bytes, bytes]]
 
 EXPOSED = (
-    "x-request-id", "traceparent", "retry-after", "x-should-retry", "ratelimit", "ratelimit-policy",
+    "x-request-id", "request-id", "traceparent", "retry-after", "x-should-retry", "ratelimit", "ratelimit-policy",
     "x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests",
     "x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens", "x-platform-provider",
-    "x-platform-model", "x-platform-attempts", "idempotency-replayed", "idempotency-unavailable", "www-authenticate",
+    "x-platform-model", "x-platform-attempts", "x-platform-token-count",
+    "idempotency-replayed", "idempotency-unavailable", "www-authenticate",
 )  # fmt: skip
 """Response headers that a page may read, in addition to the safelisted ones."""
-METHODS = "GET, POST, PATCH"
+METHODS = "GET, POST, PATCH, DELETE"
 REQUEST_HEADERS = "authorization, x-api-key, api-key, content-type, idempotency-key, x-request-id, traceparent"
 """The allowed request headers for a preflight that names none."""
 MAX_AGE_SECONDS = 600

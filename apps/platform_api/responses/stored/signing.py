@@ -9,13 +9,18 @@ from platform_app.auth.pepper import Peppers
 from platform_app.chat import ChatResult
 from platform_app.errors import AuthUnavailable, SecretError
 
+RETRY_AFTER_SECONDS = 1.0
+
 
 async def live_peppers(source: PepperSource) -> Peppers:
     """Return the live peppers. Raises AuthUnavailable if their secret cannot be read."""
     try:
         return await source.current()
     except SecretError:
-        raise AuthUnavailable("The ids of stored responses cannot be verified right now. Try again shortly.") from None
+        raise AuthUnavailable(
+            "The ids of stored responses cannot be verified right now. Try again shortly.",
+            retry_after=RETRY_AFTER_SECONDS,
+        ) from None
 
 
 def signer(caller: Caller, peppers: Peppers) -> Callable[[ChatResult], Callable[[str], str]]:

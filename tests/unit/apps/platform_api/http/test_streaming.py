@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from types import SimpleNamespace
 
 import pytest
 from starlette.types import Message
@@ -267,6 +268,18 @@ async def test_client_that_reads_nothing_is_disconnected(client: Client, when: s
     assert SEND_TIMEOUT_SECONDS - 5 <= now() - started <= SEND_TIMEOUT_SECONDS + 1
     assert events.closed
     await asyncio.sleep(100)
+
+
+@virtual_time
+async def test_setting_lengthens_the_time_for_a_slow_client(client: Client) -> None:
+    stream = await opened(client, Events(b"one", *[b"more"] * 100, pause=1))
+    resources = SimpleNamespace(settings=SimpleNamespace(write_timeout_seconds=10 * SEND_TIMEOUT_SECONDS))
+    task = asyncio.create_task(stream({"type": "http", "state": {"resources": resources}}, client.receive, client.send))
+    client.stuck = True
+    started = now()
+    with pytest.raises(ClientDisconnected):
+        await task
+    assert now() - started >= 10 * SEND_TIMEOUT_SECONDS - 5
 
 
 @virtual_time

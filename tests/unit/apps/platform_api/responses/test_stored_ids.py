@@ -90,5 +90,6 @@ async def test_unreadable_pepper_is_an_outage() -> None:
         async def current(self) -> Peppers:
             raise SecretError("vault is sealed")
 
-    with pytest.raises(AuthUnavailable):
+    with pytest.raises(AuthUnavailable) as caught:
         await live_peppers(Broken())
+    assert caught.value.retry_after == 1

@@ -16,7 +16,7 @@ from platform_app.errors import (
     ProviderUnavailable,
 )
 from platform_app.llm.chunk_stream import ChunkStream
-from platform_app.llm.errors import BreakerOpen
+from platform_app.llm.errors import MAX_RETRY_AFTER_SECONDS, BreakerOpen
 from platform_app.llm.interfaces import UpstreamResponse
 from platform_app.llm.policies.retry import Retry
 from platform_app.llm.requests import ModelCall
@@ -133,6 +133,17 @@ async def test_retry_after_above_cap_is_not_retried() -> None:
     with pytest.raises(ProviderRateLimited):
         await retry(upstream).send(a_call())
     assert (upstream.calls, now() - began) == (1, 0)
+
+
+@pytest.mark.parametrize(("asked", "calls"), [(59, 2), (60, 1)])
+@virtual_time
+async def test_retry_after_that_was_cut_is_not_retried(asked: float, calls: int) -> None:
+    """A provider's Retry-After of an hour arrives here as MAX_RETRY_AFTER_SECONDS, whatever the policy allows."""
+    assert MAX_RETRY_AFTER_SECONDS == 60
+    upstream = ScriptedUpstream(ProviderRateLimited("x", retry_after=asked))
+    with pytest.raises(ProviderRateLimited):
+        await retry(upstream, RetryConfig(max_attempts=2, retry_after_cap_seconds=600)).send(a_call(600))
+    assert upstream.calls == calls
 
 
 LONG_WAITS = RetryConfig(max_attempts=5, base_seconds=600, max_seconds=600)

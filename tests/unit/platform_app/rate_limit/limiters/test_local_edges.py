@@ -150,8 +150,8 @@ async def test_shadow_rule_reserves_only_what_fits(world: World) -> None:
 @pytest.mark.parametrize(
     ("spent", "assumed", "left"),
     [
-        (7, {"c": 5}, 93), (-7, None, 100), (None, None, 40), (None, {}, 40), (None, {"c": 5}, 95),
-        (None, {"other": 5}, 40),
+        (7, {"c": 5}, 93), (-7, None, 100), (None, None, 40), (None, {}, 100), (None, {"c": 5}, 95),
+        (None, {"other": 5}, 100),
     ],
 )  # fmt: skip
 async def test_cost_counts_as_known_assumed_or_reserved(

@@ -28,14 +28,16 @@ def outcome(name: str) -> Count:
         (-5, -5, None, (0, 0)),
         (None, None, None, (100, 30)),
         (None, None, {"c": 7}, (100, 7)),
-        (None, None, {"other": 7}, (100, 30)),
+        (None, None, {"other": 7}, (100, 0)),
+        (None, None, {}, (100, 0)),
         (None, 9, {"c": 7}, (100, 9)),
     ],
 )
 async def test_settlement_counts_what_was_used(
     tokens_used: int | None, cost_used: int | None, assumed: dict[str, int] | None, counted: tuple[int, int]
 ) -> None:
-    """Unknown use counts as reserved, or as the rule's own price of it. Concurrent requests use nothing."""
+    """Unknown use counts as reserved. Without a price a rule counts its own price, or nothing. Concurrent requests use
+    nothing."""
     limiter, scripts = noted()
     budget = cost("c", units=30)
     admission = (await limiter.acquire([charge("w"), lease("l"), tokens("t"), budget])).admission

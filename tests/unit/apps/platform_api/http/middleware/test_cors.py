@@ -1,10 +1,15 @@
 """CORS: who is allowed, what a preflight gets, and that credentials never are."""
 
+import re
+
 import pytest
 from starlette.types import Scope
 
-from apps.platform_api.http.middleware.cors import EXPOSED, MAX_REQUESTED_BYTES, REQUEST_HEADERS, CorsPolicy
-from platform_app.config import parse_origins
+from apps.platform_api.http.middleware.cors import EXPOSED, MAX_REQUESTED_BYTES, METHODS, REQUEST_HEADERS, CorsPolicy
+from apps.platform_api.main import create_app
+from apps.platform_api.security.route_check import api_routes
+from platform_app.config import load_settings, parse_origins
+from tests.support.paths import ROOT
 
 APP = "https://app.example.com"
 
@@ -77,8 +82,19 @@ def test_preflight_allows_the_requested_headers(requested: str, allowed: str) ->
     response = CorsPolicy([APP]).preflight(request(*asked))
     assert response is not None
     assert (response.status_code, response.body) == (204, b"")
-    assert response.headers["access-control-allow-methods"] == "GET, POST, PATCH"
+    assert response.headers["access-control-allow-methods"] == METHODS
     assert response.headers.get("access-control-allow-headers") == allowed
+
+
+def test_pages_may_use_every_method_and_documented_header() -> None:
+    app = create_app(load_settings(database_url="postgresql://a:b@localhost/c", redis_url="redis://localhost"))
+    methods = set().union(*(route.methods or () for route in api_routes(app)))
+    assert methods - {"HEAD"} <= set(METHODS.split(", "))
+    page = (ROOT / "docs/http/headers.md").read_text().partition("\n## Request headers\n")[0]
+    documented = {name.lower() for name in re.findall(r"^\| `([\w-]+)` \|", page, re.M)}
+    assert len(documented) == 5
+    assert documented - {"cache-control", "x-accel-buffering"} <= set(EXPOSED), "the first is safelisted"
+    assert "x-platform-token-count" in EXPOSED
 
 
 def test_options_without_a_method_is_not_a_preflight() -> None:
