@@ -95,7 +95,7 @@ def serve(
     metrics_port: Annotated[int | None, typer.Option(min=1, max=65535, help="Overrides PLATFORM_METRICS_PORT.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, max=256, help="Overrides PLATFORM_WORKERS.")] = None,
 ) -> None:
-    """Run the gateway. Refuses to start on a database schema that is not at head."""
+    """Run the gateway. It refuses to start on a database schema that is older than this version."""
     from apps.platform_cli.serve.command import run_serve  # noqa: PLC0415 - keeps the other commands quick to start
 
     flags = {"host": host, "port": port, "metrics_port": metrics_port, "workers": workers}
