@@ -18,7 +18,7 @@ from tests.conftest import Platform
 from tests.support.gateway.keys_api import Api
 from tests.support.gateway.process import Gateway
 
-# Noon, so that every entry of a test falls into today's partition.
+# Noon, so that every entry of a test falls into one partition, also if midnight passes before the test runs.
 NOON = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0)
 MINE, THEIRS, MOVED, CAME = "m" * 12, "t" * 12, "o" * 12, "c" * 12
 
@@ -84,7 +84,7 @@ async def records(empty_database: str) -> AsyncIterator[Records]:
     await asyncio.to_thread(migrations.upgrade, empty_database)
     engine = create_async_engine(empty_database)
     async with engine.begin() as connection:
-        await connection.execute(text("SELECT ledger_create_partition('access_decisions', current_date)"))
+        await connection.execute(text("SELECT ledger_create_partition('access_decisions', :day)"), {"day": NOON.date()})
     yield Records(engine)
     await engine.dispose()
 

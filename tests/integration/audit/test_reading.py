@@ -29,11 +29,13 @@ KEY = "0123456789ab"
 
 @pytest.fixture
 async def engine(empty_database: str) -> AsyncIterator[AsyncEngine]:
-    """A migrated database with today's partition."""
+    """A migrated database with the partition of the entries' day, which midnight may have made yesterday."""
     await asyncio.to_thread(migrations.upgrade, empty_database)
     engine = create_async_engine(empty_database)
     async with engine.begin() as connection:
-        await connection.execute(text("SELECT ledger_create_partition('access_decisions', current_date)"))
+        await connection.execute(
+            text("SELECT ledger_create_partition('access_decisions', :day)"), {"day": START.date()}
+        )
     yield engine
     await engine.dispose()
 

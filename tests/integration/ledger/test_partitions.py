@@ -17,8 +17,6 @@ from tests.support.ledger.database import (
 )
 from tests.support.ledger.events import access, keeping, usage
 
-TODAY = datetime.now(UTC).date()
-
 
 async def _partitions(connection: asyncpg.Connection) -> list[str]:
     rows = await connection.fetch(
@@ -33,9 +31,10 @@ def _name(day: date, table: str = "access_decisions") -> str:
 
 
 async def test_maintenance_makes_coming_days_and_drops_expired_days(own_url: str) -> None:
-    days = [TODAY + timedelta(days=ahead) for ahead in range(DAYS_AHEAD + 1)]
+    today = datetime.now(UTC).date()
+    days = [today + timedelta(days=ahead) for ahead in range(DAYS_AHEAD + 1)]
     coming = [_name(day, table.name) for table in TABLES for day in days]
-    old = [TODAY - timedelta(days=days) for days in (200, 31, 30)]
+    old = [today - timedelta(days=days) for days in (200, 31, 30)]
     async with session_on(own_url) as session, connected(own_url) as connection:
         assert await maintain(session, keeping(30)) == MaintenanceReport(True, tuple(coming), ())
         assert await maintain(session, keeping(30)) == MaintenanceReport(True, (), ())

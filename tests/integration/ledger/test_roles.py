@@ -26,8 +26,8 @@ from tests.support.ledger.events import access, keeping, usage
 from tests.support.timing.apart import run_apart
 
 NOW = datetime.now(UTC)
-TODAY = NOW.date()
-DECISIONS_TODAY, USAGE_TODAY = f"access_decisions_{TODAY:%Y%m%d}", f"usage_records_{TODAY:%Y%m%d}"
+"""The events' time: their partitions are of this day, also if midnight passes before a test."""
+DECISIONS_OF_DAY, USAGE_OF_DAY = f"access_decisions_{NOW:%Y%m%d}", f"usage_records_{NOW:%Y%m%d}"
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def guarded_url(empty_database: str) -> str:
 
 APPEND_ONLY = (
     *("audit_events", "access_decisions", "usage_records"),
-    *(f"{table.name}_{TODAY:%Y%m%d}" for table in TABLES),
+    *(f"{table.name}_{NOW:%Y%m%d}" for table in TABLES),
 )
 CHANGES = [
     "UPDATE {} SET request_id = 'x'",
@@ -63,7 +63,7 @@ CHANGES = [
 async def test_runtime_role_adds_records_and_changes_none(guarded_url: str) -> None:
     async with session_on(guarded_url) as session, connected(guarded_url) as connection:
         assert (await maintain(session, keeping(30))).ran
-        assert await Shipper(session).ship(batch_of([access(), usage()])) == []
+        assert await Shipper(session).ship(batch_of([access(occurred_at=NOW), usage(occurred_at=NOW)])) == []
         await connection.execute("INSERT INTO audit_events (actor, action, target) VALUES ('a', 'b', 'c')")
         for table in APPEND_ONLY:
             for change in CHANGES:
@@ -76,8 +76,8 @@ async def test_runtime_role_adds_records_and_changes_none(guarded_url: str) -> N
             "SET ROLE flowbiz_platform_owner",
             "UPDATE alembic_version SET version_num = 'x'",
             "DELETE FROM api_keys",
-            f"INSERT INTO {DECISIONS_TODAY} SELECT * FROM access_decisions",
-            f"INSERT INTO {USAGE_TODAY} SELECT * FROM usage_records",
+            f"INSERT INTO {DECISIONS_OF_DAY} SELECT * FROM access_decisions",
+            f"INSERT INTO {USAGE_OF_DAY} SELECT * FROM usage_records",
             "INSERT INTO usage_daily SELECT * FROM usage_daily",
             "UPDATE usage_daily SET cost_microusd = 0",
             "DELETE FROM usage_daily",
@@ -117,7 +117,7 @@ async def test_runtime_role_can_manage_keys(guarded_url: str) -> None:
 async def test_triggers_refuse_changes_by_the_owner(guarded_url: str) -> None:
     owner_url = guarded_url.replace("flowbiz_platform_runtime", "flowbiz_platform_owner")
     async with session_on(guarded_url) as session:
-        assert await Shipper(session).ship(batch_of([access(), usage()])) == []
+        assert await Shipper(session).ship(batch_of([access(occurred_at=NOW), usage(occurred_at=NOW)])) == []
     async with connected(owner_url) as owner:
         for table in APPEND_ONLY:
             for change in CHANGES[:4]:
@@ -127,16 +127,16 @@ async def test_triggers_refuse_changes_by_the_owner(guarded_url: str) -> None:
 
 async def test_database_of_one_role_is_changed_to_two(own_url: str) -> None:
     async with session_on(own_url) as session, connected(own_url) as superuser:
-        await Shipper(session).ship(batch_of([access(), usage()]))
+        await Shipper(session).ship(batch_of([access(occurred_at=NOW), usage(occurred_at=NOW)]))
         await superuser.execute(ROLES.read_text())
     runtime = as_role(own_url, "flowbiz_platform_runtime")
     async with session_on(runtime) as session, connected(runtime) as connection:
-        assert await Shipper(session).ship(batch_of([access(), usage()])) == []
+        assert await Shipper(session).ship(batch_of([access(occurred_at=NOW), usage(occurred_at=NOW)])) == []
         assert (await maintain(session, keeping(30))).ran
         assert await connection.fetchval("SELECT count(*) FROM access_decisions") == 2
         assert await connection.fetchval("SELECT requests FROM usage_daily") == 2
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
-            await connection.execute(f"DROP TABLE {DECISIONS_TODAY}")
+            await connection.execute(f"DROP TABLE {DECISIONS_OF_DAY}")
 
 
 async def test_migrations_run_down_and_up_with_data(own_url: str) -> None:

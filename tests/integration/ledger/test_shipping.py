@@ -29,7 +29,6 @@ from tests.support.ledger.events import access, keeping, spool_in, usage
 from tests.support.ledger.versions import line_of_version_1
 
 NOW = datetime.now(UTC)
-TODAY = NOW.date()
 
 
 async def test_every_field_of_a_decision_arrives(ledger_url: str, tmp_path: Path) -> None:
@@ -251,7 +250,8 @@ async def _xmins(url: str, *event_ids: str) -> list[asyncpg.Record]:
 async def test_partition_dropped_meanwhile_is_made_again(own_url: str) -> None:
     async with session_on(own_url) as session, connected(own_url) as owner:
         shipper = Shipper(session)
-        assert await shipper.ship(batch_of([access()])) == []
-        await owner.execute(f"DROP TABLE access_decisions_{TODAY:%Y%m%d}")
-        assert await shipper.ship(batch_of([access()])) == []
+        event = access()
+        assert await shipper.ship(batch_of([event])) == []
+        await owner.execute(f"DROP TABLE access_decisions_{event.occurred_at:%Y%m%d}")
+        assert await shipper.ship(batch_of([access(occurred_at=event.occurred_at)])) == []
         assert await owner.fetchval("SELECT count(*) FROM access_decisions") == 1
