@@ -34,9 +34,10 @@ def server_state_of(request: Request) -> ServerState:
 
 
 def send_timeout_of(scope: Scope, default: float) -> float:
-    """Return the seconds that a client may read nothing; `default` outside of the service."""
+    """Return the seconds that a stream's client may read nothing: PLATFORM_WRITE_TIMEOUT_SECONDS, but not less than
+    `default`, because the server itself ends a connection whose socket takes nothing, and counts it."""
     resources: Resources | None = scope.get("state", {}).get("resources")
-    return default if resources is None else resources.settings.write_timeout_seconds
+    return default if resources is None else max(default, resources.settings.write_timeout_seconds)
 
 
 def detached_work_of(request: Request) -> DetachedWork:

@@ -76,7 +76,10 @@ class InProcessGateway:
         limits = RateLimitService(RuleBook(list(rules)), self.limiter)
         chat = ChatService(ModelRegistry(models, "m"), limits, self.ledger, 60.0)
         resources = SimpleNamespace(
-            chat=chat, peppers=_Peppers(), ledger=self.ledger, settings=SimpleNamespace(stream_keep_alive_seconds=60.0)
+            chat=chat,
+            peppers=_Peppers(),
+            ledger=self.ledger,
+            settings=SimpleNamespace(stream_keep_alive_seconds=60.0, write_timeout_seconds=30.0),
         )
         self._state = {"resources": resources, "server": self.server}
         routes = [ModelRoute(each.path, self._admit, each._handler, each._documentation) for each in MODEL_ROUTES]  # type: ignore[arg-type]

@@ -6,7 +6,15 @@ from dataclasses import replace
 import pytest
 
 from platform_app.config import LimitRule
-from platform_app.rate_limit.matching import LimitedRequest, RuleBook, counter_name, hash_tag, why_not
+from platform_app.rate_limit.matching import (
+    Charge,
+    LimitedRequest,
+    RuleBook,
+    cost_used,
+    counter_name,
+    hash_tag,
+    why_not,
+)
 from platform_app.rate_limit.rule import Rule, rule_of
 
 USAGE = LimitedRequest("KeyId1234567", "Team {A} \n:x", "/v1/platform/chat", "gpt-4o")
@@ -120,3 +128,16 @@ def test_request_uses_no_tokens_and_no_money_unless_stated() -> None:
     usage = LimitedRequest("k", "team-a", "/r")
     assert usage.units(Rule("tpm", "key", "tokens", 100, window_seconds=60)) == 0
     assert usage.units(Rule("budget", "key", "cost_usd", 100, window_seconds=60)) == 0
+
+
+@pytest.mark.parametrize(
+    ("cost", "assumed", "counted"),
+    [
+        (7, None, 7), (7, {"r": 5}, 7), (0, None, 0), (None, None, 60), (None, {}, 0), (None, {"r": 5}, 5),
+        (None, {"other": 5}, 0),
+    ],
+)  # fmt: skip
+def test_cost_counts_as_known_assumed_or_reserved(
+    cost: int | None, assumed: dict[str, int] | None, counted: int
+) -> None:
+    assert cost_used(Charge(limit("key"), "c", 60), cost, assumed) == counted

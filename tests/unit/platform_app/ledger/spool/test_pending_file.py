@@ -206,8 +206,11 @@ def test_file_that_was_removed_is_made_again_with_its_lines(path: Path) -> None:
     lines.restore()
     assert open_files() == opened
     path.unlink()
+    earlier = lines._map
+    assert earlier is not None
     with capture_logs() as logs:
         lines.restore()
+    assert earlier.closed
     assert [(line["event"], line["lines"]) for line in logs] == [("ledger_pending_file_removed", GROW_SLOTS + 2)]
     assert open_files() == opened
     assert path.stat().st_mode & 0o777 == 0o600

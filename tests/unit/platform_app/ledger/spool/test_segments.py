@@ -63,10 +63,11 @@ def test_no_file_hides_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     assert listing.unfinished == frozenset({THREE})
 
 
-@pytest.mark.parametrize("current", [segments.LINE_VERSION, 12])
+@pytest.mark.parametrize("current", [4, 12])
 def test_names_say_version_and_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, current: int) -> None:
     """A segment without a version is of the first one; those of later versions belong to other processes."""
-    monkeypatch.setattr(segments, "LINE_VERSION", current)
+    if current != 4:
+        monkeypatch.setattr(segments, "LINE_VERSION", current)
     start = f"{NOW_MS}-{ONE}-0000"
     for name in ("01.seg", "02.v2.seg", "03.v3.open", "98.v1.seg", "99.v03.seg"):
         (tmp_path / f"{start}{name}").touch()
@@ -300,7 +301,7 @@ def test_owner_at_work_without_a_lock_file_is_waited_for(
     file = segment_path(tmp_path, NOW_MS, ONE, 1) if sign == "segment" else tmp_path / f"{ONE}{PENDING}"
     file.write_bytes(b"[1]\n")
     assert orphans.adopt(list_directory(tmp_path)) == []
-    clock.advance(WITHOUT_LOCK_SECONDS - 0.1)
+    clock.advance(9.9)
     assert orphans.adopt(list_directory(tmp_path)) == []
     clock.advance(0.1)
     assert orphans.adopt(list_directory(tmp_path)) == [ONE]
