@@ -21,6 +21,7 @@ from typing import Any
 
 import orjson
 
+from platform_app.ledger.spool.segments import is_still_at
 from platform_app.observability import metrics
 from platform_app.observability.logging import get_logger
 
@@ -87,14 +88,16 @@ class PendingLines:
             heapq.heappush(self._free, slot)
 
     def restore(self) -> None:
-        """Make the file again if it was removed while lines were in it: a `kill -9` would lose them.
+        """Make the file again if it was removed or replaced while lines were in it: a `kill -9` would lose them.
 
         Raises:
             OSError: the directory cannot be written.
         """
-        if self._map is None or os.fstat(self._descriptor).st_nlink:  # type: ignore[arg-type]  # open with the map
+        if self._map is None or is_still_at(self._path, self._descriptor):  # type: ignore[arg-type]  # open with the map
             return
         old, lines = self._map, len(self._map)
+        with contextlib.suppress(FileNotFoundError):
+            self._path.unlink()
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             if os.pwrite(descriptor, old, 0) != lines:

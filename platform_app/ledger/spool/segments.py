@@ -143,6 +143,14 @@ def take_ownership(directory: Path) -> tuple[str, int]:
         os.close(descriptor)
 
 
+def is_still_at(path: Path, descriptor: int) -> bool:
+    """Return whether an open file still has its name. Not if it was removed, or replaced by a copy."""
+    try:
+        return os.path.samestat(path.lstat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
 def restore_ownership(directory: Path, owner: str, descriptor: int) -> int:
     """Make an owner's lock file again if it was removed or replaced.
 
@@ -154,9 +162,8 @@ def restore_ownership(directory: Path, owner: str, descriptor: int) -> int:
         OSError: the directory cannot be written.
     """
     path = directory / f"{owner}{LOCK}"
-    with contextlib.suppress(FileNotFoundError):
-        if os.path.samestat(path.lstat(), os.fstat(descriptor)):
-            return descriptor
+    if is_still_at(path, descriptor):
+        return descriptor
     again = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
     if not _try_lock(again):
         os.close(again)

@@ -17,6 +17,7 @@ from platform_app.ledger.spool.segments import (
     CLOSED,
     Listing,
     Segment,
+    is_still_at,
     release_ownership,
     restore_ownership,
     segment_path,
@@ -128,19 +129,18 @@ class Spool:
         if self._descriptor is None:
             return
         descriptor, self._descriptor = self._descriptor, None
-        try:
-            self._path.rename(self._path.with_suffix(CLOSED))
-        except FileNotFoundError:
+        if is_still_at(self._path, descriptor):
+            with contextlib.suppress(OSError):  # the segment is shipped all the same; only other workers do not drop it
+                self._path.rename(self._path.with_suffix(CLOSED))
+        else:
             self._take_back(descriptor)
-        except OSError:
-            pass  # the segment is shipped all the same; only other workers do not drop it
         if self._keep_for_sync:
             self._unsynced.append(descriptor)
         else:
             os.close(descriptor)
 
     def _take_back(self, descriptor: int) -> None:
-        """Keep the lines of a segment whose file was removed. They are still readable, because the file is open."""
+        """Keep the lines of a segment whose file was removed or replaced. They are readable: the file is open."""
         metrics.LEDGER_SPOOL_FAILURES.inc()
         self._appended -= self._written
         try:

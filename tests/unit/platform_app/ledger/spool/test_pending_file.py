@@ -227,6 +227,16 @@ def test_file_that_was_removed_is_made_again_with_its_lines(path: Path) -> None:
     assert (path.exists(), open_files()) == (False, before)
 
 
+def test_file_that_was_replaced_is_made_again(path: Path) -> None:
+    lines = PendingLines(path)
+    lines.put(LINE)
+    path.unlink()
+    path.write_bytes(b"a copy without the line")
+    lines.restore()
+    assert left_in(path).lines == [LINE]
+    lines.close()
+
+
 @pytest.mark.parametrize("taken", [0, SLOT_BYTES])
 def test_file_that_finds_no_room_again_is_tried_again(path: Path, monkeypatch: pytest.MonkeyPatch, taken: int) -> None:
     lines = PendingLines(path)

@@ -286,6 +286,23 @@ def test_removed_file_that_cannot_be_read_back_is_counted(tmp_path: Path, monkey
     spool.close()
 
 
+def test_lines_of_a_file_replaced_by_a_copy_are_written_again(tmp_path: Path) -> None:
+    """An operator copies the spool to another disk and back: the name is there, and the open file is another one."""
+    spool = spool_in(tmp_path)
+    lines = [access(request_id=f"r{number}").line() for number in range(2)]
+    spool.append(lines[0])
+    [segment] = list_directory(tmp_path).segments
+    shutil.copy(segment.path, tmp_path / "copy")
+    (tmp_path / "copy").replace(segment.path)
+    spool.append(lines[1])
+    spool.roll()
+    spool.retry()
+    spool.roll()
+    content = b"".join(each.path.read_bytes() for each in list_directory(tmp_path).segments)
+    assert set(content.splitlines(keepends=True)) == set(lines), "the first is there twice, with one event id"
+    spool.close()
+
+
 def test_removed_file_is_noticed_by_the_end_of_the_process(tmp_path: Path) -> None:
     spool, line = spool_in(tmp_path), access().line()
     spool.append(line)
