@@ -11,6 +11,7 @@ from functools import lru_cache
 from hashlib import blake2b
 
 from platform_app.config import LimitRule, PriceConfig
+from platform_app.config.limits.checks import COUNTING_ROUTES
 from platform_app.rate_limit.rule import Rule, rule_of
 from platform_app.value_types import request_dataclass
 
@@ -182,6 +183,8 @@ def why_not(rule: Rule, route: str, model: str | None) -> str | None:
     if rule.models and model not in rule.models:
         return f"only for {', '.join(sorted(rule.models))}"
     if model is None and (rule.unit != "requests" or rule.scope in _MODEL_SCOPES):
+        return "only for requests that call a model"
+    if rule.unit != "requests" and route in COUNTING_ROUTES:
         return "only for requests that call a model"
     return None
 

@@ -9,8 +9,9 @@ MODEL_ROUTES = frozenset(
 )
 """Templates of the routes that call a model; only they have tokens, a cost and a duration. A test compares them with
 the app."""
-ROUTES_WITH_MODEL = MODEL_ROUTES | {"/v1/messages/count_tokens"}
-"""Also the route that counts the tokens of a request: it uses none, and counts as a request for the model."""
+COUNTING_ROUTES = frozenset({"/v1/messages/count_tokens"})
+"""Templates of the routes that count the tokens of a request: they use none, and count as a request for the model."""
+ROUTES_WITH_MODEL = MODEL_ROUTES | COUNTING_ROUTES
 LIMITED_ROUTES = ROUTES_WITH_MODEL | {
     "/v1/responses/{response_id}",
     "/v1/models",
@@ -62,15 +63,16 @@ class Rule(Protocol):
     def mode(self) -> str: ...  # noqa: D102 - see LimitRule
 
 
-def check_routes(routes: Sequence[str], calls_model: bool) -> Iterator[str]:
-    """Yield what is wrong with a rule's routes. `calls_model`: the rule applies only to routes that call a model."""
+def check_routes(routes: Sequence[str], unit: str, of_models: bool) -> Iterator[str]:
+    """Yield what is wrong with a rule's routes. `of_models`: the rule counts only requests that name a model."""
+    applicable = MODEL_ROUTES if unit != "requests" else ROUTES_WITH_MODEL if of_models else LIMITED_ROUTES
     for route in routes:
         if route not in LIMITED_ROUTES:
             yield f"routes: '{route[:100]}' is not a route with limits; choose from {', '.join(sorted(LIMITED_ROUTES))}"
-        elif calls_model and route not in MODEL_ROUTES:
+        elif route not in applicable:
             yield (
                 f"routes: '{route}' calls no model, so this rule would never apply there; choose from "
-                f"{', '.join(sorted(MODEL_ROUTES))}"
+                f"{', '.join(sorted(applicable))}"
             )
 
 

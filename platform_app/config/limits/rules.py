@@ -74,11 +74,6 @@ class LimitRule(ConfigModel):
         "as nothing, and log it), or the price that they are counted at.",
     )
 
-    @property
-    def calls_model_only(self) -> bool:
-        """Whether the rule can only apply to requests that call a model."""
-        return self.unit != "requests" or self.scope in ("model", "key_model") or bool(self.models)
-
     def own_limit_problem(self, limit: float) -> str | None:
         """Return what is wrong with a key's own limit for this rule, or None."""
         if self.unit == "cost_usd":
@@ -119,7 +114,8 @@ class LimitRule(ConfigModel):
             yield self._own("on_no_price is for cost_usd; leave it out")
 
     def _only_limited_routes(self) -> Iterator[Problem]:
-        for sentence in check_routes(self.routes, self.calls_model_only):
+        of_models = self.scope in ("model", "key_model") or bool(self.models)
+        for sentence in check_routes(self.routes, self.unit, of_models):
             yield self._own(sentence)
 
     def _own(self, sentence: str) -> Problem:

@@ -118,6 +118,8 @@ def test_reason_why_a_rule_does_not_apply() -> None:
     assert why_not(by_model, "/a", None) == "only for x, y"
     assert why_not(tokens, "/a", "m") is None
     assert why_not(tokens, "/a", None) == "only for requests that call a model"
+    assert why_not(tokens, "/v1/messages/count_tokens", "m") == "only for requests that call a model"
+    assert why_not(by_model, "/v1/messages/count_tokens", "x") is None
 
 
 def test_hash_tag_is_the_text_between_the_braces() -> None:

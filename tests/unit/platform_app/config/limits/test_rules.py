@@ -28,6 +28,8 @@ GOOD: dict[str, dict[str, Any]] = {
     "own limits only": {"name": "own", "scope": "key", "unit": "tokens", "window_seconds": 60},
     "shadow": {**RPM, "mode": "shadow", "on_outage": "closed"},
     "models": {**RPM, "models": ["gpt-4o"], "routes": ["/v1/platform/chat"]},
+    "counts of tokens for models": {**RPM, "models": ["gpt-4o"], "routes": ["/v1/messages/count_tokens"]},
+    "counts of tokens by model": {**RPM, "scope": "key_model", "routes": ["/v1/messages/count_tokens"]},
 }  # fmt: skip
 
 
@@ -52,6 +54,9 @@ def test_good_rules(rule: dict[str, Any]) -> None:
         ({"limit": None, "scope": "owner"}, "does not count by key"),
         ({"routes": ["/v1/nonsense"]}, "is not a route with limits"),
         ({"unit": "tokens", "routes": ["/v1/models"]}, "calls no model"),
+        ({"unit": "tokens", "routes": ["/v1/messages/count_tokens"]}, "calls no model"),
+        ({"unit": "concurrent", "routes": ["/v1/messages/count_tokens"]}, "calls no model"),
+        ({"models": ["gpt-4o"], "routes": ["/v1/models"]}, "calls no model"),
         ({"scope": "model", "routes": ["/v1/models"]}, "calls no model"),
         ({"unit": "cost_usd", "limit": "0.0000001"}, "decimal places"),
         ({"mode": "loud"}, "shadow"),
