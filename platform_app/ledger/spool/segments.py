@@ -147,8 +147,12 @@ def is_still_at(path: Path, descriptor: int) -> bool:
     """Return whether an open file still has its name. Not if it was removed, or replaced by a copy."""
     try:
         return os.path.samestat(path.lstat(), os.fstat(descriptor))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
+    except OSError:
+        # Nothing can be seen, such as in a directory without permission. The file is most probably there; whatever is
+        # done with its name next fails with the same error.
+        return True
 
 
 def restore_ownership(directory: Path, owner: str, descriptor: int) -> int:
