@@ -16,6 +16,8 @@ from apps.release_lane.host.slots import Active, Slots
 from apps.release_lane.settings import LaneSettings, read_environment
 from apps.release_lane.steps import Step
 
+NO_CONTRACT = "This version has no contract migration."
+"""The beginning of what `migrate contract` of a release prints if it has none."""
 _POLL_SECONDS = 0.25
 _AGAIN = "Repeat the command: it continues. `deploy/rollback` returns to the release before."
 _UNDONE = "Traffic stays on the release before. Fix the cause, then repeat the command."
@@ -87,15 +89,21 @@ class Host:
 
     def contract_steps(self, release: str) -> list[Step]:
         """Return the steps of the contract migration, after which the release before cannot run."""
+        contracts = True
 
         def migrate() -> str:
+            nonlocal contracts
             running = {self.slots.release_on(port) for port in self._running_ports()}
             if running - {release}:
                 others = ", ".join(sorted(str(each)[:12] for each in running - {release}))
                 raise LaneError(f"instances of {others} still run", "Run `deploy/release` again: it ends them.")
-            return self._migrate(release, "contract")
+            printed = self._migrate(release, "contract")
+            contracts = not printed.startswith(NO_CONTRACT)
+            return printed
 
         def forget() -> str:
+            if not contracts:
+                return "nothing was removed, so the release before can still be returned to"
             self.slots.write(replace(self.slots.read(), previous=None, rolled_back_from=None))
             return "the release before can no longer be returned to"
 

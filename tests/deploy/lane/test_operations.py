@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from apps.platform_cli.database.migrate import contract
 from apps.release_lane.commands import Finished
 from apps.release_lane.journal import Journal
 from tests.support.deploy.stand_in_commands import FIRST, SECOND, THIRD, StandInCommands, StandInHost
@@ -165,6 +166,20 @@ def test_contract_forgets_the_previous_release(
     assert stand_in.commands.of(f"{SECOND}/bin/flowbiz-platform migrate contract")
     assert lane("rollback") == 2
     assert not (stand_in.root / "previous").exists()
+
+
+def test_contract_without_a_migration_keeps_the_previous_release(
+    stand_in: StandInHost, lane: Lane, capsys: pytest.CaptureFixture[str]
+) -> None:
+    contract()
+    printed = capsys.readouterr().out
+    stand_in.commands.fail = lambda call: Finished(0, printed, "") if "migrate contract" in call else None
+    lane("release", FIRST)
+    lane("release", SECOND)
+    assert lane("contract") == 0
+    assert any("nothing was removed" in line for line in stand_in.output)
+    assert lane("rollback") == 0
+    assert set(stand_in.serving) == {FIRST}
 
 
 def test_contract_waits_for_old_instances(stand_in: StandInHost, lane: Lane) -> None:
