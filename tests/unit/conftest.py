@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import inspect
 import os
 from collections.abc import AsyncIterator
 
@@ -17,6 +18,25 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Unset every variable of the platform, whatever the developer's shell sets."""
     for name in [name for name in os.environ if name.startswith("PLATFORM_")]:
         monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def ends_its_tasks(request: pytest.FixtureRequest) -> None:
+    """Let no task of a test live on. The tests of a process share an event loop, so a task that one of them left is
+    reported while another one runs: when it is collected as garbage."""
+    if inspect.iscoroutinefunction(request.function):
+        request.getfixturevalue("end_tasks")
+
+
+@pytest.fixture
+async def end_tasks() -> AsyncIterator[None]:
+    """Cancel the tasks that the test started and left."""
+    before = asyncio.all_tasks()
+    yield
+    left = asyncio.all_tasks() - before - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Logging is set up once per process; these tests do it many times, and undo it."""
 
+import gc
 import logging
 from collections.abc import Iterator
 
@@ -21,6 +22,12 @@ def as_it_was() -> Iterator[None]:
     root.handlers[:], root.level, uvicorn.level = before[0], before[1], before[2]
     logging.Logger.manager._clear_cache()  # type: ignore[attr-defined]  # levels are cached
     structlog.reset_defaults()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_garbage() -> None:
+    """Collect what other tests left: a task among it would be reported in the lines of a test."""
+    gc.collect()
 
 
 @pytest.fixture

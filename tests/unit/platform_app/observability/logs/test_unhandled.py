@@ -10,6 +10,7 @@ import threading
 import traceback
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -33,15 +34,21 @@ def fail() -> None:
     raise KeyError(VALUE)
 
 
+def line_of_failure(lines: Lines) -> dict[str, Any]:
+    """Return the one line about `fail`, which must not have its value. Garbage of other tests may be reported too."""
+    [line] = [line for line in lines.all if line.get("error") == "KeyError"]
+    assert VALUE not in json.dumps(line)
+    return line
+
+
 @pytest.mark.usefixtures("captured")
 def test_unhandled_exception_of_a_thread_is_logged(lines: Lines) -> None:
     thread = threading.Thread(target=fail, name="spool-writer")
     thread.start()
     thread.join()
-    line = lines.last
-    assert (line["event"], line["where"], line["error"]) == ("unhandled_exception", "thread spool-writer", "KeyError")
+    line = line_of_failure(lines)
+    assert (line["event"], line["where"]) == ("unhandled_exception", "thread spool-writer")
     assert line["error_at"][-1].endswith(" fail")
-    assert VALUE.encode() not in lines.raw[-1]
 
 
 @pytest.mark.usefixtures("captured")
@@ -55,9 +62,7 @@ def test_unhandled_exception_of_a_destructor_is_logged(lines: Lines) -> None:
 
     Broken()
     gc.collect()
-    assert lines.last["event"] == "unhandled_exception"
-    assert lines.last["error"] == "KeyError"
-    assert VALUE.encode() not in lines.raw[-1]
+    assert line_of_failure(lines)["event"] == "unhandled_exception"
 
 
 @pytest.mark.usefixtures("captured")
@@ -77,9 +82,8 @@ async def test_unhandled_exception_of_a_task_is_logged(lines: Lines) -> None:
     await asyncio.wait({task})
     del task
     gc.collect()
-    [line] = [line for line in lines.all if line["component"] == "asyncio"]
-    assert (line["event"], line["error"]) == ("Task exception was never retrieved", "KeyError")
-    assert VALUE not in json.dumps(line)
+    line = line_of_failure(lines)
+    assert (line["component"], line["event"]) == ("asyncio", "Task exception was never retrieved")
 
 
 async def test_unhandled_exception_of_a_callback_is_logged(lines: Lines) -> None:
@@ -89,10 +93,9 @@ async def test_unhandled_exception_of_a_callback_is_logged(lines: Lines) -> None
     asyncio.get_running_loop().call_soon(callback, VALUE)
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    [line] = [line for line in lines.all if line["component"] == "asyncio"]
+    line = line_of_failure(lines)
+    assert line["component"] == "asyncio"
     assert line["event"].startswith("Exception in callback")
-    assert line["error"] == "KeyError"
-    assert VALUE not in json.dumps(line)
 
 
 def test_formatted_traceback_of_a_library_becomes_fields(lines: Lines) -> None:
@@ -101,10 +104,9 @@ def test_formatted_traceback_of_a_library_becomes_fields(lines: Lines) -> None:
         fail()
     except KeyError:
         logging.getLogger("uvicorn.error").error(traceback.format_exc())  # noqa: TRY400 - as uvicorn does
-    line = lines.last
-    assert (line["event"], line["error"]) == ("unhandled_exception", "KeyError")
+    line = line_of_failure(lines)
+    assert line["event"] == "unhandled_exception"
     assert line["error_at"][-1].endswith(" fail")
-    assert VALUE.encode() not in lines.raw[-1]
 
 
 def test_unhandled_exception_of_a_process_is_its_last_line() -> None:
