@@ -2,8 +2,8 @@
 
 from typing import Protocol, runtime_checkable
 
-from platform_app.errors import ProviderAuthFailed
-from platform_app.llm.errors import UnsupportedByProvider, unsupported
+from platform_app.errors import PlatformError, ProviderAuthFailed
+from platform_app.llm.errors import UnsupportedByProvider, mask_credential, unsupported
 from platform_app.llm.formats import ApiFormat
 from platform_app.llm.interfaces import Credentials
 from platform_app.llm.models.route import Route
@@ -64,15 +64,23 @@ class StoredRoute:
         return await self._send(response_id, timeout_seconds, delete=True)
 
     async def _send(self, response_id: str, seconds: float, *, delete: bool) -> bytes | None:
-        send = self._adapter.delete_stored if delete else self._adapter.read_stored
         name = self._route.secret_name
         if name is None:
-            return await send(response_id, None, seconds)
+            return await self._attempt(response_id, None, seconds, delete=delete)
         credential = await self._credentials.get(name)
         try:
-            return await send(response_id, credential, seconds)
+            return await self._attempt(response_id, credential, seconds, delete=delete)
         except ProviderAuthFailed:
             refreshed = await self._credentials.refresh(name, credential)
             if refreshed == credential:
                 raise
-        return await send(response_id, refreshed, seconds)
+        return await self._attempt(response_id, refreshed, seconds, delete=delete)
+
+    async def _attempt(self, response_id: str, credential: str | None, seconds: float, *, delete: bool) -> bytes | None:
+        """Call the provider once, and mask our credential in its error."""
+        send = self._adapter.delete_stored if delete else self._adapter.read_stored
+        try:
+            return await send(response_id, credential, seconds)
+        except PlatformError as error:
+            mask_credential(error, credential)
+            raise

@@ -28,12 +28,17 @@ STATUSES = {
     500: "api_error",
 }
 """The status with Anthropic's type; 200 is a stream that begins with an error, whatever the request says."""
+STORED = {
+    "object": "response", "status": "completed", "output": [],
+    "usage": {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2},
+}  # fmt: skip
 
 
 async def _echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """The status is in the model's name."""
+    """The status is in the model's name, or in the id of a stored response. A request to store one succeeds."""
     head = await reader.readuntil(b"\r\n\r\n")
-    asked = head + await reader.readexactly(int(re.findall(rb"content-length: (\d+)", head, re.I)[0]))
+    length = re.findall(rb"content-length: (\d+)", head, re.I)
+    asked = head + await reader.readexactly(int(length[0]) if length else 0)
     key = re.findall(rb"(?:authorization: Bearer|x-api-key:|api-key:) (\S+)", head, re.I)[0].decode()
     status = int(re.findall(rb"echo-(\d+)", asked)[0])
     error = {
@@ -43,7 +48,9 @@ async def _echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     }
     body = json.dumps({"type": "error", "error": {**error, "param": f"headers.{key}"}}).encode()
     content_type = "application/json"
-    if status == 200:
+    if b'"store":true' in asked:
+        status, body = 200, json.dumps({**STORED, "id": f"echo-{status}"}).encode()
+    elif status == 200:
         body, content_type = b"event: error\ndata: %b\n\n" % body, "text/event-stream"
     lines = [
         f"HTTP/1.1 {status} Echo",
@@ -62,7 +69,10 @@ async def echoing(platform: Platform, tmp_path_factory: pytest.TempPathFactory) 
     async with Server(_echo) as echo:
         config = write_catalog(
             directory / "platform.yaml",
-            {wire: provider_of(wire, echo.url) for wire in WIRES},
+            {
+                wire: provider_of(wire, echo.url) | ({"stores_responses": True} if wire == "openai-responses" else {})
+                for wire in WIRES
+            },
             {f"{wire}-{status}": [(wire, f"echo-{status}")] for wire in WIRES for status in STATUSES},
             rate_limits=GENEROUS,
             policies=PATIENT,
@@ -104,5 +114,27 @@ async def test_echoed_credential_is_masked_everywhere(
             request_id = response.headers["x-request-id"]
     await access_line(echoing, request_id)  # the log is written to here
     output = echoing.log_file.read_text() + echoing.metrics()
+    assert KEY[:8] not in output
+    assert KEY[-8:] not in output
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+async def test_credential_echoed_for_stored_response_is_masked(
+    echoing: Gateway, client: httpx.AsyncClient, chat_key: str, method: str
+) -> None:
+    headers = {"Authorization": f"Bearer {chat_key}"}
+    for status in (400, 401, 429, 500):
+        request = {"model": f"openai-responses-{status}", "input": "Hi.", "store": True}
+        created = await client.post(f"{echoing.base_url}/v1/responses", headers=headers, json=request)
+        url = f"{echoing.base_url}/v1/responses/{created.json()['id']}"
+        response = await client.request(method, url, headers=headers)
+        assert response.status_code >= 400
+        whole = f"{response.headers}{response.text}"
+        assert KEY[:8] not in whole
+        assert KEY[-8:] not in whole
+        assert ("'[masked]' is wrong" in whole) is (status == 400)
+        request_id = response.headers["x-request-id"]
+    await access_line(echoing, request_id)  # the log is written to here
+    output = echoing.log_file.read_text()
     assert KEY[:8] not in output
     assert KEY[-8:] not in output

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from platform_app.errors import ProviderAuthFailed
+from platform_app.errors import ProviderAuthFailed, RequestRefused
 from platform_app.llm.errors import UnsupportedByProvider
 from platform_app.llm.formats import ApiFormat
 from platform_app.llm.models.route import Route
@@ -114,3 +114,31 @@ async def test_route_without_a_secret_sends_no_credential() -> None:
     provider = Provider(None)
     assert await StoredRoute(a_route(secret=None), provider, Credentials("new")).read("resp_1", 3.0) == b"read"
     assert provider.calls == [("read", "resp_1", None, 3.0)]
+
+
+class EchoingProvider(Provider):
+    """Refuses every call, and repeats the credential."""
+
+    def _called(self, what: str, response_id: str, credential: str | None, seconds: float) -> bytes:
+        error = RequestRefused("refused", details=[f"Authorization: Bearer {credential}"], param=credential)
+        error.provider_message = f"{what} with '{credential}' is wrong"
+        raise error
+
+
+@pytest.mark.parametrize("delete", [False, True])
+async def test_echoed_credential_is_masked(delete: bool) -> None:
+    stored = StoredRoute(a_route(), EchoingProvider(None), SecretCredentials("new"))
+    with pytest.raises(RequestRefused) as caught:
+        await (stored.delete if delete else stored.read)("resp_1", 3.0)
+    error = caught.value
+    assert error.details == ["Authorization: Bearer [masked]"]
+    assert SecretCredentials.SECRET not in f"{error.param}{error.provider_message}"
+
+
+class SecretCredentials(Credentials):
+    """Returns a credential without a recognisable form."""
+
+    SECRET = "0ca7a21e5b3d4f60817293a4b5c6d7e8"
+
+    async def get(self, name: str) -> str:
+        return self.SECRET
