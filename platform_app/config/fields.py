@@ -4,20 +4,22 @@ import ipaddress
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, Field, StringConstraints
 from sqlalchemy.exc import ArgumentError
 
+from platform_app.config.connections.url_parts import is_host_name, split_url
 from platform_app.credential_forms import looks_like_key
 
 
 def _http_url(value: str) -> str:
-    parts = urlsplit(value)
+    parts = split_url(value)
+    if parts is None or parts.port == 0:
+        raise ValueError("expected an http:// or https:// URL with a valid host, and a port from 1 to 65535")
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("expected an http:// or https:// URL with a host")
-    if not _port_is_one(parts):
-        raise ValueError("expected a port from 1 to 65535 after the host")
+    if not is_host_name(parts.hostname):
+        raise ValueError("expected a host name with 1 to 63 characters between two dots")
     if not parts.path.isascii() or " " in value or not value.isprintable():
         raise ValueError("expected a URL without spaces, its path percent-encoded")
     if parts.username or parts.password:
@@ -25,13 +27,6 @@ def _http_url(value: str) -> str:
     if parts.query or parts.fragment:
         raise ValueError("expected a URL without query or fragment")
     return value.rstrip("/")
-
-
-def _port_is_one(parts: SplitResult) -> bool:
-    try:
-        return parts.port is None or parts.port > 0
-    except ValueError:
-        return False
 
 
 def _name_and_no_key(value: str) -> str:

@@ -5,8 +5,9 @@ import re
 from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import unquote
 
+from platform_app.config.connections.url_parts import is_host_name, split_url
 from platform_app.config.fields import Network
 
 DIRECT = "off"
@@ -74,10 +75,16 @@ def parse_proxy(value: str) -> EgressProxy:
     Raises:
         ValueError: not a proxy's URL. The message repeats no part of it, because it may contain a password.
     """
-    parts = _split(value if "://" in value else f"http://{value}")
-    if parts is None or parts.scheme not in _DEFAULT_PORTS or not parts.hostname or not value.isprintable():
+    parts = split_url(value if "://" in value else f"http://{value}")
+    if (
+        parts is None
+        or parts.port == 0
+        or parts.scheme not in _DEFAULT_PORTS
+        or not parts.hostname
+        or not value.isprintable()
+    ):
         raise ValueError(EXPECTED)
-    if parts.path not in ("", "/") or parts.query or parts.fragment or " " in value:
+    if not is_host_name(parts.hostname) or parts.path not in ("", "/") or parts.query or parts.fragment or " " in value:
         raise ValueError(EXPECTED)
     authorization = None
     if parts.username is not None:
@@ -85,14 +92,6 @@ def parse_proxy(value: str) -> EgressProxy:
         authorization = f"Basic {b64encode(pair.encode()).decode()}"
     port = _DEFAULT_PORTS[parts.scheme] if parts.port is None else parts.port
     return EgressProxy(parts.hostname, port, parts.scheme == "https", authorization)
-
-
-def _split(url: str) -> SplitResult | None:
-    try:
-        parts = urlsplit(url)
-        return None if parts.port == 0 else parts
-    except ValueError:  # an invalid port or address
-        return None
 
 
 def read_egress(own: str | None, environ: Mapping[str, str]) -> Egress:

@@ -4,7 +4,9 @@ The names are those of redis-py, and those that other clients and frameworks wri
 """
 
 from types import MappingProxyType
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
+
+from platform_app.config.connections.url_parts import url_parts
 
 ANYWHERE = frozenset({"client_name", "db", "health_check_interval", "password", "protocol", "username"})
 TLS = frozenset(
@@ -128,7 +130,7 @@ def scheme_problem(url: str) -> str | None:
 
 def parameter_problems(url: str) -> list[str]:
     """Return a line for each parameter that is refused; no line repeats a value or an unknown name."""
-    given = parse_qsl(urlsplit(url).query, keep_blank_values=True)
+    given = parse_qsl(url_parts(url).query, keep_blank_values=True)
     names = [name for name, _ in given]
     encrypted = url.startswith("rediss:")
     problems = []

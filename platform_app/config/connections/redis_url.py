@@ -5,7 +5,7 @@ import re
 import ssl
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote
 
 from redis.asyncio.connection import SSLConnection, parse_url
 from redis.exceptions import RedisError
@@ -18,6 +18,7 @@ from platform_app.config.connections.redis_parameters import (
     parameter_problems,
     scheme_problem,
 )
+from platform_app.config.connections.url_parts import is_host_name, split_url, url_parts
 from platform_app.config.fields import parses
 
 EXPECTED = (
@@ -41,15 +42,16 @@ def check_redis_url(url: str, *, in_clear: bool = False, ca_file: Path | None = 
     """
     if (problem := scheme_problem(url)) is not None:
         raise ValueError(f"{EXPECTED}; {problem}")
-    if not url.isprintable():
+    parts = split_url(url)
+    if parts is None or not url.isprintable():
         raise ValueError(EXPECTED)
-    if urlsplit(url).scheme != "unix" and not _NUMBER.fullmatch(unquote(urlsplit(url).path).strip("/")):
+    if parts.scheme != "unix" and not _NUMBER.fullmatch(unquote(parts.path).strip("/")):
         raise ValueError(f"{EXPECTED}; the path must be the database's number, such as /0")
     problems = parameter_problems(usual_redis_url(url)) or _value_problems(usual_redis_url(url))
     if problems:
         raise ValueError("; ".join(problems))
     url = with_ca_file(url, ca_file)
-    if not parses(parse_url, url):
+    if not parses(parse_url, url) or not is_host_name(_host(url)):
         raise ValueError(EXPECTED)
     problems = _unusable_values(url)
     if sends_in_clear(url) and not in_clear:
@@ -94,7 +96,7 @@ def is_unverified(url: str) -> bool:
 def with_ca_file(url: str, ca_file: Path | None) -> str:
     """Return the URL for redis-py: in its spelling, and with the CAs to trust if it uses TLS and names none itself."""
     url = usual_redis_url(url)
-    names = {name for name, _ in parse_qsl(urlsplit(url).query, keep_blank_values=True)}
+    names = {name for name, _ in parse_qsl(url_parts(url).query, keep_blank_values=True)}
     if ca_file is None or not url.startswith("rediss:") or names & {"ssl_ca_certs", "ssl_ca_path", "ssl_ca_data"}:
         return url
     return f"{url}{'&' if names else '?'}ssl_ca_certs={quote(str(ca_file), safe='/')}"
@@ -107,7 +109,7 @@ def _host(url: str) -> str:
 
 def _value_problems(url: str) -> list[str]:
     """Return a line for each value that redis-py could not read, or would ignore or change without a message."""
-    given = dict(parse_qsl(urlsplit(url).query, keep_blank_values=True))
+    given = dict(parse_qsl(url_parts(url).query, keep_blank_values=True))
     problems = [f"{name} must be a whole number" for name in _NUMBERS if not _NUMBER.fullmatch(given.get(name, ""))]
     return problems + [
         f"{name} must be true or false" for name in _BOOLEANS if given.get(name, "true").lower() not in _TRUE_OR_FALSE

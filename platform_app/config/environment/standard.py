@@ -3,10 +3,11 @@
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from platform_app.config.connections.egress import DIRECT, read_egress
 from platform_app.config.connections.tls_files import ca_problem
+from platform_app.config.connections.url_parts import split_url
 from platform_app.config.reading.values import did_you_mean, shown
 
 _OTLP = "OTEL_EXPORTER_OTLP_"
@@ -91,11 +92,8 @@ def _queue_problems(environ: Mapping[str, str]) -> Iterator[str]:
 
 
 def _endpoint(value: str, environ: Mapping[str, str]) -> str | None:
-    try:
-        parts = urlsplit(value)
-        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        valid = False
+    parts = split_url(value)
+    valid = parts is not None and parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     grpc = _protocol_of(environ) == "grpc" and _HOST_AND_PORT.fullmatch(value)
     if valid or grpc:
         return None

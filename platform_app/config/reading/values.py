@@ -2,9 +2,10 @@
 
 import difflib
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from urllib.parse import urlsplit
 
+from platform_app.config.connections.url_parts import split_url
 from platform_app.credential_forms import looks_like_key, mask_keys
 
 MAX_SHOWN = 80
@@ -61,7 +62,8 @@ def _shown_text(value: str) -> str:
         return "an empty text"
     if looks_like_key(value):
         return "a text that looks like a key and is not shown"
-    if "://" in value or "@" in value:
+    # Also of a URL whose @ was typed in its fullwidth form.
+    if "://" in value or "@" in unicodedata.normalize("NFKC", value):
         return _shown_url(value)
     text = mask_keys(_one_line(value))
     return f"'{text}'" if len(text) <= MAX_SHOWN else f"'{text[:MAX_SHOWN]}…' ({len(value)} characters)"
@@ -69,12 +71,9 @@ def _shown_text(value: str) -> str:
 
 def _shown_url(value: str) -> str:
     """Return the scheme and the host. Every other part of a URL may be a secret."""
-    try:
-        parts = urlsplit(value)
-        host = parts.hostname
-    except ValueError:
-        host = None
-    if not host or "@" in host or not value.isprintable() or " " in value:
+    parts = split_url(value)
+    host = parts.hostname if parts else None
+    if parts is None or not host or "@" in host or not value.isprintable() or " " in value:
         return "a URL that is not shown, because it may contain a password"
     rest = "…" if parts.username or parts.path.strip("/") or parts.query or parts.fragment else ""
     return f"'{parts.scheme}://{host}{'/' if rest else ''}{rest}'"

@@ -95,6 +95,15 @@ class TestSettings:
             ("redis_url", "http://:pa55word@r"),
             ("redis_url", "redis://r:pa55word/0"),
             ("redis_url", "redis://:x/pa55word@r:6379/0"),
+            ("redis_url", "rediss://gw:pa55word\uff20x@r"),
+            ("idempotency_redis_url", "rediss://gw:pa55word\uff1ax@r"),
+            ("egress_proxy", "http://gw:pa55word\uff20x@proxy"),
+            ("openai_base_url", "https://gw:pa55word\uff20x@provider"),
+            ("openai_base_url", "https://gw:pa55word\uff0fx@provider"),
+            ("openai_base_url", "gw:pa55word\uff20provider"),
+            ("openai_base_url", "https://[pa55word]/v1"),
+            ("vault_addr", "https://gw:pa55word\uff20x@vault"),
+            ("aws_endpoint_url", "https://gw:pa55word\uff20x@aws"),
         ],
     )
     def test_settings_invalid_url_is_named_but_not_shown(self, field: str, url: str) -> None:
@@ -104,7 +113,8 @@ class TestSettings:
 
     @pytest.mark.parametrize(
         "url",
-        ["ftp://x", "https://", "https://u:pa55word@api.openai.com/v1", "https://x/v1?key=pa55word", "https://x/#a", "http://["],
+        ["ftp://x", "https://", "https://u:pa55word@api.openai.com/v1", "https://x/v1?key=pa55word", "https://x/#a", "http://[",
+         "http://ä..example", "http://a..example", f"http://{'a' * 64}.example", "http://x:0", "http://x:99999"],
     )  # fmt: skip
     def test_settings_refuse_credentials_in_provider_url(self, url: str) -> None:
         [problem] = problems_of(openai_base_url=url)
