@@ -66,6 +66,28 @@ def test_password_of_a_store_is_masked_and_its_address_is_not() -> None:
     assert mask_known_secrets(line) == b"gateway [masked] [masked] [masked] db.example"
 
 
+@pytest.mark.parametrize(
+    ("fields", "written"),
+    [
+        ({"database_url": "postgresql://gw:raw[pass]word@localhost/p"}, ["raw[pass]word"]),
+        ({"database_url": "postgresql://gw:raw%5Bpass]word@localhost/p"}, ["raw[pass]word", "raw%5Bpass]word"]),
+        ({"database_url": "postgresql://gw@localhost/p?password=query%40password"}, ["query@password"]),
+        ({"database_url": "postgresql://localhost/p?host=localhost&password=query+password"}, ["query+password"]),
+        ({"redis_url": "redis://localhost?password=query%20password"}, ["query password", "query%20password"]),
+        ({"redis_url": "redis://localhost?db=1&password=query+password"}, ["query password", "query+password"]),
+        ({"idempotency_redis_url": "redis://localhost?password=query-password"}, ["query-password"]),
+        ({"egress_proxy": "gw:proxy-password@proxy.example:3128"}, ["proxy-password"]),
+    ],
+)
+def test_password_is_masked_wherever_its_url_has_it(fields: dict[str, str], written: list[str]) -> None:
+    urls = {"database_url": "postgresql://localhost/p", "redis_url": "redis://localhost", **fields}
+    hide_secrets_of(load_settings(**urls))
+    for text in written:
+        assert mask_known_secrets(f"before {text} localhost proxy.example".encode()) == (
+            b"before [masked] localhost proxy.example"
+        )
+
+
 async def test_value_of_the_secret_store_is_masked() -> None:
     store = CachedSecretStore(EnvSecretStore({"AZURE_KEY": PEPPER}), ttl_seconds=60)
     await store.get("AZURE_KEY")
