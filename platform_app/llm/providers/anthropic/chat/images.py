@@ -2,7 +2,6 @@
 
 import re
 from typing import Any
-from urllib.parse import unquote
 
 from platform_app.llm.errors import unsupported
 
@@ -23,7 +22,11 @@ _SIGNATURES = (
     ("JVBERi", "application/pdf"),
 )
 """The start of the data in base64. Anthropic compares it with the media type, and refuses a PNG labelled as JPEG."""
-_DATA_URL = re.compile(r"data:[ \t]*([\w.+/-]*)[ \t]*((?:;[^;,]*)*),", re.ASCII | re.IGNORECASE)
+_MAX_HEAD = 1024
+"""The characters before the comma of a data URL: a media type and its options."""
+_MEDIA_TYPE = re.compile(r"[\w.+/-]*", re.ASCII)
+_ESCAPED = (("%2B", "+"), ("%2F", "/"), ("%3D", "="), ("%0D", ""), ("%0A", ""), ("%09", ""), ("%20", ""))
+"""The characters of base64 that programs escape in URLs, and line ends and blanks between them."""
 
 
 def image_source(url: str, where: str) -> dict[str, Any]:
@@ -49,14 +52,25 @@ def document(url: str, name: object, where: str) -> dict[str, Any]:
 
 def _data_url(url: str) -> tuple[str | None, str]:
     """Return the media type and the data as plain base64. The data shows its type more reliably than its label."""
-    match = _DATA_URL.match(url)
-    if match is None or "base64" not in (option.strip().lower() for option in match[2].split(";")):
+    comma = url.find(",", 0, _MAX_HEAD)
+    if comma < 0 or url[:5].lower() != "data:":
         return None, ""
-    data = url[match.end() :]
+    declared, *options = (option.strip(" \t").lower() for option in url[5:comma].split(";"))
+    if "base64" not in options or _MEDIA_TYPE.fullmatch(declared) is None:
+        return None, ""
+    data = _plain_base64(url[comma + 1 :])
     if "%" in data:
-        data = unquote(data)
-    if any(space in data for space in " \r\n\t"):
-        data = "".join(data.split())
-    declared = match[1].lower()
+        return None, ""
     detected = next((kind for start, kind in _SIGNATURES if data.startswith(start)), None)
     return detected or _ALIASES.get(declared, declared), data
+
+
+def _plain_base64(data: str) -> str:
+    """Return the data without escapes and white space. Each step is one search of the text: a general parser of URLs
+    makes an object for every escape."""
+    if "%" in data:
+        for escape, character in _ESCAPED:
+            data = data.replace(escape, character).replace(escape.lower(), character)
+    for space in " \r\n\t":
+        data = data.replace(space, "")
+    return data
