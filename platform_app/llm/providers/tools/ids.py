@@ -8,6 +8,7 @@ ids depend only on the messages before them, so they are the same in a later tur
 
 import hashlib
 import re
+from collections import deque
 
 _GOOD = re.compile(r"[a-zA-Z0-9_-]{1,64}", re.ASCII)
 
@@ -17,7 +18,9 @@ class ToolIds:
 
     def __init__(self) -> None:
         self._used: set[str] = set()
-        self._open: dict[str, list[tuple[str, str]]] = {}
+        self._numbers: dict[str, int] = {}
+        """By the client's id: the number of its next hash. Without it, each repetition would try all earlier ones."""
+        self._open: dict[str, deque[tuple[str, str]]] = {}
         """By the client's id: our ids and the paths of the calls that have no result yet."""
 
     @property
@@ -27,18 +30,25 @@ class ToolIds:
 
     def call(self, given: str, where: str) -> str:
         """Return the id of a call. It is different for each call, even if the client repeats an id."""
-        made, number = given, 0
+        made, number = given, self._numbers.get(given, 0)
         while made in self._used or not _GOOD.fullmatch(made):
             made = _hashed(given, number)
             number += 1
+        if number:
+            self._numbers[given] = number
         self._used.add(made)
-        self._open.setdefault(given, []).append((made, where))
+        self._open.setdefault(given, deque()).append((made, where))
         return made
 
     def result(self, given: str) -> str | None:
         """Return the id of the first call that this result can belong to; None if no call waits for it."""
         waiting = self._open.get(given)
-        return waiting.pop(0)[0] if waiting else None
+        if not waiting:
+            return None
+        made, _ = waiting.popleft()
+        if not waiting:  # else each later turn would look at all calls of the conversation
+            del self._open[given]
+        return made
 
     def without_result(self) -> str | None:
         """Return the path of the first call without a result, if there is one."""

@@ -3,9 +3,11 @@ turns."""
 
 import re
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from platform_app.llm.providers.tools import ids as ids_module
 from platform_app.llm.providers.tools.ids import ToolIds
 
 GOOD = re.compile(r"[a-zA-Z0-9_-]{1,64}", re.ASCII)
@@ -58,3 +60,32 @@ def test_call_without_result_is_found_by_path() -> None:
     assert (ids.any, ids.without_result()) == (True, "messages.1.tool_calls.0")
     ids.result("a")
     assert ids.without_result() is None
+
+
+@pytest.mark.parametrize("given", ["a", "functions.f:0"])
+def test_repeated_id_is_hashed_once_for_each_call(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed = []
+
+    def count(text: str, number: int) -> str:
+        hashed.append(number)
+        return real(text, number)
+
+    real = ids_module._hashed
+    monkeypatch.setattr(ids_module, "_hashed", count)
+    ids = ToolIds()
+    made = [ids.call(given, "here") for _ in range(500)]
+    assert len(set(made)) == 500
+    assert len(hashed) <= 500
+    assert [ids.result(given) for _ in range(500)] == made
+    assert ids.result(given) is None
+
+
+def test_calls_with_results_are_forgotten() -> None:
+    """Each later turn asks for calls without a result, and looks at nothing that has one."""
+    ids = ToolIds()
+    for number in range(50):
+        ids.call(f"call_{number}", f"messages.{number}")
+        ids.result(f"call_{number}")
+    assert not ids._open
+    ids.call("last", "messages.99")
+    assert ids.without_result() == "messages.99"
