@@ -6,6 +6,7 @@ transaction, or this transaction waits for it.
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import exists, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -19,12 +20,21 @@ from platform_app.errors import InvalidApiKey
 
 
 @dataclass(frozen=True, slots=True)
+class Holder:
+    """The actor of a change, as the database has its key now."""
+
+    key: KeyRecord | None
+    """The actor's own key; None for the operator on the command line."""
+    secret_ends_at: datetime | None
+    """When the secret of the request ends; None unless a rotation replaced it."""
+
+
+@dataclass(frozen=True, slots=True)
 class LockedKeys:
     """The keys of a change; both are locked until the transaction ends."""
 
     target: KeyRecord
-    holder: KeyRecord | None
-    """The actor's own key; None for the operator on the command line."""
+    holder: Holder
 
 
 async def lock_keys(connection: AsyncConnection, key_id: str, actor: Actor) -> LockedKeys:
@@ -35,7 +45,7 @@ async def lock_keys(connection: AsyncConnection, key_id: str, actor: Actor) -> L
         InvalidApiKey: the actor's key or its secret is no longer valid.
     """
     if actor.key is None:
-        return LockedKeys(await _lock_target(connection, key_id), None)
+        return LockedKeys(await _lock_target(connection, key_id), Holder(None, None))
     # Another owner's key is not locked: the time that a refusal takes must not reveal that the key exists.
     if not await _is_within_reach(connection, key_id, actor.key):
         await lock_holder(connection, actor)
@@ -43,22 +53,22 @@ async def lock_keys(connection: AsyncConnection, key_id: str, actor: Actor) -> L
     # Locked in the order of their ids, so that two administrators who change each other's keys do not deadlock.
     if key_id <= actor.key.key_id:
         target = await _lock_target(connection, key_id)
-        holder = await _lock_holder(connection, actor.key)
+        key, ends_at = await _lock_holder(connection, actor.key)
     else:
-        holder = await _lock_holder(connection, actor.key)
+        key, ends_at = await _lock_holder(connection, actor.key)
         target = await _lock_target(connection, key_id)
-    if ALL not in holder.scopes and target.owner != holder.owner:
+    if ALL not in key.scopes and target.owner != key.owner:
         raise no_such_key(key_id)
-    return LockedKeys(target, holder)
+    return LockedKeys(target, Holder(key, ends_at))
 
 
-async def lock_holder(connection: AsyncConnection, actor: Actor) -> KeyRecord | None:
-    """Lock the actor's own key; return None for the operator on the command line.
+async def lock_holder(connection: AsyncConnection, actor: Actor) -> Holder:
+    """Lock the actor's own key, if it has one.
 
     Raises:
         InvalidApiKey: the key or its secret is no longer valid.
     """
-    return None if actor.key is None else await _lock_holder(connection, actor.key)
+    return Holder(None, None) if actor.key is None else Holder(*await _lock_holder(connection, actor.key))
 
 
 async def _is_within_reach(connection: AsyncConnection, key_id: str, key: ActorKey) -> bool:
@@ -81,7 +91,8 @@ async def _lock_target(connection: AsyncConnection, key_id: str) -> KeyRecord:
     return record_of(row)
 
 
-async def _lock_holder(connection: AsyncConnection, key: ActorKey) -> KeyRecord:
+async def _lock_holder(connection: AsyncConnection, key: ActorKey) -> tuple[KeyRecord, datetime | None]:
+    """Return the actor's key, and when its secret ends."""
     # FOR KEY SHARE blocks changes of this key, which take FOR UPDATE, but not other changes made with this key.
     statement = (
         select(ApiKey.__table__)
@@ -91,13 +102,12 @@ async def _lock_holder(connection: AsyncConnection, key: ActorKey) -> KeyRecord:
     )
     row = (await connection.execute(statement)).mappings().one_or_none()
     # A separate statement: one that waited for the lock would still see the secrets from before a rotation.
-    live = select(
-        exists().where(
-            ApiKeySecret.key_id == key.key_id,
-            ApiKeySecret.created_at == key.secret_created_at,
-            or_(ApiKeySecret.not_after.is_(None), ApiKeySecret.not_after > func.clock_timestamp()),
-        )
+    live = select(ApiKeySecret.not_after).where(
+        ApiKeySecret.key_id == key.key_id,
+        ApiKeySecret.created_at == key.secret_created_at,
+        or_(ApiKeySecret.not_after.is_(None), ApiKeySecret.not_after > func.clock_timestamp()),
     )
-    if row is None or not (await connection.execute(live)).scalar_one():
+    secret = (await connection.execute(live)).one_or_none()
+    if row is None or secret is None:
         raise InvalidApiKey
-    return record_of(row)
+    return record_of(row), secret.not_after

@@ -163,6 +163,31 @@ def check_reason(reason: str) -> None:
         raise ValidationFailed("The request is not valid.", details=problems)
 
 
+def check_secret_end(secret_ends_at: datetime | None, granted_until: datetime | None) -> None:
+    """Refuse access that outlives the secret with which it is granted. A rotation replaced that secret, often because
+    another person may have it: it must not become a key, or a newer secret, that stays valid. This holds for
+    administrators too.
+
+    Args:
+        secret_ends_at: When the actor's secret ends; None if no rotation replaced it.
+        granted_until: When the new access ends; None if it does not.
+    """
+    if secret_ends_at is None or (granted_until is not None and granted_until <= secret_ends_at):
+        return
+    raise ValidationFailed(
+        "You cannot grant more than your own key has.",
+        details=[
+            f"expires_at: a rotation replaced the secret of this request, which ends at {secret_ends_at.isoformat()}; "
+            "what it creates, changes or rotates must expire by then. Use the key's new secret"
+        ],
+    )
+
+
+def gives_power(fields: Collection[str]) -> bool:
+    """Return whether a change of these fields can give a key more rights."""
+    return any(name not in POWERLESS for name in fields)
+
+
 def is_admin(record: KeyRecord) -> bool:
     """Return whether the key has all rights."""
     return ALL in record.scopes

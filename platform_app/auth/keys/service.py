@@ -13,9 +13,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from platform_app.auth.keys.audit import write_audit_event
 from platform_app.auth.keys.events import KeyEvents
-from platform_app.auth.keys.locked_keys import LockedKeys, lock_holder, lock_keys
+from platform_app.auth.keys.locked_keys import Holder, LockedKeys, lock_holder, lock_keys
 from platform_app.auth.keys.records import Actor, KeyChanges, KeyRecord, NewKey
-from platform_app.auth.keys.rules import KeyRules, check_grace, check_reason, is_active_admin, weakens_admin
+from platform_app.auth.keys.rules import (
+    KeyRules,
+    check_grace,
+    check_reason,
+    check_secret_end,
+    gives_power,
+    is_active_admin,
+    weakens_admin,
+)
 from platform_app.auth.keys.store import check_key_id, record_of
 from platform_app.auth.pepper import Peppers
 from platform_app.auth.permissions import ALL
@@ -43,13 +51,16 @@ class KeyLifecycle:
 
         Raises:
             ValidationFailed: names each invalid field.
-            ValidationFailed, InsufficientScope: the actor would grant more than its own key has.
+            ValidationFailed, InsufficientScope: the actor would grant more than its own key has, or for longer than its
+                secret is valid.
             InvalidApiKey: the actor's key or its secret is no longer valid.
         """
         fields = _columns(new)
         self._rules.check_fields(fields)
         async with _counted("create", actor), begin(self._engine) as connection:
-            self._rules.check_grant(await lock_holder(connection, actor), fields)
+            holder = await lock_holder(connection, actor)
+            self._rules.check_grant(holder.key, fields)
+            check_secret_end(holder.secret_ends_at, new.expires_at)
             return await _insert(connection, fields, peppers, actor)
 
     async def bootstrap(self, new: NewKey, peppers: Peppers, actor: Actor) -> tuple[KeyRecord, Token]:
@@ -80,7 +91,9 @@ class KeyLifecycle:
         self._rules.check_fields(fields)
         async with self._change("update", key_id, actor) as (connection, keys):
             before = keys.target
-            self._rules.check_grant(keys.holder, fields)
+            self._rules.check_grant(keys.holder.key, fields)
+            if gives_power(fields):
+                check_secret_end(keys.holder.secret_ends_at, fields.get("expires_at", before.expires_at))
             if weakens_admin(before, fields):
                 await _keep_an_admin(connection, key_id)
             after = await _write(connection, key_id, _sorted(fields)) if fields else before
@@ -116,6 +129,7 @@ class KeyLifecycle:
             token = generate_token("live" if record.environment == "live" else "test", key_id)
             old = ApiKeySecret.key_id == key_id
             after = record if extend is None else await self._extend(connection, record, extend, keys.holder)
+            check_secret_end(keys.holder.secret_ends_at, after.expires_at)
             await connection.execute(delete(ApiKeySecret).where(old, ApiKeySecret.not_after.is_not(None)))
             if grace_period_seconds:
                 until = func.now() + literal(timedelta(seconds=grace_period_seconds))
@@ -135,7 +149,7 @@ class KeyLifecycle:
         connection: AsyncConnection,
         record: KeyRecord,
         extend: timedelta | Literal["as before"],
-        holder: KeyRecord | None,
+        holder: Holder,
     ) -> KeyRecord:
         if record.expires_at is None:
             raise Conflict(f"The key {record.key_id} does not expire, so there is no expiry to extend.")
@@ -144,7 +158,7 @@ class KeyLifecycle:
             extend = record.expires_at - (await connection.execute(made)).scalar_one()
         fields = {"expires_at": datetime.now(UTC) + extend}
         self._rules.check_fields(fields)
-        self._rules.check_grant(holder, fields)
+        self._rules.check_grant(holder.key, fields)
         return await _write(connection, record.key_id, fields)
 
     async def revoke(self, key_id: str, reason: str, actor: Actor, *, force: bool = False) -> KeyRecord:
@@ -179,7 +193,7 @@ class KeyLifecycle:
         async with _counted(action, actor, key_id), begin(self._engine) as connection:
             keys = await lock_keys(connection, key_id, actor)
             record = keys.target
-            self._rules.check_manage(keys.holder, record)
+            self._rules.check_manage(keys.holder.key, record)
             if record.revoked_at is not None:
                 raise Conflict(f"The key {key_id} was revoked at {record.revoked_at.isoformat()}, which is final.")
             yield connection, keys

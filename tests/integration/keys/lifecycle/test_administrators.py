@@ -317,6 +317,43 @@ async def test_both_secrets_of_actor_manage_during_grace(keys: Keys) -> None:
         await keys.admin.lifecycle.update(id_of(actor), KeyChanges(name="x"), each)
 
 
+@pytest.mark.parametrize("scope", ["platform:*", "platform:api_keys:manage"])
+async def test_old_secret_grants_nothing_beyond_its_end(keys: Keys, scope: str) -> None:
+    """With a leaked secret in its grace period, its thief could otherwise stay, and lock the owner out."""
+    target, _ = await keys.new()
+    old = await keys.new_actor(scope, "platform:chat")
+    lifecycle = keys.admin.lifecycle
+    await lifecycle.rotate(id_of(old), 3600, keys.peppers, OPERATOR)
+    newer = await keys.actor(id_of(old))
+    for new in (None, FAR):
+        with pytest.raises(ValidationFailed) as caught:
+            await lifecycle.create(NewKey("n", "tests", ["platform:chat"], "test", None, new), keys.peppers, old)
+        assert "new secret" in str(caught.value.details)
+    for attempt in (
+        lifecycle.rotate(id_of(old), 0, keys.peppers, old),
+        lifecycle.rotate(target.key_id, 0, keys.peppers, old),
+        lifecycle.update(target.key_id, KeyChanges(scopes=["platform:chat"]), old),
+        lifecycle.update(target.key_id, KeyChanges(expires_at=FAR), old),
+    ):
+        with pytest.raises(ValidationFailed):
+            await attempt
+    soon = datetime.now(UTC) + timedelta(seconds=1800)
+    short, _ = await lifecycle.create(NewKey("n", "tests", ["platform:chat"], "test", None, soon), keys.peppers, old)
+    await lifecycle.rotate(short.key_id, 0, keys.peppers, old)
+    await lifecycle.revoke(short.key_id, "a test", old)
+    await lifecycle.rotate(id_of(old), 0, keys.peppers, newer)
+
+
+async def test_old_secret_extends_no_key_beyond_its_end(keys: Keys) -> None:
+    soon = datetime.now(UTC) + timedelta(seconds=1800)
+    target, _ = await keys.new(expires_at=soon)
+    old = await keys.new_admin()
+    await keys.admin.lifecycle.rotate(id_of(old), 3600, keys.peppers, OPERATOR)
+    with pytest.raises(ValidationFailed, match="more than your own"):
+        await keys.admin.lifecycle.rotate(target.key_id, 0, keys.peppers, old, timedelta(days=1))
+    assert await keys.get(target.key_id) == target
+
+
 async def test_actor_with_unknown_secret_is_refused(keys: Keys) -> None:
     actor = await keys.new_admin()
     unknown = Actor(actor.name, ActorKey(id_of(actor), None))
