@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from ipaddress import ip_address
 from typing import Protocol
@@ -34,7 +34,7 @@ class Connection(Protocol):
         """Close the idle connection, so that another one can be admitted."""
 
     def unsent(self) -> int:
-        """Return the number of written bytes that the client has not received."""
+        """Return the number of response bytes that the client has not received."""
         ...
 
     def stands_still(self, now: float) -> bool:
@@ -60,6 +60,9 @@ class Connections:
         of the process does not expire the timeouts of its clients."""
         self._common: tuple[Sequence[tuple[bytes, bytes]], bytes] = ((), b"")
         self._all: set[Connection] = set()
+        """All connections whose sockets are open, so that none escapes the checks."""
+        self._evicted: set[Connection] = set()
+        """Those of them that were closed for another connection and no longer count."""
         self._by_network: dict[str, int] = {}
         self._idle: OrderedDict[Connection, None] = OrderedDict()
         self._logged: dict[Reason, float] = {}
@@ -73,7 +76,7 @@ class Connections:
         if count >= self._limits.connections_per_address and not self._is_trusted(connection.address):
             if not self._evict(network):
                 return _too_many(Reason.CONNECTIONS_PER_ADDRESS, "Your address has too many open connections.")
-        elif len(self._all) >= self._limits.connections and not self._evict(None):
+        elif len(self._all) - len(self._evicted) >= self._limits.connections and not self._evict(None):
             return _too_many(Reason.CONNECTIONS, "This instance has too many open connections.")
         self._all.add(connection)
         self._by_network[network] = self._by_network.get(network, 0) + 1
@@ -83,11 +86,17 @@ class Connections:
         return None
 
     def remove(self, connection: Connection) -> None:
-        """Remove a closed connection. A connection that was not admitted is ignored."""
+        """Remove a connection whose socket is closed. A connection that was not admitted is ignored."""
         if connection not in self._all:
             return
         self._all.discard(connection)
         self._idle.pop(connection, None)
+        if connection in self._evicted:
+            self._evicted.discard(connection)
+        else:
+            self._leave_network(connection)
+
+    def _leave_network(self, connection: Connection) -> None:
         network = network_of(connection.address)
         left = self._by_network.get(network, 1) - 1
         if left:
@@ -118,13 +127,31 @@ class Connections:
             _log.warning("http_refused", reason=reason.value, client_address=address)
 
     def _evict(self, network: str | None) -> bool:
-        for connection in self._idle:
-            if network is None or network_of(connection.address) == network:
+        """Close an idle connection. One whose client has not received its last response is not idle; it is closed only
+        if the client receives nothing, and then at once: an orderly close would wait for the client."""
+        for connection in self._idle_of(network):
+            if not connection.unsent():
+                self._give_place(connection)
                 self.count(Reason.IDLE, connection.address)
                 connection.close_idle()
-                self.remove(connection)
+                return True
+        for connection in self._idle_of(network):
+            if connection.stands_still(self.now):
+                self._give_place(connection)
+                connection.end_slow_reader()
                 return True
         return False
+
+    def _idle_of(self, network: str | None) -> Iterator[Connection]:
+        """Yield the idle connections of a network, or all of them; the one that has been idle longest comes first."""
+        return (each for each in self._idle if network is None or network_of(each.address) == network)
+
+    def _give_place(self, connection: Connection) -> None:
+        """Let the place of a connection go to another one. It is checked until its socket is closed."""
+        self._idle.pop(connection, None)
+        if connection in self._all:
+            self._evicted.add(connection)
+            self._leave_network(connection)
 
     def _bound_unsent(self) -> None:
         sizes = {connection: size for connection in self._all if (size := connection.unsent())}

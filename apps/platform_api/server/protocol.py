@@ -18,6 +18,7 @@ from apps.platform_api.server.incoming_body import ChunkedBody, IncomingBody, Le
 from apps.platform_api.server.limits import ServerLimits
 from apps.platform_api.server.refusal import Reason, Refusal, RequestRefusedError, refusal_response
 from apps.platform_api.server.write_coalescing import CoalescingWriter
+from platform_app.observability.networks import unmapped
 
 _NO_TIME = float("inf")
 STANDS_STILL_SECONDS = 1.0
@@ -59,7 +60,8 @@ class ServerProtocol(asyncio.Protocol):
         self._taken, self._taken_at = 0, 0.0
         """The bytes that the client had received when its rate was last measured, and the time of that."""
         self._seen, self._moved_at = 0, 0.0
-        """The bytes that the client had received at the last check, and the time of their last change."""
+        """The bytes that the client had received at the last check, and the time of their last change, or of the last
+        check at which it had received all."""
         self.closing = False
         self.address = "unix"
         self._addresses: tuple[Any, Any] = (None, None)
@@ -72,15 +74,15 @@ class ServerProtocol(asyncio.Protocol):
         self._writer = CoalescingWriter(transport, self._loop)
         peer, here = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
         if isinstance(peer, tuple):
-            self.address = str(peer[0])
-            self._addresses = (peer[0], peer[1]), (here[0], here[1])
+            self.address = unmapped(str(peer[0]))
+            self._addresses = (self.address, peer[1]), (unmapped(str(here[0])), here[1])
         if (refusal := self._connections.admit(self)) is not None:
             self._refuse(refusal)
             self._closes_at = 0.0
             self._close()
             return
         self._server.connections.add(self)  # type: ignore[arg-type]  # uvicorn's own classes have no common base
-        self._taken_at = self._connections.now
+        self._taken_at = self._moved_at = self._connections.now
         self._waits_until = self._connections.now + self._limits.head_seconds
         self._connections.set_idle(self, idle=True)
 
@@ -172,6 +174,7 @@ class ServerProtocol(asyncio.Protocol):
             self._may_skip_line = False
             del buffer[:2]
         if not buffer or (self._may_skip_line and buffer == b"\r"):  # a line feed may follow
+            self._connections.set_idle(self, idle=True)
             return False
         end = buffer.find(HEAD_END, max(0, self._searched - 3))
         if end < 0:
@@ -290,24 +293,25 @@ class ServerProtocol(asyncio.Protocol):
         """Start the timeout for the next head, or for the rest of a body that the application did not read."""
         seconds = self._limits.idle_seconds if self._body is None else self._limits.head_seconds
         self._waits_until = self._connections.now + seconds
-        self._connections.set_idle(self, idle=True)
+        self._connections.set_idle(self, idle=not self._buffer)  # it may hold the next request
 
     # Closing.
 
     def close_idle(self) -> None:
         """See connections.Connection."""
+        self._writer.flush()
         self._transport.close()
 
     def _close(self) -> None:
         """Close after the written data is sent. If the client may still be sending, read and discard its data first:
         closing a connection with unread data resets it, and the client would not receive the response."""
+        self._connections.set_idle(self, idle=False)
         if self._closes_at == _NO_TIME and (self._drops or self._body is not None):
             self._drop_input()
             self._writer.flush()
             self.resume_reading()
             self._closes_at = self._connections.now + self._limits.linger_seconds
             self._waits_until = _NO_TIME  # no head is read any more
-            self._connections.set_idle(self, idle=False)
             if not self._transport.is_closing():
                 self._writer.end()
             return
@@ -317,11 +321,11 @@ class ServerProtocol(asyncio.Protocol):
     def check(self, now: float) -> None:
         """See connections.Connection."""
         if self._transport.is_closing():
-            if self.unsent() and self._stalls(now):
-                self._transport.abort()
+            if self._stalls(now):
+                self.end_slow_reader()
             return
         if now >= self._closes_at:
-            self._transport.abort() if self._stalls(now) else self._transport.close()
+            self.end_slow_reader() if self._stalls(now) else self._transport.close()
         elif self._exchange is None and now >= self._waits_until:
             self._end_wait()
         elif self._stalls(now):
@@ -329,11 +333,11 @@ class ServerProtocol(asyncio.Protocol):
 
     def unsent(self) -> int:
         """See connections.Connection."""
-        return self._transport.get_write_buffer_size()
+        return self._writer.waiting + self._transport.get_write_buffer_size()
 
     def stands_still(self, now: float) -> bool:
         """See connections.Connection."""
-        return now - self._moved_at >= STANDS_STILL_SECONDS
+        return self._received() == self._seen and now - self._moved_at >= STANDS_STILL_SECONDS
 
     def end_slow_reader(self) -> None:
         """See connections.Connection."""
@@ -346,16 +350,16 @@ class ServerProtocol(asyncio.Protocol):
             self._refuse(Refusal(408, "request_timeout", Reason.HEAD_SLOW, "The head did not arrive in time."))
             return
         self._connections.count(Reason.UNREAD_BODY if self._body is not None else Reason.IDLE, self.address)
+        self._connections.set_idle(self, idle=False)
         self._transport.close()
 
     def _stalls(self, now: float) -> bool:
         """Return whether the client reads too slowly. The rate is measured every `write_seconds`."""
-        unsent = self.unsent()
-        taken = self._writer.written - unsent
+        taken = self._received()
         if taken != self._seen:
             self._seen, self._moved_at = taken, now
-        if not unsent:
-            self._taken, self._taken_at = taken, now
+        if taken == self._writer.written:
+            self._taken, self._taken_at, self._moved_at = taken, now, now
             return False
         elapsed = now - self._taken_at
         if elapsed < self._limits.write_seconds:
@@ -363,6 +367,10 @@ class ServerProtocol(asyncio.Protocol):
         slow = taken - self._taken < self._limits.data_rate * elapsed
         self._taken, self._taken_at = taken, now
         return slow
+
+    def _received(self) -> int:
+        """Return the bytes that the client has received."""
+        return self._writer.written - self._transport.get_write_buffer_size()
 
 
 def protocol_factory(limits: ServerLimits, connections: Connections) -> Callable[..., ServerProtocol]:

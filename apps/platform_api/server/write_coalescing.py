@@ -23,6 +23,11 @@ class CoalescingWriter:
         self.written = 0
         """The bytes that were written to the transport so far."""
 
+    @property
+    def waiting(self) -> int:
+        """The bytes that wait for the end of the iteration."""
+        return self._size
+
     def write(self, data: bytes) -> None:
         """Send these bytes before the next iteration ends, in the order of the writes. After `end` they are dropped."""
         if self._ended:

@@ -109,6 +109,35 @@ async def test_longest_idle_of_the_address_gives_way(connections: Connections) -
     assert (first.did, second.did, third.did, other.did) == (["closed"], [], [], [])
 
 
+async def test_unread_response_makes_a_connection_not_idle(connections: Connections) -> None:
+    """A response of this turn of the loop may still be waiting to be written: closing would lose it."""
+    unread, read, busy = admitted(connections, 3)
+    unread.size, unread.still = 400, False
+    for connection in (unread, read):
+        connections.set_idle(connection, idle=True)
+    assert connections.admit(FakeConnection()) is None
+    assert (unread.did, read.did, busy.did) == ([], ["closed"], [])
+    assert connections.admit(FakeConnection()) is not None
+    unread.still = True
+    assert connections.admit(FakeConnection()) is None
+    assert (unread.did, busy.did) == (["ended"], [])
+
+
+async def test_evicted_connection_is_checked_until_it_is_lost(connections: Connections) -> None:
+    evicted, *others = admitted(connections, 3)
+    connections.set_idle(evicted, idle=True)
+    newcomer = FakeConnection()
+    assert connections.admit(newcomer) is None
+    connections._sweep()
+    assert len(evicted.checked_at) == 1
+    connections.remove(evicted)
+    connections._sweep()
+    assert (len(evicted.checked_at), len(newcomer.checked_at)) == (1, 2)
+    assert connections.admit(FakeConnection()) is not None, "its place was given once"
+    connections.remove(others[0])
+    assert connections.admit(FakeConnection()) is None
+
+
 async def test_trusted_proxy_has_no_address_bound(clock: Clock) -> None:
     proxies = (ipaddress.ip_network("192.0.2.0/24"),)
     limits = ServerLimits(connections=6, connections_per_address=3, trusted_proxies=proxies)
