@@ -18,6 +18,8 @@ from platform_app.llm.http.transport.response_stream import ResponseStream
 from platform_app.observability.record import AttemptRecord
 
 _MAX_ERROR_BYTES = 64 * 1024
+ERROR_SECONDS = 2.0
+"""The time for the body of an error, from the arrival of its head."""
 _END_SECONDS = 0.05
 """How long to wait for the end of a body whose response is complete. Without the end the connection is not reusable."""
 
@@ -115,10 +117,14 @@ class ProviderResponse:
         return data
 
     async def read_error(self) -> bytes:
-        """Read the start of an error body and close the response. If reading fails, the status has to suffice."""
+        """Read the start of an error body and close the response. The whole body has ERROR_SECONDS, so that a provider
+        that does not end it cannot hold the call, and a retry or another route follows. What has arrived by then is
+        returned: if that is nothing, the status has to suffice. Below 400 the status always does: no body explains it.
+        """
         parts, size = [], 0
+        until = min(self._timeouts.next_deadline(), asyncio.get_running_loop().time() + ERROR_SECONDS)
         try:
-            while size < _MAX_ERROR_BYTES and (part := await self._stream.read(self._timeouts.next_deadline())):
+            while self._stream.status >= 400 and size < _MAX_ERROR_BYTES and (part := await self._stream.read(until)):
                 parts.append(part)
                 size += len(part)
         except (TransportError, TimeoutError):

@@ -12,9 +12,7 @@ PROXY = (ipaddress.ip_network("127.0.0.1"),)
 
 
 @pytest.mark.parametrize(("trusted", "admitted"), [(PROXY, 8), ((), 3)])
-def test_mapped_address_counts_as_ipv4(
-    trusted: tuple[ipaddress.IPv4Network, ...], admitted: int
-) -> None:
+def test_mapped_address_counts_as_ipv4(trusted: tuple[ipaddress.IPv4Network, ...], admitted: int) -> None:
     async def attack() -> None:
         limits = ServerLimits(connections_per_address=3, trusted_proxies=trusted)
         async with edge_server(limits, "::") as server:
