@@ -66,11 +66,12 @@ from platform_app.resources.key_admin import key_rules_of
 from platform_app.resources.live_config import LiveConfig, use_log_level
 from platform_app.resources.owner_checks import OwnerWarnings
 from platform_app.resources.provider_credentials import StoredCredentials
-from platform_app.resources.required_secrets import secret_problems
+from platform_app.resources.required_secrets import pepper_problem, secret_problems
 from platform_app.resources.runtime_gauges import RuntimeGauges
 from platform_app.secret_store.base import RefreshableSecretStore
 from platform_app.secret_store.cache import CachedSecretStore
 from platform_app.secret_store.configured import make_secret_store, refresh_seconds
+from platform_app.secret_store.usable import credential_problem
 
 _log = get_logger("resources")
 
@@ -209,7 +210,13 @@ async def open_resources(
 def _open_secrets(stack: AsyncExitStack, settings: Settings) -> CachedSecretStore:
     """Open the secret store, which refreshes its secrets in the background."""
     store = make_secret_store(settings)
-    secrets = CachedSecretStore(store, settings.secret_ttl_seconds, refresh_seconds=refresh_seconds(settings))
+    pepper = settings.api_key_pepper_secret_name
+    secrets = CachedSecretStore(
+        store,
+        settings.secret_ttl_seconds,
+        refresh_seconds=refresh_seconds(settings),
+        problem_of=lambda name, value: pepper_problem(name, value) if name == pepper else credential_problem(value),
+    )
     stack.push_async_callback(secrets.aclose)
     run_until_closed(stack, secrets.run())
     return secrets

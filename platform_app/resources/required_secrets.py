@@ -9,6 +9,7 @@ from platform_app.config import PlatformConfig, Settings
 from platform_app.errors import SecretError, SecretStoreUnavailable
 from platform_app.observability.logging import get_logger
 from platform_app.secret_store.base import SecretStore
+from platform_app.secret_store.usable import credential_problem, wrapping_problem
 
 RETRY_SECONDS = 1.0
 """The pause before a secret store that did not respond is called again."""
@@ -52,13 +53,10 @@ def provider_secrets(config: PlatformConfig) -> dict[str, str | None]:
 
 async def _pepper(need: RequiredSecret, secrets: SecretStore) -> RequiredSecret:
     try:
-        value = (await secrets.get(need.name)).value
-        if (problem := _wrapping_problem(value)) is not None:
-            return replace(need, problem=problem)
-        parse_peppers(need.name, value)
+        secret = await secrets.get(need.name)
     except SecretError as error:
         return replace(need, problem=str(error), temporary=isinstance(error, SecretStoreUnavailable))
-    return need
+    return replace(need, problem=pepper_problem(need.name, secret.value))
 
 
 async def _credential(need: RequiredSecret, secrets: SecretStore) -> RequiredSecret:
@@ -69,27 +67,14 @@ async def _credential(need: RequiredSecret, secrets: SecretStore) -> RequiredSec
     return replace(need, problem=credential_problem(secret.value))
 
 
-def credential_problem(value: str) -> str | None:
-    """Return why a provider's credential cannot be sent as a header, or is not the key alone; None if it can."""
-    if (problem := _wrapping_problem(value)) is not None:
+def pepper_problem(name: str, value: str) -> str | None:
+    """Return why the secret of this name is not a list of peppers; None if it is."""
+    if (problem := wrapping_problem(value)) is not None:
         return problem
-    if len(value.splitlines()) > 1:
-        return f"has {len(value.splitlines())} lines; write the key alone, on one line"
-    if not value.isascii():
-        position = next(index for index, character in enumerate(value, start=1) if not character.isascii())
-        return f"has a character that is not ASCII (number {position}); keys have none, so copy the key again"
-    if not value.isprintable():
-        return "has a control character, which headers cannot have; write the key alone"
-    if " " in value:
-        return "has a space in it; write the key alone, without the name of a scheme such as Bearer"
-    return None
-
-
-def _wrapping_problem(value: str) -> str | None:
-    if value.startswith("\ufeff"):
-        return "starts with a byte order mark; save the file as UTF-8 without one"
-    if len(value) > 1 and value[0] in "'\"" and value[-1] == value[0]:
-        return "is in quotes, which are part of the value; remove them"
+    try:
+        parse_peppers(name, value)
+    except SecretError as error:
+        return str(error)
     return None
 
 

@@ -25,6 +25,10 @@ REFRESH_AT = 0.8
 _log = get_logger("secrets")
 
 
+class _Unusable(SecretNotFound):
+    """The store has a value that cannot be used. Nothing outside this module distinguishes it from a missing one."""
+
+
 @dataclass(slots=True)
 class _Entry:
     """The cached state of one name."""
@@ -46,7 +50,8 @@ class CachedSecretStore:
     A value is looked up again in the background after `refresh_seconds`: by default 80 % of the TTL, less up to 10 % at
     random, so that processes do not all look up at once. It is served until it is twice the TTL old. So requests do not
     wait while the store responds, nor in the first minutes of an outage. A value that the store no longer has is
-    dropped after two look-ups in a row without it, because files and paths may be missing while they are replaced.
+    dropped after two look-ups in a row without it, because files and paths may be missing while they are replaced. A
+    value that cannot be used, such as half of a file, does not replace one that can.
 
     The names are the operator's (one per provider and the pepper), so the configuration bounds the cache and its
     tasks, one per name.
@@ -58,12 +63,22 @@ class CachedSecretStore:
         ttl_seconds: float,
         clock: Callable[[], float] = time.monotonic,
         refresh_seconds: float | None = None,
+        problem_of: Callable[[str, str], str | None] = lambda _name, _value: None,
     ) -> None:
+        """
+        Args:
+            store: where the values come from.
+            ttl_seconds: the age of a value, of which the class's text says what depends on it.
+            clock: the time in seconds.
+            refresh_seconds: the age at which a value is looked up again, if that is earlier than the default.
+            problem_of: returns why the value of this name cannot be used, or None.
+        """
         self.scheme = store.scheme
         self._store = store
         self._ttl = ttl_seconds
         self._refresh_seconds = min(refresh_seconds or ttl_seconds, REFRESH_AT * ttl_seconds)
         self._clock = clock
+        self._problem_of = problem_of
         self._entries: dict[str, _Entry] = {}
 
     async def get(self, name: str) -> Secret:
@@ -144,7 +159,10 @@ class CachedSecretStore:
             why = f"the secret store '{self.scheme}' failed ({type(error).__name__})"
             self._failed(name, entry, SecretStoreUnavailable(why))
         else:
-            self._succeeded(name, entry, secret, started)
+            if (problem := self._problem_of(name, secret.value)) is None:
+                self._succeeded(name, entry, secret, started)
+            else:
+                self._refused(name, entry, secret.value, problem, started)
         finally:
             entry.fetching = None
             metrics.SECRETS_STALE.set(sum(entry.failure is not None for entry in self._entries.values()))
@@ -159,18 +177,28 @@ class CachedSecretStore:
         entry.secret, entry.fetched_at, entry.failure = secret, started, None
         entry.refresh_at = started + self._refresh_seconds * random.uniform(0.9, 1.0)  # noqa: S311 - no secret
 
+    def _refused(self, name: str, entry: _Entry, value: str, problem: str, started: float) -> None:
+        """Keep the last value in use, without end: the store responds, and the operator has to correct the value."""
+        metrics.SECRET_LOOKUPS.labels(self.scheme, "unusable").inc()
+        hide_secret(value)
+        if not isinstance(entry.failure, _Unusable) or entry.failure.args != (problem,):
+            self._log_failure(name, entry, problem)
+        entry.fetched_at, entry.failure = started, _Unusable(problem)
+        entry.refresh_at = self._clock() + PROBE_SECONDS
+
     def _failed(self, name: str, entry: _Entry, error: SecretError) -> None:
         missing = isinstance(error, SecretNotFound)
         metrics.SECRET_LOOKUPS.labels(self.scheme, "missing" if missing else "unavailable").inc()
         if entry.failure is None or type(entry.failure) is not type(error):
-            serves = self._serves(entry)
-            _log.warning(
-                "secret_refresh_failed", store=self.scheme, secret=name, why=str(error), last_value_serves=serves
-            )
+            self._log_failure(name, entry, str(error))
         elif missing:
             entry.secret = None
         entry.failure = error
         entry.refresh_at = self._clock() + PROBE_SECONDS
+
+    def _log_failure(self, name: str, entry: _Entry, why: str) -> None:
+        serves = self._serves(entry)
+        _log.warning("secret_refresh_failed", store=self.scheme, secret=name, why=why, last_value_serves=serves)
 
 
 def _is(entry: _Entry, value: str) -> bool:

@@ -27,9 +27,10 @@ from platform_app.rate_limit.matching import RuleBook
 from platform_app.readiness import Check, Readiness, RedisPolicy
 from platform_app.redis.clients import make_idempotency_client, make_redis
 from platform_app.resources.owner_checks import active_owners, owner_checks
-from platform_app.resources.required_secrets import credential_problem, look_up_required, provider_secrets
+from platform_app.resources.required_secrets import look_up_required, provider_secrets
 from platform_app.secret_store.base import SecretStore
 from platform_app.secret_store.configured import make_secret_store
+from platform_app.secret_store.usable import credential_problem
 
 
 def run_checks(live: bool = True, *, before_migration: bool = False) -> int:

@@ -99,13 +99,14 @@ IDEMPOTENCY_DETACHED = Gauge(
 
 SECRET_LOOKUPS = Counter(
     "platform_secret_lookups",
-    "Look-ups in the secret store, without cache hits: found, missing, unavailable.",
+    "Look-ups in the secret store, without cache hits: found, missing, unusable, unavailable.",
     ["store", "outcome"],
 )
 
 SECRETS_STALE = Gauge(
     "platform_secrets_stale",
-    "Secrets of this process whose last look-up failed: the last good value is served, or it has expired.",
+    "Secrets of this process whose last look-up failed or found an unusable value: the last good value is served, or "
+    "it has expired.",
     multiprocess_mode="livemax",
 )
 

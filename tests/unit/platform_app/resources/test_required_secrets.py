@@ -6,8 +6,9 @@ import pytest
 
 from platform_app.config import PlatformConfig, load_settings
 from platform_app.errors import SecretStoreUnavailable
-from platform_app.resources.required_secrets import credential_problem, look_up_required
+from platform_app.resources.required_secrets import look_up_required
 from platform_app.secret_store.base import Secret
+from platform_app.secret_store.usable import credential_problem
 from tests.support.fakes.core import FakeSecrets
 
 CONFIG = PlatformConfig.model_validate(
