@@ -19,6 +19,29 @@ _CONFIG = AioConfig(connect_timeout=2, read_timeout=3, retries={"total_max_attem
 # https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetSecretValue.html: the second code is returned
 # for a secret that is marked for deletion.
 _MISSING = frozenset({"ResourceNotFoundException", "InvalidRequestException"})
+_NEEDS_ROLE = "the gateway needs a role with secretsmanager:GetSecretValue on it, and kms:Decrypt on its key"
+_TOO_OFTEN = "the account reached its limit of requests; raise it if this stays"
+_AWS_FAILS = "the fault is on AWS's side; it is asked again every second"
+_EXPIRED = "the gateway's AWS credentials have expired; replace them"
+_SIGNATURE = "the signature does not match: set this machine's clock, then check AWS_SECRET_ACCESS_KEY"
+_UNKNOWN_KEY = "AWS does not know the gateway's access key; check AWS_ACCESS_KEY_ID and AWS_SESSION_TOKEN"
+_DECRYPTION = "its KMS key does not decrypt it: enable the key, and allow the gateway's role kms:Decrypt on it"
+_NAME = "AWS does not accept this name; check PLATFORM_AWS_SECRET_PREFIX and the secret's name"
+# https://docs.aws.amazon.com/secretsmanager/latest/apireference/CommonErrors.html and GetSecretValue's own errors.
+_BY_CODE = {
+    "AccessDeniedException": _NEEDS_ROLE, "AccessDenied": _NEEDS_ROLE, "NotAuthorized": _NEEDS_ROLE,
+    "ThrottlingException": _TOO_OFTEN, "Throttling": _TOO_OFTEN, "TooManyRequestsException": _TOO_OFTEN,
+    "RequestLimitExceeded": _TOO_OFTEN, "LimitExceededException": _TOO_OFTEN,
+    "InternalServiceError": _AWS_FAILS, "InternalServiceErrorException": _AWS_FAILS, "InternalFailure": _AWS_FAILS,
+    "InternalServerError": _AWS_FAILS, "ServiceUnavailable": _AWS_FAILS, "ServiceUnavailableException": _AWS_FAILS,
+    "ExpiredTokenException": _EXPIRED, "ExpiredToken": _EXPIRED,
+    "InvalidSignatureException": _SIGNATURE, "SignatureDoesNotMatch": _SIGNATURE, "RequestExpired": _SIGNATURE,
+    "RequestTimeTooSkewed": _SIGNATURE, "IncompleteSignature": _SIGNATURE, "IncompleteSignatureException": _SIGNATURE,
+    "UnrecognizedClientException": _UNKNOWN_KEY, "InvalidClientTokenId": _UNKNOWN_KEY,
+    "MissingAuthenticationToken": _UNKNOWN_KEY, "MissingAuthenticationTokenException": _UNKNOWN_KEY,
+    "DecryptionFailure": _DECRYPTION, "KMSAccessDeniedException": _DECRYPTION, "KMSDisabledException": _DECRYPTION,
+    "InvalidParameterException": _NAME, "ValidationException": _NAME, "ValidationError": _NAME,
+}  # fmt: skip
 
 
 def open_store(region: str, prefix: str, endpoint_url: str | None) -> SecretStore:
@@ -80,9 +103,9 @@ class AwsSecretStore:
                 raise SecretNotFound(
                     f"AWS has no secret '{secret_id}' in {self._region}, or it is being deleted ({code}); create it"
                 ) from None
+            why = _BY_CODE.get(code, "its error code is all that is known")
             raise SecretStoreUnavailable(
-                f"AWS Secrets Manager refuses to give '{secret_id}' in {self._region} ({code}); it needs a role with "
-                "secretsmanager:GetSecretValue on it, and kms:Decrypt on its key"
+                f"AWS Secrets Manager does not give '{secret_id}' in {self._region} ({code}); {why}"
             ) from None
         except BotoCoreError as error:
             raise SecretStoreUnavailable(f"AWS Secrets Manager in {self._region}: {_why(error)}") from None

@@ -1,12 +1,13 @@
 """Login methods of Vault and OpenBao: an existing token, AppRole, Kubernetes."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from platform_app.errors import SecretStoreUnavailable
+from platform_app.secret_store.usable import credential_problem, wrapping_problem
 from platform_app.secret_store.vault.http import VaultHttp
 
 
@@ -48,10 +49,20 @@ class Credential:
     text: str | None = field(default=None, repr=False)
     file: Path | None = None
 
-    async def read(self) -> str:
-        """Return the value without surrounding white space. Raises SecretStoreUnavailable, which names the file."""
+    async def read(self, problem_of: Callable[[str], str | None] = credential_problem) -> str:
+        """Return the value without surrounding white space. `problem_of` says why a value cannot be used.
+
+        Raises:
+            SecretStoreUnavailable: the message names the setting and the file, and repeats no part of the value.
+        """
+        text = await self._written()
+        if (problem := problem_of(text)) is not None:
+            raise SecretStoreUnavailable(f"{self.variable}{f' ({self.file})' if self.file else ''} {problem}")
+        return text
+
+    async def _written(self) -> str:
         if self.file is None:
-            return self.text or ""
+            return (self.text or "").strip()
         try:
             text = (await asyncio.to_thread(self.file.read_text, "utf-8")).strip()
         except (OSError, UnicodeDecodeError) as error:
@@ -92,7 +103,7 @@ class AppRoleLogin:
 
     async def log_in(self, http: VaultHttp) -> Lease:
         """See VaultLogin.log_in."""
-        body = {"role_id": self.role_id, "secret_id": await self.secret_id.read()}
+        body = {"role_id": self.role_id, "secret_id": await self.secret_id.read(wrapping_problem)}
         hint = f"check PLATFORM_VAULT_ROLE_ID and {self.secret_id.variable}"
         return await _exchange(http, self.mount, body, hint)
 

@@ -3,6 +3,7 @@
 import ssl
 from pathlib import Path
 
+import httpx
 from pydantic import SecretStr
 
 from platform_app.config import Settings
@@ -20,7 +21,11 @@ def open_store(settings: Settings) -> VaultSecretStore:
         ConfigurationError: a setting of the store cannot be used.
     """
     address = given("PLATFORM_VAULT_ADDR", settings.vault_addr)
-    http = VaultHttp(address, settings.vault_namespace, _tls(settings.vault_ca_file))
+    tls = _tls(settings.vault_ca_file)
+    try:
+        http = VaultHttp(address, settings.vault_namespace, tls)
+    except httpx.InvalidURL:  # the client accepts fewer host names than Python's own codec
+        raise ConfigurationError(["PLATFORM_VAULT_ADDR: the HTTP client does not accept this host name"]) from None
     return VaultSecretStore(http, _login(settings), settings.vault_mount, settings.vault_path_prefix)
 
 
