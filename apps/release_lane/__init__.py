@@ -5,6 +5,8 @@ command. The lane imports only Python's standard library: it runs before the fir
 
     command.py     options -> settings -> lock -> operation -> exit code
     settings.py    lane.toml: where releases, instances and keys are
+    environment_file.py  NAME=VALUE lines, as systemd reads them
+    output.py      what the lane prints
     steps.py       what a step is, how steps run, what a failed one reports
     journal.py     the lock, the running operation, releases.log
     errors.py      what stops an operation

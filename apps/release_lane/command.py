@@ -1,11 +1,11 @@
 """`deploy/release` and `deploy/rollback`: options, lock, operation, exit code.
 
-Exit codes: 0 done, 1 a step failed, 2 wrong usage or settings (nothing was changed), 3 another operation runs.
+Exit codes: 0 done, 1 a step failed, 2 wrong usage or settings (nothing was changed), 3 another operation runs,
+130 interrupted with Ctrl-C.
 """
 
 import argparse
 import os
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Protocol
 
 from apps.release_lane.commands import Commands, SystemCommands
+from apps.release_lane.environment_file import read_environment
 from apps.release_lane.errors import LaneError, LockedError, UsageError
+from apps.release_lane.host.addresses import Addresses
 from apps.release_lane.host.builder import Builder
 from apps.release_lane.host.front import make_front
 from apps.release_lane.host.operations import Host
@@ -23,10 +25,11 @@ from apps.release_lane.host.runners.systemd import SystemdRunner
 from apps.release_lane.host.slots import Slots
 from apps.release_lane.journal import Action, Journal, Operation, now, who
 from apps.release_lane.kubernetes.cluster import Cluster
-from apps.release_lane.settings import DEFAULT_FILE, LaneSettings, read_environment, read_settings
-from apps.release_lane.steps import Say, Step, StepFailed, run_steps, show_steps
+from apps.release_lane.output import complain, show
+from apps.release_lane.settings import DEFAULT_FILE, LaneSettings, read_settings
+from apps.release_lane.steps import STEP_ERRORS, Say, Step, StepFailed, run_steps, show_steps
 
-DONE, FAILED, USAGE, LOCKED = 0, 1, 2, 3
+DONE, FAILED, USAGE, LOCKED, INTERRUPTED = 0, 1, 2, 3, 130
 _AFTERWARDS = ("retire", "prune")
 """Steps after which traffic stays on the new release, whether they fail or not."""
 
@@ -43,41 +46,48 @@ class Target(Protocol):
     def rollback_target(self, wanted: str | None, interrupted: Operation | None) -> str:
         """Return the release to roll back to. Raises UsageError."""
 
-    def steps(self, action: Action, release: str) -> list[Step]:
+    def steps(self, operation: Operation) -> list[Step]:
         """Return the steps."""
 
-    def undo(self) -> Callable[[], str] | None:
+    def undo(self, operation: Operation) -> Callable[[], str] | None:
         """Return what takes a failed release back, as things stand now; None if nothing served before."""
 
 
-def _print(line: str) -> None:
-    print(line, flush=True)  # noqa: T201 - the output of a command; a pipe shows each step when it begins
-
-
 def main(
-    arguments: Sequence[str], say: Say = _print, commands: Commands | None = None, probes: Probes | None = None
+    arguments: Sequence[str], say: Say = show, commands: Commands | None = None, probes: Probes | None = None
 ) -> int:
     """Run an operation. Return the exit code. Tests replace the programs and probes."""
     options = _parser().parse_args(arguments)
     try:
-        settings = read_settings(options.config)
-        journal = Journal(settings.root / "lane")
-        target = make_target(settings, commands or SystemCommands(), probes or HttpProbes())
-        if options.action == "log":
-            return _show_log(journal, say)
-        if options.dry_run:
-            return _dry_run(options, journal, target, say)
-        with journal.lock():
-            return _run(options, journal, target, say)
+        return _operate(options, say, commands or SystemCommands(), probes)
     except UsageError as error:
-        print(f"{error}", file=sys.stderr)  # noqa: T201 - the output of a command
+        complain(str(error))
         return USAGE
     except LockedError as error:
-        print(f"{error}. Wait for it to end.", file=sys.stderr)  # noqa: T201 - as above
+        complain(f"{error}. Wait for it to end.")
         return LOCKED
+    except (LaneError, OSError) as error:
+        failure = LaneError.of(error)
+        complain("\n".join(filter(None, [failure.what, failure.remedy])))
+        return FAILED
+    except KeyboardInterrupt:
+        complain("Interrupted. If a step had begun, repeat the command: it continues; or run `deploy/rollback`.")
+        return INTERRUPTED
 
 
-def make_target(settings: LaneSettings, commands: Commands, probes: Probes) -> Target:
+def _operate(options: argparse.Namespace, say: Say, commands: Commands, probes: Probes | None) -> int:
+    settings = read_settings(options.config)
+    journal = Journal(settings.root / "lane")
+    if options.action == "log":
+        return _show_log(journal, say)
+    target = make_target(settings, commands, probes)
+    if options.dry_run:
+        return _dry_run(options, journal, target, say)
+    with journal.lock():
+        return _run(options, journal, target, say)
+
+
+def make_target(settings: LaneSettings, commands: Commands, probes: Probes | None) -> Target:
     """Return the host or cluster that lane.toml describes."""
     if settings.kind == "kubernetes":
         return Cluster(settings, commands)
@@ -87,8 +97,10 @@ def make_target(settings: LaneSettings, commands: Commands, probes: Probes) -> T
         if settings.runner == "systemd"
         else ProcessRunner(slots, lambda: read_environment(settings.environment_file))
     )
-    builder = Builder(settings, commands)
-    return HostTarget(Host(settings, commands, builder, slots, runner, make_front(settings.front, commands), probes))
+    addresses = Addresses(settings)
+    front = make_front(settings.front, commands, addresses)
+    builder, probes = Builder(settings, commands), probes or HttpProbes(addresses)
+    return HostTarget(Host(settings, commands, builder, slots, runner, front, probes, addresses))
 
 
 class HostTarget:
@@ -115,16 +127,16 @@ class HostTarget:
                 wanted = interrupted.previous
         return self._host.check_rollback(active, wanted and self.resolve(wanted))
 
-    def steps(self, action: Action, release: str) -> list[Step]:
+    def steps(self, operation: Operation) -> list[Step]:
         """Return the steps."""
         steps = {
             "release": self._host.release_steps,
             "rollback": self._host.rollback_steps,
             "contract": self._host.contract_steps,
         }
-        return steps[action](release)
+        return steps[operation.action](operation.to)
 
-    def undo(self) -> Callable[[], str] | None:
+    def undo(self, operation: Operation) -> Callable[[], str] | None:
         """Return what takes a failed release back to the one that was rolled out completely."""
         release = self._host.slots.read().release
         return (lambda: self._host.undo(release)) if release is not None else None
@@ -133,21 +145,22 @@ class HostTarget:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="deploy", description="Release a commit, or return to the release before.")
     parser.set_defaults(commit=None, dry_run=False)
-    default = Path(os.environ.get("FLOWBIZ_LANE_CONFIG", DEFAULT_FILE))
+    default = Path(os.environ.get("FLOWBIZ_LANE_CONFIG") or DEFAULT_FILE)
     parser.add_argument("--config", type=Path, default=default, help=f"default: {DEFAULT_FILE}")
+    # After the action too; without a default there, which would replace what was given before the action.
+    config = argparse.ArgumentParser(add_help=False)
+    config.add_argument("--config", type=Path, default=argparse.SUPPRESS, help=f"default: {DEFAULT_FILE}")
     actions = parser.add_subparsers(dest="action", required=True)
     for name, text in (
         ("release", "release a commit"),
         ("rollback", "return to the release before, or to the one that is named"),
         ("contract", "remove from the schema what only older releases used; then no rollback is possible"),
     ):
-        action = actions.add_parser(name, help=text)
+        action = actions.add_parser(name, help=text, parents=[config])
         if name != "contract":
             action.add_argument("commit", metavar="SHA", nargs=None if name == "release" else "?")
         action.add_argument("--dry-run", action="store_true", help="print the steps and change nothing")
-        action.add_argument("--config", type=Path, default=default, help=f"default: {DEFAULT_FILE}")
-    log = actions.add_parser("log", help="print the log of releases")
-    log.add_argument("--config", type=Path, default=default, help=f"default: {DEFAULT_FILE}")
+    actions.add_parser("log", help="print the log of releases", parents=[config])
     return parser
 
 
@@ -176,7 +189,7 @@ def _plan(options: argparse.Namespace, journal: Journal, target: Target) -> Oper
 def _dry_run(options: argparse.Namespace, journal: Journal, target: Target, say: Say) -> int:
     operation = _plan(options, journal, target)
     say(f"{operation.action} {operation.to} (now: {operation.previous or 'none'}); nothing is changed")
-    show_steps(target.steps(operation.action, operation.to), say)
+    show_steps(target.steps(operation), say)
     return DONE
 
 
@@ -188,11 +201,11 @@ def _run(options: argparse.Namespace, journal: Journal, target: Target, say: Say
         say(f"The {interrupted.action} of {interrupted.started} was interrupted at step '{interrupted.step}'")
         journal.log(interrupted, f"interrupted at step '{interrupted.step}'")
     journal.log(operation, "started")
-    undo = target.undo() if operation.action == "release" else None
+    undo = target.undo(operation) if operation.action == "release" else None
     started = time.monotonic()
     try:
         run_steps(
-            target.steps(operation.action, operation.to),
+            target.steps(operation),
             say,
             lambda step: journal.begin(replace(operation, step=step)),
         )
@@ -217,7 +230,8 @@ def _undo(undo: Callable[[], str], say: Say) -> str:
     say("Taking the release back:")
     try:
         say(f"      {undo()}; traffic is on the release before")
-    except LaneError as error:
+    except STEP_ERRORS as raised:
+        error = LaneError.of(raised)
         say(f"      FAILED: {error.what}")
         say("      To do: run `deploy/rollback`.")
         return f"; not taken back: {error.what.splitlines()[0]}"

@@ -6,11 +6,11 @@ import json
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TextIO
 
 from apps.release_lane.errors import LockedError, UsageError
 
@@ -45,19 +45,32 @@ class Journal:
 
         Raises:
             LockedError: another process has it.
+            UsageError: its file cannot be written.
         """
+        try:
+            file = self._locked_file()
+        except OSError as error:
+            raise UsageError(
+                f"{error.filename or self.directory}: {error.strerror}; the lane writes below the root of lane.toml"
+            ) from None
+        with file:
+            yield
+
+    def _locked_file(self) -> TextIO:
         self.directory.mkdir(parents=True, exist_ok=True)
-        with (self.directory / "lock").open("a+") as file:
+        with ExitStack() as stack:
+            file = stack.enter_context((self.directory / "lock").open("a+"))
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            except BlockingIOError:
                 file.seek(0)
                 raise LockedError(f"Another operation runs: {file.read().strip() or 'unknown'}") from None
             file.seek(0)
             file.truncate()
             file.write(f"process {os.getpid()} of {who()}, since {now()}\n")
             file.flush()
-            yield
+            stack.pop_all()
+        return file
 
     def operation(self) -> Operation | None:
         """Return the operation that was not ended, or None.

@@ -1,5 +1,6 @@
 """lane.toml: where releases, instances and keys of this host are. `deploy/lane.example.toml` explains each key."""
 
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
@@ -9,6 +10,7 @@ from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 from apps.release_lane.errors import UsageError
 
 DEFAULT_FILE = Path("/etc/flowbiz/lane.toml")
+_LAST_PORT = 65535
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +88,12 @@ def read_settings(path: Path) -> LaneSettings:
         raise UsageError(f"{path} is not valid TOML: {error}") from None
     settings = cast(LaneSettings, _make(LaneSettings, found, str(path)))
     _check_slots(settings, path)
-    if settings.keep_releases < 2 or settings.keep_releases != int(settings.keep_releases):
+    if settings.keep_releases < 2:
         raise UsageError(f"{path}: keep_releases is {settings.keep_releases!r}; expected a whole number of at least 2")
+    if "{port}" not in settings.unit:
+        raise UsageError(f"{path}: unit is {settings.unit!r}; expected a text with {{port}}")
+    if settings.front.kind == "command" and not settings.front.command:
+        raise UsageError(f"{path}, [front]: kind is 'command'; set command, a list of texts")
     return settings
 
 
@@ -123,9 +129,7 @@ def _value(name: str, value: Any, default: Any, where: str) -> Any:
     if isinstance(default, bool) and isinstance(value, bool):
         return value
     if isinstance(default, float | int):
-        if isinstance(value, float | int) and not isinstance(value, bool) and value >= 0:
-            return value
-        raise UsageError(f"{where}: {name} is {value!r}; expected a number of at least 0")
+        return _number(name, value, default, where)
     if name == "slots":
         return _slots(value, where)
     if isinstance(default, tuple):
@@ -134,7 +138,22 @@ def _value(name: str, value: Any, default: Any, where: str) -> Any:
         raise UsageError(f"{where}: {name} is {value!r}; expected a list of texts")
     if not isinstance(value, str):
         raise UsageError(f"{where}: {name} is {value!r}; expected a text")
-    return Path(value) if default is None or isinstance(default, Path) else value
+    return _path(name, value, where) if default is None or isinstance(default, Path) else value
+
+
+def _number(name: str, value: Any, default: float, where: str) -> float:
+    if not isinstance(value, float | int) or isinstance(value, bool) or not math.isfinite(value) or value < 0:
+        raise UsageError(f"{where}: {name} is {value!r}; expected a number of at least 0")
+    if isinstance(default, int) and value != int(value):
+        raise UsageError(f"{where}: {name} is {value!r}; expected a whole number")
+    return int(value) if isinstance(default, int) else value
+
+
+def _path(name: str, value: str, where: str) -> Path:
+    """Return a path. It must not depend on the folder and the user that the lane runs in."""
+    if not value.startswith("/") or "\0" in value:
+        raise UsageError(f"{where}: {name} is {value!r}; expected an absolute path, which begins with /")
+    return Path(value)
 
 
 def _slots(value: Any, where: str) -> tuple[tuple[int, int], ...]:
@@ -145,7 +164,7 @@ def _slots(value: Any, where: str) -> tuple[tuple[int, int], ...]:
 
 
 def _is_port(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 65536
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _LAST_PORT
 
 
 def _check_slots(settings: LaneSettings, path: Path) -> None:
@@ -153,25 +172,5 @@ def _check_slots(settings: LaneSettings, path: Path) -> None:
     used = ports + [settings.metrics_port(port) for port in ports]
     if len(set(used)) != len(used):
         raise UsageError(f"{path}: slots: the ports and their metrics ports (+{settings.metrics_offset}) must differ")
-
-
-def read_environment(path: Path) -> dict[str, str]:
-    """Read a file of NAME=VALUE lines as systemd's EnvironmentFile does: comments, and quotes around a value.
-
-    Raises:
-        UsageError: the file cannot be read.
-    """
-    try:
-        lines = path.read_text().splitlines()
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}; lane.toml names it") from None
-    found = {}
-    for line in lines:
-        name, sign, value = line.strip().partition("=")
-        if not sign or name.startswith(("#", ";")):
-            continue
-        value = value.strip()
-        if len(value) >= 2 and value[0] == value[-1] and value[0] in "\"'":
-            value = value[1:-1]
-        found[name.strip()] = value
-    return found
+    if max(used) > _LAST_PORT:
+        raise UsageError(f"{path}: slots: the metrics port {max(used)} is above {_LAST_PORT}; lower metrics_offset")

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from apps.release_lane.errors import LaneError, UsageError
 
+STEP_ERRORS = (LaneError, UsageError, OSError, ValueError)
+"""What a step raises if it fails, also through a file that is missing, not readable or not UTF-8."""
+
 Say = Callable[[str], None]
 
 
@@ -39,13 +42,13 @@ def run_steps(steps: Sequence[Step], say: Say, note: Callable[[str], None]) -> N
         StepFailed: with the first step that failed.
     """
     for number, step in enumerate(steps, 1):
-        note(step.name)
         say(f"[{number}/{len(steps)}] {step.name}: {step.does}")
         started = time.monotonic()
         try:
+            note(step.name)
             done = step.run()
-        except (LaneError, UsageError) as raised:
-            error = raised if isinstance(raised, LaneError) else LaneError(str(raised))
+        except STEP_ERRORS as raised:
+            error = LaneError.of(raised)
             say(f"      FAILED: {error.what}")
             failed = StepFailed(step, error)
             say(f"      To do: {failed.remedy}")

@@ -48,7 +48,11 @@ class Builder:
         ]
         found = self._commands.run(git)
         if found.code != 0 or not _SHA.fullmatch(found.stdout.strip()):
-            raise UsageError(f"'{commit}' names no commit in {self._settings.source}: fetch it first")
+            reason = next((line for line in reversed(found.stderr.splitlines()) if line.strip()), "no output")
+            raise UsageError(
+                f"'{commit}' names no commit in {self._settings.source}; git: {reason.strip()}. If it is a new commit, "
+                "fetch it first."
+            )
         return found.stdout.strip()
 
     def directory(self, release: str) -> Path:

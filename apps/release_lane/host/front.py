@@ -5,6 +5,7 @@ from typing import Protocol
 
 from apps.release_lane.commands import Commands, checked
 from apps.release_lane.errors import LaneError
+from apps.release_lane.host.addresses import Addresses
 from apps.release_lane.journal import write_whole
 from apps.release_lane.settings import FrontSettings
 
@@ -24,16 +25,17 @@ class NginxFront:
     A reload ends no request: nginx's old workers finish theirs, with the old list.
     """
 
-    def __init__(self, settings: FrontSettings, commands: Commands) -> None:
+    def __init__(self, settings: FrontSettings, commands: Commands, addresses: Addresses) -> None:
         self._settings = settings
         self._commands = commands
+        self._addresses = addresses
 
     def send_traffic_to(self, ports: Sequence[int]) -> str:
         """Write the list, let nginx check it, and reload. A list that nginx refuses is taken back."""
         file = self._settings.upstream_file
         before = file.read_text() if file.exists() else None
         # max_fails=0: with a list of instances that are known to run, one failed request must not exclude all of them.
-        servers = "".join(f"server 127.0.0.1:{port} max_fails=0;\n" for port in ports)
+        servers = "".join(f"server {self._addresses.public(port)} max_fails=0;\n" for port in ports)
         write_whole(file, _HEAD + servers)
         try:
             checked(self._commands, self._settings.test)
@@ -68,8 +70,8 @@ class NoFront:
         return f"the load balancer finds {', '.join(map(str, ports))} through /readyz"
 
 
-def make_front(settings: FrontSettings, commands: Commands) -> Front:
+def make_front(settings: FrontSettings, commands: Commands, addresses: Addresses) -> Front:
     """Return the front that lane.toml names."""
     if settings.kind == "nginx":
-        return NginxFront(settings, commands)
+        return NginxFront(settings, commands, addresses)
     return CommandFront(settings, commands) if settings.kind == "command" else NoFront()

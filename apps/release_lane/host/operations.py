@@ -7,13 +7,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from apps.release_lane.commands import Commands, Finished, checked
+from apps.release_lane.environment_file import read_environment
 from apps.release_lane.errors import LaneError, UsageError
+from apps.release_lane.host.addresses import Addresses
 from apps.release_lane.host.builder import Builder
 from apps.release_lane.host.front import Front
 from apps.release_lane.host.probes import Probes
 from apps.release_lane.host.runners.interface import Runner
 from apps.release_lane.host.slots import Active, Slots
-from apps.release_lane.settings import LaneSettings, read_environment
+from apps.release_lane.settings import LaneSettings
 from apps.release_lane.steps import Step
 
 NO_CONTRACT = "This version has no contract migration."
@@ -34,6 +36,7 @@ class Host:
     runner: Runner
     front: Front
     probes: Probes
+    addresses: Addresses
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
 
@@ -201,7 +204,9 @@ class Host:
     def _migrate(self, release: str, direction: str) -> str:
         environment = self._environment(self.settings.migration_environment_file)
         done = self._platform(release, ["migrate", direction], environment, timeout=3600.0)
-        return done.stdout.strip().replace("\n", "\n      ") or "done"
+        # A right that could not be granted is on the standard error, also if the schema was migrated.
+        printed = "\n".join(filter(None, [done.stdout.strip(), done.stderr.strip()]))
+        return printed.replace("\n", "\n      ") or "done"
 
     def _smoke(self, slot: int, release: str) -> str:
         port = self.slots.port_for(slot, release, self.slots.read())
@@ -213,8 +218,8 @@ class Host:
                 "Create a key for smoke checks (docs/deploy.md, Smoke) and write it to this file.",
             ) from None
         arguments = [
-            "smoke", "--base-url", f"http://127.0.0.1:{port}", "--expect-sha", release, "--json",
-            "--metrics-url", f"http://127.0.0.1:{self.settings.metrics_port(port)}/metrics",
+            "smoke", "--base-url", f"http://{self.addresses.public(port)}", "--expect-sha", release, "--json",
+            "--metrics-url", f"http://{self.addresses.metrics(self.settings.metrics_port(port))}/metrics",
             "--timeout", f"{self.settings.smoke_seconds:g}",
         ]  # fmt: skip
         program = str(self.builder.directory(release) / "bin" / "flowbiz-platform")
@@ -262,13 +267,18 @@ class Host:
         deadline = self.clock() + seconds
         busy = set(ports)
         while busy and self.clock() < deadline:
-            busy = {port for port in busy if self.probes.in_flight(self.settings.metrics_port(port))}
+            busy = {port for port in busy if self._is_busy(port)}
             if busy:
                 self.sleep(_POLL_SECONDS)
         for port in ports:
             self.runner.stop(port, self.settings.stop_seconds)
         ended = f"ended {', '.join(map(str, ports))}"
         return f"{ended}; requests still ran on {', '.join(map(str, busy))}" if busy else ended
+
+    def _is_busy(self, port: int) -> bool:
+        """Return whether requests run on an instance. One whose metrics cannot be read may have some."""
+        requests = self.probes.in_flight(self.settings.metrics_port(port))
+        return self.runner.running(port) if requests is None else requests > 0
 
     def _running_ports(self) -> list[int]:
         return [port for slot in self.settings.slots for port in slot if self.runner.running(port)]

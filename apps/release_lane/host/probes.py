@@ -1,9 +1,12 @@
 """What the lane asks a running instance over HTTP."""
 
+import http.client
 import json
 import urllib.error
 import urllib.request
 from typing import Protocol
+
+from apps.release_lane.host.addresses import Addresses
 
 _TIMEOUT_SECONDS = 5.0
 _IN_FLIGHT = "platform_http_requests_in_flight"
@@ -22,27 +25,30 @@ class Probes(Protocol):
 class HttpProbes:
     """Asks instances of this host."""
 
-    def __init__(self) -> None:
+    def __init__(self, addresses: Addresses) -> None:
+        self._addresses = addresses
         # The environment's proxy is for the internet.
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def problem(self, port: int) -> str | None:
         """Request /readyz."""
         try:
-            with self._opener.open(f"http://127.0.0.1:{port}/readyz", timeout=_TIMEOUT_SECONDS):
+            with self._opener.open(f"http://{self._addresses.public(port)}/readyz", timeout=_TIMEOUT_SECONDS):
                 return None
         except urllib.error.HTTPError as error:
             return f"GET /readyz: {error.code} {_broken(error.read())}"
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             return f"GET /readyz: {error}"
 
     def in_flight(self, metrics_port: int) -> int | None:
         """Read the gauge of running requests."""
         try:
-            with self._opener.open(f"http://127.0.0.1:{metrics_port}/metrics", timeout=_TIMEOUT_SECONDS) as response:
+            url = f"http://{self._addresses.metrics(metrics_port)}/metrics"
+            with self._opener.open(url, timeout=_TIMEOUT_SECONDS) as response:
                 lines = response.read().decode().splitlines()
-            return int(sum(float(line.split()[-1]) for line in lines if line.partition(" ")[0].startswith(_IN_FLIGHT)))
-        except (OSError, ValueError):
+            values = [float(line.split()[-1]) for line in lines if line.startswith(_IN_FLIGHT)]
+            return int(sum(values)) if values else None
+        except (OSError, ValueError, http.client.HTTPException):
             return None
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from apps.release_lane.commands import Commands, Finished, checked
 from apps.release_lane.errors import LaneError, UsageError
 from apps.release_lane.host.operations import smoke_result
-from apps.release_lane.journal import Action, Operation
+from apps.release_lane.journal import Operation
 from apps.release_lane.kubernetes.manifests import (
     VERSION,
     Manifest,
@@ -27,10 +27,13 @@ _ACCESS = (
     ("create", "deployments"),
     ("delete", "deployments"),
     ("create", "jobs"),
+    ("delete", "jobs"),
     ("create", "pods/exec"),
 )
 _SMOKE = 'read -r PLATFORM_CHAT_KEY; export PLATFORM_CHAT_KEY; exec flowbiz-platform smoke "$@"'
 """The key comes from standard input: arguments are visible to everyone on the node."""
+_PREVIOUS = "flowbiz.example/previous-release"
+"""The annotation of the Deployment with the release to roll back to."""
 _UNDONE = "Pods of the release before still serve. Fix the cause, then repeat the command."
 _AGAIN = "Repeat the command: it continues. `deploy/rollback` returns to the release before."
 
@@ -44,6 +47,8 @@ class Cluster:
         self._commands = commands
         if not self._of.image:
             raise UsageError("lane.toml: [kubernetes] image is not set; expected the image without a tag")
+        if not self._of.overlay:
+            raise UsageError("lane.toml: [kubernetes] overlay is not set; expected the folder with the migration Job")
 
     def resolve(self, commit: str) -> str:
         """Return the SHA, which is the image's tag. Raises UsageError."""
@@ -57,24 +62,30 @@ class Cluster:
         return tag or None
 
     def rollback_target(self, wanted: str | None, interrupted: Operation | None) -> str:
-        """Return the release to roll back to: the one before the last, as the lane noted it. Raises UsageError."""
-        note = self._deployment()["metadata"].get("annotations", {}).get(_note("previous"))
-        if wanted is None and interrupted is not None and interrupted.action == "rollback":
-            wanted = interrupted.to
-        found = wanted or note
+        """Return the release to roll back to: of an interrupted release the one that it was to replace, otherwise the
+        one before the last, as the lane noted it. Raises UsageError.
+        """
+        if wanted is None and interrupted is not None:
+            if interrupted.action == "rollback":
+                wanted = interrupted.to
+            elif interrupted.action == "release" and interrupted.previous != interrupted.to:
+                wanted = interrupted.previous
+        found = wanted or self._noted()
         if not found:
             raise UsageError("No release to roll back to is noted at the Deployment; name one: `deploy/rollback SHA`")
         return self.resolve(found)
 
-    def steps(self, action: Action, release: str) -> list[Step]:
+    def steps(self, operation: Operation) -> list[Step]:
         """Return the steps."""
-        if action == "contract":
+        release = operation.to
+        if operation.action == "contract":
             does = "Run the Job of the contract migration"
             return [Step("contract migration", does, lambda: self._migrate(release, ["migrate", "contract"]), _AGAIN)]
-        if action == "rollback":
+        if operation.action == "rollback":
             return [
                 Step("rollback", f"Return the Deployment to {release[:12]}", lambda: self._roll_back(release), _AGAIN),
                 Step("wait", "Wait until its pods are ready", self._wait_for_rollout, _AGAIN),
+                Step("record", "Note that a repeated rollback stays at it", lambda: self._note(release), _AGAIN),
                 Step("canary ends", "Delete the canary", self._delete_canary, _AGAIN),
             ]
         canary = f"{self._of.deployment}-canary"
@@ -90,20 +101,24 @@ class Cluster:
             Step("smoke", "Run the smoke checks in the canary", lambda: self._smoke(release), _UNDONE),
             Step("set image", "Let the Deployment replace its pods", lambda: self._set_image(release), _AGAIN),
             Step("wait", "Wait until its pods are ready", self._wait_for_rollout, _AGAIN),
+            Step("record", "Note the release before at the Deployment", lambda: self._record(operation), _AGAIN),
             Step("canary ends", "Delete the canary", self._delete_canary, _AGAIN),
         ]
 
-    def undo(self) -> Callable[[], str] | None:
-        """Return what takes a failed release back."""
-        before = image_of(self._deployment(), self._of.container)
+    def undo(self, operation: Operation) -> Callable[[], str] | None:
+        """Return what takes a failed release back, also one that was interrupted after it had set the image."""
+        before, noted = image_of(self._deployment(), self._of.container), self._noted()
+        if operation.previous is not None and version_of(before) != operation.previous:
+            before = self._image(operation.previous)
 
         def undo() -> str:
             done = self._delete_canary()
             if image_of(self._deployment(), self._of.container) == before:
                 return done
-            self._kubectl("rollout", "undo", self._name)
-            self._label(before)
-            return f"{done}; {self._wait_for_rollout()}"
+            self._return_to(before)
+            done = f"{done}; {self._wait_for_rollout()}"
+            self._note(noted)
+            return done
 
         return undo
 
@@ -130,20 +145,22 @@ class Cluster:
             for container in job["spec"]["template"]["spec"]["containers"]:
                 container["args"] = arguments
         name = job["metadata"]["name"]
+        # A Job cannot be changed, and one that is complete would not run again, although the database was restored.
+        self._delete_job(name)
         self._apply(job)
-        wait = self._kubectl(
-            "wait",
-            "--for=condition=complete",
-            f"job/{name}",
-            f"--timeout={self._settings.start_seconds * 5:g}s",
-            ok=(0, 1),
-        )
+        seconds = self._settings.start_seconds * 5
+        wait = self._kubectl("wait", "--for=condition=complete", f"job/{name}", f"--timeout={seconds:g}s", ok=(0, 1))
         if wait.code != 0:
             log = self._kubectl("logs", f"job/{name}", "--tail=20", ok=(0, 1)).last_lines()
-            # A Job cannot be changed, so a failed one must not be in the way of the next try.
-            self._kubectl("delete", f"job/{name}", "--ignore-not-found", "--wait=true")
+            self._delete_job(name)
             raise LaneError(f"job/{name} did not complete:\n{log}")
-        return f"job/{name} is complete"
+        printed = self._kubectl("logs", f"job/{name}", "--tail=20", ok=None)
+        shown = printed.stdout.strip() if printed.code == 0 else ""
+        return f"job/{name} is complete" + (f":\n{shown}".replace("\n", "\n      ") if shown else "")
+
+    def _delete_job(self, name: str) -> None:
+        """Delete a Job, and wait until its pods have ended: two migrations must not run at the same time."""
+        self._kubectl("delete", f"job/{name}", "--ignore-not-found", "--cascade=foreground", "--wait=true")
 
     def _canary(self, release: str) -> str:
         canary = canary_of(self._deployment(), self._of.container, self._image(release))
@@ -168,13 +185,14 @@ class Cluster:
     def _set_image(self, release: str) -> str:
         before = image_of(self._deployment(), self._of.container)
         image = self._image(release)
-        if before != image:
-            self._kubectl(
-                "annotate", "--overwrite", self._name, f"{_note('previous')}={before.rpartition(':')[2]}",
-                f"kubernetes.io/change-cause=deploy/release {release}",
-            )  # fmt: skip
-        self._set(image)
+        self._set(image, f"deploy/release {release}")
         return f"{before} is replaced by {image}"
+
+    def _record(self, operation: Operation) -> str:
+        """Note the release before once the new one is rolled out: until then, the release before the last is right."""
+        if operation.previous in (None, operation.to):
+            return "the release was rolled out before"
+        return self._note(operation.previous)
 
     def _wait_for_rollout(self) -> str:
         seconds = self._settings.start_seconds * 5
@@ -186,16 +204,31 @@ class Cluster:
         now, wanted = image_of(self._deployment(), self._of.container), self._image(release)
         if now == wanted:
             return f"the Deployment already has {wanted}"
-        self._kubectl("rollout", "undo", self._name)
-        if image_of(self._deployment(), self._of.container) != wanted:
-            self._set(wanted)
-        else:
-            self._label(wanted)
+        self._return_to(wanted)
         return f"{now} is replaced by {wanted}"
 
-    def _set(self, image: str) -> None:
-        patch = json.dumps(release_patch(self._of.container, image))
+    def _return_to(self, image: str) -> None:
+        """Undo the last rollout, with its settings; set the image if there is none, or if it had another image."""
+        undone = self._kubectl("rollout", "undo", self._name, ok=None)
+        if undone.code != 0 or image_of(self._deployment(), self._of.container) != image:
+            self._set(image, f"deploy/rollback {version_of(image)}")
+        else:
+            self._label(image)
+
+    def _set(self, image: str, cause: str) -> None:
+        patch = json.dumps(release_patch(self._of.container, image, cause))
         self._kubectl("patch", self._name, "--type=strategic", "-p", patch)
+
+    def _noted(self) -> str | None:
+        """Return the release to roll back to that is noted at the Deployment."""
+        found: str | None = (self._deployment()["metadata"].get("annotations") or {}).get(_PREVIOUS)
+        return found
+
+    def _note(self, release: str | None) -> str:
+        """Note the release to roll back to; remove the note if there is none."""
+        note = f"{_PREVIOUS}-" if release is None else f"{_PREVIOUS}={release}"
+        self._kubectl("annotate", "--overwrite", self._name, note)
+        return f"a rollback returns to {release or 'no release'}"
 
     def _label(self, image: str) -> None:
         """Label the Deployment itself; its pods have the label of the revision that was returned to."""
@@ -225,7 +258,3 @@ class Cluster:
         if ok is not None and done.code not in ok:
             raise LaneError(f"{' '.join(command[:6])} … exited with {done.code}:\n{done.last_lines()}")
         return done
-
-
-def _note(name: str) -> str:
-    return f"flowbiz.example/{name}-release"

@@ -52,11 +52,14 @@ def migration_job(manifests: str, name: str, image: str, suffix: str) -> Manifes
     raise LaneError(f"the overlay has no Job {name}", "Set overlay and migration_job in lane.toml.")
 
 
-def release_patch(container: str, image: str) -> Manifest:
-    """Return the change of a Deployment to another image, with the label of its version, for one rollout."""
+def release_patch(container: str, image: str, cause: str) -> Manifest:
+    """Return the change of a Deployment to another image, for one rollout: with the label of its version, and the cause
+    that `kubectl rollout history` shows.
+    """
     labels = {"labels": {VERSION: version_of(image)}}
+    metadata = {**labels, "annotations": {"kubernetes.io/change-cause": cause}}
     containers = [{"name": container, "image": image}]
-    return {"metadata": labels, "spec": {"template": {"metadata": labels, "spec": {"containers": containers}}}}
+    return {"metadata": metadata, "spec": {"template": {"metadata": labels, "spec": {"containers": containers}}}}
 
 
 def version_of(image: str) -> str:

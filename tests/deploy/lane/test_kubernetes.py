@@ -9,14 +9,15 @@ import pytest
 from apps.release_lane.command import main
 from apps.release_lane.commands import Finished
 from apps.release_lane.kubernetes.manifests import VERSION
-from tests.support.deploy.stand_in_commands import FIRST, SECOND
+from tests.support.deploy.stand_in_commands import FIRST, SECOND, THIRD, Killed
 from tests.support.deploy.stand_in_kubectl import IMAGE, StandInKubectl
 
 Lane = Callable[..., int]
 ORDER = [
-    "auth can-i", "kustomize overlay", "apply", "wait --for=condition=complete job/flowbiz-platform-migrate", "apply",
+    "auth can-i", "kustomize overlay", "delete job/", "apply",
+    "wait --for=condition=complete job/flowbiz-platform-migrate", "apply",
     "rollout status deployment/flowbiz-platform-canary", "exec -i deployment/flowbiz-platform-canary",
-    "annotate", "patch deployment/flowbiz-platform --type=strategic", "rollout status deployment/flowbiz-platform ",
+    "patch deployment/flowbiz-platform --type=strategic", "rollout status deployment/flowbiz-platform ", "annotate",
     "delete deployment/flowbiz-platform-canary",
 ]  # fmt: skip
 
@@ -105,6 +106,86 @@ def test_cluster_rollback_is_repeatable(kubectl: StandInKubectl, lane: Lane) -> 
     assert lane("rollback") == 0
     assert kubectl.image == f"{IMAGE}:{FIRST}", "a repeated `rollout undo` would return to the broken release"
     assert len(kubectl.of("rollout undo")) == 1
+
+
+def test_failed_release_keeps_the_noted_release(kubectl: StandInKubectl, lane: Lane) -> None:
+    lane("release", SECOND)
+    rollouts: list[str] = []
+
+    def fail_once(call: str) -> Finished | None:
+        if "rollout status deployment/flowbiz-platform " not in call or rollouts:
+            return None
+        rollouts.append(call)
+        return Finished(1, "", "timed out")
+
+    kubectl.fail = fail_once
+    assert lane("release", THIRD) == 1
+    assert kubectl.image == f"{IMAGE}:{SECOND}"
+    assert lane("rollback") == 0
+    assert kubectl.image == f"{IMAGE}:{FIRST}"
+
+
+@pytest.mark.parametrize(
+    "at",
+    [" apply ", "-canary", " exec ", "patch deployment/", "rollout status deployment/flowbiz-platform ", "annotate"],
+)
+@pytest.mark.parametrize("resumed", [False, True])
+def test_killed_cluster_release_is_rolled_back(at: str, resumed: bool, kubectl: StandInKubectl, lane: Lane) -> None:
+    lane("release", SECOND)
+
+    def kill(call: str) -> Finished | None:
+        if at in call + " ":
+            raise Killed
+        return None
+
+    kubectl.fail = kill
+    with pytest.raises(Killed):
+        lane("release", THIRD)
+    kubectl.fail = failing(" exec ") if resumed else lambda _: None
+    if resumed:
+        assert lane("release", THIRD) == 1
+        assert kubectl.image == f"{IMAGE}:{SECOND}", "the failed release is taken back"
+    kubectl.fail = lambda _: None
+    assert lane("rollback") == 0
+    assert kubectl.image == f"{IMAGE}:{FIRST if resumed else SECOND}"
+    assert lane("rollback") == 0
+    assert kubectl.image == f"{IMAGE}:{FIRST if resumed else SECOND}", "a repeated rollback changes nothing"
+
+
+def test_rollback_without_history_sets_the_image(kubectl: StandInKubectl, lane: Lane) -> None:
+    assert lane("rollback", SECOND) == 0
+    assert kubectl.of("rollout undo")
+    assert kubectl.image == f"{IMAGE}:{SECOND}"
+
+
+def test_complete_migration_job_runs_again(kubectl: StandInKubectl, lane: Lane) -> None:
+    """Also after a change of the settings, whose ConfigMap has another name then."""
+    lane("release", SECOND)
+    [job] = kubectl.jobs.values()
+    job["spec"]["template"]["spec"]["volumes"] = [{"configMap": {"name": "settings-of-yesterday"}}]
+    kubectl.calls.clear()
+    assert lane("release", SECOND) == 0
+    [deleted] = kubectl.of("delete job/")
+    assert "--cascade=foreground" in deleted
+
+
+def test_migration_job_shows_its_output(kubectl: StandInKubectl, tmp_path: Path, lane: Lane) -> None:
+    kubectl.fail = lambda call: Finished(0, "The runtime role was not granted.\n", "") if " logs job/" in call else None
+    output: list[str] = []
+    arguments = ["release", SECOND, "--config", str(tmp_path / "lane.toml")]
+    assert main(arguments, output.append, kubectl) == 0
+    assert any("The runtime role was not granted." in line for line in output)
+
+
+@pytest.mark.parametrize(
+    "arguments", [("release", SECOND), ("release", SECOND, "--dry-run"), ("rollback",), ("contract",)]
+)
+def test_unreachable_cluster_is_one_message(
+    arguments: tuple[str, ...], kubectl: StandInKubectl, lane: Lane, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kubectl.fail = lambda _: Finished(1, "", "The connection to the server 10.0.0.1:6443 was refused")
+    assert lane(*arguments) == 1
+    assert "The connection to the server 10.0.0.1:6443 was refused" in capsys.readouterr().err
 
 
 def test_failed_migration_job_is_deleted(kubectl: StandInKubectl, lane: Lane) -> None:

@@ -156,6 +156,33 @@ def test_retire_waits_for_the_last_request(stand_in: StandInHost, lane: Lane, mo
     assert left == []
 
 
+def test_retire_waits_while_metrics_are_unreadable(
+    stand_in: StandInHost, lane: Lane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lane("release", FIRST)
+    left = [None, None, 1, None, 0, 0]
+    monkeypatch.setattr(StandInCommands, "in_flight", lambda self, _: left.pop(0) if left else 0)
+    assert lane("release", SECOND) == 0
+    assert left == []
+
+
+def test_migration_shows_problems_with_grants(stand_in: StandInHost, lane: Lane) -> None:
+    stand_in.commands.fail = lambda call: (
+        Finished(0, "The schema is at head.", "The runtime role was not granted its rights.")
+        if "migrate up" in call
+        else None
+    )
+    assert lane("release", FIRST) == 0
+    assert "The runtime role was not granted its rights." in "\n".join(stand_in.output)
+
+
+def test_lane_reaches_instances_at_their_address(stand_in: StandInHost, lane: Lane) -> None:
+    (stand_in.directory / "platform.env").write_text("PLATFORM_HOST=10.1.2.3\nPLATFORM_METRICS_HOST=10.9.2.3\n")
+    assert lane("release", FIRST) == 0
+    assert stand_in.commands.of(" smoke ", "--base-url http://10.1.2.3:8101 ", "http://10.9.2.3:9101/metrics")
+    assert "server 10.1.2.3:8102 max_fails=0;" in stand_in.upstreams.read_text()
+
+
 def test_contract_forgets_the_previous_release(
     stand_in: StandInHost, lane: Lane, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 
 from apps.release_lane.commands import Finished, SystemCommands
+from apps.release_lane.environment_file import parse_environment, read_environment
 from apps.release_lane.errors import LaneError, UsageError
+from apps.release_lane.host.addresses import Addresses
 from apps.release_lane.host.builder import Builder
 from apps.release_lane.host.runners.process import ProcessRunner
 from apps.release_lane.host.slots import Slots
-from apps.release_lane.settings import LaneSettings, read_environment, read_settings
+from apps.release_lane.settings import LaneSettings, read_settings
 from tests.support.deploy.stand_in_commands import FIRST, StandInCommands
 from tests.support.paths import ROOT
 from tests.support.servers.network.ports import free_port
@@ -28,6 +30,16 @@ from tests.support.servers.network.ports import free_port
         ("slots = [[8101, true]]", "expected pairs of ports"),
         ("start_seconds = '5'", "start_seconds is '5'; expected a number"),
         ("keep_releases = 1", "keep_releases is 1; expected a whole number of at least 2"),
+        ("keep_releases = 2.5", "keep_releases is 2.5; expected a whole number"),
+        ("keep_releases = inf", "keep_releases is inf; expected a number of at least 0"),
+        ("start_seconds = inf", "start_seconds is inf; expected a number of at least 0"),
+        ("finish_seconds = nan", "finish_seconds is nan; expected a number of at least 0"),
+        ("metrics_offset = 60000", "the metrics port 68112 is above 65535"),
+        ("root = '~/flow'", "root is '~/flow'; expected an absolute path"),
+        ("artifacts = 'dist'", "artifacts is 'dist'; expected an absolute path"),
+        ("[front]\nupstream_file = ''", "upstream_file is ''; expected an absolute path"),
+        ("unit = 'flowbiz-platform.service'", "expected a text with {port}"),
+        ("[front]\nkind = 'command'", "kind is 'command'; set command"),
         ("stop_seconds = -1", "stop_seconds is -1; expected a number of at least 0"),
         ("root = 5", "root is 5; expected a text"),
         ("front = 'nginx'", "front is 'nginx'; expected a table [front]"),
@@ -59,6 +71,57 @@ def test_environment_file_is_read_as_systemd_does(tmp_path: Path) -> None:
     file = tmp_path / "platform.env"
     file.write_text("# a comment\nA=1\n B = \"two words\" \nC='x=y'\n\n;D=4\nnonsense\nE=\n")
     assert read_environment(file) == {"A": "1", "B": "two words", "C": "x=y", "E": ""}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        (r'A="a \"quoted\" \$word \n"', r'a "quoted" $word \n'),
+        ("A=one \\\ntwo", "one two"),
+        ('A="one\\\ntwo"', "onetwo"),
+        ("A='one\ntwo'", "one\ntwo"),
+        ('A="one"two', "onetwo"),
+        ('A=one"two"', 'one"two"'),
+        (r"A=C:\\x\y", r"C:\xy"),
+        ("# a comment \\\nA=1", "1"),
+        ("A=1\r\nB=2\r\n", "1"),
+        ("A = x  ", "x"),
+        ("A=x\\", "x"),
+        ('A="never closed', "never closed"),
+    ],
+)
+def test_environment_escapes_are_read_as_systemd_does(text: str, value: str) -> None:
+    assert parse_environment(text)["A"] == value
+
+
+def test_environment_skips_a_byte_order_mark(tmp_path: Path) -> None:
+    file = tmp_path / "platform.env"
+    file.write_bytes(b"\xef\xbb\xbfA=1\nexport B=2\n")
+    assert read_environment(file) == {"A": "1"}
+
+
+def test_environment_names_a_file_that_is_not_utf8(tmp_path: Path) -> None:
+    file = tmp_path / "platform.env"
+    file.write_bytes(b"A=\xff\n")
+    with pytest.raises(UsageError, match=f"{file} is not UTF-8"):
+        read_environment(file)
+
+
+@pytest.mark.parametrize(
+    ("lines", "public", "metrics"),
+    [
+        ("", "127.0.0.1:8101", "127.0.0.1:9101"),
+        ("PLATFORM_HOST=0.0.0.0", "127.0.0.1:8101", "127.0.0.1:9101"),
+        ("PLATFORM_HOST=10.1.2.3", "10.1.2.3:8101", "10.1.2.3:9101"),
+        ("PLATFORM_HOST=::\nPLATFORM_METRICS_HOST=", "[::1]:8101", "[::1]:9101"),
+        ("PLATFORM_HOST=0.0.0.0\nPLATFORM_METRICS_HOST=10.1.2.3", "127.0.0.1:8101", "10.1.2.3:9101"),
+    ],
+)
+def test_addresses_come_from_the_environment_file(lines: str, public: str, metrics: str, tmp_path: Path) -> None:
+    file = tmp_path / "platform.env"
+    file.write_text(lines)
+    found = Addresses(settings(tmp_path, environment_file=file))
+    assert (found.public(8101), found.metrics(9101)) == (public, metrics)
 
 
 def settings(directory: Path, **fields: object) -> LaneSettings:
@@ -107,6 +170,8 @@ def test_build_without_source_says_what_to_do(tmp_path: Path) -> None:
         builder.resolve("main")
     with pytest.raises(UsageError, match="names no commit"):
         Builder(settings(tmp_path, source=ROOT), SystemCommands()).resolve("--upload-pack=x")
+    with pytest.raises(UsageError, match="git: fatal: cannot change to"):
+        Builder(settings(tmp_path, source=tmp_path / "none"), SystemCommands()).resolve("HEAD")
     assert len(Builder(settings(tmp_path, source=ROOT), SystemCommands()).resolve("HEAD")) == 40
 
 

@@ -40,6 +40,8 @@ class StandInKubectl:
     applied: list[dict[str, Any]] = field(default_factory=list)
     stdin: list[str] = field(default_factory=list)
     revisions: list[tuple[str, str]] = field(default_factory=lambda: [(f"{IMAGE}:{FIRST}", FIRST)])
+    jobs: dict[str, Any] = field(default_factory=dict)
+    """The Jobs that exist, by name."""
     fail: Callable[[str], Finished | None] = lambda _: None
 
     @property
@@ -71,17 +73,26 @@ class StandInKubectl:
             )
         if words[1] == "apply":
             self.applied.append(json.loads(stdin))
+            if self.applied[-1]["kind"] == "Job":
+                return self._apply_job(self.applied[-1])
+        elif words[1] == "delete" and words[2].startswith("job/"):
+            self.jobs.pop(words[2].removeprefix("job/"), None)
         elif words[1] == "patch":
             patch = json.loads(call.partition(" -p ")[2])
             [container] = patch["spec"]["template"]["spec"]["containers"]
             self.deployment["metadata"].setdefault("labels", {}).update(patch["metadata"]["labels"])
             self._set(container["image"], patch["spec"]["template"]["metadata"]["labels"][VERSION])
         elif words[1:3] == ["rollout", "undo"]:
+            if len(self.revisions) < 2:
+                return Finished(1, "", "error: no rollout history found for deployment")
             self._set(*self.revisions[-2])
         elif words[1] == "label":
             self.deployment["metadata"].setdefault("labels", {}).update([words[-1].split("=")])
         elif words[1] == "annotate":
-            self.deployment["metadata"]["annotations"] |= dict([words[4].split("=")])
+            name, _, value = words[4].partition("=")
+            annotations = self.deployment["metadata"]["annotations"]
+            annotations.pop(name.removesuffix("-"), None)
+            annotations |= {name: value} if value else {}
         elif words[1] == "exec":
             return Finished(0, json.dumps({"checks": [{"name": "chat", "status": "passed"}]}), "")
         return OK
@@ -95,6 +106,12 @@ class StandInKubectl:
         """The labels of the Deployment and of its pods."""
         template = self.deployment["spec"]["template"]["metadata"]
         return [each["labels"][VERSION] for each in (self.deployment["metadata"], template)]
+
+    def _apply_job(self, job: dict[str, Any]) -> Finished:
+        name = job["metadata"]["name"]
+        if self.jobs.setdefault(name, job) != job:
+            return Finished(1, "", f'The Job "{name}" is invalid: spec.template: field is immutable')
+        return OK
 
     def _set(self, image: str, version: str) -> None:
         template = self.deployment["spec"]["template"]

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from apps.release_lane.commands import minimal_environment
+from apps.release_lane.environment_file import read_environment
 from apps.release_lane.errors import LaneError
 from apps.release_lane.host.slots import Slots
-from apps.release_lane.settings import read_environment
 
 _POLL_SECONDS = 0.1
 

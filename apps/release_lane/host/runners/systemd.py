@@ -47,4 +47,4 @@ class SystemdRunner:
         return f"journalctl -u {self._name(port)}"
 
     def _name(self, port: int) -> str:
-        return self._unit.format(port=port)
+        return self._unit.replace("{port}", str(port))
