@@ -24,6 +24,7 @@ from platform_app.errors import (
     ProviderTimeout,
     ProviderUnavailable,
 )
+from platform_app.llm.codecs.value_count import MAX_VALUES
 from platform_app.llm.providers.error_body import clean, read_error_body
 
 MAX_RETRY_AFTER_SECONDS = 60.0
@@ -57,6 +58,9 @@ class UnsupportedByRoute(ProviderRejectedRequest):
 
 class UnsupportedByProvider(UnsupportedByRoute):
     """Nothing was sent: this route's wire format cannot express the request. Another route may."""
+
+    names_client_fields = False
+    """Whether the fields in it are the client's, and not those of the chat completion that its request became."""
 
 
 class CountingUnsupported(ProviderRejectedRequest):
@@ -213,8 +217,15 @@ def bad_response(why: str, body: bytes = b"") -> ProviderBadResponse:
 
 
 def unsupported(field: str, why: str) -> UnsupportedByProvider:
-    """Return the error of a request field that the wire format cannot express; `field` is its path."""
+    """Return the error of a request field that the wire format cannot express; `field` is its path, which is cut: the
+    client chooses the names in it."""
+    field = field[:_MAX_PARAM]
     return UnsupportedByProvider(_UNSUPPORTED, details=[f"{field}: {why}"], param=field)
+
+
+def too_many_values(field: str) -> UnsupportedByProvider:
+    """Return the error of a JSON text in a request that has too many values; `field` is its path."""
+    return unsupported(field, f"the JSON texts of a request may have at most {MAX_VALUES} values together")
 
 
 def too_large(what: str) -> ResponseTooLarge:

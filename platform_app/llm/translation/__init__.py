@@ -5,7 +5,8 @@
 
 `responses/request.py` and `messages/request.py` read requests; a field that a chat completion cannot express is refused
 by name. The rest of these folders writes responses and events. `function_fields.py` checks tools, `attachments.py`
-moves images and files of a tool's result, and `field_names/` names the client's fields in errors. The translations to
+moves images and files of a tool's result, `field_names/` names the client's fields in errors, and `guard.py` contains
+errors of the translations' own code. The translations to
 and from the providers' formats are in `providers/`. Where client and provider speak the same format, nothing here runs.
 
 What only one format has travels in fields beside OpenAI's: `thinking_blocks` (Anthropic's signed thinking),

@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from platform_app.llm.codecs import lenient_json
+from platform_app.llm.codecs.value_count import ValueBudget
+from platform_app.llm.errors import too_many_values
 
 _THINKING = "fbt1."
 _REASONING = "fbr1."
@@ -25,9 +27,20 @@ def carry_thinking(blocks: Sequence[Mapping[str, Any]]) -> str:
     return _THINKING + _encoded(list(blocks))
 
 
-def carried_thinking(text: object) -> list[dict[str, Any]] | None:
-    """Return the thinking blocks in an `encrypted_content`; None if it carries none."""
-    blocks = _decoded(text, _THINKING)
+def carried_thinking(
+    text: object, where: str = "encrypted_content", budget: ValueBudget | None = None
+) -> list[dict[str, Any]] | None:
+    """Return the thinking blocks in an `encrypted_content`; None if it carries none.
+
+    Args:
+        text: the value of the field, which a client may have written itself.
+        where: the field's path.
+        budget: the values that the request's JSON texts may have.
+
+    Raises:
+        UnsupportedByProvider: the text has too many JSON values; the error names the field.
+    """
+    blocks = _decoded(text, _THINKING, where, budget)
     return blocks if isinstance(blocks, list) and all(isinstance(block, dict) for block in blocks) else None
 
 
@@ -36,9 +49,11 @@ def carry_reasoning(item: Mapping[str, Any]) -> str:
     return _REASONING + _encoded(dict(item))
 
 
-def carried_reasoning(text: object) -> dict[str, Any] | None:
-    """Return the reasoning item in a `signature`; None if it carries none."""
-    item = _decoded(text, _REASONING)
+def carried_reasoning(
+    text: object, where: str = "signature", budget: ValueBudget | None = None
+) -> dict[str, Any] | None:
+    """Return the reasoning item in a `signature`; None if it carries none. See carried_thinking."""
+    item = _decoded(text, _REASONING, where, budget)
     return item if isinstance(item, dict) else None
 
 
@@ -51,12 +66,18 @@ def _encoded(value: object) -> str:
     return base64.urlsafe_b64encode(lenient_json.dumps(value)).rstrip(b"=").decode()
 
 
-def _decoded(text: object, prefix: str) -> Any:
+def _decoded(text: object, prefix: str, where: str, budget: ValueBudget | None) -> Any:
     """Return the value, or None for any text that `_encoded` did not write: clients may send anything."""
     if not isinstance(text, str) or not text.startswith(prefix):
         return None
     data = text[len(prefix) :]
     try:
-        return lenient_json.loads(base64.b64decode(data + "=" * (-len(data) % 4), b"-_", validate=True))
+        written = base64.b64decode(data + "=" * (-len(data) % 4), b"-_", validate=True)
     except (ValueError, binascii.Error):
+        return None
+    if not (budget or ValueBudget()).allows(written):
+        raise too_many_values(where)
+    try:
+        return lenient_json.loads(written)
+    except ValueError:
         return None

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from platform_app.llm.errors import unsupported
+from platform_app.llm.errors import UnsupportedByProvider, unsupported
 from platform_app.llm.field_types import TRANSLATED, wrong_types
 from platform_app.llm.formats import ApiFormat
 from platform_app.llm.translation.messages.request import chat_of_messages
@@ -21,6 +21,10 @@ def chat_request(body: Mapping[str, Any], api_format: ApiFormat) -> Mapping[str,
     Raises:
         UnsupportedByProvider: a chat completion cannot express the request; the error names the field.
     """
-    for name, words in wrong_types(body, TRANSLATED[api_format]):
-        raise unsupported(name, f"must be {words}")
-    return _READERS[api_format](body)
+    try:
+        for name, words in wrong_types(body, TRANSLATED[api_format]):
+            raise unsupported(name, f"must be {words}")
+        return _READERS[api_format](body)
+    except UnsupportedByProvider as error:
+        error.names_client_fields = True
+        raise

@@ -9,6 +9,9 @@ from apps.platform_api.http.body.json_text import TextFacts, parse_json
 from platform_app.errors import InvalidRequest, ValidationFailed
 
 MAX_MODEL_NAME = 256
+MAX_FIELD_NAME = 128
+"""The characters of a field's name. Errors repeat names, and rules for fields are applied to each of them."""
+_SHOWN = 64
 
 
 def parse_object(raw: bytes, facts: TextFacts | None) -> dict[str, Any]:
@@ -24,6 +27,9 @@ def parse_object(raw: bytes, facts: TextFacts | None) -> dict[str, Any]:
         raise InvalidRequest(f"{details[0]}.", param=details[0].partition(": ")[0]) from None
     if not isinstance(body, dict):
         raise InvalidRequest("The body must be a JSON object.")
+    if max(map(len, body), default=0) > MAX_FIELD_NAME:
+        name = next(name for name in body if len(name) > MAX_FIELD_NAME)
+        raise wrong_field(name[:_SHOWN], f"expected a name of at most {MAX_FIELD_NAME} characters")
     return body
 
 

@@ -25,19 +25,20 @@ from apps.platform_api.http.body.json_fields import (
     lost_digits,
 )
 from platform_app.errors import InvalidRequest, PayloadTooLarge, PlatformError, ValidationFailed
+from platform_app.llm.codecs.value_count import ValueCount
 
 MAX_VALUES = 100_000
 UNCOUNTED_BYTES = 128 * 1024
 """A body up to this size cannot contain too many values, so they are not counted."""
 MAX_MEMBERS = 1000
 """The maximum of members in one object. It is only checked in a body with more than twice as many members in all."""
-MAX_DEPTH = 254
-"""The maximum depth of nested objects and lists. orjson cannot serialize a deeper value."""
+MAX_DEPTH = 250
+"""The maximum depth of nested objects and lists. orjson cannot serialize a value of more than 254 levels, and a
+translated request, or an event that repeats a field of it, has the field a few levels deeper."""
 NAMED_BYTES = 64 * 1024
 """The maximum size of a body whose invalid field the error names. A second, slow parser finds the field."""
 MAX_BAD_FIELDS = 5
 
-_NOT_STRUCTURE = bytes(set(range(256)) - set(b",[{"))
 _LONG = b"0" * 19
 """An integer with this many digits may exceed 64 bits, so its value is checked."""
 _DIGITS = bytes(ord("0") if byte in b"0123456789" else ord(" ") for byte in range(256))
@@ -47,48 +48,27 @@ _TEXTS = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 
 
 @dataclass(slots=True)
-class TextFacts:
+class TextFacts(ValueCount):
     """Counts of a JSON text before it is parsed. They are collected part by part, since one pass over ten megabytes
-    takes as long as many requests."""
+    takes as long as many requests. The values of small bodies are not counted."""
 
-    values: int = 0
-    """The number of texts (names of members included), commas, lists and objects. It is at least half of the number of
-    values that the parser creates. Small bodies are not counted."""
     colons: int = 0
     brackets: int = 0
     long_digits: bool = False
     """Whether there is a sequence of digits that may be an integer beyond 64 bits."""
     nul: bool = False
-    _in_text: bool = False
     _end: bytes = b""
     """The last bytes of the previous part, since an escape or a number may continue in the next part."""
 
     def add(self, part: bytes) -> None:
         """Count the next part. This takes a few milliseconds for a few hundred kilobytes."""
-        self._count_values(part)
+        self.count(part)
         seam = self._end + part[: len(_LONG)]
         self.colons += part.count(b":")
         self.brackets += part.count(b"{") + part.count(b"[")
         self.nul = self.nul or _NUL in part or _NUL in seam
         self.long_digits = self.long_digits or _LONG in part.translate(_DIGITS) or _LONG in seam.translate(_DIGITS)
         self._end = (self._end + part[-len(_LONG) :])[-len(_LONG) :]
-
-    def _count_values(self, part: bytes) -> None:
-        text = self._end[-1:] + part if self._open_escape else part
-        odd = (len(text) - len(text.rstrip(b"\\"))) % 2
-        self._open_escape = bool(odd)
-        if odd:
-            text = text[:-1]
-        # Remove escaped backslashes, then escaped quotes: each remaining quote begins or ends a text.
-        text = text.replace(b"\\\\", b"").replace(b'\\"', b"")
-        quotes = text.count(b'"')
-        self.values += (quotes + self._in_text) // 2  # a text is counted at its end
-        outside = b"".join(text.split(b'"')[self._in_text :: 2])
-        self.values += len(outside.translate(None, _NOT_STRUCTURE))
-        self._in_text ^= bool(quotes % 2)
-
-    _open_escape: bool = False
-    """Whether the last byte of the previous part is a backslash that escapes the next byte."""
 
 
 def too_many_values(limit: int) -> PayloadTooLarge:
@@ -184,7 +164,7 @@ def _named(data: object, bad: Callable[[object], bool], why: str) -> list[str]:
 
 def _require_writable(data: object) -> None:
     try:
-        orjson.dumps(data)
+        orjson.dumps([[[[data]]]])
     except orjson.JSONEncodeError:
         raise InvalidRequest(f"The body is nested more than {MAX_DEPTH} levels deep.") from None
 

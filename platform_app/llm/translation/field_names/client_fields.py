@@ -16,6 +16,7 @@ from platform_app.llm.formats import ApiFormat
 from platform_app.llm.requests import UpstreamCall
 from platform_app.llm.translation.field_names.origins import Path, origin_of, steps_of, with_origins
 from platform_app.llm.translation.field_names.renames import renamed
+from platform_app.llm.translation.guard import naming_fields
 
 _MAX_PATH = 200
 _INDEX = re.compile(r"\.(\d+)(?=[.\[]|$)")
@@ -41,7 +42,13 @@ class TranslatingAdapter(Protocol):
 
 
 def name_client_fields(error: PlatformError, call: UpstreamCall, adapter: object) -> None:
-    """Rewrite an error of this call: `param`, and the names of fields in its message and details."""
+    """Rewrite an error of this call: `param`, and the names of fields in its message and details. This never raises:
+    the client gets the error, if need be with the provider's names."""
+    with naming_fields():
+        _name(error, call, adapter)
+
+
+def _name(error: PlatformError, call: UpstreamCall, adapter: object) -> None:
     use_client_names(error, call.format, call.body)
     if error.param is None and not error.details:
         return
@@ -87,7 +94,7 @@ def _finder(error: PlatformError, call: UpstreamCall, adapter: object) -> _Finde
         return traced.find_upstream if traced.upstream is not None else None
     if call.format is ApiFormat.CHAT:
         return None
-    if traced.chat is None:
+    if error.names_client_fields:
         return with_brackets if call.format is ApiFormat.RESPONSES else None
     return traced.find_chat
 
@@ -100,11 +107,8 @@ class _TracedCall:
         self._adapter = adapter
 
     @cached_property
-    def _traced(self) -> UpstreamCall | None:
-        try:
-            return self._call.with_body(with_origins(self._call.body))
-        except RecursionError:
-            return None
+    def _traced(self) -> UpstreamCall:
+        return self._call.with_body(with_origins(self._call.body))
 
     @cached_property
     def chat(self) -> Mapping[str, Any] | None:
@@ -117,11 +121,9 @@ class _TracedCall:
         return self._translated(self._adapter.translate)
 
     def _translated(self, translate: Callable[[UpstreamCall], Mapping[str, Any] | None]) -> Mapping[str, Any] | None:
-        if self._traced is None:
-            return None
         try:
             return translate(self._traced)
-        except (PlatformError, RecursionError):
+        except PlatformError:
             return None
 
     def find_chat(self, name: str) -> str | None:

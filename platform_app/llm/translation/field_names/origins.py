@@ -6,11 +6,15 @@ most values on as they are, so the path of a value, or of the values below it or
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 Path = tuple[str | int, ...]
 _STEP = re.compile(r"[^.\[\]]+")
 _MAX_STEPS = 32
+_MAX_DIGITS = 9
+_MAX_PLACES = 32
+"""How many values of an object or a list are asked for their path."""
 _MISSING = object()
 _START = 64
 """The characters that show whether a text is JSON, which the translations parse: parsers take plain texts alone."""
@@ -32,12 +36,10 @@ class _Whole(int):
     origin: Path
 
 
-class _Number(float):
-    origin: Path
-
-
 def with_origins(value: Any, path: Path = ()) -> Any:
-    """Return a copy of a request whose values know their path."""
+    """Return a copy of a request whose values know their path, as deep as `steps_of` looks."""
+    if len(path) >= _MAX_STEPS:
+        return value
     made: Any
     match value:
         case dict():
@@ -50,9 +52,7 @@ def with_origins(value: Any, path: Path = ()) -> Any:
             return value
         case int():
             made = _Whole(value)
-        case float():
-            made = _Number(value)
-        case _:
+        case _:  # orjson writes no subclass of float, and the translations write some values as text
             return value
     made.origin = path
     return made
@@ -84,7 +84,8 @@ def origin_of(translated: Mapping[str, Any], steps: Sequence[str]) -> Path | Non
 def _inner(node: Any, step: str) -> Any:
     if isinstance(node, Mapping):
         return node.get(step, _MISSING)
-    if isinstance(node, list) and step.isdecimal() and int(step) < len(node):
+    # Python refuses to read an integer of thousands of digits.
+    if isinstance(node, list) and len(step) <= _MAX_DIGITS and step.isdecimal() and int(step) < len(node):
         return node[int(step)]
     return _MISSING
 
@@ -105,8 +106,8 @@ def _origin(node: Any) -> Path | None:
 
 
 def _places(values: Iterable[Any]) -> Iterator[Path]:
-    """Yield the path around each value that knows it."""
-    for value in values:
+    """Yield the path around each value that knows it, of the first ones."""
+    for value in islice(values, _MAX_PLACES):
         own: Path | None = getattr(value, "origin", None)
         place = _origin(value) if own is None else own[:-1] or own
         if place:

@@ -8,6 +8,7 @@ message behind it.
 from typing import Any
 
 from platform_app.llm.codecs import lenient_json
+from platform_app.llm.codecs.value_count import ValueBudget
 from platform_app.llm.errors import unsupported
 from platform_app.llm.translation.attachments import attachment_notes
 from platform_app.llm.translation.carried import carried_reasoning
@@ -43,6 +44,7 @@ def chat_messages(given: object) -> list[Fields]:
     if not isinstance(given, list) or not given:
         raise unsupported("messages", "must be a list with at least one message")
     made: list[Fields] = []
+    budget = ValueBudget()
     for index, message in enumerate(given):
         where = f"messages.{index}"
         role = message.get("role") if isinstance(message, dict) else None
@@ -51,7 +53,7 @@ def chat_messages(given: object) -> list[Fields]:
             case "user":
                 made += _user(blocks_of(content, f"{where}.content"), f"{where}.content")
             case "assistant":
-                made += _assistant(blocks_of(content, f"{where}.content"), f"{where}.content")
+                made += _assistant(blocks_of(content, f"{where}.content"), f"{where}.content", budget)
             case "system":
                 made += system_messages(content, f"{where}.content")
             case _:
@@ -109,7 +111,7 @@ def _as_error(texts: list[Fields]) -> list[Fields]:
     return [{**texts[0], "text": f"Error: {texts[0]['text']}"}, *texts[1:]]
 
 
-def _assistant(blocks: list[Fields], where: str) -> list[Fields]:
+def _assistant(blocks: list[Fields], where: str, budget: ValueBudget) -> list[Fields]:
     texts: list[Fields] = []
     calls: list[Fields] = []
     items: list[Fields] = []
@@ -122,7 +124,8 @@ def _assistant(blocks: list[Fields], where: str) -> list[Fields]:
             case "tool_use":
                 calls.append(_call(block, place))
             case "thinking":
-                _read_thinking(block, items, thoughts)
+                item = carried_reasoning(block.get("signature"), f"{place}.signature", budget)
+                _add_reasoning(item, block, items, thoughts)
             case "redacted_thinking":
                 continue  # only Anthropic can read it
             case kind:
@@ -139,9 +142,8 @@ def _assistant(blocks: list[Fields], where: str) -> list[Fields]:
     return [message]
 
 
-def _read_thinking(block: Fields, items: list[Fields], thoughts: list[str]) -> None:
-    """Add the reasoning that a block carries. Thinking that another provider signed has no meaning here."""
-    item = carried_reasoning(block.get("signature"))
+def _add_reasoning(item: Fields | None, block: Fields, items: list[Fields], thoughts: list[str]) -> None:
+    """Add the item that a block carries. Thinking that another provider signed has no meaning here."""
     if item is None:
         return
     if item.get("type") != REASONING_TEXT:

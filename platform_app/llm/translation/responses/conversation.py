@@ -7,6 +7,7 @@ for all of them, and calls that are adjacent ran in parallel.
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from platform_app.llm.codecs.value_count import ValueBudget
 from platform_app.llm.errors import unsupported
 from platform_app.llm.translation.carried import carried_thinking
 from platform_app.llm.translation.responses.content import Part, assistant_parts, content_of, refusal_or_content
@@ -45,6 +46,7 @@ class Conversation:
         self.messages: list[Message] = []
         self._turn: _Turn | None = None
         """The model's turn that is being read."""
+        self._budget = ValueBudget()
         self._reasoning: list[Mapping[str, Any]] = []
         """The blocks of reasoning that belong to the next item of the model."""
 
@@ -113,9 +115,10 @@ class Conversation:
         }
         self.add(_marked(message, item.get(_CACHE)))
 
-    def _think(self, item: Mapping[str, Any], _: str) -> None:
+    def _think(self, item: Mapping[str, Any], where: str) -> None:
         """Keep what the gateway carries. Reasoning of another provider has no meaning here and is left out."""
-        self._reasoning += carried_thinking(item.get("encrypted_content")) or ()
+        sealed = item.get("encrypted_content")
+        self._reasoning += carried_thinking(sealed, f"{where}.encrypted_content", self._budget) or ()
 
     def _skip(self, item: Mapping[str, Any], _: str) -> None:
         """Leave out an item that says nothing: tools.py reads the tools that it adds."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from platform_app.llm.errors import unsupported
-from platform_app.llm.translation.function_fields import require_function
+from platform_app.llm.translation.function_fields import require_function, require_name
 from platform_app.llm.translation.responses.namespaces import additional_tools, flat_tools
 
 CLIENT_TOOLS = ("function", "custom")
@@ -31,6 +31,8 @@ def read_tools(given: object, where: str = "tools") -> list[Tool]:
     made = []
     for index, tool in enumerate(given):
         spaced = isinstance(tool, Mapping) and tool.get("type") == "namespace"
+        if spaced and isinstance(tool.get("name"), str):
+            require_name(tool["name"], f"{where}.{index}.name")
         for inner, each in enumerate(flat_tools([tool])):
             made.append(_tool(each, f"{where}.{index}.tools.{inner}" if spaced else f"{where}.{index}"))
     return made
@@ -39,14 +41,19 @@ def read_tools(given: object, where: str = "tools") -> list[Tool]:
 def all_tools(body: Mapping[str, Any]) -> list[Tool]:
     """Return the tools of a request and those that its input adds, each name once. Raises as read_tools."""
     tools = read_tools(body.get("tools"))
+    known: set[str] | None = None
     for where, added in additional_tools(body.get("input")):
-        known = [_name_of(tool) for tool in tools]
-        tools += [tool for tool in read_tools(added, where) if _name_of(tool) not in known]
+        if known is None:
+            known = {_name_of(tool) for tool in tools}
+        # The names in one item may repeat; those of the items before it may not.
+        tools += (new := [tool for tool in read_tools(added, where) if _name_of(tool) not in known])
+        known.update(map(_name_of, new))
     return tools
 
 
-def _name_of(tool: Tool) -> object:
-    return tool[tool["type"]]["name"]
+def _name_of(tool: Tool) -> str:
+    name: str = tool[tool["type"]]["name"]
+    return name
 
 
 def _tool(tool: Any, where: str) -> Tool:
@@ -79,6 +86,8 @@ def _divided(tool: Mapping[str, Any], inside: frozenset[str], where: str) -> tup
     for name, value in tool.items():
         if value is None or name in _LEFT_OUT or name == "type":
             continue
+        if name in CLIENT_TOOLS:  # a chat completion's own member, beside those that it would have
+            raise unsupported(f"{where}.{name}", "must not be sent with a name beside it")
         if name in inside:
             within[name] = value
         elif name not in _DEFAULTS:
@@ -126,10 +135,10 @@ def allowed_by(choice: Mapping[str, Any], tools: Sequence[Tool]) -> tuple[list[T
     if not isinstance(listed, list) or not listed:
         raise unsupported("tool_choice.tools", "must be a list with at least one tool")
     known = {(tool["type"], tool.get(tool["type"], {}).get("name")): tool for tool in tools}
-    kept: list[Tool] = []
+    kept: dict[tuple[str, str], Tool] = {}
     for index, each in enumerate(listed):
         named = (str(each.get("type")), str(each.get("name"))) if isinstance(each, Mapping) else None
         if named is None or named not in known:
             raise unsupported(f"tool_choice.tools.{index}", "must be one of the tools")
-        kept.append(known[named])
-    return kept, mode
+        kept[named] = known[named]  # once, even if the list repeats it: a tool may be large
+    return list(kept.values()), mode

@@ -7,7 +7,8 @@ from typing import Any
 import orjson
 
 from platform_app.llm.codecs.exact_json import is_json_object
-from platform_app.llm.errors import unsupported
+from platform_app.llm.codecs.value_count import ValueBudget
+from platform_app.llm.errors import too_many_values, unsupported
 from platform_app.llm.providers.anthropic.chat.images import document, image_source
 from platform_app.llm.providers.chat_messages import located_messages, tool_calls_of
 from platform_app.llm.providers.tools.ids import ToolIds
@@ -28,18 +29,24 @@ class Conversation:
     """All other messages. Adjacent messages of one role are one turn, results of parallel calls included: Anthropic
     requires that."""
     ids: ToolIds = field(default_factory=ToolIds)
+    budget: ValueBudget = field(default_factory=ValueBudget)
+    """The values that the arguments of all calls may have."""
+    _results: int = 0
+    """The number of results at the beginning of the last turn."""
 
     def add(self, role: str, blocks: list[Block]) -> None:
         """Add the blocks of a message, if it has any."""
         if not blocks:
             return
+        results = len(blocks) if blocks[0]["type"] == "tool_result" else 0  # a message has one result alone
         if not self.turns or self.turns[-1]["role"] != role:
             self.turns.append({"role": role, "content": blocks})
+            self._results = results
             return
         content: list[Block] = self.turns[-1]["content"]
-        if blocks[0]["type"] == "tool_result":  # Anthropic requires results before all other blocks
-            at = next((index for index, block in enumerate(content) if block["type"] != "tool_result"), len(content))
-            content[at:at] = blocks
+        if results:  # Anthropic requires results before all other blocks
+            content[self._results : self._results] = blocks
+            self._results += results
         else:
             content += blocks
 
@@ -73,7 +80,7 @@ def _read(made: Conversation, message: Mapping[str, Any], where: str) -> None:
         case "assistant":
             if made.turns and made.turns[-1]["role"] == "user":
                 _require_results(made)
-            blocks = _cached(_assistant(message, where, made.ids), message, where)
+            blocks = _cached(_assistant(message, where, made), message, where)
             if blocks and not made.turns:
                 raise unsupported(f"{where}.role", "must be user in the first turn on this model")
             made.add("assistant", blocks)
@@ -96,7 +103,7 @@ def _trim_prefill(turns: list[Block]) -> None:
         last["content"][-1] = {**block, "text": block["text"].rstrip()}
 
 
-def _assistant(message: Mapping[str, Any], where: str, ids: ToolIds) -> list[Block]:
+def _assistant(message: Mapping[str, Any], where: str, made: Conversation) -> list[Block]:
     """Return the blocks of an assistant's message. Thinking comes first: Anthropic requires it unchanged, with its
     signature, before the content that followed it."""
     blocks = _thinking(message.get("thinking_blocks"), f"{where}.thinking_blocks")
@@ -105,7 +112,7 @@ def _assistant(message: Mapping[str, Any], where: str, ids: ToolIds) -> list[Blo
     if isinstance(message.get("refusal"), str):
         blocks += _text(message["refusal"])
     calls = enumerate(tool_calls_of(message, where))
-    return blocks + [_call(call, f"{where}.tool_calls.{index}", ids) for index, call in calls]
+    return blocks + [_call(call, f"{where}.tool_calls.{index}", made) for index, call in calls]
 
 
 def _thinking(given: object, where: str) -> list[Block]:
@@ -129,14 +136,14 @@ def _thinking(given: object, where: str) -> list[Block]:
     return list(given)
 
 
-def _call(call: Any, where: str, ids: ToolIds) -> Block:
+def _call(call: Any, where: str, made: Conversation) -> Block:
     match call:
         case {"id": str(call_id), "function": {"name": str(name), **function}}:
             block = {
                 "type": "tool_use",
-                "id": ids.call(call_id, where),
+                "id": made.ids.call(call_id, where),
                 "name": tool_name(name, f"{where}.function.name"),
-                "input": _arguments(function.get("arguments"), f"{where}.function.arguments"),
+                "input": _arguments(function.get("arguments"), f"{where}.function.arguments", made.budget),
             }
             return _cached([block], {_CACHE: call.get(_CACHE) or function.get(_CACHE)}, where)[0]
         case _:
@@ -150,10 +157,12 @@ def tool_name(name: str, where: str) -> str:
     return name
 
 
-def _arguments(text: object, where: str) -> object:
+def _arguments(text: object, where: str, budget: ValueBudget) -> object:
     """Return the object as it is written. Parsing would lose digits of integers beyond 64 bits and of long decimals."""
     if text is None or (isinstance(text, str) and not text.strip()):
         return {}
+    if isinstance(text, str) and not budget.allows(text):
+        raise too_many_values(where)
     if not isinstance(text, str) or not is_json_object(text):
         raise unsupported(where, "must be a JSON object as text on this model")
     return orjson.Fragment(text)

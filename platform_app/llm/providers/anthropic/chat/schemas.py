@@ -12,6 +12,11 @@ import orjson
 from platform_app.llm.errors import unsupported
 
 Schema = dict[str, Any]
+Place = tuple["Place | None", str | int]
+"""The place around a schema, and the step from there. Its path is written only for an error: it may have long names,
+and each of many schemas has one."""
+_MAX_STEP = 64
+"""Characters of one name in a path."""
 MAX_DEPTH = 100
 _FORMATS = frozenset(
     {"date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"}
@@ -53,7 +58,7 @@ def output_schema(given: Mapping[str, Any], where: str) -> Schema:
     Raises:
         ProviderRejectedRequest: the schema refers to another document, or is nested too deeply.
     """
-    return _enforced(given, where, 0)
+    return _enforced(given, (None, where), 0)
 
 
 def _resolved(schema: Mapping[str, Any]) -> Schema:
@@ -81,29 +86,41 @@ def _target(schema: Mapping[str, Any], reference: object) -> Schema | None:
     return None
 
 
-def _enforced(given: object, where: str, depth: int) -> Schema:
+def _written(place: Place) -> str:
+    """Return the path of a place, long names cut."""
+    steps: list[str] = []
+    around: Place | None = place
+    while around is not None:
+        around, step = around
+        steps.append(str(step)[:_MAX_STEP])
+    return ".".join(reversed(steps))
+
+
+def _enforced(given: object, where: Place, depth: int) -> Schema:
     if depth > MAX_DEPTH:
-        raise unsupported(where, f"is nested more than {MAX_DEPTH} levels deep")
+        raise unsupported(_written(where), f"is nested more than {MAX_DEPTH} levels deep")
     if not isinstance(given, dict):
-        raise unsupported(where, "must be a JSON Schema")
+        raise unsupported(_written(where), "must be a JSON Schema")
     given = _plain_reference(given, where)
     made: Schema = {}
     moved: Schema = {}
     for name, value in given.items():
         if name in _DEFINITIONS or name == "properties":
             if not isinstance(value, dict):
-                raise unsupported(f"{where}.{name}", "must be an object")
-            made[name] = {inner: _enforced(each, f"{where}.{name}.{inner}", depth + 1) for inner, each in value.items()}
+                raise unsupported(_written((where, name)), "must be an object")
+            around = (where, name)
+            made[name] = {inner: _enforced(each, (around, inner), depth + 1) for inner, each in value.items()}
         elif name in _COMBINED:
             if not isinstance(value, list):
-                raise unsupported(f"{where}.{name}", "must be a list")
+                raise unsupported(_written((where, name)), "must be a list")
             # oneOf cannot be enforced: anyOf is the nearest.
             combined = "anyOf" if name == "oneOf" else name
-            made[combined] = [_enforced(each, f"{where}.{name}.{index}", depth + 1) for index, each in enumerate(value)]
+            around = (where, name)
+            made[combined] = [_enforced(each, (around, index), depth + 1) for index, each in enumerate(value)]
         elif name == "items" and isinstance(value, dict):
-            made[name] = _enforced(value, f"{where}.{name}", depth + 1)
+            made[name] = _enforced(value, (where, name), depth + 1)
         elif name == "$ref" and not (isinstance(value, str) and value.startswith("#")):
-            raise unsupported(f"{where}.$ref", "must refer to this schema itself on this model")
+            raise unsupported(_written((where, "$ref")), "must refer to this schema itself on this model")
         elif name in _KEPT or _can_enforce(name, value):
             made[name] = value
         elif name not in _LEFT_OUT and name != "additionalProperties":
@@ -111,13 +128,13 @@ def _enforced(given: object, where: str, depth: int) -> Schema:
     return _finished(made, moved, given.get("additionalProperties"), where)
 
 
-def _plain_reference(given: Schema, where: str) -> Schema:
+def _plain_reference(given: Schema, where: Place) -> Schema:
     """Move a reference out of `allOf`, where pydantic writes it if it has a description. Anthropic allows no reference
     there."""
     parts = given.get("allOf")
     if isinstance(parts, list) and any(isinstance(part, dict) and "$ref" in part for part in parts):
         if len(parts) > 1:
-            raise unsupported(f"{where}.allOf", "must not hold references on this model")
+            raise unsupported(_written((where, "allOf")), "must not hold references on this model")
         given = {**given, "$ref": parts[0]["$ref"]}
     if "$ref" not in given:
         return given
@@ -125,10 +142,11 @@ def _plain_reference(given: Schema, where: str) -> Schema:
 
 
 def _can_enforce(name: str, value: object) -> bool:
-    return (name == "format" and value in _FORMATS) or (name == "minItems" and value in (0, 1))
+    known = name == "format" and isinstance(value, str) and value in _FORMATS
+    return known or (name == "minItems" and value in (0, 1))
 
 
-def _finished(made: Schema, moved: Schema, others: object, where: str) -> Schema:
+def _finished(made: Schema, moved: Schema, others: object, where: Place) -> Schema:
     enum = made.get("enum")
     if isinstance(enum, list) and any(isinstance(value, dict | list) for value in enum):
         moved["enum"] = made.pop("enum")
@@ -136,7 +154,9 @@ def _finished(made: Schema, moved: Schema, others: object, where: str) -> Schema
         moved["const"] = made.pop("const")
     if _is_object(made):
         if others not in (None, False) and not made.get("properties"):
-            raise unsupported(f"{where}.additionalProperties", "must be false on this model: name the properties")
+            raise unsupported(
+                _written((where, "additionalProperties")), "must be false on this model: name the properties"
+            )
         made["additionalProperties"] = False
     if moved:
         note = ", ".join(f"{name}: {_shown(value)}" for name, value in moved.items())

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from platform_app.llm.codecs.value_count import ValueBudget
 from platform_app.llm.errors import unsupported
 from platform_app.llm.providers.chat_messages import located_messages, tool_calls_of
 from platform_app.llm.providers.tools.ids import ToolIds
@@ -20,6 +21,7 @@ class InputItems:
         self.has_reasoning = False
         """Whether an item has encrypted reasoning of this format."""
         self._ids = ToolIds()
+        self._budget = ValueBudget()
         self._custom: set[str] = set()
         """The ids of calls of custom tools."""
 
@@ -71,7 +73,7 @@ class InputItems:
         so is reasoning without encrypted content, since nothing is stored."""
         given = message.get("reasoning_items")
         if given is None:
-            given = _carried(message.get("thinking_blocks"))
+            given = _carried(message.get("thinking_blocks"), f"{where}.thinking_blocks", self._budget)
         if not isinstance(given, list):
             raise unsupported(f"{where}.reasoning_items", "must be a list of items from a response")
         made = []
@@ -113,10 +115,13 @@ class InputItems:
         self.items.append({"type": kind, "call_id": made, "output": _content(message.get("content"), where, _part)})
 
 
-def _carried(blocks: object) -> list[Item]:
+def _carried(blocks: object, where: str, budget: ValueBudget) -> list[Item]:
     """Return the reasoning items in the signatures of thinking blocks."""
-    listed = blocks if isinstance(blocks, list) else []
-    found = (carried_reasoning(block.get("signature")) for block in listed if isinstance(block, dict))
+    found = (
+        carried_reasoning(block.get("signature"), f"{where}.{index}.signature", budget)
+        for index, block in enumerate(blocks if isinstance(blocks, list) else ())
+        if isinstance(block, dict)
+    )
     return [item for item in found if item is not None]
 
 

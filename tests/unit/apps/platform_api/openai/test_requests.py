@@ -153,6 +153,13 @@ def test_depth_is_bounded_by_the_serializer() -> None:
     assert "not valid JSON" in refusal(nested(100_000)).message
 
 
+def test_long_name_of_a_field_is_refused_and_cut() -> None:
+    """The rules for fields and the texts of errors repeat each name."""
+    assert "n" * 128 in parsed({"messages": [{"role": "user"}], "n" * 128: 1}).request.body
+    error = refusal(b'{"messages":[{"role":"user"}],"%b":1}' % (b"n" * 129))
+    assert (error.param, len(error.message)) == ("n" * 64, 64 + len(": expected a name of at most 128 characters."))
+
+
 def test_many_flat_brackets_are_accepted() -> None:
     body = {"messages": [{"role": "user", "content": [{"type": "text", "text": "{["}]}] * 500}
     assert len(parsed(body).request.body["messages"]) == 500

@@ -1,0 +1,36 @@
+"""Contain errors of the translations' own code: a client gets an error that fits its request, never a status 500.
+
+Requests are arbitrary JSON, so a value of an unexpected type may raise any exception in a translation.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from platform_app.errors import PlatformError
+from platform_app.llm.errors import unsupported
+from platform_app.observability.logging import get_logger
+
+_log = get_logger("providers")
+
+
+@contextmanager
+def translating() -> Iterator[None]:
+    """Raise UnsupportedByProvider for every exception that is not a PlatformError, and log it. Another route, whose
+    provider speaks the client's format, may serve the request."""
+    try:
+        yield
+    except PlatformError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it is, the client's request was not the gateway's failure
+        _log.exception("request_translation_bug", step="request")
+        why = "is nested too deeply" if isinstance(error, RecursionError) else "could not be translated"
+        raise unsupported("body", f"{why} for this model's provider") from None
+
+
+@contextmanager
+def naming_fields() -> Iterator[None]:
+    """Log every exception, and keep the error whose fields were to be named as it is."""
+    try:
+        yield
+    except Exception:  # noqa: BLE001 - the error without the client's names is better than a bug in its place
+        _log.exception("request_translation_bug", step="field names")
