@@ -20,6 +20,7 @@ from platform_app.llm.providers.model_list import read_model_list
 from platform_app.llm.providers.tools.custom_tools import custom_tools
 from platform_app.llm.providers.tools.names import ANTHROPIC_LENGTH, tool_names
 from platform_app.llm.requests import Operation, UpstreamCall
+from platform_app.llm.translation.guard import translating
 
 DEFAULT_VERSION = "2023-06-01"
 
@@ -82,6 +83,7 @@ class AnthropicAdapter:
         return headers
 
 
+@translating()
 def _translated(call: UpstreamCall) -> tuple[dict[str, Any], ResponseReader]:
     """Return the request, and what reads its response with the client's tools."""
     chat = call.chat_body()

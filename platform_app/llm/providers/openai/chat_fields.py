@@ -12,11 +12,13 @@ from platform_app.llm.formats import ApiFormat
 from platform_app.llm.providers.tools.names import NO_NAMES, OPENAI_LENGTH, ToolNames, tool_names
 from platform_app.llm.requests import UpstreamCall
 from platform_app.llm.translation.attachments import attachment_notes
+from platform_app.llm.translation.guard import translating
 
 _ELSEWHERE = frozenset({"cache_control", "thinking_blocks", "reasoning_items"})
 Fields = dict[str, Any]
 
 
+@translating()
 def sent_fields(call: UpstreamCall, allow_fields: Collection[str] = ()) -> tuple[Mapping[str, Any], ToolNames]:
     """Return the call's body as the provider gets it, and the names of tools in it that are not the client's.
 

@@ -16,6 +16,7 @@ from platform_app.llm.providers.openai_responses.native import stream as native_
 from platform_app.llm.providers.openai_responses.reasoning import stateless, without_carried
 from platform_app.llm.providers.tools.names import OPENAI_LENGTH, ToolNames, tool_names
 from platform_app.llm.requests import Operation, UpstreamCall
+from platform_app.llm.translation.guard import translating
 
 _AZURE = "/openai/v1"
 """The end of the base URL of Azure's OpenAI-compatible API."""
@@ -78,6 +79,7 @@ def _headers(credential: str | None, extra: Mapping[str, str]) -> Mapping[str, s
     return extra if credential is None else {**extra, "Authorization": f"Bearer {credential}"}
 
 
+@translating()
 def _translated(call: UpstreamCall) -> tuple[dict[str, Any], ToolNames]:
     chat = call.chat_body()
     names = tool_names(chat, OPENAI_LENGTH)

@@ -53,7 +53,9 @@ def offered_tools(body: Mapping[str, Any], extra: Collection[str]) -> tuple[str,
     name = f"tools.{_OFFERED}"
     if name not in extra or body.get("tool_choice") not in (None, "auto"):
         return ()
-    own = any(isinstance(tool, Mapping) and runs_at_client(str(tool.get("type")), tool) for tool in body["tools"])
+    own = any(
+        isinstance(tool, Mapping) and runs_at_client(str(tool.get("type")), tool) for tool in body.get("tools") or ()
+    )
     return (name,) if own else ()
 
 

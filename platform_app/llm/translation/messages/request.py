@@ -76,6 +76,8 @@ def _thinking(value: Any, chat: Fields) -> None:
     no field, and not every model knows an effort of none."""
     match value:
         case {"type": "enabled", "budget_tokens": int(budget)} if not isinstance(budget, bool):
+            if budget < 0:
+                raise unsupported("thinking.budget_tokens", "must not be negative")
             chat.setdefault("reasoning_effort", next(effort for least, effort in BUDGETS if budget >= least))
         case {"type": "enabled" | "adaptive" | "between_tools" | "disabled"}:
             return
