@@ -13,11 +13,13 @@ from platform_app.llm.errors import mask_keys, stored_elsewhere
 from platform_app.llm.interfaces import Upstream
 from platform_app.llm.models.route import Route
 from platform_app.llm.models.stored_state import StoredRoute
+from platform_app.llm.providers.openai.request_fields import UNTYPED
 from platform_app.llm.usage.counts import TokenUsage
 
 DEFAULT_OUTPUT_TOKENS = 1024
 _SEARCH = "tools.web_search"
 """The hosted tool that Codex declares unless its configuration says otherwise."""
+_UNTYPED = f"tools.{UNTYPED}"
 MAX_SHOWN = 128
 """The characters of an unknown model's name in its error."""
 MAX_COMPARED = 256
@@ -181,5 +183,7 @@ def _why_refused(field: str) -> str:
     """Return why an extra field is refused, and what a client does about it."""
     if not field.startswith("tools."):
         return "it could choose another model, provider, address or price than was checked. Leave it out"
+    if field == _UNTYPED:
+        return 'a tool needs a type, which is "function" for one that the client runs. Add it'
     codex = ' (in Codex\'s config.toml: web_search = "disabled")' if field == _SEARCH else ""
     return f"it runs at the provider, which costs more than tokens. Leave it out of the tools{codex}"

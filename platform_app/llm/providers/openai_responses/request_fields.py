@@ -11,7 +11,9 @@ from platform_app.llm.providers.openai.request_fields import (
     MAX_NAME,
     RESPONSES_FIELDS,
     USUAL_TIERS,
+    kind_of_tool,
     metadata_instructions,
+    references,
 )
 
 KNOWN_FIELDS = RESPONSES_FIELDS
@@ -30,10 +32,7 @@ def extra_fields(body: Mapping[str, Any]) -> tuple[str, ...]:
     names += [name for name in ("background", "conversation") if body.get(name)]
     if body.get("prompt") is not None:  # a stored prompt has its own model and tools
         names.append("prompt.id")
-    for field, part in _REFERENCES:
-        value = body.get(field)
-        if isinstance(value, Mapping) and value.get(part) is not None:
-            names.append(f"{field}.{part}")
+    names += references(body)
     tier = body.get("service_tier")
     if tier is not None and tier not in USUAL_TIERS:
         names.append("service_tier")
@@ -48,10 +47,11 @@ otherwise."""
 
 
 def offered_tools(body: Mapping[str, Any], extra: Collection[str]) -> tuple[str, ...]:
-    """Return which of the extra fields are hosted tools that the client only offers: the model may use the tools that
-    the client runs instead, so the request works without them."""
+    """Return which of the extra fields are hosted tools that the client only offers in `tools`: the model may use the
+    tools that the client runs instead, so the request works without them. A tool that an input item adds is not left
+    out, so it is no offer."""
     name = f"tools.{_OFFERED}"
-    if name not in extra or body.get("tool_choice") not in (None, "auto"):
+    if name not in extra or body.get("tool_choice") not in (None, "auto") or name in _in_items(body.get("input")):
         return ()
     own = any(
         isinstance(tool, Mapping) and runs_at_client(str(tool.get("type")), tool) for tool in body.get("tools") or ()
@@ -59,17 +59,12 @@ def offered_tools(body: Mapping[str, Any], extra: Collection[str]) -> tuple[str,
     return (name,) if own else ()
 
 
-_REFERENCES = (("moderation", "model"), ("prompt_cache_options", "comparison_response_id"))
-"""Parts of fields that name another model or a stored response."""
-
-
 def _hosted(tools: object) -> Iterator[str]:
     """Yield the types of the tools that run at the provider."""
     for tool in tools if isinstance(tools, list) else ():
-        kind = tool.get("type") if isinstance(tool, Mapping) else None
-        if not isinstance(kind, str) or runs_at_client(kind, tool):
-            continue
-        yield kind[:MAX_NAME]
+        kind = kind_of_tool(tool)
+        if not runs_at_client(kind, tool):
+            yield kind[:MAX_NAME]
 
 
 def runs_at_client(kind: str, tool: Mapping[str, Any]) -> bool:

@@ -8,7 +8,7 @@ import pytest
 from apps.platform_api.http.contracts import contract_of
 from apps.platform_api.messages.requests import format_headers, parse_messages_body
 from platform_app.errors import InvalidRequest
-from platform_app.llm.providers.anthropic.request_fields import extra_fields
+from platform_app.llm.providers.anthropic.request_fields import KNOWN_FIELDS, extra_fields
 from platform_app.llm.providers.openai.request_fields import steers
 from platform_app.llm.requests import Operation
 from platform_app.observability.context import ClientContract
@@ -66,10 +66,21 @@ def test_counting_needs_no_limit_and_never_streams() -> None:
         ({"container": "c", "mcp_servers": [], "inference_geo": "eu"}, ["container", "mcp_servers", "inference_geo"]),
         ({"workspace_id": "w", "userProfileId": "u"}, ["workspace_id", "userProfileId"]),
         ({"service_tier": "priority"}, ["service_tier"]),
+        ({"Speed": "fast", "Service_Tier": "priority"}, ["Speed", "Service_Tier"]),
+        ({"metadata": {"tags": ["x"], "user_id": "u"}}, ["metadata.tags"]),
+        (
+            {"tools": [{"googleSearch": {}}, {"type": None, "web_search": {}}]},
+            ["tools.googleSearch", "tools.web_search"],
+        ),
+        ({"lora": "l", "priority": 1, "enable_search": True}, ["lora", "priority", "enable_search"]),
     ],
 )
 def test_steering_fields_are_refused_by_name(fields: dict[str, Any], refused: list[str]) -> None:
     assert [name for name in extra_fields({**BODY, **fields}) if name != "model" and steers(name)] == refused
+
+
+def test_fields_of_messages_are_not_extra() -> None:
+    assert extra_fields(dict.fromkeys(KNOWN_FIELDS)) == ()
 
 
 @pytest.mark.parametrize(

@@ -21,18 +21,39 @@ STEERING = [
     # Of the same kind, but on no list.
     "fallback_models", "context_window_fallbacks", "model_group_alias", "preferred_provider", "default_route",
     "x_endpoint", "routing_strategy", "azure_deployment", "my_api_key",
+    # A model or its weights.
+    "adapter_id", "lora", "lora_path", "LoraPath", "lora_request", "compound_custom", "engine_id", "agent_id",
+    # A route or a server.
+    "tags", "kv_transfer_params", "bootstrap_host", "bootstrap_port", "bootstrap_room", "data_parallel_rank", "nvext",
+    "base_uri", "uri", "proxy_url", "http_proxy", "server", "backend", "upstream", "region_name", "target", "cluster",
+    # An account or a credential.
+    "organization_id", "project_id", "litellm_credential_name", "aws_access_key_id", "aws_secret_access_key",
+    "vertex_credentials", "vertex_ai_project", "api_token", "access_token", "token", "hf_token", "client_secret",
+    "tenant_id", "auth", "private_key", "orgId", "AccessToken",
+    # A price, or content that the client did not send.
+    "enable_search", "search_options", "search_mode", "input_cost_per_token", "output_cost_per_second", "speed",
+    "Speed", "cached_content", "cache", "chat_template", "vector_store_ids", "custom_logit_processor",
+    "logits_processors", "deferred", "priority", "enable_code_interpreter", "vllm_xargs",
+    # Other spellings of Anthropic's fields.
+    "System", "outputConfig", "Thinking",
 ]  # fmt: skip
 HARMLESS = [
-    "top_k",
-    "min_p",
-    "repetition_penalty",
-    "guided_json",
-    "brand_new",
-    "thinking",
-    "cache_control",
-    "",
-    "of_tomorrow",
-]
+    "brand_new", "", "of_tomorrow",
+    # Parameters of self-hosted servers and of other providers, which have words in common with steering fields.
+    "top_k", "min_p", "top_a", "repetition_penalty", "length_penalty", "use_beam_search", "best_of", "stop_token_ids",
+    "min_tokens", "ignore_eos", "skip_special_tokens", "add_special_tokens", "pad_token_id", "bad_words_token_ids",
+    "allowed_token_ids", "return_tokens_as_token_ids", "return_token_ids", "ban_eos_token", "timings_per_token",
+    "truncate_prompt_tokens", "prompt_logprobs", "guided_json", "guided_regex", "guided_decoding_backend",
+    "structured_outputs", "chat_template_kwargs", "mm_processor_kwargs", "cache_salt", "cache_prompt",
+    "prompt_cache_isolation_key", "mirostat_target", "typical_p", "n_predict", "regex", "ebnf", "separate_reasoning",
+    "session_id", "request_id", "documents", "citation_options", "safe_prompt", "random_seed", "include_reasoning",
+    "reasoning_format", "enable_thinking", "thinking_budget", "safety_settings", "continue_final_message", "echo",
+    "exploration", "raw_output", "prediction_cost",
+    # Other formats' documented fields.
+    "thinking", "cache_control", "context_management", "diagnostics", "output_config", "output_format", "system",
+    "stop_sequences", "max_output_tokens", "instructions", "max_tool_calls", "include", "reasoning", "text",
+    "truncation", "prompt_cache_options", "access_programs", "background_options", "image", "moderation",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", STEERING)
@@ -59,7 +80,15 @@ def test_openai_fields_are_not_extra() -> None:
         ({"service_tier": ["flex"]}, ["service_tier"]),
         ({"service_tier": "flex"}, []),
         ({"service_tier": "auto"}, []),
-        ({"tools": [{"type": "function"}, {"type": "custom"}, {}, 5]}, []),
+        ({"tools": [{"type": "function"}, {"type": "custom"}, {"function": {"name": "f"}}]}, []),
+        ({"tools": [{"type": "function", "cache_control": {}, "function": {"name": "f"}}]}, []),
+        ({"tools": [{"googleSearch": {}}, {"google_search": {}}]}, ["tools.googleSearch", "tools.google_search"]),
+        ({"tools": [{"type": None, "web_search": {}}, {"type": 5}]}, ["tools.web_search", "tools.type"]),
+        ({"tools": [{}, 5, {"type": None, "function": {}}]}, ["tools.type", "tools.type", "tools.type"]),
+        ({"tools": [{"function": {"name": "f"}, "retrieval": {}}]}, ["tools.retrieval"]),
+        ({"tools": [{"type": "function", "Type": "web_search"}]}, ["tools.Type"]),
+        ({"prompt_cache_options": {"mode": "explicit"}}, ["prompt_cache_options"]),
+        ({"moderation": {"model": "omni"}}, ["moderation", "moderation.model"]),
         ({"tools": [{"type": "function"}, {"type": "web_search"}, {"type": "mcp"}]}, ["tools.web_search", "tools.mcp"]),
         ({"tools": {"type": "mcp"}}, []),
         ({"metadata": {"a": "b", "n": 5}}, []),
@@ -68,7 +97,18 @@ def test_openai_fields_are_not_extra() -> None:
 )
 def test_values_with_more_effect_are_extra(body: dict[str, Any], names: list[str]) -> None:
     assert list(extra_fields(body)) == names
-    assert all(map(steers, names))
+    assert all(steers(name) or name in body for name in names)
+
+
+def test_reference_to_stored_response_steers() -> None:
+    """A provider of the Responses API gets the cache options of a chat."""
+    assert steers(extra_fields({"prompt_cache_options": {"comparison_response_id": "r"}})[-1])
+
+
+def test_untyped_tool_is_refused_with_a_remedy() -> None:
+    with pytest.raises(InvalidRequest, match='a tool needs a type, which is "function"') as caught:
+        served(Route("m", "p", "up")).require_fields(extra_fields({"messages": [], "tools": [{}]}))
+    assert caught.value.param == "tools.type"
 
 
 def served(*routes: Route) -> ServedModel:

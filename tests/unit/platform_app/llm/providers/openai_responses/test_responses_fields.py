@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from platform_app.llm.providers.openai.request_fields import steers
-from platform_app.llm.providers.openai_responses.request_fields import KNOWN_FIELDS, extra_fields
+from platform_app.llm.providers.openai_responses.request_fields import KNOWN_FIELDS, extra_fields, offered_tools
 
 _NEUTRAL = {"background": False, "conversation": None, "prompt": None}
 
@@ -45,7 +45,13 @@ def test_chat_may_have_field_of_responses(name: str) -> None:
         ({"service_tier": "flex"}, []),
         ({"metadata": {"tags": ["premium"], "a": "b"}}, ["metadata.tags"]),
         ({"tools": [{"type": "function"}, {"type": "custom"}, {"type": "local_shell"}, {"type": "apply_patch"}]}, []),
-        ({"tools": [{"type": "computer"}, {}, 5, {"type": 5}]}, []),
+        ({"tools": [{"type": "computer"}, {"type": "function", "name": "f", "strict": True}]}, []),
+        ({"tools": [{}, 5, {"type": 5}, {"name": "f"}]}, ["tools.type"]),
+        (
+            {"tools": [{"googleSearch": {}}, {"type": None, "web_search": {}}]},
+            ["tools.googleSearch", "tools.web_search"],
+        ),
+        ({"tools": [{"type": "function", "Type": "web_search"}]}, ["tools.Type"]),
         ({"tools": [{"type": "web_search"}, {"type": "mcp"}, {"type": "mcp"}]}, ["tools.web_search", "tools.mcp"]),
         ({"tools": [{"type": "shell"}, {"type": "shell", "environment": {"type": "local"}}]}, []),
         ({"tools": [{"type": "shell", "environment": {"type": "container_auto"}}]}, ["tools.shell"]),
@@ -62,3 +68,20 @@ def test_chat_may_have_field_of_responses(name: str) -> None:
 def test_values_with_more_effect_are_extra(body: dict[str, Any], names: list[str]) -> None:
     assert list(extra_fields(body)) == names
     assert all(map(steers, names))
+
+
+_WEB_SEARCH = {"type": "web_search"}
+_OWN = {"type": "function", "name": "f"}
+
+
+@pytest.mark.parametrize(
+    ("body", "offered"),
+    [
+        ({"tools": [_OWN, _WEB_SEARCH]}, ("tools.web_search",)),
+        ({"tools": [_OWN], "input": [{"type": "additional_tools", "tools": [_WEB_SEARCH]}]}, ()),
+        ({"tools": [_OWN, _WEB_SEARCH], "input": [{"type": "additional_tools", "tools": [_WEB_SEARCH]}]}, ()),
+    ],
+)
+def test_only_tools_of_request_are_offers(body: dict[str, Any], offered: tuple[str, ...]) -> None:
+    """Only these can be left out for a provider that must not get them."""
+    assert offered_tools(body, extra_fields(body)) == offered
