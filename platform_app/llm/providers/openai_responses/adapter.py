@@ -13,7 +13,7 @@ from platform_app.llm.providers.openai.format import PATHS, send_openai
 from platform_app.llm.providers.openai_responses.chat import stream as chat_stream
 from platform_app.llm.providers.openai_responses.chat.request import responses_request
 from platform_app.llm.providers.openai_responses.native import stream as native_stream
-from platform_app.llm.providers.openai_responses.reasoning import stateless, without_carried
+from platform_app.llm.providers.openai_responses.reasoning import own_reasoning, stateless
 from platform_app.llm.providers.tools.names import OPENAI_LENGTH, ToolNames, tool_names
 from platform_app.llm.requests import Operation, UpstreamCall
 from platform_app.llm.translation.guard import translating
@@ -40,7 +40,7 @@ class OpenAIResponsesAdapter:
             return await send_openai(self._http, url, headers, call, {**call.body, "model": call.model})
         if call.format is ApiFormat.RESPONSES:
             reader = native_stream.READER
-            body = {**stateless(call.model, without_carried(call.body)), "model": call.model}
+            body = {**stateless(call.model, own_reasoning(call.body)), "model": call.model}
             if call.stream:
                 body["stream"] = True
         else:

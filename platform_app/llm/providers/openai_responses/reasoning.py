@@ -42,13 +42,33 @@ def stateless(model: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
     return sent
 
 
-def without_carried(body: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the client's Responses request without the reasoning items that carry another provider's reasoning."""
+def own_reasoning(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the client's Responses request without the reasoning items that carry another provider's reasoning, and
+    without references to stored reasoning in a stateless request."""
     items = body.get("input")
-    if not isinstance(items, list) or not any(_is_carried(item) for item in items):
+    if not isinstance(items, list) or not any(_is_reasoning(item) for item in items):
         return body
-    return {**body, "input": [item for item in items if not _is_carried(item)]}
+    stored = body.get("store") is True or body.get("previous_response_id") is not None
+    made = [_own(item, index, stored=stored) for index, item in enumerate(items)]
+    return {**body, "input": [item for item in made if item is not None]}
 
 
-def _is_carried(item: object) -> bool:
-    return isinstance(item, Mapping) and item.get("type") == "reasoning" and is_carried(item.get("encrypted_content"))
+def _own(item: Any, index: int, *, stored: bool) -> Any:
+    """Return an item as this provider may get it; None to leave it out.
+
+    In a stateless request, an `id` without encrypted content could only name reasoning that the provider stored, of any
+    client. Without the id nothing is left but a summary, which models do not read. Servers that do not encrypt
+    (gpt-oss) send the reasoning as `content` and require an id, so such an item gets another one.
+    """
+    if not _is_reasoning(item):
+        return item
+    sealed = item.get("encrypted_content")
+    if is_carried(sealed):
+        return None
+    if stored or sealed:
+        return item
+    return {**item, "id": f"rs_{index}"} if item.get("content") else None
+
+
+def _is_reasoning(item: object) -> bool:
+    return isinstance(item, Mapping) and item.get("type") == "reasoning"

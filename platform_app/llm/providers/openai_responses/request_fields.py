@@ -88,5 +88,18 @@ def _in_items(items: object) -> Iterator[str]:
             continue
         if isinstance(item.get("tools"), list):
             yield from (f"tools.{kind}" for kind in _hosted(item["tools"]))
-        if item.get("type") == "item_reference" or (item.keys() == {"id"}):
+        if _is_reference(item):
             yield "input.item_reference"
+
+
+def _is_reference(item: Mapping[str, Any]) -> bool:
+    """Return whether an input item names a stored one, as far as its type shows. Stored reasoning: reasoning.py."""
+    match item.get("type"):
+        case "item_reference":
+            return True
+        case "image_generation_call":
+            return not item.get("result")
+        case str(kind) if kind:
+            return False
+        case _:  # a message needs no type; any other item without one is a reference
+            return not isinstance(item.get("role"), str)

@@ -62,6 +62,12 @@ def test_chat_may_have_field_of_responses(name: str) -> None:
         ({"input": [{"type": "additional_tools", "tools": [{"type": "mcp"}]}]}, ["tools.mcp"]),
         ({"input": [{"type": "item_reference", "id": "msg_1"}]}, ["input.item_reference"]),
         ({"input": [{"id": "msg_1"}, {"id": "msg_2"}]}, ["input.item_reference"]),
+        ({"input": [{"id": "msg_1", "type": None}]}, ["input.item_reference"]),
+        ({"input": [{"id": "msg_1", "type": 5, "status": "completed"}]}, ["input.item_reference"]),
+        ({"input": [{"id": "msg_1", "role": None}]}, ["input.item_reference"]),
+        ({"input": [{"type": "image_generation_call", "id": "ig_1"}]}, ["input.item_reference"]),
+        ({"input": [{"type": "image_generation_call", "id": "ig_1", "result": "aGk="}]}, []),
+        ({"input": [{"type": "function_call", "id": "fc_1", "call_id": "a"}, {"id": "msg_1", "role": "user"}]}, []),
         ({"input": [{"role": "user", "content": "hi"}, 5]}, []),
     ],
 )
