@@ -57,20 +57,21 @@ class ModelBuilder:
             if model.aliases and requested is None:
                 metadata = {**metadata, "aliases": list(model.aliases)}
             make = partial(served, name) if requested is None and WILDCARD in name else None
-            stored = self._stored(found, adapters)
+            stored = self._stored(found, adapters, config)
             return ServedModel(name, found, upstream, metadata, model.aliases, requested, make, stored)
 
         return {name: served(name) for name in upstreams}
 
     def _stored(
-        self, routes: Sequence[Route], adapters: Mapping[str, ModelAdapter]
+        self, routes: Sequence[Route], adapters: Mapping[str, ModelAdapter], config: PlatformConfig
     ) -> dict[tuple[str, str], StoredRoute]:
         """Return the routes with stored responses."""
         made = {}
         for route in routes:
             adapter = adapters[route.provider]
             if route.stores_responses and isinstance(adapter, StoredResponses):
-                made[route.provider, route.upstream_model] = StoredRoute(route, adapter, self._credentials)
+                limit = self._state.concurrency_limit(route.provider, config)
+                made[route.provider, route.upstream_model] = StoredRoute(route, adapter, self._credentials, limit)
         return made
 
 

@@ -1,5 +1,6 @@
 """What a route may do with responses that its provider stores: create, continue, read and delete them."""
 
+import asyncio
 from typing import Protocol, runtime_checkable
 
 from platform_app.errors import PlatformError, ProviderAuthFailed
@@ -7,6 +8,7 @@ from platform_app.llm.errors import UnsupportedByProvider, mask_credential, unsu
 from platform_app.llm.formats import ApiFormat
 from platform_app.llm.interfaces import Credentials
 from platform_app.llm.models.route import Route
+from platform_app.llm.policies.concurrency import ConcurrencyLimit
 from platform_app.llm.requests import ModelCall
 
 
@@ -48,20 +50,47 @@ class StoredResponses(Protocol):
 
 
 class StoredRoute:
-    """Reads and deletes the responses that are stored along one route."""
+    """Reads and deletes the responses that are stored along one route. Each call counts against the provider's
+    concurrency limit."""
 
-    def __init__(self, route: Route, adapter: StoredResponses, credentials: Credentials) -> None:
+    def __init__(
+        self,
+        route: Route,
+        adapter: StoredResponses,
+        credentials: Credentials,
+        limit: ConcurrencyLimit | None = None,
+    ) -> None:
+        """
+        Args:
+            route: the route.
+            adapter: its provider's adapter.
+            credentials: where the provider's credential is looked up.
+            limit: the provider's concurrency limit; None if it has none.
+        """
         self._route = route
         self._adapter = adapter
         self._credentials = credentials
+        self._limit = limit
 
     async def read(self, response_id: str, timeout_seconds: float) -> bytes | None:
-        """Return the Response object; see StoredResponses.read_stored."""
-        return await self._send(response_id, timeout_seconds, delete=False)
+        """Return the Response object; see StoredResponses.read_stored. Raises Overloaded as Concurrency does."""
+        return await self._limited(response_id, timeout_seconds, delete=False)
 
     async def delete(self, response_id: str, timeout_seconds: float) -> bytes | None:
-        """Delete the response; see StoredResponses.delete_stored."""
-        return await self._send(response_id, timeout_seconds, delete=True)
+        """Delete the response; see StoredResponses.delete_stored. Raises Overloaded as Concurrency does."""
+        return await self._limited(response_id, timeout_seconds, delete=True)
+
+    async def _limited(self, response_id: str, seconds: float, *, delete: bool) -> bytes | None:
+        if self._limit is None:
+            return await self._send(response_id, seconds, delete=delete)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        if await self._limit.acquire(deadline):
+            seconds = max(0.0, deadline - loop.time())
+        try:
+            return await self._send(response_id, seconds, delete=delete)
+        finally:
+            self._limit.release()
 
     async def _send(self, response_id: str, seconds: float, *, delete: bool) -> bytes | None:
         name = self._route.secret_name

@@ -3,10 +3,11 @@
 from dataclasses import replace
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Request
 from starlette.responses import Response
 
 from apps.platform_api.dependencies import ChatCallerDep, ContextDep, ResourcesDep
+from apps.platform_api.http.disconnect import cancel_on_disconnect, disconnect_signal
 from apps.platform_api.responses.json_members import Path as MemberPath
 from apps.platform_api.responses.json_members import with_texts
 from apps.platform_api.responses.stored.ids import StoredId, read_id, sign_id, unknown_response
@@ -27,21 +28,23 @@ _ResponseId = Annotated[str, Path(description="The id from a response whose requ
 
 @router.get("/v1/responses/{response_id}", response_model=None, **READ)
 async def read_response(
-    response_id: _ResponseId, caller: ChatCallerDep, context: ContextDep, resources: ResourcesDep
+    response_id: _ResponseId, request: Request, caller: ChatCallerDep, context: ContextDep, resources: ResourcesDep
 ) -> Response:
     """Return a stored response of the key's owner."""
     stored, route, peppers = await _find(response_id, caller, context, resources)
-    raw = await route.read(stored.response_id, resources.chat.deadline_seconds)
+    call = route.read(stored.response_id, resources.chat.deadline_seconds)
+    raw = await cancel_on_disconnect(disconnect_signal(request.scope, request.receive), call)
     return _returned(raw, response_id, stored, peppers)
 
 
 @router.delete("/v1/responses/{response_id}", response_model=None, **DELETE)
 async def delete_response(
-    response_id: _ResponseId, caller: ChatCallerDep, context: ContextDep, resources: ResourcesDep
+    response_id: _ResponseId, request: Request, caller: ChatCallerDep, context: ContextDep, resources: ResourcesDep
 ) -> Response:
     """Delete a stored response of the key's owner."""
     stored, route, peppers = await _find(response_id, caller, context, resources)
-    raw = await route.delete(stored.response_id, resources.chat.deadline_seconds)
+    call = route.delete(stored.response_id, resources.chat.deadline_seconds)
+    raw = await cancel_on_disconnect(disconnect_signal(request.scope, request.receive), call)
     return _returned(raw, response_id, stored, peppers)
 
 

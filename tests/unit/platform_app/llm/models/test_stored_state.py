@@ -4,11 +4,12 @@ from typing import Any
 
 import pytest
 
-from platform_app.errors import ProviderAuthFailed, RequestRefused
+from platform_app.errors import Overloaded, ProviderAuthFailed, RequestRefused
 from platform_app.llm.errors import UnsupportedByProvider
 from platform_app.llm.formats import ApiFormat
 from platform_app.llm.models.route import Route
 from platform_app.llm.models.stored_state import StoredRoute, require_stored_state
+from platform_app.llm.policies.concurrency import ConcurrencyLimit
 from platform_app.llm.requests import ModelCall
 
 PINNED = ("openai", "gpt-5")
@@ -142,3 +143,18 @@ class SecretCredentials(Credentials):
 
     async def get(self, name: str) -> str:
         return self.SECRET
+
+
+async def test_calls_count_against_the_concurrency_limit() -> None:
+    limit = ConcurrencyLimit("stored-state", 1, 0, 1.0)
+    provider = Provider("other")
+    stored = StoredRoute(a_route(), provider, Credentials("old"), limit)
+    await limit.acquire(0.0)
+    with pytest.raises(Overloaded):
+        await stored.read("resp_1", 3.0)
+    assert provider.calls == []
+    limit.release()
+    with pytest.raises(ProviderAuthFailed):
+        await stored.delete("resp_1", 3.0)
+    assert len(provider.calls) == 1
+    assert limit.in_use == 0
