@@ -75,6 +75,11 @@ class ResponseTooLarge(ProviderBadResponse):
     should_retry = False
 
 
+class UnusableOutput(ProviderBadResponse):
+    """The provider's response is valid, and what the model wrote in it is not: the input of a tool is not what the tool
+    takes. A prompt can cause that on purpose, so it shows nothing about the provider."""
+
+
 class CutOff(ProviderTimeout):
     """The call's time ended while the provider was sending. The response is long, which shows nothing about the
     provider's health. An idle provider is a ProviderTimeout."""
@@ -214,6 +219,11 @@ def bad_response(why: str, body: bytes = b"") -> ProviderBadResponse:
     if body:
         error.provider_message = _shown(read_error_body({}, body).message, _MAX_MESSAGE)
     return error
+
+
+def unusable_output(why: str) -> UnusableOutput:
+    """Return the error of a response in which the model wrote a call that its tool cannot take."""
+    return UnusableOutput(_MESSAGES[ProviderBadResponse], details=[why])
 
 
 def unsupported(field: str, why: str) -> UnsupportedByProvider:

@@ -26,7 +26,7 @@ from platform_app.errors import (
     RateLimited,
     RequestRefused,
 )
-from platform_app.llm.errors import BreakerOpen, CutOff, ResponseTooLarge, UnsupportedByRoute
+from platform_app.llm.errors import BreakerOpen, CutOff, ResponseTooLarge, UnsupportedByRoute, UnusableOutput
 
 
 class Health(Enum):
@@ -103,6 +103,12 @@ FAILURE_POLICIES: Mapping[type[PlatformError], FailurePolicy] = {
         True,
         Health.UNKNOWN,
         "the request makes the response large, on every retry; another model may respond with less",
+    ),
+    UnusableOutput: FailurePolicy(
+        False,
+        True,
+        Health.UNKNOWN,
+        "the request may make the model write it, on every retry, and each is billed; another model may not",
     ),
     ProviderTimeout: FailurePolicy(
         False,

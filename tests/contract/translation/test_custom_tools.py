@@ -5,10 +5,17 @@ from typing import Any
 
 import pytest
 
+from platform_app.config import ProviderConfig
+from platform_app.llm.chunk_stream import ChunkStream
+from platform_app.llm.errors import UnusableOutput
+from platform_app.llm.http.response import ProviderLimits
+from platform_app.llm.policies.failure_table import Health, failure_policy_of
+from platform_app.llm.providers.factory import make_adapter
+from platform_app.llm.requests import UpstreamCall
 from tests.support.gateway.chat_routes import CHAT, RESPONSES, ChatRoute
 from tests.support.gateway.in_process.gateway import InProcessGateway
 from tests.support.gateway.in_process.generated import Generated, Segment, events_of, whole_of
-from tests.support.gateway.in_process.provider import Script, json_script
+from tests.support.gateway.in_process.provider import Script, ScriptedPool, json_script
 from tests.support.providers.streams.responses_grammar import check_stream
 
 PATCH = '*** Begin Patch\n*** Update File: "a"\n+ünï\\x\n*** End Patch\n'
@@ -82,6 +89,39 @@ async def test_custom_call_of_a_chat_client_is_restored(stream: bool) -> None:
     raw, _ = await ask(CHAT, made, stream=stream, tools=[custom])
     assert json.dumps(PATCH) in raw.decode().replace(json.dumps(PATCH, ensure_ascii=False), json.dumps(PATCH))
     assert b'"type":"custom"' in raw
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["json", "stream"])
+@pytest.mark.parametrize("written", ['{"input": 5}', '{"input": {}}', '{"input": null}', "[1]"])
+async def test_input_that_is_no_text_is_the_models_fault(written: str, stream: bool) -> None:
+    """A prompt can make the model write it, so it neither is retried nor counts for the route's health."""
+    if not stream and written == "[1]":
+        written = '{"input": [1]}'  # Anthropic's JSON has objects alone
+    made = Generated((Segment("call", (written,), "apply_patch"),), (0,))
+    script = (
+        Script(events_of("anthropic", made), b"text/event-stream")
+        if stream
+        else json_script(whole_of("anthropic", made))
+    )
+    pool: Any = ScriptedPool()
+    pool.script = script
+    config = ProviderConfig.model_validate({"wire_format": "anthropic", "base_url": "http://provider/v1"})
+    adapter = make_adapter(config, pool, ProviderLimits(30.0, 30.0, 1 << 25))
+    body = {
+        "messages": [{"role": "user", "content": "Edit."}],
+        "tools": [{"type": "custom", "custom": {"name": "apply_patch"}}],
+    }
+
+    async def read() -> None:
+        response = await adapter.send(UpstreamCall("claude-sonnet-4-5", body, 60.0, stream=stream), "key")
+        assert isinstance(response, ChunkStream)
+        async for _ in response:
+            pass
+
+    with pytest.raises(UnusableOutput) as caught:
+        await read()
+    policy = failure_policy_of(caught.value)
+    assert (policy.retry, policy.health, caught.value.code) == (False, Health.UNKNOWN, "provider_bad_response")
 
 
 @pytest.mark.parametrize("cut", [len(WRITTEN) - 9, 14, 3, 0])

@@ -123,7 +123,7 @@ def _input_of(arguments: str, name: str) -> str:
         given = None
     text = given.get(INPUT, "") if isinstance(given, dict) else None
     if not isinstance(text, str):
-        raise errors.bad_response(f"the input of the call '{name[:64]}' is not a text")
+        raise errors.unusable_output(f"the input of the call '{name[:64]}' is not a text")
     return text
 
 

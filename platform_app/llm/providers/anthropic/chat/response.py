@@ -114,7 +114,7 @@ def arguments_of(block: Mapping[str, Any], exact: Mapping[str, Any] | None) -> s
     try:
         return lenient_json.dumps(block.get("input") or {}).decode()
     except ValueError:
-        raise errors.bad_response("the arguments of a call are nested too deeply") from None
+        raise errors.unusable_output("the arguments of a call are nested too deeply") from None
 
 
 def exact_blocks(raw: bytes, message: Mapping[str, Any]) -> Sequence[Any] | None:

@@ -135,7 +135,7 @@ class _Block:
         except orjson.JSONDecodeError:
             if cut:
                 return {**self._fields, "input": object_of_start(text)}
-            raise errors.bad_response("the input of a tool is not valid JSON") from None
+            raise errors.unusable_output("the input of a tool is not valid JSON") from None
         return {**self._fields, "input": orjson.Fragment(text)}
 
 
