@@ -22,7 +22,7 @@ from platform_app.llm.providers.openai import request_fields as chat_fields
 from platform_app.llm.providers.openai.request_fields import steers
 from platform_app.llm.providers.openai_responses import request_fields as responses_fields
 from platform_app.llm.usage.counts import TokenUsage
-from platform_app.llm.usage.token_estimate import estimate_text_tokens
+from platform_app.llm.usage.token_estimate import estimate_text_tokens, output_limit
 
 LONGEST_TOKEN = 256
 """The maximum of characters in one token. The longest tokens of tokenizers are 128 spaces."""
@@ -120,8 +120,7 @@ def most_prompt_tokens(body: Mapping[str, Any], estimate: int, api_format: ApiFo
 def most_output_tokens(body: Mapping[str, Any], characters: int, *, thinks: bool) -> int:
     """Return the maximum of output tokens: twice what the request allows, for servers that count differently, plus the
     characters that arrived. `thinks`: the response shows that the model thinks."""
-    limits = (body.get("max_completion_tokens"), body.get("max_tokens"), body.get("max_output_tokens"))
-    limit = next((value for value in limits if type(value) is int and value > 0), None)
+    limit = output_limit(body)
     each = LARGEST_OUTPUT_TOKENS if limit is None else 2 * min(limit, LARGEST_LIMIT_TOKENS)
     if thinks or any(body.get(name) for name in _THINKING_FIELDS):
         each += HIDDEN_TOKENS

@@ -26,8 +26,9 @@ FILE_CHARACTERS_PER_TOKEN = 6
 """Characters of base64, as if the file were text."""
 
 
-_MOST = ("max_completion_tokens", "max_tokens", "max_output_tokens")
-"""The names of the limit of output tokens, in all formats; the first one that is set has precedence."""
+_CHAT_LIMITS = ("max_completion_tokens", "max_tokens")
+_LIMITS = (*_CHAT_LIMITS, "max_output_tokens")
+"""The names of the limit of output tokens, in all formats."""
 
 
 def estimate_text_tokens(characters: int) -> int:
@@ -61,8 +62,17 @@ def estimate_prompt_tokens(body: Mapping[str, Any]) -> int:
 
 def requested_output_tokens(body: Mapping[str, Any], default: int) -> int:
     """Return the maximum of output tokens that a chat of any format asks for, else `default`, times `n`."""
-    each = next((most for name in _MOST if (most := _count(body.get(name)))), default)
-    return each * (_count(body.get("n")) or 1)
+    return (output_limit(body) or default) * (_count(body.get("n")) or 1)
+
+
+def output_limit(body: Mapping[str, Any]) -> int | None:
+    """Return the limit of output tokens that a chat of any format sets; None if it sets none. Of several names the
+    largest limit counts, because providers differ in which one they read. With `messages`, none reads
+    `max_output_tokens`."""
+    most = 0
+    for name in _CHAT_LIMITS if "messages" in body else _LIMITS:
+        most = max(most, _count(body.get(name)) or 0)
+    return most or None
 
 
 def usual_output_tokens(body: Mapping[str, Any], default: int) -> int:

@@ -97,7 +97,7 @@ def test_prompt_that_is_missing_follows_from_the_total() -> None:
         ({}, LARGEST_OUTPUT_TOKENS + 4),
         ({"max_tokens": 1}, 2 + 4),
         ({"max_tokens": 0}, LARGEST_OUTPUT_TOKENS + 4),
-        ({"max_tokens": 7, "max_completion_tokens": 5}, 10 + 4),
+        ({"max_tokens": 7, "max_completion_tokens": 5}, 14 + 4),
         ({"max_tokens": LARGEST_LIMIT_TOKENS + 1}, 2 * LARGEST_LIMIT_TOKENS + 4),
         ({"max_tokens": 1, "n": 2}, 2 * 2 + 4),
         ({"max_tokens": 1, "n": LONGEST_TOKEN}, 2 * LONGEST_TOKEN + 4),

@@ -134,11 +134,18 @@ def test_every_format_is_counted() -> None:
         ({"max_tokens": None}, 1000),
         ({"max_tokens": True, "n": "3"}, 1000),
         ({"max_tokens": -5}, 1000),
-        ({"max_output_tokens": 9}, 9),
+        ({"max_completion_tokens": 1, "max_tokens": 100_000}, 100_000),
+        ({"max_output_tokens": 9}, 1000),  # no provider of chats reads it
+        ({"max_output_tokens": 9, "max_tokens": 5}, 5),
     ],
 )
 def test_output_limit_is_read_from_request(fields: dict[str, Any], tokens: int) -> None:
     assert requested_output_tokens({**user("x"), **fields}, 1000) == tokens
+
+
+def test_output_limit_of_responses_is_read() -> None:
+    assert requested_output_tokens({"input": "x", "max_output_tokens": 9}, 1000) == 9
+    assert requested_output_tokens({"input": "x", "max_output_tokens": 1, "max_tokens": 9}, 1000) == 9
 
 
 JSON = st.recursive(
