@@ -75,7 +75,7 @@ class NativeEvents:
                 self._response = {**response, **changes}
         if b"\n" in data or b"\r" in data:
             data = data.translate(None, b"\r\n")
-        return b"event: %b\ndata: %b\n\n" % (str(kind).encode("utf-8", "replace"), data)
+        return b"event: %b\ndata: %b\n\n" % (_name(kind), data)
 
     def finish(self, _: TokenUsage | None) -> bytes:
         """Return the events of a failure if the provider's stream had no terminal event."""
@@ -99,3 +99,8 @@ class NativeEvents:
         self._number += 1
         data = lenient_json.dumps({**body, "sequence_number": self._number})
         return b"event: %b\ndata: %b\n\n" % (str(body["type"]).encode(), data)
+
+
+def _name(kind: object) -> bytes:
+    """Return the name of an event; without line ends, which would begin another field or event."""
+    return str(kind).encode("utf-8", "replace").translate(None, b"\r\n")

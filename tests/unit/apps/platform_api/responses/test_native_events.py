@@ -100,3 +100,13 @@ def test_failure_after_terminal_event_adds_nothing() -> None:
 
     assert writer.fail("server_error", "The connection was closed.") == b""
     assert writer.finish(None) == b""
+
+
+@pytest.mark.parametrize("ends", ["\n", "\r", "\r\n"])
+def test_event_name_with_line_ends_forges_no_event(ends: str) -> None:
+    writer = NativeEvents(Renamed(), Envelope({}, "m"))
+    kind = f"response.x{ends}data: {{}}{ends}{ends}event: response.completed"
+    written = writer.chunk(_chunk({"type": kind}))
+    assert written.startswith(b"event: response.xdata: {}event: response.completed\ndata: ")
+    assert written.count(b"\n") == 3
+    assert b"\r" not in written
