@@ -157,7 +157,16 @@ class ChatService:
         model.require_fields(fields)
         if request.pinned is not None:
             model.require_route(request.pinned)
+            self._require_stored_model(request, caller)
         return model
+
+    def _require_stored_model(self, request: ModelRequest, caller: Caller) -> None:
+        """Check that the key may use the model of the stored conversation: another model may have the same route."""
+        if request.stored_model is None or caller.allowed_models is None:
+            return
+        stored = self.models.find(request.stored_model, caller.allowed_models)
+        if not stored.is_allowed(caller.allowed_models):
+            raise ModelNotAllowed(f"This API key may not use the model '{stored.shown_name}'.")
 
     def _estimate(self, request: ModelRequest) -> TokenUsage:
         """Return the upper estimate of the tokens that the request may use."""

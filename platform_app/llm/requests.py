@@ -44,6 +44,8 @@ class ModelRequest:
     pinned: tuple[str, str] | None = None
     """The provider and the upstream model that alone can serve the request, because the provider stores what the
     request refers to (`previous_response_id`)."""
+    stored_model: str | None = None
+    """The public model that stored what the request refers to; the key must be allowed to use it too."""
     offered_tools: tuple[str, ...] = ()
     """Those of `extra_fields` that are left out for a provider that must not get them, instead of a refusal:
     request_fields.offered_tools."""

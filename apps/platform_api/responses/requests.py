@@ -57,6 +57,7 @@ class ResponsesBody:
             extra_fields=extra,
             format=ApiFormat.RESPONSES,
             pinned=pinned,
+            stored_model=None if before is None else before.model,
             offered_tools=offered_tools(self.fields, extra) if extra else (),
         )
 

@@ -73,6 +73,19 @@ async def test_unknown_model_uses_no_limit(world: World) -> None:
     assert world.context.model is None  # a name that the client made up must not become a metric label
 
 
+@pytest.mark.parametrize("allowed", [{"big"}, {"big", "small"}, None])
+async def test_stored_conversation_needs_its_models_permission(world: World, allowed: set[str] | None) -> None:
+    """Another model with the same route must not continue what the key may not read."""
+    caller = replace(CALLER, allowed_models=None if allowed is None else frozenset(allowed))
+    request = ModelRequest("big", BODY, pinned=("sim", "up-big"), stored_model="small")
+    if allowed == {"big"}:
+        with pytest.raises(ModelNotAllowed, match="may not use the model 'small'"):
+            await world.chat.send(request, caller, world.context)
+        assert world.steps == []
+    else:
+        await world.chat.send(request, caller, world.context)
+
+
 async def test_forbidden_model_uses_no_limit(world: World) -> None:
     caller = Caller("k" * 12, "n", "o", "test", frozenset({"platform:chat"}), frozenset({"small"}))
     with pytest.raises(ModelNotAllowed, match="may not use the model 'big'"):

@@ -53,5 +53,5 @@ def test_previous_response_pins_its_route() -> None:
     request = body.request(StoredId("owner", "smart", "openai", "gpt-5", "resp_1"))
 
     assert request.pinned == ("openai", "gpt-5")
-    assert request.model == "smart"
+    assert request.model == request.stored_model == "smart"
     assert request.body["previous_response_id"] == "resp_1"
