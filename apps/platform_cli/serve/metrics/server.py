@@ -5,6 +5,7 @@ A connection above the bound closes the oldest one, so that idle connections nev
 
 import asyncio
 import contextlib
+import re
 import socket
 import threading
 import time
@@ -17,14 +18,25 @@ from typing import Self
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
+from platform_app.observability.logging import get_logger
+from platform_app.observability.logs.exceptions import exception_fields
+
 MAX_CONNECTIONS = 64
 MAX_HEAD_BYTES = 8192
 REQUEST_SECONDS = 5.0
 """For the whole head of a request."""
 RESPONSE_SECONDS = 10.0
 """For the client to take the whole response."""
-_MAX_CACHED_FORMS = 4
 _END = b"\r\n\r\n"
+_HEAD = re.compile(rb"(?:[\t\x20-\x7e\x80-\xff]++\r\n)++\r\n")
+"""Lines that end in CRLF, without other control characters."""
+_FORMS = {
+    openmetrics: choose_encoder("application/openmetrics-text; version=1.0.0" if openmetrics else "")
+    for openmetrics in (False, True)
+}
+"""The encoder and the content type of the text format and of OpenMetrics."""
+
+_log = get_logger("serve")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,18 +67,30 @@ class MetricsCache:
         self._registry = registry
         self._seconds = seconds
         self._clock = clock
-        self._texts: dict[str, tuple[float, bytes]] = {}
+        self._texts: dict[bool, tuple[float, bytes]] = {}
 
     def text(self, accept: str) -> tuple[bytes, str]:
-        """Return the text in the format that an Accept header prefers, and its content type."""
-        encode, content_type = choose_encoder(accept)
-        made_at, text = self._texts.get(content_type, (float("-inf"), b""))
+        """Return the text in the format that an Accept header prefers, and its content type: OpenMetrics 1.0.0 where
+        it names that first, else Prometheus' text format. No other part of the header has an effect."""
+        openmetrics = prefers_openmetrics(accept)
+        encode, content_type = _FORMS[openmetrics]
+        made_at, text = self._texts.get(openmetrics, (float("-inf"), b""))
         if self._clock() - made_at >= self._seconds:
             text = encode(self._registry)
-            if content_type not in self._texts and len(self._texts) >= _MAX_CACHED_FORMS:
-                self._texts.clear()
-            self._texts[content_type] = (self._clock(), text)
+            self._texts[openmetrics] = (self._clock(), text)
         return text, content_type
+
+
+def prefers_openmetrics(accept: str) -> bool:
+    """Return whether an Accept header names OpenMetrics, in the version that this server has, before plain text."""
+    for media_range in accept.split(","):
+        name, *parameters = (part.strip() for part in media_range.split(";"))
+        versions = {each for each in parameters if each.startswith("version=")}
+        if name == "application/openmetrics-text" and versions <= {"version=1.0.0"}:
+            return True
+        if name == "text/plain":
+            return False
+    return False
 
 
 class MetricsServer:
@@ -132,7 +156,7 @@ class MetricsServer:
             head = b""
             response = _Response(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, b"The request head is too large.\n")
         else:
-            response = self._respond(head)
+            response = self._response_to(head)
         # With this, drain() returns only after the kernel has taken everything.
         writer.transport.set_write_buffer_limits(0)
         async with asyncio.timeout(RESPONSE_SECONDS):
@@ -143,7 +167,18 @@ class MetricsServer:
             with contextlib.suppress(OSError):
                 await reader.read(MAX_HEAD_BYTES)
 
+    def _response_to(self, head: bytes) -> _Response:
+        try:
+            return self._respond(head)
+        except Exception as error:  # noqa: BLE001 - a scrape gets a response whatever fails
+            _log.error("metrics_not_served", **exception_fields(error))
+            return _Response(
+                HTTPStatus.INTERNAL_SERVER_ERROR, b"The metrics cannot be served. See the gateway's log.\n"
+            )
+
     def _respond(self, head: bytes) -> _Response:
+        if _HEAD.fullmatch(head) is None:
+            return _Response(HTTPStatus.BAD_REQUEST, b"Not an HTTP/1 request.\n")
         request, *fields = head.decode("latin-1").split("\r\n")
         words = request.split(" ")
         if len(words) != 3 or not words[2].startswith("HTTP/1."):

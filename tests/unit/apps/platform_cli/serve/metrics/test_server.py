@@ -8,6 +8,8 @@ from contextlib import ExitStack, closing
 import httpx
 import pytest
 from prometheus_client import CollectorRegistry, Counter
+from prometheus_client.metrics_core import Metric
+from structlog.testing import capture_logs
 
 from apps.platform_cli.serve.metrics import server as metrics_server
 from apps.platform_cli.serve.metrics.server import MAX_CONNECTIONS, MAX_HEAD_BYTES, MetricsCache, MetricsServer
@@ -24,8 +26,9 @@ class CountingRegistry(CollectorRegistry):
 
 
 class World:
-    def __init__(self, port: int, registry: CountingRegistry, server: MetricsServer) -> None:
+    def __init__(self, port: int, registry: CountingRegistry, server: MetricsServer, cache: MetricsCache) -> None:
         self.port = port
+        self.cache = cache
         self.server = server
         self.registry = registry
 
@@ -61,8 +64,9 @@ def world() -> Iterator[World]:
     Counter("tests_things", "Things.", registry=registry).inc(3)
     with socket.create_server(("127.0.0.1", 0), backlog=128) as listening:
         listening.setblocking(False)
-        with MetricsServer(listening, MetricsCache(registry)) as server:
-            yield World(listening.getsockname()[1], registry, server)
+        cache = MetricsCache(registry)
+        with MetricsServer(listening, cache) as server:
+            yield World(listening.getsockname()[1], registry, server, cache)
 
 
 def test_metrics_are_served_to_get_and_head(world: World) -> None:
@@ -90,6 +94,9 @@ def test_openmetrics_is_served_on_request(world: World) -> None:
         (b"GET http://x/metrics HTTP/1.1\r\n\r\n", b"404 Not Found"),
         (b"GET /metrics HTTP/2.0\r\n\r\n", b"400 Bad Request"),
         (b"\x16\x03\x01\r\n\r\n", b"400 Bad Request"),
+        (b"GET /metrics HTTP/1.1\r\nA: b\nC: d\r\n\r\n", b"400 Bad Request"),
+        (b"GET /metrics HTTP/1.1\r\nA: b\rC: d\r\n\r\n", b"400 Bad Request"),
+        (b"GET /metrics HTTP/1.1\r\nA: \0\r\n\r\n", b"400 Bad Request"),
         (b"GET /metrics HTTP/1.1\r\nA: " + b"x" * 3 * MAX_HEAD_BYTES, b"431 Request Header Fields Too Large"),
     ],
 )
@@ -143,3 +150,47 @@ def test_text_is_kept_for_a_second() -> None:
         now[0] = moment
         cache.text("")
         assert registry.collections == collections
+
+
+PLAIN = "text/plain; version=0.0.4; charset=utf-8"
+OPENMETRICS = "application/openmetrics-text; version=1.0.0"
+
+
+@pytest.mark.parametrize(
+    ("accept", "content_type"),
+    [
+        ("", PLAIN), ("*/*", PLAIN), ("text/plain; version=1.x", PLAIN), ("text/plain; version=2.1", PLAIN),
+        ("application/openmetrics-text; version=1.x", PLAIN), ("application/openmetrics-text; version=9.9", PLAIN),
+        ("application/openmetrics-text; version=0.0.1,text/plain", PLAIN), ("a, b;;=, text/plain;version", PLAIN),
+        ("application/openmetrics-text", OPENMETRICS), ("application/openmetrics-text; q=0.5", OPENMETRICS),
+        ("application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,text/plain;q=0.5", OPENMETRICS),
+        ("application/openmetrics-text; version=1.0.0; x=\"y\"", OPENMETRICS),
+    ],
+)  # fmt: skip
+def test_accept_chooses_one_of_two_forms(world: World, accept: str, content_type: str) -> None:
+    response = world.exchange(f"GET /metrics HTTP/1.1\r\nAccept: {accept}\r\n\r\n".encode())
+    assert response.startswith(b"HTTP/1.1 200 ")
+    assert f"\r\nContent-Type: {content_type}".encode() in response
+    assert len(response.partition(b"\r\n\r\n")[0].split(b"\r\n")) == 4
+
+
+def test_versions_in_accept_share_one_cached_text(world: World) -> None:
+    for number in range(20):
+        world.exchange(f"GET /metrics HTTP/1.1\r\nAccept: text/plain; version=2.{number}\r\n\r\n".encode())
+    assert len(world.cache._texts) == 1
+
+
+def test_scrape_that_fails_gets_500(world: World) -> None:
+    class Broken:
+        def describe(self) -> list[Metric]:
+            return []
+
+        def collect(self) -> list[Metric]:
+            raise RuntimeError("secret-value")
+
+    world.registry.register(Broken())
+    with capture_logs() as lines:
+        response = world.exchange(b"GET /metrics HTTP/1.1\r\n\r\n")
+    assert response.startswith(b"HTTP/1.1 500 ")
+    assert [line["event"] for line in lines] == ["metrics_not_served"]
+    assert "secret-value" not in f"{lines}{response!r}"
