@@ -34,13 +34,20 @@ def main() -> int:
         socket.socket(fileno=options.metrics_listening) as metrics_listening,
         serve_metrics(metrics_listening, options.metrics_cache_seconds) as directory,
     ):
-        environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(directory.path)}
+        environment = dict(os.environ)
+
+        def prepare() -> None:
+            """Make sure of the metrics directory, and name it to the next process."""
+            directory.ensure()
+            environment["PROMETHEUS_MULTIPROC_DIR"] = str(directory.path)
+
+        prepare()
         if not options.exports_traces:
-            code = Supervisor(options, listening, environment, directory.path, before_start=directory.ensure).run()
+            code = Supervisor(options, listening, environment, directory.forget, before_start=prepare).run()
         else:
-            with TraceExporter(environment, options.workers) as exporter:
+            with TraceExporter(environment, options.workers, directory.forget, before_start=prepare) as exporter:
                 code = Supervisor(
-                    options, listening, environment, directory.path, exporter=exporter, before_start=directory.ensure
+                    options, listening, environment, directory.forget, exporter=exporter, before_start=prepare
                 ).run()
     sink.close()
     return code

@@ -5,12 +5,10 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from types import FrameType
 
 from apps.platform_api.server.heartbeat import DUMP_SIGNAL
 from apps.platform_cli.embedded.child import ChildFailedError, describe_exit
-from apps.platform_cli.serve.dead_workers import forget_worker
 from apps.platform_cli.serve.options import ParentOptions
 from apps.platform_cli.serve.orphans import reap_orphans
 from apps.platform_cli.serve.start_signals import release_signals
@@ -68,18 +66,18 @@ class Supervisor:
         options: ParentOptions,
         listening: socket.socket,
         environment: Mapping[str, str],
-        metrics_directory: Path,
+        forget: Callable[[int], None] = lambda pid: None,
         clock: Callable[[], float] = time.monotonic,
         exporter: TraceExporter | None = None,
         before_start: Callable[[], None] = lambda: None,
     ) -> None:
-        """`before_start` prepares what each new worker needs."""
+        """`before_start` prepares what each new worker needs; `forget` removes what one that ended has left."""
         self._exporter = exporter
         self._before_start = before_start
         self._options = options
         self._listening = listening
         self._environment = environment
-        self._metrics_directory = metrics_directory
+        self._forget = forget
         self._clock = clock
         pipes = [None] * options.workers if exporter is None else exporter.writing
         self._slots = [_Slot(pipe) for pipe in pipes]
@@ -186,7 +184,7 @@ class Supervisor:
 
     def _replace(self, slot: _Slot, worker: Worker, reason: str, now: float) -> None:
         code = worker.end()  # with its child processes
-        forget_worker(worker.process.pid, self._metrics_directory)
+        self._forget(worker.process.pid)
         if now - worker.started_at >= STEADY_SECONDS and worker.ready:
             slot.pause = RESTART_PAUSE_SECONDS
         if not worker.ready:

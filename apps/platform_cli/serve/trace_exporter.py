@@ -7,11 +7,9 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Self
 
 from apps.platform_cli.embedded.child import ChildFailedError, ChildProcess, describe_exit
-from apps.platform_cli.serve.dead_workers import forget_worker
 from platform_app.observability.logging import get_logger
 
 PIPE_BYTES = 1024 * 1024
@@ -32,8 +30,17 @@ _log = get_logger("serve")
 class TraceExporter:
     """The exporter's process and the pipes, which outlive it and the workers."""
 
-    def __init__(self, environment: Mapping[str, str], workers: int) -> None:
+    def __init__(
+        self,
+        environment: Mapping[str, str],
+        workers: int,
+        forget: Callable[[int], None] = lambda pid: None,
+        before_start: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`before_start` prepares what the process needs; `forget` removes what one that ended has left."""
+        self._before_start = before_start
         self._environment = environment
+        self._forget = forget
         self._process: ChildProcess | None = None
         self._start_at = 0.0
         self._started_at = 0.0
@@ -75,10 +82,11 @@ class TraceExporter:
         if now >= self._start_at:
             arguments = [sys.executable, "-m", "apps.trace_exporter", *map(str, self._reading)]
             try:
+                self._before_start()
                 self._process = ChildProcess(
                     "trace exporter", arguments, env=self._environment, pass_fds=self._reading
                 )  # fmt: skip
-            except ChildFailedError as error:
+            except (ChildFailedError, OSError) as error:
                 _log.error("trace_exporter_died", pid=None, how=str(error))
                 self._postpone(now)
             self._started_at = now
@@ -86,7 +94,7 @@ class TraceExporter:
     def _note_end(self, process: ChildProcess, code: int, now: float) -> None:
         _log.error("trace_exporter_died", pid=process.pid, how=describe_exit(code))
         process.kill()
-        forget_worker(process.pid, Path(self._environment["PROMETHEUS_MULTIPROC_DIR"]))
+        self._forget(process.pid)
         self._process = None
         self._postpone(now)
         if code == EXIT_CONFIGURATION:

@@ -2,6 +2,7 @@
 it cannot be read, uses it: the others keep theirs too."""
 
 import os
+import stat
 from contextlib import suppress
 from pathlib import Path
 
@@ -25,7 +26,7 @@ class LastConfig:
 
     def store(self, content: bytes) -> None:
         """Remember the content of a valid file. A disk that refuses it changes nothing else."""
-        if self._file is None or not content:
+        if self._file is None or not content or not _is_private(self._file.parent):
             return
         new = self._file.with_name(f"{_NAME}.{os.getpid()}")
         with suppress(OSError):
@@ -35,5 +36,14 @@ class LastConfig:
     def read(self) -> bytes | None:
         """Return what was stored last; None if there is nothing."""
         with suppress(OSError):
-            return self._file.read_bytes() if self._file is not None else None
+            return self._file.read_bytes() if self._file is not None and _is_private(self._file.parent) else None
         return None
+
+
+def _is_private(directory: Path) -> bool:
+    """Return whether this is a directory, not a link, that only this user may write to. It lies in the temporary
+    directory of all users, who may make another of its name where a cleaner removed it."""
+    with suppress(OSError):
+        status = directory.lstat()
+        return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o022
+    return False

@@ -3,7 +3,7 @@
 import os
 import struct
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -25,7 +25,8 @@ _PARENTS = frozenset(metric._name for metric in OF_THE_PARENT)  # the name has n
 class WorkersCollector(Collector):
     """Collects the metrics of all workers: counters and histograms of dead ones too, gauges of living ones only."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Callable[[], Path]) -> None:
+        """`directory` returns where the files are, or raises FileNotFoundError."""
         self._directory = directory
 
     def collect(self) -> Iterable[Metric]:
@@ -48,7 +49,9 @@ class WorkersCollector(Collector):
             return self._merge()
 
     def _merge(self) -> list[Metric]:
-        files = [each.path for each in os.scandir(self._directory) if each.name.endswith(".db") and _has_content(each)]
+        files = [
+            each.path for each in os.scandir(self._directory()) if each.name.endswith(".db") and _has_content(each)
+        ]
         return list(MultiProcessCollector.merge(files))  # type: ignore[no-untyped-call]  # no types there
 
     def _exemplars(self) -> Mapping[_ExemplarKey, Exemplar]:
@@ -56,7 +59,7 @@ class WorkersCollector(Collector):
             (each.metric, each.le, frozenset(each.labels.items())): Exemplar(
                 {"trace_id": each.trace_id}, each.value, each.timestamp
             )
-            for each in read_exemplars(self._directory)
+            for each in read_exemplars(self._directory())
         }
 
 

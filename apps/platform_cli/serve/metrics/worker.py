@@ -1,5 +1,6 @@
 """Aggregate the workers' metrics: each worker counts in its own files, and the parent adds them up for a scrape."""
 
+import errno
 import fcntl
 import os
 import shutil
@@ -15,6 +16,7 @@ from prometheus_client import CollectorRegistry
 from apps.platform_cli.embedded.errors import EmbeddedError
 from apps.platform_cli.embedded.lock import DirectoryLock
 from apps.platform_cli.embedded.private_file import is_private_directory
+from apps.platform_cli.serve.dead_workers import forget_worker
 from apps.platform_cli.serve.metrics.collector import WorkersCollector
 from apps.platform_cli.serve.metrics.server import MetricsCache, MetricsServer
 from platform_app.errors import ConfigurationError
@@ -37,21 +39,44 @@ class WorkerDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._identity = _identity(path)
         self._locks = ExitStack()
 
+    def is_own(self) -> bool:
+        """Return whether the path still leads to the directory that was made. All users share the temporary directory:
+        where it was removed, another user may make a directory or a link of the same name."""
+        return is_private_directory(self.path) and _identity(self.path) == self._identity
+
+    def checked_path(self) -> Path:
+        """Return the path. Raises FileNotFoundError if the directory was removed or replaced."""
+        if not self.is_own():
+            raise FileNotFoundError(errno.ENOENT, "The directory was removed or replaced", str(self.path))
+        return self.path
+
     def ensure(self) -> None:
-        """Make the directory again if something removed it: without it no worker can start. What the running workers
-        counted is lost with it."""
-        if self.path.is_dir():
+        """Make the directory again if something removed or replaced it, under another name if this one is taken:
+        without it no worker can start. What the running workers counted is lost with it."""
+        if self.is_own():
             return
+        removed = self.path
         self.release()
-        self.path.mkdir(mode=0o700)
+        try:
+            self.path.mkdir(mode=0o700)
+        except FileExistsError:
+            self.path = Path(tempfile.mkdtemp(prefix=_PREFIX))
+        self._identity = _identity(self.path)
         self.lock()
         _log.error(
             "metrics_directory_removed",
+            removed=str(removed),
             directory=str(self.path),
             advice="exclude it from the cleaner of temporary files, and restart the gateway to count all workers again",
         )
+
+    def forget(self, pid: int) -> None:
+        """Keep the counters of a process that has ended, and remove its files and gauges. Never raises."""
+        if self.is_own():
+            forget_worker(pid, self.path)
 
     def lock(self) -> None:
         """Lock the directory for other parents, which sweep, and for systemd-tmpfiles."""
@@ -77,14 +102,23 @@ def serve_metrics(listening: socket.socket, cache_seconds: float = 1.0) -> Itera
     try:
         directory.lock()
         registry = CollectorRegistry()
-        registry.register(WorkersCollector(directory.path))
+        registry.register(WorkersCollector(directory.checked_path))
         for metric in OF_THE_PARENT:
             registry.register(metric)
         with MetricsServer(listening, MetricsCache(registry, cache_seconds)):
             yield directory
     finally:
         directory.release()
-        shutil.rmtree(directory.path, ignore_errors=True)
+        if directory.is_own():
+            shutil.rmtree(directory.path, ignore_errors=True)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return the device and the number of a directory; None if there is none."""
+    with suppress(OSError):
+        status = path.lstat()
+        return status.st_dev, status.st_ino
+    return None
 
 
 def _make_directory() -> Path:

@@ -44,7 +44,7 @@ class ExporterProcess:
     def counter(self, name: str, **labels: str) -> float:
         """Return a counter of the exporter's process; 0 if it does not exist yet."""
         registry = CollectorRegistry()
-        registry.register(WorkersCollector(self.metrics_directory))
+        registry.register(WorkersCollector(lambda: self.metrics_directory))
         return registry.get_sample_value(name, labels) or 0.0
 
     def resident_bytes(self) -> int:

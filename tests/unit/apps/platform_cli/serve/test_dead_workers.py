@@ -29,7 +29,7 @@ def write(directory: Path, kind: str, pid: int, **values: float) -> None:
 
 def shown(directory: Path) -> str:
     registry = CollectorRegistry()
-    registry.register(WorkersCollector(directory))
+    registry.register(WorkersCollector(lambda: directory))
     return generate_latest(registry).decode()
 
 

@@ -3,7 +3,6 @@
 import signal
 import socket
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -91,7 +90,7 @@ class World:
         self.logged: list[tuple[str, Mapping[str, Any]]] = []
         self.informed: list[str] = []
         with socket.socket() as listening:
-            self.workers = Supervisor(options(count, timeout), listening, {}, Path("/nowhere"), clock=lambda: self.now)
+            self.workers = Supervisor(options(count, timeout), listening, {}, clock=lambda: self.now)
 
     def step(self, seconds: float = 0.0) -> None:
         """Let time pass as it does, a tenth of a second at a time."""
@@ -117,7 +116,6 @@ def make_world(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     FakeWorker.made = []
     monkeypatch.setattr(FakeWorker, "starts", True)
     monkeypatch.setattr(workers, "Worker", FakeWorker)
-    monkeypatch.setattr(workers, "forget_worker", lambda pid, directory: None)
 
     def make(count: int = 1, timeout: float = TIMEOUT) -> World:
         world = World(count, timeout)
@@ -182,7 +180,7 @@ def test_restart_is_counted_when_the_worker_is_gone(make_world: Any, monkeypatch
             seen.append((self.reason, ready(), first.ended, forgotten.copy()))
 
     monkeypatch.setattr(workers, "WORKER_RESTARTS", Restarts())
-    monkeypatch.setattr(workers, "forget_worker", lambda pid, directory: forgotten.append(pid))
+    monkeypatch.setattr(world.workers, "_forget", forgotten.append)
     first.process.code = DIED
     world.step()
     assert seen == [("died", 1, True, [1])]

@@ -46,7 +46,7 @@ def worker(directory: Path, at_head: int = 1) -> int:
 
 def shown(directory: Path, accept: str = OPENMETRICS) -> str:
     registry = CollectorRegistry()
-    registry.register(WorkersCollector(directory))
+    registry.register(WorkersCollector(lambda: directory))
     for metric in OF_THE_PARENT:
         registry.register(metric)
     return MetricsCache(registry, 0).text(accept)[0].decode()

@@ -67,6 +67,40 @@ def test_removed_directory_is_reported_and_made_again(temporary: Path, listening
     assert not directory.path.exists()
 
 
+@pytest.mark.parametrize("kind", ["link", "directory of all", "directory of ours", "file"])
+def test_replaced_directory_is_left_for_another(
+    temporary: Path, tmp_path_factory: pytest.TempPathFactory, listening: socket.socket, kind: str
+) -> None:
+    """Another user makes something of the same name after a cleaner removed the directory."""
+    url = f"http://127.0.0.1:{listening.getsockname()[1]}/metrics"
+    victim = tmp_path_factory.mktemp("victim")
+    (victim / "gauge_livesum_7.db").write_bytes(b"precious")
+    with serve_metrics(listening, cache_seconds=0) as directory, capture_logs() as lines:
+        first = directory.path
+        shutil.rmtree(first)
+        if kind == "link":
+            first.symlink_to(victim)
+        elif kind == "file":
+            first.touch()
+        else:
+            (temporary / "takes the number of the inode").mkdir()
+            first.mkdir(mode=0o777 if kind == "directory of all" else 0o700)
+            (first / "gauge_livesum_7.db").write_bytes(b"precious")
+        directory.forget(7)
+        assert httpx.get(url).status_code == 503
+        directory.ensure()
+        assert directory.path != first
+        assert [line["event"] for line in lines] == ["metrics_directory_removed"]
+        assert httpx.get(url).status_code == 200
+        directory.ensure()
+        assert len(lines) == 1
+    assert os.path.lexists(first)
+    assert sorted(victim.iterdir()) == [victim / "gauge_livesum_7.db"]
+    if first.is_dir():
+        assert (first / "gauge_livesum_7.db").exists()
+    assert not directory.path.exists()
+
+
 def test_directory_is_locked_for_cleaners(listening: socket.socket) -> None:
     """systemd-tmpfiles takes this lock before it removes anything in a directory."""
     with serve_metrics(listening) as directory:
