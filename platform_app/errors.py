@@ -363,13 +363,24 @@ class InternalError(PlatformError):
     should_retry = False
 
 
+class TemporaryProblem(str):
+    """A problem of a configuration that another start may not find, such as a secret store that does not respond."""
+
+    __slots__ = ()
+
+
 class ConfigurationError(Exception):
     """The configuration is not valid. `problems` has one sentence for each problem, with what to do; keys in them are
     masked."""
 
     def __init__(self, problems: Sequence[str]) -> None:
-        self.problems = [mask_keys(problem) for problem in problems]
+        self.problems = [type(problem)(mask_keys(problem)) for problem in problems]
         super().__init__("; ".join(self.problems))
+
+
+def only_temporary(problems: Sequence[str]) -> bool:
+    """Return whether there are problems, and another start may find none of them."""
+    return bool(problems) and all(isinstance(problem, TemporaryProblem) for problem in problems)
 
 
 class SecretError(Exception):

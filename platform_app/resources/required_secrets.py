@@ -6,13 +6,14 @@ from dataclasses import dataclass, replace
 
 from platform_app.auth.pepper import parse_peppers
 from platform_app.config import PlatformConfig, Settings
-from platform_app.errors import SecretError, SecretStoreUnavailable
+from platform_app.errors import SecretError, SecretStoreUnavailable, TemporaryProblem
 from platform_app.observability.logging import get_logger
 from platform_app.secret_store.base import SecretStore
 from platform_app.secret_store.usable import credential_problem, wrapping_problem
 
 RETRY_SECONDS = 1.0
 """The pause before a secret store that did not respond is called again."""
+_LOCAL_STORES = ("env", "file")
 
 _log = get_logger("resources")
 
@@ -33,6 +34,10 @@ class RequiredSecret:
     def __str__(self) -> str:
         user = "API key pepper" if self.provider is None else f"provider '{self.provider}'"
         return f"{user}, secret '{self.name}', store '{self.store}': {self.problem or 'found'}"
+
+    def as_problem(self) -> str:
+        """Return the line, as a TemporaryProblem if a server did not respond. A file has to be corrected."""
+        return TemporaryProblem(self) if self.temporary and self.store not in _LOCAL_STORES else str(self)
 
 
 async def look_up_required(settings: Settings, config: PlatformConfig, secrets: SecretStore) -> list[RequiredSecret]:
@@ -81,14 +86,14 @@ def pepper_problem(name: str, value: str) -> str | None:
 async def secret_problems(
     settings: Settings, config: PlatformConfig, secrets: SecretStore, wait_seconds: float = 0.0
 ) -> list[str]:
-    """Look up the pepper and every provider's credential. Return one line for each that cannot be read. A store that
-    does not respond is asked again for `wait_seconds`."""
+    """Look up the pepper and every provider's credential. Return one line for each that cannot be read, a
+    TemporaryProblem if a server does not respond; a store that does not is asked again for `wait_seconds`."""
     deadline = time.monotonic() + wait_seconds
     waiting = False
     while True:
         missing = [need for need in await look_up_required(settings, config, secrets) if need.problem]
         if not any(need.temporary for need in missing) or time.monotonic() >= deadline:
-            return [str(need) for need in missing]
+            return [need.as_problem() for need in missing]
         if not waiting:
             waiting = True
             _log.warning(

@@ -31,7 +31,7 @@ from apps.platform_api.server.protocol import ServerProtocol, protocol_factory
 from apps.platform_api.server.state import ServerState
 from platform_app.config import Settings, load_settings
 from platform_app.credential_forms import mask_credentials
-from platform_app.errors import ConfigurationError
+from platform_app.errors import ConfigurationError, only_temporary
 from platform_app.observability.event_loop.timer import start_loop_timer
 from platform_app.observability.logging import configure_logging, get_logger
 from platform_app.observability.logs.exceptions import exception_fields
@@ -183,7 +183,7 @@ def _on_reload(state: ServerState, *_: object) -> None:
 def _refuse(problems: Sequence[str]) -> NoReturn:
     get_logger("worker").error("configuration_not_valid", problems=list(problems))
     _write_reason("; ".join(problems))
-    sys.exit(2)
+    sys.exit(3 if only_temporary(problems) else 2)
 
 
 def _report(error: Exception) -> None:

@@ -1,7 +1,7 @@
 """The end of every command: one message for a person and an exit code, never a traceback.
 
-Exit codes: 0 done, 1 failed (also: the output could not be written), 2 wrong usage or configuration, 130 interrupted
-by Ctrl-C, 141 the reader of the output closed the pipe before its end.
+Exit codes: 0 done, 1 failed (also: the output could not be written, or the secret store does not respond), 2 wrong
+usage or configuration, 130 interrupted by Ctrl-C, 141 the reader of the output closed the pipe before its end.
 """
 
 import difflib
@@ -11,7 +11,7 @@ import typer
 
 from apps.platform_cli.terminal.output import OutputLostError, discard_output
 from platform_app.credential_forms import mask_keys
-from platform_app.errors import ConfigurationError, PlatformError
+from platform_app.errors import ConfigurationError, PlatformError, only_temporary
 
 NAME = "flowbiz-platform"
 INTERRUPTED = 130
@@ -32,8 +32,10 @@ def run_app(app: typer.Typer, arguments: list[str] | None = None) -> int:
         _say(_usage_problem(error))
         return error.exit_code
     except ConfigurationError as error:
-        _say("\n".join(["The configuration is not valid:", *(f"  - {problem}" for problem in error.problems)]))
-        return 2
+        temporary = only_temporary(error.problems)
+        title = "What the configuration needs cannot be used now:" if temporary else "The configuration is not valid:"
+        _say("\n".join([title, *(f"  - {problem}" for problem in error.problems)]))
+        return 1 if temporary else 2
     except PlatformError as error:
         _say(mask_keys("\n".join([error.message, *(f"  - {detail}" for detail in error.details or [])])))
         return 1

@@ -57,6 +57,20 @@ def write(directory: Path, **secrets: str) -> None:
         new.rename(directory / name)
 
 
+def worker_of(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run a worker without a parent until its start has failed."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return subprocess.run(
+            [sys.executable, "-m", "apps.platform_api", str(listening.fileno())],
+            env=environment,
+            pass_fds=[listening.fileno()],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+
+
 class TestStart:
     def file_store(self, bare: dict[str, str], directory: Path) -> dict[str, str]:
         return bare | {"PLATFORM_SECRET_PROVIDER": "file", "PLATFORM_SECRET_FILE_DIR": str(directory)}
@@ -88,13 +102,22 @@ class TestStart:
             "PLATFORM_VAULT_TOKEN": ROOT_TOKEN,
         }
         outcome = cli(bare | vault, "serve", "--port", str(free_port()))
-        assert outcome.code == 2
+        assert outcome.code == 1, "systemd starts it again, which it does not after 2"
         problems = re.findall(r"^  - (.*)$", outcome.err, re.MULTILINE)
         assert len(problems) == 2
         for problem in problems:
             assert f"store 'vault': Vault at {vault['PLATFORM_VAULT_ADDR']} does not respond: it refuses" in problem
             assert "check that it runs, and that PLATFORM_VAULT_ADDR names its host and its port" in problem
         assert ROOT_TOKEN not in outcome.all
+
+    def test_worker_without_vault_exits_with_3(self, bare: dict[str, str], tmp_path: Path) -> None:
+        """The parent tries again, and its own exit code after five attempts is not that of an invalid configuration."""
+        vault = {
+            "PLATFORM_SECRET_PROVIDER": "vault",
+            "PLATFORM_VAULT_ADDR": f"http://127.0.0.1:{free_port()}",
+            "PLATFORM_VAULT_TOKEN": ROOT_TOKEN,
+        }
+        assert worker_of(bare | vault | {"PLATFORM_SPOOL_DIR": str(tmp_path / "spool")}).returncode == 3
 
     def test_serve_missing_store_setting_refuses_start(self, bare: dict[str, str]) -> None:
         outcome = cli(bare | {"PLATFORM_SECRET_PROVIDER": "vault"}, "serve")
@@ -111,16 +134,8 @@ class TestStart:
         assert f"'OPENAI_API_KEY' in the store 'file': there is no file {tmp_path}/OPENAI_API_KEY" in outcome.out
 
     def test_worker_without_secret_exits_with_2(self, bare: dict[str, str], tmp_path: Path) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as listening:
-            done = subprocess.run(
-                [sys.executable, "-m", "apps.platform_api", str(listening.fileno())],
-                env=self.file_store(bare, tmp_path / "none") | {"PLATFORM_SPOOL_DIR": str(tmp_path / "spool")},
-                pass_fds=[listening.fileno()],
-                capture_output=True,
-                text=True,
-                timeout=300,
-                check=False,
-            )
+        spool = {"PLATFORM_SPOOL_DIR": str(tmp_path / "spool")}
+        done = worker_of(self.file_store(bare, tmp_path / "none") | spool)
         assert done.returncode == 2, done.stdout + done.stderr
         (said,) = [line for line in done.stdout.splitlines() if '"configuration_not_valid"' in line]
         assert "provider 'simulator', secret 'OPENAI_API_KEY', store 'file'" in said

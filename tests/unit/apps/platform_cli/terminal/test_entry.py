@@ -5,7 +5,7 @@ import typer
 
 from apps.platform_cli.main import app
 from apps.platform_cli.terminal.entry import run_app
-from platform_app.errors import ConfigurationError, NotFound, ValidationFailed
+from platform_app.errors import ConfigurationError, NotFound, TemporaryProblem, ValidationFailed
 
 
 def failing(error: BaseException) -> typer.Typer:
@@ -24,12 +24,20 @@ def failing(error: BaseException) -> typer.Typer:
         (NotFound("There is no such key."), 1, ["There is no such key."]),
         (ValidationFailed("Not valid.", details=["a: b", "c: d"]), 1, ["Not valid.", "  - a: b", "  - c: d"]),
         (ConfigurationError(["X: missing"]), 2, ["The configuration is not valid:", "  - X: missing"]),
+        (
+            ConfigurationError([TemporaryProblem("Vault: down")]), 1,
+            ["What the configuration needs cannot be used now:", "  - Vault: down"],
+        ),
+        (
+            ConfigurationError([TemporaryProblem("Vault: down"), "X: missing"]), 2,
+            ["The configuration is not valid:", "  - Vault: down", "  - X: missing"],
+        ),
         (KeyboardInterrupt(), 130, []),
         (typer.Abort(), 130, []),
         (typer.Exit(3), 3, []),
         (typer.BadParameter("no"), 2, ["Error: Invalid value: no. See: flowbiz-platform --help"]),
     ],
-)
+)  # fmt: skip
 def test_failure_becomes_message_and_code(
     error: BaseException, code: int, lines: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
