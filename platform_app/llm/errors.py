@@ -24,8 +24,12 @@ from platform_app.errors import (
     ProviderTimeout,
     ProviderUnavailable,
 )
+from platform_app.llm.codecs.lenient_json import Unwritable
 from platform_app.llm.codecs.value_count import MAX_VALUES
 from platform_app.llm.providers.error_body import clean, read_error_body
+from platform_app.observability.logging import get_logger
+
+_log = get_logger("providers")
 
 MAX_RETRY_AFTER_SECONDS = 60.0
 _MAX_MESSAGE = 500
@@ -226,6 +230,18 @@ def unusable_output(why: str) -> UnusableOutput:
     return UnusableOutput(_MESSAGES[ProviderBadResponse], details=[why])
 
 
+def failure_of_reading(error: Exception) -> PlatformError:
+    """Return the error for anything that reading or rewriting a provider's response raised. A response that the code
+    did not expect is a provider's failure: the client gets an error of its format, and never a 500 or a stream without
+    an end."""
+    if isinstance(error, PlatformError):
+        return error
+    if isinstance(error, Unwritable):
+        return bad_response("the response is nested too deeply")
+    _log.warning("provider_response_unreadable", error=type(error).__name__, exc_info=error)
+    return bad_response("the response cannot be read")
+
+
 def unsupported(field: str, why: str) -> UnsupportedByProvider:
     """Return the error of a request field that the wire format cannot express; `field` is its path, which is cut: the
     client chooses the names in it."""
@@ -253,7 +269,7 @@ def retry_after_of(headers: Mapping[str, str]) -> float | None:
     except ValueError:
         try:
             seconds = (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds()
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             return None
     # The comparison is false for NaN too.
     return min(seconds, MAX_RETRY_AFTER_SECONDS) if seconds >= 0 else None

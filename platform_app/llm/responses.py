@@ -7,6 +7,7 @@ has the same properties: what was used, what was generated, and whether the resp
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+from platform_app.llm.finish_reasons import reason_of
 from platform_app.llm.formats import ApiFormat
 from platform_app.llm.usage.counts import Reported, TokenUsage, parse_usage, read_usage
 from platform_app.llm.usage.token_estimate import latin_length
@@ -47,7 +48,7 @@ class ModelResponse:
     def finish_reason(self) -> str | None:
         """The reason why the first choice ended."""
         choice = self.body["choices"][0]
-        return _text(choice.get("finish_reason")) if isinstance(choice, dict) else None
+        return _reason(choice) if isinstance(choice, dict) else None
 
     @property
     def usage(self) -> TokenUsage | None:
@@ -106,7 +107,7 @@ class ChatChunk:
     def finish_reason(self) -> str | None:
         """The reason why the first choice ended; set on its last chunk."""
         choice = self._choice()
-        return _text(choice.get("finish_reason")) if choice else None
+        return _reason(choice) if choice else None
 
     @property
     def usage(self) -> TokenUsage | None:
@@ -129,7 +130,7 @@ class ChatChunk:
         if not isinstance(choices, list):
             return False
         for choice in choices:
-            if isinstance(choice, dict) and choice.get("finish_reason"):
+            if isinstance(choice, dict) and reason_of(choice):
                 return True
         return not choices
 
@@ -162,7 +163,7 @@ def _reported(counted: Mapping[str, Any]) -> Reported | None:
 
 
 def _has_content(choice: Mapping[str, Any]) -> bool:
-    if choice.get("finish_reason"):
+    if reason_of(choice):
         return True
     delta = choice.get("delta") or choice.get("message")
     return isinstance(delta, dict) and any(value for name, value in delta.items() if name != "role")
@@ -199,6 +200,14 @@ def nested_characters(value: object, depth: int = 0) -> int:
     if isinstance(value, dict):
         return sum(nested_characters(inner, depth + 1) for name, inner in value.items() if name not in _NOT_GENERATED)
     return sum(nested_characters(inner, depth + 1) for inner in value) if isinstance(value, list) else 0
+
+
+def _reason(choice: Mapping[str, Any]) -> str | None:
+    """Return the reason as the server writes it; of an object its type, and None for a text that says null."""
+    given, reason = choice.get("finish_reason"), reason_of(choice)
+    if reason is None or not isinstance(given, str | dict):
+        return None
+    return given if isinstance(given, str) else reason
 
 
 def _text(value: object) -> str | None:

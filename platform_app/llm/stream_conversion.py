@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from platform_app.llm.codecs import lenient_json
+from platform_app.llm.finish_reasons import reason_of
 from platform_app.llm.responses import ChatChunk, ModelResponse
 
 _FIELDS_BY_CHUNK = ("choices", "usage", "object")
@@ -45,7 +46,8 @@ def assemble_response(chunks: Iterable[ChatChunk]) -> ModelResponse | None:
         for name, value in body.items():
             if name not in _FIELDS_BY_CHUNK and value and name not in envelope:
                 envelope[name] = value
-        for choice in body.get("choices") or ():
+        listed = body.get("choices")
+        for choice in listed if isinstance(listed, list) else ():
             if isinstance(choice, dict):
                 number = choice.get("index")
                 index = number if isinstance(number, int) else 0
@@ -73,7 +75,7 @@ class _Choice:
 
     def add(self, choice: Mapping[str, Any]) -> None:
         """Add the delta of one chunk."""
-        self._reason = choice.get("finish_reason") or self._reason
+        self._reason = choice["finish_reason"] if reason_of(choice) else self._reason
         self._usage = choice.get("usage") or self._usage
         logprobs = choice.get("logprobs")
         if isinstance(logprobs, dict) and isinstance(logprobs.get("content"), list):

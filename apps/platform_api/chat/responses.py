@@ -14,7 +14,7 @@ from platform_app.credential_forms import mask_credentials
 from platform_app.errors import PlatformError
 from platform_app.llm.chunk_stream import ChunkStream
 from platform_app.llm.codecs import lenient_json
-from platform_app.llm.errors import bad_response
+from platform_app.llm.errors import bad_response, failure_of_reading
 from platform_app.llm.responses import ModelResponse
 from platform_app.llm.usage.counts import TokenUsage
 from platform_app.observability.context import RequestContext
@@ -62,9 +62,10 @@ class PlatformContract:
                             raise _too_deep() from None
                         started = True
                         yield data
-        except PlatformError as error:
+        except Exception as raised:  # noqa: BLE001 - converted, and logged if it is no PlatformError
+            error = failure_of_reading(raised)
             if not started:
-                raise
+                raise error from raised.__cause__
             self.context.note_error(error)
             yield self.error_event(error)
             return

@@ -14,7 +14,7 @@ from platform_app.chat import ChatResult
 from platform_app.credential_forms import mask_credentials
 from platform_app.errors import PlatformError
 from platform_app.llm.chunk_stream import ChunkStream
-from platform_app.llm.errors import bad_response
+from platform_app.llm.errors import bad_response, failure_of_reading
 from platform_app.llm.formats import ApiFormat
 from platform_app.llm.responses import ModelResponse
 from platform_app.llm.translation.messages.events import MessageEvents
@@ -53,9 +53,10 @@ class MessagesContract:
                 async for data in written:
                     started = True
                     yield data
-        except PlatformError as error:
+        except Exception as raised:  # noqa: BLE001 - converted, and logged if it is no PlatformError
+            error = failure_of_reading(raised)
             if not started:
-                raise
+                raise error from raised.__cause__
             self.context.note_error(error)
             yield self.error_event(error)
 

@@ -12,6 +12,7 @@ from platform_app.chat import ChatResult
 from platform_app.credential_forms import mask_credentials
 from platform_app.errors import PlatformError
 from platform_app.llm.chunk_stream import ChunkStream
+from platform_app.llm.errors import failure_of_reading
 from platform_app.llm.responses import ChatChunk, ModelResponse
 from platform_app.observability.context import RequestContext
 from platform_app.value_types import request_dataclass
@@ -49,9 +50,10 @@ class OpenAIContract:
                     if data is not None:
                         started = True
                         yield b"data: %b\n\n" % data
-        except PlatformError as error:
+        except Exception as raised:  # noqa: BLE001 - converted, and logged if it is no PlatformError
+            error = failure_of_reading(raised)
             if not started:
-                raise
+                raise error from raised.__cause__
             self.context.note_error(error)
             yield self.error_event(error)
             return

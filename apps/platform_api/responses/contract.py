@@ -23,6 +23,7 @@ from platform_app.errors import (
 )
 from platform_app.llm.chunk_stream import ChunkStream
 from platform_app.llm.codecs import lenient_json
+from platform_app.llm.errors import failure_of_reading
 from platform_app.llm.formats import ApiFormat
 from platform_app.llm.responses import ModelResponse
 from platform_app.llm.translation.responses.envelope import Envelope
@@ -66,14 +67,14 @@ class ResponsesContract:
                     if events := writer.chunk(chunk):
                         started = True
                         yield events
-        except PlatformError as error:
+            if events := writer.finish(chunks.usage):
+                yield events
+        except Exception as raised:  # noqa: BLE001 - converted, and logged if it is no PlatformError
+            error = failure_of_reading(raised)
             if not started:
-                raise
+                raise error from raised.__cause__
             self._context.note_error(error)
             yield self._failure(writer, error)
-            return
-        if events := writer.finish(chunks.usage):
-            yield events
 
     def error_event(self, error: PlatformError) -> bytes:
         """Return the events of a stream that failed before its first event, when its status was already sent."""

@@ -14,6 +14,8 @@ from platform_app.llm.translation.responses.envelope import Envelope
 from platform_app.llm.translation.responses.stream import ResponseWriter
 from platform_app.llm.usage.counts import TokenUsage
 
+_MAX_NUMBER = 2**53
+"""The integers that every client's JSON parser reads exactly."""
 TERMINAL = frozenset({"response.completed", "response.incomplete", "response.failed"})
 
 
@@ -63,7 +65,7 @@ class NativeEvents:
         body, data = chunk.body, chunk.raw
         kind = body.get("type")
         number = body.get("sequence_number")
-        if isinstance(number, int):
+        if isinstance(number, int) and 0 <= number < _MAX_NUMBER:
             self._number = number
         if isinstance(response := body.get("response"), dict):
             changes = self.renamed.changes(response)

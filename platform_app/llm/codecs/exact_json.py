@@ -21,13 +21,14 @@ class _Literal(str):
 
 
 def is_json_object(text: str) -> bool:
-    """Return whether the text is a JSON object that can be forwarded unchanged, with numbers of any size."""
+    """Return whether the text is a JSON object that can be forwarded, with numbers of any size. Halves of surrogate
+    pairs count as `lenient_json.joined` writes them."""
+    text = lenient_json.joined(text)
     try:
         return isinstance(orjson.loads(text), dict)
     except orjson.JSONDecodeError:
         pass
     try:  # orjson refuses numbers beyond the range of floats, which JSON allows
-        text.encode()
         return isinstance(json.loads(text, parse_int=_Literal, parse_float=_Literal, parse_constant=_refuse), dict)
     except (ValueError, RecursionError):
         return False

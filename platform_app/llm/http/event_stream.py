@@ -87,6 +87,13 @@ async def read_whole(response: ProviderResponse, reader: ResponseReader) -> Mode
     """Read the response to a call that did not request a stream, and close it. If the provider sends a stream, it is
     converted to a whole response. Raises the provider's error."""
     raw = await response.read_body()
+    try:
+        return _whole(response, reader, raw)
+    except Exception as error:  # noqa: BLE001 - converted, and logged if it is no PlatformError
+        raise errors.failure_of_reading(error) from error.__cause__
+
+
+def _whole(response: ProviderResponse, reader: ResponseReader, raw: bytes) -> ModelResponse:
     start = _beginning(raw[: _SNIFF_BYTES + 64])
     if _is_json(start):
         return reader.read_whole(raw)
@@ -126,6 +133,9 @@ class EventChunks:
             raise StopAsyncIteration
         try:
             chunk = await self._next()
+        except Exception as error:  # noqa: BLE001 - converted, and logged if it is no PlatformError
+            self._close()
+            raise errors.failure_of_reading(error) from error.__cause__
         except BaseException:
             self._close()
             raise

@@ -7,7 +7,8 @@ prompt, Gemini's feedback on it, OpenRouter's field for the finish reason of its
 from collections.abc import Mapping
 from typing import Any
 
-_REASONS = ("content_filter", "content-filter", "safety", "prohibited_content", "blocklist", "spii", "moderation")
+from platform_app.llm.finish_reasons import is_filter
+
 _REASON_NAMES = ("finish_reason", "native_finish_reason", "stop_reason")
 _RESULT_NAMES = ("prompt_filter_results", "prompt_annotations", "content_filter_results")
 _FEEDBACK_NAMES = ("promptFeedback", "prompt_feedback")
@@ -22,16 +23,12 @@ def is_filtered(body: Mapping[str, Any]) -> bool:
 
 
 def _shows_filter(holder: Mapping[str, Any]) -> bool:
-    if any(_is_reason(holder.get(name)) for name in _REASON_NAMES):
+    if any(is_filter(holder.get(name)) for name in _REASON_NAMES):
         return True
     if any(_has_filtered(holder.get(name), 0) for name in _RESULT_NAMES):
         return True
     feedbacks = (holder.get(name) for name in _FEEDBACK_NAMES)
     return any(isinstance(each, dict) and (each.get("blockReason") or each.get("block_reason")) for each in feedbacks)
-
-
-def _is_reason(reason: object) -> bool:
-    return isinstance(reason, str) and reason.lower().startswith(_REASONS)
 
 
 def _has_filtered(value: object, depth: int) -> bool:

@@ -20,6 +20,7 @@ from platform_app.auth.caller import Caller
 from platform_app.chat import ChatResult
 from platform_app.errors import PlatformError
 from platform_app.llm.chunk_stream import ChunkStream
+from platform_app.llm.errors import failure_of_reading
 from platform_app.llm.requests import ModelRequest
 from platform_app.llm.responses import ModelResponse
 from platform_app.observability.record import OK, PARSE, RECEIVE
@@ -71,6 +72,9 @@ async def respond(request: Request, caller: Caller, wanted: ModelRequest, contra
             return await open_event_stream(open_events, error_event, client, send_of(request), seconds)
         result = await cancel_on_disconnect(client, resources.chat.send(wanted, caller, context))
         assert isinstance(result.response, ModelResponse)  # noqa: S101 - for mypy: no stream was requested
-        return contract.whole(result, result.response)
+        try:
+            return contract.whole(result, result.response)
+        except Exception as raised:  # noqa: BLE001 - converted, and logged if it is no PlatformError
+            raise failure_of_reading(raised) from raised.__cause__
 
     return await run_idempotent(request, caller, context, wanted, work)

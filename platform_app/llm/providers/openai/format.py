@@ -11,6 +11,7 @@ import orjson
 from platform_app.errors import ContentFiltered, PlatformError
 from platform_app.llm import errors
 from platform_app.llm.codecs import lenient_json
+from platform_app.llm.finish_reasons import reason_of
 from platform_app.llm.http.client import ProviderHttp
 from platform_app.llm.http.event_stream import ResponseReader, open_stream, read_whole
 from platform_app.llm.interfaces import UpstreamResponse
@@ -125,7 +126,7 @@ class OpenAIEventDecoder:
             if body.get("error"):
                 raise error_from_event(body)
             self._started = True
-            if not self._finished and any(isinstance(each, dict) and each.get("finish_reason") for each in choices):
+            if not self._finished and any(isinstance(each, dict) and reason_of(each) for each in choices):
                 _raise_choice_error(choices)
                 self._finished = True
             return ChatChunk(data, body)

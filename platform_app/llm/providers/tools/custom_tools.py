@@ -14,6 +14,7 @@ from pydantic_core import from_json
 from platform_app.llm import errors
 from platform_app.llm.codecs import lenient_json
 from platform_app.llm.errors import unsupported
+from platform_app.llm.finish_reasons import reason_of
 from platform_app.llm.http.event_stream import EventDecoder, ResponseReader
 from platform_app.llm.responses import ChatChunk, ModelResponse
 
@@ -118,7 +119,7 @@ def _called_function(call: Any) -> Any:
 def _input_of(arguments: str, name: str) -> str:
     """Return the input in the arguments of a call; what arrived of it if the response was cut."""
     try:
-        given = from_json(arguments or "{}", allow_partial="trailing-strings")
+        given = from_json(lenient_json.joined(arguments) or "{}", allow_partial="trailing-strings")
     except ValueError:
         given = None
     text = given.get(INPUT, "") if isinstance(given, dict) else None
@@ -185,10 +186,10 @@ class _Decoder:
         choice = choices[0]
         delta = choice.get("delta") or {}
         calls = delta.get("tool_calls") or []
-        if not calls and not (self._named and choice.get("finish_reason")):
+        if not calls and not (self._named and reason_of(choice)):
             return chunk
         made = [each for call in calls for each in self._restored(call)]
-        if choice.get("finish_reason"):
+        if reason_of(choice):
             made += self._inputs(None)
         if made == calls:
             return chunk

@@ -3,24 +3,34 @@
 from collections.abc import Mapping
 from typing import Any
 
+from platform_app.errors import ProviderError
+from platform_app.llm.errors import make_error
+from platform_app.llm.finish_reasons import CONTENT_FILTER, LENGTH, is_broken_off, kind_of_end, reason_of
 from platform_app.llm.translation.messages.segments import Segments
 from platform_app.llm.usage.counts import TokenUsage
 
 Fields = dict[str, Any]
-_REASONS: Mapping[str, str] = {"length": "max_tokens", "content_filter": "refusal"}
+_REASONS: Mapping[str, str] = {LENGTH: "max_tokens", CONTENT_FILTER: "refusal"}
 
 
 def ending_of(choice: Mapping[str, Any], segments: Segments) -> Fields:
     """Return `stop_reason` and `stop_sequence` of a choice with its finish reason. Some servers say `stop` after tool
-    calls, but a client runs the tools of a turn that ended for them."""
-    reason = _REASONS.get(str(choice.get("finish_reason")))
+    calls, but a client runs the tools of a turn that ended for them.
+
+    Raises:
+        ProviderError: the provider broke the response off.
+    """
+    given = reason_of(choice)
+    if is_broken_off(given):
+        raise make_error(ProviderError, f"the provider ended the response early (finish_reason: {given})")
+    reason = _REASONS.get(kind_of_end(given) or "")
     stopped = choice.get("stop_reason")  # vLLM names the stop sequence here
     if segments.refused:
         reason = "refusal"
     elif reason is None and segments.has_calls:
         reason = "tool_use"
     elif reason is None:
-        named = isinstance(stopped, str) and choice.get("finish_reason") == "stop" and stopped != "stop"
+        named = isinstance(stopped, str) and given == "stop" and stopped != "stop"
         return {
             "stop_reason": "stop_sequence" if named else "end_turn", "stop_sequence": stopped if named else None,
         }  # fmt: skip
@@ -28,8 +38,9 @@ def ending_of(choice: Mapping[str, Any], segments: Segments) -> Fields:
 
 
 def was_cut(choice: Mapping[str, Any]) -> bool:
-    """Return whether the response ended at a limit or a filter, in the middle of its content."""
-    return choice.get("finish_reason") in _REASONS
+    """Return whether the response ended in the middle of its content: at a limit, at a filter, or broken off."""
+    given = reason_of(choice)
+    return kind_of_end(given) is not None or is_broken_off(given)
 
 
 def usage_of(counts: TokenUsage | None) -> Fields:

@@ -4,6 +4,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from platform_app.llm.finish_reasons import reason_of
 from platform_app.llm.responses import ChatChunk
 from platform_app.llm.translation.messages.ending import ending_of, usage_of, was_cut
 from platform_app.llm.translation.messages.message import envelope
@@ -33,7 +34,7 @@ class MessageEvents:
         """
         choice = _first_choice(chunk.body)
         if choice is not None:
-            if choice.get("finish_reason"):
+            if reason_of(choice):
                 self._choice = choice
             delta = choice.get("delta") or choice.get("message")
             if isinstance(delta, dict):
@@ -48,6 +49,7 @@ class MessageEvents:
 
         Raises:
             ProviderBadResponse: the arguments of a call are not a JSON object.
+        ProviderError: the provider broke the response off.
         """
         if not self._started:
             yield self._start(None)

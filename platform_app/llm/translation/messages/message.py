@@ -26,6 +26,7 @@ def message_json(response: ModelResponse, model: str, usage: TokenUsage | None) 
 
     Raises:
         ProviderBadResponse: the arguments of a call are not a JSON object, or are nested too deeply.
+        ProviderError: the provider broke the response off.
     """
     choice = response.body["choices"][0]
     choice = choice if isinstance(choice, dict) else {}

@@ -182,8 +182,10 @@ class CallSegment:
         if self._is_object is None and (start := "".join(self._parts).lstrip()):
             self._is_object = start.startswith("{")
         if self._is_object and (part := "".join(self._parts[self._sent :])):
+            if "\ud800" <= part[-1] <= "\udbff" and not self.closed:  # the other half of the emoji is in the next part
+                return
             self._sent = len(self._parts)
-            yield {"type": "input_json_delta", "partial_json": part}
+            yield {"type": "input_json_delta", "partial_json": lenient_json.joined(part)}
 
     def is_complete(self) -> bool:
         """See Segment.is_complete."""
@@ -191,11 +193,11 @@ class CallSegment:
 
     def ending(self, cut: bool) -> Iterator[Fields]:
         """See Segment.ending."""
+        self.closed = True
         yield from self.deltas()
         text = self._input(cut)
         if not self._is_object:
             yield {"type": "input_json_delta", "partial_json": text}
-        self.closed = True
 
     def block(self, cut: bool) -> Fields:
         """See Segment.block. The input keeps the digits of its numbers."""
@@ -204,7 +206,7 @@ class CallSegment:
         return {"type": "tool_use", "id": self.id, "name": self.name, "input": given}
 
     def _input(self, cut: bool) -> str:
-        text = "".join(self._parts)
+        text = lenient_json.joined("".join(self._parts))
         if not self.name:
             raise errors.bad_response("a tool call has no name")
         if self._is_object:

@@ -11,6 +11,7 @@ chunks may return to them in any order. Each item has its output_index, so clien
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from platform_app.llm.finish_reasons import CONTENT_FILTER, LENGTH, is_broken_off, kind_of_end, reason_of
 from platform_app.llm.responses import ChatChunk
 from platform_app.llm.translation.responses.chat_delta import (
     annotation_of,
@@ -27,15 +28,8 @@ from platform_app.llm.translation.responses.output.message import MessageItem
 from platform_app.llm.translation.responses.output.reasoning import GivenItem, ReasoningItem
 from platform_app.llm.usage.counts import TokenUsage
 
-MAX_OUTPUT_TOKENS = "max_output_tokens"
-CONTENT_FILTER = "content_filter"
-_INCOMPLETE: Mapping[str, str] = {
-    "length": MAX_OUTPUT_TOKENS, "max_tokens": MAX_OUTPUT_TOKENS, "model_length": MAX_OUTPUT_TOKENS,
-    "content_filter": CONTENT_FILTER, "safety": CONTENT_FILTER, "sensitive": CONTENT_FILTER,
-}  # fmt: skip
-"""The reasons of chat servers why a response ended early. Any other reason is a complete response."""
-_BROKEN_OFF = frozenset({"abort", "aborted", "cancelled", "error", "insufficient_system_resource"})
-"""Reasons for a failed response: vLLM, DeepSeek."""
+_INCOMPLETE: Mapping[str, str] = {LENGTH: "max_output_tokens", CONTENT_FILTER: "content_filter"}
+"""The reason of an incomplete response, by how its choice ended."""
 
 
 class Item(Protocol):
@@ -92,8 +86,8 @@ class ResponseWriter:
 
     def choice(self, choice: Mapping[str, Any], delta: object) -> bytes:
         """Return the events of one choice with this delta or message."""
-        if isinstance(reason := choice.get("finish_reason"), str) and reason:
-            self._reason = reason.lower()
+        if choice.get("finish_reason"):
+            self._reason = reason_of(choice) or self._reason
         if not isinstance(delta, dict):
             return b""
         made: list[bytes] = []
@@ -122,12 +116,12 @@ class ResponseWriter:
     @property
     def broken_off(self) -> bool:
         """Whether the provider gave up before the response was complete."""
-        return self._reason in _BROKEN_OFF
+        return is_broken_off(self._reason)
 
     def response(self, usage: TokenUsage | None) -> dict[str, Any]:
         """Return the whole response."""
         self._end_items()
-        incomplete = _INCOMPLETE.get(self._reason or "")
+        incomplete = _INCOMPLETE.get(kind_of_end(self._reason) or "")
         output = [item.item(self._status_of(item)) for item in self._items]
         return self._envelope.response("incomplete" if incomplete else COMPLETED, output, usage, incomplete)
 
@@ -248,7 +242,7 @@ class ResponseWriter:
         for call in self._calls.values():
             if not call.item_id:
                 made += self._add_call(call)
-        if self._reason not in _INCOMPLETE and all(item.kind == "reasoning" for item in self._items):
+        if kind_of_end(self._reason) is None and all(item.kind == "reasoning" for item in self._items):
             message, started = self._open_message()
             made += started + message.add_text("")
         opened, self._open = self._open, []
@@ -256,7 +250,7 @@ class ResponseWriter:
 
     def _status_of(self, item: Item) -> str:
         cut = item is self._last or (isinstance(item, CallItem) and item.empty)
-        return "incomplete" if cut and self._reason in _INCOMPLETE else COMPLETED
+        return "incomplete" if cut and kind_of_end(self._reason) is not None else COMPLETED
 
 
 def _text(value: object) -> str:

@@ -89,7 +89,9 @@ def assemble_message(events: Iterable[ChatChunk]) -> ModelResponse | None:
                 blocks[event["index"]].add(event["delta"])
             case "message_delta" if message is not None:
                 message |= event["delta"]
-                usage |= {name: value for name, value in (event.get("usage") or {}).items() if value is not None}
+                given = event.get("usage")
+                named = given.items() if isinstance(given, dict) else ()
+                usage |= {name: value for name, value in named if value is not None}
     if message is None:
         return None
     message["content"] = [block.whole(cut=message.get("stop_reason") in _CUT) for block in blocks]
@@ -127,7 +129,7 @@ class _Block:
     def whole(self, *, cut: bool) -> Fields:
         """Return the block. Raises ProviderBadResponse if its input is not JSON, unless the response was cut at a
         limit."""
-        text = "".join(self._input)
+        text = lenient_json.joined("".join(self._input))
         if not text.strip():
             return self._fields
         try:

@@ -169,7 +169,8 @@ def read_native_message(raw: bytes) -> AnthropicMessage:
 def read_token_count(raw: bytes) -> AnthropicMessage:
     """Return the response of /v1/messages/count_tokens. Raises ProviderFailed if it has no count."""
     body = parse_response(raw)
-    if isinstance(body, dict) and isinstance(body.get("input_tokens"), int):
+    count = body.get("input_tokens") if isinstance(body, dict) else None
+    if type(count) is int and 0 <= count < 2**53:
         return AnthropicMessage(lenient_json.sendable(raw), body)
     if isinstance(body, dict) and is_error_body(body):
         raise error_from_event(body)

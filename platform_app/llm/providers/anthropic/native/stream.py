@@ -32,7 +32,7 @@ class NativeEventDecoder:
         self._started = False
         self._finished = False
         self._blocks = 0
-        self._open: set[object] = set()
+        self._open: set[int] = set()
         self._usage: Fields = {}
         self._odd = OddEvents()
 
@@ -44,7 +44,7 @@ class NativeEventDecoder:
             text = data.strip()
             event = self._odd.read(text)
             return None if event is None else self._event_of(lenient_json.sendable(text), event)
-        if isinstance(event, dict) and event.get("type") == "content_block_delta" and event.get("index") in self._open:
+        if isinstance(event, dict) and event.get("type") == "content_block_delta" and self._is_open(event):
             return AnthropicEvent(data, event)  # fast path for nearly every event
         return self._event_of(data, event)
 
@@ -95,15 +95,19 @@ class NativeEventDecoder:
         return AnthropicEvent(data, event, self._usage or None)
 
     def _start_block(self, event: Fields) -> None:
-        if event.get("index") != self._blocks or not isinstance(event.get("content_block"), dict):
+        index = event.get("index")
+        if type(index) is not int or index != self._blocks or not isinstance(event.get("content_block"), dict):
             raise errors.bad_response("the stream starts a content block out of order, or without content_block")
         self._open.add(self._blocks)
         self._blocks += 1
 
     def _require_open(self, event: Fields) -> None:
-        index = event.get("index")
-        if not isinstance(index, int) or index not in self._open:
+        if not self._is_open(event):
             raise errors.bad_response("the stream continues a content block that is not open")
+
+    def _is_open(self, event: Fields) -> bool:
+        index = event.get("index")
+        return type(index) is int and index in self._open  # not 0.0 and False, which are equal to 0
 
     def _end_message(self, data: bytes, event: Fields) -> AnthropicEvent:
         delta = event.get("delta")

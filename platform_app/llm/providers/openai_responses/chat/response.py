@@ -5,6 +5,7 @@ In addition to OpenAI's fields a message has `reasoning_content`, the summaries 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from math import isfinite
 from typing import Any
 
 from platform_app.llm import errors
@@ -53,7 +54,7 @@ def envelope(response: Mapping[str, Any], kind: str) -> Fields:
     return {
         "id": str(response.get("id")),
         "object": kind,
-        "created": int(created) if isinstance(created, int | float) else 0,
+        "created": int(created) if isinstance(created, int | float) and isfinite(created) else 0,
         "model": str(response.get("model")),
         **{name: response[name] for name in _ENVELOPE if response.get(name) is not None},
     }
