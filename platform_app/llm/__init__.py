@@ -10,5 +10,6 @@ folder for each wire format, `http/` sends requests, and `usage/` counts and pri
 responses (`responses.py`, `chunk_stream.py`) and errors (`errors.py`) are the same for every wire format: inside, all
 bodies have OpenAI's shape. `formats.py` names the formats of clients, `field_types.py` the JSON types of their fields,
 and `translation/` turns them into that shape and back. `stream_conversion.py` makes a stream of a whole response, and a
-whole response of a stream. `finish_reasons.py` reads why a response ended, and `codecs/` the JSON that providers write.
+whole response of a stream. `finish_reasons.py` and `message_shapes.py` read what chat servers
+send in their own ways, and `codecs/` the JSON that providers write.
 """

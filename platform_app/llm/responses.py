@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from platform_app.llm.finish_reasons import reason_of
 from platform_app.llm.formats import ApiFormat
+from platform_app.llm.message_shapes import delta_of, parts_of, text_of_part
 from platform_app.llm.usage.counts import Reported, TokenUsage, parse_usage, read_usage
 from platform_app.llm.usage.token_estimate import latin_length
 from platform_app.value_types import request_dataclass
@@ -65,7 +66,7 @@ class ModelResponse:
     def characters(self) -> int:
         """The length of all generated content, in characters of Latin script, for providers that do not count."""
         choices = self.body.get("choices")
-        return sum(_characters(choice, "message") for choice in choices) if isinstance(choices, list) else 0
+        return sum(_characters(choice) for choice in choices) if isinstance(choices, list) else 0
 
 
 @request_dataclass(frozen=True, slots=True)
@@ -89,7 +90,9 @@ class ChatChunk:
     def text(self) -> str:
         """The text that this chunk adds to the first choice."""
         content = self.delta.get("content")
-        return content if isinstance(content, str) else ""
+        if isinstance(content, str):
+            return content
+        return "".join(text for part in parts_of(content) if (text := text_of_part(part)))
 
     @property
     def id(self) -> str | None:
@@ -100,8 +103,7 @@ class ChatChunk:
     def delta(self) -> Mapping[str, Any]:
         """The delta of the first choice; empty for a chunk without choices."""
         choice = self._choice()
-        delta = choice.get("delta") if choice else None
-        return delta if isinstance(delta, dict) else {}
+        return delta_of(choice) if choice else {}
 
     @property
     def finish_reason(self) -> str | None:
@@ -147,7 +149,7 @@ class ChatChunk:
     def characters(self) -> int:
         """The length of the content in this chunk, in characters of Latin script."""
         choices = self.body.get("choices")
-        return sum(_characters(choice, "delta") for choice in choices) if isinstance(choices, list) else 0
+        return sum(_characters(choice) for choice in choices) if isinstance(choices, list) else 0
 
     def _choice(self) -> Mapping[str, Any] | None:
         choices = self.body.get("choices")
@@ -165,15 +167,21 @@ def _reported(counted: Mapping[str, Any]) -> Reported | None:
 def _has_content(choice: Mapping[str, Any]) -> bool:
     if reason_of(choice):
         return True
-    delta = choice.get("delta") or choice.get("message")
-    return isinstance(delta, dict) and any(value for name, value in delta.items() if name != "role")
+    return any(_is_content(value) for name, value in delta_of(choice).items() if name not in _DESCRIBES)
 
 
-def _characters(choice: object, member: str) -> int:
+def _is_content(value: object) -> bool:
+    """Return whether a member of a delta has content. Parts, and calls without a name, may be empty."""
+    if isinstance(value, list):
+        return any(_is_content(each) for each in value)
+    if isinstance(value, dict):
+        return any(_is_content(each) for name, each in value.items() if name not in _NO_CONTENT)
+    return bool(value)
+
+
+def _characters(choice: object) -> int:
     """Count a choice's text, reasoning and tool calls. Unexpected shapes count as 0."""
-    message = choice.get(member) if isinstance(choice, dict) else None
-    if not isinstance(message, dict):
-        return 0
+    message = delta_of(choice) if isinstance(choice, dict) else {}
     count = 0
     for name in _GENERATED:
         if value := message.get(name):
@@ -188,6 +196,10 @@ _NOT_GENERATED = frozenset(
     {"role", "id", "type", "index", "format", "signature", "data", "encrypted_content", "b64_json", "url", "citations",
      "annotations", "thinking_blocks", "reasoning_items"}
 )  # fmt: skip
+_NO_CONTENT = frozenset({"type", "index", "format"})
+"""Members of parts and of calls that describe content, and have none."""
+_DESCRIBES = _NO_CONTENT | {"role", "name", "channel"}
+"""The same of a delta."""
 _MAX_DEPTH = 8
 
 

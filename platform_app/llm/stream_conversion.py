@@ -9,6 +9,7 @@ from typing import Any
 
 from platform_app.llm.codecs import lenient_json
 from platform_app.llm.finish_reasons import reason_of
+from platform_app.llm.message_shapes import CallTable, arguments_of, delta_of
 from platform_app.llm.responses import ChatChunk, ModelResponse
 
 _FIELDS_BY_CHUNK = ("choices", "usage", "object")
@@ -68,7 +69,7 @@ class _Choice:
         self._index = index
         self._texts: dict[str, list[str]] = {}
         self._others: dict[str, Any] = {}
-        self._calls: dict[int, _ToolCall] = {}
+        self._calls = CallTable(_ToolCall)
         self._logprobs: list[Any] = []
         self._reason: object = None
         self._usage: object = None
@@ -80,8 +81,7 @@ class _Choice:
         logprobs = choice.get("logprobs")
         if isinstance(logprobs, dict) and isinstance(logprobs.get("content"), list):
             self._logprobs += logprobs["content"]
-        delta = choice.get("delta") or choice.get("message")
-        for name, value in delta.items() if isinstance(delta, dict) else ():
+        for name, value in delta_of(choice).items():
             if name == "tool_calls":
                 self._add_calls(value)
             elif name in _TEXTS and isinstance(value, str):
@@ -97,7 +97,7 @@ class _Choice:
         message: dict[str, Any] = {"role": "assistant", "content": None, **self._others}
         message |= {name: text for name, text in texts.items() if text or name == "content"}
         if self._calls:
-            message["tool_calls"] = [self._calls[index].whole() for index in sorted(self._calls)]
+            message["tool_calls"] = [call.whole() for call in self._calls]
             message["content"] = message["content"] or None
         logprobs = {"content": self._logprobs} if self._logprobs else None
         whole = {"index": self._index, "message": message, "logprobs": logprobs, "finish_reason": self._reason}
@@ -106,9 +106,7 @@ class _Choice:
     def _add_calls(self, calls: object) -> None:
         for position, call in enumerate(calls if isinstance(calls, list) else ()):
             if isinstance(call, dict):
-                number = call.get("index")
-                index = number if isinstance(number, int) else position
-                self._calls.setdefault(index, _ToolCall()).add(call)
+                self._calls.find(position, call).add(call)
 
 
 class _ToolCall:
@@ -126,10 +124,9 @@ class _ToolCall:
         self._custom = self._custom or "custom" in call
         function = call.get("custom") if self._custom else call.get("function")
         if isinstance(function, dict):
-            name, arguments = function.get("name"), function.get("input" if self._custom else "arguments")
+            name = function.get("name")
             self._name = name if isinstance(name, str) and name else self._name
-            if isinstance(arguments, str):
-                self._arguments.append(arguments)
+            self._arguments.append(arguments_of(function, "input" if self._custom else "arguments"))
 
     def whole(self) -> dict[str, Any]:
         """Return the tool call of a whole message."""

@@ -15,6 +15,7 @@ from platform_app.errors import PlatformError
 from platform_app.llm.chunk_stream import ChunkStream
 from platform_app.llm.codecs import lenient_json
 from platform_app.llm.errors import bad_response, failure_of_reading
+from platform_app.llm.message_shapes import parts_of, text_of_part
 from platform_app.llm.responses import ModelResponse
 from platform_app.llm.usage.counts import TokenUsage
 from platform_app.observability.context import RequestContext
@@ -102,24 +103,8 @@ def text_of_content(content: object) -> str | None:
     """
     if isinstance(content, str):
         return content
-    if isinstance(content, dict):
-        content = [content]
-    if not isinstance(content, list):
-        return None
-    texts = [text for part in content if (text := _text_of_part(part)) is not None]
+    texts = [text for part in parts_of(content) if (text := text_of_part(part)) is not None]
     return "".join(texts) if texts else None
-
-
-def _text_of_part(part: object) -> str | None:
-    match part:
-        case str(text):
-            return text
-        case {"type": "text" | "output_text", "text": str(text)}:
-            return text
-        case {"type": "text" | "output_text", "text": {"value": str(text)}}:
-            return text
-        case _:
-            return None
 
 
 def _too_deep() -> PlatformError:

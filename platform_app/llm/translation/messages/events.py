@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from platform_app.llm.finish_reasons import reason_of
+from platform_app.llm.message_shapes import delta_of
 from platform_app.llm.responses import ChatChunk
 from platform_app.llm.translation.messages.ending import ending_of, usage_of, was_cut
 from platform_app.llm.translation.messages.message import envelope
@@ -36,9 +37,7 @@ class MessageEvents:
         if choice is not None:
             if reason_of(choice):
                 self._choice = choice
-            delta = choice.get("delta") or choice.get("message")
-            if isinstance(delta, dict):
-                self._segments.add(delta)
+            self._segments.add(delta_of(choice))
         if not self._started and (chunk.id or self._segments.all):
             yield self._start(chunk.id)
         if self._started:

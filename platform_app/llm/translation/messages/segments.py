@@ -16,6 +16,7 @@ from platform_app.llm import errors
 from platform_app.llm.codecs import lenient_json
 from platform_app.llm.codecs.exact_json import is_json_object
 from platform_app.llm.codecs.partial_json import object_of_start
+from platform_app.llm.message_shapes import CallTable, arguments_of, calls_of, parts_of, text_of_part
 from platform_app.llm.translation.carried import carry_reasoning
 from platform_app.llm.translation.messages.turns import REASONING_TEXT
 
@@ -159,9 +160,10 @@ class WholeSegment:
 class CallSegment:
     """A tool call. Its arguments are sent as they arrive if they begin an object; else they are sent at the end."""
 
-    def __init__(self, call_id: str, name: str) -> None:
-        self.id = call_id or f"toolu_{uuid4().hex[:24]}"
-        self.name = name
+    def __init__(self) -> None:
+        self.is_new = True
+        self.id = f"toolu_{uuid4().hex[:24]}"
+        self.name = ""
         self.closed = False
         self._parts: list[str] = []
         self._sent = 0
@@ -242,14 +244,14 @@ class Segments:
 
     def __init__(self) -> None:
         self.all: list[Segment] = []
-        self._calls: dict[int, CallSegment] = {}
+        self._calls = CallTable(CallSegment)
         self.refused = False
         """Whether the model refused, with a text that says why."""
 
     @property
     def has_calls(self) -> bool:
         """Whether there is a tool call."""
-        return bool(self._calls)
+        return len(self._calls) > 0
 
     def add(self, delta: Mapping[str, Any]) -> None:
         """Add a delta of a chunk, or the message of a whole response. Unexpected shapes are skipped."""
@@ -262,10 +264,8 @@ class Segments:
         if isinstance(delta.get("refusal"), str) and delta["refusal"]:
             self.refused = True
             self._add_text(delta["refusal"])
-        for position, call in enumerate(_objects(delta.get("tool_calls"))):
+        for position, call in enumerate(calls_of(delta)):
             self._add_call(position, call)
-        if isinstance(delta.get("function_call"), dict):  # the older form
-            self._add_call(0, {"function": delta["function_call"]})
 
     def _add_reasoning(self, delta: Mapping[str, Any]) -> None:
         """Add reasoning. A whole message has its text twice: joined, and in blocks or items with their signatures."""
@@ -289,13 +289,14 @@ class Segments:
 
     def _add_parts(self, content: object) -> None:
         """Add content in parts, as Mistral sends it."""
-        for part in _objects(content):
-            if isinstance(part.get("text"), str):
-                self._add_text(part["text"])
-            elif part.get("type") == "thinking":
-                for inner in _objects(part.get("thinking")):
-                    if isinstance(inner.get("text"), str):
-                        self._thinking().add(inner["text"])
+        for part in parts_of(content):
+            if (text := text_of_part(part)) is not None:
+                self._add_text(text)
+            elif isinstance(part, dict) and part.get("type") == "thinking":
+                thinking = part.get("thinking")
+                for inner in [thinking] if isinstance(thinking, str) else parts_of(thinking):
+                    if thought := text_of_part(inner):
+                        self._thinking().add(thought)
 
     def _thinking(self) -> ThinkingSegment:
         """Return the thinking that is not signed yet; a new one if other content came since."""
@@ -322,22 +323,16 @@ class Segments:
             segment.add(text)
         segment.signature = signature
 
-    def _add_call(self, position: int, call: Fields) -> None:
-        number, function = call.get("index"), call.get("function")
-        index = number if isinstance(number, int) else position
-        function = function if isinstance(function, dict) else {}
-        call_id, name = _text(call.get("id")), _text(function.get("name"))
-        segment = self._calls.get(index)
-        # Some servers number all parallel calls 0.
-        if segment is None or (call_id and name and call_id != segment.id):
-            segment = self._calls[index] = CallSegment(call_id, name)
+    def _add_call(self, position: int, call: Mapping[str, Any]) -> None:
+        segment, function = self._calls.find(position, call), call.get("function")
+        if segment.is_new:
+            segment.is_new = False
+            segment.id = _text(call.get("id")) or segment.id
             self.all.append(segment)
-        elif name and not segment.name:
-            segment.name = name
-        arguments = function.get("arguments")
-        if isinstance(arguments, dict):  # some servers send the object itself
-            arguments = lenient_json.dumps(arguments).decode()
-        if isinstance(arguments, str) and arguments:
+        if not isinstance(function, dict):
+            return
+        segment.name = segment.name or _text(function.get("name"))
+        if arguments := arguments_of(function):
             segment.add(arguments)
 
 

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from platform_app.llm.message_shapes import parts_of, text_of_part
+
 REASONING = ("reasoning_content", "reasoning")
 
 
@@ -13,10 +15,9 @@ def reasoning_of(delta: Mapping[str, Any]) -> tuple[str, str] | None:
         if isinstance(text, str) and text:
             return name, text
     content = delta.get("content")
-    if isinstance(content, list):  # Mistral: thinking among the parts of the content
-        texts = "".join(_thinking_texts(content))
-        return (REASONING[0], texts) if texts else None
-    return None
+    # Mistral: thinking among the parts of the content
+    texts = "" if isinstance(content, str) else "".join(_thinking_texts(parts_of(content)))
+    return (REASONING[0], texts) if texts else None
 
 
 def blocks_of(delta: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
@@ -29,13 +30,7 @@ def text_of(content: object) -> str:
     """Return the text of a content: a text, or the texts of its parts."""
     if isinstance(content, str):
         return content
-    if not isinstance(content, list):
-        return ""
-    return "".join(
-        part["text"]
-        for part in content
-        if isinstance(part, dict) and part.get("type") in ("text", "output_text") and isinstance(part.get("text"), str)
-    )
+    return "".join(text for part in parts_of(content) if (text := text_of_part(part)))
 
 
 def annotation_of(given: Mapping[str, Any]) -> dict[str, Any]:

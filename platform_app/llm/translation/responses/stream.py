@@ -8,10 +8,11 @@ Reasoning ends at the next content of another kind. A message and the calls stay
 chunks may return to them in any order. Each item has its output_index, so clients can distinguish them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from platform_app.llm.finish_reasons import CONTENT_FILTER, LENGTH, is_broken_off, kind_of_end, reason_of
+from platform_app.llm.message_shapes import CallTable, arguments_of, called_in, calls_of, delta_of
 from platform_app.llm.responses import ChatChunk
 from platform_app.llm.translation.responses.chat_delta import (
     annotation_of,
@@ -60,7 +61,7 @@ class ResponseWriter:
         self._open: list[Item] = []
         self._reasoning: ReasoningItem | None = None
         self._message: MessageItem | None = None
-        self._calls: dict[int, CallItem] = {}
+        self._calls = CallTable(self._new_call)
         self._namespaces: Mapping[str, tuple[str, str]] | None = None
         self._last: Item | None = None
         """The item that got content last: an incomplete response ends in it."""
@@ -81,7 +82,7 @@ class ResponseWriter:
         made = b"" if self._started else self.start()
         for choice in choices if isinstance(choices, list) else ():
             if isinstance(choice, dict) and not choice.get("index"):  # only one choice is requested
-                made += self.choice(choice, choice.get("delta") or choice.get("message"))
+                made += self.choice(choice, delta_of(choice))
         return made
 
     def choice(self, choice: Mapping[str, Any], delta: object) -> bytes:
@@ -101,8 +102,8 @@ class ResponseWriter:
         for annotation in blocks_of(delta, "annotations"):
             message, started = self._open_message()
             made += [started, message.add_annotation(annotation_of(annotation))]
-        if delta.get("tool_calls"):
-            made += self._call(blocks_of(delta, "tool_calls"))
+        if calls := calls_of(delta):
+            made += self._call(calls)
         return b"".join(made)
 
     def finish(self, usage: TokenUsage | None) -> bytes:
@@ -169,36 +170,19 @@ class ResponseWriter:
         message, started = self._open_message()
         return started + message.add_text(text, logprobs)
 
-    def _call(self, calls: list[Mapping[str, Any]]) -> list[bytes]:
+    def _call(self, calls: Sequence[Mapping[str, Any]]) -> list[bytes]:
         made = [self._end_reasoning()]
         for position, delta in enumerate(calls):
-            number = delta.get("index")
-            call = self._call_at(number if isinstance(number, int) else position, delta)
-            called = delta.get("function") or delta.get("custom")
-            called = called if isinstance(called, dict) else {}
+            call, called = self._calls.find(position, delta), called_in(delta)
             if not call.item_id:
                 call.custom = call.custom or delta.get("type") == "custom"
                 call.call_id = _text(delta.get("id")) or call.call_id
                 call.name = _text(called.get("name")) or call.name
             self._last = call
-            made.append(call.add(_text(called.get("arguments")) or _text(called.get("input"))))
+            made.append(call.add(arguments_of(called) or _text(called.get("input"))))
             if not call.item_id and call.ready:
                 made.append(self._add_call(call))
         return made
-
-    def _call_at(self, index: int, delta: Mapping[str, Any]) -> CallItem:
-        """Return the call of a delta. Some servers number all calls of a response 0: another id with a name begins
-        another call."""
-        call = self._calls.get(index)
-        given = _text(delta.get("id"))
-        called = delta.get("function") or delta.get("custom")
-        named = isinstance(called, dict) and _text(called.get("name"))
-        if call is None or (given and named and call.call_id and given != call.call_id):
-            key = index if call is None else -1 - len(self._calls)
-            if call is not None:
-                self._calls[key] = call  # it keeps its index in the output
-            call = self._calls[index] = self._new_call()
-        return call
 
     def _new_call(self) -> CallItem:
         if self._namespaces is None:
@@ -239,7 +223,7 @@ class ResponseWriter:
     def _end_items(self) -> bytes:
         """End all items. A complete response without a message and calls gets an empty message, as OpenAI's have."""
         made = self._end_reasoning()
-        for call in self._calls.values():
+        for call in self._calls:
             if not call.item_id:
                 made += self._add_call(call)
         if kind_of_end(self._reason) is None and all(item.kind == "reasoning" for item in self._items):
