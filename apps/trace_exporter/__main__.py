@@ -11,10 +11,12 @@ from importlib.metadata import version
 from pathlib import Path
 
 from apps.trace_exporter.conventions import model_names
+from apps.trace_exporter.environment import prepare_environment
 from apps.trace_exporter.exemplars import LatestExemplars
 from apps.trace_exporter.exporter import Exporter
 from apps.trace_exporter.pipeline import Pipeline, otlp_exporter, protocol_problem, resource
 from apps.trace_exporter.pipes import PipeReader
+from apps.trace_exporter.responses import CollectorResponse
 from apps.trace_exporter.spans import SpanBuilder
 from platform_app.config import load_settings
 from platform_app.observability.logging import configure_logging, get_logger
@@ -46,7 +48,9 @@ def main() -> int:
     hide_secrets_of(settings)
     capture_unhandled()
     log = get_logger("trace_exporter")
-    if problem := protocol_problem():
+    prepare_environment(os.environ)
+    pipeline, problem = _pipeline()
+    if pipeline is None:
         log.error("trace_exporter_not_started", problem=problem)
         sink.close()
         return 2
@@ -54,11 +58,20 @@ def main() -> int:
     builder = SpanBuilder(resource(build), model_names(settings.trace_names), build)
     exemplars = LatestExemplars(Path(metrics_directory)) if metrics_directory else None
     log.info("trace_exporter_started", names=settings.trace_names, pipes=len(sys.argv) - 1)
-    Exporter(PipeReader([int(number) for number in sys.argv[1:]]), builder, Pipeline(otlp_exporter()), exemplars).run(
-        lambda: stopping
-    )
+    Exporter(PipeReader([int(number) for number in sys.argv[1:]]), builder, pipeline, exemplars).run(lambda: stopping)
     sink.close()
     return 0
+
+
+def _pipeline() -> tuple[Pipeline | None, str | None]:
+    """Return the pipeline, or why OpenTelemetry's variables cannot be used. Then another start would not help."""
+    if problem := protocol_problem():
+        return None, problem
+    response = CollectorResponse()
+    try:
+        return Pipeline(otlp_exporter(response), response), None
+    except Exception as error:  # noqa: BLE001 - whatever a value of a variable raises in a library
+        return None, f"OpenTelemetry refuses the OTEL_* variables: {type(error).__name__}: {error}"
 
 
 def _yield_to_workers() -> None:

@@ -1,4 +1,5 @@
-"""Count what becomes of spans: exported, failed (the collector refused or did not respond), dropped (no place)."""
+"""Count what becomes of spans: exported, failed (the collector refused, rejected or did not respond), dropped (no
+place)."""
 
 import logging
 import time
@@ -7,6 +8,7 @@ from collections.abc import Callable, Sequence
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
+from apps.trace_exporter.responses import CollectorResponse
 from apps.trace_exporter.texts import shown
 from platform_app.observability.logging import get_logger
 from platform_app.observability.metrics import TRACE_SPANS
@@ -23,8 +25,11 @@ _log = get_logger("trace_exporter")
 class CountedExporter(SpanExporter):
     """Wraps the SDK's exporter. The batch processor calls it from its thread, one batch at a time."""
 
-    def __init__(self, exporter: SpanExporter, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, exporter: SpanExporter, response: CollectorResponse, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._exporter = exporter
+        self._response = response
         self._clock = clock
         self._taken = self._done = 0
         self._failed_since: float | None = None
@@ -48,18 +53,23 @@ class CountedExporter(SpanExporter):
         """Export one batch. An exception of the exporter counts as a failure."""
         self._taken += len(spans)
         self.reason.text = ""
+        self._response.clear()
         try:
             result = self._exporter.export(spans)
         except Exception as error:  # noqa: BLE001 - whatever the exporter raises, the batch is lost and counted
             self.reason.text = type(error).__name__
             result = SpanExportResult.FAILURE
         self._done += len(spans)
+        lost = len(spans)
         if result is SpanExportResult.SUCCESS:
-            TRACE_SPANS.labels(EXPORTED).inc(len(spans))
-            self._report_recovery()
+            lost = self._response.lost(len(spans))
+            self.reason.text = self._response.reason
+        TRACE_SPANS.labels(EXPORTED).inc(len(spans) - lost)
+        TRACE_SPANS.labels(FAILED).inc(lost)
+        if lost:
+            self._report_failure(lost)
         else:
-            TRACE_SPANS.labels(FAILED).inc(len(spans))
-            self._report_failure(len(spans))
+            self._report_recovery()
         return result
 
     def shutdown(self) -> None:

@@ -1,6 +1,5 @@
 """The SDK's part: resource, batches, and the OTLP exporter, configured by the standard OTEL_* variables."""
 
-import importlib
 import logging
 import os
 import socket
@@ -12,15 +11,15 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 
 from apps.trace_exporter.conventions import SERVICE
 from apps.trace_exporter.counted import DROPPED, CountedExporter
+from apps.trace_exporter.environment import GRPC
+from apps.trace_exporter.responses import CollectorResponse
 from platform_app.observability.metrics import TRACE_SPANS
 
 PROTOCOL_VARIABLES = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 HTTP = "http/protobuf"
-GRPC = "grpc"
-_EXPORTERS = {
-    HTTP: "opentelemetry.exporter.otlp.proto.http.trace_exporter",
-    GRPC: "opentelemetry.exporter.otlp.proto.grpc.trace_exporter",
-}
+_PROTOCOLS = (HTTP, GRPC)
+_CREDENTIAL_PROVIDERS = ("OTEL_PYTHON_EXPORTER_OTLP_HTTP_CREDENTIAL_PROVIDER",
+                         "OTEL_PYTHON_EXPORTER_OTLP_HTTP_TRACES_CREDENTIAL_PROVIDER")  # fmt: skip
 QUEUE_VARIABLE = "OTEL_BSP_MAX_QUEUE_SIZE"
 _DEFAULT_QUEUE = 2048
 """Spans; about 4 MiB."""
@@ -42,13 +41,25 @@ def resource(version: str) -> Resource:
 def protocol_problem() -> str | None:
     """Return why the protocol of the environment cannot be used, with its variable and value; None if it can."""
     variable, protocol = _protocol()
-    return None if protocol in _EXPORTERS else f"{variable} is {protocol!r}; use {' or '.join(_EXPORTERS)}."
+    return None if protocol in _PROTOCOLS else f"{variable} is {protocol!r}; use {' or '.join(_PROTOCOLS)}."
 
 
-def otlp_exporter() -> SpanExporter:
-    """Return the exporter for the protocol of the environment. gRPC is imported only if it is used: it takes 16 MB."""
-    exporter: SpanExporter = importlib.import_module(_EXPORTERS[_protocol()[1]]).OTLPSpanExporter()
-    return exporter
+def otlp_exporter(response: CollectorResponse) -> SpanExporter:
+    """Return the exporter for the protocol of the environment, which notes the collector's responses. gRPC is imported
+    only if it is used: it takes 16 MB."""
+    if _protocol()[1] == GRPC:
+        from apps.trace_exporter.grpc_exporter import GrpcExporter  # noqa: PLC0415 - see above
+
+        return GrpcExporter(response)
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415 - as gRPC's
+
+    if any(os.environ.get(name) for name in _CREDENTIAL_PROVIDERS):
+        return OTLPSpanExporter()  # a session of the operator's own program
+    import requests  # noqa: PLC0415 - of this exporter alone
+
+    session = requests.Session()
+    session.hooks["response"].append(response.note_http)
+    return OTLPSpanExporter(session=session)
 
 
 def _protocol() -> tuple[str, str]:
@@ -59,8 +70,8 @@ def _protocol() -> tuple[str, str]:
 class Pipeline:
     """The SDK's batch processor, with a bound that drops whole traces and counts them."""
 
-    def __init__(self, exporter: SpanExporter) -> None:
-        self._counted = CountedExporter(exporter)
+    def __init__(self, exporter: SpanExporter, response: CollectorResponse) -> None:
+        self._counted = CountedExporter(exporter, response)
         for library in ("opentelemetry", "urllib3", "grpc"):
             logger = logging.getLogger(library)
             logger.addHandler(self._counted.reason)

@@ -6,13 +6,13 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from platform_app.config.connections.egress import DIRECT, read_egress
-from platform_app.config.connections.tls_files import ca_problem
+from platform_app.config.connections.tls_files import ca_problem, certificate_problem
 from platform_app.config.connections.url_parts import split_url
 from platform_app.config.reading.values import did_you_mean, shown
 
 _OTLP = "OTEL_EXPORTER_OTLP_"
 PROTOCOLS = ("http/protobuf", "grpc")
-COMPRESSIONS = ("none", "gzip", "deflate")
+COMPRESSIONS = {"http/protobuf": ("none", "gzip", "deflate"), "grpc": ("none", "gzip")}
 _COUNTS = ("OTEL_BSP_MAX_QUEUE_SIZE", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "OTEL_BSP_SCHEDULE_DELAY",
            "OTEL_BSP_EXPORT_TIMEOUT")  # fmt: skip
 _PARTS = ("ENDPOINT", "PROTOCOL", "HEADERS", "TIMEOUT", "COMPRESSION", "CERTIFICATE", "CLIENT_KEY",
@@ -45,8 +45,8 @@ def standard_problems(own_proxy: str | None, environ: Mapping[str, str]) -> list
 def exports_traces(environ: Mapping[str, str]) -> bool:
     """Return whether OpenTelemetry's variables name a collector."""
     disabled = environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
-    endpoint = any(environ.get(f"{_OTLP}{name}") for name in ("ENDPOINT", "TRACES_ENDPOINT"))
-    return endpoint and not disabled and environ.get("OTEL_TRACES_EXPORTER", "otlp").strip() != "none"
+    none = environ.get("OTEL_TRACES_EXPORTER", "").strip().lower() == "none"
+    return bool(_value(environ, "ENDPOINT")) and not disabled and not none
 
 
 def telemetry_problems(environ: Mapping[str, str]) -> list[str]:
@@ -65,7 +65,7 @@ def telemetry_problems(environ: Mapping[str, str]) -> list[str]:
     attributes = environ.get("OTEL_RESOURCE_ATTRIBUTES", "").strip()
     if attributes and not _are_pairs(attributes, _ATTRIBUTE_NAME):
         problems.append("OTEL_RESOURCE_ATTRIBUTES: expected name=value pairs separated by commas, percent-encoded")
-    return problems + list(_queue_problems(environ))
+    return problems + list(_client_certificate_problems(environ)) + list(_queue_problems(environ))
 
 
 def misspelt_telemetry_variables(environ: Mapping[str, str]) -> dict[str, str | None]:
@@ -76,6 +76,14 @@ def misspelt_telemetry_variables(environ: Mapping[str, str]) -> dict[str, str | 
         for name in sorted(environ)
         if name.startswith("OTEL_EXPORTER_") and name not in _OTLP_NAMES and not _OTHER_EXPORTERS.fullmatch(name)
     }
+
+
+def _client_certificate_problems(environ: Mapping[str, str]) -> Iterator[str]:
+    certificate, key = _value(environ, "CLIENT_CERTIFICATE"), _value(environ, "CLIENT_KEY")
+    if key and not certificate:
+        yield f"{_OTLP}CLIENT_KEY: expected the certificate of the key too, in {_OTLP}CLIENT_CERTIFICATE"
+    elif certificate and (problem := certificate_problem(Path(certificate), Path(key) if key else None)) is not None:
+        yield f"{_OTLP}CLIENT_CERTIFICATE: {problem}"
 
 
 def _queue_problems(environ: Mapping[str, str]) -> Iterator[str]:
@@ -119,8 +127,15 @@ def _timeout(value: str, _: Mapping[str, str]) -> str | None:
     return None if valid else f"expected seconds above 0, such as 10, got {shown(value)}"
 
 
-def _compression(value: str, _: Mapping[str, str]) -> str | None:
-    return None if value.lower() in COMPRESSIONS else f"expected {', '.join(COMPRESSIONS)}, got {shown(value)}"
+def _compression(value: str, environ: Mapping[str, str]) -> str | None:
+    possible = COMPRESSIONS.get(_protocol_of(environ), COMPRESSIONS["http/protobuf"])
+    return None if value.lower() in possible else f"expected {' or '.join(possible)}, got {shown(value)}"
+
+
+def _insecure(value: str, environ: Mapping[str, str]) -> str | None:
+    if _protocol_of(environ) != "grpc" or value.lower() in ("true", "false"):
+        return None
+    return f"expected true or false, got {shown(value)}"
 
 
 def _certificate(value: str, _: Mapping[str, str]) -> str | None:
@@ -129,12 +144,17 @@ def _certificate(value: str, _: Mapping[str, str]) -> str | None:
 
 _CHECKS = {
     "ENDPOINT": _endpoint, "PROTOCOL": _protocol, "HEADERS": _headers, "TIMEOUT": _timeout,
-    "COMPRESSION": _compression, "CERTIFICATE": _certificate,
+    "COMPRESSION": _compression, "CERTIFICATE": _certificate, "INSECURE": _insecure,
 }  # fmt: skip
 
 
 def _protocol_of(environ: Mapping[str, str]) -> str:
-    return (environ.get(f"{_OTLP}TRACES_PROTOCOL") or environ.get(f"{_OTLP}PROTOCOL") or PROTOCOLS[0]).strip().lower()
+    return _value(environ, "PROTOCOL").lower() or PROTOCOLS[0]
+
+
+def _value(environ: Mapping[str, str], part: str) -> str:
+    """Return the variable of traces or, if that is not set or blank, that of all signals."""
+    return environ.get(f"{_OTLP}TRACES_{part}", "").strip() or environ.get(f"{_OTLP}{part}", "").strip()
 
 
 def _are_pairs(value: str, name: re.Pattern[str]) -> bool:

@@ -80,6 +80,73 @@ def test_collector_that_fails_is_counted_and_logged_once(
         assert '"level":"warning"' in exporter.log()
 
 
+def test_redirect_counts_as_failed(
+    http_collector: Received, settings_environment: dict[str, str], tmp_path: Path
+) -> None:
+    """The SDK follows no redirect, and takes it for a success."""
+    http_collector.fault = lambda: 301
+    with exporter_process(tmp_path, http_collector.endpoint, settings_environment) as exporter:
+        exporter.send(kept_request())
+        _wait(lambda: exporter.spans("failed") == 5)
+        _wait(lambda: "responded with 301" in exporter.log())
+        assert exporter.spans("exported") == 0
+
+
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+def test_rejected_spans_count_as_failed(
+    protocol: str,
+    http_collector: Received,
+    grpc_collector: Received,
+    settings_environment: dict[str, str],
+    tmp_path: Path,
+) -> None:
+    collector = grpc_collector if protocol == "grpc" else http_collector
+    collector.rejected = 2
+    variables = {**settings_environment, "OTEL_EXPORTER_OTLP_PROTOCOL": protocol}
+    with exporter_process(tmp_path, collector.endpoint, variables) as exporter:
+        exporter.send(kept_request())
+        _wait(lambda: exporter.spans("failed") == 2)
+        _wait(lambda: "over the quota" in exporter.log())
+        assert exporter.spans("exported") == 3
+
+
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+def test_blank_variables_and_proxies_do_not_stop_exports(
+    protocol: str,
+    http_collector: Received,
+    grpc_collector: Received,
+    settings_environment: dict[str, str],
+    tmp_path: Path,
+) -> None:
+    collector = grpc_collector if protocol == "grpc" else http_collector
+    proxy = f"http://127.0.0.1:{free_port()}"
+    variables = {
+        "OTEL_EXPORTER_OTLP_PROTOCOL": f"{protocol} ",
+        "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": " ",
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "",
+        "OTEL_EXPORTER_OTLP_COMPRESSION": "none",
+        "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION": "",
+        "OTEL_EXPORTER_OTLP_TIMEOUT": "",
+        "OTEL_EXPORTER_OTLP_INSECURE": "",
+        **dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "ALL_PROXY", "grpc_proxy"), proxy),
+        "no_proxy": "",
+    }
+    with exporter_process(tmp_path, f"{collector.endpoint}\r", settings_environment | variables) as exporter:
+        exporter.send(kept_request())
+        assert len(collector.trace(TRACE_ID, 5)) == 5
+
+
+def test_variable_that_the_exporter_refuses_is_named(
+    grpc_collector: Received, settings_environment: dict[str, str], tmp_path: Path
+) -> None:
+    """Exit code 2: the parent does not start it again."""
+    variables = {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc", "OTEL_EXPORTER_OTLP_COMPRESSION": "deflate"}
+    with exporter_process(tmp_path, grpc_collector.endpoint, settings_environment | variables) as exporter:
+        assert exporter.process.wait(WAIT_SECONDS) == 2
+        assert "OTEL_EXPORTER_OTLP_COMPRESSION" in exporter.log()
+        assert "trace_exporter_not_started" in exporter.log()
+
+
 def test_collector_that_refuses_connections_is_named_in_log(
     settings_environment: dict[str, str], tmp_path: Path
 ) -> None:

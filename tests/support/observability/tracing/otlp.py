@@ -12,6 +12,7 @@ from typing import Any
 
 import grpc
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTracePartialSuccess,
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
@@ -59,6 +60,8 @@ class Received:
     fault: Callable[[], int] = lambda: 200
     """Called for each request over HTTP: the status to respond with, or GARBAGE. It may block, as a collector that
     hangs."""
+    rejected: int = 0
+    """Spans that each response says the collector rejected."""
     changed: threading.Condition = field(default_factory=threading.Condition)
 
     def trace(self, trace_id: str, spans: int) -> list[ReceivedSpan]:
@@ -83,6 +86,13 @@ class Received:
                 for scope_spans in resource_spans.scope_spans:
                     self.spans += [_received(span, resource) for span in scope_spans.spans]
             self.changed.notify_all()
+
+    def response(self) -> ExportTraceServiceResponse:
+        """Return the response to a request that was taken, as a whole or in part."""
+        if not self.rejected:
+            return ExportTraceServiceResponse()
+        partial = ExportTracePartialSuccess(rejected_spans=self.rejected, error_message="over the quota")
+        return ExportTraceServiceResponse(partial_success=partial)
 
     def count(self) -> None:
         """Count an export request."""
@@ -109,7 +119,7 @@ def http_receiver(existing: Received | None = None, port: int = 0) -> Iterator[R
             if status == 200:
                 assert self.path == "/v1/traces"
                 received.add(ExportTraceServiceRequest.FromString(body))
-            reply = ExportTraceServiceResponse().SerializeToString()
+            reply = received.response().SerializeToString()
             try:
                 if status == GARBAGE:
                     self.wfile.write(b"\x00\xff garbage \r\n\r\n" * 100)
@@ -172,7 +182,7 @@ def grpc_receiver() -> Iterator[Received]:
         def Export(self, request: ExportTraceServiceRequest, context: Any) -> ExportTraceServiceResponse:  # noqa: N802 - gRPC's signature
             received.count()
             received.add(request)
-            return ExportTraceServiceResponse()
+            return received.response()
 
     server = grpc.server(ThreadPoolExecutor(2))
     add_TraceServiceServicer_to_server(Service(), server)  # type: ignore[no-untyped-call]  # generated code

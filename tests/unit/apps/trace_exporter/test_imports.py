@@ -24,7 +24,7 @@ def test_worker_and_parent_import_nothing_that_makes_spans(module: str) -> None:
 
 
 def test_exporter_over_http_imports_no_grpc() -> None:
-    exporter = "from apps.trace_exporter import __main__, pipeline"
-    imported = _imported(f"{exporter}; pipeline.otlp_exporter()")
+    exporter = "from apps.trace_exporter import __main__, pipeline, responses"
+    imported = _imported(f"{exporter}; pipeline.otlp_exporter(responses.CollectorResponse())")
     assert "opentelemetry.sdk.trace" in imported
     assert "grpc" not in imported

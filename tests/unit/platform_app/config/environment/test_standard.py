@@ -1,5 +1,7 @@
 """OpenTelemetry's variables: values that its exporter cannot use are named at start, by variable."""
 
+from pathlib import Path
+
 import pytest
 
 from platform_app.config import exports_traces, misspelt_telemetry_variables, telemetry_problems
@@ -21,6 +23,8 @@ ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "nan"),
         ("OTEL_EXPORTER_OTLP_COMPRESSION", "zip"),
         ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/no/such/file"),
+        ("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", "/no/such/file"),
+        ("OTEL_EXPORTER_OTLP_CLIENT_KEY", "/no/such/file"),
         ("OTEL_BSP_MAX_QUEUE_SIZE", "many"),
         ("OTEL_BSP_MAX_QUEUE_SIZE", "100"),
         ("OTEL_TRACES_EXPORTER", "jaeger"),
@@ -45,7 +49,25 @@ def test_valid_variables_are_accepted() -> None:
     }
     assert telemetry_problems(environ) == []
     grpc = {"OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4317", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}
+    grpc |= {"OTEL_EXPORTER_OTLP_COMPRESSION": "none", "OTEL_EXPORTER_OTLP_INSECURE": "True"}
     assert telemetry_problems(grpc) == []
+    assert telemetry_problems({**ENDPOINT, "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": " "}) == []
+
+
+@pytest.mark.parametrize(("part", "value"), [("COMPRESSION", "deflate"), ("INSECURE", "1")])
+def test_values_that_grpc_cannot_use_are_named(part: str, value: str) -> None:
+    name = f"OTEL_EXPORTER_OTLP_{part}"
+    assert telemetry_problems({**ENDPOINT, name: value}) == []
+    [problem] = telemetry_problems({**ENDPOINT, "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc", name: value})
+    assert problem.startswith(f"{name}: expected ")
+
+
+def test_client_certificate_is_read_with_its_key(tmp_path: Path) -> None:
+    certificate, key = tmp_path / "client.pem", tmp_path / "client.key"
+    certificate.write_text("no certificate")
+    variables = {"OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE": str(certificate)}
+    [problem] = telemetry_problems({**ENDPOINT, **variables, "OTEL_EXPORTER_OTLP_CLIENT_KEY": str(key)})
+    assert f"{key} cannot be read" in problem
 
 
 def test_values_of_headers_are_not_shown() -> None:
@@ -53,7 +75,13 @@ def test_values_of_headers_are_not_shown() -> None:
 
 
 @pytest.mark.parametrize(
-    "environ", [{}, {**ENDPOINT, "OTEL_SDK_DISABLED": "TRUE"}, {**ENDPOINT, "OTEL_TRACES_EXPORTER": "none"}]
+    "environ",
+    [
+        {},
+        {"OTEL_EXPORTER_OTLP_ENDPOINT": " "},
+        {**ENDPOINT, "OTEL_SDK_DISABLED": "TRUE"},
+        {**ENDPOINT, "OTEL_TRACES_EXPORTER": "none"},
+    ],
 )
 def test_variables_without_export_are_not_checked(environ: dict[str, str]) -> None:
     assert not exports_traces(environ)
