@@ -48,8 +48,8 @@ otherwise."""
 
 def offered_tools(body: Mapping[str, Any], extra: Collection[str]) -> tuple[str, ...]:
     """Return which of the extra fields are hosted tools that the client only offers in `tools`: the model may use the
-    tools that the client runs instead, so the request works without them. A tool that an input item adds is not left
-    out, so it is no offer."""
+    tools that the client runs instead, so the request works without them. A tool that an input item adds is refused:
+    it cannot be left out."""
     name = f"tools.{_OFFERED}"
     if name not in extra or body.get("tool_choice") not in (None, "auto") or name in _in_items(body.get("input")):
         return ()
