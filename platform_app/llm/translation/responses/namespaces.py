@@ -50,7 +50,9 @@ def names_by_flat_name(tools: object) -> Mapping[str, tuple[str, str]]:
     return {
         flat_name(space["name"], tool["name"]): (space["name"], tool["name"])
         for space in spaces
-        if space.get("type") == "namespace" and isinstance(space.get("tools"), list)
+        if space.get("type") == "namespace"
+        and isinstance(space.get("name"), str)
+        and isinstance(space.get("tools"), list)
         for tool in space["tools"]
         if isinstance(tool, Mapping) and isinstance(tool.get("name"), str)
     }

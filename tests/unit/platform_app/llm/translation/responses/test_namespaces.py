@@ -5,6 +5,7 @@ from typing import Any
 
 from platform_app.llm.responses import ModelResponse
 from platform_app.llm.translation.responses.envelope import Envelope
+from platform_app.llm.translation.responses.namespaces import names_by_flat_name
 from platform_app.llm.translation.responses.request import chat_of_responses
 from platform_app.llm.translation.responses.response import response_of_chat
 
@@ -24,6 +25,10 @@ def test_namespace_becomes_part_of_the_name() -> None:
     """A client's search for tools is left out, since the request lists them."""
     names = [tool["function"]["name"] for tool in chat_of_responses(ask())["tools"]]
     assert names == ["team__spawn", "spawn"]
+
+
+def test_namespace_without_a_name_has_no_tools() -> None:
+    assert names_by_flat_name([{"type": "namespace", "tools": [SPAWN]}, *TOOLS]) == {"team__spawn": ("team", "spawn")}
 
 
 def test_call_in_input_keeps_its_namespace() -> None:
