@@ -1,16 +1,20 @@
 """What refusing a body costs, in CPU time and memory, against what accepting one costs.
 
 CPU time is the thread's own, so a busy machine does not lengthen it, and each figure is the least of several; all
-bounds are multiples of what an accepted body takes in the same run.
+bounds are multiples of what an accepted body takes in the same run. Where a request is translated to the wire format of
+its model, the translation counts, and so does naming the client's fields in its error.
 """
 
 import asyncio
+import base64
 import gc
 import random
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache, partial
+from typing import Any
 
 import orjson
 import pytest
@@ -21,9 +25,15 @@ from starlette.types import Message
 from apps.platform_api.chat.schemas import ChatRequestBody
 from apps.platform_api.http.body.json_body import parse
 from apps.platform_api.http.body.request_body import BodyBudget, BodyLimits, BoundedRequestBody
+from apps.platform_api.messages.requests import parse_messages_body
 from apps.platform_api.openai.requests import parse_openai_body
+from apps.platform_api.responses.requests import parse_responses_body
+from platform_app.config import ProviderConfig
 from platform_app.errors import PlatformError
-from platform_app.llm.requests import Operation
+from platform_app.llm.http.response import ProviderLimits
+from platform_app.llm.providers.factory import make_adapter
+from platform_app.llm.requests import ModelRequest, Operation, UpstreamCall
+from platform_app.llm.translation.field_names.client_fields import TranslatingAdapter, name_client_fields
 
 pytestmark = pytest.mark.proof
 
@@ -75,7 +85,37 @@ def openai(raw: bytes, facts: object) -> object:
     return parse_openai_body(raw, Operation.CHAT, facts)  # type: ignore[arg-type]  # see above
 
 
-PARSERS = {"platform": platform, "openai": openai}
+def translated(client: str, wire: str, raw: bytes, facts: Any) -> object:
+    """Read a request of this client format, and translate it to the wire format of its model's provider."""
+    request: ModelRequest
+    match client:
+        case "chat":
+            request = parse_openai_body(raw, Operation.CHAT, facts).request
+        case "responses":
+            request = parse_responses_body(raw, facts).request()
+        case _:
+            request = parse_messages_body(raw, Operation.CHAT, facts)
+    config = ProviderConfig.model_validate({"wire_format": wire, "base_url": "http://provider/v1"})
+    pool: Any = None
+    adapter = make_adapter(config, pool, ProviderLimits(30.0, 30.0, 1 << 25))
+    call = UpstreamCall("up", request.body, 10.0, stream=request.stream, format=request.format)
+    assert isinstance(adapter, TranslatingAdapter)
+    try:
+        return adapter.translate(call)
+    except PlatformError as error:
+        name_client_fields(error, call, adapter)
+        raise
+
+
+TRANSLATIONS = (
+    ("chat", "anthropic"), ("chat", "openai-responses"), ("responses", "openai"), ("responses", "anthropic"),
+    ("messages", "openai"), ("messages", "openai-responses"),
+)  # fmt: skip
+PARSERS: dict[str, Callable[..., object]] = {
+    "platform": platform,
+    "openai": openai,
+    **{f"{client} to {wire}": partial(translated, client, wire) for client, wire in TRANSLATIONS},
+}
 
 
 def cost_of(raw: bytes, parser: Callable[..., object], *, times: int = 3) -> Cost:
@@ -114,10 +154,20 @@ def collects_garbage_as_a_worker_does() -> Iterator[None]:
     gc.set_threshold(*before)
 
 
+def short_texts(client: str, size: int) -> bytes:
+    """An accepted request of about this size, of texts as short as those of the hostile ones."""
+    kind = "input_text" if client == "responses" else "text"
+    part = {"type": kind, "text": "x"}
+    message = {"role": "user", "content": [part] * (size // len(orjson.dumps(part)))}
+    body: dict[str, Any] = {"input": [message]} if client == "responses" else {"messages": [message]}
+    return orjson.dumps({**body, "max_tokens": 5} if client == "messages" else body)
+
+
 @pytest.fixture(scope="module", params=PARSERS)
 def way(request: pytest.FixtureRequest) -> tuple[Callable[..., object], Cost, int]:
     """A parser, what it takes for an accepted body, and that body's size."""
-    raw = conversation(400 * 1024)
+    client, _, wire = request.param.partition(" to ")
+    raw = short_texts(client, 300 * 1024) if wire else conversation(400 * 1024)
     cost = cost_of(raw, PARSERS[request.param], times=5)
     assert cost.outcome == "accepted"
     return PARSERS[request.param], cost, len(raw)
@@ -152,6 +202,91 @@ HOSTILE = {
     "tools of many": b'{"prompt":"x","tools":[' + b"{}," * 30_000 + b"{}]}",
     "wrong roles": b'{"messages":[' + b'{"role":"' + b"r" * 30 + b'"},' * 30_000 + b"{}]}",
 }  # fmt: skip
+
+
+USER = {"role": "user", "content": "x"}
+CALLED = {"id": "a", "function": {"name": "f", "arguments": "{}"}}
+MANY = b"[" + b"[]," * 300_000 + b"[]]"
+CARRIED = "fbt1." + base64.urlsafe_b64encode(b"[" + b"{}," * 300_000 + b"{}]").decode()
+SIGNED = "fbr1." + base64.urlsafe_b64encode(b'{"type":"reasoning","x":%b}' % MANY).decode()
+
+
+def asked(*turns: object, **fields: object) -> bytes:
+    return orjson.dumps({"messages": [USER, *turns], "max_tokens": 5, **fields})
+
+
+def given_to(*items: object, **fields: object) -> bytes:
+    return orjson.dumps({"input": [USER, *items], **fields})
+
+
+def with_arguments(text: str) -> bytes:
+    call = {"id": "a", "function": {"name": "f", "arguments": text}}
+    return asked({"role": "assistant", "tool_calls": [call]}, {"role": "tool", "tool_call_id": "a", "content": "x"})
+
+
+def with_schema(schema: object) -> bytes:
+    return asked(response_format={"type": "json_schema", "json_schema": {"name": "n", "schema": schema}})
+
+
+def with_image(url: str) -> bytes:
+    return asked({"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]})
+
+
+HOSTILE_REQUESTS: dict[str, dict[str, bytes]] = {
+    "chat": {
+        "a data URL of blanks": with_image("data:" + " " * 100_000 + "x"),
+        "a data URL of escapes": with_image("data:image/png;base64," + "%41" * 300_000),
+        "calls with one id": asked({"role": "assistant", "tool_calls": [CALLED] * 5000}),
+        "many results": asked({"role": "assistant", "tool_calls": [CALLED] * 3000},
+                              *[{"role": "tool", "tool_call_id": "a", "content": "x"}] * 3000),
+        "many values in arguments": with_arguments(f'{{"a":{MANY.decode()}}}'),
+        "numbers in arguments": with_arguments('{"a":[' + "1," * 500_000 + '1],"b":1e999}'),
+        "a schema with a long name": with_schema({"properties": {"k" * 200_000: {"anyOf": [{}] * 5000}}}),
+        "an unknown field with a long name": asked(**{"k" * 500_000: 1}),
+        "refused at its end": asked(*[USER] * 5000, {"role": "nobody"}),
+    },
+    "responses": {
+        "a namespace with a long name": given_to(
+            tools=[{"type": "namespace", "name": "N" * 100_000,
+                    "tools": [{"type": "function", "name": "a"}] * 3000}]),
+        "calls with one id": given_to(
+            *[{"type": "function_call", "call_id": "a", "name": "f", "arguments": "{}"}] * 4000),
+        "tools added one by one": given_to(
+            *[{"type": "additional_tools", "tools": [{"type": "function", "name": f"a{n}"}]} for n in range(4000)]),
+        "many values in reasoning": given_to({"type": "reasoning", "encrypted_content": CARRIED}),
+        "an allowed tool again and again": given_to(
+            tools=[{"type": "function", "name": "f", "description": "d" * 100_000}],
+            tool_choice={"type": "allowed_tools", "tools": [{"type": "function", "name": "f"}] * 3000}),
+        "an unknown field with a long name": given_to(**{"k" * 500_000: 1}),
+        "refused at its end": given_to(*[USER] * 5000, {"type": "nobody"}),
+        "refused by the provider's format": given_to(*[USER] * 5000, top_logprobs=True),
+    },
+    "messages": {
+        "calls with one id": asked(
+            {"role": "assistant", "content": [{"type": "tool_use", "id": "a", "name": "f"}] * 5000}, USER),
+        "many values in a signature": asked(
+            {"role": "assistant", "content": [{"type": "thinking", "thinking": "x", "signature": SIGNED}]}, USER),
+        "an unknown field with a long name": asked(**{"k" * 500_000: 1}),
+        "refused at its end": asked(*[USER] * 5000, {"role": "nobody"}),
+        "refused by the provider's format": asked(*[USER] * 5000, top_k=5),
+    },
+}  # fmt: skip
+
+
+@cache
+def accepted_cost(client: str, wire: str) -> Cost:
+    return cost_of(short_texts(client, 300 * 1024), PARSERS[f"{client} to {wire}"], times=5)
+
+
+@pytest.mark.parametrize(
+    ("client", "wire", "name"),
+    [(client, wire, name) for client, wire in TRANSLATIONS for name in HOSTILE_REQUESTS[client]],
+)
+def test_refused_translation_costs_no_more_than_an_accepted(client: str, wire: str, name: str) -> None:
+    raw = short_texts(client, 300 * 1024)
+    accepted = accepted_cost(client, wire)
+    assert accepted.outcome == "accepted"
+    require_cheap(HOSTILE_REQUESTS[client][name], PARSERS[f"{client} to {wire}"], accepted, len(raw))
 
 
 @pytest.mark.parametrize("name", HOSTILE)
