@@ -8,13 +8,19 @@ from platform_app.auth.caller import Caller
 from platform_app.errors import ModelNotAllowed, ProviderFailed, RateLimited, Unavailable
 from platform_app.ledger.interfaces import Ledger
 from platform_app.llm.errors import CountingUnsupported
+from platform_app.llm.formats import ApiFormat
 from platform_app.llm.interfaces import UpstreamResponse
 from platform_app.llm.models.registry import ModelRegistry, ServedModel
 from platform_app.llm.requests import AttemptLog, ModelCall, ModelRequest, Operation
 from platform_app.llm.responses import ModelResponse
 from platform_app.llm.translation.field_names.client_fields import use_client_names
 from platform_app.llm.usage.counts import TokenUsage
-from platform_app.llm.usage.token_estimate import estimate_prompt_tokens, requested_output_tokens
+from platform_app.llm.usage.settlement import REMOTE_TOKENS
+from platform_app.llm.usage.token_estimate import (
+    estimate_prompt_tokens,
+    requested_output_tokens,
+    usual_output_tokens,
+)
 from platform_app.metering import CallMeter, assumed_costs
 from platform_app.observability.context import RequestContext
 from platform_app.observability.tracing.content import ContentCapture
@@ -34,6 +40,9 @@ class ChatResult:
     response: UpstreamResponse
     usage: TokenUsage | None = None
     """The provider's token counts for a JSON response; None if they are not plausible. A stream has its own `usage`."""
+    conversation_tokens: int = 0
+    """The tokens of the conversation with this response. If the provider has not counted them, as at the start of a
+    stream, this is the estimate of the prompt and of the usual output."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +113,10 @@ class ChatService:
             meter.follow(response)
         route = call.attempt_log.route
         assert route is not None  # noqa: S101 - a response came from a route
-        return ChatResult(model.shown_name, route.provider, route.upstream_model, response, usage)
+        tokens = 0
+        if request.format is ApiFormat.RESPONSES:
+            tokens = self._conversation_tokens(request, estimate, usage)
+        return ChatResult(model.shown_name, route.provider, route.upstream_model, response, usage, tokens)
 
     async def count_tokens(self, request: ModelRequest, caller: Caller, context: RequestContext) -> TokenCount:
         """Return the tokens of a request that is not sent to the model. It counts as a request for the limits, and uses
@@ -170,10 +182,17 @@ class ChatService:
 
     def _estimate(self, request: ModelRequest) -> TokenUsage:
         """Return the upper estimate of the tokens that the request may use."""
-        prompt = estimate_prompt_tokens(request.body)
+        prompt = estimate_prompt_tokens(request.body) + request.stored_tokens
         generates = request.operation is Operation.CHAT
         output = requested_output_tokens(request.body, self.models.default_output_tokens) if generates else 0
         return TokenUsage(prompt, output, prompt + output)
+
+    def _conversation_tokens(self, request: ModelRequest, estimate: TokenUsage, usage: TokenUsage | None) -> int:
+        if usage is None:
+            usage = TokenUsage(
+                estimate.prompt_tokens, usual_output_tokens(request.body, self.models.default_output_tokens)
+            )
+        return min(usage.prompt_tokens + usage.completion_tokens, REMOTE_TOKENS)
 
     def _usage(
         self, estimate: TokenUsage, model: ServedModel, caller: Caller, context: RequestContext

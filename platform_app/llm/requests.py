@@ -46,6 +46,8 @@ class ModelRequest:
     request refers to (`previous_response_id`)."""
     stored_model: str | None = None
     """The public model that stored what the request refers to; the key must be allowed to use it too."""
+    stored_tokens: int = 0
+    """The tokens of what the request refers to: a part of its input."""
     offered_tools: tuple[str, ...] = ()
     """Those of `extra_fields` that are left out for a provider that must not get them, instead of a refusal:
     request_fields.offered_tools."""

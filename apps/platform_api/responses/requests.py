@@ -58,6 +58,7 @@ class ResponsesBody:
             format=ApiFormat.RESPONSES,
             pinned=pinned,
             stored_model=None if before is None else before.model,
+            stored_tokens=0 if before is None else before.tokens,
             offered_tools=offered_tools(self.fields, extra) if extra else (),
         )
 

@@ -18,6 +18,8 @@ from platform_app.errors import (
 )
 from platform_app.ledger.events.event import decode
 from platform_app.ledger.events.usage_record import MAX_TOKENS
+from platform_app.llm.chunk_stream import ChunkStream
+from platform_app.llm.formats import ApiFormat
 from platform_app.llm.requests import ModelRequest, Operation
 from platform_app.llm.responses import ModelResponse
 from tests.support.fakes.chat_service import BODY, CALLER, USAGE, World, chunk
@@ -236,6 +238,31 @@ async def test_closed_stream_is_estimated(world: World) -> None:
     record = world.record
     assert (record.outcome, record.estimated) == ("client_closed", True)
     assert record.completion_tokens >= 100
+
+
+@pytest.mark.parametrize("stored", [0, 9000])
+async def test_abandoned_stream_is_charged_its_stored_input(world: World, stored: int) -> None:
+    """The provider reads the whole stored conversation, and counts it only at the end."""
+    world.upstream.chunks = [chunk("Hi"), chunk("there")]
+    request = ModelRequest(
+        "big", {"input": "x", "max_output_tokens": 50}, stream=True, format=ApiFormat.RESPONSES, stored_tokens=stored
+    )
+    result = await world.chat.send(request, CALLER, world.context)
+    assert isinstance(result.response, ChunkStream)
+    await result.response.aclose()
+    own = world.record.prompt_tokens - stored
+    assert 0 < own < 10
+    assert world.record.estimated
+    assert result.conversation_tokens == stored + own + 50
+
+
+async def test_counted_response_gives_the_tokens_of_its_conversation(world: World) -> None:
+    body = {"choices": [{"message": {"role": "assistant", "content": "hi"}}], "usage": USAGE}
+    world.upstream.completion = ModelResponse(b"{}", body)
+    request = ModelRequest("big", {"input": "x"}, format=ApiFormat.RESPONSES)
+    result = await world.chat.send(request, CALLER, world.context)
+    assert result.usage is not None
+    assert result.conversation_tokens == 10
 
 
 async def test_cancelled_read_of_idle_stream_closes_provider_stream(world: World) -> None:

@@ -35,6 +35,9 @@ class StoredId:
     upstream_model: str
     response_id: str
     """The provider's id."""
+    tokens: int = 0
+    """The tokens of the conversation up to this response, counted or estimated: a request that continues it has them as
+    its input, in addition to its own."""
 
 
 def owner_digest(owner: str) -> str:
@@ -44,7 +47,11 @@ def owner_digest(owner: str) -> str:
 
 def sign_id(stored: StoredId, peppers: Peppers) -> str:
     """Return the id that the client gets."""
-    fields = [stored.owner, stored.model, stored.provider, stored.upstream_model, stored.response_id]
+    fields: list[str | int] = [
+        stored.owner, stored.model, stored.provider, stored.upstream_model, stored.response_id
+    ]  # fmt: skip
+    if stored.tokens:
+        fields.append(stored.tokens)
     content = orjson.dumps(fields)
     signed = _mac(content, peppers, peppers.current) + content
     return _PREFIX + base64.urlsafe_b64encode(signed).rstrip(b"=").decode()

@@ -30,7 +30,10 @@ def signer(caller: Caller, peppers: Peppers) -> Callable[[ChatResult], Callable[
 
     def sign_for(result: ChatResult) -> Callable[[str], str]:
         return lambda response_id: sign_id(
-            StoredId(owner, result.model, result.provider, result.upstream_model, response_id), peppers
+            StoredId(
+                owner, result.model, result.provider, result.upstream_model, response_id, result.conversation_tokens
+            ),
+            peppers,
         )
 
     return sign_for

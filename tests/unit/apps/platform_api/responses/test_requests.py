@@ -50,8 +50,9 @@ def test_request_is_stateless_unless_it_asks_to_be_stored() -> None:
 def test_previous_response_pins_its_route() -> None:
     body = parse_responses_body(orjson.dumps({"previous_response_id": "resp_signed", "store": True}))
 
-    request = body.request(StoredId("owner", "smart", "openai", "gpt-5", "resp_1"))
+    request = body.request(StoredId("owner", "smart", "openai", "gpt-5", "resp_1", 9000))
 
     assert request.pinned == ("openai", "gpt-5")
+    assert request.stored_tokens == 9000
     assert request.model == request.stored_model == "smart"
     assert request.body["previous_response_id"] == "resp_1"

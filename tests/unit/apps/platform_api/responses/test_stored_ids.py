@@ -85,6 +85,13 @@ def test_signer_takes_owner_and_result() -> None:
     assert read_id(signer(caller, PEPPERS)(result)("resp_0a1b"), "billing", PEPPERS) == STORED
 
 
+def test_signed_id_has_the_tokens_of_its_conversation() -> None:
+    caller = Caller("k" * 12, "key", "billing", "test", frozenset())
+    result = ChatResult("smart", "openai", "gpt-5", RESPONSE, conversation_tokens=9000)
+    given = signer(caller, PEPPERS)(result)("resp_0a1b")
+    assert read_id(given, "billing", PEPPERS) == replace(STORED, tokens=9000)
+
+
 async def test_unreadable_pepper_is_an_outage() -> None:
     class Broken:
         async def current(self) -> Peppers:
