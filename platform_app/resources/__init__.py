@@ -189,7 +189,7 @@ async def open_resources(
             authenticator=Authenticator(
                 keys, peppers, cache, _auth_policy(settings), throttle=_throttle(settings, limiter)
             ),
-            lifecycle=KeyLifecycle(engine, key_rules, RedisKeyEvents(redis, cache)),
+            lifecycle=KeyLifecycle(engine, key_rules, RedisKeyEvents(redis, cache), peppers),
             limits=limits,
             models=models,
             chat=ChatService(models, limits, ledger, settings.provider_total_timeout_seconds),

@@ -40,11 +40,8 @@ async def open_key_admin(
         redis = make_redis(settings)
         stack.push_async_callback(redis.aclose)
         rules = key_rules_of(config) if config else KeyRules()
-        yield KeyAdmin(
-            KeyStore(engine),
-            KeyLifecycle(engine, rules, RedisKeyEvents(redis)),
-            SecretPeppers(secrets, settings.api_key_pepper_secret_name),
-        )
+        peppers = SecretPeppers(secrets, settings.api_key_pepper_secret_name)
+        yield KeyAdmin(KeyStore(engine), KeyLifecycle(engine, rules, RedisKeyEvents(redis), peppers), peppers)
 
 
 def key_rules_of(config: PlatformConfig) -> KeyRules:

@@ -3,7 +3,7 @@
 Each change and its audit event are one transaction. After the commit an event is published to every process.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
@@ -11,6 +11,7 @@ from typing import Any, Literal
 from sqlalchemy import ColumnElement, and_, delete, exists, func, insert, literal, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from platform_app.auth.authenticator import PepperSource
 from platform_app.auth.keys.audit import write_audit_event
 from platform_app.auth.keys.events import KeyEvents
 from platform_app.auth.keys.locked_keys import Holder, LockedKeys, lock_holder, lock_keys
@@ -31,7 +32,7 @@ from platform_app.auth.tokens import Token, generate_token
 from platform_app.db.advisory_locks import AdvisoryLock
 from platform_app.db.connections import begin
 from platform_app.db.models import ApiKey, ApiKeySecret
-from platform_app.errors import Conflict, PlatformError
+from platform_app.errors import Conflict, PlatformError, SecretError
 from platform_app.observability import metrics
 from platform_app.observability.logging import get_logger
 
@@ -41,10 +42,20 @@ _log = get_logger("auth")
 class KeyLifecycle:
     """Each method is one short transaction; raises PlatformErrors, and DATABASE_ERRORS unchanged."""
 
-    def __init__(self, engine: AsyncEngine, rules: KeyRules, events: KeyEvents) -> None:
+    def __init__(
+        self, engine: AsyncEngine, rules: KeyRules, events: KeyEvents, peppers: PepperSource | None = None
+    ) -> None:
+        """
+        Args:
+            engine: the database.
+            rules: what a key may have.
+            events: announces a change to every process.
+            peppers: the live ones; without them, a secret under any pepper counts as valid.
+        """
         self._engine = engine
         self._rules = rules
         self._events = events
+        self._peppers = peppers
 
     async def create(self, new: NewKey, peppers: Peppers, actor: Actor) -> tuple[KeyRecord, Token]:
         """Create a key. The token that is returned contains the secret, which is not stored.
@@ -89,13 +100,14 @@ class KeyLifecycle:
         """
         fields = changes.fields()
         self._rules.check_fields(fields)
+        live = await self._live_versions() if fields.keys() & {"expires_at", "scopes"} else None
         async with self._change("update", key_id, actor) as (connection, keys):
             before = keys.target
             self._rules.check_grant(keys.holder.key, fields)
             if gives_power(fields):
                 check_secret_end(keys.holder.secret_ends_at, fields.get("expires_at", before.expires_at))
             if weakens_admin(before, fields):
-                await _keep_an_admin(connection, key_id)
+                await _keep_an_admin(connection, key_id, live)
             after = await _write(connection, key_id, _sorted(fields)) if fields else before
             await write_audit_event(connection, actor, "api_key.update", key_id, before=before, after=after)
         await self._events.publish_change(key_id)
@@ -172,10 +184,11 @@ class KeyLifecycle:
             ValidationFailed: the reason is empty or invalid.
         """
         check_reason(reason)
+        live = None if force else await self._live_versions()
         async with self._change("revoke", key_id, actor) as (connection, keys):
             before = keys.target
             if is_active_admin(before) and not force:
-                await _keep_an_admin(connection, key_id)
+                await _keep_an_admin(connection, key_id, live)
             values = {"revoked_at": func.now(), "revoked_by": actor.name, "revoked_reason": reason}
             after = await _write(connection, key_id, values)
             await write_audit_event(
@@ -183,6 +196,16 @@ class KeyLifecycle:
             )
         await self._events.publish_change(key_id)
         return after
+
+    async def _live_versions(self) -> Collection[int] | None:
+        """Return the versions of the live peppers; None if they cannot be read, since a leaked key must be revocable
+        while the secret store is down."""
+        if self._peppers is None:
+            return None
+        try:
+            return list((await self._peppers.current()).by_version)
+        except SecretError:
+            return None
 
     @asynccontextmanager
     async def _change(
@@ -249,11 +272,13 @@ async def _active_admin(connection: AsyncConnection) -> str | None:
     return (await connection.execute(statement)).scalar_one_or_none()
 
 
-async def _keep_an_admin(connection: AsyncConnection, key_id: str) -> None:
-    """Raise Conflict unless another administrator's key remains that does not expire and has a secret without an
-    end."""
+async def _keep_an_admin(connection: AsyncConnection, key_id: str, live: Collection[int] | None) -> None:
+    """Raise Conflict unless another administrator's key remains that does not expire and has a secret without an end,
+    under one of the `live` versions of the pepper; None means any version."""
     await _lock_admins(connection)
     endless_secret = exists().where(ApiKeySecret.key_id == ApiKey.key_id, ApiKeySecret.not_after.is_(None))
+    if live is not None:
+        endless_secret = endless_secret.where(ApiKeySecret.pepper_version.in_(live))
     staying = select(ApiKey.key_id).where(
         ApiKey.key_id != key_id,
         ApiKey.scopes.contains([ALL]),

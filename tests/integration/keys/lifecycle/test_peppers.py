@@ -4,13 +4,16 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+import pytest
+
 from platform_app.auth.authenticator import Authenticator, AuthPolicy, SecretPeppers
 from platform_app.auth.cache import KeyCache
+from platform_app.auth.keys.records import KeyChanges
 from platform_app.auth.keys.store import KeyStore
 from platform_app.auth.pepper import parse_peppers
 from platform_app.config import load_settings
 from platform_app.db.engine import make_engine
-from platform_app.errors import InvalidApiKey
+from platform_app.errors import Conflict, InvalidApiKey
 from platform_app.secret_store.env import EnvSecretStore
 from tests.support.gateway.key_lifecycle import (
     BOTH,
@@ -19,6 +22,7 @@ from tests.support.gateway.key_lifecycle import (
     TWO,
     Keys,
     cli_ok,
+    id_of,
 )
 from tests.support.gateway.keys_api import sql
 
@@ -42,6 +46,30 @@ async def test_only_valid_secrets_are_counted_by_pepper(keys: Keys, own_database
     assert await keys.admin.keys.secrets_by_pepper() == {2: 1}
     await keys.admin.lifecycle.revoke(record.key_id, "a test", OPERATOR)
     assert await keys.admin.keys.secrets_by_pepper() == {}
+
+
+async def test_administrator_under_removed_pepper_does_not_count(keys: Keys, own_database: str) -> None:
+    last, useless = await keys.new_admin(), await keys.new_admin()
+    update = "UPDATE api_key_secrets SET pepper_version = 7 WHERE key_id = :id"
+    sql(own_database, update, id=id_of(useless))
+    for change in (
+        keys.revoke(last),
+        keys.admin.lifecycle.update(id_of(last), KeyChanges(scopes=["platform:chat"]), last),
+    ):
+        with pytest.raises(Conflict, match="last administrator"):
+            await change
+    sql(own_database, update.replace("7", "1"), id=id_of(useless))
+    await keys.revoke(last)
+
+
+@pytest.mark.parametrize("text", ["", "short"])
+async def test_unreadable_pepper_does_not_prevent_revocation(
+    keys: Keys, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    first, _ = await keys.new_admin(), await keys.new_admin()
+    source = EnvSecretStore({"PEPPER": text} if text else {})
+    monkeypatch.setattr(keys.admin.lifecycle, "_peppers", SecretPeppers(source, "PEPPER"))
+    await keys.revoke(first)
 
 
 @asynccontextmanager
