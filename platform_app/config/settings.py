@@ -126,6 +126,7 @@ class Settings(SecretStoreSettings):
     max_body_bytes_in_flight_per_key: Annotated[int, Field(ge=1024, le=1 << 40)] = 32 * 1024 * 1024
     max_json_values: Annotated[int, Field(ge=1000, le=10_000_000)] = 100_000
     max_head_bytes: Annotated[int, Field(ge=1024, le=1024 * 1024)] = 32 * 1024
+    max_head_bytes_in_flight: Annotated[int, Field(ge=64 * 1024, le=1 << 40)] = 32 * 1024 * 1024
     max_header_count: Annotated[int, Field(ge=10, le=10_000)] = 100
     max_trailer_bytes: Annotated[int, Field(ge=2, le=1024 * 1024)] = 8 * 1024
     max_pipelined_bytes: Annotated[int, Field(ge=1024, le=16 * 1024 * 1024)] = 64 * 1024

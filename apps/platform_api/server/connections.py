@@ -9,6 +9,7 @@ from ipaddress import ip_address
 from typing import Protocol
 
 from apps.platform_api.server.limits import ServerLimits
+from apps.platform_api.server.memory import BurstMemory
 from apps.platform_api.server.refusal import Reason, Refusal
 from platform_app.config import Network
 from platform_app.observability import metrics
@@ -32,6 +33,9 @@ class Connection(Protocol):
 
     def close_idle(self) -> None:
         """Close the idle connection, so that another one can be admitted."""
+
+    def refuse_held(self) -> None:
+        """Refuse the request whose bytes are held, to free them."""
 
     def unsent(self) -> int:
         """Return the number of response bytes that the client has not received."""
@@ -65,6 +69,10 @@ class Connections:
         """Those of them that were closed for another connection and no longer count."""
         self._by_network: dict[str, int] = {}
         self._idle: OrderedDict[Connection, None] = OrderedDict()
+        self._held: OrderedDict[Connection, int] = OrderedDict()
+        """The bytes of requests that wait in connections for their rest or their turn; the oldest come first."""
+        self._held_bytes = 0
+        self._memory = BurstMemory()
         self._logged: dict[Reason, float] = {}
         self._timer: asyncio.TimerHandle | None = None
 
@@ -91,6 +99,7 @@ class Connections:
             return
         self._all.discard(connection)
         self._idle.pop(connection, None)
+        self.hold(connection, 0)
         if connection in self._evicted:
             self._evicted.discard(connection)
         else:
@@ -110,6 +119,20 @@ class Connections:
             self._idle.pop(connection, None)
         elif connection in self._all:
             self._idle[connection] = None
+
+    def hold(self, connection: Connection, size: int) -> None:
+        """Note the bytes that a connection holds of incomplete or waiting requests. If all hold too many together, the
+        oldest are refused: a head that arrives as usual is complete long before it is the oldest."""
+        self._held_bytes += size - self._held.get(connection, 0)
+        if size:
+            self._held[connection] = size
+        else:
+            self._held.pop(connection, None)
+        while self._held_bytes > self._limits.heads_in_flight:
+            oldest, freed = self._held.popitem(last=False)
+            self._held_bytes -= freed
+            self._memory.note(self._held_bytes + freed, self.now)
+            oldest.refuse_held()
 
     def common_headers(self, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
         """Return the header lines of uvicorn's own headers, such as the date. uvicorn replaces `headers` once a
@@ -155,7 +178,9 @@ class Connections:
 
     def _bound_unsent(self) -> None:
         sizes = {connection: size for connection in self._all if (size := connection.unsent())}
-        excess = sum(sizes.values()) - self._limits.unsent_bytes
+        unsent = sum(sizes.values())
+        self._memory.note(unsent + self._held_bytes, self.now)
+        excess = unsent - self._limits.unsent_bytes
         if excess <= 0:
             return
         for connection in sorted(sizes, key=sizes.__getitem__, reverse=True):
@@ -181,7 +206,7 @@ class Connections:
                 self._drop(connection, error)
         self._bound_unsent()
         metrics.HTTP_CONNECTIONS.set(len(self._all))
-        if not self._all:
+        if not self._all and not self._memory.pending:
             self._timer.cancel()
             self._timer = None
 

@@ -17,6 +17,9 @@ class ServerLimits:
     """Maximum size of the fields after a chunked body, which are read and dropped."""
     pipelined_bytes: int = 64 * 1024
     """Maximum bytes that are read ahead during a request. A connection that sends more ends after that response."""
+    heads_in_flight: int = 32 * 1024 * 1024
+    """Maximum bytes of incomplete heads, and of requests that were read ahead, in this process. Beyond it, the
+    connection whose bytes wait longest is refused."""
     head_seconds: float = 10.0
     """From the start of a connection, or from a head's first byte, to the head's end."""
     idle_seconds: float = 75.0
@@ -52,6 +55,7 @@ def server_limits(settings: Settings, open_files: int) -> ServerLimits:
         header_count=settings.max_header_count,
         trailer_bytes=settings.max_trailer_bytes,
         pipelined_bytes=settings.max_pipelined_bytes,
+        heads_in_flight=settings.max_head_bytes_in_flight,
         head_seconds=settings.head_timeout_seconds,
         idle_seconds=settings.keep_alive_seconds,
         data_rate=settings.min_data_rate,

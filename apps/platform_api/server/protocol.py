@@ -16,12 +16,12 @@ from apps.platform_api.server.exchange import Exchange
 from apps.platform_api.server.head import HEAD_END, RequestHead, head_too_large, parse_head, refuse_early
 from apps.platform_api.server.incoming_body import ChunkedBody, IncomingBody, LengthBody
 from apps.platform_api.server.limits import ServerLimits
+from apps.platform_api.server.reader_rate import ReaderRate
 from apps.platform_api.server.refusal import Reason, Refusal, RequestRefusedError, refusal_response
 from apps.platform_api.server.write_coalescing import CoalescingWriter
 from platform_app.observability.networks import unmapped
 
 _NO_TIME = float("inf")
-STANDS_STILL_SECONDS = 1.0
 
 
 class ServerProtocol(asyncio.Protocol):
@@ -41,9 +41,12 @@ class ServerProtocol(asyncio.Protocol):
         self._loop = _loop or asyncio.get_running_loop()
         self._transport: asyncio.Transport
         self._writer: CoalescingWriter
+        self._rate: ReaderRate
         self._buffer = bytearray()
         self._searched = 0
         """The bytes at the start of the buffer that were searched for the end of a head."""
+        self._held = 0
+        """The bytes of the buffer that were noted as held."""
         self._may_skip_line = True
         self._exchange: Exchange | None = None
         self._body: IncomingBody | None = None
@@ -57,11 +60,6 @@ class ServerProtocol(asyncio.Protocol):
         self._closes_at = _NO_TIME
         self._waits_until = _NO_TIME
         """When the timeout for a head expires."""
-        self._taken, self._taken_at = 0, 0.0
-        """The bytes that the client had received when its rate was last measured, and the time of that."""
-        self._seen, self._moved_at = 0, 0.0
-        """The bytes that the client had received at the last check, and the time of their last change, or of the last
-        check at which it had received all."""
         self.closing = False
         self.address = "unix"
         self._addresses: tuple[Any, Any] = (None, None)
@@ -72,6 +70,7 @@ class ServerProtocol(asyncio.Protocol):
         """See asyncio.BaseProtocol."""
         self._transport = transport
         self._writer = CoalescingWriter(transport, self._loop)
+        self._rate = ReaderRate(transport, self._writer, self._limits, self._connections.now)
         peer, here = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
         if isinstance(peer, tuple):
             self.address = unmapped(str(peer[0]))
@@ -82,7 +81,6 @@ class ServerProtocol(asyncio.Protocol):
             self._close()
             return
         self._server.connections.add(self)  # type: ignore[arg-type]  # uvicorn's own classes have no common base
-        self._taken_at = self._moved_at = self._connections.now
         self._waits_until = self._connections.now + self._limits.head_seconds
         self._connections.set_idle(self, idle=True)
 
@@ -112,6 +110,8 @@ class ServerProtocol(asyncio.Protocol):
             self._advance()
         except RequestRefusedError as error:
             self._refuse(error.refusal)
+        if self._buffer or self._held:
+            self._note_held()
 
     def eof_received(self) -> None:
         """Treat a client that closed its half of the connection as disconnected. The server cannot distinguish the two,
@@ -151,12 +151,29 @@ class ServerProtocol(asyncio.Protocol):
                     return
             elif self._exchange is not None:
                 if len(self._buffer) > self._limits.pipelined_bytes:
-                    self._connections.count(Reason.PIPELINE, self.address)
-                    self._exchange.keep_alive = False
-                    self._drop_input()
+                    self._stop_reading_ahead(Reason.PIPELINE)
                 return
             elif not self._begin_request():
                 return
+
+    def _note_held(self) -> None:
+        self._held = len(self._buffer) if self._body is None else 0
+        self._connections.hold(self, self._held)
+
+    def refuse_held(self) -> None:
+        """See connections.Connection."""
+        if self._exchange is not None:
+            self._stop_reading_ahead(Reason.HEADS_IN_FLIGHT)
+            return
+        message = "This instance holds too many incomplete requests. Send the whole head at once, or try again shortly."
+        self._refuse(Refusal(503, "overloaded", Reason.HEADS_IN_FLIGHT, message))
+
+    def _stop_reading_ahead(self, reason: Reason) -> None:
+        """Drop the requests that were read ahead. The connection closes after the current response."""
+        self._connections.count(reason, self.address)
+        assert self._exchange is not None  # noqa: S101 - the callers checked it
+        self._exchange.keep_alive = False
+        self._drop_input()
 
     def _take_body(self, body: IncomingBody) -> None:
         content = body.take(self._buffer)
@@ -243,6 +260,8 @@ class ServerProtocol(asyncio.Protocol):
         self._drops = True
         self._buffer = bytearray()
         self._body = None
+        if self._held:
+            self._note_held()
 
     # ConnectionHandle, the interface for Exchange.
 
@@ -321,23 +340,23 @@ class ServerProtocol(asyncio.Protocol):
     def check(self, now: float) -> None:
         """See connections.Connection."""
         if self._transport.is_closing():
-            if self._stalls(now):
+            if self._rate.stalls(now):
                 self.end_slow_reader()
             return
         if now >= self._closes_at:
-            self.end_slow_reader() if self._stalls(now) else self._transport.close()
+            self.end_slow_reader() if self._rate.stalls(now) else self._transport.close()
         elif self._exchange is None and now >= self._waits_until:
             self._end_wait()
-        elif self._stalls(now):
+        elif self._rate.stalls(now):
             self.end_slow_reader()
 
     def unsent(self) -> int:
         """See connections.Connection."""
-        return self._writer.waiting + self._transport.get_write_buffer_size()
+        return self._rate.unsent()
 
     def stands_still(self, now: float) -> bool:
         """See connections.Connection."""
-        return self._received() == self._seen and now - self._moved_at >= STANDS_STILL_SECONDS
+        return self._rate.stands_still(now)
 
     def end_slow_reader(self) -> None:
         """See connections.Connection."""
@@ -352,25 +371,6 @@ class ServerProtocol(asyncio.Protocol):
         self._connections.count(Reason.UNREAD_BODY if self._body is not None else Reason.IDLE, self.address)
         self._connections.set_idle(self, idle=False)
         self._transport.close()
-
-    def _stalls(self, now: float) -> bool:
-        """Return whether the client reads too slowly. The rate is measured every `write_seconds`."""
-        taken = self._received()
-        if taken != self._seen:
-            self._seen, self._moved_at = taken, now
-        if taken == self._writer.written:
-            self._taken, self._taken_at, self._moved_at = taken, now, now
-            return False
-        elapsed = now - self._taken_at
-        if elapsed < self._limits.write_seconds:
-            return False
-        slow = taken - self._taken < self._limits.data_rate * elapsed
-        self._taken, self._taken_at = taken, now
-        return slow
-
-    def _received(self) -> int:
-        """Return the bytes that the client has received."""
-        return self._writer.written - self._transport.get_write_buffer_size()
 
 
 def protocol_factory(limits: ServerLimits, connections: Connections) -> Callable[..., ServerProtocol]:

@@ -29,6 +29,7 @@ class Reason(StrEnum):
     BODY_SLOW = "body_slow"
     BODY_TOO_LARGE = "body_too_large"
     BODIES_IN_FLIGHT = "bodies_in_flight"
+    HEADS_IN_FLIGHT = "heads_in_flight"
     HEAD_SLOW = "head_slow"
     IDLE = "idle"
     READER_SLOW = "reader_slow"

@@ -7,7 +7,6 @@ Started by `flowbiz-platform serve`, see `__main__.py`.
 """
 
 import asyncio
-import ctypes
 import gc
 import resource
 import signal
@@ -27,6 +26,7 @@ from apps.platform_api.server.connections import Connections
 from apps.platform_api.server.heartbeat import report_failure, start_heartbeat
 from apps.platform_api.server.limits import server_limits
 from apps.platform_api.server.listening import accept_waiting
+from apps.platform_api.server.memory import return_free_memory
 from apps.platform_api.server.protocol import ServerProtocol, protocol_factory
 from apps.platform_api.server.state import ServerState
 from platform_app.config import Settings, load_settings
@@ -69,7 +69,7 @@ class DrainingServer(uvicorn.Server):
         # What is there now stays: it need not be looked through again. And requests leave next to no cycles, so looking
         # after every 700 objects, as by default, finds nothing 20 times as often: 6 % of the time under load.
         gc.collect()
-        _return_free_memory()
+        return_free_memory()
         gc.freeze()
         gc.set_threshold(GARBAGE_OBJECTS)
 
@@ -121,13 +121,6 @@ def uvicorn_config(settings: Settings, state: ServerState) -> uvicorn.Config:
         timeout_graceful_shutdown=settings.shutdown_grace_seconds,
         backlog=2048,
     )
-
-
-def _return_free_memory() -> None:
-    """Return to the system what the start needed and freed, where the C library is glibc."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
 
 
 def _raise_open_files() -> int:

@@ -22,11 +22,15 @@ LARGE_BODY = bytes(400_000)
 class EdgeServer:
     """A running server. Its connections are checked only when the test says so."""
 
-    def __init__(self, address: Address, connections: Connections, state: ServerState, clock: list[float]) -> None:
-        self.address = address
+    def __init__(self, connections: Connections, state: ServerState, clock: list[float]) -> None:
+        self.address: Address = ("127.0.0.1", 0)
         self.connections = connections
         self._state = state
         self._clock = clock
+        self.received = 0
+        """The bytes that the server has read."""
+        self.slow = asyncio.Event()
+        """`/slow` responds once this is set."""
 
     @property
     def open_sockets(self) -> int:
@@ -43,6 +47,26 @@ class EdgeServer:
         for each in list(self._state.connections):
             each.shutdown()
 
+    async def respond(self, scope: Scope, _: Receive, send: Send) -> None:
+        """Respond as an ASGI application, by the path."""
+        if scope["path"] == "/slow":
+            await self.slow.wait()
+        body = LARGE_BODY if scope["path"] == "/large" else b"ok"
+        length = (b"content-length", str(len(body)).encode())
+        await send({"type": "http.response.start", "status": 200, "headers": [length]})
+        await send({"type": "http.response.body", "body": body})
+
+    def counting(self, protocol: asyncio.Protocol) -> asyncio.Protocol:
+        """Count what a protocol reads."""
+        deliver = protocol.data_received
+
+        def data_received(data: bytes) -> None:
+            deliver(data)
+            self.received += len(data)
+
+        protocol.data_received = data_received  # type: ignore[method-assign]  # of this one only
+        return protocol
+
     async def pass_time(self, seconds: float) -> None:
         """Let this time pass for the server, with all checks of connections that are due in it."""
         for _ in range(int(seconds / SWEEP_SECONDS)):
@@ -51,22 +75,20 @@ class EdgeServer:
             await asyncio.sleep(0)
 
 
-async def _app(scope: Scope, _: Receive, send: Send) -> None:
-    body = LARGE_BODY if scope["path"] == "/large" else b"ok"
-    length = (b"content-length", str(len(body)).encode())
-    await send({"type": "http.response.start", "status": 200, "headers": [length]})
-    await send({"type": "http.response.body", "body": body})
-
-
 @asynccontextmanager
 async def edge_server(limits: ServerLimits, host: str = "127.0.0.1") -> AsyncIterator[EdgeServer]:
     """Serve on a free port. The kernel takes little of what a client does not read."""
     clock = [1000.0]
     connections = Connections(limits, lambda: clock[0])
     state = ServerState()
-    config = uvicorn.Config(_app, lifespan="off", log_config=None, server_header=False, date_header=False)
+    running = EdgeServer(connections, state, clock)
+    config = uvicorn.Config(running.respond, interface="asgi3", lifespan="off", log_config=None)
     config.load()
     make = protocol_factory(limits, connections)
+
+    def accept() -> asyncio.Protocol:
+        return running.counting(make(config=config, server_state=state, app_state={}))
+
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as listening:
         if ":" in host:
             listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
@@ -74,11 +96,10 @@ async def edge_server(limits: ServerLimits, host: str = "127.0.0.1") -> AsyncIte
         listening.bind((host, 0))
         port: int = listening.getsockname()[1]
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(
-            lambda: make(config=config, server_state=state, app_state={}), sock=listening, backlog=1024
-        )
+        server = await loop.create_server(accept, sock=listening, backlog=1024)
+        running.address = ("127.0.0.1", port)
         try:
-            yield EdgeServer(("127.0.0.1", port), connections, state, clock)
+            yield running
         finally:
             server.close()
             for each in list(state.connections):

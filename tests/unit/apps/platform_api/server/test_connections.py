@@ -34,6 +34,9 @@ class FakeConnection:
     def close_idle(self) -> None:
         self.did.append("closed")
 
+    def refuse_held(self) -> None:
+        self.did.append("refused")
+
     def unsent(self) -> int:
         return self.size
 
@@ -172,3 +175,18 @@ async def test_connection_that_cannot_be_checked_is_ended_alone(connections: Con
         connections._sweep()
         assert (broken.did, len(other.checked_at)) == (["aborted"] * looks, looks)
         assert connections._timer is not None, "the next look is due"
+
+
+async def test_oldest_held_bytes_give_way(clock: Clock) -> None:
+    connections = Connections(ServerLimits(heads_in_flight=1000), clock)
+    first, second, third = (FakeConnection(f"192.0.2.{number}") for number in range(3))
+    for connection in (first, second, third):
+        connections.hold(connection, 300)
+    connections.hold(first, 400)
+    assert [each.did for each in (first, second, third)] == [[], [], []]
+    connections.hold(third, 700)
+    assert [each.did for each in (first, second, third)] == [["refused"], [], []]
+    connections.hold(second, 0)
+    connections.hold(second, 400)
+    assert [each.did for each in (first, second, third)] == [["refused"], [], ["refused"]]
+    assert connections._held_bytes == 400
