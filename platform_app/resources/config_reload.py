@@ -143,15 +143,17 @@ class ConfigReload:
     async def reload(self, reason: str = "file_changed") -> bool:
         """Read, check and apply the file. Return whether it was applied."""
         try:
-            config, digest, content = await asyncio.to_thread(load_config_file, self._settings)
-            problems = await self._check(config)
+            config, digest, content = await self._take_over()
         except ConfigurationError as error:
-            problems = error.problems
-        if problems:
+            self._refuse(error.problems, reason)
+            return False
+        except Exception as error:  # noqa: BLE001 - a file that the gateway fails on is refused like any other
+            problems = [f"the gateway failed with {type(error).__name__}; the log line config_reload_bug says where"]
+            if problems != self._refused:
+                _log.exception("config_reload_bug")
             self._refuse(problems, reason)
             return False
         self._refused = []
-        self._apply(config)
         await asyncio.to_thread(self._last.store, content)
         metrics.CONFIG_RELOADS.labels("applied").inc()
         metrics.CONFIG_REFUSED.set(0)
@@ -163,6 +165,14 @@ class ConfigReload:
         if self._afterwards is not None:
             await self._afterwards(config)
         return True
+
+    async def _take_over(self) -> tuple[PlatformConfig, str, bytes]:
+        """Read, check and apply the file. Return the configuration, the digest of the file, and its content."""
+        config, digest, content = await asyncio.to_thread(load_config_file, self._settings)
+        if problems := await self._check(config):
+            raise ConfigurationError(problems)
+        self._apply(config)
+        return config, digest, content
 
     def _refuse(self, problems: list[str], reason: str) -> None:
         """Report a refused file; a retry only if it finds other problems."""

@@ -5,6 +5,7 @@ nodes are converted here (docs/adr/0040).
 """
 
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,6 +27,7 @@ _OCTAL, _HEX = re.compile(r"0o[0-7]+"), re.compile(r"0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _SPECIAL = re.compile(r"([-+]?)\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
 MAX_DIGITS = 40
+_LONG_ESCAPE = re.compile(r"\\U([0-9A-Fa-f]{8})")
 _MERGE = "<<"
 Merged = dict[str, tuple[yaml.Node, yaml.Node]]
 """A mapping's keys, each with the nodes of key and value."""
@@ -75,6 +77,8 @@ def read_yaml(text: str) -> Document:
         line = text.count("\n", 0, error.position) + 1
         code = error.character if isinstance(error.character, int) else ord(error.character)
         raise InvalidYaml(f"line {line}: the character U+{code:04X} is not allowed; remove it") from None
+    except (ValueError, OverflowError):  # PyYAML passes every number of \U… to chr()
+        raise InvalidYaml(_escape_problem(text)) from None
     except RecursionError:
         raise InvalidYaml(f"values are nested more than {MAX_DEPTH} deep") from None
     document = Document()
@@ -82,6 +86,13 @@ def read_yaml(text: str) -> Document:
         _Size().count(node, 0)
         document.data = _Builder(document).build(node, ())
     return document
+
+
+def _escape_problem(text: str) -> str:
+    codes = (found for found in _LONG_ESCAPE.finditer(text) if int(found[1], 16) > sys.maxunicode)
+    first = next(codes, None)
+    where = f"line {text.count(chr(10), 0, first.start()) + 1}: " if first else ""
+    return f"{where}an escape in double quotes has a number above 10FFFF, which no character has; correct or remove it"
 
 
 def _syntax_problem(error: yaml.MarkedYAMLError) -> str:
@@ -207,7 +218,7 @@ class _Builder:
         text, tag = str(node.value), node.tag.removeprefix(_TAG)
         if tag == _PLAIN:
             self._document.sources[path] = text
-            if _INT.fullmatch(text) and len(text) > MAX_DIGITS:
+            if len(text) > MAX_DIGITS and _is_number(text):
                 self._refuse(path, node, f"the number has more than {MAX_DIGITS} digits")
                 return 0
             return _plain_value(text)
@@ -234,12 +245,16 @@ def _plain_value(text: str) -> str | int | float | bool | None:
     if _INT.fullmatch(text):
         return int(text) if len(text) <= MAX_DIGITS else text
     if _OCTAL.fullmatch(text) or _HEX.fullmatch(text):
-        return int(text, 0)
+        return int(text, 0) if len(text) <= MAX_DIGITS else text
     if _FLOAT.fullmatch(text):
         return float(text)
     if (special := _SPECIAL.fullmatch(text)) is not None:
         return float(f"{special[1] or ''}{'nan' if text.lower().endswith('nan') else 'inf'}")
     return text
+
+
+def _is_number(text: str) -> bool:
+    return any(form.fullmatch(text) for form in (_INT, _OCTAL, _HEX))
 
 
 def _within(path: Path) -> str:

@@ -90,6 +90,33 @@ async def test_missing_secret_changes_nothing(world: World) -> None:
     assert world.applied == []
 
 
+@pytest.mark.parametrize("step", ["load_config_file", "check", "apply"])
+async def test_file_that_the_gateway_fails_on_is_refused(
+    world: World, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """It raises the gauge of the alert, and is tried again; the next correct file is applied."""
+
+    def failing(*_: object) -> None:
+        raise OverflowError
+
+    refused = Count("platform_config_reloads_total", outcome="refused")
+    world.path.write_text(text("small", "big"))
+    with monkeypatch.context() as patch, capture_logs() as lines:
+        patch.setattr(config_reload if step == "load_config_file" else world.reload, _PATCHED.get(step, step), failing)
+        for _ in range(2):
+            assert not await world.reload.reload()
+    assert [line["event"] for line in lines][:2] == ["config_reload_bug", "config_reload_refused"]
+    assert sum(line["event"] == "config_reload_bug" for line in lines) == 1
+    assert REGISTRY.get_sample_value("platform_config_refused") == 1
+    assert refused.grown > 0
+    assert world.reload._refused
+    assert await world.reload.reload()
+    assert REGISTRY.get_sample_value("platform_config_refused") == 0
+
+
+_PATCHED = {"check": "_check", "apply": "_apply"}
+
+
 async def test_changed_file_is_applied(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(config_reload, "WATCH_SECONDS", 0.01)
     task = asyncio.create_task(world.reload.run())
