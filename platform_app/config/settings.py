@@ -334,7 +334,7 @@ def _read_secret_files(overridden: Collection[str]) -> tuple[dict[str, str], lis
     """Return the settings that are files of PLATFORM_SECRET_FILE_DIR, and their problems."""
     directory = os.environ.get(f"{ENV_PREFIX}SECRET_FILE_DIR")
     path = None
-    if directory:
+    if directory and directory.strip():
         with suppress(RuntimeError):  # of an unknown user; the setting's own check reports it
             path = Path(directory.strip()).expanduser()
     return settings_from_files(_SECRET_FIELDS.difference(overridden), path, os.environ, ENV_PREFIX)

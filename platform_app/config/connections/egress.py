@@ -101,19 +101,26 @@ def read_egress(own: str | None, environ: Mapping[str, str]) -> Egress:
     Raises:
         ValueError: HTTPS_PROXY is not a proxy's URL.
     """
-    exceptions = parse_exceptions(environ.get("no_proxy") or environ.get("NO_PROXY") or "")
+    exceptions = parse_exceptions(_standard(environ, "NO_PROXY"))
     if own is not None:
         return Egress() if own == DIRECT else Egress(parse_proxy(own), exceptions=exceptions)
-    standard = environ.get("https_proxy") or environ.get("HTTPS_PROXY")
+    standard = _standard(environ, "HTTPS_PROXY")
     if not standard:
         return Egress()
     return Egress(parse_proxy(standard), tls_only=True, exceptions=exceptions)
 
 
+def _standard(environ: Mapping[str, str], name: str) -> str:
+    """Return a variable that other programs read too; empty if it is not set, or blank."""
+    return environ.get(name.lower(), "").strip() or environ.get(name, "").strip()
+
+
 def parse_exceptions(value: str) -> tuple[_Exception, ...]:
     """Parse NO_PROXY: hosts (with their subdomains), addresses and networks, each with an optional port, or `*`.
-    Other entries match nothing, as for other programs, because the variable is shared with them."""
-    return tuple(_exception(entry) for entry in _SEPARATORS.split(value.lower()) if entry)
+    Other entries match nothing, as for other programs, because the variable is shared with them. Quotes are left out:
+    docker's --env-file makes them part of the value."""
+    entries = (entry.strip("'\"") for entry in _SEPARATORS.split(value.lower()))
+    return tuple(_exception(entry) for entry in entries if entry)
 
 
 def _exception(entry: str) -> _Exception:

@@ -9,7 +9,8 @@ _QUOTES = ("'", '"')
 
 
 def normalised(model: type[BaseModel], field: str, value: object) -> object:
-    """Return a setting's text without white space around it, and a choice in the case of the documents.
+    """Return a setting's text without white space around it, and a choice in the case of the documents. A blank text is
+    the default, as an empty variable is: as a path it would be the current directory.
 
     Raises:
         ValueError: the text is in quotes, which `docker run --env-file` keeps.
@@ -17,6 +18,8 @@ def normalised(model: type[BaseModel], field: str, value: object) -> object:
     if not isinstance(value, str):
         return value
     text = value.strip()
+    if value and not text and not model.model_fields[field].is_required():
+        return model.model_fields[field].get_default()
     if len(text) > 1 and text[0] in _QUOTES and text[-1] == text[0]:
         raise ValueError("is in quotes, which are part of the value (docker's --env-file keeps them); remove them")
     return next((choice for choice in _choices(model, field) if choice.lower() == text.lower()), text)

@@ -41,6 +41,19 @@ class TestSettings:
         monkeypatch.setenv("PLATFORM_PORT", "")
         assert settings().port == 8100
 
+    def test_settings_blank_variable_means_default(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A blank path would be the current directory."""
+        optional = [name for name, field in Settings.model_fields.items() if not field.is_required()]
+        for name in optional:
+            monkeypatch.setenv(f"PLATFORM_{name.upper()}", " \t")
+        found = load_settings(database_url=DATABASE_URL, redis_url=REDIS_URL)
+        assert {name: getattr(found, name) for name in optional} == {
+            name: Settings.model_fields[name].default for name in optional
+        }
+        monkeypatch.setenv("PLATFORM_DATABASE_URL", " ")
+        with pytest.raises(ConfigurationError, match="PLATFORM_DATABASE_URL"):
+            load_settings(redis_url=REDIS_URL)
+
     def test_settings_report_all_problems_with_their_names(self, monkeypatch: pytest.MonkeyPatch) -> None:
         for name, value in {
             "DATABASE_URL": "mysql://fb:pa55word@db/platform",

@@ -87,6 +87,10 @@ def test_credentials_are_not_shown() -> None:
         ("[::1]:80", "::1", 80, True),
         ("2001:db8::/32", "2001:db8::7", 80, True),
         ("localhost", "127.0.0.1", 80, False),
+        ('"openai.com,10.0.0.0/8"', "api.openai.com", 443, True),
+        ('"openai.com,10.0.0.0/8"', "10.1.2.3", 443, True),
+        ("'10.0.0.0/8', 'openai.com'", "api.openai.com", 443, True),
+        ("''", "api.openai.com", 443, False),
         ("10.0.0.0/99,,;", "10.0.0.0", 80, False),
     ],
 )
@@ -101,6 +105,8 @@ def test_own_setting_wins_over_the_standard_one() -> None:
     assert read_egress(PROXY, other).proxy == parse_proxy(PROXY)
     assert read_egress("off", other).proxy is None
     assert read_egress(None, other).proxy == EgressProxy("lower", 1)
+    assert read_egress(None, {"HTTPS_PROXY": " "}).proxy is None
+    assert read_egress(None, {"https_proxy": " ", "HTTPS_PROXY": f" {PROXY} "}).proxy == parse_proxy(PROXY)
     assert read_egress(None, {"HTTP_PROXY": PROXY, "ALL_PROXY": PROXY}).proxy is None
 
 
