@@ -77,7 +77,7 @@ async def test_finish_without_content_passes_unchanged(pool: ConnectionPool, wir
 
 @OPENAI_SHAPED
 async def test_empty_unfiltered_response_raises_bad_response(pool: ConnectionPool, wire: str) -> None:
-    bodies: list[object] = [{"choices": [{**NULL, "finish_reason": "stop"}]}, {"choices": []}, {"choices": [None]}]
+    bodies: list[object] = [{"choices": [{**NULL, "finish_reason": None}]}, {"choices": []}, {"choices": [None]}]
     for body in bodies:
         async with canned(JSON, json.dumps(body).encode()) as server:
             with pytest.raises(ProviderBadResponse):

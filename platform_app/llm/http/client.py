@@ -64,11 +64,12 @@ class ProviderHttp:
         seconds: float,
         record: AttemptRecord | None = None,
     ) -> ProviderResponse:
-        """Send a POST and return its response, which has status 200 and an unread body. The caller closes it. The whole
-        call, reading included, has `seconds`. The record gets the server, the status and the provider's request id.
+        """Send a POST and return its response, which has a status from 200 to 299 and an unread body. The caller closes
+        it. The whole call, reading included, has `seconds`. The record gets the server, the status and the provider's
+        request id.
 
         Raises:
-            ProviderFailed, RequestRefused: the request failed, or the status is not 200.
+            ProviderFailed, RequestRefused: the request failed, or the status is another.
         """
         try:
             content = orjson.dumps(body)
@@ -82,7 +83,7 @@ class ProviderHttp:
         if record is not None:
             record.status, record.upstream_request_id = stream.status, _request_id(stream.headers)
         response = ProviderResponse(stream, self._limits, timeouts, record)
-        if stream.status == 200:
+        if 200 <= stream.status < 300:  # some servers and proxies send another; the body decides
             return response
         raise self._error_of(stream.status, response.headers, await response.read_error())
 

@@ -5,6 +5,7 @@ cancelled before its first chunk, or is closed while a task waits for the next o
 releases it only when it is garbage collected.
 """
 
+import re
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ MAX_BUFFERED_CHUNKS = 256
 MAX_BUFFERED_BYTES = 64 * 1024
 """The size of chunks without content that are buffered (docs/adr/0026). Beyond it the stream is passed on unchanged."""
 _FIELDS = (b"data", b"event", b"id", b"retry", b":", b"error")
+_LEADING = re.compile(rb"\s*(?:%b)?(?:\s|:[^\n]*(?:\n|\Z))*" % BOM)
+_DONE = re.compile(rb"\s*data:\s*\[DONE\]\s*\Z")
+_DONE_BYTES = 64
 _SNIFF_BYTES = 6
 """The number of bytes that show whether a body is JSON or events."""
 
@@ -94,10 +98,10 @@ async def read_whole(response: ProviderResponse, reader: ResponseReader) -> Mode
 
 
 def _whole(response: ProviderResponse, reader: ResponseReader, raw: bytes) -> ModelResponse:
-    start = _beginning(raw[: _SNIFF_BYTES + 64])
+    start = _beginning(raw)
     if _is_json(start):
-        return reader.read_whole(raw)
-    if response.is_event_stream or _is_events(start):
+        return reader.read_whole(_json_in(raw, start))
+    if response.is_event_stream or _is_events(raw.lstrip()):
         whole = reader.assemble(_chunks_in(raw, reader.make_decoder()))
         if whole is None:
             raise errors.bad_response("the stream ended without a response")
@@ -188,8 +192,9 @@ class EventChunks:
             first += data
         start = _beginning(first)
         if _is_json(start):
-            self._whole = deque(self._reader.split(self._reader.read_whole(await response.read_body(first))))
-        elif response.is_event_stream or _is_events(start):
+            raw = await response.read_body(first)
+            self._whole = deque(self._reader.split(self._reader.read_whole(_json_in(raw, _beginning(raw)))))
+        elif response.is_event_stream or _is_events(first.lstrip()):
             self._parse(first)
         else:
             raise response.unexpected_body("an event stream", first)
@@ -226,7 +231,16 @@ def _chunks_in(raw: bytes, decoder: EventDecoder) -> Iterable[ChatChunk]:
 
 
 def _beginning(raw: bytes) -> bytes:
-    return raw.lstrip().removeprefix(BOM).lstrip()
+    """Return the body without what servers send to keep the connection alive: white space, and comments (DeepSeek)."""
+    found = _LEADING.match(raw)
+    return raw[found.end() :] if found else raw
+
+
+def _json_in(raw: bytes, start: bytes) -> bytes:
+    """Return a body that is JSON, without the comments before it and an event `[DONE]` after it."""
+    if raw.lstrip().startswith(b":"):
+        raw = start
+    return raw[: end.start()] if (end := _DONE.search(raw, max(0, len(raw) - _DONE_BYTES))) else raw
 
 
 def _is_json(start: bytes) -> bool:

@@ -1,8 +1,9 @@
 """Parse server-sent events from a provider: bytes in, the data of complete events out.
 
-Format: https://html.spec.whatwg.org/multipage/server-sent-events.html, of which only `data` is used. Lines end with LF,
-CRLF or CR, and the body may begin with a byte order mark. In addition, an error that a server writes as a bare line of
-JSON or in an `error:` field (llama.cpp) is read as data: otherwise clients would never see it.
+Format: https://html.spec.whatwg.org/multipage/server-sent-events.html, of which only `data` and the event name `error`
+are used. Lines end with LF, CRLF or CR, and the body may begin with a byte order mark. In addition, an error that a
+server writes as a bare line of JSON or in an `error:` field (llama.cpp) is read as data: otherwise clients would never
+see it.
 """
 
 BOM = b"\xef\xbb\xbf"
@@ -10,6 +11,8 @@ MAX_EVENT_BYTES = 4 * 1024 * 1024
 """The size of one event's data, its line ends included. A line may have as much, plus the field's name."""
 _FIELD_BYTES = len(b"data: \r")
 _ERROR_LINES = (b"{", b"error:")
+_NO_ERRORS = (b"", b"none", b"null", b"false", b"0")
+_ERROR_EVENTS = (b"event: error", b"event:error")
 
 
 class EventTooLarge(Exception):
@@ -29,6 +32,8 @@ class SseParser:
         self._line = bytearray()
         self._data: list[bytes] = []
         self._size = 0
+        self._is_error = False
+        """Whether the event that is arriving has the name of an error."""
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """Return the data of every event that is complete now. At the end of a stream, feed an empty line to get an
@@ -57,12 +62,18 @@ class SseParser:
                 if data:
                     events.append(b"\n".join(data))
                     data, self._size = [], 0
+                    if self._is_error:
+                        events[-1] = _named_error(events[-1])
+                if self._is_error:
+                    self._is_error = False
                 continue
             if line.startswith(b"data:"):
                 value = line[5:].removeprefix(b" ")
             elif line.startswith(_ERROR_LINES) and (error := _error_in(line)):
                 value = error
             else:
+                if line in _ERROR_EVENTS:
+                    self._is_error = True
                 if len(line) > MAX_EVENT_BYTES + _FIELD_BYTES:
                     raise EventTooLarge
                 continue
@@ -97,8 +108,15 @@ class SseParser:
             raise EventTooLarge
 
 
+def _named_error(data: bytes) -> bytes:
+    """Return the data of an event `error`. A text gets that name, which its readers look for."""
+    return data if data.lstrip().startswith((b"{", b"[")) else b"error: " + data
+
+
 def _error_in(line: bytes) -> bytes:
     """Return the error in a line that is not a `data` field; empty if there is none."""
     if line.startswith(b"error:"):
-        return line[6:].removeprefix(b" ") if b'"' in line else b""
-    return line if b'"error"' in line[:100] else b""
+        if b'"' in line:
+            return line[6:].removeprefix(b" ")
+        return b"" if line[6:].strip().lower() in _NO_ERRORS else line
+    return line if line.startswith(b"{") and b'"error"' in line[:100] else b""

@@ -11,7 +11,7 @@ import orjson
 from platform_app.errors import ContentFiltered, PlatformError
 from platform_app.llm import errors
 from platform_app.llm.codecs import lenient_json
-from platform_app.llm.finish_reasons import reason_of
+from platform_app.llm.finish_reasons import LENGTH, kind_of_end, reason_of
 from platform_app.llm.http.client import ProviderHttp
 from platform_app.llm.http.event_stream import ResponseReader, open_stream, read_whole
 from platform_app.llm.interfaces import UpstreamResponse
@@ -53,8 +53,11 @@ def read_response(raw: bytes) -> ModelResponse:
     filtered."""
     body, raw = _object(raw)
     choices = body.get("choices")
-    if isinstance(choices, list) and choices and all(_has_message(choice) for choice in choices):
-        return ModelResponse(raw, body)
+    if isinstance(choices, list) and choices and not body.get("error"):
+        if all(_has_message(choice) for choice in choices):
+            return ModelResponse(raw, body)
+        if all(_has_message(choice) or _is_empty(choice) for choice in choices):
+            return _with_messages(body)
     if is_error_body(body):
         raise error_from_event(body)
     listed = choices if isinstance(choices, list) else []
@@ -109,7 +112,7 @@ class OpenAIEventDecoder:
         if not choices or not isinstance(choices, list) or "error" in body or len(choices) != 1:
             return self._chunk(data, body)
         choice = choices[0]
-        if not isinstance(choice, dict) or choice.get("finish_reason"):
+        if not isinstance(choice, dict) or choice.get("finish_reason") or "error" in choice:
             return self._chunk(data, body)
         return ChatChunk(data, body)
 
@@ -126,9 +129,9 @@ class OpenAIEventDecoder:
             if body.get("error"):
                 raise error_from_event(body)
             self._started = True
-            if not self._finished and any(isinstance(each, dict) and reason_of(each) for each in choices):
+            if not self._finished:
                 _raise_choice_error(choices)
-                self._finished = True
+                self._finished = any(isinstance(each, dict) and reason_of(each) for each in choices)
             return ChatChunk(data, body)
         if is_error_body(body):
             raise error_from_event(body)
@@ -138,6 +141,8 @@ class OpenAIEventDecoder:
     def _done(self) -> ChatChunk | None:
         if not self._started:
             raise self._failure("the stream ended without a response")
+        if not self._finished and self._odd.text:
+            raise self._failure("the stream ended with an error before the response was complete")
         self.complete = True
         return None
 
@@ -184,15 +189,34 @@ def _object(raw: bytes) -> tuple[dict[str, Any], bytes]:
 
 
 def _has_message(choice: object) -> bool:
-    return (
-        isinstance(choice, dict) and isinstance(choice.get("message"), dict) and choice.get("finish_reason") != "error"
-    )
+    return isinstance(choice, dict) and isinstance(choice.get("message"), dict) and not _failed(choice)
+
+
+def _is_empty(choice: object) -> bool:
+    """Return whether a choice without a message ended because of the request: the model stopped at once, or reached
+    its limit before any content. It shows nothing about the provider's health."""
+    if not isinstance(choice, dict) or choice.get("message") is not None or choice.get("error"):
+        return False
+    reason = reason_of(choice)
+    return reason == "stop" or kind_of_end(reason) == LENGTH
+
+
+def _with_messages(body: Mapping[str, Any]) -> ModelResponse:
+    """Return the response with an empty message in each choice that has none."""
+    empty = {"role": "assistant", "content": ""}
+    choices = [choice if _has_message(choice) else {**choice, "message": empty} for choice in body["choices"]]
+    made = {**body, "choices": choices}
+    return ModelResponse(lenient_json.dumps(made), made)
+
+
+def _failed(choice: Mapping[str, Any]) -> bool:
+    return choice.get("finish_reason") == "error" or bool(choice.get("error"))
 
 
 def _raise_choice_error(choices: list[Any]) -> None:
     """Raise the error in a choice, where OpenRouter puts a failure of its provider."""
     for choice in choices:
-        if isinstance(choice, dict) and choice.get("finish_reason") == "error":
+        if isinstance(choice, dict) and _failed(choice):
             raise error_from_event(choice.get("error") or {})
 
 

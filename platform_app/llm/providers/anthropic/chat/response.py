@@ -7,6 +7,7 @@ In addition to OpenAI's fields a message has `reasoning_content`, the text of th
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+from uuid import uuid4
 
 from platform_app.errors import ContentFiltered
 from platform_app.llm import errors
@@ -60,11 +61,12 @@ def read_message(raw: bytes) -> ModelResponse:
 
 def envelope(message: Mapping[str, Any], kind: str) -> dict[str, Any]:
     """Return the first fields of OpenAI's responses and chunks."""
+    message_id, model = message.get("id"), message.get("model")
     return {
-        "id": str(message.get("id")),
+        "id": message_id if isinstance(message_id, str) and message_id else f"msg_{uuid4().hex[:24]}",
         "object": kind,
         "created": int(time.time()),
-        "model": str(message.get("model")),
+        "model": model if isinstance(model, str) else "",
     }
 
 
@@ -126,11 +128,25 @@ def exact_blocks(raw: bytes, message: Mapping[str, Any]) -> Sequence[Any] | None
     return None if exact is None else exact["content"]  # of the same length as the parsed content
 
 
+def is_signed(block: Mapping[str, Any]) -> bool:
+    """Return whether a client can send a block of thinking back. Servers that only resemble Anthropic's do not sign,
+    and every server that checks signatures would refuse it."""
+    return bool(block.get("data") if block.get("type") == "redacted_thinking" else block.get("signature"))
+
+
+def call_of(block: Mapping[str, Any], arguments: str) -> dict[str, Any]:
+    """Return the tool call of a block, with an id if the server sent none."""
+    name, call_id = block.get("name"), block.get("id")
+    function = {"name": name if isinstance(name, str) else "", "arguments": arguments}
+    made = call_id if isinstance(call_id, str) and call_id else f"toolu_{uuid4().hex[:24]}"
+    return {"id": made, "type": "function", "function": function}
+
+
 def _message(message: Mapping[str, Any], exact: Sequence[Any] | None) -> dict[str, Any]:
     blocks = [block for block in message["content"] if isinstance(block, dict)]
     texts = [block["text"] for block in blocks if block.get("type") == "text" and isinstance(block.get("text"), str)]
     calls = [
-        _call(block, None if exact is None else exact[index])
+        call_of(block, arguments_of(block, None if exact is None else exact[index]))
         for index, block in enumerate(message["content"])
         if isinstance(block, dict) and block.get("type") == "tool_use"
     ]
@@ -143,13 +159,9 @@ def _message(message: Mapping[str, Any], exact: Sequence[Any] | None) -> dict[st
         made["tool_calls"] = calls
     if thinking := [block for block in blocks if block.get("type") in ("thinking", "redacted_thinking")]:
         made["reasoning_content"] = _thinking_text(thinking)
-        made["thinking_blocks"] = thinking
+        if signed := [block for block in thinking if is_signed(block)]:
+            made["thinking_blocks"] = signed
     return made
-
-
-def _call(block: Mapping[str, Any], exact: Mapping[str, Any] | None) -> dict[str, Any]:
-    function = {"name": str(block.get("name")), "arguments": arguments_of(block, exact)}
-    return {"id": str(block.get("id")), "type": "function", "function": function}
 
 
 def _thinking_text(blocks: Iterable[Mapping[str, Any]]) -> str:

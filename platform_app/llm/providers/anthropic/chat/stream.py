@@ -14,8 +14,10 @@ from platform_app.llm.codecs import lenient_json
 from platform_app.llm.codecs.exact_json import may_lose_digits, parse_exactly
 from platform_app.llm.providers.anthropic.chat.response import (
     arguments_of,
+    call_of,
     envelope,
     finish_reason,
+    is_signed,
     refusal_of,
     usage_of,
 )
@@ -108,8 +110,7 @@ class AnthropicEventDecoder:
             case "text":
                 return self._chunk({"content": fields["text"]}) if fields.get("text") else None
             case "tool_use":
-                function = {"name": str(fields.get("name")), "arguments": ""}
-                call = {"index": block.call, "id": str(fields.get("id")), "type": "function", "function": function}
+                call = {"index": block.call, **call_of(fields, "")}
                 self._calls += 1
                 if fields.get("input"):  # some servers send all arguments at once
                     block.input = self._input_of(fields)
@@ -143,7 +144,7 @@ class AnthropicEventDecoder:
             case "thinking" | "redacted_thinking":
                 if block.thinking:
                     fields["thinking"] = str(fields.get("thinking") or "") + "".join(block.thinking)
-                return self._chunk({"thinking_blocks": [fields]})
+                return self._chunk({"thinking_blocks": [fields]}) if is_signed(fields) else None
             case _:
                 return None
 
@@ -166,6 +167,8 @@ class AnthropicEventDecoder:
     def _end_message(self, event: Fields) -> ChatChunk:
         delta = _object(event, "delta")
         self._count(event.get("usage"))
+        if not delta.get("stop_reason"):  # the counts so far
+            return self._counted({})
         self._finished = True
         refusal = refusal_of(delta)
         return self._counted({"refusal": refusal} if refusal else {}, finish_reason(delta.get("stop_reason")))

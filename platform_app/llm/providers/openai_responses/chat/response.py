@@ -7,6 +7,7 @@ In addition to OpenAI's fields a message has `reasoning_content`, the summaries 
 from collections.abc import Iterator, Mapping, Sequence
 from math import isfinite
 from typing import Any
+from uuid import uuid4
 
 from platform_app.llm import errors
 from platform_app.llm.codecs import lenient_json
@@ -52,10 +53,10 @@ def envelope(response: Mapping[str, Any], kind: str) -> Fields:
     """Return the first fields of chat completions and chunks."""
     created = response.get("created_at")
     return {
-        "id": str(response.get("id")),
+        "id": text_in(response, "id") or f"resp_{uuid4().hex}",
         "object": kind,
         "created": int(created) if isinstance(created, int | float) and isfinite(created) else 0,
-        "model": str(response.get("model")),
+        "model": text_in(response, "model"),
         **{name: response[name] for name in _ENVELOPE if response.get(name) is not None},
     }
 
@@ -101,7 +102,7 @@ def message_of(response: Mapping[str, Any]) -> Fields:
 
 def call_of(item: Mapping[str, Any]) -> Fields | None:
     """Return the tool call of an item; None for any other item."""
-    made: Fields = {"id": str(item.get("call_id") or item.get("id"))}
+    made: Fields = {"id": text_in(item, "call_id") or text_in(item, "id") or f"call_{uuid4().hex[:24]}"}
     match item.get("type"):
         case "function_call":
             function = {"name": text_in(item, "name"), "arguments": text_in(item, "arguments")}
