@@ -260,8 +260,15 @@ def too_large(what: str) -> ResponseTooLarge:
 
 
 def retry_after_of(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds of a Retry-After header, a number or an HTTP date (RFC 9110, 10.2.3), capped."""
+    """Return the seconds of a Retry-After header, a number or an HTTP date (RFC 9110, 10.2.3), capped; or of a header
+    with milliseconds."""
     text = headers.get("retry-after", "").strip()
+    milliseconds = headers.get("retry-after-ms") or headers.get("x-ms-retry-after-ms")
+    if milliseconds:  # OpenAI and Azure; more precise than the seconds beside it
+        try:
+            return _capped(float(milliseconds) / 1000)
+        except ValueError:
+            pass
     if not text:
         return None
     try:
@@ -271,6 +278,10 @@ def retry_after_of(headers: Mapping[str, str]) -> float | None:
             seconds = (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds()
         except (ValueError, TypeError, OverflowError):
             return None
+    return _capped(seconds)
+
+
+def _capped(seconds: float) -> float | None:
     # The comparison is false for NaN too.
     return min(seconds, MAX_RETRY_AFTER_SECONDS) if seconds >= 0 else None
 

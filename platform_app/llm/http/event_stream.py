@@ -101,7 +101,7 @@ def _whole(response: ProviderResponse, reader: ResponseReader, raw: bytes) -> Mo
     start = _beginning(raw)
     if _is_json(start):
         return reader.read_whole(_json_in(raw, start))
-    if response.is_event_stream or _is_events(raw.lstrip()):
+    if _is_events(raw.lstrip()) or (response.is_event_stream and not start.startswith(b"<")):
         whole = reader.assemble(_chunks_in(raw, reader.make_decoder()))
         if whole is None:
             raise errors.bad_response("the stream ended without a response")
@@ -194,7 +194,7 @@ class EventChunks:
         if _is_json(start):
             raw = await response.read_body(first)
             self._whole = deque(self._reader.split(self._reader.read_whole(_json_in(raw, _beginning(raw)))))
-        elif response.is_event_stream or _is_events(first.lstrip()):
+        elif _is_events(first.lstrip()) or (response.is_event_stream and not start.startswith(b"<")):
             self._parse(first)
         else:
             raise response.unexpected_body("an event stream", first)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from platform_app.errors import PlatformError
 from platform_app.llm import errors
+from platform_app.llm.codecs.content_encoding import is_compressed
 from platform_app.llm.http.timeouts import CallTimeouts
 from platform_app.llm.http.transport.errors import (
     ConnectionLost,
@@ -20,8 +21,6 @@ from platform_app.observability.record import AttemptRecord
 _MAX_ERROR_BYTES = 64 * 1024
 ERROR_SECONDS = 2.0
 """The time for the body of an error, from the arrival of its head."""
-_COMPRESSIONS = frozenset({b"gzip", b"x-gzip", b"br", b"deflate", b"zstd", b"compress", b"x-compress", b"dcb", b"dcz"})
-"""Other values, such as an empty one and `utf-8`, are mistakes of servers that send plain text."""
 _END_SECONDS = 0.05
 """How long to wait for the end of a body whose response is complete. Without the end the connection is not reusable."""
 
@@ -74,7 +73,7 @@ class ProviderResponse:
     def require_uncompressed(self) -> None:
         """Raises ProviderBadResponse if the body is compressed."""
         given = self._stream.headers.get(b"content-encoding")
-        if given and any(each.strip() in _COMPRESSIONS for each in given.lower().split(b",")):
+        if given and is_compressed(given.decode("latin-1")):
             raise errors.bad_response("the response is compressed, although the request accepts no compression")
 
     def unexpected_body(self, expected: str, start: bytes) -> PlatformError:

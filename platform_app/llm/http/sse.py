@@ -6,11 +6,18 @@ server writes as a bare line of JSON or in an `error:` field (llama.cpp) is read
 see it.
 """
 
+import re
+
 BOM = b"\xef\xbb\xbf"
 MAX_EVENT_BYTES = 4 * 1024 * 1024
 """The size of one event's data, its line ends included. A line may have as much, plus the field's name."""
 _FIELD_BYTES = len(b"data: \r")
-_ERROR_LINES = (b"{", b"error:")
+_ERROR_LINES = (b"{", b"[", b"error:")
+_ERROR_HEAD = 200
+_ERROR_MEMBERS = re.compile(
+    rb'"(?:error|errors|detail)"\s*:|"(?:message|msg)"\s*:.*"(?:code|status|type)"\s*:'
+    rb'|"(?:code|status|type)"\s*:.*"(?:message|msg)"\s*:'
+)
 _NO_ERRORS = (b"", b"none", b"null", b"false", b"0")
 _ERROR_EVENTS = (b"event: error", b"event:error")
 
@@ -119,4 +126,5 @@ def _error_in(line: bytes) -> bytes:
         if b'"' in line:
             return line[6:].removeprefix(b" ")
         return b"" if line[6:].strip().lower() in _NO_ERRORS else line
-    return line if line.startswith(b"{") and b'"error"' in line[:100] else b""
+    head = line[:_ERROR_HEAD]
+    return line if b'"choices"' not in head and _ERROR_MEMBERS.search(head) else b""

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from platform_app.llm.codecs import lenient_json
+from platform_app.llm.codecs.content_encoding import is_compressed
 
 MAX_MESSAGE = 2000
 """The characters that are kept of a provider's message. Callers and the log get less."""
@@ -20,13 +21,21 @@ _MAX_ITEMS = 8
 _MESSAGE_MEMBERS = (
     "message", "detail", "msg", "error", "errors", "error_message", "error_msg", "errorMessage", "error_description",
     "description", "details", "fieldViolations", "reason", "title", "fault", "faultstring", "metadata", "raw",
+    "Message", "ExceptionMessage", "base_resp", "status_msg",
 )  # fmt: skip
 """Members with a message for people, or with an object that has such members; the most specific first."""
 _BY_FIELD = ("errors", "detail")
 """Members that may be an object with one message for each field."""
-_WITHIN = ("error", "detail", "errors", "message", "fault")
+_WITHIN = ("error", "detail", "errors", "message", "fault", "base_resp")
 """Members that may be the inner error object."""
-_NAMES = ("code", "type", "param", "status", "status_code", "statusCode")
+_NAMES = (
+    "code", "type", "param", "status", "status_code", "statusCode", "error_type", "error_code", "http_status_code",
+    "http_code",
+)  # fmt: skip
+_PROGRESS = frozenset(
+    {"queued", "pending", "processing", "in_progress", "running", "starting", "loading", "success", "ok", "completed"}
+)
+"""States of a response that is not an error, which some servers send with a `message` of their own."""
 _CUT = re.compile(rb'"(?:message|detail|msg|error|error_description)"\s*:\s*("(?:[^"\\]|\\.){1,2000})')
 _TAGS = re.compile(r"<[^<>]*>")
 _UNSEEN = re.compile(r"</?(?:script|style)\b[^<>]*>", re.IGNORECASE)
@@ -51,7 +60,7 @@ class ErrorBody:
 
 def read_error_body(headers: Mapping[str, str], body: bytes) -> ErrorBody:
     """Read the body of a response that is not a 200. The body may be truncated."""
-    if headers.get("content-encoding", "identity").lower() != "identity":
+    if is_compressed(headers.get("content-encoding", "")):
         return ErrorBody({})
     try:
         value = lenient_json.loads(body)
@@ -83,8 +92,23 @@ def is_error_body(body: Mapping[str, object]) -> bool:
         return True
     if any(isinstance(body.get(name), str | list | dict) and body[name] for name in ("detail", "errors")):
         return True
-    named = any(body.get(name) for name in _NAMES) or len(body) == 1
-    return isinstance(body.get("message"), str) and bool(body["message"]) and named and "object" not in body
+    if "object" in body:
+        return False
+    if body.get("success") is False or body.get("error_code") or body.get("error_msg") or _has_failed_base(body):
+        return True
+    text = next((body[name] for name in ("message", "msg", "Message") if isinstance(body.get(name), str)), "")
+    named = any(body.get(name) for name in _NAMES if name != "status") or _names_failure(body.get("status"))
+    return bool(text) and (named or len(body) == 1)
+
+
+def _has_failed_base(body: Mapping[str, object]) -> bool:
+    """Return whether MiniMax's member for the state of every response has an error's code."""
+    base = body.get("base_resp")
+    return isinstance(base, dict) and base.get("status_code") not in (None, 0)
+
+
+def _names_failure(status: object) -> bool:
+    return bool(status) and not (isinstance(status, str) and status.lower() in _PROGRESS)
 
 
 def clean(text: str) -> str | None:

@@ -5,6 +5,7 @@ https://learn.microsoft.com/azure/ai-foundry/openai/concepts/content-filter for 
 servers are in the same tables, with the server's name. Without code and type, the message decides (`error_message.py`).
 """
 
+import re
 from collections.abc import Mapping
 
 from platform_app.errors import (
@@ -33,6 +34,7 @@ from platform_app.llm.providers.error_message import (
     says_above_limit,
     says_cannot,
     says_filtered,
+    says_model_cannot,
     says_no_credit,
 )
 
@@ -53,6 +55,10 @@ _BY_CODE: Mapping[str, type[PlatformError]] = {
     "server_is_overloaded": ProviderUnavailable,
     "invalid_api_key": ProviderAuthFailed,
     "model_not_found": ProviderNotConfigured,
+    "model_decommissioned": ProviderNotConfigured,  # Groq
+    "model_not_available": ProviderNotConfigured,  # Together
+    "OperationNotSupported": ProviderNotConfigured,  # Azure
+    "Arrearage": ProviderQuotaExhausted,  # DashScope
     "server_error": ProviderError,
     "ResponsibleAIPolicyViolation": ContentFiltered,  # Azure, in innererror
 }
@@ -61,6 +67,7 @@ _BY_TYPE: Mapping[str, type[PlatformError]] = {
     "exceeded_current_quota_error": ProviderQuotaExhausted,  # Moonshot
     "exceed_context_size_error": ContextLengthExceeded,  # llama.cpp
     "content_filter": ContentFiltered,  # Moonshot
+    "invalid_model": ProviderNotConfigured,  # Mistral, Perplexity
 }
 """Types that are more specific than a status."""
 _BY_GENERAL_TYPE: Mapping[str, type[PlatformError]] = {
@@ -80,14 +87,38 @@ _BY_GENERAL_TYPE: Mapping[str, type[PlatformError]] = {
     "service_unavailable_error": ProviderUnavailable,
     "engine_overloaded_error": ProviderUnavailable,
     "timeout_error": ProviderTimeout,
+    "validation": ProviderRejectedRequest,  # TGI
+    "overloaded": ProviderUnavailable,
+    "ValidationException": ProviderRejectedRequest,  # Bedrock
+    "ThrottlingException": ProviderRateLimited,
+    "ServiceUnavailableException": ProviderUnavailable,
+    "InvalidRequestError": ProviderRejectedRequest,
+    "invalid_request": ProviderRejectedRequest,
+    "Bad Request": ProviderRejectedRequest,
+    "BadRequest": ProviderRejectedRequest,
+    "ValueError": ProviderRejectedRequest,  # servers in Python
+    "INVALID_ARGUMENT": ProviderRejectedRequest,  # Gemini
+    "FAILED_PRECONDITION": ProviderRejectedRequest,
+    "RESOURCE_EXHAUSTED": ProviderRateLimited,
+    "UNAVAILABLE": ProviderUnavailable,
+    "DEADLINE_EXCEEDED": ProviderTimeout,
+    "UNAUTHENTICATED": ProviderAuthFailed,
+    "PERMISSION_DENIED": ProviderAuthFailed,
+    "NOT_FOUND": ProviderNotConfigured,
 }
-"""Types that are as general as a status: used if there is no status, or a 500."""
+"""Types, and names of a status, that are as general as a status: used if there is no status, or a 500."""
+_STATUS_NAMES = ("status_code", "statusCode", "status", "http_status_code", "http_code", "error_code")
+_LONG_TEXT = re.compile(r"(?:input|prompt|messages)(?:[.\[\]\d]*|.*\b(?:content|text|output|arguments)\b.*)")
+"""The fields whose length counts for the context; others are ids and names with a limit of their own."""
+_DELAY = re.compile(r"([\d.]{1,20})s")
 
 
 def error_from_response(status: int, headers: Mapping[str, str], body: bytes) -> PlatformError:
     """Return the error for a response that is not a 200."""
     failure = read_error_body(headers, body)
     retry_after = retry_after_of(headers)
+    if retry_after is None:
+        retry_after = _delay_in(failure)
     kind = kind_of_error(status, failure, has_retry_after=retry_after is not None)
     return _made(kind, failure, retry_after)
 
@@ -108,10 +139,11 @@ def kind_of_error(status: int | None, failure: ErrorBody, has_retry_after: bool 
     if status in (401, 403):
         return _kind_of_refused_credential(status, failure)
     kind = _by_code(failure.fields) if status in (None, 400, 413, 422, 429) or status >= 500 else None
-    given = str(failure.fields.get("type"))
+    given = str(failure.fields.get("type") or failure.fields.get("error_type"))
     kind = kind or _BY_TYPE.get(given)
     if kind is None and status in (None, 500):
-        kind = _BY_CODE.get(given) or _BY_GENERAL_TYPE.get(given) or _refused_by_field(failure)
+        named = _BY_GENERAL_TYPE.get(str(failure.fields.get("status")))
+        kind = _BY_CODE.get(given) or _BY_GENERAL_TYPE.get(given) or named or _refused_by_field(failure)
     if kind is None:
         kind = ProviderError if status is None else kind_of_status(status)
     return _by_message(kind, status, failure, has_retry_after)
@@ -142,7 +174,7 @@ def _by_message(
     if kind is ProviderRejectedRequest or (kind is ProviderError and status in (None, 500)):
         if status == 413 and says_above_limit(message):
             return UnsupportedByRoute
-        return kind_by_message(message) or kind
+        return kind_by_message(message) or (UnsupportedByRoute if says_model_cannot(message) else kind)
     if kind is ProviderRateLimited:
         if says_above_limit(message):
             return UnsupportedByRoute
@@ -155,6 +187,16 @@ def _by_message(
     return kind
 
 
+def _delay_in(failure: ErrorBody) -> float | None:
+    """Return the seconds that Gemini's error names for the next try, which it does not repeat in a header."""
+    details = failure.fields.get("details")
+    for each in details[:20] if isinstance(details, list) else ():
+        delay = each.get("retryDelay") if isinstance(each, dict) else None
+        if isinstance(delay, str) and (found := _DELAY.fullmatch(delay)):
+            return retry_after_of({"retry-after": found[1]})
+    return None
+
+
 def _refused_by_field(failure: ErrorBody) -> type[PlatformError] | None:
     """Return the class for an error that names a field: only validation errors do."""
     return ProviderRejectedRequest if failure.field else None
@@ -163,11 +205,12 @@ def _refused_by_field(failure: ErrorBody) -> type[PlatformError] | None:
 def _by_code(error: Mapping[str, object]) -> type[PlatformError] | None:
     code, inner = error.get("code"), error.get("innererror")
     if kind := _BY_CODE.get(str(code)):
-        return kind
+        short = code == "string_above_max_length" and not _LONG_TEXT.fullmatch(str(error.get("param") or "input"))
+        return ProviderRejectedRequest if short else kind
     if isinstance(inner, dict) and (kind := _BY_CODE.get(str(inner.get("code")))):
         return kind
     # OpenRouter, vLLM and others put a status there, some of them as a string.
-    for given in (code, error.get("status_code"), error.get("statusCode"), error.get("status")):
+    for given in (code, *map(error.get, _STATUS_NAMES)):
         if isinstance(given, str) and len(given) == 3 and given.isascii() and given.isdigit():
             given = int(given)
         if isinstance(given, int) and 400 <= given <= 599:

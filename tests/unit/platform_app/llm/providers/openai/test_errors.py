@@ -78,6 +78,10 @@ BY_CODE = [
     (400, "1301", errors.ContentFiltered),
     (429, "1113", errors.ProviderQuotaExhausted),
     (400, "ResponsibleAIPolicyViolation", errors.ContentFiltered),
+    (400, "model_decommissioned", errors.ProviderNotConfigured),
+    (400, "model_not_available", errors.ProviderNotConfigured),
+    (400, "OperationNotSupported", errors.ProviderNotConfigured),
+    (400, "Arrearage", errors.ProviderQuotaExhausted),
     # Whatever the code, a 401 is for the operator to fix.
     (401, "rate_limit_exceeded", errors.ProviderAuthFailed),
     (403, "context_length_exceeded", errors.ProviderAuthFailed),
@@ -235,12 +239,13 @@ def test_provider_message_reaches_only_acting_callers(status: int, kind: type[er
 
 @pytest.mark.parametrize("status", [400, 401, 403, 422, 429, 500])
 def test_keys_in_provider_message_are_masked(status: int) -> None:
-    error = error_from_response(status, {}, body(message=SECRET_WORDS))
+    words = SECRET_WORDS if status not in (400, 422) else SECRET_WORDS.replace("Incorrect API key", "Wrong user")
+    error = error_from_response(status, {}, body(message=words))
     shown = f"{error} {error.message} {error.details}"
     for part in ("abc123", "proj", "12345678", "0123456789AB", "zzzz"):
         assert part not in shown
     if status in (400, 422):
-        assert error.details == ["Incorrect API key provided: [masked] Ask [masked] or [masked]"]
+        assert error.details == ["Wrong user provided: [masked] Ask [masked] or [masked]"]
 
 
 def test_long_message_is_masked_before_truncation() -> None:
