@@ -1,7 +1,7 @@
 """W3C trace context (https://www.w3.org/TR/trace-context/): the caller's trace, and the gateway's span in it."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from platform_app.observability import ids
 from platform_app.value_types import request_dataclass
@@ -24,6 +24,18 @@ class TraceContext:
     def traceparent(self) -> str:
         """The header value that names this request's span."""
         return f"00-{self.trace_id}-{self.span_id}-{'01' if self.sampled else '00'}"
+
+
+def sole_traceparent(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+    """Return the caller's traceparent; None without one, and with several, of which none can be trusted (W3C: a new
+    trace starts then)."""
+    found = None
+    for name, value in headers:
+        if name == b"traceparent":
+            if found is not None:
+                return None
+            found = value
+    return None if found is None else found.decode("latin-1")
 
 
 def child_traceparent(trace: TraceContext, span_id: str) -> str:

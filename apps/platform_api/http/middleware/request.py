@@ -44,6 +44,7 @@ from platform_app.observability.record import LEDGER, OK
 from platform_app.observability.request.metrics import count_request
 from platform_app.observability.tracing.kept_request import MAX_TEXT
 from platform_app.observability.tracing.request_tracing import NO_EXPORT, RequestTracing
+from platform_app.observability.tracing.trace_context import sole_traceparent
 
 ACCESS_LINES_PER_ADDRESS = 60
 """Access lines of requests without a key, per minute: the default of PLATFORM_REFUSALS_PER_ADDRESS_PER_MINUTE."""
@@ -262,10 +263,9 @@ def _forbid_storing(headers: list[tuple[bytes, bytes]]) -> None:
 
 
 def _open_context(scope: Scope, trusted_proxies: Sequence[Network], tracing: RequestTracing) -> RequestContext:
-    traceparent = _header(scope, b"traceparent")
     context = RequestContext(
         request_id=_request_id(_header(scope, b"x-request-id")),
-        trace=tracing.start(traceparent.decode("latin-1") if traceparent else None),
+        trace=tracing.start(sole_traceparent(scope["headers"])),
         # A client can send any text as the method, and the method is stored.
         method=shown_method(scope["method"]),
         client_address=client_address(scope, trusted_proxies),

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from platform_app.observability.tracing.trace_context import continue_trace
+from platform_app.observability.tracing.trace_context import continue_trace, sole_traceparent
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
@@ -73,3 +73,11 @@ def test_traceparent_sent_is_valid_for_any_header(traceparent: str) -> None:
 def test_trace_and_span_ids_are_unique() -> None:
     assert len({continue_trace(None).trace_id for _ in range(100)}) == 100
     assert len({continue_trace(f"00-{TRACE}-{SPAN}-01").span_id for _ in range(100)}) == 100
+
+
+def test_repeated_traceparent_starts_a_new_trace() -> None:
+    """The caller did not say which of its spans is the parent."""
+    header = (b"traceparent", f"00-{TRACE}-{SPAN}-01".encode())
+    assert sole_traceparent([(b"host", b"x"), header]) == f"00-{TRACE}-{SPAN}-01"
+    assert sole_traceparent([header, (b"host", b"x"), header]) is None
+    assert sole_traceparent([(b"host", b"x")]) is None
