@@ -12,6 +12,7 @@ from hashlib import blake2b
 
 from platform_app.config import LimitRule, PriceConfig
 from platform_app.config.limits.checks import COUNTING_ROUTES
+from platform_app.observability.metrics.zeros import start_rule_at_zero
 from platform_app.rate_limit.rule import Rule, rule_of
 from platform_app.value_types import request_dataclass
 
@@ -154,9 +155,12 @@ class _Book:
         self.has_token_or_cost_rules = any(rule.unit in ("tokens", "cost_usd") for rule in self.rules)
         self.assumed_prices = {rule.name: rule.assumed_price for rule in self.rules if rule.assumed_price is not None}
         self.has_shadow_rules = any(rule.shadow for rule in self.rules)
-        self.needs_redis = any(rule.refuses_on_outage and not rule.shadow for rule in self.rules)
+        self.needs_redis = any(rule.closes for rule in self.rules)
         self._applying: dict[tuple[str, str | None], tuple[Rule, ...]] = {}
         self._with_limit: OrderedDict[tuple[str, int], Rule] = OrderedDict()
+        for rule in self.rules:
+            action = rule.unpriced_action if rule.unit == "cost_usd" else None
+            start_rule_at_zero(rule.name, closes=rule.closes, unpriced_action=action)
 
     def applying(self, route: str, model: str | None) -> tuple[Rule, ...]:
         rules = self._applying.get((route, model))

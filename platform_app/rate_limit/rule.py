@@ -68,6 +68,18 @@ class Rule:
         return self.kind is not Kind.SLIDING_WINDOW
 
     @property
+    def closes(self) -> bool:
+        """Whether it refuses requests while Redis is unavailable."""
+        return self.refuses_on_outage and not self.shadow
+
+    @property
+    def unpriced_action(self) -> str:
+        """What a budget does about a model whose price is not known: refused, warned or counted."""
+        if self.refuses_unpriced and not self.shadow:
+            return "refused"
+        return "warned" if self.assumed_price is None else "counted"
+
+    @property
     def by_key(self) -> bool:
         """Whether keys can have their own limit for it."""
         return self.scope in BY_KEY_SCOPES

@@ -123,15 +123,14 @@ class RateLimitService:
     def _require_prices(self, charges: Sequence[Charge], usage: LimitedRequest) -> None:
         """Refuse or report a model with a route whose price is not known, as each budget says."""
         for rule in [charge.rule for charge in charges if charge.rule.unit == "cost_usd"]:
-            if rule.refuses_unpriced and not rule.shadow:
-                self._note_unpriced(rule, usage, "refused")
+            self._note_unpriced(rule, usage, rule.unpriced_action)
+            if rule.unpriced_action == "refused":
                 raise PriceUnknown(
                     f"The budget '{rule.name}' applies, and the price of the model '{usage.model}' is not known "
                     f"({usage.unpriced}). Use another model, or ask your platform operator for a price of the route, "
                     "or for on_no_price in the rule.",
                     details=[rule.sentence],
                 )
-            self._note_unpriced(rule, usage, "warned" if rule.assumed_price is None else "counted")
 
     def _note_unpriced(self, rule: Rule, usage: LimitedRequest, action: str) -> None:
         metrics.BUDGET_UNPRICED.labels(rule.name, action).inc()

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 
 from platform_app.config import PlatformConfig, RouteConfig, Settings
 from platform_app.config.model_names import WILDCARD, matched_part
@@ -21,6 +22,7 @@ from platform_app.llm.policies.state import PolicyState
 from platform_app.llm.providers.anthropic.capabilities import capabilities_of
 from platform_app.llm.providers.factory import make_adapter
 from platform_app.llm.usage.pricing import configured_price, listed_price
+from platform_app.observability.metrics.zeros import start_route_at_zero
 
 
 class ModelBuilder:
@@ -41,6 +43,8 @@ class ModelBuilder:
         )
         adapters = {name: make_adapter(provider, self._pool, limits) for name, provider in config.providers.items()}
         routes = routes_by_model(config)
+        for route in chain.from_iterable(routes.values()):
+            start_route_at_zero(route.provider, route.public_model)
 
         def make_route(route: Route) -> ProviderRoute:
             return ProviderRoute(route, adapters[route.provider], self._credentials)

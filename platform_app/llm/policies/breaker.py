@@ -20,6 +20,7 @@ from platform_app.llm.policies.failure_table import Health, failure_policy_of
 from platform_app.llm.requests import ModelCall
 from platform_app.observability import metrics
 from platform_app.observability.logging import get_logger
+from platform_app.observability.metrics.zeros import start_refusals_at_zero
 
 _log = get_logger("policies")
 PROBE_RETRY_AFTER_SECONDS = 1.0
@@ -128,6 +129,7 @@ class BreakerState:
         self._good_probes = 0
         self._gauge = metrics.PROVIDER_BREAKER_STATE.labels(provider, upstream_model)
         self._gauge.set(Phase.CLOSED)
+        start_refusals_at_zero(provider, "breaker_open")
 
     def admit(self) -> Permit:
         """Admit a call.

@@ -12,6 +12,7 @@ from platform_app.llm.chunk_stream import ChunkStream, StreamObserver
 from platform_app.llm.interfaces import Upstream, UpstreamResponse
 from platform_app.llm.requests import ModelCall
 from platform_app.observability import metrics
+from platform_app.observability.metrics.zeros import start_refusals_at_zero
 from platform_app.observability.record import OK, QUEUE
 
 RETRY_AFTER_SECONDS = 1.0
@@ -65,6 +66,7 @@ class ConcurrencyLimit:
             metrics.PROVIDER_SLOTS_WAITING.labels(provider),
             metrics.PROVIDER_SLOTS.labels(provider),
         )
+        start_refusals_at_zero(provider, "queue_full", "queue_timeout")
         self.resize(limit, max_waiting, queue_seconds)
 
     @property
