@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from tests.conftest import Platform
-from tests.support.deploy.host.fronts import Front, start_front
+from tests.support.deploy.host.fronts import Front, has_ipv6, start_front
 from tests.support.gateway.process import Gateway
 from tests.support.servers.network.ports import free_port
 from tests.support.servers.network.tls.certificates import self_made
@@ -67,6 +67,14 @@ async def test_front_streams_unbuffered_and_passes_disconnect_on(
 
     access = await _access_line(gateways, request_id)
     assert (access["reason"], access["client_address"]) == ("client_closed", "127.0.0.1")
+
+
+async def test_front_listens_on_ipv6(front: Front) -> None:
+    if not has_ipv6():
+        pytest.skip("needs the loopback address of IPv6")
+    _, writer = await asyncio.open_connection("::1", front.port)
+    writer.close()
+    await writer.wait_closed()
 
 
 async def test_front_leaves_refusals_to_the_gateway(front: Front, chat_key: str) -> None:

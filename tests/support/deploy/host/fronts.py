@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,6 +74,7 @@ def _nginx_files(directory: Path, port: int, gateways: tuple[int, int], certific
     text = _with_gateways(NGINX.read_text(encoding="utf-8"), gateways)
     for old, new in (
         ("listen 443 ssl", f"listen 127.0.0.1:{port} ssl"),
+        ("    listen [::]:443 ssl http2;", f"    listen [::1]:{port} ssl http2;" if has_ipv6() else ""),
         ("/etc/nginx/flowbiz/fullchain.pem", str(certificate[0])),
         ("/etc/nginx/flowbiz/privkey.pem", str(certificate[1])),
     ):
@@ -94,6 +96,7 @@ def _haproxy_file(directory: Path, port: int, gateways: tuple[int, int], certifi
     text = _with_gateways(HAPROXY.read_text(encoding="utf-8"), gateways)
     for old, new in (
         ("bind :443", f"bind 127.0.0.1:{port}"),
+        ("bind [::]:443 v6only", f"bind [::1]:{port} v6only" if has_ipv6() else "# bind"),
         ("/etc/haproxy/flowbiz.pem", str(combined)),
         ("maxconn 8000", "maxconn 200"),  # a test may open fewer files
     ):
@@ -102,6 +105,16 @@ def _haproxy_file(directory: Path, port: int, gateways: tuple[int, int], certifi
     config = directory / "haproxy.cfg"
     config.write_text(text, encoding="utf-8")
     return config
+
+
+def has_ipv6() -> bool:
+    """Return whether this machine has the loopback address of IPv6."""
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
 
 
 def _with_gateways(text: str, gateways: tuple[int, int]) -> str:
