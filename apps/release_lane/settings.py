@@ -62,6 +62,10 @@ class LaneSettings:
     settle_seconds: float = 2.0
     finish_seconds: float = 300.0
     stop_seconds: float = 60.0
+    scrape_targets_file: Path | None = None
+    """Where the lane lists the instances that run, for file_sd_configs of Prometheus."""
+    scrape_host: str = ""
+    """This host's name or address in that list; empty: the metrics address of the environment file."""
     keep_releases: int = 5
     """Built releases that stay on the disk after a release."""
     front: FrontSettings = FrontSettings()

@@ -21,6 +21,11 @@ class Addresses:
         """Return address:port of an instance's metrics. Raises UsageError."""
         return f"{self._read()[1]}:{metrics_port}"
 
+    def scraped(self, metrics_port: int) -> str:
+        """Return address:port at which Prometheus reaches an instance's metrics. Raises UsageError."""
+        host = self._settings.scrape_host
+        return f"{_in_url(host)}:{metrics_port}" if host else self.metrics(metrics_port)
+
     def _read(self) -> tuple[str, str]:
         """Read the file once: a host with hundreds of probes reads it no more often."""
         if self._hosts is None:
@@ -32,5 +37,8 @@ class Addresses:
 
 def _reached(host: str) -> str:
     """Return the address at which this host reaches what listens on a host name or address."""
-    reached = _OF_EVERY_ADDRESS.get(host, host)
-    return f"[{reached}]" if ":" in reached else reached
+    return _in_url(_OF_EVERY_ADDRESS.get(host, host))
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host

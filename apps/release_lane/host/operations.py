@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from apps.release_lane.host.front import Front
 from apps.release_lane.host.probes import Probes
 from apps.release_lane.host.runners.interface import Runner
 from apps.release_lane.host.slots import Active, Slots
+from apps.release_lane.journal import write_whole
 from apps.release_lane.settings import LaneSettings
 from apps.release_lane.steps import Step
 
@@ -260,7 +261,9 @@ class Host:
 
     def _retire(self, seconds: float) -> str:
         """End every instance that serves nothing."""
-        ports = [port for port in self.slots.idle_ports(self.slots.read()) if self.runner.running(port)]
+        active = self.slots.read()
+        ports = [port for port in self.slots.idle_ports(active) if self.runner.running(port)]
+        self._write_targets(active, ports)
         if not ports:
             return "no old instance runs"
         self.sleep(self.settings.settle_seconds)  # the front may still pass on what it read before the switch
@@ -272,8 +275,16 @@ class Host:
                 self.sleep(_POLL_SECONDS)
         for port in ports:
             self.runner.stop(port, self.settings.stop_seconds)
+        self._write_targets(active, [])
         ended = f"ended {', '.join(map(str, ports))}"
         return f"{ended}; requests still ran on {', '.join(map(str, busy))}" if busy else ended
+
+    def _write_targets(self, active: Active, old: Sequence[int]) -> None:
+        """List the instances that run for Prometheus: an idle port is no instance that is down."""
+        if self.settings.scrape_targets_file is not None:
+            ports = sorted({*active.ports.values(), *old})
+            targets = [self.addresses.scraped(self.settings.metrics_port(port)) for port in ports]
+            write_whole(self.settings.scrape_targets_file, json.dumps([{"targets": targets}]) + "\n")
 
     def _is_busy(self, port: int) -> bool:
         """Return whether requests run on an instance. One whose metrics cannot be read may have some."""

@@ -1,5 +1,6 @@
 """Operations of the lane on a host: order, repetition, failures, and the log."""
 
+import json
 import os
 import re
 import shutil
@@ -10,7 +11,7 @@ import pytest
 
 from apps.platform_cli.database.migrate import contract
 from apps.release_lane.commands import Finished
-from apps.release_lane.journal import Journal
+from apps.release_lane.journal import Journal, write_whole
 from tests.support.deploy.stand_in_commands import FIRST, SECOND, THIRD, StandInCommands, StandInHost
 
 Lane = Callable[..., int]
@@ -164,6 +165,27 @@ def test_retire_waits_while_metrics_are_unreadable(
     monkeypatch.setattr(StandInCommands, "in_flight", lambda self, _: left.pop(0) if left else 0)
     assert lane("release", SECOND) == 0
     assert left == []
+
+
+def test_prometheus_targets_are_the_running_instances(
+    stand_in: StandInHost, lane: Lane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, written = stand_in.directory / "targets.json", []
+
+    def write(path: Path, text: str) -> None:
+        written.append(json.loads(text)[0]["targets"])
+        write_whole(path, text)
+
+    monkeypatch.setattr("apps.release_lane.host.operations.write_whole", write)
+    options = f'scrape_targets_file = "{file}"\nscrape_host = "gateway.example"\n'
+    stand_in.config.write_text(options + stand_in.config.read_text())
+    lane("release", FIRST)
+    assert written.pop() == ["gateway.example:9101", "gateway.example:9102"]
+    lane("release", SECOND)
+    assert len(written.pop(0)) == 4, "the old instances still finish their requests"
+    assert written.pop() == ["gateway.example:9111", "gateway.example:9112"]
+    lane("rollback")
+    assert json.loads(file.read_text()) == [{"targets": ["gateway.example:9101", "gateway.example:9102"]}]
 
 
 def test_migration_shows_problems_with_grants(stand_in: StandInHost, lane: Lane) -> None:
