@@ -12,7 +12,7 @@ import structlog
 
 _MAX_MESSAGE = 2_000
 _TRACEBACK = "Traceback (most recent call last):"
-_FRAME = re.compile(r'^\s*File "([^"\n]+)", line (\d+), in (\S+)', re.MULTILINE)
+_FRAME = re.compile(r'^[ \t]*+File "([^"\n]++)", line (\d+), in (\S+)', re.MULTILINE)
 _ERROR_TYPE = re.compile(r"^([A-Za-z_][\w.]*)(?::|$)", re.MULTILINE)
 _MAX_FRAMES = 20
 

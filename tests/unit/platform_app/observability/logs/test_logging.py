@@ -2,6 +2,7 @@
 
 import json
 import logging
+import time
 from typing import Any, Literal
 
 import pytest
@@ -95,6 +96,17 @@ def test_logged_exception_contains_no_variable_values(lines: Lines) -> None:
     assert password.encode() not in raw
     assert b"raise KeyError" not in raw  # nor source lines
     assert "exc_info" not in line
+
+
+def test_traceback_of_blank_lines_is_read_in_linear_time(lines: Lines) -> None:
+    def seconds(length: int) -> float:
+        began = time.thread_time()
+        logging.getLogger("uvicorn.error").error("Traceback (most recent call last):\n%s", "\n" * length)
+        return time.thread_time() - began
+
+    short, long = seconds(300), seconds(150_000)
+    assert lines.last["event"] == "unhandled_exception"
+    assert long <= 1000 * short + 0.5
 
 
 def test_logged_exception_has_bounded_text_and_depth(lines: Lines) -> None:
