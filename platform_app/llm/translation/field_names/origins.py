@@ -21,14 +21,17 @@ _START = 64
 
 
 class _Object(dict[str, Any]):
+    __slots__ = ("origin",)
     origin: Path
 
 
 class _List(list[Any]):
+    __slots__ = ("origin",)
     origin: Path
 
 
 class _Text(str):
+    __slots__ = ("origin",)
     origin: Path
 
 
