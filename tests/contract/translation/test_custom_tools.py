@@ -93,7 +93,7 @@ async def test_custom_call_of_a_chat_client_is_restored(stream: bool) -> None:
 
 @pytest.mark.parametrize("stream", [False, True], ids=["json", "stream"])
 @pytest.mark.parametrize("written", ['{"input": 5}', '{"input": {}}', '{"input": null}', "[1]"])
-async def test_input_without_a_text_counts_against_no_route(written: str, stream: bool) -> None:
+async def test_input_other_than_text_counts_for_no_breaker(written: str, stream: bool) -> None:
     """A prompt can make the model write it, so it neither is retried nor counts for the route's health."""
     if not stream and written == "[1]":
         written = '{"input": [1]}'  # Anthropic's JSON has objects alone

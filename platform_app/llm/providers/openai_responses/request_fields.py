@@ -48,14 +48,12 @@ otherwise."""
 
 def offered_tools(body: Mapping[str, Any], extra: Collection[str]) -> tuple[str, ...]:
     """Return which of the extra fields are hosted tools that the client only offers in `tools`: the model may use the
-    tools that the client runs instead, so the request works without them. A tool that an input item adds is refused:
-    it cannot be left out."""
+    tools that the client runs instead, so the request works without them. A tool that an input item adds is not left
+    out, so it does not count as an offer."""
     name = f"tools.{_OFFERED}"
     if name not in extra or body.get("tool_choice") not in (None, "auto") or name in _in_items(body.get("input")):
         return ()
-    own = any(
-        isinstance(tool, Mapping) and runs_at_client(str(tool.get("type")), tool) for tool in body.get("tools") or ()
-    )
+    own = any(isinstance(tool, Mapping) and runs_at_client(str(tool.get("type")), tool) for tool in body["tools"])
     return (name,) if own else ()
 
 
