@@ -1,12 +1,17 @@
 """Generate the OpenAPI document."""
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Callable, Iterable
 from typing import Any
 
+import orjson
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from apps.platform_api.chat.schemas import ChatRequestBody
 from apps.platform_api.http.model.route import ModelRoute
@@ -52,6 +57,33 @@ def install_openapi(app: FastAPI) -> None:
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
+    served = Route(app.openapi_url or "", DocumentEndpoint(app.openapi).respond, include_in_schema=False)
+    for index, route in enumerate(app.router.routes):
+        if isinstance(route, Route) and route.path == served.path:
+            app.router.routes[index] = served
+
+
+class DocumentEndpoint:
+    """Serve the document's bytes. They are made once, in a thread: that takes as long as hundreds of requests, and
+    anyone may ask for them."""
+
+    def __init__(self, document: Callable[[], Any]) -> None:
+        self._document = document
+        self._making: asyncio.Future[bytes] | None = None
+
+    async def respond(self, _: Request) -> Response:
+        """Return the document. A first request that ends early does not stop the making for the others."""
+        if self._making is None or self._failed(self._making):
+            self._making = asyncio.ensure_future(asyncio.to_thread(self._render))
+        content = await asyncio.shield(self._making)
+        return Response(content, media_type="application/json")
+
+    def _render(self) -> bytes:
+        return orjson.dumps(self._document())
+
+    @staticmethod
+    def _failed(making: "asyncio.Future[bytes]") -> bool:
+        return making.done() and (making.cancelled() or making.exception() is not None)
 
 
 def _add_schemas(document: dict[str, Any]) -> None:
