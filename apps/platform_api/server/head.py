@@ -8,12 +8,14 @@ are CRLF, a field is one line, a body's length is declared once, and `Upgrade` h
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from ipaddress import IPv6Address
 from urllib.parse import unquote
 
 from apps.platform_api.server.refusal import Reason, RequestRefusedError, refuse
 
 HEAD_END = b"\r\n\r\n"
 MAX_METHOD = 32
+MAX_PORT = 65_535
 MAX_CONTENT_LENGTH_DIGITS = 18
 
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
@@ -22,7 +24,9 @@ _REQUEST_LINE = re.compile(rb"(%b{1,%d}+) ([\x21-\x7e]++) HTTP/(1\.[01])(?=\r\n|
 _OTHER_VERSION = re.compile(rb"%b++ [\x21-\x7e]++(?: HTTP/\d++(?:\.\d++)?)?" % _TOKEN)
 _FIELDS = re.compile(rb"(?:\r\n%b++:[\t\x20-\x7e\x80-\xff]*+)*+" % _TOKEN)
 _FIELD = re.compile(rb"\r\n([^:]++):[ \t]*+([^\r]*+)")
-_HOST = re.compile(rb"(?:[A-Za-z0-9\-._~%!$&'()*+,;=]++|\[[0-9A-Fa-f:.]++\])(?::[0-9]{0,5})?")
+_HOST = re.compile(
+    rb"(?:(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})++|\[(?P<ipv6>[0-9A-Fa-f:.]++)\])(?::(?P<port>[0-9]{0,5}))?"
+)
 _ABSOLUTE = re.compile(rb"https?://([^/?#]*+)(.*+)", re.IGNORECASE)
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _SLASH = re.compile("(%2f)", re.IGNORECASE)
@@ -176,10 +180,22 @@ def _host(head: RequestHead, hosts: list[bytes]) -> bytes | None:
 
 @lru_cache(256)
 def _is_host(value: bytes) -> bool:
-    return _HOST.fullmatch(value) is not None
+    """Return whether this is a host of RFC 3986, section 3.2.2, and a port that exists."""
+    match = _HOST.fullmatch(value)
+    if match is None or int(match["port"] or 0) > MAX_PORT:
+        return False
+    if match["ipv6"] is None:
+        return True
+    try:
+        IPv6Address(match["ipv6"].decode())
+    except ValueError:
+        return False
+    return True
 
 
 def _read_target(head: RequestHead, target: bytes, host: bytes | None) -> None:
+    if head.method == "CONNECT":  # whatever its target is: what follows belongs to a tunnel and is no request
+        raise refuse(Reason.METHOD, "This server is not a proxy; it has no CONNECT.", 405, "method_not_allowed")
     if not target.startswith(b"/"):
         target = _path_of(head, target, host)
     path, _, head.query = target.partition(b"?")
@@ -191,8 +207,6 @@ def _read_target(head: RequestHead, target: bytes, host: bytes | None) -> None:
 
 def _path_of(head: RequestHead, target: bytes, host: bytes | None) -> bytes:
     """Return the path of a target that does not have the form `/path`."""
-    if head.method == "CONNECT":
-        raise refuse(Reason.METHOD, "This server is not a proxy; it has no CONNECT.", 405, "method_not_allowed")
     if target == b"*" and head.method == "OPTIONS":
         return target
     absolute = _ABSOLUTE.fullmatch(target)

@@ -79,6 +79,10 @@ def test_options_of_the_whole_server_pass() -> None:
         (b"GET http://user@gateway/ HTTP/1.1", (400, Reason.TARGET)),
         (b"GET http://other/ HTTP/1.1", (400, Reason.HOST)),
         (b"CONNECT gateway:443 HTTP/1.1", (405, Reason.METHOD)),
+        (b"CONNECT /livez HTTP/1.1", (405, Reason.METHOD)),
+        (b"CONNECT * HTTP/1.1", (405, Reason.METHOD)),
+        (b"GET http://[1]/ HTTP/1.1", (400, Reason.TARGET)),
+        (b"GET http://gateway:65536/ HTTP/1.1", (400, Reason.TARGET)),
     ],
 )
 def test_malformed_request_line_is_refused(request_line: bytes, expected: tuple[int, Reason]) -> None:
@@ -122,14 +126,32 @@ def test_obsolete_text_in_values_is_kept() -> None:
     "hosts",
     [
         [], [b"Host: a", b"Host: a"], [b"Host:"], [b"Host: a b"], [b"Host: a/b"], [b"Host: a@b"], [b"Host: a:b"],
-        [b"Host: a:123456"], [b"Host: [::1"], [b"Host: a, b"],
+        [b"Host: a:123456"], [b"Host: [::1"], [b"Host: a, b"], [b"Host: a%"], [b"Host: a%zz"], [b"Host: %0"],
+        [b"Host: [.]"], [b"Host: [:]"], [b"Host: [::::]"], [b"Host: [1]"], [b"Host: [1.2.3.4]"], [b"Host: [fffff::1]"],
+        [b"Host: []"], [b"Host: [::1]x"], [b"Host: [1:2:3:4:5:6:7:8:9]"], [b"Host: [::1.2.3.256]"],
+        [b"Host: a:65536"], [b"Host: a:99999"], [b"Host: [::1]:65536"], [b"Host: :80"],
     ],
 )  # fmt: skip
 def test_host_is_needed_exactly_once(hosts: list[bytes]) -> None:
     assert refused(*hosts, host=None) == (400, Reason.HOST)
 
 
-@pytest.mark.parametrize("host", [b"a", b"a:80", b"a:", b"[::1]:80", b"192.0.2.1", b"my_service:8100", b"xn--a"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        b"a",
+        b"a:80",
+        b"a:",
+        b"[::1]:80",
+        b"[::]",
+        b"[::ffff:1.2.3.4]:65535",
+        b"a:00080",
+        b"a%2Db",
+        b"192.0.2.1",
+        b"my_service:8100",
+        b"xn--a",
+    ],
+)
 def test_common_hosts_pass(host: bytes) -> None:
     assert read(b"Host: " + host, host=None).headers == [(b"host", host)]
 
