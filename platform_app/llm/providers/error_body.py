@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from platform_app.llm.codecs import lenient_json
 from platform_app.llm.codecs.content_encoding import is_compressed
+from platform_app.observability.logs.escaping import HIDDEN
 
 MAX_MESSAGE = 2000
 """The characters that are kept of a provider's message. Callers and the log get less."""
@@ -41,7 +42,7 @@ _TAGS = re.compile(r"<[^<>]*>")
 _UNSEEN = re.compile(r"</?(?:script|style)\b[^<>]*>", re.IGNORECASE)
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 # Control characters, and characters that reorder or hide the text around them.
-_CONTROLS = re.compile(r"[\x00-\x20\x7f-\xa0\u061c\u200b-\u200f\u2028-\u202f\u2060-\u206f\ufeff\ufff9-\ufffb]+")
+_CONTROLS = re.compile(rf"[\x00-\x20\xa0\u202f{HIDDEN}]+")
 _HALVES = re.compile("[\ud800-\udfff]")
 _LETTER = re.compile(r"\w")
 

@@ -2,28 +2,35 @@
 
 import re
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
-"""C0, DEL and C1, line and paragraph separators, marks that reorder or hide text (Unicode TR 36)."""
-_UNSAFE_BYTES = re.compile(
-    rb"\x7f|\xc2[\x80-\x9f]|\xd8\x9c|\xe2\x80[\x8b-\x8f\xa8-\xae]|\xe2\x81[\xa0-\xaf]|\xef\xbb\xbf|\xef\xbf[\xb9-\xbb]"
+HIDDEN = (
+    r"\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164"
+    r"\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U000110bd\U000110cd\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
+    r"\U000e0000-\U000e0fff"
 )
-"""The same in UTF-8, without the characters that JSON escapes by itself."""
+"""A part of a character class: DEL and C1, line and paragraph separators, and all characters that reorder text or are
+not shown (Unicode's Default_Ignorable_Code_Point), with which a text can carry another one."""
+_CONTROL = re.compile(rf"[\x00-\x1f{HIDDEN}]")
+_UNSAFE = re.compile(f"[{HIDDEN}]")
+"""The same without the characters that JSON escapes by itself."""
 
 
 def escape_text(text: str) -> str:
     """Return the text with control characters escaped as in a Python literal."""
-    return text if text.isprintable() else _CONTROL.sub(_escape_character, text)
+    return text if text.isascii() and text.isprintable() else _CONTROL.sub(_escape_character, text)
 
 
 def escape_json(line: bytes) -> bytes:
-    """Return a JSON line in which DEL, C1, line separators and bidirectional marks are escaped too."""
-    return line if line.isascii() and b"\x7f" not in line else _UNSAFE_BYTES.sub(_escape_bytes, line)
+    """Return a JSON line in which DEL, C1, line separators and hidden characters are escaped too."""
+    if line.isascii() and b"\x7f" not in line:
+        return line
+    return _UNSAFE.sub(_escape_in_json, line.decode()).encode()
 
 
 def _escape_character(match: re.Match[str]) -> str:
     return match[0].encode("unicode_escape").decode("ascii")
 
 
-def _escape_bytes(match: re.Match[bytes]) -> bytes:
-    """Escape as JSON does for characters of the basic plane, to which all of these belong."""
-    return "".join(f"\\u{ord(each):04x}" for each in match[0].decode()).encode()
+def _escape_in_json(match: re.Match[str]) -> str:
+    """Escape as JSON does, with two escapes for a character outside the basic plane."""
+    units = match[0].encode("utf-16-be")
+    return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
