@@ -7,6 +7,7 @@ the URL: if special characters are not percent-encoded, any part of it may belon
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv6Address
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, cast, get_args
@@ -111,9 +112,20 @@ def parse_database_url(url: str, ca_file: Path | None = None) -> DatabaseTarget:
         options=values.get("options"),
         tcp=tcp_options(values, problems),
     )
+    problems += _unsendable(target, "%ef%bf%bd" in url.lower() or "\ufffd" in url)
     if problems or tls_problems:
         raise ValueError("; ".join([*problems, *tls_problems]))
     return target
+
+
+def _unsendable(target: DatabaseTarget, has_replacement: bool) -> list[str]:
+    """Return a line for each text that PostgreSQL's protocol cannot carry: with a NUL, or that is not UTF-8.
+    `has_replacement`: the URL itself has the character that stands for bytes that are not."""
+    texts = {"user": target.user or "", "password": target.password or "", "database": target.database or ""}
+    problems = [f"{name} must not contain %00" for name, text in texts.items() if "\0" in text]
+    if not has_replacement:
+        problems += [f"{name} must be percent-encoded UTF-8" for name, text in texts.items() if "\ufffd" in text]
+    return problems
 
 
 def _addresses(
@@ -128,11 +140,13 @@ def _addresses(
     if not pairs:
         pairs = [(host, "") for host in (*SOCKET_DIRECTORIES, "localhost")]
     hosts, ports = [host for host, _ in pairs], [port for _, port in pairs]
+    if any(host.count(":") == 1 and not host.startswith("/") for host in hosts):
+        problems.append("several hosts in the parameter host have no ports; write host=a,b and port=5432,5433")
+    elif not all(_is_host(host) for host in hosts):
+        problems.append("expected hosts that are names, addresses (IPv6 in brackets) or directories of Unix sockets")
     if "port" in values:
         ports = values["port"].split(",")
         ports = ports * len(hosts) if len(ports) == 1 else ports
-    if not all(_is_host(host) for host in hosts):
-        problems.append("expected hosts that are names, addresses (IPv6 in brackets) or directories of Unix sockets")
     if len(ports) != len(hosts):
         problems.append(f"expected one port, or one for each of the {len(hosts)} hosts")
     numbers = [_port(text) for text in ports]
@@ -169,7 +183,17 @@ def _host_and_port(text: str) -> tuple[str, str]:
 def _is_host(host: str) -> bool:
     if host.startswith("/"):
         return host.isprintable()
+    if ":" in host:
+        return _is_ipv6(host)
     return bool(host) and host.isascii() and host.isprintable() and not set(host) & _FORBIDDEN_IN_HOST
+
+
+def _is_ipv6(host: str) -> bool:
+    try:
+        IPv6Address(host)
+    except ValueError:
+        return False
+    return "%" not in host
 
 
 def _port(text: str) -> int | None:

@@ -31,6 +31,9 @@ _BOOLEANS = ("ssl_check_hostname",)
 _TRUE_OR_FALSE = frozenset({"1", "t", "true", "y", "yes", "0", "f", "false", "n", "no"})
 """What redis-py knows, in lower case; it takes every other word for true, also `off`."""
 _NUMBER = re.compile(r"\d{0,5}", re.ASCII)
+_CLIENT_NAME = re.compile(r"[!-~]*")
+"""What the command CLIENT SETNAME takes; the server refuses every other name, and the connection with it."""
+_NO_HOST = frozenset(" /@?#,\\\"'")
 _REQUIREMENTS = ("none", "optional", "required")
 
 
@@ -119,6 +122,12 @@ def _value_problems(url: str) -> list[str]:
 def _unusable_values(url: str) -> list[str]:
     options: dict[str, Any] = dict(parse_url(url))
     problems = []
+    if not _CLIENT_NAME.fullmatch(options.get("client_name", "")):
+        problems.append("client_name must be printable ASCII characters without spaces, such as my-gateway")
+    if not str(options.get("host", "")).isprintable() or set(options.get("host", "")) & _NO_HOST:
+        problems.append("expected a host that is a name or an address (IPv6 in brackets)")
+    if not str(options.get("path", "")).isprintable():
+        problems.append("the path of the socket must not contain control characters")
     if str(options.get("protocol", 2)) not in ("2", "3"):
         problems.append("protocol must be 2 or 3")
     if options.get("ssl_cert_reqs", "required") not in _REQUIREMENTS:

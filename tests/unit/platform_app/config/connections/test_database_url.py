@@ -193,3 +193,24 @@ def test_ssl_context_matches_the_mode(ca_file: Path) -> None:
 def test_database_target_does_not_show_the_password() -> None:
     target = parse_database_url(f"{REMOTE}?application_name=a")
     assert "pa55word" not in repr(target)
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("postgresql://h/db%00x", "database must not contain %00"),
+        ("postgresql://u%00:pa55word@h/d", "user must not contain %00"),
+        ("postgresql://u:pa55word%00@h/d", "password must not contain %00"),
+        ("postgresql://u:pa55word%ff@h/d", "password must be percent-encoded UTF-8"),
+        ("postgresql:///d?host=a:5432,b:5433", "write host=a,b and port=5432,5433"),
+        ("postgresql:///d?host=a,b:5433", "write host=a,b and port=5432,5433"),
+        ("postgresql:///d?host=a:b:c", "expected hosts"),
+        ("postgresql://[::::]/d", "expected hosts"),
+    ],
+)
+def test_database_url_that_would_fail_later_is_refused(url: str, words: str) -> None:
+    assert words in problem_of(url)
+
+
+def test_replacement_character_in_a_password_is_kept() -> None:
+    assert parse_database_url("postgresql://u:a%EF%BF%BD@h/d").password == "a\ufffd"
