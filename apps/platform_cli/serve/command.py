@@ -221,10 +221,12 @@ def _complain(error: OSError, host: str, port: int, flag: str) -> int:
 
 @contextmanager
 def _listen(host: str, port: int, backlog: int) -> Iterator[socket.socket]:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    # A name may have addresses of both families: the first IPv4 address is used, or the first one without any.
+    family, _, _, _, address = min(found, key=lambda each: each[0] != socket.AF_INET)
     with socket.socket(family, socket.SOCK_STREAM) as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((host, port))
+        listening.bind(address)
         listening.listen(backlog)
         listening.setblocking(False)
         listening.set_inheritable(True)
