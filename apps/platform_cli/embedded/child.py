@@ -206,6 +206,8 @@ def describe_exit(code: int | None) -> str:
         return "still running"
     if code >= 0:
         return f"exit code {code}"
+    if -code == signal.SIGBUS:
+        return "killed by SIGBUS (a mapped file has no room: free space on the disks of PLATFORM_SPOOL_DIR and TMPDIR)"
     try:
         return f"killed by {signal.Signals(-code).name}"
     except ValueError:

@@ -10,7 +10,7 @@ runtime.py     workers, event loop, pools, configuration
 kinds.py       Counter, Gauge and Histogram, and the buckets
 zeros.py       the series that exist before their first event
 changes.py     changed values, which wait until they are written together
-mapped_values.py  the memory-mapped files
+mapped_values.py  the memory-mapped files; reserved_files.py reserves their blocks on the disk
 
 With several workers each process counts in these files and the parent aggregates them (prometheus_client's
 multiprocess mode). So each gauge declares how it is aggregated.
