@@ -29,20 +29,26 @@ def _place() -> tuple[str, Path | None]:
 def up(revision: str = "head") -> None:
     """Migrate the schema up; each migration runs in its own transaction. Then grant the runtime role its rights."""
     with _failures_explained():
-        _check_revision(revision, ["head", *migrations.revisions_in_order()])
-        if revision == "head" and migrations.is_newer(current := asyncio.run(_current())):
-            typer.echo(f"The schema is at {current}, which a newer version made. Nothing to do.")
+        order = migrations.revisions_in_order()
+        _check_revision(revision, ["head", *order])
+        before = asyncio.run(_current())
+        if revision == "head" and migrations.is_newer(before):
+            typer.echo(f"The schema is at {before}, which a newer version made. Nothing to do.")
             return
+        _refuse_lower(before, revision, order)
         url, ca_file = _place()
         migrations.upgrade(url, revision, ca_file=ca_file)
+        reached = asyncio.run(_current())
     # Both are done before the first line, which may be lost.
     try:
         granted, problem = migrations.grant(url, ca_file=ca_file), None
     except DATABASE_ERRORS as error:
         granted, problem = None, f"The runtime role was not granted its rights: {database_failure(error)}."
-    typer.echo("\n".join(filter(None, [f"The schema is at {revision}.", granted])))
-    if problem is not None:
-        typer.echo(problem, err=True)
+    typer.echo("\n".join(filter(None, [f"The schema is at {reached}.", granted, problem])))
+    if problem is not None and reached != before:
+        # A second run has nothing to migrate and passes: deploy/roles.sql may have granted what this role cannot.
+        typer.echo("The schema is migrated. Run deploy/roles.sql as a superuser before this version serves.", err=True)
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -66,6 +72,15 @@ def down(
     with _failures_explained():
         migrations.downgrade(url, revision, ca_file=ca_file)
     typer.echo(f"The schema is at {revision}.")
+
+
+def _refuse_lower(current: str | None, revision: str, order: list[str]) -> None:
+    """End the command if the schema is above the revision: `up` would change nothing."""
+    if current is None or revision == "head" or current == revision:
+        return
+    if current not in order or order.index(current) > order.index(revision):
+        typer.echo(f"The schema is at {current}, above {revision}. To go down: migrate down {revision}", err=True)
+        raise typer.Exit(1)
 
 
 def _check_revision(revision: str, possible: list[str]) -> None:
