@@ -6,6 +6,7 @@ from pathlib import Path
 from platform_app.readiness import Check
 
 _FREE_SPACE = "free space, or name a directory on another disk"
+_REMOVE_FILES = "remove files, or name a directory on another disk"
 
 
 def spool_check(directory: Path, max_bytes: int) -> Check:
@@ -24,6 +25,8 @@ def spool_check(directory: Path, max_bytes: int) -> Check:
     free = disk.f_bavail * disk.f_frsize
     if free == 0:
         return _failed(directory, f"its disk is full; {_FREE_SPACE}")
+    if disk.f_files and disk.f_favail == 0:  # file systems without a fixed number of files say 0 of 0
+        return _failed(directory, f"its disk has no room for another file (inodes); {_REMOVE_FILES}")
     if free < max_bytes:
         detail = f"{directory}: {_mib(free)} free, less than PLATFORM_SPOOL_MAX_BYTES ({_mib(max_bytes)}); lower it"
         return Check("spool", False, False, f"{detail}, or free space")

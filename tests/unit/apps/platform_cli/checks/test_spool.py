@@ -14,7 +14,7 @@ MAX_BYTES = 1000
 
 
 def disk(**changes: int) -> SimpleNamespace:
-    return SimpleNamespace(**{"f_flag": 0, "f_bavail": 10, "f_frsize": 1000, **changes})
+    return SimpleNamespace(**{"f_flag": 0, "f_bavail": 10, "f_frsize": 1000, "f_files": 10, "f_favail": 5, **changes})
 
 
 def test_missing_directory_is_not_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,6 +37,7 @@ def test_file_in_place_of_the_directory_fails(tmp_path: Path) -> None:
     [
         ({"f_flag": os.ST_RDONLY}, True, "is on a file system that is mounted read-only"),
         ({"f_bavail": 0}, True, "its disk is full; free space"),
+        ({"f_favail": 0}, True, "its disk has no room for another file (inodes); remove files"),
         ({"f_frsize": 10}, False, "0 MiB free, less than PLATFORM_SPOOL_MAX_BYTES (0 MiB)"),
     ],
 )
@@ -47,6 +48,12 @@ def test_disk_without_room_is_named(
     check = spool_check(tmp_path, MAX_BYTES)
     assert (check.ok, check.required) == (False, required)
     assert words in check.detail
+
+
+def test_file_system_without_a_number_of_files_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """btrfs makes inodes as it needs them, and says 0 of 0."""
+    monkeypatch.setattr(os, "statvfs", lambda _: disk(f_files=0, f_favail=0))
+    assert spool_check(tmp_path, MAX_BYTES).ok
 
 
 def test_directory_of_another_user_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
