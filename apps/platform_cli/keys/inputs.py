@@ -24,6 +24,8 @@ def limits(pairs: list[str] | None) -> dict[str, float] | None:
         name, _, number = pair.partition("=")
         if not _NUMBER.fullmatch(number):
             raise invalid(f"--limit {pair}: expected RULE=NUMBER, such as key-rpm=120 or key-daily-usd=2.50")
+        if name in found:
+            raise invalid(f"--limit {name}: given more than once; keep one")
         found[name] = float(number) if "." in number else int(number)
     return found
 
