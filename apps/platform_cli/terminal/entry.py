@@ -21,6 +21,9 @@ CLOSED_PIPE = 141
 
 def run_app(app: typer.Typer, arguments: list[str] | None = None) -> int:
     """Run the command line, and return its exit code."""
+    if not all(map(_is_text, sys.argv[1:] if arguments is None else arguments)):
+        _say("Error: an argument has bytes that are not UTF-8 text.")
+        return 2
     try:
         code: object = app(arguments, prog_name=NAME, standalone_mode=False)
         sys.stdout.flush()  # here, because Python reports a closed pipe at its own exit
@@ -72,3 +75,12 @@ def _output_lost(error: OutputLostError) -> int:
 
 def _say(text: str) -> None:
     typer.echo(text, err=True, nl=bool(text))
+
+
+def _is_text(argument: str) -> bool:
+    """Return whether an argument is text. Python turns other bytes into lone surrogates, which no server accepts."""
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

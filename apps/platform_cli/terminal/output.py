@@ -4,6 +4,7 @@ a message to stderr that is lost changes nothing.
 This module imports little, because `__main__` uses it before anything else.
 """
 
+import codecs
 import errno
 import io
 import os
@@ -13,6 +14,8 @@ import sys
 from typing import Any
 
 CLOSED = "stdout is closed"
+_ESCAPED = "flowbiz-escaped"
+"""The name of the handler of characters that the output's encoding lacks."""
 
 
 class OutputLostError(Exception):
@@ -70,8 +73,17 @@ def open_missing_streams() -> None:
             setattr(sys, name, open(descriptor, "r" if descriptor == 0 else "w", closefd=False))  # noqa: SIM115
 
 
+def _escape(error: UnicodeError) -> tuple[str, int]:
+    """Write characters that the output's encoding lacks as JSON does, so that JSON stays JSON."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[start : start + 4]}" for start in range(0, len(units), 4)), error.end
+
+
 def guard_streams() -> None:
     """Let stdout raise OutputLostError, and stderr nothing, if they cannot be written."""
+    codecs.register_error(_ESCAPED, _escape)
     for name, kind in (("stdout", _Output), ("stderr", _Messages)):
         stream = getattr(sys, name)
         stream.flush()
@@ -81,7 +93,7 @@ def guard_streams() -> None:
             io.TextIOWrapper(
                 io.BufferedWriter(kind(stream.fileno(), "w", closefd=False)),
                 encoding=stream.encoding,
-                errors=stream.errors,
+                errors=_ESCAPED,
                 line_buffering=stream.line_buffering,
                 write_through=stream.write_through,
             ),
