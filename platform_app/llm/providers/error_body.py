@@ -36,7 +36,7 @@ _NAMES = (
 _PROGRESS = frozenset(
     {"queued", "pending", "processing", "in_progress", "running", "starting", "loading", "success", "ok", "completed"}
 )
-"""States of a response that is not an error, which some servers send with a `message` of their own."""
+"""States of a response that is not an error, which some servers send with a `message`."""
 _CUT = re.compile(rb'"(?:message|detail|msg|error|error_description)"\s*:\s*("(?:[^"\\]|\\.){1,2000})')
 _TAGS = re.compile(r"<[^<>]*>")
 _UNSEEN = re.compile(r"</?(?:script|style)\b[^<>]*>", re.IGNORECASE)

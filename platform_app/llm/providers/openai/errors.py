@@ -109,7 +109,7 @@ _BY_GENERAL_TYPE: Mapping[str, type[PlatformError]] = {
 """Types, and names of a status, that are as general as a status: used if there is no status, or a 500."""
 _STATUS_NAMES = ("status_code", "statusCode", "status", "http_status_code", "http_code", "error_code")
 _LONG_TEXT = re.compile(r"(?:input|prompt|messages)(?:[.\[\]\d]*|.*\b(?:content|text|output|arguments)\b.*)")
-"""The fields whose length counts for the context; others are ids and names with a limit of their own."""
+"""The fields whose length counts for the context; others are ids and names with shorter limits."""
 _DELAY = re.compile(r"([\d.]{1,20})s")
 
 
