@@ -84,6 +84,14 @@ async def test_refused_response_without_message_is_filtered(pool: ConnectionPool
             await complete(adapter_for(wire, pool, server.url), call())
 
 
+@OPENAI_SHAPED
+@pytest.mark.parametrize("content", [{"text": "Hi"}, {"delta": {"content": "Hi"}}, {"content": "Hi"}])
+async def test_content_of_another_api_is_refused(pool: ConnectionPool, wire: str, content: dict[str, object]) -> None:
+    async with canned(JSON, choice_of("stop", **content)) as server:
+        with pytest.raises(ProviderBadResponse):
+            await complete(adapter_for(wire, pool, server.url), call())
+
+
 ERROR = {"message": "CUDA out of memory", "code": 502}
 
 

@@ -116,8 +116,11 @@ class SseParser:
 
 
 def _named_error(data: bytes) -> bytes:
-    """Return the data of an event `error`. A text gets that name, which its readers look for."""
-    return data if data.lstrip().startswith((b"{", b"[")) else b"error: " + data
+    """Return the data of an event `error` with that name in it, which its readers look for."""
+    start = data.lstrip()
+    if start.startswith(b"{"):
+        return data if b'"error"' in data else b'{"error":%b}' % data
+    return data if start.startswith(b"[") else b"error: " + data
 
 
 def _error_in(line: bytes) -> bytes:

@@ -24,6 +24,8 @@ from platform_app.llm.requests import Operation, UpstreamCall
 from platform_app.llm.responses import ChatChunk, ModelResponse
 
 _DONE = b"[DONE]"
+_WITH_CONTENT = ("message", "text", "delta", "content", "error")
+"""Members of a choice that have content, also those of other APIs."""
 PATHS: Mapping[Operation, str] = {Operation.CHAT: "chat/completions", Operation.EMBEDDINGS: "embeddings"}
 """The path of each operation, below the API's root."""
 
@@ -195,7 +197,7 @@ def _has_message(choice: object) -> bool:
 def _is_empty(choice: object) -> bool:
     """Return whether a choice without a message ended because of the request: the model stopped at once, or reached
     its limit before any content. It shows nothing about the provider's health."""
-    if not isinstance(choice, dict) or choice.get("message") is not None or choice.get("error"):
+    if not isinstance(choice, dict) or any(choice.get(name) is not None for name in _WITH_CONTENT):
         return False
     reason = reason_of(choice)
     return reason == "stop" or kind_of_end(reason) == LENGTH
