@@ -21,7 +21,10 @@ from platform_app.llm.formats import ApiFormat
 from platform_app.llm.http.event_stream import ResponseReader, _chunks_in
 from platform_app.llm.providers.anthropic.adapter import NATIVE_READER
 from platform_app.llm.providers.anthropic.adapter import READER as ANTHROPIC
+from platform_app.llm.providers.anthropic.native.response import read_token_count
+from platform_app.llm.providers.model_list import read_model_list
 from platform_app.llm.providers.openai.format import READER as OPENAI
+from platform_app.llm.providers.openai.format import read_embeddings
 from platform_app.llm.providers.openai_responses.chat.stream import READER as RESPONSES_AS_CHAT
 from platform_app.llm.providers.openai_responses.native.stream import READER as RESPONSES
 from platform_app.llm.providers.tools.custom_tools import CustomTools
@@ -290,3 +293,25 @@ def test_odd_streams_are_read_or_refused(name: str) -> None:
         whole = _tried(lambda chunks=chunks: reader.assemble(chunks))  # type: ignore[misc]
         if whole is not None:
             _whole_read(whole)
+
+
+EMBEDDINGS: Json = {
+    "object": "list", "model": "m", "data": [{"object": "embedding", "index": 0, "embedding": [0.5]}],
+    "usage": {"prompt_tokens": 1, "total_tokens": 1},
+}  # fmt: skip
+OTHERS: dict[str, tuple[Callable[[bytes], object], Json]] = {
+    "embeddings": (read_embeddings, EMBEDDINGS),
+    "count of tokens": (read_token_count, {"input_tokens": 5, "details": {"a": [1]}}),
+    "list of models": (read_model_list, {"object": "list", "data": [{"id": "m", "object": "model"}]}),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_odd_other_responses_are_read_or_refused(name: str) -> None:
+    read, response = OTHERS[name]
+    chance = random.Random(name)
+    for _ in range(ROUNDS):
+        raw = json.dumps(_mutated(response, chance)).encode()
+        made = _tried(lambda raw=raw: read(raw))  # type: ignore[misc]
+        if isinstance(made, ModelResponse):
+            assert (made.id, made.usage, made.reported, made.characters) is not None
