@@ -14,7 +14,7 @@ from typing import Protocol
 from platform_app.llm import errors
 from platform_app.llm.chunk_stream import ChunkStream
 from platform_app.llm.http.response import ProviderResponse
-from platform_app.llm.http.sse import BOM, EventTooLarge, SseParser
+from platform_app.llm.http.sse import BOM, MAX_EVENT_BYTES, EventTooLarge, SseParser
 from platform_app.llm.responses import ChatChunk, ModelResponse
 from platform_app.llm.stream_conversion import assemble_response, split_into_chunks
 
@@ -22,6 +22,10 @@ MAX_BUFFERED_CHUNKS = 256
 MAX_BUFFERED_BYTES = 64 * 1024
 """The size of chunks without content that are buffered (docs/adr/0026). Beyond it the stream is passed on unchanged."""
 _FIELDS = (b"data", b"event", b"id", b"retry", b":", b"error")
+UNCOUNTED_BYTES = MAX_EVENT_BYTES
+"""A whole response up to this size is parsed without counting its objects and lists."""
+MAX_CONTAINERS = 2_000_000
+"""The objects and lists in a whole response: they decide the memory and the time that parsing takes, not the bytes."""
 _LEADING = re.compile(rb"\s*(?:%b)?(?:\s|:[^\n]*(?:\n|\Z))*" % BOM)
 _DONE = re.compile(rb"\s*data:\s*\[DONE\]\s*\Z")
 _DONE_BYTES = 64
@@ -237,7 +241,10 @@ def _beginning(raw: bytes) -> bytes:
 
 
 def _json_in(raw: bytes, start: bytes) -> bytes:
-    """Return a body that is JSON, without the comments before it and an event `[DONE]` after it."""
+    """Return a body that is JSON, without the comments before it and an event `[DONE]` after it. Raises
+    ResponseTooLarge for one with too many objects and lists."""
+    if len(raw) > UNCOUNTED_BYTES and raw.count(b"[") + raw.count(b"{") > MAX_CONTAINERS:
+        raise errors.too_large(f"the response has more than {MAX_CONTAINERS} objects and lists")
     if raw.lstrip().startswith(b":"):
         raw = start
     return raw[: end.start()] if (end := _DONE.search(raw, max(0, len(raw) - _DONE_BYTES))) else raw

@@ -8,7 +8,8 @@ from structlog.testing import capture_logs
 
 from platform_app.errors import ContentFiltered, ProviderBadResponse
 from platform_app.llm.codecs.lenient_json import Unwritable
-from platform_app.llm.http.event_stream import ResponseReader, open_stream, read_whole
+from platform_app.llm.errors import ResponseTooLarge
+from platform_app.llm.http.event_stream import MAX_CONTAINERS, UNCOUNTED_BYTES, ResponseReader, open_stream, read_whole
 from platform_app.llm.http.response import ProviderResponse
 from platform_app.llm.providers.anthropic.adapter import READER
 from platform_app.llm.responses import ChatChunk, ModelResponse
@@ -122,3 +123,17 @@ async def test_page_of_proxy_is_kept_for_the_log() -> None:
     body.is_event_stream = True
     with pytest.raises(ProviderBadResponse, match="Bad gateway"):
         await open_stream(cast("ProviderResponse", body), reader_raising(KeyError()))
+
+
+async def test_response_of_too_many_lists_is_not_parsed() -> None:
+    raw = b"[" + b"[]," * MAX_CONTAINERS + b"[]]"
+    with pytest.raises(ResponseTooLarge):
+        await read_whole(response_of(raw), reader_raising(AssertionError("parsed")))
+    with pytest.raises(ResponseTooLarge):
+        await open_stream(response_of(raw), reader_raising(AssertionError("parsed")))
+
+
+async def test_large_text_is_parsed() -> None:
+    raw = b'{"a": "%b"}' % (b"x" * 2 * UNCOUNTED_BYTES)
+    with pytest.raises(ContentFiltered):
+        await read_whole(response_of(raw), reader_raising(ContentFiltered("parsed")))
