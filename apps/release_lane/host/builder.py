@@ -51,8 +51,8 @@ class Builder:
             lines = [line.strip() for line in found.stderr.splitlines() if line.strip()] or ["no output"]
             reason = "; ".join(dict.fromkeys((lines[0], lines[-1])))  # the error, and what git advises
             raise UsageError(
-                f"'{commit}' names no commit in {self._settings.source}. git: {reason}. If it is a new commit, fetch it "
-                "first."
+                f"'{commit}' names no commit in {self._settings.source}. git: {reason}. If it is a new commit, fetch "
+                "it first."
             )
         return found.stdout.strip()
 
