@@ -91,7 +91,7 @@ def _finder(error: PlatformError, call: UpstreamCall, adapter: object) -> _Finde
         return None
     traced = _TracedCall(call, adapter)
     if not isinstance(error, UnsupportedByProvider):  # the provider's error
-        return traced.find_upstream if traced.upstream is not None else None
+        return traced.find_upstream
     if call.format is ApiFormat.CHAT:
         return None
     if error.names_client_fields:
@@ -131,8 +131,9 @@ class _TracedCall:
         return self._find(self.chat or {}, steps_of(name))
 
     def find_upstream(self, name: str) -> str | None:
-        """Return the client's name of a field of the provider's request."""
-        return self._find(self.upstream or {}, steps_of(name))
+        """Return the client's name of a field of the provider's request. The request is traced for the first name, so
+        that an error without one costs nothing."""
+        return None if self.upstream is None else self._find(self.upstream, steps_of(name))
 
     def _find(self, translated: Mapping[str, Any], steps: Sequence[str]) -> str | None:
         client = self._call.format

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from platform_app.errors import PlatformError
-from platform_app.llm.errors import UnsupportedByProvider, unsupported
+from platform_app.errors import PlatformError, ProviderRejectedRequest
+from platform_app.llm.errors import UnsupportedByProvider, make_error, unsupported
 from platform_app.llm.formats import ApiFormat
 from platform_app.llm.providers.anthropic.chat.messages import read_messages
 from platform_app.llm.providers.anthropic.chat.request import messages_request
@@ -179,3 +179,11 @@ def test_refusal_with_client_names_is_not_traced(monkeypatch: pytest.MonkeyPatch
     error = refused(lambda: chat_request(body, ApiFormat.RESPONSES))
     name_client_fields(error, UpstreamCall("m", body, 1.0, format=ApiFormat.RESPONSES), Adapter())
     assert (error.param, copied) == ("input[1]", [])
+
+
+def test_provider_error_without_names_is_not_traced(monkeypatch: pytest.MonkeyPatch) -> None:
+    copied: list[object] = []
+    monkeypatch.setattr(client_fields, "with_origins", copied.append)
+    error = make_error(ProviderRejectedRequest, "The request is too strange")
+    name_client_fields(error, UpstreamCall("m", {"input": [USER]}, 1.0, format=ApiFormat.RESPONSES), Adapter())
+    assert (error.details, copied) == (["The request is too strange"], [])
