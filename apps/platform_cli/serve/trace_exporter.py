@@ -17,6 +17,8 @@ PIPE_BYTES = 1024 * 1024
 RESTART_PAUSE_SECONDS = 5.0
 MAX_RESTART_PAUSE_SECONDS = 300.0
 STEADY_SECONDS = 60.0
+STOPPED_SECONDS = 60.0
+"""A process that a signal has stopped (SIGSTOP) for so long is replaced: its pipes are full, and traces are lost."""
 EXIT_CONFIGURATION = 2
 """Its exit code if the variables of OpenTelemetry are not valid."""
 STOP_SECONDS = 5.0
@@ -42,6 +44,7 @@ class TraceExporter:
         self._environment = environment
         self._forget = forget
         self._process: ChildProcess | None = None
+        self._stopped_since: float | None = None
         self._start_at = 0.0
         self._started_at = 0.0
         self._pause = RESTART_PAUSE_SECONDS
@@ -74,6 +77,9 @@ class TraceExporter:
         """
         if self._process is not None:
             code = self._process.poll()
+            if code is None and self._is_stopped_too_long(self._process, now):
+                _log.error("trace_exporter_stopped", pid=self._process.pid, seconds=STOPPED_SECONDS)
+                code = self._process.kill()
             if code is None:
                 if now - self._started_at >= STEADY_SECONDS:
                     self._pause = RESTART_PAUSE_SECONDS
@@ -91,11 +97,19 @@ class TraceExporter:
                 self._postpone(now)
             self._started_at = now
 
+    def _is_stopped_too_long(self, process: ChildProcess, now: float) -> bool:
+        if not _is_stopped(process.pid):
+            self._stopped_since = None
+            return False
+        if self._stopped_since is None:
+            self._stopped_since = now
+        return now - self._stopped_since >= STOPPED_SECONDS
+
     def _note_end(self, process: ChildProcess, code: int, now: float) -> None:
         _log.error("trace_exporter_died", pid=process.pid, how=describe_exit(code))
         process.kill()
         self._forget(process.pid)
-        self._process = None
+        self._process = self._stopped_since = None
         self._postpone(now)
         if code == EXIT_CONFIGURATION:
             self._start_at = float("inf")
@@ -115,6 +129,14 @@ class TraceExporter:
         while process.poll() is None and time.monotonic() < deadline and not hurry():
             time.sleep(_WATCH_SECONDS)
         process.kill()
+
+
+def _is_stopped(pid: int) -> bool:
+    """Return whether a signal has stopped this child. Its exit, if it has ended, stays for `poll`."""
+    with suppress(OSError, AttributeError):  # there is no waitid on macOS before Python 3.13
+        state = os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT)
+        return state is not None and state.si_code in (os.CLD_STOPPED, os.CLD_TRAPPED)
+    return False
 
 
 def _enlarge(descriptor: int) -> None:
