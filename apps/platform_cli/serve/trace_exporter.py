@@ -18,7 +18,7 @@ RESTART_PAUSE_SECONDS = 5.0
 MAX_RESTART_PAUSE_SECONDS = 300.0
 STEADY_SECONDS = 60.0
 STOPPED_SECONDS = 60.0
-"""A process that a signal has stopped (SIGSTOP) for so long is replaced: its pipes are full, and traces are lost."""
+"""A process that a signal (SIGSTOP) has stopped for this time is replaced: its pipes are full, and traces are lost."""
 EXIT_CONFIGURATION = 2
 """Its exit code if the variables of OpenTelemetry are not valid."""
 STOP_SECONDS = 5.0
