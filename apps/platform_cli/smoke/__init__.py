@@ -4,6 +4,7 @@ Each check sends requests to one gateway and compares the response with what a h
 
     command.py   options -> run every check before one deadline -> lines or JSON -> exit code
     session.py   what the checks share: HTTP client, official OpenAI client, the first chat response
+    addresses.py the URLs of a run, and the proxy to each
     checks.py    the list of checks, in order
     health.py    liveness, readiness, commit, credentials     (cost nothing)
     models.py    chat, limit headers, stream, OpenAI client, embeddings

@@ -7,6 +7,7 @@ from pathlib import Path
 import orjson
 import typer
 
+from apps.platform_cli.smoke.addresses import checked_url
 from apps.platform_cli.smoke.checks import run_checks
 from apps.platform_cli.smoke.result import CheckResult
 from apps.platform_cli.smoke.session import SmokeOptions
@@ -39,10 +40,13 @@ def run_smoke(options: SmokeOptions, *, as_json: bool) -> int:
     Raises:
         typer.BadParameter: a URL is not one; exit code 2.
     """
-    if not options.base_url.startswith(("http://", "https://")):
-        raise typer.BadParameter("--base-url: expected a URL such as https://gateway.example")
+    options = replace(options, base_url=checked_url("--base-url", options.base_url))
+    if options.metrics_url is not None:
+        options = replace(options, metrics_url=checked_url("--metrics-url", options.metrics_url))
     if options.trace_url is not None and "{trace_id}" not in options.trace_url:
         raise typer.BadParameter("--trace-url: expected a URL with {trace_id} where the trace's id belongs")
+    if options.trace_url is not None:
+        checked_url("--trace-url", options.trace_url.replace("{trace_id}", "0" * 32))
     options = replace(options, base_url=options.base_url.rstrip("/").removesuffix("/v1"))
 
     async def main() -> list[CheckResult]:

@@ -1,5 +1,6 @@
 """Smoke checks that cost nothing: the process, its dependencies, its commit, and that it asks for credentials."""
 
+from apps.platform_cli.smoke.addresses import via_proxy
 from apps.platform_cli.smoke.result import CheckFailed
 from apps.platform_cli.smoke.session import CHAT_PATH, PROMPT, SmokeSession, error_code, json_object, shown
 from platform_app.auth.tokens import KeyEnvironment, generate_token
@@ -12,7 +13,8 @@ async def liveness(smoke: SmokeSession) -> str:
         raise CheckFailed(
             "200 from GET /livez",
             shown(response),
-            "Check that --base-url is the gateway's own address, and read the gateway's log.",
+            "Check that --base-url is the gateway's own address, and read the gateway's log."
+            + via_proxy(smoke.options.base_url),
         )
     return "GET /livez: 200"
 

@@ -91,13 +91,15 @@ async def usage(smoke: SmokeSession) -> str:
     if not await becomes_true(counted, smoke.options.record_seconds):
         expected = f"more than {before} requests in the key's usage within {smoke.options.record_seconds:g} s"
         raise CheckFailed(expected, f"{now} requests", _LEDGER_REMEDY)
-    return f"requests of this key today: {before}, now {now}"
+    return f"requests of this key: {before}, now {now}"
 
 
 async def _own_requests(smoke: SmokeSession) -> int:
     """Return how many requests the usage totals hold for this key. Every key may read its own usage."""
     key_id = smoke.options.key.split("_")[2]
-    response = await smoke.get("/v1/platform/usage", authenticated=True, key_id=key_id, group_by="key")
+    response = await smoke.get(
+        "/v1/platform/usage", authenticated=True, key_id=key_id, group_by="key", **smoke.usage_days
+    )
     skip_if_forbidden(response.status_code, "platform:usage:read")
     totals = json_object(response).get("totals")
     if response.status_code != 200 or not isinstance(totals, dict) or "requests" not in totals:

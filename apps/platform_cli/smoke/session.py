@@ -5,13 +5,15 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 import orjson
-from openai import AsyncOpenAI
+from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 from prometheus_client.parser import text_string_to_metric_families
 
+from apps.platform_cli.smoke.addresses import client_options, via_proxy
 from apps.platform_cli.smoke.result import CheckFailed, CheckSkipped
 from platform_app.connection_failures import Failure, server_failure
 
@@ -51,6 +53,13 @@ class Counters:
     """Spans that the collector did not receive."""
 
 
+def days_around_today() -> Mapping[str, str]:
+    """Return `since` and `until` (exclusive) of a usage that has every day of this run, also if midnight passes or the
+    clocks of the two machines differ."""
+    today = datetime.now(UTC).date()
+    return {"since": str(today - timedelta(days=1)), "until": str(today + timedelta(days=3))}
+
+
 @dataclass(slots=True)
 class SmokeSession:
     """One run against one gateway."""
@@ -67,6 +76,8 @@ class SmokeSession:
     """The metrics before the chat check, or why they could not be read; None without --metrics-url."""
     usage_before: int | CheckFailed | CheckSkipped | None = None
     """Requests in the usage of this key before the chat check, or why it could not be read."""
+    usage_days: Mapping[str, str] = field(default_factory=days_around_today)
+    """The days whose usage is compared: fixed, because by default the first one leaves at midnight UTC."""
     progress: str = ""
     """What the running check has received so far; shown if the deadline passes."""
 
@@ -124,7 +135,9 @@ class SmokeSession:
             families = list(text_string_to_metric_families(response.text)) if response.is_success else []
         except httpx.HTTPError as error:
             why = why_no_response(error, "--metrics-url")
-            raise CheckFailed(expected, f"no response: {why.cause}", f"{remedy} Also {why.remedy}.") from None
+            raise CheckFailed(
+                expected, f"no response: {why.cause}", f"{remedy} Also {why.remedy}.{via_proxy(url)}"
+            ) from None
         except ValueError as error:
             raise CheckFailed(expected, f"{type(error).__name__}: {error}", remedy) from None
         if not families:
@@ -153,17 +166,22 @@ class SmokeSession:
         return CheckFailed(
             f"an HTTP response from {self.options.base_url}",
             f"no response: {why.cause}",
-            f"{why.remedy[0].upper()}{why.remedy[1:]}.",
+            f"{why.remedy[0].upper()}{why.remedy[1:]}.{via_proxy(self.options.base_url)}",
         )
 
 
 @asynccontextmanager
 async def open_session(options: SmokeOptions) -> AsyncIterator[SmokeSession]:
     """Open both clients. Neither retries: a retry would hide what the first request met."""
+    urls = [url for url in (options.base_url, options.metrics_url, options.trace_url) if url is not None]
     openai = AsyncOpenAI(
-        api_key=options.key, base_url=f"{options.base_url}/v1", max_retries=0, timeout=options.timeout_seconds
+        api_key=options.key,
+        base_url=f"{options.base_url}/v1",
+        max_retries=0,
+        timeout=options.timeout_seconds,
+        http_client=DefaultAsyncHttpxClient(**client_options([options.base_url])),
     )
-    async with httpx.AsyncClient(timeout=options.timeout_seconds) as http, openai:
+    async with httpx.AsyncClient(timeout=options.timeout_seconds, **client_options(urls)) as http, openai:
         yield SmokeSession(options, http, openai)
 
 
