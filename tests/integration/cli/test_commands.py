@@ -123,7 +123,6 @@ class TestKeys:
             ([*CREATE, "--expires-in-days", "0"], ["expires_at:"]),
             ([*CREATE, "--expires-in-days", "1e12"], ["too large for a date"]),
             (["show", "abcdefABC123"], ["There is no API key with the id 'abcdefABC123'"]),
-            (["show", "\udcff"], ["There is no API key"]),
             (["revoke", "abcdefABC123", "--reason", "x"], ["There is no API key"]),
             (["revoke", "abcdefABC123", "--reason", " "], ["reason:"]),
         ],
@@ -138,6 +137,10 @@ class TestKeys:
 
     def test_keys_missing_option_exits_with_2(self, environment: dict[str, str]) -> None:
         assert cli(environment, "keys", "create", "--name", "n").code == 2
+
+    def test_keys_argument_that_is_no_text_exits_with_2(self, environment: dict[str, str]) -> None:
+        outcome = cli(environment, "keys", "show", "\udcff")
+        assert (outcome.code, outcome.err) == (2, "Error: an argument has bytes that are not UTF-8 text.\n")
 
     def test_keys_empty_database_names_the_command_to_run(self, empty: dict[str, str]) -> None:
         outcome = cli(empty, "keys", "list")
