@@ -99,3 +99,19 @@ async def test_half_closed_connection_ends_without_another_response(address: Add
         assert [each.request_id for each in received.responses] in ([], [run.request_id("1")])
 
     await asyncio.to_thread(ask)
+
+
+@pytest.mark.parametrize("target", ["/livez", "gateway:443", "*"])
+async def test_bytes_of_a_tunnel_are_not_a_request(address: Address, chat_key: str, target: str) -> None:
+    """The gateway has no CONNECT, whatever its target is, and reads nothing of what follows it. (A proxy that knows no
+    CONNECT may read the bytes as a request of their own.)"""
+    run = filled(head(f"CONNECT {target} HTTP/1.1", request_id()) + get(name="inner"), chat_key)
+
+    def ask() -> None:
+        with RawConnection(address) as connection:
+            connection.send(run.data)
+            received = connection.until_closed()
+        assert [each.status for each in received.responses] == [405]
+        assert received.closed
+
+    await asyncio.to_thread(ask)

@@ -86,5 +86,3 @@ def cases() -> Iterator[Case]:
     )
     for target in ("gateway:443", "127.0.0.1:22", "/livez"):
         yield Case(f"connect-{target}", head(f"CONNECT {target} HTTP/1.1", request_id(), host=target), refused=True)
-    tunnel = head("CONNECT /livez HTTP/1.1", request_id()) + get(name="inner")
-    yield Case("connect-path", tunnel, refused=True)
