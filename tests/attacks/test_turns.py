@@ -104,7 +104,7 @@ async def test_half_closed_connection_ends_without_another_response(address: Add
 @pytest.mark.parametrize("target", ["/livez", "gateway:443", "*"])
 async def test_bytes_of_a_tunnel_are_not_a_request(address: Address, chat_key: str, target: str) -> None:
     """The gateway has no CONNECT, whatever its target is, and reads nothing of what follows it. (A proxy that knows no
-    CONNECT may read the bytes as a request of their own.)"""
+    CONNECT may read the bytes as a separate request.)"""
     run = filled(head(f"CONNECT {target} HTTP/1.1", request_id()) + get(name="inner"), chat_key)
 
     def ask() -> None:

@@ -138,7 +138,7 @@ class TestKeys:
     def test_keys_missing_option_exits_with_2(self, environment: dict[str, str]) -> None:
         assert cli(environment, "keys", "create", "--name", "n").code == 2
 
-    def test_keys_argument_that_is_no_text_exits_with_2(self, environment: dict[str, str]) -> None:
+    def test_keys_argument_with_invalid_bytes_exits_with_2(self, environment: dict[str, str]) -> None:
         outcome = cli(environment, "keys", "show", "\udcff")
         assert (outcome.code, outcome.err) == (2, "Error: an argument has bytes that are not UTF-8 text.\n")
 
