@@ -85,9 +85,7 @@ class CallTable(Generic[T]):
     begin another call.
     """
 
-    def __init__(self, make: Callable[[], T]) -> None:
-        """`make` creates a call."""
-        self._make = make
+    def __init__(self) -> None:
         self._at: dict[int, _Known[T]] = {}
         self._all: list[_Known[T]] = []
 
@@ -98,15 +96,21 @@ class CallTable(Generic[T]):
     def __len__(self) -> int:
         return len(self._all)
 
-    def find(self, position: int, delta: Fields) -> T:
-        """Return the call of a delta. `position` is the delta's place in its list, used if it has no index."""
+    def find(self, position: int, delta: Fields, make: Callable[[], T]) -> T:
+        """Return the call of a delta.
+
+        Args:
+            position: the delta's place in its list, used if it has no index.
+            delta: a part of a call.
+            make: creates a call. It is not kept: a method of the table's owner would make a reference cycle.
+        """
         number, called = delta.get("index"), called_in(delta)
         index = number if type(number) is int else position
         call_id, name = _text(delta.get("id")), _text(called.get("name"))
         arguments = arguments_of(called)
         known = self._continued(self._at.get(index), call_id, name, arguments)
         if known is None:
-            known = self._at[index] = _Known(self._make())
+            known = self._at[index] = _Known(make())
             self._all.append(known)
         known.id = known.id or call_id
         known.name = known.name or name

@@ -69,7 +69,7 @@ class _Choice:
         self._index = index
         self._texts: dict[str, list[str]] = {}
         self._others: dict[str, Any] = {}
-        self._calls = CallTable(_ToolCall)
+        self._calls = CallTable[_ToolCall]()
         self._logprobs: list[Any] = []
         self._reason: object = None
         self._usage: object = None
@@ -106,7 +106,7 @@ class _Choice:
     def _add_calls(self, calls: object) -> None:
         for position, call in enumerate(calls if isinstance(calls, list) else ()):
             if isinstance(call, dict):
-                self._calls.find(position, call).add(call)
+                self._calls.find(position, call, _ToolCall).add(call)
 
 
 class _ToolCall:

@@ -51,13 +51,18 @@ class OpenAIContract:
                         started = True
                         yield b"data: %b\n\n" % data
         except Exception as raised:  # noqa: BLE001 - converted, and logged if it is no PlatformError
-            error = failure_of_reading(raised)
             if not started:
-                raise error from raised.__cause__
-            self.context.note_error(error)
-            yield self.error_event(error)
+                raise failure_of_reading(raised) from raised.__cause__
+            yield self._failed(raised)
             return
         yield DONE
+
+    def _failed(self, raised: Exception) -> bytes:
+        """Note why a stream that has begun failed, and return its last event. A separate method: a local variable of
+        the caller with the error would be a reference cycle, since the error refers to the caller's frame."""
+        error = failure_of_reading(raised)
+        self.context.note_error(error)
+        return self.error_event(error)
 
     def error_event(self, error: PlatformError) -> bytes:
         """Return the event that ends a failed stream. It has the request's id."""

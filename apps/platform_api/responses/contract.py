@@ -70,11 +70,16 @@ class ResponsesContract:
             if events := writer.finish(chunks.usage):
                 yield events
         except Exception as raised:  # noqa: BLE001 - converted, and logged if it is no PlatformError
-            error = failure_of_reading(raised)
             if not started:
-                raise error from raised.__cause__
-            self._context.note_error(error)
-            yield self._failure(writer, error)
+                raise failure_of_reading(raised) from raised.__cause__
+            yield self._failed(writer, raised)
+
+    def _failed(self, writer: NativeEvents | ResponseWriter, raised: Exception) -> bytes:
+        """Note why a stream that has begun failed, and return its last event. A separate method: a local variable of
+        the caller with the error would be a reference cycle, since the error refers to the caller's frame."""
+        error = failure_of_reading(raised)
+        self._context.note_error(error)
+        return self._failure(writer, error)
 
     def error_event(self, error: PlatformError) -> bytes:
         """Return the events of a stream that failed before its first event, when its status was already sent."""

@@ -91,6 +91,13 @@ KINDS = {
     "provider refuses": ("/v1/chat/completions", COMPLETION | {"model": "sim-bad-request"}, {}),
     "provider disconnects": ("/v1/chat/completions", COMPLETION | {"model": "sim-drop-mid-body"}, {}),
     "stream is cut": ("/v1/chat/completions", COMPLETION | {"model": "sim-stream-drop", "stream": True}, {}),
+    "response": ("/v1/responses", {"model": "sim-ok", "input": "x"}, {}),
+    "response stream": ("/v1/responses", {"model": "sim-ok", "input": "x", "stream": True}, {}),
+    "message": ("/v1/messages", COMPLETION | {"max_tokens": 9}, {}),
+    "message stream": ("/v1/messages", COMPLETION | {"max_tokens": 9, "stream": True}, {}),
+    "chat stream is cut": ("/v1/platform/chat", CHAT | {"model": "sim-stream-drop", "stream": True}, {}),
+    "response is cut": ("/v1/responses", {"model": "sim-stream-drop", "input": "x", "stream": True}, {}),
+    "message is cut": ("/v1/messages", COMPLETION | {"model": "sim-stream-drop", "max_tokens": 9, "stream": True}, {}),
     "idempotent request fails": (
         "/v1/chat/completions",
         COMPLETION | {"model": "sim-bad-request"},

@@ -244,7 +244,7 @@ class Segments:
 
     def __init__(self) -> None:
         self.all: list[Segment] = []
-        self._calls = CallTable(CallSegment)
+        self._calls = CallTable[CallSegment]()
         self.refused = False
         """Whether the model refused, with a text that says why."""
 
@@ -324,7 +324,7 @@ class Segments:
         segment.signature = signature
 
     def _add_call(self, position: int, call: Mapping[str, Any]) -> None:
-        segment, function = self._calls.find(position, call), call.get("function")
+        segment, function = self._calls.find(position, call, CallSegment), call.get("function")
         if segment.is_new:
             segment.is_new = False
             segment.id = _text(call.get("id")) or segment.id

@@ -61,7 +61,7 @@ class ResponseWriter:
         self._open: list[Item] = []
         self._reasoning: ReasoningItem | None = None
         self._message: MessageItem | None = None
-        self._calls = CallTable(self._new_call)
+        self._calls = CallTable[CallItem]()
         self._namespaces: Mapping[str, tuple[str, str]] | None = None
         self._last: Item | None = None
         """The item that got content last: an incomplete response ends in it."""
@@ -173,7 +173,7 @@ class ResponseWriter:
     def _call(self, calls: Sequence[Mapping[str, Any]]) -> list[bytes]:
         made = [self._end_reasoning()]
         for position, delta in enumerate(calls):
-            call, called = self._calls.find(position, delta), called_in(delta)
+            call, called = self._calls.find(position, delta, self._new_call), called_in(delta)
             if not call.item_id:
                 call.custom = call.custom or delta.get("type") == "custom"
                 call.call_id = _text(delta.get("id")) or call.call_id
