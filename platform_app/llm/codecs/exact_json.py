@@ -11,6 +11,7 @@ import orjson
 
 from platform_app.llm.codecs import lenient_json
 
+MAX_EXACT_VALUES = 100_000
 _MAY_LOSE = re.compile(rb"[0-9]{16}|[0-9][.eE]")
 
 
@@ -35,9 +36,9 @@ def is_json_object(text: str) -> bool:
 
 
 def may_lose_digits(raw: bytes) -> bool:
-    """Return whether the text may have a number that parsing and writing would change. Strings with digits match
-    too."""
-    return _MAY_LOSE.search(raw) is not None
+    """Return whether the text may have a number that parsing and writing would change. Strings with digits match too. A
+    text with too many values is not worth the time and the memory: its numbers are written as they were parsed."""
+    return _MAY_LOSE.search(raw) is not None and raw.count(b",") <= MAX_EXACT_VALUES
 
 
 def parse_exactly(raw: bytes) -> Any:

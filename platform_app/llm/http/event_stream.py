@@ -102,6 +102,7 @@ async def read_whole(response: ProviderResponse, reader: ResponseReader) -> Mode
 
 
 def _whole(response: ProviderResponse, reader: ResponseReader, raw: bytes) -> ModelResponse:
+    _bound_containers(raw)
     start = _beginning(raw)
     if _is_json(start):
         return reader.read_whole(_json_in(raw, start))
@@ -197,6 +198,7 @@ class EventChunks:
         start = _beginning(first)
         if _is_json(start):
             raw = await response.read_body(first)
+            _bound_containers(raw)
             self._whole = deque(self._reader.split(self._reader.read_whole(_json_in(raw, _beginning(raw)))))
         elif _is_events(first.lstrip()) or (response.is_event_stream and not start.startswith(b"<")):
             self._parse(first)
@@ -234,6 +236,12 @@ def _chunks_in(raw: bytes, decoder: EventDecoder) -> Iterable[ChatChunk]:
         yield last
 
 
+def _bound_containers(raw: bytes) -> None:
+    """Raise ResponseTooLarge for a whole response with too many objects and lists, be it JSON or a stream."""
+    if len(raw) > UNCOUNTED_BYTES and raw.count(b"[") + raw.count(b"{") > MAX_CONTAINERS:
+        raise errors.too_large(f"the response has more than {MAX_CONTAINERS} objects and lists")
+
+
 def _beginning(raw: bytes) -> bytes:
     """Return the body without what servers send to keep the connection alive: white space, and comments (DeepSeek)."""
     found = _LEADING.match(raw)
@@ -241,10 +249,7 @@ def _beginning(raw: bytes) -> bytes:
 
 
 def _json_in(raw: bytes, start: bytes) -> bytes:
-    """Return a body that is JSON, without the comments before it and an event `[DONE]` after it. Raises
-    ResponseTooLarge for one with too many objects and lists."""
-    if len(raw) > UNCOUNTED_BYTES and raw.count(b"[") + raw.count(b"{") > MAX_CONTAINERS:
-        raise errors.too_large(f"the response has more than {MAX_CONTAINERS} objects and lists")
+    """Return a body that is JSON, without the comments before it and an event `[DONE]` after it."""
     if raw.lstrip().startswith(b":"):
         raw = start
     return raw[: end.start()] if (end := _DONE.search(raw, max(0, len(raw) - _DONE_BYTES))) else raw

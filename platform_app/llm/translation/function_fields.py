@@ -11,10 +11,14 @@ MAX_NAME = 256
 each of its tools."""
 
 
-def require_name(name: str, where: str) -> None:
+MAX_WITH_NAMESPACE = 2 * MAX_NAME + 2
+"""The characters of a tool's name with its namespace."""
+
+
+def require_name(name: str, where: str, most: int = MAX_NAME) -> None:
     """Raise UnsupportedByProvider for a name that is too long."""
-    if len(name) > MAX_NAME:
-        raise unsupported(where, f"must be at most {MAX_NAME} characters")
+    if len(name) > most:
+        raise unsupported(where, f"must be at most {most} characters")
 
 
 def require_function(tool: Mapping[str, Any], where: str, schema: str) -> None:

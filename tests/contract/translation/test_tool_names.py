@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from platform_app.llm.providers.tools.names import tool_names
+from platform_app.llm.translation.function_fields import MAX_WITH_NAMESPACE
 from tests.support.documents.compatibility.features import SCHEMA
 from tests.support.gateway.chat_routes import CHAT, CLIENT_ROUTES, RESPONSES, ChatRoute
 from tests.support.gateway.in_process.gateway import WIRES, InProcessGateway
@@ -124,3 +125,16 @@ def test_mapped_name_never_meets_another_tools_name() -> None:
     both = tool_names({"tools": [{"function": {"name": LONG}}, {"function": {"name": made}}]}, 64).made
     assert both[LONG] != made
     assert len(both[LONG]) <= 64
+
+
+@pytest.mark.parametrize(("route", "wire"), CELLS, ids=[f"{route.name}-{wire}" for route, wire in CELLS])
+async def test_name_that_is_far_too_long_is_refused(route: ChatRoute, wire: str) -> None:
+    """Each call of the response would repeat it."""
+    gateway = InProcessGateway(wire)
+    asked = {**route.body(model="m", max_tokens=4096), **request_of(route, "." + "a" * MAX_WITH_NAMESPACE)}
+    plain = Generated((Segment("text", ("Hi",)),), (0,))
+    reply = await gateway.ask(route.path, asked, json_script(whole_of(wire, plain)), route.headers)
+    assert reply.status == 400
+    assert f"must be at most {MAX_WITH_NAMESPACE} characters".encode() in reply.body
+    assert len(reply.body) < 1_000
+    assert gateway.provider.received == []

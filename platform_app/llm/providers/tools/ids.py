@@ -11,6 +11,9 @@ import re
 from collections import deque
 
 _GOOD = re.compile(r"[a-zA-Z0-9_-]{1,64}", re.ASCII)
+_LONG = 512
+"""An id of more characters is hashed once, and its candidates are made of that hash: a client can send the ids that
+they would be, so that there are as many candidates as calls, and each must not cost as much as the id is long."""
 
 
 class ToolIds:
@@ -31,8 +34,9 @@ class ToolIds:
     def call(self, given: str, where: str) -> str:
         """Return the id of a call. It is different for each call, even if the client repeats an id."""
         made, number = given, self._numbers.get(given, 0)
+        short = given if len(given) <= _LONG else _digest(given)
         while made in self._used or not _GOOD.fullmatch(made):
-            made = _hashed(given, number)
+            made = f"call_{_digest(f'{number}:{short}')}"
             number += 1
         if number:
             self._numbers[given] = number
@@ -55,6 +59,5 @@ class ToolIds:
         return next((where for waiting in self._open.values() for _, where in waiting), None)
 
 
-def _hashed(given: str, number: int) -> str:
-    text = f"{number}:{given}".encode(errors="surrogatepass")
-    return f"call_{hashlib.blake2b(text, digest_size=16).hexdigest()}"
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=16).hexdigest()

@@ -17,6 +17,7 @@ from typing import Any
 from platform_app.llm.codecs import lenient_json
 from platform_app.llm.http.event_stream import EventDecoder, ResponseReader
 from platform_app.llm.responses import ChatChunk, ModelResponse
+from platform_app.llm.translation.function_fields import MAX_WITH_NAMESPACE, require_name
 
 OPENAI_LENGTH = 64
 ANTHROPIC_LENGTH = 128
@@ -63,13 +64,33 @@ NO_NAMES = ToolNames({})
 
 
 def tool_names(body: Fields, longest: int) -> ToolNames:
-    """Return the names of a chat completion's request that are longer, or have other characters."""
+    """Return the names of a chat completion's request that are longer, or have other characters.
+
+    Raises:
+        UnsupportedByProvider: a name has more than MAX_WITH_NAMESPACE characters. Each call of the response repeats its
+            name, and each candidate for its replacement is a hash of it.
+    """
     names = dict.fromkeys(_names(body))
+    if any(len(name) > MAX_WITH_NAMESPACE for name in names):
+        _refuse_long(body)
     bad = [name for name in names if name and (len(name) > longest or _GOOD.fullmatch(name) is None)]
     made: dict[str, str] = {}
     for name in bad:
         made[name] = next(each for each in _candidates(name, longest) if each not in names)
     return ToolNames(made)
+
+
+def _refuse_long(body: Fields) -> None:
+    for index, tool in enumerate(_objects(body.get("tools"))):
+        _require_names(tool, f"tools[{index}]")
+    for index, message in enumerate(_objects(body.get("messages"))):
+        for number, call in enumerate(_objects(message.get("tool_calls"))):
+            _require_names(call, f"messages[{index}].tool_calls[{number}]")
+
+
+def _require_names(holder: Fields, where: str) -> None:
+    for kind, name in _kinds_and_names(holder):
+        require_name(name, f"{where}.{kind}.name", MAX_WITH_NAMESPACE)
 
 
 def _candidates(name: str, longest: int) -> Iterator[str]:
@@ -91,10 +112,14 @@ def _names(body: Fields) -> Iterator[str]:
 
 
 def _name_in(holder: Fields) -> Iterator[str]:
+    yield from (name for _, name in _kinds_and_names(holder))
+
+
+def _kinds_and_names(holder: Fields) -> Iterator[tuple[str, str]]:
     for kind in _KINDS:
         inner = holder.get(kind)
         if isinstance(inner, dict) and isinstance(name := inner.get("name"), str):
-            yield name
+            yield kind, name
 
 
 def _objects(value: object) -> list[Fields]:

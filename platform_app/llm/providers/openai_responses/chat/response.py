@@ -5,7 +5,6 @@ In addition to OpenAI's fields a message has `reasoning_content`, the summaries 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from math import isfinite
 from typing import Any
 from uuid import uuid4
 
@@ -26,6 +25,8 @@ Fields = dict[str, Any]
 BETWEEN_THOUGHTS = "\n\n"
 """Separates the parts of the reasoning in `reasoning_content`."""
 _ENVELOPE = ("service_tier", "system_fingerprint")
+_LATEST = 1 << 53
+"""No server means a time that is later, in seconds since 1970, and clients read numbers up to here exactly."""
 
 
 def read_as_chat(raw: bytes) -> ModelResponse:
@@ -55,7 +56,7 @@ def envelope(response: Mapping[str, Any], kind: str) -> Fields:
     return {
         "id": text_in(response, "id") or f"resp_{uuid4().hex}",
         "object": kind,
-        "created": int(created) if isinstance(created, int | float) and isfinite(created) else 0,
+        "created": int(created) if isinstance(created, int | float) and 0 <= created < _LATEST else 0,
         "model": text_in(response, "model"),
         **{name: response[name] for name in _ENVELOPE if response.get(name) is not None},
     }

@@ -133,6 +133,12 @@ async def test_response_of_too_many_lists_is_not_parsed() -> None:
         await open_stream(response_of(raw), reader_raising(AssertionError("parsed")))
 
 
+async def test_stream_of_too_many_lists_becomes_no_response() -> None:
+    event = b'data: {"a": [' + b"[]," * (MAX_CONTAINERS // 4) + b"[]]}\n\n"
+    with pytest.raises(ResponseTooLarge):
+        await read_whole(response_of(event * 5), reader_raising(AssertionError("parsed")))
+
+
 async def test_large_text_is_parsed() -> None:
     raw = b'{"a": "%b"}' % (b"x" * 2 * UNCOUNTED_BYTES)
     with pytest.raises(ContentFiltered):

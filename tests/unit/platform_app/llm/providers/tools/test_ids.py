@@ -62,22 +62,47 @@ def test_call_without_result_is_found_by_path() -> None:
     assert ids.without_result() is None
 
 
+@pytest.fixture
+def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the texts that are hashed."""
+    texts: list[str] = []
+
+    def note(text: str) -> str:
+        texts.append(text)
+        return real(text)
+
+    real = ids_module._digest
+    monkeypatch.setattr(ids_module, "_digest", note)
+    return texts
+
+
 @pytest.mark.parametrize("given", ["a", "functions.f:0"])
-def test_repeated_id_is_hashed_once_for_each_call(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    hashed = []
-
-    def count(text: str, number: int) -> str:
-        hashed.append(number)
-        return real(text, number)
-
-    real = ids_module._hashed
-    monkeypatch.setattr(ids_module, "_hashed", count)
+def test_repeated_id_is_hashed_once_for_each_call(given: str, hashed: list[str]) -> None:
     ids = ToolIds()
     made = [ids.call(given, "here") for _ in range(500)]
     assert len(set(made)) == 500
     assert len(hashed) <= 500
     assert [ids.result(given) for _ in range(500)] == made
     assert ids.result(given) is None
+
+
+def test_candidates_of_a_long_id_cost_no_more_than_short_ones(hashed: list[str]) -> None:
+    """A client knows the candidates, and can send each of them as the id of another call before."""
+    long = "." * 100_000
+    taken = [ToolIds().call(long, "here")]
+    for _ in range(20):
+        ids = ToolIds()
+        for each in taken:
+            ids.call(each, "here")
+        taken.append(ids.call(long, "here"))
+    assert len(set(taken)) == 21
+    hashed.clear()
+    ids = ToolIds()
+    for each in taken:
+        ids.call(each, "here")
+    assert ids.call(long, "here") not in taken
+    assert len(hashed) >= 21
+    assert sum(map(len, hashed)) < 2 * len(long)
 
 
 def test_calls_with_results_are_forgotten() -> None:
