@@ -88,6 +88,7 @@ class CallTable(Generic[T]):
     def __init__(self) -> None:
         self._at: dict[int, _Known[T]] = {}
         self._all: list[_Known[T]] = []
+        self._by_id: dict[str, _Known[T]] = {}
 
     def __iter__(self) -> Iterator[T]:
         """Yield the calls in the order in which they began."""
@@ -112,7 +113,9 @@ class CallTable(Generic[T]):
         if known is None:
             known = self._at[index] = _Known(make())
             self._all.append(known)
-        known.id = known.id or call_id
+        if call_id and not known.id:
+            known.id = call_id
+            self._by_id.setdefault(call_id, known)
         known.name = known.name or name
         if arguments:
             known.arguments.append(arguments)
@@ -123,8 +126,7 @@ class CallTable(Generic[T]):
         if known is None or (call_id and call_id == known.id):
             return known
         if call_id and known.id:
-            other = next((each for each in self._all if each.id == call_id), None)
-            return other or (None if name else known)
+            return self._by_id.get(call_id) or (None if name else known)
         if name and known.name and (name != known.name or (arguments.strip() and known.is_complete())):
             return None
         return known

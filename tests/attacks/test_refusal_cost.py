@@ -243,7 +243,7 @@ HOSTILE_REQUESTS: dict[str, dict[str, bytes]] = {
         "numbers in arguments": with_arguments('{"a":[' + "1," * 500_000 + '1],"b":1e999}'),
         "a schema with a long name": with_schema({"properties": {"k" * 200_000: {"anyOf": [{}] * 5000}}}),
         "an unknown field with a long name": asked(**{"k" * 500_000: 1}),
-        "refused at its end": asked(*[USER] * 5000, {"role": "nobody"}),
+        "refused at its end": asked(*[USER] * 5000, {"role": "unknown"}),
     },
     "responses": {
         "a namespace with a long name": given_to(
@@ -258,7 +258,7 @@ HOSTILE_REQUESTS: dict[str, dict[str, bytes]] = {
             tools=[{"type": "function", "name": "f", "description": "d" * 100_000}],
             tool_choice={"type": "allowed_tools", "tools": [{"type": "function", "name": "f"}] * 3000}),
         "an unknown field with a long name": given_to(**{"k" * 500_000: 1}),
-        "refused at its end": given_to(*[USER] * 5000, {"type": "nobody"}),
+        "refused at its end": given_to(*[USER] * 5000, {"type": "unknown"}),
         "refused by the provider's format": given_to(*[USER] * 5000, top_logprobs=True),
     },
     "messages": {
@@ -267,7 +267,7 @@ HOSTILE_REQUESTS: dict[str, dict[str, bytes]] = {
         "many values in a signature": asked(
             {"role": "assistant", "content": [{"type": "thinking", "thinking": "x", "signature": SIGNED}]}, USER),
         "an unknown field with a long name": asked(**{"k" * 500_000: 1}),
-        "refused at its end": asked(*[USER] * 5000, {"role": "nobody"}),
+        "refused at its end": asked(*[USER] * 5000, {"role": "unknown"}),
         "refused by the provider's format": asked(*[USER] * 5000, top_k=5),
     },
 }  # fmt: skip
