@@ -70,6 +70,7 @@ def scripts(draw: st.DrawFn, wire: str) -> tuple[Generated, Script, bool]:
     """Return what is generated, the provider's bytes, and whether they fail before the response is complete."""
     made = draw(outputs())
     events = events_of(wire, made)
+    end = events[-3 if wire in ("openai", "azure") else -1]
     fault = draw(st.sampled_from(FAULTS))
     if fault in ("error", "garbage"):
         at = draw(st.integers(0, len(events) - (3 if wire in ("openai", "azure") else 1)))
@@ -79,8 +80,8 @@ def scripts(draw: st.DrawFn, wire: str) -> tuple[Generated, Script, bool]:
         events.insert(draw(st.integers(0, len(events))), draw(st.sampled_from(ODD[wire])))
     raw = b"".join(events)
     if fault in ("cut", "lost"):
-        last = len(b"".join(events[-3:] if wire in ("openai", "azure") else events[-1:]))
-        raw = raw[: draw(st.integers(0, len(raw) - last))]
+        # Before the event that completes the response: odd events may come after it.
+        raw = raw[: draw(st.integers(0, len(b"".join(events[: events.index(end)]))))]
     sizes = draw(st.lists(st.integers(1, 60), max_size=12))
     parts, at = [], 0
     for size in sizes:
