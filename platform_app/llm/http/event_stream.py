@@ -103,6 +103,8 @@ async def read_whole(response: ProviderResponse, reader: ResponseReader) -> Mode
 
 def _whole(response: ProviderResponse, reader: ResponseReader, raw: bytes) -> ModelResponse:
     _bound_containers(raw)
+    if raw.startswith(b"{") and raw.endswith(b"}"):  # nearly all responses
+        return reader.read_whole(raw)
     start = _beginning(raw)
     if _is_json(start):
         return reader.read_whole(_json_in(raw, start))

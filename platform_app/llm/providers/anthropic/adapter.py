@@ -83,7 +83,7 @@ class AnthropicAdapter:
         return headers
 
 
-@translating()
+@translating
 def _translated(call: UpstreamCall) -> tuple[dict[str, Any], ResponseReader]:
     """Return the request, and what reads its response with the client's tools."""
     chat = call.chat_body()

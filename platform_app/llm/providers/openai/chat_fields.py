@@ -18,7 +18,7 @@ _ELSEWHERE = frozenset({"cache_control", "thinking_blocks", "reasoning_items"})
 Fields = dict[str, Any]
 
 
-@translating()
+@translating
 def sent_fields(call: UpstreamCall, allow_fields: Collection[str] = ()) -> tuple[Mapping[str, Any], ToolNames]:
     """Return the call's body as the provider gets it, and the names of tools in it that are not the client's.
 

@@ -132,7 +132,7 @@ def references(body: Mapping[str, Any]) -> list[str]:
     names = []
     for field, part in _REFERENCES:
         value = body.get(field)
-        if isinstance(value, Mapping) and value.get(part) is not None:
+        if isinstance(value, dict) and value.get(part) is not None:
             names.append(f"{field}.{part}")
     return names
 
@@ -141,7 +141,7 @@ def metadata_instructions(body: Mapping[str, Any]) -> list[str]:
     """Return the lists and objects in `metadata`. OpenAI allows only strings there; routers treat other values as
     instructions."""
     metadata = body.get("metadata")
-    if not isinstance(metadata, Mapping):
+    if not isinstance(metadata, dict):
         return []
     return [f"metadata.{name[:MAX_NAME]}" for name, value in metadata.items() if isinstance(value, list | dict)]
 

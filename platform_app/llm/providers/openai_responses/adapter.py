@@ -79,7 +79,7 @@ def _headers(credential: str | None, extra: Mapping[str, str]) -> Mapping[str, s
     return extra if credential is None else {**extra, "Authorization": f"Bearer {credential}"}
 
 
-@translating()
+@translating
 def _translated(call: UpstreamCall) -> tuple[dict[str, Any], ToolNames]:
     chat = call.chat_body()
     names = tool_names(chat, OPENAI_LENGTH)
