@@ -13,6 +13,14 @@
 -- runtime role, revoke EXECUTE on ledger_drop_partitions and usage_drop_totals, and run `flowbiz-platform maintenance`
 -- as the owner, from cron.
 
+BEGIN;
+
+-- Waits for migrations that run, and they wait for this: AdvisoryLock.MIGRATIONS.
+DO $$
+BEGIN
+    PERFORM pg_advisory_xact_lock(7202811001);
+END $$;
+
 DO $$
 BEGIN
     IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'flowbiz_platform_owner') THEN
@@ -120,3 +128,5 @@ BEGIN
         EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO flowbiz_platform_runtime', item.name);
     END LOOP;
 END $$;
+
+COMMIT;

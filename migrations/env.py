@@ -7,9 +7,9 @@ from platform_app.config import load_settings
 from platform_app.db.advisory_locks import AdvisoryLock
 from platform_app.db.migrations import upgrade
 from platform_app.db.models import Base
+from platform_app.db.schema_changes import STATEMENT_TIMEOUT
 
 LOCK_TIMEOUT = "5s"
-STATEMENT_TIMEOUT = "10min"
 
 
 def _migrate(connection: Connection) -> None:

@@ -12,7 +12,8 @@ class AdvisoryLock(IntEnum):
     """Every advisory lock that the platform takes."""
 
     MIGRATIONS = 7_202_811_001
-    """Held by a session for the whole of `migrate`, so that two deployments migrate one after the other."""
+    """Held by a session while migrations run, and by a transaction that grants the runtime role its rights
+    (deploy/roles.sql too), so that several deployments do both one after the other."""
     LAST_ADMINISTRATOR = 7_202_811_002
     """Held by a transaction that could leave no administrator's key, so that two of them cannot do it together."""
     PARTITION_CREATION = 7_202_811_003

@@ -6,7 +6,11 @@ from types import MappingProxyType
 
 from sqlalchemy import Connection, text
 
+from platform_app.db.advisory_locks import AdvisoryLock
+
 RUNTIME_ROLE = "flowbiz_platform_runtime"
+STATEMENT_TIMEOUT = "10min"
+"""Of each statement that changes the schema or rights; so long it waits for other migrations."""
 
 DROPPED = MappingProxyType(
     {
@@ -66,7 +70,14 @@ def _rows(connection: Connection, name: str) -> int:
 
 
 def grant_runtime_role(connection: Connection) -> str:
-    """Give the runtime role its rights on what exists, if there is such a role. Return what was done."""
+    """Give the runtime role its rights on what exists, if there is such a role. Return what was done.
+
+    Migrations wait until the transaction ends, and it waits for theirs: of two that change the rights on a table at
+    the same time, PostgreSQL fails one (`tuple concurrently updated`).
+    """
+    connection.execute(text(f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'"))
+    connection.execute(text("SET LOCAL lock_timeout = 0"))  # the statement's timeout ends the wait
+    connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": AdvisoryLock.MIGRATIONS})
     exists = text("SELECT 1 FROM pg_roles WHERE rolname = :role")
     if connection.execute(exists, {"role": RUNTIME_ROLE}).scalar() is None:
         return f"There is no role {RUNTIME_ROLE}, so nothing was granted. deploy/roles.sql makes it."

@@ -18,6 +18,7 @@ from sqlalchemy.pool import NullPool
 from platform_app.db import migrations
 from platform_app.db.models import Base
 from tests.support.gateway.migrate import migrate_down, migrate_up
+from tests.support.ledger.database import set_up_roles
 from tests.support.timing.apart import run_apart
 
 T = TypeVar("T")
@@ -192,6 +193,8 @@ def test_failed_step_leaves_the_revision_before(empty_database: str) -> None:
 
 
 def test_migrations_at_the_same_time_take_turns(empty_database: str) -> None:
+    """With their grants: PostgreSQL fails one of two that change a table's rights together."""
+    set_up_roles(empty_database)
     environment = {
         "PATH": os.environ.get("PATH", ""),
         "PLATFORM_DATABASE_URL": empty_database,

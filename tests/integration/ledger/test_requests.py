@@ -19,9 +19,8 @@ from tests.conftest import Platform
 from tests.support.gateway.chat_routes import CLIENT_ROUTES
 from tests.support.gateway.http import chat_request, connect, metric, until
 from tests.support.gateway.process import Gateway
-from tests.support.ledger.database import ROLES, as_role, connected, migrate_up
+from tests.support.ledger.database import as_role, connected, migrate_up, set_up_roles
 from tests.support.ledger.events import spool_in
-from tests.support.timing.apart import run_apart
 
 
 @pytest.fixture(scope="module")
@@ -29,14 +28,9 @@ def roles_url(postgres: EmbeddedPostgres) -> Iterator[str]:
     """A database as the runtime role has it, set up as deploy/roles.sql says."""
     postgres.create_database("requests")
     url = postgres.url("requests")
-
-    async def run_roles() -> None:
-        async with connected(url) as connection:
-            await connection.execute(ROLES.read_text())
-
-    run_apart(run_roles)
+    set_up_roles(url)
     migrate_up(as_role(url, "flowbiz_platform_owner"))
-    run_apart(run_roles)
+    set_up_roles(url)
     yield as_role(url, "flowbiz_platform_runtime")
     postgres.drop_database("requests")
 

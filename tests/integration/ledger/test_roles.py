@@ -1,6 +1,7 @@
 """What the runtime role may do, and what no role may."""
 
 import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
@@ -9,6 +10,7 @@ import pytest
 from platform_app.auth.keys.records import Actor, KeyChanges, NewKey
 from platform_app.config import load_settings
 from platform_app.db import migrations
+from platform_app.db.advisory_locks import AdvisoryLock
 from platform_app.ledger.shipping.batch import batch_of
 from platform_app.ledger.shipping.partitions import maintain
 from platform_app.ledger.shipping.shipper import Shipper
@@ -21,9 +23,9 @@ from tests.support.ledger.database import (
     connected,
     migrate_up,
     session_on,
+    set_up_roles,
 )
 from tests.support.ledger.events import access, keeping, usage
-from tests.support.timing.apart import run_apart
 
 NOW = datetime.now(UTC)
 """The events' time: their partitions are of this day, also if midnight passes before a test."""
@@ -33,18 +35,14 @@ DECISIONS_OF_DAY, USAGE_OF_DAY = f"access_decisions_{NOW:%Y%m%d}", f"usage_recor
 @pytest.fixture
 def guarded_url(empty_database: str) -> str:
     """A database that was set up as deploy/roles.sql says; as the runtime role."""
-
-    async def run_roles() -> None:
-        async with connected(empty_database) as connection:
-            await connection.execute(ROLES.read_text())
-
-    run_apart(run_roles)
+    set_up_roles(empty_database)
     migrate_up(as_role(empty_database, "flowbiz_platform_owner"))
-    run_apart(run_roles)
-    run_apart(run_roles)
+    set_up_roles(empty_database)
+    set_up_roles(empty_database)
     return as_role(empty_database, "flowbiz_platform_runtime")
 
 
+WAITING_FOR_MIGRATIONS = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
 APPEND_ONLY = (
     *("audit_events", "access_decisions", "usage_records"),
     *(f"{table.name}_{NOW:%Y%m%d}" for table in TABLES),
@@ -137,6 +135,24 @@ async def test_database_of_one_role_is_changed_to_two(own_url: str) -> None:
         assert await connection.fetchval("SELECT requests FROM usage_daily") == 2
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await connection.execute(f"DROP TABLE {DECISIONS_OF_DAY}")
+
+
+@pytest.mark.parametrize("change_rights", [migrations.grant, set_up_roles])
+async def test_rights_are_changed_in_turns(own_url: str, change_rights: Callable[[str], object]) -> None:
+    """PostgreSQL fails one of two that change a table's rights together (`tuple concurrently updated`)."""
+    await asyncio.to_thread(set_up_roles, own_url)
+    async with connected(own_url) as other, connected(own_url) as watcher:
+        async with other.transaction():
+            await other.execute("SELECT pg_advisory_xact_lock($1)", AdvisoryLock.MIGRATIONS)
+            await other.execute("REVOKE ALL ON api_keys FROM flowbiz_platform_runtime")
+            second = asyncio.create_task(asyncio.to_thread(change_rights, own_url))
+            async with asyncio.timeout(300):
+                while not await watcher.fetchval(WAITING_FOR_MIGRATIONS):
+                    assert not second.done(), await second
+                    await asyncio.sleep(0.01)
+        await second
+        granted = "SELECT has_table_privilege('flowbiz_platform_runtime', 'api_keys', 'UPDATE')"
+        assert await watcher.fetchval(granted)
 
 
 async def test_migrations_run_down_and_up_with_data(own_url: str) -> None:

@@ -45,6 +45,16 @@ def migrate_up(url: str) -> None:
     run_apart(lambda: asyncio.to_thread(migrations.upgrade, url))
 
 
+def set_up_roles(url: str) -> None:
+    """Run deploy/roles.sql as the URL's user."""
+
+    async def run() -> None:
+        async with connected(url) as connection:
+            await connection.execute(ROLES.read_text())
+
+    run_apart(run)
+
+
 def as_role(url: str, role: str) -> str:
     return url.replace("//postgres@", f"//{role}@")
 

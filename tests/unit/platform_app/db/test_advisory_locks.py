@@ -7,6 +7,7 @@ import platform_app
 from platform_app.db import advisory_locks
 from platform_app.db.advisory_locks import AdvisoryLock
 from platform_app.db.migrations import script_location
+from tests.support.ledger.database import ROLES
 
 PACKAGE = Path(platform_app.__file__).parent
 NUMBER = re.compile(r"\b7_?202_?811_?\d{3}\b")
@@ -26,9 +27,12 @@ def test_advisory_lock_numbers_are_distinct_bigints() -> None:
 
 
 def test_advisory_lock_numbers_stand_in_one_file() -> None:
-    """A migration is frozen, so its function names the number itself; it must be the declared one."""
-    found = {(path.name, int(number)) for path in sources() for number in NUMBER.findall(path.read_text())}
-    assert found == {("0002_access_decisions.py", AdvisoryLock.PARTITION_CREATION)}
+    """A migration is frozen, and roles.sql is plain SQL: they name declared numbers themselves."""
+    found = {(path.name, int(number)) for path in [*sources(), ROLES] for number in NUMBER.findall(path.read_text())}
+    assert found == {
+        ("0002_access_decisions.py", AdvisoryLock.PARTITION_CREATION),
+        ("roles.sql", AdvisoryLock.MIGRATIONS),
+    }
 
 
 def test_advisory_lock_calls_take_declared_numbers() -> None:
