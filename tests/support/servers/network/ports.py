@@ -1,7 +1,8 @@
 """Ports for servers that a test starts."""
 
+import atexit
+import functools
 import itertools
-import os
 import random
 import socket
 from collections.abc import Iterator
@@ -9,31 +10,38 @@ from collections.abc import Iterator
 _FIRST, _LAST = 20_000, 32_000
 """Below the ports that Linux, macOS and Windows assign to outgoing connections and to programs without a fixed port: a
 port that is free here stays free until its server starts."""
-_PROCESSES = 16
-"""Maximum number of pytest processes; each has its own ports."""
-
-
-def _ports() -> Iterator[int]:
-    """All of this process, from anywhere: another run of the tests on this machine is likely elsewhere."""
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _PROCESSES
-    mine = list(range(_FIRST + worker, _LAST, _PROCESSES))
-    start = random.randrange(len(mine))
-    return itertools.cycle(mine[start:] + mine[:start])
-
-
-_candidates = _ports()
+_BLOCK = 500
+"""The ports of one process of tests. Other runs on this machine have other blocks."""
 
 
 def free_port() -> int:
     """Return an unused TCP port on 127.0.0.1, another one with each call."""
-    for port in itertools.islice(_candidates, (_LAST - _FIRST) // _PROCESSES):
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
+    for port in itertools.islice(_own_ports(), _BLOCK):
+        if (probe := _bound(port)) is not None:
+            probe.close()
             return port
-    raise RuntimeError(f"no TCP port between {_FIRST} and {_LAST} is free on 127.0.0.1")
+    raise RuntimeError(f"no TCP port of this process's {_BLOCK} is free on 127.0.0.1")
+
+
+@functools.cache
+def _own_ports() -> Iterator[int]:
+    blocks = list(range(_FIRST, _LAST, _BLOCK))
+    random.shuffle(blocks)
+    for first in blocks:
+        if (held := _bound(first)) is not None:  # until this process ends
+            atexit.register(held.close)
+            return itertools.cycle(range(first + 1, first + _BLOCK))
+    raise RuntimeError(f"other processes hold all {len(blocks)} blocks of ports between {_FIRST} and {_LAST}")
+
+
+def _bound(port: int) -> socket.socket | None:
+    bound = socket.socket()
+    try:
+        bound.bind(("127.0.0.1", port))
+    except OSError:
+        bound.close()
+        return None
+    return bound
 
 
 def takes_connections(port: int) -> bool:
