@@ -100,13 +100,15 @@ async def test_record_contains_no_prompt_and_expires(caller: Caller, valkey: Emb
     body = request_body(PLATFORM, "echo nothing of this: PROMPT-CANARY", model="sim-hang")
     running = asyncio.create_task(caller.send(fresh, body=body))
     async with Redis.from_url(valkey.url) as redis:
-        await asyncio.sleep(0.3)
-        records = [name async for name in redis.scan_iter("fbp:idem:*")]
-        ages = [await redis.pttl(name) for name in records]
-        assert records
-        assert all(0 < age <= 86_400_000 for age in ages)
-        held = [name for name in records if await redis.hexists(name, "owner")]
+        held: list[bytes] = []
+        async with asyncio.timeout(300):
+            while not held:
+                await asyncio.sleep(0.02)
+                records = [name async for name in redis.scan_iter("fbp:idem:*")]
+                held = [name for name in records if await redis.hexists(name, "owner")]
         assert len(held) == 1
+        ages = [await redis.pttl(name) for name in records]
+        assert all(0 < age <= 86_400_000 for age in ages)
         for name in held:
             assert fresh.encode() not in name
             assert await redis.pttl(name) <= LEASE_SECONDS * 1000

@@ -23,6 +23,7 @@ from platform_app.config import load_settings
 from platform_app.db.engine import make_engine
 from platform_app.errors import Conflict, NotFound, ValidationFailed
 from tests.support.gateway.migrate import migrate_up
+from tests.support.ledger.database import connected, waits_for_lock
 
 PEPPERS = parse_peppers("PEPPER", f"3:{'1a' * 32}")
 ACTOR = Actor("ops", request_id="req-7", trace_id="ab" * 16, client_address="10.0.0.1")
@@ -313,17 +314,12 @@ class TestWhatADatabaseRaisesThatIsDown:
     async def test_terminated_session_is_a_database_error(self, empty_database: str) -> None:
         migrate_up(empty_database)
         async for other in open_keys(empty_database):
-            async for keys in open_keys(empty_database, database_timeout_seconds=5):
-                async with other.engine.begin() as blocker:
+            async for keys in open_keys(empty_database, database_timeout_seconds=60):
+                async with other.engine.begin() as blocker, connected(empty_database) as watcher:
                     await blocker.execute(text("LOCK TABLE api_keys IN ACCESS EXCLUSIVE MODE"))
                     waiting = asyncio.create_task(keys.store.lookup("A" * 12))
-                    await asyncio.sleep(0.2)
-                    await blocker.execute(
-                        text(
-                            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
-                        )
-                    )
+                    pid = await waits_for_lock(empty_database, waiting)
+                    await watcher.execute("SELECT pg_terminate_backend($1, 5000)", pid)
                     with pytest.raises(DATABASE_ERRORS):
                         await waiting
                 # The next one works again.

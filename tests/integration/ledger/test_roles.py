@@ -24,6 +24,7 @@ from tests.support.ledger.database import (
     migrate_up,
     session_on,
     set_up_roles,
+    waits_for_lock,
 )
 from tests.support.ledger.events import access, keeping, usage
 
@@ -42,7 +43,6 @@ def guarded_url(empty_database: str) -> str:
     return as_role(empty_database, "flowbiz_platform_runtime")
 
 
-WAITING_FOR_MIGRATIONS = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
 APPEND_ONLY = (
     *("audit_events", "access_decisions", "usage_records"),
     *(f"{table.name}_{NOW:%Y%m%d}" for table in TABLES),
@@ -146,10 +146,9 @@ async def test_rights_are_changed_in_turns(own_url: str, change_rights: Callable
             await other.execute("SELECT pg_advisory_xact_lock($1)", AdvisoryLock.MIGRATIONS)
             await other.execute("REVOKE ALL ON api_keys FROM flowbiz_platform_runtime")
             second = asyncio.create_task(asyncio.to_thread(change_rights, own_url))
-            async with asyncio.timeout(300):
-                while not await watcher.fetchval(WAITING_FOR_MIGRATIONS):
-                    assert not second.done(), await second
-                    await asyncio.sleep(0.01)
+            pid = await waits_for_lock(own_url, second)
+            waits_for = await watcher.fetchval("SELECT wait_event FROM pg_stat_activity WHERE pid = $1", pid)
+            assert waits_for == "advisory"
         await second
         granted = "SELECT has_table_privilege('flowbiz_platform_runtime', 'api_keys', 'UPDATE')"
         assert await watcher.fetchval(granted)

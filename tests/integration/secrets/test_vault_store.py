@@ -242,11 +242,14 @@ class TestFiles:
 
 class TestLeases:
     async def test_vault_token_is_renewed_before_it_expires(self, bao: OpenBao) -> None:
-        async with opened(bao, with_approle(bao, "renewed", token_ttl="1s", token_max_ttl="1h")) as store:
+        async with opened(bao, with_approle(bao, "renewed", token_ttl="6s", token_max_ttl="1h")) as store:
             await store.get("KEY")
-            token = lease(store).token
-            await asyncio.sleep(2.5)
-            assert lease(store).token == token
+            first = lease(store)
+            await until(lambda: lease(store) is not first)
+            assert lease(store).token == first.token
+            assert bao.call("POST", "auth/token/lookup", {"token": first.token})["data"]["ttl"] > 2, (
+                "it was renewed after 4 s"
+            )
             assert (await store.get("KEY")).value == "v1"
 
     async def test_vault_token_is_replaced_near_its_maximum_ttl(self, bao: OpenBao) -> None:

@@ -6,7 +6,6 @@ import random
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import asyncpg
 import pytest
 
 from platform_app.db import migrations
@@ -19,7 +18,7 @@ from platform_app.ledger.shipping.writer import LedgerWriter
 from platform_app.ledger.spool.segments import Orphans
 from platform_app.ledger.spool.session import DatabaseUnavailableError
 from tests.support.fakes.core import Count
-from tests.support.ledger.database import connected, session_on, settings_for
+from tests.support.ledger.database import connected, session_on, settings_for, waits_for_lock
 from tests.support.ledger.events import access, keeping, spool_in, usage
 from tests.support.ledger.usage.totals import differences, totals_are_the_sum
 from tests.support.ledger.usage.varied import varied
@@ -95,22 +94,13 @@ async def test_transaction_that_fails_adds_to_no_total(own_url: str) -> None:
             # The trigger that adds up waits for this lock, so the whole batch is inserted and not committed.
             await administrator.execute("LOCK TABLE usage_daily IN ACCESS EXCLUSIVE MODE")
             shipping = asyncio.create_task(shipper.ship(batch_of(records)))
-            pid = await _waiting(administrator)
+            pid = await waits_for_lock(own_url, shipping)
             await administrator.execute("SELECT pg_terminate_backend($1, 5000)", pid)
             with pytest.raises(DatabaseUnavailableError):
                 await shipping
         await totals_are_the_sum(own_url, 0)
         assert await shipper.ship(batch_of(records)) == []
         await totals_are_the_sum(own_url, 40)
-
-
-async def _waiting(connection: asyncpg.Connection) -> int:
-    async with asyncio.timeout(300):
-        while True:
-            pid: int | None = await connection.fetchval("SELECT pid FROM pg_locks WHERE NOT granted LIMIT 1")
-            if pid is not None:
-                return pid
-            await asyncio.sleep(0.02)
 
 
 async def test_lost_response_to_commit_doubles_nothing(own_url: str) -> None:

@@ -55,6 +55,17 @@ def set_up_roles(url: str) -> None:
     run_apart(run)
 
 
+async def waits_for_lock(url: str, task: "asyncio.Task[Any]") -> int:
+    """Wait until a session of this database waits for a lock, and return its process id. The server has databases of
+    other tests too. Fails if the task, which is to wait, ends before."""
+    waiting = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    async with asyncio.timeout(300), connected(url) as watcher:  # not in a transaction, which would see one state only
+        while (pid := await watcher.fetchval(waiting)) is None:
+            assert not task.done(), f"it did not wait for a lock: {await task}"
+            await asyncio.sleep(0.01)
+    return int(pid)
+
+
 def as_role(url: str, role: str) -> str:
     return url.replace("//postgres@", f"//{role}@")
 

@@ -227,20 +227,27 @@ def test_received_bytes_are_read_before_error(run: Run) -> None:
 @pytest.mark.parametrize("later", [False, True], ids=["at once", "later"])
 def test_surplus_bytes_close_connection(run: Run, surplus: bytes, later: bool) -> None:
     """Bytes that a server sent without a request never become the next response."""
+    was_read, sent = asyncio.Event(), asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_request(reader)
         writer.write(sized(b"hello") + (b"" if later else surplus))
+        await was_read.wait()
         if later:
-            await asyncio.sleep(0.02)
             writer.write(surplus)
+        sent.set()
         await reader.read()
 
     async def scenario() -> None:
         async with talking(serve) as client:
             for _ in range(2):
+                was_read.clear()
+                sent.clear()
                 assert await client.body() == b"hello"
-                await asyncio.sleep(0.05)
+                was_read.set()
+                await sent.wait()
+                for _ in range(3):  # the loop polls its sockets in between
+                    await asyncio.sleep(0.001)
             assert client.pool.made == 2
 
     run(scenario())
@@ -295,12 +302,13 @@ def test_slow_reader_pauses_sender_without_loss(run: Run) -> None:
 
 
 def test_read_timeout_allows_another_read(run: Run) -> None:
+    go_on = asyncio.Semaphore(0)
+
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_request(reader)
-        await asyncio.sleep(0.1)
-        writer.write(OK + b"Content-Length: 2\r\n\r\na")
-        await asyncio.sleep(0.1)
-        writer.write(b"b")
+        for part in (OK + b"Content-Length: 2\r\n\r\na", b"b"):
+            await go_on.acquire()
+            writer.write(part)
         await reader.read()
 
     async def scenario() -> None:
@@ -308,10 +316,12 @@ def test_read_timeout_allows_another_read(run: Run) -> None:
             exchange = await client.send()
             with pytest.raises(TimeoutError):
                 await exchange.head(until(0.02))
+            go_on.release()
             await exchange.head(until())
             assert await exchange.read(until()) == b"a"
             with pytest.raises(TimeoutError):
                 await exchange.read(until(0.02))
+            go_on.release()
             assert await read(exchange) == b"b"
 
     run(scenario())

@@ -12,6 +12,7 @@ from platform_app.auth.tokens import Token, generate_token
 from platform_app.errors import AuthUnavailable, InvalidApiKey, SecretStoreUnavailable
 from tests.support.auth.authenticator import TTL, World
 from tests.support.fakes.core import Count
+from tests.support.timing.virtual_time import virtual_time
 
 
 async def test_valid_key_returns_its_caller(world: World) -> None:
@@ -88,6 +89,7 @@ async def test_refusal_is_cached_for_ttl(world: World) -> None:
     assert world.keys.asked == 2
 
 
+@virtual_time
 async def test_concurrent_requests_share_one_lookup(world: World) -> None:
     token = world.add()
     world.keys.gate = asyncio.Event()
@@ -99,6 +101,7 @@ async def test_concurrent_requests_share_one_lookup(world: World) -> None:
     assert world.keys.asked == 1
 
 
+@virtual_time
 async def test_lookups_of_different_keys_run_concurrently(world: World) -> None:
     slow, quick = world.add(), world.add()
     world.keys.gate = asyncio.Event()
@@ -110,6 +113,7 @@ async def test_lookups_of_different_keys_run_concurrently(world: World) -> None:
     await waiting
 
 
+@virtual_time
 async def test_cancelled_first_request_does_not_block_waiters(world: World) -> None:
     token = world.add()
     world.keys.gate = asyncio.Event()
@@ -125,6 +129,7 @@ async def test_cancelled_first_request_does_not_block_waiters(world: World) -> N
     assert (await world.auth.authenticate(token.text)).key_id == token.key_id
 
 
+@virtual_time
 async def test_cancelled_waiter_does_not_affect_others(world: World) -> None:
     token = world.add()
     world.keys.gate = asyncio.Event()
@@ -136,6 +141,7 @@ async def test_cancelled_waiter_does_not_affect_others(world: World) -> None:
     assert [type(outcome).__name__ for outcome in outcomes] == ["Caller", "CancelledError", "Caller"]
 
 
+@virtual_time
 async def test_store_bug_raises_and_does_not_block_waiters(world: World) -> None:
     token = world.add()
     world.keys.error = ZeroDivisionError()
@@ -161,6 +167,7 @@ async def test_cached_key_expires_without_lookup(world: World) -> None:
 @pytest.mark.parametrize(
     "invalidate", [lambda cache, token: cache.forget(token.key_id), lambda cache, _: cache.clear()]
 )
+@virtual_time
 async def test_lookup_from_before_event_is_not_cached(
     world: World, invalidate: Callable[[KeyCache, Token], None]
 ) -> None:

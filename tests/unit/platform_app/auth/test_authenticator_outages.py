@@ -13,6 +13,7 @@ from platform_app.auth.tokens import generate_token
 from platform_app.errors import AuthUnavailable, InvalidApiKey, SecretStoreUnavailable
 from tests.support.auth.authenticator import DOWN, STALE, TTL, World
 from tests.support.fakes.core import Count
+from tests.support.timing.virtual_time import virtual_time
 
 
 @pytest.mark.parametrize(
@@ -75,6 +76,7 @@ async def test_database_that_is_down_gets_one_lookup_a_second(world: World) -> N
     assert 4 <= world.keys.asked <= 5
 
 
+@virtual_time
 async def test_frozen_database_delays_only_one_request(world: World) -> None:
     tokens = [world.add() for _ in range(20)]
     for token in tokens:

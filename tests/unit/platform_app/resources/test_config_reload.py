@@ -164,9 +164,11 @@ async def test_change_during_the_start_is_applied(world: World) -> None:
 async def test_bug_in_apply_does_not_end_the_watching(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(config_reload, "WATCH_SECONDS", 0.01)
     failures = iter([ZeroDivisionError()])
+    failed = asyncio.Event()
 
     def apply(config: PlatformConfig) -> None:
         for error in failures:
+            failed.set()
             raise error
         world.apply(config)
 
@@ -174,7 +176,8 @@ async def test_bug_in_apply_does_not_end_the_watching(world: World, monkeypatch:
     task = asyncio.create_task(reload.run())
     try:
         reload.request()
-        await asyncio.sleep(0.1)
+        async with asyncio.timeout(300):
+            await failed.wait()
         reload.request()
         await _applied(world, 1)
     finally:

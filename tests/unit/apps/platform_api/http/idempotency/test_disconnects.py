@@ -13,6 +13,7 @@ from platform_app.errors import (
 from tests.support.fakes.core import Count
 from tests.support.fakes.memory_store import MemoryStore
 from tests.support.idempotency.route import POLICY, Client, Route
+from tests.support.timing.virtual_time import virtual_time
 
 
 class Slow:
@@ -46,6 +47,7 @@ async def leave(route: Route, slow: Slow, key: str = "one") -> None:
     await asyncio.sleep(0)
 
 
+@virtual_time
 async def test_repeated_request_gets_the_first_response(route: Route) -> None:
     """It waits for it, however often it leaves and asks, and the work is done once."""
     counts = {
@@ -65,6 +67,7 @@ async def test_repeated_request_gets_the_first_response(route: Route) -> None:
     }  # fmt: skip
 
 
+@virtual_time
 async def test_disconnect_of_a_waiting_client_changes_nothing(route: Route) -> None:
     slow = Slow(Response(b"1"))
     await leave(route, slow)
@@ -79,6 +82,7 @@ async def test_disconnect_of_a_waiting_client_changes_nothing(route: Route) -> N
     assert len(route.kept) == 1
 
 
+@virtual_time
 async def test_failed_work_without_client_frees_the_key(route: Route) -> None:
     """The request that waits for the key then does the work."""
     slow = Slow(ProviderTimeout("slow"))
@@ -90,6 +94,7 @@ async def test_failed_work_without_client_frees_the_key(route: Route) -> None:
     assert route.worked == 2
 
 
+@virtual_time
 async def test_work_beyond_the_bound_ends_with_its_client(route: Route) -> None:
     """A quarter of the requests that a process takes at once."""
     slow = Slow(Response(b"1"))
@@ -104,6 +109,7 @@ async def test_work_beyond_the_bound_ends_with_its_client(route: Route) -> None:
     await asyncio.wait(route.server.tasks)
 
 
+@virtual_time
 async def test_unprotected_work_ends_with_its_client(route: Route) -> None:
     """Without a lease on the key, continued work could be done twice."""
     open_route = Route(MemoryStore(), replace(POLICY, refuse_when_unavailable=False))
