@@ -12,7 +12,7 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from apps.platform_api.server.connections import Connections
-from apps.platform_api.server.exchange import Exchange
+from apps.platform_api.server.exchange import LARGE_BYTES, Exchange
 from apps.platform_api.server.head import HEAD_END, RequestHead, head_too_large, parse_head, refuse_early
 from apps.platform_api.server.incoming_body import ChunkedBody, IncomingBody, LengthBody
 from apps.platform_api.server.limits import ServerLimits
@@ -98,12 +98,7 @@ class ServerProtocol(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol."""
         if self._drops:
-            self._dropped += len(data)
-            if self._dropped > self._limits.linger_bytes:
-                if self._exchange is None:
-                    self._transport.abort()
-                else:
-                    self.pause_reading()
+            self._drop(data)
             return
         self._buffer += data
         try:
@@ -174,6 +169,18 @@ class ServerProtocol(asyncio.Protocol):
         assert self._exchange is not None  # noqa: S101 - the callers checked it
         self._exchange.keep_alive = False
         self._drop_input()
+
+    def _drop(self, data: bytes) -> None:
+        """Discard data, up to a limit: then the connection ends, after the current response if there is one."""
+        self._dropped += len(data)
+        if self._dropped <= self._limits.linger_bytes:
+            if len(data) > LARGE_BYTES:  # there may be more: uvloop would read megabytes before the loop runs on
+                self.pause_reading()
+                self._loop.call_soon(self.resume_reading)
+        elif self._exchange is None:
+            self._transport.abort()
+        else:
+            self.pause_reading()
 
     def _take_body(self, body: IncomingBody) -> None:
         content = body.take(self._buffer)

@@ -24,20 +24,22 @@ class ValueCount:
     _open_escape: bool = False
     """Whether the last byte of the previous part is a backslash that escapes the next byte."""
 
-    def count(self, part: bytes) -> None:
-        """Count the next part."""
+    def count(self, part: bytes) -> bytes:
+        """Count the next part, and return what is outside of its texts: structure, numbers, spaces."""
         text = b"\\" + part if self._open_escape else part
-        odd = (len(text) - len(text.rstrip(b"\\"))) % 2
-        self._open_escape = bool(odd)
-        if odd:
-            text = text[:-1]
-        # Remove escaped backslashes, then escaped quotes: each remaining quote begins or ends a text.
-        text = text.replace(b"\\\\", b"").replace(b'\\"', b"")
+        self._open_escape = False
+        if b"\\" in text:
+            if (len(text) - len(text.rstrip(b"\\"))) % 2:
+                self._open_escape = True
+                text = text[:-1]
+            # Remove escaped backslashes, then escaped quotes: each remaining quote begins or ends a text.
+            text = text.replace(b"\\\\", b"").replace(b'\\"', b"")
         quotes = text.count(b'"')
         self.values += (quotes + self._in_text) // 2  # a text is counted at its end
         outside = b"".join(text.split(b'"')[self._in_text :: 2])
         self.values += len(outside.translate(None, _NOT_STRUCTURE))
         self._in_text ^= bool(quotes % 2)
+        return outside
 
 
 class ValueBudget:

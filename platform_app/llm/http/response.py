@@ -16,6 +16,7 @@ from platform_app.llm.http.transport.errors import (
     TransportError,
 )
 from platform_app.llm.http.transport.response_stream import ResponseStream
+from platform_app.observability.event_loop.turns import turn_for
 from platform_app.observability.record import AttemptRecord
 
 _MAX_ERROR_BYTES = 64 * 1024
@@ -97,6 +98,7 @@ class ProviderResponse:
                 self._record.received_all = True
         finally:
             self.close()
+        await turn_for(self._received)  # to join and parse
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def next_bytes(self) -> bytes:

@@ -1,1 +1,1 @@
-"""Clocks: virtual time, and durations that a slow machine does not lengthen."""
+"""Clocks: virtual time, iterations of an event loop, and durations that a slow machine does not lengthen."""

@@ -57,18 +57,21 @@ class TextFacts(ValueCount):
     long_digits: bool = False
     """Whether there is a sequence of digits that may be an integer beyond 64 bits."""
     nul: bool = False
-    _end: bytes = b""
-    """The last bytes of the previous part, since an escape or a number may continue in the next part."""
+    _last: bytes = b""
+    """The last bytes of the previous part, since an escape may continue in the next part."""
+    _last_outside: bytes = b""
+    """The last bytes outside of texts, since a number may continue in the next part."""
 
     def add(self, part: bytes) -> None:
-        """Count the next part. This takes a few milliseconds for a few hundred kilobytes."""
-        self.count(part)
-        seam = self._end + part[: len(_LONG)]
-        self.colons += part.count(b":")
-        self.brackets += part.count(b"{") + part.count(b"[")
-        self.nul = self.nul or _NUL in part or _NUL in seam
-        self.long_digits = self.long_digits or _LONG in part.translate(_DIGITS) or _LONG in seam.translate(_DIGITS)
-        self._end = (self._end + part[-len(_LONG) :])[-len(_LONG) :]
+        """Count the next part. This takes a third of a millisecond for a few hundred kilobytes of text."""
+        outside = self.count(part)
+        self.colons += outside.count(b":")
+        self.brackets += outside.count(b"{") + outside.count(b"[")
+        digits = self._last_outside + outside
+        self.long_digits = self.long_digits or _LONG in digits.translate(_DIGITS)
+        self._last_outside = digits[-len(_LONG) :]
+        self.nul = self.nul or (b"\\" in part and _NUL in part) or _NUL in self._last + part[: len(_NUL)]
+        self._last = (self._last + part[-len(_NUL) :])[-len(_NUL) :]
 
 
 def too_many_values(limit: int) -> PayloadTooLarge:

@@ -20,6 +20,7 @@ from platform_app.errors import (
     RateLimited,
 )
 from platform_app.observability import metrics
+from platform_app.observability.event_loop.turns import turn_for
 
 _RETRY_SECONDS = 1.0
 GRACE_SECONDS = 5.0
@@ -167,6 +168,7 @@ class BoundedRequestBody:
                 self._reserve(self._declared or 0)
             parts = []
             while not self._complete:
+                await turn_for(self._received)  # the next part may be 250 kB that are already in the socket
                 message = self._arrived() or await self._awaited()
                 if message["type"] == "http.disconnect":
                     raise ClientDisconnect
@@ -180,11 +182,12 @@ class BoundedRequestBody:
         """Refuse a body of too many values before it is parsed. The event loop runs between the parts."""
         facts = TextFacts()
         for part in parts:
+            await turn_for(self._received)
             facts.add(part)
             if facts.values > self._limits.max_values:
                 metrics.HTTP_REFUSED.labels(Reason.BODY_TOO_LARGE.value).inc()
                 raise of_another_form(parts[0]) or too_many_values(self._limits.max_values)
-            await asyncio.sleep(0)
+        await turn_for(self._received)  # to join and parse
         return facts
 
     def keep(self) -> Callable[[], None]:

@@ -1,4 +1,5 @@
-"""The body of an error response: it is read for a bounded time, and only if it can explain the error."""
+"""The body of an error response is read for a bounded time, and only if it can explain the error. Large bodies are
+worked on in turns."""
 
 import asyncio
 
@@ -8,6 +9,7 @@ from platform_app.llm.http import response as module
 from platform_app.llm.http.response import ProviderLimits, ProviderResponse
 from platform_app.llm.http.timeouts import CallTimeouts
 from platform_app.llm.http.transport.response_stream import ResponseStream
+from tests.support.timing.iterations import counted_iterations
 
 LONG = 3600.0
 
@@ -23,7 +25,7 @@ class Handle:
         self.aborted = True
 
 
-def error_response(status: int) -> tuple[ProviderResponse, ResponseStream, Handle]:
+def response_with(status: int) -> tuple[ProviderResponse, ResponseStream, Handle]:
     handle = Handle()
     stream = ResponseStream(handle, asyncio.get_running_loop())
     stream.feed_head(status, {})
@@ -39,7 +41,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("start", [b"", b'{"error": {"message": "out of'])
 async def test_error_body_without_end_is_cut_off(start: bytes) -> None:
     """The idle timeout and the deadline are an hour away."""
-    response, stream, handle = error_response(500)
+    response, stream, handle = response_with(500)
     if start:
         stream.feed_body(start)
     async with asyncio.timeout(60):
@@ -49,7 +51,7 @@ async def test_error_body_without_end_is_cut_off(start: bytes) -> None:
 
 @pytest.mark.usefixtures("short")
 async def test_dripped_error_body_does_not_extend_its_time() -> None:
-    response, stream, handle = error_response(503)
+    response, stream, handle = response_with(503)
 
     async def drip() -> None:
         while not handle.aborted:
@@ -64,7 +66,7 @@ async def test_dripped_error_body_does_not_extend_its_time() -> None:
 
 @pytest.mark.parametrize("status", [204, 302])
 async def test_body_below_400_is_not_read(status: int) -> None:
-    response, stream, handle = error_response(status)
+    response, stream, handle = response_with(status)
     stream.feed_body(b"moved")
     async with asyncio.timeout(60):
         assert await response.read_error() == b""
@@ -72,8 +74,24 @@ async def test_body_below_400_is_not_read(status: int) -> None:
 
 
 async def test_complete_error_body_is_read_whole() -> None:
-    response, stream, handle = error_response(400)
+    response, stream, handle = response_with(400)
     stream.feed_body(b"{}")
     stream.feed_end()
     assert await response.read_error() == b"{}"
     assert not handle.aborted
+
+
+async def test_large_bodies_are_worked_on_in_turns() -> None:
+    """Parsing follows at once where a body is read; several must not be parsed in one iteration of the event loop."""
+    parsed: list[int] = []
+
+    async def read_large() -> None:
+        response, stream, _ = response_with(200)
+        stream.feed_body(bytes(200_000))
+        stream.feed_end()
+        await response.read_body()
+        parsed.append(iterations.now)
+
+    with counted_iterations() as iterations:
+        await asyncio.gather(*(read_large() for _ in range(5)))
+    assert len(set(parsed)) == 5

@@ -35,6 +35,15 @@ def counted(value: Any) -> int:
     return 0
 
 
+def structure_of(value: Any) -> tuple[int, int]:
+    """Return how many members a value has, and how many lists and objects it is made of."""
+    if not isinstance(value, list | dict):
+        return 0, 0
+    inner = [structure_of(each) for each in (value.values() if isinstance(value, dict) else value)]
+    members = len(value) if isinstance(value, dict) else 0
+    return members + sum(each[0] for each in inner), 1 + sum(each[1] for each in inner)
+
+
 @given(value=VALUES, cuts=st.lists(st.integers(0, 400), max_size=5), ascii_only=st.booleans())
 def test_values_are_counted_however_the_text_is_split(value: Any, cuts: list[int], ascii_only: bool) -> None:
     raw = json.dumps(value, ensure_ascii=ascii_only).encode()
@@ -43,8 +52,10 @@ def test_values_are_counted_however_the_text_is_split(value: Any, cuts: list[int
     for start, end in pairwise(edges):
         facts.add(raw[start:end])
     assert facts.values == counted(value)
+    assert (facts.colons, facts.brackets) == structure_of(value)
     whole = facts_of(raw)
-    assert (facts.colons, facts.brackets) == (whole.colons, whole.brackets)
+    assert whole.colons >= facts.colons
+    assert whole.brackets >= facts.brackets
 
 
 @given(cuts=st.lists(st.integers(1, 60), max_size=5))
@@ -68,8 +79,18 @@ def test_facts_are_those_of_the_whole_text(width: int) -> None:
         for start in range(first, len(raw), width):
             facts.add(raw[start : start + width])
         assert facts.values == counted(json.loads(raw)) == 20
-        assert (facts.colons, facts.brackets) == (whole.colons, whole.brackets) == (5, 7)
+        assert (facts.colons, facts.brackets) == structure_of(json.loads(raw)) == (4, 5)
         assert (facts.long_digits, facts.nul) == (whole.long_digits, whole.nul) == (True, True)
+
+
+@given(cuts=st.lists(st.integers(1, 80), max_size=5))
+def test_digits_count_only_outside_of_texts(cuts: list[int]) -> None:
+    raw = b'["1234567890123456789", 1234567890, "0", 123456789, "12345\\"67890", 1234567890]'
+    edges = sorted({0, *(cut for cut in cuts if cut < len(raw)), len(raw)})
+    facts = TextFacts()
+    for start, end in pairwise(edges):
+        facts.add(raw[start:end])
+    assert not facts.long_digits
 
 
 @pytest.mark.parametrize("width", [1, 5, 1000])

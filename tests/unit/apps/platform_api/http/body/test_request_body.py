@@ -6,9 +6,11 @@ import pytest
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive
 
+from apps.platform_api.http.body.json_text import TextFacts
 from apps.platform_api.http.body.request_body import BodyBudget, BodyLimits, BoundedRequestBody
 from apps.platform_api.server.refusal import Reason, RequestRefusedError, refuse
 from platform_app.errors import HeadersTooLarge, InvalidRequest, Overloaded, PayloadTooLarge, RateLimited
+from tests.support.timing.iterations import Iterations, counted_iterations
 
 LIMITS = BodyLimits(1000, 30)
 
@@ -159,3 +161,26 @@ async def test_stalled_body_is_refused() -> None:
 
     with pytest.raises(InvalidRequest, match="did not arrive"):
         await body_of(never, limits=BodyLimits(1000, 0.05)).read("key")
+
+
+async def test_large_bodies_are_read_and_counted_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twenty bodies of many parts that are all there must not be one step of the event loop."""
+    seen: list[tuple[str, int]] = []
+
+    def receiving_parts(iterations: Iterations) -> Receive:
+        receive = receiving(*[b"x" * 200_000] * 3)
+
+        async def noted() -> Message:
+            seen.append(("read", iterations.now))
+            return await receive()
+
+        return noted
+
+    limits, budget = BodyLimits(1 << 20, 30), BodyBudget(1 << 30, 1 << 30)
+    with counted_iterations() as iterations:
+        monkeypatch.setattr(TextFacts, "add", lambda _, part: seen.append(("count", iterations.now)))
+        bodies = [body_of(receiving_parts(iterations), budget, limits) for _ in range(20)]
+        await asyncio.gather(*(body.read("key") for body in bodies))
+    first_reads, others = seen[:20], [at for _, at in seen[20:]]
+    assert {what for what, _ in first_reads} == {"read"}
+    assert len(others) == len(set(others)) == 20 * (2 + 3)
