@@ -10,7 +10,7 @@ from platform_app.db.advisory_locks import AdvisoryLock
 
 RUNTIME_ROLE = "flowbiz_platform_runtime"
 STATEMENT_TIMEOUT = "10min"
-"""Of each statement that changes the schema or rights; so long it waits for other migrations."""
+"""Timeout of each statement that changes the schema or rights, and of the wait for other migrations."""
 
 DROPPED = MappingProxyType(
     {

@@ -94,8 +94,7 @@ class KeyLifecycle:
         Raises:
             NotFound: no key has this id, or the actor may not manage its owner's keys.
             ValidationFailed, InsufficientScope, InvalidApiKey: as for `create`; the actor must also be allowed to
-            manage
-                the key as it is.
+                manage the key as it is.
             Conflict: the key is revoked, or no administrator's key without an expiry would remain.
         """
         fields = changes.fields()

@@ -98,7 +98,7 @@ class ProviderResponse:
                 self._record.received_all = True
         finally:
             self.close()
-        await turn_for(self._received)  # to join and parse
+        await turn_for(self._received)  # to join and parse; its request's body can then go
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def next_bytes(self) -> bytes:

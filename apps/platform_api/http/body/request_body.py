@@ -20,7 +20,7 @@ from platform_app.errors import (
     RateLimited,
 )
 from platform_app.observability import metrics
-from platform_app.observability.event_loop.turns import turn_for
+from platform_app.observability.event_loop.turns import LARGE_BYTES, new_ticket, turn_for
 
 _RETRY_SECONDS = 1.0
 GRACE_SECONDS = 5.0
@@ -111,6 +111,8 @@ class BoundedRequestBody:
         self._key_id: str | None = None
         self._reserved = 0
         self._held = 0
+        self._ticket = 0
+        """Of the turns of a large body; 0 before the first."""
         self._kept = False
 
     def check_declared(self) -> None:
@@ -168,7 +170,7 @@ class BoundedRequestBody:
                 self._reserve(self._declared or 0)
             parts = []
             while not self._complete:
-                await turn_for(self._received)  # the next part may be 250 kB that are already in the socket
+                await self._turn()  # the next part may be 250 kB that are already in the socket
                 message = self._arrived() or await self._awaited()
                 if message["type"] == "http.disconnect":
                     raise ClientDisconnect
@@ -182,13 +184,19 @@ class BoundedRequestBody:
         """Refuse a body of too many values before it is parsed. The event loop runs between the parts."""
         facts = TextFacts()
         for part in parts:
-            await turn_for(self._received)
+            await self._turn()
             facts.add(part)
             if facts.values > self._limits.max_values:
                 metrics.HTTP_REFUSED.labels(Reason.BODY_TOO_LARGE.value).inc()
                 raise of_another_form(parts[0]) or too_many_values(self._limits.max_values)
-        await turn_for(self._received)  # to join and parse
+        await self._turn()  # to join and parse
         return facts
+
+    async def _turn(self) -> None:
+        """Wait for the turn of a large body. The one that began first is first."""
+        if self._received > LARGE_BYTES:
+            self._ticket = self._ticket or new_ticket()
+            await turn_for(self._received, self._ticket)
 
     def keep(self) -> Callable[[], None]:
         """Keep the body counted after the request has ended, because work on it continues. Return the function that

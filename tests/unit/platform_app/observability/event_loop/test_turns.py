@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from platform_app.observability.event_loop.turns import LARGE_BYTES, turn_for
+from platform_app.observability.event_loop.turns import FIRST, LARGE_BYTES, new_ticket, turn_for
 from tests.support.timing.iterations import Iterations, counted_iterations
 
 LARGE = LARGE_BYTES + 1
@@ -19,17 +19,42 @@ async def iterations() -> AsyncIterator[Iterations]:
 
 
 async def test_large_steps_leave_iterations_to_others(iterations: Iterations) -> None:
-    steps: list[tuple[int, int]] = []
+    steps: list[int] = []
 
-    async def work(number: int) -> None:
+    async def work() -> None:
         for _ in range(3):
             await turn_for(LARGE)
-            steps.append((iterations.now, number))
+            steps.append(iterations.now)
 
-    await asyncio.gather(*map(work, range(5)))
-    gaps = [later - earlier for (earlier, _), (later, _) in pairwise(steps)]
+    await asyncio.gather(*(work() for _ in range(5)))
+    gaps = [later - earlier for earlier, later in pairwise(steps)]
     assert gaps == [4] + [3] * 13  # the first turn is taken, the others are given
-    assert [number for _, number in steps] == [0, *[0, 1, 2, 3, 4] * 2, 1, 2, 3, 4]  # 0 asks again before 1 asks
+
+
+async def test_work_that_began_first_ends_first() -> None:
+    """All bodies in step would hold the memory of all of them."""
+    steps: list[int] = []
+
+    async def work(ticket: int) -> None:
+        for _ in range(3):
+            await turn_for(LARGE, ticket)
+            steps.append(ticket)
+
+    tickets = [new_ticket() for _ in range(4)]
+    await turn_for(LARGE)
+    await asyncio.gather(*map(work, [*reversed(tickets), FIRST]))
+    assert steps == sorted(steps) == [each for each in (FIRST, *tickets) for _ in range(3)]
+
+
+async def test_steps_with_the_same_ticket_keep_their_order() -> None:
+    steps: list[int] = []
+
+    async def work(number: int) -> None:
+        await turn_for(LARGE)
+        steps.append(number)
+
+    await asyncio.gather(*map(work, range(20)))
+    assert steps == list(range(20))
 
 
 async def test_small_work_waits_for_no_turn(iterations: Iterations) -> None:
