@@ -25,6 +25,8 @@ MODULES = (
     "apps/platform_api/responses/stored/{ids,signing}.py",
     "apps/platform_api/server/{head,incoming_body}.py",
     "apps/platform_api/http/body/json_text.py",
+    "platform_app/llm/codecs/value_count.py",
+    "platform_app/observability/event_loop/turns.py",
 )
 """Where an unnoticed fault costs money or admits an attacker."""
 
@@ -40,6 +42,7 @@ MORE_TESTS: dict[str, tuple[str, ...]] = {
         "tests/integration/limits/test_full_redis.py", "tests/integration/limits/test_seeding.py",
     ),
     "platform_app/rate_limit/limiters/seeding.py": ("tests/integration/limits/test_seeding.py",),
+    "platform_app/llm/codecs/value_count.py": ("tests/unit/apps/platform_api/http/body/test_json_text.py",),
     "platform_app/llm/policies/fallback.py": ("tests/unit/platform_app/llm/policies/choice/test_route_choice.py",),
 }  # fmt: skip
 

@@ -30,6 +30,23 @@ def test_count_is_at_least_half_of_the_values(value: object, cut: int) -> None:
     assert values_of(value) <= 2 * count.values + 1
 
 
+@pytest.mark.parametrize(("most", "allowed"), [(31, True), (30, False)])
+@pytest.mark.parametrize("kind", [str, bytes])
+def test_budget_is_exact(kind: type[str] | type[bytes], most: int, allowed: bool) -> None:
+    """30 commas and a list are 31 values, and commas within a text are none, also in parts of 256 kB."""
+    text = json.dumps([1] * 31)
+    assert ValueBudget(most).allows(text if kind is str else text.encode()) is allowed
+    long = json.dumps([1] * 30 + ["[,]" * 100_000])  # one value more, for the text
+    assert ValueBudget(most + 1).allows(long if kind is str else long.encode()) is allowed
+
+
+def test_budget_counts_earlier_texts_exactly() -> None:
+    """They are counted loosely first: as soon as that is too much, each of them counts as much as it has."""
+    text = json.dumps(["a,b"] * 10)  # 20 values
+    budget = ValueBudget(most=60)
+    assert [budget.allows(text) for _ in range(4)] == [True, True, True, False]
+
+
 def test_budget_ends_with_the_texts_together() -> None:
     budget = ValueBudget(most=100)
     text = json.dumps([1] * 30)

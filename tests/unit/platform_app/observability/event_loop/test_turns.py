@@ -61,6 +61,7 @@ async def test_small_work_waits_for_no_turn(iterations: Iterations) -> None:
     begun = iterations.now
     for _ in range(10):
         await turn_for(LARGE_BYTES)
+        await turn_for(100_000)
     await turn_for(LARGE)
     assert iterations.now == begun
 
