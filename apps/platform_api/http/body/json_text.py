@@ -63,7 +63,7 @@ class TextFacts(ValueCount):
     """The last bytes outside of texts, since a number may continue in the next part."""
 
     def add(self, part: bytes) -> None:
-        """Count the next part. This takes a third of a millisecond for a few hundred kilobytes of text."""
+        """Count the next part. This takes 0.1 to 1.3 ms for 256 kB."""
         outside = self.count(part)
         self.colons += outside.count(b":")
         self.brackets += outside.count(b"{") + outside.count(b"[")

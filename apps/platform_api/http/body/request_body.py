@@ -170,7 +170,8 @@ class BoundedRequestBody:
                 self._reserve(self._declared or 0)
             parts = []
             while not self._complete:
-                await self._turn()  # the next part may be 250 kB that are already in the socket
+                if self._received > LARGE_BYTES:
+                    await self._turn()  # the next part may be 250 kB that are already in the socket
                 message = self._arrived() or await self._awaited()
                 if message["type"] == "http.disconnect":
                     raise ClientDisconnect
@@ -194,9 +195,8 @@ class BoundedRequestBody:
 
     async def _turn(self) -> None:
         """Wait for the turn of a large body. The one that began first is first."""
-        if self._received > LARGE_BYTES:
-            self._ticket = self._ticket or new_ticket()
-            await turn_for(self._received, self._ticket)
+        self._ticket = self._ticket or new_ticket()
+        await turn_for(self._received, self._ticket)
 
     def keep(self) -> Callable[[], None]:
         """Keep the body counted after the request has ended, because work on it continues. Return the function that

@@ -32,7 +32,7 @@ async def test_large_steps_leave_iterations_to_others(iterations: Iterations) ->
 
 
 async def test_work_that_began_first_ends_first() -> None:
-    """All bodies in step would hold the memory of all of them."""
+    """Bodies that advance together are all in memory at once."""
     steps: list[int] = []
 
     async def work(ticket: int) -> None:

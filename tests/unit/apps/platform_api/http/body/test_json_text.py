@@ -44,13 +44,19 @@ def structure_of(value: Any) -> tuple[int, int]:
     return members + sum(each[0] for each in inner), 1 + sum(each[1] for each in inner)
 
 
-@given(value=VALUES, cuts=st.lists(st.integers(0, 400), max_size=5), ascii_only=st.booleans())
-def test_values_are_counted_however_the_text_is_split(value: Any, cuts: list[int], ascii_only: bool) -> None:
-    raw = json.dumps(value, ensure_ascii=ascii_only).encode()
+def facts_of_parts(raw: bytes, cuts: list[int]) -> TextFacts:
+    """Count a text that is split at these positions."""
     edges = sorted({0, *(cut for cut in cuts if cut < len(raw)), len(raw)})
     facts = TextFacts()
     for start, end in pairwise(edges):
         facts.add(raw[start:end])
+    return facts
+
+
+@given(value=VALUES, cuts=st.lists(st.integers(0, 400), max_size=5), ascii_only=st.booleans())
+def test_values_are_counted_however_the_text_is_split(value: Any, cuts: list[int], ascii_only: bool) -> None:
+    raw = json.dumps(value, ensure_ascii=ascii_only).encode()
+    facts = facts_of_parts(raw, cuts)
     assert facts.values == counted(value)
     assert (facts.colons, facts.brackets) == structure_of(value)
     whole = facts_of(raw)
@@ -61,10 +67,7 @@ def test_values_are_counted_however_the_text_is_split(value: Any, cuts: list[int
 @given(cuts=st.lists(st.integers(1, 60), max_size=5))
 def test_facts_that_lie_on_a_seam_are_found(cuts: list[int]) -> None:
     raw = rb'{"a": 123456789012345678901234567890, "b": "\u0000"}'
-    edges = sorted({0, *(cut for cut in cuts if cut < len(raw)), len(raw)})
-    facts = TextFacts()
-    for start, end in pairwise(edges):
-        facts.add(raw[start:end])
+    facts = facts_of_parts(raw, cuts)
     assert (facts.long_digits, facts.nul) == (True, True)
 
 
@@ -86,10 +89,7 @@ def test_facts_are_those_of_the_whole_text(width: int) -> None:
 @given(cuts=st.lists(st.integers(1, 80), max_size=5))
 def test_digits_count_only_outside_of_texts(cuts: list[int]) -> None:
     raw = b'["1234567890123456789", 1234567890, "0", 123456789, "12345\\"67890", 1234567890]'
-    edges = sorted({0, *(cut for cut in cuts if cut < len(raw)), len(raw)})
-    facts = TextFacts()
-    for start, end in pairwise(edges):
-        facts.add(raw[start:end])
+    facts = facts_of_parts(raw, cuts)
     assert not facts.long_digits
 
 
